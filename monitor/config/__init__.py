@@ -1,12 +1,12 @@
-"""Reading the configuration: YAML files in, values or problems out.
+"""Configuration: YAML files are parsed into values or problems.
 
-- `files`: a YAML file with the places of its keys, and how a model is read from it: pydantic says what has the wrong
-  shape, `files.reading` says it in words and puts a blank there, so that the rest is read as well.
-- `fields`: what single keys hold: telephone numbers, times, addresses to listen on, certificates, domains.
-- `agency`, `service`: the sections, each with its model, what is built of it, and what makes no sense in it alone.
-- `model`: what was read, as values: the settings, the agencies, and what the first provide to the second.
-- `sense`: whether the values agree with each other, across sections and files.
-- `review`: one file, read and checked by itself. `loading`: all of them; what has not changed is not read anew.
+- `files`: YAML parsing with source locations, and models. pydantic finds values of the wrong shape; `files.reading`
+  words the errors and substitutes a blank, so that the rest is read as well.
+- `fields`: types of single keys: telephone numbers, times, listen addresses, certificates, domains.
+- `agency`, `service`: the sections. Each has its model, what is built from it, and the checks that concern it alone.
+- `model`: the parsed values: settings, agencies, and what the settings provide to the agencies.
+- `validation`: consistency checks across sections and files.
+- `review`: one file, read and checked by itself. `loading`: all files; unchanged files are not read again.
 
-*Shape* comes first, then *sense*, which runs over blanks, too: one `pantau check` shows everything that is wrong.
+Shape errors are found first. Validation runs over blanks, too, so one `pantau check` shows all problems.
 """

@@ -1,4 +1,4 @@
-"""Load the whole configuration: the settings file and every agency file it leads to; what has not changed is kept."""
+"""Loading of the whole configuration: the settings file and all agency files. Unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -65,33 +65,33 @@ from probes.model.check import CheckKind
 
 @dataclass(slots=True, kw_only=True)
 class CachedAgency:
-    """What was made of an agency file. Each part holds for as long as what it was made of is the same."""
+    """Cached results for one agency file. Each result is valid while its inputs are unchanged."""
 
-    #: Of reading it: the file itself, and the secrets that it names.
+    #: Results of reading. Inputs: the file and the secrets that it names.
     agency: Agency | None
     read: Findings
     secrets: MutableSequence[SecretLookup]
-    #: Of checking it by itself: what the settings provide, and the authorities that it names.
+    #: Results of checking the file by itself. Inputs: the settings' context and the authorities that the file names.
     checked: Findings
     claims: Claims = field(default_factory=Claims)
-    #: Which mailboxes of references would fail together with it, of these references.
+    #: Mailboxes of references that would fail together with the agency. Input: the references.
     near: frozenset[KeyPath] = frozenset()
     near_of: object = None
     provision: SettingsContext | None = None
     authorities: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
-    #: Of its SMS: the wording.
+    #: Results of checking its SMS. Input: the wording.
     texts: Sequence[Problem] = ()
     wording: Wording | None = None
 
     def is_checked_by(self, provision: SettingsContext, trust: Trust) -> bool:
-        """Whether checking it again would give the same."""
+        """Whether another check would give the same result."""
         return self.provision is provision and all(
             authority(trust, file) == context for file, context in self.authorities.items()
         )
 
 
 def authority(trust: Trust, file: Path | None) -> ssl.SSLContext | str:
-    """Return the trust in the authorities of a file, or why it cannot be used."""
+    """Return the TLS context of a file of authorities, or why the file is unusable."""
     try:
         return trust.context(file)
     except TrustStoreError as error:
@@ -100,69 +100,71 @@ def authority(trust: Trust, file: Path | None) -> ssl.SSLContext | str:
 
 @dataclass(slots=True, kw_only=True)
 class LoadCache:
-    """What outlives one reading of the configuration. For one reading at a time: hold `lock`."""
+    """Cache between reads of the configuration. Only one read may use it at a time: hold `lock`."""
 
     trust: Trust = field(default_factory=Trust)
     files: dict[str, CachedAgency] = field(default_factory=dict)
-    #: The same objects for as long as they say the same.
+    #: Each is the same object while its value is equal.
     provision: SettingsContext = field(default_factory=SettingsContext)
     wording: Wording | None = None
     references: object = None
     providers: tuple[MailProviders, Spread] | None = None
-    #: What the routes of each agency come to with these.
+    #: The workload of each agency's routes with these providers.
     loads: Mapping[str, Workload] = field(default_factory=dict, repr=False)
-    #: Every SMS in that wording, as far as offices are alike: a fifth of a reading, and the same until the wording changes.
+    #: Worst-case SMS in this wording, as far as agencies are alike. Computing them takes a fifth of a read; they are
+    #: valid until the wording changes.
     texts: WorstCase | None = None
-    #: The agencies at work: a mailbox that has not changed stays the one that is in use, with its access token.
+    #: The agencies in use. An unchanged mailbox is kept as the same object, with its access token.
     in_force: Registry | None = None
-    #: The documents of the store as last read, by agency, to be asked for: those are not read again that are the latest still.
+    #: Returns the stored documents of the last read, by agency. Documents that are still the latest are not read again.
     versions: Callable[[], Mapping[str, DocumentVersion]] = dict
-    #: What people have typed in the portal, as far as documents name it.
+    #: Secrets entered in the portal that documents name.
     typed: ReadSecrets = field(default_factory=dict, repr=False)
-    #: Which refresh token follows one of those; `None`: that is known in memory only.
+    #: The successors of those refresh tokens; `None`: they are stored only in memory.
     rotations: Rotations | None = None
-    #: A reading in a thread whose caller has been cancelled goes on to its end.
+    #: A read in a thread runs to its end even if its caller is cancelled.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def same_provision(self, provision: SettingsContext) -> SettingsContext:
-        """Return the one that says the same as *provision*, from now on this."""
+        """Return the cached object that equals *provision*; otherwise cache *provision*."""
         if provision != self.provision:
             self.provision = provision
         return self.provision
 
     def same_wording(self, wording: Wording | None) -> Wording | None:
-        """Return the one that says the same as *wording*, from now on this."""
+        """Return the cached object that equals *wording*; otherwise cache *wording*."""
         if wording is not None and wording != self.wording:
             self.wording, self.texts = wording, None
         return None if wording is None else self.wording
 
     def workloads(self, registry: Registry, mail_providers: MailProviders, spread: Spread) -> Mapping[str, Workload]:
-        """Return what the routes of each agency come to, reckoned up for those that are new."""
+        """Return the workload of each agency's routes. Only new routes are computed."""
         if (mail_providers, spread) != self.providers:
             self.providers, self.loads = (mail_providers, spread), {}
         self.loads = workloads(registry, mail_providers, spread, self.loads)
         return self.loads
 
     def same_references(self, settings: Settings) -> object:
-        """Return what is the same object for as long as references are the same, and of them those that are in use."""
+        """Return an object that stays the same while the references, and those in use, are unchanged."""
         references = (settings.references, settings.references_in_use, settings.official_suffixes)
         if references != self.references:
             self.references = references
         return self.references
 
     def worst_case(self, wording: Wording) -> WorstCase:
-        """Return every SMS in a wording that `same_wording` returned last."""
+        """Return the worst-case SMS of the wording that `same_wording` returned last."""
         if self.texts is None:
             self.texts = WorstCase(wording)
         return self.texts
 
 
-#: Where agency files are looked for when the settings file cannot be understood: their problems are shown all the same.
+#: Default directory of agency files. It is read if the settings file cannot be parsed, so that problems of agency files
+#: are shown as well.
 _USUAL_DIRECTORY = "agencies"
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. Holds every problem, warnings too."""
+    """The configuration is unusable. Contains all problems, including warnings."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -171,40 +173,40 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """A configuration that can be used."""
+    """A usable configuration."""
 
     settings: Settings
     registry: Registry
     wording: Wording
-    #: Of the settings file and the agency files, as `sha256sum pantau.yaml agencies/*.yaml | cut -c1-64 | sha256sum`
-    #: says it (with `calendar.file` at the end, if there is one): the journal tells by it which configuration was in
-    #: force.
+    #: Digest of the settings file and the agency files, as computed by `sha256sum pantau.yaml agencies/*.yaml | cut
+    #: -c1-64 | sha256sum` (with `calendar.file` at the end, if configured). The audit log identifies a configuration by
+    #: it.
     digest: str = ""
     files: int = 0
-    #: What cannot be had, and all else works without.
+    #: Problems of unavailable items, without which all else works.
     losses: tuple[Problem, ...] = ()
-    #: What each agency's file holds, as it was read.
+    #: The content of each agency's file as it was read.
     documents: tuple[WrittenDocument, ...] = ()
 
     @property
     def has_lost_key(self) -> bool:
-        """Whether what people have typed, or type now, cannot be read at the next start."""
+        """Whether the key is missing, so that secrets entered in the portal will be unreadable after the next start."""
         return any(each.key.startswith("portal.secrets_key") for each in self.losses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencySource:
-    """Where an agency's document is read from: a file, or a text."""
+    """Source of an agency's document: a file, or a text."""
 
-    #: As problems call it.
+    #: Its name in problems.
     called: str
-    #: What its file is called, or would be.
+    #: The name of its file, actual or hypothetical.
     name: str
     file: Path | None = None
     text: str = field(default="", repr=False)
 
     def read(self, known: Document | None = None) -> Document:
-        """Read it; *known* is returned when it holds the same as when that was read."""
+        """Read the document. Return *known* if the content is the same as when *known* was read."""
         if self.file is not None:
             return read_document(self.file, known)
         return document_of(self.text, self.called, known)
@@ -212,38 +214,39 @@ class AgencySource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What came of reading a configuration."""
+    """Result of reading a configuration."""
 
-    #: Of the settings file first, then file by file, by line.
+    #: Problems of the settings file first, then by file and line.
     problems: tuple[Problem, ...]
-    #: How many files were read.
+    #: Number of files read.
     files: int
     #: See `Configuration.digest`.
     digest: str
-    #: There when there is no error.
+    #: `None` if there is an error.
     configuration: Configuration | None = None
     #: Why the documents in the store could not be read.
     away: DocumentsAwayError | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
-        """What keeps the configuration from being used."""
+        """Problems that make the configuration unusable."""
         return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
 
     @property
     def losses(self) -> tuple[Problem, ...]:
-        """What cannot be had, and all else works without."""
+        """Problems of unavailable items, without which all else works."""
         return tuple(problem for problem in self.problems if problem.severity is Severity.LOSS)
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """What somebody should look at."""
+        """Problems that should be reviewed."""
         return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
 
     def accepted(self) -> Configuration:
-        """Return the configuration. Raise `ConfigurationError` when it cannot be used.
+        """Return the configuration. Raise `ConfigurationError` if it is unusable.
 
-        Raise `DocumentsAwayError` when nobody can know that, because the store is away that has a part of it.
+        Raise `DocumentsAwayError` if that is unknown, because a part of the configuration is in the unavailable
+        database.
         """
         if self.away is not None:
             raise self.away
@@ -263,14 +266,15 @@ def load(
     documents: Sequence[AgencySource] | None = None,
     typed: Mapping[str, StoredSecret] = MappingProxyType({}),
 ) -> Loaded:
-    """Read the settings file at *path* and the agencies it names; never raises for what files hold.
+    """Read the settings file at *path* and the agencies that it names. Invalid file content raises no error.
 
-    *kinds* are the gateways that may be configured; default: those that ship. With *now* it is also noted what is going
-    to be wrong; that makes no configuration unusable; *duty*: what the service with these settings has of overrides and
-    drills, which count then. Raise `TypeError` when one of the kinds is not what it should be.
-    *memory*: of earlier readings with the same kinds, for one who reads again and again; what comes of it is the same as
-    without. *documents*: those of all agencies, whatever there are where the settings say. *typed*: secrets that they name
-    and that are about to be kept.
+    *kinds* are the gateways that may be configured; default: those that are shipped. With *now*, future problems are
+    reported as well; they do not make a configuration unusable. *duty*: the stored overrides and drill results, which
+    those checks use. Raise `TypeError` if one of the kinds is invalid.
+
+    *memory*: cache of earlier reads with the same kinds; the result is the same as without. *documents*: the documents
+    of all agencies, which replace those at the configured place. *typed*: secrets that the documents name and that are
+    about to be stored.
     """
     memory = memory or LoadCache()
     with memory.lock:
@@ -282,7 +286,7 @@ def load(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What there is to be configured, and when."""
+    """What may be configured, and the time of the read."""
 
     kinds: Mapping[str, GatewayKind]
     checks: Mapping[str, CheckKind]
@@ -370,12 +374,12 @@ def _load(
 def _with_gazette(
     settings: Settings | None, vault: SecretResolver, findings: Findings
 ) -> tuple[Settings | None, tuple[Findings, ...]]:
-    """Return the settings with the days of the gazette's file, and what was found in that file."""
+    """Return the settings with the days of the gazette's file, and the findings of that file."""
     if settings is None or settings.calendar.file is None or findings["calendar"].is_broken:
         return settings, ()
     document = read_document(settings.calendar.file)
     if not document.readable and not document.problems[0].line:
-        # Nothing in the file can be pointed at; the line that names it can.
+        # The problem has no line in the gazette's file, so report it at the line that names the file.
         problem = document.problems[0]
         findings["calendar", "file"].error(f"{settings.calendar.file} {problem.message}", problem.instead)
         return settings, ()
@@ -412,13 +416,15 @@ def _stored(settings: Settings, findings: Findings, memory: LoadCache) -> Sequen
     latest = (each.document for each in read_documents(settings.state, server, memory.versions()).values())
     written = [each for each in latest if each is not None]
     if not written:
-        # It is not healthy while it watches nothing, and says so; the first agency is added in the portal, or before the start.
+        # A service without agencies is reported as unhealthy. The first agency is added in the portal, or before the
+        # start.
         note = findings["agencies"].warning if settings.officers_write else findings["agencies"].error
         instead = "the same, after `pantau apply DIRECTORY` with the agency files"
         if settings.officers_write:
             instead += ", or add the first in the portal (/agencies)"
             if len(findings.document.data.get("references") or ()) < 2:
-                # Whoever adds it there cannot mend that, and hears of it only then.
+                # A user who adds the agency in the portal cannot fix the references, and would see the problem only
+                # then.
                 findings["references"].warning(
                     "there are not two, and an agency that is added in the portal is refused until there are",
                     "at least two reference mailboxes with different providers",
@@ -428,13 +434,13 @@ def _stored(settings: Settings, findings: Findings, memory: LoadCache) -> Sequen
 
 
 def stored_source(document: WrittenDocument) -> AgencySource:
-    """Return where a document of the store is read from."""
+    """Return the source of a stored document."""
     return AgencySource(called=called_in_store(document.agency), name=document.name, text=document.text)
 
 
 @lru_cache(maxsize=16_384)
 def called_in_store(agency: str) -> str:
-    """Return what problems call an agency's document of the store."""
+    """Return the name of an agency's stored document in problems."""
     return said("{agency} in the store", agency=agency)
 
 
@@ -460,7 +466,7 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
         )
         findings["agencies"].warning(message, "another name, or one that begins with a dot where that is meant")
     if not files and known:
-        # A service that watches nothing would look healthy for ever.
+        # A service that monitors nothing would appear healthy for ever.
         findings["agencies"].error(
             said("{directory} holds no agency file (*.yaml)", directory=directory),
             "a directory with one file an agency",
@@ -469,7 +475,7 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
 
 
 def _is_meant(file: Path) -> bool:
-    """Whether somebody would think that a file, or what is in a directory, is read: ".YAML", ".yaml.txt"."""
+    """Whether a user would expect the file, or the files of the directory, to be read: ".YAML", ".yaml.txt"."""
     if file.name.startswith("."):
         return False
     if file.is_dir():
@@ -484,7 +490,7 @@ def _read_agencies(
     checks: Mapping[str, CheckKind],
     memory: LoadCache,
 ) -> Sequence[CachedAgency]:
-    """Return what each source holds, read and checked by itself, as far as that has not been done before."""
+    """Return the results of reading and checking each source by itself. Valid cached results are reused."""
     filed = {}
     for source in sources:
         known = memory.files.get(source.called)
@@ -517,7 +523,7 @@ def _check_agency(filed: CachedAgency, provision: SettingsContext, trust: Trust)
 
 
 def _near_to(filed: Sequence[CachedAgency], settings: Settings, memory: LoadCache) -> Mapping[str, frozenset[KeyPath]]:
-    """Return for each agency which mailboxes of references would fail together with it."""
+    """Return for each agency the mailboxes of references that would fail together with it."""
     references, found = memory.same_references(settings), {}
     for each in filed:
         if each.agency is not None:
@@ -534,7 +540,7 @@ def _check_texts(
     memory: LoadCache,
     findings: Sequence[Findings],
 ) -> None:
-    """Note SMS that would not arrive, where the files are otherwise right: what is not can have no office yet."""
+    """Record SMS that would not arrive. Skip files with errors, whose office may be missing."""
     if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
         return
     noc, texts = settings.noc_brief(subject="", subject_en=""), memory.worst_case(wording)
@@ -548,7 +554,7 @@ def _check_texts(
 
 
 def _check_vigil(settings: Settings, agencies: Sequence[Agency], wording: Wording, findings: Findings) -> None:
-    """Note who is to be drilled and is nobody, and what the lifeline could not say."""
+    """Record unknown participants of drills, and out-of-band alerts that could not be worded."""
     if settings.drills is not None:
         people = {*settings.contacts, *settings.noc.contacts, *(key for agency in agencies for key in agency.contacts)}
         check_drilled(settings.drills, people, findings["drills"])
@@ -566,7 +572,7 @@ def _check_vigil(settings: Settings, agencies: Sequence[Agency], wording: Wordin
 
 
 def _check_references(agencies: list[Agency], provision: SettingsContext, findings: Findings) -> None:
-    """Note when routes across sides have too few mailboxes of ours to tell the sides apart."""
+    """Record routes between sites if there are too few reference mailboxes to separate the fault domains."""
     if provision.references is None or len(findings.document.data.get("references", ())) >= 2:
         return
     for agency in agencies:

@@ -1,4 +1,4 @@
-"""Read a file and check it by itself: the settings file, or one of an agency."""
+"""Reading and checking of a single file: the settings file or an agency's file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from monitor.config.validation.route_check import check_ends, check_routes
 from monitor.model.lazy_text import said
 from probes.model.check import CheckKind
 
-#: File systems in which the kernel shows itself.
+#: File systems of the kernel.
 _KERNELS: Final = (Path("/proc"), Path("/sys"))
 _LOOPBACK = "127.0.0.1:8080; another address is written into the settings, with `portal`"
 
@@ -57,7 +57,7 @@ _LOOPBACK = "127.0.0.1:8080; another address is written into the settings, with 
 def read_settings(
     findings: Findings, vault: SecretResolver, kinds: Mapping[str, GatewayKind], checks: Mapping[str, CheckKind]
 ) -> Settings | None:
-    """Return the settings, with blanks for what is broken; `None` when the file cannot be understood at all."""
+    """Return the settings, with blanks for invalid values; `None` if the file cannot be parsed at all."""
     if not findings.document.readable:
         return None
     reader = Reader(findings, vault)
@@ -72,7 +72,10 @@ def read_settings(
 def _of(
     model: type[BaseModel], other: type[BaseModel], findings: Findings, given: Collection[str], where: str
 ) -> Mapping[str, object]:
-    """Return what is written for *model* and not *given* already; note keys of the *other* kind of file, by its name."""
+    """Return the keys of *model* that are not *given*.
+
+    Record keys of the *other* kind of file, which is named in the message.
+    """
     data = dict(findings.document.data)
     for key in names(other).keys() & data.keys() - names(model).keys():
         findings[key].broken("belongs into another file", said("it in {where}", where=said(where)))
@@ -81,13 +84,13 @@ def _of(
 
 
 def provision_of(settings: Settings | None, findings: Findings) -> SettingsContext:
-    """Return what agency files may rely on."""
+    """Return the context that agency files may use."""
     channels = configured_channels(findings)
     if settings is None:
         return SettingsContext(channels=channels)
     return SettingsContext(
         mode=settings.mode,
-        # One who watches only may have none yet, or some: nobody can say which there will be.
+        # In monitor-only mode gateways may be configured later, so the channels are unknown.
         channels=None if settings.mode is ServiceMode.WATCH else channels,
         references=None if findings["references"].is_blank else settings.references_in_use,
         pooled=frozenset(pools(settings.references)),
@@ -104,7 +107,7 @@ def provision_of(settings: Settings | None, findings: Findings) -> SettingsConte
 def check_settings(
     settings: Settings, provision: SettingsContext, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
-    """Note what does not make sense in the settings file by itself."""
+    """Record problems of the settings file by itself."""
     _check_state(settings.state, findings["state"])
     _check_trays(settings, findings)
     _check_listeners(settings, findings, trust)
@@ -143,13 +146,14 @@ def check_settings(
 
 
 def check_mailbox(mailbox: MailboxSettings, findings: Findings, claims: list[Claim], trust: Trust) -> None:
-    """Note whose servers could not be trusted, and claim what no other place may have as well."""
+    """Record servers whose authorities are unusable, and claim names that no other file may claim."""
     address, server = mailbox.address, mailbox.imap or mailbox.pop3
     instead = "a mailbox of its own for each place"
     claim = Claim(kind="mailbox address", name=address, path=findings["address"].path, instead=instead)
     claims.append(claim)
     if server is not None and not findings.is_broken:
-        # Two that read one folder take each other's messages away. A second address of a mailbox is no second mailbox.
+        # Two mailboxes that read the same folder would delete each other's messages. A second address of a mailbox is
+        # not a second mailbox.
         folder, port = mailbox.inbox or "INBOX", f":{server.port}" if server.port else ""
         name = said(
             "{folder} of {username} at {host}{port}",
@@ -168,7 +172,7 @@ def _keys(kind: str, keys: Iterable[str], findings: Findings) -> Iterator[Claim]
 
 
 def listen_problem(environ: Mapping[str, str]) -> Problem | None:
-    """Return what is wrong with the address in the environment."""
+    """Return the problem of the listen address in the environment; `None` if it is valid."""
     if (text := environ.get(LISTEN_VARIABLE)) is None:
         return None
     listen = parse_listen(text)
@@ -179,13 +183,13 @@ def listen_problem(environ: Mapping[str, str]) -> Problem | None:
 
 
 def with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
-    """Return *settings* with what the environment overrides."""
+    """Return *settings* with the overrides of the environment."""
     listen = parse_listen(environ.get(LISTEN_VARIABLE, ""))
     return settings if listen is None else settings.model_copy(update={"listen": listen})
 
 
 def _check_directory(place: Path, findings: Findings, instead: str) -> None:
-    """Note what stands where a directory is to be; one that is not there is made when it is needed."""
+    """Record a path that is not a directory. A missing directory is created when it is needed."""
     try:
         is_directory = stat.S_ISDIR(place.stat().st_mode)
     except (FileNotFoundError, PermissionError):
@@ -198,7 +202,7 @@ def _check_directory(place: Path, findings: Findings, instead: str) -> None:
 
 
 def _check_state(state: Path, findings: Findings) -> None:
-    """Note where the service could keep nothing, whoever runs it."""
+    """Record a state directory that no user can write to."""
     instead = "a directory of the service's own: /var/lib/pantau"
     _check_directory(state, findings, instead)
     if (kernels := next((each for each in _KERNELS if state.is_relative_to(each)), None)) is not None:
@@ -207,14 +211,14 @@ def _check_state(state: Path, findings: Findings) -> None:
     for place in (state, *state.parents):
         with suppress(OSError, ValueError):
             if os.statvfs(place).f_flag & os.ST_RDONLY:
-                # Only a warning: somebody may check it in a container, where the state is not mounted.
+                # Only a warning: the check may run in a container in which the state directory is not mounted.
                 message = said("{place} is on a file system that is mounted read-only", place=place)
                 findings.warning(message, instead)
             return
 
 
 def _check_trays(settings: Settings, findings: Findings) -> None:
-    """Note trays in which no letter can be laid."""
+    """Record trays that cannot store letters."""
     for channel, gateways in settings.gateways.items():
         for number, gateway in enumerate(gateways):
             if (tray := getattr(gateway.config, "directory", None)) is not None:
@@ -230,18 +234,18 @@ def _check_listeners(settings: Settings, findings: Findings, trust: Trust) -> No
 
 
 def _check_mode(settings: Settings, findings: Findings) -> None:
-    """Note what there must be where people are told, and what sleeps where nobody is."""
+    """Record missing gateways if notifications are enabled, and sections without effect in monitor-only mode."""
     if settings.mode is ServiceMode.WATCH:
         for key in ("heartbeat", "lifeline", "drills"):
             if getattr(settings, key) is not None:
                 findings[key].warning("sleeps while nobody is told (mode: watch)", "mode: tell, or leave it out")
     elif not settings.gateways and not findings["gateways"].is_broken:
-        # Not taken for a wish to watch only: a section that is lost must not keep everybody from being told.
+        # Do not infer monitor-only mode: a section removed by mistake must not disable all notifications.
         findings["gateways"].error("there is none, so nobody could be told", "gateways, or mode: watch to tell nobody")
 
 
 def _check_replies(settings: Settings, findings: Findings) -> None:
-    """Note gateways that wait for answers which no provider could bring."""
+    """Record gateways whose replies no provider could deliver."""
     public, there = settings.callbacks.public_url, findings["callbacks", "public_url"]
     if there.is_broken:
         return
@@ -257,7 +261,7 @@ def _check_replies(settings: Settings, findings: Findings) -> None:
 
 
 def _providers(settings: Settings) -> Iterator[str]:
-    """Yield the addresses of gateways that are reached over HTTP."""
+    """Yield the URLs of gateways that are accessed over HTTP."""
     for gateway in (each for gateways in settings.gateways.values() for each in gateways):
         yield from (text for text in _texts(gateway.config.model_dump()) if text.startswith(("http://", "https://")))
 
@@ -294,7 +298,7 @@ def _check_noc(settings: Settings, provision: SettingsContext, findings: Finding
 
 
 def _is_there(section: Section, key: str, provision: SettingsContext, findings: Findings) -> bool:
-    """Whether *key* is written; note that it is missing where people are to be told."""
+    """Whether *key* is set. Record that it is missing if notifications are enabled."""
     if key in section.model_fields_set:
         return True
     if provision.mode is ServiceMode.TELL:
@@ -303,7 +307,7 @@ def _is_there(section: Section, key: str, provision: SettingsContext, findings: 
 
 
 def read_agency(findings: Findings, vault: SecretResolver, checks: Mapping[str, CheckKind]) -> Agency | None:
-    """Return the agency, with blanks for what is broken; `None` when the file cannot be understood at all."""
+    """Return the agency, with blanks for invalid values; `None` if the file cannot be parsed at all."""
     document = findings.document
     if not document.readable:
         return None
@@ -317,7 +321,7 @@ def read_agency(findings: Findings, vault: SecretResolver, checks: Mapping[str, 
 def check_agency(
     agency: Agency, provision: SettingsContext, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
-    """Note what does not make sense in an agency file by itself, and what it claims among all files."""
+    """Record problems of an agency file by itself, and its claims to names that must be unique."""
     instead = "another short code, or one file for both"
     claims.append(Claim(kind="agency code", name=agency.agency, path=("agency",), instead=instead))
     if number_prefix(agency.agency) == DRILLS_BEGIN:
@@ -373,7 +377,7 @@ def _note_no_mailbox(agency: Agency, findings: Findings) -> None:
         instead = "a key for the mailbox and its settings below it, or {} until an officer adds one in the portal"
         findings.error("there is no mailbox to probe", instead)
     else:
-        # Whoever writes that there is none means it.
+        # An explicitly empty section is deliberate.
         findings.warning(
             "there is no mailbox yet: nothing of this agency is probed", "a mailbox, here or in the portal"
         )

@@ -1,4 +1,7 @@
-"""The journal for those who may read it: who did what, the newest first. What is about no incident is for those of all agencies."""
+"""Audit log page, the newest entries first.
+
+Entries that concern no incident require the permission for all agencies.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ from monitor.web.access.access_control import RequirePermission, permit
 from monitor.web.form import Pages
 
 _Auditor = Annotated[Principal, Depends(RequirePermission(Permission.READ_AUDIT_LOG))]
-#: On a page.
+#: Entries per page.
 _MOST: Final = 50
-#: Of what is asked for, in characters: as the journal keeps it.
+#: Characters of a filter, as in the audit log.
 _LONGEST: Final = 200
 _Word = Annotated[str, Query(max_length=_LONGEST)]
 _Before = Annotated[int, Query(ge=1, le=NEWEST)]
 
 
 def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRouter:
-    """Build the page."""
+    """Build the router of the audit log."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/audit")
@@ -64,7 +67,7 @@ def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRout
         return pages.show(request, "audit_log.html", facts)
 
     async def actor(written: str) -> str:
-        """Return how the journal calls somebody: of a user the name by which they sign in is enough."""
+        """Return the display name of an actor; for a user the sign-in name is sufficient."""
         kept = await users.find(written.lower()) if written else None
         return kept.user.by if kept else written
 
@@ -72,7 +75,7 @@ def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRout
 
 
 def _details(row: AuditLogRow) -> list[tuple[str, str]]:
-    """Return what an entry tells beside who did what."""
+    """Return the details of an entry besides actor and event."""
     return (
         [] if row.entry is None else [(name, _said(value)) for name, value in row.entry.detail.items() if value != ""]
     )

@@ -1,4 +1,7 @@
-"""The listener for telephone and fax providers. It knows no other path, and tells strangers nothing."""
+"""Listener for callbacks of telephone and fax providers.
+
+It serves no other path, and reveals nothing to unauthenticated clients.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ from monitor.web.form import read_body
 
 log = structlog.get_logger()
 
-#: Providers send a few hundred bytes; a fax provider may add the page it sent.
+#: Octets. Providers send some hundred; a fax provider may add the transmitted page.
 LARGEST_BODY = 8 * 1024 * 1024
-#: A form is hashed field by field before it is known whose it is.
+#: A form is hashed field by field before it is authenticated.
 LARGEST_FORM = 64 * 1024
 MOST_FIELDS = 200
-#: So many bodies that are no form are held at a time: a stranger may send them as well, and has been heard before it is
-#: known that it is one. Keys and SMS come in forms, and wait for nobody.
+#: Limit of other bodies in memory at a time, because they are read before authentication and unauthenticated clients
+#: may send them as well. Keypresses and SMS arrive as forms, which are not limited.
 MOST_LARGE = 8
 
 
@@ -37,7 +40,7 @@ def callbacks(source: ServiceFacade) -> Starlette:
 
     async def hear(request: Request) -> Response:
         base = source.callback_base(request.path_params["gateway"])
-        if base is None:  # Before anything of a stranger's body is read.
+        if base is None:  # Check this before reading the body of an unauthenticated client.
             return PlainTextResponse("", status_code=404)
         is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
         if not is_form and places.locked():
@@ -46,14 +49,14 @@ def callbacks(source: ServiceFacade) -> Starlette:
             try:
                 body = await read_body(request, LARGEST_FORM if is_form else LARGEST_BODY)
             except ClientDisconnect:
-                return PlainTextResponse("", status_code=400)  # Nobody reads it.
+                return PlainTextResponse("", status_code=400)  # The client has disconnected.
             if body is None:
                 return PlainTextResponse("", status_code=413)
             return await hand_on(request, base, body, is_form=is_form)
 
     async def hand_on(request: Request, base: str, body: bytes, *, is_form: bool) -> Response:
         gateway, path = request.path_params["gateway"], request.path_params["path"]
-        # The URL as the provider was given it; Host and forwarding headers are whatever a stranger writes.
+        # Use the URL that was given to the provider: an unauthenticated client controls Host and forwarding headers.
         url = f"{base}/{path}" + (f"?{request.url.query}" if request.url.query else "")
         form: dict[str, list[str]] = {}
         if is_form:
@@ -68,7 +71,8 @@ def callbacks(source: ServiceFacade) -> Starlette:
         try:
             answer = await source.hear(gateway, incoming)
         except CallbackRejectedError as refusal:
-            # Strangers may knock a thousand times a second; the metric counts each.
+            # Unauthenticated clients may send a thousand requests per second, so the log is throttled. The metric
+            # counts all.
             if throttle.admit((gateway, refusal.status, refusal.reason)) is not None:
                 log.warning("callback refused", gateway=gateway, status=refusal.status, why=refusal.reason)
             return PlainTextResponse("", status_code=refusal.status)
@@ -83,5 +87,5 @@ def callbacks(source: ServiceFacade) -> Starlette:
 
 
 async def _say_nothing(_request: Request, _error: Exception) -> Response:
-    """Answer a stranger: to come again, and not why."""
+    """Ask an unauthenticated client to retry, without a reason."""
     return Response(status_code=503, headers={"Retry-After": "5"})

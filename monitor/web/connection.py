@@ -1,7 +1,7 @@
-"""How many connections a listener has at a time, in all and of one address, and which makes room for a new one. Pure.
+"""Connection limits of a listener, in total and per address, and the choice of connections to close for new ones. Pure.
 
-Whoever can reach a listener can open connections and say nothing. Each costs a descriptor, and probes and the store need
-theirs: so the listeners share a part of the process's limit, and the rest is never theirs.
+A client of a listener can open idle connections. Each uses a file descriptor, which probes and the database need as
+well. So listeners share a part of the process's limit, and the rest is reserved.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 
-#: A listener takes an eighth of the process's descriptors, and there are two that strangers may reach: three quarters are left to
-#: probes, gateways and the store.
+#: A listener may use an eighth of the process's descriptors, and two listeners are public: three quarters remain for
+#: probes, gateways and the database.
 _PART = 8
-#: More are of no use: a portal serves a thousand viewers on fewer.
+#: More are not needed: a portal serves a thousand viewers with fewer.
 _MOST = 1024
-#: Of these, one address has a quarter: an office of a hundred browsers behind one address needs no more.
+#: One address may use a quarter of these, which suffices for an office of a hundred browsers behind one address.
 _ADDRESS_PART = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """How many connections a listener has at a time."""
+    """Connection limits of a listener."""
 
     in_all: int
     of_address: int
 
 
 def connection_limits(descriptors: int) -> ConnectionLimits:
-    """Return the limits of each listener in a process that may have so many descriptors open."""
+    """Return the limits of each listener for a process with this descriptor limit."""
     in_all = max(_ADDRESS_PART, min(_MOST, descriptors // _PART))
     return ConnectionLimits(in_all=in_all, of_address=in_all // _ADDRESS_PART)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Connection:
-    """One connection, from its acceptance on."""
+    """One accepted connection."""
 
-    #: Where it comes from: an IPv4 address or a /64 of IPv6, as a provider gives it to one customer. "": this machine.
+    #: Its origin: an IPv4 address, or a /64 of IPv6, which providers assign to one customer. "": this machine.
     origin: str
-    #: Ends it without a word.
+    #: Closes the connection without a response.
     close: Callable[[], object] = field(repr=False)
 
 
@@ -48,20 +48,21 @@ class Connections:
     """The connections of one listener."""
 
     def __init__(self, limits: ConnectionLimits, proxies: Sequence[str] = ()) -> None:
-        """*proxies*: the networks of proxies, whose connections are those of many."""
+        """*proxies*: the networks of proxies, whose connections belong to many clients."""
         self._limits = limits
         self._proxies = [ip_network(each) for each in (*proxies, "127.0.0.0/8", "::1")]
-        #: Those that have not finished asking, or do not read their answer, the oldest first.
+        #: Connections with an incomplete request or an unread response, the oldest first.
         self._asking: dict[Connection, None] = {}
         self._open: set[Connection] = set()
         self._of = Counter[str]()
-        #: How many were closed for others, or not admitted.
+        #: Number of connections that were closed for others or rejected.
         self.cut = 0
 
     def admit(self, connection: Connection) -> bool:
-        """Return whether there is room for *connection*; one that has not finished asking, or does not read its answer, may be closed for it.
+        """Admit *connection* if possible, and return whether it was admitted. This may close another connection.
 
-        That is the oldest of those whose address has the most: a flood closes its own.
+        Candidates have an incomplete request or an unread response. The oldest one of the address with the most
+        connections is closed, so a flood closes its own connections.
         """
         has_share = bool(connection.origin) and self._of[connection.origin] >= self._limits.of_address
         if has_share or len(self._open) >= self._limits.in_all:
@@ -78,17 +79,20 @@ class Connections:
         return True
 
     def _weight(self, candidate: Connection, newcomer: Connection) -> int:
-        """Return how many connections the address of *candidate* would have; 0: proxies and this machine, who are many."""
+        """Return how many connections the address of *candidate* would have.
+
+        It is 0 for proxies and this machine, which serve many clients.
+        """
         return self._of[candidate.origin] + (candidate.origin == newcomer.origin) if candidate.origin else 0
 
     def note(self, connection: Connection, *, is_asking: bool) -> None:
-        """Note whether somebody is still asking or does not read, or is being answered."""
+        """Record whether the client is still sending its request or not reading, or is being served."""
         self._asking.pop(connection, None)
         if is_asking and connection in self._open:
             self._asking[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """Note that a connection is over."""
+        """Record that a connection is closed."""
         if connection in self._open:
             self._open.discard(connection)
             self._asking.pop(connection, None)
@@ -97,7 +101,7 @@ class Connections:
                 del self._of[connection.origin]
 
     def origin(self, address: str) -> str:
-        """Return what counts as the origin of *address*; "" for proxies and this machine, which have no share of their own."""
+        """Return the origin for *address*; "" for proxies and this machine, which have no limit of their own."""
         try:
             parsed = ip_address(address.partition("%")[0])
         except ValueError:

@@ -1,4 +1,4 @@
-"""A page for a person where a program is answered with a problem: what is wrong, in their language, and the way back."""
+"""Error pages for browsers, where programs receive a problem: the error in the user's language, and a link back."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from monitor.web.form import MAY_SEND_FORMS, Pages, kept_form, own_path
 from monitor.web.problem import ProblemAnswer
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
-#: Of those that a person can meet; each has its words in words/refusal.yaml.
+#: Statuses that a user can encounter; each has its text in words/refusal.yaml.
 _KNOWN = frozenset({400, 401, 403, 404, 405, 409, 413, 422, 500, 503})
 
-#: What was sent may be taken later as it is: after signing in, or when the store is back.
+#: Statuses after which the same request may succeed later: after sign-in, or when the database is available again.
 _FOR_NOW = frozenset({401, 503})
 
 
 def answer_in_pages(app: FastAPI, pages: Pages) -> None:
-    """Let every problem of *app*, which knows how to tell of them by now, be a page for who reads pages."""
+    """Replace the problem responses of *app* by pages for browsers. Its problem handlers must be installed already."""
     for kind, handler in list(app.exception_handlers.items()):
         app.add_exception_handler(kind, _as_page(cast(_Handler, handler), pages))
 
@@ -37,16 +37,16 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
         facts = {
             "status": f"s{told.status_code}",
             "detail": _why(error, told),
-            # What was sent cannot be asked for again in another language; and the path may be a stranger's.
+            # A form cannot be requested again in another language, and the path may be chosen by an attacker.
             "path": own_path(request.url.path) if request.method == "GET" else "/",
-            # The places that they might go to are no part of a refusal.
+            # Navigation links are no part of an error page.
             "principal": Principal(),
         }
         headers = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
         kept = await kept_form(request) if told.status_code in _FOR_NOW else None
         if kept is None:
             return pages.show(request, "error_page.html", {**facts, "kept": None}, told.status_code, headers=headers)
-        # A large text takes long to be written.
+        # Rendering of a large text takes long.
         facts, headers = {**facts, "kept": kept, "is_shown_once": True}, {**headers, **MAY_SEND_FORMS}
         return await asyncio.to_thread(pages.show, request, "error_page.html", facts, told.status_code, headers=headers)
 
@@ -55,7 +55,7 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
 
 def _why(error: Exception, told: ProblemAnswer) -> object:
     if isinstance(error, RequestValidationError):
-        # No form leads to such an address; what the library says of it is for who writes a program.
+        # No form leads to such a URL; the library's message addresses programmers.
         names = dict.fromkeys(str(each["loc"][-1]) for each in error.errors())
         return said("what the address says of {names} cannot be understood", names=", ".join(names))
     return error if isinstance(error, OperationRejectedError) else told.detail

@@ -25,7 +25,7 @@ LARGEST_FORM: Final = 16 * 1024
 #: For the whole text of a document, of which an octet may take three in a form.
 LARGEST_TEXT_FORM: Final = 3 * LARGEST + 4096
 _FIELDS: Final = 100
-#: In octets.
+#: Octets.
 _PART: Final = 16 * 1024
 #: Longest head of a field or a file, in octets.
 _LONGEST_HEAD: Final = 2048
@@ -76,13 +76,14 @@ class Pages:
         *,
         headers: Mapping[str, str] | None = MAY_SEND_FORMS,
     ) -> Response:
-        """Return a page, and remember a language that was chosen with its address.
+        """Return a page, and store a language selected in its URL.
 
-        It has who asks as *principal*, its address as *path*, and what else that asks for as *query*, unless *facts* have others;
-        and nothing was wrong unless they say so. *headers*: of a page without forms. Its forms are taken from *principal* alone.
+        *principal*, *path* and *query* default to those of the request, and the error to none; *facts* override them.
+        *headers*: replace those of a page with forms. Its forms are accepted from *principal* only.
         """
         path = request.url.path
-        # What answers a form, or another address, is got in another language where *path* leads. Codes are typed in any case.
+        # The response to a form, or to another URL, links to *path* for another language. Codes may be typed in any
+        # case.
         is_its_own = request.method == "GET" and str(facts.get("path", path)).casefold() == path.casefold()
         common = {
             **_FINE,
@@ -171,7 +172,7 @@ def _check_owner(request: Request, owners: Sequence[str]) -> None:
 
 
 def _parsed(body: bytes) -> dict[str, list[str]]:
-    """Return the fields of a form, as browsers write it (application/x-www-form-urlencoded)."""
+    """Parse a form (application/x-www-form-urlencoded)."""
     found: dict[str, list[str]] = {}
     for pair in body.split(b"&"):
         name, _, value = pair.partition(b"=")
@@ -187,7 +188,7 @@ def _unquoted(octets: bytes) -> str:
     """
     octets, at, parts = octets.replace(b"+", b" "), 0, []
     while at < len(octets):
-        # An escape has three octets, and stays in one part.
+        # An escape has three octets and must not be split.
         end = at + _PART
         cut = octets.find(b"%", end - 2, end)
         parts.append(unquote_to_bytes(octets[at : end if cut < 0 else cut]))
@@ -250,7 +251,7 @@ async def read_body(request: Request, largest: int) -> bytes | None:
 
 
 def as_text(pasted: str) -> str:
-    """Return a text that was pasted as a file of it is read: browsers end lines as mail does, and a mark of octets may begin it."""
+    """Return a pasted text as if read from a file: browsers send CRLF, and it may have a byte order mark."""
     return pasted.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -1,7 +1,7 @@
-"""Letters, for the clerk who prints and posts them: a page with buttons, papers to print, and the command line's orders.
+"""Letters for the clerk who prints and posts them: a page with buttons, printouts, and commands of the command line.
 
-The page needs no script. A button sends a form; a page of a stranger's, open in the clerk's browser, could send one
-here too, so what does not come from our own page is refused.
+The page needs no scripts. A button sends a form; a page of another site in the clerk's browser could send one as well,
+so requests from other origins are rejected.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS)
 
 
 class LetterAction(StrEnum):
-    """What a clerk can say of a letter, as an address has it."""
+    """Actions of a clerk on a letter, as in URLs."""
 
     PRINTED = "printed"
     POSTED = "posted"
@@ -51,7 +51,7 @@ class LetterAction(StrEnum):
 
     @property
     def step(self) -> LetterStep:
-        """Return the step that it is."""
+        """Return the corresponding step of the letter."""
         return LetterStep.PRINTED if self is LetterAction.PRINTED else LetterStep.POSTED
 
     @property
@@ -66,25 +66,25 @@ class LetterAction(StrEnum):
 
 
 class _Written(TypedDict):
-    """What a form had in it that is shown again."""
+    """Form input that is shown again."""
 
     ticked: Sequence[str]
     day: str
 
 
 class LetterRequest(CommandRequest):
-    """What is said of a letter."""
+    """Action on a letter."""
 
     #: The day on which the letter was posted; by default the day of the command.
     day: date | None = None
 
 
-#: What a clerk can say of several letters at once.
+#: Actions that apply to several letters at once.
 _OfSeveral = Literal[LetterAction.PRINTED, LetterAction.POSTED]
 
 
 def letter_orders(tray: Letters) -> APIRouter:
-    """Build what the command line asks and orders."""
+    """Build the control router of letters."""
     router = APIRouter()
 
     @router.get("/letters")
@@ -104,7 +104,7 @@ def letter_orders(tray: Letters) -> APIRouter:
 
 
 def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
-    """Build the clerk's page."""
+    """Build the router of the clerk's page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/letters")
@@ -201,9 +201,9 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
 
 
 def letter_papers(tray: Letters, source: ServiceFacade) -> APIRouter:
-    """Build what a clerk prints. *source*: composes a letter."""
+    """Build the router of printouts. *source* composes letters."""
     router = APIRouter(include_in_schema=False)
-    # What is printed may not keep what is told waiting: one at a time is set for all clerks.
+    # Typesetting must not delay notifications, so only one printout is typeset at a time for all clerks.
     turn = asyncio.Lock()
 
     @router.get("/letters/waiting.pdf")
@@ -212,14 +212,16 @@ def letter_papers(tray: Letters, source: ServiceFacade) -> APIRouter:
         letter: Annotated[list[Id] | None, Query()] = None,
         sides: Annotated[int, Query(ge=1, le=2)] = 1,
     ) -> Response:
-        # Those that were named and no others: what came meanwhile would be recorded as printed with them, or they without it.
+        # Only the named letters: one that arrived meanwhile would otherwise be recorded as printed without being in the
+        # file, or be in it unrecorded.
         named = frozenset(letter or ())
         if not named:
             raise HTTPException(422, "tick at least one letter")
         if len(named) > MOST_STACKED:
             raise HTTPException(422, said("tick {most} letters at most: they are set in one file", most=MOST_STACKED))
         waiting = [each.id for each in await _theirs(tray, principal) if each.step in WAITING and each.id in named]
-        # To set a letter takes thirty times what it takes to read it: only those are set that do not lie there as they were laid.
+        # Typesetting a letter takes thirty times as long as reading it, so letters stored unchanged in the tray are
+        # read.
         lying = await tray.lying(waiting)
         pages: list[bytes] = []
         for each in waiting:
@@ -248,13 +250,13 @@ def letter_papers(tray: Letters, source: ServiceFacade) -> APIRouter:
 
 async def _theirs(tray: Letters, principal: Principal) -> Sequence[LetterView]:
     scope = principal.scope(Permission.POST_LETTERS)
-    # What is printed already comes last: of many that wait, the next file to print has others.
+    # Printed letters come last, so that the next file contains others if many are pending.
     letters = [each for each in await tray.letters() if each.agency in scope]
     return sorted(letters, key=lambda each: each.step is LetterStep.PRINTED)
 
 
 def _name_in(form: Mapping[str, str]) -> str | None:
-    """Return the name that was written into a form; `None`: none, or none that can be read."""
+    """Return the name entered in a form; `None` if it is empty or invalid."""
     try:
         return CommandRequest(by=form.get("by", "")).by
     except ValidationError:
@@ -262,7 +264,7 @@ def _name_in(form: Mapping[str, str]) -> str | None:
 
 
 def _day_in(form: Mapping[str, str]) -> date | None:
-    """Return the day that was written into a form; `None`: none, or none that there is."""
+    """Return the date entered in a form; `None` if it is empty or invalid."""
     try:
         return _DAY.validate_strings(form.get("day", "").strip())
     except ValidationError:

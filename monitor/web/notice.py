@@ -1,4 +1,4 @@
-"""What a notice says, for people who want to see what went out: its text, its script, its page."""
+"""Content of a notification as it was sent: its text, its call script, its page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from monitor.web.request import Id
 
 
 def notice_pages(source: ServiceFacade, pages: Pages) -> APIRouter:
-    """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
+    """Build the router of single notifications.
+
+    They are composed again from the stored facts, so the content equals what was sent.
+    """
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.READ, notification_in_path(source)))
 
     @router.get("/notifications/{notification_id}")

@@ -1,6 +1,6 @@
-"""How the status page says things: words in two languages (`page.yaml`), times in Malaysia, and what is on an agency's card.
+"""Rendering helpers of pages: texts in two languages (`page.yaml`), times in Malaysia, and the cards of agencies.
 
-Every time is an absolute one. How long ago it is the browser reckons, or the page would be another every second.
+All times are absolute. The browser computes ages, because otherwise the page would change every second.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from probes.model.check import Verdict
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
-#: Of each section by what it stands for: the Malay and the English. Those of the signed-in pages are in words/.
+#: Malay and English texts by section and key. Those of the signed-in pages are in words/.
 _SIGNED_IN: Mapping[str, Mapping[str, tuple[str, str]]] = {
     section: said
     for file in sorted((Path(__file__).parent / "words").glob("*.yaml"))
     for section, said in sections(file).items()
 }
 WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {**sections(Path(__file__).with_suffix(".yaml")), **_SIGNED_IN}
-#: Of what the checks say, by the English, with what is filled in: the Malay.
+#: Malay texts of the checks' messages, by their English text with placeholders.
 FAULTS: Mapping[str, str] = {
     **{permission.replace("_", " "): malay for permission, (malay, _) in WORDS["permissions"].items()},
     **{english: malay for malay, english in WORDS["fault"].values()},
 }
-#: What a dossier says, too, in Malay.
+#: Malay texts that incident records use as well.
 _MALAY: Mapping[str, Mapping[str, str]] = {
     "channels": phrase.CHANNELS,
     "purposes": phrase.PURPOSES,
@@ -64,60 +64,61 @@ _MALAY: Mapping[str, Mapping[str, str]] = {
 
 
 class PageLanguage(StrEnum):
-    """The languages of the page, as `lang` and its cookie have them; Malay is the first."""
+    """Languages of pages, with the values of `lang` and its cookie; Malay is the default."""
 
     MALAY = "ms"
     ENGLISH = "en"
 
 
 def language_of(language: PageLanguage) -> Language:
-    """Return the language in which notices say the same."""
+    """Return the corresponding language of notifications."""
     return {PageLanguage.MALAY: Language.MALAY, PageLanguage.ENGLISH: Language.ENGLISH}[language]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What the page shows of an agency: not when its routes were last run, which changes with every run."""
+    """What a page shows of an agency. The time of the last run is omitted, because it changes with every run."""
 
     agency: str
     name: str
     standing: AgencyStatus
     since: datetime | None
-    #: Direction, and how mail flows in it.
+    #: Each direction with its health.
     directions: Sequence[tuple[str, Health]]
     maintenance: WindowOccurrence | None
     silence: Silence | None
     incident: str | None
-    #: What is wrong as enough sites say, and which of them say now that something is.
+    #: The outage on which a quorum of sites agrees, and the sites that report it now.
     quorum_type: IncidentType | None
     agreed_by: Sequence[str]
-    #: The directions that are down as too few sites say, each with those that do; without any this one measures it.
+    #: Directions that are down according to fewer sites than the quorum, each with these sites. If none are named, this
+    #: site alone detects it.
     disputed: Sequence[tuple[Direction, Sequence[str]]]
-    #: What people have declared that no probe may see, and who has.
+    #: The outage declared by users, which probes may not detect, and its author.
     declared: IncidentType | None
     declared_by: str
-    #: The incident that a person has ended by hand, while the probes see it still.
+    #: The incident that a user has closed while probes still detect it.
     closed_manually: IncidentView | None
-    #: The routes whose last run failed, or whose mail is slow: those that count first.
+    #: Routes whose last run failed or whose mail is slow; those that affect the status come first.
     lines: Sequence[RouteView]
-    #: The kinds of checks that found something amiss, and what the gravest of it is.
+    #: Kinds of checks with findings, each with its most severe verdict.
     findings: Sequence[tuple[str, Verdict]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceLink:
-    """A page in the head of all pages of somebody who has signed in."""
+    """Navigation link for signed-in users."""
 
     path: str
     name: str
 
 
-#: Whoever looks after more agencies finds the link to its settings on each agency's own page.
+#: Limit of agencies with links to their settings. With more, the links are on the agencies' own pages.
 _MOST_EDITED: Final = 5
 
 
 def places_of(principal: Principal, language: PageLanguage) -> tuple[PlaceLink, ...]:
-    """Return where somebody may go who has signed in, besides how mail stands and their account; nobody else goes anywhere."""
+    """Return the navigation links of a principal, besides the status page and the account; empty if not signed in."""
     if principal.user is None:
         return ()
 
@@ -150,7 +151,10 @@ def places_of(principal: Principal, language: PageLanguage) -> tuple[PlaceLink, 
 
 
 def _seen(agency: AgencyView, direction: Direction) -> Health:
-    """Return how a direction is shown: as enough sites say; what was well when it could last be seen is not known to be."""
+    """Return the displayed health of a direction, as agreed by the quorum.
+
+    If the last known state is up but outdated, it is unknown.
+    """
     if agency.quorum_type is not None and direction in WAYS.get(agency.quorum_type, ()):
         return Health.DOWN
     health = agency.health[direction]
@@ -158,28 +162,28 @@ def _seen(agency: AgencyView, direction: Direction) -> Health:
 
 
 def _fails_for(agency: AgencyView, direction: Direction) -> Sequence[str]:
-    """Return the sites that say that a direction is down: others may find it slow, or another one down."""
+    """Return the sites that report a direction as down. Others may report it as slow, or another direction as down."""
     ways = {each.site: WAYS.get(each.type, ()) for each in agency.sites if each.type is not None}
-    # That the internal one fails is told as one of the others, or both.
+    # An outage of the internal direction is reported as one of the others, or both.
     return [site for site, down in ways.items() if direction in down or (down and direction is Direction.INTERNAL)]
 
 
 def tally_of(route: RouteView) -> str | None:
-    """Return why a failed run of a route is not held against the agency, or not as such; `None`: it is.
+    """Return why a failed run of a route does not count against the agency, or only partly; `None`: it counts.
 
-    What is returned is a key of `tallies` in page.yaml.
+    The result is a key of `tallies` in page.yaml.
     """
     if route.failure is None or route.verdict is RunVerdict.FAILED:
         return None
     if route.verdict is None:
-        # Of one that is down it hardly matters, and after a restart nobody remembers that it was.
+        # For a route that is down it is irrelevant, and the information is lost at a restart.
         return None if route.health is Health.DOWN else "pending"
-    # One that has come, and whose sender was shown an error, is slow by itself.
+    # A message that was delivered although the sender received an error counts as slow.
     return None if route.failure.reason == TAKEN_UNANSWERED and route.verdict is RunVerdict.SLOW else str(route.verdict)
 
 
 def card_of(agency: AgencyView) -> Card:
-    """Return what the page shows of an agency."""
+    """Return the card of an agency."""
     failed = sorted((r for r in agency.routes if r.failure), key=lambda route: tally_of(route) is not None)
     slow = [r for r in agency.routes if not r.failure and r.health is Health.DEGRADED and r.transit_seconds is not None]
     return Card(
@@ -197,7 +201,7 @@ def card_of(agency: AgencyView) -> Card:
         declared=agency.declared,
         declared_by=agency.declared_by,
         closed_manually=agency.closed_manually,
-        # When each was run changes with every run, and is not shown.
+        # The time of the last run changes with every run, and is not shown.
         lines=[replace(each, last_run_at=None) for each in (*failed, *slow)],
         findings=[(c.kind, c.verdict) for c in agency.checks if c.verdict in {Verdict.WARN, Verdict.FAIL}],
     )
@@ -209,7 +213,7 @@ def _shown(moment: datetime | None, *, pattern: str) -> str:
 
 
 def _as_read(written: object) -> str:
-    """Return a time of a document, which is local, as people read it here: 24/11/2026 14:05. What is none stays as it is."""
+    """Return a local time of a document in the format of pages: 24/11/2026 14:05. Text that is no time is unchanged."""
     try:
         return datetime.fromisoformat(str(written)).strftime("%d/%m/%Y %H:%M")
     except ValueError:
@@ -217,18 +221,18 @@ def _as_read(written: object) -> str:
 
 
 def _month(first: date, *, language: Language) -> str:
-    """Return what a month is called: November 2026."""
+    """Return the name of a month: November 2026."""
     return in_words.date(datetime(first.year, first.month, 1, 12, tzinfo=MALAYSIA), language).split(" ", 1)[1]
 
 
 def _lasting(minutes: int, *, language: Language) -> str:
-    """Return a time in words; nothing for none."""
+    """Return a duration in words; empty for zero."""
     begin = datetime(2026, 1, 1, tzinfo=MALAYSIA)
     return in_words.lasted(begin, begin + timedelta(minutes=minutes), language) if minutes else "-"
 
 
 def _refused(why: object, *, language: PageLanguage) -> Markup:
-    """Return why something was not done: as a page says it where there are words for that, else as the service says it."""
+    """Return why a command was rejected: in the page's language if a text exists, otherwise in the service's words."""
     if isinstance(why, OperationRejectedError) and (
         said := why.malay if language is PageLanguage.MALAY else why.on_page
     ):
@@ -237,7 +241,7 @@ def _refused(why: object, *, language: PageLanguage) -> Markup:
 
 
 def _fault(text: str, *, language: PageLanguage) -> Markup:
-    """Return what a check says: in Malay where there are words for it, else as it is."""
+    """Return the message of a check: in Malay if a text exists, otherwise unchanged."""
     if language is PageLanguage.ENGLISH:
         return escape(text)
     malay = in_other_words(text, FAULTS)
@@ -245,13 +249,13 @@ def _fault(text: str, *, language: PageLanguage) -> Markup:
 
 
 def _instead(text: str, *, language: PageLanguage) -> str:
-    """Return what a check says to write instead: in Malay, or as it is where it is to be typed just so."""
+    """Return the remedy of a check: in Malay, or unchanged if it must be entered literally."""
     malay = in_other_words(text, FAULTS) if language is PageLanguage.MALAY else None
     return text if malay is None else malay
 
 
 def words(section: str, language: PageLanguage) -> Mapping[str, str]:
-    """Return a section's words in one language."""
+    """Return the texts of a section in one language."""
     if section in _MALAY:
         english = {key: str(text) for key, text in WORDS[f"english.{section}"].items()}
         return _MALAY[section] if language is PageLanguage.MALAY else english
@@ -260,7 +264,7 @@ def words(section: str, language: PageLanguage) -> Mapping[str, str]:
 
 
 def filters_of(language: PageLanguage) -> dict[str, Callable[..., Any]]:
-    """Return the filters of a language's templates. What has no word is not known, and never well."""
+    """Return the template filters of a language. A value without a text is shown as unknown, and never as up."""
     verdicts = words("verdicts", language)
     healths, standings = words("healths", language), words("standings", language)
     checks = words("checks", language)
@@ -270,7 +274,7 @@ def filters_of(language: PageLanguage) -> dict[str, Callable[..., Any]]:
 
         @pass_context
         def say(_context: object, key: str, **values: object) -> str:
-            # With the context, or it would be compiled into templates that all languages share.
+            # The context argument prevents constant folding: compiled templates are shared by all languages.
             return said[key].format(**values)
 
         return say
@@ -280,7 +284,7 @@ def filters_of(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         return lambda value: known.get(value, str(value))
 
     return {
-        # Each section of words/ is a filter of its own.
+        # Each section of words/ is a filter.
         **{section: saying(section) for section in _SIGNED_IN},
         "say": saying("say"),
         "letter": saying("letters"),
@@ -288,7 +292,7 @@ def filters_of(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         "places": partial(places_of, language=language),
         "role": among("roles"),
         "permission": among("permissions"),
-        # Of the journal: in English it is what it is called there.
+        # For the audit log: in English the event's own name is shown.
         "event": phrase.event if language is PageLanguage.MALAY else lambda event: event[:1].upper() + event[1:],
         "person": phrase.person,
         # 24/11 14:05:09, 24/11 14:05, and 24/11/2026 14:05.
@@ -310,7 +314,7 @@ def filters_of(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         "problem": among("problems"),
         "announcement": among("announcements"),
         "channel": among("channels"),
-        # For the choices of a form: what is sent, and what is read.
+        # For the options of a form: the submitted value, and its label.
         "refused": partial(_refused, language=language),
         "bilingual": lambda said: said.malay if language is PageLanguage.MALAY else said.english,
         "fault": partial(_fault, language=language),

@@ -1,4 +1,7 @@
-"""What a viewer of the status page asks for: a language, some of the agencies, a wall. In the address, so that it can be sent on."""
+"""Query parameters of the status page: language, filter, wallboard form.
+
+They are in the URL, so that links can be shared.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,25 @@ from monitor.views.agency_filter import AgencyFilter
 from monitor.views.agency_status import AgencyStatus
 from monitor.web.page import PageLanguage
 
-#: Remembers the language for a year. It says nothing of who somebody is.
+#: Cookie for the language, kept for a year. It does not identify the user.
 _COOKIE, _A_YEAR = "bahasa", 365 * 24 * 3600
-#: Nobody looks for more; in characters.
+#: Characters of a filter; a longer one is not useful.
 _LONGEST = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageQuery:
-    """What of the page is wanted, and how."""
+    """Selected part and form of the page."""
 
     language: PageLanguage = PageLanguage.MALAY
     choice: AgencyFilter = field(default_factory=AgencyFilter)
-    #: To be read from five metres.
+    #: For reading at a distance of five metres.
     is_wallboard: bool = False
-    #: States that were asked for, and that there are none of.
+    #: Requested states that do not exist.
     strange: tuple[str, ...] = ()
 
     def address(self, path: str = "/", *, language: PageLanguage | None = None, **other: str | bool | None) -> str:
-        """Return the address of the same, with another state (`""`: all), or without the wall, or in another language."""
+        """Return the URL of this page with another state (`""`: all) or language, or without the wallboard form."""
         state, wallboard = other.get("state"), other.get("wallboard", self.is_wallboard)
         states = [*sorted(self.choice.standings), *self.strange] if state is None else [str(state)] if state else []
         text = "" if other.get("everything") else self.choice.text
@@ -41,7 +44,7 @@ class PageQuery:
 
 
 def asked(request: Request) -> PageQuery:
-    """Return what the address and the cookie of a viewer ask for."""
+    """Return the query of a request, from its URL and its cookie."""
     told = request.query_params
     language = told.get("lang") or request.cookies.get(_COOKIE, "")
     states = list(dict.fromkeys(each for each in told.getlist("state")[: len(AgencyStatus)] if each))
@@ -55,13 +58,13 @@ def asked(request: Request) -> PageQuery:
 
 
 def others_asked(request: Request) -> str:
-    """Return what an address asks for besides the language, to stand before that in a link: "q=jcm&"."""
+    """Return the other query parameters of a URL, to precede the language in a link: "q=jcm&"."""
     said = [(name, value[:_LONGEST]) for name, value in request.query_params.multi_items() if name != "lang"]
     return f"{urlencode(said)}&" if said else ""
 
 
 def remember(request: Request, response: Response) -> Response:
-    """Remember the language that was chosen with this request, if one was."""
+    """Store the language selected in this request, if any."""
     if (language := request.query_params.get("lang")) in set(PageLanguage):
         response.set_cookie(_COOKIE, str(language), max_age=_A_YEAR, samesite="lax", httponly=True)
     return response

@@ -1,7 +1,7 @@
-"""The listener for people and for Prometheus: every route stands behind the gate, and says what it asks for.
+"""Listener for people and Prometheus. Each route requires a permission, which the access control checks.
 
-Without users to sign in it shows, and changes nothing but the reading of the configuration; acknowledges for programs that
-have a token, takes in what the NOC's Alertmanager brings, and takes a clerk's word for a letter.
+Without sign-in the portal is read-only, except that it reloads the configuration, acknowledges incidents for programs
+with a token, receives alerts of the NOC's Alertmanager, and records a clerk's actions on letters.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ from monitor.web.problem import answer_with_problems, describe_problems, problem
 from monitor.web.routers import join
 from monitor.web.status_page import PageBody, RenderedPage, StatusPage
 
-#: Everything comes from here; nothing may be loaded from or sent to anywhere else.
+#: All resources are served by the portal; nothing may be loaded from or sent to other hosts.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -71,11 +71,11 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-#: In seconds: two years.
+#: Two years, in seconds.
 _HSTS = {"Strict-Transport-Security": "max-age=63072000"}
 
 
-#: Builds pages of its own.
+#: Builds the router of further pages.
 PageBuilder = Callable[[Pages], APIRouter]
 
 
@@ -93,22 +93,24 @@ def portal(
     parts: Sequence[APIRouter] = (),
     site: str = "",
 ) -> FastAPI:
-    """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
+    """Build the portal. *hosts*: the accepted Host names, which prevents DNS rebinding.
 
-    *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
-    *access_control*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in;
-    *parts*: what they, and programs with tokens, may ask and order below /api/v1. *once*: carries an order out once.
-    *openid*: lets people in who have an account elsewhere. *site*: what the pages call this one, where there are several.
+    *tray*: the letters, for the clerk's page. *duty*: on-call data. *receiver* accepts alerts of Alertmanager.
+    *access_control* authenticates principals; without it there is no sign-in, and routes that change something are
+    missing. *pages*: pages for signed-in users; *parts*: API routers below /api/v1 for users and programs. *once*
+    executes commands idempotently. *openid*: sign-in at an identity provider. *site*: the name of this site on pages,
+    if there are several.
     """
     access_control = access_control or AccessControl()
     app = _Portal(
         title="Pantau",
         version=own_version(),
         description="State of government agencies' mail, incidents and notifications; commands for those who have the permission.",
-        # The interactive pages load scripts from a public network that may be what failed; the schema stays.
+        # The interactive documentation loads scripts from a public CDN, which may be unreachable in an outage. The
+        # schema remains available.
         docs_url=None,
         redoc_url=None,
-        # A route of our own, which names a permission.
+        # The schema has a route of our own, which requires a permission.
         openapi_url=None,
     )
     answer_with_problems(app)
@@ -150,10 +152,10 @@ def portal(
 
 
 class _Files(StaticFiles):
-    """Style sheets and scripts, the same for everybody.
+    """Style sheets and scripts, which are the same for all users.
 
-    Kept by browsers for a minute: a page has up to three that name each other, which a telephone would wait for, one after the
-    other, at each step. After an upgrade a page may look as before for as long.
+    Browsers cache them for one minute: a page has up to three that import each other, which a mobile browser would load
+    one after another on each page. After an upgrade a page may have the old appearance for as long.
     """
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -163,14 +165,20 @@ class _Files(StaticFiles):
 
 
 class _Portal(FastAPI):
-    """Has its headers on every answer. What is added to an application stands inside of where an error of ours is answered."""
+    """Application with security headers on all responses.
+
+    Ordinary middleware is inside the handler of internal errors, whose responses would lack them.
+    """
 
     def build_middleware_stack(self) -> ASGIApp:
         return _Secure(_Head(super().build_middleware_stack()), self.state.access_control.is_secure)
 
 
 class _Named:
-    """Answers to some names only: a page of a stranger's, whose name leads here, is not to read us (DNS rebinding)."""
+    """Middleware that accepts known Host names only.
+
+    Otherwise a page of another site could read the portal (DNS rebinding).
+    """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
         self._app = app
@@ -179,7 +187,7 @@ class _Named:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             name = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "")).lower()
-            # The very address that was asked at is no name that could be led here.
+            # The server's own IP address is allowed: it is no name that an attacker could resolve to us.
             here = str((scope.get("server") or ("",))[0])
             if name not in self._hosts and name.strip("[]") != here:
                 why = "asked by a name that Pantau does not answer to; ask for it as 127.0.0.1 or localhost"
@@ -189,7 +197,7 @@ class _Named:
 
 
 class _Head:
-    """Answers HEAD as it would GET, without the body (RFC 9110, 9.3.2): whoever looks whether something is there may."""
+    """Middleware that answers HEAD like GET, without the body (RFC 9110, 9.3.2), for availability checks."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -206,7 +214,10 @@ class _Head:
 
 
 class _Secure:
-    """Adds the headers to every answer. Not by a function around it: that hands on each piece of a scrape by itself."""
+    """Middleware that adds the headers to all responses.
+
+    As pure ASGI it does not forward each chunk of a scrape separately.
+    """
 
     def __init__(self, app: ASGIApp, is_secure: bool) -> None:  # noqa: FBT001
         self._app = app
@@ -234,7 +245,8 @@ def _service(source: ServiceFacade) -> APIRouter:
     async def metrics(request: Request) -> Response:
         open_metrics = accepts_open_metrics(",".join(request.headers.getlist("accept")))
         pieces = source.metrics(open_metrics=open_metrics)
-        # Small enough for the loop, all but the first; not compressed, which costs more than it saves on loopback.
+        # All chunks but the first are small enough for the event loop. They are not compressed, which would cost more
+        # than it saves on loopback.
         first = await asyncio.to_thread(next, pieces)
         return StreamingResponse(_in_turns(first, pieces), media_type=OPEN_METRICS if open_metrics else CONTENT_TYPE)
 
@@ -265,17 +277,17 @@ def _service(source: ServiceFacade) -> APIRouter:
         responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
     )
     async def reload(request: Request, principal: _Operator) -> Response:
-        # A page of a stranger's, open in an operator's browser, can send a POST here too; curl sends no such header.
+        # A page of another site in an operator's browser can send a POST to this route; curl does not send this header.
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
             return problem(HTTPStatus.FORBIDDEN, "only from this machine's own tools, and not from a browser's page")
-        # Without sign-in it was somebody on this machine.
+        # Without sign-in it was a user of this machine.
         return reload_answer(await source.reload(principal.by or "portal"))
 
     return router
 
 
 async def _in_turns(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Hand out pieces, and let the probes go on between two of them."""
+    """Yield chunks, and let probes run between two of them."""
     yield first
     for piece in rest:
         yield piece
@@ -283,7 +295,7 @@ async def _in_turns(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]
 
 
 class _Compiled(BytecodeCache):
-    """What templates were compiled to: the same in each language."""
+    """Cache of compiled templates, which all languages share."""
 
     def __init__(self) -> None:
         self._known: dict[str, bytes] = {}
@@ -299,7 +311,7 @@ class _Compiled(BytecodeCache):
 _COMPILED = _Compiled()
 
 
-#: Of the pages that there are where nobody signs in, too.
+#: Templates that exist without sign-in as well.
 _FOR_ALL = frozenset(
     f"{name}.html"
     for name in (
@@ -322,10 +334,10 @@ _FOR_ALL = frozenset(
 
 @cache
 def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") -> Mapping[PageLanguage, Environment]:
-    """Return the templates of the pages by language; what is put into them is text, and never markup.
+    """Return the template environments by language. Inserted values are escaped as text.
 
-    *signs_in*: whether people do, and have an account, and incidents pages of their own; *openid*: what they call where else
-    they may have an account; *site*: what this one is called, where there are several.
+    *signs_in*: whether users sign in, and have an account and incident pages; *openid*: the name of the identity
+    provider; *site*: the name of this site, if there are several.
     """
     found: dict[PageLanguage, Environment] = {}
     for language in PageLanguage:
@@ -333,7 +345,7 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
             loader=PackageLoader("monitor.web"),
             autoescape=select_autoescape(),
             undefined=StrictUndefined,
-            # What only indents is a tenth of a page of a thousand agencies.
+            # Indentation is a tenth of a page of a thousand agencies.
             trim_blocks=True,
             lstrip_blocks=True,
             bytecode_cache=_COMPILED,
@@ -341,7 +353,7 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
         )
         found[language].filters |= filters_of(language)
         found[language].globals |= {"language": language, "signs_in": signs_in, "openid": openid, "site": site}
-        # Now, and not while somebody looks and the probes wait.
+        # Compile now: at the first request it would delay the user and the probes.
         for name in found[language].list_templates(filter_func=lambda name: signs_in or name in _FOR_ALL):
             found[language].get_template(name)
     return found
@@ -352,7 +364,7 @@ def _schema(app: FastAPI) -> APIRouter:
 
     @router.get("/openapi.json", dependencies=public_route("tells what can be asked, and nothing else"))
     async def schema() -> Response:
-        # Made when it is first asked for; not here.
+        # Generated at the first request, in a thread.
         return JSONResponse(await asyncio.to_thread(app.openapi))
 
     return router

@@ -1,4 +1,4 @@
-"""What is answered where nothing else can be: a problem, as RFC 9457 writes it, and what is wrong with which part."""
+"""Error responses as problem details (RFC 9457), with the invalid parts of the request."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from monitor.service.errors import NotFoundError, OperationRejectedError
 
 MEDIA_TYPE = "application/problem+json"
 
-#: So much of what somebody wrote is said back.
+#: Characters of an invalid value that an error message repeats.
 _ECHOED = 100
 _SCHEMAS = "#/components/schemas"
 
 
 class ProblemAnswer(Response):
-    """The answer for a problem. A page says its `detail` in the language of who asks."""
+    """Response with a problem. A page shows its `detail` in the user's language."""
 
     def __init__(self, status: int, body: str, *, detail: str, headers: Mapping[str, str] | None) -> None:
         """*body*: the problem as JSON."""
@@ -35,34 +35,34 @@ class ProblemAnswer(Response):
 
 
 class WrongPart(BaseModel):
-    """What is wrong with one part of what was asked."""
+    """An invalid part of a request."""
 
     detail: str
-    #: Name of a parameter, of the query or in the path.
+    #: Name of a query or path parameter.
     parameter: str | None = None
-    #: Or where in the body it stands (RFC 6901).
+    #: Location in the body (RFC 6901).
     pointer: str | None = None
-    #: Of a text: in which line, from 1.
+    #: Line of a text, from 1.
     line: int | None = None
 
 
 class ProblemDetails(BaseModel):
-    """Why something was not answered or done (RFC 9457)."""
+    """Problem details of a rejected request (RFC 9457)."""
 
-    #: Nothing beyond what the status says.
+    #: No information beyond the status code.
     type: str = "about:blank"
     title: str
     status: int
-    #: In words for people, with what to do or write instead.
+    #: Explanation for people, with the remedy.
     detail: str
-    #: Of 422: each part that is wrong.
+    #: For 422: all invalid parts.
     errors: Sequence[WrongPart] = ()
-    #: Of an order that contradicts what is measured: what its `despite` has to name to be carried out all the same.
+    #: For a command that contradicts detected facts: the value of `despite` with which it is executed anyway.
     despite: str | None = None
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Let every error of *app* be answered as a problem."""
+    """Return all errors of *app* as problem details."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(OperationRejectedError, _not_done)
@@ -71,7 +71,7 @@ def answer_with_problems(app: FastAPI) -> None:
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Let the schema of *app* tell what a problem looks like."""
+    """Describe problem details in the schema of *app*."""
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -85,7 +85,7 @@ def describe_problems(app: FastAPI) -> None:
 
 
 def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """Return how the schema tells of problems with these statuses."""
+    """Return the schema's responses for these error statuses."""
     schema = {"$ref": f"{_SCHEMAS}/{ProblemDetails.__name__}"}
     return {
         int(status): {"description": status.phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
@@ -100,7 +100,7 @@ def problem(
     more: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> ProblemAnswer:
-    """Return the answer for a problem. *more*: members of its own (RFC 9457, 3.2)."""
+    """Return a problem response. *more*: extension members (RFC 9457, 3.2)."""
     told: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -110,12 +110,12 @@ def problem(
     if errors:
         told["errors"] = [each.model_dump(exclude_none=True) for each in errors]
     told |= more or {}
-    # As ASCII: what was sent may be nothing that can be written otherwise.
+    # As ASCII: the input may contain text that cannot be encoded otherwise.
     return ProblemAnswer(status, json.dumps(told), detail=detail, headers=headers)
 
 
 def reload_answer(found: Sequence[Problem]) -> Response:
-    """Return the answer for a configuration that was read again, with all that was *found*; 400 if it was not taken."""
+    """Return the response to a reload, with all problems *found*; 400 if the configuration was rejected."""
     taken = not any(each.severity is Severity.ERROR for each in found)
     told = {"taken": taken, "problems": [str(each) for each in found]}
     if taken:
@@ -124,7 +124,7 @@ def reload_answer(found: Sequence[Problem]) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """Say that there is nothing here, or not so."""
+    """Return the response for an unknown path or a disallowed method."""
     if not isinstance(error, HTTPException):
         raise TypeError(error)
     detail, headers = str(error.detail), dict(error.headers or {})
@@ -140,7 +140,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unreadable(_request: Request, error: Exception) -> Response:
-    """Say what is wrong with a question or an order, without the values that were sent."""
+    """Return the response for an invalid query or command, without the submitted values."""
     found = error.errors() if isinstance(error, RequestValidationError) else ()
     wrong = [_wrong_part(each) for each in found[:MOST_LISTED]]
     if (more := len(found) - len(wrong)) > 0:
@@ -160,14 +160,17 @@ def _wrong_part(error: Mapping[str, Any]) -> WrongPart:
 
 
 async def _not_done(_request: Request, error: Exception) -> Response:
-    """Say why an order cannot be carried out."""
+    """Return the response for a rejected command."""
     despite = error.despite if isinstance(error, OperationRejectedError) else ""
     status = HTTPStatus.NOT_FOUND if isinstance(error, NotFoundError) else HTTPStatus.CONFLICT
     return problem(status, str(error), more={"despite": despite} if despite else None)
 
 
 async def _store_away(_request: Request, error: Exception) -> Response:
-    """Say so, and that it may be asked again; nobody needs a trace in the log for each question."""
+    """Return the response for an unavailable database; the client may retry.
+
+    No traceback is logged for each request.
+    """
     why = said(
         "the store is away ({error}): nothing can be read or written now; /metrics tells how mail stands",
         error=str(error),
@@ -176,5 +179,5 @@ async def _store_away(_request: Request, error: Exception) -> Response:
 
 
 async def _broken(_request: Request, _error: Exception) -> Response:
-    """Say that it is our fault; what it was is logged."""
+    """Return the response for an internal error, which is logged."""
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Pantau failed to answer; its log says why")

@@ -1,4 +1,4 @@
-"""What people say in an order: who they are, and why."""
+"""Common fields of commands: author and reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pydantic_core import PydanticCustomError
 
 
 def _legible(text: str) -> str:
-    """Return *text* on one line; refuse what other people's terminals would obey, or not every database keeps."""
+    """Return *text* on one line.
+
+    Reject control characters, which terminals would execute or a database cannot store.
+    """
     line = " ".join(text.split())
     if not line.isprintable():
         raise PydanticCustomError("legible", "holds a character that cannot be printed")
@@ -19,21 +22,21 @@ def _legible(text: str) -> str:
 
 _STRIPPED = StringConstraints(strip_whitespace=True, min_length=1)
 
-#: Whoever gives an order, as the journal keeps it.
+#: Author of a command, as recorded in the audit log.
 Name = Annotated[str, _STRIPPED, StringConstraints(max_length=100), AfterValidator(_legible)]
 
-#: Whoever has an incident, as the store keeps them: somebody who has signed in with the name that they sign in by.
+#: Assignee of an incident, as stored; for a signed-in user the sign-in name.
 Holder = Annotated[str, _STRIPPED, StringConstraints(max_length=200), AfterValidator(_legible)]
 
-#: A reason, for the journal and whoever wonders.
+#: Reason, for the audit log and other readers.
 Why = Annotated[str, _STRIPPED, StringConstraints(max_length=500), AfterValidator(_legible)]
 
-#: The number of a record in the store; as large as either database counts.
+#: ID of a stored record, limited to the range of both databases.
 Id = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 class CommandRequest(BaseModel):
-    """Who says so. Every order has it."""
+    """Author; a part of all commands."""
 
     model_config = ConfigDict(extra="forbid")
 

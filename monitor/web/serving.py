@@ -1,4 +1,4 @@
-"""Serve ASGI applications in this event loop, on sockets that were opened before anything else was started."""
+"""ASGI server in this event loop, on sockets that are opened before anything else starts."""
 
 from __future__ import annotations
 
@@ -29,45 +29,46 @@ from monitor.web.problem import problem
 
 log = structlog.get_logger()
 
-#: What connections are allowed for their goodbye.
+#: Time for connections to close.
 _GOODBYE_SECONDS = 1.0
-#: How long the TLS handshake may take, and then the headers of a request: both are a few kilobytes.
+#: Time limits of the TLS handshake, and then of the headers of a request: both are a few kilobytes.
 _HEADERS = timedelta(seconds=5)
-#: How long a caller may take to ask. A provider on a bad line needs a second or two for the page that it sends back.
+#: Time limit for a complete request. A provider with a slow connection needs a second or two for the page that it
+#: returns.
 _ASKING = timedelta(seconds=20)
-#: How long a caller may take to read the answer, our own work on it included: a reload reads every agency's file.
+#: Time limit for reading the response, including our processing: a reload reads every agency's file.
 _ANSWERING = timedelta(minutes=2)
-#: In seconds. That connections are cut is logged so often, with how many.
+#: Seconds between log messages about closed connections, each with their number.
 _LOGGED_EVERY = 60.0
-#: So many connections are accepted before others have their turn.
+#: Number of connections accepted before other tasks run.
 _ACCEPTED_AT_ONCE = 32
-#: In seconds. When no descriptor is free, the kernel keeps who waits; asking again at once would take the whole core.
+#: Seconds. When no descriptor is free, the kernel queues new connections; an immediate retry would use a whole core.
 _ACCEPTED_AGAIN = 1.0
 
 
 def open_port(host: str, port: int) -> socket.socket:
-    """Listen on a TCP port; 0 takes a free one. Raise `OSError` when it is taken."""
+    """Listen on a TCP port; 0 selects a free one. Raise `OSError` if it is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
 
 
 def open_unix(path: Path) -> socket.socket:
-    """Listen on a Unix socket that only this user may open; one that a dead process left is replaced.
+    """Listen on a Unix socket that only this user may open. The socket of a terminated process is replaced.
 
-    The caller holds the store's lock, so no living process can own it.
+    The caller must hold the store's lock, so no running process can own the socket.
     """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with reachable(path) as name:
         listener.bind(name)
-    # The mode is set before anybody can connect: bind creates the file, listen opens the door.
+    # Set the mode before clients can connect: bind creates the file, listen enables connections.
     path.chmod(0o600)
     listener.listen(16)
     return listener
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return the URL of a TCP listener, without a slash at the end."""
+    """Return the URL of a TCP listener, without a final slash."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -85,20 +86,22 @@ async def serve(
     proxies: Sequence[str] = (),
     past_them: Sequence[str] = (),
 ) -> AsyncIterator[None]:
-    """Serve *app* on *listener* for as long as the block lasts; then cut the requests that still run.
+    """Serve *app* on *listener* for the duration of the block; then cancel the running requests.
 
-    *certificate*: its file, and that of its key, to speak TLS with. *proxies*: the networks from which alone it is asked, by
-    proxies that say for whom they ask; and *past_them*, those who ask for themselves, beside this machine.
-    Whoever has not shaken hands, or not sent the headers of a request, within *headers*, not finished it within *asking*, or not
-    taken the answer within *answering*, is hung up on. *limits*: on its connections, by default a share of the descriptors that this process may open.
+    *certificate*: the files of certificate and key, for TLS. *proxies*: the networks of trusted proxies, which alone
+    may connect; and *past_them*, clients that may connect directly, in addition to this machine.
+
+    A connection is closed if the handshake or the headers take longer than *headers*, the request longer than *asking*,
+    or the reading of the response longer than *answering*. *limits*: connection limits; default: a share of this
+    process's descriptor limit.
     """
     connections = Connections(limits or connection_limits(open_files_limit()), proxies)
-    # Not Server.serve(): it takes the signal handlers from the program around it, and ends up to 0.2 s late.
+    # Not Server.serve(): it replaces the program's signal handlers, and ends up to 0.2 s late.
     protocol: Any = partial(_Prompt, headers=headers, asking=asking, answering=answering, connections=connections)
     config = uvicorn.Config(
         _Endable(_Proxied(app, proxies, past_them) if proxies else app),
         http=protocol,
-        # Whoever else says for whom he asks may say anything.
+        # Any other client could forge the forwarding headers.
         proxy_headers=False,
         ssl_certfile=certificate and certificate[0],
         ssl_keyfile=certificate and certificate[1],
@@ -127,15 +130,15 @@ async def serve(
         listener.close()
 
 
-#: Makes what speaks HTTP on a connection.
+#: Creates the HTTP protocol of a connection.
 _ServeOn = Callable[[Connection], asyncio.Protocol]
 
 
 class _Acceptor:
-    """Accepts the connections of a listener, as many as it may have.
+    """Acceptor of a listener's connections, up to its limits.
 
-    Not the loop's own server: it accepts whatever comes, and where no descriptor is free it writes 2,048 lines to the log at
-    each attempt (CPython 3.13, `_accept_connection`).
+    The event loop's own server has no limit, and if no descriptor is free it writes 2,048 lines to the log at each
+    attempt (CPython 3.13, `_accept_connection`).
     """
 
     def __init__(
@@ -164,7 +167,7 @@ class _Acceptor:
         self._listener.listen(self._config.backlog)
         for number in itertools.count(1):
             if number % _ACCEPTED_AT_ONCE == 0:
-                await asyncio.sleep(0)  # To accept who waits already is no turn of the loop.
+                await asyncio.sleep(0)  # Accepting a queued connection does not yield to the event loop.
             try:
                 accepted, address = await loop.sock_accept(self._listener)
             except ConnectionAbortedError:
@@ -175,13 +178,13 @@ class _Acceptor:
                 continue
             try:
                 self._begin(accepted, address[0] if address else "")
-            # Whatever it is, it must not end the listener.
+            # No error of one connection may end the listener.
             except Exception:
                 log.exception("a connection could not be begun", listener=self._name)
                 accepted.close()
 
     async def close(self) -> None:
-        """End what has not begun to speak yet."""
+        """Close connections that have no protocol yet."""
         if self._report is not None:
             self._report.cancel()
         beginning = list(self._beginning)
@@ -209,13 +212,13 @@ class _Acceptor:
     def _begun(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
         self._beginning.discard(task)
         if task.cancelled():
-            accepted.close()  # It may not have come to a transport, which would close it.
+            accepted.close()  # There may be no transport yet that would close it.
 
     async def _connect(self, accepted: socket.socket, connection: Connection) -> None:
         protocol, tls = partial(self._serve_on, connection), self._config.ssl
         timeout = self._handshake if tls is not None else None
         loop = asyncio.get_running_loop()
-        # Whoever does not get through the handshake is no event of ours.
+        # A failed handshake of a client is not an error of ours.
         with suppress(OSError):
             try:
                 await loop.connect_accepted_socket(protocol, accepted, ssl=tls, ssl_handshake_timeout=timeout)
@@ -228,7 +231,7 @@ class _Acceptor:
             log.warning("connections cannot be accepted; trying again each second", why=str(error), listener=self._name)
 
     def _log_cut(self) -> None:
-        """Log how many connections were cut since the last line, at most once a minute."""
+        """Log the number of connections closed since the last message, at most once a minute."""
         self._report = None
         if cut := self._connections.cut - self._logged:
             self._logged += cut
@@ -237,7 +240,7 @@ class _Acceptor:
 
 
 class _Proxied:
-    """Asked by proxies, of which each is believed for whom it asks, and by few others."""
+    """Middleware for trusted proxies, whose forwarding headers are used; few other clients may connect."""
 
     def __init__(self, app: Any, proxies: Sequence[str], past_them: Sequence[str]) -> None:
         self._app = ProxyHeadersMiddleware(app, trusted_hosts=list(proxies))
@@ -258,9 +261,10 @@ class _Proxied:
 
 
 class _Endable:
-    """An application whose requests end without a word when they are cancelled, or the caller has gone in the middle of asking.
+    """Application whose requests end silently when they are cancelled or the client disconnects during the request.
 
-    uvicorn would log each as an exception, by seventy lines that any stranger may have written a thousand times.
+    uvicorn would log an exception of seventy lines for each, which any unauthenticated client could cause a thousand
+    times.
     """
 
     def __init__(self, app: Any) -> None:
@@ -270,7 +274,7 @@ class _Endable:
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
-            # Nobody but `_stop` cancels a request, and it waits for nothing but the end of its task.
+            # Only `_stop` cancels a request, and it only waits for the end of the task.
             if scope["type"] != "http":
                 raise
         except ClientDisconnect:
@@ -278,7 +282,7 @@ class _Endable:
 
 
 class _Prompt(H11Protocol):
-    """Hangs up on callers who do not get on with it; uvicorn would wait for ever."""
+    """HTTP protocol that closes connections of slow clients; uvicorn would wait for ever."""
 
     def __init__(
         self,
@@ -296,7 +300,7 @@ class _Prompt(H11Protocol):
         self._headers = min(headers, asking).total_seconds()
         self._asking = asking.total_seconds()
         self._answering = answering.total_seconds()
-        #: What was waited for last, of h11's states of the caller.
+        #: Last client state of h11 that the deadline belongs to.
         self._awaited: Any = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -320,7 +324,7 @@ class _Prompt(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            # All that is left is for the caller to read.
+            # Only the client's reading of the response remains.
             self._note(is_asking=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -329,7 +333,7 @@ class _Prompt(H11Protocol):
         self._stop_waiting()
 
     def hang_up(self) -> None:
-        """Let the caller go, whose request is cancelled: what has been said to them already they may still read."""
+        """Close the connection, whose request is cancelled. The client may still read data that was already sent."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.transport.close()

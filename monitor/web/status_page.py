@@ -1,4 +1,4 @@
-"""The status page, rendered once for all who look at it, and again only where something changed."""
+"""Status page, rendered once for all viewers; only changed parts are rendered again."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from monitor.web.page import Card, PageLanguage, PlaceLink, card_of, words
 from monitor.web.page_query import PageQuery
 from monitor.web.uptime_bars import strip_of
 
-#: So many incidents and notices of somebody's own agencies are on their page.
+#: Limit of incidents and notifications on the page of a user with some agencies.
 _LISTED = 50
-#: In seconds. So old may be what is shown; however many look, they are looked for no more often than that.
+#: Seconds: maximum age of the data. It is queried no more often, regardless of the number of viewers.
 _FRESH = 2.0
-#: The page is mostly repetition: more effort saves a twentieth and takes twice as long.
+#: The page is mostly repetition: a higher level saves a twentieth and takes twice as long.
 _EFFORT = 6
-#: So many complaints of a part are on the page.
+#: Limit of problems per component on the page.
 _COMPLAINTS = 5
-#: So many agencies have a card, the worst first; the others have a tile. A thousand cards were seventy screens.
+#: Limit of agencies with a card, the worst first; the others have a tile. A thousand cards would fill seventy screens.
 _CARDS = 8
-#: Whole pages of one of them: those of duty officers, of officers, and of whoever else looks at the same.
+#: Limit of whole pages of one rendering: those of duty officers, of mail officers, and of other users.
 _HEADS = 3
-#: So many different pages are kept: two languages, a wall, and what people look for. Each is half a megabyte.
+#: Limit of cached renderings: two languages, a wallboard, and filters. Each takes half a megabyte.
 _KEPT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageBody:
-    """What is sent, and the same compressed."""
+    """Response body, and its compressed form."""
 
     plain: bytes
     packed: bytes
@@ -56,21 +56,21 @@ class PageBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedPage:
-    """A page as it stands."""
+    """A rendered page."""
 
-    #: Another with every change, also over a restart.
+    #: Differs after every change, also across a restart.
     etag: str
     #: The part of the page that changes.
     state: PageBody
     ask: PageQuery
     path: str
-    #: The whole pages that were made of it, by where their viewers may go.
+    #: Whole pages made from it, by navigation links.
     wholes: dict[tuple[PlaceLink, ...], PageBody] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Entry:
-    """An agency: the view that was last seen, what of it is shown, and how: by language, as a card or as a tile."""
+    """Cached agency: its latest view, the card, and the HTML by language, as a card or as a tile."""
 
     view: AgencyView
     card: Card
@@ -80,7 +80,7 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shown:
-    """What all pages show until something changes."""
+    """Data of all pages, the same object until something changes."""
 
     overview: StatusOverview
     #: The worst first.
@@ -90,18 +90,18 @@ class _Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """A page that was made, and of what."""
+    """A rendered page, and the data from which it was rendered."""
 
     shown: _Shown
-    #: By code, of the agencies that have a card.
+    #: By code, for the agencies with a card.
     histories: Mapping[str, AgencyDays]
-    #: When they were asked for.
+    #: Time of the query.
     asked_at: float
     rendering: RenderedPage
 
 
 class StatusPage:
-    """Renders how things stand: each agency by itself, the compression in a thread, a few milliseconds at a time."""
+    """Renderer of the status page: each agency separately, compression in a thread, a few milliseconds at a time."""
 
     def __init__(
         self, board: StatusReader, templates: Mapping[PageLanguage, Environment], *, version: str, fresh: float = _FRESH
@@ -114,17 +114,17 @@ class StatusPage:
         self._looked_at = 0.0
         self._shown: _Shown | None = None
         self._entries: dict[str, _Entry] = {}
-        #: By what is asked for; the one that was asked for last stands last.
+        #: Pages by query and scope, in order of their last use.
         self._renderings: dict[tuple[PageQuery, AgencyScope], _Kept] = {}
-        #: Of what all pages show, by scope: of what it was taken, and the part.
+        #: By scope: the data of all pages, and the filtered part.
         self._parted: dict[AgencyScope, tuple[_Shown, _Shown]] = {}
-        #: The other parts, by template and language: what each was made of, and how it is shown.
+        #: Other parts by template and language: the data, and the HTML.
         self._parts: dict[tuple[str, PageLanguage], tuple[Any, str]] = {}
 
     async def rendering(self, ask: PageQuery = PageQuery(), scope: AgencyScope = EVERYTHING) -> RenderedPage:  # noqa: B008 - a value
-        """Return the page as it was a moment ago. Whoever asks while it is made gets the same.
+        """Return the page, at most as old as its data may be. Concurrent requests share one rendering.
 
-        *scope*: what of it the viewer may see.
+        *scope*: the part that the viewer may see.
         """
         async with self._looking:
             shown = await self._within(await self._look(), scope)
@@ -138,7 +138,7 @@ class StatusPage:
             return known.rendering
 
     async def page(self, rendering: RenderedPage, places: tuple[PlaceLink, ...] = ()) -> tuple[str, PageBody]:
-        """Return the whole page with its mark, for viewers who may go to these *places*. It is made when one asks."""
+        """Return the whole page with its ETag, for viewers with these navigation links. It is rendered on request."""
         heads = blake2b(repr(places).encode(), digest_size=6).hexdigest() if places else ""
         async with self._looking:
             if (body := rendering.wholes.pop(places, None)) is None:
@@ -149,8 +149,8 @@ class StatusPage:
         return (f'{rendering.etag[:-1]}-{heads}"' if heads else rendering.etag), body
 
     async def _again(self, shown: _Shown, ask: PageQuery, known: _Kept | None, now: float) -> _Kept:
-        """Return a page as things are now: as it was made before, unless something has changed."""
-        # From five metres nobody reads bars.
+        """Return the current page: the previous rendering, unless something has changed."""
+        # Uptime bars are illegible at a distance of five metres.
         codes = [] if ask.is_wallboard else [each.card.agency for each in _cards(shown, ask)]
         histories = await self._board.histories(codes)
         if known is not None and known.shown is shown and known.histories == histories:
@@ -159,7 +159,7 @@ class StatusPage:
         return _Kept(shown=shown, histories=histories, asked_at=now, rendering=rendering)
 
     async def agency(self, code: str, ask: PageQuery, principal: Principal) -> RenderedPage | None:
-        """Return the page of one agency, as who looks may act on it; `None`: there is none of this code."""
+        """Return the page of one agency with the actions that *principal* may perform; `None` for an unknown code."""
         async with self._looking:
             shown = await self._look()
             entry = self._entries.get(code)
@@ -168,7 +168,7 @@ class StatusPage:
             overview = shown.overview
             history = (await self._board.histories([code])).get(code)
             facts = {
-                # Nothing where the store could not be asked yet: an empty strip would look as if nobody had watched.
+                # Nothing if the database could not be queried yet: empty bars would suggest that nothing was monitored.
                 "history": history and strip_of(history, ask.language),
                 "view": entry.view,
                 "card": entry.card,
@@ -180,13 +180,13 @@ class StatusPage:
                 "was_read": overview.was_read,
                 "recorded_at": overview.recorded_at,
             }
-            # Not narrowed: the way back is to all.
+            # Without a filter: the link back leads to all agencies.
             ask = replace(PageQuery(), language=ask.language)
             pieces = [self._own(shown, ask.language), self._template(ask, "detail.html").render(facts)]
             return await asyncio.to_thread(self._packed, pieces, ask, None, f"/agencies/{code}")
 
     async def _within(self, shown: _Shown, scope: AgencyScope) -> _Shown:
-        """Return the part of what is shown that is in *scope*; the same object if nothing has changed."""
+        """Return the part of the data that is in *scope*; the same object if nothing has changed."""
         if scope.everything:
             return shown
         known = self._parted.pop(scope, None)
@@ -203,13 +203,14 @@ class StatusPage:
         opened = [each for each in overview.open if each.agency in scope]
         incidents = [each for each in overview.incidents if each.agency in scope]
         notices = [each for each in overview.notices if each.agency in scope]
-        # The newest of all need not be theirs. Of a store that is away there is nothing more to be had.
+        # The latest items of all agencies may belong to others, so query again. If the database is unavailable, omit
+        # them.
         if overview.recorded_at is None:
             with suppress(StoreUnavailable):
                 wanted = IncidentFilter(agencies=codes, states={IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED})
                 opened = [*(await self._board.incident_page(wanted, most=_LISTED)).rows]
                 incidents = [*(await self._board.incident_page(IncidentFilter(agencies=codes), most=_LISTED)).rows]
-                # A page of the list has first what is open; this one the newest.
+                # In the list's pages open incidents come first; here the newest do.
                 incidents.sort(key=lambda each: -each.id)
                 notices = [*(await self._board.notice_page(NotificationFilter(agencies=codes), most=_LISTED)).rows]
         return _Shown(
@@ -218,7 +219,7 @@ class StatusPage:
                 agencies=[each for each in overview.agencies if each.agency in scope],
                 own_checks=(),
                 open=opened,
-                # Of many only the newest are listed, and each agency has one at most.
+                # Only the newest incidents are listed, and each agency has at most one.
                 open_count=max(len(opened), sum(each.view.incident is not None for each in entries)),
                 incidents=incidents,
                 notices=notices,
@@ -229,7 +230,7 @@ class StatusPage:
         )
 
     async def _look(self) -> _Shown:
-        """Return how things stand, looked for no longer ago than is fresh; the same object if nothing has changed."""
+        """Return the current data, no older than `_FRESH`; the same object if nothing has changed."""
         loop = asyncio.get_running_loop()
         if self._shown is not None and loop.time() - self._looked_at < self._fresh:
             return self._shown
@@ -281,7 +282,7 @@ class StatusPage:
                     pieces += [head, *theirs, "</ul></section>\n"]
             told = ("own_checks", "incidents", "notices", "attention", "was_read")
             pieces.append(self._part("rest.html", ask, overview, *told))
-        # What is joined and compressed is hundreds of kilobytes: not here.
+        # Joining and compressing hundreds of kilobytes takes long, so use a thread.
         return await asyncio.to_thread(self._packed, pieces, ask, before, "/")
 
     def _template(self, ask: PageQuery, name: str) -> Any:
@@ -321,7 +322,7 @@ class StatusPage:
     def _whole(self, rendering: RenderedPage, places: tuple[PlaceLink, ...]) -> PageBody:
         ask, path = rendering.ask, rendering.path
         page = self._template(ask, "status.html").render(
-            # Every piece was escaped by its own template.
+            # Every part was escaped by its own template.
             state=Markup(rendering.state.plain.decode()),  # noqa: S704
             etag=rendering.etag,
             version=self._version,
@@ -330,14 +331,14 @@ class StatusPage:
             fragment=ask.address("/fragment" if path == "/" else f"{path}/fragment", language=ask.language),
             languages=list(PageLanguage),
             standings=list(AgencyStatus),
-            # From five metres nobody goes anywhere.
+            # A wallboard has no navigation.
             places=() if ask.is_wallboard else places,
         )
         return _body(page.encode())
 
 
 def _chosen(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
-    """Return the agencies that somebody has asked for, the worst first."""
+    """Return the agencies that match the query, the worst first."""
     choice = ask.choice
     if not choice.is_narrow:
         return shown.entries
@@ -345,7 +346,7 @@ def _chosen(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
 
 
 def _ill(chosen: Sequence[_Entry], ask: PageQuery) -> Sequence[_Entry]:
-    """Return those of *chosen* of which more is to be seen than a tile; where there are few these are all."""
+    """Return those of *chosen* that have a card instead of a tile; if there are few, all."""
     few = ask.choice.is_narrow or (ask.is_wallboard and len(chosen) <= _CARDS)
     return chosen if few else [each for each in chosen if each.card.standing is not AgencyStatus.UP]
 
@@ -355,7 +356,7 @@ def _cards(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
 
 
 def _entry(view: AgencyView, known: _Entry | None) -> _Entry:
-    """Return an agency's entry: the one that is known unless something that is shown has changed."""
+    """Return an agency's entry: the cached one, unless something that is shown has changed."""
     if known is not None:
         if known.view is view:
             return known
@@ -368,7 +369,7 @@ def _entry(view: AgencyView, known: _Entry | None) -> _Entry:
 
 
 def _same(before: StatusOverview, now: StatusOverview) -> bool:
-    """Whether what is shown beside the agencies is the same."""
+    """Whether all shown data besides the agencies is the same."""
     return replace(before, agencies=()) == replace(now, agencies=())
 
 

@@ -1,6 +1,7 @@
-"""The bars of an agency's latest days: what each looks like, and what it says in words (`strip.yaml`).
+"""Uptime bars of an agency's latest days: appearance, and description in words (`strip.yaml`).
 
-Colour is never alone: the worse, the taller, which is seen where a bar is two pixels wide; and all of it is in words.
+Colour is never the only sign: a worse day has a taller bar, which is visible even at a width of two pixels, and all is
+described in words.
 """
 
 from __future__ import annotations
@@ -17,34 +18,34 @@ from monitor.views.days import AgencyDays, Availability, DayView, outage, watche
 
 _WORDS: Mapping[str, Mapping[str, str]] = sections(Path(__file__).with_suffix(".yaml"))
 
-#: In minutes of outage. Two minutes are no red day.
+#: Minutes of outage. Two minutes do not make a day red.
 _LONG, _SOME = 60, 5
-#: In minutes: so much slowness is shown.
+#: Minutes: from this duration on slowness is shown.
 _SLOW = 60
 
-#: Whole minutes of a state that is no time to watch.
+#: States in which no probing is expected.
 _CLOSED = (MinuteState.MAINTENANCE, MinuteState.OFF_HOURS)
 
 
 class BarStyle(StrEnum):
-    """What the bar of a day looks like: the name of its class in uptime_bars.css."""
+    """Appearance of a day's bar: the name of its class in uptime_bars.css."""
 
-    #: Down for an hour and more.
+    #: Down for an hour or more.
     LONG = "long"
-    #: Down for five minutes and more.
+    #: Down for five minutes or more.
     SOME = "some"
     #: Down for less.
     BRIEF = "brief"
-    #: Slow, or only on some routes, for an hour and more.
+    #: Slow, or down on some routes only, for an hour or more.
     SLOW = "slow"
     UP = "up"
-    #: Maintenance or outside of its hours for all of the day that there was.
+    #: Maintenance or outside of probe hours during the whole day, as far as it has passed.
     CLOSED = "closed"
-    #: Less than half of the time was watched, and no outage seen in it. Never taken for well.
+    #: Less than half of the time has data, and no outage was detected. Never shown as up.
     NO_DATA = "no_data"
 
 
-#: Of 32. What is not known is as tall as what is worst: nobody may take it for well.
+#: Of 32. Unknown is as tall as the worst, so that it is not mistaken for up.
 _HEIGHTS: Mapping[BarStyle, int] = {
     BarStyle.LONG: 32,
     BarStyle.SOME: 25,
@@ -58,35 +59,35 @@ _HEIGHTS: Mapping[BarStyle, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayBar:
-    """A day."""
+    """Bar of one day."""
 
     shade: BarStyle
-    #: Less than half of the time was watched, whatever was seen in the rest.
+    #: Less than half of the time has data, whatever was detected in the rest.
     is_thin: bool
-    #: The day and what it was, in words.
+    #: The date and the state, in words.
     says: str
 
     @property
     def height(self) -> int:
-        """How tall it is, of 32."""
+        """Height, of 32."""
         return _HEIGHTS[self.shade]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UptimeBars:
-    """An agency's bars, the oldest first."""
+    """Bars of an agency, the oldest first."""
 
     bars: Sequence[DayBar]
-    #: All of it in a sentence, for whoever does not see it.
+    #: Summary in one sentence, for screen readers.
     summary: str
-    #: Availability over each span, and what was not watched of it.
+    #: Availability over each period, and the time without data.
     figures: Sequence[str]
-    #: How to read each day without a mouse.
+    #: Explanation of how to read the days without a mouse.
     key: str
 
 
 def strip_of(days: AgencyDays, language: str) -> UptimeBars:
-    """Return what is drawn and said of an agency's days. *language*: "ms" or "en"."""
+    """Return the bars of an agency's days, with their texts. *language*: "ms" or "en"."""
     words = _WORDS[language]
     longest = days.availability[-1]
     return UptimeBars(
@@ -98,8 +99,8 @@ def strip_of(days: AgencyDays, language: str) -> UptimeBars:
 
 
 def percent_of(availability: float) -> str:
-    """Return a share as people read it, cut off and not rounded up: where it says 100% there was no outage."""
-    # Of millionths as they were counted: what is almost a whole number as a float is that number.
+    """Return an availability as a percentage, rounded down: 100% means no outage."""
+    # The share was counted in millionths; rounding to these removes the error of the float.
     return f"{math.floor(round(availability * 1_000_000) / 100) / 100:.2f}%".replace(".00%", "%")
 
 
@@ -161,7 +162,7 @@ def _figure(each: Availability, words: Mapping[str, str]) -> Iterator[str]:
 
 
 def _lasting(minutes: int, words: Mapping[str, str]) -> str:
-    """Return the two largest units of a time: "3 d 4 h", "1 h 5 min"."""
+    """Return the two largest units of a duration: "3 d 4 h", "1 h 5 min"."""
     days, rest = divmod(minutes, 24 * 60)
     hours, left = divmod(rest, 60)
     parts = [

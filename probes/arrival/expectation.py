@@ -45,9 +45,9 @@ class ArrivedElsewhere:
 
 
 class Expectation:
-    """A claim on the mail with one token. Use it with `with`: when it ends, what still comes is late.
+    """Registration for the mail with one token, as a context manager: mail that arrives after its end is late.
 
-    The futures carry a failure as a value, because a run may end without ever asking for them.
+    The futures carry a failure as a value, because a run may end without awaiting them.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class Expectation:
         self.ready: asyncio.Future[ProbeFailedError | None] = loop.create_future()
         self.seen: asyncio.Future[Arrived | DsnReport | ProbeFailedError] = loop.create_future()
         self.content: asyncio.Future[bytes | ProbeFailedError] = loop.create_future()
-        #: Found in another folder. It may come to the inbox all the same: this counts when nothing more is waited for.
+        #: Found in another folder. The message may still arrive in the inbox, so this counts only when the wait is
+        #: over.
         self.elsewhere: ArrivedElsewhere | None = None
         #: Time from which quick polling is worthwhile, on the loop's clock.
         self.hurried_at: float | None = None

@@ -1,7 +1,7 @@
-"""Looks for what has not come through a sign-in of its own, in all folders of the mailbox, before it is called lost.
+"""Final search for missing messages: by a new sign-in, in all folders of the mailbox, before they count as lost.
 
-The session of a server may go blind: it answers, and shows nothing new. And a filter may put mail where nobody has told
-us to look. This connection is apart from the one that watches, so that nobody else waits for it, whatever it meets.
+A server's session may be stale: it answers and shows no new mail. A filter may file mail in a folder that is not
+configured. The search has its own connection, so it does not delay the watcher.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-#: Of each folder as many of the newest mails are asked for their size, and as many of those may be ours by it are read.
+#: The sizes of this many newest mails of each folder are fetched, and this many of those with a matching size are read.
 _SIZED = 400
 _READ = 50
 #: More for a watched folder: a session that showed no new mail for long leaves much unread.
@@ -54,9 +54,9 @@ class _Sweep:
     looked: int = 0
     octets: int = 0
     blind: bool = False
-    #: Whether the watch has looked since something was found; `None` before anything was.
+    #: Whether the watcher has polled since something was found; `None`: nothing was found.
     caught_up: bool | None = None
-    #: Folders that mail may be put in; `None` while there is no list.
+    #: Number of folders that mail may be filed in; `None` without a list.
     of: int | None = None
     quota: MailboxQuota | None = None
 
@@ -69,17 +69,17 @@ class FinalSearch:
     """Search of one mailbox over IMAP, once per call."""
 
     def __init__(self, reception: MessageHandler, *, junk: Iterable[str], caught_up: CaughtUp) -> None:
-        """*junk*: the folders that are watched beside the inbox, as the server writes them."""
+        """*junk*: names of the watched folders besides the inbox, as the server writes them."""
         self._reception = reception
         self._mailbox = reception.mailbox
         self._junk = tuple(junk)
         self._caught_up = caught_up
 
     async def look(self, trace: Trace, within: timedelta) -> SearchResult:
-        """Sign in anew and look for what runs wait for: hand it over, or tell them where it lies.
+        """Sign in anew and search for awaited messages: deliver them to their runs, or report in which folder they are.
 
-        What lies in no watched folder is deleted there, and so is what is left there of earlier runs. Raise `ProbeFailedError` or `TimeoutError` when inbox and junk could
-        not be looked through; whatever goes wrong in other folders only ends the look.
+        Messages in unwatched folders are deleted, as are those of earlier runs. Raise `ProbeFailedError` or
+        `TimeoutError` when inbox and junk could not be searched; any error in other folders only ends the search.
         """
         until = asyncio.get_running_loop().time() + within.total_seconds()
         sweep = _Sweep(patience=within / 4)
@@ -120,7 +120,7 @@ class FinalSearch:
             try:
                 await self._through(session, name, None, sweep)
             except CommandRejectedError:
-                # It may be seen and not be opened, or the mail in it not be deleted.
+                # A folder may be listed but not selectable, or its mail not deletable.
                 continue
 
     async def _through(self, session: ImapSession, name: str, watched: FolderKind | None, sweep: _Sweep) -> None:
@@ -153,9 +153,9 @@ class FinalSearch:
         self, letter: MailboxMessage, token: Token, folder: FolderKind, since: datetime | None, sweep: _Sweep
     ) -> None:
         if sweep.caught_up is None:
-            # Mail that came this moment makes no session blind.
+            # Mail that has arrived this moment does not show that the session is stale.
             sweep.caught_up = await self._caught_up(sweep.patience)
-        # A watch that hangs is not blind: why it cannot look is what is wrong then.
+        # A watcher that hangs is not stale: the reported failure is then the reason why it cannot poll.
         if sweep.caught_up and await self._reception.make_up_for(letter, token, folder, since):
             sweep.blind = True
 

@@ -32,9 +32,9 @@ _log = structlog.get_logger(__name__)
 
 #: Number of the newest mails searched for leftovers, at the start and periodically.
 _LEFTOVERS = 200
-#: The server announces news; how often it is asked for them all the same, in seconds.
+#: Seconds between polls with a server that announces new mail.
 _LIST_ANYWAY = 2.0
-#: No answer is waited for longer than this part of the time for a session: who ends a little earlier can say why.
+#: No response is awaited for longer than this part of the session timeout, so that the reason can be reported in time.
 _LEG = 0.9
 #: A mail that the server cannot show is skipped after this many attempts; otherwise it would block all later mail.
 _TRIES = 3
@@ -56,11 +56,11 @@ class _Place:
     backlog: list[int] = field(default_factory=list)
     #: UIDs whose mail has been processed and is to be deleted.
     done: set[int] = field(default_factory=set)
-    #: UIDs of ours that are marked as deleted and not gone yet, because others are marked, too (no UIDPLUS).
+    #: UIDs of our mail that is marked as deleted but not expunged, because other mail is marked, too (no UIDPLUS).
     marked: set[int] = field(default_factory=set)
     #: Number of consecutive failures of the server to show the next mail.
     broke: int = 0
-    #: What is found in the backlog has not been counted before.
+    #: Messages found in the backlog have not been counted before.
     first_time: bool = True
     #: The server has refused to show the folder; logged once.
     refused: bool = False
@@ -127,7 +127,7 @@ class ImapReader:
     async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
         """Wait for news in IDLE, or for the next poll when that is soon."""
         session = self._opened()
-        # Or it would be looked as often as the server speaks.
+        # Otherwise the mailbox would be polled at every message of the server.
         await asyncio.sleep(self._pace.after_false_alarms(self._false_alarms).total_seconds())
         if session.news:
             return
@@ -140,7 +140,7 @@ class ImapReader:
                     await stirred.wait()
 
     def unwatched(self, pace: PollingPolicy) -> timedelta:
-        """Return how long the server may be left alone: longer when it tells by itself what is new."""
+        """Return the longest interval between polls: longer when the server announces new mail."""
         return pace.listening if self._opened().can_idle else pace.unheard
 
     async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
@@ -164,7 +164,7 @@ class ImapReader:
             marked = await session.junk()
             known = await session.namespaces() if may_be_others(self._inbox.name, marked) else {}
         except CommandRejectedError as refusal:
-            # The inbox can be read all the same; the configured folders have to do.
+            # The inbox can be read without a list; the configured folders are used.
             _log.warning("no list of folders", mailbox=self._mailbox.name, detail=refusal.text)
             marked, known = (), {}
         names = (*own_of(self._inbox.name, marked, known), *map(folder_name, self._mailbox.junk_folders))
@@ -201,11 +201,11 @@ class ImapReader:
             await self._open(session, self._inbox)
 
     async def _look_into(self, session: ImapSession, place: _Place, *, sweep: bool) -> bool:
-        """Look at a junk folder; say whether the inbox has to be opened again."""
+        """Poll a junk folder; return whether the inbox must be selected again."""
         try:
             return await self._read_junk(session, place, sweep=sweep)
         except CommandRejectedError as refusal:
-            # Not there, or not now: the inbox can be read all the same. A failed SELECT leaves no folder open.
+            # The folder is missing or unavailable; the inbox can be read. A failed SELECT leaves no folder selected.
             if not place.refused:
                 _log.warning("no such folder", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text)
             place.refused, place.looked_at = True, loop_time() + _AFTER_REFUSAL
@@ -218,7 +218,7 @@ class ImapReader:
             place.looked_at = loop_time()
             return False
         if standing.is_empty and standing.next_uid is not None and not place.done:
-            # Of new mail and of what may have been left behind there is none: opening it would cost three round trips.
+            # The folder has no new mail and no undeleted mail: selecting it would cost three round trips.
             place.validity, place.next_uid, place.backlog = standing.validity, standing.next_uid, []
             place.looked_at = place.swept_at = loop_time()
             return False
@@ -232,7 +232,7 @@ class ImapReader:
     async def _open(self, session: ImapSession, place: _Place, *, sweep: bool = False) -> None:
         position = await session.select(place.name)
         if position.validity != place.validity:
-            # UIDs of another life of the folder mean nothing in this one (RFC 3501 2.3.1.1).
+            # UIDs are void after a change of UIDVALIDITY (RFC 3501 2.3.1.1).
             place.validity, place.first_time, sweep = position.validity, True, True
             place.done, place.marked = set(), set()
             self.remainder.forget(place.name)
@@ -240,7 +240,7 @@ class ImapReader:
             self._tidied()
         elif sweep:
             place.first_time = False
-        # Whether all of it has been read is known without another look.
+        # Whether all of it has been read is known without another poll.
         place.looked_at = loop_time() if position.next_uid == place.next_uid else float("-inf")
         if sweep:
             uids = await session.last_uids(_LEFTOVERS, position.exists)
@@ -259,7 +259,7 @@ class ImapReader:
         for chunk in chunks(uids, CHUNK if not place.broke else 1):
             for mail in sorted(await self._headers(session, place, chunk), key=lambda mail: mail.uid):
                 await self._deal_with(session, place, mail, count=True)
-                # At once, so that nothing is handed over twice when the connection breaks now.
+                # At once, so that no message is delivered twice when the connection breaks now.
                 place.next_uid = mail.uid + 1
             place.next_uid = chunk[-1] + 1
             await self._delete(session, place)
@@ -277,7 +277,7 @@ class ImapReader:
         await self._delete(session, place)
 
     async def _headers(self, session: ImapSession, place: _Place, chunk: Sequence[int]) -> list[Fetched]:
-        """Return the headers of *chunk*; of one that the server has failed to show several times, none."""
+        """Return the headers of *chunk*, without a message that the server has failed to send several times."""
         if place.broke >= _TRIES and len(chunk) == 1:
             _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=chunk[0])
             place.broke = 0
@@ -298,7 +298,7 @@ class ImapReader:
             marked=mail.deleted,
             whole=partial(session.message, mail.uid),
         )
-        # Without UIDPLUS ours may stay marked for long: it has been dealt with, and counted, before.
+        # Without UIDPLUS our mail may stay marked for long; it has been processed and counted before.
         if not await self._reception.receive(letter, place.folder, count=count and not mail.deleted):
             return
         if mail.deleted and "UIDPLUS" not in session.capabilities:

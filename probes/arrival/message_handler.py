@@ -1,4 +1,4 @@
-"""What is done with each mail that is seen in a mailbox: it is recognised, handed over, counted, or left alone."""
+"""Handler of the messages of a mailbox: each is recognised, delivered to its run, counted, or left alone."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-#: A mail of this size may be ours with every header rewritten; a larger one is not ours.
+#: Octets: a mail of this size may be ours with every header rewritten; a larger one is not ours.
 OURS_AT_MOST = 64 * 1024
 
 
-#: Added by whoever delivers a mail (RFC 5321 4.4: Return-Path), and not by who keeps a copy of what is sent.
+#: Added at delivery (RFC 5321 4.4: Return-Path), and absent from a stored copy of sent mail.
 _DELIVERY = re.compile(rb"^(?:return-path|delivered-to|envelope-to):", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxMessage:
-    """A mail as it lies in the mailbox."""
+    """Message in the mailbox."""
 
-    #: What the server calls it; for the log.
+    #: The server's identifier, for the log.
     uid: int | str
     header: bytes
     size: int | None
-    #: Somebody has marked it as deleted already.
+    #: The message is already marked as deleted.
     marked: bool = False
-    #: Returns the whole of it, or its beginning when it is large; `None` when it is gone.
+    #: Returns the content, or its beginning when it is large; `None`: the message is gone.
     whole: Callable[[], Awaitable[bytes | None]]
 
 
 def was_delivered(header: bytes) -> bool:
-    """Return whether a mail came to the mailbox, by its header."""
+    """Whether a mail was delivered to the mailbox, by its header."""
     return _DELIVERY.search(header) is not None
 
 
 class MessageHandler:
-    """Deals with the mail of one mailbox, wherever it is read from."""
+    """Processes the messages of one mailbox, whichever protocol reads it."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class MessageHandler:
         self._clock = clock
 
     async def receive(self, letter: MailboxMessage, folder: FolderKind, *, count: bool) -> bool:
-        """Deal with *letter*; return whether it is to be deleted. With *count*, it has not been counted before."""
+        """Process *letter*; return whether to delete it. *count*: it has not been counted before."""
         now = self._clock()
         observed, content = await self._recognised(letter)
         token = observed.token
@@ -99,7 +99,7 @@ class MessageHandler:
         return disposition.delete
 
     async def awaited(self, letter: MailboxMessage) -> Token | None:
-        """Return the token of *letter*, as its header tells it, if a run still waits for it and it is its message."""
+        """Return the token in the header of *letter*, if a run still waits for it and the message is its own."""
         observed = self._observe(letter, letter.header)
         token = observed.token
         if token is None or not self._unseen(token):
@@ -109,7 +109,7 @@ class MessageHandler:
         return token if observed.kind in {MailKind.MESSAGE, MailKind.REWRITTEN} else None
 
     def take_left_over(self, letter: MailboxMessage) -> bool:
-        """Count *letter* where it is a message of ours that was delivered after its run; return whether it is to be deleted."""
+        """Count *letter* if it is a message of ours that arrived after its run; return whether to delete it."""
         observed = self._observe(letter, letter.header)
         token = observed.token
         if token is None or observed.kind is not MailKind.MESSAGE or self._waiting.get(token.id):
@@ -129,9 +129,9 @@ class MessageHandler:
     async def make_up_for(
         self, letter: MailboxMessage, token: Token, folder: FolderKind, since: datetime | None
     ) -> bool:
-        """Hand over a message that lies in *folder*, which is watched, and that the watch did not show.
+        """Deliver a message in the watched *folder* that the watcher's session did not show.
 
-        Return whether somebody still waited for it.
+        Return whether a run still waited for it.
         """
         content = await letter.whole()
         unseen = self._unseen(token)
@@ -144,10 +144,10 @@ class MessageHandler:
         return True
 
     async def note_elsewhere(self, letter: MailboxMessage, token: Token, name: str, since: datetime | None) -> bool:
-        """Tell who waits for a message that it lies in the folder *name*; return whether it is to be deleted."""
+        """Report to the waiting run that its message is in the folder *name*; return whether to delete it."""
         was_sent_here = any(one.party is Party.SENDER for one in self._waiting.get(token.id, ()))
         if was_sent_here and not was_delivered(letter.header):
-            # It may be the copy that is kept of what is sent, which proves nothing.
+            # It may be the stored copy of sent mail, which is no evidence of delivery.
             return False
         content = await letter.whole()
         if not content:
@@ -170,7 +170,7 @@ class MessageHandler:
         return self._observe(letter, whole or letter.header), whole
 
     def _may_say_more(self, observed: ObservedMessage) -> bool:
-        """Whether the text may tell a run that waits what the header does not."""
+        """Whether the text may contain what the header lacks for a waiting run."""
         if observed.token is None:
             return not observed.forged and bool(self._waiting)
         return observed.kind is MailKind.ANSWER and bool(self._unseen(observed.token))
@@ -179,8 +179,8 @@ class MessageHandler:
         try:
             return parse(raw)
         except Exception as error:  # noqa: BLE001 - see below
-            # The parser of the standard library gives up in ways that nobody has counted, and anybody may send the mail
-            # on which it does. One that ended the watch would end it at each new connection again.
+            # The parser of the standard library may raise undocumented exceptions, and anyone may send such a mail. An
+            # exception that ended the watcher would end it again at each new connection.
             _log.warning(
                 "a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid, error=type(error).__name__
             )
@@ -194,6 +194,6 @@ class MessageHandler:
         if content is None:
             content = await letter.whole()
         for expectation in recipients:
-            # Nothing to hand over: another client has taken the message away meanwhile.
+            # There is no content to deliver: another client has meanwhile removed the message.
             expectation.hand(content or b"")
             self._ledger.arrived(expectation.token.id)

@@ -1,4 +1,7 @@
-"""Reads a mailbox over POP3. A session shows what was there when it began and locks others out, so each look is one."""
+"""Mailbox reader over POP3.
+
+A session shows the mail present at its start and locks the mailbox, so each poll is one session.
+"""
 
 from __future__ import annotations
 
@@ -26,21 +29,20 @@ from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
-#: At the start, and now and then, as many of the newest mails are searched for what was left behind. Each is a question
-#: of its own.
+#: This many newest mails are searched for undeleted messages at the start and at each sweep. Each costs a round trip.
 _LEFTOVERS = 50
-#: No line is waited for longer than this part of the time for a session: who ends a little earlier can say why.
+#: No line is awaited for longer than this part of the session timeout, so that the reason can be reported in time.
 _LEG = 0.9
-#: A mail that breaks the session as often is left alone, or it would keep us from all that comes after it.
+#: A mail that breaks the session this many times is skipped; otherwise it would block all later mail.
 _TRIES = 3
-#: There is one folder, and it has no name.
+#: The only folder, which has no name.
 _DROP = ""
-#: Somebody else who reads the mailbox, such as a check of ours, is done in seconds.
+#: Another reader of the mailbox, such as one of our checks, is done in seconds.
 _IN_USE_TRIES = 3
 
 
 class Pop3Reader:
-    """Implements `probes.arrival.reader.MailReader` over POP3. There is no junk to be seen: POP3 knows the inbox only."""
+    """Implementation of `probes.arrival.reader.MailReader` over POP3. It sees the inbox only, no junk folder."""
 
     def __init__(self, reception: MessageHandler, *, patience: Timeouts, pace: PollingPolicy) -> None:
         self._reception = reception
@@ -48,9 +50,10 @@ class Pop3Reader:
         self.patience = patience
         self._pace = pace
         self._trace: Trace = TraceRecorder()
-        #: Opened and not looked through yet.
+        #: Open, and not polled yet.
         self._session: Pop3Session | None = None
-        #: UIDs of mail that stays, `None` before the first look; of ours that is to be deleted; of what broke a session.
+        #: UIDs of mail that stays, `None` before the first poll; of our mail to be deleted; of mail that broke a
+        #: session.
         self._known: set[str] | None = None
         self._done: set[str] = set()
         self._tries: dict[str, int] = {}
@@ -62,26 +65,26 @@ class Pop3Reader:
         self.tidy.set()
         self.remainder = UndeletedMessages(self._mailbox.name)
         self.in_use: ProbeFailedError | None = None
-        #: POP3 has no word for it.
+        #: POP3 has no quota command.
         self.quota: MailboxQuota | None = None
 
     @property
     def has_more(self) -> bool:
-        """Nothing is left for later: a look shows all there is."""
+        """Always `False`: a poll processes all mail."""
         return False
 
     @property
     def cost(self) -> int:
-        """What it has cost to read what the server said, in all sessions."""
+        """Cost of the servers' responses in all sessions."""
         return self._cost + (self._session.cost if self._session is not None else 0)
 
     async def open(self, trace: Trace) -> None:
-        """Sign in for the first look."""
+        """Sign in for the first poll."""
         self._trace = trace
         self._session = await self._enter()
 
     async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:  # noqa: ARG002 - there is no junk to be seen
-        """Deal with all that has come since the last look."""
+        """Process all mail that has arrived since the last poll."""
         self._session = session = self._session or await self._enter()
         try:
             with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
@@ -97,7 +100,7 @@ class Pop3Reader:
         self._looked_at = loop_time()
 
     async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
-        """Wait for the next look. None comes sooner than the server, or the pace, allows."""
+        """Wait for the next poll. It is not earlier than the server, or the polling policy, allows."""
         between = max(self._pace.revisit, self._delay).total_seconds()
         await asyncio.sleep(max(0.0, self._looked_at + between - loop_time()))
         with suppress(TimeoutError):
@@ -105,18 +108,18 @@ class Pop3Reader:
                 await stirred.wait()
 
     def unwatched(self, pace: PollingPolicy) -> timedelta:
-        """Return the pause in which servers need not be bothered: each look is a sign-in."""
+        """Return the idle interval: each poll is a sign-in."""
         return pace.listening
 
     async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
-        """Wait for the next look: each is by a new sign-in, and POP3 knows no other folder."""
+        """Wait for the next poll: each has a new sign-in, and POP3 has no other folder."""
         with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
             if not await caught_up(within):
                 raise self.in_use or TimeoutError
         return SearchResult(folders=1, of=1)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._session is not None:
             self._session.close()
             self._cost += self._session.cost
@@ -134,7 +137,7 @@ class Pop3Reader:
             except ProbeFailedError as failure:
                 if failure.failure.reason != Reason.MAILBOX_IN_USE or tried == _IN_USE_TRIES:
                     raise
-                # Dovecot says so after ten seconds: who waits for the mailbox may give up before the last attempt.
+                # Dovecot reports it after ten seconds: a run may time out before the last attempt.
                 self.in_use = failure
             else:
                 self.in_use = None
@@ -148,7 +151,7 @@ class Pop3Reader:
         except CommandRejectedError as refusal:
             self.remainder.refused(refusal.text)
         self.remainder.tried(_DROP, self._done)
-        # What is there all the same is left alone until the next sweep.
+        # Messages that are still present are left alone until the next sweep.
         self._known = (self._known or set()) | self._done
         self._done = set()
         self.tidy.set()
@@ -156,7 +159,7 @@ class Pop3Reader:
     async def _read(self, session: Pop3Session, sweep: timedelta) -> None:
         listed = await session.uids()
         present = {uid for _, uid in listed}
-        # What is gone is forgotten: the sets do not grow with the years.
+        # UIDs that are gone are removed, so that the sets do not grow.
         known = present & (self._known or set())
         self._done &= present
         self._tries = {uid: tried for uid, tried in self._tries.items() if uid in present}
@@ -174,7 +177,7 @@ class Pop3Reader:
         known = self._known = self._known or set()
         fresh = [(number, uid) for number, uid in listed if uid not in known and uid not in self._done]
         sizes = await session.sizes() if fresh else {}
-        # Two mails may share a UID, against the RFC: only what was looked at is deleted.
+        # Two mails may share a UID, against the RFC: only mail that was examined is deleted.
         times = Counter(uid for _, uid in listed)
         ours = [(number, uid) for number, uid in listed if uid in self._done and times[uid] == 1]
         for number, uid in fresh:

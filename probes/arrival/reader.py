@@ -1,4 +1,4 @@
-"""What a watcher reads a mailbox through: one connection that stays (IMAP), or one for each look (POP3)."""
+"""Interface of mailbox readers: one lasting connection (IMAP), or one for each poll (POP3)."""
 
 from __future__ import annotations
 
@@ -13,78 +13,78 @@ from probes.model.mailbox import MailboxQuota
 from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, Timeouts, Trace
 
-#: Waits until the watch has looked once more, no longer than a span; says whether it has.
+#: Waits until the watcher has polled once more, at most for a span; returns whether it has.
 CaughtUp = Callable[[timedelta], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """How far a mailbox was looked through by a new sign-in."""
+    """Coverage of the final search of a mailbox."""
 
-    #: Folders that were opened, of so many that mail may be put in; `None` where no list of them could be had.
+    #: Number of selected folders, and of folders that mail may be filed in; `None` without a list.
     folders: int
     of: int | None
-    #: It showed mail that the watch had not, though that had looked since.
+    #: The search found mail that the watcher's session did not show, although it had polled since.
     blind: bool = False
     quota: MailboxQuota | None = None
 
     @property
     def is_full(self) -> bool:
-        """Whether the mailbox has no room for what is looked for."""
+        """Whether the mailbox has no room for the missing message."""
         return self.quota is not None and self.quota.is_full
 
     @property
     def words(self) -> str:
-        """For people: what a message that is not there is not in."""
+        """Text for people: the folders that do not contain the missing message."""
         of = "an unknown number of" if self.of is None else self.of
         full = f"; the mailbox is full: {self.quota.words}" if self.quota is not None and self.quota.is_full else ""
         return f"a new sign-in did not show it; looked into {self.folders} of {of} folders{full}"
 
 
 class MailReader(Protocol):
-    """Reads a mailbox, each mail once, over as many connections as it takes. Not for two tasks at once.
+    """Reader of a mailbox: processes each mail once, over any number of connections. Not for concurrent use.
 
-    Its methods raise `ProbeFailedError` when the mailbox cannot be read. Nothing can be said on what is open then: `close` it
-    and `open` it again.
+    Its methods raise `ProbeFailedError` when the mailbox cannot be read. The state of the connection is then undefined:
+    call `close`, then `open`.
     """
 
-    #: With how much of it servers are met; it may change.
+    #: Timeouts of the servers; may change.
     patience: Timeouts
-    #: Whatever has been dealt with has been deleted, too.
+    #: Set while every processed mail has been deleted.
     tidy: asyncio.Event
-    #: What the server keeps of it all the same.
+    #: Messages that the server keeps although they were deleted.
     remainder: UndeletedMessages
-    #: How full the mailbox was when it was last opened; `None` where the server does not tell.
+    #: The mailbox's quota when it was last opened; `None`: the server does not report it.
     quota: MailboxQuota | None
-    #: What was said of another session that holds the mailbox, while the reader tries again.
+    #: Error that another session locks the mailbox, while the reader retries.
     in_use: ProbeFailedError | None
 
     @property
     def has_more(self) -> bool:
-        """Whether there is mail still to be looked at that was left behind earlier."""
+        """Whether undeleted mail of earlier runs remains to be processed."""
 
     @property
     def cost(self) -> int:
-        """What it has cost so far to read what the server said, by `probes.model.polling.cost`."""
+        """Cost of the server's responses so far, by `probes.model.polling.cost`."""
 
     async def open(self, trace: Trace) -> None:
-        """Connect and sign in; the mailbox can be read then. What follows is told to *trace*, too."""
+        """Connect and sign in. Later phases are recorded in *trace*, too."""
 
     async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:
-        """Deal with what is new, with a piece of what was left behind, and with the junk when it is its turn."""
+        """Process new mail, a part of the undeleted mail, and the junk folder when it is due."""
 
     async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
-        """Wait until *stirred* is set, by the server's news or by somebody else, or the time is over."""
+        """Wait until *stirred* is set, by the server's announcement or by a caller, or until the timeout."""
 
     def unwatched(self, pace: PollingPolicy) -> timedelta:
-        """Return how long it may go without a look while nobody waits for mail."""
+        """Return the longest interval between polls while no run waits for mail."""
 
     async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
-        """Look by a new sign-in, beside whatever is open, for what runs still wait for.
+        """Search by a new sign-in, besides the open connection, for messages that runs still wait for.
 
-        It is handed over, once the watch has had its chance by *caught_up*. Raise `ProbeFailedError`, or
-        `TimeoutError` when that is not done *within* a span; the trace knows where.
+        They are delivered after *caught_up* has given the watcher a chance. Raise `ProbeFailedError`, or `TimeoutError`
+        after *within*; the trace has the phase.
         """
 
     def close(self) -> None:
-        """Let go of what is open, without waiting."""
+        """Close the connection, without waiting."""

@@ -1,4 +1,4 @@
-"""Own mail that stays in a mailbox although it was deleted there: a hold, a setting, a server that only says so."""
+"""Own messages that stay in a mailbox after deletion: legal hold, setting, or a server that only reports success."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ _ADVICE = (
 
 
 class UndeletedMessages:
-    """What stays in one mailbox, by its folders. The log tells of it once, and once that it is over."""
+    """Undeleted messages of one mailbox, by folder. Their appearance and their end are logged once each."""
 
     def __init__(self, mailbox: str) -> None:
         self._mailbox = mailbox
-        #: What was told to be deleted and may be there still, and how much of that was there at the last look for it.
+        #: Messages that were deleted and may still be present, and how many of them were present at the last poll.
         self._tried: dict[str, set[Hashable]] = {}
         self._stays: dict[str, int] = {}
         self._is_told = False
 
     @property
     def count(self) -> int:
-        """How many of our messages are there that should be gone."""
+        """Number of our messages that should be gone and are present."""
         return sum(self._stays.values())
 
     def tried(self, folder: str, mails: Iterable[Hashable]) -> None:
-        """Note that the server was told to delete these."""
+        """Record that the server was asked to delete these."""
         self._tried.setdefault(folder, set()).update(mails)
 
     def forget(self, folder: str) -> None:
-        """Note that what the folder calls its mails means nothing any more."""
+        """Drop the identifiers of the folder's mails, which are void."""
         self._tried.pop(folder, None)
         self._stays.pop(folder, None)
 
     def look(self, folder: str, present: Collection[Hashable]) -> None:
-        """See what of it is there all the same, some time later: *present* are the mails that are in the folder."""
+        """Compare with the mails in the folder, some time after the deletion. *present*: their identifiers."""
         self._tried[folder] = left = self._tried.get(folder, set()) & set(present)
         self._stays[folder] = len(left)
         if not left and not self.count and self._is_told:
@@ -50,7 +50,10 @@ class UndeletedMessages:
             self._tell(mails=self.count)
 
     def refused(self, why: str) -> None:
-        """Note that the server would not delete: no fault of mail delivery, and tried again at the next look."""
+        """Record that the server refused to delete.
+
+        It is no failure of mail delivery, and is retried at the next poll.
+        """
         self._tell(detail=why)
 
     def _tell(self, **what: object) -> None:

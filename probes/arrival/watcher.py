@@ -1,8 +1,8 @@
-"""Watches one mailbox for everybody who waits for mail in it.
+"""Watcher of one mailbox, shared by all runs that wait for mail in it.
 
-Hundreds of routes share a reference mailbox, and servers count connections and sign-ins. So there is one connection for
-each mailbox; it hands every arrival to the run that waits for its token, deletes what has been handed over, and counts
-what nobody waits for.
+Hundreds of routes share a reference mailbox, and servers limit connections and sign-ins. So each mailbox has one
+connection; it delivers every message to the run that waits for its token, deletes what has been delivered, and counts
+what no run waits for.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from probes.run.trace import TraceRecorder
 
 
 class WakeEvent:
-    """Is rung by many and heard by one.
+    """Event with many setters and one waiter.
 
-    An `asyncio.Event` keeps a queue for those who wait, of 600 octets: too much for each mailbox.
+    An `asyncio.Event` has a queue of waiters of 600 octets: too much for each mailbox.
     """
 
     __slots__ = ("_hearing", "_is_rung")
@@ -43,13 +43,13 @@ class WakeEvent:
         self._hearing: asyncio.Future[None] | None = None
 
     def ring(self) -> None:
-        """Wake who waits, or who will: once, however often it is rung."""
+        """Wake the present or next waiter: once, however often it is set."""
         self._is_rung = True
         if self._hearing is not None and not self._hearing.done():
             self._hearing.set_result(None)
 
     async def heard(self) -> None:
-        """Wait until it is rung, or return at once when it has been since this was last returned from."""
+        """Wait until it is set; return at once when it has been set since the last return."""
         while not self._is_rung:
             self._hearing = asyncio.get_running_loop().create_future()
             try:
@@ -65,11 +65,11 @@ OnArrival = Callable[[Arrival, str | None, datetime], None]
 
 
 class MailboxWatcher:
-    """The watch over one mailbox that is read. Start `run()` in a task group; `expect()` works before it is up, too.
+    """Watcher of one mailbox. Start `run()` in a task group; `expect()` also works before the connection is open.
 
-    *on_arrival* hears of mail that no run waits for: what it is, the token's id (`None` when forged), and when it was
-    seen. *ended* and *arrived* are ids of earlier runs, as the store remembers them. *said* hears what is said with the
-    server, secrets masked.
+    *on_arrival* receives mail that no run waits for: its kind, the token's id (`None` when forged), and when it was
+    seen. *ended* and *arrived* are ids of earlier runs from the store. *said* receives the dialogue with the server,
+    secrets masked.
     """
 
     def __init__(
@@ -86,16 +86,16 @@ class MailboxWatcher:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.mailbox = mailbox
-        #: Why the mailbox cannot be read; `None` while it can, or while nothing is known yet.
+        #: Why the mailbox cannot be read; `None` while it can, or before the first attempt.
         self.trouble: ProbeFailedError | None = None
-        #: When inbox and junk were last looked through, on the loop's clock.
+        #: Time of the last complete poll of inbox and junk, on the loop's clock.
         self.looked_at: float | None = None
         self._said = said
         patience = patience or Timeouts()
         self._pace = pace or PollingPolicy()
         self._waiting: dict[str, list[Expectation]] = {}
         self._ledger = TokenRegistry(ended=ended, arrived=arrived)
-        #: Something may have changed: the server spoke, a run waits, the connection is gone.
+        #: Set when something may have changed: an announcement of the server, a waiting run, a lost connection.
         self._stirred = asyncio.Event()
         reception = MessageHandler(
             mailbox=mailbox,
@@ -109,28 +109,28 @@ class MailboxWatcher:
         self._allowance = ReadRateLimit(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=loop_time)
         self._recorder: TraceRecorder | None = None
         self._up = False
-        #: How much of what the reader has cost is accounted for.
+        #: The part of the reader's cost that has been waited for.
         self._paid = 0
-        #: How long a connection is kept, and whether the present one has shown itself to be blind.
+        #: Lifetime of a connection, and whether the present one is known to be stale.
         self._renewal = self._pace.renewal_of(mailbox.name)
         self._blind = False
-        #: When the last look began that is over, on the loop's clock, and that there was another.
+        #: Start of the last completed poll, on the loop's clock, and the event of the next.
         self._looked_from = float("-inf")
         self._looked = WakeEvent()
-        #: Runs that are about to call their message lost, with the time that each has for a look.
+        #: Runs that are about to report their message as lost, with the time that each has for a search.
         self._doubtful: list[tuple[asyncio.Future[SearchResult | ProbeFailedError], timedelta]] = []
         self._doubted = WakeEvent()
         self._failures = 0
-        #: Why it cannot be read, as the log was last told.
+        #: Why it cannot be read, as last logged.
         self._told: str | None = None
         self._hold_until = 0.0
 
     def be_patient(self, patience: Timeouts) -> None:
-        """Watch with this patience from now on: other routes use the mailbox now, or want to wait longer."""
+        """Use these timeouts from now on: the routes of the mailbox, or their timeouts, have changed."""
         self._reader.patience = patience
 
     def know(self, tokens: Mapping[str, bool]) -> None:
-        """Hear of earlier runs, by the ids of their tokens, and whether their mail has been here."""
+        """Add earlier runs, by the ids of their tokens, and whether their mail has arrived."""
         for token_id, came in tokens.items():
             if self._ledger.token_state(token_id) is None:
                 self._ledger.over(token_id, Party.RECIPIENT)
@@ -138,10 +138,9 @@ class MailboxWatcher:
                     self._ledger.arrived(token_id)
 
     def expect(self, token: Token, party: Party = Party.RECIPIENT) -> Expectation:
-        """Claim the mail with *token*, before it is sent.
+        """Register for the mail with *token*, before it is sent.
 
-        With `Party.RECIPIENT` the message itself is awaited, and a report if it comes here; with `Party.SENDER` only
-        a report.
+        `Party.RECIPIENT` awaits the message itself, and a bounce if it arrives here; `Party.SENDER` only a bounce.
         """
         expectation = Expectation(token, party, stir=self._stirred.set, over=self._over)
         self._waiting.setdefault(token.id, []).append(expectation)
@@ -153,10 +152,10 @@ class MailboxWatcher:
         return expectation
 
     def look_anew(self, within: timedelta) -> asyncio.Future[SearchResult | ProbeFailedError]:
-        """Ask for a look by a new sign-in, for a message that is lost unless it is found *within* that time.
+        """Request a search by a new sign-in, for a message that is lost unless it is found *within* that time.
 
-        Whoever asks while a look is under way waits for the next: hundreds of runs make one sign-in in half that time.
-        What is found is handed over first. The result says how far was looked, or why nobody could.
+        Requests during a search wait for the next: hundreds of runs cause one sign-in in half that time. Messages found
+        are delivered first. The result has the coverage of the search, or why it failed.
         """
         future: asyncio.Future[SearchResult | ProbeFailedError] = asyncio.get_running_loop().create_future()
         self._doubtful.append((future, within / 2))
@@ -164,10 +163,10 @@ class MailboxWatcher:
         return future
 
     def overdue(self) -> ProbeFailedError:
-        """Say why the mailbox is not being read yet, to a run that has waited for it long enough.
+        """Return why the mailbox is not being read yet, for a run that has waited long enough.
 
-        Not the last trouble: the run would have heard of it, unless it is older than the run. Since then an attempt has
-        been under way that does not end; or several, of which the last has not.
+        It is not the last failure: the run would have received that one, unless it is older than the run. Since then an
+        attempt has not ended, or several have failed and the last has not ended.
         """
         if self._reader.in_use is not None:
             return self._reader.in_use
@@ -177,23 +176,23 @@ class MailboxWatcher:
 
     @property
     def undeleted(self) -> int:
-        """How many of our messages stay in the mailbox although they were deleted, as far as was seen."""
+        """Number of our messages that stay in the mailbox after deletion, as last seen."""
         return self._reader.remainder.count
 
     @property
     def quota(self) -> MailboxQuota | None:
-        """How full the mailbox was when it was last opened; `None` where the server does not tell."""
+        """The mailbox's quota when it was last opened; `None`: the server does not report it."""
         return self._reader.quota
 
     async def tidy(self) -> None:
-        """Wait until the mail that was handed over is deleted, as one who stops right after a run does.
+        """Wait until delivered mail is deleted, for a process that exits right after a run.
 
         The caller sets the deadline.
         """
         await self._reader.tidy.wait()
 
     async def look_once(self) -> None:
-        """Look through the mailbox and delete what is to be deleted, without watching it.
+        """Process the mailbox once and delete our mail, without watching it.
 
         The caller sets the deadline. Raise `ProbeFailedError` when it cannot be read.
         """
@@ -208,7 +207,7 @@ class MailboxWatcher:
             self._reader.close()
 
     async def run(self) -> None:
-        """Watch until cancelled, whatever the server does."""
+        """Watch until cancelled; reconnect after every failure."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_watching())
             tasks.create_task(self._keep_looking_anew())
@@ -221,14 +220,14 @@ class MailboxWatcher:
             lived = timedelta(seconds=loop_time() - began)
             garbled = failure is not None and failure.failure.reason == Reason.UNEXPECTED_ANSWER
             if failure is None or (served and lived >= self._pace.settled and not garbled):
-                # Servers restart and drop idle connections: nobody hears of it unless the next attempt fails.
+                # Servers restart and drop idle connections: this is reported only if the next attempt fails.
                 self._failures = 0
                 continue
             self._fall_into(failure, garbled=garbled)
             await self._rest()
 
     async def _connection(self) -> tuple[bool, ProbeFailedError | None]:
-        """Open a connection and watch until it fails or is old; say whether it ever served, and how it failed."""
+        """Open a connection and watch until it fails or expires. Return whether it ever worked, and its failure."""
         recorder = self._recorder = TraceRecorder(said=self._said)
         try:
             await self._serve(recorder)
@@ -258,7 +257,7 @@ class MailboxWatcher:
         settled = began + self._pace.settled.total_seconds()
         self._blind = False
         while loop_time() < old and not self._blind:
-            # Cleared before looking: what stirs during the look is looked at next.
+            # Cleared before the poll: a change during the poll causes the next.
             self._stirred.clear()
             waits = any(one.party is Party.RECIPIENT for each in self._waiting.values() for one in each)
             pause, looked_from = self._pause(), loop_time()
@@ -274,7 +273,7 @@ class MailboxWatcher:
                 await reader.listen(self._stirred, min(self._pause(), left))
 
     async def _pay(self) -> None:
-        """Wait as long as it takes that what the server said has cost no more than it may."""
+        """Wait until the cost of the server's responses is within the limit."""
         spent, self._paid = self._reader.cost - self._paid, self._reader.cost
         await asyncio.sleep(self._allowance.spend(spent))
 
@@ -317,7 +316,7 @@ class MailboxWatcher:
         return self._looked_from >= began
 
     def _replace(self) -> None:
-        """Have the connection replaced that did not show what there was, and those after it renewed sooner."""
+        """Replace the connection, which did not show present mail, and renew later ones sooner."""
         self._renewal = max(self._pace.renewal_at_least, self._renewal / 2)
         self._blind = True
         self._stirred.set()
@@ -334,7 +333,7 @@ class MailboxWatcher:
         return self._pace.pause(ages, waiting=bool(self._waiting), unwatched=self._reader.unwatched(self._pace))
 
     def _recover(self) -> None:
-        # A server that lets us in and hangs up again has not recovered: the pauses go on growing until it has settled.
+        # A server that accepts the sign-in and disconnects has not recovered: the backoff grows until it is stable.
         self.trouble = None
         self._up = True
         for expectations in self._waiting.values():
@@ -355,7 +354,7 @@ class MailboxWatcher:
         self._failures += 1
         hold = self._pace.after_refusal if trouble.failure.credentials_refused else self._pace.retry
         if garbled:
-            # What it says costs us much, and no run that comes makes it any better.
+            # The server's responses cost too much; a new run does not change that.
             hold = self._pace.backoff(self._failures)
         self._hold_until = loop_time() + hold.total_seconds()
         for expectations in self._waiting.values():
@@ -363,7 +362,7 @@ class MailboxWatcher:
                 expectation.fail(trouble)
 
     async def _rest(self) -> None:
-        """Wait before the next attempt, shorter when a new run wants to know how things stand now."""
+        """Wait before the next attempt; a new run shortens the wait."""
         until = max(self._hold_until, loop_time() + self._pace.backoff(self._failures).total_seconds())
         while True:
             self._stirred.clear()

@@ -1,1 +1,1 @@
-"""With what a mailbox is signed in to: passwords, and access tokens from wherever they come."""
+"""Credentials of mailboxes: passwords, and access tokens of every grant."""

@@ -1,6 +1,6 @@
-"""A person's consent to a client, from which a refresh token comes: by a code on another device, or by going there and back.
+"""A person's consent to a client, which yields a refresh token: by device code or authorization code.
 
-RFC 8628 (device code) and RFC 6749 4.1 with PKCE (RFC 7636). Authlib speaks; nothing here waits longer than one answer.
+RFC 8628 (device code) and RFC 6749 4.1 with PKCE (RFC 7636). Uses Authlib; each call waits for one response only.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from probes.credentials.oauth_endpoint import Client, answer_of, is_token, span_
 from probes.model.reply import shortened
 
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
-#: RFC 8628 3.2 and 3.5.
+#: Defaults of RFC 8628 3.2 and 3.5.
 _USUAL_INTERVAL: Final = timedelta(seconds=5)
 _SLOWER: Final = timedelta(seconds=5)
-#: What a server says is borne within these.
+#: Upper limits of the server's values.
 _LONGEST_LIFE: Final = timedelta(minutes=30)
 _LONGEST_INTERVAL: Final = timedelta(minutes=1)
-#: Of a code for people, and of an address.
+#: Characters: of a user code, and of an address.
 _LONGEST_CODE: Final = 40
 _LONGEST_ADDRESS: Final = 300
 
 
 class NoConsentReason(StrEnum):
-    """Why there is no consent."""
+    """Reason for a missing consent."""
 
-    #: The person said no.
+    #: The person refused.
     DENIED = "denied"
-    #: Nobody said anything in time.
+    #: The person did not answer in time.
     EXPIRED = "expired"
-    #: The provider, or the tenant's administrator, does not allow this client or this way.
+    #: The provider, or the tenant's administrator, does not allow this client or this grant.
     BLOCKED = "blocked"
-    #: The provider cannot be asked now.
+    #: The provider is unavailable.
     AWAY = "away"
-    #: It let us in for an hour and not for longer: no refresh token came.
+    #: The consent ends with its access token: no refresh token was issued.
     SHORT = "short"
 
 
 class ConsentError(Exception):
-    """There is none, and it is over. The message is the provider's, without secrets, for a log."""
+    """The consent failed finally. The message is the provider's, without secrets, for a log."""
 
     def __init__(self, reason: NoConsentReason, message: str = "") -> None:
         super().__init__(message or reason)
@@ -57,50 +57,50 @@ class ConsentError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """What a person has consented to."""
+    """A person's consent."""
 
     refresh_token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCode:
-    """What a person types at another device (RFC 8628 3.2)."""
+    """Code that a person types on another device (RFC 8628 3.2)."""
 
-    #: Our half of it, by which we ask.
+    #: The client's secret half, used for polling.
     device_code: str = field(repr=False)
     user_code: str
-    #: Where it is typed: an https address.
+    #: Verification address, by https.
     address: str
     until: datetime
-    #: From one question to the next.
+    #: Between two polls.
     interval: timedelta
     asked_at: datetime
 
     def is_due(self, now: datetime) -> bool:
-        """Whether the provider may be asked again."""
+        """Whether the provider may be polled again."""
         return (
             not timedelta(0) <= now - self.asked_at < self.interval
-        )  # A clock that was set back keeps nobody waiting.
+        )  # A clock that was set back must not extend the wait.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """The way of a browser to the provider, and what its return is known by."""
+    """Authorization request in a browser, with the state that identifies its return."""
 
     address: str
     state: str = field(repr=False)
-    #: PKCE's; whoever reads the address cannot redeem the code.
+    #: PKCE verifier: a reader of the address cannot redeem the code.
     verifier: str = field(repr=False)
 
 
 async def ask_device_code(client: Client, device_url: str, now: datetime | None = None) -> DeviceCode:
-    """Ask for a code that a person types elsewhere. Raise `ConsentError`. The caller sets the deadline."""
+    """Request a code that a person types on another device. Raise `ConsentError`. The caller sets the deadline."""
     now = now or utc_now()
     async with client.session() as session:
         sent = {"client_id": client.client_id, **({"scope": client.scope} if client.scope else {})}
         answer = await _told(session.request("POST", device_url, data=sent, withhold_token=True), client)
     code, user_code = answer.get("device_code"), answer.get("user_code")
-    # Google has it by the name of a draft.
+    # Google uses the name of a draft.
     address = answer.get("verification_uri") or answer.get("verification_url")
     if not (_is_text(code, 4096) and _is_text(user_code, _LONGEST_CODE) and _is_address(address)):
         raise ConsentError(NoConsentReason.AWAY, "the answer holds no code for people")
@@ -115,7 +115,7 @@ async def ask_device_code(client: Client, device_url: str, now: datetime | None 
 
 
 async def ask_for_consent(client: Client, code: DeviceCode, now: datetime | None = None) -> Consent | DeviceCode:
-    """Ask whether a person has consented: return it, or the code with when it is to be asked for next. Raise `ConsentError`."""
+    """Poll whether a person has consented: return the consent, or the code with its next poll. Raise `ConsentError`."""
     now = now or utc_now()
     if now >= code.until:
         raise ConsentError(NoConsentReason.EXPIRED)
@@ -130,14 +130,14 @@ async def ask_for_consent(client: Client, code: DeviceCode, now: datetime | None
                 case "slow_down":
                     return replace(code, asked_at=now, interval=code.interval + _SLOWER)
                 case "" | "temporarily_unavailable" | "server_error" if not refusal.refused:
-                    # One answer that is lost is no end of it (RFC 8628 3.5); the code's time is.
+                    # A lost response does not end the request (RFC 8628 3.5); only the expiry of the code does.
                     return replace(code, asked_at=now, interval=min(2 * code.interval, _LONGEST_INTERVAL))
             raise _no_consent(refusal) from None
     return _consent(answer)
 
 
 def way_out(client: Client, authorize_url: str, redirect_uri: str, hint: str) -> AuthorizationRequest:
-    """Return the way to the provider, which sends the browser back to *redirect_uri*. *hint*: whose mailbox it is about."""
+    """Return the request to the provider, which redirects the browser to *redirect_uri*. *hint*: the mailbox."""
     state, verifier = token_urlsafe(32), token_urlsafe(48)
     address = prepare_grant_uri(
         authorize_url,
@@ -149,7 +149,7 @@ def way_out(client: Client, authorize_url: str, redirect_uri: str, hint: str) ->
         code_challenge=create_s256_code_challenge(verifier),
         code_challenge_method="S256",
         login_hint=hint,
-        # Google's: with a refresh token, also where somebody has consented before.
+        # Google's parameters: request a refresh token, even after an earlier consent.
         access_type="offline",
         prompt="consent",
     )
@@ -157,7 +157,7 @@ def way_out(client: Client, authorize_url: str, redirect_uri: str, hint: str) ->
 
 
 async def redeem(client: Client, code: str, way: AuthorizationRequest, redirect_uri: str) -> Consent:
-    """Exchange the code that a browser came back with. Raise `ConsentError`. The caller sets the deadline."""
+    """Exchange the authorization code of a browser. Raise `ConsentError`. The caller sets the deadline."""
     async with client.session() as session:
         asked = session.fetch_token(
             client.token_url,
@@ -173,7 +173,7 @@ async def redeem(client: Client, code: str, way: AuthorizationRequest, redirect_
 
 
 def no_consent_of(error: str) -> ConsentError:
-    """Return what an error means that a browser came back with (RFC 6749 4.1.2.1), or that an endpoint said."""
+    """Return the meaning of an error that a browser returned with (RFC 6749 4.1.2.1), or of an endpoint's."""
     match error:
         case "access_denied" | "authorization_declined":
             return ConsentError(NoConsentReason.DENIED)
@@ -198,7 +198,7 @@ def _consent(answer: Mapping[str, Any]) -> Consent:
 
 
 async def _told(asked: Any, client: Client) -> Mapping[str, Any]:
-    """Return what a device endpoint says, which is no token's answer. Raise `ConsentError`."""
+    """Return the response of a device endpoint, which differs from a token response. Raise `ConsentError`."""
 
     async def read() -> Any:
         response = await asked
@@ -219,7 +219,7 @@ def _is_text(value: object, longest: int) -> bool:
 
 
 def _is_address(value: object) -> bool:
-    """Whether people can be sent there: a page that is no provider's would ask them for their password."""
+    """Whether the address is https: another page could imitate the provider and ask people for their password."""
     if not _is_text(value, _LONGEST_ADDRESS):
         return False
     try:

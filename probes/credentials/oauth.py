@@ -1,4 +1,4 @@
-"""Access tokens (RFC 6749 1.4): had once, kept until shortly before they expire, shared by all who sign in to a mailbox."""
+"""Access tokens (RFC 6749 1.4): cached until shortly before they expire, shared by all sign-ins to a mailbox."""
 
 from __future__ import annotations
 
@@ -14,49 +14,55 @@ from probes.model.mailbox import AccessToken
 
 _log = structlog.get_logger(__name__)
 
-#: A token is renewed this long before it expires, or when a quarter of its life is left if that is shorter.
+#: A token is renewed this long before it expires, or at a quarter of its lifetime if that is shorter.
 _MARGIN = timedelta(minutes=5)
-#: What a token is good for when whoever issued it does not say.
+#: Lifetime of a token whose issuer states none.
 _UNSAID = timedelta(minutes=5)
-#: A token that is refused this soon is not refused for its age: a new one would be refused, too.
+#: A token rejected at this age has not expired early: a new one would be rejected, too.
 _NEW = timedelta(minutes=2)
-#: How long nothing is asked after a failure: no authorization server is hammered, and refusals may count towards a lock.
+#: Pauses after a failure: they limit requests to the authorization server, and rejections may count towards a lockout.
 _AFTER_REFUSAL = timedelta(seconds=60)
 _AFTER_SILENCE = timedelta(seconds=5)
-#: For one answer. Less than a session may take: a slow authorization server is not to pass for a slow mail server.
+#: Timeout of one response, shorter than a session's: a slow authorization server must not count as a slow mail server.
 _ANSWER = timedelta(seconds=10)
 
 
 class AccessTokenError(Exception):
-    """No access token could be had. The message is the authorization server's reason, or what broke; it holds no secret."""
+    """No access token was issued.
+
+    The message is the authorization server's reason, or the error; it contains no secret.
+    """
 
     def __init__(self, message: str, *, refused: bool = False, error: str = "") -> None:
         super().__init__(message)
-        #: The authorization server has refused us in words; otherwise nobody can say anything about our account.
+        #: The authorization server refused explicitly; any other failure says nothing about the account.
         self.refused = refused
-        #: Its error code (RFC 6749 5.2), where it has said one.
+        #: The server's error code (RFC 6749 5.2), if any.
         self.error = error
 
 
 class Issuer(Protocol):
-    """Asks for a token each time."""
+    """Issuer that requests a token at each call."""
 
     async def issue(self) -> AccessToken:
-        """Return a new token. Raise `AccessTokenError`. The caller sets the deadline."""
+        """Request a new token. Raise `AccessTokenError`. The caller sets the deadline."""
 
 
 def utc_now() -> datetime:
-    """Return what the clock on the wall says; tests have others."""
+    """Return the current time in UTC; tests pass another clock."""
     return datetime.now(UTC)
 
 
 def steady_seconds() -> float:
-    """Return the seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    """Return seconds of a clock that is never set and that continues during suspend."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class TokenCache:
-    """Implements `probes.model.mailbox.AccessTokens`: asks *issuer* only when nothing good is at hand, and once for all."""
+    """Implementation of `probes.model.mailbox.AccessTokens` with a cache.
+
+    It requests from *issuer* only without a valid token, and once for all callers.
+    """
 
     def __init__(
         self,
@@ -78,15 +84,18 @@ class TokenCache:
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the token at hand expires."""
+        """Expiry of the cached token."""
         return self._token.expires_at if self._token else None
 
     async def get(self) -> AccessToken:
-        """Return the token at hand, or a new one. Raise `AccessTokenError`; for a while after a failure without asking."""
+        """Return the cached token, or a new one.
+
+        Raise `AccessTokenError`; for a while after a failure without a request.
+        """
         if (token := self._good()) is not None:
             return token
         async with self._asking:
-            # Somebody else may have been given one meanwhile.
+            # Another caller may have received one meanwhile.
             if (token := self._good()) is not None:
                 return token
             if (held := self._held()) is None:
@@ -95,12 +104,12 @@ class TokenCache:
                 except AccessTokenError as failure:
                     self._failure, self._failed_at, held = failure, self._clock(), failure
             if self._token is not None and not self._over(self._token):
-                # It could not be renewed early; it serves to its end.
+                # The early renewal failed; the cached token is used until it expires.
                 return self._token
             raise AccessTokenError(str(held), refused=held.refused)
 
     def reject(self, token: AccessToken) -> bool:
-        """Let go of *token*, unless it is so new that another one would fare no better."""
+        """Drop *token*, unless it is so new that another would be rejected, too."""
         if self._token is None or token.secret != self._token.secret:
             return True
         if self._age() < _NEW:
@@ -136,9 +145,9 @@ class TokenCache:
         if self._failure is None:
             return None
         hold = _AFTER_REFUSAL if self._failure.refused else _AFTER_SILENCE
-        # A clock that was put back must not make it longer.
+        # A clock that was set back must not extend the pause.
         return self._failure if timedelta(0) <= self._clock() - self._failed_at < hold else None
 
     def _age(self) -> timedelta:
-        # A clock that was set back does not make a token younger, nor one that was put right forwards good for longer.
+        # A clock that was set back must not reduce a token's age, nor one that was set forward extend its use.
         return max(self._clock() - self._issued_at, timedelta(seconds=self._steady() - self._issued))

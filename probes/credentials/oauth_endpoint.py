@@ -1,4 +1,4 @@
-"""The token endpoint (RFC 6749 3.2). Authlib speaks; what it raises is put into words without secrets."""
+"""Token endpoint (RFC 6749 3.2). Uses Authlib; its errors are reported without secrets."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ _log = structlog.get_logger(__name__)
 
 
 class RefreshTokens(Protocol):
-    """The refresh token to use next: the one that was consented to, until it is exchanged for another (RFC 6749 6, RFC 9700 4.14.2)."""
+    """The current refresh token: the consented one, until it is exchanged for another (RFC 6749 6, RFC 9700 4.14.2)."""
 
     async def current(self) -> str:
-        """Return the token to use. Raise `AccessTokenError` when that cannot be known."""
+        """Return the current token. Raise `AccessTokenError` when it is not known."""
 
     async def turn(self, following: str) -> None:
-        """Use *following* from now on. Whether it could be kept for longer is no matter of the caller's."""
+        """Use *following* from now on. A failure to store it is not reported to the caller."""
 
 
-#: Says which refresh token to use next, by the name of the one that was typed, and itself.
+#: Returns the rotation of a refresh token, by the name of the configured token and its value.
 Rotations = Callable[[str, str], RefreshTokens]
 
 
 class Rotation:
-    """Implements `RefreshTokens` in memory, or in a file.
+    """Implementation of `RefreshTokens` in memory, or in a file.
 
-    Without *file* the other one is kept in memory only: after a restart, or a change of the mailbox, the configured one
-    is used again, which is taken for theft where they rotate strictly. *file* belongs to Pantau; it says which configured token it
-    followed, so that one that is configured anew is used at once.
+    Without *file* a rotated token is kept in memory only: after a restart, or a change of the mailbox, the configured
+    one is used again, which a provider with strict rotation treats as theft. *file* belongs to Pantau; it names the
+    configured token that it replaces, so that a newly configured one is used at once.
     """
 
     def __init__(self, configured: str, file: Path | None = None) -> None:
@@ -55,7 +55,7 @@ class Rotation:
         self._following: str | None = None
 
     async def current(self) -> str:
-        """Return the token to use. Raise `AccessTokenError` when the file cannot be read."""
+        """Return the current token. Raise `AccessTokenError` when the file cannot be read."""
         if self._following is None and self._file is not None:
             self._following = await asyncio.to_thread(self._read, self._file)
         return self._following or self._configured
@@ -68,7 +68,7 @@ class Rotation:
         try:
             await asyncio.to_thread(self._write, self._file, following)
         except OSError as error:
-            # The access token is good all the same; only a restart would need this one.
+            # The access token is valid; only a restart would need the stored refresh token.
             _log.warning("refresh token cannot be kept", file=str(self._file), detail=error.strerror)
 
     def _read(self, file: Path) -> str | None:
@@ -83,7 +83,7 @@ class Rotation:
     def _write(self, file: Path, following: str) -> None:
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
-            # mkstemp makes it readable by its owner only.
+            # `mkstemp` makes it readable by its owner only.
             with os.fdopen(descriptor, "w", encoding="utf-8") as draft:
                 draft.write(f"{self._mark()}\n{following}\n")
                 draft.flush()
@@ -98,23 +98,24 @@ class Rotation:
         return hashlib.sha256(self._configured.encode()).hexdigest()
 
 
-#: RFC 6749 4.1.2.1 and RFC 8628 3.5: it is not about us, come again.
+#: Temporary errors of RFC 6749 4.1.2.1 and RFC 8628 3.5: they do not concern the account, and the request may be
+#: repeated.
 _PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 _LONGEST = timedelta(days=365)
-#: Tokens of Google and Microsoft have 2 to 4 KiB.
+#: Octets: tokens of Google and Microsoft have 2 to 4 KiB.
 _ANSWER_AT_MOST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """Who asks, and where (RFC 6749 2)."""
+    """OAuth client and its token endpoint (RFC 6749 2)."""
 
     token_url: str
-    #: "": who asks is said otherwise (RFC 7523 2.1).
+    #: "": another parameter identifies the client (RFC 7523 2.1).
     client_id: str
-    #: `None` for a public client: a desktop application's refresh token needs none.
+    #: `None` for a public client: a desktop application's refresh token needs no secret.
     client_secret: str | None = field(default=None, repr=False)
-    #: Separated by spaces; `None` leaves it to the authorization server.
+    #: Separated by spaces; `None`: the authorization server's default.
     scope: str | None = None
     tls: ssl.SSLContext = field(repr=False, compare=False)
 
@@ -125,16 +126,19 @@ class Client:
         return "client_secret_post" if self.client_secret else "none"
 
     def session(self) -> AbstractAsyncContextManager[Any]:
-        """Return a client of Authlib's for one request. Id and secret go in the body: Google and Microsoft want it so."""
+        """Return an Authlib client for one request.
+
+        Id and secret are sent in the body, as Google and Microsoft require.
+        """
         return AsyncOAuth2Client(  # type: ignore[no-any-return]
             client_id=self.client_id,
             client_secret=self.client_secret,
             token_endpoint_auth_method=self._authentication,
             scope=self.scope,
             verify=self.tls,
-            # The caller's deadline is the only one.
+            # The caller's deadline is the only timeout.
             timeout=None,
-            # A little that is packed may unpack to more than memory holds.
+            # A small compressed response may exceed the memory when unpacked.
             headers={"Accept-Encoding": "identity"},
             event_hooks={"response": [_bound]},
         )
@@ -145,14 +149,14 @@ def _as_it_is(_client: object, _method: str, uri: str, headers: Any, body: str) 
 
 
 async def _bound(response: httpx2.Response) -> None:
-    """See to it that no more is read of *response* than a token endpoint has to say."""
+    """Limit the size of *response* to that of a token endpoint's responses."""
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise AccessTokenError(f"{response.url.host} packs its answers, though it was asked not to")
     response.stream = _Bounded(response.stream, response.url.host)
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """What an endpoint says, up to where it says too much."""
+    """Response body with a size limit."""
 
     def __init__(self, stream: Any, host: str) -> None:
         self._stream = stream
@@ -171,21 +175,21 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 class ClientCredentials:
-    """Asks with the client's own credentials (RFC 6749 4.4), as Microsoft 365 has it for services."""
+    """Issuer by client credentials (RFC 6749 4.4), as Microsoft 365 provides for services."""
 
     def __init__(self, client: Client, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._client = client
         self._clock = clock
 
     async def issue(self) -> AccessToken:
-        """Return a new token. Raise `AccessTokenError`."""
+        """Request a new token. Raise `AccessTokenError`."""
         async with self._client.session() as session:
             asked = session.fetch_token(self._client.token_url, grant_type="client_credentials")
             return token_of(await answer_of(asked, self._client), self._clock())
 
 
 class RefreshToken:
-    """Asks with a refresh token that a person consented to once (RFC 6749 6)."""
+    """Issuer by a refresh token from a person's consent (RFC 6749 6)."""
 
     def __init__(self, client: Client, rotation: RefreshTokens, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._client = client
@@ -193,7 +197,7 @@ class RefreshToken:
         self._clock = clock
 
     async def issue(self) -> AccessToken:
-        """Return a new token, and keep the refresh token that came with it. Raise `AccessTokenError`."""
+        """Request a new token, and store the refresh token returned with it. Raise `AccessTokenError`."""
         refresh = await self._rotation.current()
         async with self._client.session() as session:
             asked = session.refresh_token(self._client.token_url, refresh_token=refresh)
@@ -205,7 +209,7 @@ class RefreshToken:
 
 
 async def answer_of(asked: Awaitable[Any], client: Client, *secrets: str) -> Mapping[str, Any]:
-    """Return what a token endpoint answered to what is *asked* of it. Raise `AccessTokenError`, without any of *secrets*."""
+    """Return a token endpoint's response to *asked*. Raise `AccessTokenError`, without any of *secrets*."""
     host = urlsplit(client.token_url).hostname
     try:
         answer = await asked
@@ -228,7 +232,7 @@ async def answer_of(asked: Awaitable[Any], client: Client, *secrets: str) -> Map
 
 
 def token_of(answer: Mapping[str, Any], now: datetime) -> AccessToken:
-    """Return the token of an answer that was had at *now*. Raise `AccessTokenError`."""
+    """Return the token of a response received at *now*. Raise `AccessTokenError`."""
     secret = answer.get("access_token")
     if not isinstance(secret, str) or not is_token(secret):
         raise AccessTokenError("the authorization server's answer holds no access token")
@@ -237,12 +241,12 @@ def token_of(answer: Mapping[str, Any], now: datetime) -> AccessToken:
 
 
 def is_token(text: str) -> bool:
-    """Whether *text* can be a token (RFC 6750 2.1, generously): a line of ASCII without spaces."""
+    """Whether *text* can be a token (a superset of RFC 6750 2.1): a line of ASCII without spaces."""
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def span_in(seconds: object, longest: timedelta) -> timedelta | None:
-    """Return the span that an answer gives in seconds, borne up to *longest*; `None` where it gives none."""
+    """Return the span of a number of seconds in a response, limited to *longest*; `None` without a valid number."""
     try:
         value = float(str(seconds))
     except ValueError:

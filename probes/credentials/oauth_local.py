@@ -1,4 +1,4 @@
-"""Access tokens that another program on this machine looks after: in a file, or printed by a command."""
+"""Access tokens maintained by another program on this machine: in a file, or printed by a command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOKEN_AT_MOST = 64 * 1024
 
 
 class TokenFile:
-    """Implements `probes.model.mailbox.AccessTokens`: the first line of a file, read for each sign-in."""
+    """Implementation of `probes.model.mailbox.AccessTokens`: the first line of a file, read for each sign-in."""
 
     expires_at: datetime | None = None
 
@@ -27,16 +27,17 @@ class TokenFile:
         self._file = file
 
     async def get(self) -> AccessToken:
-        """Return what the file holds now. Raise `AccessTokenError`."""
+        """Return the token in the file. Raise `AccessTokenError`."""
         return await asyncio.to_thread(self._read)
 
     def reject(self, token: AccessToken) -> bool:  # noqa: ARG002 - whatever was refused, the file may hold another
-        """Say that the file is worth another look."""
+        """Return that the file should be read again."""
         return True
 
     def _read(self) -> AccessToken:
         try:
-            # Not blocking: a pipe that nobody writes to would keep a thread for good, and names are resolved in those.
+            # Non-blocking: a pipe without a writer would block a thread for ever, and the thread pool also resolves
+            # names.
             with open(self._file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise AccessTokenError(f"{self._file} is no regular file")
@@ -47,16 +48,19 @@ class TokenFile:
 
 
 class TokenCommand:
-    """Asks a command, as msmtp and isync do: the first line that it prints. Implements `probes.credentials.oauth.Issuer`.
+    """Issuer by a command, as in msmtp and isync: the first line of its output.
 
-    What it says on standard error is not kept, because it may say anything.
+    Implements `probes.credentials.oauth.Issuer`. Its standard error is discarded, because it may contain secrets.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = tuple(command)
 
     async def issue(self) -> AccessToken:
-        """Return what the command prints. Raise `AccessTokenError`. It does not outlive the caller's deadline."""
+        """Return the output of the command.
+
+        Raise `AccessTokenError`. The command is killed at the caller's deadline.
+        """
         name = self._command[0]
         async with _pipe() as (printed, end):
             process = await self._started(end)
@@ -82,7 +86,7 @@ class TokenCommand:
                 stdin=nothing,
                 stdout=end,
                 stderr=nothing,
-                # A group of its own, so that what it starts ends with it.
+                # A new process group, so that its child processes end with it.
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -93,10 +97,10 @@ class TokenCommand:
 
 @asynccontextmanager
 async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
-    """Give the reader of a pipe and its other end, which whoever takes it closes.
+    """Provide the reader of a pipe and the descriptor of its other end, which the user closes.
 
-    With a pipe of asyncio's the end of a process is heard of only when the pipe is read to its end: never, if the process
-    printed more than is read, or has left something running that holds it.
+    With asyncio's own pipe the exit of a process is reported only when the pipe has been read to its end: never, if the
+    process printed more than is read, or has left a child that holds it.
     """
     reader = asyncio.StreamReader(limit=_TOKEN_AT_MOST)
     ours, end = os.pipe()

@@ -1,6 +1,6 @@
-"""A service account in the name of a mailbox (RFC 7523), as Google has it for domains whose administrator has delegated to one.
+"""Service account acting for a mailbox (RFC 7523), as Google provides with domain-wide delegation.
 
-With its private key it signs who it is, whom it acts for and what it wants, and the token endpoint gives an access token for that.
+Its private key signs an assertion of issuer, subject and scope, which the token endpoint exchanges for an access token.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from probes.credentials.oauth import utc_now
 from probes.credentials.oauth_endpoint import Client, answer_of, token_of
 from probes.model.mailbox import AccessToken
 
-#: Nothing less opens IMAP and SMTP at Google.
+#: The only scope that opens IMAP and SMTP at Google.
 GOOGLE_SCOPE: Final = "https://mail.google.com/"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-#: In characters: Google's has some 2,400, and reading an RSA key of more bits than this holds takes seconds.
+#: Characters: Google's has some 2,400, and parsing an RSA key with more bits than this allows takes seconds.
 LARGEST_KEY: Final = 8 * 1024
-#: Of a name or a number in it, in characters.
+#: Characters of a name or number in it.
 _LONGEST: Final = 254
-#: What Google allows between "from" and "until".
+#: Longest lifetime of an assertion that Google allows.
 _LIFE: Final = timedelta(hours=1)
-#: So far may our clock be ahead of the provider's. Behind, it may be all the rest of the hour.
+#: Tolerance for a clock ahead of the provider's. A clock that is behind may use the rest of the hour.
 _AHEAD: Final = timedelta(minutes=5)
 
 
 class BadServiceAccountError(Exception):
-    """What was given is no key of a service account. The message says what one is, and none of it."""
+    """The text is no key of a service account. The message describes the format, and contains nothing of the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAccount:
-    """A service account, as the file of its key (JSON) says it."""
+    """Service account, from its key file (JSON)."""
 
     #: Its name: "pantau@projek-contoh.iam.gserviceaccount.com".
     email: str
-    #: By which number an administrator delegates to it.
+    #: Number by which an administrator delegates to it.
     client_id: str
-    #: Which of its keys this is.
+    #: Id of the key.
     key_id: str
     key: RSAKey = field(repr=False)
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read the file of a key. Where it says that tokens come from is not gone by. Raise `BadServiceAccountError`."""
+        """Parse a key file. Its token address is ignored. Raise `BadServiceAccountError`."""
         if len(text) > LARGEST_KEY:
             raise BadServiceAccountError(
                 f"has more than {LARGEST_KEY // 1024} KiB, and a service account's key has less"
@@ -77,7 +77,7 @@ class ServiceAccount:
         return cls(email=email, client_id=client_id, key_id=key_id, key=key)
 
     def assertion(self, audience: str, subject: str, scope: str, now: datetime) -> str:
-        """Return what it signs to be given a token by *audience*, in the name of *subject*."""
+        """Return the signed assertion for *audience*, in the name of *subject*."""
         since = int((now - _AHEAD).timestamp())
         claims = {
             "iss": self.email,
@@ -91,13 +91,13 @@ class ServiceAccount:
 
 
 class Delegated:
-    """Asks with what a service account has signed (RFC 7523 2.1), in the name of one mailbox."""
+    """Issuer by a service account's signed assertion (RFC 7523 2.1), in the name of one mailbox."""
 
     def __init__(
         self, client: Client, account: ServiceAccount, subject: str, *, clock: Callable[[], datetime] = utc_now
     ) -> None:
-        """*subject*: the mailbox' own address."""
-        # Who asks is in what is signed, with what it asks for.
+        """*subject*: the mailbox's own address."""
+        # The assertion contains the client and the scope.
         self._client = replace(client, client_id="", client_secret=None, scope=None)
         self._scope = client.scope or ""
         self._account = account
@@ -105,7 +105,7 @@ class Delegated:
         self._clock = clock
 
     async def issue(self) -> AccessToken:
-        """Return a new token. Raise `AccessTokenError`."""
+        """Request a new token. Raise `AccessTokenError`."""
         now, url = self._clock(), self._client.token_url
         signed = await asyncio.to_thread(self._account.assertion, url, self._subject, self._scope, now)
         async with self._client.session() as session:

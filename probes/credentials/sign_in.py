@@ -1,4 +1,4 @@
-"""Signing in with a password or an access token, and what a missing token means: the same for SMTP, IMAP and POP3."""
+"""Sign-in with a password or an access token, and the meaning of a missing token: common to SMTP, IMAP and POP3."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from probes.model.result import Outcome, Party, Phase, RefusalCause
 
 T = TypeVar("T")
 
-#: So many characters of a secret are as good as the secret, to who has heard the rest elsewhere.
+#: This many characters of a secret in a message count as a disclosure of it.
 _GIVEN_AWAY = 8
-#: Less is shown of a refusal in the end; to look through more for what is secret takes a while.
+#: Characters: less of a refusal is shown in the end, and masking more takes long.
 _SHOWN_AT_MOST = 1024
 _STARS = re.compile("\0+")
-#: Each letter stays one, which `lower` does not promise.
+#: Maps each letter to one letter, which `lower` does not guarantee.
 _SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
-    """Signs in with an access token that is at hand."""
+    """Sign-in with a valid access token."""
 
     username: str
     token: AccessToken = field(repr=False)
 
     @property
     def response(self) -> str:
-        """What SASL XOAUTH2 says, in base64."""
+        """The response of SASL XOAUTH2, in base64."""
         return auth_xoauth2_encode(self.username, self.token.secret).decode("ascii")
 
 
@@ -51,14 +51,14 @@ async def with_key(
     *,
     within: timedelta | None = None,
 ) -> T:
-    """Return what *attempt* does, which opens a connection of its own and signs in with what it is given.
+    """Return the result of *attempt*, which opens its own connection and signs in with the given credential.
 
-    A token is had before the connection is opened: servers allow little time between the two, and a token endpoint that is
-    slow must not pass for a mail server that is. It takes no more than half of *within*, the patience of those who wait.
-    A token that is refused may have been revoked since it was issued: then one more *attempt* is made, with another
-    token. Passwords are tried once, or the account gets locked.
+    A token is obtained before the connection is opened: servers allow little time between the two, and a slow token
+    endpoint must not count as a slow mail server. It takes at most half of *within*, the timeout of the waiting runs. A
+    rejected token may have been revoked since it was issued: then *attempt* is repeated once, with another token.
+    Passwords are tried once, because the account could be locked.
 
-    Raise `ProbeFailedError`; one without an access token says nothing of the mail server.
+    Raise `ProbeFailedError`; one without an access token says nothing about the mail server.
     """
     if isinstance(login, UnavailableLogin):
         raise failed(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.why)
@@ -77,15 +77,15 @@ async def with_key(
 
 
 def plain(key: Password) -> str:
-    """Return what SASL PLAIN says (RFC 4616), in base64."""
+    """Return the response of SASL PLAIN (RFC 4616), in base64."""
     return b64encode(f"\0{key.username}\0{key.secret}".encode()).decode("ascii")
 
 
 def masked(text: str, key: Password | Bearer) -> str:
-    """Return *text*, which a server said about *key*, without what is secret in it: some repeat what they refuse.
+    """Return *text*, a server's message about *key*, without secrets: some servers repeat what they refuse.
 
-    They repeat it as it was sent, decoded, cut off, wrapped, or in other letters, so whatever has eight characters in a
-    row in common with it is left out.
+    They repeat it as it was sent, decoded, cut off, wrapped, or in another case, so every part that has eight
+    consecutive characters in common with it is removed.
     """
     secret = key.token.secret if isinstance(key, Bearer) else key.secret
     sent = key.response if isinstance(key, Bearer) else plain(key)
@@ -103,7 +103,7 @@ def masked(text: str, key: Password | Bearer) -> str:
 
 
 def shown(text: str, key: Password | Bearer | None) -> str:
-    """Return as much of what a server said as people are shown of a refusal, with nothing secret of *key* in it."""
+    """Return the part of a server's message that people are shown of a refusal, without secrets of *key*."""
     return text if key is None else masked(text[:_SHOWN_AT_MOST], key)
 
 
@@ -118,9 +118,9 @@ async def _token(login: OAuth, party: Party, within: timedelta | None) -> Access
 
 
 def _without_token(missing: AccessTokenError, party: Party) -> ProbeFailedError:
-    """Say what it means for the run: a refusal is about our account, anything else about nobody.
+    """Return the failure for the run: a refusal concerns our account; any other error is attributed to none.
 
-    An authorization server that does not answer may be out of our reach only, so it is held against no mail server.
+    Only our side may fail to reach the authorization server, so its silence is not attributed to a mail server.
     """
     if missing.refused:
         said, account = str(missing), RefusalCause.ACCOUNT

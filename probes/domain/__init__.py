@@ -1,1 +1,1 @@
-"""What the DNS and the servers of a domain say of it: records, policies, certificates, signatures."""
+"""Checks of a domain in the DNS and at its servers: records, policies, certificates, signatures."""

@@ -1,7 +1,7 @@
-"""Whether a domain is signed, and whether the signatures hold (RFC 4033, RFC 4035).
+"""Whether a domain is signed, and whether the signatures are valid (RFC 4033, RFC 4035).
 
-A validating name server answers that for us. Where ours does not validate, the last link of the chain is tried here: the
-zone's keys against what its parent vouches for.
+A validating name server checks that. If ours does not validate, the last link of the chain is checked here: the zone's
+keys against its parent's DS records.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from probes.domain.names import DnsAnswer, DnsNoAnswerReason, DnsUnansweredError
 
 
 class Signing(StrEnum):
-    """How a domain is signed."""
+    """DNSSEC status of a domain."""
 
-    #: Signed, and our name server says that it has checked the chain from the root.
+    #: Signed, and our name server has validated the chain from the root.
     PROVEN = "proven"
-    #: Signed, and its keys are those that its parent vouches for; our name server does not check.
+    #: Signed, and its keys match its parent's DS records; our name server does not validate.
     LINKED = "linked"
-    #: Signed, and its parent vouches for no key: nobody can check it.
+    #: Signed, and its parent has no DS record: no resolver can validate it.
     ISLAND = "island"
     #: Not signed.
     BARE = "bare"
-    #: The signatures do not hold: to everybody who checks, the domain does not exist.
+    #: The signatures are invalid: for every validating resolver the domain does not exist.
     BOGUS = "bogus"
 
 
 async def signing(names: Names, domain: str) -> Signing:
-    """Return how *domain* is signed. Raise `DnsUnansweredError` when that cannot be found out."""
+    """Return the DNSSEC status of *domain*. Raise `DnsUnansweredError` when it cannot be determined."""
     try:
         answer = await names.ask(domain, "SOA")
     except DnsUnansweredError as trouble:
         if trouble.silence is not DnsNoAnswerReason.FAILED:
             raise
-        # A validating server says the same of a forged answer and of none at all; unchecked it tells them apart.
+        # A validating server reports a forged answer and no answer alike; with checking disabled they differ.
         await names.ask(domain, "SOA", unchecked=True)
         return Signing.BOGUS
     if answer.validated:
@@ -67,14 +67,14 @@ def _zone(answer: DnsAnswer) -> str | None:
 
 
 def _linked(zone: str, vouched: tuple[DS, ...], answer: DnsAnswer) -> Signing:
-    """Say whether the key set of *zone* is signed by a key that *vouched* names."""
+    """Return whether the key set of *zone* is signed by a key that *vouched* contains."""
     name = dns.name.from_text(zone)
     keys = _set(answer.message, name, dns.rdatatype.DNSKEY)
     signatures = _set(answer.message, name, dns.rdatatype.RRSIG)
     if keys is None:
         return Signing.BOGUS
     if signatures is None:
-        # On the way to us signatures get lost more often than they are forgotten.
+        # Signatures are lost in transit more often than they are missing.
         raise DnsUnansweredError(zone, DnsNoAnswerReason.FAILED)
     known = [key for key in cast("Iterable[DNSKEY]", keys) if any(_is_vouched(name, key, one) for one in vouched)]
     if not known:

@@ -1,4 +1,4 @@
-"""Which hosts take mail for a domain (RFC 5321 5.1, RFC 7505)."""
+"""MX hosts of a domain (RFC 5321 5.1, RFC 7505)."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from dns.rdtypes.ANY.MX import MX
 
 from probes.domain.names import Names
 
-#: One answer has room for thousands, each of which would be asked for and called at. The largest providers name seven.
+#: One answer has room for thousands, each of which would be resolved and connected to. The largest providers have
+#: seven.
 _HOSTS_AT_MOST = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchangers:
-    """The hosts that take mail for one domain."""
+    """MX hosts of one domain."""
 
     domain: str
-    #: In lower case, the preferred ones first, and not all of very many. Empty when nobody takes mail for it.
+    #: In lower case, by preference, and limited in number. Empty when no host accepts mail for it.
     hosts: tuple[str, ...]
-    #: There is no MX record, and the domain itself has an address: mail goes there.
+    #: There is no MX record, and the domain itself has an address, which receives the mail.
     implicit: bool = False
-    #: It says that it takes no mail.
+    #: The domain declares that it accepts no mail.
     null: bool = False
-    #: Whether the domain's name exists.
+    #: The domain's name exists.
     exists: bool = True
-    #: Whether DNSSEC proves the records.
+    #: DNSSEC validates the records.
     validated: bool = False
 
 
 async def exchangers(names: Names, domain: str) -> Exchangers:
-    """Return the hosts that take mail for *domain*. Raise `probes.domain.names.DnsUnansweredError`."""
+    """Return the MX hosts of *domain*. Raise `probes.domain.names.DnsUnansweredError`."""
     answer = await names.ask(domain, "MX")
     if answer.records:
         hosts = named(cast("Iterable[MX]", answer.records))
@@ -48,7 +49,7 @@ async def exchangers(names: Names, domain: str) -> Exchangers:
 
 
 def named(records: Iterable[MX]) -> tuple[str, ...]:
-    """Return the hosts of *records* by preference; the root, which takes no mail (RFC 7505 3), is none."""
+    """Return the hosts of *records* by preference, without the root, which means no mail (RFC 7505 3)."""
     ranked = sorted((record.preference, record.exchange.to_text(omit_final_dot=True).lower()) for record in records)
     hosts = dict.fromkeys(host for _, host in ranked if host not in {"", ".", "@"})
     return tuple(hosts)[:_HOSTS_AT_MOST]

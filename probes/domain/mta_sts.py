@@ -1,4 +1,4 @@
-"""Fetches the MTA-STS policy of a domain (RFC 8461 3.2 and 3.3)."""
+"""Retrieval of a domain's MTA-STS policy (RFC 8461 3.2 and 3.3)."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ from probes.model.egress import EgressPolicy
 from probes.model.reply import shortened
 
 _WITHIN_SECONDS = 20.0
-#: RFC 8461 3.3 suggests this limit.
+#: Octets: the limit that RFC 8461 3.3 suggests.
 _SIZE_AT_MOST = 64 * 1024
 
 
 class Mode(StrEnum):
-    """What senders are to do when a host does not satisfy the policy."""
+    """What senders do when a host does not satisfy the policy."""
 
     ENFORCE = "enforce"
-    #: Only report it.
+    #: They only report it.
     TESTING = "testing"
-    #: The domain gives MTA-STS up.
+    #: The domain withdraws MTA-STS.
     NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Which hosts take mail for a domain, says its web server."""
+    """MX hosts of a domain, as published by its web server."""
 
     mode: Mode
     patterns: tuple[str, ...]
 
     def covers(self, host: str) -> bool:
-        """Return whether the mail server *host* is one of those; "*" stands for one whole label."""
+        """Return whether the policy contains the mail server *host*; "*" matches one whole label."""
         return bool(mx_in_mta_sts_patterns(host, list(self.patterns)))
 
 
 class MtaStsPolicyError(Exception):
-    """There is no valid policy where one must be: senders act as if there were none."""
+    """A required policy is missing or invalid: senders act as if there were none."""
 
 
 class PolicyUnreachableError(Exception):
-    """We could not look."""
+    """The policy could not be fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyServer:
-    """How the web server with a policy is met: as every sender meets it, but for tests."""
+    """Connection parameters of a policy's web server; only tests change the defaults."""
 
     port: int = 443
-    #: `None`: the authorities that this machine trusts.
+    #: `None`: the certificate authorities of this machine.
     tls: ssl.SSLContext | None = None
 
 
 async def fetch(names: Names, domain: str, server: PolicyServer, bounds: EgressPolicy | None = None) -> Policy:
-    """Return the policy of *domain*. Raise `MtaStsPolicyError` or `PolicyUnreachableError`.
+    """Fetch the policy of *domain*. Raise `MtaStsPolicyError` or `PolicyUnreachableError`.
 
-    It is fetched from the address that was asked for and held against *bounds*, and no redirection is followed.
+    It is fetched from the resolved address, which *bounds* must allow, and no redirect is followed.
     """
     host = f"mta-sts.{domain}"
     try:
@@ -84,7 +84,7 @@ async def fetch(names: Names, domain: str, server: PolicyServer, bounds: EgressP
 
 
 def parsed(text: str) -> Policy:
-    """Read a policy. Raise `MtaStsPolicyError`."""
+    """Parse a policy. Raise `MtaStsPolicyError`."""
     try:
         policy = parse_mta_sts_policy(text)["policy"]
     except MTASTSPolicySyntaxError as error:
@@ -97,7 +97,8 @@ async def _get(address: str, host: str, server: PolicyServer) -> str:
     literal = f"[{address}]" if ":" in address else address
     url = f"https://{literal}:{server.port}/.well-known/mta-sts.txt"
     headers = {"Host": host, "Accept-Encoding": "identity"}
-    # Met by the address that the domain's own name servers gave, under its name: the certificate must be for the name.
+    # Connects to the address that the domain's own name servers gave, with its name: the certificate must be valid for
+    # the name.
     async with (
         httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False, timeout=_WITHIN_SECONDS) as client,
         client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
@@ -105,7 +106,7 @@ async def _get(address: str, host: str, server: PolicyServer) -> str:
         if response.status_code != httpx.codes.OK:
             raise MtaStsPolicyError(f"{host} answers {response.status_code}; 200 and no redirection is expected")
         if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-            # A little that is packed may unpack to more than memory holds.
+            # A small compressed response may exceed the memory when unpacked.
             raise MtaStsPolicyError(f"{host} packs the policy, though it is asked not to")
         content = b""
         async for part in response.aiter_raw():
@@ -117,12 +118,12 @@ async def _get(address: str, host: str, server: PolicyServer) -> str:
 
 @cache
 def _public() -> ssl.SSLContext:
-    # Its own: httpx writes into it that HTTP is going to be spoken.
+    # A context of its own: httpx sets the HTTP protocol in it.
     return ssl.create_default_context()
 
 
 def _why(error: Exception, host: str) -> MtaStsPolicyError | PolicyUnreachableError:
-    """Say whose fault it is: a server that refuses or shows a wrong certificate is at fault, silence proves nothing."""
+    """Return the failure by cause: refusals and invalid certificates are the server's; a timeout is no evidence."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)

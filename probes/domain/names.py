@@ -1,7 +1,7 @@
-"""Asks name servers, and tells the ways of getting no record apart (RFC 1035, RFC 2308, RFC 4035).
+"""DNS queries, with the reasons for a missing record distinguished (RFC 1035, RFC 2308, RFC 4035).
 
-A name that does not exist, a name without such a record, a server that says it cannot find out, and no answer at all
-are four different things: the first two are facts about the domain, the last two say nothing about it.
+A name that does not exist, a name without such a record, a server failure, and no answer are four cases: the first two
+are facts about the domain, the last two say nothing about it.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ import dns.resolver
 from probes.model.check import NameServers
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-#: Answers up to this size come by UDP without being torn apart on the way (DNS flag day 2020).
+#: Octets: answers up to this size are not fragmented in UDP (DNS flag day 2020).
 _PAYLOAD = 1232
 _Resolver = TypeVar("_Resolver", bound=dns.resolver.BaseResolver)
 
 
 class DnsNoAnswerReason(StrEnum):
-    """Why a question has no answer."""
+    """Reason for a missing answer."""
 
-    #: A name server said that it cannot find out (SERVFAIL), or will not (REFUSED).
+    #: A name server failed (SERVFAIL) or refused (REFUSED).
     FAILED = "the name servers could not find out"
-    #: Nobody answered in time.
+    #: No server answered in time.
     SILENT = "the name servers do not answer"
-    #: This machine has no name servers, or the question cannot be put.
+    #: This machine has no name servers, or the query is invalid.
     UNASKED = "could not be asked"
 
 
 class DnsUnansweredError(Exception):
-    """Nothing was learned about the name: no ground for a verdict about its owner."""
+    """The query had no answer about the name, so it is no ground for a verdict about the domain."""
 
     def __init__(self, name: str, silence: DnsNoAnswerReason) -> None:
         super().__init__(f"{silence}: {name}")
@@ -49,31 +49,31 @@ class DnsUnansweredError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsAnswer:
-    """What the name servers say about one name and one type of record."""
+    """Answer for one name and one type of record."""
 
     #: Empty when there is none of this type.
     records: tuple[dns.rdata.Rdata, ...]
-    #: Whether the name exists at all (otherwise NXDOMAIN).
+    #: The name exists (otherwise NXDOMAIN).
     exists: bool
-    #: Whether the name server vouches that DNSSEC proves this answer (the AD flag, RFC 4035 3.2.3).
+    #: The name server reports the answer as validated by DNSSEC (the AD flag, RFC 4035 3.2.3).
     validated: bool
-    #: Whether the name is an alias of another (CNAME).
+    #: The name is an alias of another (CNAME).
     alias: bool = False
-    #: The whole answer, with its signatures and its authority section.
+    #: The complete answer, with its signatures and its authority section.
     message: dns.message.Message | None = field(default=None, repr=False, compare=False)
 
 
 class Names:
-    """Puts questions to the name servers of some premises."""
+    """DNS client for the name servers of one check scope."""
 
     def __init__(self, servers: NameServers) -> None:
         self._servers = servers
 
     async def ask(self, name: str, kind: str, *, unchecked: bool = False) -> DnsAnswer:
-        """Return what there is of type *kind* ("MX") at *name*.
+        """Return the records of type *kind* ("MX") at *name*.
 
-        *unchecked* asks a validating server to pass on what it would otherwise hold back as forged (the CD flag).
-        Raise `DnsUnansweredError`; that nothing is there is an answer.
+        *unchecked* asks a validating server to return answers that it would otherwise reject as forged (the CD flag).
+        Raise `DnsUnansweredError`; an empty answer is valid.
         """
         try:
             resolver = configured(dns.asyncresolver.Resolver, self._servers)
@@ -113,7 +113,7 @@ class Names:
 
 
 def configured(make: type[_Resolver], servers: NameServers) -> _Resolver:
-    """Return a resolver of dnspython's that asks *servers*.
+    """Return a dnspython resolver that queries *servers*.
 
     Raise `dns.resolver.NoResolverConfiguration` when that is this machine and it has none.
     """
@@ -122,7 +122,7 @@ def configured(make: type[_Resolver], servers: NameServers) -> _Resolver:
         resolver.nameservers = list(servers.addresses)
         resolver.port = servers.port
     resolver.lifetime = servers.within.total_seconds()
-    # A lost datagram is sent again well before time is up.
+    # A lost datagram is retransmitted well before the timeout.
     resolver.timeout = min(resolver.timeout, resolver.lifetime / 3)
     return resolver
 

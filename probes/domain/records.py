@@ -1,8 +1,8 @@
-"""Reads the records by which a domain says how its mail is to be treated: SPF, DMARC, MTA-STS, TLS-RPT.
+"""Parser of a domain's mail records: SPF, DMARC, MTA-STS, TLS-RPT.
 
-checkdmarc reads them. It blocks, so it runs in a few threads of its own: the loop's are there for finding servers, and
-must not wait for a slow domain. Only its functions for records are used, and only here: others of it open connections to
-mail and web servers.
+Uses checkdmarc. It blocks, so it runs in a few threads of its own: the loop's threads resolve server names, and must
+not wait for a slow domain. Only its functions for records are used, and only here: others of it connect to mail and web
+servers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from probes.model.check import NameServers
 from probes.model.reply import shortened
 
 _THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="records")
-#: For one kind of record of one domain, with everything that it includes.
+#: Timeout for one kind of record of one domain, with everything that it includes.
 _WITHIN = timedelta(seconds=20)
 _ERRORS = (
     *(SPFError, DMARCError, MTASTSError, SMTPTLSReportingError),
@@ -45,23 +45,23 @@ _ABSENT = (SPFRecordNotFound, DMARCRecordNotFound, MTASTSRecordNotFound, SMTPTLS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordReading:
-    """One record of a domain, read."""
+    """One parsed record of a domain."""
 
-    #: The record's text; `None` when there is none, or none that is the only one.
+    #: Text of the record; `None` without one, or with several.
     record: str | None = None
-    #: What checkdmarc makes of it: `tags`, or for SPF `parsed` and `dns_lookups`.
+    #: Result of checkdmarc: `tags`, or for SPF `parsed` and `dns_lookups`.
     meaning: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    #: What is wrong with it.
+    #: Error in the record.
     error: str = ""
-    #: The domain that it was found at.
+    #: Domain that has the record.
     location: str = ""
-    #: A question on which the reading depends, and that the name servers did not answer.
+    #: Query on which the result depends, and that the name servers did not answer.
     unanswered: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainRecords:
-    """What a domain says about its mail."""
+    """Mail records of a domain."""
 
     spf: RecordReading
     dmarc: RecordReading
@@ -70,12 +70,13 @@ class DomainRecords:
 
 
 async def read_records(domain: str, servers: NameServers, *, within: timedelta = _WITHIN) -> DomainRecords:
-    """Read the records of *domain*, each *within* a span; then what was not answered is left open."""
+    """Read the records of *domain*, each *within* a span; a record without an answer is undetermined."""
     return await asyncio.get_running_loop().run_in_executor(_THREADS, _read_all, domain, servers, within)
 
 
 def _read_all(domain: str, servers: NameServers, within: timedelta) -> DomainRecords:
-    # The library keeps every answer for half an hour, by the name alone; what it kept may be another name server's.
+    # The library caches every answer for half an hour, by the name alone; the cached answer may be another name
+    # server's.
     with DNS_CACHE.lock:
         DNS_CACHE.clear()
     return DomainRecords(
@@ -87,9 +88,9 @@ def _read_all(domain: str, servers: NameServers, within: timedelta) -> DomainRec
 
 
 class _Asker(dns.resolver.Resolver):
-    """A resolver that remembers what was not answered, and asks no more when time is up.
+    """Resolver that records unanswered queries, and sends none after the deadline.
 
-    A thread cannot be called off, and one record may ask a hundred questions: so the deadline is here.
+    A thread cannot be cancelled, and one record may cause a hundred queries: so the deadline is here.
     """
 
     unanswered = ""
@@ -123,7 +124,7 @@ def _read(
 
 def _spf(domain: str, asker: _Asker) -> RecordReading:
     record = query_spf_record(domain, resolver=asker)["record"]
-    # An answer that is missing while the record was found may be one on which nothing depends.
+    # An answer that is missing although the record was found may be one on which nothing depends.
     asker.unanswered = ""
     try:
         meaning = parse_spf_record(record, domain, resolver=asker)

@@ -1,4 +1,4 @@
-"""The DKIM signatures of a message that arrived (RFC 6376, RFC 8301). dkimpy verifies; the keys are brought to it."""
+"""DKIM signatures of a received message (RFC 6376, RFC 8301). Uses dkimpy with keys fetched in advance."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from probes.mail.mime import header_of
 from probes.model.reply import shortened
 
-#: A line of a header (RFC 5322 2.1.1).
+#: Octets of a header line (RFC 5322 2.1.1).
 _AUTHOR_AT_MOST = 998
-#: Relays add signatures of their own; more than these are not looked at.
+#: Relays add signatures of their own; more than these are not verified.
 _SIGNATURES_AT_MOST = 5
-#: Each header that a signature names is looked for among all that there are, and blanks in it in all ways to share them.
+#: Each header that a signature names is searched for among all, and runs of blanks in it match in many ways.
 _HEADERS_AT_MOST = 500
 _SIGNATURE_AT_MOST = 4096
-#: All headers together: each line of a folded one is put behind a copy of those before it.
+#: Octets of all headers: each line of a folded one is appended to a copy of those before it.
 _BLOCK_AT_MOST = 64 * 1024
 _BLOCK_END = re.compile(rb"\r?\n\r?\n")
 #: RFC 8301 3.2: verifiers must accept keys from here.
 _BITS_AT_LEAST = 1024
-#: dkimpy reckons in Python. With a key of 64 KiB, which the DNS has room for, one signature would stop the loop for hours.
+#: dkimpy computes in Python. With a key of 64 KiB, which the DNS permits, one signature would block the loop for hours.
 _BITS_AT_MOST = 8192
 _EXPONENT_BITS_AT_MOST = 64
-#: Nor are its patterns made for more blanks on end: their time grows with the square of that.
+#: The time of its patterns grows with the square of the number of consecutive blanks.
 _BLANKS_AT_MOST = 1_000
 _BLANKS = re.compile(rb"[ \t]+")
-#: It gives up in many ways on hostile mail and hostile keys.
+#: Exceptions of dkimpy on hostile mail and hostile keys.
 _ERRORS = (dkim.DKIMException, ValueError, LookupError, TypeError, AssertionError)
-#: The fault of a signature that is well for all we know (RFC 8463); others who sign so sign with RSA as well.
+#: Fault of a signature that may be valid (RFC 8463); senders with Ed25519 also sign with RSA.
 NOT_CHECKED = "Ed25519 signatures are not checked here"
 _LOG = logging.getLogger("dkimpy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """One signature of a message, checked."""
+    """Result for one signature of a message."""
 
     #: The signing domain, d=.
     domain: str
     selector: str
-    #: What is wrong with it; empty when it is valid.
+    #: What is wrong with the signature; empty when it is valid.
     fault: str = ""
-    #: Length of the key; `None` when there is none to read.
+    #: Length of the key in bits; `None` without a readable key.
     bits: int | None = None
-    #: The key is marked as one for testing (t=y): receivers treat the mail as unsigned.
+    #: The key is marked for testing (t=y): receivers treat the mail as unsigned.
     testing: bool = False
 
     @property
@@ -62,7 +62,7 @@ class Signature:
         return not self.fault
 
     def aligned(self, domain: str) -> bool:
-        """Return whether it speaks for *domain* in the sense of DMARC, relaxed: both have one organizational domain."""
+        """Return whether the signature is aligned with *domain* under DMARC, relaxed: by organizational domain."""
         return bool(get_base_domain(self.domain) == get_base_domain(domain))
 
 
@@ -70,24 +70,25 @@ _OVERLONG = Signature(domain="", selector="", fault="the message came with more 
 
 
 def author_domain(message: bytes) -> str:
-    """Return the domain of the From header, in lower case; empty when there is none."""
-    # Not by the newer policies of `email`: they take an address apart in the square of its length, and err on many.
+    """Return the domain of the From header, in lower case; empty without one."""
+    # Not by the newer policies of `email`: their time grows with the square of an address's length, and they fail on
+    # many.
     author = " ".join(str(header_of(message).get("From", "")).split())[:_AUTHOR_AT_MOST]
     try:
         _, at, domain = parseaddr(author)[1].rpartition("@")
     except RecursionError:
-        return ""  # comments in comments
+        return ""  # Nested comments.
     return domain.lower() if at else ""
 
 
 def keys_of(message: bytes) -> tuple[str, ...]:
-    """Return the names at which the keys of the message's signatures are published, each once."""
+    """Return the names that publish the keys of the message's signatures, each once."""
     named = (f"{one.selector}._domainkey.{one.domain}" for one in _signatures(message) if one.valid)
     return tuple(dict.fromkeys(named))
 
 
 def verified(message: bytes, keys: Mapping[str, bytes]) -> tuple[Signature, ...]:
-    """Check every signature of *message* with *keys*, by the names of `keys_of`; a key that is absent is no key."""
+    """Verify every signature of *message* with *keys*, by the names of `keys_of`; an absent key counts as none."""
     checked = []
     for index, signature in enumerate(_signatures(message)):
         key = keys.get(f"{signature.selector}._domainkey.{signature.domain}", b"")
@@ -96,7 +97,7 @@ def verified(message: bytes, keys: Mapping[str, bytes]) -> tuple[Signature, ...]
 
 
 def _signatures(message: bytes) -> tuple[Signature, ...]:
-    """Return the signatures of *message*, unchecked but for their form."""
+    """Return the signatures of *message*, with only their format checked."""
     if any(len(run[0]) > _BLANKS_AT_MOST for run in _BLANKS.finditer(message)):
         return (Signature(domain="", selector="", fault="the message came with too many blanks in a row"),)
     end = _BLOCK_END.search(message)
@@ -145,7 +146,7 @@ def _checked(message: bytes, index: int, signature: Signature, key: bytes) -> Si
 
 
 def _unusable(key: bytes) -> str:
-    """Return why nothing is to be checked with *key*, a record; "" when it may be."""
+    """Return why the record *key* must not be used; "" when it may be."""
     if _tag(key, b"k") not in {b"", b"rsa"}:
         return ""
     try:

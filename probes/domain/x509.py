@@ -1,4 +1,4 @@
-"""What a certificate says, whether or not anybody trusts it, and whether a TLSA record vouches for it. Pure.
+"""Content of a certificate, whether or not it is trusted, and its match with a TLSA record. Pure.
 
 RFC 5280, RFC 9525; RFC 6698 for TLSA.
 """
@@ -17,32 +17,35 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dns.rdtypes.ANY.TLSA import TLSA
 
-#: Checks warn of a certificate that ends sooner: long enough for another to be ordered, signed and put in by an office, with
-#: a holiday between. The alert, the wall and the documents say the same; a test compares them.
+#: Checks warn of a certificate that expires sooner: time for an office to order, sign and install another, with a
+#: holiday between. The alert, the wallboard and the documents have the same value; a test compares them.
 RENEW_AHEAD = timedelta(days=21)
 
-#: Certificate usages of TLSA records: what servers show is trusted because a record names it, or what signed it.
+#: Certificate usages of TLSA records: a record names the server's certificate, or its issuer.
 DANE_TA, DANE_EE = 2, 3
 
-#: What certificates hold that OpenSSL takes and this library does not read.
+#: Errors for contents of certificates that OpenSSL accepts and this library does not parse.
 _ODD = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """The certificate of a server, with what was shown beside it."""
+    """Certificate of a server, with its chain."""
 
-    #: DNS names and addresses of the server's own, in lower case.
+    #: DNS names and addresses of the server's own certificate, in lower case.
     names: tuple[str, ...]
     not_before: datetime
-    #: The first end of all that were shown: a chain is as good as its first link that breaks.
+    #: Earliest expiry in the chain: a chain is invalid once any certificate in it is.
     not_after: datetime
-    #: Whose end that is: the server's own, or an authority's between.
+    #: The server's own certificate expires first; otherwise an intermediate authority's.
     own_ends_first: bool
 
 
 def read(chain: Sequence[bytes]) -> Certificate:
-    """Read the certificates of *chain* (DER, the server's own first). Raise `ValueError` when they cannot be read."""
+    """Parse the certificates of *chain* (DER, the server's own first).
+
+    Raise `ValueError` when they cannot be parsed.
+    """
     with _readable():
         shown = [x509.load_der_x509_certificate(der) for der in chain]
         if not shown:
@@ -58,7 +61,7 @@ def read(chain: Sequence[bytes]) -> Certificate:
 
 
 def issued_by(chain: Sequence[bytes]) -> str:
-    """Return who has signed the last certificate of *chain*: "CN=..., O=...". Raise `ValueError` as `read` does."""
+    """Return the issuer of the last certificate of *chain*: "CN=..., O=...". Raise `ValueError` as `read` does."""
     with _readable():
         if not chain:
             raise ValueError("no certificate was shown")
@@ -84,7 +87,7 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def covers(certificate: Certificate, name: str) -> bool:
-    """Return whether *name* is one of the certificate's names; "*" stands for one whole label, the first."""
+    """Return whether the certificate has *name*; "*" matches one whole label, the first."""
     wanted = name.lower().rstrip(".")
     try:
         return str(ipaddress.ip_address(wanted)) in certificate.names
@@ -94,7 +97,7 @@ def covers(certificate: Certificate, name: str) -> bool:
 
 
 def usable(record: TLSA) -> bool:
-    """Return whether mail servers heed the TLSA *record* (RFC 7672 3.1): DANE-TA or DANE-EE, and well formed."""
+    """Return whether mail servers use the TLSA *record* (RFC 7672 3.1): DANE-TA or DANE-EE, and well formed."""
     length = {1: 32, 2: 64}.get(record.mtype, len(record.cert))
     return (
         record.usage in {DANE_TA, DANE_EE}
@@ -105,10 +108,10 @@ def usable(record: TLSA) -> bool:
 
 
 def matches(record: TLSA, chain: Sequence[bytes], name: str) -> bool:
-    """Return whether the usable TLSA *record* vouches for a server that is called *name* and shows *chain*.
+    """Return whether the usable TLSA *record* matches *chain* of the server *name*.
 
-    With DANE-EE the name and the dates of the certificate do not count (RFC 7672 3.1.1). Raise `ValueError` when a
-    certificate cannot be read.
+    With DANE-EE the name and the dates of the certificate are ignored (RFC 7672 3.1.1). Raise `ValueError` when a
+    certificate cannot be parsed.
     """
     if record.usage == DANE_EE:
         return bool(chain) and _is_meant(record, chain[0])

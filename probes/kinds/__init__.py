@@ -1,1 +1,1 @@
-"""The kinds of probe, one module each. A module ends with `KIND`; whoever lists the package finds it."""
+"""Probe kinds, one module each. A module ends with `KIND`; listing the package finds it."""

@@ -1,7 +1,7 @@
-"""Whether the certificates of the mailboxes' servers are valid, rightly named and trusted, and for how long.
+"""Check of the certificates of the mailboxes' servers: validity, name, trust, expiry.
 
-A connection to each server, up to TLS and no further. Whether mail comes and goes is the round trip's business: a server
-that cannot be reached is unknown here.
+Connects to each server up to TLS and no further. Delivery is the round trip's subject: a server that cannot be reached
+is unknown here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from probes.preauth.session import PreAuthSession, Protocol, open_session, serve
 from probes.protocol.cause import failure_of
 from probes.run.mailbox_check import some_at_a_time
 
-#: For one server, both handshakes.
+#: Seconds for both handshakes with one server.
 _SERVER_SECONDS = 30.0
 _AT_ONCE = 4
 
@@ -32,19 +32,19 @@ _ASPECTS = ("offered", "expiry", "name", "trust")
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """What a server showed."""
+    """Certificates of a server."""
 
     chain: tuple[bytes, ...]
-    #: Why a client with the server's own trust would hang up; `None` if it would not.
+    #: Why a client with the configured trust would disconnect; `None` if it would not.
     distrust: ssl.SSLCertVerificationError | None
 
 
 class _TlsNotOfferedError(Exception):
-    """The server speaks, and gives no TLS: not the same as a certificate that is not valid."""
+    """The server responds, and offers no TLS, which differs from an invalid certificate."""
 
 
 class CertificateCheck:
-    """Looks at each server of the mailboxes once, however many mailboxes it has."""
+    """Checks each server of the mailboxes once, whatever the number of its mailboxes."""
 
     def __init__(self, check_scope: CheckScope, now: Callable[[], datetime]) -> None:
         self._servers = servers_among(check_scope.mailboxes)
@@ -75,7 +75,7 @@ async def _shown(protocol: Protocol, server: Server) -> _Shown:
     try:
         return _Shown(await _handshake(protocol, server, server.tls), None)
     except ssl.SSLCertVerificationError as distrust:
-        # What was not trusted cannot be read any more; a second look trusts anything.
+        # An untrusted chain is not readable after the failed handshake; a second handshake trusts any.
         try:
             return _Shown(await _handshake(protocol, server, blind()), distrust)
         except (OSError, ProtocolError) as error:
@@ -117,9 +117,9 @@ async def _start_tls(session: PreAuthSession, protocol: Protocol, tls: ssl.SSLCo
 def evaluate(
     subject: str, name: str, chain: tuple[bytes, ...], distrust: ssl.SSLCertVerificationError | None, now: datetime
 ) -> tuple[Finding, ...]:
-    """Say what *chain* is worth to a client that calls the server *name*.
+    """Return the findings on *chain* for a client that connects to the server *name*.
 
-    OpenSSL gives one reason for its distrust, the first: so the dates and the names are looked at apart from it.
+    OpenSSL reports only its first error, so the dates and the names are checked separately.
     """
     try:
         certificate = read(chain)

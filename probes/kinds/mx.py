@@ -1,7 +1,7 @@
-"""Whether every host that takes mail for a domain does, at each of its addresses, IPv4 and IPv6 apart.
+"""Check of every MX host of a domain at each of its addresses, IPv4 and IPv6 separately.
 
-Goes to port 25 as other mail servers do, and asks whether our mailbox there would be written to. No message is sent. Many
-networks let nobody out on port 25: what does not answer is held against the host only when somebody else answered.
+Connects to port 25 as other mail servers do, and asks whether mail to our mailbox there would be accepted. No message
+is sent. Many networks block outgoing port 25: a timeout counts against the host only when another host has answered.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge
 
 _ASPECTS = ("records", "connect", "starttls", "certificate", "recipient")
 _AT_ONCE = 4
-#: A provider's fortieth address tells nothing new, and the check must end.
+#: Limit of connections: a provider's fortieth address adds no information, and the check must end.
 _CALLS_AT_MOST = 24
 _PORT = 25
 
 
 @dataclass(slots=True)
 class _Door:
-    """One address of one MX host, and for whom it takes mail."""
+    """One address of one MX host, and the domains that it accepts mail for."""
 
     host: str
     address: IPAddress
     domains: list[str] = field(default_factory=list)
-    #: What vouches for its certificate (RFC 7672), proven by DNSSEC.
+    #: Its TLSA records (RFC 7672), validated by DNSSEC.
     dane: tuple[TLSA, ...] = ()
 
     @property
@@ -47,7 +47,7 @@ class _Door:
 
 
 class MxCheck:
-    """Calls at each address of each MX host, once for all domains that it takes mail for."""
+    """Connects to each address of each MX host, once for all its domains."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class MxCheck:
         self._check_scope = check_scope
         self._now = now
         self._port = port
-        #: Servers trust each other's certificates by the authorities that everybody trusts.
+        #: Mail servers trust the public certificate authorities.
         self._tls = tls or public()
         self._policy_server = policy_server
         self._names = Names(check_scope.name_servers)
@@ -92,7 +92,7 @@ class MxCheck:
         return tuple(findings)
 
     async def _host(self, host: str, found: Exchangers, doors: dict[str, list[_Door]]) -> tuple[Finding, ...]:
-        """Find the doors of *host*; return what is wrong with its name, once."""
+        """Add the addresses of *host*; return findings on its name, once."""
         if host in doors:
             for door in doors[host]:
                 door.domains.append(found.domain)
@@ -138,7 +138,7 @@ class MxCheck:
         return tuple(found[domain] for domain in door.domains if domain in found)
 
     async def _policies(self, doors: list[_Door], calls: Sequence[Callout]) -> dict[str, Policy]:
-        """Return the policies that make more of a certificate that is not trusted than servers usually do."""
+        """Return the policies under which an untrusted certificate counts for more than usual."""
         distrusted = (door for door, seen in zip(doors, calls, strict=True) if seen.tls is not TlsStage.TRUSTED)
         policies: dict[str, Policy] = {}
         for domain in dict.fromkeys(domain for door in distrusted for domain in door.domains):
@@ -150,7 +150,7 @@ class MxCheck:
         return policies
 
     async def _greeted_by_ours(self, version: int) -> bool:
-        """Return whether those who take mail for our own address greet us: then port 25 is open from here."""
+        """Return whether the MX hosts of our own address greet us, which shows that outgoing port 25 is open."""
         domain = _domain_of(self._check_scope.our_address)
         if not domain or domain in self._check_scope.domains:
             return False

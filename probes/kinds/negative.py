@@ -1,7 +1,7 @@
-"""Whether servers refuse what they must refuse: sign-in without TLS, mail for strangers, a wrong password.
+"""Check that servers refuse sign-in without TLS, relaying for unauthenticated clients, and a wrong password.
 
-It does what an intruder tries first, so it runs only where it is asked for, one connection at a time. No message is ever
-sent. Each account is tried with one wrong password a run: a server that locks accounts counts it.
+It resembles an attacker's first attempts, so it is opt-in, with one connection at a time. No message is ever sent. Each
+account is tried with one wrong password a run: a server that locks accounts counts it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class HardeningCheck:
         return tuple(findings)
 
     async def _our_hosts(self) -> tuple[frozenset[str], str]:
-        """Return the organizations that take mail for our own address, or why strangers cannot be played."""
+        """Return the organizations of the MX hosts of our own address, or why the relay check is not possible."""
         domain = self._check_scope.our_address.rpartition("@")[2].lower()
         if not domain:
             return frozenset(), "no address of ours is configured to ask with"
@@ -73,7 +73,7 @@ class HardeningCheck:
         return frozenset(get_base_domain(host) for host in found.hosts), ""
 
     async def _doors(self) -> list[tuple[Server, str]]:
-        """Return each MX host at its first address."""
+        """Return each MX host with its first address."""
         doors: dict[str, tuple[Server, str]] = {}
         for domain in self._check_scope.domains:
             try:
@@ -89,7 +89,7 @@ class HardeningCheck:
                         )
                         doors[host] = server, f"{host} [{address}]"
             except DnsUnansweredError:
-                # The check of the MX hosts tells of it.
+                # The check of the MX hosts reports it.
                 continue
         return list(doors.values())[:_HOSTS_AT_MOST]
 
@@ -128,7 +128,7 @@ async def _wrong(protocol: Protocol, server: Server, username: str) -> _Said:
 
 
 def judge_relay(seen: Callout) -> _Said:
-    """Say what it means how a server answered for a stranger who wants to write to a stranger."""
+    """Return the finding for a server's answer to a relay attempt between two external addresses."""
     if seen.unmet is not None:
         return Verdict.UNKNOWN, seen.unmet.words
     if not seen.recipients:
@@ -144,7 +144,7 @@ def judge_relay(seen: Callout) -> _Said:
 
 
 def judge_password(reply: ServerReply | None) -> _Said:
-    """Say what the answer to a wrong password means."""
+    """Return the finding for the answer to a wrong password."""
     if reply is None:
         return Verdict.UNKNOWN, "there is no way to sign in with a password"
     match reply.kind:
@@ -157,7 +157,7 @@ def judge_password(reply: ServerReply | None) -> _Said:
 
 
 async def _looked(look: Awaitable[_Said]) -> _Said:
-    """Return what a look says; one that nothing came of is unknown."""
+    """Return the result of an attempt; one that failed is unknown."""
     try:
         async with asyncio.timeout(_SECONDS):
             return await look

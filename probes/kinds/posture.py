@@ -1,7 +1,7 @@
-"""How the domains of an agency stand in the DNS: who may send for them, how mail to them is protected, who blocks them.
+"""Check of an agency's domains in the DNS: authorized senders, protection of mail to them, block lists.
 
-Asks name servers, and one web server a domain for its MTA-STS policy. Speaks to no mail server. Who runs the mail servers
-of a domain is not judged.
+Queries name servers, and one web server per domain for its MTA-STS policy. It connects to no mail server. The operator
+of a domain's mail servers is not evaluated.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from probes.verdict.posture import (
 
 _ASPECTS = ("spf", "dmarc", "dkim", "mta-sts", "tls-rpt", "dane", "dnssec", "dnsbl")
 _DOMAINS_AT_ONCE = 4
-#: Each is asked for on each list; a provider's many addresses tell no more than the first of them.
+#: Each is queried on each list; a provider's further addresses add no information.
 _ADDRESSES_AT_MOST = 10
 
 
@@ -46,7 +46,7 @@ class _Specimen:
 
 
 class DomainCheck:
-    """Looks at every domain, and asks the block lists once for the whole agency."""
+    """Checks every domain, and queries the block lists once for the whole agency."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class DomainCheck:
             found = await exchangers(self._names, domain)
         except DnsUnansweredError as trouble:
             if trouble.silence is not DnsNoAnswerReason.FAILED:
-                # Nobody answers at all: there is no use in asking thirty more questions.
+                # No name server answers: thirty more queries would be useless.
                 silent = (Verdict.UNKNOWN, str(trouble))
                 return _findings(domain, dict.fromkeys(_ASPECTS[:-1], silent)), ()
-            # Where the signatures do not hold the rest can still be asked for, and that be told.
+            # With invalid signatures the other records can still be queried and reported.
             lost, found = trouble, Exchangers(domain=domain, hosts=())
         records = await read_records(domain, self._check_scope.name_servers)
         said = {

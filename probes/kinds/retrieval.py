@@ -1,6 +1,6 @@
-"""Whether mailboxes can be read now, over IMAP or POP3: signed in, opened, and the newest header fetched.
+"""Check that mailboxes can be read over IMAP or POP3: sign in, open, and fetch the newest header.
 
-The round trip proves the same each time it runs; this shows reading apart from all else, where it is asked for.
+Every round trip shows the same; this opt-in check tests reading alone.
 """
 
 from __future__ import annotations
@@ -68,6 +68,6 @@ KIND = CheckKind(
     interval=timedelta(minutes=5),
     within=timedelta(minutes=5),
     build=_build,
-    # Each is a sign-in more at a server that counts them, and the round trip proves as much.
+    # Each is one more sign-in at a server that limits them, and the round trip shows the same.
     opt_in=True,
 )

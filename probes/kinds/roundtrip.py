@@ -1,4 +1,4 @@
-"""The round trip: send a message, see it arrive, look at what arrived."""
+"""Round trip: send a message, await its arrival, check what arrived."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from probes.model.result import Outcome, Party, Phase, RefusalCause
 from probes.protocol.smtp import Submitted, submit
 from probes.run.runner import loop_time, utc_now
 
-#: A mailbox that was last read longer ago than this, at the deadline, proves nothing about what is in it.
+#: Seconds: a mailbox whose last poll before the deadline is older gives no evidence about its content.
 _STALE = 15.0
-#: The server lets nobody in beside those whom it has let in, as when we are one too many: that proves nothing.
+#: The server refuses an additional session, for example when we have one too many: that is no evidence.
 _ONE_TOO_MANY = frozenset({Reason.SIGN_IN_UNAVAILABLE, Reason.MAILBOX_IN_USE})
-#: A server's stamp has whole seconds: what came right after the message was made may bear the second before.
+#: A server's timestamp has whole seconds: a message that arrived right after it was made may have the second before.
 _RESOLUTION = timedelta(seconds=1)
-#: The runner's deadline knows only the phase; ending this much earlier, the probe can say more.
+#: The runner's deadline reports only the phase; ending this much earlier, the probe reports the reason.
 _HEADROOM = 0.1
 
 
@@ -38,7 +38,7 @@ class RoundTrip:
     route: Route
     token: Token
     patience: Timeouts
-    #: Watches the sender's mailbox: a bounce comes back there, and ends the run in seconds. `None`: it is not read.
+    #: Watches the sender's mailbox: a bounce arrives there, and ends the run in seconds. `None`: it is not read.
     sender: MailboxWatcher | None
     recipient: MailboxWatcher
     clock: Callable[[], datetime] = utc_now
@@ -59,7 +59,7 @@ class RoundTrip:
                 latest = began + self.patience.whole.total_seconds() - _HEADROOM
                 seen = await self._arrival(letter, answer, submitted, latest)
             if seen.since is not None and made - _RESOLUTION <= seen.since <= seen.at:
-                # It lay there, and was not shown. A clock that says anything else is no witness.
+                # The message was there, and was not shown. A contradicting clock is no evidence.
                 trace.took(Phase.TRANSIT, max(timedelta(), seen.since - made))
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
                 content = seen.content if isinstance(seen, ArrivedElsewhere) else await self._content(letter)
@@ -72,7 +72,7 @@ class RoundTrip:
             return Outcome.JUNK if seen.folder is FolderKind.JUNK else Outcome.DELIVERED
 
     async def _readable(self, letter: Expectation) -> None:
-        """End at once, and say so, when what we send could not be seen to arrive."""
+        """Raise at once when the recipient's mailbox cannot be read: the message's arrival could not be seen."""
         await asyncio.wait({letter.ready}, timeout=self.patience.session.total_seconds())
         trouble = letter.ready.result() if letter.ready.done() else self.recipient.overdue()
         if trouble is not None:
@@ -91,9 +91,9 @@ class RoundTrip:
     async def _arrival(
         self, letter: Expectation, answer: Expectation | None, submitted: Submitted, latest: float
     ) -> Arrived | ArrivedElsewhere:
-        """Wait for the message or for the report that it will not come, whichever is first.
+        """Wait for the message or for its bounce, whichever is first.
 
-        Shortly before the end it is looked for by a new sign-in, and waited for all the same.
+        Shortly before the deadline a new sign-in searches for it, while the wait continues.
         """
         accepted = loop_time()
         deadline = min(latest, accepted + self.patience.arrival.total_seconds())
@@ -106,7 +106,7 @@ class RoundTrip:
             done, waiting = await asyncio.wait(
                 waiting, timeout=max(0.0, until - loop_time()), return_when=asyncio.FIRST_COMPLETED
             )
-            # The message is looked at first: what has arrived was not lost, whatever was reported.
+            # The message is examined first: it has arrived, whatever was reported.
             for future in (one for one in watched if one in done):
                 match future.result():
                     case Arrived() as seen:
@@ -115,7 +115,7 @@ class RoundTrip:
                         raise trouble
                     case DsnReport() as report:
                         self._end_by(report)
-                        # About somebody else, such as the target of another forward.
+                        # The bounce is about another recipient, such as the target of another forward.
                         bounce = report
             if not done:
                 if anew is not None or loop_time() >= deadline:
@@ -128,21 +128,21 @@ class RoundTrip:
         raise submitted.doubt or self._absent(accepted, anew)
 
     def _end_by(self, report: DsnReport) -> None:
-        """Raise the failure that *report* proves; return when the message may arrive in spite of it."""
+        """Raise the failure that *report* shows; return when the message may arrive nevertheless."""
         to, recipient = self.route.address, self.route.recipient.address
         if (refused := report.on(to)) is not None:
             raise _bounced(refused)
         if (refused := report.on(recipient)) is not None:
-            # Mail systems name whom it was sent to beside it, when they follow an alias.
+            # Mail systems that follow an alias also name the original recipient.
             raise _bounced(refused, Reason.COPY_RETURNED)
         if self.route.to is None and report.is_for(to):
             raise _bounced(report)
-        # A public address stands for several people: one whose mailbox is gone returns a copy that is not ours.
+        # A public address has several members: one whose mailbox is gone returns a copy that is not ours.
 
     def _absent(
         self, accepted: float, anew: asyncio.Future[SearchResult | ProbeFailedError] | None
     ) -> ProbeFailedError:
-        """Say what it means that the message is not there, by what was seen of the mailbox through a new sign-in."""
+        """Return the failure for a missing message, by the result of the new sign-in."""
         looked_at = self.recipient.looked_at
         found = anew.result() if anew is not None and anew.done() else None
         match found:
@@ -151,7 +151,7 @@ class RoundTrip:
             case ProbeFailedError():
                 return found
             case SearchResult() if looked_at is not None and looked_at >= max(accepted, loop_time() - _STALE):
-                # Whoever sends it may try for days to lay it into a mailbox that is full, and say nothing.
+                # A sending server may retry for days while the mailbox is full, without a bounce.
                 cause = RefusalCause.RECEIVING_LIMIT if found.is_full else None
                 place = Reason.NOT_ARRIVED, Phase.TRANSIT, Party.RECIPIENT
                 return failed(Outcome.LOST, *place, found.words, cause=cause)

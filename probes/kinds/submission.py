@@ -1,7 +1,7 @@
-"""Whether mailboxes can hand in a message now (RFC 6409). It goes all the way up to the message, and sends none.
+"""Check that mailboxes can submit a message now (RFC 6409). It stops before the message, and sends none.
 
-The round trip proves the same each time it runs; this tells a server that refuses to be submitted to from one that loses
-what it took, where no round trip runs. It runs only where it is asked for.
+Every round trip shows the same; without a round trip, this distinguishes a server that refuses submission from one that
+loses accepted mail. It is opt-in.
 """
 
 from __future__ import annotations
@@ -35,6 +35,6 @@ KIND = CheckKind(
     interval=timedelta(minutes=5),
     within=timedelta(minutes=5),
     build=_build,
-    # Each is a sign-in more at a server that counts them, and the round trip proves as much.
+    # Each is one more sign-in at a server that limits them, and the round trip shows the same.
     opt_in=True,
 )

@@ -1,1 +1,1 @@
-"""The message as it is sent, its token, and what arrives: reports, copies, forgeries. No I/O."""
+"""Test message, its token, and received mail: reports, copies, forgeries. No I/O."""

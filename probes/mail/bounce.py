@@ -1,4 +1,4 @@
-"""Delivery status notifications (RFC 3464): what a mail system reports about a message it took."""
+"""Delivery status notifications (RFC 3464): a mail system's report about an accepted message."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CODE = re.compile(r"(?:^|[\s;:])([245]\d\d)(?=[\s-])", re.ASCII)
 
 
 class DsnAction(StrEnum):
-    """What became of the message (RFC 3464 2.3.3)."""
+    """Outcome of the message (RFC 3464 2.3.3)."""
 
     #: It will not arrive.
     FAILED = "failed"
-    #: It has not arrived yet and is tried again: no end.
+    #: It has not arrived yet and is retried: not final.
     DELAYED = "delayed"
     DELIVERED = "delivered"
-    #: It went on to a system that does not report.
+    #: It was passed to a system that does not report.
     RELAYED = "relayed"
     #: It was delivered to a list.
     EXPANDED = "expanded"
@@ -30,28 +30,28 @@ class DsnAction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DsnReport:
-    """A notification about one recipient."""
+    """Notification about one recipient."""
 
     action: DsnAction
-    #: Where it could not be delivered, in small letters (Final-Recipient); "" when the report does not say.
+    #: Address where delivery failed, in lower case (Final-Recipient); "" when the report has none.
     recipient: str = ""
-    #: Whom it was for before aliases were followed (Original-Recipient); "" when the report does not say.
+    #: Address before aliases were followed (Original-Recipient); "" when the report has none.
     original: str = ""
     #: RFC 3463: "5.1.1".
     status: str | None = None
-    #: SMTP reply code of the remote server, when it was one that spoke.
+    #: SMTP reply code of the remote server, if it was one that replied.
     code: int | None = None
-    #: The remote server's own words.
+    #: The remote server's text.
     text: str = ""
-    #: What the same notification says of its other recipients: an alias has several.
+    #: The same notification's reports on its other recipients: an alias has several.
     others: tuple[DsnReport, ...] = ()
 
     def on(self, address: str) -> DsnReport | None:
-        """Return the failure at *address* itself, or at an address that is not named; `None` if there is none."""
+        """Return the failure at *address* itself, or at an unnamed address; `None` without one."""
         return next((one for one in self._failures() if (one.recipient or one.original) in {"", address.lower()}), None)
 
     def is_for(self, address: str) -> bool:
-        """Whether what was sent to *address* failed, there or at an address that this stands for."""
+        """Return whether delivery to *address* failed, there or at an address that it is an alias for."""
         return self.on(address) is not None or any(one.original == address.lower() for one in self._failures())
 
     def _failures(self) -> Iterator[DsnReport]:
@@ -59,11 +59,11 @@ class DsnReport:
 
 
 def parse(message: Message) -> DsnReport | None:
-    """Read a notification; `None` when *message* is none.
+    """Parse a notification; return `None` when *message* is none.
 
-    Of a notification about several recipients, the worst news comes first. Free-text bounces (old Exim, qmail) are
-    none: guessing from prose is how an out-of-office reply becomes an outage. The body of another kind would have to be
-    asked for, too: `probes.mail.observed_message.may_hide_token`.
+    In a notification about several recipients, the worst result comes first. Free-text bounces (old Exim, qmail) do not
+    count: a text heuristic could take an out-of-office reply for an outage. The body of another kind would also have to
+    be fetched: `probes.mail.observed_message.may_hide_token`.
     """
     try:
         if message.get_content_type() != "multipart/report":
@@ -112,6 +112,6 @@ def _field(block: Message, name: str) -> str:
 
 
 def _after_type(value: str) -> str:
-    """Drop the type: "smtp; 550 5.1.1 ..." and "rfc822; name@domain"."""
+    """Remove the type: "smtp; 550 5.1.1 ..." and "rfc822; name@domain"."""
     _, separator, rest = value.partition(";")
     return rest.strip() if separator else value.strip()

@@ -1,4 +1,4 @@
-"""Decides what to do with a mail that was seen in a mailbox. Pure."""
+"""Decision on each mail found in a mailbox. Pure."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from probes.model.result import Arrival, Party
 
 #: Ids remembered per mailbox. At one run a second that is half a day, far longer than mail is late.
 _REMEMBERED = 50_000
-#: Another prober's message is its own to delete; only what it has plainly forgotten is taken away for it.
+#: Another prober deletes its own messages; only those that it has evidently abandoned are deleted for it.
 _OTHERS_KEPT = timedelta(hours=24)
 
 
 class TokenState(StrEnum):
-    """What became of a token, as far as one mailbox knows."""
+    """State of a token in one mailbox."""
 
-    #: Its message has been here.
+    #: Its message has arrived.
     ARRIVED = "arrived"
-    #: Its run is over and the message has not been here.
+    #: Its run is over and the message has not arrived.
     ENDED = "ended"
-    #: It was sent from here; only a report about it was waited for.
+    #: It was sent from this mailbox; only a bounce was awaited.
     SENT = "sent"
-    #: Its message was handed over, and lies where the watch still has to come by.
+    #: The final search has delivered its message, which the watcher has yet to process.
     TAKEN = "taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disposition:
-    """What to do with one mail. The order is: hand over, count, delete."""
+    """Actions on one mail, in this order: deliver, count, delete."""
 
     hand_over: bool = False
     count: Arrival | None = None
@@ -41,7 +41,7 @@ class Disposition:
 
 
 class TokenRegistry:
-    """Remembers the fate of tokens."""
+    """States of recent tokens."""
 
     def __init__(self, *, ended: Iterable[str] = (), arrived: Iterable[str] = ()) -> None:
         self._token_states: dict[str, TokenState] = dict.fromkeys(ended, TokenState.ENDED) | dict.fromkeys(
@@ -52,15 +52,15 @@ class TokenRegistry:
         return self._token_states.get(token_id)
 
     def arrived(self, token_id: str) -> None:
-        """Note that the message of *token_id* has been here."""
+        """Record that the message of *token_id* has arrived."""
         self._note(token_id, TokenState.ARRIVED)
 
     def taken(self, token_id: str) -> None:
-        """Note that the message of *token_id* was handed over by a second look, and will be come by once more."""
+        """Record that the final search has delivered the message of *token_id*, before the watcher processes it."""
         self._note(token_id, TokenState.TAKEN)
 
     def over(self, token_id: str, party: Party) -> None:
-        """Note that nothing is waited for any more, from the point of view of *party*."""
+        """Record that *party* no longer waits."""
         if self._token_states.get(token_id) not in {TokenState.ARRIVED, TokenState.TAKEN}:
             self._note(token_id, TokenState.ENDED if party is Party.RECIPIENT else TokenState.SENT)
 
@@ -80,9 +80,9 @@ def decide(
     now: datetime,
     marked: bool = False,
 ) -> Disposition:
-    """Say what to do with *observed* in a mailbox where *awaited* sides of its run still wait.
+    """Return the actions on *observed* in a mailbox where the *awaited* sides of its run still wait.
 
-    *origin* is its token's, if it has one. *marked*: it is marked as deleted already.
+    *origin* is its token's, if it has one. *marked*: it is already marked as deleted.
     """
     token = observed.token
     if token is None:
@@ -93,9 +93,9 @@ def decide(
     if observed.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
         # A person may have written it.
         return Disposition()
-    # Of what others have sent who are there no more, only what went over routes that are ours now is known here.
+    # Of the messages of a former prober, only those sent over routes that are now ours are known here.
     if origin is Origin.ANOTHER or (origin is Origin.INHERITED and token_state is None):
-        # What is marked has been dealt with by whoever sent it, and is in nobody's way any more.
+        # A mail marked as deleted has been processed by its sender, and disturbs no other reader.
         return Disposition(delete=marked or _is_forgotten(token, now))
     if origin is Origin.PROBER_CONFLICT and token_state is None and not awaited:
         return Disposition(count=Arrival.PROBER_CONFLICT, delete=_is_forgotten(token, now))
@@ -117,7 +117,7 @@ def _message(awaited: Collection[Party], token_state: TokenState | None) -> Disp
     if Party.RECIPIENT in awaited:
         return Disposition(hand_over=True, delete=True)
     if Party.SENDER in awaited or token_state is TokenState.SENT:
-        # Some providers drop a copy of what is sent into the sender's inbox: it proves nothing.
+        # Some providers put a copy of sent mail into the sender's inbox: it is no evidence of delivery.
         return Disposition(delete=True)
-    # A token of ours that nobody here knows was sent before a restart: its run is over, too.
+    # An unknown token of ours was sent before a restart: its run is over, too.
     return Disposition(count=Arrival.LATE, delete=True)

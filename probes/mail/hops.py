@@ -1,12 +1,11 @@
-"""The way of a message, as its Received headers tell it (RFC 5321 4.4). Pure.
+"""Path of a message by its Received headers (RFC 5321 4.4). Pure.
 
-Only what stands above the header that we wrote ourselves is read: relays put theirs on top, so those were added after
-we had handed the message over. What stands below came with it and proves nothing. A relay can still say what it likes
-about itself and those before it: hops are for people and for statistics, and judge nobody.
+Only headers above our own first header are read: relays prepend theirs, so those were added after submission. Headers
+below were part of the message and are no evidence. A relay can still write anything about itself and those before it:
+hops are for people and statistics, and never affect health.
 
-Stamps have whole seconds and each is written by another clock, in the order of the standard: the submission server's
-when it takes the message, then each relay's, at last the delivery agent's (LMTP). A delay of less than a second is
-noise.
+Timestamps have whole seconds and each is from another clock, in the order of the standard: the submission server when
+it accepts the message, then each relay, finally the delivery agent (LMTP). A delay of less than a second is noise.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from probes.mail.message import OUR_HEADERS
 from probes.model.reply import shortened
 from probes.model.result import Hop, Path
 
-#: Whoever sends more is not read further: the mail is a stranger's, the CPU is ours.
+#: Limits of what is parsed: the mail comes from outside and costs our CPU.
 _HEADERS_AT_MOST = 30
 _HEADER_AT_MOST = 2_000
 _BLOCK_AT_MOST = 100_000
 _NAME_AT_MOST = 100
-#: Comments in each other that are taken out by patterns; deeper ones take a walk from sign to sign.
+#: Depth of nested comments that patterns remove; deeper ones are parsed by character.
 _DEPTH_AT_ONCE = 3
 
-#: A stamp is cut to whole seconds: the moment itself lies up to this much later.
+#: A timestamp is truncated to whole seconds: the exact time is up to this much later.
 _RESOLUTION = timedelta(seconds=1)
 
 _COMMENT = re.compile(r"\([^()]*\)")
 _BY = re.compile(r"(?:^|\s)by\s+([^\s;]{1,255})", re.IGNORECASE)
-#: With the zones of RFC 5322 4.3; other letters mean nothing certain there, and a time without a zone is no time.
+#: With the zones of RFC 5322 4.3; other zone letters are undefined there, and a time without a zone is invalid.
 _DATE = re.compile(
     r"(\d{1,2}\s+[a-z]{3})[a-z]{0,6}(\s+[1-9]\d{3}\s+\d{1,2}:\d\d(?::\d\d)?)(?:\.\d{1,9})?\s+"
     r"([+-]\d{4}|UTC?|GMT|Z|[ECMP][DS]T)\b",
@@ -50,10 +49,10 @@ class _Stamp:
 
 
 def path_of(content: bytes, *, handed_over: datetime, seen: datetime) -> Path:
-    """Return the way of the message *content*, which was handed over and seen at these moments of our clock (UTC).
+    """Return the path of the message *content*, submitted and seen at these times of our clock (UTC).
 
-    A stamp outside that span shows that its clock and ours differ by at least so much; it tells nothing of the delay,
-    which then counts for the next relay. Never raises, whatever the mail holds.
+    A timestamp outside that span shows that its clock and ours differ by at least so much; it gives no delay, which
+    then counts for the next relay. Never raises, whatever the mail contains.
     """
     hops: list[Hop] = []
     skew: timedelta | None = None
@@ -62,7 +61,7 @@ def path_of(content: bytes, *, handed_over: datetime, seen: datetime) -> Path:
         off = _skew(stamp.at, handed_over, seen)
         if off is not None:
             skew = off if skew is None or abs(off) > abs(skew) else skew
-        # Relays' clocks disagree among themselves, too: time that has passed once does not pass again.
+        # Relays' clocks also differ from each other: a span is counted once only.
         until = stamp.at if off is None else latest
         hops.append(Hop(by=stamp.by, delay=max(timedelta(), until - latest)))
         latest = max(latest, until)
@@ -78,9 +77,9 @@ def _skew(at: datetime, handed_over: datetime, seen: datetime) -> timedelta | No
 
 
 def _stamps(content: bytes) -> Iterator[_Stamp]:
-    """Yield the stamps that can be read, the first relay's first."""
+    """Yield the readable timestamps, the first relay's first."""
     headers = _added(content[:_BLOCK_AT_MOST])
-    # The same header twice is one relay that repeats itself.
+    # A repeated identical header is one relay that repeats itself.
     for header in list(dict.fromkeys(reversed(headers)))[:_HEADERS_AT_MOST]:
         words, _, date = _without_comments(header).rpartition(";")
         at, by = _moment(date), _BY.search(words)
@@ -89,7 +88,7 @@ def _stamps(content: bytes) -> Iterator[_Stamp]:
 
 
 def _added(block: bytes) -> list[str]:
-    """Return the Received headers that stand above the first header of ours, unfolded; none if there is none of ours."""
+    """Return the Received headers above our first header, unfolded; empty when none of our headers is present."""
     found: list[str] = []
     unfolded: list[str] = []
     for line in block.decode("latin-1").split("\n"):
@@ -115,9 +114,9 @@ def _keep(found: list[str], lines: list[str]) -> None:
 
 
 def _without_comments(text: str) -> str:
-    """Drop comments, which nest (RFC 5322 3.2.2), and what is quoted."""
+    """Remove comments, which nest (RFC 5322 3.2.2), and quoted strings."""
     if "\\" not in text and '"' not in text:
-        # As nearly always: the innermost go first.
+        # The usual case: innermost comments first.
         for _ in range(_DEPTH_AT_ONCE):
             text = _COMMENT.sub("", text)
         if "(" not in text:
@@ -147,7 +146,7 @@ def _moment(text: str) -> datetime | None:
         return None
     day, time, zone = match.groups()
     time = _LEAP_SECOND.sub(r"\1:59", time)
-    # Of "-0000" the library makes a time without a zone.
+    # The library parses "-0000" into a time without a zone.
     zone = "+0000" if zone == "-0000" else zone
     try:
         return parsedate_to_datetime(f"{day}{time} {zone}").astimezone(UTC)

@@ -1,7 +1,7 @@
-"""The probe message: what it says, and whether what arrived is what was sent.
+"""Test message: its text, and the comparison of a received message with it.
 
-Everything in it follows from its token, so nothing needs to be remembered to check it, and the message of an earlier
-run, or a cached attachment, is not taken for this one's.
+All of its content follows from its token, so a check needs no stored state, and the message of an earlier run, or a
+cached attachment, does not match.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from probes.mail.token import Token
 
 TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
 DIGEST_HEADER = "X-Pantau-SHA256"
-#: Before the token.
+#: Precedes the token.
 SUBJECT = "Semakan e-mel"
-#: What we write into the header of a message, in lower case: whatever stands above the first of these in a message that
-#: arrived was added on its way.
+#: Names of our own header fields, in lower case: everything above the first of these in a received message was added in
+#: transit.
 OUR_HEADERS = frozenset(
     {
         *("from", "to", "subject", "date", "message-id", "references"),
@@ -37,8 +37,8 @@ OUR_HEADERS = frozenset(
 _ATTACHMENT_NAME = "semakan.dat"
 _ATTACHMENT_OCTETS = 1500
 
-#: Lines to choose from, so that no two runs look alike to a filter that counts identical bodies. Malay, with letters
-#: and signs outside ASCII: a relay that breaks a character set breaks these.
+#: Lines to choose from, so that runs differ for a filter that counts identical bodies. Malay, with non-ASCII letters
+#: and signs: a relay that corrupts a character set corrupts these.
 _OPENINGS = (
     "Salam sejahtera. Ini ialah mesej semakan perkhidmatan e-mel rasmi — tiada tindakan diperlukan.",
     "Tuan/Puan, mesej ini dihantar secara automatik bagi menguji e-mel rasmi “pergi dan balik”.",
@@ -55,19 +55,18 @@ _SIGNATURES = ("Terima kasih.", "Sekian, terima kasih.", "Yang benar, sistem pem
 
 
 def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> bytes:
-    """Write the message of one run as it is submitted, with CRLF line ends.
+    """Return the message of one run as it is submitted, with CRLF line ends.
 
-    The token stands in Subject, a header of its own, References and the body: relays rewrite any one of them.
-    `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) keep robots from answering.
+    The token is in Subject, a header of its own, References and the body: relays rewrite any one of them.
+    `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) prevent automatic replies.
 
-    Written by hand: `email` takes a third of the CPU of a whole round trip for it. And it would fold a token, which is
-    longer than the lines that it likes, right behind "Subject:"; an empty first line is where relays make mistakes.
-    RFC 5322 2.1.1 allows 998 octets.
+    It is not built by `email`, which takes a third of the CPU of a whole round trip, and which would fold the long
+    token right after "Subject:"; relays mishandle an empty first line. RFC 5322 2.1.1 allows 998 octets.
     """
     lines = (
         f"From: {sender}",
         f"To: {recipient}",
-        # No brackets and no underscores: both are lost on some servers' search and parsers.
+        # No brackets and no underscores: some servers' searches and parsers drop them.
         f"Subject: {subject_of(token)}",
         f"Date: {format_datetime(now)}",
         f"Message-ID: <{token.text}@{_domain(sender)}>",
@@ -95,7 +94,7 @@ def _body(token: Token) -> bytes:
         'Content-Type: text/plain; charset="utf-8"',
         "Content-Transfer-Encoding: quoted-printable",
         "",
-        # Passes relays without 8BITMIME, and stays readable to a person who opens the message.
+        # Passes relays without 8BITMIME, and is readable for a person who opens the message.
         b2a_qp(text_of(token).encode(), istext=True).decode("ascii"),
         f"--{boundary}",
         "Content-Type: application/octet-stream",
@@ -110,17 +109,17 @@ def _body(token: Token) -> bytes:
 
 
 def subject_of(token: Token) -> str:
-    """Return the subject of the message that carries *token*."""
+    """Return the subject of the message with *token*."""
     return f"{SUBJECT} {token.text}"
 
 
 def boundary_of(token: Token) -> str:
-    """Return the MIME boundary of the message that carries *token*."""
+    """Return the MIME boundary of the message with *token*."""
     return f"semakan-{token.id}"
 
 
 def text_of(token: Token) -> str:
-    """Return the text of the message that carries *token*."""
+    """Return the text of the message with *token*."""
     dice = bytes.fromhex(token.id)
     lines = (
         _OPENINGS[dice[0] % len(_OPENINGS)],
@@ -133,10 +132,10 @@ def text_of(token: Token) -> str:
 
 
 def changes_in(raw: bytes, expected: Token) -> tuple[str, ...]:
-    """Return what of the message of *expected* the message *raw* does not carry: "text changed", "attachment missing".
+    """Return what the message *raw* lacks of the message of *expected*: "text changed", "attachment missing".
 
-    Nothing: it is whole. A relay may rewrite headers, re-encode the parts, wrap the text, make it HTML and put a notice before
-    or after it. It may not change, lose or cut what the sender wrote and attached.
+    Empty: it is complete. A relay may rewrite headers, re-encode the parts, wrap the text, convert it to HTML and add a
+    disclaimer. It may not change, lose or truncate the sender's text and attachment.
     """
     if _is_as_sent(raw, expected):
         return ()
@@ -148,11 +147,11 @@ def changes_in(raw: bytes, expected: Token) -> tuple[str, ...]:
 
 
 def rewrites_in(raw: bytes, expected: Token) -> tuple[str, ...]:
-    """Return what relays did to the message of *expected* that loses nothing: "Message-ID replaced", "text as HTML only"."""
+    """Return relays' harmless changes to the message of *expected*: "Message-ID replaced", "text as HTML only"."""
     header = raw.partition(b"\r\n\r\n")[0]
     as_sent = _is_as_sent(raw, expected)
     if as_sent and all(f"\r\n{name}: {value}".encode() in header for name, (value, _) in _carriers(expected).items()):
-        # As almost always.
+        # The usual case.
         return ()
     try:
         message = taken_apart(raw)
@@ -169,7 +168,7 @@ def rewrites_in(raw: bytes, expected: Token) -> tuple[str, ...]:
 
 
 def _carriers(token: Token) -> Mapping[str, tuple[str, str]]:
-    """Return which headers carry the token, how they begin, and what it is called that one of them does not."""
+    """Return the headers with the token: the start of each, and the name of its change in reports."""
     return {
         "Subject": (subject_of(token), "subject changed"),
         "Message-ID": (f"<{token.text}@", "Message-ID replaced"),
@@ -179,22 +178,22 @@ def _carriers(token: Token) -> Mapping[str, tuple[str, str]]:
 
 
 def says_all(message: Message, expected: Token, *, nested: bool = True) -> bool:
-    """Return whether the text of the message of *expected* stands in *message*, plain or as HTML.
+    """Return whether *message* contains the text of the message of *expected*, plain or as HTML.
 
-    *nested*: or in a message that *message* holds.
+    *nested*: also in a message attached to *message*.
     """
     sent = _squeezed(text_of(expected))
     return any(sent in said for said in _texts(message, nested=nested))
 
 
 def _is_as_sent(raw: bytes, expected: Token) -> bool:
-    """Whether the body is what was sent, to the octet, as almost always: taking it apart costs as much as fetching it did."""
+    """Return whether the body is identical to the sent one, the usual case: parsing it costs as much as fetching it."""
     header, _, body = raw.partition(b"\r\n\r\n")
     return body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header
 
 
 def _texts(message: Message, *, nested: bool = True) -> tuple[str, str]:
-    """Return what *message* says in plain text and in HTML, squeezed; *nested*: with what messages in it say."""
+    """Return the plain text and the HTML text of *message*, normalized; *nested*: with those of attached messages."""
     said: dict[str, list[str]] = {"plain": [], "html": []}
     for part in message.walk() if nested else _own_parts(message):
         if part.get_content_maintype() == "text" and (kind := part.get_content_subtype()) in said:
@@ -213,7 +212,7 @@ def _own_parts(message: Message) -> Iterator[Message]:
 
 
 def _shown_of(text: str) -> str:
-    """Return *text*, which is HTML, without its tags: a tag ends at the next ">", and nothing is looked for twice."""
+    """Return the HTML *text* without its tags, in one pass: a tag ends at the next ">"."""
     first, *pieces = text.split("<")
     return unescape(first + "".join(piece.partition(">")[2] for piece in pieces))
 
@@ -237,7 +236,7 @@ def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
     wanted = _attachment(expected)
     if wanted in found:
         return ()
-    # Base64 that ends within a group of four comes undecoded.
+    # Base64 that ends within a group of four is not decoded by `email`.
     encoded = encodebytes(wanted).replace(b"\n", b"")
     if any(piece and (wanted.startswith(piece) or encoded.startswith(b"".join(piece.split()))) for piece in found):
         return ("attachment cut short",)
@@ -245,7 +244,7 @@ def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
 
 
 def _is_attachment(part: Message) -> bool:
-    # Some gateways rename, so the type is enough; others change the type, so the name is.
+    # Some gateways rename the attachment, others change its type: either one suffices.
     return part.get_filename() == _ATTACHMENT_NAME or part.get_content_type() == "application/octet-stream"
 
 
@@ -254,7 +253,7 @@ def _decoded(part: Message) -> str:
     try:
         return _octets(part).decode(charset if is_charset(charset) else "utf-8", "replace")
     except LookupError:
-        # One that makes other octets of octets.
+        # A codec from octets to octets.
         return _octets(part).decode("utf-8", "replace")
 
 
@@ -264,12 +263,12 @@ def _octets(part: Message) -> bytes:
 
 
 def _squeezed(text: str) -> str:
-    """Make wrapping, line ends and the way accents are composed indifferent: no reader sees them."""
+    """Normalize wrapping, line ends and the composition of accents, which no reader sees."""
     return re.sub(r"\s+", "", unicodedata.normalize("NFC", text))
 
 
 def _ascii_only(text: str) -> str:
-    # "?" is what a lossy conversion leaves behind; it stands in none of our lines.
+    # A lossy conversion writes "?"; none of our lines contains it.
     return "".join(char for char in text if char.isascii() and char != "?")
 
 

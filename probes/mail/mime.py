@@ -1,6 +1,6 @@
-"""Mail of strangers taken apart (RFC 5322, RFC 2045, RFC 2047), within bounds. Pure.
+"""Bounded parser of mail from outside (RFC 5322, RFC 2045, RFC 2047). Pure.
 
-On some mail the standard library takes time that grows with the square of its length. It is not given such mail.
+For some mail the standard library takes time that grows with the square of the length. Such mail is not passed to it.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
 
-#: Each line is held against the boundaries of all parts that it is in. People's mail has a handful of them.
+#: Each line is compared with the boundaries of all enclosing parts. Real mail has a handful of them.
 _BOUNDARIES_AT_MOST = 20
-#: From each beginning of an encoded word its end is looked for to the end of the header.
+#: From each beginning of an encoded word, its end is searched for up to the end of the header.
 _WORDS_AT_MOST = 50
-#: Python's own, made for other ends than mail: one takes the square of the length, two warn of what they are given.
+#: Python's own codecs, not meant for mail: one takes quadratic time, two emit warnings about their input.
 _NO_CHARSETS = frozenset({"punycode", "raw-unicode-escape", "unicode-escape"})
 
 
 def taken_apart(raw: bytes) -> Message:
-    """Return the message *raw*; where it has more parts in each other than anybody sends, with its body as one."""
+    """Return the message *raw*; when its parts nest deeper than in real mail, with its body as one part."""
     if raw.lower().count(b"boundary") <= _BOUNDARIES_AT_MOST:
         try:
             return message_from_bytes(raw, policy=policy.compat32)
         except RecursionError:
-            pass  # messages in messages
+            pass  # Nested messages.
     return header_of(raw)
 
 
 def header_of(raw: bytes) -> Message:
-    """Return the message *raw* with whatever body it has as one text."""
+    """Return the message *raw* with its body as one text."""
     return BytesHeaderParser(policy=policy.compat32).parsebytes(raw)
 
 
 def in_clear(value: str) -> str:
-    """Return a header's *value* with its encoded words decoded; as it is where they cannot be."""
+    """Return a header's *value* with its encoded words decoded; unchanged when they cannot be decoded."""
     if value.count("=?") > _WORDS_AT_MOST:
         return value
     try:
@@ -49,7 +49,7 @@ def in_clear(value: str) -> str:
 
 
 def is_charset(name: str) -> bool:
-    """Whether text in mail may be in the character set *name*."""
+    """Return whether mail may use the character set *name*."""
     try:
         return codecs.lookup(name).name not in _NO_CHARSETS
     except (LookupError, ValueError):

@@ -1,4 +1,4 @@
-"""What kind of mail stands in the mailbox: our message, a report about it, something that answers it, or foreign mail."""
+"""Classification of a mail in the mailbox: our message, a report about it, an answer to it, or foreign mail."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ from probes.mail.token import Token, TokenReading, TokenSigner
 _CARRIERS = (TOKEN_HEADER, "Subject", "References", "In-Reply-To", "Message-ID")
 _ANSWERS = re.compile(r"^\s*(?:re|fw|fwd|aw|wg|bls|tr|antwort|automatic reply|auto)\s*:", re.IGNORECASE)
 _POSTMASTERS = re.compile(r"\b(?:mailer-daemon|postmaster)@", re.IGNORECASE)
-#: What gateways put before a subject: "[EXTERNAL]", "[LUAR]".
+#: Tags that gateways put before a subject: "[EXTERNAL]", "[LUAR]".
 _TAGS = re.compile(r"^(?:\s*\[[^\]]{0,40}\])+")
-#: Soft line breaks of quoted-printable, and the folding of headers, may stand in the middle of a token's line.
+#: Soft line breaks of quoted-printable, and the folding of headers, may split a token.
 _LINE_END = re.compile(rb"\r\n(?![ \t])")
-#: A header field as everybody writes it, folded or not (RFC 5322 2.2).
+#: A header field in its usual form, folded or not (RFC 5322 2.2).
 _FIELD = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)")
 _BREAKS = re.compile(r"=\r?\n|\r?\n(?=[ \t])")
 
 
 class MailKind(StrEnum):
-    """What a mail is to us."""
+    """Kind of a mail."""
 
     #: The message that a run sent.
     MESSAGE = "message"
     #: A delivery status notification about it.
     REPORT = "report"
-    #: The message with all headers replaced that tell it from an answer, known by its text. It counts only for a run that
-    #: waits for it: a person may have copied it.
+    #: The message with all the headers replaced that distinguish it from an answer, recognised by its text. It counts
+    #: only for a run that waits for it: a person may have copied it.
     REWRITTEN = "rewritten"
-    #: Something that quotes it: an automatic or a human answer, a bounce in prose. Proves nothing.
+    #: Mail that quotes it: an automatic or a human answer, a free-text bounce. No evidence.
     ANSWER = "answer"
     FOREIGN = "foreign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedMessage:
-    """A mail in the mailbox, as far as it has been read."""
+    """Mail in the mailbox, as far as it has been read."""
 
     kind: MailKind
     #: Verified; `None` for foreign mail.
     token: Token | None = None
-    #: It carries something that looks like a token and is none.
+    #: It contains an invalid token.
     forged: bool = False
     report: DsnReport | None = None
 
 
 def recognise(raw: bytes, signer: TokenSigner) -> ObservedMessage:
-    """Say what the mail *raw*, whole or its header only, is to us."""
+    """Return the kind of the mail *raw*, which is complete or its header only."""
     message = _taken_apart(raw)
     reading = _reading(message, raw, signer)
     report = parse(message)
@@ -73,7 +73,7 @@ def recognise(raw: bytes, signer: TokenSigner) -> ObservedMessage:
 def _reading(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:
     plain = signer.read(_unfolded(raw))
     if len(plain.tokens) == 1 and not plain.forged:
-        # As almost always: what may be hidden elsewhere is the same one, and decoding it all takes a while.
+        # The usual case: hidden copies have the same token, and decoding everything takes time.
         return plain
     return signer.read("\n".join(_texts(message, raw)))
 
@@ -92,22 +92,22 @@ def _taken_apart(raw: bytes) -> Message:
 
 
 def _header_only(fields: Iterable[tuple[bytes, bytes]]) -> Message:
-    """Return a message as `email` reads it, without its looking for parts that are not there.
+    """Return a message as `email` parses it, without the search for absent parts.
 
-    That would take half of the CPU of recognising a mail, most of it for the regular expression that is made of each
+    That search would take half of the CPU of recognising a mail, most of it for the regular expression built from each
     boundary.
     """
     message = Message(policy=policy.compat32)
     for name, value in fields:
         message.set_raw(name.decode("ascii"), value.decode("ascii", "surrogateescape"))
-    # Without a body, not without any payload: `email` cannot decode that where the header says that it is encoded.
+    # An empty body, not a missing payload: `email` cannot decode a missing one when the header declares an encoding.
     message.set_payload("")
     return message
 
 
 def may_hide_token(header: bytes) -> bool:
-    """Whether the body is worth reading though the header holds no token: a report quotes the message in its body."""
-    # Most mail is none, and reading a header takes a while.
+    """Return whether to read the body although the header has no token: a report quotes the message in its body."""
+    # Most mail is no report, and parsing a header takes time.
     if b"multipart/report" not in header.lower():
         return False
     return header_of(header).get_content_type() == "multipart/report"
@@ -119,7 +119,7 @@ def _texts(message: Message, raw: bytes) -> Iterator[str]:
             yield in_clear(str(value))
     yield _unfolded(raw)
     for part in message.walk():
-        # Encoded parts hide the token from the line above; only what is text may hold one.
+        # The code above does not see a token in encoded parts; only text may contain one.
         if part.get_content_maintype() in {"text", "message"} and not part.is_multipart():
             payload = part.get_payload(decode=True)
             if isinstance(payload, bytes):
@@ -127,9 +127,10 @@ def _texts(message: Message, raw: bytes) -> Iterator[str]:
 
 
 def _is_ours(message: Message, token: Token) -> bool:
-    """Whether the mail is the one that was sent, by at least one thing that no answer, digest or complaint copies.
+    """Return whether the mail is the sent one, by at least one feature that no answer, digest or complaint copies.
 
-    A person may quote a token, a quarantine may list our subject: such mail is somebody's, and is never deleted.
+    A person may quote a token, and a quarantine may list our subject: such mail belongs to people, and is never
+    deleted.
     """
     return (
         token.text in str(message.get(TOKEN_HEADER, "")).lower()
@@ -140,10 +141,10 @@ def _is_ours(message: Message, token: Token) -> bool:
 
 
 def _is_rewritten(message: Message, reading: TokenReading) -> bool:
-    """Whether the mail says all that was sent, of one token alone, and not as an answer to it.
+    """Return whether the mail has the complete sent text, with one token only, and is no answer.
 
-    A digest lists several tokens, and no text. Whoever forwards the message as a part gives the whole a subject of their own;
-    a filter that does so puts something before ours.
+    A digest lists several tokens, and no text. A message forwarded as a part has a subject of the forwarding person's;
+    a filter that forwards so adds a prefix to ours.
     """
     if len(reading.tokens) != 1 or "In-Reply-To" in message:
         return False
@@ -159,5 +160,5 @@ def _answers(message: Message) -> bool:
 
 
 def _subject(message: Message) -> str:
-    """Return the subject in clear, without what gateways put before it: behind that, too, an answer is one."""
+    """Return the decoded subject without the tags of gateways, so that an answer is recognised behind them."""
     return _TAGS.sub("", in_clear(str(message.get("Subject", "")))).strip()

@@ -1,13 +1,13 @@
-"""The signed token that ties a message in a mailbox to the run that sent it.
+"""Signed token that links a message in a mailbox to the run that sent it.
 
 A token is `pantau-` and 56 base32 letters: ASCII, without underscores, brackets, padding or case, because relays fold,
-lower-case and rewrite headers, and some servers do not find an underscore. Inside are 35 octets:
+lower-case and rewrite headers, and some servers do not find an underscore. It encodes 35 octets:
 
     version 1 | id 8 | prober 4 | route 4 | lasts 1 (minutes) | sent at 4 (seconds since 1970) | HMAC-SHA256, cut to 13
 
-The id is a number that no two tokens of a process share, and four octets that are drawn when the process starts: so it
-knows its own tokens, however many there were. Whoever reads one in a mailbox cannot make another, so nobody can paint a
-dead mailbox green by sending mail to it.
+The id is a number, unique in a process, and four octets that are drawn at its start: so a process recognises its own
+tokens without storing them. A reader of a token cannot forge another, so nobody can make a failed mailbox appear
+healthy by sending mail to it.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ _VERSION = b"\x01"
 _NUMBER, _PROCESS, _DIGEST, _TIME, _MAC = 4, 4, 4, 4, 13
 _ID = _NUMBER + _PROCESS
 _NUMBERS = 1 << 8 * _NUMBER
-#: From one number to the next. It is odd, so all of them are had before one comes again; and each octet of them changes
-#: from one to the next, because what a message says follows from them.
+#: Step between two numbers. It is odd, so the sequence covers all numbers before it repeats; and each octet changes at
+#: each step, because the message's content depends on them.
 _STRIDE = 0x9E3779B1
-#: What one octet can say; who waits longer says this.
+#: Maximum of one octet; a longer wait is stored as this.
 _LASTS_AT_MOST = 255
 _LETTERS = 56
-#: What looks like a token, whole or not: a shorter or longer run of letters is a look-alike and is reported as one.
-#: Of ASCII only: some letters that only look like these become two when their case is changed.
+#: Candidates for tokens: a shorter or longer run of letters is reported as forged. ASCII only: some similar letters
+#: become two characters when their case is changed.
 _LOOKS_LIKE = re.compile(rf"{_PREFIX}([a-z2-7]{{24,200}})", re.ASCII | re.IGNORECASE)
-#: One text with more look-alikes than this is an attack on our CPU; the rest is not read.
+#: A text with more candidates than this is an attack on our CPU; the rest is not read.
 _AT_MOST = 50
 
 
 class Origin(StrEnum):
-    """Who issued a token, as far as one process can tell."""
+    """Issuer of a token, as far as one process can determine it."""
 
     #: This process.
     OURS = "ours"
-    #: A prober of our name, before this process began: most likely we ourselves.
+    #: A prober of this name, before this process started: most likely an earlier process.
     EARLIER = "earlier"
-    #: A prober of our name, since this process began, and not we: another machine goes by the same name.
+    #: A prober of this name, since this process started, and not this process: another machine uses the same name.
     PROBER_CONFLICT = "prober_conflict"
-    #: A prober of another name that is there no more, and whose routes may be ours now.
+    #: A former prober of another name, whose routes may have moved here.
     INHERITED = "inherited"
     #: A prober of another name.
     ANOTHER = "another"
@@ -58,26 +58,26 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A token whose signature is known to be right."""
+    """Token with a verified signature."""
 
-    #: 16 hex digits; what results and the store call the run.
+    #: 16 hex digits; the run's id in results and in the store.
     id: str
     #: Digest of the prober that sent it; 8 hex digits.
     prober: str
     #: Whole seconds.
     sent_at: datetime
-    #: When its run has ended for certain, to the minute. When it was sent, if the token does not say.
+    #: Latest end of its run, to the minute; the sending time if the token has none.
     over_at: datetime
-    #: The wire form, as it stands in the message.
+    #: The token's text as in the message.
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenReading:
-    """What was found in a text, in order of appearance, each once."""
+    """Tokens found in a text, in order of appearance, each once."""
 
     tokens: tuple[Token, ...] = ()
-    #: Texts that look like tokens and do not verify.
+    #: Candidates whose signature is invalid.
     forged: tuple[str, ...] = ()
 
 
@@ -85,20 +85,23 @@ class TokenSigner:
     """Issues and verifies tokens with one key. Two probers that share mailboxes share the key and differ in name."""
 
     def __init__(self, key: bytes, prober: str, *, began: datetime | None = None) -> None:
-        """*began*: when this process did, if not now."""
+        """*began*: start of this process, default: now."""
         if len(key) < 16:
             raise ValueError("a token key needs at least 16 octets")
         self._key = key
-        #: What `Token.prober` is for the tokens issued here.
+        #: `Token.prober` of the tokens issued here.
         self.prober = _digest(prober).hex()
         self._began = began or datetime.now(UTC)
         self._process = secrets.token_bytes(_PROCESS)
         self._numbers = itertools.count(secrets.randbelow(_NUMBERS), _STRIDE)
-        #: Of the probers that are there no more, what `Token.prober` is.
+        #: `Token.prober` of the former probers.
         self._inherited: frozenset[str] = frozenset()
 
     def issue(self, route: str, now: datetime, lasts: timedelta = timedelta(0), *, nonce: bytes | None = None) -> Token:
-        """Return a token for one run on *route*, which has ended *lasts* from now. *nonce*, 8 octets, is for tests."""
+        """Return a token for one run on *route* that ends at the latest *lasts* from now.
+
+        *nonce*, 8 octets, is for tests.
+        """
         nonce = self._id() if nonce is None else nonce
         if len(nonce) != _ID:
             raise ValueError(f"a token id has {_ID} octets")
@@ -108,11 +111,11 @@ class TokenSigner:
         return _parsed(payload, _PREFIX + _encoded(payload + self._mac(payload)))
 
     def inherit(self, probers: Iterable[str]) -> None:
-        """Take in which probers, by their names, are there no more: nobody else takes in the mail that they have sent."""
+        """Set the former probers, by name: no other prober handles the mail that they have sent."""
         self._inherited = frozenset(_digest(prober).hex() for prober in probers)
 
     def origin(self, token: Token) -> Origin:
-        """Return who issued *token*."""
+        """Return the issuer of *token*."""
         if token.prober != self.prober:
             return Origin.INHERITED if token.prober in self._inherited else Origin.ANOTHER
         if bytes.fromhex(token.id)[_NUMBER:] == self._process:
@@ -123,7 +126,7 @@ class TokenSigner:
         return (next(self._numbers) % _NUMBERS).to_bytes(_NUMBER, "big") + self._process
 
     def read(self, text: str) -> TokenReading:
-        """Find the tokens in *text*, whatever their case."""
+        """Return the tokens in *text*, in any case."""
         verified: dict[str, Token | None] = {}
         tokens: dict[str, Token] = {}
         forged: dict[str, None] = {}
@@ -131,7 +134,7 @@ class TokenSigner:
             if count == _AT_MOST:
                 break
             letters = match[1].lower()
-            if letters not in verified:  # Every carrier holds the same one.
+            if letters not in verified:  # All headers of a message have the same token.
                 verified[letters] = self._verified(letters)
             token = verified[letters]
             if token is None:

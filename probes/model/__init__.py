@@ -1,1 +1,1 @@
-"""The words of a probe as values, what a refusal means, and how much of a server is borne. No I/O."""
+"""Value types of probes, the classification of refusals, and rate limits for reading. No I/O."""

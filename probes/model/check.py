@@ -1,7 +1,7 @@
-"""The contract of a check: a kind of probe that sends no message and looks at what mail rests on.
+"""Interface of a check: a probe kind that sends no message and examines what mail depends on.
 
-A check tells staff what is about to break or is set up badly. It never moves an agency's mail health: only a message
-that went and came does that.
+A check reports what is about to fail or is misconfigured. It never affects an agency's mail health: only sent and
+received messages do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from probes.model.mailbox import Mailbox
 
 
 class Verdict(StrEnum):
-    """What a check found of one thing."""
+    """Verdict on one finding."""
 
     #: As it should be.
     PASS = "pass"  # noqa: S105 - a verdict, not a password
@@ -31,33 +31,33 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that a check looked at."""
+    """Result for one aspect of one subject."""
 
-    #: What was looked at: one of `CheckKind.aspects`, such as "spf".
+    #: The examined aspect: one of `CheckKind.aspects`, such as "spf".
     aspect: str
-    #: Whose: a domain, a server as "imap.contoh.gov.my:993", an MX host with its address, a block list. Bounded by the
-    #: configuration and the DNS of the agency; a metric label.
+    #: The examined subject: a domain, a server as "imap.contoh.gov.my:993", an MX host with its address, a block list.
+    #: Bounded by the agency's configuration and DNS; a metric label.
     subject: str
     verdict: Verdict
-    #: One line for people: what was found, and when it is not well, what is expected. No secrets.
+    #: One line for people: what was found, and for a problem what is expected. No secrets.
     detail: str = ""
-    #: When it stops being valid (a certificate).
+    #: Expiry (of a certificate).
     expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameServers:
-    """Whom to ask for names. Empty: those of this machine (resolv.conf)."""
+    """Name servers to query. Empty: those of this machine (resolv.conf)."""
 
     addresses: tuple[str, ...] = ()
     port: int = 53
-    #: For one question, with its repetitions.
+    #: Timeout of one query, with its repetitions.
     within: timedelta = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckScope:
-    """What a check may look at: everything of one agency."""
+    """What a check may examine: the mailboxes and domains of one agency."""
 
     #: The agency's short code, or "" for our own reference mailboxes.
     agency: str
@@ -65,39 +65,40 @@ class CheckScope:
     #: Registered mail domains, in lower case.
     domains: tuple[str, ...]
     name_servers: NameServers = field(default_factory=NameServers)
-    #: Returns the latest message from this agency that arrived elsewhere, whole; `None` when there is none yet.
+    #: Returns the complete latest message from this agency that arrived elsewhere; `None` without one.
     sample_message: Callable[[], bytes | None] = field(default=lambda: None, compare=False)
-    #: An address of ours, for the envelope of what is asked of servers and never sent.
+    #: Our address for the envelope of sessions that send no message.
     our_address: str = ""
-    #: Whether a server may be asked (RCPT) if it would take a message to a mailbox here.
+    #: Whether servers may be asked (RCPT) if they would accept a message to our mailbox.
     ask_recipients: bool = True
-    #: Where the hosts may be that the DNS of its domains names; `None`: whoever named the domains is trusted with our network.
+    #: Egress policy for the hosts that the DNS of its domains names; `None`: their configuration is trusted with our
+    #: network.
     bounds: EgressPolicy | None = None
 
 
 class Check(Protocol):
-    """One check of one agency's premises."""
+    """One check of one scope."""
 
     async def run(self) -> tuple[Finding, ...]:
-        """Look, and return every finding, in a stable order.
+        """Return every finding, in a stable order.
 
-        What cannot be looked at is a finding UNKNOWN, not an exception; an exception is a bug of ours. The caller sets
-        the deadline of the whole check.
+        What cannot be examined is a finding UNKNOWN, not an exception; an exception is a bug. The caller sets the
+        deadline of the whole check.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckKind:
-    """What a module in `probes.kinds` offers when it is a check."""
+    """Description of a check, exported by a module in `probes.kinds`."""
 
     name: str
     #: Every `Finding.aspect` that it may return; a closed set, for metrics.
     aspects: tuple[str, ...]
-    #: How often it runs when nothing else is configured.
+    #: Default interval.
     interval: timedelta
     #: Deadline of a whole run.
     within: timedelta
-    #: Builds a check of some premises; `now` is the wall clock.
+    #: Builds a check of a scope; `now` is the wall clock.
     build: Callable[[CheckScope, Callable[[], datetime]], Check]
-    #: Runs only where it is asked for: it does what an intruder would do, or opens connections that are not its own.
+    #: Opt-in: it does what an attacker would do, or opens additional connections.
     opt_in: bool = False

@@ -1,4 +1,4 @@
-"""Which names of the DNS are below which. They are compared by whole labels: evil-gov.my is not below gov.my."""
+"""Comparison of DNS names by whole labels: evil-gov.my is not below gov.my."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def normal_domain(text: str) -> str:
-    """Return *text* as domains are compared: lower case, no dot at the end."""
+    """Return *text* in the form in which domains are compared: lower case, without a dot at the end."""
     return text.strip().rstrip(".").lower()
 
 
@@ -16,7 +16,7 @@ def is_within(domain: str, parents: Iterable[str]) -> bool:
 
 
 def parent_of(domain: str, parents: Iterable[str]) -> str | None:
-    """Return the one of *parents* that *domain*, or a host, is or is below; of several the first."""
+    """Return the one of *parents* that *domain*, or a host, equals or is below; of several the first."""
     name = normal_domain(domain)
     for parent in parents:
         root = normal_domain(parent)

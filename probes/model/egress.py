@@ -1,8 +1,8 @@
-"""Where connections may go when somebody has named the host who is no operator of this machine. Pure.
+"""Egress policy for hosts that were not configured by an operator of this machine. Pure.
 
-A prober that goes wherever it is told to is a way into its own network (CWE-918): to what listens on this machine alone, to
-the metadata of a cloud, to printers and databases behind the firewall. So an address is judged before anything connects
-to it, as what it leads to and not as it is written.
+A prober that connects to any given host opens its own network to outsiders (CWE-918): services that listen on this
+machine only, a cloud's metadata, printers and databases behind the firewall. So each address is checked before a
+connection, by its effective destination and not by its notation.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from typing import Final, Self
 #: Submission, IMAP and POP3, with TLS from the first byte and without (RFC 8314 7, RFC 6409), and the old 25.
 MAIL_PORTS: Final = frozenset({25, 465, 587, 143, 993, 110, 995})
 
-#: Of IPv6 only this is given out for the Internet (RFC 4291 2.4); all else is for something else, or for nothing yet.
+#: The only range of IPv6 allocated for the Internet (RFC 4291 2.4); all others are reserved or unassigned.
 _GLOBAL: Final = IPv6Network("2000::/3")
-#: What another protocol leads on to IPv4, where nobody knows what it leads to.
+#: Prefixes by which another protocol reaches an IPv4 address, which is not known here.
 _TUNNELS: Final = tuple(
     IPv6Network(each)
     for each in (
-        "64:ff9b::/96",  # NAT64 (RFC 6052)
-        "64:ff9b:1::/48",  # the same, of one's own (RFC 8215)
-        "2002::/16",  # 6to4 (RFC 3056)
-        "2001::/32",  # Teredo (RFC 4380)
-        "::/96",  # "IPv4-compatible", given up (RFC 4291 2.5.5.1)
+        "64:ff9b::/96",  # NAT64 (RFC 6052).
+        "64:ff9b:1::/48",  # NAT64 with a local prefix (RFC 8215).
+        "2002::/16",  # 6to4 (RFC 3056).
+        "2001::/32",  # Teredo (RFC 4380).
+        "::/96",  # "IPv4-compatible", deprecated (RFC 4291 2.5.5.1).
     )
 )
-#: Relays of 6to4 (RFC 7526); Python calls it global.
+#: Relays of 6to4 (RFC 7526); Python classifies it as global.
 _RELAYS: Final = IPv4Network("192.88.99.0/24")
-#: Of IPv6 sites, given up (RFC 3879).
+#: Site-local IPv6, deprecated (RFC 3879).
 _SITE: Final = IPv6Network("fec0::/10")
-#: "This network" (RFC 1122 3.2.1.3): Linux takes 0.0.0.0 for the machine itself.
+#: "This network" (RFC 1122 3.2.1.3): Linux connects 0.0.0.0 to the machine itself.
 _ZERO: Final = IPv4Network("0.0.0.0/8")
 _UNIQUE_LOCAL: Final = IPv6Network("fc00::/7")
-#: RFC 1918, and what carriers have of their own (RFC 6598).
+#: RFC 1918, and the shared space of carriers (RFC 6598).
 _OF_SITES: Final = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
 _WITH_PORT: Final = re.compile(
     r"(?:(?P<four>[0-9.]+(?:/[0-9]+)?)|\[(?P<six>[0-9a-fA-F:.]+(?:/[0-9]+)?)\]):(?P<port>[0-9]{1,5})"
@@ -45,28 +45,28 @@ _WITH_PORT: Final = re.compile(
 
 
 class EgressDeniedError(StrEnum):
-    """Why a connection is not made."""
+    """Reason why a connection is denied."""
 
     PORT = "a port that mail servers do not use"
     THIS_MACHINE = "this machine itself"
-    #: Where clouds keep what they tell their machines, such as 169.254.169.254.
+    #: Includes the metadata services of clouds, such as 169.254.169.254.
     LINK = "the link of this machine"
     PRIVATE = "a private network that the settings do not name"
-    #: Multicast, tunnels, and what is kept for other things.
+    #: Multicast, tunnels, and reserved ranges.
     RESERVED = "an address that no mail server has"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressException:
-    """A network where connections may go all the same, because the site says so."""
+    """Network that the settings allow although the policy denies it."""
 
     network: IPv4Network | IPv6Network
-    #: That one port, whichever it is; `None`: those of mail servers.
+    #: The only allowed port; `None`: the ports of mail servers.
     port: int | None = None
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read "10.20.0.0/16", "10.20.0.5:2525" or "[fd00::5]:2525". Raise `ValueError`."""
+        """Parse "10.20.0.0/16", "10.20.0.5:2525" or "[fd00::5]:2525". Raise `ValueError`."""
         if (found := _WITH_PORT.fullmatch(text)) is None:
             return cls(network=ip_network(text))
         port = int(found["port"])
@@ -77,17 +77,20 @@ class EgressException:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressPolicy:
-    """The public Internet and what the site has opened; of both the ports of mail servers only."""
+    """Egress policy: the public Internet and the exceptions of the settings, both on the ports of mail servers only."""
 
     openings: tuple[EgressException, ...] = ()
     ports: frozenset[int] = field(default=MAIL_PORTS)
 
     def at(self, ports: Iterable[int]) -> EgressPolicy:
-        """Return the same for other ports: a policy is fetched from 443."""
+        """Return the same policy for other ports: an MTA-STS policy is fetched from 443."""
         return EgressPolicy(openings=self.openings, ports=frozenset(ports))
 
     def refusal(self, address: str, port: int) -> EgressDeniedError | None:
-        """Return why nothing connects to *address* at *port*; `None`: it may. Raise `ValueError` for what is no address."""
+        """Return why a connection to *address* at *port* is denied; `None`: it is allowed.
+
+        Raise `ValueError` for an invalid address.
+        """
         led_to = _led_to(address)
         opened = [each.port for each in self.openings if led_to in each.network]
         if port in opened:
@@ -98,7 +101,7 @@ class EgressPolicy:
 
 
 def _led_to(address: str) -> IPv4Address | IPv6Address:
-    """Return the address that a connection ends at: the network is IPv4's where an IPv4 address is written as IPv6."""
+    """Return the effective address of a connection: IPv4 for an IPv4-mapped IPv6 address."""
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
         return found.ipv4_mapped

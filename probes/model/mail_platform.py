@@ -1,4 +1,4 @@
-"""The two who run mail for most agencies that do not themselves, and by which names their servers are known."""
+"""Mail platforms that run mail for most agencies without own servers, and the names of their servers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Final
 
 
 class MailPlatform(StrEnum):
-    """Who runs an agency's mail, where that decides how is signed in."""
+    """Operator of an agency's mail, where it determines the sign-in."""
 
     GOOGLE = "google"
     MICROSOFT = "microsoft"
 
 
-#: Where is submitted and read, each with all below its name: whose server it is, and where tokens of theirs may be shown.
+#: Domains of the platforms' submission and reading servers, with all below them: to these only their tokens may be
+#: sent.
 PLATFORM_SERVERS: Final[Mapping[MailPlatform, tuple[str, ...]]] = {
     MailPlatform.GOOGLE: ("gmail.com", "googlemail.com"),
     MailPlatform.MICROSOFT: ("office365.com", "outlook.com", "office.com"),

@@ -1,4 +1,4 @@
-"""The contract between a probe kind and the code that runs it."""
+"""Interface between a probe kind and its runner."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from probes.model.result import Failure, Outcome, Party, Phase
 
 
 class ProtocolError(Exception):
-    """The peer says what its protocol does not know, or more than anybody needs."""
+    """The peer violated the protocol, or sent more than is accepted."""
 
 
 class StartTlsInjectionError(ProtocolError):
-    """Something was said in clear after TLS was granted: read after the handshake, it would pass for the server's word."""
+    """Plain text followed the permission to begin TLS; after the handshake it would count as the server's response."""
 
 
 class CommandRejectedError(Exception):
-    """The server said no: NO or BAD in IMAP, -ERR in POP3."""
+    """The server rejected a command: NO or BAD in IMAP, -ERR in POP3."""
 
     def __init__(self, result: str, text: str) -> None:
         super().__init__(f"{result} {text}")
@@ -30,7 +30,7 @@ class CommandRejectedError(Exception):
 
 
 class ProbeFailedError(Exception):
-    """The mail service did not do what a user relies on."""
+    """A mail service failed at something that users rely on."""
 
     def __init__(self, outcome: Outcome, failure: Failure) -> None:
         super().__init__(f"{outcome}: {failure.reason}")
@@ -39,12 +39,12 @@ class ProbeFailedError(Exception):
 
 
 def let_go(error: BaseException) -> None:
-    """Let go of what *error*, which has been dealt with, and those before it went through.
+    """Clear the tracebacks of the handled *error* and of its causes.
 
-    A traceback holds frames, and these the error, often with the connection that broke: garbage of 200 kB a run that only
-    Python's collector would free, which comes by once in an hour.
+    A traceback holds frames, and these the error, often with the broken connection: 200 kB of garbage a run that only
+    Python's collector would free, which runs once an hour.
     """
-    # An error that was raised again is its own context, by way of others.
+    # An error that was raised again is in its own chain of contexts.
     waiting = [error]
     while waiting:
         each = waiting.pop()
@@ -53,39 +53,39 @@ def let_go(error: BaseException) -> None:
 
 
 class Trace(Protocol):
-    """Notes when each phase starts and ends, and what was said."""
+    """Records start and end of each phase, and the dialogue."""
 
     def phase(self, phase: Phase, party: Party) -> AbstractContextManager[None]:
-        """Time the enclosed stretch; it counts only if it ends without an error."""
+        """Time the enclosed block as a phase; it counts only if it ends without an error."""
 
     @property
     def listens(self) -> bool:
-        """Whether anybody reads the dialogue; masking it takes a while."""
+        """Whether the dialogue is recorded; masking it takes time."""
 
     def said(self, party: Party, line: str) -> None:
-        """Keep one line of the dialogue. The caller has already masked secrets."""
+        """Record one line of the dialogue. The caller has already masked secrets."""
 
     def doubt(self) -> None:
-        """Note that the submission ended without an answer after the message was sent: it may have been taken."""
+        """Record that the submission ended without a response after the message was sent: it may have been accepted."""
 
     def took(self, phase: Phase, at_most: timedelta) -> None:
-        """Note that a finished phase is known to have taken no longer than this."""
+        """Limit the duration of a finished phase to *at_most*."""
 
     def arrived(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
-        """Keep the message as it lay in the mailbox: its headers tell which way it went; *rewrites*: what was done to it."""
+        """Record the received message, whose headers show its path; *rewrites*: changes by relays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Sender and recipient of a probe message."""
+    """Sender and recipient of a test message."""
 
     #: Unique in the service: "jabatan-contoh/outbound/reference-a".
     name: str
     sender: Mailbox
-    #: Where the message is looked for.
+    #: Mailbox in which the message is awaited.
     recipient: Mailbox
-    #: Whom the message is sent to, when that is not the recipient mailbox's own address: a public or secondary
-    #: address whose mail is forwarded to, or lies in, that mailbox.
+    #: Address of the message, if not the recipient mailbox's own: a public or secondary address whose mail is forwarded
+    #: to, or delivered in, that mailbox.
     to: str | None = None
 
     @property
@@ -96,36 +96,36 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a run waits for what."""
+    """Timeouts of a run."""
 
-    #: A connection that does nothing for this long is given up (connect to the end of submission).
+    #: Longest idle time of a connection (from connect to the end of submission).
     session: timedelta = timedelta(seconds=30)
     #: A message that has not arrived this long after it was accepted is lost.
     arrival: timedelta = timedelta(minutes=4)
 
     @property
     def slow_data(self) -> timedelta:
-        """A server that takes longer than this to answer for a message is slow at sending.
+        """Threshold for a server's response to a message, above which sending is slow.
 
         By default 15 s. Mail programs give up after a minute (Outlook can be set to 30 s), report an error, and people
-        send again. The probe's message has 6 KiB: one with attachments takes a server longer that looks at it meanwhile.
-        RFC 5321 4.5.3.2.6 lets clients wait for ten minutes, and 6.1 asks servers not to make use of it.
+        send again. The test message has 6 KiB: a server that scans content takes longer for one with attachments. RFC
+        5321 4.5.3.2.6 lets clients wait for ten minutes, and 6.1 asks servers not to use it.
         """
         return self.session / 2
 
     @property
     def whole(self) -> timedelta:
-        """The deadline of a run: whatever a peer does, it has ended by then."""
+        """Deadline of a run, whatever a peer does."""
         return self.session + self.arrival
 
     @property
     def last_look(self) -> timedelta:
-        """How long before it is lost a message is looked for once more, by a new sign-in and in all folders."""
+        """How long before its deadline a message is searched for by a new sign-in, in all folders."""
         return min(self.session, self.arrival / 2)
 
 
 class Probe(Protocol):
-    """One way to prove that mail works on a route."""
+    """A test of mail on a route."""
 
     async def run(self, trace: Trace) -> Outcome:
         """Return DELIVERED or JUNK; raise `ProbeFailedError` for anything worse.
@@ -136,7 +136,7 @@ class Probe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProbeKind:
-    """What a module in `probes.kinds` offers: its name and how to build it."""
+    """Description of a probe, exported by a module in `probes.kinds`: its name and its factory."""
 
     name: str
     build: Callable[..., Probe]

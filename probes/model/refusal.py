@@ -1,7 +1,8 @@
-"""What a refusal is about, by the codes and words of servers: tables, with the source of each row. Pure.
+"""Cause of a refusal, by the codes and texts of servers: tables, with the source of each row. Pure.
 
-A reply code says what a client should do next. Whether the service fails everybody, or this account, mailbox or sender only,
-stands in the enhanced status code (RFC 3463), the response code (RFC 5530, RFC 2449) and the words.
+A reply code determines what a client should do next. Whether the service fails for everyone, or for this account,
+mailbox or sender only, follows from the enhanced status code (RFC 3463), the response code (RFC 5530, RFC 2449) and the
+text.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ _WORDS: Final = re.IGNORECASE | re.ASCII
 
 #: Postgrey and Exim "Greylisted", milter-greylist "Greylisting in action", SQLgrey "Greylisted for 5 minutes".
 _GREYLISTED: Final = re.compile(r"gr[ae]y-? ?list|postgrey", _WORDS)
-#: With 4.7.1, for which RFC 6647 names no words: rspamd "Try again later", spamd "please come back later".
+#: With 4.7.1, for which RFC 6647 specifies no text: rspamd "Try again later", spamd "please come back later".
 _COME_BACK: Final = re.compile(r"\b(?:try(?:ing)? again|come (?:back|again)|retry)\b", _WORDS)
-#: The words of a part of the server that is dead, with the same code: Postfix "Service unavailable - try again later" (its
+#: Texts for a failed component of the server, with the same code: Postfix "Service unavailable - try again later" (its
 #: milter), "Server configuration problem" (its policy service, 4.3.5).
 _BROKEN: Final = re.compile(r"unavailable|configuration|internal|\berror\b|problem|time[- ]?d? ?out", _WORDS)
-#: "rate" stands in "operate", too.
+#: "operate" contains "rate", too.
 _LIMITED: Final = re.compile(
     r"\b(?:rates?|limit(?:s|ed)?|throttl\w+|concurrent\w*|too (?:many|fast|quickly|much)"
     # Dovecot: mail_max_userip_connections.
     r"|maximum number of connections)\b",
     _WORDS,
 )
-#: Google and Exchange Online of an account that has sent enough for a day.
+#: Google and Exchange Online, for an account that has reached its daily limit.
 _SENT: Final = re.compile(
     r"sending (?:limit|quota)|\bdaily\b.{0,30}\b(?:limit|quota)|messages per day|outbound spam|submission quota", _WORDS
 )
-#: Google 5.4.5, Exchange Online the others.
+#: 5.4.5 is Google's, the others are Exchange Online's.
 _SENT_STATUS: Final = frozenset({"5.4.5", "5.7.232", "5.7.233"})
 #: Exchange Online: "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded".
 _SENDER_BUSY: Final = 432
@@ -43,7 +44,7 @@ _FULL: Final = re.compile(
 )
 _DISK_STATUS: Final = frozenset({"5.3.1", "4.3.1"})
 _FULL_STATUS: Final = frozenset({"5.2.2", "4.2.2"})
-#: Without a status: "exceeded storage allocation" (RFC 5321 4.2.3). It is said of a message's size, too.
+#: Without a status: "exceeded storage allocation" (RFC 5321 4.2.3). It is also used for a message's size.
 _FULL_CODE: Final = 552
 _SIZE: Final = re.compile(r"\bsize\b|too (?:large|big|long)", _WORDS)
 #: Postfix "Client host [...] blocked using zen.spamhaus.org", Exchange "banned sending IP", Google "low reputation".
@@ -53,24 +54,24 @@ _BLOCKED: Final = re.compile(
     r"|\bbanned\b.{0,20}\bip\b|\b(?:low|poor|bad)\b.{0,12}\breputation\b",
     _WORDS,
 )
-#: Cyrus SASL says "generic failure" where saslauthd is dead, Courier "Temporary problem, please try again later", Dovecot
-#: "Temporary authentication failure". "(reason unavailable)" is Postfix's word for a plain refusal without a reason.
+#: Cyrus SASL reports "generic failure" when saslauthd has stopped, Courier "Temporary problem, please try again later",
+#: Dovecot "Temporary authentication failure". "(reason unavailable)" is Postfix's text for a refusal without a reason.
 _TEMPORARY: Final = re.compile(
     r"\btemporar(?:y|ily)\b|generic failure|\btry again later\b|internal (?:server )?error"
     r"|(?<!\(reason )\b(?:un|not )available\b",
     _WORDS,
 )
-#: Said of this account, and of no other.
+#: Texts about this account only.
 _OF_ACCOUNT: Final = re.compile(
     r"\block(?:ed)?\b|\bdisabled\b|\bsuspended\b|\bexpired\b|\bblocked\b|\bapp(?:lication)?(?:-specific)? password"
     r"|log ?in via your web browser|web login required",
     _WORDS,
 )
-#: Weak or forbidden mechanism, disabled account, transition of its password (RFC 4954 6, RFC 5248 2.4); password sign-in is
-#: off by policy, or the account is (Exchange Online, 5.7.30 and 5.7.139).
+#: Weak or forbidden mechanism, disabled account, transition of its password (RFC 4954 6, RFC 5248 2.4); password
+#: sign-in is disabled by policy, or the account is (Exchange Online, 5.7.30 and 5.7.139).
 _ACCOUNT_STATUS: Final = frozenset({"4.7.12", "5.7.9", "5.7.11", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
 _ACCOUNT_CODES: Final = frozenset({525, 534, 538})
-#: RFC 5530. An alert is words for the user to read, which tell by themselves.
+#: RFC 5530. ALERT is absent: its text is for the user, and is classified by itself.
 _ACCOUNT_RESPONSES: Final = frozenset({"EXPIRED", "CONTACTADMIN", "WEBALERT"})
 #: RFC 5530, RFC 2449 8.1, RFC 3206.
 _SESSION_RESPONSES: Final = frozenset({"LIMIT", "INUSE", "IN-USE", "LOGIN-DELAY"})
@@ -79,9 +80,9 @@ _SESSION_RESPONSES: Final = frozenset({"LIMIT", "INUSE", "IN-USE", "LOGIN-DELAY"
 def refusal_cause(
     code: int | None, status: str | None, text: str, *, of_sender: bool = False, of_recipient: bool = True
 ) -> RefusalCause | None:
-    """Say what a refusal of a message or of an end of it is about: an SMTP reply, or what a report quotes of one.
+    """Return the cause of a refusal of a message or an address: an SMTP reply, or a report's quotation of one.
 
-    *of_sender*: it answers who sends. *of_recipient*: it answers who is written to, or the message.
+    *of_sender*: the refusal is about the sender. *of_recipient*: it is about the recipient, or the message.
     """
     if code == _SENDER_BUSY or has_sent_all(status, text):
         return RefusalCause.SENDING_LIMIT
@@ -100,22 +101,22 @@ def refusal_cause(
 
 
 def has_sent_all(status: str | None, text: str) -> bool:
-    """Whether the sender's account has sent all that it may in a day."""
+    """Return whether the sender's account has reached its daily limit."""
     return status in _SENT_STATUS or _SENT.search(text) is not None
 
 
 def is_limited(text: str) -> bool:
-    """Whether words tell of a limit to how much, how often or how fast something is asked."""
+    """Return whether the text is about a limit of amount, frequency or rate."""
     return _LIMITED.search(text) is not None
 
 
 def is_listed(text: str) -> bool:
-    """Whether words tell of a list of those whose mail is refused, or of what others say of them."""
+    """Return whether the text is about a block list, or about reputation."""
     return _BLOCKED.search(text) is not None
 
 
 def is_full(code: int | None, status: str | None, text: str) -> bool:
-    """Whether a mailbox is over its quota. A disk that is full is the server's (RFC 3463 3.4)."""
+    """Return whether a mailbox is over its quota. A full disk is the server's problem (RFC 3463 3.4)."""
     bare = status is None and code == _FULL_CODE and not _SIZE.search(text)
     return status in _FULL_STATUS or bare or (status not in _DISK_STATUS and _FULL.search(text) is not None)
 
@@ -123,10 +124,10 @@ def is_full(code: int | None, status: str | None, text: str) -> bool:
 def sign_in_refusal(
     text: str, *, refused: bool, code: int | None = None, status: str | None = None, response: str | None = None
 ) -> tuple[bool, RefusalCause | None]:
-    """Say whether a sign-in was refused for the credentials, and what the refusal is about.
+    """Return whether a sign-in was refused because of the credentials, and the cause of the refusal.
 
-    *refused*: the code says so, or there is none. *code* and *status* are SMTP's, *response* is the response code of IMAP or
-    POP3. Words that tell of a fault for now count for more than the code.
+    *refused*: the code is a refusal, or there is none. *code* and *status* are SMTP's, *response* is the response code
+    of IMAP or POP3. A text about a temporary failure overrides the code.
     """
     has_no_code = code is None and (response or "ALERT") == "ALERT"
     limited = is_limited(text)

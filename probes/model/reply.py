@@ -1,7 +1,7 @@
-"""What a server's refusal means. Pure.
+"""Classification of servers' refusals. Pure.
 
-SMTP reply codes: RFC 5321 4.2; of STARTTLS: RFC 3207 4; of sign-in: RFC 4954 6; enhanced status codes: RFC 3463 and
-RFC 5248; IMAP response codes: RFC 5530.
+SMTP reply codes: RFC 5321 4.2; of STARTTLS: RFC 3207 4; of sign-in: RFC 4954 6; enhanced status codes: RFC 3463 and RFC
+5248; IMAP response codes: RFC 5530.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _DETAIL_AT_MOST = 300
 _STATUS = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])", re.ASCII)
 _IMAP_CODE = re.compile(r"^\s*\[([A-Z0-9/-]+)", re.ASCII | re.IGNORECASE)
 
-#: Sign-in is refused for what we showed: disabled account, weak mechanism, wrong credentials, encryption required for it
+#: Sign-in is refused because of the credentials: disabled account, weak mechanism, wrong password, encryption required
 #: (RFC 4954 6, RFC 5248 2.4).
 _CREDENTIALS_CODES = frozenset({525, 534, 535, 538})
-#: 4.7.12: a new mechanism wants the password to be shown once by the old one. Exchange Online refuses password sign-in as
-#: a policy with 550 5.7.30, and a disabled account with 5.7.139.
+#: 4.7.12: a new mechanism requires one sign-in with the password by the old one. Exchange Online refuses password
+#: sign-in by policy with 550 5.7.30, and a disabled account with 5.7.139.
 _CREDENTIALS_STATUS = frozenset({"4.7.12", "5.7.8", "5.7.9", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
-#: Exchange Online, of a mailbox that has too many sessions, or may not be read over IMAP.
+#: Exchange Online, for a mailbox that has too many sessions, or may not be read over IMAP.
 _NOT_CONNECTED = re.compile("authenticated but not connected", re.IGNORECASE)
-#: The server hangs up, whatever it was asked: it is being shut down, or has had enough of us (RFC 5321 3.8). Whom it lets
-#: in no more cannot sign in, for whatever reason.
+#: The server disconnects, whatever the command was: it is shutting down, or refuses further commands (RFC 5321 3.8). A
+#: user cannot sign in, whatever the reason.
 _CLOSING = 421
-#: About who signs in. An alert is words for the user to read, with whatever it is about: Google's of a wrong password.
+#: About the account. ALERT is text for the user about anything: Google sends it for a wrong password.
 _IMAP_CREDENTIALS = frozenset(
     {"AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN", "ALERT", "WEBALERT"}
 )
-#: Of a mailbox that somebody else has locked, where there is no code for it (RFC 1939 5 has the first in an example).
+#: For a mailbox locked by another session, when no code reports it (RFC 1939 5 has the first in an example).
 _LOCKED = re.compile(
     r"\b(?:maildrop|mailbox|mail ?drop|spool)\b.*\b(?:lock(?:ed)?|in use|busy)\b|\block (?:the )?(?:maildrop|mailbox|spool)",
     re.IGNORECASE,
 )
-#: Of a folder that we may not see.
+#: For a folder without read permission.
 _IMAP_NOT_OURS = frozenset({"NOPERM", "NONEXISTENT"})
 
 
 class Reason(StrEnum):
-    """Why a run failed: the whole vocabulary, so that a reason may become a metric label."""
+    """Why a run failed: a closed set, so that a reason may become a metric label."""
 
     NAME_UNKNOWN = "name unknown"
     NAME_SERVER_SILENT = "name server does not answer"
@@ -53,15 +53,15 @@ class Reason(StrEnum):
     UNREACHABLE = "host unreachable"
     NO_ANSWER = "no answer"
     CONNECTION_CLOSED = "connection closed"
-    #: The peer speaks, but not this protocol.
+    #: The peer responds, but not in this protocol.
     UNEXPECTED_ANSWER = "unexpected answer"
     TLS_NOT_OFFERED = "TLS not offered"
-    #: The server offers it and refuses it in words when it is asked to begin.
+    #: The server offers it and explicitly refuses to begin.
     TLS_UNAVAILABLE = "TLS not available"
     #: The handshake fails.
     TLS_REFUSED = "TLS refused"
     TLS_NOT_SPOKEN = "TLS not spoken"
-    #: Something was said in clear, behind the permission to begin TLS, for us to believe later (CVE-2011-0411).
+    #: Plain text was injected after the permission to begin TLS (CVE-2011-0411).
     TLS_TAMPERED = "something said before TLS"
     CERTIFICATE_EXPIRED = "certificate expired"
     CERTIFICATE_OF_ANOTHER = "certificate for another name"
@@ -69,39 +69,39 @@ class Reason(StrEnum):
     CREDENTIALS_REFUSED = "credentials refused"
     SIGN_IN_UNAVAILABLE = "sign-in not available"
     SIGN_IN_NOT_OFFERED = "sign-in not offered"
-    #: The authorization server gives us no access token (RFC 6749 5.2).
+    #: The authorization server refuses an access token (RFC 6749 5.2).
     TOKEN_REFUSED = "access token refused"  # noqa: S105 - a reason, not a token
-    #: None could be had: that server does not answer, a file is missing, a command fails. Nothing was asked of the
-    #: mail server.
+    #: No access token is available: the authorization server does not answer, a file is missing, a command fails. The
+    #: mail server was not contacted.
     NO_TOKEN = "no access token"  # noqa: S105 - a reason, not a token
-    #: It is kept by us and cannot be read, or was typed for other servers. Nothing was asked of the mail server.
+    #: The stored secret cannot be decrypted, or was entered for other servers. The mail server was not contacted.
     NO_SECRET = "no secret to sign in with"  # noqa: S105 - a reason, not a secret
-    #: In the greeting, before anything was asked.
+    #: In the greeting, before any command.
     SERVICE_REFUSED = "service refused"
     SENDER_REFUSED = "sender refused"
     RECIPIENT_REFUSED = "recipient refused"
     MESSAGE_REFUSED = "message refused"
     COME_AGAIN = "asked to come again"
     MAILBOX_REFUSED = "mailbox refused"
-    #: Another POP3 session holds it; nobody else gets in meanwhile.
+    #: Another POP3 session holds it and locks it.
     MAILBOX_IN_USE = "mailbox in use"
     RETURNED = "returned to sender"
-    #: Not by the address it was sent to, but by the mailbox behind that, which it forwards to or stands for.
+    #: Not returned by the address of the message, but by the mailbox behind it, which it forwards to or is an alias of.
     COPY_RETURNED = "forwarded copy returned"
     CHANGED = "content changed"
-    #: It arrived, where no configuration tells us to look.
+    #: It arrived in a folder that is not configured.
     FOLDER_NOT_WATCHED = "in a folder that is not watched"
     NOT_ARRIVED = "not arrived"
-    #: We did not connect: the host leads to where connections do not go that others than operators name.
+    #: The egress policy denied the connection: the host resolves to an address that is allowed to operators only.
     OUT_OF_BOUNDS = "address not allowed"
-    #: We could not look: no network here, no file handles, or a bug of ours.
+    #: The prober could not run: no network on this machine, no file handles, or a bug.
     OUR_OWN = "our own fault"
-    #: We stood still, and what became of the run is not known.
+    #: The process was blocked, and the result of the run is unknown.
     OUR_LATENESS = "we were late"
 
 
 class SubmissionStep(StrEnum):
-    """The part of a submission that a reply answers."""
+    """Part of a submission that a reply answers."""
 
     GREETING = "greeting"
     HELLO = "hello"
@@ -110,7 +110,7 @@ class SubmissionStep(StrEnum):
     SENDER = "sender"
     RECIPIENT = "recipient"
     MESSAGE = "message"
-    #: Taking back who writes to whom, when nothing is to be sent.
+    #: Resets the envelope when no message is to be sent.
     RESET = "reset"
 
 
@@ -127,7 +127,7 @@ _REFUSALS = {
     SubmissionStep.SENDER: Reason.SENDER_REFUSED,
     SubmissionStep.RECIPIENT: Reason.RECIPIENT_REFUSED,
     SubmissionStep.MESSAGE: Reason.MESSAGE_REFUSED,
-    # Every server grants it (RFC 5321 4.1.1.5).
+    # Every server accepts it (RFC 5321 4.1.1.5).
     SubmissionStep.RESET: Reason.UNEXPECTED_ANSWER,
 }
 _OF_RECIPIENT = frozenset({SubmissionStep.RECIPIENT, SubmissionStep.MESSAGE})
@@ -145,7 +145,7 @@ def failed(
     credentials_refused: bool = False,
     cause: RefusalCause | None = None,
 ) -> ProbeFailedError:
-    """Return how a run ended that did not go well; *detail* is whatever a server or the system said, at any length."""
+    """Return the error for a failed run; *detail* is the text of a server or of the system, of any length."""
     failure = Failure(
         phase=phase,
         party=party,
@@ -162,7 +162,7 @@ def failed(
 def smtp_failure(
     step: SubmissionStep, code: int, text: str, party: Party = Party.SENDER, *, challenge: str = ""
 ) -> ProbeFailedError:
-    """Say what a negative SMTP reply to *step* means; *challenge* is what XOAUTH2 said before, in words."""
+    """Return the error for a negative SMTP reply to *step*; *challenge* is the earlier one of XOAUTH2, in words."""
     status = status_in(text)
     if step is SubmissionStep.SIGN_IN and 300 <= code < 600:
         refused = code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS
@@ -175,7 +175,7 @@ def smtp_failure(
         _PHASES.get(step, Phase.SUBMIT),
         party,
         text,
-        # What aiosmtplib cannot read has none, by its own word.
+        # A reply that aiosmtplib cannot parse has no code.
         code=code if 100 <= code < 600 else None,
         status=status,
         cause=refusal_cause(code, status, text, **ends) if 400 <= code < 600 else None,
@@ -192,13 +192,14 @@ def _not_let_in(
     response: str | None = None,
     challenge: str = "",
 ) -> ProbeFailedError:
-    """Say how a run ends that is not let in; the arguments are those of `sign_in_refusal`.
+    """Return the error for a refused sign-in; the arguments are those of `sign_in_refusal`.
 
-    Where other sessions leave no room for ours, the mailbox may be well: that is our own arrangement, and we cannot look.
+    If other sessions leave no room for ours, the mailbox may work: the cause is our own setup, and the run is
+    inconclusive.
     """
     refused, cause = sign_in_refusal(text, refused=refused, code=code, status=status, response=response)
     if code is not None and code < 400:
-        # A question in base64, which may hold what we have said.
+        # A challenge in base64, which may contain our secret.
         text = "it goes on asking instead of saying yes or no"
     return failed(
         Outcome.INCONCLUSIVE if cause is RefusalCause.SESSION_LIMIT else Outcome.AUTH,
@@ -228,10 +229,10 @@ def _meaning(step: SubmissionStep, code: int) -> tuple[Outcome, Reason]:
 
 
 def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str = "") -> ProbeFailedError:
-    """Say what a refused LOGIN or AUTHENTICATE means; *challenge* is what XOAUTH2 said before, in words.
+    """Return the error for a refused LOGIN or AUTHENTICATE; *challenge* is that of XOAUTH2, in words.
 
     A NO without a response code is a refusal of the credentials (RFC 3501 6.2.3); UNAVAILABLE, LIMIT, INUSE and the
-    rest of RFC 5530 say that nobody, or not now, is let in. A BAD says nothing about the credentials.
+    rest of RFC 5530 mean that no sign-in is accepted, or not now. A BAD says nothing about the credentials.
     """
     code = imap_code(text)
     refused = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
@@ -239,10 +240,10 @@ def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str
 
 
 def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailedError:
-    """Say what -ERR to a sign-in means (RFC 3206, RFC 2449 8); *challenge* is what XOAUTH2 said before, in words.
+    """Return the error for -ERR to a sign-in (RFC 3206, RFC 2449 8); *challenge* is that of XOAUTH2, in words.
 
     Without a response code it is a refusal of the credentials. While another session holds the mailbox, or when the
-    server wants us less often, the mailbox may be well: that is our own arrangement, and we cannot look.
+    server requires longer intervals, the mailbox may work: the cause is our own setup, and the run is inconclusive.
     """
     code = imap_code(text) or ""
     ours = code in {"IN-USE", "LOGIN-DELAY"} or (not code and _LOCKED.search(text) is not None)
@@ -254,9 +255,10 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
 
 
 def not_opened(text: str, *, anothers: bool) -> ProbeFailedError | None:
-    """Say what a refusal to open the inbox means, where it is not plainly the server's: *anothers* is `not_shown`.
+    """Return the error for a refusal to select the inbox, or `None` when it is plainly the server's.
 
-    One that somebody has locked may be well (RFC 5530, INUSE), as over POP3.
+    *anothers*: another user's mailbox, see `not_shown`. A mailbox locked by another session may work (RFC 5530, INUSE),
+    as over POP3.
     """
     place, limit = (Phase.RETRIEVE, Party.RECIPIENT), RefusalCause.SESSION_LIMIT
     if imap_code(text) in {"INUSE", "LIMIT"}:
@@ -267,9 +269,9 @@ def not_opened(text: str, *, anothers: bool) -> ProbeFailedError | None:
 
 
 def not_shown(text: str) -> ProbeFailedError:
-    """Say what a refusal to open another's mailbox means, which we are to look into: nothing about the mail that comes.
+    """Return the error for a refusal to select another user's mailbox: it says nothing about delivery.
 
-    NOPERM and NONEXISTENT (RFC 5530) are about what our account may see; a server says the one to hide the other.
+    NOPERM and NONEXISTENT (RFC 5530) concern our account's permissions; servers use the second to hide the first.
     """
     place = Reason.MAILBOX_REFUSED, Phase.RETRIEVE, Party.RECIPIENT
     if imap_code(text) in _IMAP_NOT_OURS:
@@ -278,9 +280,9 @@ def not_shown(text: str) -> ProbeFailedError:
 
 
 def challenge_in(text: str) -> str:
-    """Return in words what XOAUTH2's challenge after a refused token says (RFC 7628 3.2.2): "status 401, scope ...".
+    """Return XOAUTH2's challenge after a rejected token (RFC 7628 3.2.2) in words: "status 401, scope ...".
 
-    It is JSON in base64, and the refusal that follows says less. Return "" for anything else.
+    It is JSON in base64, and the refusal that follows contains less. Return "" for anything else.
     """
     try:
         fields = json.loads(b64decode(text, validate=True))
@@ -293,12 +295,12 @@ def challenge_in(text: str) -> str:
 
 
 def joined(*texts: str) -> str:
-    """Return the texts that say something, one after the other."""
+    """Return the texts that are not empty, joined."""
     return "; ".join(text for text in texts if text.strip())
 
 
 def expired(phase: Phase, party: Party, detail: str = "") -> ProbeFailedError:
-    """Say what it means that a deadline passed in *phase*."""
+    """Return the error for a deadline that expired in *phase*."""
     match phase:
         case Phase.DNS:
             return failed(Outcome.DNS, Reason.NAME_SERVER_SILENT, phase, party, detail)
@@ -309,7 +311,7 @@ def expired(phase: Phase, party: Party, detail: str = "") -> ProbeFailedError:
 
 
 def imap_code(text: str) -> str | None:
-    """Return the response code that starts *text*, such as AUTHENTICATIONFAILED, or `None`."""
+    """Return the response code at the start of *text*, such as AUTHENTICATIONFAILED, or `None`."""
     match = _IMAP_CODE.match(text)
     return match[1].upper() if match else None
 
@@ -321,7 +323,7 @@ def status_in(text: str) -> str | None:
 
 
 def shortened(text: str) -> str:
-    """Return *text* on one line, without control characters, at a length that a log and a portal can show."""
+    """Return *text* on one line, without control characters, shortened for logs and the portal."""
     printable = "".join(char if char.isprintable() else " " for char in text)
     line = " ".join(printable.split())
     return line if len(line) <= _DETAIL_AT_MOST else f"{line[: _DETAIL_AT_MOST - 1]}…"

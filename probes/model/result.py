@@ -1,4 +1,4 @@
-"""What one run of one probe found out. Data only."""
+"""Result of one run of one probe. Data only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How a run ended for a user of mail. A run has exactly one."""
+    """Outcome of a run for a mail user. A run has exactly one."""
 
     #: The message arrived in the inbox, unchanged.
     DELIVERED = "delivered"
@@ -61,7 +61,7 @@ class Phase(StrEnum):
 
 
 class Party(StrEnum):
-    """Whose end of the route something happened at."""
+    """End of the route at which something happened."""
 
     SENDER = "sender"
     RECIPIENT = "recipient"
@@ -82,28 +82,28 @@ class Arrival(StrEnum):
 
 
 class RefusalCause(StrEnum):
-    """What a refusal is about, where the server's words say that it is not the service as a whole."""
+    """Cause of a refusal, when the server's text shows that the service as a whole is not concerned."""
 
-    #: The account is locked, disabled or expired, or must sign in another way.
+    #: The account is locked, disabled or expired, or requires another sign-in.
     ACCOUNT = "account"
-    #: Other sessions of the account, or one that holds its mailbox, leave no room for ours.
+    #: Other sessions of the account, or one that locks its mailbox, prevent ours.
     SESSION_LIMIT = "session limit"
-    #: The sender's account has sent all that it may for now.
+    #: The sender's account has reached its present limit.
     SENDING_LIMIT = "sending limit"
-    #: The recipient's mailbox takes no more: it is over its quota, or gets more than it may for now.
+    #: The recipient's mailbox accepts no more: it is over its quota, or has reached its present limit.
     RECEIVING_LIMIT = "receiving limit"
-    #: The sender is on a list of those whose mail is refused.
+    #: The sender is on a block list.
     BLOCK_LIST = "block list"
-    #: The sender is not known yet, and must come again later (RFC 6647).
+    #: The sender is not known yet, and must retry later (RFC 6647).
     GREYLISTING = "greylisting"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Where and why a run failed.
+    """Place and reason of a run's failure.
 
-    `detail` is the remote server's own words or the system's error text, shortened, without secrets; it may be shown
-    to operators but never becomes a metric label.
+    `detail` is the remote server's own text or the system's error text, shortened, without secrets; it may be shown to
+    operators but never becomes a metric label.
     """
 
     phase: Phase
@@ -114,9 +114,10 @@ class Failure:
     code: int | None = None
     #: Enhanced status code (RFC 3463) such as "5.7.1", or `None`.
     status: str | None = None
-    #: The server refused our credentials for good (535; IMAP AUTHENTICATIONFAILED), not the service to everybody.
+    #: The server rejected our credentials permanently (535; IMAP AUTHENTICATIONFAILED), and does not refuse service in
+    #: general.
     credentials_refused: bool = False
-    #: `None`: the service as a whole, as far as the words tell.
+    #: `None`: the service as a whole, as far as the text shows.
     cause: RefusalCause | None = None
 
     @property
@@ -127,42 +128,42 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """One relay that a message went through, as its Received header tells (RFC 5321 4.4)."""
+    """One relay that a message passed, by its Received header (RFC 5321 4.4)."""
 
-    #: The relay's name for itself. It comes from the mail: for people, never a metric label.
+    #: The relay's own name. It comes from the mail: for people, never a metric label.
     by: str
-    #: Since the relay before it; the first since we handed the message over. Never negative.
+    #: Time since the relay before it; of the first, since submission. Never negative.
     delay: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Path:
-    """The way of one message, by its trusted Received headers."""
+    """Path of one message, by its trusted Received headers."""
 
-    #: In the order in which the message went through them.
+    #: In the order in which the message passed them.
     hops: tuple[Hop, ...] = ()
-    #: How far a relay's clock is from ours, as far as that is certain: positive when it is ahead. `None` when the
-    #: headers tell nothing.
+    #: Known minimum difference of a relay's clock from ours: positive when it is ahead. `None` when the headers show
+    #: none.
     skew: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeResult:
-    """The end of one run. Times are aware UTC; spans are measured with a monotonic clock."""
+    """Result of one run. Times are aware UTC; spans are measured with a monotonic clock."""
 
     #: The route's name, unique in the service: "jabatan-contoh/outbound/reference-a".
     route: str
-    #: The id of the token that was sent; 16 hex digits.
+    #: Id of the sent token; 16 hex digits.
     token_id: str
     started_at: datetime
     duration: timedelta
     outcome: Outcome
-    #: Only the phases that were finished.
+    #: Finished phases only.
     phases: Mapping[Phase, timedelta] = field(default_factory=dict)
     failure: Failure | None = None
-    #: The submission ended without an answer after the message was sent: it may or may not have been taken.
+    #: The submission ended without a response after the message was sent: it may or may not have been accepted.
     uncertain: bool = False
-    #: The way of a message that arrived; `None` when none did.
+    #: Path of a message that arrived; `None` when none did.
     path: Path | None = None
-    #: What relays did to a message that arrived, and that loses nothing: "text as HTML only".
+    #: Harmless changes by relays to a message that arrived: "text as HTML only".
     rewrites: tuple[str, ...] = ()

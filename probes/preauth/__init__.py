@@ -1,1 +1,1 @@
-"""How a server receives a stranger: sessions up to where somebody would sign in."""
+"""Sessions of an unauthenticated client with a server, up to the sign-in."""

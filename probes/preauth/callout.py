@@ -1,4 +1,4 @@
-"""Calls at a mail server as another server does: greeting, TLS, an envelope; never a message, never a sign-in."""
+"""Callout to a mail server: greeting, TLS, an envelope, as between servers; no message, no sign-in."""
 
 from __future__ import annotations
 
@@ -19,72 +19,72 @@ from probes.protocol.cause import failure_of
 
 @cache
 def public() -> ssl.SSLContext:
-    """Return the context that trusts the authorities that this machine trusts. Making one takes a while; it is shared."""
+    """Return the context with this machine's certificate authorities. It is shared, because creating one takes time."""
     return ssl.create_default_context()
 
 
 @cache
 def blind() -> ssl.SSLContext:
-    """Return the context that takes any certificate: to read it, never to trust it with anything."""
+    """Return the context that accepts any certificate: for reading it, never for sending anything secret."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-#: For one conversation. Some servers keep strangers waiting before they greet them, to see who cannot wait.
+#: Seconds of one session. Some servers delay the greeting to detect clients that do not wait for it.
 _SECONDS = 45.0
 
 
 class TlsStage(StrEnum):
-    """How far a caller came with TLS."""
+    """Result of TLS in a callout."""
 
     #: The server does not offer it.
     ABSENT = "absent"
-    #: It is offered, and then refused in words or broken off.
+    #: It is offered, and then refused or aborted.
     BROKEN = "broken"
-    #: It is spoken, under a certificate that is not trusted for the server's name.
+    #: It works, with a certificate that is not trusted for the server's name.
     DISTRUSTED = "distrusted"
     TRUSTED = "trusted"
 
 
 @dataclass(slots=True, kw_only=True)
 class Callout:
-    """What a caller met with. Filled in while it is under way, so that what is known is kept when it breaks off."""
+    """Results of a callout. Filled in during the session, so that partial results are kept when it breaks."""
 
-    #: Why nobody was met; `None` when there was a whole greeting.
+    #: Why there was no complete greeting; `None` when there was one.
     unmet: Failure | None = None
-    #: Nobody was met because this machine cannot go there at all (no IPv6, no sockets).
+    #: The failure is this machine's (no IPv6, no sockets).
     ours: bool = False
     greeting: ServerReply | None = None
-    #: What was offered before TLS.
+    #: Extensions offered before TLS.
     offers: tuple[str, ...] = ()
     tls: TlsStage = TlsStage.ABSENT
-    #: Why TLS went no further, in the words of the server or of OpenSSL.
+    #: Why TLS failed, in the text of the server or of OpenSSL.
     tls_detail: str = ""
-    #: The certificates that were shown (DER), the server's own first.
+    #: The server's certificate chain (DER), its own first.
     chain: tuple[bytes, ...] = ()
-    #: What was said to each recipient that was asked for. One that the conversation did not come to is absent.
+    #: The reply for each recipient. A recipient that was not reached is absent.
     recipients: dict[str, ServerReply] = field(default_factory=dict)
-    #: Why the conversation broke off after the greeting.
+    #: Why the session broke after the greeting.
     broken: str = ""
 
     @property
     def met(self) -> bool:
-        """Whether a mail server spoke, whatever it said."""
+        """Whether a mail server responded, with whatever reply."""
         return self.greeting is not None
 
 
 async def call(
     server: Server, *, sender: str = "", recipients: Sequence[str] = (), within_seconds: float = _SECONDS
 ) -> Callout:
-    """Call at *server* and ask whether it takes mail from *sender* for each of *recipients*, without sending any.
+    """Connect to *server* and ask whether it accepts mail from *sender* for each of *recipients*, without sending any.
 
-    Its certificate is held against `server.tls`; when it is not trusted the call goes on all the same, as servers do
-    among each other, by a second connection. Nothing is raised for what the server does.
+    Its certificate is verified by `server.tls`; when it is not trusted, a second connection continues without trust, as
+    between mail servers. No failure of the server is raised.
     """
     notes = Callout()
-    # The trust to try next: the server's own, then any, then none at all.
+    # Trust to try in turn: the server's own, then any certificate, then no TLS.
     tls: ssl.SSLContext | None = server.tls
     for _ in range(3):
         try:
@@ -104,7 +104,7 @@ async def call(
 
 
 class _TlsUnavailableError(Exception):
-    """TLS was offered and did not come about."""
+    """TLS was offered and could not be established."""
 
 
 async def _converse(
@@ -129,12 +129,12 @@ async def _converse(
 
 
 async def _secure(session: PreAuthSession, server: Server, tls: ssl.SSLContext | None, notes: Callout) -> None:
-    """Turn to TLS if it is to be had; note the certificate."""
+    """Start TLS if it is offered; record the certificate."""
     reached = TlsStage.TRUSTED if notes.tls is TlsStage.ABSENT else notes.tls
     if server.security is Security.STARTTLS:
         if tls is None or not tls_offered(Protocol.SMTP, notes.offers):
             return
-        # Until it is done; some servers grant it and then fall silent.
+        # Until it succeeds; some servers accept and then do not respond.
         notes.tls = TlsStage.BROKEN
         notes.tls_detail = notes.tls_detail or "it is granted, and nothing comes of it"
         try:

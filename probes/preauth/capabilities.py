@@ -1,6 +1,6 @@
-"""Looks at a server that may be somebody's: whether it is there, has TLS that is trusted, and how one signs in. Nobody does here.
+"""Capabilities of a candidate server: reachability, trusted TLS, and the offered sign-ins. Nothing signs in.
 
-What the server says is not kept: whoever named the host is told what kind of an end it was, and reads no banner of it.
+The server's text is not kept: the user who entered the host learns the kind of failure, and sees no banner.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from probes.preauth.session import PreAuthSession, Protocol, mechanisms, open_se
 from probes.protocol.cause import told
 from probes.run.mailbox_check import some_at_a_time
 
-#: For one server, from its name to what it offers.
+#: Seconds for one server, from its name to its capabilities.
 _SERVER_SECONDS: Final = 5.0
-#: At a time, of one look.
+#: Concurrent sessions of one call.
 _AT_ONCE: Final = 12
 _PASSWORDS: Final = frozenset({"PLAIN", "LOGIN", "CRAM-MD5"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCapabilities:
-    """What was seen of a server."""
+    """Capabilities of a server."""
 
-    #: Why nobody could sign in there; its words are the server's, and not for whoever named the host.
+    #: Why a sign-in is not possible; its text is the server's, and must not be shown to the user who entered the host.
     failure: Failure | None = None
-    #: Whether a password is taken.
+    #: The server accepts a password.
     takes_password: bool = False
 
     @property
     def is_usable(self) -> bool:
-        """Whether somebody can sign in there."""
+        """Whether a sign-in is possible there."""
         return self.failure is None
 
 
 async def look(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[ServerCapabilities]:
-    """Look at servers, all at once, and return what was seen of each, in their order."""
+    """Examine servers concurrently; return the capabilities of each, in their order."""
     return await some_at_a_time(_AT_ONCE, lambda each: look_at(*each), servers)
 
 
 async def look_at(protocol: Protocol, server: Server) -> ServerCapabilities:
-    """Look at a server. Never raises for what it does."""
+    """Examine a server. Never raises for what it does."""
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
     first = Phase.TLS if server.security is Security.IMPLICIT else Phase.CONNECT
     try:
@@ -88,11 +88,11 @@ async def _start_tls(session: PreAuthSession, protocol: Protocol, server: Server
 
 
 def seen(protocol: Protocol, offers: Sequence[str]) -> ServerCapabilities:
-    """Return what a server's offers mean to who wants to sign in. They are in upper case."""
+    """Return the capabilities for a server's offers, which are in upper case."""
     password = bool(mechanisms(protocol, offers) & _PASSWORDS)
     if protocol is Protocol.IMAP:
         password = password or "LOGINDISABLED" not in offers
     if protocol is Protocol.POP3:
-        # A server without CAPA says nothing of it, and takes USER (RFC 1939).
+        # A server without CAPA lists none, and accepts USER (RFC 1939).
         password = password or "USER" in offers or not offers
     return ServerCapabilities(takes_password=password)

@@ -1,6 +1,7 @@
-"""Where the servers of an address may be: what its domain's DNS announces, whose mail exchangers it has, what hosts are usually called.
+"""Discovery of an address's servers: by its domain's SRV records, its MX hosts, and usual host names.
 
-What is found is a suggestion and no more: it is looked at before it is shown, and a person confirms it before a password goes there.
+A result is only a suggestion: it is examined before it is shown, and a person confirms it before a password is sent
+there.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security
 from probes.preauth.session import Protocol
 
-#: For one question, and for all of them: somebody waits.
+#: Timeouts of one query, and of all: a user is waiting.
 _QUESTION: Final = timedelta(seconds=2)
 _WHOLE_SECONDS: Final = 6.0
-#: Of each side, sending and reading, so many servers are suggested at most: each is knocked at.
+#: Limit of suggested servers, for sending and for reading: each is connected to.
 MOST_CANDIDATES: Final = 6
 
-#: RFC 6186 and RFC 8314: encrypted from the first byte before STARTTLS, IMAP before POP3.
+#: RFC 6186 and RFC 8314: implicit TLS before STARTTLS, IMAP before POP3.
 _SERVICES: Final = (
     ("_submissions", Protocol.SMTP, Security.IMPLICIT),
     ("_submission", Protocol.SMTP, Security.STARTTLS),
@@ -34,18 +35,18 @@ _SERVICES: Final = (
     ("_imap", Protocol.IMAP, Security.STARTTLS),
     ("_pop3s", Protocol.POP3, Security.IMPLICIT),
 )
-#: What hosts are usually called, in English and in Malay.
+#: Usual host names, in English and in Malay.
 _USUAL_NAMES: Final[Mapping[Protocol, Sequence[str]]] = {
     Protocol.SMTP: ("smtp", "mail", "mel", "webmel"),
     Protocol.IMAP: ("imap", "mail", "mel", "webmel"),
 }
-#: At a host that is guessed, in this order (RFC 8314, 7).
+#: Ports to try at a guessed host, in this order (RFC 8314, 7).
 _USUAL_PORTS: Final[Mapping[Protocol, Sequence[tuple[int, Security]]]] = {
     Protocol.SMTP: ((465, Security.IMPLICIT), (587, Security.STARTTLS)),
     Protocol.IMAP: ((993, Security.IMPLICIT), (143, Security.STARTTLS)),
 }
 _HOSTS_AT_MOST: Final = MOST_CANDIDATES // 2
-#: A name may hold anything in the DNS; only this is one of a host.
+#: A DNS name may contain any octets, a host name only these.
 _HOST: Final = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)+", re.ASCII)
 
 
@@ -58,19 +59,19 @@ _BY_SERVER: Final = {name: platform for platform, names in PLATFORM_SERVERS.item
 
 
 class ServerSource(StrEnum):
-    """What a server is suggested by."""
+    """Source of a suggested server."""
 
     #: The domain announces it (RFC 6186).
     ANNOUNCED = "announced"
-    #: The provider's mail exchangers stand in the domain's MX records.
+    #: The domain's MX records contain the platform's hosts.
     PLATFORM = "platform"
-    #: A host of a usual name, or a mail exchanger of the domain's own, is there.
+    #: A host with a usual name, or an MX host of the domain's own, exists.
     USUAL = "usual"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCandidate:
-    """A server that may be one of the address'."""
+    """Suggested server of an address."""
 
     protocol: Protocol
     host: str
@@ -79,7 +80,7 @@ class ServerCandidate:
     source: ServerSource
 
 
-#: Their servers, by what each says of itself.
+#: The platforms' servers, by their documentation.
 _OF_PLATFORM: Final = {
     MailPlatform.GOOGLE: (
         (Protocol.SMTP, "smtp.gmail.com", 465, Security.IMPLICIT),
@@ -94,13 +95,13 @@ _OF_PLATFORM: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveredServers:
-    """What was found about a domain."""
+    """Servers found for a domain."""
 
     #: The best first, of each protocol.
     candidates: Sequence[ServerCandidate] = ()
-    #: Who runs its mail, as far as its exchangers tell.
+    #: The platform that runs its mail, as far as the MX hosts show.
     platform: MailPlatform | None = None
-    #: Whether name servers have left questions unanswered: there may be more than was found.
+    #: Some DNS queries were not answered: there may be more servers.
     is_incomplete: bool = False
 
     def of(self, *protocols: Protocol) -> Sequence[ServerCandidate]:
@@ -109,7 +110,7 @@ class DiscoveredServers:
 
 
 async def find_servers(domain: str, servers: NameServers | None = None) -> DiscoveredServers:
-    """Return where the servers of *domain* may be. Never raises for what the DNS says, or does not."""
+    """Return candidates for the servers of *domain*. Never raises for a DNS answer or its absence."""
     servers = servers or NameServers()
     hasty = replace(servers, within=min(servers.within, _QUESTION))
     search = _Search(Names(hasty), domain.lower())
@@ -134,7 +135,7 @@ class _Search:
             ]
             exchangers = group.create_task(self._records(self._domain, "MX"))
         if not self._is_answered:
-            # Who answers none of these answers nothing else, and somebody waits.
+            # A name server that answers none of these will not answer others, and a user is waiting.
             return DiscoveredServers(is_incomplete=True)
         announced = [
             ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.ANNOUNCED)
@@ -152,7 +153,7 @@ class _Search:
             candidates=chosen(
                 announced,
                 of_platform(platform),
-                # Who announces one side, or says that there is none, has told.
+                # A domain that announces one side, or denies it, needs no guesses for it.
                 [] if platform else await self._usual({each.protocol for each in announced} | denied, mail_hosts),
                 denied=denied - {each.protocol for each in announced},
             ),
@@ -161,7 +162,7 @@ class _Search:
         )
 
     async def _usual(self, told: Collection[Protocol], exchangers: Sequence[str]) -> Sequence[ServerCandidate]:
-        # An exchanger elsewhere is a filter or a relay; one in the domain is often the mail server itself.
+        # An MX host elsewhere is a filter or a relay; one in the domain is often the mail server itself.
         own = [each for each in exchangers if each.endswith(f".{self._domain}")]
         wanted = {
             protocol: [f"{name}.{self._domain}" for name in names] + own
@@ -193,18 +194,18 @@ class _Search:
 
 
 def announced_hosts(records: Sequence[Any]) -> Sequence[tuple[str, int]]:
-    """Return hosts and ports of SRV records, those to be asked first before the others (RFC 2782); "." is none."""
+    """Return hosts and ports of SRV records, by priority (RFC 2782); "." means none."""
     ordered = sorted(records, key=lambda record: (record.priority, -record.weight))
     return [(name, record.port) for record in ordered if record.port and (name := _name(record.target))]
 
 
 def platform_of(hosts: Sequence[str]) -> MailPlatform | None:
-    """Return whose mail exchangers these are; `None`: nobody's in particular."""
+    """Return the platform of these MX hosts; `None`: none."""
     return next((found for each in hosts if (found := _whose(each, _BY_EXCHANGER))), None)
 
 
 def platform_at(host: str) -> MailPlatform | None:
-    """Return whose mail server this is; `None`: nobody's in particular."""
+    """Return the platform of this mail server; `None`: none."""
     return _whose(host, _BY_SERVER)
 
 
@@ -217,7 +218,7 @@ def of_platform(platform: MailPlatform | None) -> Sequence[ServerCandidate]:
 
 
 def usual_at(protocol: Protocol, host: str) -> Sequence[ServerCandidate]:
-    """Return the servers of a protocol that there may be at a host."""
+    """Return the candidates for a protocol at a host."""
     return [
         ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.USUAL)
         for port, security in _USUAL_PORTS[protocol]
@@ -227,7 +228,7 @@ def usual_at(protocol: Protocol, host: str) -> Sequence[ServerCandidate]:
 def chosen(*sources: Sequence[ServerCandidate], denied: Collection[Protocol] = ()) -> tuple[ServerCandidate, ...]:
     """Return the candidates of each side from the first source that has some, at most `MOST_CANDIDATES` of a side.
 
-    A protocol that the domain says it has not is left out, whoever else suggests it.
+    A protocol that the domain denies is excluded from every source.
     """
     found: list[ServerCandidate] = []
     for side in ((Protocol.SMTP,), (Protocol.IMAP, Protocol.POP3)):
@@ -248,6 +249,6 @@ def _whose(host: str, ends: Mapping[str, MailPlatform]) -> MailPlatform | None:
 
 
 def _name(name: Any) -> str:
-    """Return a name of the DNS as that of a host; "": it is none."""
+    """Return a DNS name as a host name; "": it is none."""
     text = str(name.to_text(omit_final_dot=True)).lower()
     return text if _HOST.fullmatch(text) else ""

@@ -1,7 +1,7 @@
-"""Tries at a server what it must not let anybody do, as far as the door and no further.
+"""Attempts that a server must refuse: a sign-in without TLS, and a wrong password.
 
-In clear nothing is said but that one would like to sign in; the attempt is called off as soon as the server is ready for
-it. The wrong password is random, goes over trusted TLS only, and is tried once.
+Without TLS only the sign-in command is sent; it is cancelled as soon as the server is ready for the credentials. The
+wrong password is random, is sent over trusted TLS only, and is tried once.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from probes.preauth.session import (
 )
 from probes.protocol.imap_response import quoted
 
-#: Ways to sign in that show a password or a token to whoever listens.
+#: Mechanisms that reveal a password or a token to an eavesdropper.
 _REVEALING = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
 
 
 async def sign_in_in_clear(protocol: Protocol, server: Server) -> str:
-    """Return how *server* lets one sign in without TLS, or "" when it does not.
+    """Return how *server* permits a sign-in without TLS, or "" when it does not.
 
-    *server* is one with STARTTLS. Raise what a session raises: `OSError`, `ProtocolError`, `ProbeFailedError`.
+    *server* uses STARTTLS. Raise the errors of a session: `OSError`, `ProtocolError`, `ProbeFailedError`.
     """
     async with _session(protocol, server, in_clear=True) as session:
         offered = revealing(protocol, await session.offers())
@@ -49,9 +49,9 @@ async def sign_in_in_clear(protocol: Protocol, server: Server) -> str:
 
 
 def revealing(protocol: Protocol, offers: tuple[str, ...]) -> str:
-    """Return which of *offers*, made in clear, show a password to whoever listens; "" for none."""
+    """Return which of *offers*, made without TLS, reveal a password to an eavesdropper; "" for none."""
     found = mechanisms(protocol, offers) & _REVEALING
-    # LOGIN needs no offer: it is there unless it is said not to be (RFC 9051 6.2.3).
+    # LOGIN needs no offer: it is available unless it is disabled (RFC 9051 6.2.3).
     if protocol is Protocol.IMAP and offers and "LOGINDISABLED" not in offers:
         found |= {"LOGIN"}
     if protocol is Protocol.POP3:
@@ -66,12 +66,12 @@ def _attempts(protocol: Protocol) -> tuple[str, ...]:
         case Protocol.IMAP:
             return "AUTHENTICATE LOGIN", "AUTHENTICATE PLAIN"
         case Protocol.POP3:
-            # Nobody's name: it is only seen whether one is taken.
+            # A random name: the check only needs whether USER is accepted.
             return "AUTH PLAIN", f"USER {secrets.token_hex(6)}"
 
 
 async def try_wrong_password(protocol: Protocol, server: Server, username: str) -> ServerReply | None:
-    """Return the answer to one random password for *username*; `None` when there is no way to sign in with one."""
+    """Return the reply to one random password for *username*; `None` when the server offers no password sign-in."""
     wrong = secrets.token_urlsafe(18)
     async with _session(protocol, server) as session:
         match protocol:
@@ -100,7 +100,7 @@ async def _over_smtp(session: PreAuthSession, username: str, wrong: str) -> Serv
 
 @asynccontextmanager
 async def _session(protocol: Protocol, server: Server, *, in_clear: bool = False) -> AsyncIterator[PreAuthSession]:
-    """Open a session, with trusted TLS unless *in_clear*; take leave of it."""
+    """Open a session, with trusted TLS unless *in_clear*; log out at the end."""
     session = await open_session(protocol, server, Party.SENDER)
     try:
         greeting = await session.greet()

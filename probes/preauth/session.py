@@ -1,6 +1,6 @@
-"""A session with a mail server in which nobody signs in: its greeting, what it offers, whether it grants TLS.
+"""Unauthenticated session with a mail server: greeting, capabilities, STARTTLS.
 
-SMTP (RFC 5321, RFC 3207), IMAP (RFC 9051) and POP3 (RFC 1939, RFC 2449, RFC 2595) say the same things in three ways.
+One interface for SMTP (RFC 5321, RFC 3207), IMAP (RFC 9051) and POP3 (RFC 1939, RFC 2449, RFC 2595).
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from probes.protocol.connection import address_literal, open_socket
 from probes.protocol.line_wire import LineWire
 from probes.run.trace import TraceRecorder
 
-#: A server that does not answer a goodbye in this time is left without one.
+#: Seconds to wait for the response to the logout command.
 _FAREWELL_SECONDS = 2.0
-#: A reply with more lines is no reply.
+#: Limit of lines in a reply.
 _LINES_AT_MOST = 200
 _SMTP_LINE = re.compile(r"^([2-5]\d\d)(?:([ -])(.*))?$", re.ASCII)
-#: "Not now" where the protocol has no digits for it (RFC 5530, RFC 3206, RFC 2449).
+#: Response codes for a temporary refusal, where the protocol has no reply codes (RFC 5530, RFC 3206, RFC 2449).
 _PASSING = frozenset({"UNAVAILABLE", "LIMIT", "INUSE", "SYS/TEMP", "IN-USE", "LOGIN-DELAY"})
 _POP3_CODE = re.compile(r"^\[([A-Z/-]+)\]", re.IGNORECASE)
 
 
 class Protocol(StrEnum):
-    """What a mail server speaks."""
+    """Protocol of a mail server."""
 
     SMTP = "smtp"
     IMAP = "imap"
@@ -42,15 +42,15 @@ class Protocol(StrEnum):
 
 
 class ReplyKind(StrEnum):
-    """What a reply comes down to."""
+    """Kind of a reply."""
 
-    #: Done (2xx, OK, +OK).
+    #: Success (2xx, OK, +OK).
     DONE = "done"
-    #: The server waits for the rest of it (3xx, +).
+    #: The server waits for more (3xx, +).
     GO_ON = "go on"
-    #: Not now (4xx).
+    #: Temporary refusal (4xx).
     LATER = "later"
-    #: No (5xx, NO, BAD, -ERR).
+    #: Permanent refusal (5xx, NO, BAD, -ERR).
     NO = "no"
 
 
@@ -59,11 +59,11 @@ class ServerReply:
     """One reply of a server."""
 
     kind: ReplyKind
-    #: On one line, as people may read it, with the code.
+    #: On one line for people, with the code.
     text: str
-    #: What stood in each of its lines.
+    #: Texts of its lines.
     lines: tuple[str, ...] = ()
-    #: Only SMTP has one.
+    #: SMTP only.
     code: int | None = None
 
     @property
@@ -72,7 +72,7 @@ class ServerReply:
 
 
 def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
-    """Return the servers that *mailbox* has, and what each speaks."""
+    """Return the servers of *mailbox*, with their protocols."""
     three = ((Protocol.SMTP, mailbox.smtp), (Protocol.IMAP, mailbox.imap), (Protocol.POP3, mailbox.pop3))
     return tuple((protocol, server) for protocol, server in three if server is not None)
 
@@ -84,21 +84,24 @@ def servers_among(mailboxes: Iterable[Mailbox]) -> Collection[tuple[Protocol, Se
 
 
 class PreAuthSession:
-    """Speaks one of the protocols over a wire. Raises what the wire raises, and `ProtocolError`; the caller sets the deadlines."""
+    """Session in one of the protocols.
+
+    Raises the errors of the wire, and `ProtocolError`; the caller sets the deadlines.
+    """
 
     def __init__(self, protocol: Protocol, wire: LineWire, *, quotes: bool = True) -> None:
-        """*quotes*: whether what is no mail server may be quoted in an error (`probes.protocol.connection.unquoted`)."""
+        """*quotes*: errors may quote a peer that is no mail server (`probes.protocol.connection.unquoted`)."""
         self._protocol = protocol
         self._wire = wire
         self._quotes = quotes
         self._commands = 0
 
     async def greet(self) -> ServerReply:
-        """Return the greeting, all lines of it: who speaks before its last line is turned away by postscreen."""
+        """Return the complete greeting: postscreen rejects a client that sends before its last line."""
         return await self._reply("*")
 
     async def offers(self) -> tuple[str, ...]:
-        """Return what the server offers now, a capability an item, in upper case."""
+        """Return the present capabilities, one each, in upper case."""
         match self._protocol:
             case Protocol.SMTP:
                 literal = address_literal(self._wire.transport)
@@ -117,44 +120,44 @@ class PreAuthSession:
                 return await self._rest() if reply.done else ()
 
     async def ask(self, command: str) -> ServerReply:
-        """Say *command* and return the reply."""
+        """Send *command* and return the reply."""
         self._commands += 1
         tag = f"p{self._commands}" if self._protocol is Protocol.IMAP else ""
         self._wire.say(f"{tag} {command}" if tag else command)
         return await self._reply(tag)
 
     async def cancel(self) -> None:
-        """Break off a sign-in that the server was ready to go on with; nothing secret has been said."""
+        """Cancel a sign-in for which the server was ready; no secret has been sent."""
         with suppress(OSError, ProtocolError):
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 self._wire.say("*")
                 await self._reply(f"p{self._commands}" if self._protocol is Protocol.IMAP else "")
 
     async def start_tls(self, tls: ssl.SSLContext, name: str) -> ServerReply:
-        """Ask for TLS and, if it is granted, turn to it. Raise `ssl.SSLError` when the handshake fails."""
+        """Request TLS and, if it is granted, start it. Raise `ssl.SSLError` when the handshake fails."""
         reply = await self.ask("STLS" if self._protocol is Protocol.POP3 else "STARTTLS")
         if reply.done:
             await self._wire.secure(tls, name)
         return reply
 
     async def leave(self) -> None:
-        """Say goodbye, and wait a moment for the answer: what there was to learn is known."""
+        """Log out, and wait a moment for the reply; the results are complete."""
         with suppress(OSError, ProtocolError):
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await self.ask("LOGOUT" if self._protocol is Protocol.IMAP else "QUIT")
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """The certificates that the server showed, its own first, in DER; only that one where Python tells no more."""
+        """The server's certificate chain, its own first, in DER; only its own where Python provides no more."""
         spoken = self._wire.transport.get_extra_info("ssl_object")
         return () if spoken is None else _shown(spoken)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._wire.close()
 
     async def _line(self) -> str:
-        # Some end with blanks what they offer.
+        # Some servers append blanks to their capabilities.
         return (await self._wire.hear()).decode("utf-8", "replace").rstrip()
 
     async def _reply(self, tag: str) -> ServerReply:
@@ -191,10 +194,10 @@ class PreAuthSession:
 async def open_session(
     protocol: Protocol, server: Server, party: Party, tls: ssl.SSLContext | None = None
 ) -> PreAuthSession:
-    """Connect, and speak TLS at once where *server* has it so; nothing is said yet. The caller closes the session.
+    """Connect, with implicit TLS if *server* uses it; nothing is sent yet. The caller closes the session.
 
-    The certificate is held against *tls* when that is given, and against the server's own trust otherwise. Raise
-    `ProbeFailedError` when there is no connection, and `OSError`, of which `ssl.SSLError` is one, when there is no TLS.
+    The certificate is verified by *tls* if given, otherwise by the server's own trust. Raise `ProbeFailedError` without
+    a connection, and `OSError`, of which `ssl.SSLError` is one, when TLS fails.
     """
     first = (tls or server.tls) if server.security is Security.IMPLICIT else None
     sock = await open_socket(server, TraceRecorder(), party)
@@ -203,7 +206,7 @@ async def open_session(
 
 
 async def wired(sock: socket.socket, *, tls: ssl.SSLContext | None = None, name: str | None = None) -> LineWire:
-    """Return the wire over a connected socket, which is its own from now on; with *tls*, after the handshake."""
+    """Return the wire for a connected socket, which it owns from now on; with *tls*, after the handshake."""
     wire = LineWire()
     try:
         await asyncio.get_running_loop().create_connection(
@@ -217,7 +220,7 @@ async def wired(sock: socket.socket, *, tls: ssl.SSLContext | None = None, name:
 
 
 def mechanisms(protocol: Protocol, offers: Sequence[str]) -> frozenset[str]:
-    """Return the ways to sign in by SASL that *offers*, in upper case, name."""
+    """Return the SASL mechanisms in *offers*, which are in upper case."""
     if protocol is Protocol.IMAP:
         return frozenset(each.removeprefix("AUTH=") for each in offers if each.startswith("AUTH="))
     word = "AUTH" if protocol is Protocol.SMTP else "SASL"
@@ -227,7 +230,7 @@ def mechanisms(protocol: Protocol, offers: Sequence[str]) -> frozenset[str]:
 
 
 def tls_offered(protocol: Protocol, offers: Collection[str]) -> bool:
-    """Return whether *offers* hold TLS: a POP3 server, too, says so (RFC 2595 4), or whoever reads mail there goes no further."""
+    """Return whether *offers* contain TLS: a POP3 server announces it, too (RFC 2595 4), which clients require."""
     return ("STLS" if protocol is Protocol.POP3 else "STARTTLS") in offers
 
 
@@ -274,7 +277,7 @@ def _pop3(line: str) -> ServerReply:
 
 
 def _shown(spoken: Any) -> tuple[bytes, ...]:
-    # Public since Python 3.13; before, the same is there one level below.
+    # Public since Python 3.13; earlier versions have it on the inner object.
     read = getattr(spoken, "get_unverified_chain", None) or getattr(spoken._sslobj, "get_unverified_chain", None)  # noqa: SLF001 - see above
     shown = (read() or ()) if read is not None else ()
     chain = tuple(one if isinstance(one, bytes) else _der(one) for one in shown)
@@ -283,5 +286,5 @@ def _shown(spoken: Any) -> tuple[bytes, ...]:
 
 
 def _der(certificate: Any) -> bytes:
-    # Without an argument this one returns PEM.
+    # Without an argument this method returns PEM.
     return ssl.PEM_cert_to_DER_cert(certificate.public_bytes())

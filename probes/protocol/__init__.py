@@ -1,1 +1,1 @@
-"""SMTP, IMAP and POP3 as a mailbox's servers are spoken to."""
+"""SMTP, IMAP and POP3 clients for a mailbox's servers."""

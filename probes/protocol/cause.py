@@ -1,4 +1,4 @@
-"""What an error of the network means for a run: names, sockets, TLS and the mail libraries."""
+"""Translation of network errors into run failures: names, sockets, TLS and the mail libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from probes.model.probe import CommandRejectedError, ProbeFailedError, ProtocolE
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Outcome, Party, Phase
 
-#: This machine cannot open a connection, whoever the peer is.
+#: Errors of this machine, whoever the peer is.
 _OURS = frozenset(
     {
         errno.EMFILE,
@@ -33,17 +33,16 @@ _VERIFY_OTHER_NAME = frozenset({62, 64})
 
 @contextmanager
 def stage(trace: Trace, phase: Phase, party: Party) -> Iterator[None]:
-    """Time the enclosed stretch as *phase* and turn an error of the network in it into a `ProbeFailedError`."""
+    """Time the enclosed block as *phase* and convert a network error in it into a `ProbeFailedError`."""
     with trace.phase(phase, party), told(phase, party):
         yield
 
 
 @contextmanager
 def told(phase: Phase, party: Party) -> Iterator[None]:
-    """Turn an error of the network in the enclosed stretch into a `ProbeFailedError`.
+    """Convert a network error in the enclosed block into a `ProbeFailedError`.
 
-    Cancellation passes, and with it the caller's deadline. Anything else that is not the network's is our bug and
-    passes too.
+    Cancellation is not caught, and with it the caller's deadline. Any other error is a bug and is not caught either.
     """
     try:
         yield
@@ -52,13 +51,13 @@ def told(phase: Phase, party: Party) -> Iterator[None]:
 
 
 def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailedError:
-    """Say what *error* in *phase* means for the run."""
+    """Return the run's failure for *error* in *phase*."""
     if isinstance(error, TimeoutError):
         if phase is Phase.CONNECT:
             return failed(Outcome.CONNECT, Reason.NO_ANSWER, phase, party, str(error) or type(error).__name__)
         return expired(phase, party, str(error))
     outcome, reason = _meaning(error)
-    # What aiosmtplib says is a tuple when it is printed.
+    # The text of aiosmtplib's exceptions is a tuple when converted by `str`.
     said = error.message if isinstance(error, aiosmtplib.SMTPException) else str(error)
     return failed(outcome, reason, phase, party, said or type(error).__name__)
 
@@ -99,7 +98,7 @@ def _distrust(error: ssl.SSLCertVerificationError) -> Reason:
 
 
 def _is_foreign(error: ssl.SSLError) -> bool:
-    """Whether the peer answered our hello with something that is not TLS, such as its plain-text greeting."""
+    """Return whether the peer answered the TLS hello with something else, such as its plain-text greeting."""
     known = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE"}
-    # Python has no name for what newer libraries say of a record that is none.
+    # Python has no name for newer libraries' error for an invalid record.
     return error.reason in known or "record layer failure" in str(error)

@@ -1,7 +1,7 @@
-"""Opens a connection to a server: the name's addresses first, then each of them in turn, then TLS where it comes first.
+"""Connection to a server: resolve the name, try each address in turn, start implicit TLS if configured.
 
-A name is looked up once. Where a server has bounds, each address is held against them, and connected to as it was checked:
-a name that leads elsewhere a moment later (rebinding) leads nowhere.
+A name is resolved once. With an egress policy, each address is checked and the connection goes to the checked address:
+a name that resolves differently a moment later (DNS rebinding) has no effect.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage
 
-#: An address that has not answered by then is given up for the next; a packet filter that drops says nothing for ever.
+#: Seconds before the next address is tried; a packet filter that drops packets never answers.
 _ADDRESS_SECONDS = 10.0
 
-#: Of asyncio's TLS: it keeps a buffer of 256 KiB for each connection, for as long as it is open, and thousands of
-#: mailboxes are watched. No TLS record is longer than this (RFC 8446 5.1), so no record takes more than one reading.
+#: Buffer size of asyncio's TLS, octets: the default is 256 KiB for each open connection, and thousands of mailboxes are
+#: watched. No TLS record is longer than this (RFC 8446 5.1), so each is read at once.
 _READ_BUFFER = 16 * 1024
 
 _Address = tuple[int, int, int, Any]
-#: Asks for the addresses of a host at a port: family, kind, protocol, and what a socket connects to.
+#: Resolves a host and a port: family, kind, protocol, and the socket's address.
 Resolve = Callable[[str, int], Awaitable[Sequence[_Address]]]
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
@@ -39,7 +39,7 @@ _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 async def connect(
     server: Server, trace: Trace, party: Party, protocol: Callable[[], _Protocol]
 ) -> tuple[asyncio.Transport, _Protocol]:
-    """Return a connection on which *protocol* listens, after the handshake where TLS comes first (RFC 8314 3).
+    """Return a connection with *protocol*, after the handshake with implicit TLS (RFC 8314 3).
 
     The caller aborts the transport. Raise `ProbeFailedError` DNS, CONNECT or TLS.
     """
@@ -55,16 +55,16 @@ async def connect(
 
 
 def address_literal(transport: asyncio.BaseTransport) -> str:
-    """Return our own address as EHLO takes it (RFC 5321 4.1.3): asking the resolver for our name takes time."""
+    """Return our own address as an EHLO literal (RFC 5321 4.1.3): resolving our name takes time."""
     host = str(transport.get_extra_info("sockname")[0])
     return f"[IPv6:{host}]" if ":" in host else f"[{host}]"
 
 
 async def resolve(host: str, port: int) -> Sequence[_Address]:
-    """Ask this machine's resolver. Raise `OSError`."""
+    """Resolve by this machine's resolver. Raise `OSError`."""
     if (literal := _literal(host, port)) is not None:
         return [literal]
-    # The resolver blocks, so asyncio asks it in a thread; an abandoned question ends by itself.
+    # The resolver blocks, so asyncio calls it in a thread; an abandoned call ends by itself.
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
 
@@ -72,9 +72,9 @@ async def resolve(host: str, port: int) -> Sequence[_Address]:
 async def open_socket(server: Server, trace: Trace, party: Party, *, ask: Resolve = resolve) -> socket.socket:
     """Return a connected, non-blocking socket; the caller closes it.
 
-    Raise `ProbeFailedError` DNS or CONNECT, and INCONCLUSIVE when the server is out of its bounds.
+    Raise `ProbeFailedError` DNS or CONNECT, and INCONCLUSIVE when the egress policy denies the server.
     """
-    # There is no setting: connections take it from their class when they are made. See docs/explanation/probing.md.
+    # There is no setting: connections take it from their class when they are created. See docs/explanation/probing.md.
     SSLProtocol.max_size = _READ_BUFFER
     with stage(trace, Phase.DNS, party):
         addresses = await ask(server.host, server.port)
@@ -83,14 +83,14 @@ async def open_socket(server: Server, trace: Trace, party: Party, *, ask: Resolv
             return await _first_that_answers(addresses)
         allowed, why = within(server.bounds, addresses)
         if not allowed:
-            # No address in it: whoever typed the name is told what kind it leads to, and not what our resolver says.
+            # Without the address: the user who entered the name learns its kind, and not our resolver's answer.
             raise failed(Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS, Phase.CONNECT, party, str(why))
         sock = await _first_that_answers(allowed)
         return _as_checked(sock, server.bounds, party)
 
 
 def within(bounds: EgressPolicy, addresses: Sequence[_Address]) -> tuple[Sequence[_Address], EgressDeniedError | None]:
-    """Return those of *addresses* that are within *bounds*, and why the first of the others is not."""
+    """Return those of *addresses* that *bounds* allow, and why the first of the others is denied."""
     judged = [(each, bounds.refusal(each[3][0], each[3][1])) for each in addresses]
     refused = [why for _, why in judged if why is not None]
     return [each for each, why in judged if why is None], refused[0] if refused else None
@@ -98,9 +98,9 @@ def within(bounds: EgressPolicy, addresses: Sequence[_Address]) -> tuple[Sequenc
 
 @contextmanager
 def unquoted(server: Server) -> Iterator[None]:
-    """Leave out what was said when something else than a mail server answers, where others than operators have named it.
+    """Remove the peer's text from errors if it is no mail server, and the host was not configured by an operator.
 
-    Whoever typed the name would read by it what stands at a port that they cannot reach themselves.
+    Otherwise the user who entered the name could read what runs on a port that they cannot reach themselves.
     """
     try:
         yield
@@ -111,7 +111,7 @@ def unquoted(server: Server) -> Iterator[None]:
 
 
 def _as_checked(sock: socket.socket, bounds: EgressPolicy, party: Party) -> socket.socket:
-    """Return *sock* if it has come to where it was to go: a proxy of the machine's may have led it elsewhere."""
+    """Return *sock* if its peer is the checked address: a proxy on this machine may have redirected it."""
     host, port, *_ = sock.getpeername()
     if (why := bounds.refusal(host, port)) is not None:
         sock.close()
@@ -120,7 +120,7 @@ def _as_checked(sock: socket.socket, bounds: EgressPolicy, party: Party) -> sock
 
 
 def _literal(host: str, port: int) -> _Address | None:
-    # A server met by its address needs no resolver and none of its few threads.
+    # A server given by address needs no resolver and none of its few threads.
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
@@ -137,7 +137,7 @@ async def _first_that_answers(addresses: Sequence[_Address]) -> socket.socket:
                 return await _connected(address)
         except OSError as error:
             errors.append(error)
-    # A host without IPv6 of its own says "network unreachable" for one address: the other address's error tells more.
+    # A machine without IPv6 reports "network unreachable" for one address: the other address's error is more useful.
     raise next((error for error in errors if error.errno != errno.ENETUNREACH), errors[0])
 
 

@@ -1,6 +1,6 @@
-"""One IMAP connection to a mailbox.
+"""IMAP session with a mailbox.
 
-Whatever goes wrong here, a session ends with an error and is of no use afterwards: throw it away and open another.
+After any error a session is unusable: close it and open another.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from probes.protocol.imap_response import (
     searched,
 )
 
-#: Enough for our headers and for what relays add to them.
+#: Enough for our headers and for those that relays add.
 _HEADER_OCTETS = 32 * 1024
-#: Our message has some 10 KiB, a report about it twice that.
+#: Our message has some 10 KiB, a bounce of it twice that.
 _MESSAGE_OCTETS = 256 * 1024
 
 
 class ImapSession:
-    """A signed-in connection to a mailbox. Not for two tasks at once."""
+    """A signed-in connection to a mailbox. Not for concurrent use."""
 
     def __init__(self, connection: ImapConnection) -> None:
         self._connection = connection
@@ -48,45 +48,45 @@ class ImapSession:
 
     @property
     def cost(self) -> int:
-        """What it has cost to read what the server said, by `probes.model.polling.cost`."""
+        """Cost of the server's responses so far, by `probes.model.polling.cost`."""
         return int(self._wire.cost)
 
     @property
     def news(self) -> bool:
-        """Whether the server has announced a message since `noop` was last called."""
+        """Whether the server has announced a message since the last `noop`."""
         return bool(self._wire.news)
 
     @property
     def can_idle(self) -> bool:
-        """Whether the server tells by itself what is new (RFC 2177)."""
+        """Whether the server supports IDLE (RFC 2177)."""
         return "IDLE" in self.capabilities
 
     def hasten(self, leg: timedelta) -> None:
-        """Wait for no answer longer than *leg* from now on."""
+        """Wait for each response at most *leg* from now on."""
         self._wire.hasten(leg.total_seconds())
 
     async def select(self, folder: str) -> FolderStatus:
-        """Open *folder*, named as the server writes it."""
+        """Select *folder*, named as the server writes it."""
         ok(await self._wire.select(quoted_if_needed(folder)))
-        # How many there are was part of the answer; what is announced from now on is news.
+        # The number of messages was part of the response; later announcements are new.
         self._wire.news = False
         return folder_status(self._wire.heard)
 
     async def examine(self, folder: str) -> FolderStatus:
-        """Open *folder*, named as the server writes it, to look only: what is in it stays as it is, unread and new."""
+        """Open *folder* read-only, named as the server writes it: its messages stay unread and recent."""
         ok(await self._wire.examine(quoted_if_needed(folder)))
         return folder_status(self._wire.heard)
 
     async def standing(self, folder: str) -> FolderStatus:
-        """Ask how a folder stands that is not open."""
+        """Return the status of a folder that is not selected."""
         asked = quoted_if_needed(folder), "(MESSAGES UIDNEXT UIDVALIDITY)"
         ok(await self._wire.simple_command("STATUS", *asked))
         return folder_status(self._wire.heard)
 
     async def noop(self) -> bool:
-        """Give the server the occasion to tell what is new, and return whether it has, now or since the last time.
+        """Send NOOP, and return whether the server has announced mail, now or since the last time.
 
-        Gmail shows nothing new to any other command before a NOOP. What has been announced already is not asked for.
+        Gmail announces nothing on any other command before a NOOP. It is not sent when mail has been announced already.
         """
         if not self.news:
             ok(await self._wire.simple_command("NOOP"))
@@ -94,13 +94,13 @@ class ImapSession:
         return news
 
     async def idle(self, stirred: asyncio.Event, at_most: timedelta) -> None:
-        """Listen (RFC 2177) until *stirred* is set, by the server's news or by somebody else, or the time is over."""
+        """Wait by IDLE (RFC 2177) until *stirred* is set, by an announcement or by a caller, or until the timeout."""
         wire = self._wire
         command = wire.command("IDLE")
         wire.begin(command)
         await wire.until(wire.going_on)
         if command.response.result in {"NO", "BAD"}:
-            # Offered and refused all the same: looking has to do.
+            # The server offers IDLE and rejects it: polling is used instead.
             self.capabilities -= {"IDLE"}
             return
         with suppress(TimeoutError):
@@ -133,28 +133,28 @@ class ImapSession:
         return sorted(found, key=lambda mail: mail.uid, reverse=True)
 
     async def headers(self, uids: Iterable[int]) -> list[Fetched]:
-        """Return size and header of each message that is still there, and leave it unread."""
+        """Return size and header of each message that still exists; it stays unread."""
         asked = set(uids)
         what = f"(UID RFC822.SIZE FLAGS BODY.PEEK[HEADER]<0.{_HEADER_OCTETS}>)"
         return _of(asked, await self._fetch(_set(asked), what, by_uid=True))
 
     async def message(self, uid: int) -> bytes | None:
-        """Return the whole message, or its beginning when it is large; `None` when it is gone."""
+        """Return the complete message, or its beginning when it is large; `None`: it is gone."""
         found = await self._fetch(str(uid), f"(UID BODY.PEEK[]<0.{_MESSAGE_OCTETS}>)", by_uid=True)
         return next((one.content for one in _of({uid}, found) if one.content is not None), None)
 
     async def delete(self, uids: Iterable[int], *, marked: AbstractSet[int] = frozenset()) -> bool:
-        """Delete exactly these messages and those that we have *marked* before; say whether they are gone.
+        """Delete exactly these messages and those that we have *marked* before; return whether they are gone.
 
-        Without UIDPLUS (RFC 4315) the only way is EXPUNGE, which takes everything that anybody has marked as deleted;
-        so it is said only when nothing else is marked, and the messages stay marked otherwise.
+        Without UIDPLUS (RFC 4315) the only way is EXPUNGE, which removes every message marked as deleted; so it is sent
+        only when no other message is marked, otherwise ours stay marked.
         """
         ours = set(uids)
         ok(await self._wire.store(_set(ours), "+FLAGS.SILENT", r"(\Deleted)", by_uid=True))
         if "UIDPLUS" in self.capabilities:
             ok(await self._wire.expunge(_set(ours), by_uid=True))
             return True
-        # Without CHARSET: Exchange refuses one.
+        # Without CHARSET: Exchange rejects one.
         ok(await self._wire.search("DELETED", charset=None, by_uid=True))
         if searched(self._wire.heard) <= ours | marked:
             ok(await self._wire.expunge())
@@ -162,36 +162,36 @@ class ImapSession:
         return False
 
     async def junk(self) -> tuple[str, ...]:
-        """Return the folders that the server itself marks as the place for junk."""
+        """Return the folders that the server marks as junk."""
         if "SPECIAL-USE" in self.capabilities:
             response = await self._wire.simple_command("LIST", "(SPECIAL-USE)", '"" "*"')
             if response.result == "OK":
                 return junk_folders(self._wire.heard)
-            # Some servers mark their folders and cannot select by the mark (RFC 6154 wants LIST-EXTENDED for that).
+            # Some servers mark their folders and cannot select by the mark (RFC 6154 requires LIST-EXTENDED for that).
         ok(await self._wire.simple_command("LIST", '""', '"*"'))
         return junk_folders(self._wire.heard)
 
     async def folders(self, at_most: int) -> list[Listed]:
-        """Return the folders that the sign-in may see, up to so many: whoever has more has them made by a program."""
+        """Return the folders visible to the account, up to *at_most*: an account with more has them from a program."""
         ok(await self._wire.simple_command("LIST", '""', '"*"'))
         return list(islice(listed(self._wire.heard), at_most))
 
     async def namespaces(self) -> Namespaces:
-        """Ask how one's own folders are told from other people's (RFC 2342), where the server tells."""
+        """Request the namespaces (RFC 2342), if the server supports it."""
         if "NAMESPACE" not in self.capabilities:
             return {}
         response = await self._wire.execute(self._wire.command("NAMESPACE"))
         return namespaces(self._wire.heard) if response.result == "OK" else {}
 
     async def quota(self, folder: str) -> MailboxQuota | None:
-        """Ask how full the mailbox is that *folder* is in (RFC 9208); `None` where the server does not tell."""
+        """Return the quota of the mailbox with *folder* (RFC 9208); `None`: the server does not report it."""
         if "QUOTA" not in self.capabilities:
             return None
         response = await self._wire.execute(self._wire.command("GETQUOTAROOT", quoted_if_needed(folder)))
         return quota(self._wire.heard) if response.result == "OK" else None
 
     def close(self) -> None:
-        """Say LOGOUT without waiting for the answer, and let go of the socket."""
+        """Send LOGOUT without waiting for the response, and close the socket."""
         self._connection.close()
 
     async def _fetch(self, which: str, what: str, *, by_uid: bool) -> list[Fetched]:
@@ -210,10 +210,10 @@ async def open_session(
 ) -> ImapSession:
     """Connect, with TLS, and sign in.
 
-    *stir* is called when the server announces something or the connection is gone. No answer is waited for longer than
-    *leg*, and the connection has to stand *within* that time from when there is something to sign in with. Raise
-    `ProbeFailedError` when the mailbox cannot be reached, is not trusted, or does not let us in, and `TimeoutError`; the
-    trace knows where.
+    *stir* is called when the server announces something or the connection is lost. Each response is awaited at most
+    *leg*, and the connection must be open *within* that time after the credentials are available. Raise
+    `ProbeFailedError` when the mailbox cannot be reached, is not trusted, or refuses the sign-in, and `TimeoutError`;
+    the trace has the phase.
     """
     server = mailbox.imap
     if server is None:
@@ -228,9 +228,9 @@ async def open_session(
 
 
 def _of(asked: AbstractSet[int], found: list[Fetched]) -> list[Fetched]:
-    """Return what was *found* of the messages that were *asked* for; what changed in others meanwhile is told, too.
+    """Return those of *found* that were *asked* for; servers also report changes of other messages.
 
-    Raise `ProtocolError` when the text of another is shown in their place.
+    Raise `ProtocolError` when the text of another message is returned instead.
     """
     if any(one.uid not in asked and one.content is not None for one in found):
         raise ProtocolError("FETCH shows another message than the one that was asked for")

@@ -1,4 +1,4 @@
-"""An IMAP connection from the greeting to the sign-in: what stands between a port and a mailbox."""
+"""IMAP connection from the greeting to the sign-in."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from probes.protocol.transcript import Transcript
 
 
 class ImapConnection:
-    """A wire, the transports below it, and what the server says it can do."""
+    """A wire, its transports, and the server's capabilities."""
 
     def __init__(self, wire: ImapWire, transport: asyncio.Transport, party: Party) -> None:
         self.wire = wire
         self.capabilities: frozenset[str] = frozenset()
         self._transports = [transport]
         self._party = party
-        #: What the server has said by the way, and may have named its capabilities in.
+        #: Text that may contain the server's capabilities.
         self._said = ""
 
     async def greet(self) -> None:
@@ -35,7 +35,7 @@ class ImapConnection:
         try:
             await self.wire.until(self.wire.greeted)
         except TimeoutError as late:
-            # The port is open: whoever listens there has said nothing, or nothing whole.
+            # The port is open, and the peer has sent no complete greeting.
             raise expired(Phase.CONNECT, self._party, str(late)) from late
         greeting = self.wire.greeting.upper()
         if greeting.startswith("* BYE"):
@@ -46,9 +46,9 @@ class ImapConnection:
         self._said = greeting
 
     async def start_tls(self, server: Server) -> None:
-        """Upgrade the connection (RFC 9051 6.2.1), or fail: going on in clear is not an option."""
+        """Upgrade the connection (RFC 9051 6.2.1), or fail: it never continues without TLS."""
         await self._ask_capabilities()
-        # A PREAUTH greeting in clear forbids STARTTLS; it is what an attacker would send.
+        # A PREAUTH greeting without TLS forbids STARTTLS; an attacker would send it.
         if "STARTTLS" not in self.capabilities or self.wire.is_signed_in:
             said = "greeted as one who is signed in, before TLS (PREAUTH)" if self.wire.is_signed_in else ""
             raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party, said)
@@ -62,11 +62,11 @@ class ImapConnection:
             raise ConnectionResetError("the server closed the connection")
         self._transports.append(transport)
         self.wire.transport = transport
-        # What was said in clear may have been anybody's (RFC 9051 11.1).
+        # Text before TLS may be an attacker's (RFC 9051 11.1).
         self._said = ""
 
     async def sign_in(self, key: Password | Bearer) -> None:
-        """Sign in, and learn again what the server can do for who is signed in."""
+        """Sign in, and read the capabilities for the signed-in user."""
         self.wire.key = key
         await self._learn_capabilities()
         if not self.wire.is_signed_in:
@@ -99,7 +99,7 @@ class ImapConnection:
         self.capabilities = capabilities(self.wire.heard)
 
     def close(self) -> None:
-        """Say LOGOUT without waiting for the answer, and let go of the socket."""
+        """Send LOGOUT without waiting for the response, and close the socket."""
         self.wire.leave()
         for transport in self._transports:
             transport.abort()
@@ -108,7 +108,7 @@ class ImapConnection:
 async def open_connection(
     server: Server, key: Password | Bearer, trace: Trace, party: Party, *, stir: Callable[[], None], leg: timedelta
 ) -> ImapConnection:
-    """Connect, have TLS, and sign in with *key*. Raise `ProbeFailedError`."""
+    """Connect, with TLS, and sign in with *key*. Raise `ProbeFailedError`."""
 
     def wired() -> ImapWire:
         wire = ImapWire(stir, leg.total_seconds())
@@ -132,11 +132,11 @@ async def open_connection(
 
 
 def ok(response: Any) -> None:
-    """Raise `CommandRejectedError` when the server answered anything but OK."""
+    """Raise `CommandRejectedError` when the server's response is not OK."""
     if response.result != "OK":
         raise CommandRejectedError(response.result, shortened(text_of(response)))
 
 
 def text_of(response: Any) -> str:
-    """Return what the server said with its answer."""
+    """Return the text of the server's response."""
     return bytes(response.lines[-1]).decode() if response.lines else ""

@@ -1,6 +1,6 @@
-"""What an IMAP server says, taken apart (RFC 3501 7, RFC 9051 7). Pure: octets in, values out.
+"""Parser of IMAP responses (RFC 3501 7, RFC 9051 7). Pure: octets in, values out.
 
-The server is not trusted: it may say anything, in any pieces, for ever.
+The server is not trusted: it may send anything, in any pieces, without end.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from probes.model.mailbox import MailboxQuota
 from probes.model.probe import ProtocolError
 from probes.model.reply import shortened
 
-#: Our own messages have some 10 KiB, and no line that matters has more than 1.
+#: Octets: our own messages have some 10 KiB, and no relevant line has more than 1.
 _LINE_AT_MOST = 64 * 1024
 _LITERAL_AT_MOST = 1024 * 1024
-#: One answer, all its pieces together. A piece counts for more than its octets, so that many empty ones end, too.
+#: Octets of one response with all its pieces. Each piece has a minimum cost, so that many empty ones are limited, too.
 _ANSWER_AT_MOST = 2 * _LITERAL_AT_MOST
 _LITERAL_COST = 1024
-#: No number in IMAP has more: 63 bits (RFC 9051 9). Python refuses to read one of thousands of digits.
+#: No number in IMAP has more: 63 bits (RFC 9051 9). Python refuses to parse one of thousands of digits.
 _DIGITS_AT_MOST = 19
-#: A folder's name, where people read it.
+#: Characters of a folder's name as shown to people.
 _NAME_AT_MOST = 80
 
 _LITERAL = re.compile(rb"\{(\d+)\}$")
-#: Text for people; braces at its end announce nothing.
+#: Text for people; braces at its end announce no literal.
 _STATUS_LINE = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 _FETCH = re.compile(r"\d+ FETCH\b( \()?", re.IGNORECASE)
 _BODY = re.compile(r"\bBODY\[", re.IGNORECASE)
@@ -37,7 +37,7 @@ _BODY = re.compile(r"\bBODY\[", re.IGNORECASE)
 _NO_BODY = re.compile(r"\bBODY\[[^\[\]]*\](?:<\d+>)? NIL\b", re.IGNORECASE)
 _UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
-#: Nothing that opens stands in what it opened: from each of many that never close, the end of all would be looked for.
+#: The pattern excludes a nested opening parenthesis: otherwise the end would be searched for from each of many.
 _DELETED = re.compile(r"\bFLAGS \([^()]*\\Deleted\b", re.IGNORECASE)
 _INTERNAL_DATE = re.compile(r'\bINTERNALDATE "([^"]{1,40})"', re.IGNORECASE)
 _QUOTED_BODY = re.compile(r'BODY\[[^\[\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
@@ -45,13 +45,13 @@ _ANNOUNCED = re.compile(r"\[CAPABILITY ([^\[\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
 _QUOTA = re.compile(r'QUOTA (?:"(?:[^"\\]|\\.)*"|[^ ()"]*) ?\(([^()]*)\)', re.IGNORECASE)
 _QUOTA_LIMIT = re.compile(r"(?<![\w-])(STORAGE|MESSAGE) (\d+) (\d+)\b", re.IGNORECASE | re.ASCII)
-#: Can stand unquoted (RFC 3501 9, astring). Office 365 hangs on a quoted name with "&-" in it.
+#: May be sent unquoted (RFC 3501 9, astring). Office 365 hangs on a quoted name with "&-" in it.
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImapResponse:
-    """One response. Its text keeps the "{n}" of each literal; the literals' octets stand apart."""
+    """One response. Its text keeps the "{n}" of each literal; the literals' octets are stored separately."""
 
     text: str
     literals: tuple[bytes, ...] = ()
@@ -59,56 +59,56 @@ class ImapResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """What a FETCH response says about one message."""
+    """Content of a FETCH response about one message."""
 
     uid: int
     size: int | None = None
-    #: Marked as deleted, by whomever; only not gone yet.
+    #: Marked as deleted, by any client, and not expunged.
     deleted: bool = False
     content: bytes | None = None
-    #: When it came to the server, by the server's clock, if that was asked for and can be read. Whole seconds, UTC.
+    #: Time of arrival by the server's clock, if it was requested and can be parsed. Whole seconds, UTC.
     since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A folder that LIST names (RFC 3501 7.2.2)."""
+    """Folder in a LIST response (RFC 3501 7.2.2)."""
 
     #: As the server writes it.
     name: str
-    #: In small letters: "\\junk", "\\noselect".
+    #: In lower case, such as "\\junk".
     marks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderStatus:
-    """Where a folder stands: the identity of its UIDs, the next UID, and how many messages there are."""
+    """Status of a folder: UIDVALIDITY, the next UID, and the number of messages."""
 
     validity: int
     next_uid: int | None
     exists: int = 0
-    #: STATUS has said that there is none.
+    #: STATUS has reported that it is empty.
     is_empty: bool = False
 
 
 class Framer:
-    """Cuts the stream into answers, however it is cut into packets."""
+    """Splits the stream into responses, however it is split into packets."""
 
     def __init__(self) -> None:
         self._unread = bytearray()
         self._text: list[bytes] = []
         self._literals: list[bytes] = []
         self._missing = 0
-        #: Octets of the answer so far, in text and literals: a server may not fill our memory, nor our time.
+        #: Octets of the response so far, in text and literals: a server must not fill our memory, nor take our time.
         self._size = 0
 
     @property
     def is_empty(self) -> bool:
-        """Whether every octet so far belongs to a whole answer."""
+        """Whether all octets so far belong to complete responses."""
         return not (self._unread or self._text)
 
     def feed(self, octets: bytes) -> Iterator[ImapResponse]:
-        """Yield the answers that are whole now. Raise `ProtocolError` when a line or a literal has no end."""
+        """Yield the responses that are now complete. Raise `ProtocolError` when a line or a literal has no end."""
         self._unread += octets
         while True:
             if self._missing:
@@ -148,24 +148,24 @@ class Framer:
         return True
 
     def _whole(self) -> ImapResponse:
-        # Latin-1 takes every octet; what we look for in the text is ASCII.
+        # Latin-1 decodes every octet; the parsed text is ASCII.
         answer = ImapResponse(text=b"".join(self._text).decode("latin-1"), literals=tuple(self._literals))
         self._text, self._literals, self._size = [], [], 0
         return answer
 
 
 def fetched(answer: ImapResponse) -> Fetched | None:
-    """Read a FETCH response; `None` when it is something else or has no UID (a flag changed meanwhile).
+    """Parse a FETCH response; return `None` when it is another response or has no UID (a flag changed meanwhile).
 
-    Raise `ProtocolError` when it shows a message, and not which one or not its text: taken for one that is gone, it would be
-    blamed on another client.
+    Raise `ProtocolError` when it contains a message without its UID or text: it would otherwise count as deleted by
+    another client.
     """
     if (begin := _FETCH.match(answer.text)) is None:
         return None
     if begin[1] is None:
         raise ProtocolError("a FETCH answer without its list")
     quoted = _QUOTED_BODY.search(answer.text)
-    # What a message says in a quoted string must not be taken for the server's own UID.
+    # Text of a message in a quoted string must not be parsed as the server's own UID.
     text = answer.text.replace(quoted[0], "") if quoted else answer.text
     uid, size = _UID.search(text), _SIZE.search(text)
     shows = bool(answer.literals) or quoted is not None or _BODY.search(text) is not None
@@ -193,14 +193,14 @@ def _moment(text: str) -> datetime | None:
     if match is None:
         return None
     try:
-        # "27-Nov-2026 08:00:00 +0800" (RFC 3501 9, date-time), but for its hyphens a date as headers have it.
+        # "27-Nov-2026 08:00:00 +0800" (RFC 3501 9, date-time): a header date except for its hyphens.
         return parsedate_to_datetime(match[1].replace("-", " ", 2)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
 
 
 def folder_status(answers: list[ImapResponse]) -> FolderStatus:
-    """Read what SELECT or STATUS said about a folder."""
+    """Parse the responses to SELECT or STATUS about a folder."""
     text = "\n".join(answer.text for answer in answers)
     return FolderStatus(
         validity=_number(r"UIDVALIDITY (\d+)", text) or 0,
@@ -211,7 +211,7 @@ def folder_status(answers: list[ImapResponse]) -> FolderStatus:
 
 
 def quota(answers: list[ImapResponse]) -> MailboxQuota | None:
-    """Read QUOTA responses (RFC 9208 5.1): of all limits the one that is nearest; `None` where there is none."""
+    """Parse QUOTA responses (RFC 9208 5.1): of several limits the nearest; `None` without one."""
     found = [
         MailboxQuota(used=_int(used), limit=limit, in_messages=resource.upper() == "MESSAGE")
         for answer in answers
@@ -223,7 +223,7 @@ def quota(answers: list[ImapResponse]) -> MailboxQuota | None:
 
 
 def searched(answers: list[ImapResponse]) -> set[int]:
-    """Read what SEARCH found. Raise `ProtocolError` when it is something else than numbers."""
+    """Parse SEARCH responses. Raise `ProtocolError` when they are no numbers."""
     words = [answer.text.split() for answer in answers]
     found = [word for line in words if line[:1] == ["SEARCH"] for word in line[1:]]
     if not all(word.isascii() and word.isdecimal() for word in found):
@@ -232,21 +232,21 @@ def searched(answers: list[ImapResponse]) -> set[int]:
 
 
 def capabilities(answers: list[ImapResponse]) -> frozenset[str]:
-    """Read CAPABILITY responses, in capitals."""
+    """Parse CAPABILITY responses; the result is in upper case."""
     words = [answer.text.upper().split() for answer in answers]
     return frozenset(word for line in words if line[:1] == ["CAPABILITY"] for word in line[1:])
 
 
 def announced(text: str) -> frozenset[str]:
-    """Read the capabilities that a server names by the way, with its greeting or a sign-in (RFC 9051 7.1)."""
+    """Parse the capabilities in the text of a greeting or of a sign-in (RFC 9051 7.1)."""
     match = _ANNOUNCED.search(text.upper())
     return frozenset(match[1].split()) if match else frozenset()
 
 
 def listed(answers: list[ImapResponse]) -> Iterator[Listed]:
-    """Yield the folders that LIST names, as they come.
+    """Yield the folders of LIST responses, in their order.
 
-    One whose name is no line is left out: what follows its first line would be another command.
+    A name with a line break is left out: the text after it would be sent as another command.
     """
     for answer in answers:
         if (match := _LIST.match(answer.text)) is None:
@@ -268,21 +268,21 @@ def _name(text: str, answer: ImapResponse) -> str:
 
 
 def folder_name(name: str) -> str:
-    """Write a folder's name as IMAP does: modified UTF-7 (RFC 3501 5.1.3)."""
+    """Return a folder's name in modified UTF-7 (RFC 3501 5.1.3)."""
     return re.sub(r"[^\x20-\x7e]+", _base64, name.replace("&", "&-"))
 
 
 def _base64(match: re.Match[str]) -> str:
-    # UTF-7 differs in its shift character and in "/", which separates folders.
+    # Modified UTF-7 has another shift character, and encodes "/", which separates folders.
     return "&" + match[0].encode("utf-7").decode("ascii").strip("+-").replace("/", ",") + "-"
 
 
 def legible_name(name: str) -> str:
-    """Return a folder's name, as a server writes it, as people read it: one line, of no more than some letters.
+    """Return a folder's name, as a server writes it, in readable form: one line of limited length.
 
-    Whoever may make folders in a mailbox chooses their names.
+    Users choose the names of folders, so they may contain anything.
     """
-    # Some servers write letters as they are (RFC 6855).
+    # Some servers send UTF-8 (RFC 6855).
     letters = name.encode("latin-1", "replace").decode("utf-8", "replace")
     return shortened(re.sub(r"&([^-&]{0,1000})-", _letters, letters))[:_NAME_AT_MOST]
 

@@ -1,8 +1,8 @@
-"""The line to an IMAP server, and the only module that touches aioimaplib.
+"""IMAP wire protocol: the only module that uses aioimaplib.
 
 aioimaplib writes the commands and keeps the protocol's state. Its reading half is replaced, because it recurses once a
-line (more than a thousand lines at once break it), runs a task of its own, lets pending commands wait for ever when the
-connection is gone or the server has said BYE, and puts the password into some of its errors.
+line (more than a thousand lines at once break it), starts a task of its own, lets pending commands wait for ever after
+the connection is lost or the server has sent BYE, and includes the password in some of its errors.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from probes.protocol.imap_response import Framer, ImapResponse
 from probes.protocol.transcript import Transcript
 
 _LOST = "LOST"
-#: Who has said something in the last seconds is not silent.
+#: Seconds: a server that has sent something this recently is not silent.
 _SILENCE = 3.0
-#: What a server may say to one command, by `probes.model.polling.cost`: a long list, or many mails; to any other;
-#: unasked before the next.
+#: Limits of the responses, by `probes.model.polling.cost`: to a command with a long list or many mails; to any other;
+#: unsolicited before the next command.
 _PLENTY = 32 * 1024 * 1024
 _LITTLE = 4 * 1024 * 1024
 _UNASKED = 1024 * 1024
@@ -33,37 +33,37 @@ _PLENTIFUL = frozenset({"FETCH", "LIST"})
 
 
 class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
-    """aioimaplib's protocol with a reading half of its own.
+    """aioimaplib's protocol with another reading half.
 
-    Whatever goes wrong, the pending command ends with an error and the connection is of no use afterwards.
+    After any error the pending command raises it and the connection is unusable.
     """
 
     def __init__(self, stir: Callable[[], None], leg: float) -> None:
         super().__init__(asyncio.get_running_loop())
-        # With what aioimaplib waits for news. We do so otherwise, and its deques are 3 KiB of every idle mailbox.
+        # aioimaplib's queue for announcements. It is not used here, and its deques take 3 KiB for every idle mailbox.
         del self.idle_queue
         self.greeted = asyncio.Event()
         self.greeting = ""
-        #: The untagged answers to the last command.
+        #: Untagged responses to the last command.
         self.heard: list[ImapResponse] = []
-        #: The server wants us to go on, or has refused to.
+        #: Set when the server requests continuation, or has rejected the command.
         self.going_on = asyncio.Event()
-        #: What it said with that (RFC 3501 7.5).
+        #: Text of the continuation request (RFC 3501 7.5).
         self.prompt = ""
-        #: A message has come since this was last put to False.
+        #: A message was announced since this was last set to `False`.
         self.news = False
-        #: For people who want to read what is said; `None` when there are none.
+        #: Receives the dialogue for people; `None` without a reader.
         self.transcript: Transcript | None = None
-        #: What is signed in with: a server that repeats it does not get it into an error.
+        #: Credentials, which are removed from errors if the server repeats them.
         self.key: Password | Bearer | None = None
-        #: Why the connection is of no use any more.
+        #: Why the connection is unusable.
         self.cause: Exception | None = None
-        #: When the server last said something, on the loop's clock.
+        #: Time of the server's last data, on the loop's clock.
         self._heard_at = float("-inf")
-        #: What it has cost so far to read what the server said, and how much more of it is borne for now.
+        #: Cost of the server's responses so far, and the remaining limit for now.
         self.cost = 0
         self._room = _UNASKED
-        #: IDLE has been said, and DONE has not.
+        #: IDLE has been sent, and DONE has not.
         self._listening = False
         self._stir = stir
         self._leg = leg
@@ -77,7 +77,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.cost += spent
         self._room -= spent
         if self._room < 0:
-            # Not even taken apart.
+            # Excess data is not parsed.
             self.fail(ProtocolError("it says more than anything that was asked for takes"))
             return
         try:
@@ -90,7 +90,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.fail(exc or EOFError("the server closed the connection"))
 
     def fail(self, cause: Exception) -> None:
-        """Give the connection up and wake whoever waits for it."""
+        """Abort the connection and wake all waiters."""
         if self.cause is None:
             self.cause = cause
         if self.transport is not None:
@@ -108,13 +108,13 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return ConnectionResetError(str(self.cause) or "connection lost")
 
     def hasten(self, leg: float) -> None:
-        """Wait for no answer longer than *leg* seconds from now on."""
+        """Wait for each response at most *leg* seconds from now on."""
         self._leg = leg
 
     def send(self, line: str, scrub: str | None = None) -> None:  # noqa: ARG002 - the signature of aioimaplib
         if self.transcript is not None:
             self._show(self.transcript, line)
-        # aioimaplib logs what it sends, and overlooks a password that had to be escaped.
+        # aioimaplib logs what it sends, and does not mask a password that had to be escaped.
         self.transport.write(f"{line}\r\n".encode())
 
     def _show(self, transcript: Transcript, line: str) -> None:
@@ -130,7 +130,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return aioimaplib.aioimaplib.Command(name, self.new_tag(), *arguments)
 
     def enter(self, *, signed_in: bool) -> None:
-        """Note what the greeting has said."""
+        """Record the greeting."""
         self.state = aioimaplib.AUTH if signed_in else aioimaplib.NONAUTH
 
     @property
@@ -142,17 +142,17 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return await super().login(aioimaplib.aioimaplib.quoted(user), password)
 
     async def examine(self, folder: str) -> Any:
-        """Open *folder* for looking only: nothing in it changes (RFC 9051 6.3.3)."""
+        """Open *folder* read-only (RFC 9051 6.3.3)."""
         answer = await self.simple_command("EXAMINE", folder)
-        # aioimaplib knows of SELECT only that a folder is open now.
+        # aioimaplib sets the selected state for SELECT only.
         self.state = aioimaplib.SELECTED if answer.result == "OK" else aioimaplib.AUTH
         return answer
 
     async def authenticate(self, mechanism: str, response: str, *, at_once: bool) -> tuple[Any, str]:
-        """Sign in with one *response*, in base64; return the server's answer and the challenge before it, if any.
+        """Sign in with one *response*, in base64; return the server's response and the challenge before it, if any.
 
         *at_once* sends it with the command (RFC 4959). A challenge after it is the server's reason for a refusal, which
-        it says only after we have answered with an empty line; aioimaplib does not, and waits until time is over.
+        follows only after an empty line from the client; aioimaplib does not send it, and waits until the timeout.
         """
         words = (mechanism, response) if at_once else (mechanism,)
         command = aioimaplib.aioimaplib.Command("AUTHENTICATE", self.new_tag(), *words)
@@ -172,17 +172,17 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return answer, challenge
 
     def leave(self) -> None:
-        """Say LOGOUT, and wait for nothing."""
+        """Send LOGOUT without waiting for a response."""
         if self.cause is not None:
             return
         if self._listening:
-            # Whoever idles is heard with nothing else, and a session that was not logged out may count for a while.
+            # During IDLE the server accepts only DONE, and a session without LOGOUT may count as open for a while.
             self.idle_done()
         self.send(f"{self.new_tag()} LOGOUT")
         self.fail(ConnectionAbortedError("closed"))
 
     async def execute(self, command: Any, scrub: str | None = None) -> Any:
-        """Send *command* and wait for its end, as every command method of aioimaplib does."""
+        """Send *command* and wait for its completion, as every command method of aioimaplib does."""
         self.begin(command, scrub)
         return await self.end(command)
 
@@ -194,7 +194,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self.heard = []
         self._room = _PLENTY if command.name in _PLENTIFUL else _LITTLE
         self.going_on.clear()
-        # One command at a time, so that every untagged answer belongs to it.
+        # One command at a time, so that every untagged response belongs to it.
         self.pending_sync_command = command
         self._listening = command.name == "IDLE"
         self.send(str(command), scrub=scrub)
@@ -211,7 +211,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             self.fail(error)
             raise self._late() from error
         except Exception as error:
-            # Half an answer may still come: nothing can be said on this connection again.
+            # The rest of a response may still arrive: the connection cannot be used again.
             self.fail(error)
             raise
         except BaseException:
@@ -222,7 +222,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         return command.response
 
     async def until(self, event: asyncio.Event) -> None:
-        """Wait for the server's part, at most as long as for any answer."""
+        """Wait for the server's *event*, at most as long as for a response."""
         try:
             async with asyncio.timeout(self._leg):
                 await event.wait()
@@ -233,7 +233,7 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             raise self.lost()
 
     def _late(self) -> TimeoutError:
-        """Say whether the server was silent, or in the middle of a word that does not end."""
+        """Return the timeout error: the server was silent, or its response is incomplete."""
         talks = self.loop.time() - self._heard_at < min(_SILENCE, self._leg / 2)
         return TimeoutError("an answer without an end" if talks else "")
 
@@ -256,13 +256,14 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     def _untagged(self, answer: ImapResponse) -> None:
         text = answer.text.upper()
         if text.startswith("BYE"):
-            # Some servers say it and keep the connection open, saying nothing more.
+            # Some servers send BYE and keep the connection open, without sending more.
             self.fail(EOFError(f"the server said {shown(answer.text, self.key)}"))
             return
         if text.endswith(" EXISTS"):
             self.news = True
             if (pending := self._pending()) is None or pending.name == "IDLE":
-                # Some servers say it with each answer: whoever asks hears of it anyway, and would ask for ever.
+                # Some servers announce with each response: the caller of a command sees it anyway, and would poll
+                # without end.
                 self._stir()
         if self._pending() is not None:
             self.heard.append(answer)
@@ -272,19 +273,19 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         result, _, rest = rest.partition(" ")
         pending = self._pending()
         if pending is None or pending.tag != tag or result.upper() not in {"OK", "NO", "BAD"}:
-            # The text is not repeated: it is as foreign as the peer.
+            # The text is not quoted: it comes from an unknown peer.
             raise ProtocolError("an answer to nothing that was asked")
         if pending.name == "STARTTLS" and not self._framer.is_empty:
-            # Said in clear and read after the handshake, it would pass for the server's own word (RFC 9051 11.1).
+            # A response sent before TLS and read after the handshake would count as the server's own (RFC 9051 11.1).
             raise StartTlsInjectionError("an answer before TLS was up")
-        # What is said of a refusal is shown; of all else nothing is.
+        # Only the text of a refusal is shown.
         self._finish(pending, rest if result.upper() == "OK" else shown(rest, self.key), result.upper())
         self.going_on.set()
 
     def _finish(self, pending: Any, text: str, result: str) -> None:
         self.pending_sync_command = None
         self._room = _UNASKED
-        # Valid UTF-8 whatever was sent: aioimaplib decodes some of it without asking.
+        # Always valid UTF-8: aioimaplib decodes parts of it without error handling.
         pending.close(text.encode("latin-1").decode("utf-8", "replace").encode(), result)
 
     def _pending(self) -> Any:

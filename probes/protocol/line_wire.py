@@ -1,4 +1,4 @@
-"""A connection that is spoken to in lines, and may turn to TLS on the way."""
+"""Line-based connection that can be upgraded to TLS."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import cast
 from probes.model.polling import cost
 from probes.model.probe import ProtocolError, StartTlsInjectionError
 
-#: A longer line is not waited for.
+#: Octets: a longer line is an error.
 _LINE_AT_MOST = 64 * 1024
-#: What may lie here unread before the server is made to wait.
+#: Octets of unread data at which reading is paused.
 _AHEAD_AT_MOST = 256 * 1024
 
 
 class LineWire(asyncio.Protocol):
-    """Lines out, lines in. Whatever goes wrong, it is of no use afterwards. Not for two tasks at once."""
+    """Line-based protocol. Unusable after any error. Not for concurrent use."""
 
     def __init__(self) -> None:
-        #: What it has cost to read what the server said, by `probes.model.polling.cost`.
+        #: Cost of the server's responses so far, by `probes.model.polling.cost`.
         self.cost = 0
         self._heard = bytearray()
         self._lost: Exception | None = None
         self._news = asyncio.Event()
         self._transports: list[asyncio.Transport] = []
 
-    # -- what asyncio calls --------------------------------------------------------------------------------------
+    # -- called by asyncio -----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transports.append(cast(asyncio.Transport, transport))
@@ -42,22 +42,23 @@ class LineWire(asyncio.Protocol):
         self._lost = self._lost or exc or EOFError("the server closed the connection")
         self._news.set()
 
-    # -- what a session does -------------------------------------------------------------------------------------
+    # -- called by a session --------------------------------------------------------------------------------------
 
     @property
     def transport(self) -> asyncio.Transport:
-        """What is spoken over now: TLS where there is any."""
+        """The present transport: TLS if it was started."""
         return self._transports[-1]
 
     @property
     def has_more(self) -> bool:
-        """Whether more was heard than was asked for; it may be no whole line."""
+        """Whether unread data is present; it may be an incomplete line."""
         return bool(self._heard)
 
     async def secure(self, tls: ssl.SSLContext, name: str) -> None:
-        """Turn to TLS. Raise `OSError`, of which `ssl.SSLError` is one, or `StartTlsInjectionError` when the server has said more already.
+        """Start TLS.
 
-        What comes in clear behind the permission would pass for something said under TLS (CVE-2011-0411; RFC 2595 4).
+        Raise `OSError`, of which `ssl.SSLError` is one, or `StartTlsInjectionError` when the server has already sent
+        more: plain text after the permission would count as sent under TLS (CVE-2011-0411; RFC 2595 4).
         """
         if self._heard:
             raise StartTlsInjectionError("more was said in clear after TLS was granted")
@@ -74,8 +75,8 @@ class LineWire(asyncio.Protocol):
     async def hear(self, at_most: int = _LINE_AT_MOST, *, until: float | None = None) -> bytes:
         """Return the next line without its end.
 
-        Raise `ProtocolError` when it is longer than *at_most*, `OSError` when the server has gone, and `TimeoutError` when it is
-        not there *until* a moment of the loop's clock.
+        Raise `ProtocolError` when it is longer than *at_most*, `OSError` when the connection is lost, and
+        `TimeoutError` when it is incomplete at *until*, a time on the loop's clock.
         """
         searched = 0
         while (end := self._heard.find(b"\n", searched)) < 0 and (searched := len(self._heard)) <= at_most:
@@ -89,13 +90,13 @@ class LineWire(asyncio.Protocol):
     async def _more(self, until: float | None) -> None:
         self._news.clear()
         if self._lost is not None:
-            # An SSL error keeps its kind; whatever else it is, the connection is gone.
+            # An SSL error keeps its type; any other is reported as a lost connection.
             raise self._lost if isinstance(self._lost, ssl.SSLError) else ConnectionResetError(str(self._lost))
         self.transport.resume_reading()
         async with asyncio.timeout_at(until):
             await self._news.wait()
 
     def close(self) -> None:
-        """Let go at once: a TLS farewell to a silent peer would keep the socket for another half minute."""
+        """Abort at once: a TLS shutdown with a silent peer would keep the socket for another half minute."""
         for transport in reversed(self._transports):
             transport.abort()

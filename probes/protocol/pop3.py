@@ -1,6 +1,7 @@
-"""One POP3 session (RFC 1939): it sees the mailbox as it stood when it signed in, and deletes when it says QUIT.
+"""POP3 session (RFC 1939): it sees the mailbox as of the sign-in, and deletes at QUIT.
 
-Not `poplib`: it blocks, it takes no line above 2,048 octets though mail has longer ones, and puts no limit to an answer.
+Not `poplib`: it blocks, it rejects lines above 2,048 octets though mail has longer ones, and has no limit for a
+response.
 """
 
 from __future__ import annotations
@@ -29,41 +30,41 @@ _LINE_AT_MOST = 1024 * 1024
 _TOTAL_AT_MOST = 16 * 1024 * 1024
 
 
-#: Our message has some 10 KiB, a report about it twice that; what is larger is not fetched.
+#: Our message has some 10 KiB, a bounce of it twice that; a larger one is not fetched.
 _MESSAGE_AT_MOST = 256 * 1024
-#: As much of a header is looked at; POP3 cannot ask for a part of it.
+#: Octets of a header that are read; POP3 cannot fetch a part of it.
 _HEADER_AT_MOST = 64 * 1024
-#: So many of the newest messages are told apart; a server lists all that there are, each time.
+#: Number of newest messages that are distinguished; a server lists all messages each time.
 _NEWEST = 2_000
-#: Where there are no UIDs, each costs a question.
+#: The same without UIDs, where each costs a round trip.
 _DIGESTED = 50
 _NOTES = re.compile(rb"^(?:X-)?Status:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 _LOGIN_DELAY_AT_MOST = timedelta(minutes=10)
 
 
 class Pop3Session:
-    """A connection to a maildrop. Messages have numbers that hold for this session only, and lasting UIDs."""
+    """Connection to a POP3 mailbox. Messages have numbers, which are valid in this session only, and lasting UIDs."""
 
     def __init__(self, wire: LineWire, party: Party, leg: timedelta, transcript: Transcript | None = None) -> None:
-        """No line of an answer is waited for longer than *leg*."""
+        """Each line of a response is awaited at most *leg*."""
         self._wire = wire
         self._party = party
         self._leg = leg.total_seconds()
         self._transcript = transcript
-        #: What is signed in with: a server that repeats it does not get it into an error.
+        #: Credentials, which are removed from errors if the server repeats them.
         self._key: Password | Bearer | None = None
-        #: The last line asked for more: what follows is a secret.
+        #: The last line requested continuation: the next line is a secret.
         self._asked_for_more = False
         #: A list has begun and not ended.
         self._is_listing = False
-        #: What CAPA lists (RFC 2449), in capitals; none from a server that does not know it.
+        #: Capabilities by CAPA (RFC 2449), in upper case; empty for a server without it.
         self.capabilities: dict[str, list[str]] = {}
-        #: As they were last listed.
+        #: Sizes by the last list.
         self._sizes: dict[int, int] = {}
 
     @property
     def login_delay(self) -> timedelta:
-        """How long the server wants us to stay away between two sessions (RFC 2449 6.5)."""
+        """Minimum interval between two sessions that the server requires (RFC 2449 6.5)."""
         announced = next(iter(self.capabilities.get("LOGIN-DELAY", ())), "")
         if not announced.isdecimal() or len(announced) > 6:
             return timedelta(0)
@@ -71,18 +72,18 @@ class Pop3Session:
 
     @property
     def unfinished(self) -> str:
-        """What there is to say of an answer that has begun and not ended; "" when there is none."""
+        """Text about an incomplete response; "" without one."""
         return "an answer without an end" if self._wire.has_more or self._is_listing else ""
 
     @property
     def cost(self) -> int:
-        """What it has cost to read what the server said, by `probes.model.polling.cost`."""
+        """Cost of the server's responses so far, by `probes.model.polling.cost`."""
         return self._wire.cost
 
     async def uids(self) -> list[tuple[int, str]]:
         """Return number and UID of each of the newest messages, oldest first.
 
-        UIDL is optional (RFC 1939 7): without it messages are told apart by their headers.
+        UIDL is optional (RFC 1939 7): without it messages are distinguished by their headers.
         """
         try:
             answer = await self._listing("UIDL")
@@ -95,33 +96,33 @@ class Pop3Session:
         return [(_number(number), uid.strip()) for number, _, uid in listed]
 
     async def sizes(self) -> dict[int, int]:
-        """Return the octets of each of the newest messages."""
+        """Return the size of each of the newest messages, in octets."""
         listed = [line.decode("latin-1").split() for line in (await self._listing("LIST"))[-_NEWEST:]]
         self._sizes = {_number(words[0]): _number(words[1]) for words in listed if len(words) >= 2}
         return self._sizes
 
     async def count(self) -> int:
-        """Return how many messages there are."""
+        """Return the number of messages."""
         words = (await self._status("STAT")).split()
         return _number(words[0] if words else "")
 
     async def header(self, number: int) -> bytes:
-        """Return the header of a message, or its beginning; of one that is too large for us to care maybe nothing."""
+        """Return the header of a message, or its beginning; it may be empty for a message above the size limit."""
         try:
             lines = await self._listing(f"TOP {number} 0")
         except CommandRejectedError:
             if "TOP" in self.capabilities:
                 raise
-            # Optional, too (RFC 1939 7).
+            # TOP is optional, too (RFC 1939 7).
             whole = await self.message(number, self._sizes.get(number, 0)) or b""
             return b"".join(whole.partition(b"\r\n\r\n")[:2])[:_HEADER_AT_MOST]
         return _text(lines)[:_HEADER_AT_MOST]
 
     async def message(self, number: int, size: int) -> bytes | None:
-        """Return a whole message of so many octets; `None` when it is too large for us to care."""
+        """Return a complete message of *size* octets; `None`: it is above the size limit."""
         if size > _MESSAGE_AT_MOST:
             return None
-        # It may be larger than the server said.
+        # It may be larger than the server reported.
         return _text(await self._listing(f"RETR {number}"))[:_MESSAGE_AT_MOST]
 
     async def delete(self, number: int) -> None:
@@ -129,17 +130,17 @@ class Pop3Session:
         await self._status(f"DELE {number}")
 
     async def quit(self) -> None:
-        """Delete what is marked, and let others in."""
+        """Delete the marked messages, and unlock the mailbox."""
         await self._status("QUIT")
 
     def close(self) -> None:
-        """Let go of the connection; what is marked stays."""
+        """Close the connection; marked messages stay."""
         self._wire.close()
 
-    # -- commands and answers ------------------------------------------------------------------------------------
+    # -- commands and responses ----------------------------------------------------------------------------------
 
     async def _status(self, command: str | None = None) -> str:
-        """Send *command*, if any, and return the text of the "+OK". Raise `CommandRejectedError` when it is "-ERR"."""
+        """Send *command*, if any, and return the text of "+OK". Raise `CommandRejectedError` for "-ERR"."""
         mark, text = await self._exchange(command)
         if mark == "+OK":
             return text
@@ -148,7 +149,7 @@ class Pop3Session:
         raise ProtocolError("asked for more where nothing was left to say")
 
     async def _exchange(self, command: str | None) -> tuple[str, str]:
-        """Send *command* and return how it was answered: "+OK", "-ERR" or "+" (RFC 5034 4), and the text."""
+        """Send *command* and return the kind of the response, "+OK", "-ERR" or "+" (RFC 5034 4), and its text."""
         if command is not None:
             if self._transcript is not None:
                 told = "PASS ***" if command.startswith("PASS ") else command
@@ -161,18 +162,18 @@ class Pop3Session:
             self._transcript.answered(line, secret=self._asked_for_more)
         if mark.upper() not in {"+OK", "-ERR", "+"}:
             raise ProtocolError(f"answered with {shortened(shown(line, self._key))}")
-        # What is said of a refusal is shown; of all else nothing is.
+        # Only the text of a refusal is shown.
         return mark.upper(), shown(text, self._key) if mark.upper() == "-ERR" else text
 
     async def _listing(self, command: str) -> list[bytes]:
-        """Send *command* and return the lines of a multi-line answer (RFC 1939 3). Raise `CommandRejectedError`."""
+        """Send *command* and return the lines of a multi-line response (RFC 1939 3). Raise `CommandRejectedError`."""
         await self._status(command)
         lines: list[bytes] = []
         self._is_listing = True
         size = 0
         while (line := await self._line(_LINE_AT_MOST)) != b".":
             lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
-            # A line counts for more than its octets, so that many empty ones end, too.
+            # Each line has a minimum cost, so that many empty ones are limited, too.
             size += len(line) + 64
             if size > _TOTAL_AT_MOST:
                 raise ProtocolError("an answer without an end")
@@ -185,21 +186,21 @@ class Pop3Session:
         except TimeoutError as late:
             raise TimeoutError(self.unfinished) from late
 
-    # -- opening -------------------------------------------------------------------------------------------------
+    # -- connecting ----------------------------------------------------------------------------------------------
 
     async def greet(self) -> None:
-        """Read the greeting, and ask what the server can do."""
+        """Read the greeting, and request the capabilities."""
         try:
             await self._status()
         except TimeoutError as late:
-            # The port is open: whoever listens there has said nothing, or nothing whole.
+            # The port is open, and the peer has sent no complete greeting.
             raise expired(Phase.CONNECT, self._party, str(late)) from late
         except CommandRejectedError as refusal:
             raise failed(Outcome.CONNECT, Reason.SERVICE_REFUSED, Phase.CONNECT, self._party, refusal.text) from refusal
         await self._ask_capabilities()
 
     async def start_tls(self, server: Server) -> None:
-        """Upgrade the connection (RFC 2595 4), or fail: going on in clear is not an option."""
+        """Upgrade the connection (RFC 2595 4), or fail: it never continues without TLS."""
         if "STLS" not in self.capabilities:
             raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party)
         try:
@@ -210,7 +211,7 @@ class Pop3Session:
         await self._ask_capabilities()
 
     async def sign_in(self, key: Password | Bearer) -> None:
-        """Offer *key* once."""
+        """Try *key* once."""
         self._key = key
         mechanisms = self.capabilities.get("SASL", [])
         match key:
@@ -228,13 +229,13 @@ class Pop3Session:
                 raise failed(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, self._party)
 
     async def _authenticate(self, mechanism: str, key: Password | Bearer, response: str) -> None:
-        # Not with the command: a line of POP3 has room for 255 octets (RFC 5034 4), and Microsoft wants it so.
+        # Not with the command: a POP3 command line has 255 octets (RFC 5034 4), and Microsoft requires it so.
         mark, text = await self._exchange(f"AUTH {mechanism}")
         if mark == "+":
             mark, text = await self._exchange(response)
         challenge = ""
         if mark == "+":
-            # The server's reason; it refuses only after we have answered with an empty line.
+            # The server's reason; the refusal follows only after an empty line from the client.
             challenge = challenge_in(text)
             mark, text = await self._exchange("")
         if mark != "+OK":
@@ -250,10 +251,10 @@ class Pop3Session:
 async def open_session(
     mailbox: Mailbox, trace: Trace, party: Party, *, leg: timedelta, within: timedelta | None = None
 ) -> Pop3Session:
-    """Connect, with TLS, and sign in: nobody else can then, until the session ends.
+    """Connect, with TLS, and sign in, which locks the mailbox until the session ends.
 
-    No part of an answer is waited for longer than *leg*, and the connection has to stand *within* that time from when
-    there is something to sign in with. Raise `ProbeFailedError`, and `TimeoutError`; the trace knows where.
+    Each part of a response is awaited at most *leg*, and the connection must be open *within* that time after the
+    credentials are available. Raise `ProbeFailedError`, and `TimeoutError`; the trace has the phase.
     """
     server = mailbox.pop3
     if server is None:
@@ -286,7 +287,7 @@ async def _opened(server: Server, key: Password | Bearer, trace: Trace, party: P
 
 
 def _digest(header: bytes) -> str:
-    # Some servers note in it that a message was read.
+    # Some servers record in this header that a message was read.
     return sha256(_NOTES.sub(b"", header)).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""Hands one message to a submission server (RFC 6409) over one connection that is used for nothing else.
+"""Submission of one message (RFC 6409) over a connection of its own.
 
-aiosmtplib speaks; what it does in one call is taken apart here, so that each phase is timed and blamed by itself: the
-name, the port, TLS, the sign-in, the message.
+Uses aiosmtplib. Its calls are split here, so that each phase is timed and its failure attributed separately: name,
+port, TLS, sign-in, message.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _SENDER = Party.SENDER
 
 
 class SmtpWire(SMTPProtocol):
-    """The commands and replies of one connection."""
+    """Commands and replies of one connection."""
 
     def __init__(self, trace: Trace) -> None:
         super().__init__(loop=asyncio.get_running_loop())
-        #: What the last challenge said (RFC 4954 4); with XOAUTH2, why the token is refused.
+        #: Text of the last challenge (RFC 4954 4); with XOAUTH2, why the token is rejected.
         self.challenge = ""
-        #: What is signed in with: a server that repeats it does not get it into the trace.
+        #: Credentials, which are removed from the trace if the server repeats them.
         self.key: Password | Bearer | None = None
         self._trace = trace
         self._secret_next = False
         self._signing_in = False
 
     def write(self, data: bytes) -> None:
-        # Every command comes by here. aiosmtplib drops what arrives unasked between two packets, but takes what came
-        # in the same packet for the answer to the next command: a refusal would be blamed on the wrong one.
+        # Every command passes here. aiosmtplib drops unsolicited data between two packets, but takes what arrived in
+        # the same packet for the reply to the next command: a refusal would be attributed to the wrong one.
         if self._buffer:
             raise aiosmtplib.SMTPException("it said more than it was asked for")
         super().write(data)
@@ -63,17 +63,17 @@ class SmtpWire(SMTPProtocol):
         try:
             response = await super().read_response(timeout=timeout)
         except aiosmtplib.SMTPResponseException as error:
-            # A line that is no reply, which is quoted in the error.
+            # An invalid reply line, which the error quotes.
             raise aiosmtplib.SMTPResponseException(error.code, shown(error.message, self.key)) from None
-        # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may quote them back, too.
+        # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may also quote them.
         self._secret_next = self._signing_in and response.code == 334
         if self._secret_next:
-            # As it came: what is answered to it follows from it.
+            # Unchanged: the response to it is computed from it.
             self.challenge = response.message
             self._trace.said(_SENDER, f"S: {response.code} ***")
             return response
         if self.key is not None:
-            # From here on nobody has to think of it: a server may repeat what it was told to whatever it is asked.
+            # Masked here for all callers: a server may repeat the credentials in any reply.
             response = aiosmtplib.SMTPResponse(response.code, masked(response.message, self.key))
         for line in response.message.split("\n"):
             self._trace.said(_SENDER, f"S: {response.code} {line}")
@@ -81,29 +81,29 @@ class SmtpWire(SMTPProtocol):
 
     @property
     def unfinished(self) -> str:
-        """What there is to say of an answer that has begun and not ended; "" when there is none."""
+        """Text about an incomplete reply; "" without one."""
         return f"{len(self._buffer)} octets of an answer without an end" if self._buffer else ""
 
 
-#: A server that does not answer QUIT in this time is left without another word; the message is already its own.
+#: Seconds to wait for the reply to QUIT; the server already has the message.
 _FAREWELL_SECONDS = 1.0
 _PERIOD = re.compile(rb"(?m)^\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """The server has the message, or may have it."""
+    """Result of a submission: the server has accepted the message, or may have."""
 
-    #: What broke after the message was sent and before the server answered; `None` when it said yes. The message may
-    #: be on its way all the same, so it is looked for and never sent again.
+    #: Error after the message was sent and before the server replied; `None` when it accepted. The message may be on
+    #: its way, so it is awaited and never sent again.
     doubt: ProbeFailedError | None = None
 
 
 async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace, within: timedelta) -> Submitted:
     """Send *message* from *mailbox* to *recipient*, *within* a span for the whole session.
 
-    *message* has CRLF line ends. Raise `ProbeFailedError` when the server cannot be reached, is not trusted, or refuses,
-    and `TimeoutError` when time ran out before the message was sent; the trace knows where.
+    *message* has CRLF line ends. Raise `ProbeFailedError` when the server cannot be reached, is not trusted, or
+    refuses, and `TimeoutError` before the message was sent; the trace has the phase.
     """
     async with _signed_in(mailbox, trace, within) as session:
         async with session.in_time():
@@ -115,9 +115,9 @@ async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace,
 
 
 async def rehearse(mailbox: Mailbox, trace: Trace, within: timedelta) -> None:
-    """Do all of a submission except the message: sign in, name *mailbox* as sender and recipient, and take that back.
+    """Run a submission without the message: sign in, send *mailbox* as sender and recipient, and reset.
 
-    Nothing is left anywhere. Raise as `submit` does.
+    No message results. Raise as `submit` does.
     """
     async with _signed_in(mailbox, trace, within) as session:
         async with session.in_time():
@@ -127,12 +127,12 @@ async def rehearse(mailbox: Mailbox, trace: Trace, within: timedelta) -> None:
 
 @asynccontextmanager
 async def _signed_in(mailbox: Mailbox, trace: Trace, within: timedelta) -> AsyncIterator[_Session]:
-    """Open a connection and sign in; a second one, if that is worth it, in the same span."""
+    """Open a connection and sign in; retry once if useful, in the same span."""
     deadline: float | None = None
 
     async def attempt(key: Password | Bearer) -> _Session:
         nonlocal deadline
-        # The time starts when a token is there: how long the provider takes says nothing about the server.
+        # The time starts when a token is available: the provider's delay says nothing about the server.
         deadline = deadline or asyncio.get_running_loop().time() + within.total_seconds()
         session = _Session(mailbox, trace, deadline)
         try:
@@ -156,14 +156,14 @@ class _Session:
     def __init__(self, mailbox: Mailbox, trace: Trace, deadline: float) -> None:
         #: On the loop's clock.
         self._deadline = deadline
-        #: The message has been written; what the server made of it may never be known.
+        #: The message has been written; its acceptance may remain unknown.
         self._sent = False
         self._mailbox = mailbox
         if mailbox.smtp is None:
             raise ValueError(f"{mailbox.name} has no submission server")
         self.server: Server = mailbox.smtp
         self._trace = trace
-        # No time-outs of the library's own: they would fire beside the caller's deadline and say less.
+        # Without the library's own timeouts: they would compete with the caller's deadline and report less.
         self._client = aiosmtplib.SMTP(
             hostname=self.server.host, timeout=None, start_tls=False, tls_context=self.server.tls
         )
@@ -171,7 +171,7 @@ class _Session:
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Raise `TimeoutError` when the deadline passes; it says whether the server was silent, or in the middle of a word."""
+        """Raise `TimeoutError` at the deadline; it states whether the server was silent, or its reply incomplete."""
         try:
             async with asyncio.timeout_at(self._deadline):
                 yield
@@ -180,7 +180,7 @@ class _Session:
             raise TimeoutError(wire.unfinished if isinstance(wire, SmtpWire) else "") from late
 
     async def open(self) -> None:
-        """Connect, get the greeting, and have TLS: before it with implicit TLS, after it with STARTTLS."""
+        """Connect, read the greeting, and start TLS: before it with implicit TLS, after it with STARTTLS."""
         transport, wire = await connect(self.server, self._trace, _SENDER, lambda: SmtpWire(self._trace))
         self._transports.append(transport)
         # What SMTP.connect() does with the connection it opens itself.
@@ -205,7 +205,7 @@ class _Session:
 
     async def _start_tls(self) -> None:
         with stage(self._trace, Phase.TLS, _SENDER):
-            # Going on in clear when it is not offered is what an attacker who strips the offer waits for.
+            # Never continue without TLS: an attacker may have removed the offer.
             if not self._client.supports_extension("starttls"):
                 raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, _SENDER)
             self._trace.said(_SENDER, "C: STARTTLS")
@@ -216,7 +216,7 @@ class _Session:
             self._transports.append(cast(asyncio.Transport, self._client.transport))
 
     async def sign_in(self, key: Password | Bearer) -> None:
-        """Offer *key* once: trying a password again by another mechanism is how an account gets locked."""
+        """Try *key* once: repeating a password by another mechanism may lock the account."""
         with stage(self._trace, Phase.AUTH, _SENDER):
             if self._client.is_ehlo_or_helo_needed:
                 await self._hello()
@@ -225,7 +225,7 @@ class _Session:
                 await self._offer(key, self._client.server_auth_methods)
             except aiosmtplib.SMTPAuthenticationError as refusal:
                 challenge = challenge_in(self._wire.challenge) if isinstance(key, Bearer) else ""
-                # Without its cause, which repeats what the server said.
+                # Without its cause, which contains the server's text.
                 raise smtp_failure(
                     SubmissionStep.SIGN_IN, refusal.code, refusal.message, challenge=masked(challenge, key)
                 ) from None
@@ -248,15 +248,15 @@ class _Session:
         return cast(SmtpWire, self._client.protocol)
 
     async def envelope(self, recipient: str) -> None:
-        """Say who writes to whom."""
+        """Send the envelope."""
         with stage(self._trace, Phase.SUBMIT, _SENDER):
             await self._name(recipient)
 
     async def hand_over(self, message: bytes) -> Submitted:
-        """Hand over the message before the deadline.
+        """Send the message before the deadline.
 
-        Once it is written, only the server knows whether it took it: a broken connection, like a deadline, is a doubt
-        then and no refusal (RFC 5321 4.5.3.2.6). How long that took is noted all the same.
+        Once it is written, only the server knows whether it accepted it: a broken connection, like a deadline, then
+        leaves the result uncertain and is no refusal (RFC 5321 4.5.3.2.6). The duration is recorded in any case.
         """
         with self._trace.phase(Phase.DATA, _SENDER):
             try:
@@ -271,7 +271,7 @@ class _Session:
         return Submitted()
 
     async def rehearse(self) -> None:
-        """Say who would write to whom, and take it back (RFC 5321 4.1.1.5)."""
+        """Send the envelope, and reset it (RFC 5321 4.1.1.5)."""
         with stage(self._trace, Phase.SUBMIT, _SENDER):
             await self._name(self._mailbox.address)
             try:
@@ -300,7 +300,7 @@ class _Session:
         if 400 <= reply.code < 600:
             raise smtp_failure(SubmissionStep.MESSAGE, *reply)
         if not 200 <= reply.code < 300:
-            # It says neither yes nor no.
+            # The reply is neither positive nor negative.
             raise aiosmtplib.SMTPException(f"{reply.code} {reply.message}")
 
     async def farewell(self) -> None:
@@ -309,7 +309,7 @@ class _Session:
                 await self._client.quit()
 
     def close(self) -> None:
-        """Let go of the socket at once; a TLS farewell to a silent peer would keep it for another half minute."""
+        """Abort at once; a TLS shutdown with a silent peer would keep the socket for another half minute."""
         for transport in self._transports:
             transport.abort()
         self._client.close()

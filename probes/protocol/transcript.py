@@ -1,4 +1,4 @@
-"""What people are shown of a session that reads a mailbox: its lines, secrets masked, nobody's mail, no repetition."""
+"""Transcript of a reading session for people: its lines without secrets, mail and repetitions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from probes.model.probe import Trace
 from probes.model.reply import shortened
 from probes.model.result import Party
 
-#: Of one connection. A mailbox is looked at many times while a run waits, and always in the same words.
+#: Lines of one connection. A mailbox is polled many times while a run waits, always with the same lines.
 _LINES_AT_MOST = 100
-#: Of one answer: a list of folders may have thousands.
+#: Lines of one response: a list of folders may have thousands.
 _ANSWER_AT_MOST = 20
 _LINE_AT_MOST = 1_000
-#: The text of a message: whoever reads the mailbox is no reader of what people write.
+#: The text of a message: a reader of the transcript must not see people's mail.
 _TEXT = re.compile(r"\bBODY\[.*", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "***"
 
 
 class Transcript:
-    """Tells *tell* the lines of one connection, each once."""
+    """Passes the lines of one connection to *tell*, each once."""
 
     def __init__(self, protocol: str, tell: Callable[[str], None], key: Password | Bearer | None = None) -> None:
-        """*key*: what is signed in with; a server that repeats it does not get it into the transcript."""
+        """*key*: the credentials, which are removed if the server repeats them."""
         self._protocol = protocol
         self._tell = tell
         self._key = key
@@ -36,16 +36,16 @@ class Transcript:
 
     @classmethod
     def of(cls, protocol: str, trace: Trace, party: Party, key: Password | Bearer) -> Self | None:
-        """Return the transcript that *trace* hears; `None`: nobody reads it."""
+        """Return the transcript for *trace*; `None`: it records no dialogue."""
         return cls(protocol, partial(trace.said, party), key) if trace.listens else None
 
     def asked(self, command: str, *, secret: bool = False) -> None:
-        """Tell a command of ours; of a *secret* one that there was one."""
+        """Add a command; a *secret* one without its text."""
         self._answered = 0
         self._line("C", _HIDDEN if secret else command)
 
     def answered(self, text: str, *, secret: bool = False) -> None:
-        """Tell a line of the server's; of a *secret* one, such as a challenge, only how it begins."""
+        """Add a line of the server; of a *secret* one, such as a challenge, only its start."""
         self._answered += 1
         if self._answered > _ANSWER_AT_MOST and text.startswith("* "):
             return

@@ -1,1 +1,1 @@
-"""How one probe is run to its one end, and the notes of it."""
+"""Runner of one probe, and its trace."""

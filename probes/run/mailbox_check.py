@@ -1,4 +1,4 @@
-"""A check's trials, some at a time; in mailboxes the same thing is tried in each, and how it ends is a finding."""
+"""Checks that try the same in each mailbox, some concurrently; each result is a finding."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from probes.run.trace import TraceRecorder
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: For one session, from when there is something to sign in with.
+#: Timeout of one session, after the credentials are available.
 SESSION = timedelta(seconds=30)
-#: A trial ends by itself before; a token may have to be had first, and a second one.
+#: A trial ends by itself before this; it may have to obtain a token first, and a second one.
 _AT_MOST = 3 * SESSION
 _AT_ONCE = 4
 
-#: Returns how a trial went that did not fail, and what to say of it. Raises `ProbeFailedError`, and `TimeoutError`.
+#: Returns the verdict of a successful attempt, and its text. Raises `ProbeFailedError`, and `TimeoutError`.
 Attempt = Callable[[Mailbox, Trace], Awaitable[tuple[Verdict, str]]]
 
 
 async def some_at_a_time(at_once: int, look: Callable[[T], Awaitable[R]], of: Iterable[T]) -> Sequence[R]:
-    """Return what comes of a *look* at each, in their order; so many are looked at at a time."""
+    """Return the result of *look* for each item, in their order; at most *at_once* run concurrently."""
     room = asyncio.Semaphore(at_once)
 
     async def one(each: T) -> R:
@@ -43,7 +43,7 @@ async def some_at_a_time(at_once: int, look: Callable[[T], Awaitable[R]], of: It
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxCheck:
-    """Implements `probes.model.check.Check`: one finding for each mailbox, in their order."""
+    """Implementation of `probes.model.check.Check`: one finding for each mailbox, in their order."""
 
     aspect: str
     party: Party
@@ -71,14 +71,14 @@ def _verdict(outcome: Outcome) -> Verdict:
         case Outcome.INCONCLUSIVE:
             return Verdict.UNKNOWN
         case Outcome.DEFERRED:
-            # A client comes again, and its user waits.
+            # A mail client retries, and its user waits.
             return Verdict.WARN
         case _:
             return Verdict.FAIL
 
 
 def _words(failure: ProbeFailedError) -> str:
-    """Say where and why: "auth: credentials refused (535 5.7.8 wrong password)"."""
+    """Return place and reason: "auth: credentials refused (535 5.7.8 wrong password)"."""
     what = failure.failure
     code = "" if what.code is None or what.detail.startswith(str(what.code)) else str(what.code)
     said = " ".join(part for part in (code, what.detail) if part)

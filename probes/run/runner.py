@@ -1,4 +1,4 @@
-"""Runs one probe to its one end: whatever happens in it becomes a result."""
+"""Runner of one probe: every error becomes a result."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _log = structlog.get_logger(__name__)
 
 
 def utc_now() -> datetime:
-    """Return what the clock on the wall says; tests have others."""
+    """Return the current time in UTC; tests pass another clock."""
     return datetime.now(UTC)
 
 
 def loop_time() -> float:
-    """Return what the loop's clock says, in seconds: it does not jump."""
+    """Return the loop's clock, in seconds; it is monotonic."""
     return asyncio.get_running_loop().time()
 
 
@@ -37,9 +37,9 @@ async def run_probe(
     recorder: TraceRecorder | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> ProbeResult:
-    """Run *probe* within `patience.whole` and say how it ended.
+    """Run *probe* within `patience.whole` and return its result.
 
-    Give a *recorder* to read the dialogue afterwards. Only cancellation gets out of here.
+    Pass a *recorder* to read the dialogue afterwards. Only cancellation is raised.
     """
     recorder = recorder or TraceRecorder()
     started_at, started = clock(), time.monotonic()
@@ -59,7 +59,7 @@ async def run_probe(
 
 
 def _path(recorder: TraceRecorder, started_at: datetime, started: float) -> Path | None:
-    """Return the way of the message, if it came: one that was changed on the way, too."""
+    """Return the path of the message if it arrived, even if changed."""
     if recorder.content is None:
         return None
 
@@ -75,8 +75,8 @@ async def _ending(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as deadline:
-            # It strikes a turn of the loop after it is due: where we stood still, a probe that has meanwhile ended by an
-            # earlier deadline of its own says more than in which phase it was.
+            # The deadline is applied one turn of the loop after it is due: when the process was blocked, a probe that
+            # has meanwhile ended by its own earlier deadline reports more than the phase.
             due = loop.call_later(patience.whole.total_seconds(), lambda: deadline.reschedule(loop.time()))
             try:
                 return await probe.run(recorder), None

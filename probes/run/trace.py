@@ -1,4 +1,4 @@
-"""The notes of one run: how long each phase took, where the run is now, and what was said."""
+"""Trace of one run: the duration of each phase, the present phase, and the dialogue."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import timedelta
 
 from probes.model.result import Party, Phase
 
-#: A dialogue is for people to read; a server that talks for ever does not fill our memory.
+#: Limits of the dialogue, which is for people; a server that sends without end must not fill our memory.
 _LINES_AT_MOST = 400
 _LINE_AT_MOST = 500
 
 
 class TraceRecorder:
-    """Implements `probes.model.probe.Trace`. One for each run."""
+    """Implementation of `probes.model.probe.Trace`. One for each run."""
 
     def __init__(
         self,
@@ -24,21 +24,21 @@ class TraceRecorder:
         entering: Callable[[Phase], None] = lambda _: None,
         said: Callable[[str], None] | None = None,
     ) -> None:
-        """*entering* is told of each phase before it begins; *said* hears what is said instead of the dialogue."""
-        #: Finished phases. One that was entered twice is the sum; one that broke is absent.
+        """*entering* is called with each phase before it begins; *said* receives the lines instead of the dialogue."""
+        #: Finished phases. One that was entered twice has the sum; one that failed is absent.
         self.phases: dict[Phase, timedelta] = {}
-        #: The phase and party that the run is in, or was in last.
+        #: The present phase and party, or the last.
         self.where: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
-        #: The phase that the run is in, or broke in; `None` before the first and between two.
+        #: The present phase, or the one that failed; `None` before the first and between two.
         self.current: Phase | None = None
-        #: The submission ended without an answer after the message was sent.
+        #: The submission ended without a response after the message was sent.
         self.uncertain = False
-        #: What was said, oldest first, secrets masked: "sender C: EHLO ...". Empty unless asked for.
+        #: Lines, oldest first, secrets masked: "sender C: EHLO ...". Empty unless requested.
         self.dialogue: list[str] = []
-        #: The message as it lay in the mailbox, if it came.
+        #: The message as it was in the mailbox, if it arrived.
         self.content: bytes | None = None
         self.rewrites: tuple[str, ...] = ()
-        #: When each phase was first entered, on the monotonic clock.
+        #: First start of each phase, on the monotonic clock.
         self.entered: dict[Phase, float] = {}
         self._keep_dialogue = keep_dialogue
         self._entering = entering
@@ -66,7 +66,8 @@ class TraceRecorder:
         if self._said is not None:
             self._said(line)
         if self._keep_dialogue and len(self.dialogue) < _LINES_AT_MOST:
-            # It goes to a terminal, which must not obey a server, and cannot print half a character.
+            # It is printed on a terminal, which must not execute a server's control sequences, and cannot print a
+            # surrogate.
             shown = "".join(char if char.isprintable() else "\ufffd" for char in line[:_LINE_AT_MOST])
             self.dialogue.append(f"{party} {shown}")
 

@@ -1,1 +1,1 @@
-"""What it is worth that was found of a domain or a host. Decisions, but for the look-up of an address."""
+"""Verdicts on findings about a domain or a host. Pure, except for the resolution of an address."""

@@ -1,4 +1,4 @@
-"""What it means how an MX host receives a caller. Pure."""
+"""Verdicts on the callouts to an MX host. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from probes.preauth.session import ReplyKind, ServerReply
 
 
 def judge_connection(seen: Callout, version: int, *, is_open: bool) -> tuple[Verdict, str]:
-    """Say what a greeting, or none, means; *is_open* tells whether port 25 is open from here over IPv4 or IPv6."""
+    """Return the verdict on a greeting or its absence; *is_open*: outgoing port 25 is open for this IP version."""
     if seen.unmet is not None:
         if seen.unmet.reason is Reason.OUT_OF_BOUNDS:
             return Verdict.UNKNOWN, f"we do not call there: it is {seen.unmet.detail}"
@@ -38,7 +38,7 @@ def judge_connection(seen: Callout, version: int, *, is_open: bool) -> tuple[Ver
 
 
 def judge_tls(seen: Callout, must: str) -> tuple[Verdict, str]:
-    """Say what it means how far TLS came; *must* names what makes senders insist on it."""
+    """Return the verdict on TLS; *must* names the policy that makes senders require it."""
     match seen.tls:
         case TlsStage.ABSENT if must:
             return Verdict.FAIL, f"STARTTLS is not offered, and {must} asks for it: senders do not deliver"
@@ -53,10 +53,10 @@ def judge_tls(seen: Callout, must: str) -> tuple[Verdict, str]:
 def judge_certificate(
     seen: Callout, host: str, dane: Sequence[TLSA], must: str, now: datetime
 ) -> tuple[Verdict, str, datetime | None]:
-    """Say what the certificate of *host* is worth to other servers, and when it ends.
+    """Return the verdict on the certificate of *host* for other mail servers, and its expiry.
 
-    They deliver whatever it is (RFC 7435), but where TLSA records vouch for it or *must* names what asks for a trusted
-    one.
+    They deliver with any certificate (RFC 7435), unless TLSA records match it or *must* names a policy that requires a
+    trusted one.
     """
     if not seen.chain:
         return Verdict.UNKNOWN, "no certificate was shown", None
@@ -77,7 +77,7 @@ def judge_certificate(
 
 
 def judge_recipients(seen: Callout, check_scope: CheckScope) -> tuple[Verdict, str]:
-    """Say what it means how the server answered for our mailboxes; the worst answer counts."""
+    """Return the verdict on the replies for our mailboxes; the worst reply counts."""
     if not check_scope.ask_recipients:
         return Verdict.UNKNOWN, "not asked: ask_recipients is off"
     if not check_scope.our_address:
@@ -102,10 +102,10 @@ def _recipient(address: str, reply: ServerReply) -> tuple[Verdict, str]:
 
 
 def is_about_us(reply: ServerReply) -> bool:
-    """Return whether a refusal is about the one who asks and not about the mailbox.
+    """Return whether a refusal concerns the client and not the mailbox.
 
     5.7.x is policy (RFC 3463): our address on a block list, our SPF. "Relaying denied" has it, too, and there it means
-    that the server does not know that it takes mail for the domain.
+    that the server is not configured for the domain.
     """
     text = reply.text.lower()
     return reply.kind is ReplyKind.NO and " 5.7." in text and "relay" not in text

@@ -1,7 +1,7 @@
-"""From which address a message left its sender's mail system, as the receiving system wrote it down. Pure.
+"""Address from which a message left its sender's mail system, as recorded by the receiving system. Pure.
 
-Headers above the one that tells of the crossing are the receiver's own; below it the sender may have written anything. The
-crossing is the first, from the top, where a host of one organization took the message from a host of another.
+Headers above the one for the transfer are the receiver's own; the sender may have written anything below it. The
+transfer is the first, from the top, where a host of one organization received the message from a host of another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HEADERS_AT_MOST = 30
 _HEADER_AT_MOST = 2_000
 _FROM = re.compile(r"from (\S{1,255}) (.{1,500}?) by ([^\s;]{1,255})", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\[(](?:IPv6:)?([0-9a-f:.]{2,45})[\])]", re.IGNORECASE)
-#: Inside of somebody's network: RFC 1918, RFC 4193, loopback, link-local.
+#: Internal networks: RFC 1918, RFC 4193, loopback, link-local.
 _INSIDE = tuple(
     ipaddress.ip_network(one)
     for one in (
@@ -35,10 +35,10 @@ _INSIDE = tuple(
 
 
 def outbound_address(message: bytes) -> IPAddress | None:
-    """Return the address that handed *message* to the receiving system; `None` when the headers do not tell."""
+    """Return the address that sent *message* to the receiving system; `None` when the headers do not contain it."""
     headers = header_of(message[:100_000])
     for header in (headers.get_all("Received") or [])[:_HEADERS_AT_MOST]:
-        # One blank in the place of each run of them: otherwise all ways to share them out would be tried.
+        # Each run of blanks is replaced by one: otherwise the pattern would backtrack over all ways to split it.
         match = _FROM.match(" ".join(str(header)[:_HEADER_AT_MOST].split()))
         if match is None or get_base_domain(match[1]) == get_base_domain(match[3]):
             continue

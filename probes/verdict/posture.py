@@ -1,4 +1,4 @@
-"""What the records of a domain are worth. Pure: a reading in, a verdict and a line for people out."""
+"""Verdicts on a domain's DNS records. Pure: a parsed record in, a verdict and a line for people out."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from probes.domain.signature import NOT_CHECKED, Signature
 from probes.domain.x509 import usable
 from probes.model.check import Verdict
 
-#: A verdict and what to tell of it.
+#: Verdict, and its text.
 Judgement = tuple[Verdict, str]
 
-#: What a domain publishes that sends no mail (RFC 7208 10.1.2, M3AAWG).
+#: Record of a domain that sends no mail (RFC 7208 10.1.2, M3AAWG).
 _SENDS_NOTHING = "v=spf1 -all"
 #: RFC 8301 3.2: signers should use keys of this length.
 _BITS = 2048
 
 
 def sends_nothing(spf: RecordReading) -> bool:
-    """Return whether the domain says that it sends no mail."""
+    """Return whether the domain declares that it sends no mail."""
     return (spf.record or "").strip().lower() == _SENDS_NOTHING
 
 
 def judge_spf(spf: RecordReading) -> Judgement:
-    """SPF, RFC 7208."""
+    """Return the verdict on SPF (RFC 7208)."""
     if (unusable := _unusable(spf, "SPF", "receivers")) is not None:
         return unusable
     if spf.record is None:
@@ -52,7 +52,7 @@ def judge_spf(spf: RecordReading) -> Judgement:
 
 
 def _lets_everybody(meaning: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the terms by which any address passes, also of records that are included."""
+    """Yield the terms that let any address pass, also those of included records."""
     if meaning["all"] == "pass":
         yield "+all"
     for one in meaning["mechanisms"]:
@@ -72,7 +72,7 @@ def _width(network: str) -> int:
 
 
 def judge_dmarc(dmarc: RecordReading, domain: str) -> Judgement:
-    """DMARC, RFC 7489 and RFC 9989."""
+    """Return the verdict on DMARC (RFC 7489 and RFC 9989)."""
     if (unusable := _unusable(dmarc, "DMARC", "receivers")) is not None:
         return unusable
     if dmarc.record is None:
@@ -92,7 +92,7 @@ def judge_dmarc(dmarc: RecordReading, domain: str) -> Judgement:
 def judge_mta_sts(
     record: RecordReading, policy: Policy | MtaStsPolicyError | PolicyUnreachableError | None, exchangers: Exchangers
 ) -> Judgement:
-    """MTA-STS, RFC 8461: the record and the policy that it announces."""
+    """Return the verdict on MTA-STS (RFC 8461): the record and the policy that it announces."""
     if exchangers.null:
         return Verdict.PASS, "the domain takes no mail (null MX)"
     if (unusable := _unusable(record, "MTA-STS", "senders")) is not None:
@@ -117,7 +117,7 @@ def judge_mta_sts(
 
 
 def judge_tls_rpt(record: RecordReading, exchangers: Exchangers) -> Judgement:
-    """TLS-RPT, RFC 8460."""
+    """Return the verdict on TLS-RPT (RFC 8460)."""
     if exchangers.null:
         return Verdict.PASS, "the domain takes no mail (null MX)"
     if (unusable := _unusable(record, "TLS-RPT", "senders")) is not None:
@@ -128,7 +128,7 @@ def judge_tls_rpt(record: RecordReading, exchangers: Exchangers) -> Judgement:
 
 
 def judge_signing(signing: Signing) -> Judgement:
-    """DNSSEC, RFC 4033."""
+    """Return the verdict on DNSSEC (RFC 4033)."""
     match signing:
         case Signing.PROVEN:
             return Verdict.PASS, "signed and validated by our name server"
@@ -146,7 +146,7 @@ def judge_signing(signing: Signing) -> Judgement:
 
 
 def judge_dane(exchangers: Exchangers, records: Mapping[str, DnsAnswer], signing: Signing | None) -> Judgement:
-    """DANE for mail, RFC 7672: the TLSA records of every MX host, and whether anybody can rely on them."""
+    """Return the verdict on DANE for mail (RFC 7672): the TLSA records of every MX host, and their validation."""
     if exchangers.null:
         return Verdict.PASS, "the domain takes no mail (null MX)"
     without = [host for host in exchangers.hosts if not records[host].records]
@@ -172,7 +172,7 @@ def judge_dane(exchangers: Exchangers, records: Mapping[str, DnsAnswer], signing
 
 
 def judge_dkim(domain: str, signatures: Sequence[Signature]) -> Judgement:
-    """DKIM of a message that arrived from *domain*, RFC 6376."""
+    """Return the verdict on the DKIM signatures (RFC 6376) of a message that arrived from *domain*."""
     if not signatures:
         return Verdict.FAIL, "the latest message arrived without a DKIM signature"
     good = [one for one in signatures if one.valid and one.aligned(domain)]
@@ -186,15 +186,15 @@ def judge_dkim(domain: str, signatures: Sequence[Signature]) -> Judgement:
     best = max(good, key=lambda one: (not one.testing, one.bits or 0))
     if best.testing:
         return Verdict.WARN, f"the key {best.selector} is marked as one for testing (t=y), so receivers ignore it"
-    # An Ed25519 key of 256 bits is as strong as RSA gets.
+    # An Ed25519 key of 256 bits is as strong as the strongest RSA keys.
     if best.bits is not None and best.bits != 256 and best.bits < _BITS:
         return Verdict.WARN, f"the key {best.selector} has {best.bits} bits; {_BITS} are expected"
     return Verdict.PASS, f"signed for {best.domain} with the key {best.selector}"
 
 
 def _unusable(reading: RecordReading, what: str, readers: str) -> Judgement | None:
-    """Return what there is to say of a record that nobody has seen, or that its *readers* cannot use."""
-    # A record that could be read is judged, whatever else was not answered about it.
+    """Return the verdict on a record that was not found, or that its *readers* cannot use; `None`: it is usable."""
+    # A record that was read is evaluated, whatever related query was not answered.
     if reading.unanswered and (reading.error or reading.record is None):
         return Verdict.UNKNOWN, f"no answer about {reading.unanswered}"
     if reading.error:

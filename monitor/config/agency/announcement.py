@@ -32,7 +32,7 @@ class ReleaseMode(StrEnum):
 class UpdateDays(StrEnum):
     """When recipients of an announcement are notified again that the outage continues."""
 
-    #: Once on each working day of the agency, in its office hours.
+    #: Once on each working day of the agency, during its office hours.
     WORKDAYS = "workdays"
     #: Not before the outage ends or changes.
     NEVER = "never"

@@ -73,7 +73,7 @@ class CalendarOverrides(Section):
     office_hours: tuple[DaySpan, ...] | None = None
 
     def over(self, general: CalendarSettings) -> CalendarSettings:
-        """Return the agency's calendar."""
+        """Return the agency's calendar, based on the *general* settings."""
         own = {key: value for key in ("state", "office_hours") if (value := getattr(self, key)) is not None}
         return general.model_copy(update=own)
 

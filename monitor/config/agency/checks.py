@@ -1,7 +1,7 @@
-"""Which checks run, and how often: the section `checks` of the settings file, and what an agency does differently.
+"""Section `checks` of the settings file and its overrides in an agency's file: which checks run, and how often.
 
-A kind is written as `on`, `off` or `{interval: 6h}` (which is on). One that is not written is as its module says: on,
-unless it does what an intruder would do or knocks at doors that are not ours. Then it has to be asked for.
+A kind is set to `on`, `off` or `{interval: 6h}` (which means on). The default is the module's: on, unless the check
+acts like an intruder or connects to servers of third parties. Such a check must be enabled.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _asks(written: object) -> bool:
 
 
 def _end(written: object) -> object:
-    """Return the address and the port of "192.0.2.53", "192.0.2.53:5353", "2001:db8::53" or "[2001:db8::53]:5353"."""
+    """Return address and port of "192.0.2.53", "192.0.2.53:5353", "2001:db8::53" or "[2001:db8::53]:5353"."""
     text = written.strip() if isinstance(written, str) else ""
     end = parse_listen(text)
     host, port = (end.host, end.port) if end is not None else (text, _DNS_PORT)

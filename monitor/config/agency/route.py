@@ -24,7 +24,7 @@ class RouteDirection(StrEnum):
 
 
 class RouteSettings(Section):
-    """One route of an agency."""
+    """Configuration of one route of an agency."""
 
     direction: RouteDirection = Field(examples=["outbound"])
     mailbox: Slug | None = None

@@ -29,7 +29,7 @@ class Listen:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
+        """Whether only clients on this machine can connect."""
         return is_loopback(self.host)
 
 
@@ -42,7 +42,7 @@ def is_loopback(host: str) -> bool:
 
 
 def parse_listen(text: str) -> Listen | None:
-    """Read "127.0.0.1:8080" or "[::1]:8080"; `None` for anything else."""
+    """Parse "127.0.0.1:8080" or "[::1]:8080". Return `None` for anything else."""
     match = _FORM.fullmatch(text.strip())
     if match is None or int(match[3]) > 65535:
         return None

@@ -1,7 +1,8 @@
-"""Telephone numbers: which can be reached, by what, and how those of staff are written.
+"""Telephone numbers of staff: validation and formats, and the channels that can reach a number.
 
-libphonenumber's list of assigned ranges lags behind, so a number outside them is only a warning; one of an impossible
-length is an error. There is no such thing as a fax number to it: that a fax machine answers, only a call can tell.
+libphonenumber's list of assigned ranges lags behind, so a number outside them is only a warning. A number of an
+impossible length is an error. libphonenumber has no type for fax numbers: only a call shows whether a fax machine
+answers.
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ class Objection:
 
 
 def objection(text: str, channel: Channel) -> Objection | None:
-    """Return what speaks against reaching *text* on *channel*, the gravest first, or `None`.
+    """Return the most severe objection to reaching *text* on *channel*, or `None`.
 
-    No message holds the number: that of a refused configuration stands in the log and in the journal.
+    No message contains the number, because messages about a rejected configuration are logged and recorded in the audit
+    log.
     """
     digits = "".join(c for c in text if c.isdigit())
     if digits.removeprefix("60") in _EMERGENCY or digits in _EMERGENCY:
@@ -115,7 +117,8 @@ def _parsed(text: str) -> phonenumbers.PhoneNumber | None:
         return None
 
 
-#: How many digits a Malaysian number has by how it begins, without the 0 in front (MCMC's numbering plan); the others: 8.
+#: Number of digits of a Malaysian number by its prefix, without the leading 0 (MCMC's numbering plan). All others have
+#: 8.
 _LENGTHS = (("11", 10), ("15", 10), ("1", 9), ("3", 9))
 
 
@@ -124,7 +127,7 @@ def _length(national: str) -> int:
 
 
 def _cannot_read_sms(kind: int, national: str, *, malaysian: bool) -> bool:
-    # By the Malaysian plan mobile numbers begin with 1; a fixed range that is not assigned has no type.
+    # In the Malaysian plan mobile numbers begin with 1. A fixed range that is not assigned has no type.
     fixed = kind == PhoneNumberType.FIXED_LINE or kind in _SERVICE
     return fixed or (malaysian and not national.startswith("1"))
 
@@ -141,7 +144,7 @@ class Presence(StrEnum):
     """When a contact is available."""
 
     ALWAYS = "always"
-    #: On workdays, in office hours.
+    #: On working days, during office hours.
     OFFICE = "office"
 
 
@@ -174,7 +177,7 @@ class AddressSettings(Section):
 
     @property
     def numbers(self) -> frozenset[str]:
-        """The number (E.164); as it is to be, there is one."""
+        """The numbers (E.164). A valid configuration has exactly one."""
         return frozenset(e164(number) for number in (self.mobile, self.landline, self.fax) if number)
 
     def build(self, hours: OfficeHours) -> Iterator[Address]:
@@ -197,7 +200,7 @@ def line(
     """Return the address of a telephone line; *extension* is dialled on a call and has no effect elsewhere."""
     digits = ""
     if channel is Channel.VOICE and extension is not None:
-        # A second of silence first: an exchange that has just answered does not hear the first digit.
+        # Wait one second first: an exchange that has just answered misses the first digit.
         digits = f"W{extension}#" if extension.isdigit() else extension
     return Address(channel=channel, number=e164(number), extension=digits, hours=hours, verified=verified)
 

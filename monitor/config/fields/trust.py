@@ -21,15 +21,15 @@ class TrustStoreError(Exception):
 
 
 class Trust:
-    """Makes one TLS context for each file of authorities: making one costs 4 ms of CPU, and hundreds of servers share it.
+    """Cache of TLS contexts, one per file of certificate authorities and use.
 
-    And one for each by which HTTP is spoken: the library writes into it that it is, and a mail server that is offered
-    nothing but HTTP may hang up (RFC 7301 3.2). A context stays the same for as long as the file holds the same.
-    `look_again` whenever the configuration is read.
+    Creating one costs 4 ms of CPU, and hundreds of servers share it. HTTP has separate contexts: the library sets ALPN
+    in them, and a mail server that is offered only HTTP may close the connection (RFC 7301 3.2). A context is the same
+    object while the content of the file is the same. Call `look_again` whenever the configuration is read.
     """
 
     def __init__(self) -> None:
-        #: By file and use, with what it held.
+        #: Contexts by file and use, each with the mark of the content.
         self._contexts: dict[tuple[Path | None, bool], tuple[str, ssl.SSLContext]] = {}
         self._looked_at: set[tuple[Path | None, bool]] = set()
 
@@ -38,9 +38,9 @@ class Trust:
         self._looked_at.clear()
 
     def context(self, ca_file: Path | None, *, for_http: bool = False) -> ssl.SSLContext:
-        """Return the context that trusts the authorities in *ca_file* only, or the system's. Raise `TrustStoreError`.
+        """Return the context that trusts only the authorities in *ca_file*, or the system's. Raise `TrustStoreError`.
 
-        *for_http*: for whoever speaks HTTP; otherwise it is for mail servers.
+        *for_http*: for HTTP clients; otherwise the context is for mail servers.
         """
         what = ca_file, for_http
         known = self._contexts.get(what)
@@ -74,13 +74,16 @@ def _read(ca_file: Path) -> bytes:
 
 @lru_cache(maxsize=2)
 def _systems(_mark: str, *, for_http: bool) -> ssl.SSLContext:  # noqa: ARG001 - one for each
-    """Return what trusts as the system does, while that has this mark: to read its hundreds of authorities takes longest."""
+    """Return the context of the system's authorities.
+
+    It is cached by *_mark*, because reading hundreds of authorities is slow.
+    """
     return ssl.create_default_context()
 
 
 def _made(authorities: bytes) -> ssl.SSLContext:
-    # What stands beside the certificates, such as whose they are, may be in any language. Of nothing at all the library
-    # would make a trust in the system's.
+    # Text around the certificates, such as their owners' names, may be in any encoding. For an empty text the library
+    # would load the system's authorities.
     text = authorities.decode("ascii", "ignore") or "-"
     try:
         return ssl.create_default_context(cadata=text)
@@ -89,10 +92,10 @@ def _made(authorities: bytes) -> ssl.SSLContext:
 
 
 def _mark(authorities: bytes | None) -> str:
-    """Return what changes when what is trusted does."""
+    """Return a mark that changes when the trusted authorities change."""
     if authorities is not None:
         return hashlib.sha256(authorities).hexdigest()
-    # The system's are hundreds, in a file or a directory that is written anew as a whole.
+    # The system's authorities are hundreds, in a file or a directory that is replaced as a whole.
     places = ssl.get_default_verify_paths()
     marks = []
     for place in filter(None, (places.cafile, places.capath)):

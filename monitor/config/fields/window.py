@@ -52,7 +52,7 @@ DaySpan = Annotated[tuple[time, time], as_text(_span), InvalidValue((time(8), ti
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 
-#: A day off the first or last year that Python knows there is no other zone's time.
+#: One day from the first or last year of `datetime`, a time cannot be converted to another zone.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2199
 _EXAMPLE = '"0 7 * * mon-fri" (minute hour day month weekday)'
 
@@ -87,10 +87,10 @@ def _moment(text: str) -> datetime:
 #: Start times as a cron expression of five fields.
 Cron = Annotated[str, AfterValidator(_cron), InvalidValue("0 0 * * *")]
 
-#: A time zone by its name.
+#: A time zone by its IANA name.
 Zone = Annotated[ZoneInfo, as_text(_zone), InvalidValue(MALAYSIA)]
 
-#: A date and a time; without an offset it is local.
+#: A date and a time. Without an offset it is local time.
 Moment = Annotated[datetime, as_text(_moment), InvalidValue(datetime(2026, 1, 1, tzinfo=UTC))]
 
 
@@ -108,5 +108,5 @@ class WindowSettings(Section):
 
 
 def aware(at: datetime, zone: ZoneInfo) -> datetime:
-    """Return *at* in UTC; without an offset it is local time of *zone*."""
+    """Return *at* in UTC. Without an offset it is local time in *zone*."""
     return (at if at.tzinfo is not None else at.replace(tzinfo=zone)).astimezone(UTC)

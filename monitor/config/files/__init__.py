@@ -1,1 +1,1 @@
-"""How a file is read: places, keys, kinds of values, secrets, and what is wrong with it."""
+"""Parsing of configuration files: source locations, keys, value types, secrets, problems."""

@@ -1,7 +1,7 @@
-"""A YAML file as plain values, each with the place where it stands.
+"""YAML files as plain values, each with its source location.
 
-Scalars stay the text that was written (a bare null is `None`); the model that a file is read into says what becomes a
-number. So an unquoted +60123456789 is not an integer, 12:30 is not 750 and `no` is not false unless a field wants it.
+Scalars stay the text as written (a bare null is `None`); the model decides which text becomes a number. So an unquoted
++60123456789 is not an integer, 12:30 is not 750, and `no` is not false unless the field is boolean.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from monitor.model.lazy_text import said
 
 _STANDARD = "tag:yaml.org,2002:"
 _NULL = f"{_STANDARD}null"
-#: What a value without a tag is taken for.
+#: Implicit tags of values without a tag.
 _PLAIN = frozenset(
     f"{_STANDARD}{kind}"
     for kind in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
 )
 _COLON = re.compile(r"\s*:")
-#: What PyYAML does not report with a place: a directive, or an escape beyond the last character.
+#: Errors that PyYAML reports without a location: a directive, or an escape beyond the last character.
 _UNPLACED = re.compile(r"^%YAML|\\U(?!000|0010)[0-9A-Fa-f]{8}", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """A place in a file; both count from 1."""
+    """A line and a column in a file, both counted from 1."""
 
     line: int
     column: int
@@ -45,28 +45,28 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One file as read. `readable` is false when nothing of it could be understood; `data` is empty then."""
+    """A parsed file. `readable` is false if the file could not be parsed at all; `data` is empty then."""
 
     file: str
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     places: Mapping[Path, SourceLocation] = field(default_factory=dict, repr=False)
     problems: tuple[Problem, ...] = ()
-    #: Where a value was written that is not read here: nothing more is to be said about it.
+    #: Paths of values that could not be parsed; no further problems are reported about them.
     broken: frozenset[Path] = frozenset()
     readable: bool = True
-    #: SHA-256 of the file, as `sha256sum` prints it; "" when it could not be read.
+    #: SHA-256 of the file as `sha256sum` prints it; "" if the file could not be read.
     digest: str = ""
     text: str = field(default="", repr=False)
 
     def place(self, path: Path) -> SourceLocation:
-        """Return where *path* stands, or the nearest enclosing value when it is not in the file."""
+        """Return the location of *path*, or of the nearest enclosing value if *path* is not in the file."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
         return SourceLocation(1, 1)
 
     def problem(self, path: Path, message: str, instead: str, severity: Severity = Severity.ERROR) -> Problem:
-        """Return what is wrong with what stands at *path*, and what to write instead."""
+        """Return a problem about the value at *path*, with what to write instead."""
         place = self.place(path)
         return Problem(
             file=self.file,
@@ -79,12 +79,12 @@ class Document:
         )
 
     def shelved(self) -> Document:
-        """Return it as it is kept for long: its values have been read, and its places are found again if asked for."""
+        """Return the document for long-term storage: without locations, which are computed again on demand."""
         return replace(self, data={}, places=_Places(self.text, self.file))
 
 
 class _Places(Mapping[Path, SourceLocation]):
-    """The places of a text, found when they are first asked for: those of thousands of files would fill the memory."""
+    """Source locations of a text, computed on first use: those of thousands of files would exhaust the memory."""
 
     def __init__(self, text: str, file: str) -> None:
         self._text = text
@@ -104,23 +104,23 @@ class _Places(Mapping[Path, SourceLocation]):
         return len(self._found)
 
 
-#: What the names of agency files end with.
+#: File name extensions of agency files.
 ENDINGS = (".yaml", ".yml")
 
 
 def agency_files(directory: FilePath) -> list[FilePath]:
-    """Return the agency files of a directory, in their order. Raise `OSError` or `ValueError` when it is none."""
+    """Return the agency files of a directory in order. Raise `OSError` or `ValueError` if it is not a directory."""
     return sorted(each for each in directory.iterdir() if each.suffix in ENDINGS and not each.name.startswith("."))
 
 
-#: An agency's file has a few KiB; this one is something else.
+#: Octets. An agency's file has a few KiB; a larger file is something else.
 LARGEST = 512 * 1024
 
 
 def read_document(file: FilePath, known: Document | None = None) -> Document:
-    """Read a file whose top level is a mapping. Never raises for what the file holds, or because it is not there.
+    """Read a file whose top level is a mapping. Invalid content or a missing file raises no error.
 
-    *known* is returned when the file holds the same as when that was read.
+    Return *known* if the content is the same as when *known* was read.
     """
     name = str(file)
     try:
@@ -141,12 +141,12 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
 
 
 def text_of(octets: bytes) -> str:
-    """Return the text of a file: without the mark of its order of octets, its lines ended in one way. Raise `ValueError`."""
+    """Return the text of a file without a byte order mark, with uniform line ends. Raise `ValueError`."""
     return io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
 
 
 def document_of(text: str, name: str, known: Document | None = None) -> Document:
-    """Read *text* as a file of it is read. *known* is returned when it holds the same."""
+    """Parse *text* as the content of a file. Return *known* if the content is the same."""
     if known is not None and known.digest and known.text == text:
         return known
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -159,7 +159,7 @@ def parse_document(text: str, name: str) -> Document:
 
 
 def parse_tree(text: str, name: str) -> tuple[Document, yaml.MappingNode | None]:
-    """Parse *text* as `read_document` does; return its nodes, too, if it is readable."""
+    """Parse *text* as `read_document` does. Return its nodes as well, if it is readable."""
     try:
         root = tree(text)
         if root is None:
@@ -172,12 +172,12 @@ def parse_tree(text: str, name: str) -> tuple[Document, yaml.MappingNode | None]
     except yaml.YAMLError as error:
         return Document(file=name, problems=(fault(error, text, name),), readable=False), None
     except RecursionError:
-        # The parser says no place; the line that opens the most levels is the one to look at.
+        # The parser reports no location, so report the line that opens the most levels.
         lines = text.splitlines()
         deepest = max(range(len(lines)), key=lambda n: lines[n].count("[") + lines[n].count("{") + _indent(lines[n]))
         return _unreadable(name, "is nested too deeply", instead="fewer levels", line=deepest + 1), None
     except (ValueError, OverflowError):
-        # PyYAML lets a bad escape ("\\UFFFFFFFF") or %YAML directive through as Python's own error.
+        # For a bad escape ("\\UFFFFFFFF") or %YAML directive PyYAML raises Python's own error.
         found = _UNPLACED.search(text)
         line = text.count("\n", 0, found.start()) + 1 if found else 1
         message = "is no YAML: it holds an escape or a directive that is not allowed"
@@ -200,7 +200,7 @@ def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0) ->
 
 
 class _Walk:
-    """Turns nodes into values and remembers their places."""
+    """Converter from YAML nodes to values, which records the source locations."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
@@ -217,7 +217,7 @@ class _Walk:
                 self._problem(key_node, path, "a key is a single word", "key: value")
                 continue
             if not value_node.value and not _COLON.match(self._written, key_node.end_mark.index):
-                # Between braces, where it is rather a value: perhaps a password, which is not to be repeated.
+                # In a flow mapping this is probably a value, possibly a password, so the message must not repeat it.
                 self._problem(
                     key_node, path, "something without a colon and a space stands among the keys", "key: value"
                 )
@@ -237,7 +237,8 @@ class _Walk:
 
     def _value(self, node: yaml.Node, path: Path) -> Any:
         if id(node) in self._seen or self._written[node.start_mark.index : node.start_mark.index + 1] == "&":
-            # Aliases would let a small file grow without bound; behind an anchor that is none, half of the value is missing.
+            # Aliases would let a small file expand without limit. After an unintended anchor a part of the value is
+            # missing.
             self._problem(
                 node, path, "anchors and aliases (&, *) are not read here", "the value itself, between quotes"
             )

@@ -1,4 +1,4 @@
-"""Spans of time as people write them: "30s", "5m", "1h30m"."""
+"""Durations as text: "30s", "5m", "1h30m"."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from monitor.model.lazy_text import said
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _FORM = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 
-#: Ten years. A moment so far from now must be one that a date can say: an incident whose next step is due in the year
-#: 10000 could not be handled at all, and nobody would hear of it.
+#: Ten years. Now plus this duration must be a valid date: an incident whose next step is due in the year 10000 could
+#: not be processed, and no notification would be sent.
 LONGEST = timedelta(days=3660)
 
 
 class InvalidDurationError(ValueError):
-    """The text is no span of time. Its message says what is wrong with it."""
+    """The text is not a duration. The message says why."""
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read "1h30m", "5m", "30s", "2d". Raise `InvalidDurationError` for anything else: a bare number has no unit."""
+    """Parse "1h30m", "5m", "30s", "2d". Raise `InvalidDurationError` for anything else: a bare number has no unit."""
     compact = text.strip()
     if compact.isdigit():
         raise InvalidDurationError(said("'{compact}' has no unit", compact=compact))
@@ -34,7 +34,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(span: timedelta) -> str:
-    """Return *span* as `parse_duration` reads it, to the second."""
+    """Return *span* in the format of `parse_duration`, in whole seconds."""
     seconds = int(span.total_seconds())
     text = ""
     for unit, size in _UNITS.items():

@@ -1,7 +1,7 @@
-"""Changes single values in the text of a YAML file. All else stays byte for byte: remarks, order, blanks, quotes. Pure.
+"""Edits of single values in the text of a YAML file. All other bytes stay: comments, order, blanks, quotes. Pure.
 
-The text is cut where the parser says that a value stands. Whatever was cut is read again, and is returned only if it says
-what it said before but for the change: what is written too oddly for this is left to whoever edits the text.
+The text is changed at the locations that the parser reports. The result is parsed again and returned only if it differs
+by the intended change alone. A text whose format does not permit this must be edited by hand.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from monitor.model.lazy_text import said
 #: A text, or texts by key or in a list.
 Written = str | Mapping[str, "Written"] | Sequence["Written"]
 
-#: What needs no quotes anywhere, in brackets neither.
+#: A text that needs no quotes anywhere, not even in a flow collection.
 _PLAIN = re.compile(r"[\w+/](?:[\w .@/+()&;-]|:(?! |$))*(?<! )")
-#: What would be no text.
+#: Texts that YAML reads as null.
 _NOTHING = frozenset({"", "~", "null"})
 _COLON = re.compile(r"\s*:")
-#: Between two values in brackets, and nothing that somebody has remarked.
+#: The separator between two values of a flow collection, without a comment.
 _COMMA = re.compile(r"[\s,]*")
 
 
 class NotEditableError(Exception):
-    """A value cannot be changed in this text without touching something else. The message says what to do."""
+    """A value cannot be changed in this text without changing something else. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetValue:
-    """Write a value at a path, in the place of what is there; the keys above it are made where they are missing."""
+    """Edit that sets the value at a path. Missing parent keys are created."""
 
     path: Path
     value: Written
@@ -45,7 +45,7 @@ class SetValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendItem:
-    """Write an item at the end of the list at a path, which is made where it is missing."""
+    """Edit that appends an item to the list at a path, which is created if it is missing."""
 
     path: Path
     value: Written
@@ -53,7 +53,7 @@ class AppendItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveValue:
-    """Take out the value at a path with its key, and what is remarked in its own line. What is not there stays so."""
+    """Edit that removes the value at a path with its key and the comment on its line. A missing value is no error."""
 
     path: Path
 
@@ -62,7 +62,7 @@ TextEdit = SetValue | AppendItem | RemoveValue
 
 
 def edit_text(text: str, edits: Iterable[TextEdit]) -> str:
-    """Return *text* with one edit after the other made in it. Raise `NotEditableError`."""
+    """Return *text* with *edits* applied in order. Raise `NotEditableError`."""
     document, root = parse_tree(text, "")
     for edit in edits:
         if root is None or any(problem.severity is Severity.ERROR for problem in document.problems):
@@ -84,16 +84,16 @@ def _odd(path: Path) -> NotEditableError:
     )
 
 
-# -- what it says ------------------------------------------------------------------------------------------------
+# -- content ----------------------------------------------------------------------------------------------------
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether both say the same in the same order: the first mailbox is not the second."""
+    """Whether both are equal, including the order of keys: the order of mailboxes is significant."""
     return json.dumps(one) == json.dumps(other)
 
 
 def _applied(data: Mapping[str, Any], edit: TextEdit) -> Mapping[str, Any]:
-    """Return what a document is to say after an edit."""
+    """Return the expected content of a document after an edit."""
     wanted: Any = deepcopy(dict(data))
     match edit:
         case RemoveValue(path=(*above, last)):
@@ -132,7 +132,7 @@ def _at(data: Any, path: Iterable[str | int]) -> Any:
 
 
 def _made(data: Any, path: Sequence[str | int]) -> Any:
-    """Return what is at *path*, where mappings are made of what is missing."""
+    """Return the value at *path*; missing values are created as mappings."""
     for number, part in enumerate(path):
         if not _has(data, part) or data[part] is None:
             if not isinstance(part, str) or not isinstance(data, dict):
@@ -142,11 +142,11 @@ def _made(data: Any, path: Sequence[str | int]) -> Any:
     return data
 
 
-# -- where it stands ---------------------------------------------------------------------------------------------
+# -- location ---------------------------------------------------------------------------------------------------
 
 
 class _Cutter:
-    """One text with its nodes, and one edit."""
+    """Editor of one text: its nodes and one edit."""
 
     def __init__(self, text: str, root: yaml.MappingNode) -> None:
         self._text = text
@@ -180,7 +180,7 @@ class _Cutter:
         return node
 
     def _put(self, path: Path, value: Written) -> str:
-        # What is missing is written below the nearest that is there.
+        # Write the missing keys below the nearest existing parent.
         depth = next(length for length in range(len(path), -1, -1) if self._node(path[:length]) is not None)
         there, missing = self._node(path[:depth]), path[depth:]
         if isinstance(there, yaml.MappingNode) and missing:
@@ -200,7 +200,7 @@ class _Cutter:
         return self._text[:start] + new + self._text[end:]
 
     def _append(self, node: yaml.CollectionNode, lines: Sequence[str], brief: str) -> str:
-        """Write something behind all that is in a collection: in *lines* of its own, or between brackets."""
+        """Append an entry to a collection: as *lines* of its own, or inside the brackets."""
         text = self._text
         if node.flow_style:
             if not node.value:
@@ -230,7 +230,7 @@ class _Cutter:
         line = self._text.rfind("\n", 0, start) + 1
         if not self._text[line:start].strip():
             return self._text[:line] + self._text[self._line_end(end) :]
-        # It begins in the line of a hyphen, where the next has to begin now.
+        # The first entry begins on the line of a hyphen, where the next entry must begin after the removal.
         following = extents[1][0]
         if self._text[end:following].strip():
             raise _odd(path)
@@ -252,7 +252,7 @@ class _Cutter:
         return self._text[:start] + self._text[end:]
 
     def _emptied(self, path: Path, node: yaml.CollectionNode, end: int) -> str:
-        """Return the text when the only thing in a collection is taken out."""
+        """Return the text after removal of the only entry of a collection."""
         text, blank = self._text, "{}" if isinstance(node, yaml.MappingNode) else "[]"
         above = self._node(path[:-2]) if len(path) > 1 else None
         if isinstance(above, yaml.MappingNode):
@@ -266,16 +266,16 @@ class _Cutter:
         raise _odd(path)
 
     def _extents(self, node: yaml.CollectionNode) -> Sequence[tuple[int, int]]:
-        """Return where each thing in a collection begins and ends: with its key, or its hyphen."""
+        """Return the start and end of each entry of a collection, including its key or hyphen."""
         if isinstance(node, yaml.MappingNode):
             return [(key.start_mark.index, max(key.end_mark.index, self._end(value))) for key, value in node.value]
         if node.flow_style:
             return [(item.start_mark.index, self._end(item)) for item in node.value]
-        # Of an item that says nothing the parser says that it stands behind its hyphen.
+        # For an empty item the parser reports a start behind its hyphen.
         return [(self._text.rfind("-", 0, item.start_mark.index), self._end(item)) for item in node.value]
 
     def _end(self, node: yaml.Node) -> int:
-        """Return where what a node says ends. Of one in lines of its own the parser counts in the remarks behind it."""
+        """Return the end of a node's content. For a block node the parser includes the comments behind it."""
         start, end = node.start_mark.index, node.end_mark.index
         if isinstance(node, yaml.ScalarNode):
             return start + len(self._text[start:end].rstrip("\n ")) if node.style in {"|", ">"} else end
@@ -293,7 +293,7 @@ class _Cutter:
         return len(self._text) if found < 0 else found + 1
 
 
-# -- how it is written -------------------------------------------------------------------------------------------
+# -- format -----------------------------------------------------------------------------------------------------
 
 
 def _nested(path: Path, value: Written) -> Written:
@@ -303,7 +303,7 @@ def _nested(path: Path, value: Written) -> Written:
 
 
 def _scalar(text: str, style: str | None = None) -> str:
-    """Return a text as it is written: quoted as it was in its place, or only where it must be."""
+    """Return a text as a YAML scalar: quoted in the *style* of the replaced value, or only if quotes are required."""
     if not all(c.isprintable() for c in text):
         return json.dumps(text)
     if style not in {"'", '"'} and _PLAIN.fullmatch(text) and text.lower() not in _NOTHING:
@@ -314,7 +314,7 @@ def _scalar(text: str, style: str | None = None) -> str:
 
 
 def _flow(value: Written) -> str:
-    """Return a value in one line."""
+    """Return a value in flow style, on one line."""
     if isinstance(value, str):
         return _scalar(value)
     if isinstance(value, Mapping):
@@ -323,7 +323,7 @@ def _flow(value: Written) -> str:
 
 
 def _block(key: str, value: Written) -> Sequence[str]:
-    """Return a key and its value in lines of their own."""
+    """Return a key and its value as lines in block style."""
     if isinstance(value, Mapping) and value:
         below = [line for name, each in value.items() for line in _block(name, each)]
     elif not isinstance(value, str | Mapping) and not all(isinstance(each, str) for each in value):

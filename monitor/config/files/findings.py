@@ -1,4 +1,4 @@
-"""What was found wrong in one document while it was read and checked."""
+"""Problems found in one document during reading and checking."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from monitor.model.lazy_text import said
 class _Found:
     problems: ProblemList
     broken: set[Path]
-    #: The values around those that are broken.
+    #: Paths of the values that contain broken values.
     around: set[Path]
-    #: What `Findings.problems` returns, until there is another.
+    #: Cached result of `Findings.problems`, until another problem is added.
     in_order: tuple[Problem, ...] | None = None
 
 
 class Findings:
-    """Problems of one document. Those of the value at "contacts.siti" are noted by `findings["contacts", "siti"]`.
+    """Problems of one document.
 
-    A value whose *shape* is wrong is marked broken and replaced by a blank; what is found about it afterwards would
-    only be about the blank, and is dropped.
+    Problems of the value at "contacts.siti" are recorded by `findings["contacts", "siti"]`.
+
+    A value of the wrong *shape* is marked as broken and replaced by a blank. Later findings about it would concern only
+    the blank and are dropped.
     """
 
     __slots__ = ("_found", "document", "path")
@@ -41,16 +43,16 @@ class Findings:
         self._found = found
 
     def __getitem__(self, below: str | int | Path) -> Findings:
-        """Return these, for what is found about the value *below*."""
+        """Return the findings of the value *below*."""
         return Findings(self.document, self.path + (below if isinstance(below, tuple) else (below,)), self._found)
 
     @property
     def root(self) -> Findings:
-        """These, for what is found about the whole document."""
+        """The findings of the whole document."""
         return Findings(self.document, (), self._found)
 
     def copy(self) -> Findings:
-        """Return these, to which others may be added."""
+        """Return a copy, to which other findings may be added."""
         known = self._found
         found = _Found(
             problems=known.problems.copy(), broken={*known.broken}, around={*known.around}, in_order=known.in_order
@@ -58,13 +60,13 @@ class Findings:
         return Findings(self.document, self.path, found)
 
     def add(self, problems: Sequence[Problem]) -> None:
-        """Take up what was found earlier, in the same document."""
+        """Add problems that were found earlier in the same document."""
         for each in problems:
             self._found.problems.add(each)
             self._found.in_order = None
 
     def broken(self, message: str, instead: str = "") -> None:
-        """Note that the value has the wrong shape (once: the first message is the one that helps)."""
+        """Record that the value has the wrong shape. Only the first message is kept, because it is the most helpful."""
         self._note(message, instead, Severity.ERROR)
         _mark(self._found, self.path)
 
@@ -73,45 +75,45 @@ class Findings:
         _mark(self._found, self.path)
 
     def error(self, message: str, instead: str = "") -> None:
-        """Note what makes the configuration unusable."""
+        """Record an error, which makes the configuration unusable."""
         self._note(message, instead, Severity.ERROR)
 
     def loss(self, message: str, instead: str = "") -> None:
-        """Note what cannot be had, and that all else works without."""
+        """Record something unavailable, without which all else works."""
         self._note(message, instead, Severity.LOSS)
 
     def warning(self, message: str, instead: str = "") -> None:
-        """Note what somebody should look at."""
+        """Record a warning."""
         self._note(message, instead, Severity.WARNING)
 
     @property
     def is_broken(self) -> bool:
-        """Whether the value, something around it or something in it has the wrong shape."""
+        """Whether the value, a parent of it, or a value inside it has the wrong shape."""
         return self.is_blank or self.path in self._found.around
 
     @property
     def has_room(self) -> bool:
-        """Whether another error would be listed, so that it needs a message."""
+        """Whether another error would be listed, so that its message is needed."""
         return self._found.problems.has_room(Severity.ERROR)
 
     @property
     def is_blank(self) -> bool:
-        """Whether a blank stands for the value, because it or something around it is broken."""
+        """Whether the value is a blank, because it or a parent of it is broken."""
         return any(self.path[:length] in self._found.broken for length in range(len(self.path) + 1))
 
     @property
     def is_written(self) -> bool:
-        """Whether the value stands in the file itself."""
+        """Whether the value is in the file itself."""
         return self.path in self.document.places
 
     @property
     def where(self) -> str:
-        """The value's "file:line", for a message about two places."""
+        """Location of the value as "file:line", for a message about two places."""
         return said("{file}:{line}", file=self.document.file, line=self.document.place(self.path).line)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What was found so far in the document, by line, each thing once; of thousands the first, and how many more."""
+        """Problems found so far, by line, without duplicates: the first ones, and the number of the others."""
         if self._found.in_order is None:
             self._found.in_order = self._found.problems.in_order()
         return self._found.in_order

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, where, and what to write instead."""
+"""Problems of a configuration: what is wrong, where, and what to write instead."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import Final
 
 from monitor.model.lazy_text import said
 
-#: The way to a value from the top of its file: keys and list positions.
+#: Path of a value from the top of its file: keys and list positions.
 Path = tuple[str | int, ...]
 
 
-#: Of one document and severity. Nobody reads more, and a wrong paste has thousands.
+#: Limit per document and severity. A longer list is not read, and a wrong paste causes thousands of problems.
 MOST_LISTED: Final = 50
 
 
 class Severity(StrEnum):
-    """Whether the configuration can be used in spite of it."""
+    """Severity of a problem: whether the configuration can be used in spite of it."""
 
-    #: It cannot be used.
+    #: The configuration cannot be used.
     ERROR = "error"
-    #: It can, without what rests on something that is lost.
+    #: The configuration can be used, without what depends on the unavailable value.
     LOSS = "loss"
-    #: It can, and somebody should look.
+    #: The configuration can be used, and should be reviewed.
     WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong. Holds no secret."""
+    """One problem. Contains no secret."""
 
     file: str
-    #: From 1; 0 when it is about no line (a file that cannot be read, an environment variable).
+    #: From 1; 0 if no line applies (a file that cannot be read, an environment variable).
     line: int = 0
     column: int = 0
-    #: "contacts.siti.sms", "escalation.steps[0].channels"; empty for the file as a whole.
+    #: "contacts.siti.sms", "escalation.steps[0].channels"; empty for the whole file.
     key: str = ""
     message: str
-    #: What to write instead, or empty when the message says it.
+    #: What to write instead; empty if the message says it.
     instead: str = ""
     severity: Severity = Severity.ERROR
 
@@ -56,13 +56,13 @@ class Problem:
 
 @dataclass(slots=True)
 class ProblemList:
-    """The problems of one document: the first `MOST_LISTED` of each severity, and how many more there are."""
+    """Problems of one document: the first `MOST_LISTED` of each severity, and the number of the others."""
 
     _listed: dict[Problem, None] = field(default_factory=dict)
     _counts: Counter[Severity] = field(default_factory=Counter)
 
     def add(self, problem: Problem) -> None:
-        """Add a problem, once; beyond the limit it is only counted."""
+        """Add a problem, unless it is a duplicate. Beyond the limit it is only counted."""
         if problem in self._listed:
             return
         self._counts[problem.severity] += 1
@@ -70,11 +70,11 @@ class ProblemList:
             self._listed[problem] = None
 
     def has_room(self, severity: Severity) -> bool:
-        """Whether another problem would be listed, so that it needs a message."""
+        """Whether another problem would be listed, so that its message is needed."""
         return self._counts[severity] < MOST_LISTED
 
     def in_order(self) -> tuple[Problem, ...]:
-        """Return what is listed by line, and then how many more there are."""
+        """Return the listed problems by line, then the number of the others."""
         listed = sorted(self._listed, key=lambda each: (each.line, each.column))
         file = listed[0].file if listed else ""
         more = (
@@ -87,12 +87,12 @@ class ProblemList:
         return (*listed, *more)
 
     def copy(self) -> ProblemList:
-        """Return the same problems, to which others may be added."""
+        """Return a copy, to which other problems may be added."""
         return ProblemList({**self._listed}, Counter(self._counts))
 
 
 def listed(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return *problems* of one document as they are listed: the first, and how many more there are."""
+    """Return the *problems* of one document up to the limit, then the number of the others."""
     found = ProblemList()
     for each in problems:
         found.add(each)
@@ -100,7 +100,7 @@ def listed(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def dotted(path: Path) -> str:
-    """Return *path* as people write it: "contacts.siti.sms", "escalation.steps[0]"."""
+    """Return *path* in dotted notation: "contacts.siti.sms", "escalation.steps[0]"."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -108,22 +108,22 @@ def dotted(path: Path) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the one of *known* that *word* was probably meant to be."""
+    """Return the word of *known* that was probably meant by *word*; `None` if none is close."""
     matches = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
 def split_remedy(text: str) -> tuple[str, str]:
-    """Return the message and the remedy of a text that holds both, as `Problem` prints them."""
+    """Return message and remedy of a text that contains both in the format of `Problem`."""
     message, _, instead = text.partition("; write instead: ")
     return message, instead
 
 
 def one_of(word: str, known: Collection[str], otherwise: str = "") -> str:
-    """Return what to write instead of *word*: what was probably meant, or all that is *known*; *otherwise* for nothing."""
+    """Return what to write instead of *word*: the closest match, or all of *known*; *otherwise* if *known* is empty."""
     return nearest(word, known) or (said("one of {known}", known=", ".join(known)) if known else otherwise)
 
 
 def _printable(text: str) -> str:
-    # One line a problem, and nothing that a terminal would obey, whatever the file holds.
+    # One line per problem, without control characters that a terminal would execute.
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

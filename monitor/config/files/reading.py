@@ -1,7 +1,7 @@
-"""Read models from a document. pydantic finds what is wrong with its shape, all at once; here it is told in words.
+"""Models read from a document. pydantic finds all errors of shape at once; this module words them.
 
-Two things are done before: secrets are fetched from where they are kept. And after: what is broken is noted where it
-stands and replaced by a blank, so that the rest is read as well.
+Before validation secrets are fetched from their sources. After it each broken value is recorded at its location and
+replaced by a blank, so that the rest is read as well.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ _BLANKS: Mapping[Any, Any] = {
 
 
 def of_field(field: FieldInfo) -> Any:
-    """Return a field's whole annotation, with its examples; pydantic keeps the `Annotated` part of it elsewhere."""
+    """Return a field's whole annotation with its examples; pydantic stores the `Annotated` part separately."""
     return Annotated[field.annotation, *field.metadata, field]
 
 
 @cache
 def names(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
-    """Return the keys that may be written for *model*, with their fields."""
+    """Return the keys that *model* accepts, with their fields."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 @cache
 def secrets(model: type[BaseModel]) -> Mapping[str, Any]:
-    """Return what *model* asks for under those of its keys that are secrets, or that lead to some."""
+    """Return the annotations of those keys of *model* that are secrets or contain secrets."""
     asked = {key: of_field(field) for key, field in names(model).items()}
     return {key: each for key, each in asked.items() if is_secret(each) or _leads_to_secrets(each)}
 
 
 def is_secret(annotation: Any) -> bool:
-    """Return whether *annotation* asks for a secret, or a list of them."""
+    """Return whether *annotation* is a secret or a list of secrets."""
     return SecretStr in (core(annotation), core(item(annotation)))
 
 
 def gc_paused(annotation: Any) -> OptionalSecret | None:
-    """Return how what *annotation* asks for may be lost; `None`: it may not."""
+    """Return the `OptionalSecret` of *annotation*; `None`: the secret is required."""
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     return next((mark for mark in marks if isinstance(mark, OptionalSecret)), None)
 
@@ -84,20 +84,20 @@ def core(annotation: Any) -> Any:
 
 
 def allows_none(annotation: Any) -> bool:
-    """Return whether a key may stand there without a value."""
+    """Return whether the key may have no value."""
     if get_origin(annotation) is Annotated:
         return allows_none(get_args(annotation)[0])
     return annotation in (Any, None) or type(None) in get_args(annotation)
 
 
 def as_model(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that *annotation* asks for, if it is one."""
+    """Return the model in *annotation*; `None` if it is not a model."""
     inner = core(annotation)
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def item(annotation: Any) -> Any | None:
-    """Return what the items of a list, or the values of a mapping, are to be; `None` for anything else."""
+    """Return the type of a list's items or a mapping's values; `None` for anything else."""
     inner = core(annotation)
     origin, arguments = get_origin(inner), get_args(inner)
     if not isinstance(origin, type) or not arguments:
@@ -108,13 +108,13 @@ def item(annotation: Any) -> Any | None:
 
 
 def is_mapping(annotation: Any) -> bool:
-    """Return whether *annotation* asks for keys of the writer's choice."""
+    """Return whether *annotation* is a mapping with arbitrary keys."""
     origin = get_origin(core(annotation))
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 def at(model: type[BaseModel], path: Path) -> Any:
-    """Return what is asked for at *path* below *model*; `Any` where that is not known."""
+    """Return the annotation at *path* below *model*; `Any` if it is unknown."""
     annotation: Any = model
     for part in path:
         below = as_model(annotation)
@@ -127,7 +127,7 @@ def at(model: type[BaseModel], path: Path) -> Any:
 
 
 def blank(annotation: Any) -> Any:
-    """Return a value of the right shape to stand in for a broken one."""
+    """Return a value of the right shape that substitutes a broken one."""
     if get_origin(annotation) is Annotated:
         marks = [mark.value for mark in get_args(annotation)[1:] if isinstance(mark, InvalidValue)]
         return marks[-1] if marks else blank(get_args(annotation)[0])
@@ -144,7 +144,7 @@ def blank(annotation: Any) -> Any:
 
 
 def example(annotation: Any) -> str:
-    """Return what could be written for *annotation*, in a word."""
+    """Return a short example of a value for *annotation*."""
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     if written := [str(mark.examples[0]) for mark in marks if isinstance(mark, FieldInfo) and mark.examples]:
         return written[0]
@@ -160,10 +160,10 @@ def example(annotation: Any) -> str:
 
 M = TypeVar("M", bound=BaseModel)
 
-#: A blank is of the right shape, so the second look normally passes; validators of gateways may need another.
+#: A blank has the right shape, so the second validation normally passes. Validators of gateways may need another.
 _LOOKS = 4
 
-#: In the place of what is to be taken out.
+#: Marks a value to be removed.
 _GONE = object()
 
 _KINDS = {
@@ -192,14 +192,14 @@ _KINDS = {
 }
 _LIMITS = {"ge": "at least {value}", "le": "at most {value}", "gt": "more than {value}", "lt": "less than {value}"}
 
-#: What every user of this machine can do with a file of a secret.
+#: Messages about what other users of this machine can do with the file of a secret.
 _OTHERS_CAN: Mapping[tuple[str, ...], str] = {
     ("read",): "everybody on this machine can read {name}",
     ("change",): "everybody on this machine can change {name}",
     ("read", "change"): "everybody on this machine can read and change {name}",
 }
 
-#: Written where only the four channels can stand, these are no slips of the pen.
+#: Where only the four channels are allowed, these words are deliberate and not typing errors.
 _UNSANCTIONED = frozenset(
     {
         *("e-mail", "e-mel", "email", "emel", "mail", "smtp"),
@@ -210,7 +210,7 @@ SANCTIONED = "sms, voice, fax or letter (circular of 1 June 2007, paragraph 4)"
 
 
 class Reader:
-    """Reads models from one document."""
+    """Reader of models from one document."""
 
     def __init__(self, findings: Findings, vault: SecretResolver) -> None:
         self.findings = findings
@@ -220,9 +220,9 @@ class Reader:
     def read(
         self, model: type[M], data: object, path: Path = (), *, given: Mapping[str, object] | None = None
     ) -> M | None:
-        """Return *data*, which stands at *path*, as a *model*; blanks stand in for what is wrong and was noted.
+        """Return *data* at *path* as a *model*. Invalid values are recorded and replaced by blanks.
 
-        *given* are fields that were read elsewhere. `None` when the whole cannot be made sense of.
+        *given* are fields that were read elsewhere. Return `None` if the data cannot be read at all.
         """
         read: Any = self._with_secrets(model, data, path)
         if given and isinstance(read, Mapping):
@@ -231,7 +231,7 @@ class Reader:
             try:
                 return model.model_validate(read, context=self._vault.directory)
             except ValidationError as error:
-                # What stands under a key that may not be written is told, too: before all of it is taken out.
+                # Report errors inside a forbidden key first, because the whole key is removed afterwards.
                 details = sorted(error.errors(include_url=False), key=lambda detail: "[key]" in detail["loc"])
                 if any(detail["type"] == "extra_forbidden" for detail in details):
                     self._note_old_keys()
@@ -248,11 +248,11 @@ class Reader:
             self.findings.root[(*path[:-1], name)].mark_broken()
 
     def _note(self, model: type[BaseModel], detail: ErrorDetails, data: object, path: Path) -> tuple[Path, Any]:
-        """Note one of pydantic's errors; return where it is, below *model*, and what to put there."""
+        """Record one of pydantic's errors. Return its path below *model*, and the replacement."""
         where = tuple(part for part in detail["loc"] if part != "[key]")
         asked, place = at(model, where), (*path, *where)
         if detail["type"] == "extra_forbidden":
-            # What is meant by each of thousands of keys takes a third of a millisecond to find.
+            # The search for the key that was meant takes a third of a millisecond, and a document may have thousands.
             is_listed = self.findings.has_room
             said_of_it = _unknown(str(where[-1]), as_model(at(model, where[:-1])) or model) if is_listed else ("", "")
             self.findings[place].broken(*said_of_it)
@@ -262,7 +262,7 @@ class Reader:
         return where, _GONE if "[key]" in detail["loc"] else blank(at(model, where))
 
     def _written(self, asked: Any, path: Path) -> Path:
-        """Return where the value at *path* was written: a secret stands under another key than the model's."""
+        """Return the path of the value as written: a secret is written under another key than the model's."""
         places = self.findings.document.places
         if not path or path in places or not is_secret(asked):
             return path
@@ -270,7 +270,10 @@ class Reader:
         return next((place for place in by_source if place in places), path)
 
     def _with_secrets(self, asked: Any, value: Any, path: Path) -> Any:
-        """Return *value* with each secret that it leads to under its own key. What has another shape stays as it is."""
+        """Return *value* with each secret that it contains under the model's key.
+
+        A value of another shape is unchanged.
+        """
         model, below = as_model(asked), item(asked)
         if model is None and isinstance(value, list) and not is_mapping(asked):
             return [self._with_secrets(below, each, (*path, number)) for number, each in enumerate(value)]
@@ -288,7 +291,7 @@ class Reader:
         return found
 
     def _secret(self, asked: Any, key: str, written: Mapping[str, Any], path: Path) -> object:
-        """Return the secret *key*, for which all that is *written* stands at *path*."""
+        """Return the secret *key*, whose sources *written* are at *path*."""
         by_file, _, by_name = sources(key)
         if key in written:
             message = "a secret is never written in the configuration"
@@ -309,7 +312,7 @@ class Reader:
         return blank(asked)
 
     def _typed(self, name: object, key: str, path: Path) -> SecretStr:
-        """Return a secret that was typed in the portal. One that is not to be had keeps nothing else from working."""
+        """Return a secret that was entered in the portal. If it is unavailable, all else still works."""
         if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):
             self.findings[path].broken("is no name of a secret that was typed in the portal", by_source(key))
         elif self._vault.typed is None:
@@ -342,7 +345,7 @@ class Reader:
         return secret
 
     def _unusable(self, asked: Any, path: Path, message: str, instead: str) -> None:
-        """Note what cannot stand at *path*, where *asked* is wanted."""
+        """Record that the secret at *path* with the annotation *asked* is unusable."""
         if (lost := gc_paused(asked)) is None:
             self.findings[path].broken(message, instead)
         else:
@@ -350,7 +353,7 @@ class Reader:
 
 
 def sources(key: str) -> tuple[str, str, str]:
-    """Return the keys under which it is written where the secret *key* is kept: a file, a variable, what was typed."""
+    """Return the keys that name the source of the secret *key*: a file, a variable, the store."""
     return f"{key}_file", f"{key}_env", f"{key}_stored"
 
 
@@ -365,12 +368,12 @@ def _written_so(key: str, asked: Any) -> str:
 
 
 def missing(model: type[BaseModel], key: str) -> tuple[str, str]:
-    """Return that *key* is missing, which *model* has and can do without, and what to write."""
+    """Return that the optional *key* of *model* is missing, and what to write."""
     return "is missing", _written_so(key, of_field(names(model)[key]))
 
 
 def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
-    """Return what is wrong, and what to write instead where *asked* is wanted under *key*."""
+    """Return the message and the remedy for pydantic's error *detail* about *key* with the annotation *asked*."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
         return "is missing", by_source(key) if is_secret(asked) else _written_so(key, asked)
@@ -387,7 +390,7 @@ def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
         return said("must be {limits}", limits=limits), said("a number that is {limits}", limits=limits)
     if kind == "string_pattern_mismatch":
         return "does not have the right form", said("text that matches {pattern}", pattern=context["pattern"])
-    # A check of a field or a gateway: its author words it, and keeps secrets out of it.
+    # A validator of a field or a gateway: its message is already worded and contains no secret.
     return split_remedy(detail["msg"].removeprefix("Value error, "))
 
 
@@ -400,7 +403,10 @@ def _choice(wanted: Any, detail: ErrorDetails) -> tuple[str, str]:
 
 
 def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str]:
-    """Return what is wrong with a key that *model* does not have: secrets are known by their sources."""
+    """Return the message and the remedy for a key that *model* does not have.
+
+    Secrets are recognised by their sources.
+    """
     hidden = [name for name, asked in secrets(model).items() if is_secret(asked)]
     known = [name for name in names(model) if name not in hidden] + [
         each for name in hidden for each in sources(name)[:2]
@@ -411,7 +417,7 @@ def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str]:
 
 
 def _reachable(data: Any, where: Path) -> Path:
-    """Return *where*, or the nearest place around it that something was written in."""
+    """Return *where*, or its nearest parent in the data."""
     for length, part in enumerate(where):
         if isinstance(data, Mapping):
             data = data.get(part)
@@ -423,7 +429,7 @@ def _reachable(data: Any, where: Path) -> Path:
 
 
 def _mended(data: Any, pieces: Mapping[Path, Any]) -> Any:
-    """Return *data* with *pieces* in their places."""
+    """Return *data* with *pieces* inserted at their paths."""
     if () in pieces:
         return pieces[()]
     below: dict[str | int, dict[Path, Any]] = {}

@@ -1,4 +1,4 @@
-"""Files that the configuration leads to, read without being kept waiting."""
+"""Reading of files that the configuration names, without blocking."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from typing import Final
 
 from monitor.model.lazy_text import said
 
-#: Two changes of a file within one tick of a clock may leave the same times; some file systems count whole seconds, or two.
+#: Nanoseconds. Two changes within one clock tick may have the same timestamp; some file systems count whole seconds, or
+#: two.
 TICK: Final = 3 * 10**9
 
 
 class NotRegularFileError(ValueError):
-    """What stands there would keep a reader, and every later reload behind it, waiting, or fill the memory."""
+    """The file is not a regular file. Reading it would block this and every later reload, or exhaust the memory."""
 
 
 def read_regular(file: Path, at_most: int) -> bytes:
-    """Return what *file* holds. Raise `OSError` or, for a pipe, a device or more than *at_most* octets, `NotRegularFileError`.
+    """Return the content of *file*.
 
-    What is opened is what is looked at, whatever somebody puts in its place meanwhile, and opening it does not wait.
+    Raise `OSError` or, for a pipe, a device or more than *at_most* octets, `NotRegularFileError`.
+
+    The opened file itself is checked, so a concurrent replacement does no harm. Opening it does not block.
     """
     with open(file, "rb", opener=_at_once) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise NotRegularFileError(said("is no regular file"))
-        # Some files of the kernel say that they are empty, and are not.
+        # Some kernel files report size 0 although they have content.
         octets = opened.read(at_most + 1)
     if len(octets) > at_most:
         raise NotRegularFileError(said("is larger than {size} KiB", size=at_most // 1024))
@@ -38,25 +41,25 @@ def read_regular(file: Path, at_most: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """How a file stood before it was read. For as long as it stands so, it holds what was read, and whoever may read it may."""
+    """File metadata before a read. While it is unchanged, so are the content and the read permissions."""
 
     file: str
-    #: Which file it is, whose, who may do what with it, how large it is, and when it and what is said of it last changed.
+    #: Device, inode, owner, permissions, size, and the times of the last change of content and metadata.
     marks: tuple[int, ...]
 
     @classmethod
     def of(cls, file: Path, now: int | None = None) -> FileStamp | None:
-        """Look at *file*; `None` when it is not there, or has changed so lately that the next change might not show.
+        """Return the stamp of *file*; `None` if it is missing or was changed just now.
 
-        *now*: in nanoseconds; default: by the clock.
+        A further change within the clock's resolution would be undetectable. *now*: in nanoseconds; default: the clock.
         """
         name, now = str(file), time.time_ns() if now is None else now
         marks = _marks(name)
-        # Nobody can set the time of a change (the last of the marks) but by changing the clock.
+        # The change time (the last mark) can be set only by changing the clock.
         return cls(name, marks) if marks is not None and now - marks[-1] > TICK else None
 
     def holds(self) -> bool:
-        """Whether the file stands as it did."""
+        """Whether the file's metadata is unchanged."""
         return _marks(self.file) == self.marks
 
 
@@ -73,9 +76,9 @@ def _at_once(name: str, flags: int) -> int:
 
 
 def may_be_path(file: Path, directory: Path) -> bool:
-    """Whether somebody may have meant a path, which starts at *directory*, and no password that was written in its place.
+    """Whether *file*, relative to *directory*, is probably meant as a path, and is not a password in the wrong place.
 
-    A file is there, or a directory for it that is not the one in which every such word would lie.
+    True if the file exists, or if its parent directory exists and is not *directory*, where every plain word would be.
     """
     try:
         return file.exists() or (file.parent.is_dir() and file.parent not in {directory, Path("/")})
@@ -84,7 +87,7 @@ def may_be_path(file: Path, directory: Path) -> bool:
 
 
 def unreadable(file: Path, error: Exception) -> tuple[str, str]:
-    """Return why *file* cannot be read, and what to do; "" where only the caller can say what belongs there."""
+    """Return why *file* cannot be read, and the remedy; "" if only the caller can name the remedy."""
     reason = said("cannot be read: {error}", error=why(error))
     if isinstance(error, PermissionError):
         user = own_user()
@@ -108,12 +111,12 @@ def unreadable(file: Path, error: Exception) -> tuple[str, str]:
 
 
 def own_user() -> str:
-    """Return the user as whom this process reads and writes files."""
+    """Return the name of the user as whom this process reads and writes files."""
     return _user(os.geteuid())
 
 
 def _user(number: int) -> str:
-    """Return the name of a user; the number where there is none."""
+    """Return the name of a user; the number if there is no name."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -121,5 +124,5 @@ def _user(number: int) -> str:
 
 
 def why(error: Exception) -> str:
-    """Return why a file could not be read: a path that no file can have raises `ValueError`."""
+    """Return why a file could not be read. An impossible path raises `ValueError`."""
     return error.strerror if isinstance(error, OSError) and error.strerror else said("no such file")

@@ -1,4 +1,4 @@
-"""Secrets: read from files or the environment, never from the configuration itself."""
+"""Secrets, read from files, environment variables or the store, never from the configuration itself."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from monitor.config.files.regular import FileStamp, NotRegularFileError, may_be_
 from monitor.config.files.tracked import is_tracked
 from monitor.model.lazy_text import said
 
-#: A token may have some KiB, and a line end.
+#: Octets. A token may have some KiB and a line end.
 _AT_MOST = 64 * 1024
 
 
 class SecretUnavailableError(Exception):
-    """A secret could not be had. The message and `instead` hold none of it."""
+    """A secret is unavailable. The message and `instead` do not contain it."""
 
     def __init__(self, message: str, instead: str = "") -> None:
         super().__init__(message)
@@ -28,10 +28,13 @@ class SecretUnavailableError(Exception):
 
 
 class StoredSecret(SecretStr):
-    """A secret that somebody has typed in the portal. It may be given to those whom it was typed for, and to nobody else."""
+    """Secret entered in the portal. It may be sent only to the hosts that it was entered for."""
 
     def __init__(self, secret: str, *, allowed_hosts: Iterable[str] = (), why: str = "", name: str = "") -> None:
-        """*allowed_hosts*: whom it was typed for. *why*: it is not to be had, and why; it is empty then. *name*: in documents."""
+        """*allowed_hosts*: hosts that may receive it.
+
+        *why*: why it is unavailable; it is empty then. *name*: its name in documents.
+        """
         super().__init__(secret)
         self.name = name
         self.allowed_hosts = frozenset(allowed_hosts)
@@ -39,18 +42,18 @@ class StoredSecret(SecretStr):
 
     @classmethod
     def read(cls, text: str, name: str = "") -> StoredSecret:
-        """Read it as it is kept. Raise `ValueError`."""
+        """Parse the stored form of a secret. Raise `ValueError`."""
         kept = json.loads(text)
         if not isinstance(kept, dict):
             raise ValueError("is no secret")  # noqa: TRY004 - what cannot be read is one error
         return cls(str(kept.get("secret", "")), allowed_hosts=map(str, kept.get("hearers", ())), name=name)
 
     def written(self) -> str:
-        """Return it as it is kept, to be encrypted."""
+        """Return the stored form of the secret, before encryption."""
         return json.dumps({"secret": self.get_secret_value(), "hearers": sorted(self.allowed_hosts)})
 
     def __eq__(self, other: object) -> bool:
-        """Whether it is the same secret for the same hearers."""
+        """Whether both secrets and their allowed hosts are equal."""
         return (
             isinstance(other, StoredSecret)
             and self.get_secret_value() == other.get_secret_value()
@@ -69,7 +72,7 @@ class _Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Absent:
-    """Why there is no secret, and what to write instead."""
+    """Reason why a secret is missing, and what to write instead."""
 
     message: str
     instead: str = ""
@@ -77,37 +80,39 @@ class _Absent:
 
 @dataclass(frozen=True, slots=True)
 class SecretLookup:
-    """What was found where a secret was looked for."""
+    """Result of the search for a secret at one source."""
 
     source: _Source
-    #: It may be the secret, written in the wrong place.
+    #: May be the secret itself, written in the wrong place.
     name: str = field(repr=False)
     found: SecretStr | _Absent = field(repr=False)
     #: What every user of this machine can do with the file: "read", "change".
     others_can: tuple[str, ...] = ()
-    #: How the file stood: while it stands so, it need not be read.
+    #: Metadata of the file. While it is unchanged, the file need not be read again.
     stamp: FileStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretResolver:
-    """Where secrets are looked for."""
+    """Resolver of secrets from files, environment variables and the store."""
 
-    #: The directory of the settings file: relative paths start here, those of agency files too.
+    #: The directory of the settings file. Relative paths start here, in agency files too.
     directory: Path
     environ: Mapping[str, str] = field(repr=False)
-    #: Says what there is of a secret that was typed in the portal, by the name that documents have of it; `None`: what is
-    #: read names none.
+    #: Returns a secret that was entered in the portal, by its name in documents; `None`: the document may name none.
     typed: Callable[[str], StoredSecret] | None = field(default=None, repr=False)
-    #: All that was looked at: what was made of it holds for as long as it is the same.
+    #: All lookups so far. Results derived from them are valid while the lookups are unchanged.
     seen: list[SecretLookup] = field(default_factory=list, repr=False)
 
     def apart(self) -> SecretResolver:
-        """Return one that sees the same, and notes for itself what it has seen."""
+        """Return a resolver with the same sources and a separate list of lookups."""
         return SecretResolver(directory=self.directory, environ=self.environ, typed=self.typed)
 
     def still_sees(self, sightings: MutableSequence[SecretLookup]) -> bool:
-        """Whether all is there as it was. Where a file had to be read for that, its sighting is noted anew."""
+        """Whether all lookups give the same result as before.
+
+        Lookups whose files had to be read again are replaced in *sightings*.
+        """
         for number, each in enumerate(sightings):
             if each.stamp is not None and each.stamp.holds():
                 continue
@@ -118,7 +123,7 @@ class SecretResolver:
         return True
 
     def from_file(self, name: str) -> SecretStr:
-        """Return what the file holds without its last newline. Raise `SecretUnavailableError`."""
+        """Return the content of the file without its last newline. Raise `SecretUnavailableError`."""
         return self._note(_Source.FILE, name)
 
     def from_variable(self, name: str) -> SecretStr:
@@ -126,13 +131,16 @@ class SecretResolver:
         return self._note(_Source.VARIABLE, name)
 
     def from_store(self, name: str) -> StoredSecret:
-        """Return a secret that was typed in the portal; it says itself when it is not to be had. Raise `SecretUnavailableError`."""
+        """Return a secret that was entered in the portal; its `why` says if it is unavailable.
+
+        Raise `SecretUnavailableError`.
+        """
         found = self._note(_Source.STORE, name)
         assert isinstance(found, StoredSecret)  # noqa: S101 - so `_look` has it
         return found
 
     def _shown(self, name: str) -> str:
-        """Return what to call a file that is not there: the name may be the secret, written in the wrong place."""
+        """Return how messages refer to a missing file: its name may be a secret written in the wrong place."""
         known = may_be_path(self.directory / name, self.directory)
         return said("the file {name}", name=name) if known else said("the file that is named here")
 
@@ -145,7 +153,7 @@ class SecretResolver:
         return tuple(what for what, bit in (("read", stat.S_IROTH), ("change", stat.S_IWOTH)) if mode & bit)
 
     def is_tracked(self, name: str) -> bool:
-        """Return whether git keeps the file."""
+        """Return whether git tracks the file."""
         return is_tracked(self.directory / name)
 
     def _note(self, source: _Source, name: str) -> SecretStr:
@@ -157,14 +165,14 @@ class SecretResolver:
 
     def _look(self, source: _Source, name: str) -> SecretLookup:
         if source is _Source.FILE:
-            # Before it is read: what changes meanwhile shows the next time.
+            # Take the stamp before reading, so that a concurrent change is detected next time.
             stamp = FileStamp.of(self.directory / name)
             return SecretLookup(source, name, self._in_file(name), self.others_can(name), stamp)
         if source is _Source.STORE:
             found = _Absent("nothing here may name it") if self.typed is None else self.typed(name)
             return SecretLookup(source, name, found)
         if name not in self.environ:
-            # What is no variable may be the secret, written in the wrong place.
+            # If it is not the name of a variable, it may be the secret itself, written in the wrong place.
             where = "the name of a variable that the service is given, or ..._file: PATH"
             return SecretLookup(source, name, _Absent("the environment variable that is named here is not set", where))
         return SecretLookup(
@@ -177,7 +185,7 @@ class SecretResolver:
             directory=self.directory,
         )
         try:
-            # Notepad puts a byte order mark in front of what it saves.
+            # Notepad saves files with a byte order mark.
             text = read_regular(self.directory / name, _AT_MOST).decode("utf-8-sig")
         except UnicodeDecodeError:
             return _Absent(said("the file {name} is not UTF-8 text", name=name), "the secret alone, saved as UTF-8")
@@ -192,7 +200,7 @@ class SecretResolver:
 
 
 def _in_a_line(text: str) -> str:
-    """Return JSON as one line: the key of a service account is a file of several, and one secret."""
+    """Return JSON as one line: the key of a service account is a file of several lines, and one secret."""
     if not text.startswith("{") or "\n" not in text.strip():
         return text
     try:
@@ -205,6 +213,6 @@ def _whole(text: str, source: str) -> SecretStr | _Absent:
     if not text.strip():
         return _Absent(said("{source} is empty", source=source), "the secret alone, in one line")
     if any(character in text for character in "\r\n\0"):
-        # No protocol can carry it, and a second line is rather a file of something else.
+        # No protocol can transmit it, and a second line suggests that this is another kind of file.
         return _Absent(said("{source} has more than one line", source=source), "the secret alone, in one line")
     return SecretStr(text)

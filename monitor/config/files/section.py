@@ -1,4 +1,4 @@
-"""What all models of the configuration share, and the kinds of values in them."""
+"""Base class of the configuration's models, and the types of their values."""
 
 from __future__ import annotations
 
@@ -20,47 +20,48 @@ from monitor.model.lazy_text import said
 from probes.model.domain import normal_domain
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-#: A host or domain name (RFC 1123, with the underscores that some name servers' owners use).
+#: A host or domain name (RFC 1123, with the underscores that some operators of name servers use).
 _HOST = rf"{_LABEL}(?:\.{_LABEL})*"
-#: A mail address with a dot-atom before the @ (RFC 5321); quoted local parts exist and nobody has one.
+#: A mail address with a dot-atom before the @ (RFC 5321). Quoted local parts are valid, and unused in practice.
 _ADDRESS = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_LABEL}(?:\.{_LABEL})+"
 
-#: In characters: 64 before the @, 255 behind it (RFC 5321 4.5.3.1). A search in a longer text takes its square.
+#: In characters: 64 before the @, 255 behind it (RFC 5321 4.5.3.1). The search time is quadratic in the length of the
+#: text.
 _LONGEST_ADDRESS = 64 + 1 + 255
 
-#: In characters. What cannot be guessed over loopback in any time that matters.
+#: In characters: too long to guess by brute force over loopback.
 _SHORTEST_TOKEN = 24
 
 
 class Section(BaseModel):
-    """A part of the configuration: frozen, closed, and silent about its input in errors."""
+    """Base class of the configuration's sections: immutable, without extra keys, and without input values in errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidValue:
-    """What stands in the place of a broken value while the rest of the file is checked."""
+    """Substitute for a broken value while the rest of the file is checked."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class OptionalSecret:
-    """Marks a secret that may be lost: where it cannot be had or used there is none, and all else works without."""
+    """Mark of an optional secret: if it is unavailable, all else still works."""
 
-    #: What works no more then, and what to write instead.
+    #: What does not work without the secret, and the remedy.
     without: str
     instead: str
 
 
 def wrong(message: str, instead: str = "") -> PydanticCustomError:
-    """Return the error of a value that has the wrong shape; braces in *message* are not filled in."""
+    """Return the error of a value of the wrong shape. Braces in *message* are not filled in."""
     return PydanticCustomError("shape", "{what}", {"what": message, "instead": instead})
 
 
 def as_text(read: Callable[[str], object]) -> BeforeValidator:
-    """Return what has *read* make a value of what was written; what is no text is left to pydantic."""
+    """Return a validator that parses text by *read*. Anything else than text is left to pydantic."""
     return BeforeValidator(lambda written: read(written) if isinstance(written, str) else written)
 
 
@@ -76,7 +77,7 @@ def _matching(pattern: str, message: str, instead: str) -> Callable[[str], str]:
 
 
 def _is_host(text: str) -> bool:
-    """Whether *text* is the name or the address of a host: a name never ends in digits alone (RFC 1123, 2.1)."""
+    """Whether *text* is the name or the address of a host. A name never ends in digits alone (RFC 1123, 2.1)."""
     if ":" not in text and not text.rpartition(".")[2].isdigit():
         return re.fullmatch(_HOST, text, re.ASCII) is not None
     try:
@@ -87,7 +88,7 @@ def _is_host(text: str) -> bool:
 
 
 def _meant_host(text: str) -> str:
-    """Return the host in what people copy: a URL, a host with its port, a name with a dot at its end; "" if there is none."""
+    """Return the host in a URL, a host with a port, or a name with a final dot; "" if there is none."""
     try:
         host = (urlsplit(text if "://" in text else f"//{text}").hostname or "").rstrip(".")
     except ValueError:
@@ -144,14 +145,14 @@ def _percent(written: object) -> int:
 
 
 def _some_path(written: object) -> object:
-    """Return what was *written*: an empty text would be the directory of the settings file."""
+    """Return *written*. Reject an empty text, which would mean the directory of the settings file."""
     if written == "":
         raise wrong("is empty", "a path, or leave the key out")
     return written
 
 
 def _placed(file: Path, info: ValidationInfo) -> Path:
-    """Return where a relative path leads: it starts at the directory of the settings file."""
+    """Return the absolute path of *file*, which is relative to the directory of the settings file."""
     return file if info.context is None else info.context / file
 
 
@@ -160,7 +161,7 @@ def _kept(place: Path, info: ValidationInfo) -> Path:
 
 
 def _meant(file: Path, info: ValidationInfo) -> Path:
-    """Return where *file* leads. Something else keeps it, and it may not be there yet; a token in its place never will be."""
+    """Return the path of *file*, which another program maintains. It may not exist yet; reject a token in its place."""
     if info.context is not None and not may_be_path(info.context / file, info.context):
         raise wrong(
             "no file and no directory for it is there",
@@ -185,14 +186,14 @@ def _positive(span: timedelta) -> timedelta:
 #: One line of text that is not empty.
 Line = Annotated[str, AfterValidator(_line), InvalidValue("?")]
 
-#: The name of something in the configuration; also a metric label and a part of URLs.
+#: The name of an item in the configuration; also a metric label and a part of URLs.
 Slug = Annotated[
     str,
     AfterValidator(_matching(r"[a-z0-9][a-z0-9-]{0,39}", "is no name", "small letters, digits and hyphens: rujukan-a")),
     InvalidValue("x"),
 ]
 
-#: An agency's short code: all that an SMS of 160 characters has room for.
+#: An agency's short code. Its length is limited by an SMS of 160 characters.
 Code = Annotated[
     str,
     AfterValidator(_matching(r"[A-Z0-9]{1,11}", "is no short code", "1 to 11 capital letters and digits: JCONTOH")),
@@ -202,14 +203,14 @@ Code = Annotated[
 #: A registered mail domain, in lower case.
 Domain = Annotated[str, AfterValidator(_domain), InvalidValue("x.invalid")]
 
-#: A mail address. Whether it may be used is the circular's question, asked later.
+#: A mail address. Whether the circular allows it is checked later.
 MailAddress = Annotated[str, AfterValidator(_mail_address), InvalidValue("x@x.invalid")]
 
 #: The host name or address of a server.
 Host = Annotated[str, AfterValidator(_host), InvalidValue("x.invalid")]
 
-#: Digits to press after an office line has answered; w and W wait half a second and a second. Twilio takes 32 keys, and a W
-#: is two of its waits: no more than a dozen.
+#: Keys to press after an office line has answered; w and W wait half a second and a second. Twilio accepts 32 keys, and
+#: a W is two of its waits. The limit is therefore 12.
 Extension = Annotated[
     str,
     AfterValidator(
@@ -225,26 +226,26 @@ Extension = Annotated[
 Port = Annotated[int, Field(ge=1, le=65535), InvalidValue(1)]
 Count = Annotated[int, Field(ge=1, le=100), InvalidValue(1)]
 
-#: So many of a hundred, as "50%".
+#: A percentage as "50%".
 Percent = Annotated[int, BeforeValidator(_percent), InvalidValue("50%")]
 
-#: A span of time, which may be none.
+#: A duration, which may be zero.
 Duration = Annotated[timedelta, as_text(_duration), InvalidValue(timedelta(minutes=1))]
 
-#: A span of time that is longer than nothing.
+#: A duration longer than zero.
 Span = Annotated[Duration, AfterValidator(_positive)]
 
-#: A file or a directory.
+#: Path of a file or a directory.
 File = Annotated[Path, BeforeValidator(_some_path), AfterValidator(_placed)]
 
-#: What is written in the place of a directory where the documents in the store are meant.
+#: Value of a directory key that means: use the documents in the store.
 IN_THE_STORE: Final = Path("in the store")
 
 #: A directory of files, or `IN_THE_STORE`.
 DocumentsPlace = Annotated[Path, AfterValidator(_kept)]
 
-#: A secret by which a program of ours is known: long enough that nobody guesses it.
+#: A secret that identifies one of our programs. It must be long enough to resist guessing.
 Token = Annotated[SecretStr, AfterValidator(_long_enough)]
 
-#: A file with a secret that another program, or Pantau itself, keeps fresh.
+#: A file with a secret that another program, or Pantau itself, refreshes.
 KeptFile = Annotated[Path, AfterValidator(_meant)]

@@ -1,7 +1,7 @@
-"""What a parser of YAML complains of, in the words of somebody who writes a configuration.
+"""YAML syntax errors, worded for the author of a configuration.
 
-The parser says what it expected and where it stopped; a person has forgotten a quote, some lines above perhaps. No message
-holds a piece of the file: it may be somebody's password.
+The parser reports what it expected and where it stopped; the actual mistake, such as a missing quote, may be some lines
+above. No message repeats a part of the file, which may be a password.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO_COLON = (
     "is no key and value: it has no colon with a space behind it",
     "key: value",
 )
-#: By a part of what the parser says. True: where it began to read what it could not end, and not where it stopped.
+#: Wording by a part of the parser's message. True: report where the parser began the construct, not where it stopped.
 _WORDS = (
     (
         "found unexpected end of stream",
@@ -74,12 +74,12 @@ _WORDS = (
 )
 
 _CONFLICT = re.compile(r"<{7} |={7}$|>{7} ")
-#: A value that opens a quote and does not close it in its line.
+#: A value with an opening quote that is not closed on its line.
 _OPEN_QUOTE = re.compile(r"""\s*(?:- +)?[\w-]+: +(?:"[^"]*|'[^']*)""")
 
 
 def fault(error: yaml.YAMLError, text: str, name: str) -> Problem:
-    """Return what is wrong with *text*, the file called *name*, of which the parser says *error*."""
+    """Return the problem of *text*, the file called *name*, for the parser's *error*."""
     if isinstance(error, yaml.reader.ReaderError):
         number = text.count("\n", 0, error.position) + 1
         return Problem(
@@ -119,18 +119,18 @@ def fault(error: yaml.YAMLError, text: str, name: str) -> Problem:
 
 
 def called(character: str) -> str:
-    """Return what a character that cannot be seen is called: "a no-break space (U+00A0)"."""
+    """Return the name of an invisible character: "a no-break space (U+00A0)"."""
     name = unicodedata.name(character, "control character").lower()
     return said("a {name} (U+{code:04X})", name=name, code=ord(character))
 
 
 def is_curly(character: str) -> bool:
-    """Whether it is a quote as word processors make them, which YAML takes for a letter."""
+    """Whether *character* is a typographic quote of word processors, which YAML treats as a letter."""
     return character != "" and unicodedata.category(character) in ("Pi", "Pf")
 
 
 def _odd_line(lines: list[str], at: set[int], name: str) -> Problem | None:
-    """Return what can be seen of the lines themselves *at* which the parser began and stopped."""
+    """Return the visible problem of the lines *at* which the parser began and stopped; `None` without one."""
     for number in sorted(at & set(range(len(lines)))):
         line = lines[number]
         if _CONFLICT.match(line):
@@ -148,7 +148,7 @@ def _odd_line(lines: list[str], at: set[int], name: str) -> Problem | None:
 
 
 def _colon(before: str, number: int, name: str) -> Problem:
-    """Return why a colon cannot stand where it does, behind *before*."""
+    """Return why a colon after *before* is invalid."""
     if ": " in before:
         return Problem(
             file=name,

@@ -1,4 +1,4 @@
-"""Files that git keeps: a secret among them stays in every clone, whatever becomes of the file."""
+"""Detection of files that git tracks: a tracked secret remains in every clone, even after the file is deleted."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 
 from monitor.config.files.regular import FileStamp, NotRegularFileError, read_regular
 
-#: The index of some hundred thousand files.
+#: Octets: the index of some hundred thousand files.
 _INDEX_AT_MOST: Final = 16 * 1024 * 1024
 
 
 def is_tracked(file: Path) -> bool:
     """Whether *file* is in the index of the git work tree around it.
 
-    Git is not run: it obeys the configuration of whoever owns the tree. An index of version 4, which shortens paths, or of a
-    linked work tree is not read.
+    Do not run git: it would execute the configuration of the tree's owner. An index of version 4, which shortens paths,
+    or of a linked work tree is not read.
     """
     try:
         place = file.parent.resolve(strict=True) / file.name
@@ -27,7 +27,7 @@ def is_tracked(file: Path) -> bool:
     if tree is None:
         return False
     name = os.fsencode(place.relative_to(tree))
-    # gitformat-index(5): the lower octet of the path's length, the path, NUL.
+    # gitformat-index(5): the low octet of the path's length, the path, NUL.
     return bytes([min(len(name), 0xFFF) & 0xFF]) + name + b"\0" in _read(tree / ".git" / "index")
 
 
@@ -38,7 +38,7 @@ def _read(index: Path) -> bytes:
 
 @lru_cache(maxsize=1)
 def _kept(index: Path, _stamp: FileStamp) -> bytes:
-    """Return what *index* holds while it stands as it does: hundreds of secrets lie in one tree."""
+    """Return the content of *index*, cached by *_stamp*, because one tree may contain hundreds of secrets."""
     return _octets(index)
 
 

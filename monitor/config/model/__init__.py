@@ -1,1 +1,1 @@
-"""What was read, as values: the settings, the agencies, and what the first provide to the second."""
+"""The parsed values: settings, agencies, and what the settings provide to the agencies."""

@@ -1,4 +1,4 @@
-"""The section `alertmanager`: which alerts of the NOC's own monitoring people are told of, and whom."""
+"""Section `alertmanager`: the alerts of the NOC's own monitoring that cause notifications, and their recipients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from monitor.model.lazy_text import said
 
 
 class TellSettings(Section):
-    """Whom alerts with certain labels are told to."""
+    """Recipients of alerts with certain labels."""
 
     match: Mapping[str, str] = Field(examples=["{team: rangkaian}"])
     """Labels, each with its whole value; an alert that has all of them matches."""
@@ -25,7 +25,7 @@ class TellSettings(Section):
 
 
 class ReceiveSettings(Section):
-    """Takes in what Alertmanager's webhook brings to `/api/v1/alertmanager`."""
+    """Receiver of Alertmanager's webhook at `/api/v1/alertmanager`."""
 
     token: Token
     """What Alertmanager sends as `authorization: {credentials_file: ...}`."""
@@ -36,7 +36,7 @@ class ReceiveSettings(Section):
     """Where more alerts of a group fire than that, those that begin are one incident with a count, and not one each."""
 
     def told_by(self, labels: Mapping[str, str]) -> str:
-        """Return the key of the entry that decides about an alert; "" if none does."""
+        """Return the key of the first entry that matches an alert; "" if none does."""
         matching = (key for key, each in self.tell.items() if each.match.items() <= labels.items())
         return next(matching, "")
 
@@ -55,7 +55,7 @@ def _url(text: str) -> str:
 
 
 class SendSettings(Section):
-    """Tells Alertmanagers of our incidents, for as long as they last."""
+    """Alertmanagers that receive our incidents while they are open."""
 
     to: tuple[Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")], ...] = Field(
         examples=["[http://127.0.0.1:9093]"]
@@ -69,7 +69,7 @@ class SendSettings(Section):
 
 
 class AlertmanagerSettings(Section):
-    """The NOC's Alertmanager: any alert of its own monitoring can be told by telephone, fax and letter."""
+    """The NOC's Alertmanager. Any alert of its monitoring can cause notifications by telephone, fax and letter."""
 
     receive: ReceiveSettings | None = None
     """Alerts that it brings are incidents here, until it says that they are over."""
@@ -78,7 +78,7 @@ class AlertmanagerSettings(Section):
 
 
 def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> None:
-    """Note a section that does nothing, and entries that would decide about every alert, or about none."""
+    """Record a section without effect, and entries that would match every alert, or none."""
     if settings.send is not None:
         _check_send(settings.send, findings["send"])
     if settings.receive is None:

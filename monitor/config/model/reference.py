@@ -1,4 +1,4 @@
-"""Our mailboxes outside the agencies as they are configured: one a reference, or a pool of which each process uses its own."""
+"""Configuration of reference mailboxes: single mailboxes, or pools that give each process its own mailbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POOL: Final = "pool"
 
 
 class PoolSettings(Section):
-    """A reference with several mailboxes. All of them can do the same, and are judged and shown under one name."""
+    """A reference with several mailboxes of equal capabilities. They are evaluated and shown under one name."""
 
     pool: tuple[MailboxSettings, ...] = Field(examples=["[{address: ..., smtp: ..., imap: ..., login: ...}]"])
     """Each process uses one of them, by its name (`prober`), so that it reads no mail of others."""
@@ -29,10 +29,10 @@ class PoolSettings(Section):
 
 _KEYS: Final = names(MailboxSettings).keys()
 
-#: A reference as it is configured.
+#: Configuration of a reference.
 ReferenceSettings = MailboxSettings | PoolSettings
 
-#: In the place of a pool that could not be read: of its routes nothing is said.
+#: Substitute for the mailbox of an invalid pool. Nothing is reported about its routes.
 _SERVER: Final = ServerSettings(host="x.invalid")
 _BLANK: Final = MailboxSettings(address="x@x.invalid", smtp=_SERVER, imap=_SERVER, login=LoginSettings(username="?"))
 
@@ -46,7 +46,7 @@ class _Pools(Section):
 
 
 def read_references(reader: Reader) -> Mapping[str, ReferenceSettings]:
-    """Return the references of the settings file in the order in which they are written; what is broken is a blank."""
+    """Return the references of the settings file in the order of the file. Invalid ones are blank."""
     findings = reader.findings[_SECTION]
     written = findings.document.data.get(_SECTION, {})
     if not isinstance(written, Mapping):
@@ -65,7 +65,7 @@ def read_references(reader: Reader) -> Mapping[str, ReferenceSettings]:
 
 
 def _without_mailbox(pool: Mapping[str, object], findings: Findings) -> Mapping[str, object]:
-    """Return what is written of a pool; note what stands beside it and belongs into one of its mailboxes."""
+    """Return a pool without the keys of a single mailbox, and record these keys."""
     beside = [key for key in pool if key != _POOL and key in _KEYS]
     for key in beside:
         findings[key].broken("is of one mailbox, and there is a pool of them", "it in a mailbox of the pool")
@@ -73,32 +73,32 @@ def _without_mailbox(pool: Mapping[str, object], findings: Findings) -> Mapping[
 
 
 def members(reference: ReferenceSettings) -> Mapping[Path, MailboxSettings]:
-    """Return the mailboxes of a reference by where they stand below it."""
+    """Return the mailboxes of a reference by their paths below it."""
     if isinstance(reference, MailboxSettings):
         return {(): reference}
     return {(_POOL, number): mailbox for number, mailbox in enumerate(reference.pool)}
 
 
 def every_member(references: Mapping[str, ReferenceSettings]) -> Iterator[tuple[Path, MailboxSettings]]:
-    """Yield every mailbox of all references, with where it stands below them."""
+    """Yield every mailbox of all references, with its path below them."""
     for name, reference in references.items():
         for path, mailbox in members(reference).items():
             yield (name, *path), mailbox
 
 
 def pools(references: Mapping[str, ReferenceSettings]) -> Mapping[str, int]:
-    """Return how many mailboxes each reference has that is a pool, by its name."""
+    """Return the number of mailboxes of each reference that is a pool, by name."""
     return {name: len(each.pool) for name, each in references.items() if isinstance(each, PoolSettings)}
 
 
 def in_use(references: Mapping[str, ReferenceSettings], process: str) -> Mailboxes:
-    """Return the mailbox of each reference that the process called *process* uses."""
-    # Of a pool with nothing in it that was noted.
+    """Return the mailbox of each reference that the process *process* uses."""
+    # An empty pool has been recorded as an error.
     return {name: next(iter(_dealt(reference, process)), _BLANK) for name, reference in references.items()}
 
 
 def at_rest(references: Mapping[str, ReferenceSettings], process: str) -> Iterator[tuple[str, MailboxSettings]]:
-    """Yield the mailboxes that the process called *process* does not use, each with the name of its reference."""
+    """Yield the mailboxes that the process *process* does not use, each with the name of its reference."""
     for name, reference in references.items():
         for mailbox in _dealt(reference, process)[1:]:
             yield name, mailbox
@@ -112,7 +112,7 @@ def _dealt(reference: ReferenceSettings, process: str) -> Sequence[MailboxSettin
 
 
 def check_pools(references: Mapping[str, ReferenceSettings], findings: Findings) -> None:
-    """Note pools with nothing in them, and mailboxes that cannot do what the others of their pool can."""
+    """Record empty pools, and mailboxes with fewer capabilities than the others of their pool."""
     for name, reference in references.items():
         there = findings[name, _POOL]
         if not isinstance(reference, PoolSettings) or there.is_broken:
@@ -123,7 +123,10 @@ def check_pools(references: Mapping[str, ReferenceSettings], findings: Findings)
 
 
 def _check_alike(pool: Sequence[MailboxSettings], findings: Findings) -> None:
-    """Note those that send, or are read, while others do not: routes would come and go with the process that has them."""
+    """Record mailboxes that cannot send or be read while others can.
+
+    Otherwise the routes would depend on which process has which mailbox.
+    """
     for key, can, cannot in (
         ("smtp", [each.sends for each in pool], "nothing can be sent from it, and from others of the pool it can"),
         ("imap", [each.is_read for each in pool], "nobody can look into it, and into others of the pool one can"),

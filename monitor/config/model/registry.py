@@ -1,4 +1,4 @@
-"""The agencies: one YAML file each, and what follows from all of them together."""
+"""The registry of agencies: one YAML file each, and what all of them together imply."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from probes.model.probe import Route
 
 
 class Agency(Section):
-    """An agency file. Its first key is `agency`, so that a listing of the first lines tells which file is whose."""
+    """An agency file. The first key is `agency`, so that the first lines of the files identify their agencies."""
 
     agency: Code = Field(examples=["JCONTOH"])
     """Short code: what an SMS calls the agency, a metric label, the prefix of its notice numbers."""
@@ -71,36 +71,36 @@ class Agency(Section):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses that are probed: of its mailboxes, and those that routes are sent to."""
+        """The probed addresses: those of its mailboxes, and the recipients of its routes."""
         sent_to = (route.to for route in self.routes or () if route.to is not None)
         return (*(mailbox.address for mailbox in self.mailboxes.values()), *sent_to)
 
     @cached_property
     def lines(self) -> Sequence[tuple[str, Channel]]:
-        """Its contacts' keys, each with a channel that they answer on."""
+        """The keys of its contacts, each with a channel on which the contact can reply."""
         return lines_of(self.contacts)
 
     def build_office(self) -> IssuingOffice:
-        """Return the agency as notices quote it."""
+        """Return the agency as issuer of notifications."""
         return self.letterhead.build(short=self.agency, name=self.name, domain=self.domains[0])
 
     def build_hours(self, shared: SharedSettings) -> OfficeHours:
-        """Return when its offices are open."""
+        """Return its office hours."""
         return self._calendar(shared).build(self._zone(shared))
 
     def build_people(self, shared: SharedSettings) -> dict[str, Contact]:
-        """Return the contacts of its own, by key."""
+        """Return its own contacts, by key."""
         hours = self.build_hours(shared)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
     def build_rotas(self, shared: SharedSettings) -> dict[str, Rota]:
-        """Return its own rotas by key. They are called "CODE/key"."""
+        """Return its own rotas by key. Their names are "CODE/key"."""
         people = {**shared.people, **self.build_people(shared)}
         calendar, zone = self._calendar(shared), self._zone(shared)
         return {key: rota.build(f"{self.agency}/{key}", people, calendar, zone) for key, rota in self.rotas.items()}
 
     def brief(self, shared: SharedSettings) -> PolicySnapshot:
-        """Return whom an incident tells."""
+        """Return the policy for its incidents."""
         people = {**shared.people, **self.build_people(shared)}
         rotas = {**shared.rotas, **self.build_rotas(shared)}
         return PolicySnapshot(
@@ -124,7 +124,7 @@ class Agency(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltMailbox:
-    """A mailbox, and what it was made of."""
+    """A mailbox, and the settings from which it was built."""
 
     mailbox: Mailbox
     settings: MailboxSettings = field(repr=False)
@@ -134,23 +134,23 @@ class BuiltMailbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """Everything that is watched."""
+    """All that is monitored."""
 
-    #: By short code, in the order of their files.
+    #: By short code, in the order of the files.
     agencies: Mapping[str, Agency] = field(default_factory=dict)
-    #: Of all agencies, then the control routes.
+    #: The routes of all agencies, then the control routes.
     routes: tuple[MonitoredRoute, ...] = ()
     #: By name.
     mailboxes: Mapping[str, BuiltMailbox] = field(default_factory=dict, repr=False)
-    #: Those of pools that other processes use, under the names of their references.
+    #: Mailboxes of pools that other processes use, under the names of their references.
     at_rest: tuple[Mailbox, ...] = field(default=(), repr=False)
-    #: What the settings say that the routes of every agency follow from.
+    #: The settings from which the routes of all agencies are derived.
     ground: tuple[object, ...] = field(default=(), repr=False)
-    #: The routes by agency, if whoever makes it has them so.
+    #: The routes by agency, if the caller has them sorted already.
     by_agency: Mapping[str, tuple[MonitoredRoute, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Sort the routes: there are thousands, and an agency's are asked for by each."""
+        """Sort the routes by agency: there are thousands, and each agency requests its own."""
         if self.by_agency:
             return
         routes: dict[str, list[MonitoredRoute]] = {}
@@ -159,12 +159,12 @@ class Registry:
         object.__setattr__(self, "by_agency", {agency: tuple(each) for agency, each in routes.items()})
 
     def routes_of(self, agency: str) -> tuple[MonitoredRoute, ...]:
-        """Return the routes of one agency; of "" the control routes. Those that have not changed are the same tuple."""
+        """Return the routes of one agency; for "" the control routes. Unchanged routes are the same tuple."""
         return self.by_agency.get(agency, ())
 
 
 class _Fitter:
-    """Makes mailboxes; one of which nothing has changed is the one that is in use."""
+    """Builder of mailboxes. An unchanged mailbox is the object already in use."""
 
     def __init__(
         self, trust: Trust, bounds: EgressPolicy, in_use: Mapping[str, BuiltMailbox], rotations: Rotations | None
@@ -188,7 +188,7 @@ class _Fitter:
         return fitted.mailbox
 
     def has_kept(self, names: Iterable[str]) -> bool:
-        """Whether all of these are the ones in use."""
+        """Whether all of these mailboxes are already in use."""
         return all(self.made[name] is self._in_use.get(name) for name in names)
 
 
@@ -200,11 +200,11 @@ def build_registry(
     *,
     rotations: Rotations | None = None,
 ) -> Registry:
-    """Return the registry of *agencies*, which were checked. Mailboxes are called "CODE/key", references by their key.
+    """Return the registry of *agencies*, which were checked. Mailboxes are named "CODE/key", references by their key.
 
-    Of a reference that is a pool, this process' mailbox has its name: what is judged and kept of it is the reference's,
-    whatever process says it. Of the registry that is *in_force*, mailboxes and routes are kept that have not changed. *rotations*: which refresh token
-    follows one that was typed.
+    This process's mailbox of a pool has the name of the reference, so results of all processes count for the reference.
+    Unchanged mailboxes and routes of the registry *in_force* are kept. *rotations*: successors of refresh tokens that
+    were entered in the portal.
     """
     in_force = in_force or Registry()
     fitter = _Fitter(trust, settings.bounds, in_force.mailboxes, rotations)
@@ -247,7 +247,7 @@ def build_registry(
 def _watched(
     agency: str, leg: Leg, own: Mapping[str, Mailbox], references: Mapping[str, Mailbox], probing: ProbingPolicy
 ) -> MonitoredRoute:
-    # A mailbox of the agency and a reference may share a key: the direction says which side is whose.
+    # A mailbox of the agency and a reference may have the same key; the direction distinguishes them.
     senders = own if leg.direction in (Direction.INTERNAL, Direction.OUTBOUND) else references
     arrives_there = leg.direction in (Direction.INTERNAL, Direction.INBOUND) and not leg.forwarded
     recipients = own if arrives_there else references
@@ -262,10 +262,10 @@ def check_scope(
     *,
     sample_message: Callable[[], bytes | None] = lambda: None,
 ) -> CheckScope:
-    """Return what checks may look at: all of one agency, or of "" our own reference mailboxes.
+    """Return the scope of checks: one agency, or for "" our own reference mailboxes.
 
-    *sample_message* returns the latest message from the agency that arrived elsewhere. Our references' domains are other
-    people's: nothing is looked at there but the servers we use.
+    *sample_message* returns the latest message from the agency that arrived elsewhere. The domains of our references
+    belong to third parties, so only the servers that we use are checked there.
     """
     file = registry.agencies.get(agency)
     references = set(settings.references)

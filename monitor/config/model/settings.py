@@ -1,4 +1,4 @@
-"""The settings of the service: one YAML file. Agencies have files of their own (`monitor.config.model.registry`)."""
+"""The service's settings: one YAML file. Agencies have their own files (`monitor.config.model.registry`)."""
 
 from __future__ import annotations
 
@@ -66,22 +66,22 @@ class ServiceMode(StrEnum):
 
 
 class ApiSettings(Section):
-    """A program, such as the console of the operations centre."""
+    """A client program, such as the console of the operations centre."""
 
     token: Token
     """Sent as `Authorization: Bearer ...`."""
 
 
-#: Overrides `listen`.
+#: Environment variable that overrides `listen`.
 LISTEN_VARIABLE = "PANTAU_LISTEN"
 
-#: Stands for an agency where an incident is about ourselves.
+#: Agency code of incidents about Pantau itself.
 NOC_AGENCY = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedSettings:
-    """What the settings lend to every agency. Built once for all of them."""
+    """Settings that all agencies share. Built once for all of them."""
 
     people: Mapping[str, Contact]
     rotas: Mapping[str, Rota]
@@ -90,14 +90,14 @@ class SharedSettings:
 
 
 class MetricsSettings(Section):
-    """What a large service may leave out of `/metrics`, or a patient Prometheus be told all the same."""
+    """Metrics settings: what a large service omits from `/metrics`, unless Prometheus can take it."""
 
     phases_of: Annotated[int, Field(ge=0, le=100_000), InvalidValue(PHASES_OF)] = PHASES_OF
     """Of how many routes at most it is told how long each phase took; of more, those whose last run did not go well."""
 
 
 class CallbackSettings(Section):
-    """Where providers tell us what became of a notice. A listener of its own: nothing else is served there."""
+    """Listener for delivery reports of providers. It serves nothing else."""
 
     listen: ListenAddress = Listen("127.0.0.1", 8081)
     public_url: PublicUrl | None = None
@@ -105,7 +105,7 @@ class CallbackSettings(Section):
 
 
 class NocSettings(Section):
-    """Who hears of faults of our own: a dead reference mailbox, a network of ours that is down."""
+    """Recipients of monitoring faults: a reference mailbox that fails, a network outage of ours."""
 
     short: Code = "PANTAU"
     """What an SMS calls us."""
@@ -116,17 +116,17 @@ class NocSettings(Section):
     """Not to be left out, unless nobody is told (`mode: watch`)."""
 
     def build_people(self, shared: SharedSettings) -> dict[str, Contact]:
-        """Return the contacts of its own, by key."""
+        """Return its own contacts, by key."""
         hours = shared.calendar.build(shared.zone)
         return {key: contact.build(key, hours) for key, contact in self.contacts.items()}
 
     def build_office(self) -> IssuingOffice:
-        """Return the office that speaks about our own faults; it has no mail domain."""
+        """Return the office that issues notifications of monitoring faults; it has no mail domain."""
         return self.letterhead.build(short=self.short, name=self.name, domain="")
 
 
 class Settings(Section):
-    """The whole settings file. Relative paths, also those in agency files, start at its directory."""
+    """The settings file. Relative paths, also those in agency files, start at its directory."""
 
     mode: ServiceMode = ServiceMode.TELL
     """Whether people are told, or mail is only watched."""
@@ -195,7 +195,7 @@ class Settings(Section):
 
     @property
     def process_name(self) -> str:
-        """What this process is called among those that share a store, or mailboxes."""
+        """The name of this process among those that share a database or mailboxes."""
         return self.prober or socket.gethostname()
 
     @property
@@ -205,43 +205,44 @@ class Settings(Section):
 
     @property
     def tells(self) -> bool:
-        """Whether anybody is told of anything."""
+        """Whether the service sends notifications."""
         return self.mode is ServiceMode.TELL
 
     @property
     def named_site(self) -> str:
-        """What its pages call this site; "" where there is no other whose pages they may be taken for."""
+        """The site's name on pages; "" if no other site exists whose pages could be confused with it."""
         is_hub = self.hub is not None and bool(self.hub.sites)
-        # A site is such a service; one alone that only watches may look like it, and then has a name, too.
+        # A site has these settings. A single service in monitor-only mode may have them as well, and is then named,
+        # too.
         is_site = self.store is not None and not self.tells and "site" in self.model_fields_set
         return self.site if is_hub or is_site else ""
 
     @property
     def bounds(self) -> EgressPolicy:
-        """Where connections may go that somebody has named who is no operator."""
+        """Allowed destinations of connections that a user who is no operator has configured."""
         return EgressPolicy() if self.portal is None else self.portal.bounds
 
     @property
     def officers_write(self) -> bool:
-        """Whether agencies' documents may be others' than operators'."""
+        """Whether others than operators may edit agencies' documents."""
         return self.portal is not None and self.agencies == IN_THE_STORE
 
     def heeded(self, brief: PolicySnapshot) -> PolicySnapshot:
-        """Return *brief* as incidents have it: without anybody where nobody is told."""
+        """Return *brief* as incidents use it: without recipients in monitor-only mode."""
         return brief if self.tells else brief.with_nobody()
 
     def shared(self) -> SharedSettings:
-        """Return what every agency may name."""
+        """Return the settings that every agency may use."""
         hours = self.calendar.build(self.time_zone)
         people = {key: contact.build(key, hours) for key, contact in self.contacts.items()}
-        # A shared rota is called by its key alone.
+        # The name of a shared rota is its key alone.
         rotas = {key: rota.build(key, people, self.calendar, self.time_zone) for key, rota in self.rotas.items()}
         return SharedSettings(people=people, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
 
     def noc_brief(self, *, subject: str, subject_en: str, told_by: str = "") -> PolicySnapshot:
-        """Return whom a fault of our own is told to, or an alert; *subject* is what is affected, in Malay and English.
+        """Return the policy for a monitoring fault or an alert; *subject* is what is affected, in Malay and English.
 
-        *told_by*: the entry of `alertmanager.receive.tell` that decides, as long as there is such a one.
+        *told_by*: the entry of `alertmanager.receive.tell` that matched, if it still exists.
         """
         shared, receive = self.shared(), self.alertmanager and self.alertmanager.receive
         tell = receive.tell.get(told_by) if receive else None
@@ -260,18 +261,18 @@ class Settings(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsContext:
-    """`None` stands for "cannot be known": nothing is said about what depends on it."""
+    """Context for checks of agency files. `None` means unknown: nothing that depends on it is checked."""
 
     mode: ServiceMode = ServiceMode.TELL
     #: Channels with a gateway.
     channels: frozenset[Channel] | None = None
-    #: By the names of the references, the mailboxes of them that are used here; the others of a pool can do the same.
+    #: By the references' names: the mailboxes that this process uses. The others of a pool have the same capabilities.
     references: Mapping[str, MailboxSettings] | None = None
-    #: Which of them are pools.
+    #: Names of the references that are pools.
     pooled: frozenset[str] = frozenset()
-    #: Staff whom every agency may name.
+    #: Contacts that every agency may name.
     contacts: Mapping[str, ContactSettings] | None = None
-    #: Those of them whose own lines are wrong: whether they can be reached is not known.
+    #: Contacts whose configuration is invalid: whether they can be reached is unknown.
     unsure: frozenset[str] = frozenset()
     #: Rotas that every agency may name.
     rotas: Mapping[str, RotaSettings] | None = None

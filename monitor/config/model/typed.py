@@ -1,4 +1,4 @@
-"""The secrets that people have typed in the portal, by the names that documents have of them, as far as they can be read."""
+"""Secrets entered in the portal, by their names in documents, as far as they can be read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from monitor.model.lazy_text import said
 from monitor.store.admin.secrets import read_secrets
 from monitor.store.admin.unopened import DocumentsAwayError
 
-#: What was read, by its name, and what it was read from: a name never stands for another secret.
+#: Decrypted secrets by name, each with its ciphertext. A name is never reused for another secret.
 ReadSecrets = MutableMapping[str, tuple[Ciphertext, StoredSecret]]
 
 
 class StoredSecrets:
-    """Finds them, in one reading of the configuration. The store is read when the first is asked for."""
+    """Lookup of stored secrets during one read of the configuration. The database is queried at the first lookup."""
 
     def __init__(
         self,
@@ -27,9 +27,10 @@ class StoredSecrets:
         *,
         is_followed: bool = False,
     ) -> None:
-        """*fresh*: those that are about to be kept. *known*: of earlier readings; what is read is put there.
+        """*fresh*: secrets about to be stored. *known*: cache of earlier reads; decrypted secrets are added to it.
 
-        *is_followed*: whoever signs in asks which token follows one of these. Otherwise the newest is returned in its place.
+        *is_followed*: the sign-in code resolves successors of refresh tokens itself. Otherwise the newest token is
+        returned.
         """
         self._settings = settings
         self._fresh = fresh
@@ -37,12 +38,12 @@ class StoredSecrets:
         self._is_followed = is_followed
 
     def __call__(self, name: str) -> StoredSecret:
-        """Return the secret of that name; it says why, when it is not to be had."""
+        """Return the secret of that name; its `why` says if it is unavailable."""
         if name in self._fresh:
             return self._fresh[name]
         kept = self._kept
         if isinstance(kept, str):
-            # While the store is away, what is known goes on to hold.
+            # While the database is unavailable, cached secrets stay valid.
             return self._known[name][1] if name in self._known else StoredSecret("", why=kept)
         if (ciphertext := kept.get(name)) is None:
             return StoredSecret("", why="what was typed is not in this store: the mailbox is not signed in to")

@@ -1,1 +1,1 @@
-"""The sections that only the settings file has."""
+"""Sections of the settings file alone."""

@@ -1,6 +1,6 @@
-"""The section `portal.mailbox_consent`: how officers let Pantau into a mailbox at Microsoft or Google without a password.
+"""Section `portal.mailbox_consent`: access to mailboxes at Microsoft or Google by consent, without a password.
 
-Pantau is registered there once, by whoever runs it; officers consent for one mailbox each, on a page of the provider's.
+The operator registers Pantau once at the provider. Officers consent for one mailbox each, on a page of the provider.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from probes.credentials.oauth_endpoint import Client
 from probes.credentials.service_account import GOOGLE_SCOPE
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
-#: Where a provider sends browsers back to; it is registered there.
+#: Path to which the provider redirects browsers; it is registered there.
 CONSENT_PATH = "/mailboxes/consent"
 
-#: To read and to send in a person's name, and for longer than an hour.
+#: Read and send on behalf of a user, for longer than an hour.
 _MICROSOFT_SCOPE = (
     "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access"
 )
@@ -29,22 +29,22 @@ _MICROSOFT_SCOPE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentWay:
-    """How a person consents for mailboxes of one domain."""
+    """The consent procedure for mailboxes of one domain."""
 
     client: Client
-    #: Where a code for another device comes from; "": there is none, and a browser goes there and back.
+    #: Endpoint for device codes; "": there is none, and the browser is redirected.
     device_url: str = ""
     authorize_url: str = ""
     #: "https://pantau.kementerian-contoh.gov.my/mailboxes/consent"
     redirect_uri: str = ""
-    #: The servers that are given its tokens, each with all below its name: another one would have the mailbox.
+    #: Servers that receive its tokens, including all subdomains. Any other server could access the mailbox.
     servers: tuple[str, ...]
-    #: What `login.oauth` of the mailbox says, beside its secrets.
+    #: The mailbox's `login.oauth` section, without its secrets.
     written: Mapping[str, str]
 
 
 class MicrosoftConsentSettings(Section):
-    """A registration at Microsoft Entra, for accounts of any organization, that allows public client flows."""
+    """Registration at Microsoft Entra for accounts of any organization, with public client flows enabled."""
 
     client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
     tenant: Tenant | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
@@ -57,7 +57,7 @@ class MicrosoftConsentSettings(Section):
     """The mail servers that are given its tokens; a name stands for all that end with it."""
 
     def way(self, domain: str, trust: Trust) -> ConsentWay:
-        """Return how a person consents for a mailbox of a domain."""
+        """Return the consent procedure for mailboxes of a domain."""
         tenant = self.tenant or domain
         of_tenant = f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0"
         client = Client(
@@ -78,7 +78,7 @@ class MicrosoftConsentSettings(Section):
 
 
 class GoogleConsentSettings(Section):
-    """A client of the type "Web application" in a project of Google's, with the portal's address to come back to."""
+    """Client of the type "Web application" in a Google project, with the portal's redirect URI."""
 
     client_id: Line = Field(examples=["000000000000-contoh.apps.googleusercontent.com"])
     client_secret: SecretStr
@@ -91,7 +91,7 @@ class GoogleConsentSettings(Section):
     """The mail servers that are given its tokens; a name stands for all that end with it."""
 
     def way(self, address: str, trust: Trust) -> ConsentWay:
-        """Return how a person consents, where browsers reach us at *address*."""
+        """Return the consent procedure, with redirects to the portal at *address*."""
         client = Client(
             token_url=self.token_url or "https://oauth2.googleapis.com/token",
             client_id=self.client_id,
@@ -109,7 +109,10 @@ class GoogleConsentSettings(Section):
 
 
 class MailboxConsentSettings(Section):
-    """Without it, and for what is not in it, officers are told what their administrator may do instead."""
+    """Mailbox consent.
+
+    For providers that are not configured, officers are shown what their administrator can do instead.
+    """
 
     microsoft: MicrosoftConsentSettings | None = None
     """For Microsoft 365: a code that is typed on a page of Microsoft's."""
@@ -118,7 +121,7 @@ class MailboxConsentSettings(Section):
 
 
 def check_consent(settings: MailboxConsentSettings, address: str | None, findings: Findings) -> None:
-    """Note what keeps browsers from coming back, and endpoints without their fellow."""
+    """Record settings that prevent the redirect back to the portal, and endpoints of which the other one is missing."""
     if settings.google is not None:
         there = findings["google"]
         if address is None and not there.is_broken:

@@ -1,4 +1,4 @@
-"""The section `drills`: when everybody's numbers, and every gateway, are tried."""
+"""Section `drills`: when the numbers of all contacts, and all gateways, are tested."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _everybody(written: object) -> object:
 
 
 class DrillSettings(Section):
-    """A test of numbers and gateways, marked as a drill in every text. It gives way to anything real."""
+    """Test of numbers and gateways, marked as a drill in every text. Real notifications take precedence."""
 
     when: WindowSettings = Field(examples=['{cron: "0 10 * * tue", for: 4h}'])
     """When it begins, and how long it may take; what has not been tried by then is left out."""
@@ -32,12 +32,12 @@ class DrillSettings(Section):
     """Between two drills on one gateway, and between two to one person."""
 
     def concerns(self, contact: str) -> bool:
-        """Whether this contact takes part."""
+        """Whether the contact participates."""
         return not self.contacts or contact in self.contacts
 
 
 def check_drilled(settings: DrillSettings, known: Collection[str], findings: Findings) -> None:
-    """Note contacts that there are not; *known* are the keys of all, those of the agencies' files too."""
+    """Record unknown contacts; *known* are the keys of all contacts, including those of agency files."""
     for number, key in enumerate(settings.contacts):
         if key not in known:
             instead = nearest(key, known) or "all, or the key of a contact"
@@ -50,7 +50,7 @@ def check_room(
     gateways: Mapping[Channel, int],
     findings: Findings,
 ) -> None:
-    """Note hours that are too short: *exercises* and *gateways* of each channel."""
+    """Record hours that are too short for the number of drills; *exercises* and *gateways* are per channel."""
     for channel, number in exercises.items():
         each = -(-number // gateways[channel]) if gateways.get(channel) else 0
         if each * settings.pace > settings.when.lasts:
@@ -60,7 +60,7 @@ def check_room(
 
 
 def check_drills(settings: DrillSettings, findings: Findings) -> None:
-    """Note drills that come too fast for a modem, or run into the next."""
+    """Record drills at a rate that exceeds a modem's, and drills that overlap the next."""
     if settings.when.lasts > timedelta(days=1):
         findings["when", "for"].error("is longer than a day: people would be called at night", "4h")
     if settings.pace < timedelta(seconds=1):

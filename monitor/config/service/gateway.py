@@ -1,4 +1,4 @@
-"""Gateways as they are configured: an ordered list a channel, each entry read into its own gateway's model."""
+"""Configuration of gateways: an ordered list per channel, each entry validated by its gateway's own model."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _SECTION = "gateways"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """One configured gateway."""
+    """Configuration of one gateway."""
 
-    #: Unique in the service: a metric label, and the prefix of its callbacks.
+    #: Unique in the service; a metric label, and the prefix of its callbacks.
     name: str
     #: The module in `alerts.gateways`.
     kind: str
     channel: Channel
     #: An instance of that module's `GATEWAY.config`.
     config: BaseModel = field(repr=False)
-    #: Messages a minute; `None`: as many as it takes.
+    #: Messages per minute; `None`: no limit.
     per_minute: int | None = None
 
 
 class _Named(Section):
-    """What every gateway has beside its own configuration."""
+    """Keys that all gateways have beside their own configuration."""
 
     name: Slug
     per_minute: Annotated[int, Field(ge=1)] | None = None
@@ -44,12 +44,12 @@ class _Named(Section):
 
 
 def gateway_kinds() -> dict[str, GatewayKind]:
-    """Return every gateway that ships, by its name. Raise `TypeError` when one is not what it should be."""
+    """Return all shipped gateways by name. Raise `TypeError` if one of them is invalid."""
     return discover(alerts.gateways, "GATEWAY", GatewayKind)
 
 
 class GatewayReader:
-    """Reads the section of the settings file that no one model describes."""
+    """Reader of the section `gateways`, which has no single model."""
 
     def __init__(self, reader: Reader, kinds: Mapping[str, GatewayKind]) -> None:
         self._reader = reader
@@ -58,7 +58,7 @@ class GatewayReader:
         self._names: dict[str, Findings] = {}
 
     def read(self) -> dict[Channel, tuple[GatewaySettings, ...]]:
-        """Return the gateways per channel in the order in which they are tried; what is broken is left out."""
+        """Return the gateways per channel in the order in which they are tried, without invalid ones."""
         written = self._findings.document.data.get(_SECTION, {})
         if not isinstance(written, Mapping):
             self._findings.broken("must be channels with their gateways", "sms: [{gateway: ...}]")
@@ -112,7 +112,7 @@ class GatewayReader:
 
 
 def configured_channels(findings: Findings) -> frozenset[Channel] | None:
-    """Return the channels that somebody meant to have a gateway for, right or wrong; `None` when that is unknown."""
+    """Return the channels for which a gateway is written, valid or not; `None` if that is unknown."""
     written = findings.document.data.get(_SECTION, {})
     if not findings.document.readable or not isinstance(written, Mapping):
         return None

@@ -1,4 +1,4 @@
-"""The section `heartbeat`: who outside is told, again and again, that this process does its work."""
+"""Section `heartbeat`: the dead man's switches that receive regular heartbeats of this process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from monitor.config.fields.listen import safe_url
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import File, InvalidValue, Section, Span, wrong
 
-#: Where the token stands in an address that holds it.
+#: Placeholder of the token in a URL that contains it.
 TOKEN = "{token}"  # noqa: S105 - a placeholder
 
 
 def _url(text: str) -> str:
-    # An address is logged, and shown by whoever answers there: no place for a login, with or without a password.
+    # The URL is logged, and may be shown by its server, so it must not contain a login, with or without a password.
     if "@" in text.partition("//")[2].partition("/")[0]:
         raise wrong("holds a login", "the address without it, and token_file: PATH")
     try:
@@ -32,7 +32,7 @@ def _url(text: str) -> str:
 
 
 class HeartbeatSettings(Section):
-    """A dead-man's switch: something outside that calls somebody when it hears nothing."""
+    """Dead man's switch: an external service that alerts people when heartbeats stop."""
 
     url: Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")] | None = Field(
         default=None, examples=["https://suis.kementerian-contoh.gov.my/pantau"]
@@ -47,7 +47,7 @@ class HeartbeatSettings(Section):
 
 
 def check_heartbeat(settings: HeartbeatSettings, findings: Findings) -> None:
-    """Note a heartbeat that nobody hears, or that comes so seldom that a switch is of little use."""
+    """Record a heartbeat without a receiver, or with an interval too long to be useful."""
     if findings["url"].is_broken:
         return
     if settings.url is None and settings.file is None:

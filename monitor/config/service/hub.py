@@ -1,4 +1,4 @@
-"""The sites whose judgements come together here: the section `hub`."""
+"""Section `hub`: the sites whose statuses are combined here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from monitor.evaluation.joint.quorum import Quorum
 from monitor.store.backend.postgres import PostgresServer
 
 _EXAMPLE = "postgresql://pantau_hub@johor.kementerian-contoh.gov.my/pantau"
-#: Beats come each second, and a wire may stall for some.
+#: Heartbeats arrive each second, and a connection may stall for several seconds.
 _LEAST = timedelta(seconds=5)
-#: For so long a site that has died still has its say.
+#: The status of a failed site counts for at most this long.
 _MOST = timedelta(minutes=10)
 
 
 class SiteSettings(Section):
-    """A site, as the hub comes to its store. The hub's PostgreSQL reads the files, too, under the same paths."""
+    """Connection of the hub to a site's database.
+
+    The hub's PostgreSQL reads the files as well, under the same paths.
+    """
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
     """postgresql://USER@HOST:PORT/DATABASE, as the site's certificate names the host."""
@@ -40,13 +43,13 @@ class SiteSettings(Section):
     """The provider or line by which it reaches the Internet. Sites with the same one fail together, and have one vote."""
 
     def build(self) -> PostgresServer:
-        """Return the site's server as the hub connects to it."""
+        """Return the site's server for the hub's connections."""
         there = self.url.server(self.password, tls=True, ca_file=self.ca_file)
         return replace(there, cert_file=self.cert_file, key_file=self.key_file)
 
 
 class HubSettings(Section):
-    """What several sites judge is put together here."""
+    """Combination of the statuses of several sites."""
 
     quorum: Count = 1
     """So many sites at least must say that mail is down, or works again. Only an agency that fewer probe needs fewer."""
@@ -61,18 +64,18 @@ class HubSettings(Section):
 
     @property
     def probing_sites(self) -> int:
-        """How many sites probe the same agencies: those that it hears, and itself."""
+        """Number of sites that probe the same agencies, including this one."""
         return 1 + len(self.sites)
 
     def build(self, site: str) -> Quorum:
-        """Return how many votes decide; *site*: what the hub itself is called."""
+        """Return the quorum; *site*: the name of the hub itself."""
         named = {site: self.uplink} | {name: each.uplink for name, each in self.sites.items()}
         uplinks = {name: uplink for name, uplink in named.items() if uplink is not None}
         return Quorum(at_least=self.quorum, share=self.quorum_share, uplinks=uplinks)
 
 
 def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings: Findings, trust: Trust) -> None:
-    """Note sites that could not be reached, or not be told from this one."""
+    """Record sites that are unreachable, or whose names are ambiguous with this one."""
     if hub.fresh_for < _LEAST:
         findings["fresh_for"].error("is shorter than a wire may stall", "30s")
     if hub.fresh_for > _MOST:

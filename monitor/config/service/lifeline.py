@@ -1,4 +1,4 @@
-"""The section `lifeline`, and its file of numbers: who is rung when the store is away, and by which gateways."""
+"""Section `lifeline` and its file of numbers: out-of-band alerts while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
 from monitor.evaluation.out_of_band import OutOfBandPolicy
 
-#: What can be sent without a page, a tray and a store.
+#: Channels that need neither a rendered page, a tray nor the database.
 CHANNELS = (Channel.VOICE, Channel.SMS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A telephone that is rung."""
+    """Telephone number that receives out-of-band alerts."""
 
     #: E.164.
     number: str = field(repr=False)
-    #: It is a mobile: an SMS arrives there.
+    #: Whether the number is a mobile, which can receive SMS.
     is_mobile: bool
 
 
 class InvalidNumbersError(Exception):
-    """The file of numbers cannot be used. One line a problem; none holds a number."""
+    """The file of numbers is invalid. The message has one line per problem and contains no number."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -41,7 +41,10 @@ class InvalidNumbersError(Exception):
 
 
 class LifelineSettings(Section):
-    """Rings the NOC when no notice can be written. It needs neither the store nor this file's people."""
+    """Out-of-band alerts to the NOC when no notification can be stored.
+
+    Needs neither the database nor the contacts of this file.
+    """
 
     numbers_file: File = Field(examples=["lifeline-numbers"])
     """One number a line; what follows a # is for people. Read at the start, and again whenever it changes."""
@@ -55,16 +58,16 @@ class LifelineSettings(Section):
     """How often it rings again while it lasts."""
 
     def patience(self) -> OutOfBandPolicy:
-        """Return how long each trouble must last."""
+        """Return the minimum durations of each condition."""
         return OutOfBandPolicy(store=self.store_away, peer=self.peer_silent, repeat=self.repeat)
 
 
-#: Some thousand numbers.
+#: Octets: some thousand numbers.
 _NUMBERS_AT_MOST = 64 * 1024
 
 
 def read_numbers(path: Path) -> tuple[Number, ...]:
-    """Return the numbers in *path*. Raise `InvalidNumbersError` with every line that is wrong, or `OSError`."""
+    """Return the numbers in *path*. Raise `InvalidNumbersError` with all invalid lines, or `OSError`."""
     numbers, problems = [], []
     try:
         lines = read_regular(path, _NUMBERS_AT_MOST).decode("utf-8-sig").splitlines()
@@ -98,7 +101,7 @@ def check_lifeline(
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]],
     findings: Findings,
 ) -> None:
-    """Note gateways that there are not or that cannot ring, and a file of numbers that cannot be used."""
+    """Record gateways that are unknown or unable to call, and an invalid file of numbers."""
     channels = {entry.name: channel for channel, entries in gateways.items() for entry in entries}
     usable = [name for name, channel in channels.items() if channel in CHANNELS]
     if not settings.gateways and not findings["gateways"].is_broken:

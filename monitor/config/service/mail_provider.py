@@ -1,4 +1,4 @@
-"""Mail providers as they are configured: what their servers take, and what an account there may send."""
+"""Configuration of mail providers: the limits of their servers, and the quota of an account."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _lower(host: str) -> str:
 
 
 class MailProviderSettings(Section):
-    """What a provider takes. Of gmail, google and microsoft the usual values are known; others need `hosts`."""
+    """Limits of a provider. gmail, google and microsoft have defaults; others need `hosts`."""
 
     hosts: tuple[Annotated[Host, AfterValidator(_lower)], ...] = ()
     """Its servers; a name stands for all that end with it."""
@@ -42,21 +42,21 @@ class MailProviderSettings(Section):
     """Sessions at a time of one account."""
 
     def build(self, name: str) -> MailProvider:
-        """Return the provider called *name*."""
+        """Return the provider *name*."""
         usual = _KNOWN.get(name, MailProvider(name=name, hosts=(), concurrency=10))
         own = {key: value for key in MailProviderSettings.model_fields if (value := getattr(self, key))}
         return replace(usual, **own)
 
 
 def build_mail_providers(settings: Mapping[str, MailProviderSettings]) -> MailProviders:
-    """Return all providers: those that are only configured first, then the known ones."""
+    """Return all providers: those that are configured but not built in first, then the built-in ones."""
     own = {name: provider.build(name) for name, provider in settings.items()}
     others = [provider for name, provider in own.items() if name not in _KNOWN]
     return MailProviders([*others, *(own.get(name, provider) for name, provider in _KNOWN.items())])
 
 
 def check_mail_providers(settings: Mapping[str, MailProviderSettings], findings: Findings) -> None:
-    """Note providers that nothing is known of."""
+    """Record providers without any settings that are not built in."""
     for name, provider in settings.items():
         if name not in _KNOWN and not provider.hosts:
             instead = nearest(name, _KNOWN) or "hosts: [mel.contoh.gov.my]"

@@ -1,4 +1,4 @@
-"""The section `portal.openid`: people sign in with the account that they have elsewhere (OpenID Connect Core 1.0)."""
+"""Section `portal.openid`: sign-in with an account at an identity provider (OpenID Connect Core 1.0)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _issuer(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenIdClient:
-    """What we are at a provider."""
+    """Client data of the portal at the identity provider."""
 
     issuer: str
     client_id: str
@@ -34,7 +34,7 @@ class OpenIdClient:
 
 
 class OpenIdSettings(Section):
-    """A provider of identities, where Pantau is registered as a client."""
+    """Identity provider at which Pantau is registered as a client."""
 
     issuer: Annotated[str, AfterValidator(_issuer), InvalidValue("https://x.invalid")] = Field(
         examples=["https://log-masuk.kementerian-contoh.gov.my/realms/kerajaan"]
@@ -49,7 +49,7 @@ class OpenIdSettings(Section):
     """Certificate authorities of the provider, as PEM; default: those this machine trusts."""
 
     def build(self, address: str) -> OpenIdClient:
-        """Return what we are there, where browsers reach us at *address*."""
+        """Return the client data for a portal at *address*."""
         return OpenIdClient(
             issuer=self.issuer,
             client_id=self.client_id,
@@ -59,12 +59,12 @@ class OpenIdSettings(Section):
         )
 
 
-#: Where the provider sends browsers back to; it is registered there.
+#: Path to which the provider redirects browsers; it is registered there.
 ANSWER_PATH = "/sign-in/openid/answer"
 
 
 def check_openid(settings: OpenIdSettings, address: str | None, findings: Findings, trust: Trust) -> None:
-    """Note what keeps browsers from coming back, and authorities that cannot be used."""
+    """Record settings that prevent the redirect back to the portal, and unusable authorities."""
     if address is None and not findings.is_broken:
         findings.error(
             "has nowhere to send browsers back to: portal.address is missing",

@@ -1,4 +1,4 @@
-"""The section `portal`: people sign in, and see and do what their roles allow."""
+"""Section `portal`: sign-in, and access according to roles."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ _OLD_LOST = OptionalSecret(
 
 
 class PortalSettings(Section):
-    """Without it nobody signs in: whoever reaches the listener sees everything, and it is on this machine only."""
+    """Portal with sign-in.
+
+    Without this section every client sees everything, and the listener is restricted to this machine.
+    """
 
     address: PublicUrl | None = None
     """How browsers reach it; default: on this machine, at `listen`."""
@@ -88,11 +91,11 @@ class PortalSettings(Section):
 
     @property
     def host(self) -> str:
-        """The name by which browsers ask for it; "" if they ask on this machine only."""
+        """The host name in browsers' requests; "" if only browsers on this machine use the portal."""
         return urlsplit(self.address or "").hostname or ""
 
     def keyring(self) -> Keyring | None:
-        """Return the keys of secrets in the store; `None`: none is named, or it is lost."""
+        """Return the keys that encrypt stored secrets; `None`: no key is configured, or it is unavailable."""
         from monitor.store.admin.keyring import Keyring  # noqa: PLC0415 - most who read settings decrypt nothing
 
         if self.secrets_key is None:
@@ -102,17 +105,17 @@ class PortalSettings(Section):
 
     @property
     def bounds(self) -> EgressPolicy:
-        """Where connections may go that people name in the portal."""
+        """Allowed destinations of connections that users configure in the portal."""
         return EgressPolicy(openings=tuple(map(EgressException.read, self.mail_networks)))
 
     @property
     def is_secure(self) -> bool:
-        """Whether browsers reach it over TLS."""
+        """Whether browsers use TLS."""
         return self.certificate is not None or (self.address or "").startswith("https:")
 
 
 def check_portal(settings: PortalSettings | None, listen: Listen, findings: Findings, trust: Trust) -> None:
-    """Note where a password would travel in the clear, and what cannot be served with."""
+    """Record configurations that transmit passwords unencrypted, and unusable certificates."""
     there = findings["portal"]
     if there.is_broken:
         return
@@ -149,7 +152,7 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
 
 def _check_keys(settings: PortalSettings, there: Findings) -> None:
     if any(there[source].is_written for source in sources("secrets_key")):
-        return  # One that is lost was told as that.
+        return  # An unavailable one has already been recorded.
     if settings.second_factor and settings.secrets_key is None:
         message = "is missing: the secrets of `second_factor` are encrypted with it"
         there["secrets_key_file"].error(message, "PATH, of a file that `pantau secrets generate-key --to PATH` makes")

@@ -1,4 +1,4 @@
-"""Where the store is, and how long ends of runs are kept in it: the sections `store` and `keep_results`."""
+"""Sections `store` and `keep_results`: the database, and the retention of run results."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from monitor.config.files.section import File, InvalidValue, Section, Span, wron
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.retention import RetentionPolicy
 
-#: Streaks and budgets are taken up from the latest runs after a restart.
+#: After a restart, failure counts and quotas are restored from the latest runs.
 _LEAST = timedelta(days=1)
-#: A year and what is compared with it.
+#: A year, and the previous year for comparison.
 _LEAST_DAYS = timedelta(days=400)
 
 
 class RetentionSettings(Section):
-    """By how a run ended. Incidents, notices and the journal are kept for ever."""
+    """Retention by result. Incidents, notifications and the audit log are kept for ever."""
 
     delivered: Span = timedelta(days=30)
     """Runs whose message arrived as it should. There are hundreds of times more of them than of all others."""
@@ -41,7 +41,7 @@ class RetentionSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_span(cls, written: object) -> object:
-        """Let one span stand for all runs, as it did before they were told apart."""
+        """Apply a single duration to all results, as before results had separate durations."""
         if not isinstance(written, str):
             return written
         try:
@@ -51,12 +51,12 @@ class RetentionSettings(Section):
         return {"delivered": span, "failed": span}
 
     def build(self) -> RetentionPolicy:
-        """Return it as the store is told."""
+        """Return the retention policy for the database."""
         return RetentionPolicy(delivered=self.delivered, failed=self.failed, hourly=self.hourly, daily=self.daily)
 
 
 def check_keep(settings: RetentionSettings, findings: Findings) -> None:
-    """Note spans that make no sense together, and one span for all."""
+    """Record inconsistent durations, and the use of one duration for all."""
     if findings.is_broken:
         return
     for name, span in (("delivered", settings.delivered), ("failed", settings.failed), ("hourly", settings.hourly)):
@@ -84,9 +84,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """Where the database is, taken from its URL."""
+    """Location of the database, parsed from its URL."""
 
-    #: A name, an address, or the directory of a Unix socket; or several of these with commas.
+    #: A name, an address, or the directory of a Unix socket; or several, separated by commas.
     host: str
     port: int
     user: str
@@ -94,16 +94,16 @@ class StoreUrl:
 
     @property
     def is_local(self) -> bool:
-        """Whether nobody else can listen on the way there, whichever of several it is."""
+        """Whether no third party can intercept the connection to any of the hosts."""
         return all(host.startswith("/") or is_loopback(host) for host in self.hosts)
 
     @property
     def hosts(self) -> Sequence[str]:
-        """Each of several."""
+        """The hosts, one per list item."""
         return self.host.split(",")
 
     def server(self, password: SecretStr | None, *, tls: bool, ca_file: Path | None) -> PostgresServer:
-        """Return the server as it is come to."""
+        """Return the connection parameters of the server."""
         return PostgresServer(
             host=self.host,
             port=self.port,
@@ -138,12 +138,12 @@ def _url(written: object) -> object:
     return StoreUrl(host=host or query.get("host", [_SOCKETS])[0], port=port, user=user, database=database)
 
 
-#: Where a PostgreSQL is, and as whom it is come to.
+#: URL of a PostgreSQL database, including the role.
 DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_url), InvalidValue(StoreUrl("127.0.0.1", 1, "x", "x"))]
 
 
 class StoreSettings(Section):
-    """Where the store is, when it is not the file in `state`."""
+    """Location of the database, if it is not the file in `state`."""
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
     """postgresql://USER@HOST:PORT/DATABASE; without a host the Unix socket in /run/postgresql, and with `?host=A,B` whichever is the primary."""
@@ -155,13 +155,13 @@ class StoreSettings(Section):
     """Certificate authorities of the server, as PEM; default: those this machine trusts."""
 
     def build(self) -> PostgresServer:
-        """Return the server as the store connects to it."""
+        """Return the server for the store's connections."""
         tls = (not self.url.is_local) if self.tls is None else self.tls
         return self.url.server(self.password, tls=tls, ca_file=self.ca_file)
 
 
 def check_store(store: StoreSettings, findings: Findings, trust: Trust) -> None:
-    """Note a connection that others could listen to, and authorities that cannot be used."""
+    """Record connections that can be intercepted, and unusable authorities."""
     if findings["url"].is_broken:
         return
     if store.tls is False and not store.url.is_local:

@@ -1,1 +1,1 @@
-"""Whether the values agree with each other, and lead to where somebody can be reached."""
+"""Consistency checks of the configuration across sections and files, including the reachability of recipients."""

@@ -1,4 +1,4 @@
-"""What routes of all files together come to: hours that never come, accounts that send or receive too much, a store too large."""
+"""Capacity checks of all routes: probe hours that never occur, mail quotas, and the size of the database."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from monitor.model.route import MonitoredRoute
 from monitor.model.send_quota import QuotaExceeded, overdrafts
 from monitor.store.probing.retention import RetentionPolicy
 
-#: What does not come in the years from here on never comes.
+#: Hours that do not occur in the years after this date never occur.
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 def spread_of(settings: Settings) -> Spread:
-    """Return how messages are spread.
+    """Return how messages are distributed over sites and mailboxes.
 
-    A hub knows all sites that probe the same agencies; a site knows of none but itself. Who has the file of an embedded store
-    is alone, and uses one mailbox of a pool.
+    A hub's settings name all sites that probe the same agencies; a site's settings name only itself. A service with an
+    embedded database is alone, and uses one mailbox of a pool.
     """
     sites = 1 if settings.hub is None else settings.hub.probing_sites
     return Spread(sites=sites, pools={} if settings.store is None else pools(settings.references))
@@ -37,23 +37,26 @@ def spread_of(settings: Settings) -> Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What the routes of one agency come to, or those of our own. It is the same for as long as these are."""
+    """Workload of the routes of one agency, or of the control routes.
+
+    It is the same object while these are unchanged.
+    """
 
     routes: tuple[MonitoredRoute, ...]
-    #: Whether there is no time at which they are probed.
+    #: Whether the routes are never probed.
     is_closed: bool
-    #: The accounts of its own that would send too much.
+    #: The agency's accounts that would exceed their quota.
     overdrafts: tuple[QuotaExceeded, ...]
-    #: The routes on which an account of ours sends that has a limit: what these come to depends on all agencies.
+    #: Routes whose sender is a reference account with a quota. Its total depends on all agencies.
     shared: tuple[MonitoredRoute, ...]
-    #: Those on which a mailbox of ours receives that has a limit: the same.
+    #: Routes whose recipient is a reference mailbox with a limit. Its total depends on all agencies.
     received: tuple[MonitoredRoute, ...]
 
     @classmethod
     def of(
         cls, code: str, routes: tuple[MonitoredRoute, ...], mail_providers: MailProviders, spread: Spread
     ) -> Workload:
-        """Reckon up the *routes* of the agency with this code; of "" the control routes."""
+        """Compute the workload of the *routes* of the agency *code*; for "" of the control routes."""
         # All routes of an agency have the same hours.
         is_closed = bool(routes) and routes[0].probing.hours.opens(_SOME_DAY) is None
         probed = () if is_closed else routes
@@ -75,9 +78,9 @@ class Workload:
 def workloads(
     registry: Registry, mail_providers: MailProviders, spread: Spread, known: Mapping[str, Workload]
 ) -> Mapping[str, Workload]:
-    """Return what the routes of each agency come to, and by "" the control routes.
+    """Return the workload of each agency's routes, and by "" that of the control routes.
 
-    *known*: of an earlier registry, with the same *mail_providers* and *spread*.
+    *known*: the workloads of an earlier registry with the same *mail_providers* and *spread*.
     """
     found = {}
     for code in (*registry.agencies, ""):
@@ -90,7 +93,7 @@ def workloads(
 def check_timetable(
     loads: Mapping[str, Workload], mail_providers: MailProviders, files: Mapping[str, Findings], spread: Spread
 ) -> None:
-    """Note what cannot be run as it is configured: see `workloads`.
+    """Record routes that cannot be probed as configured: see `workloads`.
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
     """
@@ -119,9 +122,9 @@ def _note_overdraft(overdraft: QuotaExceeded, files: Mapping[str, Findings]) -> 
     findings, mail_provider = files[code], overdraft.mail_provider
     there = findings["probing", "interval"]
     if not code or not there.is_written:
-        # What a reference has to send depends on all agencies: it is told where the account is.
+        # The total of a reference account depends on all agencies, so record it at the account.
         there = findings["mailboxes" if code else "references", key]
-    # What others do is only concluded: they may have documents, or accounts, of their own.
+    # The use by other sites is only assumed: they may have other documents or accounts.
     note = there.warning if overdraft.takes_several else there.error
     messages = said("{messages} messages a day", messages=overdraft.messages_per_day)
     note(
@@ -165,48 +168,48 @@ def _together(what: LazyText, sites: int) -> LazyText:
 
 
 _HOUR = timedelta(hours=1)
-#: On the disk, with indexes: measured on both stores (docs/reference/limits.md), the larger of the two.
+#: On disk, with indexes: measured with both databases (docs/reference/limits.md); the larger value.
 _OCTETS_A_RUN = 460
 _OCTETS_AN_HOUR = 250
-#: One run in so many fails, where nothing much is wrong.
+#: One run in 100 fails in normal operation.
 _FAILS = 100
-#: A file that is larger is copied, and given back to the file system, in hours.
+#: Copying a larger file, or returning its space to the file system, takes hours.
 _LARGEST_FILE = 100 * 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSize:
-    """What the store holds once everything has been kept for as long as it is to be."""
+    """Size of the database after the full retention periods."""
 
     runs: int
     hours: int
 
     @property
     def octets(self) -> int:
-        """On the disk. Incidents and the journal come on top: some kilobytes each."""
+        """Octets on disk. Incidents and the audit log are not included: some kilobytes each."""
         return self.runs * _OCTETS_A_RUN + self.hours * _OCTETS_AN_HOUR
 
     def __str__(self) -> str:
-        """Return it as people say it."""
+        """Return the size with a unit."""
         return f"about {amount(self.octets)}: {self.runs:,} runs, {self.hours:,} hours of routes"
 
 
 def store_size(intervals: Iterable[timedelta], keep: RetentionPolicy) -> StoreSize:
-    """Return how large the store becomes with routes that are probed at these *intervals*, all day and all night."""
+    """Return the size of the database for routes that are probed at these *intervals* without pause."""
     kept = keep.delivered * (1 - 1 / _FAILS) + keep.failed / _FAILS
     runs = [kept / interval for interval in intervals]
     return StoreSize(runs=round(sum(runs)), hours=round(len(runs) * (keep.hourly / _HOUR)))
 
 
 def size_of(settings: Settings, routes: Iterable[MonitoredRoute]) -> StoreSize:
-    """Return how large the store of a configuration becomes."""
+    """Return the size of the database for a configuration."""
     return store_size((route.probing.interval for route in routes), settings.keep_results.build())
 
 
 def check_storage(settings: Settings, routes: Iterable[MonitoredRoute], findings: Findings) -> None:
-    """Note a store that becomes larger than what there is room for."""
+    """Record a database that will exceed the available space."""
     if settings.store is not None:
-        return  # What its server has room for is not known here.
+        return  # The space on the database server is unknown here.
     size = size_of(settings, routes)
     there = findings["keep_results"] if findings["keep_results"].is_written else findings["state"]
     room = _room_in(settings.state)
@@ -223,7 +226,10 @@ def check_storage(settings: Settings, routes: Iterable[MonitoredRoute], findings
 
 
 def _room_in(state: Path) -> int | None:
-    """Return the octets that a store in *state* may take, what it has included; `None`: there is no such place here."""
+    """Return the octets available to a database in *state*, including its present size.
+
+    `None`: the directory does not exist.
+    """
     try:
         return shutil.disk_usage(state).free + sum(file.stat().st_size for file in state.glob("pantau.sqlite*"))
     except OSError:
@@ -231,7 +237,7 @@ def _room_in(state: Path) -> int | None:
 
 
 def amount(octets: int) -> str:
-    """Return so many octets as people say it."""
+    """Return a number of octets with a unit."""
     for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
         if octets >= size:
             return f"{octets / size:.3g} {unit}"

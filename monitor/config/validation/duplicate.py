@@ -1,4 +1,4 @@
-"""What may exist only once in the whole configuration, across files; and what may have been there before, called otherwise."""
+"""Uniqueness of names across all files, and detection of renamed agencies."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from probes.model.domain import is_within
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A name that a file takes for itself."""
+    """Claim of a file to a unique name."""
 
-    #: What it is: "mailbox address".
+    #: Kind of the name: "mailbox address".
     kind: str
     name: str
     path: Path
-    #: What to write instead where it is taken.
+    #: What to write instead if the name is already claimed.
     instead: str
-    #: Goes without saying when this claim, of the same file, is refused.
+    #: Follows from this claim, of the same file; it is not reported if that one is rejected.
     behind: Claim | None = None
 
 
 class Claims:
-    """All that one file claims, so that it is quickly compared with what thousands of others do."""
+    """All claims of one file, prepared for a fast comparison with those of thousands of files."""
 
     __slots__ = ("_all", "_by_name")
 
     def __init__(self, claims: Sequence[Claim] = (), findings: Findings | None = None) -> None:
-        """Take *claims* of the file with these *findings*; a blank claims nothing."""
+        """Collect the *claims* of the file with these *findings*. Blanks claim nothing."""
         self._all = [each for each in claims if findings is None or not findings[each.path].is_blank]
         self._by_name = {_name(each): each for each in self._all}
 
@@ -42,12 +42,12 @@ class Claims:
 
     @property
     def names(self) -> Mapping[tuple[str, str], Claim]:
-        """The claims by what they are of and the name, however that is written."""
+        """The claims by kind and normalised name."""
         return self._by_name
 
     @property
     def is_sound(self) -> bool:
-        """Whether the file claims nothing twice itself."""
+        """Whether no claim of the file repeats another of the same file."""
         return len(self._by_name) == len(self._all)
 
 
@@ -56,17 +56,17 @@ def _name(claim: Claim) -> tuple[str, str]:
 
 
 class Uniques:
-    """Remembers where each name was first written."""
+    """Registry of the first claim to each name."""
 
     def __init__(self) -> None:
-        #: With the findings of the file in which it stands.
+        #: Each claim has the findings of its file.
         self._first: dict[tuple[str, str], Claim] = {}
         self._files: dict[tuple[str, str], Findings] = {}
 
     def settle(self, claims: Claims, findings: Findings) -> None:
-        """Remember the names that a file claims, or note in its *findings* that another place has them."""
+        """Register the claims of a file. Record in *findings* each name that another place has claimed."""
         if claims.is_sound and self._first.keys().isdisjoint(claims.names):
-            # As it is with nearly all of thousands.
+            # Fast path for nearly all of thousands of files.
             self._first.update(claims.names)
             self._files.update(dict.fromkeys(claims.names, findings))
             return
@@ -92,7 +92,7 @@ class Uniques:
 
 
 def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
-    """Note a domain of another agency that a file registers and has no address at: left over in a copy, probably.
+    """Record a domain of another agency that a file registers without an address in it: probably left over from a copy.
 
     *files*: the findings of each agency's file, by its short code.
     """
@@ -122,9 +122,9 @@ def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Fin
 
 
 def perhaps_renamed(was: Mapping[str, Collection[str]], becomes: Mapping[str, Agency], place: str) -> Sequence[Problem]:
-    """Return a warning for each agency that has left while another came with one of its domains.
+    """Return a warning for each removed agency of which another, new agency has a domain.
 
-    *was*: the domains of the agencies that were there before, by their codes. *place*: where their files lie.
+    *was*: the domains of the previous agencies, by code. *place*: the directory of their files.
     """
     gone, come = was.keys() - becomes.keys(), becomes.keys() - was.keys()
     return [

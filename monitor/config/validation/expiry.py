@@ -1,7 +1,7 @@
-"""What will be wrong if nothing is done: duties that nobody has, numbers where nobody has answered for long.
+"""Future problems: gaps in rotas, and numbers without a confirmed drill for too long.
 
-Both follow from the files, what the store has of overrides and drills, and the day, so only `pantau check` says them, as
-warnings: a service that refused to start because of next Saturday would be worse than the gap.
+Both follow from the files, the stored overrides and drill results, and the date. Therefore only `pantau check` reports
+them, as warnings: a service that refuses to start because of next Saturday would do more harm than the gap.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from monitor.config.validation.reachability import rotas_with_fallback
 from monitor.model.lazy_text import said
 from monitor.store.admin.duty import DutyRecords
 
-#: Nobody plans work on a server for so far ahead.
+#: No maintenance of a server is planned this far ahead.
 _NEVER = timedelta(days=2 * 366)
 
 
@@ -34,9 +34,10 @@ def check_outlook(
     now: datetime,
     records: Callable[[Settings], DutyRecords],
 ) -> None:
-    """Note gaps of the next seven days and numbers that are not verified.
+    """Record gaps in the next seven days and unverified numbers.
 
-    *findings* by agency; "": of the settings. *records*: what the service has of overrides and drills, asked when it matters.
+    *findings* by agency; "": of the settings. *records* returns the stored overrides and drill results; it is called
+    only if needed.
     """
     shared = settings.shared()
     look = _Outlook(settings, rotas_with_fallback(settings, agencies), now, records)
@@ -52,7 +53,7 @@ def check_outlook(
 
 
 class _Outlook:
-    """Judges duties and numbers as the running service does: after overrides and fallbacks, and with what drills proved."""
+    """Evaluation of rotas and numbers as in the running service: with overrides, fallbacks and drill results."""
 
     def __init__(
         self, settings: Settings, covered: Collection[str], now: datetime, records: Callable[[Settings], DutyRecords]
@@ -60,13 +61,13 @@ class _Outlook:
         self._zone = settings.time_zone
         self._day = now.astimezone(settings.time_zone).date()
         self._within = settings.verify_within
-        #: The names of rotas in whose place a fallback is told.
+        #: Names of rotas with a fallback, which is notified if nobody is on call.
         self._covered = covered
         self._now = now
         self._records = cache(partial(records, settings))
 
     def at_rotas(self, rotas: Mapping[str, Rota], findings: Findings) -> None:
-        """Note when nobody is told in the place of whoever is on call."""
+        """Record times at which nobody is on call and no fallback is notified."""
         for key, rota in rotas.items():
             if rota.name not in self._covered and gaps(rota, (), self._now):
                 self._note_gap(rota, findings[key])
@@ -86,7 +87,7 @@ class _Outlook:
         findings.warning(message, "a layer for those days, or a `pantau override add` each time")
 
     def at_numbers(self, contacts: Mapping[str, ContactSettings], findings: Findings) -> None:
-        """Note numbers where nobody is known to answer."""
+        """Record numbers without a confirmation that they reach their owner."""
         for key, contact in contacts.items():
             if contact.addresses is None:
                 self._at_number(contact.verified, contact.numbers, findings[key])
@@ -112,7 +113,7 @@ class _Outlook:
             findings["verified"].warning(message, instead)
 
     def _drilled(self, numbers: Collection[str]) -> date | None:
-        """Return the day by which somebody had confirmed a drill at every one of *numbers*; `None`: not at all."""
+        """Return the date of the oldest drill confirmation among *numbers*; `None` if one of them has none."""
         answered = self._records().answered
         days = [answered[number].astimezone(self._zone).date() for number in numbers if number in answered]
         return min(days) if days and len(days) == len(numbers) else None

@@ -1,4 +1,4 @@
-"""Whether what is meant to fail apart does: references from each other, and from the agencies that they are to prove."""
+"""Independence of fault domains: between references, and between references and agencies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _SECTION: Final = "references"
 
 
 def check_independence(references: Mapping[str, ReferenceSettings], findings: Findings) -> None:
-    """Note references that all fail together, in some process: two pools fail apart if any two of their mailboxes do."""
+    """Record references that all fail together in some process.
+
+    Two pools are independent only if every two of their mailboxes are.
+    """
     pairs = list(combinations(references.items(), 2))
     if not pairs or findings.is_broken or any(_nearest(*pair) is None for pair in pairs):
         return
@@ -42,7 +45,7 @@ def check_independence(references: Mapping[str, ReferenceSettings], findings: Fi
 
 
 def _nearest(one: tuple[str, ReferenceSettings], other: tuple[str, ReferenceSettings]) -> tuple[Path, Path] | None:
-    """Return where two mailboxes of two references stand that fail together, the one of a pool first; `None`: no two do."""
+    """Return the paths of the first mailboxes of two references that fail together; `None`: there are none."""
     first, second = (one, other) if len(members(one[1])) >= len(members(other[1])) else (other, one)
     here, there = ({(name, *path): each for path, each in members(ref).items()} for name, ref in (first, second))
     return next((pair for pair in product(here, there) if not _apart(here[pair[0]], there[pair[1]])), None)
@@ -53,18 +56,19 @@ def _apart(one: MailboxSettings, other: MailboxSettings) -> bool:
 
 
 def references_near(agency: Agency, settings: Settings) -> frozenset[Path]:
-    """Return where mailboxes of references stand that would fail together with an agency which has routes with them.
+    """Return the paths of reference mailboxes that would fail together with an agency that has routes to them.
 
-    A server of a big provider is no neighbour: half of the government is there. One with an official name is.
+    A server of a large provider does not count, because half of the government uses it. A server with an official name
+    does.
     """
     references = every_member(settings.references)
     return frozenset(path for path, each in references if _is_near(str(path[0]), each, agency, settings))
 
 
 def check_neighbours(settings: Settings, near_to: Mapping[str, Collection[Path]], findings: Findings) -> None:
-    """Note references that fail together with an agency: what they seem to prove of it, they do not.
+    """Record references that fail together with an agency: they provide no evidence about it.
 
-    *near_to*: by the agency's short code, what `references_near` returns.
+    *near_to*: by the agency's short code, the result of `references_near`.
     """
     for path, _ in every_member(settings.references):
         near = [code for code, references in near_to.items() if path in references]
@@ -81,7 +85,7 @@ def _is_near(name: str, reference: MailboxSettings, agency: Agency, settings: Se
     hosts = {host for mailbox in agency.mailboxes.values() for host in mailbox.hosts & reference.hosts}
     own = any(is_within(host, settings.official_suffixes) for host in hosts)
     if not own and not is_within(domain_of(reference.address), agency.domains):
-        return False  # As of nearly all: which routes they have is asked for those few alone.
+        return False  # Fast path for nearly all: the routes of only the few others are computed.
     legs = [leg for leg in agency.legs(settings.references_in_use) if leg.direction is not Direction.INTERNAL]
-    # A mailbox of the agency may have the same key as a reference: the direction says whose is which.
+    # A mailbox of the agency and a reference may have the same key; the direction distinguishes them.
     return name in {leg.recipient if leg.direction is Direction.OUTBOUND else leg.sender for leg in legs}

@@ -1,4 +1,4 @@
-"""Whether every notice would have somewhere to go: steps that reach nobody, recipients without an address."""
+"""Reachability checks: escalation steps that notify nobody, and recipients without an address."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _A_DAY = timedelta(days=1)
 _SHORTEST_PROMISE = timedelta(minutes=5)
 _SHORTEST_REPEAT = timedelta(minutes=15)
 
-#: What a letter calls somebody whose office or person has a style; "Datuk Bandar" is an office.
+#: Honorifics that a letter requires for certain offices and persons; "Datuk Bandar" is an office.
 _HONORIFIC = re.compile(
     r"\b(?:YAB|YAM|YM|YB|YBhg)\b\.?(?: (?:Tan Sri|Tun|Dato'?|Datuk|Datin)\b)?"
     r"|\b(?:Tan Sri|Datin|Dato'|Datuk)(?! Bandar)(?:\b|(?<='))"
@@ -42,7 +42,7 @@ _EXAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class Staff:
-    """The contacts and rotas that stand beside a policy in the same file, and where."""
+    """Contacts and rotas of the same file as a policy, with their location."""
 
     contacts: Mapping[str, ContactSettings]
     findings: Findings
@@ -50,7 +50,7 @@ class Staff:
 
 
 def check_escalation(policy: EscalationSettings, staff: Staff, provision: SettingsContext, findings: Findings) -> None:
-    """Note steps that would tell nobody."""
+    """Record escalation steps that would notify nobody."""
     if not policy.steps:
         findings["steps"].error("nobody is told", "at least one step with contacts and channels")
     look = _StepLook(staff, provision)
@@ -84,7 +84,7 @@ def check_escalation(policy: EscalationSettings, staff: Staff, provision: Settin
 
 
 def _check_quiet(wait: timedelta, policy: EscalationSettings, findings: Findings) -> None:
-    """Note a wait in which nobody is told for longer than while everything repeats."""
+    """Record a wait during which nobody is notified that is longer than the repeat interval."""
     if wait > policy.repeat_interval:
         interval = format_duration(policy.repeat_interval)
         findings.warning(
@@ -94,7 +94,7 @@ def _check_quiet(wait: timedelta, policy: EscalationSettings, findings: Findings
 
 
 def _check_promise(stands: timedelta, findings: Findings) -> None:
-    """Note an acknowledgement that could not be prolonged in time, or that keeps everybody else from hearing."""
+    """Record an acknowledgement timeout too short to extend, or so long that it blocks escalation."""
     if stands < _SHORTEST_PROMISE:
         findings.error("nobody could be reminded and answer before it expires", "acknowledgement_timeout: 1h")
     elif stands > _A_DAY:
@@ -105,19 +105,19 @@ def _check_promise(stands: timedelta, findings: Findings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _StepLook:
-    """Looks whether everybody whom steps name can be told."""
+    """Check of the contacts in escalation steps: whether all of them can be notified."""
 
     staff: Staff
     provision: SettingsContext
 
     def at(self, step: StepSettings, findings: Findings) -> None:
-        """Note contacts and rotas that are not there, and people whom the step's channels do not reach."""
+        """Record unknown contacts and rotas, and people whom the step's channels cannot reach."""
         _note_twice(step.contacts, findings["contacts"])
         _note_twice(step.rotas, findings["rotas"])
         if not step.contacts and not step.rotas and not findings["rotas"].is_broken:
             instead = "the key of at least one contact, or of a rota under rotas"
             findings["contacts"].error("the step reaches nobody", instead)
-        # Of channels that could not be read it is not known whom they reach.
+        # If a channel is invalid, its reachability is unknown.
         channels = () if findings["channels"].is_broken else step.channels
         for number, key in enumerate(step.contacts):
             self._at_contact(key, channels, findings["contacts", number])
@@ -125,7 +125,7 @@ class _StepLook:
             self._at_rota(key, channels, findings["rotas", number])
 
     def at_fallback(self, policy: EscalationSettings, findings: Findings) -> None:
-        """Note a fallback who is not there, cannot be reached or is never told."""
+        """Record a fallback that is unknown, unreachable, or never notified."""
         if policy.fallback is None or findings.is_broken:
             return
         steps = [step for step in policy.steps if step.rotas]
@@ -143,7 +143,7 @@ class _StepLook:
                 )
             return
         for person in dict.fromkeys(person for layer in rota.layers for person in layer.people):
-            if person in self._people:  # One who is not there has been noted at the rota.
+            if person in self._people:  # An unknown contact has been recorded at the rota.
                 self._at_contact(person, channels, findings)
 
     def _at_contact(self, key: str, channels: Sequence[Channel], findings: Findings) -> None:
@@ -166,7 +166,7 @@ class _StepLook:
             )
 
     def _is_unsure(self, key: str) -> bool:
-        # A contact whose own lines are wrong has been told so; whether it can be reached is not known.
+        # A contact with invalid settings has already been recorded; whether it is reachable is unknown.
         if key in self.staff.contacts:
             return self.staff.findings[key].is_broken
         return key in self.provision.unsure
@@ -183,7 +183,7 @@ class _StepLook:
 def check_announcement(
     plan: AnnouncementSettings, opening: StepSettings | None, provision: SettingsContext, findings: Findings
 ) -> None:
-    """Note recipients who cannot be told, or who would be told before staff are, by the *opening* step."""
+    """Record recipients that cannot be notified, or would be before staff, who are in the *opening* step."""
     if plan.release is ReleaseMode.AUTOMATIC and opening is not None and plan.release_offered_after <= opening.after:
         findings["release_offered_after"].error(
             "would tell people outside before staff are told",
@@ -207,7 +207,7 @@ def check_announcement(
 
 
 def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
-    # A channel that was none has a blank in its place.
+    # An invalid channel has been replaced by a blank.
     sound = [c for n, c in enumerate(recipient.channels) if not findings["channels", n].is_broken]
     for channel in dict.fromkeys(sound):
         field = "address" if channel is Channel.LETTER else channel.value
@@ -244,7 +244,7 @@ def _check_channels(channels: tuple[Channel, ...], provision: SettingsContext, f
 
 
 def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
-    """Note rotas that no step names: whoever is on call by one hears of nothing.
+    """Record rotas that no step uses: their on-call staff are never notified.
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
     """
@@ -261,7 +261,7 @@ def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: 
 
 
 def rotas_with_fallback(settings: Settings, agencies: Mapping[str, Agency]) -> frozenset[str]:
-    """Return the names of the rotas in whose place a fallback is told, whichever policy names them."""
+    """Return the names of the rotas with a fallback in any policy."""
     has_fallback: dict[str, bool] = {}
     for code, policy in _policies(settings, agencies):
         own = agencies[code].rotas if code else {}
@@ -272,7 +272,7 @@ def rotas_with_fallback(settings: Settings, agencies: Mapping[str, Agency]) -> f
 
 
 def _policies(settings: Settings, agencies: Mapping[str, Agency]) -> Iterator[tuple[str, EscalationSettings]]:
-    """Yield every policy, and the code of the agency in whose file it stands; "": the settings file."""
+    """Yield all policies, each with the code of its agency; "": the settings file."""
     receive = settings.alertmanager and settings.alertmanager.receive
     yield "", settings.noc.escalation
     yield from (("", tell.escalation) for tell in (receive.tell.values() if receive else ()))

@@ -1,11 +1,12 @@
-"""What of an agency's document only an administrator writes: who is given secrets and files, numbers abroad, endless lists.
+"""Fields of an agency's document that only an administrator may change.
 
-Whoever edits an agency in the portal knows its mail, and is no operator of this machine. A document names files that
-Pantau reads, and servers that what is in them is sent to: an edit that moved either would fetch any file, or hand the
-mailbox's password (with an access token perhaps everybody's mail) to a server of somebody's choice.
+These are recipients of secrets, files, numbers abroad, and long lists. A user who edits an agency in the portal is no
+operator of this machine. A document names files that Pantau reads and servers that receive their content. An edit of
+either could fetch any file, or send the mailbox's password (possibly an access token for all mailboxes) to an arbitrary
+server.
 
-A secret that was typed in the portal is no operator's: its mailbox is its officers' own, with its servers. It is given to
-nobody whom it was not typed for (`monitor.config.agency.mailbox`), and connections to it have bounds.
+A secret entered in the portal belongs to the officers of its mailbox, who may also change its servers. It is sent only
+to the hosts that it was entered for (`monitor.config.agency.mailbox`), and an egress policy limits its connections.
 """
 
 from __future__ import annotations
@@ -27,21 +28,22 @@ from monitor.model.lazy_text import said
 from probes.model.domain import is_within
 from probes.model.egress import EgressDeniedError, EgressPolicy
 
-#: Of a mailbox: how it is signed in to, and who hears the password.
+#: Keys of a mailbox: sign-in, and the servers that receive the password.
 _OF_A_MAILBOX: Final = frozenset({"smtp", "imap", "pop3", "login", "ca_file"})
-#: Of a login: what an operator has put on this machine, or what is asked for tokens there.
+#: Keys of a login: an operator's files and commands on this machine, or the URL that issues tokens.
 _WAYS_IN: Final = frozenset({"token_file", "token_command", "token_url"})
 _SECRETS: Final = ("password", "client_secret", "refresh_token", "service_account")
-#: Where a secret of a mailbox is named that was typed, and where one that was placed.
+#: Keys that name a secret entered in the portal, and keys that name an operator's secret.
 _NAMES: Final = frozenset(sources(key)[-1] for key in _SECRETS)
 _PLACES: Final = frozenset(place for key in _SECRETS for place in sources(key)[:-1])
 
 
 def check_custody(before: Mapping[str, Any], document: Document, typed: Collection[str] = ()) -> tuple[Problem, ...]:
-    """Return what *document* says otherwise than *before* of what only an administrator changes.
+    """Return the differences between *document* and *before* in fields that only an administrator may change.
 
-    It goes with the contact or the mailbox that it is of, or when a mailbox' password is typed in its place; by itself it
-    does not: whoever takes it out could not put it back. *typed*: the names of secrets that come with it.
+    Such a field may be removed together with its contact or mailbox, or when a password entered in the portal replaces
+    it. It may not be removed alone, because the user could not restore it. *typed*: the names of secrets that are
+    submitted with the document.
     """
     was, now = dict(_kept(Agency, before, ())), dict(_kept(Agency, document.data, ()))
     changed = [
@@ -58,7 +60,10 @@ def check_custody(before: Mapping[str, Any], document: Document, typed: Collecti
 
 
 def _is_missed(path: Path, data: Mapping[str, Any]) -> bool:
-    """Whether what stood at *path* is needed: what it was of is there still, and no mailbox that rests on typing."""
+    """Whether the removed value at *path* is still needed.
+
+    Its owner exists, and is no mailbox with secrets from the portal alone.
+    """
     section, key, *below = path
     if not below:
         return True
@@ -67,7 +72,7 @@ def _is_missed(path: Path, data: Mapping[str, Any]) -> bool:
 
 
 def _kept(asked: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield the places and the values that are in custody."""
+    """Yield the paths and values of restricted fields."""
     model = as_model(asked)
     if model is None:
         below = item(asked)
@@ -93,7 +98,7 @@ def _kept(asked: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 
 def rests_on_typing(mailbox: Any) -> bool:
-    """Whether a mailbox as it is written is signed in to with what somebody has typed, and with nothing else."""
+    """Whether a mailbox signs in with secrets entered in the portal alone."""
     login = mailbox.get("login") if isinstance(mailbox, Mapping) else None
     if not isinstance(login, Mapping):
         return False
@@ -104,9 +109,9 @@ def rests_on_typing(mailbox: Any) -> bool:
 
 
 def check_bounds(before: Mapping[str, Any], document: Document, bounds: EgressPolicy) -> tuple[Problem, ...]:
-    """Return which servers of mailboxes that rest on typing *document* names anew and nothing would connect to.
+    """Return the servers of mailboxes with secrets from the portal that *document* adds and the policy rejects.
 
-    Where a name leads to is seen when it is connected to; an address and a port are seen at once.
+    Addresses and ports are checked here. The addresses of a host name are checked when a connection is opened.
     """
     problems = []
     for key, mailbox in _mapping(document.data.get("mailboxes")).items():
@@ -120,14 +125,14 @@ def check_bounds(before: Mapping[str, Any], document: Document, bounds: EgressPo
 
 
 def _outside(protocol: str, server: Mapping[str, Any], bounds: EgressPolicy) -> tuple[str, EgressDeniedError] | None:
-    """Return the key of a server that is out of bounds by what is written alone, and why."""
+    """Return the key of a server that the egress policy rejects without resolving its name, and the reason."""
     try:
         port = ServerSettings.model_validate(server).port_of(protocol)
     except ValidationError:
-        return None  # Told as what it is.
+        return None  # Another check reports it.
     try:
         why = bounds.refusal(str(server.get("host")), port)
-    except ValueError:  # A name.
+    except ValueError:  # It is a host name.
         open_somewhere = {each.port for each in bounds.openings}
         why = None if port in bounds.ports or port in open_somewhere else EgressDeniedError.PORT
     return None if why is None else ("port" if why is EgressDeniedError.PORT else "host", why)
@@ -145,9 +150,9 @@ def _refusal(document: Document, path: Path, why: EgressDeniedError) -> Problem:
 
 
 def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return which domains *document* takes for its agency's own that were not by what stood *before*.
+    """Return the domains that *document* adds to its agency.
 
-    Whose a domain is says at which addresses there are mailboxes and where mail is sent to, and that it is no other agency's.
+    The owner of a domain determines where mailboxes may be and where mail is sent. A domain belongs to one agency only.
     """
     own = [str(each).lower() for each in _listed(before.get("domains"))]
     message = "only an administrator registers a domain as the agency's"
@@ -159,17 +164,18 @@ def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Proble
     )
 
 
-#: Under these keys stands what is rung, faxed or sent an SMS.
+#: Keys whose values are called, faxed or sent SMS.
 _NUMBERS: Final = frozenset({"sms", "voice", "fax", "mobile", "landline"})
-#: And in these sections; what letters print is called by nobody.
+#: Sections with such keys. Numbers that letters print are not called.
 _CALLED: Final = frozenset({"contacts", "announcement"})
 
 
 def check_foreign_numbers(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return which telephone numbers abroad *document* has that stood nowhere in *before*.
+    """Return the telephone numbers abroad that *document* adds.
 
-    Whoever edits an agency says whom Pantau rings, again and again, and can have it begin at once. A number of a satellite or of
-    some countries pays whoever has rented it for each minute (toll fraud); libphonenumber calls those ordinary ones.
+    A user who edits an agency decides which numbers Pantau calls repeatedly, and can start calls at once. Satellite
+    numbers and those of some countries pay their holder for each minute (toll fraud); libphonenumber classifies them as
+    ordinary.
     """
     message = "is a number abroad, which only an administrator adds: calls there may cost a lot"
     instead = "a number in Malaysia: 010-000 0000, or 03-1234 5678"
@@ -184,7 +190,8 @@ def _abroad(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield path, value
 
 
-#: Of each list and mapping, by where it stands: ten times what a large ministry has, and what can be read on a page.
+#: Maximum length of each list and mapping, by path: ten times the need of a large ministry, and still readable on a
+#: page.
 MOST: Final[Mapping[Path, int]] = {
     ("domains",): 50,
     ("letterhead", "address"): 10,
@@ -214,10 +221,10 @@ MOST: Final[Mapping[Path, int]] = {
 
 
 def check_list_lengths(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return which lists of *document* are too long. One that was as long *before* may stay so.
+    """Return the lists of *document* that are too long. A list that was as long *before* may stay.
 
-    What is written there is worked off by everybody's service: a route is probed again and again, a step rings people, a window
-    is weighed at each probe. A thousand of each fit into the octets that a draft may have.
+    Each entry costs resources of the shared service: a route is probed repeatedly, a step calls people, a window is
+    evaluated at each probe. The size limit of a draft permits a thousand of each.
     """
     was = {path: len(value) for path, _, value in _lists(before)}
     return tuple(
@@ -232,7 +239,7 @@ def _lists(data: Mapping[str, Any]) -> Iterator[tuple[Path, Path, Any]]:
 
 
 def _too_many(document: Document, path: Path, value: Any, most: int) -> Problem:
-    # The first that is too many.
+    # The first entry beyond the limit.
     key: str | int = list(value)[most] if isinstance(value, Mapping) else most
     instead = said("{most} at most; an administrator may write more", most=most)
     there = document.problem((*path, key), said("has more than {most} entries", most=most), instead)
@@ -240,7 +247,7 @@ def _too_many(document: Document, path: Path, value: Any, most: int) -> Problem:
 
 
 def _stated(asked: Any, value: Any, path: Path = (), kind: Path = ()) -> Iterator[tuple[Path, Path, Any]]:
-    """Yield all that a document says: where it stands, of which kind that is ("*": any name or place), and what."""
+    """Yield all values of a document with their paths and kinds of paths ("*" for any name or position)."""
     yield path, kind, value
     model, below = as_model(asked), item(asked)
     if model is not None and isinstance(value, Mapping):
@@ -265,7 +272,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _innermost(was: Any, value: Any, path: Path) -> tuple[Path, Any]:
-    """Return the innermost place that is different, and what stood there."""
+    """Return the innermost path with a difference, and its previous value."""
     if isinstance(was, Mapping) and isinstance(value, Mapping) and was.keys() <= value.keys():
         for key, each in value.items():
             if was.get(key) != each:

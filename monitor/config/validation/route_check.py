@@ -1,4 +1,4 @@
-"""Check routes as they are configured: that they lead somewhere, and that mail can be sent and seen there."""
+"""Checks of configured routes: whether mail can be sent and received at their ends."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def check_routes(
     domain: str,
     pooled: Container[str] = (),
 ) -> None:
-    """Note listed routes of agency *code*, whose first domain is *domain*, that lead nowhere or stand there twice.
+    """Record invalid or duplicate routes of the agency *code*, whose first domain is *domain*.
 
-    *references* is `None` when they are not known; *pooled* are those that have a mailbox for each process.
+    *references* is `None` if they are unknown; *pooled* are the references that are pools.
     """
     first: dict[str, Findings] = {}
     for number, route in enumerate(routes):
@@ -39,9 +39,9 @@ def check_routes(
 
 
 def check_ends(mailboxes: Mailboxes, findings: Findings, meant: str = "") -> None:
-    """Note mailboxes none of which can be sent from, or looked into: half of the usual routes would be missing.
+    """Record that no mailbox can send, or that none can be read: half of the default routes would be missing.
 
-    *meant*: what to write where that is as it should be.
+    *meant*: what to write if that is intended.
     """
     if not any(mailbox.servers for mailbox in mailboxes.values()) or findings.is_broken:
         return
@@ -56,7 +56,7 @@ def check_ends(mailboxes: Mailboxes, findings: Findings, meant: str = "") -> Non
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Where a message is sent from or looked for: the mailboxes it is one of, the key that names it, and its name."""
+    """One end of a route: the candidate mailboxes, the key that selects one, and its name."""
 
     among: Mailboxes
     field: str
@@ -65,7 +65,7 @@ class _End:
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """The check of one listed route."""
+    """Check of one configured route."""
 
     route: RouteSettings
     mailboxes: Mailboxes
@@ -74,13 +74,13 @@ class _Check:
     pooled: Container[str]
 
     def is_sound(self) -> bool:
-        """Note what is wrong; return whether the route can be named at all."""
+        """Record errors. Return whether the route's name can be determined."""
         if not (self._belongs() and self._exists()):
             return False
         return self._can()
 
     def _belongs(self) -> bool:
-        """Note what a route of this direction does not have, and what it needs."""
+        """Record keys that routes of this direction do not have, and required keys that are missing."""
         route, direction = self.route, self.route.direction
         wrong = {
             RouteDirection.INTERNAL: {
@@ -130,7 +130,7 @@ class _Check:
             return False
         if route.arrives_in == route.reference:
             others = [name for name in self.references or () if name != route.reference]
-            # Google hides a message that comes back to whoever sent it.
+            # Google hides a message that returns to its sender.
             self._error(
                 "arrives_in", "is where it is sent from, and some providers hide what comes back", either(others)
             )
@@ -138,7 +138,7 @@ class _Check:
         return True
 
     def _exists(self) -> bool:
-        """Note mailboxes that there are not."""
+        """Record unknown mailboxes."""
         route, sound = self.route, True
         for field in ("mailbox", "recipient"):
             name = getattr(route, field)
@@ -156,12 +156,12 @@ class _Check:
                     field, said("there is no reference mailbox '{name}'", name=name), one_of(name, self.references)
                 )
         if not self.mailboxes and route.arrives_in is None:
-            # Said once, about the mailboxes.
+            # Recorded once, at the mailboxes.
             return False
         return sound
 
     def _can(self) -> bool:
-        """Note mailboxes that nothing can be sent from, or that nobody can look into."""
+        """Record senders that cannot send, and recipients that cannot be read."""
         route, own = self.route, self.route.mailbox or next(iter(self.mailboxes), None)
         direction, references = route.direction, self.references or {}
         sender = recipient = _End(self.mailboxes, "mailbox", own)
@@ -189,13 +189,13 @@ class _Check:
         return sends and is_read and self._address(own)
 
     def _known(self, end: _End) -> MailboxSettings | None:
-        """Return the mailbox at an end; `None` for one that is not known, or written wrongly: it is not complained of."""
+        """Return the mailbox at an end; `None` if it is unknown or invalid, which is recorded elsewhere."""
         if end.name is None or self.findings.root["mailboxes", end.name].is_broken:
             return None
         return end.among.get(end.name)
 
     def _address(self, own: str | None) -> bool:
-        """Note an address to send to that is the mailbox's own."""
+        """Record a recipient address that is the mailbox's own."""
         route = self.route
         if route.to is None or route.arrives_in is not None or own is None:
             return True
@@ -205,6 +205,6 @@ class _Check:
         return True
 
     def _error(self, field: str, message: str, instead: str) -> None:
-        # A mailbox that is not written is the first one: the route itself is the place then.
+        # If no mailbox is configured, the default is the first one, and the error is recorded at the route itself.
         written = getattr(self.route, field) is not None
         (self.findings[field] if written else self.findings).error(message, instead)

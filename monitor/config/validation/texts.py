@@ -1,4 +1,4 @@
-"""The wording that a site has edited, and whether every office's SMS can be sent with it."""
+"""Wording edited by a site, and the check that every agency's SMS can be sent with it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.settings import Settings
 from monitor.model.lazy_text import said
 
-#: Room for a few thousand incidents: what the lint must still let through.
+#: Reserve for some thousand incidents, which the check must permit.
 _LARGEST_NUMBER = "9999"
 
 
 def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
-    """Return the wording in force; note what is wrong with the site's own texts, and return `None` then."""
+    """Return the wording in use. If the site's own texts are invalid, record that and return `None`."""
     if findings["wording"].is_broken:
         return None
     try:
@@ -29,8 +29,8 @@ def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
 
 
 def check_texts(office: IssuingOffice, prefix: str, texts: WorstCase, findings: Findings) -> None:
-    """Note what would keep an SMS of *office* from arriving: found now, not in the night of the outage."""
-    # The same cause shows in every text; a line a text would bury the others.
+    """Record what would prevent SMS of *office*, so that it is found before an outage."""
+    # The same cause appears in every text, and one line per text would hide other problems.
     seen: set[str] = set()
     for finding in texts.of(office, number=f"{prefix}-{_LARGEST_NUMBER}"):
         note = findings.error if finding.problem.severity is TextSeverity.ERROR else findings.warning

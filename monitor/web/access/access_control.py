@@ -49,7 +49,7 @@ _REFRESH: Final = "polled"
 _USED: Final = "x-pantau-used"
 #: Of a pending session, which is not a sign-in: a separate cookie prevents confusion of the two.
 _HALF: Final = "-half"
-#: Of what any database counts.
+#: Number of digits that fits into an integer of both databases.
 _DIGITS: Final = 9
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -81,9 +81,10 @@ class AccessControl:
         is_secure: bool = False,
         scrapers: Sequence[str] = (),
     ) -> None:
-        """Without an *authenticator* nobody signs in. *tokens*: of programs. *is_secure*: browsers reach the portal by https.
+        """Without an *authenticator* there is no sign-in.
 
-        *scrapers*: the networks from which metrics are asked without signing in, beside this machine.
+        *tokens*: API tokens of programs. *is_secure*: browsers reach the portal by https. *scrapers*: the networks that
+        may read metrics without sign-in, in addition to this machine.
         """
         self.authenticator = authenticator
         self._tokens = tokens
@@ -296,7 +297,7 @@ def access_control_of(request: Request) -> AccessControl:
 
 
 async def about_ourselves(_request: Request) -> str:
-    """Return that a request is about no agency but about Pantau."""
+    """Return the target of a request that concerns Pantau itself and no agency."""
     return OURSELVES
 
 
@@ -330,7 +331,10 @@ def notification_in_path(source: ServiceFacade) -> AgencyOf:
 
 
 def put_access_control(app: FastAPI, access_control: AccessControl) -> None:
-    """Let *access_control* stand before all routes of *app*, which has all of them by now. Raise `RouteWithoutPermissionError`."""
+    """Require the permission check of *access_control* on all routes of *app*, which must be complete.
+
+    Raise `RouteWithoutPermissionError`.
+    """
     app.state.access_control = access_control
     app.add_exception_handler(SignInNeededError, _sign_in)
     app.add_exception_handler(SecondFactorNeededError, _set_up)
@@ -381,7 +385,7 @@ async def _set_up(request: Request, _error: Exception) -> Response:
     )
 
 
-#: As a parameter of a route: who asks, and has the permission; `Its`: for the agency of the path.
+#: Route parameters: the principal, who has the permission. `Its`: for the agency in the path.
 Administrator = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_USERS))]
 Colleague = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE))]
 Reader = Annotated[Principal, Depends(RequirePermission(Permission.READ))]

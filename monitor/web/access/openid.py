@@ -1,4 +1,4 @@
-"""The way to a provider of identities and back, and the button by which somebody links their account there."""
+"""Sign-in at an identity provider, its callback, and linking of an existing account."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from monitor.web.access.access_control import AccessControl, public_route
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of, own_path
 
-#: Of a browser that has gone to the provider. Not of that name only: another site's page must not be able to put one in its place.
+#: Cookie that binds the provider's callback to the browser that began the sign-in: another site must not be able to
+#: replace it.
 _COOKIE: Final = "pantau-openid"
 _PATH: Final = "/sign-in/openid"
-#: In seconds.
+#: Seconds.
 _GOOD_FOR: Final = 600
 
-#: How a browser is sent to an address elsewhere.
+#: Returns the response that redirects a browser to an external URL.
 _Answered = Callable[[Request, str], Response]
 
 
 def openid_pages(door: OpenIdLogin, access_control: AccessControl, pages: Pages) -> APIRouter:
-    """Build the routes."""
+    """Build the router of the OpenID pages."""
     why = public_route("is how somebody signs in with an account elsewhere")
     router = APIRouter(include_in_schema=False, dependencies=why)
 
@@ -74,7 +75,8 @@ def openid_pages(door: OpenIdLogin, access_control: AccessControl, pages: Pages)
         return RedirectResponse(address, status_code=303)
 
     def leads(request: Request, address: str) -> Response:
-        # Chromium applies `form-action` to each redirect of a form, also at the provider. It does not to what a page leads to.
+        # Chromium applies `form-action` to each redirect after a form, also at the provider. It does not apply it to
+        # links on a page.
         return pages.show(request, "openid_link.html", {"address": address, "name": door.name, "path": "/account"})
 
     def forgotten(response: Response) -> Response:

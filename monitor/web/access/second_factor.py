@@ -1,4 +1,4 @@
-"""The second factor: the step of a sign-in that asks for a code, and the page of an account where it is set up or taken off."""
+"""Second factor: the code step of a sign-in, and the account page that enables and disables it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from monitor.web.page_query import remember
 _OWN = public_route("is about the account of who has signed in, and how a role that asks for a second factor gets one")
 _STEP = public_route("is the second half of a sign-in")
 _PLACE: Final = "/account/second-factor"
-#: In characters; a code that is longer is none.
+#: Characters; a longer code is invalid.
 _LONGEST: Final = 64
 
 
 def code_pages(authenticator: Authenticator, access_control: AccessControl, pages: Pages) -> APIRouter:
-    """Build the page between the password and the session."""
+    """Build the router of the code step, between the password and the session."""
     router = APIRouter(include_in_schema=False, dependencies=_STEP)
 
     @router.get("/sign-in/code")
     async def code_page(request: Request) -> Response:
         wanted = own_path(request.query_params.get("next", "/"))
         if access_control.half_key(request) is None:
-            # Too late, or it was never begun: to where it begins, and from there not here again but on.
+            # The pending session has expired or never existed: redirect to the start, and from there directly to the
+            # requested page.
             return remember(request, RedirectResponse(f"/sign-in?{going_on(wanted)}".rstrip("?&"), status_code=303))
         return shown(request, wanted)
 
@@ -56,7 +57,7 @@ def code_pages(authenticator: Authenticator, access_control: AccessControl, page
 
 
 def second_factor_pages(authenticator: Authenticator, access_control: AccessControl, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the second-factor pages."""
     router = APIRouter(include_in_schema=False, dependencies=_OWN)
 
     @router.get(_PLACE)
@@ -73,7 +74,7 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
             signed_in, codes = await authenticator.set_up(session, offer, code, password, from_where(request))
         except SignInFailedError as refused:
             return await shown(request, session, status=403, problem=str(refused), offer=offer)
-        # In the answer itself and nowhere else: an address that shows them again would be a second door.
+        # Show the codes in this response only: a URL that shows them again would be a security risk.
         return access_control.admit(await shown(request, signed_in.session, codes=codes, done="factor_done"), signed_in)
 
     @router.post(f"{_PLACE}/codes")
@@ -130,7 +131,7 @@ def second_factor_pages(authenticator: Authenticator, access_control: AccessCont
 
 
 def _picture(secret: str, name: str) -> str:
-    """Return what an app reads, as an address of an image: styles and scripts of a page's own are not allowed here."""
+    """Return the QR code for an authenticator app as a data URL: the policy forbids inline styles and scripts."""
     import segno  # noqa: PLC0415 - is wanted once in the life of an account
 
     drawn = segno.make(app_address(secret, name, "Pantau"), error="m", micro=False)

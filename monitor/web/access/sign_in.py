@@ -1,4 +1,4 @@
-"""Signing in and out, and choosing a password: the pages that are for everybody, and that of somebody's own account."""
+"""Sign-in, sign-out, choice of a password, and the page of the user's own account."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from monitor.web.access.access_control import AccessControl, public_route
 from monitor.web.form import Pages, form_of, own_path
 
 _ITSELF = public_route("is how somebody signs in, or finds out that they have not")
-#: In characters; a name that is longer is nobody's.
+#: Characters; a longer name belongs to no user.
 _LONGEST = 64
 
 
 def sign_in_pages(
     authenticator: Authenticator, access_control: AccessControl, pages: Pages, openid: OpenIdLogin | None = None
 ) -> APIRouter:
-    """Build the pages. *openid*: where else people may have an account."""
+    """Build the router of the sign-in pages. *openid*: the identity provider, if configured."""
     router = APIRouter(include_in_schema=False, dependencies=_ITSELF)
 
     @router.get("/sign-in")
@@ -53,7 +53,7 @@ def sign_in_pages(
         try:
             signed_in = await authenticator.choose_password(name, code, form.get("password", ""), from_where(request))
         except SignInFailedError as refused:
-            # The code is typed once: what is wrong may be the password alone.
+            # Fill in the code again: possibly only the password is invalid.
             return shown(request, "welcome.html", status=403, name=name, code=code, problem=str(refused))
         return access_control.let_on(signed_in, "/account?welcome=1")
 
@@ -93,7 +93,7 @@ def sign_in_pages(
             changed="changed" in request.query_params,
             welcome="welcome" in request.query_params,
             linked=openid is not None and await openid.is_linked(user),
-            # Not that of the form for a password.
+            # Not the path of the password form.
             path="/account",
         )
 
@@ -106,12 +106,12 @@ def sign_in_pages(
 
 
 def from_where(request: Request) -> str:
-    """Return the address that a request came from, as far as it is known."""
+    """Return the client's address, as far as it is known."""
     return request.client.host if request.client else ""
 
 
 def going_on(wanted: str) -> str:
-    """Return where somebody wants to go in the end, as it stands in an address that something else follows in."""
+    """Return the final destination as a URL parameter that another parameter may follow."""
     return "" if wanted == "/" else f"next={quote(wanted)}&"
 
 

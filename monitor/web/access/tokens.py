@@ -1,4 +1,4 @@
-"""The administrators' page of programs' tokens: it shows a new one once."""
+"""Administration page of API tokens. A new token's secret is shown once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from monitor.web.access.users import chosen_role
 from monitor.web.form import Pages, form_of
 from monitor.web.request import Id
 
-#: What the form offers, in days.
+#: Lifetimes in the form, in days.
 _DAYS = (30, 90, 180, LONGEST_TOKEN.days)
-#: On a page. Those that are over stay, and are ever more.
+#: Tokens per page. Expired tokens remain, so their number grows.
 _AT_A_TIME: Final = 100
 
 
 def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
-    """Build the page."""
+    """Build the router of the token page."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.MANAGE_USERS))
 
     @router.get("/tokens")
@@ -48,7 +48,7 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
             )
         except OperationRejectedError as wrong:
             return await shown(request, status=409, written=written, why=wrong)
-        # In the answer itself and nowhere else, as codes are.
+        # Show the secret in this response only, like codes.
         return await shown(request, made=made)
 
     @router.post("/tokens/{number}/revoke")

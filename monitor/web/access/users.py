@@ -1,4 +1,4 @@
-"""The administrators' pages: users, their roles, and the codes by which they choose a password."""
+"""Administration pages of users: roles, and invitation codes with which users choose a password."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from monitor.web.form import Pages, fields_of, form_of, last_of
 from monitor.web.request import Name
 
 _NAME = TypeAdapter(Name)
-#: On a page: thousands would hold the loop, and nobody reads them.
+#: Users per page. Thousands would block the event loop and be unreadable.
 _AT_A_TIME: Final = 100
 
 
@@ -31,7 +31,7 @@ class _Who(TypedDict):
 
 
 def user_pages(administration: Administration, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the user pages."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.MANAGE_USERS))
 
     @router.get("/users")
@@ -43,7 +43,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         role: Annotated[str, Query(max_length=16)] = "",
         agency: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        # A link may fill in the form: whoever has added an agency invites its officers next.
+        # A link may prefill the form: after adding an agency, an administrator usually invites its officers.
         written = {"role": role, "agency": agency}
         return await listed(request, q=q.strip(), after=after, written=written)
 
@@ -80,7 +80,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
             invitation = await administration.invite(name, way, **_who(request, principal))
         except OperationRejectedError as wrong:
             return await shown(request, name, status=409, why=wrong)
-        # In the answer itself and nowhere else: an address that shows it again would be a second door.
+        # Show the code in this response only: a URL that shows it again would be a security risk.
         return await shown(request, name, invitation=invitation)
 
     def offer(deed: str, do: Callable[..., Awaitable[User]]) -> None:
@@ -112,7 +112,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     async def shown(request: Request, name: str, *, status: int = 200, **facts: object) -> Response:
         user = await administration.user(name)
         blank: dict[str, object] = {"invitation": None, "user": user, "is_unlocked": administration.is_unlocked(user)}
-        # Not that of a form: there is nothing to be got there in another language.
+        # Not the path of a form, which has no page to show in another language.
         return render(request, "user.html", status, {**blank, "path": f"/users/{name}", **facts})
 
     def render(request: Request, template: str, status: int, facts: Mapping[str, object]) -> Response:
@@ -124,7 +124,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
 
 
 def chosen_role(form: Mapping[str, str]) -> list[str]:
-    """Return the role that is chosen in a form, as people write it, if one is (role_fields.html)."""
+    """Return the role selected in a form (role_fields.html), in text form; an empty list if none is selected."""
     role, agency = (form.get(name, "").strip() for name in ("role", "agency"))
     return [f"{role}:{agency}" if agency else role] if role else []
 

@@ -1,4 +1,4 @@
-"""Links for walls: where administrators make and revoke them, and where the browser of a wall shows one."""
+"""Wallboard links: administration page, and the URL that a wallboard's browser opens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ITSELF = public_route("is where a wall shows the key of its link")
 
 
 def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the wallboard pages."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/wallboard", dependencies=_ITSELF)
@@ -32,7 +32,7 @@ def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
         link = await walls.open(key, from_where(request))
         if link is None:
             raise HTTPException(404, "this link for a wall is no good any more; an administrator makes another")
-        # Another address: whoever looks at the wall is not to read the key in it.
+        # Redirect, so that the key is not visible in the address bar of the wallboard.
         answer = RedirectResponse("/?wallboard=1", status_code=303)
         return access_control_of(request).hang(answer, key, link.ends_at - clock.now())
 
@@ -59,7 +59,7 @@ def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
             )
         except OperationRejectedError as wrong:
             return await shown(request, status=409, written=form, why=wrong)
-        # In the answer itself and nowhere else: an address that shows it again would be a second door.
+        # Show the URL in this response only: a page that shows it again would be a security risk.
         address = f"{request.url.scheme}://{request.headers.get('host', '')}/wallboard?key={made.key.text}"
         return await shown(request, made=made.link, address=address)
 

@@ -1,1 +1,1 @@
-"""The administrators' pages of which agencies there are: all of them, one more, one less."""
+"""Administration pages of the list of agencies: list, add, remove."""

@@ -1,4 +1,4 @@
-"""All agencies, a page at a time; and the forms by which an administrator adds one."""
+"""Paginated list of agencies, and the forms that add an agency."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ _SHORT, _TEXT = "short", "text"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAgencyForm:
-    """What somebody has typed about an agency that is to be added, and what is to be said about that."""
+    """Form input for a new agency, with its messages."""
 
     form: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
-    #: By field: words of the page.
+    #: By field: keys of the page's texts.
     said: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: What the code was before: to be confirmed.
+    #: A previous agency with this code or domain, which the user must confirm.
     past: PreviousAgency | None = None
     why: object = ""
     answer: DraftResult | None = None
-    #: Whether the store was away: what there is is not known.
+    #: Whether the database was unavailable, so that the existing agencies are unknown.
     is_away: bool = False
 
     def value(self, name: str) -> str:
-        """Return what a field shows."""
+        """Return the value shown in a field."""
         return self.fields.get(name, "")
 
 
 def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the agency list."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.CONFIGURE_SECRETS))
 
     @router.get("/agencies")
@@ -75,7 +75,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
         except (NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
             return await shown(request, replace(typed, why=wrong), status=422)
         except StoreUnavailable:
-            # Of a text there may be an hour in it.
+            # Keep the input: it may contain an hour of work.
             return render(request, replace(typed, is_away=True), {"entries": None}, 503)
 
     async def tried(request: Request, principal: Principal, typed: NewAgencyForm) -> Response:
@@ -84,10 +84,10 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
         code, text = await asyncio.to_thread(written, typed)
         typed = replace(typed, code=code)
         if not is_code(code):
-            # A text without one may be one that cannot be read.
+            # A text without a code may be unreadable.
             found = await asyncio.to_thread(document_of, text, "")
             at = "text" if typed.form == _TEXT else "code"
-            # The other form's text is ours, and there is none yet.
+            # The document of the other form is generated, and does not exist yet.
             answer = DraftResult(problems=found.problems) if typed.form == _TEXT else None
             return await shown(request, replace(typed, said={at: ["code_odd"]}, answer=answer), status=422)
         past = await roll.past(code)
@@ -96,7 +96,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
         draft = AgencyDraft(agency=code, text=text, started_from="")
         answer = await editor.save(draft, by=principal.by, may_place=True, address=from_where(request))
         if answer.theirs is not None or (answer.written is None and not answer.is_refused):
-            # Somebody who pastes the very document that there is has not made an agency.
+            # A document identical to the existing one does not create an agency.
             at = "text" if typed.form == _TEXT else "code"
             return await shown(request, replace(typed, said={at: ["code_taken"]}), status=409)
         told = replace(typed, answer=answer, past=past)
@@ -107,7 +107,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
         return RedirectResponse(f"/agencies?added={code}", status_code=303)
 
     def written(typed: NewAgencyForm) -> tuple[str, str]:
-        """Return the code, and the document. Raise `NotEditableError`."""
+        """Return the code and the document. Raise `NotEditableError`."""
         if typed.form == _TEXT:
             text = typed.fields["text"]
             return str(document_of(text, "").data.get("agency", ""))[:40], text
@@ -156,7 +156,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
         return pages.show(request, "agencies.html", {**common, **facts}, status)
 
     async def standing(code: str, *, is_there: bool) -> str:
-        """Return the code that an address tells of, if that is so; an address may say anything."""
+        """Return the code in the URL if it is true; the URL may contain anything."""
         if not is_code(code) or (last := await editor.last(code)) is None:
             return ""
         return code if (last.text is not None) is is_there else ""
@@ -165,7 +165,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
 
 
 def _sorted(typed: NewAgencyForm) -> tuple[NewAgencyForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
-    """Return what is shown again, and what is wrong: by the field that it is about, and what is about none."""
+    """Return the input to show again and the errors: those of each field, and the others."""
     errors: dict[str, list[Problem]] = {}
     faults: list[Problem] = []
     if (answer := typed.answer) is None:
@@ -173,7 +173,7 @@ def _sorted(typed: NewAgencyForm) -> tuple[NewAgencyForm, Mapping[str, Sequence[
     for each in (*answer.problems, *answer.others):
         found = new_agency_field(each.key, each.message) if typed.form == _SHORT else None
         if each.key == "mailboxes" and typed.form == _SHORT:
-            # The form says so itself.
+            # The form itself shows this error.
             continue
         if found is None or each.severity is not Severity.ERROR:
             faults.append(each)
@@ -183,13 +183,13 @@ def _sorted(typed: NewAgencyForm) -> tuple[NewAgencyForm, Mapping[str, Sequence[
             # A number is written in two places.
             errors.setdefault(found, []).append(each)
     if answer.written is not None:
-        # The forms are for the next one.
+        # After success the forms are empty for the next agency.
         typed = replace(typed, form="")
     return typed, errors, faults
 
 
 def _own_word(typed: NewAgencyForm, found: str, key: str) -> str:
-    """Return the form's own words for what is wrong at a field, where the checks' are about a document; "": theirs serve."""
+    """Return the form's own text if an error's message refers to a document; "": the message is suitable."""
     if key == "escalation":
         return "nobody"
     if found == "number" and not typed.value("number").strip():

@@ -1,4 +1,4 @@
-"""The page by which an administrator takes an agency out: what goes and what stays is shown first."""
+"""Administration page that removes an agency. It first shows what is deleted and what is kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MINUTES: Final = STAYS // timedelta(minutes=1)
 
 
 def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the removal page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/agencies/{code}/remove", dependencies=require(Permission.CONFIGURE_SECRETS, agency_in_path))
@@ -64,7 +64,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
     async def shown(
         request: Request, code: str, *, status: int = 200, seen: str | None = None, **facts: object
     ) -> Response:
-        """*seen*: the digest of the version that somebody has looked at, and that is not the latest any more."""
+        """*seen*: the digest of the version that the user has reviewed, and that is no longer the latest."""
         departure = await roll.departure(code)
         common = {
             "path": f"/agencies/{code}/remove",
@@ -86,7 +86,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
         try:
             before = await editor.started_from(present.agency, seen)
         except OperationRejectedError:
-            # Of no version that there ever was: all of it is new to whoever asks.
+            # Unknown version: show the whole document as new.
             before = ""
         return await asyncio.to_thread(differing_lines, before, present.text or "")
 

@@ -1,4 +1,4 @@
-"""What was typed about a new agency, as the smallest document that says so. Pure."""
+"""Form input for a new agency, converted to a minimal document. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from alerts.model.channel import Channel
 from monitor.config.files.edit import AppendItem, SetValue, TextEdit, edit_text
 from monitor.web.agency.form_parsing import Fields
 
-#: What each line of the form writes is put in its place.
+#: Template in which each line is replaced by a value of the form.
 _BLANK: Final = "agency: X\nname: X\ndomains: []\nmailboxes: {}\n"
 _CODE: Final = re.compile(r"[A-Z0-9]{1,11}")
 _BETWEEN: Final = re.compile(r"[\s,;]+")
 _KEY: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
-#: What a contact is called whose name makes no key.
+#: Key of a contact whose name contains no usable characters.
 _FIRST: Final = "pertama"
-#: What a key of the document is about, by the form's field.
+#: Document keys by field of the form.
 _FIELDS: Final[Mapping[str, str]] = {
     "agency": "code",
     "name": "name",
@@ -28,12 +28,12 @@ _FIELDS: Final[Mapping[str, str]] = {
 
 
 def is_code(written: str) -> bool:
-    """Whether an agency may be called so."""
+    """Whether *written* is a valid agency code."""
     return _CODE.fullmatch(written) is not None
 
 
 def new_agency_document(code: str, fields: Fields, channels: Sequence[Channel]) -> str:
-    """Return the document. *channels*: by which people can be told here. Raise `NotEditableError`."""
+    """Return the document. *channels*: the channels that have a gateway. Raise `NotEditableError`."""
     edits: list[TextEdit] = [
         SetValue(path=("agency",), value=code),
         SetValue(path=("name",), value=fields.get("name", "")),
@@ -54,7 +54,7 @@ def new_agency_document(code: str, fields: Fields, channels: Sequence[Channel]) 
 
 
 def new_agency_field(key: str, problem: str) -> str | None:
-    """Return the field of the form that a problem at a key of the document is about; `None`: at none."""
+    """Return the form field of a problem at a key of the document; `None`: it belongs to no field."""
     top = re.split(r"[.\[]", key, maxsplit=1)[0]
     return "contact" if top == "contacts" and (key.endswith(".name") or "name" in problem[:8]) else _FIELDS.get(top)
 

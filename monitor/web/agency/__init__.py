@@ -1,1 +1,1 @@
-"""The pages about one agency: its history, month, tests and drills, and the forms that write its document."""
+"""Pages of one agency: history, month, tests, drills, and the forms that edit its document."""

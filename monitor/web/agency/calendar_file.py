@@ -1,4 +1,4 @@
-"""What maintenance a calendar's file (iCalendar, RFC 5545) tells of, as an agency's document would say it. Pure."""
+"""Maintenance windows imported from an iCalendar file (RFC 5545), in the format of an agency's document. Pure."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from icalendar import Calendar, Event
 
 from monitor.config.files.duration import format_duration
 
-#: In octets. A year of works is a tenth of it.
+#: Octets. A year of maintenance takes a tenth of it.
 LARGEST_CALENDAR: Final = 256 * 1024
-#: Taken from one file; each is a field of the form that saves them.
+#: Limit of imported events; each is a field of the form that saves them.
 MOST_EVENTS: Final = 80
-#: Zones, and in them the times of the year by which they go: each is reckoned out for decades, and a thousand take a minute.
+#: Limit of time zones and their seasonal rules. Each rule is expanded over decades, and a thousand would take a minute.
 _MOST_OF_ZONES: Final = 200
 _OF_ZONES: Final = re.compile(rb"^BEGIN:(?:VTIMEZONE|STANDARD|DAYLIGHT)", re.IGNORECASE | re.MULTILINE)
-#: How a long line goes on (RFC 5545 3.1).
+#: Continuation of a folded line (RFC 5545 3.1).
 _FOLD: Final = re.compile(rb"\r?\n[ \t]")
 _LONGEST_TITLE: Final = 120
 _HALF_A_YEAR: Final = timedelta(days=182)
-#: What a cron expression can say of a rule. Where each week counts, it is of no account on which day weeks begin.
+#: Rule parts that cron expressions support. The first day of the week is irrelevant for rules that apply each week.
 _SAYABLE: Final = frozenset({"FREQ", "INTERVAL", "BYDAY", "BYMONTHDAY", "WKST"})
-#: As cron names and numbers them.
+#: Names and numbers of weekdays in cron.
 _DAYS: Final = {"SU": "sun", "MO": "mon", "TU": "tue", "WE": "wed", "TH": "thu", "FR": "fri", "SA": "sat"}
 
 
 class EventRefusal(StrEnum):
-    """Why an event becomes no maintenance."""
+    """Why an event cannot be imported."""
 
     UNREADABLE = "unreadable"
     CANCELLED = "cancelled"
     OVER = "over"
-    #: It lasts for no time, or nobody knows how long.
+    #: It has no duration, or the duration is unknown.
     NO_SPAN = "no_span"
-    #: It comes again by a rule that cron has no words for.
+    #: It recurs by a rule that cron cannot express.
     RULE = "rule"
-    #: Some of its dates are left out, added or moved.
+    #: Some of its dates are excluded, added or moved.
     EXCEPTIONS = "exceptions"
-    #: It comes again by the clock of another zone.
+    #: It recurs in another time zone.
     ZONE = "zone"
-    #: It comes again from a later date on, and a rule of ours holds at once.
+    #: It recurs from a later date on, and our rules apply at once.
     LATER = "later"
 
 
 class InvalidCalendarError(Exception):
-    """The file is no calendar, or has too many events. `key` names the words for it."""
+    """The file is no calendar, or has too many events. `key` names the message."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -60,25 +60,25 @@ class InvalidCalendarError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedEvent:
-    """An event of the file that becomes nothing."""
+    """An event that cannot be imported."""
 
     title: str
-    #: In local time; "": it does not say.
+    #: Local time; "" if the event has none.
     begins: str
     why: EventRefusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalendarFile:
-    """What was found in a file."""
+    """Result of parsing a calendar file."""
 
-    #: As the section `maintenance` has them; none twice.
+    #: In the format of the section `maintenance`, without duplicates.
     windows: tuple[Mapping[str, str], ...]
     refused: tuple[RefusedEvent, ...]
 
 
 def read_calendar(octets: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile:
-    """Return what a file tells of, in local time of *zone*. Raise `InvalidCalendarError`."""
+    """Parse a calendar file. Return its windows in local time of *zone*. Raise `InvalidCalendarError`."""
     if not octets:
         raise InvalidCalendarError("no_file")
     if len(_OF_ZONES.findall(_FOLD.sub(b"", octets))) > _MOST_OF_ZONES:
@@ -91,7 +91,7 @@ def read_calendar(octets: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile:
         raise InvalidCalendarError("no_events")
     if len(events) > MOST_EVENTS:
         raise InvalidCalendarError("many_events")
-    # One date of a series is changed by an event of its own.
+    # A separate event overrides one date of the series.
     changed = {str(event.get("UID", "")) for event in events if "RECURRENCE-ID" in event}
     windows: list[Mapping[str, str]] = []
     refused = []
@@ -136,7 +136,7 @@ def _window(event: Event, zone: ZoneInfo, now: datetime, changed: set[str]) -> M
 
 
 def _local(at: Any, zone: ZoneInfo) -> datetime | None:
-    """Return *at* by the clock of *zone*; a day begins at midnight, and what names no zone is local."""
+    """Return *at* in *zone*. A date is its midnight, and a time without a zone is local."""
     try:
         match at:
             case datetime() if at.tzinfo is not None:
@@ -151,14 +151,14 @@ def _local(at: Any, zone: ZoneInfo) -> datetime | None:
 
 
 def _same_clock(at: Any, zone: ZoneInfo) -> bool:
-    """Whether the clock that a series goes by shows what ours does, in summer and in winter."""
+    """Whether the time zone of a series has the same offset as ours in summer and in winter."""
     if not isinstance(at, datetime) or at.tzinfo is None:
         return True
     return all(day.utcoffset() == day.astimezone(zone).utcoffset() for day in (at, at + _HALF_A_YEAR))
 
 
 def _comes_before(cron: str, lasts: timedelta, begins: datetime, now: datetime) -> bool:
-    """Whether a rule of ours would hold before the series begins."""
+    """Whether a cron rule would apply before the series begins."""
     try:
         first = next(CronSim(cron, now.astimezone(begins.tzinfo) - lasts))
     except (CronSimError, StopIteration, OverflowError):
@@ -167,7 +167,7 @@ def _comes_before(cron: str, lasts: timedelta, begins: datetime, now: datetime) 
 
 
 def _cron(rule: Mapping[str, Any], begins: datetime) -> str | None:
-    """Return a rule as cron says it; `None`: it cannot."""
+    """Return a recurrence rule as a cron expression; `None` if cron cannot express it."""
     said = {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in rule.items()}
     if set(said) - _SAYABLE or said.get("INTERVAL", [1]) != [1]:
         return None
@@ -193,7 +193,7 @@ def _cron(rule: Mapping[str, Any], begins: datetime) -> str | None:
 
 
 def _weekdays(days: list[str], *, numbered: bool) -> str:
-    """Return weekdays as cron lists them: "sun", of a month the second "sat#2" or the last "5L"; "?": it cannot."""
+    """Return weekdays in cron format: "sun"; the second of a month "sat#2", the last "5L"; "?" if impossible."""
     found = []
     for each in days:
         number, day = each[:-2], each[-2:]
@@ -212,14 +212,14 @@ def _weekdays(days: list[str], *, numbered: bool) -> str:
 
 
 def _dates(dates: list[Any]) -> str:
-    """Return days of a month as cron lists them; "?": it cannot."""
+    """Return days of the month in cron format; "?" if cron cannot express them."""
     if dates == [-1]:
         return "L"
     return ",".join(str(each) for each in dates) if all(str(each).isdecimal() for each in dates) else "?"
 
 
 def _title(event: Event) -> str:
-    """Return what an event is called, on one line that any terminal may show."""
+    """Return the title of an event as one line without control characters."""
     written = " ".join("".join(c if c.isprintable() else " " for c in str(event.get("SUMMARY", ""))).split())
     return written[:_LONGEST_TITLE].strip() or "Penyelenggaraan"
 

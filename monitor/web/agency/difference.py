@@ -1,4 +1,4 @@
-"""What is different between two texts, line by line, as pages show it. Pure."""
+"""Line-by-line difference between two texts. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from difflib import unified_diff
 from typing import Final
 
-#: In lines. To compare longer ones may take seconds, and nobody reads it.
+#: Lines. A comparison of longer texts may take seconds and is unreadable.
 _LONGEST: Final = 1_500
 
 
 def differing_lines(before: str, after: str) -> Sequence[tuple[str, str]] | None:
-    """Return the lines that differ, and some around them, each with "+", "-" or " "; `None`: too long to compare.
+    """Return the changed lines with context, each with "+", "-" or " "; `None` if the texts are too long to compare.
 
-    Where lines are left out, one with "@" tells where it goes on.
+    A line with "@" marks omitted lines and gives the position after them.
     """
     one, other = before.splitlines(), after.splitlines()
     if max(len(one), len(other)) > _LONGEST:

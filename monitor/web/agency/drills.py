@@ -1,4 +1,4 @@
-"""Drills of an agency's own people: the page on which an officer begins one, and sees what became of it."""
+"""Drill page of an agency: an officer starts a drill for one contact and sees the results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from monitor.web.command.drills import WITHIN
 from monitor.web.form import Pages, form_of
 
 _ALL: Final = "all"
-#: Of an agency within a day, by whomever: each rings everybody's telephone, and is paid for.
+#: Limit per agency and day, for all users together: each drill calls all numbers of a contact, and costs money.
 _MOST_IN_A_DAY: Final = 10
-#: Whoever names a thousand people, of whom none has asked for it, tries so many numbers at most before another day.
+#: Limit of tested numbers per day, in case a user adds a thousand people who have not consented.
 _NUMBERS_IN_A_DAY: Final = 300
 
 
 def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -> APIRouter:
-    """Build the pages. *rests*: whether nobody is told of anything."""
+    """Build the router of the drill pages. *rests*: whether the service is in monitor-only mode."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/agencies/{code}/drills", dependencies=require(Permission.RUN_TESTS, agency_in_path))
@@ -35,7 +35,7 @@ def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -
     async def begin(request: Request, code: str, principal: ItsTrier) -> Response:
         agency, fields = code.upper(), await form_of(request)
         contact = fields.get("contact", "")
-        # Before anything else is looked at: of two who press the button at once, the later one begins nothing.
+        # Check the order of requests first: of two simultaneous clicks the later one starts nothing.
         after, _ = await driller.asked_of(agency)
         if (why := await objection(agency, contact, is_sure="sure" in fields)) is not None:
             return await shown(request, agency, why=why, contact=contact, status=409)
@@ -45,7 +45,7 @@ def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -
         return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)
 
     async def objection(agency: str, contact: str, *, is_sure: bool) -> str | None:
-        """Return why none is begun; `None`: one may be."""
+        """Return why no drill may start; `None` if one may."""
         if rests():
             return "rests"
         if contact not in {_ALL, *(each.key for each in driller.people(agency))}:
@@ -54,7 +54,7 @@ def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -
             return "unsure"
         under_way, _ = await driller.of_agency(agency)
         if under_way:
-            # People would be rung twice at once.
+            # People would be called twice at the same time.
             return "under_way"
         _, lately = await driller.asked_of(agency)
         if lately >= _MOST_IN_A_DAY:
@@ -67,7 +67,7 @@ def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -
         under_way, tried = await driller.of_agency(agency)
         facts = {
             "agency": agency,
-            # Nobody writes letters to staff.
+            # Staff receive no letters.
             "people": [
                 (each, [a for a in each.addresses if a.channel is not Channel.LETTER])
                 for each in driller.people(agency)

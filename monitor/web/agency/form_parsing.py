@@ -1,6 +1,6 @@
-"""What was typed into a form of an agency's settings, as edits of its document. Pure.
+"""Form input of an agency's settings, converted to edits of its document. Pure.
 
-Whether a value is right is said by the same checks as of a file, so whatever was typed is written as it was typed.
+Values are written as entered and validated by the same checks as a file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Fields = Mapping[str, str]
 
 
 class InvalidFieldError(Exception):
-    """Something was typed that cannot be made an edit. `field` names it; the message says what to write instead."""
+    """Input that cannot be converted to an edit. `field` names the form field; the message gives the remedy."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class InvalidFieldError(Exception):
 
 
 def values(path: Path, fields: Fields, names: Iterable[str], prefix: str = "") -> list[TextEdit]:
-    """Return edits that write what was typed, and take out what was left empty. *prefix*: of the fields' names."""
+    """Return edits that set the entered values and remove the empty ones. *prefix*: of the field names."""
     return [
         SetValue(path=(*path, name), value=typed) if typed else RemoveValue(path=(*path, name))
         for name in names
@@ -35,7 +35,7 @@ def values(path: Path, fields: Fields, names: Iterable[str], prefix: str = "") -
 def choices(
     path: Path, fields: Fields, there: Mapping[str, Any], usual: Mapping[str, str], prefix: str = ""
 ) -> list[TextEdit]:
-    """Return edits that write what was chosen; what is usual is not written where it does not stand already."""
+    """Return edits that set the selected values. A default value is written only if the key exists already."""
     return [
         SetValue(path=(*path, name), value=fields[prefix + name])
         for name, default in usual.items()
@@ -44,7 +44,7 @@ def choices(
 
 
 def listed(path: Path, there: object, wanted: Sequence[str]) -> list[TextEdit]:
-    """Return edits that make a list of texts another, item by item: what is remarked beside an item stays there."""
+    """Return edits that change a list of texts item by item, so that comments beside an item are kept."""
     present = there if isinstance(there, list) else []
     if not present:
         return [SetValue(path=path, value=list(wanted))] if wanted else []
@@ -59,17 +59,17 @@ def listed(path: Path, there: object, wanted: Sequence[str]) -> list[TextEdit]:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """Return *value*, or nothing where it is none: a text may say anything."""
+    """Return *value* if it is a mapping, otherwise an empty one: a document may contain anything."""
     return value if isinstance(value, Mapping) else {}
 
 
 def sequence(value: object) -> Sequence[Any]:
-    """Return *value*, or nothing where it is no list."""
+    """Return *value* if it is a list, otherwise an empty one."""
     return value if isinstance(value, list) else ()
 
 
 def new_key(fields: Fields, there: Mapping[str, Any], example: str) -> str:
-    """Return the short name of something new. Raise `InvalidFieldError`."""
+    """Return the key of a new item. Raise `InvalidFieldError`."""
     key = fields.get("key", "").lower()
     if not key:
         raise InvalidFieldError(

@@ -1,4 +1,4 @@
-"""The history of one agency: its days and how available its mail was, how long messages took, and every incident with its cause."""
+"""History page of one agency: days and availability, delivery times, and all incidents with their causes."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from monitor.web.page_query import asked
 from monitor.web.uptime_bars import strip_of
 
 _AT_A_TIME: Final = 25
-#: So many days of transit are drawn.
+#: Days in the chart of delivery times.
 _DAYS: Final = 30
 _TALL: Final = 60
 
-#: Of an agency, from a moment on.
+#: Returns the hourly delivery times of an agency from a moment on.
 Transits = Callable[[str, datetime], Awaitable[Sequence[HourlyTransit]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransitDay:
-    """How long messages took on a day, in seconds; `None`: none came of which it is known."""
+    """Delivery times of a day, in seconds; `None` if no delivery time is known."""
 
     on: date
     mean: float | None
     slowest: float | None
-    #: Of the chart: how tall both are.
+    #: Heights in the chart.
     height: float = 0
     reach: float = 0
 
 
 def history_pages(facade: ServiceFacade, transits: Transits, pages: Pages) -> APIRouter:
-    """Build the page."""
+    """Build the router of the history page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/agencies/{code}/history", dependencies=require(Permission.READ, agency_in_path))
@@ -78,7 +78,7 @@ def history_pages(facade: ServiceFacade, transits: Transits, pages: Pages) -> AP
 
 
 def transit_days(hours: Sequence[HourlyTransit], first: date, last: date) -> Sequence[TransitDay]:
-    """Return each day from the first to the last, as tall as it is of the slowest of them."""
+    """Return each day from the first to the last, with heights relative to the slowest day."""
     by_day: dict[date, list[HourlyTransit]] = {}
     for each in hours:
         by_day.setdefault(day_of(each.begins), []).append(each)

@@ -1,6 +1,6 @@
-"""The guided way to a new mailbox: its address, the servers that were found, a way of signing in, and how that ended.
+"""Guided setup of a new mailbox: address, discovered servers, sign-in method, result.
 
-It works without a script: while a code waits to be typed at Microsoft, the page is loaded anew.
+Works without scripts: while a device code awaits its entry at Microsoft, the page reloads itself.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from monitor.web.form import Pages, form_of
 from probes.model.mail_platform import MailPlatform
 from probes.preauth.session import Protocol
 
-#: Of any agency: whose it is stands in what was begun.
+#: For any agency: the pending setup names the agency.
 _Returning = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY))]
-#: Of a name or a password, in characters.
+#: Characters of a name or a password.
 _LONGEST: Final = 500
 
 
 class _InvalidChoiceError(Exception):
-    """Something was typed that is no server, or nothing. The message is a key of the page's words."""
+    """Invalid or missing input for a server. The message is a key of the page's texts."""
 
 
 def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the setup pages."""
     router, sheet = APIRouter(include_in_schema=False), MailboxSetupPage(setups, editor, pages)
 
     @router.get("/agencies/{code}/mailboxes/new")
@@ -76,7 +76,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         return RedirectResponse(f"/agencies/{version.agency}/mailboxes/new/{setup.key}", status_code=303)
 
     async def gone(request: Request, code: str, address: str = "") -> Response:
-        """Return the page to begin anew on, for whoever would go on with what is not kept any more."""
+        """Return the start page for a request whose setup has expired."""
         version = await editor.latest(code.upper())
         return sheet.start(request, version, address=address[:_LONGEST], problem="gone", status=404)
 
@@ -95,7 +95,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
     @router.post("/agencies/{code}/mailboxes/new/{key}")
     async def go_on(request: Request, code: str, key: str, principal: ItsEditor) -> Response:
         fields = dict(await form_of(request))
-        # From here on they are in no value that a page is made of.
+        # From here on no value that a page is rendered from contains the secrets.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
             setup = setups.find(code.upper(), key, by=principal.by)
@@ -146,7 +146,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
 async def _sign_in(
     setups: MailboxSetups, setup: MailboxSetup, fields: Mapping[str, str], secrets: Mapping[str, str], place: str
 ) -> None:
-    """Sign in in the way that was chosen. Raise `_InvalidChoiceError`, `BadApplicationError` or `SetupRejectedError`."""
+    """Sign in by the selected method. Raise `_InvalidChoiceError`, `BadApplicationError` or `SetupRejectedError`."""
     username, chosen = fields.get("username", "").strip()[:_LONGEST] or setup.address, _chosen(setup, fields)
     match fields.get("way", ""):
         case "consent":
@@ -160,7 +160,10 @@ async def _sign_in(
 
 
 async def _draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
-    """Return the document with the mailbox that works. Raise `_InvalidChoiceError`, `SetupRejectedError` or `NotEditableError`."""
+    """Return the document with the tested mailbox.
+
+    Raise `_InvalidChoiceError`, `SetupRejectedError` or `NotEditableError`.
+    """
     latest = await editor.latest(setup.agency)
     text = latest.text or ""
     try:
@@ -177,7 +180,10 @@ async def _draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> Agency
 
 
 def _address(version: DocumentVersion, written: str) -> tuple[str, str]:
-    """Return an address, and the short name of the mailbox that has it, as that spells it; "": none does. Raise `_InvalidChoiceError`."""
+    """Return the address, spelled as in the document if a mailbox has it, and the mailbox's key; "" without one.
+
+    Raise `_InvalidChoiceError`.
+    """
     try:
         address = str(TypeAdapter(MailAddress).validate_python(written))
     except ValidationError:
@@ -187,11 +193,14 @@ def _address(version: DocumentVersion, written: str) -> tuple[str, str]:
     return next(((each, key) for each, key in known.items() if each.lower() == address.lower()), (address, ""))
 
 
-# -- what was typed ------------------------------------------------------------------------------------------------------
+# -- input ------------------------------------------------------------------------------------------------------------
 
 
 def _password(text: str) -> str:
-    """Return a password as it is. Raise `_InvalidChoiceError`, before a sign-in is spent on it, for what can be none."""
+    """Return a password unchanged.
+
+    Raise `_InvalidChoiceError` for an impossible one, before it costs a sign-in attempt.
+    """
     if not text.strip():
         raise _InvalidChoiceError("no_password")
     if text != text.strip() or not text.isprintable() or len(text) > _LONGEST:
@@ -203,7 +212,8 @@ def _chosen(setup: MailboxSetup, fields: Mapping[str, str]) -> ChosenServers:
     before = {"smtp": setup.chosen.smtp, "reading": setup.chosen.reading} if setup.chosen else {}
     for name in ("smtp", "reading"):
         host, tried = fields.get(f"{name}_host", "").strip().lower(), before.get(name)
-        # The password would go to another server than was typed. What was tried before stands in the form still.
+        # The password would be sent to another server than the one entered. The form still shows the server tried
+        # before.
         if host and fields.get(name) != BY_HAND and (tried is None or tried.host != host):
             raise _InvalidChoiceError("typed_not_marked")
     smtp = _one(fields, "smtp", offered(setup, Protocol.SMTP), Protocol.SMTP)
@@ -231,7 +241,7 @@ def _one(
 def _by_hand(fields: Mapping[str, str], name: str, protocol: Protocol) -> ServerChoice:
     written = {key: fields.get(f"{name}_{key}", "").strip() for key in ("host", "port", "security")}
     try:
-        # By the same checks as what stands in a document.
+        # Validate with the same checks as the value in a document.
         server = ServerSettings.model_validate(
             {key: value for key, value in written.items() if value and not (key == "port" and value.isdecimal())}
             | ({"port": int(written["port"])} if written["port"].isdecimal() and len(written["port"]) < 6 else {})

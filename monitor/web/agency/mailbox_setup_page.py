@@ -1,4 +1,4 @@
-"""What the page of a mailbox that is being set up shows: what was found, what is waited for, how it ended."""
+"""Page of a pending mailbox setup: discovered servers, pending steps, result."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from probes.model.mailbox import Mailbox, Security
 from probes.model.result import Phase
 from probes.preauth.session import Protocol
 
-#: What stands in the form where a server is typed by hand, and where there is to be none.
+#: Form values for a server entered by hand, and for no server.
 BY_HAND: Final = "hand"
 NONE: Final = "none"
-#: What is in the way of an application, by what it would be of a person's consent.
+#: Obstacles of an application, by the corresponding obstacle of a user's consent.
 _OF_AN_APPLICATION: Final = {
     Obstacle.TOKEN: Obstacle.NOT_LET_IN,
-    # Microsoft takes it, and has no mailbox for it.
+    # Microsoft accepts the sign-in, but the account has no mailbox.
     Obstacle.FOLDER: Obstacle.NOT_LET_IN,
     Obstacle.CONSENT: Obstacle.KEY_REFUSED,
 }
@@ -34,7 +34,7 @@ _NO_SLUG: Final = re.compile(r"[^a-z0-9]+")
 
 
 class MailboxSetupPage:
-    """Renders the pages."""
+    """Renderer of the setup pages."""
 
     def __init__(self, setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> None:
         self._setups = setups
@@ -50,14 +50,14 @@ class MailboxSetupPage:
         problem: str = "",
         status: int = 422,
     ) -> Response:
-        """Return the page that asks for an address, and says before anything else what could not be kept.
+        """Return the page that asks for an address. It first shows what could not be stored.
 
-        *status*: of an answer that tells of a problem.
+        *status*: the HTTP status if there is a problem.
         """
         configuration = self._editor.configuration()
         portal, agency = configuration.settings.portal, configuration.registry.agencies.get(version.agency)
         facts = {
-            # What answers a form has an address of its own, which is not asked for in another language.
+            # The response to a form has its own URL, which has no page in another language.
             "path": f"/agencies/{version.agency}/mailboxes/new",
             "code": version.agency,
             "file": self._editor.file_of(version),
@@ -79,7 +79,10 @@ class MailboxSetupPage:
         typed: Mapping[str, str] | None = None,
         status: int = 200,
     ) -> Response:
-        """Return the page of a setup. *problem*: a key of its words; *why*: in the words of whoever refused to keep it."""
+        """Return the page of a setup.
+
+        *problem*: a key of its texts; *why*: the reason why the mailbox could not be stored.
+        """
         told = {"problem": problem, "why": why, "answer": answer}
         told["path"] = f"/agencies/{setup.agency}/mailboxes/new/{setup.key}"
         facts = {**_seen(setup, typed or {}), **told, "consents": self._setups.consent_way(setup)}
@@ -87,7 +90,7 @@ class MailboxSetupPage:
 
 
 def offered(setup: MailboxSetup, *protocols: Protocol) -> Sequence[SeenServer]:
-    """Return what was found for a side: those that can be signed in to before the others."""
+    """Return the discovered servers of a protocol, those with a supported sign-in first."""
     found = [each for each in setup.seen if each.candidate.protocol in protocols]
     return sorted(found, key=lambda each: not each.look.is_usable)
 
@@ -118,7 +121,7 @@ def _seen(setup: MailboxSetup, typed: Mapping[str, str]) -> dict[str, Any]:
 def _side(
     name: str, offered: Sequence[SeenServer], chosen: ServerChoice | None, typed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what is shown of one side: what was found, which of it is marked, and what stands in the fields for typing."""
+    """Return the template values of one side: discovered servers, the selected one, and the input fields."""
     rows = [(each, plain_obstacle(each.look.failure.reason) if each.look.failure else None) for each in offered]
     usable = next((number for number, each in enumerate(offered) if each.look.is_usable), None)
     mark = str(usable) if usable is not None else BY_HAND
@@ -140,7 +143,7 @@ def _side(
 
 
 def _tried(side: SignInResult, setup: MailboxSetup, mailbox: Mailbox, chosen: ChosenServers) -> dict[str, Any]:
-    """Return how one side ended: its phases, and what was in the way."""
+    """Return the result of one side: its phases and the obstacle."""
     server = chosen.smtp if side.kind == SENDING else chosen.reading
     failure = side.result.failure
     broken = failure.phase if failure else None

@@ -1,6 +1,6 @@
-"""An agency's mailboxes, for the officers who look after its mail: their servers and sign-in, with a password that is typed here.
+"""Mailbox page of an agency for its mail officers: servers and sign-in, with passwords entered here.
 
-What is typed into a field of a password is shown to nobody again, not to who has typed it either.
+An entered password is never shown again, not even to the user who entered it.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security, UnavailableLogin
 
 _FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
-#: In characters; what is longer is no password that a server takes.
+#: Characters; no server accepts a longer password.
 _LONGEST: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fault:
-    """What is wrong with a field: a word of the page, or else what the checks say, and to write instead."""
+    """Problem of a field: a key of the page's texts, or the message and remedy of a check."""
 
     word: str = ""
     message: str = ""
     instead: str = ""
 
 
-#: How the checks begin what officers here have to do with, and the word for it.
+#: Prefixes of check messages that concern officers, with the keys of their texts.
 _WORDS: Final = (
     *((f"is {why};", f"out_{why.name.lower()}") for why in EgressDeniedError),
     ("was typed for ", "other_servers"),
@@ -60,7 +60,7 @@ _WORDS: Final = (
 
 
 def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter:
-    """Build the page."""
+    """Build the router of the mailbox page."""
     router, sheet = APIRouter(include_in_schema=False), SettingsPage(editor, clock, pages)
 
     @router.get("/agencies/{code}/mailboxes")
@@ -73,7 +73,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         code, fields = code.upper(), dict(await form_of(request))
         if fields.get("form") not in _FORMS:
             raise HTTPException(404, "there is no such form")
-        # From here on it is in no value that a page is made of.
+        # From here on no value that a page is rendered from contains the secret.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         typed = TypedForm(name=fields["form"], fields={name: value.strip() for name, value in fields.items()})
         try:
@@ -87,7 +87,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         except (NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
             return await shown(request, await editor.latest(code), 422, typed=typed, why=wrong)
         if answer.theirs is not None:
-            # What was typed is still there, beside what the mailboxes are by now.
+            # Keep the input, next to the current state of the mailboxes.
             return await shown(request, answer.theirs, 409, typed=typed, theirs=answer.theirs)
         if answer.is_refused:
             return await shown(request, await editor.latest(code), 422, typed=typed, answer=answer)
@@ -115,11 +115,14 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
     return router
 
 
-# -- what was typed ----------------------------------------------------------------------------------------------
+# -- input ------------------------------------------------------------------------------------------------------
 
 
 async def _draft(code: str, typed: TypedForm, secrets: Mapping[str, str], editor: AgencyEditor) -> AgencyDraft:
-    """Return what a form wants the document to be. Raise `NotEditableError`, `OperationRejectedError`, or `InvalidFieldError` with a word of the page."""
+    """Return the document after a form.
+
+    Raise `NotEditableError`, `OperationRejectedError`, or `InvalidFieldError` with a key of the page's texts.
+    """
     started_from = typed.fields.get("started_from", "")
     before = await editor.started_from(code, started_from)
 
@@ -143,7 +146,7 @@ def _key(typed: TypedForm, data: Mapping[str, Any]) -> str:
         if key not in there:
             raise InvalidFieldError("key", "key_gone")
         if typed.name == "drop_mailbox" and len(there) == 1:
-            # An agency may begin with none; that nothing is probed any more is no click's to say.
+            # An agency may start without a mailbox, but a click must not end its monitoring.
             raise InvalidFieldError("key", "key_last")
         return key
     if not key:
@@ -160,7 +163,7 @@ def _password(text: str) -> str:
 
 
 def _application(fields: Mapping[str, str], secrets: Mapping[str, str]) -> Application | None:
-    """Return the application that a mailbox is signed in to with, in the place of a password."""
+    """Return the application credentials with which a mailbox signs in instead of a password."""
     if not (named := fields.get("application", "")):
         return None
     try:
@@ -195,14 +198,14 @@ def _typed(key: str, fields: Mapping[str, str], password: str, application: Appl
 
 
 def _dropped(key: str, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what takes a mailbox out, with the routes that name it: they would lead nowhere."""
+    """Return edits that remove a mailbox and the routes that use it."""
     routes = sequence(data.get("routes"))
     using = [number for number, route in enumerate(routes) if mapping(route).get("mailbox") == key]
     gone = [RemoveValue(path=("routes", number)) for number in reversed(using)]
     return [*gone, RemoveValue(path=("mailboxes", key))]
 
 
-# -- what is shown -----------------------------------------------------------------------------------------------
+# -- output -----------------------------------------------------------------------------------------------------
 
 
 def _page(
@@ -239,7 +242,7 @@ def _page(
 
 
 def _is_locked(registry: Registry, name: str) -> bool:
-    """Whether a mailbox is not signed in to, because what was typed for it cannot be had."""
+    """Whether a mailbox is not probed, because its stored secret is unavailable."""
     return name in registry.mailboxes and isinstance(registry.mailboxes[name].mailbox.login, UnavailableLogin)
 
 
@@ -258,7 +261,7 @@ def _box(key: str, mailbox: Mapping[str, Any], data: Mapping[str, Any]) -> Mappi
 
 
 def _sorted(problems: Sequence[Problem], key: str) -> tuple[Mapping[str, Sequence[_Fault]], Sequence[Problem]]:
-    """Return what is wrong by the field of the mailbox's form that it is about, and what is about none."""
+    """Return the problems by field of the mailbox's form, and the problems that belong to no field."""
     at_fields: dict[str, list[_Fault]] = defaultdict(list)
     others: list[Problem] = []
     for each in problems:

@@ -1,4 +1,4 @@
-"""The pages on which officers tell recipients of planned maintenance: what is planned, what would be written, what to print."""
+"""Pages of maintenance notices: planned maintenance, drafts, and printouts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILES: Final[Mapping[str, Channel]] = {"surat.pdf": Channel.LETTER, "faks.pdf":
 
 
 def advance_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the maintenance notice pages."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.EDIT_AGENCY, agency_in_path))
 
     async def listed(
@@ -77,7 +77,10 @@ def advance_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
 
 
 def _moment(written: str) -> datetime | None:
-    """Return the moment that a link or a form names; `None`: none. Raise `OperationRejectedError` of what no page of ours has written."""
+    """Return the time in a link or a form; `None` if empty.
+
+    Raise `OperationRejectedError` for a value that none of our pages contains.
+    """
     if not written:
         return None
     try:

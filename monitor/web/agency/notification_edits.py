@@ -1,7 +1,7 @@
-"""What the forms of who is told do: rotas, the escalation's steps, and recipients outside. Pure.
+"""Edits of the notification forms: rotas, escalation steps, external recipients. Pure.
 
-A field is called as the key is that it writes, from where its form begins: `layers[0].from` of a rota. So an error of the
-document is shown at its field.
+A field is named after the document key that it edits, relative to the form's root: `layers[0].from` of a rota. So an
+error of the document is shown at its field.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from monitor.web.agency.form_parsing import (
     values,
 )
 
-#: More than a page shows, and fewer than a form may have.
+#: More rows than a page shows, and fewer than a form may have.
 MOST_ROWS: Final = 20
 MOST_PEOPLE: Final = 12
-#: Of a recipient, what is one line.
+#: Single-line fields of a recipient.
 LINES: Final = ("title", "organisation", "attention", "salutation", "fax", "sms", "voice", "extension")
-#: Of the letterhead.
+#: Fields of the letterhead.
 OFFICE: Final = ("division", "telephone", "fax", "hours", "reference")
 SIGNATORY: Final = ("name", "post")
 _USUAL: Final = {"hours": Presence.ALWAYS.value, "language": Language.MALAY.value}
@@ -40,7 +40,7 @@ _ROW: Final = re.compile(r"(layers|steps)\[(\d{1,3})\]")
 
 
 def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what the form of a rota that is there does."""
+    """Return the edits of the form of an existing rota."""
     key = fields.get("key", "")
     path: Path = ("rotas", key)
     there = mapping(data.get("rotas")).get(key)
@@ -58,7 +58,7 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
 
 
 def add_rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what the form of a new rota does."""
+    """Return the edits of the form of a new rota."""
     key = new_key(fields, mapping(data.get("rotas")), "bertugas")
     handover = fields.get("handover", "")
     value: dict[str, Written] = {"handover": handover} if handover not in ("", "08:00") else {}
@@ -67,7 +67,7 @@ def add_rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
 
 
 def drop_rota(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what takes a rota out."""
+    """Return the edits that remove a rota."""
     return [RemoveValue(path=("rotas", fields.get("key", "")))]
 
 
@@ -85,13 +85,13 @@ def _new_layer(fields: Fields, prefix: str, people: Sequence[str]) -> Mapping[st
 
 
 def _people(fields: Fields, prefix: str) -> Sequence[str]:
-    """Return who follows whom: what was left empty in between is nobody's turn."""
+    """Return the sequence of people, without empty fields."""
     names = (f"{prefix}people[{place}]" for place in range(MOST_PEOPLE))
     return [fields[name] for name in names if fields.get(name)]
 
 
 def escalation(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what the form of the steps does."""
+    """Return the edits of the form of escalation steps."""
     path: Path = ("escalation",)
     there = mapping(data.get("escalation"))
     steps = sequence(there.get("steps"))
@@ -120,7 +120,7 @@ def _step(path: Path, there: Mapping[str, Any], fields: Fields, prefix: str) -> 
 
 
 def _who(fields: Fields, prefix: str) -> Mapping[str, list[str]]:
-    """Return the keys that are ticked."""
+    """Return the selected keys."""
     return {
         name: [field.removeprefix(f"{prefix}{name}.") for field in fields if field.startswith(f"{prefix}{name}.")]
         for name in ("contacts", "rotas")
@@ -128,20 +128,20 @@ def _who(fields: Fields, prefix: str) -> Mapping[str, list[str]]:
 
 
 def _channels(fields: Fields, prefix: str) -> Sequence[str]:
-    """Return the channels in the order in which they are tried, none twice."""
+    """Return the channels in the order in which they are tried, without duplicates."""
     names = (f"{prefix}channels[{place}]" for place in range(len(Channel)))
     return list(dict.fromkeys(fields[name] for name in names if fields.get(name)))
 
 
 def _in_order(there: object, wanted: Sequence[str]) -> Sequence[str]:
-    """Return what is wanted, in the order of what is there, and what is new behind it."""
+    """Return *wanted* in the order of *there*, followed by the new items."""
     present = [str(each) for each in sequence(there)]
     kept = [each for each in present if each in wanted]
     return [*kept, *(each for each in wanted if each not in present)]
 
 
 def _dropped(path: Path, rows: Sequence[object], fields: Fields) -> list[TextEdit]:
-    """Return what takes rows out, the last first: the places of the others stay as they were."""
+    """Return edits that remove rows, the last first, so that the positions of the others stay valid."""
     name = path[-1]
     return [
         RemoveValue(path=(*path, place)) for place in range(len(rows) - 1, -1, -1) if f"{name}[{place}].drop" in fields
@@ -149,7 +149,7 @@ def _dropped(path: Path, rows: Sequence[object], fields: Fields) -> list[TextEdi
 
 
 def recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what the form of a recipient who is there does."""
+    """Return the edits of the form of an existing recipient."""
     key = fields.get("key", "")
     there = mapping(mapping(data.get("announcement")).get("recipients")).get(key)
     if not isinstance(there, Mapping):
@@ -165,7 +165,7 @@ def recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
 
 
 def add_recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what the form of a new recipient does."""
+    """Return the edits of the form of a new recipient."""
     key = new_key(fields, mapping(mapping(data.get("announcement")).get("recipients")), "ksu")
     value: dict[str, Written] = {name: fields[name] for name in LINES if fields.get(name)}
     if address := _address(fields):
@@ -176,12 +176,12 @@ def add_recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]
 
 
 def drop_recipient(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what takes a recipient out."""
+    """Return the edits that remove a recipient."""
     return [RemoveValue(path=("announcement", "recipients", fields.get("key", "")))]
 
 
 def announcement(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what the form of who lets announcements go does."""
+    """Return the edits of the form that sets how announcements are released."""
     there = mapping(data.get("announcement"))
     usual = {"release": "manual", "updates": "workdays"}
     return [
@@ -191,7 +191,7 @@ def announcement(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
 
 
 def letterhead(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return what the form of what letters and faxes print does."""
+    """Return the edits of the letterhead form."""
     there = mapping(data.get("letterhead"))
     signatory = {name: fields[f"signatory.{name}"] for name in SIGNATORY if fields.get(f"signatory.{name}")}
     edits = [
@@ -213,7 +213,7 @@ def _address(fields: Fields) -> Sequence[str]:
 
 
 def root_of(form: str, fields: Fields) -> str:
-    """Return where the keys begin that a form's fields are called by; "": it has none of its own."""
+    """Return the root path of the keys that a form's field names are relative to; "" if the form has none."""
     key = fields.get("key", "").lower()
     match form:
         case "rota" | "add_rota":
@@ -226,13 +226,13 @@ def root_of(form: str, fields: Fields) -> str:
 
 
 def field_of(form: str, fields: Fields, key: str) -> str | None:
-    """Return the field at which an error at a *key* of the document is shown; `None`: it is not of this form."""
+    """Return the form field of an error at a document *key*; `None` if the key is not in this form."""
     root = root_of(form, fields)
     if not root or not key.startswith((f"{root}.", f"{root}[")):
         return None
     name = key.removeprefix(root).removeprefix(".")
     if (row := _ROW.match(name)) is not None:
-        # Rows that were taken out have no place in the document any more.
+        # Removed rows have no position in the document any more.
         kept = [place for place in range(MOST_ROWS + 1) if f"{row[1]}[{place}].drop" not in fields]
         if int(row[2]) < len(kept):
             return f"{row[1]}[{kept[int(row[2])]}]{name[row.end() :]}"

@@ -1,4 +1,4 @@
-"""An agency's settings, for the officers who look after its mail: forms for what changes often, the whole text, its versions."""
+"""Settings pages of an agency for its mail officers: forms for frequent changes, the whole text, its versions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from monitor.web.agency.settings_edits import FORMS, LOOKED_AT, edits_of, is_abo
 from monitor.web.agency.settings_page import SettingsPage, TypedForm
 from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, file_of, form_of
 
-#: Of twenty steps, with everybody who is told by each.
+#: Twenty steps with all their recipients.
 _MOST_FIELDS: Final = 600
-#: Of what any database counts.
+#: Number of digits that fits into an integer of both databases.
 _DIGITS: Final = 9
 
 
 def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the settings pages."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.EDIT_AGENCY, agency_in_path))
     sheet = SettingsPage(editor, clock, pages)
 
@@ -57,7 +57,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
         if typed.name != "text" and typed.name not in FORMS:
             raise HTTPException(404, "there is no such form")
         if typed.name in LOOKED_AT and "again" in fields:
-            # Who has seen the gaps goes on with what was typed.
+            # The user has seen the gaps and continues with the input.
             return await sheet.show(request, page, await editor.latest(code), typed=typed)
         try:
             draft = await _draft(code, typed, editor, sheet)
@@ -99,7 +99,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
 
 
 def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage) -> None:
-    #: Of calendars' files one is read at a time: a stranger's may take seconds, and others want the threads.
+    #: Parse one calendar file at a time: an arbitrary file may take seconds, and the thread pool is shared.
     reading = asyncio.Lock()
 
     @router.post("/agencies/{code}/settings/calendar")
@@ -151,7 +151,7 @@ def _no_such_version(code: str) -> HTTPException:
 
 
 async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: SettingsPage) -> AgencyDraft:
-    """Return what a form wants the document to be. Raise `InvalidFieldError`, `NotEditableError` or `OperationRejectedError`."""
+    """Return the document after a form. Raise `InvalidFieldError`, `NotEditableError` or `OperationRejectedError`."""
     started_from = typed.fields.get("started_from", "")
     if typed.name == "text":
         return AgencyDraft(agency=code, text=as_text(typed.fields.get("text", "")), started_from=started_from)

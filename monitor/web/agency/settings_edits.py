@@ -1,7 +1,6 @@
-"""What the forms of an agency's settings do: each turns what was typed into edits of the document's text. Pure.
+"""Edits of the settings forms: each form's input is converted to edits of the document's text. Pure.
 
-Whether a value is right is said by the same checks as of a file, so whatever was typed is written as it was typed,
-but for a span of time in words.
+Values are written as entered and validated by the same checks as a file. Durations in words are converted.
 """
 
 from __future__ import annotations
@@ -21,26 +20,28 @@ from monitor.model.lazy_text import said
 from monitor.web.agency import notification_edits
 from monitor.web.agency.form_parsing import Fields, InvalidFieldError, choices, mapping, sequence, values
 
-#: Of a contact in the short form, and of one address of a contact.
+#: Keys of a contact in the short form, and types of one address of a contact.
 NUMBERS: Final = ("sms", "voice", "extension", "fax")
 KINDS: Final = ("mobile", "landline", "fax")
-#: The day on which somebody last answered.
+#: The date of the last successful verification.
 VERIFIED: Final = "verified"
-#: How the fields begin in which windows from a calendar's file stand.
+#: Field name prefix of the windows from a calendar file.
 OF_A_FILE: Final = "window-"
-#: And those that hold all of them, ticked or not.
+#: Field name prefix of all offered windows, selected or not.
 OFFERED: Final = "offered-"
-#: On which days windows of probing begin, as cron says it.
+#: Days on which probe hours start, in cron format.
 DAYS: Final = ("*", "mon-fri", "sun-thu")
-#: How people say a span of time who have never seen one written: "10 minit".
+#: Units of durations in words, for users unfamiliar with the short format: "10 minit".
 _UNITS: Final = {"saat": "s", "minit": "m", "jam": "h", "seconds": "s", "minutes": "m", "hour": "h", "hours": "h"}
 _SPOKEN: Final = re.compile(rf"(\d{{1,4}})\s*({'|'.join(_UNITS)})", re.ASCII)
 
 
 def edits_of(form: str, fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    """Return what a form does to a document that says *data*. Raise `InvalidFieldError`, or `KeyError` of a form there is none of.
+    """Return the edits that a form makes to a document with *data*.
 
-    *routes*: those that the agency is probed on while it lists none.
+    Raise `InvalidFieldError`, or `KeyError` for an unknown form.
+
+    *routes*: the default routes of an agency that lists none.
     """
     if (told := _TELLING.get(form)) is not None:
         return told(fields, data)
@@ -69,7 +70,7 @@ def _add_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[Route
 
 
 def _drop_hours(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    # Without a window nothing would be probed; without the key mail is probed always.
+    # Without a window nothing would be probed. Without the key mail is probed at all times.
     alone = len(sequence(mapping(data.get("probing")).get("when"))) == 1
     return [RemoveValue(path=("probing", "when") if alone else ("probing", "when", _number(fields)))]
 
@@ -86,7 +87,7 @@ def _calendar(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSe
 
 
 def maintenance_in(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
-    """Return the windows of a document, each as a form would write it."""
+    """Return the maintenance windows of a document in the format of the form."""
     return [
         {key: str(value).replace("T", " ") if key in ("from", "until") else str(value) for key, value in each.items()}
         for each in sequence(data.get("maintenance"))
@@ -95,7 +96,7 @@ def maintenance_in(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
 
 
 def read_window(written: str) -> Mapping[str, str]:
-    """Read a window as the page of a calendar's file holds it."""
+    """Parse a window from the page of a calendar file."""
     try:
         found = json.loads(written)
     except (ValueError, RecursionError):
@@ -164,7 +165,7 @@ def _drop_contact(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[Ro
     return [RemoveValue(path=("contacts", fields.get("key", "")))]
 
 
-#: By the name of the form.
+#: Edit functions by name of the form.
 _DEEDS: Final[Mapping[str, _Deed]] = {
     "interval": _interval,
     "add_hours": _add_hours,
@@ -179,7 +180,7 @@ _DEEDS: Final[Mapping[str, _Deed]] = {
     "add_contact": _add_contact,
     "drop_contact": _drop_contact,
 }
-#: Those of the page of who is told.
+#: Edit functions of the notification page.
 _TELLING: Final[Mapping[str, Callable[[Fields, Mapping[str, Any]], Sequence[TextEdit]]]] = {
     "rota": notification_edits.rota,
     "add_rota": notification_edits.add_rota,
@@ -192,14 +193,14 @@ _TELLING: Final[Mapping[str, Callable[[Fields, Mapping[str, Any]], Sequence[Text
     "letterhead": notification_edits.letterhead,
 }
 FORMS: Final = frozenset({*_DEEDS, *_TELLING})
-#: Their fields are called by the place of a row, which in another version may be another's.
+#: Forms whose field names contain row positions, which may differ in another version.
 BY_PLACE: Final = frozenset({"rota", "escalation"})
-#: Of those that are looked at before they are saved.
+#: Forms with a preview before saving.
 LOOKED_AT: Final = frozenset({"rota", "add_rota"})
 
 
 def is_about_telling(form: str) -> bool:
-    """Whether a form stands on the page of who is told."""
+    """Whether a form belongs to the notification page."""
     return form in _TELLING
 
 

@@ -1,4 +1,4 @@
-"""How an agency's settings are shown: the forms filled in from its document, and what was typed and is not saved."""
+"""Settings pages of an agency: forms filled from its document or from unsaved input."""
 
 from __future__ import annotations
 
@@ -41,33 +41,36 @@ from monitor.web.agency.settings_edits import (
 from monitor.web.form import Pages
 
 _DAY: Final = timedelta(days=1)
-#: Weekly shifts of four people come round once.
+#: Four weeks: one cycle of weekly shifts of four people.
 _LOOKED_AHEAD: Final = timedelta(days=28)
 _SIMPLE_CRON: Final = re.compile(r"(?P<minute>[0-5]?[0-9]) (?P<hour>[01]?[0-9]|2[0-3]) \* \* (?P<days>\S+)", re.ASCII)
-#: In characters, of a line that something is wrong with. A document may be one line.
+#: Characters quoted of an invalid line. A document may be a single line.
 _LONGEST_QUOTED: Final = 200
 _OF_A_ROUTE: Final = ("direction", "mailbox", "reference", "recipient", "to", "arrives_in")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypedForm:
-    """What somebody has typed into one form: it is shown again until it is saved."""
+    """Input of one form, shown again until it is saved."""
 
     name: str = ""
     fields: Mapping[str, str]
 
     @property
     def can_be_repeated(self) -> bool:
-        """Whether it means the same on another version: what is taken out is named by its place, which may be another's."""
+        """Whether the input means the same in another version.
+
+        Removals by position do not, because positions may differ.
+        """
         return self.name not in {"text", *BY_PLACE} and not self.name.startswith("drop_")
 
     def value(self, form: str, name: str, present: object = "") -> str:
-        """Return what a field of a form shows."""
+        """Return the value shown in a form's field."""
         found = self.fields.get(name) if form == self.name else None
         return str(present or "") if found is None else found
 
     def is_ticked(self, form: str, name: str, *, present: bool) -> bool:
-        """Whether a box of a form is ticked: browsers leave out what is not."""
+        """Whether a form's checkbox is checked; browsers omit unchecked ones."""
         return name in self.fields if form == self.name else present
 
 
@@ -76,7 +79,7 @@ NOTHING_TYPED: Final = TypedForm(fields={})
 
 
 class SettingsPage:
-    """Renders the pages about an agency's document."""
+    """Renderer of the pages of an agency's document."""
 
     def __init__(self, editor: AgencyEditor, clock: Clock, pages: Pages) -> None:
         self._editor = editor
@@ -84,7 +87,7 @@ class SettingsPage:
         self._pages = pages
 
     def usual_routes(self, code: str, data: Mapping[str, Any]) -> Sequence[RouteSettings]:
-        """Return the routes of an agency that lists none, as far as it is in force as its document says."""
+        """Return the default routes of an agency that lists none, if the active configuration has its mailboxes."""
         configuration = self._editor.configuration()
         agency = configuration.registry.agencies.get(code)
         if agency is None or list(agency.mailboxes) != list(mapping(data.get("mailboxes"))):
@@ -103,13 +106,13 @@ class SettingsPage:
         answer: DraftResult | None = None,
         **facts: object,
     ) -> Response:
-        """Return a page of forms. *draft*: the text that an *answer* is about, if it was not written."""
+        """Return a page of forms. *draft*: the rejected text to which *answer* belongs."""
 
         def shown() -> Response:
             page = self._page(version, typed, draft, answer)
             return self.render(request, template, {**page, **facts}, status)
 
-        # Half a MiB takes three seconds to read, and a second to render. The probes do not wait.
+        # Half a MiB takes three seconds to parse and one to render, which would block the probes.
         return await asyncio.to_thread(shown)
 
     def _page(
@@ -143,7 +146,7 @@ class SettingsPage:
         }
 
     def _zone(self, code: str) -> ZoneInfo:
-        """Return whose clock an agency's windows are written by."""
+        """Return the time zone of an agency's windows."""
         configuration = self._editor.configuration()
         agency = configuration.registry.agencies.get(code)
         return (agency.time_zone if agency else None) or configuration.settings.time_zone
@@ -203,7 +206,7 @@ class SettingsPage:
     def rota_look(
         self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft, look: DraftResult
     ) -> Mapping[str, object]:
-        """Return what a rota would be like in the coming four weeks, before it is saved."""
+        """Return a preview of a rota for the next four weeks, before it is saved."""
         key, now = typed.fields.get("key", "").strip().lower(), self._clock.now()
         would_be = look.would_be
         agency = would_be.registry.agencies.get(version.agency) if would_be else None
@@ -221,7 +224,7 @@ class SettingsPage:
         }
 
     def calendar(self, version: DocumentVersion, octets: bytes) -> Mapping[str, object]:
-        """Return what is shown of a calendar's file before it is saved. Raise `InvalidCalendarError`."""
+        """Return the preview of a calendar file before it is saved. Raise `InvalidCalendarError`."""
         text, zone = version.text or "", self._zone(version.agency)
         data = document_of(text, version.agency).data
         found, there = read_calendar(octets, zone, self._clock.now()), maintenance_in(data)
@@ -241,7 +244,7 @@ class SettingsPage:
 
     @staticmethod
     def calendar_again(typed: TypedForm, before: str, draft: AgencyDraft) -> Mapping[str, object]:
-        """Return what is shown of a calendar's file when other events of it are ticked. Raise `InvalidFieldError`."""
+        """Return the preview of a calendar file after the selection has changed. Raise `InvalidFieldError`."""
         is_asked_for = "again" in typed.fields
         return {
             **_offer(draft.agency, draft.started_from, typed, before, draft.text),
@@ -252,7 +255,7 @@ class SettingsPage:
     def clash(
         draft: AgencyDraft, typed: TypedForm, theirs: DocumentVersion, common: str | None
     ) -> Mapping[str, object]:
-        """Return what is shown when somebody else has written *theirs* meanwhile."""
+        """Return the conflict page after a concurrent edit has stored *theirs*."""
         their_text = theirs.text or ""
         return {
             "theirs": theirs,
@@ -265,16 +268,16 @@ class SettingsPage:
         }
 
     def render(self, request: Request, template: str, facts: Mapping[str, object], status: int = 200) -> Response:
-        """Return a page."""
+        """Return a rendered page."""
         if request.method == "POST":
-            # Not that of a form: there is nothing to be got there in another language.
+            # Not the path of a form, which has no page to show in another language.
             path = f"/agencies/{facts['code']}/{'telling' if template in _OF_TELLING else 'settings'}"
             facts = {"path": path, **facts}
         return self._pages.show(request, template, facts, status)
 
 
 def _at_fields(typed: TypedForm, answer: DraftResult | None) -> Mapping[str, Sequence[tuple[str, str]]]:
-    """Return what is wrong with single fields of a form, and what to write instead, by their names."""
+    """Return the problems and remedies of a form's fields, by field name."""
     found: dict[str, list[tuple[str, str]]] = {}
     for each in answer.errors if answer else ():
         if (field := field_of(typed.name, typed.fields, each.key)) is not None:
@@ -283,14 +286,14 @@ def _at_fields(typed: TypedForm, answer: DraftResult | None) -> Mapping[str, Seq
 
 
 def _offer(code: str, started_from: str, typed: TypedForm, before: str, after: str) -> Mapping[str, object]:
-    """Return the events of a calendar's file with those that are ticked, and what becomes different by these."""
+    """Return the events of a calendar file with the selection and the resulting difference."""
     offered = [name for name in typed.fields if name.startswith(OFFERED)][:MOST_EVENTS]
     ticks = [f"{OF_A_FILE}{name.removeprefix(OFFERED)}" for name in offered]
     written = [typed.fields[name] for name in offered]
     return {
         "code": code,
         "started_from": started_from,
-        # What is saved is this and nothing else.
+        # Exactly this version is saved.
         "shown": digest_of(after),
         "windows": [
             (name, tick, each, read_window(each), tick in typed.fields)
@@ -312,7 +315,7 @@ def _rows(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
 
 
 def _in_words(window: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return on which days a window of probing is, from when until when, where our own form could have written it."""
+    """Return the days, start and end of a probe window if our form could have written it."""
     found = _SIMPLE_CRON.fullmatch(str(window["cron"]))
     try:
         lasts = parse_duration(str(window["for"]))

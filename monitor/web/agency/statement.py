@@ -1,4 +1,7 @@
-"""An agency's month as its head is told of it: a page of charts, and the PDF/A and the tables of `pantau monthly-report` to download."""
+"""Monthly report of an agency for its head: a page of charts, with a PDF/A and tables to download.
+
+The downloads equal those of `pantau monthly-report`.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,18 @@ from monitor.web.page import language_of
 from monitor.web.page_query import asked, remember
 from monitor.web.uptime_bars import percent_of
 
-#: Of the chart, for a whole day: each hour is a line of it.
+#: Height of a whole day in the chart: four units per hour.
 _TALL: Final = 96
-#: On the page; the tables to download have them all.
+#: Limit on the page; the downloaded tables are complete.
 _SHOWN: Final = 60
 _MEDIA: Final[Mapping[str, str]] = {"pdf": "application/pdf", "csv": "text/csv; charset=utf-8"}
-#: From the ground up: what is worst stands on it, where it is seen first.
+#: Order in the stack from the bottom up: the worst is at the bottom, where it is most visible.
 _STACKED: Final = (DayKind.OUTAGE, DayKind.DEGRADED, DayKind.NO_DATA, DayKind.MAINTENANCE, DayKind.UP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChartedDay:
-    """A day of the chart: its parts with where they begin and how tall they are."""
+    """Day of the chart: its parts with position and height."""
 
     on: date
     parts: Sequence[tuple[DayKind, float, float]]
@@ -45,20 +48,20 @@ class ChartedDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedIncident:
-    """An incident of the month."""
+    """Incident of the month."""
 
     incident: Incident
     cause: str
-    #: In words, as the printed statement has it: within the month or so far.
+    #: Duration in words, within the month or so far, as in the printed report.
     lasted: str
-    #: Of 100: as a part of the longest.
+    #: Percentage of the longest duration.
     share: float
 
 
 def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the monthly report pages."""
     router = APIRouter(include_in_schema=False)
-    # To set type takes a core for a second, and the probes need it, too.
+    # Typesetting occupies a core for a second, and the probes share it, so only one runs at a time.
     setting = asyncio.Lock()
 
     @router.get("/agencies/{code}/report", dependencies=require(Permission.READ, agency_in_path))
@@ -107,14 +110,14 @@ def _shares(told: MonthlyReport) -> Sequence[tuple[str, float | None]]:
 
 
 def _bars(told: MonthlyReport) -> Sequence[ChartedDay]:
-    """Return the days as they are drawn, from the first; of a day that is not over what has passed."""
+    """Return the days of the chart in order; for the current day only the elapsed part."""
     found = []
     for day in told.days:
         parts, ground = list[tuple[DayKind, float, float]](), float(_TALL)
         for kind in _STACKED:
             height = _TALL * day.minutes.get(kind, 0) / (24 * 60)
             if height:
-                # A minute of outage is seen, whatever else there was.
+                # One minute of outage must be visible.
                 height = max(height, 2) if kind is DayKind.OUTAGE else height
                 ground -= height
                 parts.append((kind, round(max(ground, 0), 2), round(height, 2)))
@@ -139,6 +142,6 @@ def _incidents(told: MonthlyReport, statements: Statements, language: Language) 
 
 
 def _notices(told: MonthlyReport) -> Sequence[tuple[str, Notification, str]]:
-    """Return the notices, the oldest first: of which incident, and to whom."""
+    """Return the notifications, the oldest first, each with its incident number and recipient."""
     found = [(incident.number, each, incident.reader(each)) for incident, notices in told.incidents for each in notices]
     return sorted(found, key=lambda row: (row[1].created_at, row[1].id))

@@ -1,6 +1,6 @@
-"""'Test now': the page on which an officer sends one message, sees its phases, and reads what the outcome means.
+"""'Test now' page: an officer sends one message, watches its phases, and reads an explanation of the outcome.
 
-It works without a script: the page of a test that is under way is loaded anew every other second. With one, its part alone is.
+Works without scripts: while a test runs, the page reloads every two seconds. With scripts only a part of it does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from monitor.web.page import PageLanguage, language_of
 from monitor.web.page_query import asked
 from probes.model.result import Outcome, Phase
 
-#: Its form tells where it was sent from, which tells our own page from a stranger's where a browser says no more.
+#: The form sends its origin in the Referer, which identifies our own page where a browser sends nothing else.
 _HEADERS = {"Referrer-Policy": "same-origin"}
 
 
 def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the test pages."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.RUN_TESTS, agency_in_path))
 
     @router.get("/agencies/{code}/test")
@@ -66,7 +66,7 @@ def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> A
 
     def form(request: Request, agency: str, *, status: int = 200, wanted: str, problem: str = "") -> Response:
         facts = {
-            # Not that of a form: there is nothing to be got there in another language.
+            # Not the path of a form, which has no page to show in another language.
             "path": f"/agencies/{agency}/test",
             "agency": agency,
             "routes": trials.routes(agency),
@@ -81,7 +81,7 @@ def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> A
 
 
 def _seen(kept: StoredRun, language: PageLanguage) -> dict[str, Any]:
-    """Return what is shown of a trial."""
+    """Return the template values of a test."""
     trial = kept.trial
     result, failure = trial.result, trial.result.failure if trial.result else None
     return {
@@ -90,13 +90,13 @@ def _seen(kept: StoredRun, language: PageLanguage) -> dict[str, Any]:
         "route": trial.route,
         "phases": [(each, trial.phases.get(each)) for each in Phase],
         "phase": trial.phase,
-        # Where it broke: of that there is no time.
+        # The phase that failed has no duration.
         "broken": failure.phase if failure else None,
         "result": result,
         "well": result is not None and result.outcome is Outcome.DELIVERED,
-        # So many in a row make a route well that was not.
+        # Number of consecutive successes after which a failing route is up.
         "successes": trial.route.probing.health.success_threshold,
-        # In whole minutes: shorter ones nobody waits for.
+        # Whole minutes: intervals are not shorter in practice.
         "every": trial.route.probing.interval // timedelta(minutes=1),
         "advice": advise(trial.route, result, language_of(language)) if result else None,
     }

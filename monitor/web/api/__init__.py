@@ -1,1 +1,1 @@
-"""What programs ask of the service, and may order with a token: `/api/v1`."""
+"""API for programs: queries, and commands with a token, under `/api/v1`."""

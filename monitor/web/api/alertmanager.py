@@ -1,4 +1,4 @@
-"""Where the NOC's Alertmanager brings alerts: a webhook of its own, with a token of its own."""
+"""Webhook of the NOC's Alertmanager, with its own token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from monitor.web.access.access_control import PublicRoute
 from monitor.web.form import read_body
 from monitor.web.problem import problems
 
-#: Some eight thousand alerts. Alertmanager itself knows no limit.
+#: Some eight thousand alerts. Alertmanager itself has no limit.
 LARGEST_WEBHOOK = 8 * 1024 * 1024
 
 _REFUSALS = (
@@ -33,7 +33,11 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto
 
 
 def alertmanager(receiver: AlertReceiver) -> APIRouter:
-    """Build the route. It answers 2xx for what is stored, and 429, 503 or 500 for what is to come again; nothing else does."""
+    """Build the webhook's router.
+
+    It returns 2xx if the alerts are stored, and 429, 503 or 500 if Alertmanager shall repeat the request; no other
+    response has these codes.
+    """
     router = APIRouter(prefix="/api/v1", tags=["commands"])
 
     def refuse(status: int, why: str, **headers: str) -> HTTPException:
@@ -41,7 +45,7 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
         return HTTPException(status, why, headers=headers)
 
     async def admitted(bearer: _Bearer) -> None:
-        """Ask for the token before anything is read."""
+        """Check the token before the body is read."""
         is_admitted = receiver.admits(bearer.credentials if bearer else "")
         if is_admitted is None:
             raise refuse(
@@ -64,13 +68,13 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
         summary="Receive an Alertmanager webhook, version 4; needs the token of `alertmanager.receive`",
         dependencies=[Depends(PublicRoute("has a token of its own")), Depends(admitted)],
         responses=problems(*_REFUSALS),
-        # It is read by us: what is larger than any is refused before.
+        # The route reads the body itself, because an oversized one must be rejected before parsing.
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/json": {"schema": webhook_schema()}}}
         },
     )
     async def take(request: Request) -> dict[AlertEffect, int]:
-        # Without a length it may be as long as any.
+        # A body without a length counts as the largest.
         length = int(request.headers.get("content-length", LARGEST_WEBHOOK))
         try:
             with receiver.place(length):
@@ -81,6 +85,6 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
         except WebhookRejectedError as refused:
             raise refuse(HTTPStatus.BAD_REQUEST, str(refused)) from None
         except ClientDisconnect:
-            raise HTTPException(HTTPStatus.BAD_REQUEST) from None  # Nobody reads it.
+            raise HTTPException(HTTPStatus.BAD_REQUEST) from None  # The client has disconnected.
 
     return router

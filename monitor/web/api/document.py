@@ -1,7 +1,7 @@
-"""Agencies' documents over HTTP: read one, write it over the version that one has seen, take it out.
+"""Agencies' documents over HTTP: read, write over a known version, remove.
 
-A document names files of this machine and whom it gives passwords to. Where these are only an administrator changes, as in the
-portal's forms; and only an administrator writes an agency that is not there, or takes one out.
+A document names files of this machine and the servers that receive passwords. Only an administrator changes these
+fields, as in the portal's forms; and only an administrator adds or removes a document.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ _TEXT: Final = {"required": True, "content": {_KIND: {"schema": {"type": "string
 
 
 class DocumentWritten(BaseModel):
-    """A document that was written or taken out, and whether the service goes by it now."""
+    """A document that was written or removed, and whether the service uses it."""
 
     agency: str
-    #: SHA-256 of the text, as in the ETag; "" of one that was taken out.
+    #: SHA-256 of the text, as in the ETag; "" if the document was removed.
     digest: str
     taken: bool
-    #: Warnings about it, and why it was not taken up.
+    #: Warnings, and why the document is not in use.
     problems: list[str]
 
 
 def agency_documents(editor: AgencyEditor) -> APIRouter:
-    """Build the routes."""
+    """Build the router of the documents."""
     router = APIRouter(
         prefix="/api/v1/agencies/{code}/document",
         tags=["documents"],
@@ -185,14 +185,14 @@ async def _text(request: Request) -> str:
     if (body := await read_body(request, LARGEST)) is None:
         raise HTTPException(413, f"a document has at most {LARGEST} octets")
     try:
-        # As a file of it is read: exported, and brought again, it is the same.
+        # Parse it like a file, so that an exported document is unchanged when it is submitted again.
         return text_of(body)
     except UnicodeDecodeError:
         raise RequestValidationError([{"type": "text", "loc": ("body",), "msg": "is no UTF-8"}]) from None
 
 
 def seen_version(if_match: str | None) -> str:
-    """Return the digest of the version that whoever writes has seen. Raise `HTTPException`."""
+    """Return the digest of the version that the client has seen. Raise `HTTPException`."""
     if if_match is None:
         why = "say in If-Match which version you have seen, by its ETag; of a new agency If-None-Match: *"
         raise HTTPException(HTTPStatus.PRECONDITION_REQUIRED, why)
@@ -202,7 +202,7 @@ def seen_version(if_match: str | None) -> str:
 
 
 def moved_on(agency: str, theirs: str, seen: str) -> Response:
-    """Say that the document is not what whoever writes has seen, with both versions' digests."""
+    """Return the response for an edit conflict, with the digests of both versions."""
     present = f"it has the digest {theirs} now" if theirs else "there is none now"
     started = f"the version {seen}" if seen else "there was none"
     why = f"{agency} is not what you have seen: you started from {started}, and {present}; read it, and put yours to theirs"
@@ -211,7 +211,10 @@ def moved_on(agency: str, theirs: str, seen: str) -> Response:
 
 
 def unusable(answer: DraftResult, called: str, *, sees_all: bool) -> Response:
-    """Say what is wrong with a document, each where it stands. *sees_all*: also what is wrong with what is not theirs."""
+    """Return the response for an invalid document, with all problems and locations.
+
+    *sees_all*: include those of other agencies.
+    """
     parts = [_part(each, called) for each in answer.errors]
     said = [*map(str, answer.errors)]
     if sees_all:

@@ -1,4 +1,4 @@
-"""Incidents and notices, for programs: the newest first, in pages, and one by what people call it."""
+"""Incidents and notifications for programs: paginated lists, the newest first, and single items by number."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from monitor.web.api.route.query import (
 from monitor.web.request import Id
 
 _INCIDENT = TypeAdapter(IncidentView)
-#: In a cursor, before the id of one that was open.
+#: Prefix of the id in a cursor if the incident was open.
 _OPEN = "open-"
 _NOTICE = TypeAdapter(NotificationView)
 
-#: How an incident stands; "open" is either of the first two.
+#: Values of the state filter; "open" is either of the first two states.
 _STATES = {
     "open": (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED),
     "triggered": (IncidentState.TRIGGERED,),
@@ -57,7 +57,7 @@ _Until = Annotated[Moment | None, Query(description="Only those opened or create
 
 
 def records(source: ServiceFacade) -> APIRouter:
-    """Build the routes by which programs ask what happened, and who was told."""
+    """Build the router of incidents and notifications."""
     router = questions()
     board = source.board
 
@@ -138,9 +138,9 @@ def records(source: ServiceFacade) -> APIRouter:
         return await board.notice(notification_id)
 
     async def known(quoted: Sequence[str], principal: Principal) -> set[str]:
-        """Return the codes of agencies: those that are watched, and those that have left and are remembered.
+        """Return the agency codes of a filter: configured agencies, and removed ones with records.
 
-        Nothing was quoted: all that the visitor may see; an empty set stands for every one.
+        An empty filter means all that the principal may see. An empty result means all agencies.
         """
         scope = principal.scope(Permission.READ)
         wanted = {await code(each) for each in quoted}

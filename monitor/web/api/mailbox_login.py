@@ -1,4 +1,4 @@
-"""With what a mailbox is signed in to, over HTTP: it can be set, and never be read."""
+"""Credentials of mailboxes over HTTP: write-only."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from probes.model.domain import is_within
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
 _Key = Annotated[str, Path(max_length=64)]
-#: Finds with what a mailbox is signed in to, by how it is written.
+#: Returns the credentials for a mailbox, based on its settings.
 _Way = Callable[[Mapping[str, Any]], str | Application]
 
-#: What is wrong with an application, by the key of the portal's words.
+#: Texts for an invalid application, by the key of the portal's texts.
 _WRONG: Final = {
     "no_account": "service_account is missing: the JSON file of the service account's key",
     "bad_account": "service_account is no whole JSON file of a service account's key",
@@ -53,7 +53,7 @@ def _sayable(secret: SecretStr) -> SecretStr:
 
 
 class MailboxPassword(BaseModel):
-    """What a mailbox is signed in to with from now on, at the servers that its document names."""
+    """New password of a mailbox, for the servers in its document."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -61,7 +61,10 @@ class MailboxPassword(BaseModel):
 
 
 class MailboxApplication(BaseModel):
-    """The application that a mailbox is signed in to with from now on, in nobody's presence: its administrator has let it in."""
+    """New application credentials of a mailbox, which its administrator has authorized.
+
+    They work without a signed-in user.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -76,7 +79,7 @@ class MailboxApplication(BaseModel):
     """Microsoft's."""
 
     def read(self, mailbox: Mapping[str, Any]) -> Application:
-        """Return the application for a mailbox that is written so. Raise `OperationRejectedError`."""
+        """Return the application for a mailbox with these settings. Raise `OperationRejectedError`."""
         typed = {
             "service_account": self.service_account.get_secret_value(),
             "tenant": self.tenant,
@@ -96,7 +99,7 @@ class MailboxApplication(BaseModel):
 
 
 def mailbox_logins(editor: AgencyEditor) -> APIRouter:
-    """Build the routes."""
+    """Build the router of the credentials."""
     router = given_orders()
 
     @router.put(
@@ -128,11 +131,11 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
 
 
 async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, principal: Principal, seen: str) -> Response:
-    """Let the mailbox of an agency and a key be signed in to in another way. *seen*: the digest of the version that was looked at."""
+    """Replace the credentials of a mailbox. *seen*: the digest of the version that the client has seen."""
     agency, key = place
     latest = await editor.latest(agency)
     if latest.digest != seen:
-        # Whoever sets it has seen which servers are told it.
+        # The client must have seen the servers that receive the credentials.
         return moved_on(agency, latest.digest, seen)
     may_place = principal.may(Permission.CONFIGURE_SECRETS, agency)
     try:
@@ -154,7 +157,10 @@ async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, principa
 
 
 def _drafted(place: tuple[str, str], text: str, way: _Way, seen: str) -> AgencyDraft:
-    """Return the draft. Raise `NotEditableError`, `OperationRejectedError`, or `KeyError` where there is no such mailbox."""
+    """Return the draft.
+
+    Raise `NotEditableError`, `OperationRejectedError`, or `KeyError` if the mailbox does not exist.
+    """
     agency, key = place
     mailboxes = document_of(text, agency).data.get("mailboxes")
     mailbox = mailboxes[key] if isinstance(mailboxes, Mapping) else None

@@ -1,4 +1,4 @@
-"""Advance notices of maintenance over HTTP: what is planned and told, what a letter would say, make one, fetch its pages."""
+"""Maintenance notices over HTTP: list planned work and notices, preview, create, download pages."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _Before = Annotated[str, Query(max_length=32, description="Number of the notice 
 _Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
 
 
-#: Of a notice what it is called; empty: there is none.
+#: The number of a notice; empty if there is none.
 _Number = Annotated[str, BeforeValidator(lambda notice: notice.number if notice else "")]
 
 
 class MaintenanceNoticeResponse(BaseModel):
-    """What recipients are told of one stretch of maintenance."""
+    """Notice about one period of maintenance."""
 
     number: str
     news: MaintenanceNoticeKind
@@ -42,53 +42,56 @@ class MaintenanceNoticeResponse(BaseModel):
     ends: datetime
     why: str
     made_at: datetime
-    #: Empty: it is not made yet.
+    #: Empty if the notice has not been created.
     made_by: str
-    #: That of the one whose place it takes.
+    #: The number of the notice that this one replaces.
     before: _Number
 
 
 class PlannedMaintenanceResponse(BaseModel):
-    """Maintenance that is still to begin: of a window that comes again and again, the next time."""
+    """Future maintenance; of a recurring window the next occurrence."""
 
     begins: datetime
     ends: datetime
     why: str
-    #: That of the one by which recipients were told.
+    #: The number of the notice about it.
     told: _Number
 
 
 class MaintenanceNoticesResponse(BaseModel):
-    """What is planned, and what was told of it."""
+    """Planned maintenance, and the notices about it."""
 
     agency: str
     works: list[PlannedMaintenanceResponse]
-    #: Told, still to begin, and not planned any more: tell of a change, or that it is cancelled.
+    #: Notices about future work that is not planned any more. Recipients need a change or a cancellation.
     outdated: list[MaintenanceNoticeResponse]
-    #: All whose work is not over, the newest first.
+    #: Notices about all work that has not ended, the newest first.
     made: list[MaintenanceNoticeResponse]
 
 
 class MaintenanceRecipientResponse(BaseModel):
-    """Whom it is for."""
+    """Recipient of a notice."""
 
     title: str
     organisation: str
-    #: Of "letter" and "fax"; empty: to be told by telephone.
+    #: "letter" and "fax"; empty if the recipient must be informed by telephone.
     papers: list[Channel]
 
 
 class MaintenanceDraftResponse(BaseModel):
-    """What would be made, and what its letter would say."""
+    """Preview of a notice and its letter."""
 
     notice: MaintenanceNoticeResponse
-    #: Of the letter in Malay: its title, and then its paragraphs.
+    #: Title and paragraphs of the letter in Malay.
     text: list[str]
     recipients: list[MaintenanceRecipientResponse]
 
 
 class MaintenanceNoticeRequest(ApiRequest):
-    """Of which work a notice is to be, and whose place it takes. Work alone is planned, both are a change, else it is cancelled."""
+    """The work and the replaced notice.
+
+    Work alone is a plan, both are a change, a replaced notice alone is a cancellation.
+    """
 
     begins: Annotated[
         Moment | None, Field(description="Start of the work. Without it the notice is a cancellation.")
@@ -100,7 +103,7 @@ _NOTICE: Final = TypeAdapter(MaintenanceNoticeResponse)
 
 
 def advance_orders(notices: MaintenanceNotices) -> APIRouter:
-    """Build the routes."""
+    """Build the router of the maintenance notices."""
     router, asked = given_orders(), questions()
     here = "/agencies/{code}/maintenance-notices"
 

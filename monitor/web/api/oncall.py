@@ -1,6 +1,6 @@
-"""Who is on call, for programs, who comes next, and when nobody does; and overrides: somebody takes a duty over for a while.
+"""On-call data for programs: current and next person, gaps, overrides.
 
-Names, and no numbers.
+An override transfers a duty to another person for a time. Contains names but no telephone numbers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _At = Annotated[Moment | None, Query(description="At this moment; now, if it is 
 
 
 class OnCallPerson(BaseModel):
-    """Somebody who has duty, or will have it."""
+    """Person who is or will be on call."""
 
     key: str
     name: str
@@ -53,18 +53,18 @@ class OnCallView(BaseModel):
     rota: str
     #: `None`: nobody is on call.
     person: OnCallPerson | None
-    #: Who made the override by which this person is on call; empty without one.
+    #: Author of the override by which this person is on call; empty without one.
     overridden_by: str
-    #: When that changes; `None`: not for three months.
+    #: When that changes; `None`: not within three months.
     until: datetime | None
-    #: Who comes on then; `None`: nobody.
+    #: Next person; `None`: nobody.
     next: OnCallPerson | None
-    #: When nobody is on call, of the seven days from that moment.
+    #: Gaps in the seven days from that moment.
     gaps: list[Gap]
 
 
 class ApiOverride(ApiRequest):
-    """Who takes which duty over, from when until when."""
+    """Override: person, rota, start and end."""
 
     rota: Annotated[str, Field(min_length=1, max_length=130, description="Name as in /api/v1/on-call.")]
     person: Annotated[str, Field(min_length=1, max_length=64, description="A contact's key.")]
@@ -79,7 +79,7 @@ _Giver = Annotated[Principal, Depends(RequirePermission(Permission.OVERRIDE))]
 
 
 def on_call(duty: OnCall, board: StatusReader) -> APIRouter:
-    """Build the route."""
+    """Build the router of on-call data."""
     router = questions()
 
     @router.get(
@@ -96,7 +96,7 @@ def on_call(duty: OnCall, board: StatusReader) -> APIRouter:
     ) -> Response:
         after = read_cursor("on-call", cursor) or ""
         code = "" if agency is None else called(board, agency)
-        # Of all agencies, and of Pantau itself.
+        # For all agencies, and for Pantau itself.
         permit(principal, Permission.READ_PEOPLE, code or OURSELVES)
         names = sorted(name for name in duty.rotas(code) if name > after)
         page = names[:limit]
@@ -114,7 +114,7 @@ def on_call(duty: OnCall, board: StatusReader) -> APIRouter:
 
 
 def override_orders(duty: OnCall) -> APIRouter:
-    """Build the routes."""
+    """Build the router of overrides."""
     router, asked = given_orders(), questions()
 
     @asked.get("/overrides", summary="List current and future overrides", response_model=list[OverrideResponse])

@@ -1,6 +1,7 @@
-"""Orders about incidents over HTTP, those among them that people declare and no probe sees, by whoever has the permission: with a token, or from a page of ours.
+"""Commands for incidents over HTTP, including declared outages.
 
-A program with a token of the settings (`api`) acknowledges, as it did before there were others.
+They require a token or a page of ours, and the permission. For compatibility a program with a token of the settings
+(`api`) may acknowledge.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
 class ApiDeclare(ApiReasonRequest):
-    """What does not work where, since when, and who knows it from what."""
+    """Declaration of an outage: what fails where, since when, and the source of the information."""
 
     agency: Annotated[str, Field(min_length=1, max_length=64)]
     matter: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
@@ -62,12 +63,18 @@ class ApiDeclare(ApiReasonRequest):
 
 
 def orders(source: ServiceFacade) -> APIRouter:
-    """Build the route that there always is. A page of a stranger's cannot send the header, so no browser orders anything unasked."""
+    """Build the router that always exists.
+
+    A page of another site cannot send the header, so browsers send no forged commands.
+    """
     router = given_orders()
     asked_of_people = RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(source))
 
     async def orderer(request: Request, bearer: _Bearer) -> str | Principal:
-        """Return which program of the settings orders, or who else does. What is wrong with an order is told to nobody else."""
+        """Return the program with a token of the settings, or the principal.
+
+        Errors in a command are reported only to these.
+        """
         program = None if bearer is None else source.program(bearer.credentials)
         if program is not None:
             return program
@@ -92,7 +99,7 @@ def orders(source: ServiceFacade) -> APIRouter:
         if isinstance(by_whom, str):
             if said is None:
                 raise wrong_in_body("by", "who takes it on? Write a name")
-            # Both are written down: the person, by the word of the program.
+            # Both names are recorded: the person, as stated by the program, and the program.
             name = f"{said} ({by_whom})"
             giver = Requester(by=name, key_holder=f"api {by_whom}"[:100])
         else:
@@ -107,7 +114,7 @@ def orders(source: ServiceFacade) -> APIRouter:
 
 
 def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIRouter:
-    """Build the routes for whoever has signed in or shows a token of theirs."""
+    """Build the router of commands for signed-in users and API tokens."""
     router = given_orders()
     its_agency = incident_in_path(source)
     duty_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, its_agency))

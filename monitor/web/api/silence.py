@@ -1,4 +1,4 @@
-"""Silences over HTTP: begin one, list them, end one."""
+"""Silences over HTTP: create, list, end."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _Silencer = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
 
 
 class ApiSilence(ApiReasonRequest):
-    """What is to be silent, for how long, and why."""
+    """Target, duration and reason of a silence."""
 
     about: Annotated[str, Field(min_length=1, max_length=200, description="An agency's code, or a route's name.")]
     lasts: Annotated[str, Field(min_length=1, max_length=20, description="2h, 30m; seven days at most.")]
 
 
 def silence_orders(silencer: Silencer) -> APIRouter:
-    """Build the routes."""
+    """Build the router of silences."""
     router, asked = given_orders(), questions()
 
     @asked.get("/silences", summary="List current silences, oldest first", response_model=list[Silence])

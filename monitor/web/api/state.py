@@ -1,4 +1,4 @@
-"""How everything stands, for programs: agencies and what is our own."""
+"""Current state for programs: agencies, and Pantau's own components."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from monitor.web.api.route.query import (
 _AGENCY = TypeAdapter(AgencyView)
 _LETTER = TypeAdapter(LetterView)
 _AVAILABILITY = TypeAdapter(Sequence[Availability])
-#: How an agency ends that is written without it.
+#: End of an agency's JSON without availability.
 _NOT_ASKED = b'"availability":[]}'
 
 _Directions = Annotated[
@@ -50,7 +50,7 @@ _Directions = Annotated[
 ]
 _States = Annotated[list[AgencyStatus] | None, Query(description="Only agencies in one of these states.")]
 _Channels = Annotated[list[Channel] | None, Query(description="Only gateways of these channels.")]
-#: How many are configured does not grow with time: all, unless fewer are asked for.
+#: The number of configured items does not grow over time, so the default is all.
 _Few = Annotated[int | None, Query(ge=1, le=MOST, description="Rows per page; all by default.")]
 _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 _Days = Annotated[
@@ -59,7 +59,7 @@ _Days = Annotated[
 
 
 def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
-    """Build the routes by which programs ask. *tray*: the letters."""
+    """Build the router of the state. *tray*: the letters."""
     router = questions()
     written_agencies = AgencyList()
 
@@ -88,7 +88,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
         after = read_cursor("agencies", cursor) or ""
         codes = None if agency is None else {called(source.board, each) for each in agency}
         scope = principal.scope(Permission.READ)
-        # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
+        # Serialize by hand: with validation, ten thousand routes would block the event loop for a third of a second.
         written = await written_agencies.written(await source.board.agencies())
         available = await source.board.availabilities()
         wanted = [
@@ -101,7 +101,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
         ]
         page = wanted[:limit]
         last = page[-1][0] if len(page) < len(wanted) else None
-        # Some megabytes: not here.
+        # Some megabytes, so use a thread.
         body, etag = await asyncio.to_thread(_marked, page, available)
         headers = {"ETag": etag, **next_page(request, "agencies", last)}
         return Response(body, media_type="application/json", headers=headers)
@@ -177,13 +177,13 @@ def _stands(view: AgencyView, states: Sequence[AgencyStatus] | None, directions:
 
 
 class AgencyList:
-    """All agencies as JSON; each is written anew only when it changed."""
+    """Cache of all agencies as JSON. An agency is serialized again only when it changes."""
 
     def __init__(self) -> None:
         self._written: dict[str, tuple[AgencyView, bytes]] = {}
 
     async def written(self, views: Sequence[AgencyView]) -> Sequence[tuple[AgencyView, bytes]]:
-        """Return each of *views*, which are all, with what is written of it."""
+        """Return each of *views*, which must be complete, with its JSON."""
         before, now = self._written, dict[str, tuple[AgencyView, bytes]]()
         async for view in yielding(views):
             known = before.get(view.agency)
@@ -195,9 +195,9 @@ class AgencyList:
 
 
 def _marked(page: Iterable[tuple[str, bytes]], available: Mapping[str, Sequence[Availability]]) -> tuple[bytes, str]:
-    """Return agencies as a list of JSON, and its mark.
+    """Return a JSON array of agencies, and its ETag.
 
-    What changes from minute to minute is put in here: what it is put into is written when a route has been run.
+    Availability, which changes every minute, is inserted here; the JSON around it is cached until a route has run.
     """
     body = joined(
         text.removesuffix(_NOT_ASKED) + b'"availability":' + _AVAILABILITY.dump_json(available.get(code, ())) + b"}"

@@ -1,1 +1,1 @@
-"""What the command line asks and orders, over the control socket."""
+"""Queries and commands of the command line, over the control socket."""

@@ -1,6 +1,6 @@
-"""What the command line orders about users, programs' tokens, and the secrets in the store, of which none goes over the socket.
+"""Commands for users, API tokens, and stored secrets. No stored secret is sent over the socket.
 
-The first administrator is made here, and every other user may be.
+The first administrator must be created here; all other users may be.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from monitor.service.access.tokens import ProgramTokens
 from monitor.service.errors import OperationRejectedError
 from monitor.web.request import CommandRequest, Id, Name
 
-#: As people write them: "officer:JCONTOH".
+#: As text: "officer:JCONTOH".
 _Roles = Annotated[
     list[str],
     BeforeValidator(lambda assignments: [str(each) for each in sorted(assignments)]),
@@ -42,7 +42,7 @@ class UserResponse(BaseModel):
 
 
 class UserRequest(CommandRequest):
-    """Who is to sign in, as what."""
+    """New user with roles."""
 
     name: str
     full_name: Name
@@ -50,19 +50,19 @@ class UserRequest(CommandRequest):
 
 
 class RolesRequest(CommandRequest):
-    """What a user is from now on."""
+    """New roles of a user."""
 
     roles: list[str]
 
 
 class InviteRequest(CommandRequest):
-    """How a code comes to its person."""
+    """How an invitation code reaches its user."""
 
     way: CodeWay
 
 
 class InvitationResponse(BaseModel):
-    """A code, to be told to its person."""
+    """Invitation code, which must be passed to its user."""
 
     name: str = Field(validation_alias=AliasPath("user", "name"))
     full_name: str = Field(validation_alias=AliasPath("user", "full_name"))
@@ -71,7 +71,7 @@ class InvitationResponse(BaseModel):
 
 
 class TokenResponse(BaseModel):
-    """A token, without its secret."""
+    """Token without its secret."""
 
     id: int
     name: str
@@ -84,14 +84,14 @@ class TokenResponse(BaseModel):
 
 
 class NewTokenResponse(BaseModel):
-    """A token that was made, and its secret."""
+    """New token with its secret."""
 
     token: TokenResponse
     secret: str
 
 
 class TokenRequest(CommandRequest):
-    """Which program is to have one, for what, and for how long."""
+    """New token: program, roles, lifetime."""
 
     name: str = Field(min_length=1, max_length=64)
     roles: Sequence[str]
@@ -99,7 +99,7 @@ class TokenRequest(CommandRequest):
 
 
 def users_of(administration: Administration) -> APIRouter:
-    """Build the part of the control application that is about users."""
+    """Build the control router of users."""
     router = APIRouter()
 
     @router.get("/users", response_model=list[UserResponse])
@@ -138,7 +138,7 @@ def users_of(administration: Administration) -> APIRouter:
 
 
 def tokens_of(tokens: ProgramTokens) -> APIRouter:
-    """Build the part of the control application that is about tokens."""
+    """Build the control router of API tokens."""
     router = APIRouter()
 
     @router.get("/tokens", response_model=list[TokenResponse])
@@ -151,7 +151,7 @@ def tokens_of(tokens: ProgramTokens) -> APIRouter:
             duration = parse_duration(order.duration)
         except InvalidDurationError as wrong:
             raise OperationRejectedError(f"{order.duration}: {wrong}; write --for 90d") from None
-        # Whoever may use the control socket may do everything.
+        # Every user of the control socket has all permissions.
         made = await tokens.make(order.name, order.roles, duration, by=order.by)
         token = TokenResponse.model_validate(made.token, from_attributes=True)
         return NewTokenResponse(token=token, secret=made.secret.text)
@@ -164,7 +164,7 @@ def tokens_of(tokens: ProgramTokens) -> APIRouter:
 
 
 def secrets_of(safe: SecretStore) -> APIRouter:
-    """Build the part of the control application that is about secrets."""
+    """Build the control router of stored secrets."""
     router = APIRouter()
 
     @router.get("/secrets")

@@ -1,4 +1,4 @@
-"""The listener for the command line: a Unix socket of mode 0600, so that its user is who may use it."""
+"""Listener for the command line: a Unix socket of mode 0600, so that only its owner has access."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ from monitor.web.request import CommandRequest, Holder, Id, Why
 
 
 class TakeOverRequest(CommandRequest):
-    """Who takes an incident over, and from whom."""
+    """Takeover of an incident: author and present assignee."""
 
     from_user: Holder
 
 
 class NoteRequest(CommandRequest):
-    """Who says what."""
+    """Author and note."""
 
     text: Why
 
 
 class ReasonRequest(CommandRequest):
-    """Who says so, and why."""
+    """Author and reason."""
 
     reason: Why
 
 
 class DespiteWord(CommandRequest):
-    """Who says so, and in spite of what."""
+    """Author, and the contradiction that is accepted."""
 
     despite: Contradiction | None = None
 
 
 class CorrectOrder(DespiteWord, ReasonRequest):
-    """Who says so, and why."""
+    """Author, reason, and the contradiction that is accepted."""
 
 
 class CloseRequest(CorrectOrder):
-    """And whether mail works again; not said: as far as it was declared."""
+    """Statement whether mail works again; default: as far as the outage was declared."""
 
     recovered: bool | None = None
 
 
 class ManualStatusBody(ReasonRequest):
-    """And what became of a notice."""
+    """New status of a notification."""
 
     status: ManualStatus
 
 
 class DeclareRequest(ReasonRequest):
-    """What does not work where, since when, and who knows it from what."""
+    """Declaration of an outage: what fails where, since when, and the source of the information."""
 
     agency: str = Field(min_length=1, max_length=64)
     type: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
@@ -73,23 +73,23 @@ class DeclareRequest(ReasonRequest):
 
 
 class SilenceRequest(ReasonRequest):
-    """What is to be silent for how long, and who says so."""
+    """Silence: author, target, duration."""
 
     target: str = Field(min_length=1, max_length=200)
     duration: str = Field(min_length=1, max_length=20)
 
 
 class DeclaredView(BaseModel):
-    """An outage that was declared."""
+    """Declared outage."""
 
     incident: IncidentView
-    #: The silence by which nobody is told of it, and until when; `None`: the staff are told now.
+    #: The silence that suppresses notifications about it, and its end; `None`: staff are notified now.
     silence: int | None
     silent_until: datetime | None
 
 
 def control(source: ServiceFacade, *parts: APIRouter) -> FastAPI:
-    """Build the control application of what is here and of *parts* that stand in modules of their own."""
+    """Build the control application from its own routes and the routers *parts* of other modules."""
 
     def say_mode(response: Response) -> None:
         if source.is_watch_only():
@@ -149,7 +149,7 @@ def control(source: ServiceFacade, *parts: APIRouter) -> FastAPI:
 
 
 def declarations(declarer: DeclarationService) -> APIRouter:
-    """Build the part of the control application that is about what people know of outages, and the probes do not."""
+    """Build the control router of declared outages."""
     router = APIRouter()
 
     @router.post("/declarations")
@@ -166,7 +166,7 @@ def declarations(declarer: DeclarationService) -> APIRouter:
 
 
 def view_declared(done: DeclaredOutage) -> DeclaredView:
-    """Return an outage that was declared as it is shown."""
+    """Return the view of a declared outage."""
     silence = done.silence
     return DeclaredView(
         incident=view_incident(done.incident),
@@ -176,7 +176,7 @@ def view_declared(done: DeclaredOutage) -> DeclaredView:
 
 
 def silences(silencer: Silencer) -> APIRouter:
-    """Build the part of the control application that is about silences: begin one, list them, end one."""
+    """Build the control router of silences: create, list, end."""
     router = APIRouter()
 
     @router.get("/silences")

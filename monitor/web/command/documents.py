@@ -1,4 +1,4 @@
-"""Agencies' documents for the command line: written from files into the store, and taken out of it again."""
+"""Commands for agencies' documents: store them from files, and remove them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from monitor.web.request import CommandRequest
 
 
 class FileView(BaseModel):
-    """A file of a directory."""
+    """File of a directory."""
 
-    #: As whoever reads the answer knows it: with its directory.
+    #: Its path from the client's point of view, with its directory.
     called: str = Field(max_length=4096)
     name: str = Field(pattern=FILE_NAME, max_length=255)
     text: str = Field(repr=False)
 
 
 class ApplyRequest(CommandRequest):
-    """What the documents are to be; see `monitor.model.document.DocumentEdit`."""
+    """Desired state of the documents; see `monitor.model.document.DocumentEdit`."""
 
     files: Sequence[FileView]
     started_from: Mapping[str, str] = {}
     expect_version: Mapping[str, int] = {}
     prune: bool = False
-    #: Only look what would be done.
+    #: Only report what would change.
     dry_run: bool = False
-    #: Write, and take it up with the next reload.
+    #: Store the documents; they are used from the next reload on.
     no_reload: bool = False
 
 
@@ -47,17 +47,17 @@ class ChangedView(BaseModel):
 
 
 class ClashView(BaseModel):
-    """What another pen has written meanwhile."""
+    """Concurrent edit by another edit source."""
 
     theirs: DocumentVersion
-    #: What would be written over it; `None`: it would be taken out.
+    #: The text that would replace it; `None`: it would be removed.
     ours: str | None
-    #: What both have started from, where that is known.
+    #: The common base version, if it is known.
     common: str | None
 
 
 class AppliedView(BaseModel):
-    """What became of an `ApplyRequest`."""
+    """Result of an `ApplyRequest`."""
 
     refused: bool
     problems: Sequence[str]
@@ -68,12 +68,12 @@ class AppliedView(BaseModel):
     missing: Sequence[str]
     clashes: Sequence[ClashView]
     seen: Mapping[str, str]
-    #: Whether the service has taken it up; `None`: it was not asked to, or is not running.
+    #: Whether the service uses it; `None`: no reload was requested, or the service is not running.
     taken: bool | None = None
 
 
 def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence[Problem]]]) -> APIRouter:
-    """Build the part of the control application that keeps documents; *reload* takes them up."""
+    """Build the control router of documents; *reload* applies them."""
     router = APIRouter()
 
     @router.get("/documents")
@@ -94,7 +94,7 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
 
 
 async def write(writer: DocumentWriter, order: ApplyRequest) -> AppliedView:
-    """Carry out what does not need a running service. Raise `OperationRejectedError` or `StoreUnavailable`."""
+    """Execute the part that needs no running service. Raise `OperationRejectedError` or `StoreUnavailable`."""
     sources = [AgencySource(called=each.called, name=each.name, text=each.text) for each in order.files]
     edit = DocumentEdit(started_from=order.started_from, over=order.expect_version, prune=order.prune)
     brought = SubmittedDocuments(edit=edit, sources=sources)
@@ -102,7 +102,7 @@ async def write(writer: DocumentWriter, order: ApplyRequest) -> AppliedView:
         answer = await writer.write(brought, pen=EditSource.FILES, by=order.by, dry=order.dry_run)
     except VersionConflictError as moved:
         raise OperationRejectedError(str(moved)) from None
-    # Of thousands of agencies there may be tens of thousands of lines to say, and whole documents.
+    # For thousands of agencies the result may have tens of thousands of lines, and whole documents.
     return await asyncio.to_thread(_view, answer)
 
 

@@ -1,4 +1,4 @@
-"""Drills for the command line: begin one, and see what became of them. No telephone number leaves the service."""
+"""Commands for drills: start one, and show the results. Telephone numbers are not sent to the client."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from monitor.drills.runner import DrillRunner
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.web.request import CommandRequest
 
-#: A drill that somebody asks for is over by then: whoever asked is still there.
+#: A drill on request ends within this time, while its requester is still available.
 WITHIN = timedelta(hours=2)
-#: Of which results are shown.
+#: Number of drills whose results are shown.
 _SHOWN = 5
 
 
 class DrillRequest(CommandRequest):
-    """Whom to drill, and who says so."""
+    """Drill: participants and author."""
 
     contact: str = Field(min_length=1, max_length=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BegunView:
-    """A drill that was begun."""
+    """Drill that was started."""
 
     number: str
-    #: How many notifications it has.
+    #: Number of its notifications.
     notifications: int
     ends_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillResult:
-    """What became of one notification of a drill."""
+    """Result of one notification of a drill."""
 
     drill: str
     begun_at: datetime
@@ -53,7 +53,7 @@ class DrillResult:
 
 
 def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -> APIRouter:
-    """Build the part of the control application that is about drills. *rests*: whether nobody is told of anything."""
+    """Build the control router of drills. *rests*: whether the service is in monitor-only mode."""
     router = APIRouter()
 
     @router.post("/drills")

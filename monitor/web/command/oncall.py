@@ -1,6 +1,6 @@
-"""What the command line asks and orders about those who are on call.
+"""Queries and commands about on-call staff.
 
-The only answers of the service that hold telephone numbers: whoever may use the control socket may ring a colleague.
+No other responses of the service contain telephone numbers: every user of the control socket may call a colleague.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from monitor.web.request import CommandRequest, Id
 
 
 class AddressResponse(BaseModel):
-    """A number, as people dial it."""
+    """Telephone number in dialling format."""
 
     channel: Channel
     number: str
     extension: str
-    #: Whether somebody may answer there at that moment.
+    #: Whether this number is in use at that moment.
     answers: bool
     verified: date | None
 
 
 class NextOnCallResponse(BaseModel):
-    """Somebody who will have duty."""
+    """Person who will be on call."""
 
     key: str
     name: str
 
 
 class PersonResponse(BaseModel):
-    """Somebody who has duty."""
+    """Person who is on call."""
 
     key: str
     name: str
@@ -59,7 +59,7 @@ class RotaResponse(BaseModel):
 
 
 class OverrideResponse(BaseModel):
-    """An override that stands."""
+    """An override in force."""
 
     id: int
     rota: str
@@ -71,14 +71,14 @@ class OverrideResponse(BaseModel):
 
 
 class ChangedOverrideResponse(OverrideResponse):
-    """An override that was made or taken back, and whose duty that changes."""
+    """Override that was created or revoked, and the people whose duty it changes."""
 
-    #: Who took the duty over first, and then who would have it without. Pantau tells nobody of it.
+    #: First the person who takes over, then the person who would be on call otherwise. Pantau does not notify them.
     tell: list[NextOnCallResponse]
 
 
 class OverrideRequest(CommandRequest):
-    """Who takes which duty over, from when until when, and who says so."""
+    """Override: person, rota, start, end, author."""
 
     rota: str
     person: str
@@ -88,7 +88,7 @@ class OverrideRequest(CommandRequest):
 
 
 def duties(duty: OnCall) -> APIRouter:
-    """Build the part of the control application that is about those who are on call."""
+    """Build the control router of on-call data."""
     router = APIRouter()
 
     @router.get("/on-call")
@@ -139,7 +139,7 @@ def _address(address: Address, at: datetime) -> AddressResponse:
     return AddressResponse(
         channel=address.channel,
         number=printed(address.number),
-        # Without the waits that only a machine needs.
+        # Without the pauses, which only an automatic dialler needs.
         extension=address.extension.strip("wW#"),
         answers=address.answers(at),
         verified=address.verified,
@@ -147,7 +147,7 @@ def _address(address: Address, at: datetime) -> AddressResponse:
 
 
 def view_override(override: Override) -> OverrideResponse:
-    """Return an override as it is shown."""
+    """Return the view of an override."""
     return OverrideResponse(
         id=override.id,
         rota=override.rota,
@@ -160,6 +160,6 @@ def view_override(override: Override) -> OverrideResponse:
 
 
 def view_change(override: Override, concerned: Sequence[Contact]) -> ChangedOverrideResponse:
-    """Return an override that was made or taken back as it is answered."""
+    """Return the response for a created or revoked override."""
     tell = [NextOnCallResponse(key=each.key, name=each.name) for each in concerned]
     return ChangedOverrideResponse(**view_override(override).model_dump(), tell=tell)

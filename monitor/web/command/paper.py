@@ -1,4 +1,4 @@
-"""Paper that waits because the store may be an older copy: look at it, and let it go."""
+"""Commands for paper paused after a restore from a possibly older database copy: show status, resume."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from monitor.web.request import CommandRequest, Why
 
 
 class ResumePaperRequest(CommandRequest):
-    """Who lets paper go out, why, and after which numbers."""
+    """Resumption of paper: author, reason, and the last numbers used."""
 
     reason: Why
-    #: Divided by blanks.
+    #: Separated by blanks.
     last_numbers: str = Field(default="", max_length=2000)
     nothing_lost: str = Field(default="", pattern="^(yes)?$")
 
 
 def paper(restorer: RestoreGuard) -> APIRouter:
-    """Build the part of the control application that is about paper that waits."""
+    """Build the control router of paused paper."""
     router = APIRouter()
 
     @router.get("/paper")

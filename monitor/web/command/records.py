@@ -1,4 +1,4 @@
-"""What the command line is handed of the records, monthly statements among it, and how it has them purged."""
+"""Commands for records: export, monthly reports, purge."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from monitor.web.request import CommandRequest
 
 
 class PurgeRequest(CommandRequest):
-    """What is to be purged, and by whose word."""
+    """Purge: records, author, authority."""
 
     before: AwareDatetime
     #: The reference of the written consent (Act 629, section 25).
     authority: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
-    #: What the dry run said: incidents/notices/entries. Empty: this is the dry run.
+    #: Counts of the dry run: incidents/notifications/entries. Empty: this is the dry run.
     confirm: str = ""
 
 
 class MonthlyReportRequest(CommandRequest):
-    """Whose statement, of which month, and who asks for it."""
+    """Monthly report: agency, month, requester."""
 
     agency: str = Field(min_length=1, max_length=64)
     #: "2026-11".
@@ -34,7 +34,7 @@ class MonthlyReportRequest(CommandRequest):
 
 
 def records(archive: Archive) -> APIRouter:
-    """Build the routes."""
+    """Build the control router of records."""
     router = APIRouter()
 
     @router.get("/audit/head")
@@ -70,7 +70,7 @@ def records(archive: Archive) -> APIRouter:
 
 
 def statements(maker: Statements) -> APIRouter:
-    """Build the part of the control application that makes statements."""
+    """Build the control router of monthly reports."""
     router = APIRouter()
 
     @router.post("/monthly-reports")

@@ -1,4 +1,4 @@
-"""Renaming for the command line."""
+"""Commands that rename items of the configuration and update their records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.web.request import CommandRequest
 
 
 class RenameRequest(CommandRequest):
-    """What is called otherwise from now on, and who says so."""
+    """Rename: old name, new name, author."""
 
     what: Renamed
     old: str = Field(min_length=1, max_length=130)
@@ -21,14 +21,14 @@ class RenameRequest(CommandRequest):
 
 
 class RenameView(BaseModel):
-    """What has followed, and what is to be said of the configuration."""
+    """Renamed records, and problems of the configuration."""
 
     counts: Mapping[str, int]
     problems: Sequence[str]
 
 
 def renames(renamer: Renamer) -> APIRouter:
-    """Build the part of the control application that renames."""
+    """Build the control router of renames."""
     router = APIRouter()
 
     @router.post("/renames")

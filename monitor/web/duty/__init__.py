@@ -1,1 +1,1 @@
-"""What duty officers see and do in a browser: what waits for them, an incident with its forms, and who is on call."""
+"""Pages for duty officers: tasks, an incident with its forms, on-call rotas."""

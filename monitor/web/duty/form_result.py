@@ -1,7 +1,6 @@
-"""What becomes of a form that somebody sent: its page comes again and says what is amiss, or the next flashes once what was done.
+"""Responses to forms: the page with an error, or a redirect with a flash message about the result.
 
-The browser is sent on with a cookie that names the saying, and the page takes it away: it does not say it again when it is
-loaded anew.
+A cookie names the flash message. The next page deletes it, so that a reload does not repeat the message.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ from monitor.web.request import Why
 
 _WHY = TypeAdapter(Why)
 _COOKIE: Final = "pantau_said"
-#: In seconds. A telephone without reception may take its time.
+#: Lifetime of the cookie in seconds. A telephone without reception may be slow.
 _WAITS = 60
 _SAYINGS = frozenset(words("duty_said", PageLanguage.MALAY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidForm:
-    """What was wrong with a form."""
+    """Error of a form."""
 
     status: int = HTTPStatus.OK
-    #: Which form of the page: a deed, or a notice's number.
+    #: The form on the page: an action, or the number of a notification.
     form: str = ""
-    #: A key of `duty_amiss` in words/duty.yaml; "": nothing was.
+    #: A key of `duty_amiss` in words/duty.yaml; "" without an error.
     problem: str = ""
-    #: In the service's own words.
+    #: The error message of the service.
     why: str | Exception = ""
     written: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,17 +45,17 @@ FINE: Final = InvalidForm()
 
 
 def unreadable(form: str, problem: str, written: Mapping[str, str]) -> InvalidForm:
-    """Return that something is missing in a form, or cannot be read."""
+    """Return the error for a missing or invalid field."""
     return InvalidForm(status=HTTPStatus.UNPROCESSABLE_ENTITY, form=form, problem=problem, written=written)
 
 
 def refused(form: str, wrong: OperationRejectedError, written: Mapping[str, str]) -> InvalidForm:
-    """Return that what a form orders cannot be done."""
+    """Return the error for a rejected command."""
     return InvalidForm(status=HTTPStatus.CONFLICT, form=form, problem="not_done", why=wrong, written=written)
 
 
 def read_why(form: Mapping[str, str], name: str = "why") -> str | None:
-    """Return what a person wrote as a reason; `None`: nothing, or nothing that can be kept."""
+    """Return the reason entered by the user; `None` if it is empty or cannot be stored."""
     try:
         return _WHY.validate_python(form.get(name, ""))
     except ValidationError:
@@ -64,13 +63,13 @@ def read_why(form: Mapping[str, str], name: str = "why") -> str | None:
 
 
 def read_despite(form: Mapping[str, str]) -> Contradiction | None:
-    """Return what a person has ticked that they order it in spite of."""
+    """Return the contradiction that the user has accepted by a checkbox."""
     ticked = form.get("despite", "")
     return Contradiction(ticked) if ticked in set(Contradiction) else None
 
 
 def then_say(request: Request, path: str, saying: str) -> Response:
-    """Send the browser to the page at *path*, which is to say that something was done. Loading it again does nothing."""
+    """Redirect to the page at *path* with a flash message. A reload there does not repeat the action."""
     answer = RedirectResponse(path, status_code=303)
     answer.set_cookie(
         _COOKIE,
@@ -85,12 +84,12 @@ def then_say(request: Request, path: str, saying: str) -> Response:
 
 
 def to_be_said(request: Request) -> str:
-    """Return what the page is to say, a key of `duty_said` in words/duty.yaml; "": nothing that there are words for."""
+    """Return the key of the flash message, from `duty_said` in words/duty.yaml; "" for none or an unknown one."""
     saying = request.cookies.get(_COOKIE, "")
     return saying if saying in _SAYINGS else ""
 
 
 def said(response: Response, path: str) -> Response:
-    """Let what was said not be said again."""
+    """Delete the flash message."""
     response.delete_cookie(_COOKIE, path=path, httponly=True, samesite="lax")
     return response

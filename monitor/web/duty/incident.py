@@ -1,6 +1,6 @@
-"""The pages of one incident: what it is, who was told and who has it, and forms for what its viewer may do to it.
+"""Incident pages: facts, notifications, assignee, and forms for the actions that the principal may perform.
 
-Each form has an address of its own. Whatever is pressed twice changes nothing: the page says what stands already.
+Each form has its own URL. A repeated submission changes nothing, and the page shows the present state.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from monitor.web.duty.form_result import (
 from monitor.web.form import Pages, fields_of, form_of
 from monitor.web.request import Id
 
-#: What an answer to "does mail work again?" means to `DeclarationService.close`.
+#: Values for `DeclarationService.close` by answer to "does mail work again?".
 _RECOVERED: Final[Mapping[str, bool | None]] = {"yes": True, "no": False, "declared": None}
-#: So many notices of an incident are on its page, the newest.
+#: Limit of notifications on an incident's page; the newest are shown.
 _NOTICES = 100
 
 _Place = Annotated[int, Path(ge=1, lt=1000)]
 
 
 def incident_pages(facade: ServiceFacade, worklist: Worklist, declarer: DeclarationService, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the incident pages."""
     router, sheets = APIRouter(include_in_schema=False), IncidentRoutes(facade, worklist, pages)
     reader = Depends(RequirePermission(Permission.READ, incident_in_path(facade)))
 
@@ -64,7 +64,7 @@ def incident_pages(facade: ServiceFacade, worklist: Worklist, declarer: Declarat
 
 
 class IncidentRoutes:
-    """Shows an incident, and what a release of it would let go."""
+    """Views of an incident, and of the announcement that a release would send."""
 
     def __init__(self, facade: ServiceFacade, worklist: Worklist, pages: Pages) -> None:
         self._front = facade
@@ -95,7 +95,7 @@ class IncidentRoutes:
         return said(answer, _at(found)) if saying else answer
 
     async def looked_at(self, request: Request, number: str, amiss: InvalidForm = FINE) -> Response:
-        """Return the page of what a release would let go."""
+        """Return the preview of an announcement before its release."""
         look = await self._worklist.look(number)
         facts = {
             "path": f"{_at(look.incident)}/release",
@@ -117,14 +117,15 @@ def _offer_taking_on(router: APIRouter, facade: ServiceFacade, sheets: IncidentR
         await form_of(request)
         before = await facade.numbered(number)
         had_by = before.acknowledged_by if before.is_had_by(principal.names) else None
-        # What they have by telephone they keep by that name: by another it would be taken over, and all would hear of it.
+        # An incident acknowledged by telephone keeps that name. Another name would be a takeover, about which all are
+        # notified.
         after = await facade.acknowledge(number, had_by or principal.by)
         is_theirs = after.is_had_by(principal.names)
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
 
     @router.post("/tasks/acknowledge")
     async def acknowledge_listed(request: Request, principal: Principal = anybody) -> Response:
-        # Those that the page has listed: what has opened since is not taken on unseen.
+        # Only incidents listed on the page: the user has not seen those opened since.
         listed = dict.fromkeys((await fields_of(request, most=2 * MOST)).get("incident", ()))
         for number in listed:
             permit(principal, Permission.ACKNOWLEDGE, (await facade.numbered(number)).brief.agency)
@@ -134,7 +135,7 @@ def _offer_taking_on(router: APIRouter, facade: ServiceFacade, sheets: IncidentR
 
     @router.post("/incidents/{number}/take-over")
     async def take_over(request: Request, number: str, principal: Principal = officer) -> Response:
-        # Of whoever the page said: a third may have been quicker.
+        # Take over from the assignee shown on the page: another user may have been faster.
         of = (await form_of(request)).get("of", "")
         after = await facade.take_over(number, principal.by, of)
         is_theirs = after.acknowledged_by == principal.by
@@ -230,7 +231,7 @@ def _offer_ruling(
         if not notice.incidents:
             raise no_notice(notification_id)
         number, why, ruling = notice.incidents[0], read_why(form), form.get("ruling", "")
-        # One that waits may be paper that is held, of which something can be said, too.
+        # A pending notification may be paused paper, whose status a user may set, too.
         if notice.notice.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
             return then_say(request, f"/incidents/{number}", "settled_before")
         if why is None or ruling not in set(ManualStatus):

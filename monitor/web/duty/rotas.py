@@ -1,4 +1,4 @@
-"""The pages of who is on call: everywhere in a visitor's scope, and of one rota, where a duty is handed over and taken back."""
+"""On-call pages: all rotas in the principal's scope, and one rota with its overrides."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of
 from monitor.web.request import Id
 
-#: On one page: to look three months ahead takes some milliseconds for each.
+#: Rotas per page: the preview of three months takes some milliseconds each.
 _AT_A_TIME: Final = 30
-#: Stands in an address for a rota that is of no agency.
+#: Replaces the agency in the URL of a rota that belongs to no agency.
 _OURS: Final = "-"
 
 
 async def _owner(request: Request) -> str:
-    """Return whose rota the path is about."""
+    """Return the owner of the rota in the path."""
     code = str(request.path_params["code"]).upper()
     return OURSELVES if code == _OURS else code
 
@@ -39,12 +39,12 @@ _TheirDuty = Annotated[Principal, Depends(RequirePermission(Permission.OVERRIDE,
 
 
 def path_of(rota: str) -> str:
-    """Return where the page of a rota is."""
+    """Return the path of a rota's page."""
     return f"/rotas/{owner_of(rota) or _OURS}/{rota.rpartition('/')[2]}"
 
 
 def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
-    """Build the pages."""
+    """Build the router of the on-call pages."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/rotas")
@@ -91,7 +91,7 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
     async def take_back(request: Request, principal: _TheirDuty, code: str, rota: str, override_id: Id) -> Response:
         await form_of(request)
         name = called(code, rota)
-        # Of this rota: whoever may take back here may not take back elsewhere.
+        # Only overrides of this rota: permission to revoke here does not apply to other rotas.
         if override_id not in {each.id for each in await standing(name)}:
             raise NotFoundError.said("no_override_of", override=override_id, rota=name)
         return await carried_out(request, principal, name, duty.remove(override_id, principal.by), {})
@@ -101,7 +101,7 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
         await form_of(request)
         name = called(code, rota)
         key = await desk.make(name, _known(principal), address=from_where(request))
-        # In this answer and nowhere else.
+        # Show the URL in this response only.
         feed = f"{str(request.base_url).rstrip('/')}{path_of(name)}.ics?key={key.text}"
         return await shown(request, principal, name, feed=feed)
 
@@ -138,12 +138,12 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
     ) -> Response:
         [view] = await duty.show("", "", only=[name])
         blank: dict[str, object] = {
-            # Not that of a form: there is nothing to be got there in another language.
+            # Not the path of a form, which has no page to show in another language.
             "path": path_of(name),
             "view": view,
             "overrides": await standing(name),
             "candidates": duty.candidates(name),
-            # Of those that there are: anybody may write an address.
+            # Only known candidates, because a URL may contain anything.
             "tell": [each for each in duty.candidates(name) if each.key in request.query_params.getlist("tell")],
             "may_override": principal.may(Permission.OVERRIDE, owner_of(name)),
             "feeds": await desk.feeds(name),
@@ -157,7 +157,7 @@ def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
         common: dict[str, object] = {
             "path_of": path_of,
             "printed": printed,
-            # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.
+            # A shared rota does not belong to the agency: its officers see names, and call their own staff.
             "sees_numbers": lambda rota: principal.may(Permission.READ_PEOPLE, owner_of(rota)),
         }
         return pages.show(request, template, {**common, **facts}, status)

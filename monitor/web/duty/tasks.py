@@ -1,4 +1,4 @@
-"""The page of what waits for whoever looks, with forms for what is about no incident yet: to declare an outage, to silence."""
+"""Task page: what awaits the user, and forms that concern no incident yet: declare an outage, create a silence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Silencing = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))
 
 
 def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silencer, pages: Pages) -> APIRouter:
-    """Build the page."""
+    """Build the router of the task page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/tasks")
@@ -77,7 +77,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
     async def end(request: Request, number: Id, principal: _Silencing) -> Response:
         await form_of(request)
         found = next((each for each in await silencer.current() if each.id == number), None)
-        # Of one that has ended nothing is known any more but that it has.
+        # Only silences in force are listed, so an unknown one counts as ended.
         if found is None:
             return then_say(request, _PATH, "ended_before")
         permit(principal, Permission.SILENCE, silencer.whose(found.about))
@@ -102,7 +102,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
             "spans": list(words("duty_spans", PageLanguage.MALAY)),
             "may_rule": principal.may(Permission.MANAGE_INCIDENTS),
             "may_silence": principal.may(Permission.SILENCE),
-            # Whoever is there for one agency need not write which.
+            # A principal with permission for one agency need not enter it.
             "their_agency": next(iter(rules.agencies)) if len(rules.agencies) == 1 else "",
             "saying": saying,
             "amiss": amiss,

@@ -30,7 +30,7 @@ async def findings_of(check_scope: CheckScope, port: int = 1) -> tuple[Finding, 
     return findings
 
 
-def premises_of(
+def check_scope_of(
     name_server: NameServer,
     *mailboxes: Mailbox,
     domains: tuple[str, ...] = (),
@@ -63,7 +63,7 @@ def test_it_runs_only_where_it_is_asked_for_and_seldom() -> None:
 
 async def test_a_real_postfix_and_dovecot_are_tried(name_server: NameServer, mail_server: MailServer) -> None:
     mailbox = mail_server.mailbox("semakan", smtp=Door.SUBMISSION, imap=Door.IMAP)
-    findings = await findings_of(premises_of(name_server, mailbox))
+    findings = await findings_of(check_scope_of(name_server, mailbox))
     smtp, imap = (f"localhost:{mail_server.ports[door]}" for door in (Door.SUBMISSION, Door.IMAP))
     assert verdicts(findings) == {
         ("clear-sign-in", smtp): Verdict.PASS,
@@ -79,7 +79,7 @@ async def test_a_real_dovecot_refuses_a_wrong_password_over_imap(
 ) -> None:
     mailbox = mail_server.mailbox("semakan", imap=Door.IMAPS)
     reader = Mailbox(name="pembaca", address=mailbox.address, login=mailbox.login, imap=mailbox.imap)
-    (finding,) = await findings_of(premises_of(name_server, reader))
+    (finding,) = await findings_of(check_scope_of(name_server, reader))
     assert (finding.aspect, finding.verdict) == ("wrong-password", Verdict.PASS)
 
 
@@ -145,7 +145,7 @@ async def test_sign_in_without_tls(
 ) -> None:
     async with listening(standin) as port:
         mailbox = box(**{protocol: server(port, Security.STARTTLS)})
-        findings = await findings_of(premises_of(name_server, mailbox, ours=""))
+        findings = await findings_of(check_scope_of(name_server, mailbox, ours=""))
     (finding,) = [one for one in findings if one.aspect == "clear-sign-in"]
     assert finding.verdict is verdict, finding.detail
     assert told in finding.detail
@@ -154,7 +154,7 @@ async def test_sign_in_without_tls(
 async def test_nothing_secret_is_said_in_clear(name_server: NameServer) -> None:
     smtp = SmtpStandIn(extensions=("STARTTLS",), tricks={"AUTH": "334 \r\n", "*": "501 5.0.0 baik\r\n"})
     async with listening(smtp) as port:
-        await findings_of(premises_of(name_server, box(smtp=server(port, Security.STARTTLS))))
+        await findings_of(check_scope_of(name_server, box(smtp=server(port, Security.STARTTLS))))
     said = " ".join(smtp.asked)
     assert "AUTH LOGIN" in said
     # It was called off, and neither a name nor a password was given.
@@ -165,7 +165,7 @@ async def test_nothing_secret_is_said_in_clear(name_server: NameServer) -> None:
 
 async def test_a_server_with_tls_from_the_first_octet_has_no_clear_to_try(name_server: NameServer) -> None:
     async with listening(SmtpStandIn(), server_context()) as port:
-        findings = await findings_of(premises_of(name_server, box(smtp=server(port))))
+        findings = await findings_of(check_scope_of(name_server, box(smtp=server(port))))
     assert "clear-sign-in" not in {one.aspect for one in findings}
 
 
@@ -184,7 +184,7 @@ async def test_a_server_with_tls_from_the_first_octet_has_no_clear_to_try(name_s
 async def test_relaying_at_submission(name_server: NameServer, tricks: dict[str, str], verdict: Verdict) -> None:
     smtp = SmtpStandIn(tricks=dict(tricks))
     async with listening(smtp, server_context()) as port:
-        findings = await findings_of(premises_of(name_server, box(smtp=server(port))))
+        findings = await findings_of(check_scope_of(name_server, box(smtp=server(port))))
     assert verdicts(findings)["relay", f"127.0.0.1:{port}"] is verdict
     assert not any(line.startswith(("DATA", "BDAT")) for line in smtp.asked)
     assert smtp.taken == []
@@ -197,7 +197,7 @@ async def test_mx_hosts_are_tried_too(name_server: NameServer) -> None:
     good = Exchanger(answers={"RCPT": "554 5.7.1 Relay access denied"})
     careless = Exchanger(extensions=("AUTH PLAIN",))
     async with hosts({"127.0.0.2": good, "127.0.0.3": careless}) as port:
-        findings = await findings_of(premises_of(name_server, domains=("geganti.gov.my",)), port)
+        findings = await findings_of(check_scope_of(name_server, domains=("geganti.gov.my",)), port)
     assert verdicts(findings) == {
         ("clear-sign-in", "mx1.geganti.gov.my [127.0.0.2]"): Verdict.PASS,
         ("relay", "mx1.geganti.gov.my [127.0.0.2]"): Verdict.PASS,
@@ -214,7 +214,7 @@ async def test_an_mx_host_out_of_bounds_is_not_tried(name_server: NameServer) ->
     opened, inside = Exchanger(answers={"RCPT": "554 5.7.1 tidak"}), Exchanger()
     async with hosts({"127.0.0.2": opened, "127.0.0.3": inside}) as port:
         bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
-        findings = await findings_of(premises_of(name_server, domains=("dalaman.gov.my",), bounds=bounds), port)
+        findings = await findings_of(check_scope_of(name_server, domains=("dalaman.gov.my",), bounds=bounds), port)
     assert verdicts(findings) == {
         ("clear-sign-in", "mx1.dalaman.gov.my [127.0.0.2]"): Verdict.PASS,
         ("relay", "mx1.dalaman.gov.my [127.0.0.2]"): Verdict.PASS,
@@ -230,7 +230,7 @@ async def test_who_takes_our_own_mail_is_no_open_relay_for_it(name_server: NameS
     name_server.add("sewa-sama.gov.my", "MX", "10 aspmx.pembekal.example.")
     name_server.add("aspmx.pembekal.example", "A", "127.0.0.2")
     name_server.add("kami.example", "MX", "10 lain.pembekal.example.")
-    check_scope = premises_of(name_server, domains=("sewa-sama.gov.my",), ours="semakan@kami.example")
+    check_scope = check_scope_of(name_server, domains=("sewa-sama.gov.my",), ours="semakan@kami.example")
     async with hosts({"127.0.0.2": Exchanger()}) as port:
         findings = await findings_of(check_scope, port)
     assert verdicts(findings)["relay", "aspmx.pembekal.example [127.0.0.2]"] is Verdict.UNKNOWN
@@ -240,7 +240,7 @@ async def test_who_takes_our_own_mail_is_no_open_relay_for_it(name_server: NameS
 async def test_without_an_address_outside_nobody_can_play_the_stranger(name_server: NameServer, ours: str) -> None:
     smtp = SmtpStandIn()
     async with listening(smtp, server_context()) as port:
-        check_scope = premises_of(name_server, box(smtp=server(port)), domains=("tujuan.gov.my",), ours=ours)
+        check_scope = check_scope_of(name_server, box(smtp=server(port)), domains=("tujuan.gov.my",), ours=ours)
         findings = await findings_of(check_scope)
     assert verdicts(findings)["relay", f"127.0.0.1:{port}"] is Verdict.UNKNOWN
     assert not any(line.startswith("RCPT") for line in smtp.asked)
@@ -260,7 +260,7 @@ async def test_without_an_address_outside_nobody_can_play_the_stranger(name_serv
 )
 async def test_wrong_passwords_over_smtp(name_server: NameServer, standin: SmtpStandIn, verdict: Verdict) -> None:
     async with listening(standin, server_context()) as port:
-        findings = await findings_of(premises_of(name_server, box(smtp=server(port)), ours=""))
+        findings = await findings_of(check_scope_of(name_server, box(smtp=server(port)), ours=""))
     assert verdicts(findings)["wrong-password", "jabatan-contoh"] is verdict
 
 
@@ -269,7 +269,7 @@ async def test_an_account_is_tried_once_a_run_and_never_with_its_own_password(na
     imap = ImapStandIn()
     async with listening(smtp, server_context()) as first, listening(imap, server_context()) as second:
         mailbox = box(smtp=server(first), imap=server(second))
-        await findings_of(premises_of(name_server, mailbox, mailbox, ours=""))
+        await findings_of(check_scope_of(name_server, mailbox, mailbox, ours=""))
     assert [line for line in smtp.asked if line.startswith("AUTH")] == ["AUTH LOGIN"]
     assert not any("LOGIN" in line for line in imap.asked)
 
@@ -279,8 +279,8 @@ async def test_a_server_that_lets_everybody_in_over_imap_or_pop3_is_found(name_s
         listening(ImapStandIn(), server_context()) as imap,
         listening(pop3_that_takes_names, server_context()) as pop3,
     ):
-        over_imap = await findings_of(premises_of(name_server, box(imap=server(imap))))
-        over_pop3 = await findings_of(premises_of(name_server, box(pop3=server(pop3))))
+        over_imap = await findings_of(check_scope_of(name_server, box(imap=server(imap))))
+        over_pop3 = await findings_of(check_scope_of(name_server, box(pop3=server(pop3))))
     for findings in (over_imap, over_pop3):
         assert verdicts(findings) == {("wrong-password", "jabatan-contoh"): Verdict.FAIL}
 
@@ -288,7 +288,7 @@ async def test_a_server_that_lets_everybody_in_over_imap_or_pop3_is_found(name_s
 async def test_no_password_is_tried_where_tls_is_not_to_be_trusted(name_server: NameServer) -> None:
     smtp = SmtpStandIn()
     async with listening(smtp, server_context("lain.gov.my")) as port:
-        findings = await findings_of(premises_of(name_server, box(smtp=server(port)), ours=""))
+        findings = await findings_of(check_scope_of(name_server, box(smtp=server(port)), ours=""))
     assert verdicts(findings)["wrong-password", "jabatan-contoh"] is Verdict.UNKNOWN
     assert smtp.asked == []
 
@@ -296,6 +296,6 @@ async def test_no_password_is_tried_where_tls_is_not_to_be_trusted(name_server: 
 async def test_a_mailbox_that_signs_in_with_tokens_has_no_password_to_get_wrong(name_server: NameServer) -> None:
     login = OAuth(username="semakan", tokens=cast(AccessTokens, None))
     mailbox = Mailbox(name="awan", address="semakan@awan.gov.my", login=login, imap=server(1))
-    (finding,) = await findings_of(premises_of(name_server, mailbox))
+    (finding,) = await findings_of(check_scope_of(name_server, mailbox))
     assert finding.verdict is Verdict.UNKNOWN
     assert "access tokens" in finding.detail

@@ -1,1 +1,1 @@
-"""How a route of the API is made: what it takes, what it refuses, and how it answers."""
+"""Building blocks of API routes: request validation, rejection, responses."""

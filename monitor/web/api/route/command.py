@@ -1,4 +1,4 @@
-"""How an order is taken: no larger than any can be, in whose name, and once, however often it comes with its `Idempotency-Key`."""
+"""Handling of commands: a size limit, the author, and idempotency by `Idempotency-Key`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from monitor.web.api.route.query import only_known
 from monitor.web.problem import problems
 from monitor.web.request import Holder, Name, Why
 
-#: So that the schema tells of it; the gate reads it itself.
+#: Declared for the schema only; the access control reads the header itself.
 BEARER: Final = HTTPBearer(auto_error=False)
 
-#: Names and reasons, and what JSON makes of them. It is read before it is known whose it is.
+#: Octets: names and reasons in JSON. The body is read before the author is known.
 LARGEST_ORDER: Final = 16 * 1024
 
 _REFUSALS: Final = (
@@ -42,7 +42,7 @@ _REFUSALS: Final = (
 
 
 def given_orders() -> APIRouter:
-    """Return a router for what programs order."""
+    """Return a router for commands."""
     return APIRouter(
         prefix="/api/v1",
         tags=["commands"],
@@ -53,7 +53,7 @@ def given_orders() -> APIRouter:
 
 
 class _BoundedRequest(Request):
-    """Is refused as soon as it is larger than any order."""
+    """Request whose body is rejected as soon as it exceeds the size limit."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         size = 0
@@ -74,11 +74,11 @@ class _BoundedRoute(APIRoute):
         return bounded
 
 
-# -- what it says, and in whose name ---------------------------------------------------------------------------------
+# -- body and author -------------------------------------------------------------------------------------------------
 
 
 class ApiRequest(BaseModel):
-    """An order that says nothing more."""
+    """Command without parameters."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -89,25 +89,25 @@ class ApiRequest(BaseModel):
 
 
 class ApiNote(ApiRequest):
-    """What is being done about an incident."""
+    """Note on an incident."""
 
     text: Why
 
 
 class ApiTakeOver(ApiRequest):
-    """Whom an incident is taken over from, as `acknowledged_by` names them."""
+    """The present assignee, as `acknowledged_by` names them."""
 
     of: Holder
 
 
 class ApiReasonRequest(ApiRequest):
-    """An order and its reason."""
+    """Command with a reason."""
 
     why: Why
 
 
 class ApiDespite(ApiRequest):
-    """An order that may contradict what is measured."""
+    """Command that may contradict what probes detect."""
 
     despite: Annotated[
         Contradiction | None,
@@ -116,17 +116,17 @@ class ApiDespite(ApiRequest):
 
 
 class ApiCorrection(ApiDespite, ApiReasonRequest):
-    """That nothing was wrong, and how that is known."""
+    """Statement that the incident is a false alarm, with the evidence."""
 
 
 class ApiClose(ApiCorrection):
-    """And whether mail works again; not said: as far as it was declared."""
+    """Statement whether mail works again; default: as far as the outage was declared."""
 
     recovered: bool | None = None
 
 
 def name_of(principal: Principal, said: str | None) -> str:
-    """Return the name in which an order is carried out: a program may say which person told it to, nobody else may."""
+    """Return the author of a command. Only a program may name a person on whose behalf it acts."""
     if principal.token is not None:
         return f"{said} ({principal.by})" if said else principal.by
     if said is not None:
@@ -135,16 +135,16 @@ def name_of(principal: Principal, said: str | None) -> str:
 
 
 def wrong_in_body(name: str, why: str) -> RequestValidationError:
-    """Return that a member of the body is wrong, and why."""
+    """Return the error for an invalid member of the body."""
     return RequestValidationError([{"type": "order", "loc": ("body", name), "msg": why}])
 
 
 def wrong_header(name: str, why: str) -> RequestValidationError:
-    """Return that a header is wrong, and why."""
+    """Return the error for an invalid header."""
     return RequestValidationError([{"type": "header", "loc": ("header", name), "msg": why}])
 
 
-# -- once -----------------------------------------------------------------------------------------------------------
+# -- idempotency ----------------------------------------------------------------------------------------------------
 
 _HEADER = "Idempotency-Key"
 
@@ -162,16 +162,16 @@ _Key = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requester:
-    """Who orders something."""
+    """Author of a command."""
 
-    #: As the journal reads it.
+    #: As recorded in the audit log.
     by: str
-    #: Whose keys theirs are.
+    #: Owner of the idempotency keys.
     key_holder: str
 
 
 class IdempotencyGuard:
-    """Answers an order, and the same order again with the same."""
+    """Idempotency guard: a repeated command gets the response of the first one."""
 
     def __init__(self, once: IdempotencyStore | None, request: Request, key: str | None) -> None:
         self._once = once
@@ -181,7 +181,7 @@ class IdempotencyGuard:
     async def answer(
         self, orderer: Requester, shape: TypeAdapter[Any], act: Callable[[], Awaitable[object]], status: int = 200
     ) -> Response:
-        """Return what *act* comes to, written as *shape* says. Ask before whether who orders it may."""
+        """Return the result of *act*, serialized by *shape*. The caller must check the permission first."""
 
         async def written() -> RecordedResponse:
             answered = RecordedResponse(status=status, body=shape.dump_json(await act()))
@@ -208,7 +208,7 @@ class IdempotencyGuard:
 
 
 async def once_over(request: Request, key: _Key = None) -> IdempotencyGuard:
-    """As a dependency of a route: by what it carries its order out once."""
+    """Return the guard that executes the command once; a route dependency."""
     return IdempotencyGuard(request.app.state.once, request, key)
 
 
@@ -216,7 +216,7 @@ Once = Annotated[IdempotencyGuard, Depends(once_over)]
 
 
 def orderer_of(principal: Principal) -> Requester:
-    """Return who a visitor is who orders something."""
+    """Return the requester for a principal who issues a command."""
     if principal.token is not None:
         return Requester(by=principal.by, key_holder=f"token {principal.token.id}")
     return Requester(by=principal.by, key_holder=f"user {principal.user.id}" if principal.user else "nobody")

@@ -1,6 +1,6 @@
-"""How a question is taken and answered: with no parameter that is not known, in pages that a cursor leads to, and with a mark.
+"""Handling of queries: strict parameters, pagination by cursor, and ETags.
 
-By the mark a program is told whether the answer has changed.
+The ETag shows a program whether the response has changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from monitor.service.errors import NotFoundError
 from monitor.service.status_reader import StatusReader
 from monitor.web.problem import problems
 
-#: What every question may be answered with instead.
+#: Alternative responses of all queries.
 _INSTEAD = {
     304: {"description": "Not modified: `If-None-Match` has the current ETag."},
     **problems(
@@ -39,12 +39,12 @@ _INSTEAD = {
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 }
-#: And one about a single thing.
+#: Alternative responses of queries about a single item.
 NOT_FOUND = problems(HTTPStatus.NOT_FOUND)
 
 
 def questions() -> APIRouter:
-    """Return a router for what programs ask: it takes no parameter that is not known, and marks its answers."""
+    """Return a router for queries. It rejects unknown parameters and adds ETags."""
     return APIRouter(
         prefix="/api/v1",
         tags=["state"],
@@ -55,18 +55,18 @@ def questions() -> APIRouter:
 
 
 async def listed(shape: TypeAdapter[Any], rows: Iterable[object], headers: Mapping[str, str] | None = None) -> Response:
-    """Answer with rows, written a few milliseconds at a time: a thousand incidents may be open."""
+    """Return a response with rows, serialized in steps of a few milliseconds: a thousand incidents may be open."""
     texts = [shape.dump_json(row) async for row in yielding(rows)]
     return Response(joined(texts), media_type="application/json", headers=headers)
 
 
 def joined(texts: Iterable[bytes]) -> bytes:
-    """Return a list of what is JSON already."""
+    """Return a JSON array of serialized items."""
     return b"[" + b",".join(texts) + b"]"
 
 
 def called(board: StatusReader, quoted: str) -> str:
-    """Return the code of an agency that a filter names: of one that is none an empty list would look as if all were well."""
+    """Return the agency code of a filter. Reject an unknown code: an empty list would suggest that all is well."""
     try:
         return board.called(quoted)
     except NotFoundError as unknown:
@@ -74,10 +74,10 @@ def called(board: StatusReader, quoted: str) -> str:
 
 
 class MarkedRoute(APIRoute):
-    """A route whose answers have an ETag; a program that has the same already is sent 304 (RFC 9110, 13.1.2)."""
+    """Route whose responses have an ETag. If it matches `If-None-Match`, the status is 304 (RFC 9110, 13.1.2)."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers."""
+        """Return the handler of requests."""
         handle = super().get_route_handler()
 
         async def marked(request: Request) -> Response:
@@ -94,18 +94,18 @@ class MarkedRoute(APIRoute):
 
 
 def etag_of(body: bytes) -> str:
-    """Return the mark of an answer. A megabyte takes a millisecond."""
+    """Return the ETag of a response. A megabyte takes a millisecond."""
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def knows(request: Request, etag: str) -> bool:
-    """Whether whoever asks has this already."""
+    """Whether the client already has this version."""
     return etag in request.headers.get("if-none-match", "")
 
 
-# -- parameters ----------------------------------------------------------------------------------------------------
+# -- parameters -----------------------------------------------------------------------------------------------------
 
-#: So many rows are on a page if it is not said, and at the most.
+#: Rows per page: default and maximum.
 USUAL, MOST = 200, 1000
 
 Agencies = Annotated[list[str] | None, Query(description="Only these agencies, by code.")]
@@ -114,7 +114,7 @@ Cursor = Annotated[str | None, Query(max_length=200, description="Start of the p
 
 
 def _with_plus(text: object) -> object:
-    """Return a moment with the plus of its offset: in an address it is a space, if it is not written as %2B."""
+    """Return a time with the plus of its offset: in a URL an unescaped plus means a space."""
     return re.sub(r"(?<=\d) (?=\d\d:?\d\d$)", "+", text) if isinstance(text, str) and "T" in text else text
 
 
@@ -126,18 +126,18 @@ def _aware(moment: datetime) -> datetime:
 
 Moment = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_aware)]
 
-#: So much of what somebody wrote is said back.
+#: Characters of an invalid value that an error message repeats.
 _ECHOED = 60
 _NO_CURSOR = "is no cursor of this list; begin again without it"
 
 
 def wrong(parameter: str, why: str) -> RequestValidationError:
-    """Return that a parameter of the query is wrong, and why."""
+    """Return the error for an invalid query parameter."""
     return RequestValidationError([{"type": "parameter", "loc": ("query", parameter[:_ECHOED]), "msg": why}])
 
 
 async def only_known(request: Request) -> None:
-    """Refuse what is no parameter of a question: a filter with a slip in its name would list too much, and look right."""
+    """Reject unknown query parameters: a misspelled filter would silently list too much."""
     known = sorted(_known(request.scope["route"].dependant))
     for name in request.query_params:
         if name not in known:
@@ -155,7 +155,7 @@ def _known(dependant: Dependant) -> Iterator[str]:
 
 
 def read_cursor(listed: str, cursor: str | None) -> str | None:
-    """Return the row after which a page of a list begins. Raise `RequestValidationError` for what is no cursor of it."""
+    """Return the row after which a page of a list begins. Raise `RequestValidationError` for an invalid cursor."""
     if cursor is None:
         return None
     try:
@@ -169,7 +169,10 @@ def read_cursor(listed: str, cursor: str | None) -> str | None:
 
 
 def read_id(listed: str, cursor: str | None, before: str = "") -> int | None:
-    """Return the id after which a page of a list begins, as `read_cursor` does; it is negative where *before* stands before it."""
+    """Return the id after which a page of a list begins, negative if the prefix *before* precedes it.
+
+    Raise as `read_cursor` does.
+    """
     row = read_cursor(listed, cursor)
     if row is None:
         return None
@@ -185,7 +188,7 @@ def _read_id(row: str) -> int:
 
 
 def next_page(request: Request, listed: str, row: str | int | None) -> dict[str, str]:
-    """Return the header that leads to the page behind *row* (RFC 8288), from the same address; `None`: there is none."""
+    """Return the Link header to the page after *row* (RFC 8288), with the same parameters; empty if there is none."""
     if row is None:
         return {}
     cursor = base64.urlsafe_b64encode(f"{listed}:{row}".encode()).decode()
