@@ -33,7 +33,7 @@ from alerts.model.notification import IncidentType, Language
 from alerts.model.oncall import Layer, Rota
 from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.config.fields.window import MALAYSIA
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from pantau_lab.carrier.phone import Call, Phone, PhoneBehaviour, Sms
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import NOC, Round, Town, town_at
@@ -277,7 +277,7 @@ async def play(town: Town, scene: Scenario, days: float) -> Played:
     )
     await town.advance(timedelta(days=days))
     async with town.database.read() as connection:
-        of_it = select(journal.c.at, journal.c.event).where(journal.c.incident_id == 1).order_by(journal.c.id)
+        of_it = select(audit_log.c.at, audit_log.c.event).where(audit_log.c.incident_id == 1).order_by(audit_log.c.id)
         played.journal = [(at, event) for at, event in await connection.execute(of_it)]
     played.messages = sorted(_messages(town, scene), key=lambda m: m.at)
     town.carrier.on_sms = lambda phone, text: None

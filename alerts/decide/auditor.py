@@ -66,12 +66,12 @@ class OverdueAction:
     lapse: MissedAction
     #: When it was due.
     since: datetime
-    notice_id: int | None = None
+    notification_id: int | None = None
 
     @property
     def key(self) -> str:
         """Identifies the same overdue action in successive audits."""
-        return f"{self.incident.id}/{self.lapse}/{self.notice_id or ''}"
+        return f"{self.incident.id}/{self.lapse}/{self.notification_id or ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +215,7 @@ def _stuck(
             continue
         moves = (next_move(notice, gateways, policy, at) for at in (now - GRACE, now))
         if not any(isinstance(move, Wait) for move in moves):
-            yield OverdueAction(incident=incident, lapse=MissedAction.NOTICE, since=since, notice_id=notice.id)
+            yield OverdueAction(incident=incident, lapse=MissedAction.NOTICE, since=since, notification_id=notice.id)
 
 
 def _address(notice: Notification) -> Address:

@@ -35,7 +35,7 @@ REACH = timedelta(hours=4)
 class BundleCandidate:
     """An earlier notification that may become, or delay, a bundle."""
 
-    notice_id: int
+    notification_id: int
     #: When it was sent or may be sent.
     due_at: datetime
     state: NotificationState
@@ -63,7 +63,7 @@ class StartBundle:
 class JoinBundle:
     """Join this notification, which still waits."""
 
-    notice_id: int
+    notification_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def bundle(
     if any(g.of_this for g in waiting):
         return AlreadyPending()
     if waiting:
-        return JoinBundle(waiting[-1].notice_id)
+        return JoinBundle(waiting[-1].notification_id)
     # A failed notification informed nobody, and an incident does not wait for itself. A time in the future (the clock
     # was set back) counts as now.
     if purpose is Purpose.RESULT:

@@ -74,7 +74,7 @@ class QueuedLetter:
 class TrayLetter:
     """A letter from its queueing on."""
 
-    notice_id: int
+    notification_id: int
     #: Number of the incident.
     number: str
     #: Short code of the agency; "" for a monitoring fault.

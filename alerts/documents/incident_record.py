@@ -359,7 +359,7 @@ def _purpose(notice: Notification) -> str:
 
 def _page(entry: ChainedEntry, notices: Mapping[int, Notification], names: Mapping[str, str]) -> str:
     """Return which letter was printed or posted, and to whom; "" for other actions."""
-    notice = notices.get(entry.notice_id or 0)
+    notice = notices.get(entry.notification_id or 0)
     if notice is None or notice.channel not in ON_PAPER:
         return ""
     return f"{_purpose(notice)}, {names[notice.person]}"

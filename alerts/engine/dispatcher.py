@@ -222,7 +222,7 @@ class Dispatcher:
                     actor=by,
                     event="letter printed" if step is LetterStep.PRINTED else "letter dispatched",
                     incident_id=notice.incident_id,
-                    notice_id=notice.id,
+                    notification_id=notice.id,
                     detail=({} if day is None else {"day": day.isoformat()})
                     | ({"printing": "not_recorded"} if unprinted else {}),
                 )
@@ -249,7 +249,7 @@ class Dispatcher:
                 actor=by,
                 event="letter not posted after all",
                 incident_id=notice.incident_id,
-                notice_id=notice.id,
+                notification_id=notice.id,
             )
             await ledger.journal(entry)
         self.stir(*notice.incident_ids)

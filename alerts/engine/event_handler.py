@@ -394,5 +394,5 @@ def _confirmed(notice: Notification, now: datetime, part: NotificationIncident |
         actor=about.person,
         event="receipt confirmed",
         incident_id=about.incident_id,
-        notice_id=notice.id,
+        notification_id=notice.id,
     )

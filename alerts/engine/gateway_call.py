@@ -260,6 +260,6 @@ def told_by(gateway: str, notice: Notification, attempt: Attempt, how: str, now:
         actor=gateway,
         event=f"{how}: {attempt.state}",
         incident_id=notice.incident_id,
-        notice_id=notice.id,
+        notification_id=notice.id,
         detail={"reference": attempt.reference, "code": attempt.code, "why": attempt.detail},
     )

@@ -403,11 +403,13 @@ class IncidentProcessor:
         not_before: datetime | None = None
         is_turn = draft.purpose is Purpose.RELEASE and draft.round > 0
         match bundle(recent, self._now, draft.purpose, is_turn=is_turn):
-            case JoinBundle(notice_id=notice_id) if await self._ledger.join_notice(notice_id, incident, draft):
+            case JoinBundle(notification_id=notification_id) if await self._ledger.join_notice(
+                notification_id, incident, draft
+            ):
                 self._known = None
                 self.advance.bundled[channel] += 1
                 bundled = {"person": draft.person, "channel": channel, "purpose": draft.purpose}
-                await self._write("notice bundled", incident, notice_id, **bundled)
+                await self._write("notice bundled", incident, notification_id, **bundled)
                 return
             case JoinBundle():
                 # Another engine is sending it at this moment.
@@ -432,9 +434,14 @@ class IncidentProcessor:
         )
         await self._write(f"{draft.purpose} notice decided", incident, added.id, person=draft.person, channel=channel)
 
-    async def _write(self, event: str, incident: Incident, notice_id: int | None = None, **detail: str) -> None:
+    async def _write(self, event: str, incident: Incident, notification_id: int | None = None, **detail: str) -> None:
         entry = AuditEntry(
-            at=self._now, actor="engine", event=event, incident_id=incident.id, notice_id=notice_id, detail=detail
+            at=self._now,
+            actor="engine",
+            event=event,
+            incident_id=incident.id,
+            notification_id=notification_id,
+            detail=detail,
         )
         await self._ledger.journal(entry)
 

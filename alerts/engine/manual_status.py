@@ -39,7 +39,7 @@ _AUDITED = {ManualStatus.DELIVERED: "arrived"}
 class ManualStatusRequest:
     """A person's status of one notification."""
 
-    notice_id: int
+    notification_id: int
     ruling: ManualStatus
     by: str
     #: In the person's words; for the audit log, never for a notification.
@@ -99,9 +99,9 @@ class ManualStatusResult:
 async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualStatusResult | str:
     """Store a status with its consequences. Return the result, or why it cannot be set."""
     try:
-        notice = await ledger.notice(settlement.notice_id)
+        notice = await ledger.notice(settlement.notification_id)
     except LookupError:
-        return f"there is no notice {settlement.notice_id}; `pantau notifications` lists them"
+        return f"there is no notice {settlement.notification_id}; `pantau notifications` lists them"
     incident = await ledger.incident(notice.incident_id)
     if incident is None:
         return f"notice {notice.id} belongs to no incident any more"
@@ -128,7 +128,7 @@ async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualS
             actor=settlement.by,
             event=f"notice settled by hand: {_AUDITED.get(settlement.ruling, settlement.ruling)}",
             incident_id=incident.id,
-            notice_id=notice.id,
+            notification_id=notice.id,
             detail={"number": incident.number, "why": settlement.why},
         )
     )

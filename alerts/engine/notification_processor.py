@@ -297,7 +297,7 @@ class NotificationProcessor:
             actor="engine",
             event=event,
             incident_id=self._incident_id,
-            notice_id=notice.id,
+            notification_id=notice.id,
             detail={**detail, "channel": notice.channel},
         )
         await self._ledger.journal(entry)

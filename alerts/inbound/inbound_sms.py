@@ -132,7 +132,7 @@ async def _alerts(ledger: UnitOfWork, number: str) -> Sequence[_Alert]:
     for told in await ledger.responses.told(number):
         # A bundle that was never sent may be empty.
         with contextlib.suppress(LookupError):
-            alerts.append(_Alert(code=told.code, notice=await ledger.notice(told.notice_id)))
+            alerts.append(_Alert(code=told.code, notice=await ledger.notice(told.notification_id)))
     return alerts
 
 

@@ -54,6 +54,6 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
             return Urgency.REPEAT if round else Urgency.ESCALATION
 
 
-def priority(urgency: Urgency, due_at: datetime, notice_id: int) -> Priority:
+def priority(urgency: Urgency, due_at: datetime, notification_id: int) -> Priority:
     """Return the sort key of a notification."""
-    return RANK[urgency], due_at, notice_id
+    return RANK[urgency], due_at, notification_id

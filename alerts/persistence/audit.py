@@ -42,7 +42,7 @@ class ChainedEntry:
     actor: str
     event: str
     incident_id: int | None
-    notice_id: int | None
+    notification_id: int | None
     detail: Mapping[str, Any]
     #: Hash of the previous entry.
     previous: str
@@ -87,7 +87,7 @@ def _said(entry: ChainedEntry) -> dict[str, Any]:
         "detail": entry.detail,
         "event": entry.event,
         "incident": entry.incident_id,
-        "notice": entry.notice_id,
+        "notice": entry.notification_id,
         "number": entry.number,
     }
 
@@ -111,7 +111,7 @@ def of_json(values: Mapping[str, Any]) -> ChainedEntry:
         actor=values["actor"],
         event=values["event"],
         incident_id=values["incident"],
-        notice_id=values["notice"],
+        notification_id=values["notice"],
         detail=values["detail"],
         previous=values["previous"],
         content=values["content"],
@@ -142,7 +142,7 @@ def seal(entry: AuditEntry, head: ChainHead) -> ChainedEntry:
         actor=entry.actor,
         event=entry.event,
         incident_id=entry.incident_id,
-        notice_id=entry.notice_id,
+        notification_id=entry.notification_id,
         detail={key: str(value) for key, value in entry.detail.items()},
         previous=head.hash,
         content="",
@@ -277,7 +277,7 @@ class Verifier:
         number = entry.purged_by or 0
         grave = self._graves.setdefault(number, _Grave(first=entry.number))
         grave.lines.update(epitaph(entry).encode())
-        if entry.actor or entry.event or entry.detail or (entry.incident_id, entry.notice_id) != (None, None):
+        if entry.actor or entry.event or entry.detail or (entry.incident_id, entry.notification_id) != (None, None):
             self._note(entry.number, "was purged, and yet says something")
 
     def _note(self, number: int, what: str) -> None:

@@ -37,7 +37,7 @@ class AuditEntry:
     actor: str
     event: str
     incident_id: int | None = None
-    notice_id: int | None = None
+    notification_id: int | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,7 +46,7 @@ class CodedNotification:
     """A notification with a response code on a phone."""
 
     code: int
-    notice_id: int
+    notification_id: int
     #: When the code was last printed.
     given_at: datetime
 
@@ -160,7 +160,7 @@ class UnitOfWork(Protocol):
         Of a bundle only the part of this incident.
         """
 
-    async def notice(self, notice_id: int) -> Notification: ...
+    async def notice(self, notification_id: int) -> Notification: ...
 
     async def is_decided(self, key: str) -> bool:
         """Whether the notification with this key was decided before, by itself or in a bundle."""
@@ -177,22 +177,22 @@ class UnitOfWork(Protocol):
     ) -> Notification | None:
         """Write a notification and return it; `None`: its key exists."""
 
-    async def join_notice(self, notice_id: int, of: Incident, draft: NotificationDraft) -> bool:
+    async def join_notice(self, notification_id: int, of: Incident, draft: NotificationDraft) -> bool:
         """Add an incident to a notification, unless a gateway call has started; return whether it was added."""
 
-    async def lock_notice(self, notice_id: int) -> None:
+    async def lock_notice(self, notification_id: int) -> None:
         """Lock a notification until the end of the transaction: no incident joins it, and it is not sent."""
 
-    async def leave_notice(self, notice_id: int, incident_id: int, now: datetime) -> None:
+    async def leave_notice(self, notification_id: int, incident_id: int, now: datetime) -> None:
         """Remove an incident from a notification."""
 
-    async def lead_of(self, notice_id: int) -> int | None:
+    async def lead_of(self, notification_id: int) -> int | None:
         """Return the incident that sends a notification, its first; `None`: it has none any more."""
 
     async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
         """Return the notifications with a bundle key since then, oldest first, for a decision about an incident."""
 
-    async def hold(self, notice_id: int, until: datetime) -> None:
+    async def hold(self, notification_id: int, until: datetime) -> None:
         """Delay all attempts of a notification until then."""
 
     async def taken_since(
@@ -222,15 +222,15 @@ class UnitOfWork(Protocol):
     ) -> Sequence[MissingReceipt]:
         """Return the latest messages of a gateway between two times without a receipt."""
 
-    async def settle(self, notice_id: int, state: NotificationState) -> None: ...
+    async def settle(self, notification_id: int, state: NotificationState) -> None: ...
 
     async def is_paper_held(self) -> bool:
         """Whether paper is paused: the database may be an older copy, and nobody has confirmed it."""
 
-    async def reopen_notice(self, notice_id: int, expires_at: datetime) -> None:
+    async def reopen_notice(self, notification_id: int, expires_at: datetime) -> None:
         """Reopen a settled notification until then."""
 
-    async def add_delivery(self, notice_id: int, address: Address) -> Delivery: ...
+    async def add_delivery(self, notification_id: int, address: Address) -> Delivery: ...
 
     async def add_attempt(
         self, delivery: Delivery, gateway: str, now: datetime, look_at: datetime, *, response: str = ""

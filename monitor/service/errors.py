@@ -68,9 +68,9 @@ async def numbered(ledger: SqlUnitOfWork, number: str) -> Incident:
     return found
 
 
-def no_notice(notice_id: int) -> NotFoundError:
+def no_notice(notification_id: int) -> NotFoundError:
     """Return the error that no notification has this number."""
-    return NotFoundError.said("no_notice", notice=notice_id)
+    return NotFoundError.said("no_notice", notice=notification_id)
 
 
 def agency_called(quoted: str, codes: Iterable[str]) -> str:

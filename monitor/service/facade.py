@@ -73,11 +73,11 @@ class ServiceFacade:
 
     # -- state ---------------------------------------------------------------------------------------------------
 
-    async def content(self, notice_id: int) -> tuple[NotificationView, Content] | None:
+    async def content(self, notification_id: int) -> tuple[NotificationView, Content] | None:
         """Return a notification and its content, composed again from its facts; `None`: it does not exist."""
         async with self._store.reading() as ledger:
             try:
-                notice = await ledger.notice(notice_id)
+                notice = await ledger.notice(notification_id)
             except LookupError:
                 return None
             incident = await ledger.incident(notice.incident_id)
@@ -185,9 +185,11 @@ class ServiceFacade:
             raise OperationRejectedError.said("correct_too_late", number=before.number, hours=hours)
         return await self._order(number, partial(MarkFalseAlarm, by=by, why=why, despite=despite))
 
-    async def settle(self, notice_id: int, ruling: ManualStatus, by: str, why: str) -> None:
+    async def settle(self, notification_id: int, ruling: ManualStatus, by: str, why: str) -> None:
         """Set the status of a notification manually. Raise `OperationRejectedError`."""
-        settlement = ManualStatusRequest(notice_id=notice_id, ruling=ruling, by=by, why=why, at=self._clock.now())
+        settlement = ManualStatusRequest(
+            notification_id=notification_id, ruling=ruling, by=by, why=why, at=self._clock.now()
+        )
         if (problem := await self._dispatcher.settle(settlement)) is not None:
             raise OperationRejectedError(problem)
 

@@ -375,17 +375,17 @@ class StatusReader:
             rows = await _viewed(ledger, await ledger.listed_notices(ids[:most], wanted.incident_id))
         return ListPage(rows=rows, after=ids[most - 1] if len(ids) > most else None)
 
-    async def notice(self, notice_id: int) -> NotificationDetail:
+    async def notice(self, notification_id: int) -> NotificationDetail:
         """Return the details of a notification. Raise `NotFoundError`."""
         async with self._store.reading() as ledger:
             try:
-                notice = await ledger.notice(notice_id)
+                notice = await ledger.notice(notification_id)
             except LookupError:
-                raise no_notice(notice_id) from None
+                raise no_notice(notification_id) from None
             incident = await ledger.incident(notice.incident_id)
             numbers = await ledger.listing.numbers(notice.incident_ids)
         if incident is None:
-            raise no_notice(notice_id)
+            raise no_notice(notification_id)
         return view_detail(notice, incident, numbers)
 
     # -- content of the database ---------------------------------------------------------------------------------

@@ -172,9 +172,11 @@ class EscalationAuditor:
                     e.unheard_since[EscalationFailure.UNRELEASED],
                 )
         for i, e in found:
-            for notice_id in e.doubtful:
+            for notification_id in e.doubtful:
                 # In the format that `pantau set-status` expects, with the incident.
-                yield event(f"{DOUBT}{notice_id}", IncidentType.DOUBTFUL, f"{notice_id} ({i.number})", i.opened_at)
+                yield event(
+                    f"{DOUBT}{notification_id}", IncidentType.DOUBTFUL, f"{notification_id} ({i.number})", i.opened_at
+                )
         if restoration is not None:
             yield event(f"{RESTORED}{restoration.id}", IncidentType.RESTORED, "", restoration.noticed_at)
 
@@ -197,6 +199,6 @@ def _entry(lapse: OverdueAction, event: str, now: datetime) -> AuditEntry:
         actor="auditor",
         event=f"{lapse.lapse} {event}",
         incident_id=lapse.incident.id,
-        notice_id=lapse.notice_id,
+        notification_id=lapse.notification_id,
         detail={"number": lapse.incident.number, "since": lapse.since.isoformat()},
     )

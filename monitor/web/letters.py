@@ -91,14 +91,14 @@ def letter_orders(tray: Letters) -> APIRouter:
     async def letters() -> list[LetterView]:
         return list(await tray.letters())
 
-    @router.post("/notifications/{notice_id}/not-posted")
-    async def not_posted(notice_id: Id, word: CommandRequest) -> None:
-        await tray.undo_posting(notice_id, word.by)
+    @router.post("/notifications/{notification_id}/not-posted")
+    async def not_posted(notification_id: Id, word: CommandRequest) -> None:
+        await tray.undo_posting(notification_id, word.by)
 
-    @router.post("/notifications/{notice_id}/{deed}")
-    async def handled(notice_id: Id, deed: LetterAction, word: LetterRequest) -> LetterRecord:
+    @router.post("/notifications/{notification_id}/{deed}")
+    async def handled(notification_id: Id, deed: LetterAction, word: LetterRequest) -> LetterRecord:
         said = {"already_posted": deed.already_posted, "unprinted": deed.unprinted}
-        return await tray.note(notice_id, deed.step, word.by, day=word.day, **said)
+        return await tray.note(notification_id, deed.step, word.by, day=word.day, **said)
 
     return router
 
@@ -133,38 +133,40 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
             return await shown(request, principal, "some_not_noted", status=409, unnoted=unnoted, **again)
         return RedirectResponse("/letters", status_code=303)
 
-    @router.post("/letters/{notice_id}/not-posted")
-    async def not_posted(notice_id: Id, request: Request, principal: _Clerk) -> Response:
+    @router.post("/letters/{notification_id}/not-posted")
+    async def not_posted(notification_id: Id, request: Request, principal: _Clerk) -> Response:
         name = principal.by or _name_in(await form_of(request))
         if name is None:
             return await shown(request, principal, "no_name", status=422)
-        await see_that_it_is_theirs(notice_id, principal)
+        await see_that_it_is_theirs(notification_id, principal)
         try:
-            await tray.undo_posting(notice_id, name)
+            await tray.undo_posting(notification_id, name)
         except OperationRejectedError as wrong:
             return await shown(request, principal, "not_noted", wrong, status=409)
         return RedirectResponse("/letters", status_code=303)
 
-    @router.post("/letters/{notice_id}/{deed}")
-    async def handled(notice_id: Id, deed: LetterAction, request: Request, principal: _Clerk) -> Response:
+    @router.post("/letters/{notification_id}/{deed}")
+    async def handled(notification_id: Id, deed: LetterAction, request: Request, principal: _Clerk) -> Response:
         form = await form_of(request)
         name = principal.by or _name_in(form)
         if name is None:
             return await shown(request, principal, "no_name", status=422)
-        await see_that_it_is_theirs(notice_id, principal)
+        await see_that_it_is_theirs(notification_id, principal)
         try:
-            await tray.note(notice_id, deed.step, name, already_posted=deed.already_posted, unprinted=deed.unprinted)
+            await tray.note(
+                notification_id, deed.step, name, already_posted=deed.already_posted, unprinted=deed.unprinted
+            )
         except OperationRejectedError as wrong:
             return await shown(request, principal, "not_noted", wrong, status=409)
         # A reload of the page must not repeat the command.
         return RedirectResponse("/letters", status_code=303)
 
-    async def see_that_it_is_theirs(notice_id: int, principal: Principal) -> None:
+    async def see_that_it_is_theirs(notification_id: int, principal: Principal) -> None:
         if principal.scope(Permission.POST_LETTERS).everything:
             return
-        letter = next((each for each in await tray.letters() if each.id == notice_id), None)
+        letter = next((each for each in await tray.letters() if each.id == notification_id), None)
         if letter is None:
-            raise HTTPException(404, said("there is no letter {notice} in your trays", notice=notice_id))
+            raise HTTPException(404, said("there is no letter {notice} in your trays", notice=notification_id))
         permit(principal, Permission.POST_LETTERS, letter.agency)
 
     async def shown(

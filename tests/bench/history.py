@@ -42,13 +42,13 @@ from monitor.store.probing.hours import hour_values, run_values
 from monitor.store.probing.retention import Retention
 from monitor.store.schema.tables import (
     attempt,
+    audit_head,
+    audit_log,
     delivery,
     hour,
     incident,
-    journal,
-    journal_head,
-    notice,
-    notice_incident,
+    notification,
+    notification_incident,
     run,
 )
 from tests.bench.estate import delivered
@@ -101,7 +101,7 @@ async def make(database: Database, size: Size) -> None:
 
 async def _copy_incidents(database: Database, number: int) -> None:
     """Put copies of the first incident, and of all that hangs on it, into the time before it."""
-    tables = (incident, notice, notice_incident, delivery, attempt)
+    tables = (incident, notification, notification_incident, delivery, attempt)
     async with database.read() as connection:
         first = {table: [dict(row) for row in (await connection.execute(select(table))).mappings()] for table in tables}
 
@@ -134,7 +134,7 @@ def _copy(table: Table, row: Mapping[str, Any], n: int, back: int) -> dict[str, 
             copied[name] = f"{row[name]}/{n}"
     if table is incident:
         return copied | {"id": n + 1, "dedup_key": f"OLD{n % ROUTES}", "at_rest": True}
-    moved = {name: row[name] + n * _STRIDE for name in ("id", "notice_id", "delivery_id") if name in row}
+    moved = {name: row[name] + n * _STRIDE for name in ("id", "notification_id", "delivery_id") if name in row}
     return copied | moved | ({"incident_id": n + 1} if "incident_id" in row else {})
 
 
@@ -176,7 +176,7 @@ async def _go_on_with_the_journal(database: Database, number: int, incidents: in
                 actor="engine",
                 event="attempt written",
                 incident_id=about,
-                notice_id=None if about is None else about * _STRIDE,
+                notification_id=None if about is None else about * _STRIDE,
                 detail={"reference": f"p{n}-1", "gateway": "sms", "channel": "sms"},
             )
             if n % _CHECKED == _CHECKED - 1:
@@ -186,9 +186,9 @@ async def _go_on_with_the_journal(database: Database, number: int, incidents: in
             last = head if entry.event == CHECKPOINT else last
             yield audit.entry_values(sealed)
 
-    await insert_all(database, journal, entries())
+    await insert_all(database, audit_log, entries())
     async with database.write() as connection:
-        await connection.execute(update(journal_head).values(number=head.number, hash=head.hash))
+        await connection.execute(update(audit_head).values(number=head.number, hash=head.hash))
 
 
 async def insert_all(database: Database, table: Table, rows: Iterator[Mapping[str, Any]]) -> None:

@@ -60,8 +60,8 @@ from monitor.store.schema.tables import (
     delivery,
     document,
     incident,
-    notice,
-    notice_incident,
+    notification,
+    notification_incident,
     portal_user,
     role_assignment,
     run,
@@ -218,11 +218,11 @@ async def _leave_open(connection: AsyncConnection, number: int, now: datetime) -
     opened |= {"opened_at": now - timedelta(hours=2), "began_at": now - timedelta(hours=2), "since": now}
     newest = select(incident.c.id).order_by(incident.c.id.desc()).limit(number).scalar_subquery()
     await connection.execute(update(incident).where(incident.c.id.in_(newest)).values(**opened))
-    query = select(delivery.c.id, delivery.c.notice_id).order_by(delivery.c.id.desc()).limit(_LETTERS)
+    query = select(delivery.c.id, delivery.c.notification_id).order_by(delivery.c.id.desc()).limit(_LETTERS)
     letters = (await connection.execute(query)).all()
     await connection.execute(
-        update(notice)
-        .where(notice.c.id.in_([each.notice_id for each in letters]))
+        update(notification)
+        .where(notification.c.id.in_([each.notification_id for each in letters]))
         .values(addressee=ADDRESSEE.dump_json(MINISTRY.addressee).decode())
     )
     of_letters = delivery.c.id.in_([each.id for each in letters])
@@ -235,18 +235,26 @@ async def _leave_open(connection: AsyncConnection, number: int, now: datetime) -
     laid |= {"reference": "d" + cast(attempt.c.delivery_id, String) + "-1"}
     mine = attempt.c.delivery_id.in_([each.id for each in letters])
     await connection.execute(update(attempt).where(mine).values(**laid))
-    some = select(notice.c.id).order_by(notice.c.id.desc()).offset(_LETTERS).limit(_UNKNOWN).scalar_subquery()
-    await connection.execute(update(notice).where(notice.c.id.in_(some)).values(state=NotificationState.UNKNOWN))
+    some = (
+        select(notification.c.id).order_by(notification.c.id.desc()).offset(_LETTERS).limit(_UNKNOWN).scalar_subquery()
+    )
+    await connection.execute(
+        update(notification).where(notification.c.id.in_(some)).values(state=NotificationState.UNKNOWN)
+    )
 
 
 async def _lay_letters(connection: AsyncConnection, tray: Path, now: datetime) -> None:
     """Lay in the tray what lies there by the store: one letter, time and again."""
     pdf = letter(FACTS, MINISTRY.addressee, load_wording()).pdf
-    query = select(attempt.c.reference, delivery.c.notice_id).join(delivery, delivery.c.id == attempt.c.delivery_id)
+    query = select(attempt.c.reference, delivery.c.notification_id).join(
+        delivery, delivery.c.id == attempt.c.delivery_id
+    )
     laid = (await connection.execute(query.where(attempt.c.gateway == "dulang-surat"))).all()
     said = {"sha256": sha256(pdf).hexdigest()}
     told = [
-        AuditEntry(at=now, actor="dulang-surat", event="send: accepted", notice_id=n, detail={"reference": at} | said)
+        AuditEntry(
+            at=now, actor="dulang-surat", event="send: accepted", notification_id=n, detail={"reference": at} | said
+        )
         for at, n in laid
     ]
     await audit.append(connection, told)
@@ -458,13 +466,15 @@ async def _names(database: Database) -> Mapping[str, str]:
         mine = code.where(portal_user.c.name == "melihat.officer").scalar_subquery()
         query = select(incident).where(incident.c.agency == mine).order_by(incident.c.id.desc()).limit(1)
         row = (await connection.execute(query)).one()
-        told = select(func.max(notice_incident.c.notice_id)).where(notice_incident.c.incident_id == row.id)
-        notice_id = (await connection.execute(told)).scalar_one()
+        told = select(func.max(notification_incident.c.notification_id)).where(
+            notification_incident.c.incident_id == row.id
+        )
+        notification_id = (await connection.execute(told)).scalar_one()
         return {
             **NAMES,
             "code": row.agency,
             "number": row.number,
-            "notice_id": str(notice_id),
+            "notification_id": str(notification_id),
             "name": "melihat.officer",
         }
 
@@ -521,11 +531,11 @@ async def _scans(database: Database, statements: Statements) -> Iterator[str]:
     async with database.read() as connection:
         for name in (
             "incident",
-            "notice",
-            "notice_incident",
+            "notification",
+            "notification_incident",
             "delivery",
             "attempt",
-            "journal",
+            "audit_log",
             "run",
             "day",
             "document",

@@ -435,7 +435,7 @@ async def load(hub: ListeningHub, each: SiteLoad, seconds: float) -> Mapping[str
         "runs a minute": round(60 * written["runs"] / took),
         "standings changed a minute": round(60 * written["changes"] / took, 1),
         "failed runs a minute": round(60 * written["failures"] / took, 1),
-        "rows of standing at the hub": (await hub.asked("SELECT count(*) FROM standing"))[0][0],
+        "rows of standing at the hub": (await hub.asked("SELECT count(*) FROM site_status"))[0][0],
         "cores": {name: round(cores[name], 4) for name in sorted(cores)},
         "sites with a vote": sum((await hub.fresh()).values()),
         "incidents": len(await hub.incidents()),

@@ -123,7 +123,7 @@ class RunningSite:
     def journal(self, event: str, **detail: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
         """Return who did something and with which details, from the store itself; *detail*: only where it is so."""
         with self._store() as store:
-            rows = store.execute("SELECT actor, detail FROM journal WHERE event = ? ORDER BY id", (event,)).fetchall()
+            rows = store.execute("SELECT actor, detail FROM audit_log WHERE event = ? ORDER BY id", (event,)).fetchall()
         found = [(actor, json.loads(kept)) for actor, kept in rows]
         return [(actor, kept) for actor, kept in found if detail.items() <= kept.items()]
 

@@ -66,7 +66,6 @@ async def known(site: RunningSite) -> Mapping[str, str]:
     return {
         "code": JCM.code,
         "number": incident,
-        "notice_id": str(notices[0]["id"]),
         "notification_id": str(notices[0]["id"]),
         "name": "siti",
         "place": "1",

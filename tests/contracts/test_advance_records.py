@@ -14,7 +14,7 @@ from monitor.store.admin import purge
 from monitor.store.admin.maintenance_notices import MADE, MaintenanceNoticeRecords
 from monitor.store.admin.renames import Renames
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import advance_notice, journal
+from monitor.store.schema.tables import audit_log, maintenance_notice
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)
@@ -55,8 +55,14 @@ async def test_what_was_told_is_found_by_its_agency_until_the_work_is_over(datab
     # Its pages can be printed for the file all the same.
     assert await records.find("JCM", PLANNED.number) == PLANNED
     async with database.read() as connection:
-        kept = (await connection.execute(select(journal).where(journal.c.event == MADE).order_by(journal.c.id))).first()
-        rows = (await connection.execute(select(advance_notice.c.entry).order_by(advance_notice.c.id))).scalars().all()
+        kept = (
+            await connection.execute(select(audit_log).where(audit_log.c.event == MADE).order_by(audit_log.c.id))
+        ).first()
+        rows = (
+            (await connection.execute(select(maintenance_notice.c.entry).order_by(maintenance_notice.c.id)))
+            .scalars()
+            .all()
+        )
     assert kept is not None
     assert (kept.actor, kept.detail["from"], rows[0]) == ("Siti Contoh (siti)", PLANNED.begins.isoformat(), kept.id)
 
@@ -78,7 +84,7 @@ async def test_who_has_not_seen_what_was_made_meanwhile_makes_nothing(database: 
     # Nor does anybody give a number twice, whosever it is.
     assert not await records.add("JCMX", PLANNED, seen)
     async with database.read() as connection:
-        assert len((await connection.execute(select(journal.c.id).where(journal.c.event == MADE))).all()) == 1
+        assert len((await connection.execute(select(audit_log.c.id).where(audit_log.c.event == MADE))).all()) == 1
 
 
 async def test_it_follows_its_agency_when_that_is_called_otherwise(database: Database) -> None:

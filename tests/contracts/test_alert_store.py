@@ -21,8 +21,8 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.retention import Retention, RetentionPolicy
-from monitor.store.schema.tables import alert as table
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
+from monitor.store.schema.tables import received_alert as table
 from tests.unit.alerts.model.test_alert import AGAIN, FIRES, OVER
 from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, T0
 
@@ -136,7 +136,7 @@ async def test_what_a_person_has_closed_stays_closed_for_a_day_and_an_anew_begun
 async def test_the_journal_keeps_who_brought_it_and_what_it_is(store: SqlStore, database: Database) -> None:
     await take(store, replace(FIRES, summary="Cakera\0 penuh"))
     async with database.read() as connection:
-        rows = (await connection.execute(select(journal).order_by(journal.c.id))).all()
+        rows = (await connection.execute(select(audit_log).order_by(audit_log.c.id))).all()
     assert [(row.actor, row.event) for row in rows] == [
         ("engine", "incident opened"),
         ("alertmanager", "alert received"),

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from monitor.store.admin.idempotency import IdempotencyKey, IdempotencyRecord, IdempotencyRecords, TooManyKeptError
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import kept_answer
+from monitor.store.schema.tables import idempotency_record
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)
@@ -41,4 +41,4 @@ async def test_a_key_is_its_visitors_own_and_each_has_so_many(database: Database
     # A day later there is room again, whoever comes.
     assert await answers.begin(IdempotencyKey(visitor="token 2", key="z"), "d", T0 + DAY, T0) is None
     async with database.read() as connection:
-        assert (await connection.execute(select(func.count()).select_from(kept_answer))).scalar_one() == 1
+        assert (await connection.execute(select(func.count()).select_from(idempotency_record))).scalar_one() == 1

@@ -28,12 +28,12 @@ from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0, trigger
 
 #: What a purge does.
-EMPTY = "UPDATE journal SET actor = '', event = '', incident_id = NULL, notice_id = NULL, detail = '{}', purged_by = 2"
-COLUMNS = ("at", "actor", "event", "incident_id", "notice_id", "detail", "previous", "content", "hash")
+EMPTY = "UPDATE audit_log SET actor = '', event = '', incident_id = NULL, notification_id = NULL, detail = '{}', purged_by = 2"
+COLUMNS = ("at", "actor", "event", "incident_id", "notification_id", "detail", "previous", "content", "hash")
 
 
 def told(event: str, actor: str = "engine") -> AuditEntry:
-    return AuditEntry(at=T0, actor=actor, event=event, incident_id=1, notice_id=2, detail={"number": "JCM-01"})
+    return AuditEntry(at=T0, actor=actor, event=event, incident_id=1, notification_id=2, detail={"number": "JCM-01"})
 
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]
@@ -133,8 +133,8 @@ async def test_however_many_processes_write_at_once_the_chain_does_not_fork(post
 async def test_a_server_refuses_to_empty_the_journal_too(postgres: Postgres, tmp_path: Path) -> None:
     async with Database.open(tmp_path, postgres.store()) as database:
         await write(database, "incident opened")
-        for table in ("journal", "journal_head"):
-            with pytest.raises(DBAPIError, match="the journal is only added to"):
+        for table in ("audit_log", "audit_head"):
+            with pytest.raises(DBAPIError, match="the audit log is append-only"):
                 async with database.write() as connection:
                     await connection.execute(text(f"TRUNCATE {table}"))
         assert len(await read(database)) == 1
@@ -145,26 +145,26 @@ async def test_a_change_that_was_forced_on_a_server_is_found(postgres: Postgres,
     async with Database.open(tmp_path, postgres.store()) as database:
         await write(database, "incident opened", "incident resolved")
         async with database.write() as connection:
-            await connection.execute(text("ALTER TABLE journal DISABLE TRIGGER USER"))
-            await connection.execute(text("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1"))
+            await connection.execute(text("ALTER TABLE audit_log DISABLE TRIGGER USER"))
+            await connection.execute(text("UPDATE audit_log SET actor = 'Ravi Contoh' WHERE id = 1"))
         assert [flaw.number for flaw in (await look(database)).flaws] == [1]
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1",
-        "UPDATE journal SET id = 9 WHERE id = 2",
+        "UPDATE audit_log SET actor = 'Ravi Contoh' WHERE id = 1",
+        "UPDATE audit_log SET id = 9 WHERE id = 2",
         # As a purge does, without one.
         f"{EMPTY} WHERE id = 1",
-        "DELETE FROM journal WHERE id = 2",
-        "DELETE FROM journal",
-        "DELETE FROM journal_head",
+        "DELETE FROM audit_log WHERE id = 2",
+        "DELETE FROM audit_log",
+        "DELETE FROM audit_head",
     ],
 )
 async def test_the_database_itself_refuses_to_change_what_is_written(database: Database, statement: str) -> None:
     await write(database, "incident opened", "incident resolved")
-    with pytest.raises(DBAPIError, match="the journal is only added to"):
+    with pytest.raises(DBAPIError, match="the audit log is append-only"):
         async with database.write() as connection:
             await connection.execute(text(statement))
 
@@ -175,11 +175,11 @@ async def test_the_database_itself_refuses_to_change_what_is_written(database: D
 async def test_an_entry_is_not_replaced_by_another_of_its_number(tmp_path: Path) -> None:
     async with Database.open(tmp_path) as database:
         await write(database, "incident opened")
-        with pytest.raises(DBAPIError, match="the journal is only added to"):
+        with pytest.raises(DBAPIError, match="the audit log is append-only"):
             async with database.write() as connection:
                 await connection.execute(
                     text(
-                        "INSERT OR REPLACE INTO journal (id, at, actor, event, detail, previous, content, hash)"
+                        "INSERT OR REPLACE INTO audit_log (id, at, actor, event, detail, previous, content, hash)"
                         " VALUES (1, '2026-11-24 06:15:00.000000', 'x', 'x', '{}', 'p', 'c', 'h')"
                     )
                 )
@@ -192,7 +192,7 @@ async def test_two_entries_cannot_follow_the_same_one(database: Database) -> Non
         async with database.write() as connection:
             await connection.execute(
                 text(
-                    "INSERT INTO journal (id, at, actor, event, detail, previous, content, hash)"
+                    "INSERT INTO audit_log (id, at, actor, event, detail, previous, content, hash)"
                     " VALUES (3, '2026-11-24 06:15:00.000000', 'x', 'x', '{}', :previous, 'c', 'h')"
                 ),
                 {"previous": first.hash},
@@ -268,7 +268,7 @@ _OTHER = st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max
 @given(number=st.integers(1, 6), column=st.sampled_from(COLUMNS), other=_OTHER)
 def test_any_single_change_of_any_row_is_found(written: Path, number: int, column: str, other: str) -> None:
     with tempfile.TemporaryDirectory() as place:
-        change = (f"UPDATE journal SET {column} = ? WHERE id = ?", (other, number))
+        change = (f"UPDATE audit_log SET {column} = ? WHERE id = ?", (other, number))
         flaws = asyncio.run(found(tampered(written, Path(place), change)))
     assert flaws
     assert flaws[0].startswith((f"entry {number}:", f"entry {number + 1}:"))
@@ -278,22 +278,22 @@ def test_any_single_change_of_any_row_is_found(written: Path, number: int, colum
 async def test_what_is_no_text_and_no_number_keeps_nobody_from_looking(
     written: Path, tmp_path: Path, column: str
 ) -> None:
-    change = (f"UPDATE journal SET {column} = ? WHERE id = 3", (b"\xff\x00",))
-    flaws = await found(tampered(written, tmp_path, change, ("UPDATE journal SET actor = 'x' WHERE id = 6", ())))
+    change = (f"UPDATE audit_log SET {column} = ? WHERE id = 3", (b"\xff\x00",))
+    flaws = await found(tampered(written, tmp_path, change, ("UPDATE audit_log SET actor = 'x' WHERE id = 6", ())))
     assert flaws[0].startswith("entry 3:")
     assert flaws[-1] == "entry 6: was changed: it says something else than was written"
 
 
 async def test_a_second_head_beside_the_first_hides_nothing(written: Path, tmp_path: Path) -> None:
-    another = ("INSERT INTO journal_head (id, number, hash) VALUES (2, 5, 'f')", ())
+    another = ("INSERT INTO audit_head (id, number, hash) VALUES (2, 5, 'f')", ())
     assert await found(tampered(written, tmp_path, another)) == []
-    flaws = await found(tampered(written, tmp_path, another, ("DELETE FROM journal WHERE id = 6", ())))
+    flaws = await found(tampered(written, tmp_path, another, ("DELETE FROM audit_log WHERE id = 6", ())))
     assert flaws == ["entry 6: is the last one written, and entry 5 is the last one there"]
 
 
 @pytest.mark.parametrize("number", range(1, 7))
 async def test_any_row_that_was_taken_out_is_missed(written: Path, tmp_path: Path, number: int) -> None:
-    flaws = await found(tampered(written, tmp_path, ("DELETE FROM journal WHERE id = ?", (number,))))
+    flaws = await found(tampered(written, tmp_path, ("DELETE FROM audit_log WHERE id = ?", (number,))))
     last = "is the last one written, and entry 5 is the last one there"
     assert flaws[0] == (
         f"entry {number + 1}: entry {number} is missing before it" if number < 6 else f"entry 6: {last}"
@@ -301,15 +301,15 @@ async def test_any_row_that_was_taken_out_is_missed(written: Path, tmp_path: Pat
 
 
 async def test_rows_that_changed_places_are_noticed(written: Path, tmp_path: Path) -> None:
-    swap = [("UPDATE journal SET id = ? WHERE id = ?", pair) for pair in ((99, 2), (2, 3), (3, 99))]
+    swap = [("UPDATE audit_log SET id = ? WHERE id = ?", pair) for pair in ((99, 2), (2, 3), (3, 99))]
     flaws = await found(tampered(written, tmp_path, *swap))
     assert flaws[0].startswith("entry 2: does not follow the entry before it")
 
 
 async def test_a_row_that_was_put_at_the_end_is_noticed(written: Path, tmp_path: Path) -> None:
     more = (
-        "INSERT INTO journal (id, at, actor, event, detail, previous, content, hash)"
-        " SELECT 7, at, actor, event, detail, hash, content, 'f' FROM journal WHERE id = 6"
+        "INSERT INTO audit_log (id, at, actor, event, detail, previous, content, hash)"
+        " SELECT 7, at, actor, event, detail, hash, content, 'f' FROM audit_log WHERE id = 6"
     )
     flaws = await found(tampered(written, tmp_path, (more, ())))
     assert flaws == [
@@ -319,7 +319,7 @@ async def test_a_row_that_was_put_at_the_end_is_noticed(written: Path, tmp_path:
 
 
 async def test_a_head_that_was_taken_away_is_noticed(written: Path, tmp_path: Path) -> None:
-    flaws = await found(tampered(written, tmp_path, ("DELETE FROM journal_head", ())))
+    flaws = await found(tampered(written, tmp_path, ("DELETE FROM audit_head", ())))
     assert flaws == ["entry 6: is the last one there, and entry 0 is the last one written"]
 
 
@@ -329,8 +329,8 @@ async def test_a_chain_that_was_cut_off_with_its_head_is_shown_by_a_copy_of_the_
     async with audit.in_file(written) as connection:
         kept = await audit.head(connection)
     cut = [
-        ("DELETE FROM journal WHERE id = 6", ()),
-        ("UPDATE journal_head SET number = 5, hash = (SELECT hash FROM journal WHERE id = 5)", ()),
+        ("DELETE FROM audit_log WHERE id = 6", ()),
+        ("UPDATE audit_head SET number = 5, hash = (SELECT hash FROM audit_log WHERE id = 5)", ()),
     ]
     file = tampered(written, tmp_path, *cut)
 
@@ -389,11 +389,11 @@ async def test_a_purge_empties_what_its_own_entry_tells_of_and_nothing_else_can(
 
     for forced in (
         f"{EMPTY} WHERE id = 4",
-        "UPDATE journal SET actor = 'x' WHERE id = 1",
-        "UPDATE journal SET purged_by = NULL WHERE id = 1",
-        "UPDATE journal SET purged_by = 4 WHERE id = 2",
+        "UPDATE audit_log SET actor = 'x' WHERE id = 1",
+        "UPDATE audit_log SET purged_by = NULL WHERE id = 1",
+        "UPDATE audit_log SET purged_by = 4 WHERE id = 2",
     ):
-        with pytest.raises(DBAPIError, match="the journal is only added to"):
+        with pytest.raises(DBAPIError, match="the audit log is append-only"):
             async with database.write() as connection:
                 await connection.execute(text(forced))
     assert (await look(database)).flaws == []

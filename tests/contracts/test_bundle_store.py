@@ -32,9 +32,9 @@ async def bundled(ledger: UnitOfWork, *keys: str) -> tuple[int, list[Incident]]:
 
 async def test_a_bundle_has_a_part_for_each_incident_and_each_sees_its_own(store: Store) -> None:
     async with store.transaction() as ledger:
-        notice_id, incidents = await bundled(ledger, "a", "b", "c")
+        notification_id, incidents = await bundled(ledger, "a", "b", "c")
     async with store.transaction() as ledger:
-        whole = await ledger.notice(notice_id)
+        whole = await ledger.notice(notification_id)
         own = [(await ledger.notices(incident.id))[0] for incident in incidents]
 
     assert whole.incident_ids == tuple(incident.id for incident in incidents)
@@ -57,25 +57,25 @@ async def test_what_is_in_a_bundle_is_decided(store: Store) -> None:
 
 async def test_an_incident_that_leaves_is_not_told_and_the_next_looks_after_the_rest(store: Store) -> None:
     async with store.transaction() as ledger:
-        notice_id, (first, second, third) = await bundled(ledger, "a", "b", "c")
-        await ledger.leave_notice(notice_id, first.id, T0)
-        assert await ledger.lead_of(notice_id) == second.id
+        notification_id, (first, second, third) = await bundled(ledger, "a", "b", "c")
+        await ledger.leave_notice(notification_id, first.id, T0)
+        assert await ledger.lead_of(notification_id) == second.id
 
         assert await ledger.notices(first.id) == []
-        assert (await ledger.notice(notice_id)).incident_ids == (second.id, third.id)
+        assert (await ledger.notice(notification_id)).incident_ids == (second.id, third.id)
         assert (await ledger.notices(second.id))[0].leads
         assert await ledger.is_decided(draft(first, "a").key), "it is not decided on again"
 
 
 async def test_nothing_joins_what_a_gateway_is_being_called_for(store: Store) -> None:
     async with store.transaction() as ledger:
-        notice_id, _ = await bundled(ledger, "a", "b")
+        notification_id, _ = await bundled(ledger, "a", "b")
         (late,) = await opened(ledger, "late")
-        delivery = await ledger.add_delivery(notice_id, SMS_SITI)
+        delivery = await ledger.add_delivery(notification_id, SMS_SITI)
         assert [(g.begun, g.of_this) for g in await ledger.gathered("g", T0 - MINUTE, late.id)] == [(False, False)]
         await ledger.add_attempt(delivery, "sms", T0, look_at=T0)
 
-        assert not await ledger.join_notice(notice_id, late, draft(late, "late"))
+        assert not await ledger.join_notice(notification_id, late, draft(late, "late"))
         assert [g.begun for g in await ledger.gathered("g", T0 - MINUTE, late.id)] == [True]
         assert await ledger.notices(late.id) == []
 
@@ -83,19 +83,19 @@ async def test_nothing_joins_what_a_gateway_is_being_called_for(store: Store) ->
 async def test_either_an_incident_joins_or_the_gateway_is_called_without_it(store: SqlStore) -> None:
     """Two engines at once: what joins is in what is sent."""
     async with store.transaction() as ledger:
-        notice_id, _ = await bundled(ledger, "a", "b")
+        notification_id, _ = await bundled(ledger, "a", "b")
         (late,) = await opened(ledger, "late")
-        delivery = await ledger.add_delivery(notice_id, SMS_SITI)
+        delivery = await ledger.add_delivery(notification_id, SMS_SITI)
 
     async def send() -> int:
         async with store.transaction() as ledger:
-            await ledger.lock_notice(notice_id)
+            await ledger.lock_notice(notification_id)
             await ledger.add_attempt(delivery, "sms", T0, look_at=T0)
-            return (await ledger.notice(notice_id)).tells_of
+            return (await ledger.notice(notification_id)).tells_of
 
     async def join() -> bool:
         async with store.transaction() as ledger:
-            return await ledger.join_notice(notice_id, late, draft(late, "late"))
+            return await ledger.join_notice(notification_id, late, draft(late, "late"))
 
     told_of, joined = await asyncio.gather(send(), join())
     assert told_of == (3 if joined else 2)
@@ -103,12 +103,12 @@ async def test_either_an_incident_joins_or_the_gateway_is_called_without_it(stor
 
 async def test_what_was_gathered_is_found_by_its_key_and_its_age(store: Store) -> None:
     async with store.transaction() as ledger:
-        notice_id, (first, *_) = await bundled(ledger, "a", "b")
-        await ledger.settle(notice_id, NotificationState.SENT)
+        notification_id, (first, *_) = await bundled(ledger, "a", "b")
+        await ledger.settle(notification_id, NotificationState.SENT)
 
         (found,) = await ledger.gathered("g", T0 - SECOND, first.id)
-        assert (found.notice_id, found.due_at, found.state, found.of_this) == (
-            *(notice_id, T0 + MINUTE, NotificationState.SENT),
+        assert (found.notification_id, found.due_at, found.state, found.of_this) == (
+            *(notification_id, T0 + MINUTE, NotificationState.SENT),
             True,
         )
         assert await ledger.gathered("g", T0, first.id) == []

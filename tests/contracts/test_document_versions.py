@@ -19,7 +19,7 @@ from monitor.store.admin.unopened import DocumentsAwayError
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.records import Applied
-from monitor.store.schema.tables import journal, kept_secret
+from monitor.store.schema.tables import audit_log, secret
 from tests.unit.alerts.people import MINUTE, T0
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]
@@ -174,7 +174,7 @@ async def test_who_wrote_what_with_which_pen_is_in_the_journal_and_no_text(datab
     await write(documents, written("JCM", "a text"))
     await documents.follow([written("JCM", "a text")], by="start", now=T0)
     async with database.read() as connection:
-        (entry,) = (await connection.execute(select(journal))).all()
+        (entry,) = (await connection.execute(select(audit_log))).all()
     assert (entry.actor, entry.event, entry.detail) == ("Siti", "documents written", {"pen": "files", "added": "JCM"})
 
 
@@ -224,7 +224,7 @@ LOCKED = Ciphertext(key_id="k1", text="1.x")
 
 async def kept(database: Database) -> list[str]:
     async with database.read() as connection:
-        return sorted((await connection.execute(select(kept_secret.c.owner))).scalars())
+        return sorted((await connection.execute(select(secret.c.owner))).scalars())
 
 
 async def test_what_was_typed_is_kept_with_the_document_that_names_it_or_not_at_all(database: Database) -> None:
@@ -240,7 +240,7 @@ async def test_what_was_typed_is_kept_with_the_document_that_names_it_or_not_at_
     await documents.write(present, [named], [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
     assert await kept(database) == [NAME]
     async with database.read() as connection:
-        entries = (await connection.execute(select(journal).order_by(journal.c.id.desc()).limit(1))).all()
+        entries = (await connection.execute(select(audit_log).order_by(audit_log.c.id.desc()).limit(1))).all()
     assert [(each.event, each.actor, each.detail) for each in entries] == [("secret typed", "Siti", {"secret": NAME})]
 
 

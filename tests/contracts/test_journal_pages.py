@@ -16,7 +16,7 @@ from monitor.store.engine import audit
 from monitor.store.engine import audit_log as pages
 from monitor.store.engine.audit_log import AuditLogFilter, AuditLogPages
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import T0, trigger
 
@@ -30,7 +30,7 @@ async def told(database: Database, *entries: AuditEntry) -> None:
 
 
 def said(event: str, actor: str = "engine", about: int | None = None, notice: int | None = None) -> AuditEntry:
-    return AuditEntry(at=T0 + MINUTE, actor=actor, event=event, incident_id=about, notice_id=notice)
+    return AuditEntry(at=T0 + MINUTE, actor=actor, event=event, incident_id=about, notification_id=notice)
 
 
 async def opened(database: Database, *agencies: str) -> list[Incident]:
@@ -138,9 +138,9 @@ async def test_an_entry_that_somebody_has_spoilt_keeps_nobody_from_the_others(tm
             (whole, _) = await audit.entries(connection)
             assert not isinstance(whole, int)
             values = audit.entry_values(replace(whole, number=3, previous="x"))
-            await connection.execute(insert(journal), [values])
-            await connection.exec_driver_sql("DROP TRIGGER journal_is_not_changed")
-            await connection.exec_driver_sql("UPDATE journal SET at = 'semalam' WHERE id = 2")
+            await connection.execute(insert(audit_log), [values])
+            await connection.exec_driver_sql("DROP TRIGGER audit_log_is_not_changed")
+            await connection.exec_driver_sql("UPDATE audit_log SET at = 'semalam' WHERE id = 2")
         page = await AuditLogPages(database).page(AuditLogFilter(), most=5)
         assert [(each.number, each.entry is None) for each in page.rows] == [(3, False), (2, True), (1, False)]
         # Whoever may read of some agencies is not shown what nobody knows what it is about.

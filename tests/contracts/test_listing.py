@@ -19,7 +19,7 @@ from monitor.service.status_reader import StatusReader
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter
-from monitor.store.schema.tables import notice, notice_incident
+from monitor.store.schema.tables import notification, notification_incident
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import BRIEF, SMS_SITI, T0, trigger
 
@@ -216,8 +216,8 @@ async def test_notices_are_found_by_when_they_were_written_also_where_others_wer
         for number in range(6):
             assert await ledger.add_notice(found, draft(found, f"k{number}"), T0 + number // 2 * HOUR)
     async with database.write() as connection:
-        await connection.execute(delete(notice_incident).where(notice_incident.c.notice_id.in_(gone)))
-        await connection.execute(delete(notice).where(notice.c.id.in_(gone)))
+        await connection.execute(delete(notification_incident).where(notification_incident.c.notification_id.in_(gone)))
+        await connection.execute(delete(notification).where(notification.c.id.in_(gone)))
     there = [each for each in (6, 5, 4, 3, 2, 1) if each not in gone]
 
     async def listed(since: datetime | None = None, until: datetime | None = None) -> list[int]:

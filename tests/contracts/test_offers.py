@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 from monitor.model.desired_document import DesiredDocument
 from monitor.store.admin.offers import AGAIN, Offers
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import offered_document
+from monitor.store.schema.tables import desired_document
 from tests.unit.alerts.people import MINUTE, T0
 
 SECOND = timedelta(seconds=1)
@@ -26,7 +26,7 @@ async def write(database: Database, *offers: DesiredDocument) -> None:
         for each in offers
     ]
     async with database.write() as connection:
-        await connection.execute(insert(offered_document), rows)
+        await connection.execute(insert(desired_document), rows)
 
 
 async def test_what_was_taken_up_is_looked_at_once_and_what_was_refused_again_after_a_minute(
@@ -46,9 +46,9 @@ async def test_what_the_hub_has_written_meanwhile_is_not_taken_for_looked_at(dat
     await write(database, offer("JCM"))
     looked_at: Sequence[DesiredDocument] = await offers.due(T0)
     async with database.write() as connection:
-        await connection.execute(update(offered_document).values(text="lain", offered_at=T0 + MINUTE))
+        await connection.execute(update(desired_document).values(text="lain", offered_at=T0 + MINUTE))
     await offers.looked_at(looked_at, {"JCM": "no password"}, T0)
     async with database.read() as connection:
-        rows = (await connection.execute(select(offered_document.c.looked_at, offered_document.c.refusal))).all()
+        rows = (await connection.execute(select(desired_document.c.looked_at, desired_document.c.refusal))).all()
     assert [tuple(row) for row in rows] == [(None, None)]
     assert [each.text for each in await offers.due(T0)] == ["lain"]

@@ -11,7 +11,7 @@ from alerts.persistence.store import AuditEntry, UnitOfWork
 from monitor.store.admin import purge
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import incident, notice, notice_incident
+from monitor.store.schema.tables import incident, notification, notification_incident
 from tests.contracts.test_bundle_store import bundled, opened
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, T0
@@ -59,7 +59,7 @@ async def test_an_incident_stays_as_long_as_one_that_it_shares_a_notice_with(dat
     async with database.read() as connection:
         left = [
             (await connection.execute(select(func.count()).select_from(table))).scalar_one()
-            for table in (incident, notice, notice_incident)
+            for table in (incident, notification, notification_incident)
         ]
     assert left == [0, 0, 0]
 

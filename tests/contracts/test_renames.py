@@ -24,7 +24,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.store.probing.test_history import ended
@@ -51,7 +51,7 @@ async def renamed(database: Database, *, is_rest: bool = False) -> dict[str, int
 
 async def entries(database: Database) -> Sequence[Any]:
     async with database.read() as connection:
-        return (await connection.execute(select(journal).order_by(journal.c.id))).all()
+        return (await connection.execute(select(audit_log).order_by(audit_log.c.id))).all()
 
 
 async def test_all_that_hangs_on_the_name_follows(database: Database, store: SqlStore) -> None:

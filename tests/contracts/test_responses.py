@@ -46,7 +46,7 @@ async def test_what_a_phone_was_told_comes_newest_first_and_committed(store: Sto
             await ledger.responses.code_for(SITI, of, T0 + minutes * MINUTE)
     async with store.transaction() as ledger:
         told = await ledger.responses.told(SITI)
-        assert [(t.code, t.notice_id, t.given_at) for t in told] == [
+        assert [(t.code, t.notification_id, t.given_at) for t in told] == [
             (1, first.id, T0 + 2 * MINUTE),
             (2, second.id, T0 + MINUTE),
         ]
@@ -85,7 +85,7 @@ async def test_response_code_of_an_outage_that_is_told_anew_stays_the_same(store
         assert [await ledger.responses.code_for(SITI, of, T0) for of in both] == [2, 2]
         three = replace(first, parts=(*first.parts, *second.parts, *again.parts))
         assert await ledger.responses.code_for(SITI, three, T0) == 3
-        assert [told.notice_id for told in await ledger.responses.told(SITI)][1:] == [again.id, again.id]
+        assert [told.notification_id for told in await ledger.responses.told(SITI)][1:] == [again.id, again.id]
 
 
 async def test_a_number_is_known_once_an_sms_was_meant_for_it(store: Store) -> None:

@@ -11,7 +11,7 @@ from monitor.model.renaming import Renamed, Renaming
 from monitor.store.admin.renames import Renames
 from monitor.store.admin.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import journal, rota_feed
+from monitor.store.schema.tables import audit_log, rota_feed
 from tests.unit.alerts.people import T0
 
 HOUR = timedelta(hours=1)
@@ -37,7 +37,7 @@ async def test_a_calendar_is_found_by_the_digest_of_its_key_until_it_is_revoked(
     assert await feeds.find("a" * 64) is None
     assert await feeds.of("JCM/bertugas") == [second]
     async with database.read() as connection:
-        events = (await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars().all()
+        events = (await connection.execute(select(audit_log.c.event).order_by(audit_log.c.id))).scalars().all()
         kept = (await connection.execute(select(rota_feed).where(rota_feed.c.id == first.id))).one()
     assert events[-3:] == ["calendar made", "calendar made", "calendar revoked"]
     assert (kept.revoked_by, kept.revoked_at) == ("Siti Contoh (siti)", T0)

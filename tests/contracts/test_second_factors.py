@@ -14,7 +14,7 @@ from monitor.access.principal import User
 from monitor.store.admin.secrets import Secrets
 from monitor.store.admin.users import PendingSession, SecondFactors, UserRecord, Users, WebSession, one_time_place
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import half_session, journal
+from monitor.store.schema.tables import audit_log, pending_session
 from tests.unit.alerts.people import T0
 
 MINUTE = timedelta(minutes=1)
@@ -61,7 +61,7 @@ async def test_it_is_set_up_once_and_what_was_begun_ends(database: Database) -> 
     assert await Secrets(database).find(one_time_place(user.id)) == SECRET
     assert await factors.recovery_codes(user.id) == 10
     async with database.read() as connection:
-        events = (await connection.execute(select(journal.c.event))).scalars().all()
+        events = (await connection.execute(select(audit_log.c.event))).scalars().all()
     assert "second factor set up" in events
     assert "must not be there" not in events
 
@@ -94,7 +94,7 @@ async def test_of_many_at_once_with_one_code_one_is_let_in(database: Database) -
     assert sum(await asyncio.gather(*tries)) == 1
     assert await factors.recovery_codes(user.id) == 9
     async with database.read() as connection:
-        events = (await connection.execute(select(journal.c.event))).scalars().all()
+        events = (await connection.execute(select(audit_log.c.event))).scalars().all()
     assert events.count("recovery code used") == 1
 
 
@@ -142,5 +142,5 @@ async def test_half_a_sign_in_ends_with_what_it_was_for(database: Database, how:
         await factors.begin_half(half(user, "c" * 64, 10 * MINUTE), late)
     assert await factors.half("b" * 64) is None
     async with database.read() as connection:
-        left = (await connection.execute(select(half_session.c.digest))).scalars().all()
+        left = (await connection.execute(select(pending_session.c.digest))).scalars().all()
     assert left == (["c" * 64] if how == "too late" else [])

@@ -17,7 +17,7 @@ from monitor.service.errors import OperationRejectedError
 from monitor.store.admin.keyring import Keyring, SecretLockedError, new_key
 from monitor.store.admin.secrets import RotatedToken, Secrets, drop_secret, keep_secret
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import journal, kept_secret
+from monitor.store.schema.tables import audit_log, secret
 from tests.unit.alerts.people import T0
 
 OLD, NEW = new_key(), new_key()
@@ -65,7 +65,7 @@ async def test_a_secret_is_read_at_its_place_until_it_is_forgotten_and_the_last_
 async def test_nothing_of_a_secret_is_in_the_database_in_the_clear(database: Database) -> None:
     await keep(database, 1)
     async with database.read() as connection:
-        [row] = (await connection.execute(select(kept_secret))).all()
+        [row] = (await connection.execute(select(secret))).all()
     assert "rahsia" not in str(row)
     assert OLD not in str(row)
     assert "rahsia" not in repr(await Secrets(database).find(place("0000")))
@@ -74,8 +74,8 @@ async def test_nothing_of_a_secret_is_in_the_database_in_the_clear(database: Dat
 async def test_a_ciphertext_that_is_moved_to_another_row_does_not_open_there(database: Database) -> None:
     await keep(database, 2)
     async with database.write() as connection:
-        theirs = select(kept_secret.c.ciphertext).where(kept_secret.c.owner == "0000").scalar_subquery()
-        await connection.execute(update(kept_secret).where(kept_secret.c.owner == "0001").values(ciphertext=theirs))
+        theirs = select(secret.c.ciphertext).where(secret.c.owner == "0000").scalar_subquery()
+        await connection.execute(update(secret).where(secret.c.owner == "0001").values(ciphertext=theirs))
     with pytest.raises(SecretLockedError, match="belongs to something else"):
         await safe(database, OLD).secret(place("0001"))
     assert await safe(database, OLD).secret(place("0000")) == "rahsia 0"
@@ -96,7 +96,7 @@ async def test_all_secrets_come_under_the_new_key_and_the_old_is_needed_no_more(
     ]
     assert (await both.rotate(by="Pentadbir Contoh")).changed == 0
     async with database.read() as connection:
-        rows = (await connection.execute(select(journal.c.actor, journal.c.detail))).all()
+        rows = (await connection.execute(select(audit_log.c.actor, audit_log.c.detail))).all()
     assert [(row.actor, row.detail["secrets"]) for row in rows] == [
         ("Pentadbir Contoh", "100"),
         ("Pentadbir Contoh", "100"),

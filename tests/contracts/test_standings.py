@@ -27,7 +27,7 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.repository import Statement
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStatuses
-from monitor.store.schema.tables import standing
+from monitor.store.schema.tables import site_status
 from monitor.store.sites.partition import TABLES
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0
@@ -84,7 +84,7 @@ async def test_what_was_said_already_is_not_written_again_but_for_what_was_renam
     standings, history = writers(database)
     await said(history, 1, JCM=DOWN)
     async with database.write() as connection:
-        await connection.execute(delete(standing))
+        await connection.execute(delete(site_status))
     await said(history, 2, JCM=DOWN)
     assert await read(standings) == {}
     history.rename(str)
@@ -165,7 +165,7 @@ async def test_what_makes_no_sense_says_nothing_and_hides_nothing_else(
     standings, history = writers(database)
     await said(history, 1, JCM=DOWN, MDC=DOWN)
     async with database.write() as connection:
-        await connection.execute(update(standing).where(standing.c.subject == "JCM").values(**nonsense))
+        await connection.execute(update(site_status).where(site_status.c.subject == "JCM").values(**nonsense))
     assert await read(standings) == {"johor": {"JCM": UNTROUBLED, "MDC": DOWN}}
 
 
@@ -175,7 +175,7 @@ async def test_of_each_site_that_makes_no_sense_is_logged_once_a_minute(tmp_path
         for number, site in enumerate(("johor", "kuching")):
             await said(writers(database, site)[1], number, JCM=DOWN, MDC=DOWN)
         async with database.write() as connection:
-            await connection.execute(update(standing).values(matter="entah"))
+            await connection.execute(update(site_status).values(matter="entah"))
         standings = SiteStatuses(database, "utama", steady=lambda: clock[0])
         with capture_logs() as logged:
             for clock[0] in (5.0, 64.0, 65.0):
@@ -277,7 +277,9 @@ async def test_a_rename_locks_tables_in_the_order_in_which_a_site_that_joins_doe
             await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0)
         finally:
             event.remove(Engine, "before_cursor_execute", note)
-    assert [each for each in dict.fromkeys(written) if each in TABLES] == [each for each in TABLES if each != "beat"]
+    assert [each for each in dict.fromkeys(written) if each in TABLES] == [
+        each for each in TABLES if each != "site_heartbeat"
+    ]
 
 
 async def test_what_is_said_under_the_new_name_already_stays(database: Database) -> None:
@@ -295,7 +297,7 @@ async def test_a_time_that_nobody_can_read_is_refused_where_it_would_hide_what_a
 ) -> None:
     standings, history = writers(shared)
     await said(history, 1, JCM=DOWN)
-    for table, column in (("standing", "since"), ("standing", "well_since"), ("beat", "at")):
+    for table, column in (("site_status", "since"), ("site_status", "well_since"), ("site_heartbeat", "at")):
         await standings.beat(SiteHeartbeat(at=T0, steady=MINUTE, life="a"))
         with pytest.raises(IntegrityError):
             async with shared.write() as connection:

@@ -744,5 +744,7 @@ async def test_the_journal_takes_what_it_is_given(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         await ledger.journal(AuditEntry(at=T0, actor="engine", event="started"))
         await ledger.journal(
-            AuditEntry(at=LATER, actor="Siti", event="x", incident_id=1, notice_id=2, detail={"channel": Channel.SMS})
+            AuditEntry(
+                at=LATER, actor="Siti", event="x", incident_id=1, notification_id=2, detail={"channel": Channel.SMS}
+            )
         )

@@ -17,7 +17,7 @@ from alerts.persistence.store import AuditEntry, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, SMS_SITI, T0, trigger
 
 pytestmark = pytest.mark.blind
@@ -165,7 +165,7 @@ async def test_move_back_nothing_lies_ahead_changes_nothing_and_writes_nothing(
         for now in (T0 + MINUTE, T0 + 9 * MINUTE):
             assert await ledger.move_back(now) == timedelta(0)
         assert await stands(ledger, opened.id) == before
-    assert len(await database.rows(select(journal.c.id))) == 1
+    assert len(await database.rows(select(audit_log.c.id))) == 1
 
 
 async def test_move_back_questions_and_claims_far_off_are_due_though_nothing_was_entered(store: SqlStore) -> None:

@@ -85,22 +85,22 @@ BOUNDED = frozenset(
     {
         *(
             "alembic_version",
-            "beat",
+            "site_heartbeat",
             "counter",
             "health",
-            "journal_head",
-            "probe_call",
+            "audit_head",
+            "probe_request",
             "process",
             "record",
             "restoration",
             "sms_number",
         ),
-        *("offered_document", "standing", "streak"),
+        *("desired_document", "site_status", "streak"),
     }
 )
 GROWING = {name: table for name, table in metadata.tables.items() if name not in BOUNDED}
 #: Indexes of a part of the rows that is nearly all of them.
-MOST = frozenset({"ix_token_came", "ix_journal_incident_id", "ix_journal_notice_id"})
+MOST = frozenset({"ix_token_came", "ix_audit_log_incident_id", "ix_audit_log_notification_id"})
 #: Indexes of few rows, by their making: the active incidents, the tokens whose mail has not come.
 FEW = {
     str(index.name)
@@ -299,7 +299,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
             await ledger.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
             await ledger.put_to_rest(each.id)
         await ledger.save_incidents([apply(each, Resolve(dedup_key="x", at=T0, ended_at=T0)) for each in incidents])
-        await ledger.journal(AuditEntry(at=T0, actor="x", event="x", incident_id=first.id, notice_id=notice.id))
+        await ledger.journal(AuditEntry(at=T0, actor="x", event="x", incident_id=first.id, notification_id=notice.id))
         await ledger.journal(AuditEntry(at=T0, actor="x", event="x"))
         asked.add("SqlUnitOfWork.seal_journal")
     return incidents, [whole]
@@ -600,13 +600,13 @@ async def test_a_purge_finds_entries_about_none_among_those_and_not_among_all(
     async with database.write() as connection:
         # Nearly every entry of a journal is about something.
         for about in (*[1] * 20, None):
-            entry = AuditEntry(at=T0, actor="x", event="x", incident_id=about, notice_id=about)
+            entry = AuditEntry(at=T0, actor="x", event="x", incident_id=about, notification_id=about)
             await audit.append(connection, [entry] * 20)
     with overhearing() as said:
         async with database.read() as connection:
             assert len((await purge.Search(T0 + DAY).further(connection)).entries) == 20
 
-    (asked,) = (each for each in said.values() if "FROM journal" in each.statement)
+    (asked,) = (each for each in said.values() if "FROM audit_log" in each.statement)
     explain = "EXPLAIN QUERY PLAN" if server is None else "EXPLAIN"
     engine = create_engine(f"sqlite:///{tmp_path / 'pantau.sqlite'}" if server is None else server.url())
     with engine.connect() as connection:
@@ -614,7 +614,7 @@ async def test_a_purge_finds_entries_about_none_among_those_and_not_among_all(
             connection.exec_driver_sql("SET enable_seqscan = off")  # The table is small.
         plan = str(connection.exec_driver_sql(f"{explain} {asked.statement}", asked.values).all())
     engine.dispose()
-    assert re.findall(r"ix_\w+", plan) == ["ix_journal_about_none"]
+    assert re.findall(r"ix_\w+", plan) == ["ix_audit_log_about_none"]
 
 
 @pytest.mark.blind

@@ -15,23 +15,53 @@ from unittest.mock import patch
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select, text
+from sqlalchemy import (
+    JSON,
+    URL,
+    Boolean,
+    Connection,
+    DateTime,
+    Engine,
+    MetaData,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
-from alerts.model.delivery import AttemptState
+from alerts.decide.drill import DrillState
+from alerts.model.delivery import AttemptState, NotificationState
+from alerts.model.gateway import SubmissionState
+from alerts.model.incident import IncidentState
+from alerts.model.notification import Cause, IncidentType
 from alerts.model.policy_snapshot import EscalationPolicy
+from alerts.persistence.store import AuditEntry
+from monitor.access.encryption import SecretPurpose
 from monitor.model.health import Health
 from monitor.model.renamed_keys import rename_keys
+from monitor.store.admin.documents import read_documents
+from monitor.store.admin.duty import read_duty
 from monitor.store.admin.maintenance_notices import MaintenanceNoticeRecords
+from monitor.store.admin.secrets import read_secrets
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine import audit
+from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Retention, RetentionPolicy
+from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, upgrade
 from monitor.store.schema.rows import BRIEF
-from monitor.store.schema.tables import advance_notice, document, hour, journal, metadata, offered_document
+from monitor.store.schema.tables import audit_log, desired_document, document, hour, maintenance_notice, metadata
+from tests.integration.alerts.station import Station
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 
@@ -193,7 +223,7 @@ async def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what
 async def test_a_database_in_which_a_copy_was_not_put_to_its_end_is_no_empty_one(place: SourceLocation) -> None:
     with place.engine.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
-        journal.create(connection)
+        audit_log.create(connection)
 
     with pytest.raises(StoreBarredError, match="broken off: put it into an empty database again"):
         async with Database.open(place.directory, place.server):
@@ -337,17 +367,20 @@ async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_up
         ("advance notice made", changed | {"before": told["number"]}),
         ("advance notice downloaded", told),
     )
+    journal_before = audit_log.to_metadata(MetaData(), name="journal")
     with place.engine.begin() as connection:
         for number, (what, detail) in enumerate(said, 1):
             sealed = {"previous": f"{number:064}", "content": "0" * 64, "hash": "0" * 64}
             values = {"id": number, "at": AT, "actor": "Siti Contoh (siti)", "event": what, "detail": detail} | sealed
-            connection.execute(insert(journal).values(**values))
+            connection.execute(insert(journal_before).values(**values))
 
     async with Database.open(place.directory, place.server) as database:
         found = await MaintenanceNoticeRecords(database).of("JKM", AT)
         async with database.read() as connection:
             entries = (
-                (await connection.execute(select(advance_notice.c.entry).order_by(advance_notice.c.id))).scalars().all()
+                (await connection.execute(select(maintenance_notice.c.entry).order_by(maintenance_notice.c.id)))
+                .scalars()
+                .all()
             )
     first, second = found.notices
     assert (first.number, second.number) == (told["number"], changed["number"])
@@ -357,18 +390,18 @@ async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_up
 
 _DOCUMENT = """\
 agency: JCM  # Jabatan
-letterhead: {telephone: 03-0000 0100}
-probing: {retry_interval: 30s}
-escalation: {acknowledgement_timeout: 2h}
+office: {telephone: 03-0000 0100}
+probing: {confirmation: 30s}
+escalation: {acknowledge_for: 2h}
 """
 
 
 async def test_migration_renames_keys_of_documents_and_policies(place: SourceLocation) -> None:
     """A store of the schema before holds old keys; what was replaced stays as its writer left it."""
     brief = replace(trigger().brief, escalation=EscalationPolicy(steps=(), acknowledgement_timeout=2 * HOUR))
-    before = BRIEF.dump_json(brief).decode().replace('"acknowledgement_timeout"', '"acknowledgement_timeout"')
-    before = before.replace('"release_offered_after"', '"release_offered_after"')
-    assert before.count("acknowledgement_timeout") == before.count('"release_offered_after"') == 1
+    before = BRIEF.dump_json(brief).decode().replace('"acknowledgement_timeout"', '"acknowledge_for"')
+    before = before.replace('"release_offered_after"', '"offered_after"')
+    assert before.count("acknowledge_for") == before.count('"offered_after"') == 1
     opened_at("0049", place, brief=before)
     versions = "INSERT INTO document (agency, number, name, text, pen, written_by, written_at, replaced_at)"
     offers = "INSERT INTO offered_document (agency, name, text, offered_by, offered_at)"
@@ -384,9 +417,166 @@ async def test_migration_renames_keys_of_documents_and_policies(place: SourceLoc
         async with database.read() as connection:
             texts = await connection.execute(select(document.c.text).order_by(document.c.number))
             assert list(texts.scalars()) == [_DOCUMENT, rename_keys(_DOCUMENT)]
-            assert (await connection.execute(select(offered_document.c.text))).scalar_one() == rename_keys(_DOCUMENT)
+            assert "acknowledge_for" in _DOCUMENT
+            assert "acknowledge_for" not in rename_keys(_DOCUMENT)
+            assert (await connection.execute(select(desired_document.c.text))).scalar_one() == rename_keys(_DOCUMENT)
         async with SqlStore(database).transaction() as ledger:
             (active,) = await ledger.active_incidents()
             found = await ledger.incident(active)
     assert found is not None
     assert found.brief == brief
+
+
+# -- a store of 0.2.0, from before tables, columns and values had standard names -----------------------------------------
+
+
+def store_of_0049(place: SourceLocation) -> dict[str, list[dict[str, Any]]]:
+    """Leave the store that an engine of 0.2.0 wrote: six incidents, sent and waiting notifications, a drill. Return its rows."""
+    upgrade(place.url, to="0049")
+    file = Path(__file__).parent / "schema_0049.json"
+    rows: dict[str, list[dict[str, Any]]] = json.loads(file.read_text(encoding="utf-8"))
+    tables = MetaData()
+    tables.reflect(place.engine)
+    with place.engine.begin() as connection:
+        for table in tables.sorted_tables:
+            for row in rows.get(table.name, ()):
+                values = {name: _typed(table.c[name].type, value) for name, value in row.items()}
+                # The head is there from the beginning.
+                written = update(table) if table.name == "journal_head" else insert(table)
+                connection.execute(written.values(**values))
+            if connection.dialect.name == "postgresql" and table.name in rows and "id" in table.c:
+                sequence = f"pg_get_serial_sequence('{table.name}', 'id')"
+                newest = f"(SELECT max(id) FROM {table.name})"
+                connection.execute(text(f"SELECT setval({sequence}, {newest}) WHERE {sequence} IS NOT NULL"))
+    return rows
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    match kind:
+        case DateTime() if value is not None:
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        case Boolean() if value is not None:
+            return bool(value)
+        case JSON():
+            return json.loads(value)
+    return value
+
+
+async def test_store_of_0049_migrated_has_same_incidents_and_notifications(place: SourceLocation) -> None:
+    rows = store_of_0049(place)
+    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as ledger:
+        active = await ledger.active_incidents()
+        incidents = {found.number: found for number in active if (found := await ledger.incident(number))}
+        notices = {found.key: found for number in active for found in await ledger.notices(number)}
+    assert {incident.id: str(incident.state) for incident in incidents.values()} == {
+        row["id"]: row["state"] for row in rows["incident"]
+    }
+    waiting = incidents["JCM-01"]
+    assert (waiting.state, waiting.acknowledged_by, waiting.released_at) == (
+        IncidentState.ACKNOWLEDGED,
+        "Ravi Contoh",
+        None,
+    )
+    assert incidents["MDC-01"].released_by == "Siti Contoh"
+    attempts = {row["delivery_id"]: row for row in rows["attempt"]}
+    before = {
+        row["key"]: (row["state"], [attempts[each["id"]]["reference"] for each in deliveries])
+        for row in rows["notice"]
+        for deliveries in [[each for each in rows["delivery"] if each["notice_id"] == row["id"]]]
+    }
+    assert {
+        key: (str(notice.state), [attempt.reference for of in notice.deliveries for attempt in of.attempts])
+        for key, notice in notices.items()
+    } == before
+    assert {AttemptState.ACCEPTED} == {a.state for n in notices.values() for d in n.deliveries for a in d.attempts}
+    assert {notice.state for notice in notices.values()} == {NotificationState.SENT}
+
+
+async def test_store_of_0049_values_of_0_2_0_are_read_as_standard_values(place: SourceLocation) -> None:
+    rows = store_of_0049(place)
+    assert "own_fault" in {row["matter"] for row in rows["incident"]} & {row["matter"] for row in rows["standing"]}
+    assert "refused" in {row["cause"] for row in rows["standing"]}
+    async with Database.open(place.directory, place.server) as database:
+        async with SqlStore(database).transaction() as ledger:
+            incidents = {found.number: found for number in range(1, 7) if (found := await ledger.incident(number))}
+            (notice,) = await ledger.notices(incidents["NOC-01"].id)
+        said, _ = await SiteStatuses(database, "noc").changed(None)
+    fault = incidents["NOC-01"]
+    assert (fault.matter, fault.present, fault.measured) == (IncidentType.MONITORING_FAULT,) * 3
+    assert notice.facts.matter is IncidentType.MONITORING_FAULT
+    assert incidents["JCM-01"].brief.cause is Cause.CONNECT
+    network, agency = said["johor"]["ours/network"], said["johor"]["JCM"]
+    assert (network.trouble and network.trouble.matter, agency.cause) == (
+        IncidentType.MONITORING_FAULT,
+        Cause.CONNECT,
+    )
+
+
+async def test_store_of_0049_audit_chain_verifies_and_continues(place: SourceLocation) -> None:
+    rows = store_of_0049(place)
+    async with Database.open(place.directory, place.server) as database:
+        verifier = await audit.verify(database.read)
+        assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]))
+        async with SqlStore(database).transaction() as ledger:
+            (opened,) = await ledger.add_incidents([replace(trigger(), dedup_key="KLB")])
+            assert opened.id == len(rows["incident"]) + 1
+            await ledger.journal(AuditEntry(at=AT, actor="engine", event="incident opened", incident_id=opened.id))
+        verifier = await audit.verify(database.read)
+        assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]) + 1)
+    for statement in ("DELETE FROM audit_log", "UPDATE audit_log SET actor = 'x'", "DELETE FROM audit_head"):
+        with place.engine.begin() as connection, pytest.raises(DBAPIError, match="append-only"):
+            connection.execute(text(statement))
+
+
+async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(place: SourceLocation) -> None:
+    rows = store_of_0049(place)
+    async with Database.open(place.directory, place.server) as database:
+        station = Station(database)
+        for gateway in station.gateways:
+            gateway.taken = {row["reference"]: SubmissionState.ACCEPTED for row in rows["attempt"]}
+        station.clock.moment = AT + 5 * MINUTE
+        for _ in range(2):
+            await station.settle()
+            assert [order for gateway in station.gateways for order in gateway.sent] == ["outage to +60100000101"]
+        async with SqlStore(database).reading() as ledger:
+            (notice,) = await ledger.notices(6)
+        assert (notice.facts.number, notice.state) == ("JLN-01", NotificationState.SENT)
+        (drill,) = await Drills(database).under_way()
+        (record,) = await Drills(database).exercises(drill.id)
+        async with SqlStore(database).transaction() as ledger:
+            (silence,) = await ledger.silences(station.clock.now())
+            (override,) = await ledger.duty.standing(station.clock.now())
+    assert (drill.asked_by, record.contact, record.state) == ("Ali Contoh", "mei", DrillState.FAILED)
+    assert (silence.about, silence.ends - silence.begins) == ("JKM", timedelta(hours=1))
+    assert (override.rota, override.contact.name) == ("JCM/utama", "Ravi Contoh")
+
+
+def test_store_of_0049_is_read_with_present_names_before_it_is_migrated(place: SourceLocation) -> None:
+    """Defect: Secrets and documents are read before the store is opened, and the first start after an upgrade finds none."""
+    store_of_0049(place)
+    with place.engine.begin() as connection:
+        at = {"at": AT if place.server else "2026-11-24 06:15:00.000000"}
+        secret = "INSERT INTO kept_secret VALUES ('mailbox', 'JCM/a', 'k1', 'sulit', 'Siti', :at)"
+        connection.execute(text(secret), at)
+        written = (
+            "INSERT INTO document (agency, number, name, text, pen, written_by, written_at)"
+            " VALUES ('JCM', 1, 'jcm.yaml', 'agency: JCM', 'portal', 'Siti', :at)"
+        )
+        connection.execute(text(written), at)
+    before = inspect(place.engine).get_table_names()
+
+    secrets = read_secrets(place.directory, place.server, SecretPurpose.MAILBOX)
+    documents = read_documents(place.directory, place.server)
+    duty = read_duty(place.directory, place.server, AT + MINUTE)
+
+    assert {owner: kept.text for owner, kept in secrets.items()} == {"JCM/a": "sulit"}
+    assert [each.text for each in documents.values()] == ["agency: JCM"]
+    assert ([each.rota for each in duty.overrides], duty.unread) == (["JCM/utama"], "")
+    assert inspect(place.engine).get_table_names() == before
+
+
+async def test_store_of_0049_file_audit_chain_verifies_before_it_is_migrated(place: SourceLocation) -> None:
+    rows = store_of_0049(place)
+    if place.server is None:
+        verifier = await audit.verify(lambda: audit.in_file(place.directory / "pantau.sqlite"))
+        assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]))

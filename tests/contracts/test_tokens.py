@@ -10,7 +10,7 @@ from alerts.persistence.store import AuditEntry
 from monitor.access.role import parse_assignment
 from monitor.store.admin.tokens import TokenRecords
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)
@@ -39,7 +39,7 @@ async def test_a_token_stands_until_it_ends_or_is_taken_back(database: Database)
     # The journal names them by number, so they stay.
     assert [(each.id, each.revoked_at) for each in await records.all()] == [(second, None), (first, T0)]
     async with database.read() as connection:
-        events = (await connection.execute(select(journal.c.event))).scalars().all()
+        events = (await connection.execute(select(audit_log.c.event))).scalars().all()
     assert list(events)[-3:] == ["made", "made", "taken back"]
 
 

@@ -26,7 +26,7 @@ from monitor.store.admin.users import (
     WebSession,
 )
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.unit.alerts.people import T0
 
 HOUR = timedelta(hours=1)
@@ -95,7 +95,7 @@ async def test_a_name_is_given_once(database: Database) -> None:
     with pytest.raises(UserExistsError):
         await users.add("siti", "Siti Lain", entry("must not be there"))
     async with database.read() as connection:
-        events = (await connection.execute(select(journal.c.event))).scalars().all()
+        events = (await connection.execute(select(audit_log.c.event))).scalars().all()
     assert "must not be there" not in events
 
 

@@ -11,7 +11,7 @@ from alerts.persistence.store import AuditEntry
 from monitor.access.role import AgencyScope
 from monitor.store.admin.wallboards import WallboardLink, WallboardLinks
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)
@@ -30,7 +30,7 @@ def entry(what: str) -> AuditEntry:
 
 async def events(database: Database) -> list[str]:
     async with database.read() as connection:
-        return list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
+        return list((await connection.execute(select(audit_log.c.event).order_by(audit_log.c.id))).scalars())
 
 
 async def test_a_link_is_found_by_the_digest_of_its_key_until_it_is_revoked(database: Database) -> None:

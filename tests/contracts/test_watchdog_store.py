@@ -18,7 +18,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drill, Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Processes
-from monitor.store.schema.tables import exercise, journal
+from monitor.store.schema.tables import audit_log, drill_notification
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, T0, VOICE_SITI
 
@@ -68,8 +68,8 @@ async def test_an_exercise_is_written_once_and_what_is_known_better_stays(databa
         assert await ledger.answered(["suara"], 20) == answered
     assert await drills.change("d99-1-0", DrillState.FAILED, T0) is None
     async with database.read() as connection:
-        events = list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
-        chained = (await connection.execute(select(func.count()).select_from(journal))).scalar_one()
+        events = list((await connection.execute(select(audit_log.c.event).order_by(audit_log.c.id))).scalars())
+        chained = (await connection.execute(select(func.count()).select_from(audit_log))).scalar_one()
     assert events == ["drill begun", "exercise begun", "exercise delivered", "exercise confirmed"]
     assert chained == len(events)
 
@@ -82,7 +82,7 @@ async def test_what_is_known_better_stays_also_when_two_are_told_at_once(databas
     assert record is not None
 
     async with database.write() as connection:
-        await connection.execute(update(exercise).values(state=DrillState.CONFIRMED))
+        await connection.execute(update(drill_notification).values(state=DrillState.CONFIRMED))
         delivered = asyncio.create_task(drills.change(record.reference, DrillState.DELIVERED, T0))
         await asyncio.wait({delivered}, timeout=0.5)
         assert not delivered.done()
@@ -94,7 +94,7 @@ async def test_what_is_known_better_stays_also_when_two_are_told_at_once(databas
 async def test_a_journal_that_takes_nothing_is_not_taken_for_another_who_was_first(database: Database) -> None:
     async with database.write() as connection:
         words = dict.fromkeys(("actor", "event", "content", "hash"), "x")
-        await connection.execute(insert(journal).values(id=9, at=T0, detail={}, previous=BEGINNING, **words))
+        await connection.execute(insert(audit_log).values(id=9, at=T0, detail={}, previous=BEGINNING, **words))
     with pytest.raises(IntegrityError):
         await begun(Drills(database))
 

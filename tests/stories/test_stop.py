@@ -13,7 +13,7 @@ from monitor.app import App
 from monitor.cli import app as command_line
 from monitor.runtime.place import linked_sockets
 from monitor.store.backend.database import Database, StoreInUseError
-from monitor.store.schema.tables import journal, process
+from monitor.store.schema.tables import audit_log, process
 from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.environment import stage
 from tests.stories.theatre import JCM
@@ -62,7 +62,7 @@ async def lived(directory: Path, *, fails: bool) -> tuple[Watched, list[str], bo
             app.stop()
             await running
     async with Database.open(directory / "state") as database, database.read() as connection:
-        events = list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
+        events = list((await connection.execute(select(audit_log.c.event).order_by(audit_log.c.id))).scalars())
         ended = (await connection.execute(select(process.c.stopped_at))).scalars().all()
     return app, events, any(at is not None for at in ended)
 

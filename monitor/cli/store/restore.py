@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import exists, inspect, select
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from alerts.persistence.restoration import BadNumberError, last_on_paper
@@ -32,7 +32,8 @@ from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.move.source import lift
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, known
-from monitor.store.schema.tables import journal
+from monitor.store.schema.renamed import TABLES
+from monitor.store.schema.tables import audit_log
 
 _FILE = "pantau.sqlite"
 #: A process that has written to a database within this time is running.
@@ -115,8 +116,11 @@ async def _see_put(state: Path, server: PostgresServer | None) -> None:
     place = state / _FILE if server is None else f"the {server}"
     try:
         async with audit.in_file(state / _FILE) if server is None else audit.on_server(server) as connection:
-            is_there = await connection.run_sync(lambda sync: inspect(sync).has_table(journal.name))
-            is_there = is_there and (await connection.execute(select(exists(select(journal.c.id))))).scalar_one()
+            names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+            # An older copy has the table under its former name.
+            found = [each for each in names if TABLES.get(each, each) == audit_log.name]
+            asked = [text(f"SELECT 1 FROM {each} LIMIT 1") for each in found]  # noqa: S608 - a known name
+            is_there = any([(await connection.execute(each)).first() is not None for each in asked])
     except FileNotFoundError:
         is_there = False
     except DatabaseError:  # The code that opens it reports the problem.

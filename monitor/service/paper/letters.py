@@ -152,11 +152,11 @@ class Letters:
         *day*: the day of posting.
         """
         unnoted: list[LetterNotRecorded] = []
-        for notice_id in dict.fromkeys(notice_ids):
+        for notification_id in dict.fromkeys(notice_ids):
             try:
-                await self.note(notice_id, step, by, day=day)
+                await self.note(notification_id, step, by, day=day)
             except OperationRejectedError as wrong:
-                unnoted.append(LetterNotRecorded(id=notice_id, why=str(wrong)))
+                unnoted.append(LetterNotRecorded(id=notification_id, why=str(wrong)))
         return unnoted
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
@@ -166,7 +166,7 @@ class Letters:
 
     async def note(
         self,
-        notice_id: int,
+        notification_id: int,
         step: LetterStep,
         by: str,
         *,
@@ -182,56 +182,56 @@ class Letters:
         """
         try:
             async with self._store.reading() as ledger:
-                notice = await ledger.notice(notice_id)
+                notice = await ledger.notice(notification_id)
                 incident = await ledger.incident(notice.incident_id)
         except LookupError:
-            raise OperationRejectedError.said("no_letter", notice=notice_id) from None
+            raise OperationRejectedError.said("no_letter", notice=notification_id) from None
         last = notice.last_attempt
         is_taken_back = last is not None and last.state is AttemptState.WITHDRAWN and notice.channel is Channel.LETTER
         already_posted = already_posted and step is LetterStep.POSTED
         if is_taken_back and not already_posted:
-            raise OperationRejectedError.said("letter_taken_back", notice=notice_id)
+            raise OperationRejectedError.said("letter_taken_back", notice=notification_id)
         if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
-            raise OperationRejectedError.said("not_in_a_tray", notice=notice_id, state=notice.state)
+            raise OperationRejectedError.said("not_in_a_tray", notice=notification_id, state=notice.state)
         gateway = self._tray_of(notice, last)
         async with self._store.reading() as ledger:
             handled = await ledger.handled(last.id)
         is_unprinted = step is LetterStep.POSTED and not handled.keys() & {LetterStep.PRINTED, LetterStep.POSTED}
         if is_unprinted and not (unprinted or already_posted):
-            raise OperationRejectedError.said("letter_not_printed", notice=notice_id)
+            raise OperationRejectedError.said("letter_not_printed", notice=notification_id)
         if step is not LetterStep.POSTED:
             day = None
         elif day is not None:
             self._check(day, incident.brief.agency if incident else "", last.started_at)
         # The file first: if the process dies before the record is written, a clerk can report it again.
         if step is LetterStep.POSTED:
-            await self._dispatch(gateway, notice_id, last.reference, already_posted=already_posted)
+            await self._dispatch(gateway, notification_id, last.reference, already_posted=already_posted)
         before = await self._dispatcher.note_letter(last.reference, step, by, day=day, unprinted=is_unprinted)
         if before is not None:
             return LetterRecord(by=before.by, at=before.at, anew=False)
         return LetterRecord(by=by, at=self._clock.now(), anew=True)
 
-    async def undo_posting(self, notice_id: int, by: str) -> None:
+    async def undo_posting(self, notification_id: int, by: str) -> None:
         """Undo the record that a letter was posted: it returns to its tray. Raise `OperationRejectedError`."""
         try:
             async with self._store.reading() as ledger:
-                notice = await ledger.notice(notice_id)
+                notice = await ledger.notice(notification_id)
                 notices = await ledger.notices(notice.incident_id)
         except LookupError:
-            raise OperationRejectedError.said("no_letter", notice=notice_id) from None
+            raise OperationRejectedError.said("no_letter", notice=notification_id) from None
         last = notice.last_attempt
         if last is None or last.state is not AttemptState.SENT or notice.channel is not Channel.LETTER:
-            raise OperationRejectedError.said("letter_not_posted", notice=notice_id)
+            raise OperationRejectedError.said("letter_not_posted", notice=notification_id)
         if (other := page_resting_on(notice, notices)) is not None:
-            raise OperationRejectedError.said("letter_cited", notice=notice_id, other=other.id)
+            raise OperationRejectedError.said("letter_cited", notice=notification_id, other=other.id)
         tray = self._tray_of(notice, last)
         # The file first, as when it was posted: in between it counts as posted, and a clerk can repeat the operation.
         try:
             is_there = await tray.undispatch(last.reference)
         except DeliveryError as error:
-            raise OperationRejectedError.said("tray_stuck", notice=notice_id, detail=error.detail) from None
+            raise OperationRejectedError.said("tray_stuck", notice=notification_id, detail=error.detail) from None
         if not is_there:
-            raise OperationRejectedError.said("letter_gone", notice=notice_id)
+            raise OperationRejectedError.said("letter_gone", notice=notification_id)
         await self._dispatcher.undo_posting(last.reference, by)
 
     def _tray_of(self, notice: Notification, last: Attempt) -> SupportsManualPosting:
@@ -252,14 +252,14 @@ class Letters:
                 pass
 
     async def _dispatch(
-        self, tray: SupportsManualPosting, notice_id: int, reference: str, *, already_posted: bool
+        self, tray: SupportsManualPosting, notification_id: int, reference: str, *, already_posted: bool
     ) -> None:
         try:
             is_there = await tray.dispatch(reference, already_posted=already_posted)
         except DeliveryError as error:
-            raise OperationRejectedError.said("tray_stuck", notice=notice_id, detail=error.detail) from None
+            raise OperationRejectedError.said("tray_stuck", notice=notification_id, detail=error.detail) from None
         if not is_there:
-            raise OperationRejectedError.said("tray_left", notice=notice_id)
+            raise OperationRejectedError.said("tray_left", notice=notification_id)
 
     async def keep_in_order(self) -> NoReturn:
         """Remove incomplete files from the trays, and export metrics of pending letters, until cancelled."""
@@ -288,8 +288,8 @@ class Letters:
 
 def _unchanged(laid: Mapping[int, QueuedLetter], found: Mapping[str, bytes]) -> Mapping[int, bytes]:
     return {
-        notice_id: pdf
-        for notice_id, each in laid.items()
+        notification_id: pdf
+        for notification_id, each in laid.items()
         if (pdf := found.get(each.reference)) is not None and sha256(pdf).hexdigest() == each.sha256
     }
 
@@ -297,7 +297,7 @@ def _unchanged(laid: Mapping[int, QueuedLetter], found: Mapping[str, bytes]) -> 
 def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:
     printed, posted = letter.printed, letter.posted
     return LetterView(
-        id=letter.notice_id,
+        id=letter.notification_id,
         incident=letter.number,
         agency=letter.agency,
         purpose=letter.purpose,

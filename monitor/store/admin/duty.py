@@ -11,7 +11,7 @@ from alerts.model.oncall import Override
 from monitor.store.admin.unopened import DocumentsAwayError, has_store, read_unopened
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.oncall import answers, answers_of, overrides_after, overrides_of
-from monitor.store.schema.tables import exercise, override
+from monitor.store.schema.tables import drill_notification, override
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ def read_duty(directory: Path, server: PostgresServer | None, now: datetime) -> 
         return DutyRecords(unread=f"there is no store in {directory}")
     try:
         standing = overrides_of(read_unopened(directory, server, overrides_after(now), override.name))
-        answered = answers_of(read_unopened(directory, server, answers(), exercise.name))
+        answered = answers_of(read_unopened(directory, server, answers(), drill_notification.name))
     except DocumentsAwayError as away:
         return DutyRecords(unread=str(away))
     return DutyRecords(overrides=standing, answered=answered)

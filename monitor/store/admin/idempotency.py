@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from monitor.store.backend.database import Database
 from monitor.store.schema.rows import from_row
-from monitor.store.schema.tables import kept_answer
+from monitor.store.schema.tables import idempotency_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +55,14 @@ class IdempotencyRecords:
         """
         try:
             async with self._database.write() as connection:
-                await connection.execute(delete(kept_answer).where(kept_answer.c.begun_at <= since))
-                theirs = select(func.count()).where(kept_answer.c.visitor == order.visitor)
-                row = (await connection.execute(select(kept_answer).where(_of(order)))).one_or_none()
+                await connection.execute(delete(idempotency_record).where(idempotency_record.c.begun_at <= since))
+                theirs = select(func.count()).where(idempotency_record.c.visitor == order.visitor)
+                row = (await connection.execute(select(idempotency_record).where(_of(order)))).one_or_none()
                 if row is None:
                     if (await connection.execute(theirs)).scalar_one() >= self._most:
                         raise TooManyKeptError
                     values = {"visitor": order.visitor, "key": order.key, "digest": digest, "begun_at": now}
-                    await connection.execute(insert(kept_answer).values(**values))
+                    await connection.execute(insert(idempotency_record).values(**values))
                     return None
         # Another process has begun the same request concurrently.
         except IntegrityError:
@@ -71,12 +71,12 @@ class IdempotencyRecords:
 
     async def finish(self, order: IdempotencyKey, status: int, body: str) -> None:
         """Store the response to a request."""
-        await self._database.change(update(kept_answer).where(_of(order)).values(status=status, body=body))
+        await self._database.change(update(idempotency_record).where(_of(order)).values(status=status, body=body))
 
     async def forget(self, order: IdempotencyKey) -> None:
         """Delete the record of a request that was refused."""
-        await self._database.change(delete(kept_answer).where(_of(order)))
+        await self._database.change(delete(idempotency_record).where(_of(order)))
 
 
 def _of(order: IdempotencyKey) -> ColumnElement[bool]:
-    return and_(kept_answer.c.visitor == order.visitor, kept_answer.c.key == order.key)
+    return and_(idempotency_record.c.visitor == order.visitor, idempotency_record.c.key == order.key)

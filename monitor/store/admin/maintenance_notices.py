@@ -16,7 +16,7 @@ from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row, named
-from monitor.store.schema.tables import advance_notice
+from monitor.store.schema.tables import maintenance_notice
 
 #: Name of the audit event.
 MADE: Final = "advance notice made"
@@ -47,9 +47,9 @@ class MaintenanceNoticeRecords:
         """Return the agency's notice with this number, however long ago its work ended."""
         if "\0" in number:  # PostgreSQL rejects a NUL in a text.
             return None
-        this = (advance_notice.c.number == number) & (advance_notice.c.agency == agency)
+        this = (maintenance_notice.c.number == number) & (maintenance_notice.c.agency == agency)
         async with self._database.read() as connection:
-            rows = (await connection.execute(select(advance_notice).where(this))).all()
+            rows = (await connection.execute(select(maintenance_notice).where(this))).all()
             found = await _notices(connection, rows)
         return found[0] if found else None
 
@@ -73,7 +73,7 @@ class MaintenanceNoticeRecords:
                 at=notice.made_at, actor=notice.made_by, event=MADE, detail=_detail(agency, notice, before or "")
             )
             (sealed,) = await audit.append(connection, [entry])
-            await connection.execute(insert(advance_notice).values(entry=sealed.number, **values))
+            await connection.execute(insert(maintenance_notice).values(entry=sealed.number, **values))
         return True
 
 
@@ -90,23 +90,25 @@ def _detail(agency: str, notice: MaintenanceNotice, before: str) -> Mapping[str,
 
 
 async def _told(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
-    theirs = (advance_notice.c.agency == agency) & (advance_notice.c.ends > now)
-    rows = sorted((await connection.execute(select(advance_notice).where(theirs))).all(), key=lambda row: row.id)
+    theirs = (maintenance_notice.c.agency == agency) & (maintenance_notice.c.ends > now)
+    rows = sorted((await connection.execute(select(maintenance_notice).where(theirs))).all(), key=lambda row: row.id)
     # A notice that was moved to an earlier time may have ended, and what it replaced is not sent again.
-    numbers = select(advance_notice.c.replaces).where(advance_notice.c.replaces.in_([row.number for row in rows]))
+    numbers = select(maintenance_notice.c.replaces).where(
+        maintenance_notice.c.replaces.in_([row.number for row in rows])
+    )
     replaced = frozenset((await connection.execute(numbers)).scalars()) if rows else frozenset()
     return SentMaintenanceNotice(notices=await _notices(connection, rows), replaced=replaced)
 
 
 async def _notices(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Sequence[MaintenanceNotice]:
     quoted = {row.replaces for row in rows if row.replaces}
-    query = select(advance_notice).where(advance_notice.c.number.in_(quoted))
+    query = select(maintenance_notice).where(maintenance_notice.c.number.in_(quoted))
     before = {row.number: _notice(row, None) for row in await connection.execute(query)} if quoted else {}
     return [_notice(row, before.get(row.replaces)) for row in rows]
 
 
 async def _taken(connection: AsyncConnection, numbers: Collection[str]) -> AbstractSet[str]:
-    query = select(advance_notice.c.number).where(advance_notice.c.number.in_(numbers))
+    query = select(maintenance_notice.c.number).where(maintenance_notice.c.number.in_(numbers))
     return frozenset((await connection.execute(query)).scalars())
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from monitor.model.desired_document import DesiredDocument
 from monitor.store.backend.database import Database
 from monitor.store.schema.rows import from_row
-from monitor.store.schema.tables import offered_document
+from monitor.store.schema.tables import desired_document
 
 #: Interval after which a refused document is tried again: a secret that was missing may exist by then.
 AGAIN = timedelta(minutes=1)
@@ -24,18 +24,18 @@ class Offers:
 
     async def due(self, now: datetime) -> Sequence[DesiredDocument]:
         """Return the documents that were not processed yet, and those that were refused a while ago."""
-        row = offered_document.c
+        row = desired_document.c
         # The second condition: it was processed before the clock was set back.
         refused = row.refusal.is_not(None) & ((row.looked_at < now - AGAIN) | (row.looked_at > now + AGAIN))
-        query = select(offered_document).where(row.looked_at.is_(None) | refused).order_by(row.agency)
+        query = select(desired_document).where(row.looked_at.is_(None) | refused).order_by(row.agency)
         rows = await self._database.rows(query)
         return [from_row(DesiredDocument, each, by=each.offered_by, at=each.offered_at) for each in rows]
 
     async def looked_at(self, offers: Iterable[DesiredDocument], refusals: Mapping[str, str], now: datetime) -> None:
         """Record that these were processed and why some were refused, except where the hub has written a newer one meanwhile."""
-        row = offered_document.c
+        row = desired_document.c
         async with self._database.write() as connection:
             for each in offers:
                 this = (row.agency == each.agency) & (row.offered_at == each.at)
                 values = {"looked_at": now, "refusal": refusals.get(each.agency)}
-                await connection.execute(update(offered_document).where(this).values(**values))
+                await connection.execute(update(desired_document).where(this).values(**values))

@@ -17,7 +17,14 @@ from alerts.persistence.audit import CHECKPOINT, PURGED, ChainedEntry, tombstone
 from alerts.persistence.store import AuditEntry
 from monitor.store.engine import audit
 from monitor.store.schema.rows import portions
-from monitor.store.schema.tables import advance_notice, incident, journal, metadata, notice, notice_incident
+from monitor.store.schema.tables import (
+    audit_log,
+    incident,
+    maintenance_notice,
+    metadata,
+    notification,
+    notification_incident,
+)
 
 #: Maximum of incidents, or of entries about none, per transaction, so that other writers do not wait long.
 AT_ONCE = 200
@@ -118,11 +125,13 @@ class Search:
     async def _further_entries(
         self, connection: AsyncConnection, place: tuple[datetime, int], limit: int
     ) -> Sequence[int]:
-        about_none = journal.c.incident_id.is_(None) & journal.c.notice_id.is_(None) & journal.c.purged_by.is_(None)
+        about_none = (
+            audit_log.c.incident_id.is_(None) & audit_log.c.notification_id.is_(None) & audit_log.c.purged_by.is_(None)
+        )
         query = (
-            select(journal.c.id, journal.c.at, journal.c.event)
-            .where(about_none, _beyond(place, journal.c.at, journal.c.id), journal.c.at < self._before)
-            .order_by(journal.c.at, journal.c.id)
+            select(audit_log.c.id, audit_log.c.at, audit_log.c.event)
+            .where(about_none, _beyond(place, audit_log.c.at, audit_log.c.id), audit_log.c.at < self._before)
+            .order_by(audit_log.c.at, audit_log.c.id)
             .limit(limit)
         )
         rows = (await connection.execute(query)).all()
@@ -150,14 +159,14 @@ async def carry_out(connection: AsyncConnection, doomed: PurgeSet, told: AuditEn
     if connection.dialect.name == "sqlite":
         # Deleted data is overwritten, so that it cannot be recovered from the file.
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
-    empty: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notice_id": None, "detail": {}}
+    empty: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notification_id": None, "detail": {}}
     empty["purged_by"] = purge.number
     for numbers in portions(doomed.entries):
-        await connection.execute(update(journal).where(journal.c.id.in_(numbers)).values(**empty))
+        await connection.execute(update(audit_log).where(audit_log.c.id.in_(numbers)).values(**empty))
         # The notice repeats the content of its entry.
-        await connection.execute(delete(advance_notice).where(advance_notice.c.entry.in_(numbers)))
+        await connection.execute(delete(maintenance_notice).where(maintenance_notice.c.entry.in_(numbers)))
     for ids in portions(doomed.notices):
-        await _delete(connection, {notice: notice.c.id.in_(ids)})
+        await _delete(connection, {notification: notification.c.id.in_(ids)})
     for ids in portions([id_ for id_, _ in doomed.incidents]):
         await _delete(connection, {incident: incident.c.id.in_(ids)})
 
@@ -171,12 +180,12 @@ async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int
         asked |= asking
         notices: set[int] = set()
         for some in portions(sorted(asking)):
-            query = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id.in_(some))
+            query = select(notification_incident.c.notification_id).where(notification_incident.c.incident_id.in_(some))
             notices |= set((await connection.execute(query)).scalars())
         for some in portions(sorted(notices - told.keys())):
-            columns = (notice_incident.c.notice_id, notice_incident.c.incident_id)
+            columns = (notification_incident.c.notification_id, notification_incident.c.incident_id)
             for row in await connection.execute(select(*columns).where(columns[0].in_(some))):
-                told.setdefault(row.notice_id, set()).add(row.incident_id)
+                told.setdefault(row.notification_id, set()).add(row.incident_id)
         asking = set().union(*(told[n] for n in notices)) - asked
     return told
 
@@ -194,18 +203,18 @@ def _staying(told: Iterable[Collection[int]], over: Collection[int]) -> set[int]
 async def _entries_about(
     connection: AsyncConnection, incidents: Sequence[int], notices: Sequence[int]
 ) -> Sequence[int]:
-    content = journal.c.purged_by.is_(None) & journal.c.event.not_in(_KEPT)
+    content = audit_log.c.purged_by.is_(None) & audit_log.c.event.not_in(_KEPT)
     found: set[int] = set()
-    for column, ids in ((journal.c.incident_id, incidents), (journal.c.notice_id, notices)):
+    for column, ids in ((audit_log.c.incident_id, incidents), (audit_log.c.notification_id, notices)):
         for some in portions(ids):
-            found |= set((await connection.execute(select(journal.c.id).where(content, column.in_(some)))).scalars())
+            found |= set((await connection.execute(select(audit_log.c.id).where(content, column.in_(some)))).scalars())
     return sorted(found)
 
 
 async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequence[ChainedEntry]:
     found: list[ChainedEntry] = []
     for some in portions(numbers):
-        query = select(journal).where(journal.c.id.in_(some)).order_by(journal.c.id)
+        query = select(audit_log).where(audit_log.c.id.in_(some)).order_by(audit_log.c.id)
         found += [audit.to_sealed(row) for row in await connection.execute(query)]
     return found
 

@@ -20,16 +20,16 @@ from monitor.store.probing.hours import with_added
 from monitor.store.schema.rows import BRIEF
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import (
-    advance_notice,
+    audit_log,
     day,
     drill,
-    exercise,
+    drill_notification,
     health,
     hour,
     incident,
-    journal,
+    maintenance_notice,
     override,
-    pin_entry,
+    pin_attempt,
     role_assignment,
     rota_feed,
     run,
@@ -37,11 +37,11 @@ from monitor.store.schema.tables import (
     silence,
     site_hour,
     site_run,
-    standing,
+    site_status,
     streak,
     token,
     token_role,
-    wall,
+    wallboard_link,
 )
 
 #: Name of the audit event; readers of the log find by it what an agency was called.
@@ -97,7 +97,7 @@ class Renames:
 
     async def was_done(self, renaming: Renaming) -> bool:
         """Whether this rename was done before: rows that another process wrote meanwhile under the old name may still follow."""
-        query = select(journal.c.detail).where(journal.c.event == RENAMED)
+        query = select(audit_log.c.detail).where(audit_log.c.event == RENAMED)
         return any(
             (row.detail.get("what"), row.detail.get("old"), row.detail.get("new"))
             == (str(renaming.what), renaming.old, renaming.new)
@@ -149,7 +149,7 @@ async def _follow(
         await _move_days(connection, database, renaming)
         await _move_each(connection, drill, drill.c.contact, renaming.rota)
         await _move_access(connection, renaming)
-        for table in (exercise, pin_entry, advance_notice):
+        for table in (drill_notification, pin_attempt, maintenance_notice):
             column = table.c.agency
             await connection.execute(update(table).where(column == renaming.old).values({column: renaming.new}))
     return counts, still_open
@@ -224,16 +224,16 @@ async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Re
 
 async def _move_standings(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
     """Rename the site's statuses, as the health records."""
-    ours = standing.c.site == site
-    rows = (await connection.execute(select(standing.c.subject, standing.c.troubled).where(ours))).all()
+    ours = site_status.c.site == site
+    rows = (await connection.execute(select(site_status.c.subject, site_status.c.troubled).where(ours))).all()
     known = {row.subject for row in rows}
     for row in rows:
         new, troubled = renaming.key(row.subject), json.dumps(sorted(map(renaming.route, json.loads(row.troubled))))
-        this = ours & (standing.c.subject == row.subject)
+        this = ours & (site_status.c.subject == row.subject)
         if new != row.subject and new in known:
-            await connection.execute(delete(standing).where(this))
+            await connection.execute(delete(site_status).where(this))
         elif (new, troubled) != (row.subject, row.troubled):
-            await connection.execute(update(standing).where(this).values(subject=new, troubled=troubled))
+            await connection.execute(update(site_status).where(this).values(subject=new, troubled=troubled))
 
 
 async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tuple[int, list[int]]:
@@ -277,10 +277,10 @@ async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
             await connection.execute(
                 delete(table).where(this) if is_there else update(table).where(this).values(agency=renaming.new)
             )
-    for row in (await connection.execute(select(wall.c.id, wall.c.agencies))).all():
+    for row in (await connection.execute(select(wallboard_link.c.id, wallboard_link.c.agencies))).all():
         if row.agencies is not None and renaming.old in row.agencies:
             codes = sorted(set(map(renaming.agency, row.agencies)))
-            await connection.execute(update(wall).where(wall.c.id == row.id).values(agencies=codes))
+            await connection.execute(update(wallboard_link).where(wallboard_link.c.id == row.id).values(agencies=codes))
 
 
 async def _move_each(connection: AsyncConnection, table: Table, column: Column[Any], called: Any) -> None:

@@ -22,7 +22,7 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row
-from monitor.store.schema.tables import kept_secret
+from monitor.store.schema.tables import secret
 
 #: Author of secrets that nobody has typed.
 _OURSELVES = "Pantau"
@@ -49,32 +49,30 @@ class Secrets:
 
     async def find(self, place: SecretPlace) -> Ciphertext | None:
         """Return the secret of a place."""
-        row = await self._database.row(select(kept_secret).where(*_at(place)))
+        row = await self._database.row(select(secret).where(*_at(place)))
         return None if row is None else _ciphertext(row)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """Return the number of secrets by purpose and key."""
-        query = select(kept_secret.c.purpose, kept_secret.c.key_id, func.count()).group_by(
-            kept_secret.c.purpose, kept_secret.c.key_id
-        )
+        query = select(secret.c.purpose, secret.c.key_id, func.count()).group_by(secret.c.purpose, secret.c.key_id)
         return {(row[0], row[1]): row[2] for row in await self._database.rows(query)}
 
     async def under(
         self, keys: AbstractSet[str], after: SecretPlace | None, at_most: int
     ) -> Sequence[tuple[SecretPlace, Ciphertext]]:
         """Return some of the secrets encrypted with one of these keys, in the order of their places, after one of them."""
-        place = tuple_(kept_secret.c.purpose, kept_secret.c.owner)
-        query = select(kept_secret).where(kept_secret.c.key_id.in_(sorted(keys)))
+        place = tuple_(secret.c.purpose, secret.c.owner)
+        query = select(secret).where(secret.c.key_id.in_(sorted(keys)))
         if after is not None:
             query = query.where(place > (str(after.purpose), after.owner))
-        query = query.order_by(kept_secret.c.purpose, kept_secret.c.owner).limit(at_most)
+        query = query.order_by(secret.c.purpose, secret.c.owner).limit(at_most)
         rows = await self._database.rows(query)
         return [(from_row(SecretPlace, row), _ciphertext(row)) for row in rows]
 
     async def renewed(self, name: str) -> RotatedToken | None:
         """Return the latest token that replaced the typed secret of a name."""
         place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
-        row = await self._database.row(select(kept_secret).where(*_at(place)))
+        row = await self._database.row(select(secret).where(*_at(place)))
         return None if row is None else RotatedToken(secret=_ciphertext(row), at=row.written_at)
 
     async def renew(self, name: str, later: RotatedToken) -> bool:
@@ -82,9 +80,9 @@ class Secrets:
         place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
         async with self._database.exclusive() as connection:
             typed = _at(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name))
-            if (await connection.execute(select(kept_secret.c.owner).where(*typed))).one_or_none() is None:
+            if (await connection.execute(select(secret.c.owner).where(*typed))).one_or_none() is None:
                 return False
-            there = (await connection.execute(select(kept_secret).where(*_at(place)))).one_or_none()
+            there = (await connection.execute(select(secret).where(*_at(place)))).one_or_none()
             if there is None or there.written_at <= later.at:
                 await _put(connection, place, later.secret, by=_OURSELVES, at=later.at)
             return True
@@ -94,9 +92,9 @@ class Secrets:
         done = 0
         async with audit.journalled(self._database, entry) as connection:
             for place, before, after in changes:
-                same = (*_at(place), kept_secret.c.ciphertext == before.text)
+                same = (*_at(place), secret.c.ciphertext == before.text)
                 values = {"key_id": after.key_id, "ciphertext": after.text}
-                done += (await connection.execute(update(kept_secret).where(*same).values(**values))).rowcount
+                done += (await connection.execute(update(secret).where(*same).values(**values))).rowcount
         return done
 
 
@@ -105,9 +103,9 @@ def read_secrets(directory: Path, server: PostgresServer | None, purpose: Secret
 
     Raise `DocumentsAwayError`.
     """
-    of_each = (kept_secret.c.owner, kept_secret.c.key_id, kept_secret.c.ciphertext)
-    query = select(*of_each).where(kept_secret.c.purpose == str(purpose))
-    rows = read_unopened(directory, server, query, kept_secret.name)
+    of_each = (secret.c.owner, secret.c.key_id, secret.c.ciphertext)
+    query = select(*of_each).where(secret.c.purpose == str(purpose))
+    rows = read_unopened(directory, server, query, secret.name)
     return {row.owner: _ciphertext(row) for row in rows}
 
 
@@ -118,24 +116,26 @@ async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: C
 
 async def drop_secret(connection: AsyncConnection, place: SecretPlace) -> None:
     """Delete a secret in the transaction of *connection*."""
-    await connection.execute(delete(kept_secret).where(*_at(place)))
+    await connection.execute(delete(secret).where(*_at(place)))
 
 
-async def _put(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, *, by: str, at: datetime) -> None:
+async def _put(
+    connection: AsyncConnection, place: SecretPlace, ciphertext: Ciphertext, *, by: str, at: datetime
+) -> None:
     await drop_secret(connection, place)
     values = {
         "purpose": str(place.purpose),
         "owner": place.owner,
-        "key_id": secret.key_id,
-        "ciphertext": secret.text,
+        "key_id": ciphertext.key_id,
+        "ciphertext": ciphertext.text,
         "written_by": by,
         "written_at": at,
     }
-    await connection.execute(insert(kept_secret).values(**values))
+    await connection.execute(insert(secret).values(**values))
 
 
 def _at(place: SecretPlace) -> tuple[ColumnElement[bool], ...]:
-    return kept_secret.c.purpose == str(place.purpose), kept_secret.c.owner == place.owner
+    return secret.c.purpose == str(place.purpose), secret.c.owner == place.owner
 
 
 def _ciphertext(row: Row[Any]) -> Ciphertext:

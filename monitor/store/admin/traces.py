@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from monitor.model.renaming import Renamed
 from monitor.store.admin.renames import RENAMED
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import day, incident, journal
+from monitor.store.schema.tables import audit_log, day, incident
 
 #: Maximum of renames, of all agencies and mailboxes, that are searched.
 _RENAMES = 1_000
@@ -47,7 +47,10 @@ class AgencyTraces:
         latest = select(incident.c.number).where(about).order_by(incident.c.id.desc()).limit(1)
         still = select(incident.c.number).where(about, incident.c.resolved_at.is_(None)).limit(1)
         renamed = (
-            select(journal.c.detail).where(journal.c.event == RENAMED).order_by(journal.c.id.desc()).limit(_RENAMES)
+            select(audit_log.c.detail)
+            .where(audit_log.c.event == RENAMED)
+            .order_by(audit_log.c.id.desc())
+            .limit(_RENAMES)
         )
         async with self._database.read() as connection:
             since, until = [(await connection.execute(each)).scalar() for each in days]

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, NullPool, Row, Select, create_engine, inspect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, NullPool, Row, Select, create_engine, inspect
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from alerts.persistence.store import StoreUnavailable
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.schema.renamed import use_present_names
 
 _FILE = "pantau.sqlite"
 
@@ -32,7 +33,7 @@ def read_unopened(directory: Path, server: PostgresServer | None, query: Select[
         engine = _reading(file) if server is None else _asking(server)
         try:
             with engine.connect() as connection:
-                return connection.execute(query).all() if inspect(connection).has_table(table) else ()
+                return _rows(connection, query, table)
         finally:
             engine.dispose()
     except (DBAPIError, OSError) as error:
@@ -40,6 +41,16 @@ def read_unopened(directory: Path, server: PostgresServer | None, query: Select[
         where = f"the file {file}" if server is None else str(server)
         why = " ".join(str(cause).split())
         raise DocumentsAwayError(f"the store, {where}, cannot be read: {why}") from None
+
+
+def _rows(connection: Connection, query: Select[Any], table: str) -> Sequence[Row[Any]]:
+    try:
+        return connection.execute(query).all()
+    except (OperationalError, ProgrammingError):
+        # There is no such table, or a store from before its present name.
+        connection.rollback()
+    use_present_names(connection)
+    return connection.execute(query).all() if inspect(connection).has_table(table) else ()
 
 
 def has_store(directory: Path) -> bool:

@@ -27,9 +27,9 @@ from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row, named, new_id
 from monitor.store.schema.tables import (
-    access_code,
-    half_session,
+    invitation_code,
     openid_identity,
+    pending_session,
     portal_user,
     recovery_code,
     role_assignment,
@@ -203,7 +203,7 @@ class Users:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(disabled_at=at))
             if at is not None:
                 await end_sessions(connection, user_id)
-                await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
+                await connection.execute(delete(invitation_code).where(invitation_code.c.user_id == user_id))
 
     async def choose_password(self, user_id: int, kept: str, entry: AuditEntry) -> None:
         """Store a new password.
@@ -214,7 +214,7 @@ class Users:
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
             await end_sessions(connection, user_id)
-            await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
+            await connection.execute(delete(invitation_code).where(invitation_code.c.user_id == user_id))
 
     async def fail(self, user_id: int, entry: AuditEntry, *, counted: FailedAttempt | None) -> None:
         """Record a failed sign-in, and count it if it delays the next attempt.
@@ -242,7 +242,7 @@ class Users:
 
     async def code(self, user_id: int) -> AccessCodeRecord | None:
         """Return the latest unused code of a user."""
-        row = await self._database.row(select(access_code).where(access_code.c.user_id == user_id))
+        row = await self._database.row(select(invitation_code).where(invitation_code.c.user_id == user_id))
         return None if row is None else from_row(AccessCodeRecord, row)
 
     async def invite(self, user_id: int, code: AccessCodeRecord, entry: AuditEntry) -> None:
@@ -250,8 +250,8 @@ class Users:
         values = named(code, ("way", "kept", "ends_at"))
         values |= {"user_id": user_id, "made_by": entry.actor, "made_at": entry.at}
         async with audit.journalled(self._database, entry) as connection:
-            await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
-            await connection.execute(insert(access_code).values(**values))
+            await connection.execute(delete(invitation_code).where(invitation_code.c.user_id == user_id))
+            await connection.execute(insert(invitation_code).values(**values))
 
     # -- external accounts ---------------------------------------------------------------------------------------
 
@@ -297,7 +297,7 @@ class Users:
         mine = portal_user.c.id == session.user.id
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(web_session).where(web_session.c.ends_at <= session.begun_at))
-            await connection.execute(delete(half_session).where(half_session.c.user_id == session.user.id))
+            await connection.execute(delete(pending_session).where(pending_session.c.user_id == session.user.id))
             await connection.execute(update(portal_user).where(mine).values(**_NO_FAILURES))
             await connection.execute(insert(web_session).values(**values))
 
@@ -380,15 +380,15 @@ class SecondFactors:
         """Store a pending session, and delete the expired ones."""
         values = named(half, ("digest", "user_id", "ends_at"))
         async with audit.journalled(self._database, entry) as connection:
-            await connection.execute(delete(half_session).where(half_session.c.ends_at <= entry.at))
-            await connection.execute(insert(half_session).values(**values))
+            await connection.execute(delete(pending_session).where(pending_session.c.ends_at <= entry.at))
+            await connection.execute(insert(pending_session).values(**values))
 
     async def half(self, digest: str) -> PendingSession | None:
         """Return the pending session with this digest, expired or not."""
         query = (
-            select(half_session, portal_user.c.name)
-            .join(portal_user, portal_user.c.id == half_session.c.user_id)
-            .where(half_session.c.digest == digest)
+            select(pending_session, portal_user.c.name)
+            .join(portal_user, portal_user.c.id == pending_session.c.user_id)
+            .where(pending_session.c.digest == digest)
         )
         row = await self._database.row(query)
         return None if row is None else from_row(PendingSession, row)
@@ -416,4 +416,4 @@ async def _put_codes(connection: AsyncConnection, user_id: int, digests: Iterabl
 async def end_sessions(connection: AsyncConnection, user_id: int) -> None:
     """End all sessions of a user, in the transaction of *connection*."""
     await connection.execute(delete(web_session).where(web_session.c.user_id == user_id))
-    await connection.execute(delete(half_session).where(half_session.c.user_id == user_id))
+    await connection.execute(delete(pending_session).where(pending_session.c.user_id == user_id))

@@ -13,7 +13,7 @@ from monitor.access.role import AgencyScope
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row, named, new_id
-from monitor.store.schema.tables import wall
+from monitor.store.schema.tables import wallboard_link
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +39,13 @@ class WallboardLinks:
 
     async def at(self, now: datetime) -> Sequence[WallboardLink]:
         """Return the valid links, the newest first."""
-        query = select(wall).where(wall.c.ends_at > now)
+        query = select(wallboard_link).where(wallboard_link.c.ends_at > now)
         found = map(_link, await self._database.rows(query))
         return sorted(found, key=lambda each: each.id, reverse=True)
 
     async def find(self, digest: str) -> WallboardLink | None:
         """Return the link whose key has this digest, expired or not."""
-        row = await self._database.row(select(wall).where(wall.c.digest == digest))
+        row = await self._database.row(select(wallboard_link).where(wallboard_link.c.digest == digest))
         return None if row is None else _link(row)
 
     async def add(self, link: WallboardLink, digest: str, entry: AuditEntry) -> int:
@@ -53,8 +53,8 @@ class WallboardLinks:
         agencies = None if link.scope.everything else sorted(link.scope.agencies)
         values = {"digest": digest, "agencies": agencies, **named(link, ("name", "made_by", "made_at", "ends_at"))}
         async with audit.journalled(self._database, entry) as connection:
-            await connection.execute(delete(wall).where(wall.c.ends_at <= link.made_at))
-            return new_id(await connection.execute(insert(wall).values(**values)))
+            await connection.execute(delete(wallboard_link).where(wallboard_link.c.ends_at <= link.made_at))
+            return new_id(await connection.execute(insert(wallboard_link).values(**values)))
 
     async def open(self, entry: AuditEntry) -> None:
         """Record that a browser was admitted by a link."""
@@ -64,7 +64,7 @@ class WallboardLinks:
     async def revoke(self, link_id: int, entry: AuditEntry) -> bool:
         """Delete a link. Return whether there was one."""
         async with self._database.write() as connection:
-            gone = (await connection.execute(delete(wall).where(wall.c.id == link_id))).rowcount > 0
+            gone = (await connection.execute(delete(wallboard_link).where(wallboard_link.c.id == link_id))).rowcount > 0
             if gone:
                 await audit.append(connection, [entry])
         return gone

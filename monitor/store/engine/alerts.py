@@ -11,7 +11,7 @@ from alerts.model.alert import KnownAlert
 from alerts.model.notification import IncidentType
 from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import from_row
-from monitor.store.schema.tables import alert, incident
+from monitor.store.schema.tables import incident, received_alert
 
 
 class SqlAlerts(Repository):
@@ -19,7 +19,7 @@ class SqlAlerts(Repository):
 
     async def known_alerts(self, fingerprints: Collection[str]) -> Mapping[str, KnownAlert]:
         """Return the known states of alerts with up to some two hundred fingerprints."""
-        query = select(alert).where(alert.c.fingerprint.in_(fingerprints))
+        query = select(received_alert).where(received_alert.c.fingerprint.in_(fingerprints))
         found = await self._connection.execute(query)
         return {row.fingerprint: from_row(KnownAlert, row) for row in found}
 
@@ -27,15 +27,19 @@ class SqlAlerts(Repository):
         """Write the known states of alerts."""
         if known:
             mine = [each.fingerprint for each in known]
-            await self._connection.execute(delete(alert).where(alert.c.fingerprint.in_(mine)))
-            await self._connection.execute(insert(alert), [asdict(each) for each in known])
+            await self._connection.execute(delete(received_alert).where(received_alert.c.fingerprint.in_(mine)))
+            await self._connection.execute(insert(received_alert), [asdict(each) for each in known])
 
     async def firing_among(self, keys: Collection[str]) -> Mapping[str, int]:
         """Return the number of firing alerts by the dedup key of their shared incident."""
         if not keys:
             return {}
-        firing = alert.c.folded_into.in_(keys) & alert.c.ended_at.is_(None)
-        query = select(alert.c.folded_into, func.count().label("count")).where(firing).group_by(alert.c.folded_into)
+        firing = received_alert.c.folded_into.in_(keys) & received_alert.c.ended_at.is_(None)
+        query = (
+            select(received_alert.c.folded_into, func.count().label("count"))
+            .where(firing)
+            .group_by(received_alert.c.folded_into)
+        )
         return {row.folded_into: int(row[1]) for row in await self._connection.execute(query)}
 
     async def open_alerts(self) -> int:

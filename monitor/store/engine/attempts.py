@@ -25,7 +25,7 @@ from monitor.store.engine.statements import (
     answered_by,
 )
 from monitor.store.schema.rows import from_row, named, new_id, portions
-from monitor.store.schema.tables import attempt, clean, delivery, heard, notice, notice_incident
+from monitor.store.schema.tables import attempt, callback_event, clean, delivery, notification, notification_incident
 
 #: Three queries per gateway, and SQLite joins no more than 500.
 _GATEWAYS_AT_ONCE = 50
@@ -34,10 +34,10 @@ _GATEWAYS_AT_ONCE = 50
 class SqlAttempts(SqlNotifications):
     """The part of `alerts.persistence.store.UnitOfWork` for deliveries and attempts."""
 
-    async def add_delivery(self, notice_id: int, address: Address) -> Delivery:
+    async def add_delivery(self, notification_id: int, address: Address) -> Delivery:
         """Add a delivery to another address."""
         values = {"channel": address.channel, "number": address.number, "extension": address.extension}
-        result = await self._connection.execute(ADD_DELIVERY, {"notice_id": notice_id, **values})
+        result = await self._connection.execute(ADD_DELIVERY, {"notification_id": notification_id, **values})
         return Delivery(id=new_id(result), address=address)
 
     async def add_attempt(
@@ -90,14 +90,14 @@ class SqlAttempts(SqlNotifications):
     async def attempt(self, reference: str) -> tuple[Notification, Attempt] | None:
         """Return an attempt by its reference, with its notification."""
         query = (
-            select(delivery.c.notice_id)
+            select(delivery.c.notification_id)
             .join(attempt, attempt.c.delivery_id == delivery.c.id)
             .where(attempt.c.reference == reference)
         )
-        notice_id = (await self._connection.execute(query)).scalar_one_or_none()
-        if notice_id is None:
+        notification_id = (await self._connection.execute(query)).scalar_one_or_none()
+        if notification_id is None:
             return None
-        found = await self.notice(notice_id)
+        found = await self.notice(notification_id)
         return next((found, a) for a in found.attempts if a.reference == reference)
 
     async def taken_since(
@@ -139,13 +139,17 @@ class SqlAttempts(SqlNotifications):
 
     async def waiting_for(self, telephone: Address) -> Sequence[int]:
         """Return the incidents whose pending notifications go to a telephone, the most urgent first."""
-        lead = func.min(notice_incident.c.incident_id).label("lead")
+        lead = func.min(notification_incident.c.incident_id).label("lead")
         query = (
-            select(lead, notice.c.urgency, notice.c.created_at, notice.c.id)
-            .join_from(notice, delivery, delivery.c.notice_id == notice.c.id)
-            .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
-            .where(notice.c.state == NotificationState.PENDING, notice_incident.c.left_at.is_(None), _is_to(telephone))
-            .group_by(notice.c.id)
+            select(lead, notification.c.urgency, notification.c.created_at, notification.c.id)
+            .join_from(notification, delivery, delivery.c.notification_id == notification.c.id)
+            .join(notification_incident, notification_incident.c.notification_id == notification.c.id)
+            .where(
+                notification.c.state == NotificationState.PENDING,
+                notification_incident.c.left_at.is_(None),
+                _is_to(telephone),
+            )
+            .group_by(notification.c.id)
         )
         found = (await self._connection.execute(query)).all()
         return [row.lead for row in sorted(found, key=lambda row: priority(row.urgency, row.created_at, row.id))]
@@ -175,7 +179,7 @@ class SqlAttempts(SqlNotifications):
         known = event_id if fits else sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
         try:
             async with self._connection.begin_nested():
-                await self._connection.execute(insert(heard).values(gateway=gateway, event_id=known, at=now))
+                await self._connection.execute(insert(callback_event).values(gateway=gateway, event_id=known, at=now))
         except IntegrityError:
             return False
         return True

@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from alerts.persistence.audit import CHECKPOINT, ChainedEntry, ChainHead, Verifier, checkpoint, seal
 from alerts.persistence.store import AuditEntry
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.schema.renamed import use_present_names
 from monitor.store.schema.rows import from_row, named
-from monitor.store.schema.tables import journal, journal_head, notice_incident
+from monitor.store.schema.tables import audit_head, audit_log, notification_incident
 
 if TYPE_CHECKING:
     from monitor.store.backend.database import Database
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 #: Entries read and hashed at a time: five milliseconds, so that the event loop stays responsive.
 BATCH = 200
 
-_IS_HEAD = journal_head.c.id == 1
-_HEAD = select(journal_head.c.number, journal_head.c.hash).where(_IS_HEAD)
+_IS_HEAD = audit_head.c.id == 1
+_HEAD = select(audit_head.c.number, audit_head.c.hash).where(_IS_HEAD)
 _LOCKED_HEAD = _HEAD.with_for_update()
-_ADD = insert(journal)
-_MOVE_HEAD = update(journal_head).where(_IS_HEAD)
+_ADD = insert(audit_log)
+_MOVE_HEAD = update(audit_head).where(_IS_HEAD)
 
 #: Begins a consistent read transaction.
 Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
@@ -77,21 +78,21 @@ async def head(connection: AsyncConnection) -> ChainHead:
 
 async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[ChainedEntry | int]:
     """Return the entries after number *after*, in order; for an unreadable one its number."""
-    query = select(journal).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
+    query = select(audit_log).where(audit_log.c.id > after).order_by(audit_log.c.id).limit(limit)
     try:
         return [to_sealed(row) for row in await connection.execute(query)]
     # An invalid time or JSON text: the file was edited by hand.
     except (ValueError, TypeError):
-        numbers = select(journal.c.id).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
+        numbers = select(audit_log.c.id).where(audit_log.c.id > after).order_by(audit_log.c.id).limit(limit)
         return [await entry_of(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
 
 
 async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[ChainedEntry]:
     """Return the entries about an incident and its notifications, in order."""
-    theirs = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id == incident_id)
+    theirs = select(notification_incident.c.notification_id).where(notification_incident.c.incident_id == incident_id)
     found: dict[int, ChainedEntry] = {}
-    for about in (journal.c.incident_id == incident_id, journal.c.notice_id.in_(theirs)):
-        rows = await connection.execute(select(journal).where(about))
+    for about in (audit_log.c.incident_id == incident_id, audit_log.c.notification_id.in_(theirs)):
+        rows = await connection.execute(select(audit_log).where(about))
         found |= {row.id: to_sealed(row) for row in rows}
     return [found[number] for number in sorted(found)]
 
@@ -111,9 +112,9 @@ async def trail(connection: AsyncConnection, stops: Sequence[int]) -> ChainLinks
 
     Checkpoints in between shorten them: a year takes a day at either end, and one link for each day.
     """
-    is_one = journal.c.event == literal_column(f"'{CHECKPOINT}'")
-    between = (journal.c.id > stops[0]) & (journal.c.id <= stops[-1])
-    rows = await connection.execute(select(journal).where(is_one, between).order_by(journal.c.id))
+    is_one = audit_log.c.event == literal_column(f"'{CHECKPOINT}'")
+    between = (audit_log.c.id > stops[0]) & (audit_log.c.id <= stops[-1])
+    rows = await connection.execute(select(audit_log).where(is_one, between).order_by(audit_log.c.id))
     known = [to_sealed(row) for row in rows]
     found = [*await links(connection, stops[0], stops[0])]
     leapt: list[ChainedEntry] = []
@@ -129,13 +130,15 @@ async def trail(connection: AsyncConnection, stops: Sequence[int]) -> ChainLinks
 
 async def links(connection: AsyncConnection, first: int, last: int) -> Sequence[tuple[int, str]]:
     """Return number and content hash of the entries from *first* to *last*, inclusive."""
-    query = select(journal.c.id, journal.c.content).where(journal.c.id.between(first, last)).order_by(journal.c.id)
+    query = (
+        select(audit_log.c.id, audit_log.c.content).where(audit_log.c.id.between(first, last)).order_by(audit_log.c.id)
+    )
     return [(row.id, row.content) for row in await connection.execute(query)]
 
 
 async def hash_of(connection: AsyncConnection, number: int) -> str | None:
     """Return the hash of an entry; `None` without such an entry."""
-    found = (await connection.execute(select(journal.c.hash).where(journal.c.id == number))).scalar_one_or_none()
+    found = (await connection.execute(select(audit_log.c.hash).where(audit_log.c.id == number))).scalar_one_or_none()
     return None if found is None else str(found)
 
 
@@ -176,8 +179,8 @@ async def last_checkpoint(connection: AsyncConnection) -> ChainedEntry | None:
     It proves nothing by itself, because anybody with write access can add one. A verification that starts there must be
     completed by a full one before long.
     """
-    is_one = journal.c.event == literal_column(f"'{CHECKPOINT}'")
-    query = select(journal).where(is_one).order_by(journal.c.id.desc()).limit(1)
+    is_one = audit_log.c.event == literal_column(f"'{CHECKPOINT}'")
+    query = select(audit_log).where(is_one).order_by(audit_log.c.id.desc()).limit(1)
     try:
         row = (await connection.execute(query)).one_or_none()
         return None if row is None else to_sealed(row)
@@ -213,6 +216,7 @@ async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
     engine = create_async_engine(read_only(path))
     try:
         async with engine.connect() as connection:
+            await connection.run_sync(use_present_names)
             yield connection
     finally:
         await engine.dispose()
@@ -250,7 +254,7 @@ def read_only(path: Path) -> URL:
 async def entry_of(connection: AsyncConnection, number: int) -> ChainedEntry | int:
     """Return an entry, or its number if it is unreadable."""
     try:
-        return to_sealed((await connection.execute(select(journal).where(journal.c.id == number))).one())
+        return to_sealed((await connection.execute(select(audit_log).where(audit_log.c.id == number))).one())
     except (ValueError, TypeError):
         return number
 
@@ -260,7 +264,7 @@ def to_sealed(row: Row[Any]) -> ChainedEntry:
     texts = (row.actor, row.event, row.previous, row.content, row.hash)
     # SQLite stores any type in any column; an entry that cannot be hashed must not hide the others.
     if not all(isinstance(text, str) for text in texts) or not all(
-        isinstance(number, int | None) for number in (row.incident_id, row.notice_id, row.purged_by)
+        isinstance(number, int | None) for number in (row.incident_id, row.notification_id, row.purged_by)
     ):
         raise TypeError(f"entry {row.id} holds what it cannot")
     return from_row(ChainedEntry, row, number=row.id)
@@ -268,5 +272,5 @@ def to_sealed(row: Row[Any]) -> ChainedEntry:
 
 def entry_values(entry: ChainedEntry) -> dict[str, Any]:
     """Return the columns of an entry."""
-    columns = ("at", "actor", "event", "incident_id", "notice_id", "detail", "previous", "content", "hash")
+    columns = ("at", "actor", "event", "incident_id", "notification_id", "detail", "previous", "content", "hash")
     return {"id": entry.number, **named(entry, columns)}

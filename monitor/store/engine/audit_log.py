@@ -18,7 +18,7 @@ from alerts.persistence.audit import ChainedEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.listing import NEWEST
-from monitor.store.schema.tables import incident, journal, notice_incident
+from monitor.store.schema.tables import audit_log, incident, notification_incident
 
 #: Number of an agency's incidents examined for a page, the newest at that time.
 INCIDENTS: Final = 100
@@ -92,12 +92,12 @@ async def _of_all(
 ) -> tuple[Sequence[int], int | None]:
     # By number without a filter, otherwise by an index that ends with the number.
     both = bool(wanted.actor and wanted.event)
-    query = _narrowed(select(journal.c.id), AuditLogFilter(actor=wanted.actor) if both else wanted)
-    query = query.where(journal.c.id < before).order_by(journal.c.id.desc())
+    query = _narrowed(select(audit_log.c.id), AuditLogFilter(actor=wanted.actor) if both else wanted)
+    query = query.where(audit_log.c.id < before).order_by(audit_log.c.id.desc())
     if not both:
         return _cut((await connection.execute(query.limit(most + 1))).scalars().all(), most)
     # An actor's entries, of which few may match: so many are examined, and then a next page follows.
-    theirs = query.add_columns(journal.c.event).limit(LOOKED_THROUGH)
+    theirs = query.add_columns(audit_log.c.event).limit(LOOKED_THROUGH)
     rows = (await connection.execute(theirs)).all()
     found = [row.id for row in rows if row.event == wanted.event]
     if len(found) > most:
@@ -112,10 +112,10 @@ async def _of_incident(
     incident_id = (await connection.execute(named)).scalar_one_or_none()
     if incident_id is None:
         return [], None
-    telling = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id == incident_id)
+    telling = select(notification_incident.c.notification_id).where(notification_incident.c.incident_id == incident_id)
     found: set[int] = set()
-    for about in (journal.c.incident_id == incident_id, journal.c.notice_id.in_(telling)):
-        query = _narrowed(select(journal.c.id).where(about), wanted)
+    for about in (audit_log.c.incident_id == incident_id, audit_log.c.notification_id.in_(telling)):
+        query = _narrowed(select(audit_log.c.id).where(about), wanted)
         found.update((await connection.execute(query)).scalars())
     return _cut(sorted((each for each in found if each < before), reverse=True), most)
 
@@ -124,14 +124,14 @@ async def _of_agencies(
     connection: AsyncConnection, wanted: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None, datetime | None]:
     theirs = select(incident.c.id, incident.c.opened_at).where(incident.c.dedup_key.in_(wanted.agencies or ()))
-    last = select(journal.c.at).where(journal.c.id < before).order_by(journal.c.id.desc()).limit(1)
+    last = select(audit_log.c.at).where(audit_log.c.id < before).order_by(audit_log.c.id.desc()).limit(1)
     if (at := (await connection.execute(last)).scalar_one_or_none()) is None:
         return [], None, None
     # Without ORDER BY: the index of the agencies is used, and the result sorted here.
     known = sorted((await connection.execute(theirs.where(incident.c.opened_at <= at))).all(), reverse=True)
     looked_into = known[:INCIDENTS]
-    about = journal.c.incident_id.in_([row.id for row in looked_into])
-    query = _narrowed(select(journal.c.id).where(about), wanted).where(journal.c.id < before)
+    about = audit_log.c.incident_id.in_([row.id for row in looked_into])
+    query = _narrowed(select(audit_log.c.id).where(about), wanted).where(audit_log.c.id < before)
     found = sorted((await connection.execute(query)).scalars(), reverse=True)
     ids, further = _cut(found, most)
     return ids, further, looked_into[-1].opened_at if len(known) > INCIDENTS else None
@@ -139,9 +139,9 @@ async def _of_agencies(
 
 def _narrowed(query: Select[Any], wanted: AuditLogFilter) -> Select[Any]:
     if wanted.actor:
-        query = query.where(journal.c.actor == wanted.actor)
+        query = query.where(audit_log.c.actor == wanted.actor)
     if wanted.event:
-        query = query.where(journal.c.event == wanted.event)
+        query = query.where(audit_log.c.event == wanted.event)
     return query
 
 
@@ -151,7 +151,7 @@ def _cut(found: Sequence[int], most: int) -> tuple[Sequence[int], int | None]:
 
 async def _rows(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[tuple[int, ChainedEntry | None]]:
     found: dict[int, ChainedEntry | None] = dict.fromkeys(ids)
-    query = select(journal).where(journal.c.id.in_(ids))
+    query = select(audit_log).where(audit_log.c.id.in_(ids))
     try:
         found |= {row.id: audit.to_sealed(row) for row in await connection.execute(query)}
     except (ValueError, TypeError):
@@ -184,17 +184,17 @@ class _Abouts:
         """Return the agencies of an entry; "" for a monitoring fault."""
         if entry is None:
             return {""}
-        about = {entry.incident_id} | self.told.get(entry.notice_id or 0, set())
+        about = {entry.incident_id} | self.told.get(entry.notification_id or 0, set())
         return {self.agencies.get(each or 0, "") for each in about}
 
 
 async def _about(connection: AsyncConnection, rows: Sequence[tuple[int, ChainedEntry | None]]) -> _Abouts:
     entries = [entry for _, entry in rows if entry is not None]
-    notices = {entry.notice_id for entry in entries if entry.notice_id is not None}
+    notices = {entry.notification_id for entry in entries if entry.notification_id is not None}
     told: dict[int, set[int]] = {}
-    parts = select(notice_incident.c.notice_id, notice_incident.c.incident_id)
-    for row in await connection.execute(parts.where(notice_incident.c.notice_id.in_(notices))):
-        told.setdefault(row.notice_id, set()).add(row.incident_id)
+    parts = select(notification_incident.c.notification_id, notification_incident.c.incident_id)
+    for row in await connection.execute(parts.where(notification_incident.c.notification_id.in_(notices))):
+        told.setdefault(row.notification_id, set()).add(row.incident_id)
     ids = {entry.incident_id for entry in entries if entry.incident_id is not None}.union(*told.values())
     query = select(incident.c.id, incident.c.number, incident.c.agency).where(incident.c.id.in_(ids))
     found = (await connection.execute(query)).all()

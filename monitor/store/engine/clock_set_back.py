@@ -20,14 +20,14 @@ from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import (
     attempt,
+    audit_head,
+    audit_log,
     delivery,
     drill,
-    exercise,
+    drill_notification,
     incident,
-    journal,
-    journal_head,
-    notice,
-    notice_incident,
+    notification,
+    notification_incident,
     silence,
 )
 
@@ -46,19 +46,19 @@ _PAST_WAITS: BindParameter[datetime] = bindparam("past_waits")
 #: Every decision, attempt and answer has an entry in the audit log. The last ones are examined: since a start a few
 #: have the present clock's time, and those before a correction have been moved.
 _LATELY = 1000
-_LAST_MOVED = select(func.coalesce(func.max(journal.c.id), 0)).where(journal.c.event == CLOCK_SET_BACK)
-_LATEST = select(func.max(journal.c.at)).where(
-    journal.c.id > select(journal_head.c.number - _LATELY).scalar_subquery(),
-    journal.c.id > _LAST_MOVED.scalar_subquery(),
+_LAST_MOVED = select(func.coalesce(func.max(audit_log.c.id), 0)).where(audit_log.c.event == CLOCK_SET_BACK)
+_LATEST = select(func.max(audit_log.c.at)).where(
+    audit_log.c.id > select(audit_head.c.number - _LATELY).scalar_subquery(),
+    audit_log.c.id > _LAST_MOVED.scalar_subquery(),
 )
 
 _ACTIVE = incident.c.at_rest.is_(False)
 #: An end in the future would block a new incident with the same key, and an opening would list it there.
 _INCIDENTS = _ACTIVE | (incident.c.opened_at > _AHEAD) | (incident.c.resolved_at > _AHEAD)
-_NOTICES = select(notice_incident.c.notice_id).where(
-    notice_incident.c.incident_id.in_(select(incident.c.id).where(_INCIDENTS))
+_NOTICES = select(notification_incident.c.notification_id).where(
+    notification_incident.c.incident_id.in_(select(incident.c.id).where(_INCIDENTS))
 )
-_DELIVERIES = select(delivery.c.id).where(delivery.c.notice_id.in_(_NOTICES))
+_DELIVERIES = select(delivery.c.id).where(delivery.c.notification_id.in_(_NOTICES))
 _DRILLS = select(drill.c.id).where(drill.c.ended_at.is_(None))
 
 
@@ -92,8 +92,8 @@ TABLES = (
         ),
     ),
     Instants(
-        table=notice,
-        rows=notice.c.id.in_(_NOTICES),
+        table=notification,
+        rows=notification.c.id.in_(_NOTICES),
         past=("created_at",),
         following=("expires_at",),
         due=("not_before",),
@@ -104,8 +104,8 @@ TABLES = (
     Instants(table=silence, rows=silence.c.ends > _AHEAD, past=("begins",), following=("ends",)),
     Instants(table=drill, rows=drill.c.ended_at.is_(None), past=("begins_at",), following=("ends_at",)),
     Instants(
-        table=exercise,
-        rows=exercise.c.drill_id.in_(_DRILLS),
+        table=drill_notification,
+        rows=drill_notification.c.drill_id.in_(_DRILLS),
         past=("begun_at", "delivered_at", "confirmed_at"),
         due=("look_at",),
     ),
@@ -139,7 +139,7 @@ class SqlSetBack(Repository):
         back = _as_zones_differ(latest - now)
         for instants in TABLES:
             moved = await self._move(instants, now, back)
-            if instants.table is notice:
+            if instants.table is notification:
                 await self._move_keys(moved, now, back)
         return back
 
@@ -159,7 +159,10 @@ class SqlSetBack(Repository):
     async def _move_keys(self, notice_ids: Sequence[int], now: datetime, back: timedelta) -> None:
         """Move the times in the keys of notifications: a notification of a future event must be sent again when it comes."""
         for ids in portions(notice_ids):
-            for table, its in ((notice, notice.c.id), (notice_incident, notice_incident.c.notice_id)):
+            for table, its in (
+                (notification, notification.c.id),
+                (notification_incident, notification_incident.c.notification_id),
+            ):
                 found = (await self._connection.execute(select(table.c.key).where(its.in_(ids)))).scalars()
                 keys = [{"old": key, "new": anew} for key in found if (anew := _moved_key(key, now, back)) != key]
                 if keys:

@@ -21,7 +21,15 @@ from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, by_id, from_row, named
 from monitor.store.schema.skip_scan import distinct
-from monitor.store.schema.tables import attempt, delivery, drill, exercise, incident, notice, notice_incident
+from monitor.store.schema.tables import (
+    attempt,
+    delivery,
+    drill,
+    drill_notification,
+    incident,
+    notification,
+    notification_incident,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +121,11 @@ class Drills:
 
     async def end(self, of: Drill, now: datetime) -> None:
         """Write the end of a drill with the states of its notifications."""
-        states = select(exercise.c.state, func.count()).where(exercise.c.drill_id == of.id).group_by(exercise.c.state)
+        states = (
+            select(drill_notification.c.state, func.count())
+            .where(drill_notification.c.drill_id == of.id)
+            .group_by(drill_notification.c.state)
+        )
         async with self._database.write() as connection:
             counted = {str(state): str(number) for state, number in await connection.execute(states)}
             this = (drill.c.id == of.id) & drill.c.ended_at.is_(None)
@@ -127,7 +139,7 @@ class Drills:
         """Write a drill notification as started (or skipped), before its gateway is called; `None` if it exists."""
         key = f"{of.id}/{planned.key}"
         agency, contact, address = planned.trainee.agency, planned.trainee.contact, planned.address
-        if await self._is_there(exercise, key):
+        if await self._is_there(drill_notification, key):
             return None
         values = {
             "key": key,
@@ -144,12 +156,14 @@ class Drills:
             "begun_at": now,
         }
         async with self._database.write() as connection:
-            exercise_id = await self._add(connection, exercise, values)
+            exercise_id = await self._add(connection, drill_notification, values)
             if exercise_id is None:
                 return None
             # Unique across installations, like an attempt's, and distinguished by its first letter.
             reference = f"d{exercise_id}-1-{now.timestamp():.0f}"
-            await connection.execute(update(exercise).where(exercise.c.id == exercise_id).values(reference=reference))
+            await connection.execute(
+                update(drill_notification).where(drill_notification.c.id == exercise_id).values(reference=reference)
+            )
             event = "exercise left out" if state is DrillState.SKIPPED else "exercise begun"
             detail = {
                 "number": of.number,
@@ -159,7 +173,7 @@ class Drills:
                 "why": why,
             }
             await audit.append(connection, [AuditEntry(at=now, actor="drill", event=event, detail=detail)])
-        return await self._one(exercise.c.id == exercise_id)
+        return await self._one(drill_notification.c.id == exercise_id)
 
     async def change(
         self,
@@ -176,7 +190,7 @@ class Drills:
         A better known state is not replaced, nor are *why* or *provider_id* if they are not given. *look_at*: time of
         the next query; `None`: none.
         """
-        query = select(exercise).where(exercise.c.reference == reference).with_for_update()
+        query = select(drill_notification).where(drill_notification.c.reference == reference).with_for_update()
         async with self._database.write() as connection:
             row = (await connection.execute(query)).one_or_none()
             if row is None:
@@ -194,21 +208,23 @@ class Drills:
                 await audit.append(
                     connection, [AuditEntry(at=now, actor=actor, event=f"exercise {state}", detail=detail)]
                 )
-            await connection.execute(update(exercise).where(exercise.c.id == row.id).values(**values))
-        return await self._one(exercise.c.reference == reference)
+            await connection.execute(
+                update(drill_notification).where(drill_notification.c.id == row.id).values(**values)
+            )
+        return await self._one(drill_notification.c.reference == reference)
 
     async def exercises(self, drill_id: int) -> Sequence[Record]:
         """Return the notifications of a drill, started or skipped, the oldest first."""
-        return await self._many(exercise.c.drill_id == drill_id)
+        return await self._many(drill_notification.c.drill_id == drill_id)
 
     async def during(self, agency: str, begin: datetime, end: datetime) -> Sequence[Record]:
         """Return the notifications to an agency's contacts from *begin* and before *end*, the oldest first."""
-        at = exercise.c.begun_at
-        return await self._many((exercise.c.agency == agency) & (at >= begin) & (at < end))
+        at = drill_notification.c.begun_at
+        return await self._many((drill_notification.c.agency == agency) & (at >= begin) & (at < end))
 
     async def find(self, reference: str) -> Record | None:
         """Return a drill notification by its reference."""
-        return await self._one(exercise.c.reference == reference)
+        return await self._one(drill_notification.c.reference == reference)
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
         """Return the notifications of the newest *drills*, the newest drill first."""
@@ -223,25 +239,29 @@ class Drills:
 
     async def confirmed(self) -> Mapping[tuple[str, str], datetime]:
         """Return when each contact, by agency and key, last pressed a key."""
-        return await self._last(exercise.c.confirmed_at, exercise.c.confirmed_at.is_not(None))
+        return await self._last(drill_notification.c.confirmed_at, drill_notification.c.confirmed_at.is_not(None))
 
     async def delivered(self) -> Mapping[tuple[str, str], datetime]:
         """Return when an SMS last reached each contact, by agency and key."""
-        arrived = (exercise.c.channel == Channel.SMS) & (exercise.c.state == DrillState.DELIVERED)
-        return await self._last(exercise.c.begun_at, arrived)
+        arrived = (drill_notification.c.channel == Channel.SMS) & (drill_notification.c.state == DrillState.DELIVERED)
+        return await self._last(drill_notification.c.begun_at, arrived)
 
     async def is_notice_pending(self, now: datetime) -> bool:
         """Whether a real notification waits for a gateway: not a throttled one, nor one with a later retry."""
-        may_go = notice.c.not_before.is_(None) | (notice.c.not_before <= now)
-        theirs = (attempt.c.delivery_id == delivery.c.id) & (delivery.c.notice_id == notice.c.id)
+        may_go = notification.c.not_before.is_(None) | (notification.c.not_before <= now)
+        theirs = (attempt.c.delivery_id == delivery.c.id) & (delivery.c.notification_id == notification.c.id)
         later = exists().where(theirs & (attempt.c.look_at > now))
-        query = select(notice.c.id).where((notice.c.state == NotificationState.PENDING) & may_go & ~later).limit(1)
+        query = (
+            select(notification.c.id)
+            .where((notification.c.state == NotificationState.PENDING) & may_go & ~later)
+            .limit(1)
+        )
         return await self._database.row(query) is not None
 
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
         """Return the ids of open incidents, and the keys of all people notified of one."""
         ids = select(incident.c.id).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
-        told = select(notice_incident.c.person).where(notice_incident.c.incident_id.in_(ids)).distinct()
+        told = select(notification_incident.c.person).where(notification_incident.c.incident_id.in_(ids)).distinct()
         async with self._database.read() as connection:
             found = (await connection.execute(ids)).scalars().all()
             people = frozenset((await connection.execute(told)).scalars()) if found else frozenset()
@@ -257,8 +277,8 @@ class Drills:
         return added
 
     async def _last(self, moment: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
-        people = distinct(exercise.c.agency, exercise.c.contact)
-        theirs = (exercise.c.agency == people.c.agency) & (exercise.c.contact == people.c.contact)
+        people = distinct(drill_notification.c.agency, drill_notification.c.contact)
+        theirs = (drill_notification.c.agency == people.c.agency) & (drill_notification.c.contact == people.c.contact)
         last = select(func.max(moment)).where(theirs, where).correlate(people).scalar_subquery().label("at")
         found = await self._database.rows(select(people, last))
         return {(row.agency, row.contact): row.at for row in found if row.at is not None}
@@ -267,7 +287,7 @@ class Drills:
         return next(iter(await self._many(where)), None)
 
     async def _many(self, where: Any) -> Sequence[Record]:
-        rows = await self._database.rows(select(exercise).where(where).order_by(exercise.c.id))
+        rows = await self._database.rows(select(drill_notification).where(where).order_by(drill_notification.c.id))
         return [_to_record(row) for row in rows]
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, bindparam, exists, or_, select, update
 
 from alerts.model.delivery import AttemptState
 from monitor.store.backend.repository import Repository
-from monitor.store.schema.tables import attempt, delivery, incident, notice_incident
+from monitor.store.schema.tables import attempt, delivery, incident, notification_incident
 
 _ACTIVE = incident.c.at_rest.is_(False)
 _THIS = incident.c.id == bindparam("incident_id")
@@ -124,7 +124,7 @@ def _is_about(of: ColumnElement[bool]) -> ColumnElement[bool]:
     # From the few attempts to their incidents, not the other way round.
     return exists().where(
         delivery.c.id == attempt.c.delivery_id,
-        notice_incident.c.notice_id == delivery.c.notice_id,
-        incident.c.id == notice_incident.c.incident_id,
+        notification_incident.c.notification_id == delivery.c.notification_id,
+        incident.c.id == notification_incident.c.incident_id,
         of,
     )

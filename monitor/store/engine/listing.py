@@ -18,7 +18,7 @@ from alerts.model.delivery import NotificationState
 from alerts.model.incident import OUTAGES, IncidentState
 from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import from_row
-from monitor.store.schema.tables import incident, journal, notice, notice_incident
+from monitor.store.schema.tables import audit_log, incident, notification, notification_incident
 
 #: Greater than any id.
 NEWEST = 2**31 - 1
@@ -128,19 +128,21 @@ class SqlListing(Repository):
 
     async def notices(self, wanted: NotificationFilter, *, most: int, before: int = NEWEST) -> Sequence[int]:
         """Return the ids of the newest *most* matches before *before*, newest first."""
-        query = select(notice.c.id).where(notice.c.id < before).order_by(notice.c.id.desc()).limit(most)
+        query = (
+            select(notification.c.id).where(notification.c.id < before).order_by(notification.c.id.desc()).limit(most)
+        )
         if wanted.agencies or wanted.incident_id is not None:
-            query = query.where(notice.c.id.in_(_telling(wanted)))
+            query = query.where(notification.c.id.in_(_telling(wanted)))
         if wanted.since is not None:
-            query = query.where(notice.c.id >= await self._first_notice_since(wanted.since))
+            query = query.where(notification.c.id >= await self._first_notice_since(wanted.since))
         if wanted.until is not None:
-            query = query.where(notice.c.id < await self._first_notice_since(wanted.until))
+            query = query.where(notification.c.id < await self._first_notice_since(wanted.until))
         if not wanted.states:
             return await self._ids(query)
         # One state after the other: an index has each in order, newest first, but not several together.
         found: list[int] = []
         for state in wanted.states:
-            found += await self._ids(query.where(notice.c.state == state))
+            found += await self._ids(query.where(notification.c.state == state))
         return sorted(found, reverse=True)[:most]
 
     async def _first_notice_since(self, at: datetime) -> int:
@@ -148,10 +150,15 @@ class SqlListing(Repository):
 
         The time has no index, and ids grow with it: a binary search takes twenty queries among a million.
         """
-        low, high = 1, (await self._connection.execute(select(func.max(notice.c.id)))).scalar() or 0
+        low, high = 1, (await self._connection.execute(select(func.max(notification.c.id)))).scalar() or 0
         while low <= high:
             middle = (low + high) // 2
-            query = select(notice.c.id, notice.c.created_at).where(notice.c.id >= middle).order_by(notice.c.id).limit(1)
+            query = (
+                select(notification.c.id, notification.c.created_at)
+                .where(notification.c.id >= middle)
+                .order_by(notification.c.id)
+                .limit(1)
+            )
             row = (await self._connection.execute(query)).one()
             if row.created_at >= at:
                 high = middle - 1
@@ -161,8 +168,8 @@ class SqlListing(Repository):
 
     async def done_about(self, incident_id: int, events: Collection[str], *, most: int) -> Sequence[DoneEntry]:
         """Return the newest *most* audit entries about an incident with one of *events*, newest first."""
-        columns = (journal.c.id, journal.c.at, journal.c.actor, journal.c.event, journal.c.detail)
-        about = (journal.c.incident_id == incident_id, journal.c.event.in_(events))
+        columns = (audit_log.c.id, audit_log.c.at, audit_log.c.actor, audit_log.c.event, audit_log.c.detail)
+        about = (audit_log.c.incident_id == incident_id, audit_log.c.event.in_(events))
         # Sorted here: the database would scan the whole audit log, and an incident has few entries.
         rows = sorted(await self._connection.execute(select(*columns).where(*about)), key=lambda row: -int(row.id))
         return [
@@ -194,10 +201,10 @@ def _fitting(wanted: IncidentFilter) -> Select[Any]:
 
 
 def _telling(wanted: NotificationFilter) -> Select[Any]:
-    query = select(notice_incident.c.notice_id).where(notice_incident.c.left_at.is_(None))
+    query = select(notification_incident.c.notification_id).where(notification_incident.c.left_at.is_(None))
     if wanted.incident_id is not None:
-        query = query.where(notice_incident.c.incident_id == wanted.incident_id)
+        query = query.where(notification_incident.c.incident_id == wanted.incident_id)
     if wanted.agencies:
-        query = query.join(incident, incident.c.id == notice_incident.c.incident_id)
+        query = query.join(incident, incident.c.id == notification_incident.c.incident_id)
         query = query.where(incident.c.dedup_key.in_(wanted.agencies))
     return query

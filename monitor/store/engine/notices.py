@@ -36,7 +36,7 @@ from monitor.store.engine.statements import (
     SETTLE,
 )
 from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, from_row, named, new_id, portions, to_notice
-from monitor.store.schema.tables import notice, notice_incident
+from monitor.store.schema.tables import notification, notification_incident
 
 #: Limited because the facts of each are JSON that is validated when read.
 _READ_AT_ONCE = 50
@@ -52,11 +52,11 @@ class SqlNotifications(Repository):
         """
         return await self._notices(NOTICES_OF, {"incident_id": incident_id}, whole=False)
 
-    async def notice(self, notice_id: int) -> Notification:
+    async def notice(self, notification_id: int) -> Notification:
         """Return a notification. Raise `LookupError` if there is none."""
-        found = await self._notices(NOTICE, {"notice_id": notice_id})
+        found = await self._notices(NOTICE, {"notification_id": notification_id})
         if not found:
-            raise LookupError(f"no notice {notice_id}")
+            raise LookupError(f"no notice {notification_id}")
         return found[0]
 
     async def recent_notices(
@@ -66,7 +66,9 @@ class SqlNotifications(Repository):
 
         *states*: only those in one of these states among the newest *limit*, at most *most*.
         """
-        newest = select(notice.c.id, notice.c.state).order_by(notice.c.id.desc()).limit(limit).subquery()
+        newest = (
+            select(notification.c.id, notification.c.state).order_by(notification.c.id.desc()).limit(limit).subquery()
+        )
         these = select(newest.c.id).order_by(newest.c.id.desc()).limit(most)
         if states:
             these = these.where(newest.c.state.in_(states))
@@ -77,7 +79,7 @@ class SqlNotifications(Repository):
         query, values = (LED, dict[str, int]()) if of is None else (NOTICES_OF, {"incident_id": of})
         found: list[Notification] = []
         for some in portions(ids, _READ_AT_ONCE):
-            found += reversed(await self._notices(query.where(notice.c.id.in_(some)), values, whole=False))
+            found += reversed(await self._notices(query.where(notification.c.id.in_(some)), values, whole=False))
         return found
 
     async def _notices(
@@ -89,8 +91,8 @@ class SqlNotifications(Repository):
             rows.setdefault(row.id, []).append(row)
         deliveries = await self._deliveries(list(rows))
         return [
-            to_notice(parts if whole else parts[:1], tuple(deliveries.get(notice_id, ())))
-            for notice_id, parts in rows.items()
+            to_notice(parts if whole else parts[:1], tuple(deliveries.get(notification_id, ())))
+            for notification_id, parts in rows.items()
         ]
 
     async def _deliveries(self, notice_ids: Sequence[int]) -> dict[int, list[Delivery]]:
@@ -105,7 +107,7 @@ class SqlNotifications(Repository):
             address = Address(channel=Channel(first.channel), number=first.number, extension=first.extension)
             attempts = tuple(from_row(Attempt, row) for row in theirs if row.id is not None)
             made = Delivery(id=delivery_id, address=address, attempts=attempts)
-            deliveries.setdefault(first.notice_id, []).append(made)
+            deliveries.setdefault(first.notification_id, []).append(made)
         return deliveries
 
     async def is_decided(self, key: str) -> bool:
@@ -134,39 +136,48 @@ class SqlNotifications(Repository):
             "addressee": ADDRESSEE.dump_json(draft.addressee).decode(),
             "gathering": gathering,
         }
-        notice_id = new_id(await self._connection.execute(ADD_NOTICE, values | kept))
-        await self._add_part(notice_id, of, draft, facts)
+        notification_id = new_id(await self._connection.execute(ADD_NOTICE, values | kept))
+        await self._add_part(notification_id, of, draft, facts)
         # Built as it would be read: reading takes two queries, and a thousand agencies may fail at once.
         part = NotificationIncident(incident_id=of.id, facts=draft.facts, **named(draft, PART))
-        return Notification(id=notice_id, parts=(part,), **values, **named(draft, ("facts", "addresses", "addressee")))
+        return Notification(
+            id=notification_id, parts=(part,), **values, **named(draft, ("facts", "addresses", "addressee"))
+        )
 
-    async def _add_part(self, notice_id: int, of: Incident, draft: NotificationDraft, facts: str) -> None:
-        values = {"notice_id": notice_id, "incident_id": of.id, "facts": facts, **named(draft, ("key", *PART))}
+    async def _add_part(self, notification_id: int, of: Incident, draft: NotificationDraft, facts: str) -> None:
+        values = {
+            "notification_id": notification_id,
+            "incident_id": of.id,
+            "facts": facts,
+            **named(draft, ("key", *PART)),
+        }
         await self._connection.execute(ADD_PART, values)
 
-    async def join_notice(self, notice_id: int, of: Incident, draft: NotificationDraft) -> bool:
+    async def join_notice(self, notification_id: int, of: Incident, draft: NotificationDraft) -> bool:
         """Add an incident to a notification unless an attempt is in progress; return whether it was added."""
-        await self.lock_notice(notice_id)
-        if (await self._connection.execute(BEGUN, {"notice_id": notice_id})).first() is not None:
+        await self.lock_notice(notification_id)
+        if (await self._connection.execute(BEGUN, {"notification_id": notification_id})).first() is not None:
             return False
-        await self._add_part(notice_id, of, draft, FACTS.dump_json(draft.facts).decode())
+        await self._add_part(notification_id, of, draft, FACTS.dump_json(draft.facts).decode())
         return True
 
-    async def lock_notice(self, notice_id: int) -> None:
+    async def lock_notice(self, notification_id: int) -> None:
         """Lock a notification until the end of the transaction: no incident joins it, and no attempt begins."""
         if self._connection.dialect.name != "sqlite":  # SQLite has a single writer.
-            await self._connection.execute(LOCK_NOTICE, {"notice_id": notice_id})
+            await self._connection.execute(LOCK_NOTICE, {"notification_id": notification_id})
 
-    async def leave_notice(self, notice_id: int, incident_id: int, now: datetime) -> None:
+    async def leave_notice(self, notification_id: int, incident_id: int, now: datetime) -> None:
         """Remove an incident from a notification."""
-        this = (notice_incident.c.notice_id == notice_id) & (notice_incident.c.incident_id == incident_id)
-        await self._connection.execute(update(notice_incident).where(this).values(left_at=now))
+        this = (notification_incident.c.notification_id == notification_id) & (
+            notification_incident.c.incident_id == incident_id
+        )
+        await self._connection.execute(update(notification_incident).where(this).values(left_at=now))
 
-    async def lead_of(self, notice_id: int) -> int | None:
+    async def lead_of(self, notification_id: int) -> int | None:
         """Return the incident that processes a notification: the first of its incidents; `None`: it has none any more."""
         # Not from the notification table: its facts would be read for each of a thousand others.
-        this = (notice_incident.c.notice_id == notice_id) & notice_incident.c.left_at.is_(None)
-        lead = select(func.min(notice_incident.c.incident_id)).where(this)
+        this = (notification_incident.c.notification_id == notification_id) & notification_incident.c.left_at.is_(None)
+        lead = select(func.min(notification_incident.c.incident_id)).where(this)
         found: int | None = (await self._connection.execute(lead)).scalar_one_or_none()
         return found
 
@@ -175,20 +186,27 @@ class SqlNotifications(Repository):
         values = {"key": gathering, "since": since, "incident_id": incident_id}
         return [
             from_row(
-                BundleCandidate, row, notice_id=row.id, due_at=max(row.created_at, row.not_before or row.created_at)
+                BundleCandidate,
+                row,
+                notification_id=row.id,
+                due_at=max(row.created_at, row.not_before or row.created_at),
             )
             for row in await self._connection.execute(GATHERED, values)
         ]
 
-    async def hold(self, notice_id: int, until: datetime) -> None:
+    async def hold(self, notification_id: int, until: datetime) -> None:
         """Delay the attempts of a notification until then."""
-        await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(not_before=until))
+        await self._connection.execute(
+            update(notification).where(notification.c.id == notification_id).values(not_before=until)
+        )
 
-    async def reopen_notice(self, notice_id: int, expires_at: datetime) -> None:
+    async def reopen_notice(self, notification_id: int, expires_at: datetime) -> None:
         """Reopen a final notification until then."""
         values = {"state": NotificationState.PENDING, "expires_at": expires_at}
-        await self._connection.execute(update(notice).where(notice.c.id == notice_id).values(**values))
+        await self._connection.execute(
+            update(notification).where(notification.c.id == notification_id).values(**values)
+        )
 
-    async def settle(self, notice_id: int, state: NotificationState) -> None:
+    async def settle(self, notification_id: int, state: NotificationState) -> None:
         """Write the state of a notification."""
-        await self._connection.execute(SETTLE, {"notice_id": notice_id, "new_state": state})
+        await self._connection.execute(SETTLE, {"notification_id": notification_id, "new_state": state})

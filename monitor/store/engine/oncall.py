@@ -14,7 +14,7 @@ from alerts.model.oncall import Override
 from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import by_id, from_row
 from monitor.store.schema.skip_scan import distinct
-from monitor.store.schema.tables import exercise, override
+from monitor.store.schema.tables import drill_notification, override
 
 _CONTACT = TypeAdapter(Contact)
 
@@ -83,8 +83,8 @@ def overrides_of(rows: Iterable[Row[Any]]) -> Sequence[Override]:
 
 def answers() -> Select[Any]:
     """Return the query for the last confirmed drill of each number."""
-    numbers = distinct(exercise.c.number)
-    last = select(func.max(exercise.c.confirmed_at)).where(exercise.c.number == numbers.c.number)
+    numbers = distinct(drill_notification.c.number)
+    last = select(func.max(drill_notification.c.confirmed_at)).where(drill_notification.c.number == numbers.c.number)
     return select(numbers, last.correlate(numbers).scalar_subquery().label("at"))
 
 

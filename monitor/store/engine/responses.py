@@ -19,7 +19,14 @@ from alerts.persistence.store import CodedNotification, PinAttempt, SmsNumber
 from monitor.store.backend.repository import Repository
 from monitor.store.engine.statements import SMS_NUMBER
 from monitor.store.schema.rows import from_row
-from monitor.store.schema.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
+from monitor.store.schema.tables import (
+    delivery,
+    incident,
+    notification_incident,
+    pin_attempt,
+    response_code,
+    sms_number,
+)
 
 #: A code is not reassigned within this time: an answer to yesterday's SMS must not acknowledge another incident.
 _REMEMBERED = timedelta(hours=24)
@@ -34,14 +41,14 @@ class SqlResponses(Repository):
         this = (response_code.c.number == number) & (response_code.c.about == about)
         code = (await self._connection.execute(select(response_code.c.code).where(this))).scalar_one_or_none()
         if code is not None:
-            again = update(response_code).where(this).values(notice_id=notice.id, given_at=now)
+            again = update(response_code).where(this).values(notification_id=notice.id, given_at=now)
             await self._connection.execute(again)
             await self._answer_again(number)
             return int(code)
         taken = await self._taken(number, now)
         free = next(code for code in range(1, len(taken) + 2) if code not in taken)
         await self._connection.execute(
-            insert(response_code).values(number=number, code=free, about=about, notice_id=notice.id, given_at=now)
+            insert(response_code).values(number=number, code=free, about=about, notification_id=notice.id, given_at=now)
         )
         await self._answer_again(number)
         return free
@@ -52,8 +59,8 @@ class SqlResponses(Repository):
 
     async def _taken(self, number: str, now: datetime) -> set[int]:
         awake = exists().where(
-            notice_incident.c.notice_id == response_code.c.notice_id,
-            incident.c.id == notice_incident.c.incident_id,
+            notification_incident.c.notification_id == response_code.c.notification_id,
+            incident.c.id == notification_incident.c.incident_id,
             incident.c.at_rest.is_(False),
         )
         query = select(response_code.c.code).where(
@@ -64,7 +71,7 @@ class SqlResponses(Repository):
     async def told(self, number: str) -> Sequence[CodedNotification]:
         """Return the notifications with a code that a phone has received, the newest first."""
         query = (
-            select(response_code.c.code, response_code.c.notice_id, response_code.c.given_at)
+            select(response_code.c.code, response_code.c.notification_id, response_code.c.given_at)
             .where(response_code.c.number == number)
             .order_by(response_code.c.given_at.desc(), response_code.c.id.desc())
             .limit(50)
@@ -91,12 +98,12 @@ class SqlResponses(Repository):
 
     async def add_pin_entry(self, entry: PinAttempt) -> None:
         """Record a PIN attempt."""
-        await self._connection.execute(insert(pin_entry).values(**asdict(entry)))
+        await self._connection.execute(insert(pin_attempt).values(**asdict(entry)))
 
     async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
         """Return the PINs typed for a person of any of these agencies since then, oldest first."""
-        theirs = pin_entry.c.agency.in_(agencies) & (pin_entry.c.person == person)
-        query = select(pin_entry).where(theirs, pin_entry.c.at > since).order_by(pin_entry.c.id)
+        theirs = pin_attempt.c.agency.in_(agencies) & (pin_attempt.c.person == person)
+        query = select(pin_attempt).where(theirs, pin_attempt.c.at > since).order_by(pin_attempt.c.id)
         return [from_row(PinAttempt, row) for row in await self._connection.execute(query)]
 
 

@@ -26,16 +26,16 @@ from monitor.store.schema.tables import (
     attempt,
     counter,
     delivery,
-    exercise,
+    drill_notification,
     incident,
-    notice,
-    notice_incident,
+    notification,
+    notification_incident,
     silence,
     sms_number,
 )
 
-_THEIRS = notice_incident.alias("theirs")
-_OF_THIS = (_THEIRS.c.notice_id == notice.c.id) & _THEIRS.c.left_at.is_(None)
+_THEIRS = notification_incident.alias("theirs")
+_OF_THIS = (_THEIRS.c.notification_id == notification.c.id) & _THEIRS.c.left_at.is_(None)
 _LEAD = select(func.min(_THEIRS.c.incident_id)).where(_OF_THIS).scalar_subquery()
 
 
@@ -43,36 +43,36 @@ def _notices() -> Select[Any]:
     """Return the query for notifications with a row per incident, and the number of incidents."""
     return (
         select(
-            notice,
-            *(notice_incident.c[name].label(f"part_{name}") for name in PART_COLUMNS),
+            notification,
+            *(notification_incident.c[name].label(f"part_{name}") for name in PART_COLUMNS),
             select(func.count()).where(_OF_THIS).scalar_subquery().label("tells_of"),
             _LEAD.label("lead"),
         )
-        .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
-        .where(notice_incident.c.left_at.is_(None))
-        .order_by(notice.c.id, notice_incident.c.incident_id)
+        .join(notification_incident, notification_incident.c.notification_id == notification.c.id)
+        .where(notification_incident.c.left_at.is_(None))
+        .order_by(notification.c.id, notification_incident.c.incident_id)
     )
 
 
 #: To be narrowed further.
 NOTICES = _notices()
 #: Each with one row: a thousand incidents may share a notification, and a list needs none of their facts.
-LED = NOTICES.where(notice_incident.c.incident_id == _LEAD)
+LED = NOTICES.where(notification_incident.c.incident_id == _LEAD)
 #: *incident_id*
-NOTICES_OF = NOTICES.where(notice_incident.c.incident_id == bindparam("incident_id"))
-#: *notice_id*
-NOTICE = NOTICES.where(notice.c.id == bindparam("notice_id"))
+NOTICES_OF = NOTICES.where(notification_incident.c.incident_id == bindparam("incident_id"))
+#: *notification_id*
+NOTICE = NOTICES.where(notification.c.id == bindparam("notification_id"))
 
 #: *notice_ids*. A row for each attempt, and one for a delivery without attempts.
 DELIVERIES = (
     select(
         delivery.c.id.label("delivery"),
-        *(delivery.c.notice_id, delivery.c.channel, delivery.c.number),
+        *(delivery.c.notification_id, delivery.c.channel, delivery.c.number),
         delivery.c.extension,
     )
     .add_columns(attempt)
     .join_from(delivery, attempt, attempt.c.delivery_id == delivery.c.id, isouter=True)
-    .where(delivery.c.notice_id.in_(bindparam("notice_ids", expanding=True)))
+    .where(delivery.c.notification_id.in_(bindparam("notice_ids", expanding=True)))
     .order_by(delivery.c.id, attempt.c.n)
 )
 
@@ -100,8 +100,8 @@ ADD_INCIDENT = insert(incident)
 CHANGE_INCIDENT = update(incident).where(incident.c.id == bindparam("incident_id"))
 
 #: Columns, as for the next three.
-ADD_NOTICE = insert(notice)
-ADD_PART = insert(notice_incident)
+ADD_NOTICE = insert(notification)
+ADD_PART = insert(notification_incident)
 ADD_DELIVERY = insert(delivery)
 ADD_ATTEMPT = insert(attempt)
 #: *attempt_id*, *reached* (the rank of the new state: a higher stored one stays), *barred* (a state that stays, or
@@ -116,35 +116,39 @@ CHANGE_ATTEMPT = update(attempt).where(
 ATTEMPT_STATE = select(attempt.c.state).where(attempt.c.id == bindparam("attempt_id"))
 
 #: *part_key*
-DECIDED = select(notice_incident.c.notice_id).where(notice_incident.c.key == bindparam("part_key"))
+DECIDED = select(notification_incident.c.notification_id).where(notification_incident.c.key == bindparam("part_key"))
 
-#: *notice_id*
+#: *notification_id*
 BEGUN = (
     select(attempt.c.id)
     .join(delivery, delivery.c.id == attempt.c.delivery_id)
-    .where(delivery.c.notice_id == bindparam("notice_id"))
+    .where(delivery.c.notification_id == bindparam("notification_id"))
     .limit(1)
 )
-#: *notice_id*. SQLite has a single writer anyway.
-LOCK_NOTICE = select(notice.c.id).where(notice.c.id == bindparam("notice_id")).with_for_update()
-#: *notice_id*, *new_state*
-SETTLE = update(notice).where(notice.c.id == bindparam("notice_id")).values(state=bindparam("new_state"))
+#: *notification_id*. SQLite has a single writer anyway.
+LOCK_NOTICE = select(notification.c.id).where(notification.c.id == bindparam("notification_id")).with_for_update()
+#: *notification_id*, *new_state*
+SETTLE = (
+    update(notification).where(notification.c.id == bindparam("notification_id")).values(state=bindparam("new_state"))
+)
 
 
 def _gathered() -> Select[Any]:
-    begun = exists().where(attempt.c.delivery_id == delivery.c.id, delivery.c.notice_id == notice.c.id)
-    this = (notice_incident.c.notice_id == notice.c.id) & (notice_incident.c.incident_id == bindparam("incident_id"))
-    of_this = exists().where(this, notice_incident.c.left_at.is_(None))
-    was_of_this = exists().where(this, notice_incident.c.left_at.is_not(None))
+    begun = exists().where(attempt.c.delivery_id == delivery.c.id, delivery.c.notification_id == notification.c.id)
+    this = (notification_incident.c.notification_id == notification.c.id) & (
+        notification_incident.c.incident_id == bindparam("incident_id")
+    )
+    of_this = exists().where(this, notification_incident.c.left_at.is_(None))
+    was_of_this = exists().where(this, notification_incident.c.left_at.is_not(None))
     return (
         select(
-            *(notice.c.id, notice.c.state, notice.c.created_at, notice.c.not_before),
+            *(notification.c.id, notification.c.state, notification.c.created_at, notification.c.not_before),
             begun.label("begun"),
             of_this.label("of_this"),
             was_of_this.label("was_of_this"),
         )
-        .where(notice.c.gathering == bindparam("key"), notice.c.created_at > bindparam("since"))
-        .order_by(notice.c.id)
+        .where(notification.c.gathering == bindparam("key"), notification.c.created_at > bindparam("since"))
+        .order_by(notification.c.id)
     )
 
 
@@ -167,12 +171,17 @@ def _answered(gateway: str) -> list[Select[Any]]:
         attempt.c.ended_at.is_not(None),
     )
     exercises = select(
-        exercise.c.gateway, exercise.c.begun_at.label("taken_at"), exercise.c.delivered_at.label("heard_at")
-    ).where(exercise.c.gateway == bindparam(gateway), exercise.c.delivered_at.is_not(None))
+        drill_notification.c.gateway,
+        drill_notification.c.begun_at.label("taken_at"),
+        drill_notification.c.delivered_at.label("heard_at"),
+    ).where(drill_notification.c.gateway == bindparam(gateway), drill_notification.c.delivered_at.is_not(None))
     states = (DrillState.DELIVERED, DrillState.CONFIRMED)
     return [
         _latest(notices, attempt.c.started_at),
-        *(_latest(exercises.where(exercise.c.state == state), exercise.c.begun_at) for state in states),
+        *(
+            _latest(exercises.where(drill_notification.c.state == state), drill_notification.c.begun_at)
+            for state in states
+        ),
     ]
 
 
@@ -192,16 +201,16 @@ def _unanswered() -> CompoundSelect[Any]:
             attempt.c.started_at <= bindparam("until"),
         )
     )
-    exercises = select(exercise.c.begun_at.label("taken_at"), exercise.c.number).where(
-        exercise.c.gateway == bindparam("gateway"),
-        exercise.c.state == DrillState.ACCEPTED,
-        exercise.c.begun_at > bindparam("after"),
-        exercise.c.begun_at <= bindparam("until"),
+    exercises = select(drill_notification.c.begun_at.label("taken_at"), drill_notification.c.number).where(
+        drill_notification.c.gateway == bindparam("gateway"),
+        drill_notification.c.state == DrillState.ACCEPTED,
+        drill_notification.c.begun_at > bindparam("after"),
+        drill_notification.c.begun_at <= bindparam("until"),
     )
     states = (AttemptState.ACCEPTED, AttemptState.SENT)
     return union_all(
         *(_latest(notices.where(attempt.c.state == state), attempt.c.started_at) for state in states),
-        _latest(exercises, exercise.c.begun_at),
+        _latest(exercises, drill_notification.c.begun_at),
     )
 
 

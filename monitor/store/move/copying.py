@@ -13,7 +13,7 @@ from alerts.persistence.store import AuditEntry
 from monitor.store.move import rows
 from monitor.store.move.source import Source
 from monitor.store.move.target import Target
-from monitor.store.schema.tables import journal, metadata
+from monitor.store.schema.tables import audit_log, metadata
 
 
 class MoveStage(StrEnum):
@@ -81,7 +81,7 @@ async def move(source: Source, target: Target, by: str, tell: Callable[[MoveProg
                     f"{where}: the file was changed since the copy was begun, or what was copied was. Empty the database "
                     "(drop it, and make it again), and begin anew"
                 )
-    told.of(MoveStage.FOLLOWED, journal)(0)
+    told.of(MoveStage.FOLLOWED, audit_log)(0)
     verifier = await target.follow()
     await target.number_on()
     async with target.completed(_entry(source, target, by, sizes, verifier)) as head:

@@ -18,7 +18,8 @@ from monitor.store.backend.sqlite import alone
 from monitor.store.engine.audit import read_only
 from monitor.store.schema.block import BlockReason, StoreBlock
 from monitor.store.schema.migrations import known, upgrade
-from monitor.store.schema.tables import journal, journal_head
+from monitor.store.schema.renamed import use_present_names
+from monitor.store.schema.tables import audit_head, audit_log
 
 #: Name of the file that a service opens; a file of another name is a copy, which no service uses.
 SERVED = "pantau.sqlite"
@@ -122,8 +123,9 @@ def _write(file: Path, number: str) -> None:
 def _origin(file: Path) -> StoreOrigin:
     try:
         with _engine(file).connect() as connection:
-            first = connection.execute(select(journal.c.hash).where(journal.c.id == 1)).scalar_one_or_none()
-            end = connection.execute(select(journal_head.c.number, journal_head.c.hash)).one()
+            use_present_names(connection)
+            first = connection.execute(select(audit_log.c.hash).where(audit_log.c.id == 1)).scalar_one_or_none()
+            end = connection.execute(select(audit_head.c.number, audit_head.c.hash)).one()
     except (DatabaseError, NoResultFound):
         raise BadCopyError(
             "its journal is of a form from before the first release, or damaged; let the service start on it once"

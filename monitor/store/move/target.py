@@ -33,7 +33,7 @@ from monitor.store.move.source import StoreOrigin
 from monitor.store.schema.block import BlockReason, StoreBlock
 from monitor.store.schema.lock import LOCKS, NAMES, Lock
 from monitor.store.schema.migrations import known
-from monitor.store.schema.tables import journal_head, metadata
+from monitor.store.schema.tables import audit_head, metadata
 
 #: Advisory lock that prevents two copies into the same database.
 _NAME = "pantau store copy"
@@ -102,7 +102,7 @@ class Target:
 
     async def _empty_again(self, connection: AsyncConnection, bar: StoreBlock) -> None:
         await _truncate(connection, metadata.sorted_tables)
-        await connection.execute(insert(journal_head).values(id=1, number=0, hash=BEGINNING))
+        await connection.execute(insert(audit_head).values(id=1, number=0, hash=BEGINNING))
         await _end_half(connection, bar.schema)
 
     async def _bar(self, origin: StoreOrigin, file: str) -> None:
@@ -120,7 +120,7 @@ class Target:
                     f"a pantau service runs on the {self.server}; stop it, on whichever machine it is"
                 )
             await self._see_empty(connection, origin)
-            await _truncate(connection, [journal_head])
+            await _truncate(connection, [audit_head])
             await connection.run_sync(_HALF.create)
             half = {"first": origin.first, "number": origin.head.number, "hash": origin.head.hash}
             await connection.execute(insert(_HALF).values(**half, file=file, begun_at=self.clock.now()))
@@ -136,7 +136,7 @@ class Target:
 
     async def _see_empty(self, connection: AsyncConnection, origin: StoreOrigin) -> None:
         for table in metadata.sorted_tables:
-            if table is not journal_head and (await connection.execute(select(exists(select(table))))).scalar_one():
+            if table is not audit_head and (await connection.execute(select(exists(select(table))))).scalar_one():
                 break
         else:
             return

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import probe_call
+from monitor.store.schema.tables import probe_request
 
 #: Minimum interval of requests for an agency, and their lifetime: an older one came late, or no process was there.
 CALL_LASTS = timedelta(minutes=1)
@@ -24,17 +24,17 @@ class ProbeRequests:
 
     async def place(self, agency: str, now: datetime) -> bool:
         """Request a run of the routes of an agency; return whether it was written: not if one was requested just before."""
-        called = self._database.upsert(probe_call)
-        is_over = (probe_call.c.called_at <= now - CALL_LASTS) | (probe_call.c.called_at > now + CALL_AHEAD)
+        called = self._database.upsert(probe_request)
+        is_over = (probe_request.c.called_at <= now - CALL_LASTS) | (probe_request.c.called_at > now + CALL_AHEAD)
         placed = called.on_conflict_do_update(
             index_elements=["agency"], set_={"called_at": called.excluded.called_at}, where=is_over
-        ).returning(probe_call.c.agency)
+        ).returning(probe_request.c.agency)
         async with self._database.write() as connection:
             return (await connection.execute(placed, {"agency": agency, "called_at": now})).first() is not None
 
     async def fresh(self, now: datetime) -> Mapping[str, datetime]:
         """Return the agencies that are requested now, with the times of their requests."""
-        query = select(probe_call).where(
-            probe_call.c.called_at > now - CALL_LASTS, probe_call.c.called_at <= now + CALL_AHEAD
+        query = select(probe_request).where(
+            probe_request.c.called_at > now - CALL_LASTS, probe_request.c.called_at <= now + CALL_AHEAD
         )
         return {row.agency: row.called_at for row in await self._database.rows(query)}

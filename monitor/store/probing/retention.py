@@ -23,7 +23,7 @@ from monitor.store.backend.database import Database
 from monitor.store.probing.history import CAME_MEMORY, TOKEN_MEMORY
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
 from monitor.store.probing.site_runs import TOLD_MEMORY
-from monitor.store.schema.tables import alert, day, hour, run, run_before, site_hour, site_run, token
+from monitor.store.schema.tables import day, hour, received_alert, run, run_before, site_hour, site_run, token
 from probes.model.result import Outcome
 
 log = structlog.get_logger()
@@ -103,7 +103,7 @@ class Retention:
             await self._delete(table, ours & (at < now - TOLD_MEMORY), at)
             await self._delete(table, ~ours & (at < now - kept), at)
             await self._delete(table, at > now + _AHEAD, at)
-        await self._delete(alert, alert.c.heard_at < now - _ALERT_MEMORY, alert.c.heard_at)
+        await self._delete(received_alert, received_alert.c.heard_at < now - _ALERT_MEMORY, received_alert.c.heard_at)
         return runs
 
     async def _move(self, keep: RetentionPolicy, now: datetime) -> int:

@@ -37,7 +37,7 @@ from monitor.model.route import Direction
 from monitor.runtime.cooperative import yielding
 from monitor.store.backend.database import Database
 from monitor.store.backend.repository import Statement
-from monitor.store.schema.tables import beat, standing
+from monitor.store.schema.tables import site_heartbeat, site_status
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ _SNAPSHOT = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
 #: The age of a row and of a mark, in transactions: both are measured from the same transaction, because others may
 #: begin between two queries.
-_AGE = literal_column("age(standing.xmin)", Integer)
+_AGE = literal_column("age(site_status.xmin)", Integer)
 _AGE_OF_MARK = text("age(mod(:mark, 4294967296)::text::xid)")
 
 
@@ -75,7 +75,7 @@ class SiteStatuses:
         """*site*: the one whose statuses are written; *steady*: returns seconds."""
         self._database = database
         self._site = site
-        self._say, self._beat = database.put(standing), database.put(beat)
+        self._say, self._beat = database.put(site_status), database.put(site_heartbeat)
         #: Latest status by subject.
         self._said: dict[str, SiteStatus] = {}
         self._steady = steady
@@ -109,13 +109,13 @@ class SiteStatuses:
 
     async def subjects(self) -> Collection[str]:
         """Return the subjects about which the site has a status."""
-        query = select(standing.c.subject).where(standing.c.site == self._site)
+        query = select(site_status.c.subject).where(site_status.c.site == self._site)
         return await self._database.values(query)
 
     async def spoken_of(self) -> Mapping[str, AbstractSet[str]]:
         """Return the subjects about which each site has a status, by site."""
         found: dict[str, set[str]] = {}
-        rows = await self._database.rows(select(standing.c.site, standing.c.subject))
+        rows = await self._database.rows(select(site_status.c.site, site_status.c.subject))
         async for site, subject in yielding(rows):
             found.setdefault(site, set()).add(subject)
         return found
@@ -124,14 +124,14 @@ class SiteStatuses:
         """Delete the statuses of *subjects*, which have left the configuration."""
         for subject in subjects:
             self._said.pop(subject, None)
-        theirs = (standing.c.site == self._site) & standing.c.subject.in_(subjects)
-        await self._database.change(delete(standing).where(theirs))
+        theirs = (site_status.c.site == self._site) & site_status.c.subject.in_(subjects)
+        await self._database.change(delete(site_status).where(theirs))
 
     async def mark_stale(self) -> None:
         """Reset the site's statuses of agencies: they are unknown by now."""
-        said = standing.c.matter.is_not(None) | standing.c.well_since.is_not(None)
-        of_agencies = (standing.c.site == self._site) & standing.c.subject.not_like("ours/%") & said
-        await self._database.change(update(standing).where(of_agencies).values(**_UNCLEAR))
+        said = site_status.c.matter.is_not(None) | site_status.c.well_since.is_not(None)
+        of_agencies = (site_status.c.site == self._site) & site_status.c.subject.not_like("ours/%") & said
+        await self._database.change(update(site_status).where(of_agencies).values(**_UNCLEAR))
 
     async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], Mark]:
         """Return the statuses that changed since *mark*, by site and subject, and the new mark; `None`: all statuses.
@@ -139,7 +139,7 @@ class SiteStatuses:
         PostgreSQL has the transaction id of each row; a file, which no hub uses, always returns all. Deleted statuses
         are not included.
         """
-        query, first = select(*map(_short, standing.c)), 0
+        query, first = select(*map(_short, site_status.c)), 0
         async with self._database.read() as connection:
             if self._database.is_shared:
                 # The previous call has seen all rows of transactions before the oldest one that ran then.
@@ -175,7 +175,7 @@ class SiteStatuses:
         """Return the latest heartbeat of each site."""
         return {
             row.site: SiteHeartbeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
-            for row in await self._database.rows(select(beat))
+            for row in await self._database.rows(select(site_heartbeat))
         }
 
 

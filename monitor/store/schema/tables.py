@@ -105,8 +105,8 @@ document = Table(
 )
 
 #: At a site: documents that its hub has written for it, one row per agency (`monitor.model.desired_document`).
-offered_document = Table(
-    "offered_document",
+desired_document = Table(
+    "desired_document",
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("name", String(255), nullable=False),
@@ -239,9 +239,9 @@ streak = Table(
 )
 
 #: A site's status of an agency or of a part of its own (`monitor.evaluation.joint.site_status`). On PostgreSQL each
-#: other site has its own partition; the rows of all others are in `rest_of_standing`.
-standing = Table(
-    "standing",
+#: other site has its own partition; the rows of all others are in `rest_of_site_status`.
+site_status = Table(
+    "site_status",
     metadata,
     Column("site", String(64), primary_key=True),
     #: As an incident's `dedup_key`.
@@ -262,9 +262,9 @@ standing = Table(
     postgresql_partition_by="LIST (site)",
 )
 
-#: A site's heartbeat, ordered after all its earlier statuses. Partitioned as `standing`.
-beat = Table(
-    "beat",
+#: A site's heartbeat, ordered after all its earlier statuses. Partitioned as `site_status`.
+site_heartbeat = Table(
+    "site_heartbeat",
     metadata,
     Column("site", String(64), primary_key=True),
     #: By the site's clock.
@@ -277,7 +277,7 @@ beat = Table(
 )
 
 #: Published runs of other sites that did not deliver (`monitor.store.probing.site_runs`); at a site, its own published
-#: ones. Partitioned as `standing`. A run that is published twice has two rows: the server enforces no key here.
+#: ones. Partitioned as `site_status`. A run that is published twice has two rows: the server enforces no key here.
 site_run = Table(
     "site_run",
     metadata,
@@ -389,8 +389,8 @@ incident = Table(
     Index("ix_incident_resolved_at", "resolved_at"),
 )
 
-notice = Table(
-    "notice",
+notification = Table(
+    "notification",
     metadata,
     _id(),
     #: Incident, plan, step, round, purpose and person in one string: a repeated decision writes once.
@@ -413,15 +413,15 @@ notice = Table(
     Column("not_before", Moment),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
-    Index("ix_notice_state", "state"),
-    Index("ix_notice_gathering_created_at", "gathering", "created_at"),
+    Index("ix_notification_state", "state"),
+    Index("ix_notification_gathering_created_at", "gathering", "created_at"),
 )
 
 #: The incidents of a notification: one, or several that failed at once.
-notice_incident = Table(
-    "notice_incident",
+notification_incident = Table(
+    "notification_incident",
     metadata,
-    Column("notice_id", ForeignKey("notice.id"), primary_key=True),
+    Column("notification_id", ForeignKey("notification.id"), primary_key=True),
     Column("incident_id", ForeignKey("incident.id"), primary_key=True),
     #: Key of the decision that added the incident: a repeated decision writes once, bundled or not.
     Column("key", String(300), nullable=False, unique=True),
@@ -433,7 +433,7 @@ notice_incident = Table(
     Column("step", Integer, nullable=False),
     #: When it was acknowledged or resolved before the notification was sent, which no longer mentions it.
     Column("left_at", Moment),
-    Index("ix_notice_incident_incident_id", "incident_id"),
+    Index("ix_notification_incident_incident_id", "incident_id"),
 )
 
 #: Subjects that cause no notifications for a while.
@@ -455,11 +455,11 @@ delivery = Table(
     "delivery",
     metadata,
     _id(),
-    Column("notice_id", ForeignKey("notice.id"), nullable=False),
+    Column("notification_id", ForeignKey("notification.id"), nullable=False),
     Column("channel", String(8), nullable=False),
     Column("number", String(200), nullable=False),
     Column("extension", String(32), nullable=False),
-    UniqueConstraint("notice_id", "channel", "number", "extension"),
+    UniqueConstraint("notification_id", "channel", "number", "extension"),
     Index("ix_delivery_number", "number"),
 )
 
@@ -491,8 +491,8 @@ attempt = Table(
 )
 
 #: A clerk's records about a letter: printed and posted, each once. The first record counts.
-letter_handling = Table(
-    "letter_handling",
+letter_step = Table(
+    "letter_step",
     metadata,
     Column("attempt_id", ForeignKey("attempt.id"), primary_key=True),
     Column("step", String(16), primary_key=True),
@@ -513,10 +513,10 @@ response_code = Table(
     #: on a phone.
     Column("about", String(200), nullable=False),
     #: The latest notification with it.
-    Column("notice_id", ForeignKey("notice.id"), nullable=False),
+    Column("notification_id", ForeignKey("notification.id"), nullable=False),
     Column("given_at", Moment, nullable=False),
     UniqueConstraint("number", "about"),
-    Index("ix_response_code_notice_id", "notice_id"),
+    Index("ix_response_code_notification_id", "notification_id"),
 )
 
 #: Numbers that have sent an SMS.
@@ -531,8 +531,8 @@ sms_number = Table(
 )
 
 #: PINs typed in calls, right and wrong, without the digits.
-pin_entry = Table(
-    "pin_entry",
+pin_attempt = Table(
+    "pin_attempt",
     metadata,
     _id(),
     #: Reference of the attempt, that is, of the call.
@@ -541,12 +541,12 @@ pin_entry = Table(
     Column("person", String(64), nullable=False),
     Column("at", Moment, nullable=False),
     Column("proven", Boolean, nullable=False),
-    Index("ix_pin_entry_person_at", "person", "at"),
+    Index("ix_pin_attempt_person_at", "person", "at"),
 )
 
 #: Processed callbacks; providers repeat them.
-heard = Table(
-    "heard",
+callback_event = Table(
+    "callback_event",
     metadata,
     Column("gateway", String(64), primary_key=True),
     Column("event_id", String(200), primary_key=True),
@@ -554,8 +554,8 @@ heard = Table(
 )
 
 #: The latest state of each alert of the NOC's own monitoring, by the fingerprint of its labels.
-alert = Table(
-    "alert",
+received_alert = Table(
+    "received_alert",
     metadata,
     Column("fingerprint", String(16), primary_key=True),
     #: When it last began; it identifies the alert together with the fingerprint.
@@ -566,8 +566,8 @@ alert = Table(
     Column("heard_at", Moment, nullable=False),
     #: Dedup key of the incident that it shares; NULL: it has its own.
     Column("folded_into", String(200)),
-    Index("ix_alert_heard_at", "heard_at"),
-    Index("ix_alert_folded_into", "folded_into", **_only("folded_into IS NOT NULL")),
+    Index("ix_received_alert_heard_at", "heard_at"),
+    Index("ix_received_alert_folded_into", "folded_into", **_only("folded_into IS NOT NULL")),
 )
 
 #: The next number of an agency's incidents.
@@ -581,8 +581,8 @@ counter = Table(
 #: The audit log: decisions, messages, answers and actions with their authors, in a hash chain
 #: (`alerts.persistence.audit`). Append-only, enforced by triggers. A migration that copies this table (batch mode on
 #: SQLite) loses the triggers and must recreate them.
-journal = Table(
-    "journal",
+audit_log = Table(
+    "audit_log",
     metadata,
     #: Number of the entry in the chain, without gaps.
     Column("id", Integer, primary_key=True, autoincrement=False),
@@ -590,7 +590,7 @@ journal = Table(
     Column("actor", String(200), nullable=False),
     Column("event", String(200), nullable=False),
     Column("incident_id", Integer),
-    Column("notice_id", Integer),
+    Column("notification_id", Integer),
     Column("detail", JSON, nullable=False),
     #: Hash of the previous entry. Unique: the chain cannot fork.
     Column("previous", String(64), nullable=False, unique=True),
@@ -600,19 +600,23 @@ journal = Table(
     #: The entry about the purge that removed this one's content.
     Column("purged_by", Integer),
     #: Only entries about an incident: SQLite would otherwise use this index for those about none.
-    Index("ix_journal_incident_id", "incident_id", **_only("incident_id IS NOT NULL")),
-    Index("ix_journal_notice_id", "notice_id", **_only("notice_id IS NOT NULL")),
+    Index("ix_audit_log_incident_id", "incident_id", **_only("incident_id IS NOT NULL")),
+    Index("ix_audit_log_notification_id", "notification_id", **_only("notification_id IS NOT NULL")),
     #: Entries of an actor or of an event, the newest first.
-    Index("ix_journal_actor", "actor", "id"),
-    Index("ix_journal_event", "event", "id"),
-    Index("ix_journal_checkpoint", "id", **_only(f"event = '{CHECKPOINT}'")),
+    Index("ix_audit_log_actor", "actor", "id"),
+    Index("ix_audit_log_event", "event", "id"),
+    Index("ix_audit_log_checkpoint", "id", **_only(f"event = '{CHECKPOINT}'")),
     #: Entries that a purge deletes by time: about no incident, and not purged yet. Few are.
-    Index("ix_journal_about_none", "at", **_only("incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL")),
+    Index(
+        "ix_audit_log_about_none",
+        "at",
+        **_only("incident_id IS NULL AND notification_id IS NULL AND purged_by IS NULL"),
+    ),
 )
 
 #: The last entry of the audit log. One row, locked by each writer.
-journal_head = Table(
-    "journal_head",
+audit_head = Table(
+    "audit_head",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("number", Integer, nullable=False),
@@ -659,8 +663,8 @@ process = Table(
 )
 
 #: The latest request to run all routes of an agency now. A hub writes it into the stores of its sites.
-probe_call = Table(
-    "probe_call",
+probe_request = Table(
+    "probe_request",
     metadata,
     Column("agency", String(64), primary_key=True),
     Column("called_at", Moment, nullable=False),
@@ -688,8 +692,8 @@ drill = Table(
 
 #: One notification of a drill: to one address by one gateway. Written before the gateway is called, and never sent
 #: again.
-exercise = Table(
-    "exercise",
+drill_notification = Table(
+    "drill_notification",
     metadata,
     _id(),
     Column("key", String(300), nullable=False, unique=True),
@@ -713,11 +717,11 @@ exercise = Table(
     Column("delivered_at", Moment),
     #: When the person pressed the key.
     Column("confirmed_at", Moment),
-    Index("ix_exercise_drill_id", "drill_id"),
-    Index("ix_exercise_contact_confirmed_at", "agency", "contact", "confirmed_at"),
-    Index("ix_exercise_contact_begun_at", "agency", "contact", "channel", "state", "begun_at"),
-    Index("ix_exercise_number_confirmed_at", "number", "confirmed_at"),
-    Index("ix_exercise_gateway_begun_at", "gateway", "state", "begun_at"),
+    Index("ix_drill_notification_drill_id", "drill_id"),
+    Index("ix_drill_notification_contact_confirmed_at", "agency", "contact", "confirmed_at"),
+    Index("ix_drill_notification_contact_begun_at", "agency", "contact", "channel", "state", "begun_at"),
+    Index("ix_drill_notification_number_confirmed_at", "number", "confirmed_at"),
+    Index("ix_drill_notification_gateway_begun_at", "gateway", "state", "begun_at"),
 )
 
 #: On-call overrides. A removed one stays: who was on call is part of the record.
@@ -804,8 +808,8 @@ web_session = Table(
 )
 
 #: The code with which a user may choose a password: the latest one, until it is used.
-access_code = Table(
-    "access_code",
+invitation_code = Table(
+    "invitation_code",
     metadata,
     Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
     Column("way", String(16), nullable=False),
@@ -853,8 +857,8 @@ token_role = Table(
 )
 
 #: Responses to requests with an idempotency key, for a day: a repeated request is executed once.
-kept_answer = Table(
-    "kept_answer",
+idempotency_record = Table(
+    "idempotency_record",
     metadata,
     #: "token 3", "user 1", "api konsol-noc".
     Column("visitor", String(100), primary_key=True),
@@ -865,18 +869,18 @@ kept_answer = Table(
     #: NULL: it is being executed, or its outcome is unknown.
     Column("status", Integer),
     Column("body", Text),
-    Index("ix_kept_answer_begun_at", "begun_at"),
+    Index("ix_idempotency_record_begun_at", "begun_at"),
 )
 
 #: Pending sessions: the password was correct, and the second factor is awaited.
-half_session = Table(
-    "half_session",
+pending_session = Table(
+    "pending_session",
     metadata,
     #: SHA-256 of the key in the cookie.
     Column("digest", String(64), primary_key=True),
     Column("user_id", ForeignKey("portal_user.id"), nullable=False),
     Column("ends_at", Moment, nullable=False),
-    Index("ix_half_session_user_id", "user_id"),
+    Index("ix_pending_session_user_id", "user_id"),
 )
 
 #: Recovery codes, each valid once instead of a lost second factor.
@@ -889,8 +893,8 @@ recovery_code = Table(
 )
 
 #: Secrets, encrypted with a key that is not in the database (`monitor.store.admin.keyring`).
-kept_secret = Table(
-    "kept_secret",
+secret = Table(
+    "secret",
     metadata,
     Column("purpose", String(32), primary_key=True),
     #: The owner, as the purpose defines it. The ciphertext is bound to both.
@@ -903,8 +907,8 @@ kept_secret = Table(
 )
 
 #: Links by which a wallboard is read without a sign-in.
-wall = Table(
-    "wall",
+wallboard_link = Table(
+    "wallboard_link",
     metadata,
     _id(),
     #: SHA-256 of the key in the link.
@@ -918,8 +922,8 @@ wall = Table(
 )
 
 #: Notices of planned maintenance to recipients. Each has an entry in the audit log, and is purged with it.
-advance_notice = Table(
-    "advance_notice",
+maintenance_notice = Table(
+    "maintenance_notice",
     metadata,
     _id(),
     #: Number of the entry about its creation.
@@ -936,6 +940,6 @@ advance_notice = Table(
     #: Number of the notice that it replaces.
     Column("replaces", String(32)),
     #: Notices about past work are not read again.
-    Index("ix_advance_notice_agency_ends", "agency", "ends"),
-    Index("ix_advance_notice_replaces", "replaces"),
+    Index("ix_maintenance_notice_agency_ends", "agency", "ends"),
+    Index("ix_maintenance_notice_replaces", "replaces"),
 )

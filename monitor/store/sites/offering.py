@@ -32,7 +32,7 @@ def offer_troubles(connection: Connection) -> Iterator[str]:
     if not _takes(connection):
         return
     refused = connection.execute(
-        "SELECT agency, refusal FROM offered_document WHERE refusal IS NOT NULL ORDER BY agency"
+        "SELECT agency, refusal FROM desired_document WHERE refusal IS NOT NULL ORDER BY agency"
     ).fetchall()
     for row in refused[:_NAMED]:
         yield f"it cannot use the hub's document of {row.agency}, and goes by the one before: {row.refusal}"
@@ -40,7 +40,7 @@ def offer_troubles(connection: Connection) -> Iterator[str]:
         yield f"nor can it use those of {len(refused) - _NAMED} more agencies"
     waiting = one(
         connection,
-        "SELECT count(*) AS number FROM offered_document"
+        "SELECT count(*) AS number FROM desired_document"
         " WHERE looked_at IS NULL AND offered_at < clock_timestamp() - interval '2 minutes'",
     )
     if waiting.number:
@@ -49,8 +49,8 @@ def offer_troubles(connection: Connection) -> Iterator[str]:
 
 def withdraw_offers(connection: Connection, hub: str) -> None:
     """Delete the desired documents of a hub at a site. The site keeps what it has applied."""
-    if is_there(connection, "offered_document"):
-        connection.execute("DELETE FROM offered_document WHERE offered_by = %s", [hub])
+    if is_there(connection, "desired_document"):
+        connection.execute("DELETE FROM desired_document WHERE offered_by = %s", [hub])
 
 
 #: Maximum of refusals that are reported one by one.
@@ -59,7 +59,7 @@ _NAMED = 5
 
 def _takes(connection: Connection) -> bool:
     """Whether the site supports desired documents and uses the documents in its database, by its last process."""
-    if not is_there(connection, "offered_document"):
+    if not is_there(connection, "desired_document"):
         return False
     last = connection.execute("SELECT documents FROM process ORDER BY beat_at DESC LIMIT 1").fetchone()
     return last is not None and last.documents is not None
@@ -76,7 +76,7 @@ def _there(connection: Connection) -> Mapping[str, ActualDocument]:
 def _offered(connection: Connection) -> Mapping[str, DesiredDocumentState]:
     rows = connection.execute(
         "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest,"
-        " looked_at IS NOT NULL AS is_looked_at, refusal FROM offered_document"
+        " looked_at IS NOT NULL AS is_looked_at, refusal FROM desired_document"
     )
     return {
         row.agency: DesiredDocumentState(digest=row.digest, is_looked_at=row.is_looked_at, refusal=row.refusal)
@@ -92,11 +92,11 @@ def _write(connection: Connection, hub: str, difference: OfferDifference) -> Non
     with connection.cursor() as cursor:
         # Another process of the hub may have just written the same: what waits to be processed stays unchanged.
         cursor.executemany(
-            "INSERT INTO offered_document AS o (agency, name, text, offered_by, offered_at)"
+            "INSERT INTO desired_document AS o (agency, name, text, offered_by, offered_at)"
             " VALUES (%s, %s, %s, %s, clock_timestamp())"
             " ON CONFLICT (agency) DO UPDATE SET name = excluded.name, text = excluded.text, offered_by = excluded.offered_by,"
             " offered_at = excluded.offered_at, looked_at = NULL, refusal = NULL"
             " WHERE o.text IS DISTINCT FROM excluded.text OR (o.looked_at IS NOT NULL AND o.refusal IS NULL)",
             rows,
         )
-    connection.execute("DELETE FROM offered_document WHERE agency = ANY(%s)", [list(difference.withdrawn)])
+    connection.execute("DELETE FROM desired_document WHERE agency = ANY(%s)", [list(difference.withdrawn)])

@@ -10,7 +10,7 @@ from psycopg import sql
 from monitor.store.sites.link import Connection, SiteRefusedError, is_there
 
 #: Tables of a site's statuses and heartbeat, replicated to the hub.
-LEVELS = ("standing", "beat")
+LEVELS = ("site_status", "site_heartbeat")
 #: Tables of its runs, to which rows are only added. A site with an older version has none of these.
 RUNS = ("site_run", "site_hour")
 TABLES = (*LEVELS, *RUNS)

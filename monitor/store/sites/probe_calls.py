@@ -8,7 +8,7 @@ from monitor.store.probing.probe_calls import CALL_AHEAD, CALL_LASTS
 from monitor.store.sites.link import SiteConnection, SiteRefusedError, dialled
 
 _PLACE = """
-INSERT INTO probe_call AS known (agency, called_at) VALUES (%s, clock_timestamp())
+INSERT INTO probe_request AS known (agency, called_at) VALUES (%s, clock_timestamp())
 ON CONFLICT (agency) DO UPDATE SET called_at = excluded.called_at
 WHERE known.called_at <= excluded.called_at - %s OR known.called_at > excluded.called_at + %s
 """

@@ -188,5 +188,5 @@ class Subscriber:
 
     def beat(self) -> datetime | None:
         """Return the time of the site's last heartbeat, by its own clock; `None`: never."""
-        found = self.connection.execute("SELECT at FROM beat WHERE site = %s", [self.site]).fetchone()
+        found = self.connection.execute("SELECT at FROM site_heartbeat WHERE site = %s", [self.site]).fetchone()
         return None if found is None else found.at

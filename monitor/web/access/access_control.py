@@ -316,7 +316,7 @@ def incident_in_path(source: ServiceFacade) -> AgencyOf:
 
 
 def notification_in_path(source: ServiceFacade) -> AgencyOf:
-    """Return a function that finds the agency of the notification {notice_id} in the path.
+    """Return a function that finds the agency of the notification {notification_id} in the path.
 
     It raises `NotFoundError`.
     """

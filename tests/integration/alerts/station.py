@@ -42,7 +42,7 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.store import Store, StoreUnavailable, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.in_the_loop import opened_in_the_loop
 from tests.unit.alerts.people import T0
 
@@ -439,7 +439,7 @@ class Station:
     async def journal(self) -> list[str]:
         """Return the events of the journal, oldest first."""
         async with self.database.read() as connection:
-            return list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
+            return list((await connection.execute(select(audit_log.c.event).order_by(audit_log.c.id))).scalars())
 
     async def active(self) -> Sequence[int]:
         async with self.store.transaction() as ledger:

@@ -18,7 +18,7 @@ from alerts.model.incident import HOLDS_FOR, Incident, IncidentState
 from alerts.model.notification import IncidentType
 from monitor.service.declarations import DeclarationService
 from monitor.service.errors import OperationRejectedError
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.integration.alerts.test_declare_story import BY_ITSELF, ONLY_STAFF, TOLD_BY_SMS
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import MINUTE, SECOND, T0, trigger
@@ -47,7 +47,7 @@ async def closes(town: Town, *, recovered: bool | None, number: str = "JCM-01", 
 async def entries(town: Town, event: str) -> list[Any]:
     """Return who did something, and with which detail, by the journal."""
     async with town.database.read() as connection:
-        rows = await connection.execute(select(journal).where(journal.c.event == event).order_by(journal.c.id))
+        rows = await connection.execute(select(audit_log).where(audit_log.c.event == event).order_by(audit_log.c.id))
         return [(row.actor, row.detail) for row in rows]
 
 

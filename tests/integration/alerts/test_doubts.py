@@ -15,7 +15,7 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.model.event import Resolve
 from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Scripted, Station
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
@@ -70,7 +70,7 @@ class City:
         await self.station.advance(Dispatcher.IDLE)
 
     async def told_of_doubts(self) -> list[str]:
-        query = select(journal.c.detail).where(journal.c.event == "attempt written").order_by(journal.c.id)
+        query = select(audit_log.c.detail).where(audit_log.c.event == "attempt written").order_by(audit_log.c.id)
         async with self.database.read() as connection:
             return [detail.get("doubted", "") for detail in (await connection.execute(query)).scalars()]
 

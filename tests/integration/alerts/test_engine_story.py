@@ -157,8 +157,8 @@ def auditor_of(town: Town) -> EscalationAuditor:
     )
 
 
-async def ruled(town: Town, notice_id: int, ruling: ManualStatus) -> None:
-    await town.facade.settle(notice_id, ruling, "Siti Contoh", "saya menelefon pejabat itu")
+async def ruled(town: Town, notification_id: int, ruling: ManualStatus) -> None:
+    await town.facade.settle(notification_id, ruling, "Siti Contoh", "saya menelefon pejabat itu")
     await town.settle()
 
 
@@ -171,10 +171,10 @@ async def over(town: Town) -> None:
 async def test_a_person_who_has_asked_says_that_a_fax_arrived(either_town: Town) -> None:
     """A person sets the status of a fax of unknown fate to delivered."""
     town = either_town
-    notice_id = await a_fax_of_unknown_fate(town)
-    await ruled(town, notice_id, ManualStatus.DELIVERED)
+    notification_id = await a_fax_of_unknown_fate(town)
+    await ruled(town, notification_id, ManualStatus.DELIVERED)
     with pytest.raises(OperationRejectedError, match="is delivered"):
-        await ruled(town, notice_id, ManualStatus.LOST)
+        await ruled(town, notification_id, ManualStatus.LOST)
     await over(town)
 
     town.gets_fax("PEMULIHAN", "notis JCM-01 bertarikh")
@@ -184,16 +184,16 @@ async def test_a_person_who_has_asked_says_that_a_fax_arrived(either_town: Town)
 async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told_when_it_is_known(town: Town) -> None:
     """The NOC is asked by SMS about a fax of unknown fate."""
     auditor = auditor_of(town)
-    notice_id = await a_fax_of_unknown_fate(town)
+    notification_id = await a_fax_of_unknown_fate(town)
     for _ in range(3):
         await auditor.look()
         await town.settle()
-    await town.noc.gets("AMARAN. Tidak pasti notis", f" {notice_id} (JCM-01) sampai", "pantau set-status")
+    await town.noc.gets("AMARAN. Tidak pasti notis", f" {notification_id} (JCM-01) sampai", "pantau set-status")
 
-    await ruled(town, notice_id, ManualStatus.DELIVERED)
+    await ruled(town, notification_id, ManualStatus.DELIVERED)
     await auditor.look()
     await town.settle()
-    await town.noc.gets("SELESAI", f" {notice_id} (JCM-01)")
+    await town.noc.gets("SELESAI", f" {notification_id} (JCM-01)")
     await over(town)
     town.gets_fax("PEMULIHAN")
 
@@ -211,21 +211,21 @@ async def test_a_person_who_has_asked_lets_a_fax_go_out_once_more(either_town: T
     """A person lets a fax of unknown fate be sent once more."""
     town = either_town
     # Its time is over by now, and it gets it once more.
-    notice_id = await a_fax_of_unknown_fate(town)
+    notification_id = await a_fax_of_unknown_fate(town)
     await town.later(timedelta(hours=20))
-    await ruled(town, notice_id, ManualStatus.RESEND)
+    await ruled(town, notification_id, ManualStatus.RESEND)
     town.gets_fax("GANGGUAN", "JCM-01")
     assert len(town.fax_service.faxes) == 1
 
 
 async def test_a_recovery_does_not_cite_a_fax_that_may_not_have_arrived(town: Town) -> None:
     """A recovery cites no fax that may not have arrived."""
-    notice_id = await a_fax_of_unknown_fate(town)
+    notification_id = await a_fax_of_unknown_fate(town)
     await over(town)
     text = town.gets_fax("PEMULIHAN", "perkara di atas dirujuk")
     assert "notis JCM-01 bertarikh" not in text
     with pytest.raises(OperationRejectedError, match="nobody needs"):
-        await ruled(town, notice_id, ManualStatus.RESEND)
+        await ruled(town, notification_id, ManualStatus.RESEND)
 
 
 async def test_a_provider_that_is_busy_is_tried_after_a_quarter_of_a_minute_and_a_minute(town: Town) -> None:

@@ -20,7 +20,7 @@ from alerts.model.oncall import Layer, Override, Rota
 from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, RedialPolicy, Step
 from monitor.config.fields.window import MALAYSIA
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, LONG, MINUTE, RAVI, SECOND, SITI, T0, VOICE_RAVI, VOICE_SITI, trigger
@@ -51,7 +51,7 @@ class SourceLocation(Station):
 
     async def journalled(self, event: str) -> list[dict[str, str]]:
         async with self.database.read() as connection:
-            rows = await connection.execute(select(journal.c.detail).where(journal.c.event == event))
+            rows = await connection.execute(select(audit_log.c.detail).where(audit_log.c.event == event))
             return [row.detail for row in rows]
 
 

@@ -21,7 +21,7 @@ from alerts.model.notification import Purpose
 from alerts.persistence.store import StoreUnavailable
 from monitor.service.errors import OperationRejectedError
 from monitor.service.paper.letters import LetterNotRecorded
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.serving import open_unix, serve
@@ -118,7 +118,7 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
     assert [each.id for each in await town.letters.posted_on(laid_on)] == [letter.id]
     assert await town.letters.posted_on(date(2026, 11, 25)) == []
     async with town.database.read() as connection:
-        query = select(journal).where(journal.c.event == "letter dispatched")
+        query = select(audit_log).where(audit_log.c.event == "letter dispatched")
         [entry] = (await connection.execute(query)).all()
     assert (entry.actor, entry.at, entry.detail) == ("Kerani Contoh", town.clock.now(), {"day": "2026-11-24"})
 
@@ -185,7 +185,7 @@ async def test_letter_never_printed_is_not_posted_unless_the_clerk_says_so(town:
 
     assert (await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh", unprinted=True)).anew
     async with town.database.read() as connection:
-        query = select(journal.c.detail).where(journal.c.event == "letter dispatched")
+        query = select(audit_log.c.detail).where(audit_log.c.event == "letter dispatched")
         assert (await connection.execute(query)).scalar_one() == {"printing": "not_recorded"}
     # Who says it again without that hears who was first.
     assert await town.handles(letter.id, LetterStep.POSTED, "Devi Contoh") == "Kerani Contoh"

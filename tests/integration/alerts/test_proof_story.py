@@ -207,10 +207,10 @@ async def test_a_dossier_tells_the_whole_story_in_its_order_and_comes_with_the_d
 
 
 CHANGES: Mapping[str, str] = {
-    "another name": "UPDATE journal SET actor = 'Siti Contoh' WHERE actor = 'Ravi Contoh'",
-    "another time": "UPDATE journal SET at = '2026-11-24 06:15:00.000000' WHERE event = 'announcement released'",
-    "one taken out": "DELETE FROM journal WHERE event = 'letter dispatched'",
-    "the last taken out": "DELETE FROM journal WHERE id = (SELECT max(id) FROM journal)",
+    "another name": "UPDATE audit_log SET actor = 'Siti Contoh' WHERE actor = 'Ravi Contoh'",
+    "another time": "UPDATE audit_log SET at = '2026-11-24 06:15:00.000000' WHERE event = 'announcement released'",
+    "one taken out": "DELETE FROM audit_log WHERE event = 'letter dispatched'",
+    "the last taken out": "DELETE FROM audit_log WHERE id = (SELECT max(id) FROM audit_log)",
 }
 
 
@@ -219,12 +219,12 @@ async def test_whatever_is_changed_in_the_journal_is_refused_and_found(town: Tow
     """A change of the audit log is refused, and found when the triggers are removed."""
     await live_through_an_outage(town)
     kept = (await audit.verify(town.database.read)).head  # A copy of it lies elsewhere.
-    with pytest.raises(Exception, match="only added to"):
+    with pytest.raises(Exception, match="append-only"):
         async with town.database.write() as connection:
             await connection.exec_driver_sql(change)
     # Who has the file takes the guards away first.
     async with town.database.write() as connection:
-        guards = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'journal'"
+        guards = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'audit_log'"
         for (guard,) in (await connection.exec_driver_sql(guards)).all():
             await connection.exec_driver_sql(f"DROP TRIGGER {guard}")
         await connection.exec_driver_sql(change)
@@ -237,8 +237,8 @@ async def test_what_was_put_into_the_journal_is_found(town: Town) -> None:
     await live_through_an_outage(town)
     async with town.database.write() as connection:
         await connection.exec_driver_sql(
-            "INSERT INTO journal (at, actor, event, detail, previous, content, hash) SELECT at, 'Siti Contoh', event,"
-            " detail, (SELECT hash FROM journal ORDER BY id DESC LIMIT 1), content, hash FROM journal"
+            "INSERT INTO audit_log (at, actor, event, detail, previous, content, hash) SELECT at, 'Siti Contoh', event,"
+            " detail, (SELECT hash FROM audit_log ORDER BY id DESC LIMIT 1), content, hash FROM audit_log"
             " WHERE event = 'announcement released'"
         )
 

@@ -288,13 +288,13 @@ class Town(Station):
         """Expect a letter that lies in the tray, or where it went from there; return its text."""
         return self.outside.expect_letter(place, *words)
 
-    async def posts(self, notice_id: int, by: str) -> bool:
+    async def posts(self, notification_id: int, by: str) -> bool:
         """Let a clerk post a letter and say so; return whether nobody had said so before."""
-        return (await self.letters.note(notice_id, LetterStep.POSTED, by, unprinted=True)).by == by
+        return (await self.letters.note(notification_id, LetterStep.POSTED, by, unprinted=True)).by == by
 
-    async def handles(self, notice_id: int, step: LetterStep, by: str) -> str:
+    async def handles(self, notification_id: int, step: LetterStep, by: str) -> str:
         """Let a clerk print or post a letter and say so; return who is written down as having done it."""
-        return (await self.letters.note(notice_id, step, by)).by
+        return (await self.letters.note(notification_id, step, by)).by
 
     def tray_letters(self, place: LetterPlace) -> int:
         """Return how many letters lie there."""

@@ -527,7 +527,7 @@ async def test_a_purge_takes_what_is_old_and_leaves_a_chain_that_is_whole(tmp_pa
 
         after = await entries_of(office)
         assert await rows_in(office, "incident") == 1
-        assert await rows_in(office, "notice") == len(await office.station.notices(2))
+        assert await rows_in(office, "notification") == len(await office.station.notices(2))
         assert await office.archive.dossier("JCM-02", "x") is not None
         verifier = await audit.verify(office.database.read)
 
@@ -585,14 +585,14 @@ async def test_what_was_purged_cannot_be_read_back_from_the_file(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "cut", ["DELETE FROM journal WHERE id = 1", "UPDATE journal SET at = '2020-01-01 00:00:00' WHERE id = 1"]
+    "cut", ["DELETE FROM audit_log WHERE id = 1", "UPDATE audit_log SET at = '2020-01-01 00:00:00' WHERE id = 1"]
 )
 async def test_a_tombstone_is_as_safe_as_an_entry(tmp_path: Path, cut: str) -> None:
     async with office_at(tmp_path) as office:
         await two_outages(office)
         await office.archive.purge(T0 - YEAR, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
         async with office.database.write() as connection:
-            for trigger_name in ("journal_is_not_deleted", "journal_is_not_changed"):
+            for trigger_name in ("audit_log_is_not_deleted", "audit_log_is_not_changed"):
                 await connection.exec_driver_sql(f"DROP TRIGGER {trigger_name}")
             await connection.exec_driver_sql(cut)
         assert (await audit.verify(office.database.read)).flaws

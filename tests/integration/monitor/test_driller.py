@@ -47,7 +47,7 @@ from monitor.model.window import Recurring, WindowOccurrence
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from pantau_lab.callbacks import CallbackListener, RecordingCallbackHandler
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
@@ -152,7 +152,7 @@ class School:
 
     async def journal(self) -> list[str]:
         async with self.database.read() as connection:
-            return list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
+            return list((await connection.execute(select(audit_log.c.event).order_by(audit_log.c.id))).scalars())
 
 
 class SchoolDesk(RecordingCallbackHandler):

@@ -25,7 +25,7 @@ from monitor.model.health import Health, HealthPolicy
 from monitor.service.silences import route_muter
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import journal as table
+from monitor.store.schema.tables import audit_log as table
 from monitor.watchdog.auditor import PREFIX, EscalationAuditor
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Station

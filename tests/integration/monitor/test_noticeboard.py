@@ -196,7 +196,7 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
     asked.clear()
     second = await service.board.overview()
     assert len(asked) == 1
-    assert "journal_head" in asked[0]
+    assert "audit_head" in asked[0]
     assert second.incidents is first.incidents
 
     await service.open("JCM")

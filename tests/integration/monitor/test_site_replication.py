@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -55,7 +56,7 @@ SITES = ("johor", "kuching")
 FRESH_FOR = timedelta(seconds=30)
 #: In seconds, on a machine that is busy with other things.
 PATIENCE = 90.0
-EMPTY = "TRUNCATE standing, beat, site_run, site_hour, run, hour, probe_call"
+EMPTY = "TRUNCATE site_status, site_heartbeat, site_run, site_hour, run, hour, probe_request"
 ROUTE = "JCM/outbound/rujukan-a"
 WELL = SiteStatus(well_since=T0)
 DOWN = SiteStatus(trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0))
@@ -148,7 +149,7 @@ def until(what: Callable[[], bool]) -> float:
 
 
 def hears(world: SiteWorld, site: str, subject: str, matter: IncidentType | None) -> bool:
-    rows = world.hub.order(f"SELECT matter FROM standing WHERE site = '{site}' AND subject = '{subject}'")
+    rows = world.hub.order(f"SELECT matter FROM site_status WHERE site = '{site}' AND subject = '{subject}'")
     return rows == [(matter,)]
 
 
@@ -156,8 +157,8 @@ def hold_up(world: SiteWorld, by: str = "pg_sleep(0.5)") -> None:
     """Let the hub take its time for what johor says, until the function `lambat` is dropped."""
     world.hub.order(
         f"CREATE FUNCTION lambat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM {by}; RETURN new; END'",
-        "CREATE TRIGGER lambat BEFORE INSERT OR UPDATE ON standing_johor FOR EACH ROW EXECUTE FUNCTION lambat()",
-        "ALTER TABLE standing_johor ENABLE ALWAYS TRIGGER lambat",
+        "CREATE TRIGGER lambat BEFORE INSERT OR UPDATE ON site_status_johor FOR EACH ROW EXECUTE FUNCTION lambat()",
+        "ALTER TABLE site_status_johor ENABLE ALWAYS TRIGGER lambat",
     )
 
 
@@ -189,10 +190,10 @@ def test_after_a_cut_the_judgement_arrives_before_the_beat_that_followed_it(worl
     say(world, "johor", tmp=tmp_path, JCM=WELL)
     add(member(world))
     world.sites["johor"].cut()
-    (before,) = world.hub.order("SELECT at FROM beat")
+    (before,) = world.hub.order("SELECT at FROM site_heartbeat")
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     time.sleep(2)
-    assert world.hub.order("SELECT at FROM beat") == [before]
+    assert world.hub.order("SELECT at FROM site_heartbeat") == [before]
     found = state(world)
     assert "cannot be reached" in found.troubles[0]
     assert found.behind is None
@@ -201,7 +202,7 @@ def test_after_a_cut_the_judgement_arrives_before_the_beat_that_followed_it(worl
     seen = list[tuple[bool, str | None]]()
 
     def has_beaten() -> bool:
-        asked = "SELECT beat.at, matter FROM beat JOIN standing USING (site)"
+        asked = "SELECT site_heartbeat.at, matter FROM site_heartbeat JOIN site_status USING (site)"
         ((at, matter),) = world.hub.order(asked)
         seen.append((at != before[0], matter))
         return seen[-1][0]
@@ -234,7 +235,7 @@ def test_a_site_that_joins_anew_is_never_seen_to_live_before_it_has_said_what_it
 
     def look() -> None:
         # In the order in which these are emptied: each would wait for the other.
-        seen.update(world.hub.order("SELECT (SELECT count(*) FROM standing), (SELECT count(*) FROM beat)"))
+        seen.update(world.hub.order("SELECT (SELECT count(*) FROM site_status), (SELECT count(*) FROM site_heartbeat)"))
 
     def is_held_up() -> bool:
         look()
@@ -272,8 +273,8 @@ def test_a_row_for_another_site_is_refused_and_stops_that_site_alone(world: Site
         add(member(world, each))
     rogue = world.sites["johor"]
     rogue.order(
-        "ALTER TABLE standing DETACH PARTITION standing_johor",
-        "UPDATE standing_johor SET site = 'kuching', matter = 'both'",
+        "ALTER TABLE site_status DETACH PARTITION site_status_johor",
+        "UPDATE site_status_johor SET site = 'kuching', matter = 'both'",
     )
     errors = "SELECT apply_error_count > 0 FROM pg_stat_subscription_stats WHERE subname = 'pantau_johor'"
     until(lambda: world.hub.order(errors) == [(True,)])
@@ -297,7 +298,8 @@ def test_a_row_for_another_site_is_refused_and_stops_that_site_alone(world: Site
     until(lambda: "violates partition constraint" in world.hub.said())
 
     rogue.order(
-        "DELETE FROM standing_johor", "ALTER TABLE standing ATTACH PARTITION standing_johor FOR VALUES IN ('johor')"
+        "DELETE FROM site_status_johor",
+        "ALTER TABLE site_status ATTACH PARTITION site_status_johor FOR VALUES IN ('johor')",
     )
     rejoin(member(world))
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
@@ -351,7 +353,7 @@ def test_what_a_promoted_standby_had_not_heard_is_missed_and_said_anew_by_rejoin
     add(member(world))
     until(lambda: joining.look(member(world)).is_whole is True)
     # As a standby has it that had not heard this yet, while the site was told that it is heard.
-    world.hub.order("DELETE FROM standing_johor")
+    world.hub.order("DELETE FROM site_status_johor")
     say(world, "johor", tmp=tmp_path, MDC=WELL)
     until(lambda: hears(world, "johor", "MDC", None))
     found = state(world)
@@ -383,20 +385,22 @@ def test_a_wrong_certificate_is_refused_in_words(world: SiteWorld, made: dict[st
 
 
 def test_a_site_that_publishes_more_than_its_own_is_refused_and_writes_nothing(world: SiteWorld) -> None:
-    world.hub.order("CREATE TABLE beat_kuching PARTITION OF beat FOR VALUES IN ('kuching')")
+    world.hub.order("CREATE TABLE site_heartbeat_kuching PARTITION OF site_heartbeat FOR VALUES IN ('kuching')")
     rogue = world.sites["johor"]
     rogue.order(
-        "CREATE TABLE beat_kuching (LIKE beat INCLUDING ALL)",
+        "CREATE TABLE site_heartbeat_kuching (LIKE site_heartbeat INCLUDING ALL)",
         "CREATE FUNCTION lagi() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN"
-        " IF NOT EXISTS (SELECT FROM pg_publication_tables WHERE tablename = ''beat_kuching'') THEN"
-        " ALTER PUBLICATION pantau_site ADD TABLE beat_kuching; END IF; END'",
+        " IF NOT EXISTS (SELECT FROM pg_publication_tables WHERE tablename = ''site_heartbeat_kuching'') THEN"
+        " ALTER PUBLICATION pantau_site ADD TABLE site_heartbeat_kuching; END IF; END'",
         "CREATE EVENT TRIGGER lagi ON ddl_command_end WHEN TAG IN ('ALTER PUBLICATION') EXECUTE FUNCTION lagi()",
     )
     try:
-        with pytest.raises(SiteRefusedError, match=r"site johor publishes other tables than its own: .*beat_kuching"):
+        with pytest.raises(
+            SiteRefusedError, match=r"site johor publishes other tables than its own: .*site_heartbeat_kuching"
+        ):
             add(member(world))
     finally:
-        rogue.order("DROP EVENT TRIGGER lagi", "DROP FUNCTION lagi", "DROP TABLE beat_kuching")
+        rogue.order("DROP EVENT TRIGGER lagi", "DROP FUNCTION lagi", "DROP TABLE site_heartbeat_kuching")
     assert world.hub.order("SELECT subname FROM pg_subscription") == []
 
 
@@ -436,14 +440,14 @@ def test_a_hub_calls_for_probes_in_a_sites_store_and_hears_at_once_where_it_cann
     assert place_call(member(world), "JCM")
     assert not place_call(member(world), "JCM"), "it is called for"
     assert asyncio.run(called()) == ["JCM"]
-    site.order("UPDATE probe_call SET called_at = called_at - interval '61 s'")
+    site.order("UPDATE probe_request SET called_at = called_at - interval '61 s'")
     assert asyncio.run(called()) == []
     assert place_call(member(world), "JCM")
 
-    site.order("ALTER TABLE probe_call RENAME TO other")
+    site.order("ALTER TABLE probe_request RENAME TO other")
     with pytest.raises(SiteOutdatedError, match="site johor is of an older version: upgrade it"):
         place_call(member(world), "JCM")
-    site.order("ALTER TABLE other RENAME TO probe_call")
+    site.order("ALTER TABLE other RENAME TO probe_request")
     site.cut()
     with pytest.raises(SiteRefusedError, match=r"site johor .* cannot be reached"):
         place_call(member(world), "MDC")
@@ -493,7 +497,7 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
         return done.exit_code, re.sub(r"^.*\[warning .*\n", "", done.output)
 
     def told() -> list[tuple[str, str]]:
-        return [(row[0], row[1]) for row in world.hub.order("SELECT event, actor FROM journal ORDER BY id")]
+        return [(row[0], row[1]) for row in world.hub.order("SELECT event, actor FROM audit_log ORDER BY id")]
 
     assert site("add", "johor", "--by", "Siti") == (0, "johor was added; its results are here.\n")
     assert site("add", "johor") == (0, "johor was added before.\n")
@@ -512,7 +516,7 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
     code, said = site("remove", "johor", "--offline", "--by", "Siti")
     # Neither what was there already nor what was refused.
     assert told() == [("site joined", "Siti"), ("site joined anew", "Ali"), ("site left", "Siti")]
-    assert world.hub.order("SELECT detail FROM journal ORDER BY id DESC LIMIT 1")[0][0] == (
+    assert world.hub.order("SELECT detail FROM audit_log ORDER BY id DESC LIMIT 1")[0][0] == (
         {"site": "johor", "at": wanted.host, "gone": "for good"}
     )
     assert (code, "SELECT pg_drop_replication_slot('pantau_noc')" in said) == (0, True)
@@ -556,7 +560,7 @@ def test_a_site_that_was_upgraded_first_is_refused_and_goes_on_by_itself_once_th
     errors = "SELECT apply_error_count > 0 FROM pg_stat_subscription_stats WHERE subname = 'pantau_johor'"
     try:
         for each in ends:
-            each.order("ALTER TABLE standing ADD COLUMN baru text")
+            each.order("ALTER TABLE site_status ADD COLUMN baru text")
             if each is ends[0]:
                 say(world, "johor", tmp=tmp_path, JCM=DOWN)
                 until(lambda: world.hub.order(errors) == [(True,)])
@@ -564,7 +568,42 @@ def test_a_site_that_was_upgraded_first_is_refused_and_goes_on_by_itself_once_th
         until(lambda: hears(world, "johor", "JCM", IncidentType.BOTH))
     finally:
         for each in ends:
-            each.order("ALTER TABLE standing DROP COLUMN IF EXISTS baru")
+            each.order("ALTER TABLE site_status DROP COLUMN IF EXISTS baru")
+
+
+@pytest.mark.parametrize("first", ["site", "hub"])
+def test_upgrade_that_renames_replicated_tables_site_first_continues_and_hub_first_needs_rejoin(
+    world: SiteWorld, tmp_path: Path, first: str
+) -> None:
+    site, hub = world.sites["johor"], world.hub
+
+    def rename(end: Cluster, *, back: bool = False) -> None:
+        names = ("standing_johor", "site_status_johor")
+        old, new = reversed(names) if back else names
+        end.order(f"ALTER TABLE {old} RENAME TO {new}")
+
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    try:
+        for end in (site, hub):
+            rename(end, back=True)
+        say(world, "johor", tmp=tmp_path, JCM=DOWN)
+        until(lambda: hears(world, "johor", "JCM", IncidentType.BOTH))
+        rename(site if first == "site" else hub)
+        say(world, "johor", tmp=tmp_path, JCM=WELL)
+        until(lambda: "logical replication target relation" in hub.said())
+        rename(hub if first == "site" else site)
+        if first == "hub":
+            # What the site sent under the old name is in its log for good.
+            time.sleep(2)
+            assert hears(world, "johor", "JCM", IncidentType.BOTH)
+            rejoin(member(world))
+        until(lambda: hears(world, "johor", "JCM", None))
+        assert state(world).troubles == ()
+    finally:
+        for end in (site, hub):
+            with suppress(psycopg.errors.UndefinedTable):
+                rename(end)
 
 
 def test_the_hubs_own_server_says_when_it_cannot_read_the_certificate(world: SiteWorld) -> None:
@@ -581,7 +620,7 @@ def test_a_name_is_one_sites_alone(world: SiteWorld, tmp_path: Path) -> None:
     with pytest.raises(SiteRefusedError, match="the hub itself is called johor"):
         add(replace(member(world), hub="johor"))
     say(world, "johor", tmp=tmp_path, JCM=WELL)
-    world.sites["johor"].order("UPDATE standing SET site = 'muar'", "UPDATE beat SET site = 'muar'")
+    world.sites["johor"].order("UPDATE site_status SET site = 'muar'", "UPDATE site_heartbeat SET site = 'muar'")
     with pytest.raises(SiteRefusedError, match="it calls itself muar: write `site: johor`"):
         add(member(world))
 
@@ -723,8 +762,8 @@ def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: Sit
     for each in (world.hub, world.sites["johor"]):
         assert each.order(left, "SELECT slot_name FROM pg_replication_slots") == []
         assert each.order(left) == []
-    assert world.hub.order("SELECT subname::text FROM pg_subscription UNION SELECT site FROM standing") == []
-    assert world.sites["johor"].order("SELECT site, subject FROM standing") == [("johor", "JCM")]
+    assert world.hub.order("SELECT subname::text FROM pg_subscription UNION SELECT site FROM site_status") == []
+    assert world.sites["johor"].order("SELECT site, subject FROM site_status") == [("johor", "JCM")]
     assert world.hub.order("SELECT site FROM site_run UNION SELECT site FROM site_hour") == []
     assert state(world).troubles == ("the hub does not listen to it: `pantau site add johor`",)
     assert joining.look(member(world)).state(None) is ReplicationState.NOT_JOINED
@@ -796,7 +835,7 @@ def test_a_site_that_is_gone_for_good_can_be_removed_without_it(world: SiteWorld
     add(member(world))
     world.sites["johor"].cut()
     remove(member(world), gone=True)
-    assert world.hub.order("SELECT subname::text FROM pg_subscription UNION SELECT site FROM standing") == []
+    assert world.hub.order("SELECT subname::text FROM pg_subscription UNION SELECT site FROM site_status") == []
 
 
 def test_no_log_of_ours_holds_a_password(world: SiteWorld) -> None:
@@ -877,10 +916,10 @@ def test_the_hubs_documents_go_down_to_a_site_once_and_after_a_cut_and_it_says_w
         assert offers({"MDC": mdc}) == OfferDifference(withdrawn=("JCM",))
         assert state(world).troubles == ()
         remove(member(world), gone=False)
-        assert count(world.sites["johor"], "offered_document") == 0
-        world.sites["johor"].order("ALTER TABLE offered_document RENAME TO later_offered")
+        assert count(world.sites["johor"], "desired_document") == 0
+        world.sites["johor"].order("ALTER TABLE desired_document RENAME TO later_offered")
         add(member(world))
         assert (offers({"JCM": new}), state(world).troubles) == (None, ()), "it is of an older Pantau"
-        world.sites["johor"].order("ALTER TABLE later_offered RENAME TO offered_document")
+        world.sites["johor"].order("ALTER TABLE later_offered RENAME TO desired_document")
     finally:
         world.sites["johor"].order("DELETE FROM document", "DELETE FROM process")

@@ -34,7 +34,7 @@ from monitor.store.move.rows import BATCH
 from monitor.store.move.source import SERVED, opened
 from monitor.store.move.target import Target, taken
 from monitor.store.schema.migrations import StoreBarredError, known, upgrade
-from monitor.store.schema.tables import Moment, journal, journal_head, metadata, run
+from monitor.store.schema.tables import Moment, audit_head, audit_log, metadata, run
 from tests.integration.alerts.station import Station
 from tests.real.postgres import PASSWORD, WITH_PASSWORD, Postgres
 from tests.unit.alerts.people import T0, trigger
@@ -136,16 +136,16 @@ async def test_what_was_in_the_file_goes_on_on_the_server(office: IssuingOffice,
     async with Database.open(office.state, empty) as database:
         assert await told(database) == before
         there = await all_of(database)
-        (moved,) = (entry for entry in there["journal"] if entry not in rows["journal"])
-        assert [entry for entry in there["journal"] if entry is not moved] == rows["journal"]
+        (moved,) = (entry for entry in there["audit_log"] if entry not in rows["audit_log"])
+        assert [entry for entry in there["audit_log"] if entry is not moved] == rows["audit_log"]
         assert moved[2:4] == ("Siti Contoh", "store moved")
         assert moved[6]["from"] == str(file_of(office))
-        of_the_journal = {"journal", "journal_head"}
+        of_the_journal = {"audit_log", "audit_head"}
         assert {n: r for n, r in there.items() if n not in of_the_journal} == {
             n: r for n, r in rows.items() if n not in of_the_journal
         }
         verifier = await audit.verify(database.read)
-        assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]) + 1)
+        assert (verifier.flaws, verifier.head.number) == ([], len(rows["audit_log"]) + 1)
         # What comes new gets an id and a number of its own.
         async with SqlStore(database).transaction() as ledger:
             [added] = await ledger.add_incidents([replace(trigger(), dedup_key="other")])
@@ -283,7 +283,7 @@ def stores(draw: st.DrawFn) -> Mapping[Table, Sequence[Mapping[str, Any]]]:
     return {
         table: [{c.name: draw(value(table, c.name, n)) for c in table.columns} for n in rows]
         for table in metadata.sorted_tables
-        if table is not journal_head
+        if table is not audit_head
     }
 
 
@@ -300,11 +300,11 @@ def test_whatever_stands_in_any_table_is_the_same_there(
 
     async def story() -> None:
         async with Database.open(place) as database:
-            head = {"number": len(drawn[journal]), "hash": "f" * 64}
+            head = {"number": len(drawn[audit_log]), "hash": "f" * 64}
             async with database.write() as connection:
                 for table, rows in drawn.items():
                     await connection.execute(insert(table), rows)
-                await connection.execute(update(journal_head).values(head))
+                await connection.execute(update(audit_head).values(head))
             before = await all_of(database)
         seen: list[MoveProgress] = []
         with opened(place / SERVED) as source:
@@ -315,9 +315,9 @@ def test_whatever_stands_in_any_table_is_the_same_there(
         assert set(moved.rows) == set(before)
         assert all(moved.rows.values()), "every table is tried"
         for name, rows in before.items():
-            if name == "journal_head":
+            if name == "audit_head":
                 continue
-            added = 1 if name == "journal" else 0
+            added = 1 if name == "audit_log" else 0
             assert [row for row in there[name] if row in rows] == rows
             assert len(there[name]) == len(rows) + added
         ends = {stage: [p for p in seen if p.stage is stage][-1] for stage in (MoveStage.COPIED, MoveStage.COMPARED)}
@@ -779,8 +779,8 @@ async def test_a_row_that_postgresql_cannot_keep_is_named(office: IssuingOffice,
 async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: IssuingOffice) -> None:
     await lived(office)
     with closing(sqlite3.connect(file_of(office))) as connection, connection:
-        connection.execute("DROP TRIGGER journal_is_not_changed")
-        connection.execute("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 2")
+        connection.execute("DROP TRIGGER audit_log_is_not_changed")
+        connection.execute("UPDATE audit_log SET actor = 'Ravi Contoh' WHERE id = 2")
 
     code, said = await office.ask("store", "copy")
 

@@ -71,11 +71,11 @@ def incident(matter: IncidentType = IncidentType.BOTH, brief: PolicySnapshot = B
 
 
 def written(
-    draft: NotificationDraft, notice_id: int = 1, state: NotificationState = NotificationState.PENDING
+    draft: NotificationDraft, notification_id: int = 1, state: NotificationState = NotificationState.PENDING
 ) -> Notification:
     """Return the notice that a store makes of a draft."""
     return Notification(
-        id=notice_id,
+        id=notification_id,
         key=draft.key,
         parts=(
             NotificationIncident(

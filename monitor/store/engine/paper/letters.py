@@ -16,13 +16,13 @@ from monitor.store.backend.repository import Repository
 from monitor.store.schema.rows import ADDRESSEE, from_row
 from monitor.store.schema.tables import (
     attempt,
+    audit_log,
     clean,
     delivery,
     incident,
-    journal,
-    letter_handling,
-    notice,
-    notice_incident,
+    letter_step,
+    notification,
+    notification_incident,
 )
 
 #: States in which a letter has left the tray.
@@ -39,7 +39,7 @@ class SqlLetters(Repository):
         if (before := (await self.handled(attempt_id)).get(step)) is not None:
             return before
         values = asdict(handling) | {"attempt_id": attempt_id, "step": step, "by": clean(handling.by, 200)}
-        await self._connection.execute(insert(letter_handling).values(**values))
+        await self._connection.execute(insert(letter_step).values(**values))
         return None
 
     async def handled(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
@@ -52,8 +52,8 @@ class SqlLetters(Repository):
         this = (attempt.c.id == posted.id) & (attempt.c.state == AttemptState.SENT)
         if not (await self._connection.execute(update(attempt).where(this).values(**lies))).rowcount:
             return False
-        said = (letter_handling.c.attempt_id == posted.id) & (letter_handling.c.step == LetterStep.POSTED)
-        await self._connection.execute(delete(letter_handling).where(said))
+        said = (letter_step.c.attempt_id == posted.id) & (letter_step.c.step == LetterStep.POSTED)
+        await self._connection.execute(delete(letter_step).where(said))
         return True
 
     async def not_withdrawn(self, of: Notification, withdrawn: Attempt) -> None:
@@ -62,7 +62,7 @@ class SqlLetters(Repository):
         this = (attempt.c.id == withdrawn.id) & (attempt.c.state == AttemptState.WITHDRAWN)
         if (await self._connection.execute(update(attempt).where(this).values(**sent))).rowcount:
             await self._connection.execute(
-                update(notice).where(notice.c.id == of.id).values(state=NotificationState.SENT)
+                update(notification).where(notification.c.id == of.id).values(state=NotificationState.SENT)
             )
 
     async def letters(self, gateways: Collection[str], gone_since: datetime) -> Sequence[TrayLetter]:
@@ -87,22 +87,24 @@ class SqlLetters(Repository):
     async def laid(self, notice_ids: Collection[int]) -> Mapping[int, QueuedLetter]:
         """Return the letters that were queued for notifications, as far as the audit log still has them."""
         lying = (
-            select(attempt.c.reference, attempt.c.gateway, delivery.c.notice_id)
+            select(attempt.c.reference, attempt.c.gateway, delivery.c.notification_id)
             .join(delivery, delivery.c.id == attempt.c.delivery_id)
-            .where(delivery.c.notice_id.in_(notice_ids), attempt.c.state == AttemptState.ACCEPTED)
+            .where(delivery.c.notification_id.in_(notice_ids), attempt.c.state == AttemptState.ACCEPTED)
         )
-        gateways = {(row.notice_id, row.reference): row.gateway for row in await self._connection.execute(lying)}
-        said = select(journal.c.notice_id, journal.c.detail).where(journal.c.notice_id.in_(notice_ids))
+        gateways = {(row.notification_id, row.reference): row.gateway for row in await self._connection.execute(lying)}
+        said = select(audit_log.c.notification_id, audit_log.c.detail).where(
+            audit_log.c.notification_id.in_(notice_ids)
+        )
         found = dict[int, QueuedLetter]()
         for row in await self._connection.execute(said):
             reference, sha256 = row.detail.get("reference", ""), row.detail.get("sha256", "")
-            if sha256 and (gateway := gateways.get((row.notice_id, reference))) is not None:
-                found[row.notice_id] = QueuedLetter(gateway=gateway, reference=reference, sha256=sha256)
+            if sha256 and (gateway := gateways.get((row.notification_id, reference))) is not None:
+                found[row.notification_id] = QueuedLetter(gateway=gateway, reference=reference, sha256=sha256)
         return found
 
     async def _handlings(self, attempt_ids: Sequence[int]) -> dict[int, dict[LetterStep, Handling]]:
         found: dict[int, dict[LetterStep, Handling]] = {}
-        query = select(letter_handling).where(letter_handling.c.attempt_id.in_(attempt_ids))
+        query = select(letter_step).where(letter_step.c.attempt_id.in_(attempt_ids))
         for row in await self._connection.execute(query):
             found.setdefault(row.attempt_id, {})[LetterStep(row.step)] = from_row(Handling, row)
         return found
@@ -113,15 +115,15 @@ def _letters(gateways: Collection[str], states: Collection[AttemptState]) -> Sel
         select(
             attempt.c.id.label("attempt_id"),
             *(attempt.c.state, attempt.c.started_at, attempt.c.ended_at),
-            notice.c.id.label("notice_id"),
-            *(notice.c.purpose, notice.c.addressee),
+            notification.c.id.label("notification_id"),
+            *(notification.c.purpose, notification.c.addressee),
             *(incident.c.number, incident.c.agency),
         )
         .join(delivery, delivery.c.id == attempt.c.delivery_id)
-        .join(notice, notice.c.id == delivery.c.notice_id)
+        .join(notification, notification.c.id == delivery.c.notification_id)
         # A letter has one issuing agency and one incident.
-        .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
-        .join(incident, incident.c.id == notice_incident.c.incident_id)
+        .join(notification_incident, notification_incident.c.notification_id == notification.c.id)
+        .join(incident, incident.c.id == notification_incident.c.incident_id)
         .where(attempt.c.gateway.in_(gateways), attempt.c.state.in_(states))
     )
 

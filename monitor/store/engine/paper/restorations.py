@@ -26,12 +26,12 @@ from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, from_row
 from monitor.store.schema.tables import (
     attempt,
+    audit_log,
     counter,
     delivery,
     incident,
-    journal,
-    notice,
-    notice_incident,
+    notification,
+    notification_incident,
     process,
     restoration,
 )
@@ -47,7 +47,9 @@ class SqlRestorations(Repository):
     async def standing(self, heads: Collection[int]) -> StorePosition:
         """Return the position of the store, and the hashes of its entries at *heads*."""
         head = await audit.head(self._connection)
-        wanted = select(journal.c.id, journal.c.hash, journal.c.at).where(journal.c.id.in_({1, head.number, *heads}))
+        wanted = select(audit_log.c.id, audit_log.c.hash, audit_log.c.at).where(
+            audit_log.c.id.in_({1, head.number, *heads})
+        )
         rows = {row.id: row for row in await self._connection.execute(wanted)}
         beats = (await self._connection.execute(select(process.c.beat_at, process.c.stopped_at))).all()
         heard = [at for beat in beats for at in beat if at is not None]
@@ -133,21 +135,25 @@ class SqlRestorations(Repository):
 
     async def _number_anew(self, incident_id: int, after: int) -> None:
         """Renumber the pages about an incident that were decided and never attempted, to numbers after *after*."""
-        tried = select(delivery.c.notice_id).join(attempt, attempt.c.delivery_id == delivery.c.id)
+        tried = select(delivery.c.notification_id).join(attempt, attempt.c.delivery_id == delivery.c.id)
         waits = (
-            (notice_incident.c.incident_id == incident_id)
-            & (notice.c.state == NotificationState.PENDING)
-            & (notice.c.plan == Plan.ANNOUNCEMENT)
-            & notice.c.id.not_in(tried.where(delivery.c.notice_id == notice.c.id))
+            (notification_incident.c.incident_id == incident_id)
+            & (notification.c.state == NotificationState.PENDING)
+            & (notification.c.plan == Plan.ANNOUNCEMENT)
+            & notification.c.id.not_in(tried.where(delivery.c.notification_id == notification.c.id))
         )
-        both = select(notice.c.id, notice.c.facts, notice_incident.c.facts.label("part"))
-        both = both.join(notice_incident, notice_incident.c.notice_id == notice.c.id).where(waits)
+        both = select(notification.c.id, notification.c.facts, notification_incident.c.facts.label("part"))
+        both = both.join(notification_incident, notification_incident.c.notification_id == notification.c.id).where(
+            waits
+        )
         for row in (await self._connection.execute(both)).all():
-            part = notice_incident.c.notice_id == row.id, notice_incident.c.incident_id == incident_id
+            part = notification_incident.c.notification_id == row.id, notification_incident.c.incident_id == incident_id
             anew = _behind(row.part, after)
-            await self._connection.execute(update(notice_incident).where(*part).values(facts=anew))
+            await self._connection.execute(update(notification_incident).where(*part).values(facts=anew))
             if row.facts == row.part:
-                await self._connection.execute(update(notice).where(notice.c.id == row.id).values(facts=anew))
+                await self._connection.execute(
+                    update(notification).where(notification.c.id == row.id).values(facts=anew)
+                )
 
     async def look_first(self, now: datetime) -> None:
         """Hold notifications of staff for a while: the probes first check whether what the copy contains is still true."""
@@ -156,7 +162,7 @@ class SqlRestorations(Repository):
         heard = update(incident).where(_active(), waits, incident.c.heard_at.is_not(None))
         await self._connection.execute(begun)
         await self._connection.execute(heard.values(heard_at=now, reminded_at=None))
-        pending = update(notice).where(notice.c.state == NotificationState.PENDING)
+        pending = update(notification).where(notification.c.state == NotificationState.PENDING)
         await self._connection.execute(pending.values(not_before=now + SEE_FIRST))
 
     async def give_after_all(self, of: Restoration) -> None:

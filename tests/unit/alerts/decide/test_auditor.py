@@ -213,7 +213,7 @@ def test_a_notice_that_no_gateway_is_called_for_is_overdue() -> None:
     told, notice = pending()
     assert lapses(told, [notice], T0 + GRACE) == []
     (found,) = examined(told, [notice], T0 + GRACE + SECOND).overdue
-    assert (found.lapse, found.since, found.notice_id) == (MissedAction.NOTICE, T0, 1)
+    assert (found.lapse, found.since, found.notification_id) == (MissedAction.NOTICE, T0, 1)
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_a_notice_to_an_office_that_is_closed_waits() -> None:
     assert [lapse.lapse for lapse in found.overdue] == []
     opened = hours.opening(night) + GRACE - SECOND
     found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], opened)
-    assert [lapse.notice_id for lapse in found.overdue] == []
+    assert [lapse.notification_id for lapse in found.overdue] == []
     morning = T0 + timedelta(hours=9 + 12)
     found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], morning)
-    assert [lapse.notice_id for lapse in found.overdue] == [9]
+    assert [lapse.notification_id for lapse in found.overdue] == [9]
 
 
 def test_what_waits_on_paper_until_an_older_store_is_confirmed_is_not_overdue_and_an_sms_is() -> None:
@@ -267,7 +267,9 @@ def test_what_waits_on_paper_until_an_older_store_is_confirmed_is_not_overdue_an
 
     def overdue(*, paper_held: bool) -> list[int | None]:
         late = T0 + GRACE + SECOND
-        return [o.notice_id for o in examine(told, [sms, fax], GATEWAYS, POLICY, late, paper_held=paper_held).overdue]
+        return [
+            o.notification_id for o in examine(told, [sms, fax], GATEWAYS, POLICY, late, paper_held=paper_held).overdue
+        ]
 
     assert (overdue(paper_held=False), overdue(paper_held=True)) == ([1, 2], [1])
 
@@ -279,7 +281,7 @@ def test_examine_notice_to_a_telephone_in_use_or_behind_one_to_staff_is_not_over
 
     def overdue(*notices: Notification, busy: Address | None = None) -> list[int | None]:
         found = examine(told, notices, GATEWAYS, POLICY, late, busy=() if busy is None else (busy,))
-        return [o.notice_id for o in found.overdue if o.lapse is MissedAction.NOTICE]
+        return [o.notification_id for o in found.overdue if o.lapse is MissedAction.NOTICE]
 
     assert overdue(call) == [2]
     assert overdue(call, busy=VOICE_SITI) == []
@@ -523,9 +525,9 @@ def test_the_noc_is_not_told_that_it_could_not_be_told(matter: IncidentType) -> 
 
 
 def test_the_same_lapse_has_the_same_key_at_every_look() -> None:
-    one = OverdueAction(incident=incident(), lapse=MissedAction.NOTICE, since=T0, notice_id=3)
+    one = OverdueAction(incident=incident(), lapse=MissedAction.NOTICE, since=T0, notification_id=3)
     assert one.key == replace(one, since=T0 + MINUTE).key
-    assert one.key != replace(one, notice_id=4).key
+    assert one.key != replace(one, notification_id=4).key
 
 
 def test_an_announcement_that_nobody_releases_is_unheard_half_an_hour_after_it_was_offered() -> None:

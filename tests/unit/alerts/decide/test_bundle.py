@@ -39,9 +39,9 @@ DRAFT = NotificationDraft(
     expires_at=T0 + 30 * MINUTE,
     addresses=(SMS_SITI,),
 )
-SENT = BundleCandidate(notice_id=1, due_at=T0, state=NotificationState.SENT, begun=True, of_this=False)
+SENT = BundleCandidate(notification_id=1, due_at=T0, state=NotificationState.SENT, begun=True, of_this=False)
 WAITS = BundleCandidate(
-    notice_id=2, due_at=T0 + GROUP_INTERVAL, state=NotificationState.PENDING, begun=False, of_this=False
+    notification_id=2, due_at=T0 + GROUP_INTERVAL, state=NotificationState.PENDING, begun=False, of_this=False
 )
 
 
@@ -82,14 +82,14 @@ def test_the_first_is_told_at_once_and_those_that_follow_wait_for_each_other(
 @pytest.mark.parametrize("recent", [[], [SENT]])
 def test_bundle_result_of_a_release_waits_for_others_from_the_first_on(recent: list[BundleCandidate]) -> None:
     assert bundle(recent, T0, Purpose.RESULT) == StartBundle(T0 + RESULT_INTERVAL)
-    assert bundle([*recent, WAITS], T0 + MINUTE, Purpose.RESULT) == JoinBundle(WAITS.notice_id)
+    assert bundle([*recent, WAITS], T0 + MINUTE, Purpose.RESULT) == JoinBundle(WAITS.notification_id)
 
 
 def test_bundle_offers_of_a_release_are_two_calls_and_each_further_turn_is_one() -> None:
     bundled = partial(bundle, purpose=Purpose.RELEASE)
     assert bundled([], T0) == SendAtOnce()
     assert bundled([SENT], T0 + MINUTE) == StartBundle(T0 + OFFER_INTERVAL)
-    assert bundled([SENT, WAITS], T0 + MINUTE) == JoinBundle(WAITS.notice_id)
+    assert bundled([SENT, WAITS], T0 + MINUTE) == JoinBundle(WAITS.notification_id)
     assert bundled([SENT], T0 + OFFER_INTERVAL) == SendAtOnce()
     # All begin at the same moment.
     assert bundled([], T0, is_turn=True) == StartBundle(T0 + TURN_DELAY)

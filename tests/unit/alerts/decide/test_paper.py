@@ -49,7 +49,7 @@ def test_a_letter_is_to_be_posted_by_the_end_of_the_next_workday(
 ) -> None:
     assert post_by(laid_at, office) == until
     letter = TrayLetter(
-        notice_id=1, number="JCM-01", agency="JCM", purpose=Purpose.OUTAGE, addressee=None, laid_at=laid_at
+        notification_id=1, number="JCM-01", agency="JCM", purpose=Purpose.OUTAGE, addressee=None, laid_at=laid_at
     )
     assert not letter.is_overdue(office, until - SECOND)
     assert letter.is_overdue(office, until)
@@ -73,7 +73,7 @@ def test_an_office_that_rests_for_a_month_is_late_at_once_rather_than_never() ->
 def test_how_far_a_letter_has_come_follows_from_what_is_written_down(what: dict[str, object], step: LetterStep) -> None:
     said = Handling(by="Kerani Contoh", at=at(24, 9))
     letter = TrayLetter(
-        notice_id=1,
+        notification_id=1,
         number="JCM-01",
         agency="JCM",
         purpose=Purpose.OUTAGE,

@@ -36,7 +36,7 @@ ENTRIES = st.builds(
     actor=TEXTS,
     event=TEXTS.filter(lambda event: event != PURGED),
     incident_id=st.none() | st.integers(1, 9),
-    notice_id=st.none() | st.integers(1, 9),
+    notification_id=st.none() | st.integers(1, 9),
     detail=st.dictionaries(TEXTS, TEXTS, max_size=3),
 )
 
@@ -77,7 +77,7 @@ def purged(sealed: Sequence[ChainedEntry], *numbers: int) -> list[ChainedEntry]:
 
 
 def emptied(of: ChainedEntry, by: int) -> ChainedEntry:
-    return replace(of, actor="", event="", incident_id=None, notice_id=None, detail={}, purged_by=by)
+    return replace(of, actor="", event="", incident_id=None, notification_id=None, detail={}, purged_by=by)
 
 
 # -- the form ---------------------------------------------------------------------------------------------------------
@@ -131,14 +131,16 @@ def test_a_chain_as_it_was_written_has_no_flaw(entries: list[AuditEntry]) -> Non
 def _changes(data: st.DataObject, of: ChainedEntry) -> ChainedEntry:
     """Change exactly one column of an entry to another value."""
     name = data.draw(
-        st.sampled_from(["at", "actor", "event", "incident_id", "notice_id", "detail", "previous", "content", "hash"])
+        st.sampled_from(
+            ["at", "actor", "event", "incident_id", "notification_id", "detail", "previous", "content", "hash"]
+        )
     )
     values: dict[str, st.SearchStrategy[object]] = {
         "at": st.integers(1, 10**9).map(lambda us: of.at + timedelta(microseconds=us)),
         "actor": TEXTS,
         "event": TEXTS,
         "incident_id": st.none() | st.integers(),
-        "notice_id": st.none() | st.integers(),
+        "notification_id": st.none() | st.integers(),
         "detail": st.dictionaries(TEXTS, TEXTS | st.integers() | st.none(), max_size=3),
         "previous": st.text("0123456789abcdef", min_size=64, max_size=64),
         "content": st.text("0123456789abcdef", min_size=64, max_size=64),

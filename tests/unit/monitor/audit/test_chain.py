@@ -85,8 +85,8 @@ async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(data
 async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(database: Database) -> None:
     await lifecycle(database).started(version="1.2", user="uid 7")
     async with database.write() as connection:
-        await connection.exec_driver_sql("DROP TRIGGER journal_is_not_changed")
-        await connection.exec_driver_sql("UPDATE journal SET actor = 'somebody else'")
+        await connection.exec_driver_sql("DROP TRIGGER audit_log_is_not_changed")
+        await connection.exec_driver_sql("UPDATE audit_log SET actor = 'somebody else'")
     metrics = Metrics(version="1", now=Clock().now)
     with capture_logs() as logs:
         await chain(database, metrics).look()
@@ -195,8 +195,8 @@ async def write(database: Database, number: int) -> None:
 
 async def tamper(database: Database, number: int) -> None:
     async with database.write() as connection:
-        await connection.exec_driver_sql("DROP TRIGGER journal_is_not_changed")
-        await connection.exec_driver_sql(f"UPDATE journal SET actor = 'somebody else' WHERE id = {number}")
+        await connection.exec_driver_sql("DROP TRIGGER audit_log_is_not_changed")
+        await connection.exec_driver_sql(f"UPDATE audit_log SET actor = 'somebody else' WHERE id = {number}")
 
 
 @pytest.mark.blind

@@ -87,7 +87,7 @@ async def test_a_whole_journal_is_said_to_be_whole_with_the_service_and_without(
 
 async def test_a_changed_journal_is_said_to_be_changed_and_where(office: IssuingOffice) -> None:
     async with running(office) as database:
-        change(office.state / "pantau.sqlite", "UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
+        change(office.state / "pantau.sqlite", "UPDATE audit_log SET actor = 'Ravi Contoh' WHERE id = 1")
         code, said = await office.ask("audit", "verify")
         assert code == 3
         assert said.startswith(
@@ -120,7 +120,7 @@ async def test_what_is_written_while_it_is_followed_is_followed_too(office: Issu
 
 async def test_an_entry_that_cannot_be_read_is_named(office: IssuingOffice) -> None:
     async with running(office):
-        change(office.state / "pantau.sqlite", "UPDATE journal SET at = 'yesterday' WHERE id = 1")
+        change(office.state / "pantau.sqlite", "UPDATE audit_log SET at = 'yesterday' WHERE id = 1")
         code, said = await office.ask("audit", "verify")
     assert code == 3
     assert said.startswith("entry 1: cannot be read: it was changed\n")
@@ -192,8 +192,8 @@ async def test_the_journal_on_a_server_is_verified_without_the_service(
     assert [json.loads(line)["event"] for line in lines.splitlines()] == ["incident opened", "incident resolved"]
 
     with psycopg.connect(postgres.address(server.database), autocommit=True) as connection:
-        connection.execute("ALTER TABLE journal DISABLE TRIGGER ALL")
-        connection.execute("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
+        connection.execute("ALTER TABLE audit_log DISABLE TRIGGER ALL")
+        connection.execute("UPDATE audit_log SET actor = 'Ravi Contoh' WHERE id = 1")
     code, said = await office.ask("audit", "verify")
     assert (code, said.partition("\n")[0]) == (3, "entry 1: was changed: it says something else than was written")
 

@@ -68,7 +68,7 @@ def put_back(dump: Path, server: PostgresServer) -> None:
 
 def journal_of(file: Path) -> int:
     with closing(sqlite3.connect(file)) as connection:
-        return int(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
+        return int(connection.execute("SELECT count(*) FROM audit_log").fetchone()[0])
 
 
 async def test_a_copy_is_whole_while_the_store_is_written_and_nobody_waits_for_it(
@@ -208,7 +208,7 @@ async def test_a_journal_that_was_changed_is_copied_and_that_is_said(office: Iss
     with closing(sqlite3.connect(store)) as connection:
         for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {name}")
-        connection.execute("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
+        connection.execute("UPDATE audit_log SET actor = 'Ravi Contoh' WHERE id = 1")
         connection.commit()
 
     code, said = await office.ask("backup", str(tmp_path / "copy.sqlite"))
@@ -233,4 +233,4 @@ async def test_of_a_server_the_copy_is_what_its_own_program_makes(
     assert stat.S_IMODE((tmp_path / "copy.dump").stat().st_mode) == 0o600
     put_back(tmp_path / "copy.dump", other)
     with psycopg.connect(postgres.address(other.database)) as connection:
-        assert connection.execute("SELECT count(*) FROM journal").fetchone() == (7,)
+        assert connection.execute("SELECT count(*) FROM audit_log").fetchone() == (7,)

@@ -20,7 +20,7 @@ from monitor.service.oncall import OnCall
 from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import drill, exercise
+from monitor.store.schema.tables import drill, drill_notification
 from monitor.web.command.oncall import duties
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service
@@ -114,7 +114,7 @@ async def test_check_number_that_answered_a_drill_is_verified(office: IssuingOff
         texts = dict.fromkeys(("agency", "name", "extension", "gateway", "facts", "state", "why"), "")
         told = {"key": "e", "contact": "ali", "channel": "voice", "language": "ms-MY", "reference": "r"}
         answered = {"number": "+60100000102", "begun_at": at, "confirmed_at": at}
-        await connection.execute(insert(exercise).values(drill_id=1, **answered, **texts, **told))
+        await connection.execute(insert(drill_notification).values(drill_id=1, **answered, **texts, **told))
     after = (await office.ask("check"))[1]
     (gone,) = set(before.splitlines()[:-1]) - set(after.splitlines()[:-1])
     assert "contacts.ali.addresses[0]: is not verified" in gone

@@ -16,7 +16,7 @@ from monitor.metrics import Metrics
 from monitor.service.oncall import OnCall
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import drill, exercise, journal
+from monitor.store.schema.tables import audit_log, drill, drill_notification
 from monitor.web.command.oncall import duties
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service
@@ -55,7 +55,7 @@ class ProbingRuntime:
 
     async def told(self) -> list[tuple[str, str]]:
         async with self.database.read() as connection:
-            rows = await connection.execute(select(journal.c.actor, journal.c.event).order_by(journal.c.id))
+            rows = await connection.execute(select(audit_log.c.actor, audit_log.c.event).order_by(audit_log.c.id))
             return [(row.actor, row.event) for row in rows]
 
     def shown(self, metric: str) -> list[str]:
@@ -229,7 +229,7 @@ async def answered_in_a_drill(watch: ProbingRuntime, number: str, at: datetime) 
         texts = dict.fromkeys(("agency", "name", "extension", "gateway", "facts", "state", "why"), "")
         told = {"key": "e", "contact": "ali", "channel": "voice", "language": "ms-MY", "reference": "r"}
         await connection.execute(
-            insert(exercise).values(drill_id=1, number=number, begun_at=at, confirmed_at=at, **texts, **told)
+            insert(drill_notification).values(drill_id=1, number=number, begun_at=at, confirmed_at=at, **texts, **told)
         )
 
 

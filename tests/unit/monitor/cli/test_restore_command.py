@@ -150,7 +150,7 @@ def spoil(copy: Path, what: str) -> str:
             with closing(sqlite3.connect(copy)) as connection:
                 for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
                     connection.execute(f"DROP TRIGGER {name}")
-                connection.execute("UPDATE journal SET actor = 'Ravi Contoh' WHERE id = 1")
+                connection.execute("UPDATE audit_log SET actor = 'Ravi Contoh' WHERE id = 1")
                 connection.commit()
             return "Use another copy, or repeat this with --allow-broken-chain"
 

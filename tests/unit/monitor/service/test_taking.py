@@ -19,7 +19,7 @@ from monitor.service.sites.document_applier import DocumentApplier
 from monitor.store.admin.documents import Documents
 from monitor.store.admin.offers import AGAIN, Offers
 from monitor.store.backend.database import Database
-from monitor.store.schema.tables import journal, offered_document
+from monitor.store.schema.tables import audit_log, desired_document
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import T0
 
@@ -72,16 +72,16 @@ class OfferedSite:
             for code, text in texts.items()
         ]
         async with self.database.write() as connection:
-            await connection.execute(delete(offered_document))
-            await connection.execute(insert(offered_document), rows)
+            await connection.execute(delete(desired_document))
+            await connection.execute(insert(desired_document), rows)
 
     async def take(self, *, after: timedelta = timedelta(0)) -> dict[str, str | None]:
         """Look at what is offered; return by agency why it is not taken up, of what was looked at."""
         self.time += after
         await self.taker.take()
-        columns = (offered_document.c.agency, offered_document.c.refusal)
+        columns = (desired_document.c.agency, desired_document.c.refusal)
         async with self.database.read() as connection:
-            looked_at = select(*columns).where(offered_document.c.looked_at.is_not(None))
+            looked_at = select(*columns).where(desired_document.c.looked_at.is_not(None))
             return {row.agency: row.refusal for row in await connection.execute(looked_at)}
 
     @property
@@ -110,7 +110,7 @@ async def test_what_the_hub_offers_is_in_force_and_in_the_history_by_its_pen(sit
         "UCM": (1, EditSource.HUB, "noc"),
     }
     async with site.database.read() as connection:
-        events = (await connection.execute(select(journal.c.actor, journal.c.event))).all()
+        events = (await connection.execute(select(audit_log.c.actor, audit_log.c.event))).all()
     assert events[-1] == ("noc", "documents written")
 
     # The hub may say it again.

@@ -208,15 +208,15 @@ class Service(ServiceFacade, StatusReader, Letters):
         rows = [each for each in await self.notices() if not wanted.agencies or each.agency in wanted.agencies]
         return ListPage(rows=rows[:most], after=self.further)
 
-    async def notice(self, notice_id: int) -> NotificationDetail:
-        if notice_id != 1:
-            raise no_notice(notice_id)
+    async def notice(self, notification_id: int) -> NotificationDetail:
+        if notification_id != 1:
+            raise no_notice(notification_id)
         [notice] = await self.notices()
         return NotificationDetail(notice=notice, incidents=["JCM-01"], attempts=())
 
-    async def content(self, notice_id: int) -> tuple[NotificationView, Content] | None:
+    async def content(self, notification_id: int) -> tuple[NotificationView, Content] | None:
         [notice] = await self.notices()
-        return (notice, self.says) if notice_id == 1 else None
+        return (notice, self.says) if notification_id == 1 else None
 
     def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         return iter((b"pantau_mail_up 1\n", b"pantau_mail_degraded 0\n", *([b"# EOF\n"] if open_metrics else ())))
@@ -279,7 +279,7 @@ class Service(ServiceFacade, StatusReader, Letters):
 
     async def note(
         self,
-        notice_id: int,
+        notification_id: int,
         step: LetterStep,
         by: str,
         *,
@@ -290,19 +290,19 @@ class Service(ServiceFacade, StatusReader, Letters):
         if self.wrong is not None:
             raise OperationRejectedError(self.wrong)
         how = " already" if already_posted else " unprinted" if unprinted else ""
-        deed = f"{step}{how} {notice_id}{f' on {day}' if day else ''}"
+        deed = f"{step}{how} {notification_id}{f' on {day}' if day else ''}"
         before = next((each for number, each in self.orders if number == deed), None)
         if before is None:
             self.orders.append((deed, by))
         return LetterRecord(by=before or by, at=self.moment, anew=before is None)
 
-    async def undo_posting(self, notice_id: int, by: str) -> None:
+    async def undo_posting(self, notification_id: int, by: str) -> None:
         if self.wrong is not None:
             raise OperationRejectedError(self.wrong)
-        self.orders.append((f"not posted {notice_id}", by))
+        self.orders.append((f"not posted {notification_id}", by))
 
-    async def settle(self, notice_id: int, ruling: ManualStatus, by: str, why: str) -> None:
-        self.orders.append((str(notice_id), f"{ruling} by {by}: {why}"))
+    async def settle(self, notification_id: int, ruling: ManualStatus, by: str, why: str) -> None:
+        self.orders.append((str(notification_id), f"{ruling} by {by}: {why}"))
         if self.wrong is not None:
             raise OperationRejectedError(self.wrong)
 
@@ -440,10 +440,10 @@ async def client(app: Any, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
         yield web
 
 
-def letter(notice_id: int, step: LetterStep, **more: Any) -> LetterView:
+def letter(notification_id: int, step: LetterStep, **more: Any) -> LetterView:
     """Return a letter that was laid in the tray at T0, and should have been posted by the end of the day after."""
     return LetterView(
-        id=notice_id,
+        id=notification_id,
         incident="JCM-01",
         agency="JCM",
         purpose=Purpose.OUTAGE,

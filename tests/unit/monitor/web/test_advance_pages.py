@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from monitor.service.portal.maintenance_notices import DOWNLOADED
 from monitor.store.admin.maintenance_notices import MADE
-from monitor.store.schema.tables import attempt, journal, notice
+from monitor.store.schema.tables import attempt, audit_log, notification
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 
@@ -95,7 +95,7 @@ async def make(officer: httpx.AsyncClient, look: str) -> httpx.Response:
 
 async def told(place: House, event: str) -> list[tuple[str, dict[str, str]]]:
     async with place.database.read() as connection:
-        rows = await connection.execute(select(journal.c.actor, journal.c.detail).where(journal.c.event == event))
+        rows = await connection.execute(select(audit_log.c.actor, audit_log.c.detail).where(audit_log.c.event == event))
         return [(row.actor, row.detail) for row in rows]
 
 
@@ -143,7 +143,7 @@ async def test_the_pages_are_downloaded_and_no_notice_is_sent(place: House, offi
     assert "03-8000 4001" in read[faxes]
     assert [detail["channel"] for _, detail in await told(place, DOWNLOADED)] == ["letter", "letter", "fax"]
     async with place.database.read() as connection:
-        for table in (notice, attempt):
+        for table in (notification, attempt):
             assert not (await connection.execute(select(table.c.id))).all()
     for other in ("JCM-P261124-1416/surat.pdf", "JCM-P261124-1415/x.pdf"):
         assert (await officer.get(f"{ADVANCE}/{other}")).status_code == 404

@@ -15,7 +15,7 @@ from sqlalchemy import insert, select
 
 from alerts.decide.drill import DrillState
 from monitor.store.engine.drills import Drills
-from monitor.store.schema.tables import exercise
+from monitor.store.schema.tables import drill_notification
 from tests.unit.monitor.web.signed import House, house
 
 DRILLS = "/agencies/JCM/drills"
@@ -103,9 +103,9 @@ async def test_who_names_hundreds_of_people_tries_three_hundred_numbers_in_a_day
         await place.driller.look(calls)
     (drill,), _ = await place.driller.of_agency("JCM")
     async with place.database.write() as connection:
-        one = dict((await connection.execute(select(exercise).limit(1))).one()._mapping)
+        one = dict((await connection.execute(select(drill_notification).limit(1))).one()._mapping)
         more = [one | {"id": 1000 + n, "key": f"{drill.id}/{n}", "reference": f"r{n}"} for n in range(300)]
-        await connection.execute(insert(exercise), more)
+        await connection.execute(insert(drill_notification), more)
     await Drills(place.database).end(drill, place.clock.now())
     answer = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
     assert "Three hundred numbers of this agency" in shown(answer)

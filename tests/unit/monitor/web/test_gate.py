@@ -69,8 +69,8 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /letters/waiting.pdf": ("part", {"clerk"}),
     "GET /letters/docket": ("part", {"clerk"}),
     "POST /letters/{deed}": ("part", {"clerk"}),
-    "POST /letters/{notice_id}/not-posted": ("own", {"clerk"}),
-    "POST /letters/{notice_id}/{deed}": ("own", {"clerk"}),
+    "POST /letters/{notification_id}/not-posted": ("own", {"clerk"}),
+    "POST /letters/{notification_id}/{deed}": ("own", {"clerk"}),
     "GET /tasks": ("part", OFFICERS),
     # Whose it is stands in the form: `test_tasks_page` asks.
     "POST /tasks/acknowledge": ("part", OFFICERS),
@@ -174,7 +174,6 @@ TABLE: dict[str, tuple[str, set[str]]] = {
 #: What stands in the world of these tests for what a path names.
 NAMES = {
     "code": "JCM",
-    "notice_id": "1",
     "notification_id": "1",
     "number": "JCM-01",
     "deed": "printed",
@@ -205,7 +204,7 @@ def names_of(app: FastAPI) -> set[str]:
 
 async def ask(browser: httpx.AsyncClient, route: str) -> int:
     method, _, path = route.partition(" ")
-    names = {**NAMES, "notice_id": "7"} if path.startswith("/letters") else NAMES
+    names = {**NAMES, "notification_id": "7"} if path.startswith("/letters") else NAMES
     names = {**NAMES, "number": "1"} if path.startswith("/tasks") else names
     path = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], path)
     return (await browser.request(method, path, data={} if method == "POST" else None)).status_code
@@ -358,7 +357,7 @@ async def test_what_a_form_is_answered_with_leads_to_a_page_in_the_other_languag
     for route in TABLE:
         if not route.startswith("POST ") or route.startswith("POST /api/") or route == "POST /sign-out":
             continue
-        names = {**NAMES, "notice_id": "7"} if "/letters" in route else NAMES
+        names = {**NAMES, "notification_id": "7"} if "/letters" in route else NAMES
         names = {**names, "number": "1"} if any(each in route for each in ("/tasks", "/tokens")) else names
         path = route.removeprefix("POST ").format_map(names)
         answer = await browser.post(path, data={}, headers={"Accept": "text/html"})

@@ -238,8 +238,8 @@ async def test_the_ticked_letters_that_wait_are_one_file_to_print(sides: str, pa
     service = Service(in_the_tray=LETTERS, says=letter(FACTS, MINISTRY, WORDING))
     asked: list[int] = []
 
-    async def content(notice_id: int) -> tuple[object, object]:
-        asked.append(notice_id)
+    async def content(notification_id: int) -> tuple[object, object]:
+        asked.append(notification_id)
         return None, service.says
 
     service.content = content  # type: ignore[method-assign, assignment]
@@ -261,8 +261,8 @@ async def test_of_many_letters_those_come_first_that_are_not_printed_yet() -> No
     service = Service(in_the_tray=tray)
     asked: list[int] = []
 
-    async def content(notice_id: int) -> None:
-        asked.append(notice_id)
+    async def content(notification_id: int) -> None:
+        asked.append(notification_id)
 
     service.content = content  # type: ignore[method-assign]
     async with client(portal(service, HOSTS, service)) as web:
@@ -291,8 +291,8 @@ async def test_what_came_since_the_page_was_shown_is_neither_printed_nor_ticked_
     service = Service(in_the_tray=LETTERS[:1])
     asked: list[int] = []
 
-    async def content(notice_id: int) -> None:
-        asked.append(notice_id)
+    async def content(notification_id: int) -> None:
+        asked.append(notification_id)
 
     service.content = content  # type: ignore[method-assign]
     async with client(portal(service, HOSTS, service)) as web:
@@ -309,8 +309,8 @@ async def test_what_lies_in_the_tray_is_printed_and_only_the_rest_is_set_again()
     service = Service(in_the_tray=LETTERS, says=set_again, lies={7: lying.pdf, 10: lying.pdf})
     asked: list[int] = []
 
-    async def content(notice_id: int) -> tuple[object, object]:
-        asked.append(notice_id)
+    async def content(notification_id: int) -> tuple[object, object]:
+        asked.append(notification_id)
         return None, service.says
 
     service.content = content  # type: ignore[method-assign, assignment]

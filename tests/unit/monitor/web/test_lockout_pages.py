@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from monitor.access.invitation_code import CodeWay
 from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, UNLOCKED_FOR
-from monitor.store.schema.tables import journal, portal_user
+from monitor.store.schema.tables import audit_log, portal_user
 from tests.authenticator import code_at
 from tests.unit.monitor.web.signed import OURS, PASSWORD, House, house
 from tests.unit.monitor.web.test_second_factor import STEP, code, secret_on, siti
@@ -123,7 +123,7 @@ async def test_unlock_lets_somebody_sign_in_for_ten_minutes(place: House, where:
     await hold_everywhere(place)
     assert "tanpa menunggu sehingga" not in (await boss.get("/users/siti")).text
     async with place.database.read() as connection:
-        entries = (await connection.execute(select(journal).where(journal.c.event == "user unlocked"))).all()
+        entries = (await connection.execute(select(audit_log).where(audit_log.c.event == "user unlocked"))).all()
     assert [(each.actor, each.detail["user"], each.detail["address"]) for each in entries] == [
         ("Bos Contoh (bos)", "siti", "127.0.0.1")
     ]

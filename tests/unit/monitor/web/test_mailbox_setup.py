@@ -21,7 +21,7 @@ from sqlalchemy import select
 from monitor.config.loading import load
 from monitor.config.service.consent import ConsentWay
 from monitor.service.portal.mailbox_setup import ChosenServers, ConfiguredSite, ServerChoice, SetupRejectedError
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from pantau_lab.mail import Account, LabNetwork, MailSystem, SystemPlan
 from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, TokenEndpointFault, app
 from pantau_lab.serving import serve
@@ -296,7 +296,7 @@ async def test_the_journal_says_who_has_tried_which_servers_and_no_secret(
     address = await begun(officer)
     await officer.post(address, data=typed(system, password=secret(network)))
     async with place.database.read() as connection:
-        query = select(journal).where(journal.c.event.like("mailbox%")).order_by(journal.c.id)
+        query = select(audit_log).where(audit_log.c.event.like("mailbox%")).order_by(audit_log.c.id)
         looked, tried = (await connection.execute(query)).all()
     assert (looked.event, tried.event) == ("mailbox servers looked for", "mailbox tried")
     assert tried.actor == "Siti Contoh (siti)"

@@ -20,7 +20,7 @@ from monitor.model.document import EditSource, digest_of
 from monitor.service.access.secret_store import SecretStore
 from monitor.store.admin.keyring import Keyring, new_key
 from monitor.store.admin.secrets import Secrets
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from monitor.web.page import PageLanguage, words
 from pantau_lab.oauth import LabServiceAccount
 from probes.model.egress import EgressDeniedError
@@ -115,7 +115,7 @@ async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_s
     assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
     assert (await place.site.editor.latest("JCM")).pen is EditSource.PORTAL
     async with place.database.read() as connection:
-        entries = (await connection.execute(select(journal).where(journal.c.event == "secret typed"))).all()
+        entries = (await connection.execute(select(audit_log).where(audit_log.c.event == "secret typed"))).all()
     assert [(each.actor, each.detail) for each in entries] == [("Siti Contoh (siti)", {"secret": name})]
 
     pages = [await officer.get(each) for each in (PAGE, "/agencies/JCM/settings", "/agencies/JCM/versions?from=1&to=2")]

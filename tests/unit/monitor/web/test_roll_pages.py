@@ -21,7 +21,7 @@ from monitor.store.admin.renames import RENAMED
 from monitor.store.engine import audit
 from monitor.store.engine.drills import drill_called
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import day, journal
+from monitor.store.schema.tables import audit_log, day
 from monitor.web.access.access_control import AccessControl
 from monitor.web.agencies.agencies import roll_pages
 from monitor.web.portal import portal
@@ -45,9 +45,9 @@ async def admin(place: House) -> httpx.AsyncClient:
 
 
 async def written_in_the_journal(place: House) -> list[tuple[str, Any]]:
-    query = select(journal.c.actor, journal.c.detail).where(journal.c.event == "documents written")
+    query = select(audit_log.c.actor, audit_log.c.detail).where(audit_log.c.event == "documents written")
     async with place.database.read() as connection:
-        return [(row.actor, row.detail) for row in await connection.execute(query.order_by(journal.c.id))]
+        return [(row.actor, row.detail) for row in await connection.execute(query.order_by(audit_log.c.id))]
 
 
 def listed(page: httpx.Response) -> list[str]:

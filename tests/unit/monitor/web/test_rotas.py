@@ -13,7 +13,7 @@ import pytest
 from icalendar import Calendar
 from sqlalchemy import select
 
-from monitor.store.schema.tables import journal, rota_feed
+from monitor.store.schema.tables import audit_log, rota_feed
 from tests.unit.monitor.web.signed import House, house
 
 NUMBER = re.compile(r"tel:\+60\d+")
@@ -34,7 +34,7 @@ def said(answer: httpx.Response) -> str:
 
 async def told(place: House) -> list[tuple[str, str]]:
     async with place.database.read() as connection:
-        rows = await connection.execute(select(journal.c.actor, journal.c.event).order_by(journal.c.id))
+        rows = await connection.execute(select(audit_log.c.actor, audit_log.c.event).order_by(audit_log.c.id))
         return [(row.actor, row.event) for row in rows if row.event.startswith("override")]
 
 
@@ -211,7 +211,7 @@ async def test_a_calendar_program_reads_a_rota_with_its_key_and_without_signing_
     assert key not in (await browser.get(ROTA)).text
     async with place.database.read() as connection:
         kept, _ = (await connection.execute(select(rota_feed))).all()
-        said_of_it = [str(row) for row in (await connection.execute(select(journal))).all()]
+        said_of_it = [str(row) for row in (await connection.execute(select(audit_log))).all()]
     assert key not in str(kept)
     assert not any(key in row for row in said_of_it)
 
@@ -268,7 +268,7 @@ async def test_who_made_and_revoked_a_calendar_is_in_the_journal(place: House) -
     await (await place.admitted("ravi", "noc")).post(f"{ROTA}/feeds/1/revoke")
     assert "Dibuat oleh siti" not in said(await browser.get(ROTA))
     async with place.database.read() as connection:
-        rows = (await connection.execute(select(journal).where(journal.c.event.startswith("calendar")))).all()
+        rows = (await connection.execute(select(audit_log).where(audit_log.c.event.startswith("calendar")))).all()
     assert [(row.actor, row.event, row.detail["rota"]) for row in rows] == [
         ("Siti Contoh (siti)", "calendar made", "JCM/bertugas"),
         ("Ravi Contoh (ravi)", "calendar revoked", "JCM/bertugas"),

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from monitor.access.invitation_code import CodeWay
 from monitor.access.role import Role
 from monitor.store.admin.keyring import new_key
-from monitor.store.schema.tables import half_session, journal, kept_secret, portal_user, recovery_code
+from monitor.store.schema.tables import audit_log, pending_session, portal_user, recovery_code, secret
 from tests.authenticator import code_at
 from tests.unit.monitor.web.signed import KEY, PASSWORD, House, house
 
@@ -135,7 +135,7 @@ async def test_half_a_sign_in_is_over_after_five_minutes_and_with_another_passwo
         place.clock.move(STEP)
         assert (await code(browser, code_at(theirs.secret, place.clock.now()))).status_code == 403
     async with place.database.read() as connection:
-        assert not (await connection.execute(select(half_session))).all()
+        assert not (await connection.execute(select(pending_session))).all()
 
 
 async def test_the_code_of_the_set_up_is_used_up_and_every_other_after_its_use(place: House) -> None:
@@ -203,7 +203,7 @@ async def test_many_guesses_wait_as_passwords_do_and_the_right_code_waits_with_t
         assert (await code(browser, "999999" if right != "999999" else "999998")).status_code == 403
         assert "Terlalu banyak" in (await code(browser, right)).text
     async with place.database.read() as connection:
-        events = (await connection.execute(select(journal.c.event))).scalars().all()
+        events = (await connection.execute(select(audit_log.c.event))).scalars().all()
     assert events.count("one-time code refused") == 4
 
 
@@ -264,7 +264,7 @@ async def test_it_is_taken_off_with_a_code_and_not_without(place: House) -> None
     async with place.browser() as browser:
         assert (await password(browser)).headers["location"] == "/"
     async with place.database.read() as connection:
-        assert not (await connection.execute(select(kept_secret))).all()
+        assert not (await connection.execute(select(secret))).all()
         assert not (await connection.execute(select(recovery_code))).all()
 
 
@@ -279,7 +279,7 @@ async def test_an_administrator_takes_it_away_and_what_was_begun_ends(place: Hou
     refused = await boss.post("/users/siti/second-factor-off")
     assert (refused.status_code, "tiada faktor kedua" in refused.text) == (409, True)
     async with place.database.read() as connection:
-        rows = (await connection.execute(select(journal.c.actor, journal.c.event))).all()
+        rows = (await connection.execute(select(audit_log.c.actor, audit_log.c.event))).all()
     assert ("Bos Contoh (bos)", "second factor taken away") in [tuple(row) for row in rows]
 
 
@@ -357,10 +357,8 @@ async def test_a_secret_that_is_written_into_anothers_row_lets_nobody_in(place: 
     assert boss.secret != mine.secret
     async with place.database.write() as connection:
         ids = {row.name: str(row.id) for row in await connection.execute(select(portal_user.c.name, portal_user.c.id))}
-        my_row = select(kept_secret.c.ciphertext).where(kept_secret.c.owner == ids["siti"]).scalar_subquery()
-        await connection.execute(
-            kept_secret.update().where(kept_secret.c.owner == ids["bos"]).values(ciphertext=my_row)
-        )
+        my_row = select(secret.c.ciphertext).where(secret.c.owner == ids["siti"]).scalar_subquery()
+        await connection.execute(secret.update().where(secret.c.owner == ids["bos"]).values(ciphertext=my_row))
     place.clock.move(STEP)
     async with place.browser() as browser:
         await password(browser, "bos")
@@ -375,11 +373,11 @@ async def test_nothing_of_a_secret_is_in_the_store_or_the_journal(place: House) 
     async with place.database.read() as connection:
         found = [
             str(row)
-            for table in (journal, kept_secret, recovery_code, half_session, portal_user)
+            for table in (audit_log, secret, recovery_code, pending_session, portal_user)
             for row in await connection.execute(select(table))
         ]
-    for secret in (theirs.secret, *theirs.codes, *(each.replace("-", "") for each in theirs.codes), PASSWORD):
-        assert not any(secret in row for row in found)
+    for known in (theirs.secret, *theirs.codes, *(each.replace("-", "") for each in theirs.codes), PASSWORD):
+        assert not any(known in row for row in found)
 
 
 async def test_a_strangers_page_can_neither_set_it_up_nor_take_it_off(place: House) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import insert, select
 from alerts.persistence.store import StoreUnavailable
 from monitor.access.invitation_code import CodeWay
 from monitor.service.access.secret import SessionKey
-from monitor.store.schema.tables import api_token, journal, portal_user, web_session
+from monitor.store.schema.tables import api_token, audit_log, portal_user, web_session
 from tests.unit.monitor.web.signed import PASSWORD, House, house
 
 MINUTE = timedelta(minutes=1)
@@ -106,7 +106,7 @@ async def test_many_guesses_at_once_are_no_way_around_the_wait(place: House) -> 
         place.clock.move(timedelta(seconds=2))
         assert (await sign_in(browser, "siti", PASSWORD)).status_code == 303
     async with place.database.read() as connection:
-        events = (await connection.execute(select(journal.c.event))).scalars().all()
+        events = (await connection.execute(select(audit_log.c.event))).scalars().all()
     assert events.count("sign-in failed") == 3
 
 
@@ -145,7 +145,7 @@ async def test_a_browser_that_is_known_has_a_count_of_its_own_and_it_is_held_aga
     await guess(place, officer, "siti", 2)
     assert (await sign_in(officer, "siti", PASSWORD)).status_code == 303
     async with place.database.read() as connection:
-        events = (await connection.execute(select(journal.c.event))).scalars().all()
+        events = (await connection.execute(select(audit_log.c.event))).scalars().all()
     assert events.count("sign-in failed") == 5
 
 
@@ -382,7 +382,7 @@ async def test_who_did_what_from_where_is_in_the_journal_and_no_secret_is(place:
     assert ("?lang=" in shown.text, "ditunjukkan sekali sahaja" in shown.text) == (False, True)
     assert "?lang=en" in (await boss.get("/users/siti")).text
     async with place.database.read() as connection:
-        rows = (await connection.execute(select(journal.c.actor, journal.c.event, journal.c.detail))).all()
+        rows = (await connection.execute(select(audit_log.c.actor, audit_log.c.event, audit_log.c.detail))).all()
     by_boss = [(row.event, row.detail) for row in rows if row.actor == "Bos Contoh (bos)"]
     assert [event for event, _ in by_boss[-3:]] == ["user made", "roles given", "code made"]
     assert all("127.0.0.1" in str(detail) for _, detail in by_boss)

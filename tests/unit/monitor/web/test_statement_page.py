@@ -16,7 +16,7 @@ from sqlalchemy import select
 from alerts.model.notification import Cause
 from monitor.model.day import DayTimeline, MinuteState
 from monitor.store.probing.days import DayRecords
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from tests.unit.alerts.people import BRIEF, T0, trigger
 from tests.unit.monitor.web.signed import House, house
 
@@ -54,7 +54,7 @@ def shown(answer: httpx.Response) -> str:
 
 async def events(place: House) -> list[str]:
     async with place.database.read() as connection:
-        return list((await connection.execute(select(journal.c.event))).scalars())
+        return list((await connection.execute(select(audit_log.c.event))).scalars())
 
 
 async def test_a_month_is_shown_with_charts_whose_figures_are_in_words_too(

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from alerts.persistence.store import StoreUnavailable
 from monitor.service.access.secret import TokenSecret
 from monitor.service.errors import OperationRejectedError
-from monitor.store.schema.tables import api_token, journal
+from monitor.store.schema.tables import api_token, audit_log
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.monitor.web.source import TOKEN, Service
 
@@ -137,7 +137,7 @@ async def test_only_the_digest_is_kept_and_the_journal_says_who_made_it(place: H
     assert "sah sehingga 24/12/2026" in again.text
     async with place.database.read() as connection:
         [row] = (await connection.execute(select(api_token))).all()
-        entries = (await connection.execute(select(journal.c.actor, journal.c.event, journal.c.detail))).all()
+        entries = (await connection.execute(select(audit_log.c.actor, audit_log.c.event, audit_log.c.detail))).all()
     assert row.digest == TokenSecret(text=secret).digest
     assert secret not in str(row)
     assert (entries[-1].actor, entries[-1].event) == ("Bos Contoh (bos)", "token made")

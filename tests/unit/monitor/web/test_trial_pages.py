@@ -16,7 +16,7 @@ from alerts.model.notification import Language
 from monitor.advice import advise
 from monitor.model.health import Health
 from monitor.service.sites.probe_requests import ProbeRequestState
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import audit_log
 from probes.model.result import Outcome, Party, Phase
 from probes.run.trace import TraceRecorder
 from tests.unit.alerts.people import T0
@@ -156,7 +156,7 @@ async def test_an_agency_that_another_process_watches_is_tested_there(place: Hou
 async def test_the_journal_says_who_tested_what_before_it_is_run(place: House, officer: httpx.AsyncClient) -> None:
     await press(officer)
     async with place.database.read() as connection:
-        query = select(journal).where(journal.c.event == "route tested")
+        query = select(audit_log).where(audit_log.c.event == "route tested")
         (row,) = (await connection.execute(query)).all()
     assert row.actor == "Siti Contoh (siti)"
     assert row.detail == {"agency": "JCM", "route": ROUTES[0], "address": "127.0.0.1"}
@@ -208,7 +208,7 @@ async def test_all_routes_of_the_agency_are_run_at_once_and_once_a_minute(
     assert '<a href="/agencies/JCM/test?route=JCM%2Fx&amp;lang=ms"' in opt_in.text
     assert len(place.bench.trials) == len(ROUTES)
     async with place.database.read() as connection:
-        query = select(journal).where(journal.c.event == "agency tested")
+        query = select(audit_log).where(audit_log.c.event == "agency tested")
         (row,) = (await connection.execute(query)).all()
     assert row.actor == "Siti Contoh (siti)"
     assert row.detail == {"agency": "JCM", "sites": "", "address": "127.0.0.1"}

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from alerts.persistence.store import StoreUnavailable
-from monitor.store.schema.tables import journal, wall
+from monitor.store.schema.tables import audit_log, wallboard_link
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.monitor.web.source import LETTERS, Service
 from tests.unit.monitor.web.test_gate import TABLE, ask
@@ -122,8 +122,8 @@ async def test_only_the_digest_of_the_key_is_kept_and_the_journal_says_who_and_f
     await admin.post(row)
     key = path.partition("=")[2]
     async with place.database.read() as connection:
-        told = (await connection.execute(select(journal).where(journal.c.event.like("wall%")))).all()
-        assert (await connection.execute(select(wall))).all() == []
+        told = (await connection.execute(select(audit_log).where(audit_log.c.event.like("wall%")))).all()
+        assert (await connection.execute(select(wallboard_link))).all() == []
     assert [(each.actor, each.event) for each in told] == [
         ("Siti Contoh (siti)", "wall's link made"),
         ("wall Dinding Contoh", "wall opened by its link"),
@@ -135,7 +135,7 @@ async def test_only_the_digest_of_the_key_is_kept_and_the_journal_says_who_and_f
     assert not any(key in str(each.detail) for each in told)
     await make(admin)
     async with place.database.read() as connection:
-        (kept,) = (await connection.execute(select(wall))).all()
+        (kept,) = (await connection.execute(select(wallboard_link))).all()
     assert re.fullmatch(r"[0-9a-f]{64}", kept.digest)
 
 

@@ -49,9 +49,9 @@ def keep(ministry: Ministry, key: str, secret: StoredSecret, name: str = NAME) -
     kept = Keyring(key).encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.written())
     with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
         columns = "purpose TEXT, owner TEXT, key_id TEXT, ciphertext TEXT, written_by TEXT, written_at TEXT"
-        store.execute(f"CREATE TABLE IF NOT EXISTS kept_secret ({columns})")
+        store.execute(f"CREATE TABLE IF NOT EXISTS secret ({columns})")
         row = ("mailbox", name, kept.key_id, kept.text, "Siti", "2026-01-01 00:00:00")
-        store.execute("INSERT INTO kept_secret VALUES (?, ?, ?, ?, ?, ?)", row)
+        store.execute("INSERT INTO secret VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def problems(ministry: Ministry) -> list[str]:
@@ -234,7 +234,7 @@ def test_one_who_follows_nothing_is_given_the_newest_token_and_the_service_the_o
     with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
         kept = Keyring(key).encrypt(SecretPlace(purpose=SecretPurpose.RENEWED, owner=NAME), "segar-7")
         row = ("renewed", NAME, kept.key_id, kept.text, "Pantau", "2026-01-02 00:00:00")
-        store.execute("INSERT INTO kept_secret VALUES (?, ?, ?, ?, ?, ?)", row)
+        store.execute("INSERT INTO secret VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def token(memory: LoadCache) -> str:
         oauth = registry_of(ministry, memory).mailboxes["JCONTOH/utama"].settings.login.oauth

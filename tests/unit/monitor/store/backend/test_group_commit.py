@@ -15,11 +15,11 @@ from sqlalchemy.exc import IntegrityError
 from alerts.engine.group_commit import GroupCommit
 from monitor.store.backend.database import Database
 from monitor.store.backend.repository import Statement, joined
-from monitor.store.schema.tables import counter, heard
+from monitor.store.schema.tables import callback_event, counter
 from tests.unit.monitor.trial import T0
 
 _COUNTED = insert(counter)
-_HEARD = insert(heard)
+_HEARD = insert(callback_event)
 
 
 def counted(name: str, number: int = 1) -> Statement:
@@ -116,7 +116,7 @@ async def test_what_cannot_be_stored_is_told_to_whom_it_belongs_and_to_nobody_el
     assert [type(result) for result in results] == [type(None), IntegrityError, type(None)]
     assert await disk.names() == ["a", "b", "twice"]
     async with disk.database.read() as connection:
-        assert list((await connection.execute(select(heard.c.event_id))).scalars()) == ["kept"]
+        assert list((await connection.execute(select(callback_event.c.event_id))).scalars()) == ["kept"]
 
 
 async def test_a_full_disk_is_told_to_all_and_what_comes_later_is_stored(disk: Disk) -> None:

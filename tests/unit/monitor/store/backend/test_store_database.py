@@ -75,7 +75,7 @@ async def test_when_the_first_has_closed_it_the_store_can_be_opened_again(tmp_pa
 async def test_only_we_can_read_what_is_in_it(tmp_path: Path, careless: None) -> None:
     directory = tmp_path / "state"
     async with Database.open(directory) as database, database.write() as connection:
-        await connection.execute(text("DELETE FROM heard"))
+        await connection.execute(text("DELETE FROM callback_event"))
         assert mode(directory) == 0o700
         assert {path.name: mode(path) for path in directory.iterdir()} == {
             "pantau.lock": 0o600,
@@ -103,11 +103,11 @@ async def test_what_is_committed_survives_a_power_cut(tmp_path: Path, *, reading
 
 
 async def test_readers_see_one_moment_and_do_not_wait_for_the_writer(tmp_path: Path) -> None:
-    count = text("SELECT count(*) FROM heard")
+    count = text("SELECT count(*) FROM callback_event")
     async with Database.open(tmp_path) as database, database.read() as reader:
         assert (await reader.execute(count)).scalar() == 0
         async with database.write() as writer:
-            await writer.execute(text("INSERT INTO heard VALUES ('sms', '1', '2026-11-24 06:15:00.000000')"))
+            await writer.execute(text("INSERT INTO callback_event VALUES ('sms', '1', '2026-11-24 06:15:00.000000')"))
             assert (await reader.execute(count)).scalar() == 0
         assert (await reader.execute(count)).scalar() == 0
         async with database.read() as later:
@@ -181,7 +181,7 @@ async def test_whoever_is_cut_off_in_the_middle_of_a_transaction_does_not_keep_t
             # It is kept, and with it whatever is open: as a traceback does.
             cut_off.append(await connection.stream(text("SELECT * FROM sqlite_master")))
             while True:
-                await connection.execute(text("DELETE FROM heard"))
+                await connection.execute(text("DELETE FROM callback_event"))
 
     async with Database.open(tmp_path) as database:
         for number in range(20):
@@ -190,7 +190,7 @@ async def test_whoever_is_cut_off_in_the_middle_of_a_transaction_does_not_keep_t
             writing.cancel()
             cut_off += await asyncio.gather(writing, return_exceptions=True)
             async with asyncio.timeout(60), database.write() as connection:
-                await connection.execute(text("DELETE FROM heard"))
+                await connection.execute(text("DELETE FROM callback_event"))
 
 
 @pytest.mark.parametrize("way", ["deleted", "replaced"])

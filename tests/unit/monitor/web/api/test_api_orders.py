@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from alerts.model.contradiction import Contradiction
 from alerts.persistence.store import StoreUnavailable
-from monitor.store.schema.tables import incident, journal, silence
+from monitor.store.schema.tables import audit_log, incident, silence
 from tests.unit.alerts.people import trigger
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.monitor.web.source import TOKEN, Service
@@ -103,7 +103,7 @@ async def test_the_journal_tells_where_an_order_came_from_and_no_more_often_than
         assert (await program.post(f"{HERE}/notes", json={"text": "disemak"})).status_code == 200
     refused = {"about": "JCM", "for": "bertahun"}
     assert (await program.post("/api/v1/silences", json=refused)).status_code == 422
-    told = [(each.actor, each.detail) for each in await rows(place, journal) if each.event == "order over the API"]
+    told = [(each.actor, each.detail) for each in await rows(place, audit_log) if each.event == "order over the API"]
     assert told == [("program konsol", {"order": f"POST {HERE}/notes", "address": "127.0.0.1"})]
 
 
@@ -279,7 +279,7 @@ async def test_an_unknown_parameter_is_refused_as_elsewhere(place: House) -> Non
 async def test_the_journal_says_which_program(place: House) -> None:
     program = await place.program("duty:JCM")
     await program.post("/api/v1/silences", json={**SILENCE, "by": "Ravi Contoh"})
-    entries = [(each.event, each.actor) for each in await rows(place, journal)]
+    entries = [(each.event, each.actor) for each in await rows(place, audit_log)]
     assert entries[-2:] == [
         ("silence begun", "Ravi Contoh (program konsol)"),
         ("order over the API", "program konsol"),

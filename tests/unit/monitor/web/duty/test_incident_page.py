@@ -35,7 +35,7 @@ class Unsure(Service):
     async def notices(self) -> list[NotificationView]:
         return [replace(each, state=self.token_state) for each in await super().notices()]
 
-    async def notice(self, notice_id: int) -> NotificationDetail:
+    async def notice(self, notification_id: int) -> NotificationDetail:
         [known] = await self.notices()
         return NotificationDetail(notice=known, incidents=["JCM-01"], attempts=())
 
