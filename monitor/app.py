@@ -37,7 +37,7 @@ from monitor.config.fields.listen import Listen
 from monitor.config.loading import Configuration, ConfigurationError, LoadCache
 from monitor.config.model.settings import Settings
 from monitor.config.service.portal import PortalSettings
-from monitor.evaluation.joint.freshness import FRESH_FOR
+from monitor.evaluation.joint.freshness import STALE_AFTER
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.planning.ownership import WHOLE, TakeoverPolicy
@@ -308,10 +308,10 @@ class App:
             opening = partial(store_opening, configuration, self._path.parent, self._metrics.watchdog, self._clock)
             self._manager.status("Opening the store; one of an older version is brought up to date first")
             async with opening():
-                if (problem := state_problem(self._path, settings.state)) is not None:
+                if (problem := state_problem(self._path, settings.state_dir)) is not None:
                     raise StoreUnusableError(str(problem))
                 try:
-                    opened = Database.open(settings.state, server, name=_prober(settings))
+                    opened = Database.open(settings.state_dir, server, name=_prober(settings))
                     database = await stack.enter_async_context(opened)
                 except StoreUnusableError as error:
                     raise StoreUnusableError(str(store_problem(self._path, error))) from None
@@ -323,7 +323,7 @@ class App:
             stack.callback(faces[0].close)
             faces.append(self._opened(("callbacks", "listen"), settings.callbacks.listen))
             stack.callback(faces[1].close)
-            socket_file = settings.state / CONTROL_SOCKET
+            socket_file = settings.state_dir / CONTROL_SOCKET
             stack.callback(socket_file.unlink, missing_ok=True)
             faces.append(open_unix(socket_file))
             stack.callback(faces[2].close)
@@ -339,7 +339,7 @@ class App:
             stack.push_async_exit(self._farewell)
             stack.push_async_callback(self._close_lines)
             await self._serve(stack, faces)
-            log.info("started", portal=url_of(faces[0]), callbacks=url_of(faces[1]), state=str(settings.state))
+            log.info("started", portal=url_of(faces[0]), callbacks=url_of(faces[1]), state=str(settings.state_dir))
             yield
 
     def _opened(self, key: tuple[str, ...], listen: Listen) -> socket.socket:
@@ -380,7 +380,7 @@ class App:
         )
         self._restorer = RestoreGuard(
             store=store,
-            state=settings.state,
+            state=settings.state_dir,
             clock=self._clock,
             service=service,
             pool=self._pool,
@@ -429,7 +429,7 @@ class App:
         self._poller = Poller(store=store, pool=self._pool, desks=self._desks, clock=self._clock, rests=self._rests)
         self._verifier = GatewayVerifier(pool=self._pool, clock=self._clock, observer=self._metrics, rests=self._rests)
         self._around = RuntimeContext(
-            signer=TokenSigner(token_key(settings.state), _prober(settings), began=self._clock.now()),
+            signer=TokenSigner(token_key(settings.state_dir), _prober(settings), began=self._clock.now()),
             store=store,
             history=history,
             alerting=self._dispatcher,
@@ -443,7 +443,7 @@ class App:
             standings,
             self._clock,
             site=settings.site,
-            fresh_for=_fresh_for(settings),
+            stale_after=_stale_after(settings),
             lag=self._around.lag,
             watch=self._watch,
         )
@@ -533,10 +533,10 @@ class App:
                 around=self._around,
                 # One clock for all processes: two machines may differ by more than a takeover timeout.
                 clock=database.clock,
-                policy=TakeoverPolicy(within=settings.probing.take_over_within),
+                policy=TakeoverPolicy(within=settings.probing.takeover_timeout),
                 take_over=self._dispatcher.take_over,
             )
-            if database.is_shared and settings.probing.shared
+            if database.is_shared and settings.probing.sharding
             else None
         )
         share = await self._sharing.begin() if self._sharing else WHOLE
@@ -567,7 +567,7 @@ class App:
                 self._clock,
                 owes=lambda: self._around.history.owes,
                 look=self._continuity.look,
-                fresh_for=_fresh_for(settings),
+                stale_after=_stale_after(settings),
                 # One writer is enough: each write is logged, sent and applied at the hub.
                 is_ours=self._speaks_for_all,
             ).beat
@@ -578,7 +578,7 @@ class App:
                 self._clock,
                 site=settings.site,
                 sites=settings.hub.sites.keys(),
-                fresh_for=settings.hub.fresh_for,
+                stale_after=settings.hub.stale_after,
                 quorum=settings.hub.build(settings.site),
                 consensus=lambda: self._watch().consensus,
                 metrics=self._metrics,
@@ -649,7 +649,7 @@ class App:
             tokens,
             walls=walls,
             is_secure=door is not None and door.is_secure,
-            scrapers=door.scrapers if door else (),
+            scrapers=door.metrics_networks if door else (),
         )
         archive = Archive(
             database=self._database,
@@ -792,8 +792,8 @@ class App:
             site=self._configuration().settings.named_site,
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
-        proxies = door.proxies if door else ()
-        past = door.scrapers if door else ()
+        proxies = door.trusted_proxies if door else ()
+        past = door.metrics_networks if door else ()
         await stack.enter_async_context(serve(seen, faces[0], certificate=certificate, proxies=proxies, past_them=past))
         await stack.enter_async_context(serve(callbacks(facade), faces[1]))
         # The control socket has no time-out: purging years of records takes minutes.
@@ -922,7 +922,7 @@ class App:
             return None
 
     def _keep(self) -> RetentionPolicy:
-        return self._configuration().settings.keep_results.build()
+        return self._configuration().settings.retention.build()
 
 
 def _nothing() -> None:
@@ -938,8 +938,8 @@ def _members(settings: Settings) -> Sequence[SiteConnection]:
     return [SiteConnection(site=name, server=one.build(), hub=settings.site, store=store) for name, one in each]
 
 
-def _fresh_for(settings: Settings) -> timedelta:
-    return FRESH_FOR if settings.hub is None else settings.hub.fresh_for
+def _stale_after(settings: Settings) -> timedelta:
+    return STALE_AFTER if settings.hub is None else settings.hub.stale_after
 
 
 def _prober(settings: Settings) -> str:

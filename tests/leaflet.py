@@ -27,7 +27,7 @@ def written(directory: Path, agency: Sequence[Tree], settings: Mapping[str, Any]
     """
     config = yaml.safe_load((ROOT / "deploy/pantau.yaml").read_text(encoding="utf-8"))
     file = yaml.safe_load((ROOT / "deploy/agencies/jabatan-contoh.yaml").read_text(encoding="utf-8"))
-    config |= {"state": "state", **settings}
+    config |= {"state_dir": "state", **settings}
     for part in agency:
         _put_in(file, part)
     (directory / "agencies").mkdir()

@@ -102,7 +102,7 @@ def write(
         "listen": listen,
         "callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"},
         "site": "demo",
-        "prober": "demo",
+        "process_name": "demo",
     }
     return _written(
         directory,
@@ -145,7 +145,7 @@ def _ports(network: LabNetwork) -> Ports:
 
 def _watching(ports: Ports, timing: Timing) -> dict[str, Any]:
     return {
-        "state": "state",
+        "state_dir": "state",
         "agencies": "agencies/",
         "probing": {
             "interval": timing.interval,
@@ -193,7 +193,7 @@ def _gateways(providers: StandIns, replies: str) -> dict[str, Any]:
     }
     return {
         "sms": [{"gateway": "twilio_sms", "name": "sms", "replies": replies, **twilio}],
-        "voice": [{"gateway": "twilio_voice", "name": "suara", "patience_seconds": 3, **twilio}],
+        "voice": [{"gateway": "twilio_voice", "name": "suara", "gather_timeout_seconds": 3, **twilio}],
         "fax": [fax],
         "letter": [{"gateway": "tray", "name": "dulang", "directory": "outbox/letter"}],
     }

@@ -38,13 +38,16 @@ def control_socket(config: Path, given: Path | None) -> Path:
     if given is not None:
         return given
     document = read_document(config)
-    state = document.data.get("state", STATE)
+    state = document.data.get("state_dir", STATE)
     # An editor or a full disk may leave the file half-written or empty, without `state`.
-    is_cut = "state" not in document.data and not os.path.exists(STATE)  # noqa: PTH110 - as below
-    if document.readable and isinstance(state, str | Path) and not is_cut:
+    is_cut = "state_dir" not in document.data and not os.path.exists(STATE)  # noqa: PTH110 - as below
+    is_old = "state" in document.data and "state_dir" not in document.data
+    if document.readable and isinstance(state, str | Path) and not is_cut and not is_old:
         return (config.parent / state).absolute() / CONTROL_SOCKET
     unsaid = f"is missing, and there is no {STATE}" if is_cut else "must be a directory"
-    wrong = str(document.problems[0]) if document.problems else f"{config}: state: {unsaid}"
+    wrong = str(document.problems[0]) if document.problems else f"{config}: state_dir: {unsaid}"
+    if is_old:
+        wrong = str(document.problem(("state",), "`state` is now `state_dir`", "state_dir"))
     found, others = linked_sockets(os.environ)
     running = [socket for socket in found if is_open(socket)]
     if document.readable and is_cut and not running:

@@ -339,7 +339,7 @@ def _load(
         rotations=memory.rotations,
     )
     found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
-    providers, spread = build_mail_providers(settings.providers), spread_of(settings)
+    providers, spread = build_mail_providers(settings.mail_providers), spread_of(settings)
     loads = memory.workloads(registry, providers, spread)
     check_timetable(loads, providers, {"": findings, **found_in}, spread)
     check_shared_domains(registry.agencies, found_in)
@@ -413,7 +413,7 @@ def _sources(path: Path, settings: Settings | None, findings: Findings, memory: 
 
 def _stored(settings: Settings, findings: Findings, memory: LoadCache) -> Sequence[AgencySource]:
     server = None if settings.store is None else settings.store.build()
-    latest = (each.document for each in read_documents(settings.state, server, memory.versions()).values())
+    latest = (each.document for each in read_documents(settings.state_dir, server, memory.versions()).values())
     written = [each for each in latest if each is not None]
     if not written:
         # A service without agencies is reported as unhealthy. The first agency is added in the portal, or before the
@@ -564,9 +564,9 @@ def _check_vigil(settings: Settings, agencies: Sequence[Agency], wording: Wordin
         exercises = {channel: concerned[channel] for channel in Channel}
         lines = {channel: len(entries) for channel, entries in settings.gateways.items()}
         check_room(settings.drills, exercises, lines, findings["drills"])
-    if settings.lifeline is not None:
+    if settings.out_of_band is not None:
         for key, problem in lifeline_faults(settings.noc.build_office(), wording):
-            findings["lifeline"].error(
+            findings["out_of_band"].error(
                 said("an SMS of it would be refused or split: {key}: {problem}", key=key, problem=problem)
             )
 

@@ -38,8 +38,8 @@ from monitor.config.service.drill import check_drills
 from monitor.config.service.gateway import GatewayReader, configured_channels
 from monitor.config.service.heartbeat import check_heartbeat
 from monitor.config.service.hub import check_hub
-from monitor.config.service.lifeline import check_lifeline
 from monitor.config.service.mail_provider import check_mail_providers
+from monitor.config.service.out_of_band import check_out_of_band
 from monitor.config.service.portal import check_portal
 from monitor.config.service.store import check_keep, check_store
 from monitor.config.validation.duplicate import Claim
@@ -108,7 +108,7 @@ def check_settings(
     settings: Settings, provision: SettingsContext, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
     """Record problems of the settings file by itself."""
-    _check_state(settings.state, findings["state"])
+    _check_state(settings.state_dir, findings["state_dir"])
     _check_trays(settings, findings)
     _check_listeners(settings, findings, trust)
     _check_mode(settings, findings)
@@ -119,8 +119,8 @@ def check_settings(
         check_hub(settings.hub, settings.store, settings.site, findings["hub"], trust)
     check_probing(settings.probing, settings.probing, findings["probing"])
     check_maintenance(settings.maintenance, settings.time_zone, findings["maintenance"])
-    check_keep(settings.keep_results, findings["keep_results"])
-    check_mail_providers(settings.providers, findings["providers"])
+    check_keep(settings.retention, findings["retention"])
+    check_mail_providers(settings.mail_providers, findings["mail_providers"])
     check_pools(settings.references, findings["references"])
     for path, mailbox in every_member(settings.references):
         there = findings["references"][path]
@@ -139,8 +139,8 @@ def check_settings(
         check_alertmanager(settings.alertmanager, findings["alertmanager"])
     if settings.heartbeat is not None:
         check_heartbeat(settings.heartbeat, findings["heartbeat"])
-    if settings.lifeline is not None:
-        check_lifeline(settings.lifeline, settings.gateways, findings["lifeline"])
+    if settings.out_of_band is not None:
+        check_out_of_band(settings.out_of_band, settings.gateways, findings["out_of_band"])
     if settings.drills is not None:
         check_drills(settings.drills, findings["drills"])
 
@@ -236,7 +236,7 @@ def _check_listeners(settings: Settings, findings: Findings, trust: Trust) -> No
 def _check_mode(settings: Settings, findings: Findings) -> None:
     """Record missing gateways if notifications are enabled, and sections without effect in monitor-only mode."""
     if settings.mode is ServiceMode.WATCH:
-        for key in ("heartbeat", "lifeline", "drills"):
+        for key in ("heartbeat", "out_of_band", "drills"):
             if getattr(settings, key) is not None:
                 findings[key].warning("sleeps while nobody is told (mode: watch)", "mode: tell, or leave it out")
     elif not settings.gateways and not findings["gateways"].is_broken:
@@ -289,9 +289,9 @@ def _check_noc(settings: Settings, provision: SettingsContext, findings: Finding
         check_escalation(noc.escalation, staff, provision, there["escalation"])
     policies = [noc.escalation]
     if settings.alertmanager is not None and settings.alertmanager.receive is not None:
-        for key, tell in settings.alertmanager.receive.tell.items():
+        for key, tell in settings.alertmanager.receive.routes.items():
             policies.append(tell.escalation)
-            at = findings["alertmanager", "receive", "tell", key, "escalation"]
+            at = findings["alertmanager", "receive", "routes", key, "escalation"]
             check_escalation(tell.escalation, staff, provision, at)
     used = {channel for policy in policies for step in policy.steps for channel in step.channels}
     check_letterhead(noc.letterhead, used, there["letterhead"])

@@ -57,7 +57,7 @@ NO_AGENCY: Final = ""
 
 #: Default limit of routes with phase series. They are seven lines per route: with ten thousand routes as much as all
 #: else.
-PHASES_OF: Final = 500
+MAX_PHASE_ROUTES: Final = 500
 
 _ARRIVED: Final = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 
@@ -72,7 +72,7 @@ class Metrics:
         self._now = now
         self._pending_since: datetime | None = None
         self._routes: dict[str, set[str]] = {}
-        self._phases_of = PHASES_OF
+        self._phases_of = MAX_PHASE_ROUTES
         #: Routes with phase series.
         self._phased: set[str] = set()
         self._gateways: set[tuple[Channel, str]] = set()

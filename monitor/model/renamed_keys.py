@@ -12,10 +12,32 @@ from alerts.wording.source import tree
 #: The way to a value from the top of its file.
 _Path = tuple[str | int, ...]
 
-_ESCALATIONS: Final = ("escalation", "noc.escalation", "alertmanager.receive.tell.*.escalation")
+_ESCALATIONS: Final = ("escalation", "noc.escalation", "alertmanager.receive.routes.*.escalation")
 
 #: Old keys with their new names. A path has the present names before its last key, `*` where people choose a key, and no numbers.
 RENAMED_KEYS: Final[Mapping[str, str]] = {
+    "state": "state_dir",
+    "prober": "process_name",
+    "providers": "mail_providers",
+    "keep_results": "retention",
+    "verify_within": "reverify_after",
+    "lifeline": "out_of_band",
+    "out_of_band.store_away": "store_unavailable_after",
+    "out_of_band.peer_silent": "peer_silent_after",
+    "out_of_band.repeat": "repeat_interval",
+    "hub.fresh_for": "stale_after",
+    "metrics.phases_of": "max_phase_routes",
+    "portal.proxies": "trusted_proxies",
+    "portal.scrapers": "metrics_networks",
+    "portal.mail_networks": "allowed_mail_networks",
+    "portal.old_secrets_key_file": "previous_secrets_key_file",
+    "portal.old_secrets_key_env": "previous_secrets_key_env",
+    "alertmanager.receive.tell": "routes",
+    "alertmanager.send.to": "urls",
+    "heartbeat.every": "interval",
+    "gateways.voice.patience_seconds": "gather_timeout_seconds",
+    "probing.shared": "sharding",
+    "probing.take_over_within": "takeover_timeout",
     "probing.confirmation": "retry_interval",
     "probing.failures_to_down": "failure_threshold",
     "probing.successes_to_up": "success_threshold",

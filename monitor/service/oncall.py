@@ -260,7 +260,7 @@ class OnCall:
             missing = {_key(rota.name): _length(gaps(rota, overrides, now)) for rota in rotas}
             people = [_verified(person, answered, settings.time_zone) for person in known.staff[agency]]
             numbers = {address.number: address for person in people for address in person.addresses}
-            unverified = sum(not a.is_verified(settings.verify_within, day) for a in numbers.values())
+            unverified = sum(not a.is_verified(settings.reverify_after, day) for a in numbers.values())
             self._metrics.duty.show(agency, missing, unverified, deserted={_key(name) for name in empty})
         self.deserted = tuple(deserted)
 

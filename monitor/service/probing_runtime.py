@@ -209,7 +209,7 @@ async def make_watch(configuration: Configuration, around: RuntimeContext, share
         known_tokens=past.tokens,
         # Others have run them until now. A process alone starts each route at its own phase.
         last_runs=_last_runs(routes.values(), around.history) if len(share.alive) > 1 else {},
-        mail_providers=build_mail_providers(settings.providers),
+        mail_providers=build_mail_providers(settings.mail_providers),
         specimens=specimens,
         lag=around.lag,
     )
@@ -353,8 +353,8 @@ async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: Ru
     consensus.hand_over(handed_over)
     for agency in handed_over:
         around.metrics.forget_agency(agency)
-    if before.settings.providers != after.settings.providers:
-        prober.allow(build_mail_providers(after.settings.providers))
+    if before.settings.mail_providers != after.settings.mail_providers:
+        prober.allow(build_mail_providers(after.settings.mail_providers))
     if found.altered:
         # Their runs in progress have reported with the old settings until now.
         await prober.alter(found.altered)
@@ -485,7 +485,7 @@ async def announce(
         metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
     settings = configuration.settings
     metrics.watch_references(settings.references)
-    metrics.tell_phases_of(settings.metrics.phases_of)
+    metrics.tell_phases_of(settings.metrics.max_phase_routes)
     for channel, entries in settings.gateways.items():
         for entry in entries:
             metrics.watch_gateway(channel, entry.name)

@@ -363,7 +363,7 @@ class Reloader:
             return speaks is not None and speaker not in speaks
 
         try:
-            speaks = None if settings.probing.shared else await self._perhaps_alive()
+            speaks = None if settings.probing.sharding else await self._perhaps_alive()
             await self._around.history.say_no_more(has_left)
         except StoreUnavailable as away:
             log.warning("what was said of what has left stays until the next reload or start", why=str(away))
@@ -427,13 +427,13 @@ def needs_restart(before: Configuration, after: Configuration, path: Path) -> Se
         "listen": (old.listen, new.listen),
         "portal": (old.portal, new.portal),
         "callbacks.listen": (old.callbacks.listen, new.callbacks.listen),
-        "state": (old.state, new.state),
+        "state_dir": (old.state_dir, new.state_dir),
         "store": (old.store, new.store),
-        "prober": (old.prober, new.prober),
+        "process_name": (old.process_name, new.process_name),
         "site": (old.site, new.site),
         "hub": (old.hub, new.hub),
-        "probing.shared": (old.probing.shared, new.probing.shared),
-        "probing.take_over_within": (old.probing.take_over_within, new.probing.take_over_within),
+        "probing.sharding": (old.probing.sharding, new.probing.sharding),
+        "probing.takeover_timeout": (old.probing.takeover_timeout, new.probing.takeover_timeout),
         # The texts themselves: their directory may be the same.
         "wording": (before.wording, after.wording),
     }

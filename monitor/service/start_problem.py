@@ -53,13 +53,13 @@ def state_problem(settings_file: Path, state: Path) -> Problem | None:
     instead = (
         f"a directory that user {own_user()} may write: install -d -o {own_user()} -m 700 {state} (in a shell, as root)"
     )
-    return read_document(settings_file).problem(("state",), message, instead)
+    return read_document(settings_file).problem(("state_dir",), message, instead)
 
 
 def store_problem(settings_file: Path, error: StoreUnusableError) -> Problem:
     """Return why the store cannot be opened, at the setting that names it; the error contains the remedy."""
     document = read_document(settings_file)
-    return document.problem(("store",) if "store" in document.data else ("state",), str(error), "")
+    return document.problem(("store",) if "store" in document.data else ("state_dir",), str(error), "")
 
 
 def _is_read_only(state: Path) -> bool:

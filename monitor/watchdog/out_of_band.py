@@ -24,7 +24,7 @@ from alerts.model.notification import IssuingOffice
 from alerts.persistence.clock import Clock
 from alerts.wording import out_of_band as words
 from alerts.wording.texts import Wording
-from monitor.config.service.lifeline import CHANNELS, InvalidNumbersError, LifelineSettings, Number, read_numbers
+from monitor.config.service.out_of_band import CHANNELS, InvalidNumbersError, Number, OutOfBandSettings, read_numbers
 from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason, SendOutOfBand, recall, untold
 from monitor.metrics.watchdog import WatchdogSeries
 
@@ -92,7 +92,7 @@ class OutOfBandAlerter:
 
     def __init__(
         self,
-        settings: LifelineSettings,
+        settings: OutOfBandSettings,
         *,
         lines: Sequence[ConfiguredGateway],
         office: IssuingOffice,

@@ -159,11 +159,11 @@ class Watchdog:
                 self._metrics.watchdog.forget_heartbeat(receiver)
             made = None if settings is None else HeartbeatSender(settings, self._metrics.watchdog, self._clock)
             self._heartbeat = None if settings is None or made is None else (settings, made)
-        return None if self._heartbeat is None else (self._heartbeat[1], self._heartbeat[0].every)
+        return None if self._heartbeat is None else (self._heartbeat[1], self._heartbeat[0].interval)
 
     async def _look_at_lifeline(self) -> None:
         configuration = self._watch().configuration
-        settings = configuration.settings.lifeline if configuration.settings.tells else None
+        settings = configuration.settings.out_of_band if configuration.settings.tells else None
         # After any change: the gateways may have other tokens, which must not be found out during an alert.
         if self._lifeline is not None and self._lifeline[0] is not configuration:
             await self._lifeline[1].close()
@@ -207,7 +207,7 @@ def lifeline(
 ) -> OutOfBandAlerter | None:
     """Build the out-of-band alerter of a configuration, with its own gateways; `None`: none configured, or no notifications."""
     settings = configuration.settings
-    if settings.lifeline is None or not settings.tells:
+    if settings.out_of_band is None or not settings.tells:
         return None
     kinds = gateway_kinds()
     entries = {entry.name: entry for entries in settings.gateways.values() for entry in entries}
@@ -220,14 +220,14 @@ def lifeline(
                 entries[name].config, GatewayContext(callback_base=None, directory=str(directory))
             ),
         )
-        for name in settings.lifeline.gateways
+        for name in settings.out_of_band.gateways
     ]
     return OutOfBandAlerter(
-        settings.lifeline,
+        settings.out_of_band,
         lines=lines,
         office=settings.noc.build_office(),
         wording=configuration.wording,
-        memory_file=MemoryFile(settings.state / MEMORY_FILE),
+        memory_file=MemoryFile(settings.state_dir / MEMORY_FILE),
         metrics=metrics,
         clock=clock,
     )

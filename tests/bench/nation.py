@@ -80,15 +80,15 @@ def configured(
         "mode": "watch",
         "listen": "127.0.0.1:0",
         "callbacks": {"listen": "127.0.0.1:0", "public_url": "http://127.0.0.1"},
-        "state": "state",
+        "state_dir": "state",
         "agencies": "agencies/",
         "site": _SITE,
-        "prober": _member(0),
+        "process_name": _member(0),
         "probing": {"interval": _span(interval), "retry_interval": _span(interval)} | patience,
         # What they cost is none of a run's.
         "checks": dict.fromkeys(("mx", "posture", "certificate"), "off"),
         "official_suffixes": ["gov.my"],
-        "providers": {"ringan": {"hosts": ["127.0.0.1"], "concurrency": 1000, "account_concurrency": 1000}},
+        "mail_providers": {"ringan": {"hosts": ["127.0.0.1"], "concurrency": 1000, "account_concurrency": 1000}},
         "references": {name: server.written(f"pantau@{name}.gov.my") for name in REFERENCES},
     }
     if store is not None:

@@ -32,7 +32,7 @@ from typing import Any, Self
 import yaml
 
 from alerts.model.notification import IncidentType
-from monitor.evaluation.joint.freshness import FRESH_FOR, SiteHeartbeat
+from monitor.evaluation.joint.freshness import STALE_AFTER, SiteHeartbeat
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
@@ -307,8 +307,8 @@ def _script(codes: Sequence[str], seconds: float) -> tuple[list[_Turn], Mapping[
     turns: list[_Turn] = []
     becomes: dict[str, str] = {}
     other, third = (name for name in _SITES if name != _CUT)
-    # Until then the hub goes by what the site has said last; that is what `fresh_for` means.
-    stale = FRESH_FOR.total_seconds() + 5
+    # Until then the hub goes by what the site has said last; that is what `stale_after` means.
+    stale = STALE_AFTER.total_seconds() + 5
     for number, code in enumerate(codes):
         early, late = sorted(random.uniform(stale, seconds - 2) for _ in range(2))
         soon = random.uniform(0, stale)

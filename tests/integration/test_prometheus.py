@@ -130,8 +130,8 @@ def fully_equipped(settings: Path) -> None:
                 "layers": [{"days": "workdays", "every": "weekly", "from": date(2026, 1, 5), "people": [NOC.key]}]
             }
         },
-        "heartbeat": {"file": "denyut", "every": "10s"},
-        "lifeline": {"numbers_file": "nombor", "gateways": ["suara", "sms"]},
+        "heartbeat": {"file": "denyut", "interval": "10s"},
+        "out_of_band": {"numbers_file": "nombor", "gateways": ["suara", "sms"]},
         "drills": {"when": {"cron": "0 10 * * tue", "for": "4h"}, "contacts": "all"},
     }
     settings.write_text(yaml.safe_dump(yaml.safe_load(settings.read_text()) | more))

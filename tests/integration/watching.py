@@ -16,7 +16,7 @@ from monitor.runtime.place import CONTROL_SOCKET
 SETTINGS = """\
 mode: watch
 agencies: in the store
-state: state
+state_dir: state
 listen: 127.0.0.1:0
 callbacks: {listen: 127.0.0.1:0}
 references:

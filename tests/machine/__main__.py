@@ -236,7 +236,7 @@ def move(machine: Machine) -> None:
 
     machine.run("cd /; sudo -u postgres createdb --owner pantau --encoding UTF8 --template template0 trial")
     machine.run("install -o root -g pantau -m 0640 /dev/null /etc/pantau/trial.yaml")
-    machine.run(f"grep ^state: {settings} > /etc/pantau/trial.yaml")
+    machine.run(f"grep ^state_dir: {settings} > /etc/pantau/trial.yaml")
     at = "{url: postgresql://pantau@localhost/trial, password_file: secrets/pangkalan}"
     machine.run(f"echo 'store: {at}' >> /etc/pantau/trial.yaml")
     [trial] = commands("docs/how-to/operator/postgresql.md", "Estimate the time")

@@ -26,7 +26,7 @@ from tests.once import found_once
 from tests.stories.theatre import BRISK, JCM
 
 #: People sign in: such a portal has all pages. What it counts it tells us all the same.
-_SETTINGS: Final = {"portal": {"scrapers": ["127.0.0.1"]}}
+_SETTINGS: Final = {"portal": {"metrics_networks": ["127.0.0.1"]}}
 _PROVEN: Final = re.compile(rf'pantau_probe_runs_total{{agency="{JCM.code}",.*verdict="good"}} [1-9]')
 
 

@@ -78,7 +78,7 @@ async def company(
                     path.mkdir(exist_ok=True, mode=0o700)
                 (own[0] / "token.key").write_bytes(key)
                 listen, callbacks = (f"127.0.0.1:{ports.pop()}" for _ in range(2))
-                settings |= {"listen": listen, "prober": name, "state": f"state-{name}"}
+                settings |= {"listen": listen, "process_name": name, "state_dir": f"state-{name}"}
                 settings |= {"callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"}}
                 file = directory / f"{name}.yaml"
                 file.write_text(yaml.safe_dump(settings))

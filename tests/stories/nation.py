@@ -36,7 +36,7 @@ from tests.stories.theatre import BRISK, Theatre
 HUB = "pusat"
 #: How old news may be that still has a vote. When the process dies that beats for its site, another does some six seconds later;
 #: and a machine that is busy with other things may stand still for as long.
-FRESH_FOR = "15s"
+STALE_AFTER = "15s"
 #: What is refused is refused at once; nothing else is a fault, however busy the machine is with other things.
 UNHURRIED = replace(
     BRISK, interval="8s", session_timeout="8s", arrival_timeout="25s", slow_threshold="20s", deferral_timeout="8s"
@@ -45,7 +45,7 @@ UNHURRIED = replace(
 _ROUTES = ({"direction": "internal"}, {"direction": "outbound", "reference": "rujukan-a"})
 #: What a site has no need of: nobody is told there.
 _TELLS = (
-    *("gateways", "contacts", "rotas", "noc", "drills", "lifeline", "heartbeat", "alertmanager"),
+    *("gateways", "contacts", "rotas", "noc", "drills", "out_of_band", "heartbeat", "alertmanager"),
     *("escalation", "recipients", "announcement"),
 )
 #: Each outage and each recovery is an SMS, and nothing else: so all that anybody is told can be named.
@@ -251,7 +251,7 @@ async def nation(
                 world = await stack.enter_async_context(stage(directory / name, timing=timing, agencies=agencies))
                 own: dict[str, Any] = {"site": name, "store": _store_of(clusters.stores.get(name, clusters.store))}
                 if name == HUB:
-                    own["hub"] = {"quorum": 2, "fresh_for": FRESH_FOR, "sites": there}
+                    own["hub"] = {"quorum": 2, "stale_after": STALE_AFTER, "sites": there}
                 else:
                     own["mode"] = "watch"
                 ports = stack.enter_context(claimed(2 * processes))
@@ -330,7 +330,7 @@ def _place(
             path.mkdir(exist_ok=True, mode=0o700)
         (state / "token.key").write_bytes(key)
         listen, callbacks = (f"127.0.0.1:{ports.pop()}" for _ in range(2))
-        settings |= {"prober": each, "state": state.name, "listen": listen}
+        settings |= {"process_name": each, "state_dir": state.name, "listen": listen}
         settings |= {"callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"}}
         file = directory / f"{each}.yaml"
         file.write_text(yaml.safe_dump(settings))

@@ -109,7 +109,7 @@ async def test_a_configuration_that_was_refused_or_waits_for_a_restart_is_on_the
         assert not any(phone.inbox or phone.calls for phone in play.world.carrier.phones.values())
         settings = play.world.settings
         before = settings.read_text()
-        settings.write_text(yaml.safe_dump(yaml.safe_load(before) | {"prober": "lain"}))
+        settings.write_text(yaml.safe_dump(yaml.safe_load(before) | {"process_name": "lain"}))
         assert (await play.control("/reload", by="Siti Contoh")).status_code == 200
         assert (await ills(play))["configuration"] == {"awaits_restart"}
         settings.write_text(f"{before}tiada-kunci-ini: 1\n")

@@ -80,7 +80,7 @@ async def test_it_says_that_it_ends_before_anything_is_closed(tmp_path: Path) ->
 async def test_a_signal_to_reload_is_answered_when_the_reload_is_over_whatever_became_of_it(tmp_path: Path) -> None:
     async with started(tmp_path) as (app, systemd, world, _):
         good = world.settings.read_text()
-        for settings in (good, "state: [\n", good):
+        for settings in (good, "state_dir: [\n", good):
             world.settings.write_text(settings)
             app.want_reload()
             await systemd.hears("RELOADING=1\nMONOTONIC_USEC=")
@@ -118,7 +118,7 @@ async def test_what_only_a_person_can_mend_is_told_apart_from_what_may_pass(tmp_
         code, said = await run(world.settings)
         assert code == 78
         assert "a newer version of Pantau has used this store" in said
-        world.settings.write_text("state: [\n")
+        world.settings.write_text("state_dir: [\n")
         code, said = await run(world.settings)
         assert code == 78
         assert "pantau.yaml" in said

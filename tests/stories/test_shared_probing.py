@@ -15,7 +15,7 @@ from tests.stories.theatre import JCM, Theatre
 
 pytestmark = pytest.mark.real
 
-#: `probing.take_over_within`, and the interval of `BRISK`.
+#: `probing.takeover_timeout`, and the interval of `BRISK`.
 WITHIN, INTERVAL = timedelta(seconds=10), timedelta(seconds=3)
 MDC = AGENCIES[1]
 

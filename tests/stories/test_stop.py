@@ -96,7 +96,7 @@ async def test_until_it_ends_it_is_found_without_its_configuration(tmp_path: Pat
         async with asyncio.timeout(PATIENCE):
             while not (running.done() or linked_sockets(environ)[0]):  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.05)
-        world.settings.write_text("state: [\n")
+        world.settings.write_text("state_dir: [\n")
         words = ["incidents", "--config", str(world.settings)]
         found = await asyncio.to_thread(CliRunner().invoke, command_line, words, env=environ)
         app.stop()

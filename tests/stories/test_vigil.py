@@ -51,7 +51,7 @@ async def value(play: Theatre, series: str) -> float | None:
 async def test_a_switch_outside_hears_the_service_and_hears_it_again_after_a_crash(tmp_path: Path) -> None:
     switch = DeadMansSwitch()
     async with serve(switch.app()) as url, theatre(tmp_path, program=IMPATIENT) as play:
-        await configure(play, heartbeat={"url": f"{url}/pantau", "every": "10s", "file": str(tmp_path / "denyut")})
+        await configure(play, heartbeat={"url": f"{url}/pantau", "interval": "10s", "file": str(tmp_path / "denyut")})
 
         async def heard() -> bool:
             return len(switch.beats) >= 2
@@ -109,8 +109,8 @@ async def test_when_nothing_can_be_written_the_noc_is_rung_and_told_when_it_is_o
     numbers.write_text(f"{NOC.number}  # pusat operasi\n")
     async with theatre(tmp_path, program=IMPATIENT) as play:
         await play.everybody_is_up()
-        lifeline = {"numbers_file": str(numbers), "gateways": ["suara", "sms"], "store_away": "5s"}
-        await configure(play, lifeline=lifeline)
+        out_of_band = {"numbers_file": str(numbers), "gateways": ["suara", "sms"], "store_unavailable_after": "5s"}
+        await configure(play, out_of_band=out_of_band)
         # Somebody holds the file, and nothing can be written: as on a disk that is gone.
         holder = sqlite3.connect(tmp_path / "state" / "pantau.sqlite", isolation_level=None, timeout=20)
         holder.execute("BEGIN IMMEDIATE")
@@ -130,8 +130,8 @@ async def test_a_store_that_does_not_open_at_the_start_is_told_too_however_often
     numbers.write_text(f"{NOC.number}\n")
     async with stage(tmp_path, agencies=(JCM,)) as world:
         phone = world.carrier.phones[NOC.number]
-        lifeline = {"numbers_file": str(numbers), "gateways": ["sms"], "store_away": "3s"}
-        world.settings.write_text(world.settings.read_text() + f"lifeline: {json.dumps(lifeline)}\n")
+        out_of_band = {"numbers_file": str(numbers), "gateways": ["sms"], "store_unavailable_after": "3s"}
+        world.settings.write_text(world.settings.read_text() + f"out_of_band: {json.dumps(out_of_band)}\n")
         # What a broken disk leaves: something that is no file.
         (tmp_path / "state" / "pantau.sqlite").mkdir(parents=True)
         await refused_for_long(world, "Is a directory")
@@ -153,9 +153,9 @@ async def test_a_server_that_can_be_read_and_not_written_at_the_start_is_told_to
         connection.execute(f"ALTER DATABASE {server.database} SET default_transaction_read_only = on")
     async with stage(tmp_path, agencies=(JCM,)) as world:
         phone = world.carrier.phones[NOC.number]
-        lifeline = {"numbers_file": str(numbers), "gateways": ["sms"], "store_away": "3s"}
+        out_of_band = {"numbers_file": str(numbers), "gateways": ["sms"], "store_unavailable_after": "3s"}
         store = {"url": f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"}
-        sections = f"lifeline: {json.dumps(lifeline)}\nstore: {json.dumps(store)}\n"
+        sections = f"out_of_band: {json.dumps(out_of_band)}\nstore: {json.dumps(store)}\n"
         world.settings.write_text(world.settings.read_text() + sections)
         await refused_for_long(world, "pantau cannot run: the store cannot be used: cannot execute")
         await phone.expect_sms("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal")

@@ -24,7 +24,7 @@ from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, UNLOCKED_FOR
 from monitor.access.password import SHORTEST
 from monitor.access.totp import RECOVERY_CODES
 from monitor.cli import COMMANDS, command
-from monitor.evaluation.joint.freshness import FRESH_FOR
+from monitor.evaluation.joint.freshness import STALE_AFTER
 from monitor.evaluation.liveness import ANSWERS_WITHIN
 from monitor.evaluation.out_of_band import OutOfBandPolicy
 from monitor.planning.concurrency import DEFAULT_LIMIT
@@ -604,8 +604,8 @@ MINUTES = timedelta(minutes=1)
         ),
         (
             "how-to/operator/sites",
-            "while its heartbeat is younger than `hub: fresh_for:` (30 s)",
-            FRESH_FOR,
+            "while its heartbeat is younger than `hub: stale_after:` (30 s)",
+            STALE_AFTER,
             MINUTES / 2,
         ),
         (

@@ -24,7 +24,7 @@ class Voices:
 
     names: Mapping[str, str]
     #: In seconds, after the last word, for a key press.
-    patience_seconds: int = 8
+    gather_timeout_seconds: int = 8
 
     def say(self, verb: VoiceResponse, text: str, language: str) -> None:
         verb.say(text, language=language, voice=self.names.get(language))
@@ -36,7 +36,7 @@ def menu(scripts: Sequence[Script], index: int, voices: Voices, *, action: str) 
     response = VoiceResponse()
     gather = response.gather(
         num_digits=1,
-        timeout=voices.patience_seconds,
+        timeout=voices.gather_timeout_seconds,
         action=action,
         method="POST",
         # Post silence too: it is counted, and the call ends.
@@ -67,7 +67,7 @@ def question(text: str, language: str, voices: Voices, *, action: str, whole: bo
     response = VoiceResponse()
     gather = response.gather(
         **({"finish_on_key": "#"} if whole else {"num_digits": 1, "finish_on_key": ""}),
-        timeout=voices.patience_seconds,
+        timeout=voices.gather_timeout_seconds,
         action=action,
         method="POST",
         action_on_empty_result=True,

@@ -87,7 +87,7 @@ class TwilioVoiceSettings(TwilioSettings):
     from_number: E164
     #: 25 s end before most voicemail systems answer.
     ring_seconds: Annotated[int, Field(ge=5, le=600)] = 25
-    patience_seconds: Annotated[int, Field(ge=1, le=60)] = 8
+    gather_timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 8
     #: BCP 47 language to Twilio voice; others keep their default.
     voices: Annotated[Mapping[str, Annotated[str, StringConstraints(min_length=1)]], AfterValidator(_speaking)] = (
         _VOICES
@@ -100,7 +100,7 @@ class TwilioVoice:
     def __init__(self, settings: TwilioVoiceSettings, surroundings: GatewayContext) -> None:
         self._from = settings.from_number
         self._ring_seconds = settings.ring_seconds
-        self._voices = twiml.Voices(names=settings.voices, patience_seconds=settings.patience_seconds)
+        self._voices = twiml.Voices(names=settings.voices, gather_timeout_seconds=settings.gather_timeout_seconds)
         self._base = surroundings.callback_base
         self._twilio = Twilio(settings)
 

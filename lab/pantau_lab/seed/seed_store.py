@@ -47,7 +47,7 @@ async def handed_to_officers(settings: Path) -> None:
 def _store_of(configuration: Configuration) -> AbstractAsyncContextManager[Database]:
     """Open the store that the service is to open."""
     settings = configuration.settings
-    return Database.open(settings.state, None if settings.store is None else settings.store.build())
+    return Database.open(settings.state_dir, None if settings.store is None else settings.store.build())
 
 
 def _hand_over(settings: Path) -> None:

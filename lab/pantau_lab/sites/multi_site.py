@@ -28,7 +28,7 @@ QUORUM = 2
 #: As the settings have it.
 _STATE = "state"
 #: Soon enough to watch, and two busy cores do not make a site look cut off.
-_FRESH_FOR = "10s"
+_STALE_AFTER = "10s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +92,11 @@ class MultiSiteDemo:
             _secret(self.directory, each.name, each.cluster.passwords[CALLER])
         return {
             "site": HUB_SITE,
-            "prober": HUB_SITE,
+            "process_name": HUB_SITE,
             "store": _store(self.directory, self.hub),
             "hub": {
                 "quorum": QUORUM,
-                "fresh_for": _FRESH_FOR,
+                "stale_after": _STALE_AFTER,
                 "sites": {each.name: _member(each) for each in self.outposts},
             },
         }
@@ -114,7 +114,7 @@ class MultiSiteDemo:
             lambda name, port: mail[name][port].port,
             settings={
                 "site": outpost.name,
-                "prober": outpost.name,
+                "process_name": outpost.name,
                 "listen": outpost.portal,
                 "callbacks": {"listen": outpost.callbacks},
                 "store": _store(outpost.directory, outpost.cluster),

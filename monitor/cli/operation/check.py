@@ -96,13 +96,13 @@ def _listed(problem: Problem) -> Mapping[str, str | int | None]:
 
 def duty_records(settings: Settings, now: datetime) -> DutyRecords:
     """Return the overrides and drills of the running service; if none answers, those in its store."""
-    socket = settings.state.absolute() / CONTROL_SOCKET
+    socket = settings.state_dir.absolute() / CONTROL_SOCKET
     try:
         answer = request(socket, "GET", "/on-call/records", within=_WITHIN).raise_for_status()
         return _RECORDS.validate_json(answer.content)
     except (httpx.HTTPError, OSError, ValidationError):
         server = None if settings.store is None else settings.store.build()
-        return read_duty(settings.state, server, now)
+        return read_duty(settings.state_dir, server, now)
 
 
 def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
@@ -114,7 +114,7 @@ def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
         return {}
     agencies = select(record.c.key, record.c.document).where(record.c.kind == "agency")
     try:
-        rows = read_unopened(settings.state, None, agencies, record.name)
+        rows = read_unopened(settings.state_dir, None, agencies, record.name)
     except DocumentsAwayError:
         return {}
     return {row.key: json.loads(row.document).get("domains", ()) for row in rows}
@@ -126,11 +126,11 @@ def without_user(config: Path, found: Configuration) -> Sequence[Problem]:
     server = None if settings.store is None else settings.store.build()
     named = [each for each in found.documents if "user:" in each.text]
     documents = [read_document(config), *(parse_document(each.text, _called(each, settings)) for each in named)]
-    if server is None and not has_store(settings.state):
+    if server is None and not has_store(settings.state_dir):
         return ()
     enabled = select(portal_user.c.name).where(portal_user.c.disabled_at.is_(None))
     try:
-        users = {row.name for row in read_unopened(settings.state, server, enabled, portal_user.name)}
+        users = {row.name for row in read_unopened(settings.state_dir, server, enabled, portal_user.name)}
     except DocumentsAwayError:
         return ()
     return [problem for document in documents for problem in unknown_users(document, users)]
@@ -145,7 +145,7 @@ def _called(document: WrittenDocument, settings: Settings) -> str:
 
 def crowded(config: Path, settings: Settings) -> Sequence[Problem]:
     """Return a warning if the processes on a store may need more connections than its server has."""
-    if settings.store is None or (budget := connection_budget(settings.store.build(), settings.state)) is None:
+    if settings.store is None or (budget := connection_budget(settings.store.build(), settings.state_dir)) is None:
         return ()
     sites = len(settings.hub.sites) if settings.hub else 0
     needed = budget.needed(own=settings.process_name, sites=sites)

@@ -221,7 +221,7 @@ def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Ma
     """
     settings: dict[str, Any] = {
         "mode": "watch",
-        "state": STATE_DIRECTORY,
+        "state_dir": STATE_DIRECTORY,
         "agencies": "agencies/",
         "probing": {"interval": "1m", "retry_interval": "15s"},
     }

@@ -85,7 +85,7 @@ def probe(
         _check(_kind(check), check_scope(agency.upper(), loaded.registry, loaded.settings))
     routes = _chosen(loaded.registry.routes_of(agency.upper()), agency, route)
     try:
-        signer = own_signer(token_key(loaded.settings.state))
+        signer = own_signer(token_key(loaded.settings.state_dir))
     except (OSError, ValueError) as error:
         fail(f"the key that signs probe messages cannot be used: {error}")
     codes = []

@@ -55,7 +55,7 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 
 @app.command()
 def rotate(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Decrypt all secrets with the key of `old_secrets_key_file`, and encrypt them with that of `secrets_key_file`.
+    """Decrypt all secrets with the key of `previous_secrets_key_file`, and encrypt them with that of `secrets_key_file`.
 
     If it is interrupted, run it again. Then remove the old key from the settings. See docs/how-to/operator/portal.md.
     """
@@ -63,7 +63,7 @@ def rotate(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) 
     typer.echo(f"{done['changed']} secrets were encrypted again with the key {done['key_id']}.")
     if done["locked"]:
         fail(f"{done['locked']} secrets need another key and cannot be read: `pantau secrets list` counts them")
-    typer.echo("All secrets use it: remove old_secrets_key from the settings before the next start.")
+    typer.echo("All secrets use it: remove previous_secrets_key from the settings before the next start.")
 
 
 def _state(*, is_readable: bool, is_current: bool) -> str:

@@ -62,7 +62,7 @@ def check(
     is_well = True
     for member in members:
         try:
-            state = joining.check(member, hub.fresh_for)
+            state = joining.check(member, hub.stale_after)
         except SiteRefusedError as refused:
             fail(str(refused))
         is_well &= not state.troubles and state.is_fresh

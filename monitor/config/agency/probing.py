@@ -134,9 +134,9 @@ class ProbingSettings(Section):
     """A server may greylist us for this long before it counts as a failure. Any other 4xx is one at once."""
     when: tuple[WindowSettings, ...] | None = None
     """The hours in which mail is probed, and an outage seen; default: always."""
-    shared: bool = True
+    sharding: bool = True
     """Services on one PostgreSQL share the agencies, so that each is probed by one of them; false: each probes all."""
-    take_over_within: Annotated[Span, AfterValidator(_soon_and_not_too_soon)] = timedelta(seconds=10)
+    takeover_timeout: Annotated[Span, AfterValidator(_soon_and_not_too_soon)] = timedelta(seconds=10)
     """So soon others probe the agencies of a service that has died; after 0.4 of it without a sign of life it is dead."""
 
     def build(self, zone: ZoneInfo, maintenance: Sequence[Window]) -> ProbingPolicy:

@@ -15,7 +15,7 @@ from monitor.config.files.section import InvalidValue, Section, Slug, Token, wro
 from monitor.model.lazy_text import said
 
 
-class TellSettings(Section):
+class AlertRouteSettings(Section):
     """Recipients of alerts with certain labels."""
 
     match: Mapping[str, str] = Field(examples=["{team: rangkaian}"])
@@ -29,7 +29,7 @@ class ReceiveSettings(Section):
 
     token: Token
     """What Alertmanager sends as `authorization: {credentials_file: ...}`."""
-    tell: Mapping[Slug, TellSettings] = {}
+    routes: Mapping[Slug, AlertRouteSettings] = {}
     """The first that matches an alert decides; an alert that none matches is told as a fault of ours: by the escalation of `noc`."""
 
     fold_above: Annotated[int, Field(ge=1, le=1000)] = 20
@@ -37,7 +37,7 @@ class ReceiveSettings(Section):
 
     def told_by(self, labels: Mapping[str, str]) -> str:
         """Return the key of the first entry that matches an alert; "" if none does."""
-        matching = (key for key, each in self.tell.items() if each.match.items() <= labels.items())
+        matching = (key for key, each in self.routes.items() if each.match.items() <= labels.items())
         return next(matching, "")
 
 
@@ -57,7 +57,7 @@ def _url(text: str) -> str:
 class SendSettings(Section):
     """Alertmanagers that receive our incidents while they are open."""
 
-    to: tuple[Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")], ...] = Field(
+    urls: tuple[Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")], ...] = Field(
         examples=["[http://127.0.0.1:9093]"]
     )
     """Every member of a cluster by itself, and nothing that shares out among them."""
@@ -86,8 +86,8 @@ def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> No
             findings.error("does nothing", "receive: {token_file: PATH}, or leave it out")
         return
     before: dict[str, Mapping[str, str]] = {}
-    for key, each in settings.receive.tell.items():
-        there = findings["receive", "tell", key]
+    for key, each in settings.receive.routes.items():
+        there = findings["receive", "routes", key]
         if not each.match and not there["match"].is_broken:
             there["match"].error("every alert matches", "{severity: critical}; what none matches, noc.escalation tells")
         first = next((name for name, match in before.items() if match and match.items() <= each.match.items()), None)
@@ -100,13 +100,13 @@ def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> No
 
 
 def _check_send(settings: SendSettings, findings: Findings) -> None:
-    if not settings.to and not findings["to"].is_broken:
-        findings["to"].error("nobody is told", "[http://127.0.0.1:9093]")
+    if not settings.urls and not findings["urls"].is_broken:
+        findings["urls"].error("nobody is told", "[http://127.0.0.1:9093]")
     if (settings.username is None) is not (settings.password is None):
         findings.error("a user name and a password go together", "username: NAME and password_file: PATH")
     if settings.token is not None and settings.username is not None:
         findings["token_file"].error("is one secret too many beside a user name", "one of the two")
     if settings.token is not None or settings.password is not None:
-        for number, url in enumerate(settings.to):
+        for number, url in enumerate(settings.urls):
             if safe_url(url) is None:
-                findings["to", number].error("would be sent the secret unencrypted", "https://...")
+                findings["urls", number].error("would be sent the secret unencrypted", "https://...")

@@ -24,7 +24,7 @@ class PoolSettings(Section):
     """A reference with several mailboxes of equal capabilities. They are evaluated and shown under one name."""
 
     pool: tuple[MailboxSettings, ...] = Field(examples=["[{address: ..., smtp: ..., imap: ..., login: ...}]"])
-    """Each process uses one of them, by its name (`prober`), so that it reads no mail of others."""
+    """Each process uses one of them, by its name (`process_name`), so that it reads no mail of others."""
 
 
 _KEYS: Final = names(MailboxSettings).keys()

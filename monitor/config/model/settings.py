@@ -47,11 +47,11 @@ from monitor.config.service.drill import DrillSettings
 from monitor.config.service.gateway import GatewaySettings
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.hub import HubSettings
-from monitor.config.service.lifeline import LifelineSettings
 from monitor.config.service.mail_provider import MailProviderSettings
+from monitor.config.service.out_of_band import OutOfBandSettings
 from monitor.config.service.portal import PortalSettings
 from monitor.config.service.store import RetentionSettings, StoreSettings
-from monitor.metrics import PHASES_OF
+from monitor.metrics import MAX_PHASE_ROUTES
 from monitor.runtime.place import STATE
 from probes.model.egress import EgressPolicy
 
@@ -92,7 +92,7 @@ class SharedSettings:
 class MetricsSettings(Section):
     """Metrics settings: what a large service omits from `/metrics`, unless Prometheus can take it."""
 
-    phases_of: Annotated[int, Field(ge=0, le=100_000), InvalidValue(PHASES_OF)] = PHASES_OF
+    max_phase_routes: Annotated[int, Field(ge=0, le=100_000), InvalidValue(MAX_PHASE_ROUTES)] = MAX_PHASE_ROUTES
     """Of how many routes at most it is told how long each phase took; of more, those whose last run did not go well."""
 
 
@@ -135,18 +135,18 @@ class Settings(Section):
     portal: PortalSettings | None = None
     """People sign in, and see and do what their roles allow (`pantau user`)."""
     callbacks: CallbackSettings = CallbackSettings()
-    state: File = STATE
+    state_dir: File = STATE
     """A directory of our own: the store and its lock, the control socket, the key that signs tokens."""
     store: StoreSettings | None = None
-    """A PostgreSQL that several engines share; default: a file in `state`, for one engine alone."""
+    """A PostgreSQL that several engines share; default: a file in `state_dir`, for one engine alone."""
     agencies: DocumentsPlace = Field(examples=["agencies/"])
     """The directory of the agency files; or `in the store`, which `pantau apply` writes them into."""
     wording: File | None = None
     """A directory with wordings that replace those that ship."""
     site: Slug = "utama"
     """Where this prober stands; a metric label."""
-    prober: Slug | None = None
-    """What this prober is called among those of its site; default: the host name. It says which mailbox of a pool it uses."""
+    process_name: Slug = Field(default_factory=socket.gethostname)
+    """Name of this process among those that share a database or mailboxes; default: the host name. It selects the mailbox of a pool."""
     hub: HubSettings | None = None
     """Other sites that probe, and whose judgements come together here (docs/how-to/operator/sites.md)."""
     probing: ProbingSettings = ProbingSettings()
@@ -158,11 +158,11 @@ class Settings(Section):
     """When nothing is probed, because somebody works on what is our own."""
     flapping: FlappingSettings = FlappingSettings()
     """When an agency that goes down and up again and again is held to be unsteady."""
-    providers: Mapping[Slug, MailProviderSettings] = {}
+    mail_providers: Mapping[Slug, MailProviderSettings] = {}
     """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
     metrics: MetricsSettings = MetricsSettings()
     """How much Prometheus is told."""
-    keep_results: RetentionSettings = RetentionSettings()
+    retention: RetentionSettings = RetentionSettings()
     """How long ends of probe runs are kept; incidents and notices are for ever."""
     official_suffixes: tuple[Domain, ...] = OFFICIAL_SUFFIXES
     """What the domains of agencies end with (circular, 3d); list all of them when adding one."""
@@ -182,21 +182,16 @@ class Settings(Section):
     """Who of them has duty when; every agency's escalation, and that of the NOC, may name these."""
     calendar: CalendarSettings = CalendarSettings()
     """Weekends, public holidays and office hours."""
-    verify_within: Span = timedelta(days=180)
+    reverify_after: Span = timedelta(days=180)
     """How long a number counts as good after somebody has answered there; `pantau check` lists the others."""
     heartbeat: HeartbeatSettings | None = None
     """A dead-man's switch outside, which calls somebody when it hears nothing from us."""
-    lifeline: LifelineSettings | None = None
+    out_of_band: OutOfBandSettings | None = None
     """Rings the NOC when no notice can be written."""
     drills: DrillSettings | None = None
     """A test of every number and gateway, week after week."""
     noc: NocSettings = NocSettings(name="Pantau")
     """Not to be left out, unless nobody is told (`mode: watch`)."""
-
-    @property
-    def process_name(self) -> str:
-        """The name of this process among those that share a database or mailboxes."""
-        return self.prober or socket.gethostname()
 
     @property
     def references_in_use(self) -> Mapping[str, MailboxSettings]:
@@ -242,10 +237,10 @@ class Settings(Section):
     def noc_brief(self, *, subject: str, subject_en: str, told_by: str = "") -> PolicySnapshot:
         """Return the policy for a monitoring fault or an alert; *subject* is what is affected, in Malay and English.
 
-        *told_by*: the entry of `alertmanager.receive.tell` that matched, if it still exists.
+        *told_by*: the entry of `alertmanager.receive.routes` that matched, if it still exists.
         """
         shared, receive = self.shared(), self.alertmanager and self.alertmanager.receive
-        tell = receive.tell.get(told_by) if receive else None
+        tell = receive.routes.get(told_by) if receive else None
         escalation = tell.escalation if tell else self.noc.escalation
         return PolicySnapshot(
             agency=NOC_AGENCY,

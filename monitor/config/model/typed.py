@@ -68,7 +68,7 @@ class StoredSecrets:
             return "what was typed cannot be looked for: the settings cannot be read"
         server = None if self._settings.store is None else self._settings.store.build()
         try:
-            return read_secrets(self._settings.state, server, purpose)
+            return read_secrets(self._settings.state_dir, server, purpose)
         except DocumentsAwayError as away:
             return said("what was typed cannot be looked for: {away}", away=away)
 

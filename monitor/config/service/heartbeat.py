@@ -41,7 +41,7 @@ class HeartbeatSettings(Section):
     method: Literal["GET", "POST"] = "GET"
     token: SecretStr | None = None
     """Sent as a bearer token, or in the address where that says `{token}`."""
-    every: Span = timedelta(seconds=60)
+    interval: Span = timedelta(seconds=60)
     file: File | None = None
     """A file whose time is set instead, or as well: for a watchdog on this machine."""
 
@@ -56,5 +56,5 @@ def check_heartbeat(settings: HeartbeatSettings, findings: Findings) -> None:
         findings["token_file"].error("is sent to nobody", "url: beside it, or leave it out")
     if settings.url is not None and TOKEN in settings.url and settings.token is None:
         findings["url"].error(f"holds {TOKEN}, and there is no token", "token_file: PATH beside it")
-    if settings.every > timedelta(minutes=10):
-        findings["every"].warning("is so long that an outage of ours is noticed late", "60s")
+    if settings.interval > timedelta(minutes=10):
+        findings["interval"].warning("is so long that an outage of ours is noticed late", "60s")

@@ -57,7 +57,7 @@ class HubSettings(Section):
     """And at least this share of those that are fresh and see it."""
     uplink: Slug | None = None
     """The hub's own uplink, as in `sites`."""
-    fresh_for: Span = timedelta(seconds=30)
+    stale_after: Span = timedelta(seconds=30)
     """A site that has said for so long nothing has no say."""
     sites: Mapping[Slug, SiteSettings] = {}
     """By what each calls itself (`site:` in its own settings); `pantau site add` lets it join."""
@@ -76,10 +76,10 @@ class HubSettings(Section):
 
 def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings: Findings, trust: Trust) -> None:
     """Record sites that are unreachable, or whose names are ambiguous with this one."""
-    if hub.fresh_for < _LEAST:
-        findings["fresh_for"].error("is shorter than a wire may stall", "30s")
-    if hub.fresh_for > _MOST:
-        findings["fresh_for"].error("lets a site that has died have its say for longer than 10m", "30s")
+    if hub.stale_after < _LEAST:
+        findings["stale_after"].error("is shorter than a wire may stall", "30s")
+    if hub.stale_after > _MOST:
+        findings["stale_after"].error("lets a site that has died have its say for longer than 10m", "30s")
     if hub.sites and store is None:
         findings["sites"].error("need a store that is a PostgreSQL, and this one is a file", "store: {url: ...}")
     votes = len(hub.build(site).voters([site, *hub.sites]))

@@ -72,17 +72,17 @@ class PortalSettings(Section):
     """PEM, with those between it and its authority; without it a proxy speaks TLS to browsers."""
     key: File | None = None
     """PEM, of the certificate, without a pass phrase; nobody but the service may read it."""
-    proxies: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
     """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
     secrets_key: Annotated[_SecretsKey | None, _LOST] = None
     """By `secrets_key_file:` or `secrets_key_env:`; encrypts the secrets in the store. Without it none can be kept there."""
-    old_secrets_key: Annotated[_SecretsKey | None, _OLD_LOST] = None
-    """The key of before, by `old_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
+    previous_secrets_key: Annotated[_SecretsKey | None, _OLD_LOST] = None
+    """The key of before, by `previous_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
     second_factor: tuple[Role, ...] = ()
     """The roles that nobody has without one-time codes beside the password."""
-    mail_networks: tuple[Annotated[str, AfterValidator(_opening), InvalidValue("127.0.0.1/32")], ...] = ()
+    allowed_mail_networks: tuple[Annotated[str, AfterValidator(_opening), InvalidValue("127.0.0.1/32")], ...] = ()
     """Where, beside the public Internet, servers may be that people name in the portal: 10.20.0.0/16, or 10.20.0.5:2525."""
-    scrapers: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
+    metrics_networks: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
     """From where `/metrics` is read without signing in, beside this machine: that of Prometheus, where it is another."""
     openid: OpenIdSettings | None = None
     """People may sign in with the account that they have elsewhere."""
@@ -100,13 +100,13 @@ class PortalSettings(Section):
 
         if self.secrets_key is None:
             return None
-        old = self.old_secrets_key
+        old = self.previous_secrets_key
         return Keyring(self.secrets_key.get_secret_value(), old.get_secret_value() if old else None)
 
     @property
     def bounds(self) -> EgressPolicy:
         """Allowed destinations of connections that users configure in the portal."""
-        return EgressPolicy(openings=tuple(map(EgressException.read, self.mail_networks)))
+        return EgressPolicy(openings=tuple(map(EgressException.read, self.allowed_mail_networks)))
 
     @property
     def is_secure(self) -> bool:
@@ -141,9 +141,11 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
             there["certificate"].error(f"cannot be served with: {error}", "PEM files that belong together")
     _check_keys(settings, there)
     if not listen.is_loopback:
-        if settings.certificate is None and not settings.proxies:
+        if settings.certificate is None and not settings.trusted_proxies:
             message = f"{listen} is not loopback, and passwords would travel in the clear"
-            findings["listen"].error(message, "portal.certificate and portal.key; or portal.proxies, if one speaks TLS")
+            findings["listen"].error(
+                message, "portal.certificate and portal.key; or portal.trusted_proxies, if one speaks TLS"
+            )
         if settings.address is None:
             there["address"].error("is missing: a browser of another machine asks by a name", _ADDRESS)
         elif is_loopback(settings.host):
@@ -156,7 +158,7 @@ def _check_keys(settings: PortalSettings, there: Findings) -> None:
     if settings.second_factor and settings.secrets_key is None:
         message = "is missing: the secrets of `second_factor` are encrypted with it"
         there["secrets_key_file"].error(message, "PATH, of a file that `pantau secrets generate-key --to PATH` makes")
-    elif settings.old_secrets_key is not None and settings.secrets_key is None:
+    elif settings.previous_secrets_key is not None and settings.secrets_key is None:
         there["secrets_key_file"].error("is missing: the key of before only reads", "PATH of the present key")
 
 

@@ -1,4 +1,4 @@
-"""Sections `store` and `keep_results`: the database, and the retention of run results."""
+"""Sections `store` and `retention`: the database, and the retention of run results."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_url), InvalidValue(StoreUrl("
 
 
 class StoreSettings(Section):
-    """Location of the database, if it is not the file in `state`."""
+    """Location of the database, if it is not the file in `state_dir`."""
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
     """postgresql://USER@HOST:PORT/DATABASE; without a host the Unix socket in /run/postgresql, and with `?host=A,B` whichever is the primary."""

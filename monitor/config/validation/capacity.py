@@ -203,7 +203,7 @@ def store_size(intervals: Iterable[timedelta], keep: RetentionPolicy) -> StoreSi
 
 def size_of(settings: Settings, routes: Iterable[MonitoredRoute]) -> StoreSize:
     """Return the size of the database for a configuration."""
-    return store_size((route.probing.interval for route in routes), settings.keep_results.build())
+    return store_size((route.probing.interval for route in routes), settings.retention.build())
 
 
 def check_storage(settings: Settings, routes: Iterable[MonitoredRoute], findings: Findings) -> None:
@@ -211,18 +211,18 @@ def check_storage(settings: Settings, routes: Iterable[MonitoredRoute], findings
     if settings.store is not None:
         return  # The space on the database server is unknown here.
     size = size_of(settings, routes)
-    there = findings["keep_results"] if findings["keep_results"].is_written else findings["state"]
-    room = _room_in(settings.state)
+    there = findings["retention"] if findings["retention"].is_written else findings["state_dir"]
+    room = _room_in(settings.state_dir)
     if room is not None and size.octets > room:
         message = said(
             "the store becomes {size} large, and there is room for {room} in its place",
             size=amount(size.octets),
             room=amount(room),
         )
-        there.warning(message, "keep_results: {delivered: 7d}, longer intervals, or a larger disk")
+        there.warning(message, "retention: {delivered: 7d}, longer intervals, or a larger disk")
     elif size.octets > _LARGEST_FILE:
         message = said("the store becomes a file of {size}", size=amount(size.octets))
-        there.warning(message, "a PostgreSQL (store:), keep_results: {delivered: 7d}, or longer intervals")
+        there.warning(message, "a PostgreSQL (store:), retention: {delivered: 7d}, or longer intervals")
 
 
 def _room_in(state: Path) -> int | None:

@@ -60,7 +60,7 @@ class _Outlook:
     ) -> None:
         self._zone = settings.time_zone
         self._day = now.astimezone(settings.time_zone).date()
-        self._within = settings.verify_within
+        self._within = settings.reverify_after
         #: Names of rotas with a fallback, which is notified if nobody is on call.
         self._covered = covered
         self._now = now
@@ -106,7 +106,7 @@ class _Outlook:
             findings.warning("is not verified: nobody is known to have answered there", instead)
         elif self._day - verified > self._within:
             message = said(
-                "somebody last answered there on {verified}, longer ago than verify_within ({within})",
+                "somebody last answered there on {verified}, longer ago than reverify_after ({within})",
                 verified=verified,
                 within=format_duration(self._within),
             )

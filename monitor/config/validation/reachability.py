@@ -275,7 +275,7 @@ def _policies(settings: Settings, agencies: Mapping[str, Agency]) -> Iterator[tu
     """Yield all policies, each with the code of its agency; "": the settings file."""
     receive = settings.alertmanager and settings.alertmanager.receive
     yield "", settings.noc.escalation
-    yield from (("", tell.escalation) for tell in (receive.tell.values() if receive else ()))
+    yield from (("", tell.escalation) for tell in (receive.routes.values() if receive else ()))
     yield from ((code, agency.escalation) for code, agency in agencies.items())
 
 

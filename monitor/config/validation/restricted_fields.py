@@ -139,7 +139,7 @@ def _outside(protocol: str, server: Mapping[str, Any], bounds: EgressPolicy) -> 
 
 
 def _refusal(document: Document, path: Path, why: EgressDeniedError) -> Problem:
-    message = said("is {why}; an administrator may open it (portal.mail_networks)", why=said(why))
+    message = said("is {why}; an administrator may open it (portal.allowed_mail_networks)", why=said(why))
     return document.problem(
         path,
         message,

@@ -2,7 +2,7 @@
 
 A site writes a heartbeat each second into the same replication slot as its status, in order: a heartbeat that has
 arrived follows everything evaluated before it. So the age of the newest heartbeat is the replication lag, and a site
-with a lag over `fresh_for` has no vote. The lag is known as an upper bound, and each rule only states "at most so old":
+with a lag over `stale_after` has no vote. The lag is known as an upper bound, and each rule only states "at most so old":
 
 * A heartbeat was written after its predecessor arrived. So it is at most as old as the time since then; the same holds
   for silence.
@@ -13,7 +13,7 @@ with a lag over `fresh_for` has no vote. The lag is known as an upper bound, and
 
 Ambiguous cases: to a hub that has just started, a constant lag looks like a slow wall clock: the site is trusted,
 because otherwise a site with a slow clock never had a vote. If the hub knows the site's wall clock, it is not trusted:
-after another life, a lag over `fresh_for` by the known clock means no vote. The clock may have been set back during the
+after another life, a lag over `stale_after` by the known clock means no vote. The clock may have been set back during the
 silence; correcting it, or a restart of the hub, restores the vote. A clock set forward by exactly the lag, in another
 life without a fast backlog, is trusted. Within a learnt life, a late heartbeat is never explained by a clock: after a
 suspension that stops the steady clock, another life must begin (`SiteHeartbeat.life`).
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 #: Largest lag with a vote.
-FRESH_FOR = timedelta(seconds=30)
+STALE_AFTER = timedelta(seconds=30)
 
 #: Duration for which heartbeats arrive at the pace of writing before no backlog is assumed.
 _LEARNT_IN = timedelta(seconds=10)
@@ -45,14 +45,14 @@ _LIVES = 64
 
 
 def continuous_since(
-    now: datetime, last_beat: datetime | None, known: datetime | None, fresh_for: timedelta
+    now: datetime, last_beat: datetime | None, known: datetime | None, stale_after: timedelta
 ) -> datetime | None:
-    """Return since when a site has evaluated without a silence over *fresh_for*; `None`: as far back as known.
+    """Return since when a site has evaluated without a silence over *stale_after*; `None`: as far back as known.
 
     *last_beat*: the last heartbeat of its processes; `None` without any. *known*: since when its processes knew that
     themselves. Either may be in the future after the clock was set back.
     """
-    if last_beat is not None and abs(now - last_beat) > fresh_for:
+    if last_beat is not None and abs(now - last_beat) > stale_after:
         return now
     return None if known is None else min(known, now)
 
@@ -92,8 +92,8 @@ class _Life:
 class SiteClock:
     """Tracks the heartbeats of a site: its lag, and its wall clock."""
 
-    def __init__(self, fresh_for: timedelta = FRESH_FOR) -> None:
-        self._fresh_for = fresh_for
+    def __init__(self, stale_after: timedelta = STALE_AFTER) -> None:
+        self._stale_after = stale_after
         self._lives: dict[str, _Life] = {}
         #: Upper bound of the newest heartbeat's age at arrival; `None`: unknown.
         self._late: timedelta | None = None
@@ -112,7 +112,7 @@ class SiteClock:
     def is_fresh(self, steady: timedelta) -> bool:
         """Return whether the site has a vote."""
         behind = self.behind(steady)
-        return behind is not None and behind <= self._fresh_for
+        return behind is not None and behind <= self._stale_after
 
     def hear(self, beat: SiteHeartbeat, now: datetime, steady: timedelta) -> None:
         """Record the newest heartbeat, by the hub's wall clock and steady clock. Idempotent."""
@@ -140,7 +140,7 @@ class SiteClock:
         while len(self._lives) > _LIVES:
             del self._lives[next(iter(self._lives))]
         self._late, self._arrived = late, steady
-        if late is not None and late <= self._fresh_for:
+        if late is not None and late <= self._stale_after:
             self._usual, self.offset = wall + late, now - beat.at - late
 
     def _look(self, life: _Life, origin: timedelta, wall: datetime, steady: timedelta) -> None:
@@ -149,7 +149,7 @@ class SiteClock:
             life.ref = life.highest = origin
             life.since = steady
         life.highest = max(life.highest, origin)
-        is_late_by_clock = self._usual is not None and self._usual - wall > self._fresh_for
+        is_late_by_clock = self._usual is not None and self._usual - wall > self._stale_after
         if not life.is_learnt and steady - life.since >= _LEARNT_IN and not is_late_by_clock:
             life.top, life.is_learnt = life.highest, True
 
@@ -157,7 +157,7 @@ class SiteClock:
         """Return the upper bound of an undelayed heartbeat's origin in this life, after one that is *late*."""
         if life.top is None:
             return origin + late
-        if late > self._fresh_for:
+        if late > self._stale_after:
             return life.top
         # Slow drift of steady clocks must not look like a growing or shrinking lag.
         drift = _DRIFT * min(steady - life.arrived, _GAP)

@@ -90,7 +90,7 @@ class SecretStore:
         for each in await self.counts():
             if not each.is_readable:
                 log.error(
-                    "secrets cannot be read: their key is not here; let portal.old_secrets_key_file name its file",
+                    "secrets cannot be read: their key is not here; let portal.previous_secrets_key_file name its file",
                     key=each.key_id,
                     secrets=each.count,
                     purpose=each.purpose,

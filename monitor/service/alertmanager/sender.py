@@ -88,9 +88,9 @@ class AlertSender:
         if not is_news and self._told_at is not None and timedelta(0) <= now - self._told_at < EVERY:
             return
         self._told_at = now
-        self._forget(send.to)
+        self._forget(send.urls)
         body = json.dumps(self._alerts(now)).encode()
-        await asyncio.gather(*(self._tell(transport, url, send, body) for url in send.to))
+        await asyncio.gather(*(self._tell(transport, url, send, body) for url in send.urls))
 
     async def _read(self, now: datetime) -> bool:
         """Read the open incidents if anything has changed; return whether it has.

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 class SiteContinuity:
     """Marks statuses from before a start, or a suspension of this process, as stale.
 
-    An interruption is a silence of the whole site for longer than *fresh_for*: after a shorter one, or while another
+    An interruption is a silence of the whole site for longer than *stale_after*: after a shorter one, or while another
     process of the site continues, no status is too old.
     """
 
@@ -31,7 +31,7 @@ class SiteContinuity:
         clock: Clock,
         *,
         site: str,
-        fresh_for: timedelta,
+        stale_after: timedelta,
         lag: LagMeter,
         watch: Callable[[], ProbingRuntime],
     ) -> None:
@@ -39,7 +39,7 @@ class SiteContinuity:
         self._standings = standings
         self._clock = clock
         self._site = site
-        self._fresh_for = fresh_for
+        self._stale_after = stale_after
         self._lag = lag
         self._watch = watch
         self._mark: LagSample | None = None
@@ -54,7 +54,7 @@ class SiteContinuity:
     async def look(self) -> None:
         """Mark statuses as stale if this process was suspended since the last call. Raise `StoreUnavailable`."""
         before, self._mark = self._mark, self._lag.mark()
-        if before is not None and self._lag.since(before).longest > self._fresh_for:
+        if before is not None and self._lag.since(before).longest > self._stale_after:
             await self._stood_still()
         if self._owes:
             await self._continuous_since(self._clock.now())
@@ -75,7 +75,7 @@ class SiteContinuity:
         # Only the process that sends the site's heartbeat writes that row, after `look`; every process writes its own
         # heartbeat at any time.
         beat = (await self._standings.beats()).get(self._site)
-        since = continuous_since(now, last_beat if beat is None else beat.at, known, self._fresh_for)
+        since = continuous_since(now, last_beat if beat is None else beat.at, known, self._stale_after)
         if since == now:
             # Before the next heartbeat, which makes others trust these rows.
             await self._standings.mark_stale()

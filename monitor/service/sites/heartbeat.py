@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 
 from alerts.persistence.clock import Clock
-from monitor.evaluation.joint.freshness import FRESH_FOR, SiteHeartbeat
+from monitor.evaluation.joint.freshness import STALE_AFTER, SiteHeartbeat
 from monitor.store.probing.standings import SiteStatuses
 
 #: If wall clock and monotonic clock differ by more within a second, the clock was set or the machine was suspended:
@@ -31,13 +31,13 @@ class SiteHeartbeatWriter:
         *,
         owes: Callable[[], bool],
         look: Callable[[], Awaitable[None]],
-        fresh_for: timedelta = FRESH_FOR,
+        stale_after: timedelta = STALE_AFTER,
         is_ours: Callable[[], bool] = lambda: True,
         steady: Callable[[], timedelta] = steady,
     ) -> None:
         """*owes*: whether a status is not written yet; then no heartbeat is sent.
 
-        *look*: marks stale statuses (`SiteContinuity.look`) before the heartbeat. *fresh_for*: after a longer silence a
+        *look*: marks stale statuses (`SiteContinuity.look`) before the heartbeat. *stale_after*: after a longer silence a
         new incarnation begins, for which a hub first establishes that nothing is pending here.
 
         *is_ours*: whether this process sends the site's heartbeat.
@@ -51,7 +51,7 @@ class SiteHeartbeatWriter:
         self._life = token_hex(8)
         #: The wall-clock time at zero of the monotonic clock, as of the last heartbeat.
         self._origin: datetime | None = None
-        self._fresh_for = fresh_for
+        self._stale_after = stale_after
         #: Time of the last heartbeat, by the monotonic clock.
         self._beaten: timedelta | None = None
 
@@ -59,7 +59,7 @@ class SiteHeartbeatWriter:
         """Send a heartbeat. Raise `StoreUnavailable`."""
         await self._look()
         now, steady = self._clock.now(), self._steady()
-        was_silent = self._beaten is not None and steady - self._beaten > self._fresh_for
+        was_silent = self._beaten is not None and steady - self._beaten > self._stale_after
         if was_silent or (self._origin is not None and abs(now - steady - self._origin) > _APART):
             self._life = token_hex(8)
         self._origin = now - steady

@@ -33,7 +33,7 @@ _SUBJECTS = 100_000
 #: Interval at which subjects without a status are looked for.
 _LOOK_AGAIN = timedelta(minutes=1)
 
-#: Time beyond `fresh_for` after a start until each live site has its vote.
+#: Time beyond `stale_after` after a start until each live site has its vote.
 _LEARNS = timedelta(seconds=15)
 
 #: A shorter outage of the database costs no site its vote.
@@ -139,7 +139,7 @@ class Hub:
         *,
         site: str,
         sites: AbstractSet[str],
-        fresh_for: timedelta,
+        stale_after: timedelta,
         quorum: Quorum,
         consensus: Callable[[], IncidentReporter],
         metrics: Metrics,
@@ -154,7 +154,7 @@ class Hub:
         self._metrics = metrics
         self._speak = speak
         self._steady = steady
-        self._fresh_for = fresh_for
+        self._stale_after = stale_after
         self._quorum = quorum
         #: Since when too few sites are fresh for a decision, or since when enough are.
         self._short_since: datetime | None = None
@@ -162,7 +162,7 @@ class Hub:
         #: Since when the database is available, and since when it is not (`None`: it is), by the monotonic clock.
         self._began = steady()
         self._away_since: timedelta | None = None
-        self._sites = {name: _Site(clock=SiteClock(fresh_for)) for name in sorted(sites)}
+        self._sites = {name: _Site(clock=SiteClock(stale_after)) for name in sorted(sites)}
         #: References in trouble here, as reported by any process of this site, by subject.
         self._ailing_here: set[str] = set()
         self._mark: Mark | None = None
@@ -195,7 +195,7 @@ class Hub:
         beats = await self._standings.beats()
         now, steady = self._clock.now(), self._steady()
         if self._away_since is not None:
-            if steady - self._away_since > max(_STALLS, self._fresh_for - _LEARNS):
+            if steady - self._away_since > max(_STALLS, self._stale_after - _LEARNS):
                 # Statuses that sites published meanwhile arrive some seconds after the database is back, as after a
                 # start.
                 self._began = steady
@@ -231,7 +231,7 @@ class Hub:
         """Determine which sites have a vote, and pass that on."""
         now, steady = self._clock.now(), self._steady()
         fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(steady)}
-        knows = fresh == self._sites.keys() or steady - self._began >= _LEARNS + self._fresh_for
+        knows = fresh == self._sites.keys() or steady - self._began >= _LEARNS + self._stale_after
         # After a start no site is known to be fresh: ours alone must not decide meanwhile.
         consensus.fresh({self._site} | fresh if knows else frozenset())
         if knows:

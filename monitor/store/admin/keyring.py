@@ -60,7 +60,7 @@ class Keyring:
         if key is None:
             raise SecretLockedError(
                 f"it was encrypted with the key {kept.key_id}, which is not here (the settings name "
-                f"{' and '.join(self._keys)}); let portal.old_secrets_key_file name the file with that key"
+                f"{' and '.join(self._keys)}); let portal.previous_secrets_key_file name the file with that key"
             )
         form, _, text = kept.text.partition(".")
         if form != _FORM:

@@ -117,5 +117,5 @@ class ProcessNameLock:
     def _taken(self) -> StoreInUseError:
         return StoreInUseError(
             f"another pantau process called {self._name} uses the store, {self._server}; stop that one, or give this "
-            f"one another name (prober: in the settings)"
+            f"one another name (process_name: in the settings)"
         )

@@ -139,7 +139,7 @@ def _ends_of_runs(ids: TypeEngine[int]) -> tuple[Column[Any], ...]:
     )
 
 
-#: Ends of probe runs. Delivered ones are kept for a month, the others for a year (`keep_results`).
+#: Ends of probe runs. Delivered ones are kept for a month, the others for a year (`retention`).
 run = Table(
     "run",
     metadata,

@@ -116,7 +116,7 @@ def remove(member: SiteConnection, *, gone: bool) -> None:
         hub.forget()
 
 
-def check(member: SiteConnection, fresh_for: timedelta) -> SiteLinkStatus:
+def check(member: SiteConnection, stale_after: timedelta) -> SiteLinkStatus:
     """Return the state of both ends. Raise `SiteRefusedError` when the hub's own database is unavailable."""
     troubles: list[str] = []
     behind, advice = None, list[str]()
@@ -145,7 +145,7 @@ def check(member: SiteConnection, fresh_for: timedelta) -> SiteLinkStatus:
     return SiteLinkStatus(
         site=member.site,
         beat_age=age,
-        is_fresh=age is not None and age < fresh_for,
+        is_fresh=age is not None and age < stale_after,
         behind=behind,
         errors=0 if subscription is None else subscription.errors,
         troubles=tuple(troubles),

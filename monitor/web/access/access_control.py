@@ -248,7 +248,7 @@ class RequireTrustedNetwork:
         principal = await access_control.principal(request)
         if not principal.may(Permission.READ, OURSELVES):
             raise HTTPException(
-                403, "metrics are for scrapers: `portal.scrapers` in the settings names from where they ask"
+                403, "metrics are for scrapers: `portal.metrics_networks` in the settings names from where they ask"
             )
 
 

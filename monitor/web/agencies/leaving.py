@@ -72,7 +72,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
             "departure": departure,
             "started_from": departure.version.digest,
             "minutes": _MINUTES,
-            "days": editor.configuration().settings.keep_results.daily.days,
+            "days": editor.configuration().settings.retention.daily.days,
             "file": editor.file_of(departure.version),
             "has_moved_on": seen is not None,
             "changes": None if seen is None else await since(seen, departure.version),

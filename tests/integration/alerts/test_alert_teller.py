@@ -56,7 +56,7 @@ class IssuingOffice:
             yield ledger
 
     def _settings(self) -> Settings:
-        send = SendSettings(to=self.to, **self.send)
+        send = SendSettings(urls=self.to, **self.send)
         noc = NocSettings(name="Pusat Operasi Contoh")
         return Settings(
             agencies=Path("agencies"), noc=noc, mode=self.mode, alertmanager=AlertmanagerSettings(send=send)

@@ -18,7 +18,7 @@ from alerts.model.channel import Channel
 from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Step
 from alerts.persistence.store import StoreUnavailable
 from monitor.config.service.heartbeat import HeartbeatSettings
-from monitor.config.service.lifeline import LifelineSettings
+from monitor.config.service.out_of_band import OutOfBandSettings
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.probing_runtime import ProbingRuntime
@@ -107,11 +107,11 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
         settings = SimpleNamespace(
             tells=True,
             heartbeat=HeartbeatSettings(url=url),
-            lifeline=LifelineSettings(numbers_file=place / "nombor", gateways=("suara", "sms")),
+            out_of_band=OutOfBandSettings(numbers_file=place / "nombor", gateways=("suara", "sms")),
             gateways=entries,
             noc=SimpleNamespace(build_office=lambda: NOC_OFFICE),
             noc_brief=lambda subject, subject_en: noc_brief(subject or subject_en),
-            state=place,
+            state_dir=place,
         )
         configuration = SimpleNamespace(settings=settings, wording=WORDING)
         watch = SimpleNamespace(

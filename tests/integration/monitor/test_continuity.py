@@ -35,7 +35,7 @@ from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.service.test_sites import DOWN, WELL, Nation
 from tests.unit.monitor.trial import MINUTE, REFUSED, SECOND, T0, World, agency_routes, world
 
-FRESH_FOR = 30 * SECOND
+STALE_AFTER = 30 * SECOND
 SITES = ("johor", "kuching")
 
 
@@ -91,7 +91,7 @@ class SourceLocation:
             self.standings,
             self.clock,
             site=self.name,
-            fresh_for=FRESH_FOR,
+            stale_after=STALE_AFTER,
             lag=cast(LagMeter, self.lag),
             watch=lambda: self.watch,
         )

@@ -50,7 +50,7 @@ class Rig:
         self.pulse = ProcessHeartbeat(
             processes=Processes(database, "utama"),
             signs=self._signs,
-            heartbeat=lambda: None if made is None or settings is None else (made, settings.every),
+            heartbeat=lambda: None if made is None or settings is None else (made, settings.interval),
             manager=manager,
             metrics=self.metrics.watchdog,
             clock=self.clock,

@@ -19,7 +19,7 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayContext
 from alerts.model.notification import IssuingOffice
 from alerts.wording.texts import load
-from monitor.config.service.lifeline import LifelineSettings
+from monitor.config.service.out_of_band import OutOfBandSettings
 from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason
 from monitor.metrics import Metrics
 from monitor.watchdog import out_of_band
@@ -72,7 +72,7 @@ class Watchroom:
                 ConfiguredGateway(name=f"sms-{number}", channel=Channel.SMS, gateway=text),
             ]
         self.line = OutOfBandAlerter(
-            LifelineSettings(numbers_file=self.numbers, gateways=tuple(line.name for line in lines)),
+            OutOfBandSettings(numbers_file=self.numbers, gateways=tuple(line.name for line in lines)),
             lines=lines,
             office=NOC,
             wording=WORDING,

@@ -91,7 +91,7 @@ def _routes(server: Light, configuration: Configuration, agency: str) -> tuple[M
 async def _process(ministry: Ministry, server: Light, prober: str, agency: str) -> AsyncIterator[_Process]:
     """Let a process of this name probe one agency, with a store of its own."""
     text = ministry.path("pantau").read_text()
-    ministry.write("pantau", f"{text}prober: {prober}\n")
+    ministry.write("pantau", f"{text}process_name: {prober}\n")
     configuration = ministry.load().accepted()
     ministry.write("pantau", text)
     routes = _routes(server, configuration, agency)

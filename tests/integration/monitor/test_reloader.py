@@ -492,7 +492,7 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
 async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_said_no_more(
     office: IssuingOffice,
 ) -> None:
-    edit(office, "pantau.yaml", "\nprobing:\n", "\nprobing:\n  shared: false\n")
+    edit(office, "pantau.yaml", "\nprobing:\n", "\nprobing:\n  sharding: false\n")
     async with in_force(office.config, ENVIRON, office.state) as reloader:
         reloader.tries, history, now = 1, reloader._around.history, reloader._around.clock.now()
         own = reloader.watch.configuration.settings.process_name
@@ -625,10 +625,10 @@ def warned(problems: Sequence[Problem]) -> list[str]:
 def test_what_is_only_read_at_the_start_is_named_when_it_has_changed(office: IssuingOffice, tmp_path: Path) -> None:
     before = load(office.config, ENVIRON).accepted()
     text = office.config.read_text()
-    office.config.write_text(text.replace("state: state", "state: other") + "prober: lain\n")
+    office.config.write_text(text.replace("state_dir: state", "state_dir: other") + "process_name: lain\n")
     after = load(office.config, ENVIRON).accepted()
     assert warned(needs_restart(before, before, office.config)) == []
-    assert warned(needs_restart(before, after, office.config)) == ["state", "prober"]
+    assert warned(needs_restart(before, after, office.config)) == ["state_dir", "process_name"]
 
 
 def test_texts_that_were_changed_in_their_place_take_effect_at_the_next_start_too(office: IssuingOffice) -> None:

@@ -53,7 +53,7 @@ from tests.unit.monitor.store.probing.test_history import ended
 pytestmark = [pytest.mark.real, pytest.mark.site]
 
 SITES = ("johor", "kuching")
-FRESH_FOR = timedelta(seconds=30)
+STALE_AFTER = timedelta(seconds=30)
 #: In seconds, on a machine that is busy with other things.
 PATIENCE = 90.0
 EMPTY = "TRUNCATE site_status, site_heartbeat, site_run, site_hour, run, hour, probe_request"
@@ -163,7 +163,7 @@ def hold_up(world: SiteWorld, by: str = "pg_sleep(0.5)") -> None:
 
 
 def state(world: SiteWorld, site: str = "johor") -> SiteLinkStatus:
-    return check(member(world, site), FRESH_FOR)
+    return check(member(world, site), STALE_AFTER)
 
 
 def test_what_a_site_says_is_at_the_hub_within_a_second_and_so_is_what_it_said_before(
@@ -182,7 +182,7 @@ def test_what_a_site_says_is_at_the_hub_within_a_second_and_so_is_what_it_said_b
     found = state(world)
     assert (found.is_fresh, found.troubles, found.errors) == (True, (), 0)
     assert found.beat_age is not None
-    assert timedelta(0) < found.beat_age < FRESH_FOR
+    assert timedelta(0) < found.beat_age < STALE_AFTER
     assert not add(member(world)), "it is there already"
 
 
@@ -812,7 +812,7 @@ def test_second_hub_is_refused_and_noticed_unless_it_is_meant(
     assert add(second_hub, beside=True)
     assert not add(second_hub)
     for one, other in ((member(world), "pantau_ibu_negara"), (second_hub, "pantau_noc")):
-        found = check(one, FRESH_FOR)
+        found = check(one, STALE_AFTER)
         assert found.troubles == ()
         assert any(f"another hub reads it, too ({other})" in each for each in found.advice)
         assert joining.look(one).other_hubs == (other,)

@@ -32,7 +32,7 @@ from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.scrape import Scrape
 
 WITHOUT_LIFELINE = ""
-LIFELINE = "lifeline: {numbers_file: nombor, gateways: [sms-utama]}\n"
+LIFELINE = "out_of_band: {numbers_file: nombor, gateways: [sms-utama]}\n"
 
 
 def configured(office: IssuingOffice, sections: str) -> Configuration:
@@ -180,7 +180,7 @@ class Rings:
 
     def __init__(self, room: Watchroom) -> None:
         self.room = room
-        self.memory = MemoryFile(room.watch.configuration.settings.state / MEMORY_FILE)
+        self.memory = MemoryFile(room.watch.configuration.settings.state_dir / MEMORY_FILE)
 
     async def look(self) -> Memory:
         """Look once, and return what is remembered as told."""
@@ -229,9 +229,9 @@ async def test_the_lifeline_hears_of_a_peer_that_the_pulse_has_missed(room: Watc
 async def test_a_switch_that_a_reload_names_hears_of_us_with_the_next_beat(room: Watchroom) -> None:
     first, second = DeadMansSwitch(), DeadMansSwitch()
     async with serve(first.app()) as one, serve(second.app()) as other:
-        room.reload(f"heartbeat: {{url: {one}, every: 10m}}\n")
+        room.reload(f"heartbeat: {{url: {one}, interval: 10m}}\n")
         await room.watchdog.pulse.beat()
-        room.reload(f"heartbeat: {{url: {other}, every: 10m}}\n")
+        room.reload(f"heartbeat: {{url: {other}, interval: 10m}}\n")
         for _ in range(3):
             room.station.clock.moment += 15 * SECOND
             await room.watchdog.pulse.beat()

@@ -177,8 +177,8 @@ def _configuration(directory: Path, mailboxes: Mapping[str, Mailbox]) -> Configu
     ministry = Ministry(directory)
     ministry.edit(
         "pantau",
-        "state: state\n",
-        "state: state\nprobing: {failure_threshold: 2, success_threshold: 2}\nflapping: {window: 1s}\n",
+        "state_dir: state\n",
+        "state_dir: state\nprobing: {failure_threshold: 2, success_threshold: 2}\nflapping: {window: 1s}\n",
     )
     configuration = ministry.load().accepted()
     routes = [

@@ -127,7 +127,7 @@ async def test_the_service_writes_down_its_own_life_and_who_changed_its_configur
     ours = lifecycle(database)
     await ours.started(version="1.2", user="uid 7")
     await ours.configured("Siti Contoh", "ab" * 32, 3, Applied(added=tuple(f"A{n}" for n in range(60))))
-    await ours.refused("signal SIGHUP", ["pantau.yaml:3: state: must be a directory", "x"])
+    await ours.refused("signal SIGHUP", ["pantau.yaml:3: state_dir: must be a directory", "x"])
     await ours.stopped()
 
     started, configured, refused, stopped = await entries(database)

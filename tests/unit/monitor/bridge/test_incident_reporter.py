@@ -51,7 +51,7 @@ from tests.unit.monitor.trial import MINUTE, SECOND, T0
 HERE, JOHOR, KUCHING, LABUAN = "utama", "johor", "kuching", "labuan"
 OTHERS = (JOHOR, KUCHING, LABUAN)
 KEYS = ("JCM",)
-FRESH_FOR = 30
+STALE_AFTER = 30
 SAYS = [well(), well(9), wrong(BOTH), wrong(SENDING), wrong(RECEIVING), wrong(SLOW), UNCLEAR, BLIND, UNTROUBLED]
 
 
@@ -131,7 +131,7 @@ class Nation(RuleBasedStateMachine):
             self.clock,
             site=HERE,
             sites=set(OTHERS),
-            fresh_for=timedelta(seconds=FRESH_FOR),
+            stale_after=timedelta(seconds=STALE_AFTER),
             quorum=self.QUORUM,
             consensus=lambda: self.consensus,
             metrics=self.metrics,
@@ -179,7 +179,7 @@ class Nation(RuleBasedStateMachine):
             if self.rows.beaten[name].life == f"{self.sites[name].life}":
                 self.sites[name].set_back = 0
             age = self.true - self.sites[name].heard
-            assert age <= FRESH_FOR, f"{name} has a vote with what was so {age} seconds ago"
+            assert age <= STALE_AFTER, f"{name} has a vote with what was so {age} seconds ago"
         heard, self.counted = self.alerts.heard[self.counted :], len(self.alerts.heard)
         for event in heard:
             assert isinstance(event, Trigger | Resolve)
@@ -266,8 +266,8 @@ class Nation(RuleBasedStateMachine):
         """Whatever was before: what all say is what is told, and soon."""
         self.mend()
         self.agree(key, standing)
-        self.wait(FRESH_FOR + 20)
-        unknown = {name for name, site in self.sites.items() if site.set_back < -FRESH_FOR}
+        self.wait(STALE_AFTER + 20)
+        unknown = {name for name, site in self.sites.items() if site.set_back < -STALE_AFTER}
         assert self.fresh | unknown == {HERE, *OTHERS}
         if standing.trouble is None:
             assert key not in self.open

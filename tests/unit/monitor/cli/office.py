@@ -58,7 +58,7 @@ class IssuingOffice:
         self.config = directory / "pantau.yaml"
         shutil.copy(_DEPLOY / "pantau.yaml", directory)
         shutil.copytree(_DEPLOY / "agencies", directory / "agencies")
-        self.config.write_text(self.config.read_text().replace("state: /var/lib/pantau", "state: state"))
+        self.config.write_text(self.config.read_text().replace("state_dir: /var/lib/pantau", "state_dir: state"))
         self.state = directory / "state"
         self.state.mkdir(mode=0o700)
         #: Of whoever runs the service and the commands.

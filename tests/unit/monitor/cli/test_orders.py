@@ -84,7 +84,7 @@ def test_a_configuration_that_somebody_is_editing_locks_nobody_out(
 def test_a_file_that_cannot_be_read_ends_with_two_and_what_is_wrong(
     office: IssuingOffice, words: tuple[str, ...]
 ) -> None:
-    office.config.write_text("state: [\n")
+    office.config.write_text("state_dir: [\n")
 
     code, said = office.run(*words)
 
@@ -472,7 +472,7 @@ def test_a_socket_in_another_users_directory_is_not_ours(office: IssuingOffice) 
     with tempfile.TemporaryDirectory() as outer:
         Path(outer).chmod(0o711)
         office.config, office.state = Path(outer) / "pantau.yaml", Path(outer) / "state"
-        office.config.write_text("state: state\n")
+        office.config.write_text("state_dir: state\n")
         office.config.chmod(0o644)
         office.state.mkdir(mode=0o700)
         # Also loads what Python loads late, and may not be able to as somebody else.

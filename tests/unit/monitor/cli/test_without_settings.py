@@ -21,7 +21,7 @@ ACK = ("ack", "JCM-01", "--by", "Siti Contoh")
 
 
 def broken(config: Path) -> None:
-    config.write_text("state: [\n")
+    config.write_text("state_dir: [\n")
 
 
 def absent(config: Path) -> None:
@@ -41,7 +41,7 @@ def no_text(config: Path) -> None:
 
 
 def another_thing(config: Path) -> None:
-    config.write_text("state: [state, state]\n")
+    config.write_text("state_dir: [state, state]\n")
 
 
 def emptied(config: Path) -> None:

@@ -20,7 +20,7 @@ SECRET = "kata-laluan-contoh"
 
 SETTINGS = """\
 agencies: agencies/
-state: state
+state_dir: state
 site: putrajaya
 references:
   rujukan-a:

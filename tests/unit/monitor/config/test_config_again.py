@@ -96,7 +96,7 @@ CHANGES: dict[str, Callable[[Ministry], object]] = {
     "the settings as they were": lambda ministry: ministry.write("pantau", SETTINGS),
     "a shorter interval": service("site:", "probing: {interval: 1m, session_timeout: 2m}\nsite:"),
     "a reference that may send no more than for one agency": service(
-        "site:", "providers: {rujukan: {hosts: [mel.rujukan-a.gov.my], messages_per_day: 800}}\nsite:"
+        "site:", "mail_providers: {rujukan: {hosts: [mel.rujukan-a.gov.my], messages_per_day: 800}}\nsite:"
     ),
     "drills in a minute": service("site:", 'drills: {when: {cron: "0 10 * * tue", for: 1m}, contacts: all}\nsite:'),
     "a shared rota": service("noc:", "rotas: {luar: {layers: [{people: [rahim], from: 2026-01-05}]}}\nnoc:"),
@@ -104,7 +104,7 @@ CHANGES: dict[str, Callable[[Ministry], object]] = {
         ("{contacts: [siti], ", "{contacts: [siti], rotas: [luar], ")
     ),
     "a reference that may receive no more than for one agency": service(
-        "site:", "providers: {rujukan: {hosts: [mel.rujukan-a.gov.my], received_per_hour: 50}}\nsite:"
+        "site:", "mail_providers: {rujukan: {hosts: [mel.rujukan-a.gov.my], received_per_hour: 50}}\nsite:"
     ),
     "a pool": service(REFERENCE, POOL),
     "a second agency on the servers of a pool": another(

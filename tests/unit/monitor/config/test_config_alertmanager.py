@@ -13,7 +13,7 @@ ONE = "{steps: [{contacts: [rahim], channels: [sms]}]}"
 
 def receiving(ministry: Ministry, tell: str = "{}") -> Ministry:
     (ministry.directory / "secrets" / "alertmanager").write_text(f"{TOKEN}\n")
-    return with_section(ministry, f"alertmanager: {{receive: {{token_file: secrets/alertmanager, tell: {tell}}}}}")
+    return with_section(ministry, f"alertmanager: {{receive: {{token_file: secrets/alertmanager, routes: {tell}}}}}")
 
 
 def test_the_first_entry_whose_labels_an_alert_all_has_decides(ministry: Ministry) -> None:
@@ -37,13 +37,13 @@ def test_the_first_entry_whose_labels_an_alert_all_has_decides(ministry: Ministr
     [
         (
             f"{{a: {{match: {{}}, escalation: {ONE}}}}}",
-            "alertmanager.receive.tell.a.match: every alert matches; write instead: {severity: critical}; what none matches,",
+            "alertmanager.receive.routes.a.match: every alert matches; write instead: {severity: critical}; what none matches,",
         ),
         (
             "{a: {match: {team: net}, escalation: {steps: [{contacts: [tiada], channels: [sms]}]}}}",
-            "alertmanager.receive.tell.a.escalation.steps[0].contacts[0]: there is no contact 'tiada'",
+            "alertmanager.receive.routes.a.escalation.steps[0].contacts[0]: there is no contact 'tiada'",
         ),
-        ("{a: {match: {team: net}}}", "alertmanager.receive.tell.a.escalation"),
+        ("{a: {match: {team: net}}}", "alertmanager.receive.routes.a.escalation"),
     ],
 )
 def test_what_would_tell_nobody_or_everything_is_an_error(ministry: Ministry, tell: str, problem: str) -> None:
@@ -53,7 +53,7 @@ def test_what_would_tell_nobody_or_everything_is_an_error(ministry: Ministry, te
 def test_an_entry_behind_one_that_takes_all_of_its_alerts_is_pointed_out(ministry: Ministry) -> None:
     tell = f"{{a: {{match: {{team: net}}, escalation: {ONE}}}, b: {{match: {{team: net, x: y}}, escalation: {ONE}}}}}"
     warnings = [str(problem) for problem in receiving(ministry, tell).load().problems]
-    assert any("tell.b: decides about nothing" in warning for warning in warnings), warnings
+    assert any("routes.b: decides about nothing" in warning for warning in warnings), warnings
 
 
 def test_a_token_that_can_be_guessed_and_a_section_that_does_nothing_are_errors(ministry: Ministry) -> None:
@@ -68,16 +68,16 @@ def test_a_token_that_can_be_guessed_and_a_section_that_does_nothing_are_errors(
 @pytest.mark.parametrize(
     ("send", "problem"),
     [
-        ("{to: []}", "alertmanager.send.to: nobody is told"),
-        ("{to: [am1]}", "alertmanager.send.to[0]: is no address; write instead: http://127.0.0.1:9093"),
-        ("{to: ['http://a:b@am1:9093']}", "alertmanager.send.to[0]: holds more than where it is"),
-        ("{to: ['http://am1:9093'], username: pantau}", "alertmanager.send: a user name and a password go together"),
+        ("{urls: []}", "alertmanager.send.urls: nobody is told"),
+        ("{urls: [am1]}", "alertmanager.send.urls[0]: is no address; write instead: http://127.0.0.1:9093"),
+        ("{urls: ['http://a:b@am1:9093']}", "alertmanager.send.urls[0]: holds more than where it is"),
+        ("{urls: ['http://am1:9093'], username: pantau}", "alertmanager.send: a user name and a password go together"),
         (
-            "{to: ['http://am1:9093'], token_file: secrets/mail}",
-            "alertmanager.send.to[0]: would be sent the secret unencrypted; write instead: https://...",
+            "{urls: ['http://am1:9093'], token_file: secrets/mail}",
+            "alertmanager.send.urls[0]: would be sent the secret unencrypted; write instead: https://...",
         ),
         (
-            "{to: ['https://am1:9093'], token_file: secrets/mail, username: x, password_file: secrets/mail}",
+            "{urls: ['https://am1:9093'], token_file: secrets/mail, username: x, password_file: secrets/mail}",
             "alertmanager.send.token_file: is one secret too many beside a user name",
         ),
     ],
@@ -90,8 +90,8 @@ def test_where_incidents_are_sent_is_an_address_and_no_secret_goes_unencrypted(
 
 
 def test_several_members_are_told_each(ministry: Ministry) -> None:
-    send = "{to: ['http://am1:9093', 'https://am2.contoh.gov.my/alertmanager/']}"
+    send = "{urls: ['http://am1:9093', 'https://am2.contoh.gov.my/alertmanager/']}"
     settings = with_section(ministry, f"alertmanager: {{send: {send}}}").load().accepted().settings
     assert settings.alertmanager is not None
     assert settings.alertmanager.send is not None
-    assert settings.alertmanager.send.to == ("http://am1:9093", "https://am2.contoh.gov.my/alertmanager")
+    assert settings.alertmanager.send.urls == ("http://am1:9093", "https://am2.contoh.gov.my/alertmanager")

@@ -80,7 +80,7 @@ def test_a_rota_of_the_settings_is_called_by_its_key_and_may_be_named_by_all(min
 
 def test_zone_and_state_are_the_files_unless_the_rota_says_otherwise(duty: Ministry) -> None:
     duty.edit("jabatan", "rotas:\n  bertugas:\n", "calendar: {state: kedah}\nrotas:\n  bertugas:\n")
-    duty.edit("pantau", "state: state", "state: state\ntime_zone: Europe/London")
+    duty.edit("pantau", "state_dir: state", "state_dir: state\ntime_zone: Europe/London")
     (rota,) = brief(duty).escalation.rotas
     assert (rota.zone.key, rota.calendar.state) == ("Europe/London", State.KEDAH)
 
@@ -348,7 +348,7 @@ workdays:
 
 def gazetted(ministry: Ministry, text: str) -> None:
     (ministry.directory / "hari.yaml").write_text(text, encoding="utf-8")
-    ministry.edit("pantau", "state: state", "state: state\ncalendar: {file: hari.yaml}")
+    ministry.edit("pantau", "state_dir: state", "state_dir: state\ncalendar: {file: hari.yaml}")
 
 
 def test_gazetted_days_are_read_from_a_file_and_hold_where_they_were_gazetted(duty: Ministry) -> None:
@@ -359,7 +359,7 @@ def test_gazetted_days_are_read_from_a_file_and_hold_where_they_were_gazetted(du
 
 
 def test_they_may_stand_in_the_settings_as_well(duty: Ministry) -> None:
-    duty.edit("pantau", "state: state", "state: state\ncalendar:\n  holidays: [{date: 2026-12-07, what: Cuti}]")
+    duty.edit("pantau", "state_dir: state", "state_dir: state\ncalendar:\n  holidays: [{date: 2026-12-07, what: Cuti}]")
     (rota,) = brief(duty).escalation.rotas
     assert rota.calendar.holidays == (date(2026, 12, 7),)
 
@@ -390,14 +390,14 @@ def test_a_mistake_in_the_gazette_is_named_in_its_own_file(ministry: Ministry, t
 
 
 def test_a_gazette_that_is_not_there_stops_the_start(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", "state: state\ncalendar: {file: hari.yaml}")
+    ministry.edit("pantau", "state_dir: state", "state_dir: state\ncalendar: {file: hari.yaml}")
     why = "calendar.file: hari.yaml cannot be read: No such file or directory"
     remedy = "a file of text, or another path where it is named"
     assert ministry.problems() == [f"pantau.yaml:3: {why}; write instead: {remedy}"]
 
 
 def test_office_hours_that_are_none_are_refused(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", 'state: state\ncalendar: {office_hours: ["17:00-08:00"]}')
+    ministry.edit("pantau", "state_dir: state", 'state_dir: state\ncalendar: {office_hours: ["17:00-08:00"]}')
     assert ministry.problems() == [
         "pantau.yaml:3: calendar.office_hours[0]: '17:00-08:00' ends before it begins; write instead: 08:00-17:00"
     ]
@@ -439,7 +439,7 @@ def test_a_gap_of_the_next_seven_days_is_a_warning_of_the_check_and_nothing_to_t
 def test_a_holiday_makes_a_gap_as_well_as_a_weekend(duty: Ministry) -> None:
     verify(duty, "2026-11-20")
     duty.edit("jabatan", "      - {days: rest, every: 2d, from: 2026-01-03, people: [rahim]}\n", "")
-    duty.edit("pantau", "state: state", "state: state\ncalendar: {holidays: [{date: 2026-12-01, what: Cuti}]}")
+    duty.edit("pantau", "state_dir: state", "state_dir: state\ncalendar: {holidays: [{date: 2026-12-01, what: Cuti}]}")
     (problem,) = outlook(duty)
     assert "to Mon 2026-11-30 07:30, and 1 more in the next 7 days" in problem
 
@@ -461,12 +461,12 @@ def test_numbers_that_nobody_has_rung_are_warned_of(ministry: Ministry) -> None:
 
 
 def test_numbers_that_were_rung_too_long_ago_or_in_the_future_are_warned_of(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", "state: state\nverify_within: 30d")
+    ministry.edit("pantau", "state_dir: state", "state_dir: state\nreverify_after: 30d")
     verify(ministry, "2026-10-26")
     old, _ = outlook(ministry)
     assert old == (
         "pantau.yaml:25: warning: contacts.rahim.verified: somebody last answered there on 2026-10-26, longer ago than "
-        "verify_within (30d); write instead: verified: 2026-11-26, once somebody has answered there"
+        "reverify_after (30d); write instead: verified: 2026-11-26, once somebody has answered there"
     )
     ministry.edit("jabatan", "verified: 2026-10-26", "verified: 2026-10-27")
     ministry.edit("pantau", "verified: 2026-10-26", "verified: 2026-11-27")

@@ -87,7 +87,7 @@ def test_maintenance_of_the_service_is_everybodys(ministry: Ministry) -> None:
 
 def kept(ministry: Ministry, written: str) -> tuple[int, int, int]:
     put(ministry, "pantau", written)
-    keep = ministry.load().accepted().settings.keep_results.build()
+    keep = ministry.load().accepted().settings.retention.build()
     return keep.delivered.days, keep.failed.days, keep.hourly.days
 
 
@@ -96,23 +96,23 @@ def test_what_failed_is_kept_for_a_year_and_what_was_delivered_for_a_month_or_as
 ) -> None:
     assert kept(ministry, "flapping: {threshold: 3}") == (30, 365, 365)
     assert ministry.load().problems == ()
-    assert kept(ministry, "keep_results: {delivered: 7d, hourly: 730d}") == (7, 365, 730)
+    assert kept(ministry, "retention: {delivered: 7d, hourly: 730d}") == (7, 365, 730)
 
 
 def test_days_are_kept_for_three_years_or_as_long_as_is_written(ministry: Ministry) -> None:
-    assert ministry.load().accepted().settings.keep_results.build().daily.days == 1096
-    put(ministry, "pantau", "keep_results: {daily: 400d}")
-    assert ministry.load().accepted().settings.keep_results.build().daily.days == 400
+    assert ministry.load().accepted().settings.retention.build().daily.days == 1096
+    put(ministry, "pantau", "retention: {daily: 400d}")
+    assert ministry.load().accepted().settings.retention.build().daily.days == 400
 
 
 def test_days_are_kept_for_four_hundred_at_least(ministry: Ministry) -> None:
-    put(ministry, "pantau", "keep_results: {daily: 90d}")
+    put(ministry, "pantau", "retention: {daily: 90d}")
     (problem,) = ministry.load().problems
     assert "compare a year with the one before; write instead: 400d or longer" in str(problem)
 
 
 def test_one_span_for_all_runs_still_means_all_runs_and_says_what_that_costs(ministry: Ministry) -> None:
-    assert kept(ministry, "keep_results: 90d") == (90, 90, 365)
+    assert kept(ministry, "retention: 90d") == (90, 90, 365)
     (problem,) = ministry.load().problems
     assert problem.severity == "warning"
     assert "hundreds of times more; write instead: {delivered: 30d, failed: 90d, hourly: 365d}" in str(problem)
@@ -121,12 +121,12 @@ def test_one_span_for_all_runs_still_means_all_runs_and_says_what_that_costs(min
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("keep_results: 90", "keep_results: '90' has no unit"),
-        ("keep_results: 'soon'", "keep_results: is no span of time; write instead: {delivered: 30d"),
-        ("keep_results: 12h", "keep_results: 12h is shorter than a day"),
-        ("keep_results: {delivered: 12h}", "keep_results.delivered: 12h is shorter than a day"),
-        ("keep_results: {delivered: 90d, failed: 30d}", "kept for longer than what failed; write instead: failed: 90d"),
-        ("keep_results: {all: 90d}", "keep_results.all: is no known key"),
+        ("retention: 90", "retention: '90' has no unit"),
+        ("retention: 'soon'", "retention: is no span of time; write instead: {delivered: 30d"),
+        ("retention: 12h", "retention: 12h is shorter than a day"),
+        ("retention: {delivered: 12h}", "retention.delivered: 12h is shorter than a day"),
+        ("retention: {delivered: 90d, failed: 30d}", "kept for longer than what failed; write instead: failed: 90d"),
+        ("retention: {all: 90d}", "retention.all: is no known key"),
     ],
 )
 def test_spans_that_make_no_sense_are_refused_with_what_to_write(ministry: Ministry, written: str, told: str) -> None:
@@ -269,7 +269,7 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "providers: {google: {messages_per_day: 900}}"),
+        ("pantau", "mail_providers: {google: {messages_per_day: 900}}"),
         (
             f"{_AGENCY}:12: mailboxes.utama: pantau@jabatan-contoh.gov.my would send up to 951 messages a day, and "
             "google allows an account 900 a day; write instead: an interval of 6m or longer on all routes from it, "
@@ -277,7 +277,7 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "providers: {rujukan: {hosts: [rujukan-a.gov.my], messages_per_day: 600}}"),
+        ("pantau", "mail_providers: {rujukan: {hosts: [rujukan-a.gov.my], messages_per_day: 600}}"),
         (
             "pantau.yaml:5: references.rujukan-a: pantau@rujukan-a.gov.my would send up to 634 messages a day, and "
             "rujukan allows an account 600 a day; write instead: an interval of 6m or longer on all routes from it, "
@@ -285,19 +285,19 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "providers: {gogle: {messages_per_day: 900}}"),
-        "pantau.yaml:24: providers.gogle: is no provider that is known, and has no hosts; write instead: google",
+        ("pantau", "mail_providers: {gogle: {messages_per_day: 900}}"),
+        "pantau.yaml:24: mail_providers.gogle: is no provider that is known, and has no hosts; write instead: google",
     ),
     (
-        ("pantau", "providers: {pos: {concurrency: 5}}"),
+        ("pantau", "mail_providers: {pos: {concurrency: 5}}"),
         (
-            "pantau.yaml:24: providers.pos: is no provider that is known, and has no hosts; "
+            "pantau.yaml:24: mail_providers.pos: is no provider that is known, and has no hosts; "
             "write instead: hosts: [mel.contoh.gov.my]"
         ),
     ),
     (
-        ("pantau", "providers: {google: {messages_per_day: 0}}"),
-        "pantau.yaml:24: providers.google.messages_per_day: must be at least 1; write instead: a number that is at least 1",
+        ("pantau", "mail_providers: {google: {messages_per_day: 0}}"),
+        "pantau.yaml:24: mail_providers.google.messages_per_day: must be at least 1; write instead: a number that is at least 1",
     ),
 ]
 
@@ -310,7 +310,7 @@ def test_a_mistake_is_named_with_its_place(ministry: Ministry, written: tuple[st
 
 def test_an_account_with_a_larger_budget_may_say_so(ministry: Ministry) -> None:
     put(ministry, "jabatan", "probing: {interval: 30s, retry_interval: 15s}")
-    put(ministry, "pantau", "providers: {google: {messages_per_day: 10000, concurrency: 5}}")
+    put(ministry, "pantau", "mail_providers: {google: {messages_per_day: 10000, concurrency: 5}}")
     assert ministry.problems() == []
 
 

@@ -42,7 +42,7 @@ def test_who_only_watches_needs_neither_gateways_nor_people(ministry: Ministry) 
 
 
 def test_one_mailbox_that_sends_to_itself_is_enough_to_watch(ministry: Ministry) -> None:
-    ministry.write("pantau", "mode: watch\nagencies: agencies/\nstate: state\n")
+    ministry.write("pantau", "mode: watch\nagencies: agencies/\nstate_dir: state\n")
     ministry.write("jabatan", ALONE + "routes: [{direction: internal}]\n")
 
     assert ministry.problems() == []

@@ -76,14 +76,14 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "state: state", "flapping: {threshold: 1}"),
+        ("pantau", "state_dir: state", "flapping: {threshold: 1}"),
         (
             "pantau.yaml:2: flapping.threshold: 1 is no number of falls; "
             "write instead: 2 to 100: an agency that goes down once is not unsteady"
         ),
     ),
     (
-        ("pantau", "state: state", "flapping: {window: 365d}"),
+        ("pantau", "state_dir: state", "flapping: {window: 365d}"),
         (
             "pantau.yaml:2: flapping.window: is longer than a day; "
             "write instead: 2h, at most 1d: for so long nobody is told that mail works again"
@@ -97,21 +97,21 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "state: state", "probing: {slow_threshold: 5m}"),
+        ("pantau", "state_dir: state", "probing: {slow_threshold: 5m}"),
         (
             "pantau.yaml:2: probing.slow_threshold: a message would be lost before it is slow "
             "(arrival_timeout 4m, slow_threshold 5m); write instead: at most 4m"
         ),
     ),
     (
-        ("pantau", "state: state", "probing: {deferral_timeout: 1m}"),
+        ("pantau", "state_dir: state", "probing: {deferral_timeout: 1m}"),
         (
             "pantau.yaml:2: probing.deferral_timeout: a deferral would use up its budget before the next probe "
             "(deferral_timeout 1m, interval 5m); write instead: at least 5m"
         ),
     ),
     (
-        ("pantau", "state: state", "probing: {retry_interval: 6m}"),
+        ("pantau", "state_dir: state", "probing: {retry_interval: 6m}"),
         (
             "pantau.yaml:2: probing.retry_interval: a retry is meant to come sooner than the next probe "
             "(interval 5m, retry_interval 6m); write instead: at most 5m"

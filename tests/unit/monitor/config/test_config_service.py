@@ -11,28 +11,28 @@ _AGENCY = "agencies/jabatan.yaml"
 #: What is replaced by what in which file, and the only problem there is then.
 MISTAKES = [
     (
-        ("pantau", "state: state", "listen: 0.0.0.0:8080"),
+        ("pantau", "state_dir: state", "listen: 0.0.0.0:8080"),
         (
             "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and nobody signs in; "
             "write instead: 127.0.0.1:8080; or `portal`, with which people sign in"
         ),
     ),
     (
-        ("pantau", "state: state", "listen: 0.0.0.0:8080\nportal: {address: 'https://pantau.contoh.gov.my'}"),
+        ("pantau", "state_dir: state", "listen: 0.0.0.0:8080\nportal: {address: 'https://pantau.contoh.gov.my'}"),
         (
             "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and passwords would travel in the clear; "
-            "write instead: portal.certificate and portal.key; or portal.proxies, if one speaks TLS"
+            "write instead: portal.certificate and portal.key; or portal.trusted_proxies, if one speaks TLS"
         ),
     ),
     (
-        ("pantau", "state: state", "listen: 0.0.0.0:8080\nportal: {proxies: [10.20.0.5]}"),
+        ("pantau", "state_dir: state", "listen: 0.0.0.0:8080\nportal: {trusted_proxies: [10.20.0.5]}"),
         (
             "pantau.yaml:3: portal.address: is missing: a browser of another machine asks by a name; "
             "write instead: https://pantau.kementerian-contoh.gov.my"
         ),
     ),
     (
-        ("pantau", "state: state", "portal: {certificate: pantau.pem}"),
+        ("pantau", "state_dir: state", "portal: {certificate: pantau.pem}"),
         (
             "pantau.yaml:2: portal.key: is missing: a certificate and its key go together; "
             "write instead: the path of a PEM file"
@@ -41,7 +41,7 @@ MISTAKES = [
     (
         (
             "pantau",
-            "state: state",
+            "state_dir: state",
             "portal: {openid: {issuer: 'https://log-masuk.contoh.gov.my', client_id: x, client_secret_file: secrets/mail}}",
         ),
         (
@@ -52,7 +52,7 @@ MISTAKES = [
     (
         (
             "pantau",
-            "state: state",
+            "state_dir: state",
             "portal: {address: 'https://p.contoh.gov.my', openid: {issuer: 'http://x.my', client_id: x, client_secret_file: secrets/mail}}",
         ),
         (
@@ -63,7 +63,7 @@ MISTAKES = [
     (
         (
             "pantau",
-            "state: state",
+            "state_dir: state",
             "portal: {mailbox_consent: {google: {client_id: x, client_secret_file: secrets/mail}}}",
         ),
         (
@@ -72,14 +72,14 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "state: state", "portal: {mailbox_consent: {microsoft: {client_id: x, tenant: 'a/b'}}}"),
+        ("pantau", "state_dir: state", "portal: {mailbox_consent: {microsoft: {client_id: x, tenant: 'a/b'}}}"),
         (
             "pantau.yaml:2: portal.mailbox_consent.microsoft.tenant: 'a/b' is no tenant; "
             "write instead: jabatan-contoh.gov.my, or the id of the tenant"
         ),
     ),
     (
-        ("pantau", "state: state", "portal: {mailbox_consent: {microsoft: {client_id: x, tenant: jabatan-é}}}"),
+        ("pantau", "state_dir: state", "portal: {mailbox_consent: {microsoft: {client_id: x, tenant: jabatan-é}}}"),
         (
             "pantau.yaml:2: portal.mailbox_consent.microsoft.tenant: 'jabatan-é' is no tenant; "
             "write instead: jabatan-contoh.gov.my, or the id of the tenant"
@@ -88,7 +88,7 @@ MISTAKES = [
     (
         (
             "pantau",
-            "state: state",
+            "state_dir: state",
             "portal: {mailbox_consent: {microsoft: {client_id: x, token_url: 'https://log-masuk.contoh.gov.my/t'}}}",
         ),
         (
@@ -97,21 +97,21 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "state: state", "portal: {proxies: [proksi]}"),
+        ("pantau", "state_dir: state", "portal: {trusted_proxies: [proksi]}"),
         (
-            "pantau.yaml:2: portal.proxies[0]: 'proksi' is no address or network; "
+            "pantau.yaml:2: portal.trusted_proxies[0]: 'proksi' is no address or network; "
             "write instead: 10.20.0.5, or 10.20.0.0/24"
         ),
     ),
     (
-        ("pantau", "state: state", "portal: {mail_networks: [10.20.0.0/16, '10.20.0.5:smtp']}"),
+        ("pantau", "state_dir: state", "portal: {allowed_mail_networks: [10.20.0.0/16, '10.20.0.5:smtp']}"),
         (
-            "pantau.yaml:2: portal.mail_networks[1]: '10.20.0.5:smtp' is no network; "
+            "pantau.yaml:2: portal.allowed_mail_networks[1]: '10.20.0.5:smtp' is no network; "
             "write instead: 10.20.0.0/16; or 10.20.0.5:2525, to open one more port there"
         ),
     ),
     (
-        ("pantau", "state: state", "portal: {secrets_key_file: secrets/mail}"),
+        ("pantau", "state_dir: state", "portal: {secrets_key_file: secrets/mail}"),
         (
             "pantau.yaml:2: portal.secrets_key_file: is no key: 44 signs, as `pantau secrets generate-key` makes them: "
             "what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no "
@@ -120,14 +120,14 @@ MISTAKES = [
         ),
     ),
     (
-        ("pantau", "state: state", "portal: {second_factor: [admin]}"),
+        ("pantau", "state_dir: state", "portal: {second_factor: [admin]}"),
         (
             "pantau.yaml:2: portal.secrets_key_file: is missing: the secrets of `second_factor` are encrypted with it; "
             "write instead: PATH, of a file that `pantau secrets generate-key --to PATH` makes"
         ),
     ),
     (
-        ("pantau", "state: state", "callbacks: {listen: 127.0.0.1:8080}"),
+        ("pantau", "state_dir: state", "callbacks: {listen: 127.0.0.1:8080}"),
         "pantau.yaml:2: callbacks.listen: is the same as listen; write instead: another port: 127.0.0.1:8081",
     ),
     (
@@ -142,7 +142,7 @@ MISTAKES = [
         "pantau.yaml:1: agencies: tiada is no directory that can be read; write instead: the directory of agency files, or: in the store",
     ),
     (
-        ("pantau", "state: state", "wording: kata"),
+        ("pantau", "state_dir: state", "wording: kata"),
         "pantau.yaml:2: wording: kata: is no directory; write instead: the one that holds ms.yaml or en.yaml",
     ),
     (

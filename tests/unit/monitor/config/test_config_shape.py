@@ -44,10 +44,10 @@ def test_a_key_that_may_not_be_written_hides_nothing_else(ministry: Ministry) ->
 
 
 def test_one_span_for_all_results_that_is_none_hides_nothing_else(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", "keep_results: 0s")
+    ministry.edit("pantau", "state_dir: state", "retention: 0s")
     assert [problem.split(": ")[1] for problem in ministry.problems()] == [
-        "keep_results.delivered",
-        "keep_results.failed",
+        "retention.delivered",
+        "retention.failed",
     ]
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.config.service.lifeline import InvalidNumbersError, read_numbers
+from monitor.config.service.out_of_band import InvalidNumbersError, read_numbers
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 #: Has the form of a mobile, of a fixed line.
@@ -15,7 +15,7 @@ MOBILE, FIXED = "010-000 0900", "03-0000 0900"
 
 def with_section(ministry: Ministry, written: str, numbers: str = f"{MOBILE}  # pusat operasi\n") -> Ministry:
     (ministry.directory / "nombor").write_text(numbers)
-    ministry.edit("pantau", "state: state", f"state: state\n{written}")
+    ministry.edit("pantau", "state_dir: state", f"state_dir: state\n{written}")
     return ministry
 
 
@@ -25,14 +25,14 @@ def errors(ministry: Ministry) -> list[str]:
 
 def test_nothing_of_it_is_there_unless_it_is_written(ministry: Ministry) -> None:
     settings = ministry.load().accepted().settings
-    assert (settings.heartbeat, settings.lifeline, settings.drills) == (None, None, None)
+    assert (settings.heartbeat, settings.out_of_band, settings.drills) == (None, None, None)
 
 
 def test_a_heartbeat_has_its_defaults_and_its_token_shows_nowhere(ministry: Ministry) -> None:
     with_section(ministry, "heartbeat: {url: https://suis.contoh.gov.my/pantau, token_file: secrets/mail}")
     settings = ministry.load().accepted().settings
     assert settings.heartbeat is not None
-    assert (settings.heartbeat.every, settings.heartbeat.method) == (timedelta(minutes=1), "GET")
+    assert (settings.heartbeat.interval, settings.heartbeat.method) == (timedelta(minutes=1), "GET")
     assert settings.heartbeat.token is not None
     assert settings.heartbeat.token.get_secret_value() == SECRET
     assert SECRET not in repr(settings)
@@ -41,7 +41,7 @@ def test_a_heartbeat_has_its_defaults_and_its_token_shows_nowhere(ministry: Mini
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("heartbeat: {every: 30s}", "heartbeat: nobody hears it; write instead: url: https://..., or file: PATH"),
+        ("heartbeat: {interval: 30s}", "heartbeat: nobody hears it; write instead: url: https://..., or file: PATH"),
         (
             "heartbeat: {url: http://suis.contoh.gov.my/x}",
             "heartbeat.url: must be https (plain http only to this machine); write instead: https://...",
@@ -59,17 +59,20 @@ def test_a_heartbeat_has_its_defaults_and_its_token_shows_nowhere(ministry: Mini
             "heartbeat.url: holds {token}, and there is no token; write instead: token_file: PATH beside it",
         ),
         (
-            "lifeline: {numbers_file: nombor, gateways: [crie]}",
-            "lifeline.gateways[0]: there is no gateway 'crie'; write instead: crier",
+            "out_of_band: {numbers_file: nombor, gateways: [crie]}",
+            "out_of_band.gateways[0]: there is no gateway 'crie'; write instead: crier",
         ),
         (
-            "lifeline: {numbers_file: nombor, gateways: [telex]}",
-            "lifeline.gateways[0]: 'telex' sends pages, and nobody reads one in time; write instead: voice or sms",
+            "out_of_band: {numbers_file: nombor, gateways: [telex]}",
+            "out_of_band.gateways[0]: 'telex' sends pages, and nobody reads one in time; write instead: voice or sms",
         ),
-        ("lifeline: {numbers_file: nombor, gateways: []}", "lifeline.gateways: nothing rings; write instead: one of"),
         (
-            "lifeline: {numbers_file: tiada, gateways: [crier]}",
-            "lifeline.numbers_file: cannot be read: No such file or directory; write instead: the path of a file",
+            "out_of_band: {numbers_file: nombor, gateways: []}",
+            "out_of_band.gateways: nothing rings; write instead: one of",
+        ),
+        (
+            "out_of_band: {numbers_file: tiada, gateways: [crier]}",
+            "out_of_band.numbers_file: cannot be read: No such file or directory; write instead: the path of a file",
         ),
         (
             'drills: {when: {cron: "0 10 * * tue", for: 2d}}',
@@ -96,7 +99,7 @@ def test_what_is_wrong_is_told_with_what_to_write_instead(ministry: Ministry, wr
 
 @pytest.mark.parametrize(("every", "warned"), [("10m", False), ("11m", True)])
 def test_a_heartbeat_that_comes_too_seldom_is_warned_of(ministry: Ministry, every: str, *, warned: bool) -> None:
-    with_section(ministry, f"heartbeat: {{url: https://suis.contoh.gov.my/pantau, every: {every}}}")
+    with_section(ministry, f"heartbeat: {{url: https://suis.contoh.gov.my/pantau, interval: {every}}}")
     warnings = [str(p) for p in ministry.load().warnings if "heartbeat" in str(p)]
     assert ["is so long that an outage of ours is noticed late" in each for each in warnings] == [True] * warned
 

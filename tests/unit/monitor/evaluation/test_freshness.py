@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.evaluation.joint.freshness import FRESH_FOR, SiteClock, SiteHeartbeat
+from monitor.evaluation.joint.freshness import STALE_AFTER, SiteClock, SiteHeartbeat
 from tests.unit.monitor.trial import SECOND, T0
 
 #: A look each second, and a beat each second: what is heard is up to two seconds older than what is true.
 LOOKS = 2
-FRESH = FRESH_FOR // SECOND
+FRESH = STALE_AFTER // SECOND
 #: It is learnt in ten seconds of beats. Where those of the last moment come in one burst, that is begun again.
 LEARNT = 15
 
@@ -301,7 +301,7 @@ def test_two_processes_of_a_site_that_beat_by_turns_are_one_site() -> None:
 
 @pytest.mark.parametrize("rate", [0.99985, 1.00015])
 def test_steady_clocks_that_go_apart_do_so_unnoticed(rate: float) -> None:
-    clock = SiteClock(fresh_for=3 * SECOND)
+    clock = SiteClock(stale_after=3 * SECOND)
     for second in range(0, 40_000, 5):
         clock.hear(SiteHeartbeat(at=T0, steady=second * rate * SECOND, life="0"), T0, second * SECOND)
         assert clock.is_fresh(second * SECOND) == (second >= 10)

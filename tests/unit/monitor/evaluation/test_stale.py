@@ -29,7 +29,7 @@ from tests.unit.monitor.trial import (
 )
 
 SILENT = 3 * MINUTE
-FRESH_FOR = 30 * SECOND
+STALE_AFTER = 30 * SECOND
 
 
 def back(here: World, *, silent_until: timedelta | None = timedelta(0)) -> World:
@@ -232,4 +232,4 @@ def test_fault_of_ours_confirms_nothing() -> None:
 )
 def test_site_is_continuous_since_its_last_silence(last_beat: int | None, known: int | None, since: int | None) -> None:
     beat, knew, wanted = (None if each is None else T0 + each * SECOND for each in (last_beat, known, since))
-    assert continuous_since(T0, beat, knew, FRESH_FOR) == wanted
+    assert continuous_since(T0, beat, knew, STALE_AFTER) == wanted

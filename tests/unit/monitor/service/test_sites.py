@@ -121,7 +121,7 @@ class Nation:
             self.clock,
             site="utama",
             sites={"johor", "kuching"},
-            fresh_for=30 * SECOND,
+            stale_after=30 * SECOND,
             quorum=quorum,
             consensus=lambda: self.consensus,
             metrics=self.metrics,
@@ -793,7 +793,7 @@ async def test_beating_after_it_could_not_write_for_long_begins_another_life() -
         clocks,
         owes=lambda: away[0],
         look=looked,
-        fresh_for=30 * SECOND,
+        stale_after=30 * SECOND,
         steady=lambda: clocks.steady,
     )
     for second in range(1, 64):

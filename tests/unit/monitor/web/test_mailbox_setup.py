@@ -143,7 +143,7 @@ async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whate
     ):
         settings = laid_out(tmp_path / "tapak") / "pantau.yaml"
         text = settings.read_text().replace("in the store", "agencies")
-        portal = f"portal: {{mail_networks: ['127.0.0.2:{port}']}}\n"
+        portal = f"portal: {{allowed_mail_networks: ['127.0.0.2:{port}']}}\n"
         settings.write_text(f"{text}{portal}checks: {{name_servers: ['127.0.0.1:{served.port}']}}\n")
         configuration = load(settings, {}).configuration
         assert configuration is not None

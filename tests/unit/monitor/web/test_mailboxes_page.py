@@ -47,8 +47,10 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
         settings = opened.site.settings
         (settings.parent / "secrets" / "key").write_text(KEY)
         (settings.parent / "secrets" / "key").chmod(0o600)
-        text = settings.read_text().replace("state: state", f"state: {tmp_path}")
-        settings.write_text(f"{text}\nportal: {{secrets_key_file: secrets/key, mail_networks: [10.20.0.0/16]}}\n")
+        text = settings.read_text().replace("state_dir: state", f"state_dir: {tmp_path}")
+        settings.write_text(
+            f"{text}\nportal: {{secrets_key_file: secrets/key, allowed_mail_networks: [10.20.0.0/16]}}\n"
+        )
         await take_up(opened)
         yield opened
 

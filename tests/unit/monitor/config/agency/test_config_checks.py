@@ -170,7 +170,7 @@ def test_an_agency_has_no_name_servers_of_its_own() -> None:
 
 def test_mistakes_are_found_in_both_kinds_of_files(tmp_path: Path) -> None:
     ministry = Ministry(tmp_path)
-    ministry.edit("pantau", "state: state", "checks: {nothing-such: on}")
+    ministry.edit("pantau", "state_dir: state", "checks: {nothing-such: on}")
     ministry.write("jabatan", AGENCY + "checks:\n  certificate: perhaps\n  nothing-such: off\n")
     found = [problem.split(";", maxsplit=1)[0] for problem in ministry.problems()]
     assert found[0] == "pantau.yaml:2: checks.nothing-such: is no known key"

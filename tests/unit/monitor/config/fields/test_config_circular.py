@@ -79,6 +79,6 @@ def test_the_servers_of_an_official_address_may_be_anybodys(ministry: Ministry) 
 
 
 def test_another_suffix_is_official_when_it_is_listed(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", "official_suffixes: [gov.my, edu.my, perbadanan-contoh.com.my]")
+    ministry.edit("pantau", "state_dir: state", "official_suffixes: [gov.my, edu.my, perbadanan-contoh.com.my]")
     ministry.edit("jabatan", "domains: [", "domains: [perbadanan-contoh.com.my, ")
     assert ministry.problems() == []

@@ -39,7 +39,7 @@ def key(ministry: Ministry) -> str:
     """Name a key in its settings, and return it."""
     key = new_key()
     ministry.put_secret("key", key)
-    ministry.edit("pantau", "state: state", "state: state\nportal: {secrets_key_file: secrets/key}")
+    ministry.edit("pantau", "state_dir: state", "state_dir: state\nportal: {secrets_key_file: secrets/key}")
     return key
 
 
@@ -77,7 +77,7 @@ def test_what_the_site_opens_counts_at_once(ministry: Ministry, key: str) -> Non
     keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     memory = LoadCache()
     memory.in_force = registry_of(ministry, memory)
-    ministry.edit("pantau", "secrets/key}", "secrets/key, mail_networks: [10.20.0.0/16]}")
+    ministry.edit("pantau", "secrets/key}", "secrets/key, allowed_mail_networks: [10.20.0.0/16]}")
 
     mailbox = registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox
     assert imap_of(mailbox).bounds == EgressPolicy(openings=(EgressException.read("10.20.0.0/16"),))
@@ -140,10 +140,10 @@ def test_where_a_key_is_lost_the_rest_of_the_portal_is_checked_all_the_same(mini
 
 def test_a_key_of_before_that_is_lost_costs_only_what_is_under_it_still(ministry: Ministry, key: str) -> None:
     keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
-    ministry.edit("pantau", "secrets/key}", "secrets/key, old_secrets_key_file: secrets/gone}")
+    ministry.edit("pantau", "secrets/key}", "secrets/key, previous_secrets_key_file: secrets/gone}")
     loaded = ministry.load()
 
-    assert [each.key for each in loaded.losses] == ["portal.old_secrets_key_file"]
+    assert [each.key for each in loaded.losses] == ["portal.previous_secrets_key_file"]
     assert not loaded.accepted().has_lost_key
     assert isinstance(registry_of(ministry).mailboxes["JCONTOH/utama"].mailbox.login, Password)
 

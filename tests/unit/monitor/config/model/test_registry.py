@@ -107,7 +107,7 @@ def test_servers_with_the_same_authorities_share_one_tls_context(ministry: Minis
 
 
 def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", "probing: {interval: 10m, failure_threshold: 4}")
+    ministry.edit("pantau", "state_dir: state", "probing: {interval: 10m, failure_threshold: 4}")
     ministry.edit("jabatan", "escalation:", "probing: {interval: 3m, arrival_timeout: 90s}\nescalation:")
     registry = registry_of(ministry)
     own, control = registry.routes[0].probing, registry.routes_of("")[0].probing
@@ -147,7 +147,7 @@ def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_wri
     settings = ministry.load().accepted().settings
     registry = registry_of(ministry)
     in_the_store = settings.model_copy(update={"agencies": IN_THE_STORE})
-    portal = PortalSettings(mail_networks=("10.20.0.0/16",))
+    portal = PortalSettings(allowed_mail_networks=("10.20.0.0/16",))
     edited = in_the_store.model_copy(update={"portal": portal})
 
     assert check_scope("JCONTOH", registry, settings.model_copy(update={"portal": portal})).bounds is None
@@ -157,7 +157,7 @@ def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_wri
 
 def _as(ministry: Ministry, prober: str) -> Registry:
     text = ministry.path("pantau").read_text()
-    ministry.write("pantau", f"{text}prober: {prober}\n")
+    ministry.write("pantau", f"{text}process_name: {prober}\n")
     try:
         return registry_of(ministry)
     finally:

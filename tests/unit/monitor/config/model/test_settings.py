@@ -40,13 +40,13 @@ def test_what_is_not_written_is_what_a_ministry_can_live_with(ministry: Ministry
 
 
 def test_the_environment_decides_where_to_listen(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", "listen: 127.0.0.1:9000")
+    ministry.edit("pantau", "state_dir: state", "listen: 127.0.0.1:9000")
     assert accepted(ministry).settings.listen.port == 9000
     assert str(accepted(ministry, PANTAU_LISTEN="[::1]:9001").settings.listen) == "[::1]:9001"
 
 
 def test_relative_paths_start_at_the_settings_file(ministry: Ministry) -> None:
-    assert accepted(ministry).settings.state == ministry.directory / "state"
+    assert accepted(ministry).settings.state_dir == ministry.directory / "state"
 
 
 def test_gateways_keep_their_order_and_their_own_configuration(ministry: Ministry) -> None:

@@ -25,7 +25,9 @@ def hub(ministry: Ministry, authority: trustme.CA) -> Ministry:
         for name in ("johor", "kuching")
     )
     ministry.edit(
-        "pantau", "state: state\n", f"state: state\nstore: {{url: 'postgresql://pantau@/noc'}}\nhub:\n  sites:\n{sites}"
+        "pantau",
+        "state_dir: state\n",
+        f"state_dir: state\nstore: {{url: 'postgresql://pantau@/noc'}}\nhub:\n  sites:\n{sites}",
     )
     return ministry
 
@@ -90,7 +92,7 @@ def test_what_all_sites_send_from_one_account_is_counted_together_and_refuses_no
 
 def test_what_one_site_alone_may_not_is_refused_with_what_all_come_to(hub: Ministry) -> None:
     with_hub(hub, "quorum: 2")
-    hub.edit("pantau", "state: state\n", "state: state\nproviders: {google: {messages_per_day: 900}}\n")
+    hub.edit("pantau", "state_dir: state\n", "state_dir: state\nmail_providers: {google: {messages_per_day: 900}}\n")
     (problem,) = hub.problems()
     assert "mailboxes.utama: " in problem
     assert "warning" not in problem
@@ -99,8 +101,8 @@ def test_what_one_site_alone_may_not_is_refused_with_what_all_come_to(hub: Minis
 
 def test_what_all_sites_send_to_one_reference_is_counted_together(hub: Ministry) -> None:
     with_hub(hub, "quorum: 2")
-    limit = "providers: {google: {messages_per_day: 9000}, rujukan: {hosts: [rujukan-a.gov.my], received_per_hour: 60}}"
-    hub.edit("pantau", "state: state\n", f"state: state\n{limit}\n")
+    limit = "mail_providers: {google: {messages_per_day: 9000}, rujukan: {hosts: [rujukan-a.gov.my], received_per_hour: 60}}"
+    hub.edit("pantau", "state_dir: state\n", f"state_dir: state\n{limit}\n")
     (problem,) = hub.problems()
     assert "references.rujukan-a: up to " in problem
     assert "messages an hour from 3 sites together would come to pantau@rujukan-a.gov.my" in problem

@@ -22,7 +22,7 @@ def ministry(tmp_path: Path) -> Ministry:
 
 
 def with_store(ministry: Ministry, written: str) -> Ministry:
-    ministry.edit("pantau", "state: state", f"state: state\nstore: {{{written}}}")
+    ministry.edit("pantau", "state_dir: state", f"state_dir: state\nstore: {{{written}}}")
     return ministry
 
 

@@ -63,18 +63,18 @@ def test_a_disk_that_is_too_small_is_told_and_what_is_there_already_counts_as_ro
 ) -> None:
     state = tmp_path / "negeri"
     state.mkdir()
-    ministry.edit("pantau", "state: state", f"state: {state}")
+    ministry.edit("pantau", "state_dir: state", f"state_dir: {state}")
     free = 10**12
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free=free))
     assert storage_warnings(ministry) == []
     free = 1000
     (warning,) = storage_warnings(ministry)
-    assert "there is room for 1000 octets in its place; write instead: keep_results: {delivered: 7d}" in warning
+    assert "there is room for 1000 octets in its place; write instead: retention: {delivered: 7d}" in warning
     with (state / "pantau.sqlite").open("wb") as file:
         file.truncate(10**10)
     assert storage_warnings(ministry) == []
 
 
 def test_a_place_that_is_not_there_is_no_reason_to_warn(ministry: Ministry) -> None:
-    ministry.edit("pantau", "state: state", "state: nowhere/at/all")
+    ministry.edit("pantau", "state_dir: state", "state_dir: nowhere/at/all")
     assert storage_warnings(ministry) == []

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from alerts.model.alert import AlertEffect, AlertGroup, ReceivedAlert
 from alerts.persistence.store import StoreUnavailable
 from monitor.config.agency.escalation import EscalationSettings
-from monitor.config.model.alertmanager import AlertmanagerSettings, ReceiveSettings, TellSettings
+from monitor.config.model.alertmanager import AlertmanagerSettings, AlertRouteSettings, ReceiveSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
 from monitor.service.alertmanager.intake import MOST_OCTETS, AlertIntake, IntakeFullError, rest_after
@@ -39,7 +39,7 @@ NOC = NocSettings.model_validate(
 )  # fmt: skip
 NETWORK = EscalationSettings.model_validate({"steps": [{"contacts": ["net"], "channels": ["sms"]}]})
 RECEIVE = ReceiveSettings(
-    token=SecretStr(TOKEN), tell={"rangkaian": TellSettings(match={"team": "net"}, escalation=NETWORK)}
+    token=SecretStr(TOKEN), routes={"rangkaian": AlertRouteSettings(match={"team": "net"}, escalation=NETWORK)}
 )
 SETTINGS = Settings(
     agencies=Path("agencies"), noc=NOC, alertmanager=AlertmanagerSettings(receive=RECEIVE), mode=ServiceMode.TELL

@@ -40,26 +40,28 @@ class InvalidNumbersError(Exception):
         super().__init__("; ".join(self.problems))
 
 
-class LifelineSettings(Section):
+class OutOfBandSettings(Section):
     """Out-of-band alerts to the NOC when no notification can be stored.
 
     Needs neither the database nor the contacts of this file.
     """
 
-    numbers_file: File = Field(examples=["lifeline-numbers"])
+    numbers_file: File = Field(examples=["out-of-band-numbers"])
     """One number a line; what follows a # is for people. Read at the start, and again whenever it changes."""
     gateways: tuple[Slug, ...] = Field(examples=["[suara-utama, sms-utama]"])
     """Names of voice and SMS gateways; of each channel they are tried in this order until one takes it."""
-    store_away: Span = timedelta(minutes=10)
+    store_unavailable_after: Span = timedelta(minutes=10)
     """How long nothing could be written into the store before anybody is rung."""
-    peer_silent: Span = timedelta(minutes=2)
+    peer_silent_after: Span = timedelta(minutes=2)
     """How long another process on the same PostgreSQL has said nothing."""
-    repeat: Span = timedelta(minutes=30)
+    repeat_interval: Span = timedelta(minutes=30)
     """How often it rings again while it lasts."""
 
     def patience(self) -> OutOfBandPolicy:
         """Return the minimum durations of each condition."""
-        return OutOfBandPolicy(store=self.store_away, peer=self.peer_silent, repeat=self.repeat)
+        return OutOfBandPolicy(
+            store=self.store_unavailable_after, peer=self.peer_silent_after, repeat=self.repeat_interval
+        )
 
 
 #: Octets: some thousand numbers.
@@ -96,8 +98,8 @@ def read_numbers(path: Path) -> tuple[Number, ...]:
     return tuple(dict.fromkeys(numbers))
 
 
-def check_lifeline(
-    settings: LifelineSettings,
+def check_out_of_band(
+    settings: OutOfBandSettings,
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]],
     findings: Findings,
 ) -> None:
