@@ -560,9 +560,9 @@ def test_store_of_0049_is_read_with_present_names_before_it_is_migrated(place: S
         connection.execute(text(secret), at)
         written = (
             "INSERT INTO document (agency, number, name, text, pen, written_by, written_at)"
-            " VALUES ('JCM', 1, 'jcm.yaml', 'agency: JCM', 'portal', 'Siti', :at)"
+            " VALUES ('JCM', 1, 'jcm.yaml', :text, 'portal', 'Siti', :at)"
         )
-        connection.execute(text(written), at)
+        connection.execute(text(written), {**at, "text": _DOCUMENT})
     before = inspect(place.engine).get_table_names()
 
     secrets = read_secrets(place.directory, place.server, SecretPurpose.MAILBOX)
@@ -570,7 +570,7 @@ def test_store_of_0049_is_read_with_present_names_before_it_is_migrated(place: S
     duty = read_duty(place.directory, place.server, AT + MINUTE)
 
     assert {owner: kept.text for owner, kept in secrets.items()} == {"JCM/a": "sulit"}
-    assert [each.text for each in documents.values()] == ["agency: JCM"]
+    assert [each.text for each in documents.values()] == [rename_keys(_DOCUMENT)]
     assert ([each.rota for each in duty.overrides], duty.unread) == (["JCM/utama"], "")
     assert inspect(place.engine).get_table_names() == before
 

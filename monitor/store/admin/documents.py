@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, column, insert, select, table, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of, secrets_named
+from monitor.model.renamed_keys import rename_keys
 from monitor.runtime.cooperative import yielding
 from monitor.store.admin.secrets import drop_secret, keep_secret
 from monitor.store.admin.unopened import read_unopened
@@ -24,6 +25,10 @@ from monitor.store.engine import audit
 from monitor.store.probing.records import Applied
 from monitor.store.schema.rows import from_row, portions
 from monitor.store.schema.tables import document
+
+#: Schema from which stored documents have present keys.
+_KEYS_RENAMED = "0050"
+_REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 
 
 class VersionConflictError(Exception):
@@ -218,7 +223,11 @@ def read_documents(
         if not _unknown(marks, {agency: each for agency, each in latest.items() if each is not None}):
             return {agency: each for agency, each in latest.items() if each is not None}
         # Another process has written between the two queries.
-    return _by_agency(read_unopened(directory, server, _latest(), document.name))
+    written = _by_agency(read_unopened(directory, server, _latest(), document.name))
+    if any(row.version_num < _KEYS_RENAMED for row in read_unopened(directory, server, _REVISION, "alembic_version")):
+        # The service is configured before it opens the store, which migrates the documents.
+        return {agency: replace(each, text=each.text and rename_keys(each.text)) for agency, each in written.items()}
+    return written
 
 
 def _latest() -> Select[Any]:
