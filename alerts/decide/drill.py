@@ -59,7 +59,7 @@ def may_follow(before: DrillState, after: DrillState) -> bool:
     return _RANK[after] > _RANK[before]
 
 
-def standing(channel: Channel, attempt: Attempt) -> DrillState:
+def drill_state(channel: Channel, attempt: Attempt) -> DrillState:
     """Return the state by the only attempt. A doubtful attempt is not examined: it did not arrive."""
     if attempt.state not in LEFT:
         return DrillState.FAILED
@@ -83,20 +83,20 @@ class DrillTarget:
 class DrillNotification:
     """One notification of a drill: to one address by one gateway."""
 
-    trainee: DrillTarget
+    target: DrillTarget
     address: Address
     gateway: str
 
     @property
     def key(self) -> str:
         """Identifies it within its drill. It does not contain the number, because keys are shown more widely."""
-        place = self.trainee.contact.addresses.index(self.address)
-        who = f"{self.trainee.agency}/{self.trainee.contact.key}"
+        place = self.target.contact.addresses.index(self.address)
+        who = f"{self.target.agency}/{self.target.contact.key}"
         return f"{who}/{self.address.channel}/{place}/{self.gateway}"
 
 
 def plan(
-    trainees: Sequence[DrillTarget], gateways: Mapping[Channel, Sequence[str]], turn: int
+    targets: Sequence[DrillTarget], gateways: Mapping[Channel, Sequence[str]], turn: int
 ) -> tuple[DrillNotification, ...]:
     """Return the notifications of a drill: every address once, and every gateway at least once.
 
@@ -106,28 +106,26 @@ def plan(
     found: list[DrillNotification] = []
     for channel in Channel:
         lines = gateways.get(channel, ())
-        targets = [(trainee, a) for trainee in trainees for a in trainee.contact.addresses if a.channel is channel]
-        if not lines or not targets:
+        pairs = [(target, a) for target in targets for a in target.contact.addresses if a.channel is channel]
+        if not lines or not pairs:
             continue
         chosen = [
-            DrillNotification(trainee=trainee, address=address, gateway=lines[(turn + place) % len(lines)])
-            for place, (trainee, address) in enumerate(targets)
+            DrillNotification(target=target, address=address, gateway=lines[(turn + place) % len(lines)])
+            for place, (target, address) in enumerate(pairs)
         ]
-        used = {exercise.gateway for exercise in chosen}
+        used = {notification.gateway for notification in chosen}
         rest = [line for line in lines if line not in used]
         # Fewer addresses than gateways: some get two.
         chosen += [
-            DrillNotification(
-                trainee=targets[place % len(targets)][0], address=targets[place % len(targets)][1], gateway=line
-            )
+            DrillNotification(target=pairs[place % len(pairs)][0], address=pairs[place % len(pairs)][1], gateway=line)
             for place, line in enumerate(rest)
         ]
         found += chosen
     return tuple(found)
 
 
-def rest_of(
-    exercises: Sequence[DrillNotification], begun: Mapping[str, datetime], pace: timedelta, now: datetime
+def due_notifications(
+    notifications: Sequence[DrillNotification], begun: Mapping[str, datetime], pace: timedelta, now: datetime
 ) -> Iterator[DrillNotification]:
     """Yield the notifications to start now: the next one of each gateway if its last was *pace* ago.
 
@@ -135,33 +133,33 @@ def rest_of(
     """
     gateways: dict[str, datetime] = {}
     people: dict[tuple[str, str], datetime] = {}
-    for exercise in exercises:
-        at = begun.get(exercise.key)
+    for notification in notifications:
+        at = begun.get(notification.key)
         if at is not None:
-            who = (exercise.trainee.agency, exercise.trainee.contact.key)
-            gateways[exercise.gateway] = max(at, gateways.get(exercise.gateway, at))
+            who = (notification.target.agency, notification.target.contact.key)
+            gateways[notification.gateway] = max(at, gateways.get(notification.gateway, at))
             people[who] = max(at, people.get(who, at))
-    for exercise in exercises:
-        who = (exercise.trainee.agency, exercise.trainee.contact.key)
-        last = [at for at in (gateways.get(exercise.gateway), people.get(who)) if at is not None]
-        if exercise.key in begun or any(is_recent(at, now, pace) for at in last):
+    for notification in notifications:
+        who = (notification.target.agency, notification.target.contact.key)
+        last = [at for at in (gateways.get(notification.gateway), people.get(who)) if at is not None]
+        if notification.key in begun or any(is_recent(at, now, pace) for at in last):
             continue
-        gateways[exercise.gateway] = people[who] = now
-        yield exercise
+        gateways[notification.gateway] = people[who] = now
+        yield notification
 
 
-def obstacle(exercise: DrillNotification, *, engaged: AbstractSet[str], pending: bool, now: datetime) -> str | None:
-    """Return why *exercise* must not start now, or `None`.
+def obstacle(notification: DrillNotification, *, engaged: AbstractSet[str], pending: bool, now: datetime) -> str | None:
+    """Return why *notification* must not start now, or `None`.
 
     *engaged*: keys and numbers of contacts in open incidents: one person may be a contact of several agencies, under
     several keys. *pending*: a real notification waits.
     """
-    contact = exercise.trainee.contact
+    contact = notification.target.contact
     if not engaged.isdisjoint({contact.key, *(address.number for address in contact.addresses)}):
         return "a real incident is open for this person"
     if pending:
         return "a real notice waits to be sent"
-    if not is_answered(exercise.address, now):
+    if not is_answered(notification.address, now):
         return "the office is closed"
     return None
 

@@ -36,7 +36,7 @@ class DrillPlans:
             return window.following(now) if window else None
 
         return DrillPlan(
-            trainees=tuple(self._trainees(configuration)),
+            targets=tuple(self._trainees(configuration)),
             pace=drills.pace if drills else _PACE,
             stretch=stretch,
             schedule=drills.when if drills else None,

@@ -13,7 +13,16 @@ from typing import NoReturn
 
 import structlog
 
-from alerts.decide.drill import ENDED, DrillNotification, DrillState, DrillTarget, facts, obstacle, plan, rest_of
+from alerts.decide.drill import (
+    ENDED,
+    DrillNotification,
+    DrillState,
+    DrillTarget,
+    due_notifications,
+    facts,
+    obstacle,
+    plan,
+)
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.hours.elapsed import is_recent
 from alerts.model.channel import Channel
@@ -45,7 +54,7 @@ _SHOWN_EVERY = timedelta(minutes=1)
 class DrillPlan:
     """Participants and schedule of drills, as configured."""
 
-    trainees: Sequence[DrillTarget]
+    targets: Sequence[DrillTarget]
     #: Minimum time between two notifications by one gateway, or to one person.
     pace: timedelta
     #: Returns the current or next scheduled drill; `None`: none is scheduled.
@@ -132,12 +141,12 @@ class DrillRunner:
         confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
         reached: dict[str, dict[str, datetime | None]] = {}
         roster = self._roster()
-        for trainee in roster.trainees:
-            person = trainee.contact
+        for target in roster.targets:
+            person = target.contact
             if person.key and roster.concerns(person.key):
                 rings = any(a.channel is Channel.VOICE for a in person.addresses)
-                at = (confirmed if rings else delivered).get((trainee.agency, person.key))
-                reached.setdefault(trainee.agency, {})[person.key] = at
+                at = (confirmed if rings else delivered).get((target.agency, person.key))
+                reached.setdefault(target.agency, {})[person.key] = at
         self._metrics.watchdog.reached(reached)
         now = self._clock.now()
         # Without a schedule no drill is late.
@@ -174,17 +183,17 @@ class DrillRunner:
     def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[DrillNotification, ...]:
         roster = self._roster()
         agency, slash, key = contact.rpartition("/")
-        trainees = [t for t in roster.trainees if key in {"all", t.contact.key} and (not slash or t.agency == agency)]
+        targets = [t for t in roster.targets if key in {"all", t.contact.key} and (not slash or t.agency == agency)]
         if not asked:
-            trainees = [t for t in trainees if not t.contact.key or roster.concerns(t.contact.key)]
+            targets = [t for t in targets if not t.contact.key or roster.concerns(t.contact.key)]
         gateways: dict[Channel, list[str]] = {}
         for line in self._pool:
             gateways.setdefault(line.channel, []).append(line.name)
-        return plan(trainees, gateways, turn)
+        return plan(targets, gateways, turn)
 
     async def _go_on(self, drill: Drill, now: datetime, calls: asyncio.TaskGroup) -> None:
         planned = self._planned(drill.contact, drill.id, asked=drill.asked_by != "schedule")
-        records = {record.key: record for record in await self._drills.exercises(drill.id)}
+        records = {record.key: record for record in await self._drills.notifications(drill.id)}
         if now >= drill.ends_at:
             await self._leave_out(drill, [e for e in planned if e.key not in records], now)
         else:
@@ -206,42 +215,48 @@ class DrillRunner:
         calls: asyncio.TaskGroup,
     ) -> None:
         begun = {key: record.begun_at for key, record in records.items()}
-        if all(exercise.key in begun for exercise in planned):
+        if all(notification.key in begun for notification in planned):
             return
         pending = await self._drills.is_notice_pending(now)
         engaged = frozenset[str]() if pending else await self._engaged()
         free = []
-        for exercise in planned:
-            why = None if exercise.key in begun else obstacle(exercise, engaged=engaged, pending=pending, now=now)
+        for notification in planned:
+            why = (
+                None if notification.key in begun else obstacle(notification, engaged=engaged, pending=pending, now=now)
+            )
             if why is None:
-                free.append(exercise)
+                free.append(notification)
             else:
-                self._obstacles[drill.id][exercise.key] = why
+                self._obstacles[drill.id][notification.key] = why
         # Slots first: a gateway without a spare one must not prevent tests by another.
-        wanted = {exercise.gateway for exercise in free if exercise.key not in begun}
+        wanted = {notification.gateway for notification in free if notification.key not in begun}
         slots = {name for name in wanted if self._pool.take_spare(name)}
         try:
-            ready = [exercise for exercise in free if exercise.key in begun or exercise.gateway in slots]
-            for exercise in rest_of(ready, begun, self._roster().pace, now):
-                if exercise.gateway not in slots:
+            ready = [
+                notification for notification in free if notification.key in begun or notification.gateway in slots
+            ]
+            for notification in due_notifications(ready, begun, self._roster().pace, now):
+                if notification.gateway not in slots:
                     continue
-                slots.remove(exercise.gateway)
-                told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
-                record = await self._written(drill, exercise, told, now)
+                slots.remove(notification.gateway)
+                told = facts(notification.target.office, notification.address.channel, drill.number, now)
+                record = await self._written(drill, notification, told, now)
                 if record is not None:
                     self._exerciser.send(record, drill.ends_at + ASK_FOR, calls)
         finally:
             for name in slots:
                 self._pool.give_back(name)
 
-    async def _written(self, drill: Drill, exercise: DrillNotification, told: Facts, now: datetime) -> Record | None:
+    async def _written(
+        self, drill: Drill, notification: DrillNotification, told: Facts, now: datetime
+    ) -> Record | None:
         """Store a notification before its gateway is called; the slot is released if no call is needed."""
         record = None
         try:
-            record = await self._drills.write(drill, exercise, told, DrillState.CALLING, now)
+            record = await self._drills.write(drill, notification, told, DrillState.CALLING, now)
         finally:
             if record is None:
-                self._pool.give_back(exercise.gateway)
+                self._pool.give_back(notification.gateway)
         return record
 
     async def _engaged(self) -> frozenset[str]:
@@ -259,11 +274,11 @@ class DrillRunner:
         return self._named[1] | told
 
     async def _leave_out(self, drill: Drill, left: Sequence[DrillNotification], now: datetime) -> None:
-        for exercise in left:
-            why = self._obstacles[drill.id].get(exercise.key, "the time for it was over")
-            told = facts(exercise.trainee.office, exercise.address.channel, drill.number, now)
-            if await self._drills.write(drill, exercise, told, DrillState.SKIPPED, now, why=why):
-                self._metrics.watchdog.exercised(exercise.address.channel, DrillState.SKIPPED)
+        for notification in left:
+            why = self._obstacles[drill.id].get(notification.key, "the time for it was over")
+            told = facts(notification.target.office, notification.address.channel, drill.number, now)
+            if await self._drills.write(drill, notification, told, DrillState.SKIPPED, now, why=why):
+                self._metrics.watchdog.drill_notification_ended(notification.address.channel, DrillState.SKIPPED)
 
     async def _end(self, drill: Drill, records: Iterable[Record], now: datetime) -> None:
         for record in records:
@@ -283,7 +298,7 @@ class DrillRunner:
 
     def people(self, agency: str) -> Sequence[Contact]:
         """Return the people of an agency's document."""
-        return [each.contact for each in self._roster().trainees if each.agency == agency and each.contact.key]
+        return [each.contact for each in self._roster().targets if each.agency == agency and each.contact.key]
 
     async def of_agency(self, agency: str) -> tuple[Sequence[Drill], Sequence[Record]]:
         """Return the drills of an agency's own people in progress, and recent notifications, the newest first."""

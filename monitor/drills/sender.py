@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from alerts.decide.drill import ENDED, DrillState, standing
+from alerts.decide.drill import ENDED, DrillState, drill_state
 from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.engine.composer import WordingComposer
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call, reported
@@ -79,7 +79,7 @@ class DrillSender:
 
     async def _note(self, channel: Channel, attempt: Attempt) -> None:
         before = await self._drills.find(attempt.reference)  # A callback may have reported more meanwhile.
-        now, state = self._clock.now(), standing(channel, attempt)
+        now, state = self._clock.now(), drill_state(channel, attempt)
         failed = state is DrillState.FAILED
         after = await self._drills.change(
             attempt.reference,
@@ -93,7 +93,7 @@ class DrillSender:
 
     def _count(self, before: Record | None, after: Record | None) -> None:
         if before is not None and after is not None and after.state is not before.state and after.state in ENDED:
-            self._metrics.watchdog.exercised(after.channel, after.state)
+            self._metrics.watchdog.drill_notification_ended(after.channel, after.state)
 
     # -- callbacks of providers ----------------------------------------------------------------------------------
 

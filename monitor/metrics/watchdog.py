@@ -109,7 +109,7 @@ class WatchdogSeries:
 
     # Drills
 
-    def exercised(self, channel: Channel, state: DrillState) -> None:
+    def drill_notification_ended(self, channel: Channel, state: DrillState) -> None:
         """Count a notification of a drill by its result."""
         self._all.drill_notifications.labels(channel, state).inc()
 

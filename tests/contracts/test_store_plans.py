@@ -440,9 +440,9 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
 
 
 async def ask_of_drills(drills: Any) -> None:
-    trainee = DrillTarget(agency="JCM", contact=SITI, office=OFFICE)
+    target = DrillTarget(agency="JCM", contact=SITI, office=OFFICE)
     begun = await drills.begin("k", contact="all", asked_by="x", begins_at=T0, ends_at=T0 + DAY)
-    exercise = DrillNotification(trainee=trainee, address=SMS_SITI, gateway="sms")
+    exercise = DrillNotification(target=target, address=SMS_SITI, gateway="sms")
     told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
     record = await drills.write(begun, exercise, told, DrillState.CALLING, T0)
     await drills.change(record.reference, DrillState.CONFIRMED, T0)
@@ -450,7 +450,7 @@ async def ask_of_drills(drills: Any) -> None:
     for asking in ("under_way", "last_ended", "confirmed", "delivered", "open_incidents"):
         await getattr(drills, asking)()
     await drills.is_notice_pending(T0)
-    await drills.exercises(begun.id)
+    await drills.notifications(begun.id)
     await drills.latest(2)
     await drills.asked_of("JCM", T0)
     await drills.during("JCM", T0, T0 + DAY)

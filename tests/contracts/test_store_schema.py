@@ -542,7 +542,7 @@ async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(place: 
             (notice,) = await ledger.notices(6)
         assert (notice.facts.number, notice.state) == ("JLN-01", NotificationState.SENT)
         (drill,) = await Drills(database).under_way()
-        (record,) = await Drills(database).exercises(drill.id)
+        (record,) = await Drills(database).notifications(drill.id)
         async with SqlStore(database).transaction() as ledger:
             (silence,) = await ledger.silences(station.clock.now())
             (override,) = await ledger.duty.standing(station.clock.now())

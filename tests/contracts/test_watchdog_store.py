@@ -23,7 +23,7 @@ from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, T0, VOICE_SITI
 
 CALL = DrillNotification(
-    trainee=DrillTarget(agency="JCM", contact=SITI, office=OFFICE), address=VOICE_SITI, gateway="suara"
+    target=DrillTarget(agency="JCM", contact=SITI, office=OFFICE), address=VOICE_SITI, gateway="suara"
 )
 TOLD = facts(OFFICE, Channel.VOICE, "LATIH-01", T0)
 

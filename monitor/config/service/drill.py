@@ -46,12 +46,12 @@ def check_drilled(settings: DrillSettings, known: Collection[str], findings: Fin
 
 def check_room(
     settings: DrillSettings,
-    exercises: Mapping[Channel, int],
+    notifications: Mapping[Channel, int],
     gateways: Mapping[Channel, int],
     findings: Findings,
 ) -> None:
-    """Record hours that are too short for the number of drills; *exercises* and *gateways* are per channel."""
-    for channel, number in exercises.items():
+    """Record hours that are too short for the number of drills; *notifications* and *gateways* are per channel."""
+    for channel, number in notifications.items():
         each = -(-number // gateways[channel]) if gateways.get(channel) else 0
         if each * settings.pace > settings.when.lasts:
             room = settings.when.lasts // settings.pace * gateways[channel]

@@ -138,7 +138,7 @@ class Drills:
     ) -> Record | None:
         """Write a drill notification as started (or skipped), before its gateway is called; `None` if it exists."""
         key = f"{of.id}/{planned.key}"
-        agency, contact, address = planned.trainee.agency, planned.trainee.contact, planned.address
+        agency, contact, address = planned.target.agency, planned.target.contact, planned.address
         if await self._is_there(drill_notification, key):
             return None
         values = {
@@ -213,7 +213,7 @@ class Drills:
             )
         return await self._one(drill_notification.c.reference == reference)
 
-    async def exercises(self, drill_id: int) -> Sequence[Record]:
+    async def notifications(self, drill_id: int) -> Sequence[Record]:
         """Return the notifications of a drill, started or skipped, the oldest first."""
         return await self._many(drill_notification.c.drill_id == drill_id)
 
@@ -230,7 +230,7 @@ class Drills:
         """Return the notifications of the newest *drills*, the newest drill first."""
         newest = select(drill).order_by(drill.c.id.desc()).limit(drills)
         found = [from_row(Drill, row) for row in await self._database.rows(newest)]
-        return [(each, record) for each in found for record in await self.exercises(each.id)]
+        return [(each, record) for each in found for record in await self.notifications(each.id)]
 
     async def last_ended(self) -> datetime | None:
         """Return when a drill of all contacts last ended."""

@@ -42,14 +42,14 @@ SITI_BY_SMS = replace(
 )
 
 
-def trainee(key: str, name: str, *addresses: Address) -> DrillTarget:
+def target(key: str, name: str, *addresses: Address) -> DrillTarget:
     contact = Contact(key=key, name=name, language=Language.MALAY, addresses=addresses)
     return DrillTarget(agency="JCM", contact=contact, office=OFFICE)
 
 
 SITI_AND_RAVI = [DrillTarget(agency="JCM", contact=person, office=OFFICE) for person in (SITI, RAVI)]
 OURSELVES = replace(
-    trainee("", NOC_OFFICE.name, Address(channel=Channel.LETTER, number=NOC_OFFICE.name)), agency="", office=NOC_OFFICE
+    target("", NOC_OFFICE.name, Address(channel=Channel.LETTER, number=NOC_OFFICE.name)), agency="", office=NOC_OFFICE
 )
 
 
@@ -57,8 +57,8 @@ async def drill_of_the_week(town: Town, at: datetime = TUESDAY) -> None:
     """Come to the minute before a drill begins by itself."""
     town.clock.moment = at - MINUTE
     town.drill_hours = WEEKLY
-    if not town.trainees:
-        town.trainees = SITI_AND_RAVI
+    if not town.targets:
+        town.targets = SITI_AND_RAVI
     town.go_round(EVERY, town.look_at_drills)
     await town.advance(MINUTE - SECOND)
     town.expect_nothing_more()
@@ -130,8 +130,8 @@ async def test_who_has_not_been_reached_for_how_long_is_a_metric_and_only_the_ke
 
 async def test_each_gateway_is_tried_and_each_text_is_marked_also_on_paper(town: Town) -> None:
     """A drill tries every gateway, those for paper included."""
-    office_fax = trainee("faks", "Pejabat Contoh", FAX)
-    town.trainees = [*SITI_AND_RAVI[:1], office_fax, OURSELVES]
+    office_fax = target("faks", "Pejabat Contoh", FAX)
+    town.targets = [*SITI_AND_RAVI[:1], office_fax, OURSELVES]
     town.siti.presses("1")
     await drill_of_the_week(town)
     await town.advance(30 * SECOND)
@@ -148,7 +148,7 @@ async def test_each_gateway_is_tried_and_each_text_is_marked_also_on_paper(town:
 
 async def test_what_does_not_arrive_in_a_drill_is_its_result_and_is_not_sent_again(town: Town) -> None:
     """What does not arrive is the drill's result and is not sent again."""
-    town.trainees = [*SITI_AND_RAVI, trainee("faks", "Pejabat Contoh", FAX)]
+    town.targets = [*SITI_AND_RAVI, target("faks", "Pejabat Contoh", FAX)]
     town.fax_service.machines[FAX.number].behaviour = FaxBehaviour.BUSY
     town.siti.behaves(PhoneBehaviour.OFF)
     town.ravi.behaves(PhoneBehaviour.NO_ANSWER)
@@ -200,7 +200,7 @@ async def test_a_drill_whose_gateway_hangs_leaves_room_for_a_real_notice(town: T
     numbers = [f"+601000004{n:02}" for n in range(8)]
     for place, number in enumerate(numbers):
         town.moves_in(number)
-        town.trainees.append(trainee(f"pegawai-{place}", "Pegawai Contoh", Address(channel=Channel.SMS, number=number)))
+        town.targets.append(target(f"pegawai-{place}", "Pegawai Contoh", Address(channel=Channel.SMS, number=number)))
     town.clock.moment, town.drill_hours = TUESDAY, WEEKLY
     taken = asyncio.Event()
     town.carrier.on_taken = lambda _: taken.set()
@@ -226,7 +226,7 @@ async def test_a_drill_whose_gateway_hangs_leaves_room_for_a_real_notice(town: T
 
 async def test_a_key_in_a_drill_acknowledges_nothing_and_neither_does_an_answer_by_sms(town: Town) -> None:
     """A key press or SMS in a drill acknowledges nothing else."""
-    town.trainees = [trainee("ravi", "Ravi Contoh", *RAVI.addresses)]
+    town.targets = [target("ravi", "Ravi Contoh", *RAVI.addresses)]
     await outage(town)
     await town.siti.gets("JCM-01")
     town.ravi.presses("1")
@@ -241,7 +241,7 @@ async def test_a_key_in_a_drill_acknowledges_nothing_and_neither_does_an_answer_
 
 async def test_an_office_that_is_closed_is_not_drilled_and_the_reason_is_kept(town: Town) -> None:
     """A closed office is left out of the drill, with the reason."""
-    town.trainees = [trainee("meja", "Meja Contoh", Address(channel=Channel.VOICE, number=DESK))]
+    town.targets = [target("meja", "Meja Contoh", Address(channel=Channel.VOICE, number=DESK))]
     town.moves_in(DESK, landline=True)
     town.clock.moment = datetime(2026, 11, 29, 9, 59, tzinfo=MALAYSIA)
     town.drill_hours = Recurring("0 10 * * sun", 2 * HOUR, MALAYSIA)

@@ -89,7 +89,7 @@ class Town(Station):
         self.pins = PinStore()
         self.rounds: list[Round] = []
         #: Whom drills try, and when they are held by themselves.
-        self.trainees: list[DrillTarget] = []
+        self.targets: list[DrillTarget] = []
         self.drill_hours: Window = NEVER
         self.clerks_hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
         self.muter: Muter = silence_over
@@ -186,7 +186,7 @@ class Town(Station):
 
     def _roster(self) -> DrillPlan:
         return DrillPlan(
-            trainees=self.trainees, pace=30 * SECOND, stretch=self.drill_hours.following, concerns=lambda _: True
+            targets=self.targets, pace=30 * SECOND, stretch=self.drill_hours.following, concerns=lambda _: True
         )
 
     async def look_at_drills(self) -> None:

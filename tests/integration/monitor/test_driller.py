@@ -67,7 +67,7 @@ NOBODYS = "+60100000999"
 PACE = 30 * SECOND
 
 
-def trainee(key: str, *addresses: Address) -> DrillTarget:
+def target(key: str, *addresses: Address) -> DrillTarget:
     contact = Contact(key=key, name=f"{key.title()} Contoh", language=Language.MALAY, addresses=addresses)
     return DrillTarget(agency="JCM", contact=contact, office=OFFICE)
 
@@ -95,7 +95,7 @@ class School:
             self.metrics.watch_gateway(line.channel, line.name)
         self.store = SqlStore(database)
         self.drills = Drills(database)
-        self.trainees: list[DrillTarget] = [trainee("siti", sms(SITI), voice(SITI))]
+        self.targets: list[DrillTarget] = [target("siti", sms(SITI), voice(SITI))]
         self.stretch: Callable[[datetime], WindowOccurrence | None] = lambda _: None
         self.schedule: object = None
         self.left_out: set[str] = set()
@@ -117,7 +117,7 @@ class School:
 
     def _roster(self) -> DrillPlan:
         return DrillPlan(
-            trainees=self.trainees,
+            targets=self.targets,
             pace=PACE,
             stretch=self.stretch,
             concerns=lambda key: key not in self.left_out,
@@ -284,7 +284,7 @@ async def test_a_gateway_that_does_not_work_is_found_by_a_drill(at: School) -> N
 
 
 async def test_a_number_that_the_gateway_does_not_take_says_nothing_against_the_gateway(at: School) -> None:
-    at.trainees = [trainee("siti", sms("+60"))]
+    at.targets = [target("siti", sms("+60"))]
     await at.ask()
     await at.hold()
     assert await at.states() == {"siti/sms/0/sms": "failed"}
@@ -310,8 +310,8 @@ async def test_without_callbacks_the_provider_is_asked(tmp_path: Path) -> None:
 
 
 async def test_the_drill_waits_while_something_real_goes_on_and_goes_on_after_it(at: School) -> None:
-    ravi = trainee("ravi", sms(RAVI), voice(RAVI))
-    at.trainees = [*at.trainees, ravi]
+    ravi = target("ravi", sms(RAVI), voice(RAVI))
+    at.targets = [*at.targets, ravi]
     brief = trigger().brief
     only_siti = replace(brief.escalation, steps=brief.escalation.steps[:1])
     async with at.store.transaction() as ledger:
@@ -353,7 +353,7 @@ async def test_the_drill_waits_for_a_notice_that_may_go_now_and_for_no_other(
 
 
 async def test_what_could_not_be_tried_in_time_is_left_out_with_its_reason(at: School) -> None:
-    at.trainees = [trainee("siti", voice(OFFICE_LINE)), trainee("ravi", sms(RAVI))]
+    at.targets = [target("siti", voice(OFFICE_LINE)), target("ravi", sms(RAVI))]
     at.clock.moment = WORKING.replace(hour=9, minute=30)  # 5.30 in the afternoon
     await at.ask()
     await at.hold()
@@ -400,7 +400,7 @@ async def test_it_begins_by_itself_in_its_hour_once_whatever_restarts_there_are(
 
 
 async def test_where_no_drill_is_planned_none_is_late_and_who_takes_no_part_is_not_missed(at: School) -> None:
-    at.trainees.append(trainee("ali", voice(RAVI)))
+    at.targets.append(target("ali", voice(RAVI)))
     at.left_out = {"ali"}
     at.stretch = lambda _: WindowOccurrence(WORKING, WORKING + timedelta(hours=1))
     await at.hold()
@@ -473,8 +473,8 @@ async def test_two_processes_hold_one_drill(at: School) -> None:
 
 async def test_the_letter_of_a_drill_is_marked_and_taken_out_of_the_tray_again(at: School) -> None:
     office = replace(OFFICE, short="PANTAU", name="Pusat Operasi Contoh", domain="")
-    ourselves = trainee("", Address(channel=Channel.LETTER, number="Pusat Operasi Contoh"))
-    at.trainees = [replace(ourselves, agency="", office=office), trainee("siti", sms(SITI))]
+    ourselves = target("", Address(channel=Channel.LETTER, number="Pusat Operasi Contoh"))
+    at.targets = [replace(ourselves, agency="", office=office), target("siti", sms(SITI))]
     await at.ask()
     await at.look(PACE)
     (letter,) = (at.place / "surat").glob("*.pdf")
@@ -496,7 +496,7 @@ async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_
     """
     gateway = Scripted()
     at.pool.replace([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=gateway)])
-    at.trainees = [trainee("siti", sms(SITI)), trainee("ravi", sms(RAVI))]
+    at.targets = [target("siti", sms(SITI)), target("ravi", sms(RAVI))]
     watcher = Watcher()
     doubter = ReceiptMonitor(store=at.store, pool=at.pool, clock=at.clock, observer=watcher)
 
@@ -521,7 +521,7 @@ async def test_a_drill_ends_though_a_gateway_never_tells_what_became_of_it(at: S
     """
     silent = Scripted()
     at.pool.replace([ConfiguredGateway(name="faks", channel=Channel.FAX, gateway=silent)])
-    at.trainees = [trainee("kementerian", FAX)]
+    at.targets = [target("kementerian", FAX)]
     await at.ask()
     await at.hold(20)
 
@@ -544,7 +544,7 @@ async def test_a_page_of_a_drill_is_not_set_anew_to_ask_about_it(at: School, mon
             ConfiguredGateway(name="dulang", channel=Channel.LETTER, gateway=tray),
         ]
     )
-    at.trainees = [trainee("kementerian", FAX, LETTER)]
+    at.targets = [target("kementerian", FAX, LETTER)]
     composed: list[Channel] = []
     compose = at.exerciser.composer.compose
 
@@ -588,7 +588,7 @@ async def test_what_came_of_an_exercise_is_written_down_when_the_store_is_back(a
     drills = at.drills = at.exerciser._drills = SubmissionNotFound(at)
     at.exerciser.calls.AFTER_A_FAULT = timedelta(0)
     at.restart()
-    at.trainees = [trainee("siti", sms(SITI)), trainee("ravi", sms(NOBODYS))]
+    at.targets = [target("siti", sms(SITI)), target("ravi", sms(NOBODYS))]
     at.carrier.callback_fault = CallbackFault.NEVER
     await at.ask()
     drills.refuses = 2
@@ -621,7 +621,7 @@ async def test_a_slot_is_free_again_when_a_gateway_breaks_as_it_is_asked_about_a
             raise ZeroDivisionError
 
     at.pool.replace([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=Broken(), slots=2)])
-    at.trainees = [trainee("siti", sms(SITI))]
+    at.targets = [target("siti", sms(SITI))]
     await at.ask()
     await at.hold(5)
     assert at.pool.free_slots("sms") == 2
@@ -640,7 +640,7 @@ async def test_a_provider_that_hangs_is_not_asked_again_before_it_has_answered(a
 
     slow = Slow()
     at.pool.replace([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=slow)])
-    at.trainees = [trainee("siti", sms(SITI))]
+    at.targets = [target("siti", sms(SITI))]
     await at.ask()
     await at.look()
     async with asyncio.TaskGroup() as calls:

@@ -15,13 +15,13 @@ from alerts.decide.drill import (
     DrillNotification,
     DrillState,
     DrillTarget,
+    drill_state,
+    due_notifications,
     facts,
     is_answered,
     may_follow,
     obstacle,
     plan,
-    rest_of,
-    standing,
 )
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
@@ -61,12 +61,12 @@ BOTH = (Channel.SMS, Channel.VOICE)
 def test_every_address_is_tried_once_and_every_gateway_that_has_an_address(
     people: list[list[Channel]], gateways: dict[Channel, list[str]], turn: int
 ) -> None:
-    trainees = [person(n, *channels) for n, channels in enumerate(people)]
+    targets = [person(n, *channels) for n, channels in enumerate(people)]
     named = {channel: tuple(f"{channel}-{name}" for name in names) for channel, names in gateways.items()}
-    planned = plan(trainees, named, turn)
+    planned = plan(targets, named, turn)
 
-    addresses = [(t.contact.key, a.channel) for t in trainees for a in t.contact.addresses if named.get(a.channel)]
-    tried = Counter((e.trainee.contact.key, e.address.channel) for e in planned)
+    addresses = [(t.contact.key, a.channel) for t in targets for a in t.contact.addresses if named.get(a.channel)]
+    tried = Counter((e.target.contact.key, e.address.channel) for e in planned)
     assert set(tried) == set(addresses)
     reachable = {c for _, c in addresses}
     assert {e.gateway for e in planned} == {g for c in reachable for g in named[c]}
@@ -91,7 +91,7 @@ PACE = 30 * SECOND
 
 
 def due(planned: tuple[DrillNotification, ...], begun: dict[str, datetime], now: datetime) -> list[str]:
-    return [e.key for e in rest_of(planned, begun, PACE, now)]
+    return [e.key for e in due_notifications(planned, begun, PACE, now)]
 
 
 def test_neither_a_gateway_nor_a_person_is_used_twice_at_a_time() -> None:
@@ -132,8 +132,8 @@ def why(
     address: Address | None = None,
 ) -> str | None:
     tried = address or voice()
-    trainee = replace(person(1), contact=replace(person(1).contact, addresses=(tried,)))
-    exercise = DrillNotification(trainee=trainee, address=tried, gateway="v")
+    target = replace(person(1), contact=replace(person(1).contact, addresses=(tried,)))
+    exercise = DrillNotification(target=target, address=tried, gateway="v")
     return obstacle(exercise, engaged=engaged, pending=pending, now=now)
 
 
@@ -221,5 +221,5 @@ def test_a_page_of_an_agency_is_what_its_recipients_would_get_and_all_else_is_fo
 def test_what_is_doubtful_did_not_arrive_and_a_letter_has_arrived_in_its_tray(
     state: AttemptState, on_the_phone: DrillState, in_the_tray: DrillState
 ) -> None:
-    assert standing(Channel.SMS, attempt(state=state)) is on_the_phone
-    assert standing(Channel.LETTER, attempt(state=state)) is in_the_tray
+    assert drill_state(Channel.SMS, attempt(state=state)) is on_the_phone
+    assert drill_state(Channel.LETTER, attempt(state=state)) is in_the_tray

@@ -46,9 +46,9 @@ def test_who_is_in_which_rota_and_drill_is_made_anew_of_what_has_changed_and_is_
     for edit in edits:
         edit()
         configuration = load(office.config, ENVIRON, memory=memory).accepted()
-        made, trained = duties.make(configuration), drills.make(configuration).trainees
+        made, trained = duties.make(configuration), drills.make(configuration).targets
         assert made == _DutyRosters().make(configuration)
-        assert trained == DrillPlans().make(configuration).trainees
+        assert trained == DrillPlans().make(configuration).targets
         if edit is edits[1]:
             assert before is not None
             assert made.staff["MPCONTOH"] is before.staff["MPCONTOH"]
