@@ -274,7 +274,7 @@ class App:
             Retention(self._database, self._configuration().settings.site).keep_disposing(self._keep, self._clock),
             self._chain.keep(),
             self._restorer.keep(),
-            keep_showing_mailboxes(self._metrics, self._watch),
+            keep_showing_mailboxes(self._metrics, self._runtime),
             self._around.lag.keep_measuring(self._metrics),
             run_periodically("renewed tokens", self._renewals.catch_up, _RENEWED),
             freeze_periodically(),
@@ -374,9 +374,9 @@ class App:
         self._pool = GatewayPool(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
         self._muter = first_verdict_muter(
-            route_muter(lambda agency: self._watch().troubled(agency)),
+            route_muter(lambda agency: self._runtime().troubled(agency)),
             lambda: self._restorer.sees_first_since,
-            lambda agency: self._watch().is_unseen(agency),
+            lambda agency: self._runtime().is_unseen(agency),
         )
         self._restorer = RestoreGuard(
             store=store,
@@ -409,14 +409,14 @@ class App:
             dispatcher=self._dispatcher,
             metrics=self._metrics,
             clock=self._clock,
-            watch=self._watch,
+            runtime=self._runtime,
             processes=processes,
             name=_prober(settings),
             directory=self._path.parent,
             manager=self._manager,
             wording=configuration.wording,
         )
-        self._measuring = MailMeasurement(watch=self._watch, history=history, clock=self._clock)
+        self._measuring = MailMeasurement(runtime=self._runtime, history=history, clock=self._clock)
         self._desks = CallbackHandlers(
             dispatcher=self._dispatcher,
             store=store,
@@ -445,7 +445,7 @@ class App:
             site=settings.site,
             stale_after=_stale_after(settings),
             lag=self._around.lag,
-            watch=self._watch,
+            runtime=self._runtime,
         )
         self._sites = self._with_other_sites(settings, standings)
         members = _members(settings)
@@ -487,11 +487,11 @@ class App:
             known=lambda: self._reloader.watched,
         )
         self._days = DayRecords(database)
-        self._daybook = TimelineRecorder(records=self._days, store=store, clock=self._clock, watch=self._watch)
+        self._daybook = TimelineRecorder(records=self._days, store=store, clock=self._clock, runtime=self._runtime)
         self._caller = ProbeRequester(
             ProbeRequests(database),
             self._lifecycle,
-            self._watch,
+            self._runtime,
             self._clock,
             members=members,
             looks=database.is_shared,
@@ -552,8 +552,8 @@ class App:
 
     def _sites_say(self, agency: str) -> Mapping[str, SiteStatus | None]:
         # Another process of the hub writes the agencies that it probes.
-        watch = self._watch()
-        return watch.consensus.says(agency) if agency in watch.owned else {}
+        runtime = self._runtime()
+        return runtime.consensus.says(agency) if agency in runtime.owned else {}
 
     def _with_other_sites(
         self, settings: Settings, standings: SiteStatuses
@@ -580,7 +580,7 @@ class App:
                 sites=settings.hub.sites.keys(),
                 stale_after=settings.hub.stale_after,
                 quorum=settings.hub.build(settings.site),
-                consensus=lambda: self._watch().consensus,
+                consensus=lambda: self._runtime().consensus,
                 metrics=self._metrics,
                 speak=self._speak,
             )
@@ -594,7 +594,7 @@ class App:
             days=self._days,
             pool=self._pool,
             clock=self._clock,
-            watch=self._watch,
+            runtime=self._runtime,
             signs=self._signs,
             told=self._told,
         )
@@ -608,7 +608,7 @@ class App:
             composer=self._composer,
             metrics=self._metrics,
             clock=self._clock,
-            watch=self._watch,
+            runtime=self._runtime,
             reload=self._reloader.reload,
             check=check,
             away=self._watchdog.store_away,
@@ -699,8 +699,8 @@ class App:
             lifecycle=self._lifecycle,
             clock=self._clock,
             configuration=self._configuration,
-            checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
-            probed_by=lambda agency: self._watch().probed_by(agency),
+            checks=lambda agency: view_checks(self._runtime().inspector.latest(agency)),
+            probed_by=lambda agency: self._runtime().probed_by(agency),
         )
         advance = MaintenanceNotices(
             records=MaintenanceNoticeRecords(self._database),
@@ -766,7 +766,7 @@ class App:
             partial(statement_pages, monthly),
             partial(drill_pages, self._watchdog.driller, self._rests),
             partial(mailbox_pages, editor, self._clock),
-            partial(trial_pages, OnDemandRuns(self._lifecycle, self._clock, self._watch), self._caller),
+            partial(trial_pages, OnDemandRuns(self._lifecycle, self._clock, self._runtime), self._caller),
             partial(journal_pages, AuditLogPages(self._database), users),
             partial(wall_pages, walls, self._clock),
             partial(rota_pages, self._duty, feeds),
@@ -815,8 +815,8 @@ class App:
             watch_only=self._rests() and not has_hub,
             for_hub=self._rests() and has_hub,
             is_unheard=self._telling is not None and not self._telling.is_heard,
-            ailing_sites=self._watch().consensus.ailing_sites(),
-            short_of_sites_since=self._watch().consensus.short_of_sites_since(),
+            ailing_sites=self._runtime().consensus.ailing_sites(),
+            short_of_sites_since=self._runtime().consensus.short_of_sites_since(),
         )
 
     async def _tell_status(self) -> None:
@@ -824,7 +824,7 @@ class App:
             status_line(
                 self._signs(),
                 agencies=len(self._configuration().registry.agencies),
-                routes=len(self._watch().routes),
+                routes=len(self._runtime().routes),
                 open_incidents=self._metrics.open_incidents,
             )
         )
@@ -890,14 +890,14 @@ class App:
     def _look_again(self) -> None:
         self._dispatcher.poke()
 
-    def _watch(self) -> ProbingRuntime:
-        return self._reloader.watch
+    def _runtime(self) -> ProbingRuntime:
+        return self._reloader.runtime
 
     async def _speak(self) -> None:
-        await self._watch().pipeline.speak()
+        await self._runtime().pipeline.speak()
 
     def _configuration(self) -> Configuration:
-        return self._reloader.watch.configuration
+        return self._reloader.runtime.configuration
 
     def _rests(self) -> bool:
         """Return whether nobody is notified of anything."""

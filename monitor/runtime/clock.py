@@ -30,15 +30,15 @@ class MachineClock:
     it is followed at once, because duty rotas, office hours and dates of letters depend on it (ADR 0070).
     """
 
-    def __init__(self, wall: Callable[[], datetime] = wall_time, steady: Callable[[], timedelta] = uptime) -> None:
+    def __init__(self, wall: Callable[[], datetime] = wall_time, monotonic: Callable[[], timedelta] = uptime) -> None:
         self._wall = wall
-        self._steady = steady
-        self._last = wall(), steady()
+        self._monotonic = monotonic
+        self._last = wall(), monotonic()
 
     def now(self) -> datetime:
         """Return the current time, aware, in UTC."""
-        wall, steady = self._wall(), self._steady()
+        wall, monotonic = self._wall(), self._monotonic()
         last, then = self._last
-        now = wall if last - wall > TOLERANCE else max(wall, last + (steady - then) * (1 - _SLEW))
-        self._last = now, steady
+        now = wall if last - wall > TOLERANCE else max(wall, last + (monotonic - then) * (1 - _SLEW))
+        self._last = now, monotonic
         return now

@@ -13,14 +13,14 @@ class LogThrottle:
 
     EVERY_SECONDS = 60.0
 
-    def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
-        self._steady = steady
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         #: By kind: when a line was last admitted, and how many were suppressed since.
         self._admitted: dict[Hashable, tuple[float, int]] = {}
 
     def admit(self, kind: Hashable) -> int | None:
         """Return how many lines of *kind* were suppressed since the last one, or `None` to suppress this one."""
-        now = self._steady()
+        now = self._monotonic()
         at, suppressed = self._admitted.pop(kind, (now - self.EVERY_SECONDS, 0))
         is_due = now - at >= self.EVERY_SECONDS
         self._admitted[kind] = (now, 0) if is_due else (at, suppressed + 1)

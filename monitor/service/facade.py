@@ -46,13 +46,13 @@ class ServiceFacade:
         composer: Composer,
         metrics: Metrics,
         clock: Clock,
-        watch: Callable[[], ProbingRuntime],
+        runtime: Callable[[], ProbingRuntime],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
         check: OrderCheck,
         away: Callable[[], tuple[datetime, str] | None] = lambda: None,
         ailments: Callable[[], AbstractSet[LivenessFailure]] = frozenset,
     ) -> None:
-        """*watch* returns the current one; *reload* reads the configuration again in the name of a principal.
+        """*runtime* returns the current one; *reload* reads the configuration again in the name of a principal.
 
         *away* returns since when the database is unavailable, and why; *ailments* the problems of this process.
         """
@@ -67,7 +67,7 @@ class ServiceFacade:
         self._composer = composer
         self._metrics = metrics
         self._clock = clock
-        self._watch = watch
+        self._runtime = runtime
         self._reload = reload
         self._order_check = check
 
@@ -100,7 +100,7 @@ class ServiceFacade:
 
     def is_watch_only(self) -> bool:
         """Return whether mail is only monitored, and nobody is notified."""
-        return not self._watch().configuration.settings.tells
+        return not self._runtime().configuration.settings.tells
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -117,7 +117,7 @@ class ServiceFacade:
 
     def program(self, token: str) -> str | None:
         """Return the name of the program with this token; `None`: it is invalid."""
-        known = self._watch().configuration.settings.api
+        known = self._runtime().configuration.settings.api
         # All are compared, each in constant time.
         found = [
             name
@@ -213,7 +213,7 @@ class ServiceFacade:
 
     def callback_base(self, gateway: str) -> str | None:
         """Return the public URL that was given to this gateway's provider."""
-        return callback_base(self._watch().configuration.settings, gateway) if gateway in self._pool else None
+        return callback_base(self._runtime().configuration.settings, gateway) if gateway in self._pool else None
 
     async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
         """Pass a provider's callback to its gateway; `None`: no such gateway.

@@ -34,9 +34,9 @@ class MailMeasurement:
     """Returns the directions in which the newest message of an agency arrived."""
 
     def __init__(
-        self, *, watch: Callable[[], ProbingRuntime], history: History, clock: Clock, patience: timedelta = PATIENCE
+        self, *, runtime: Callable[[], ProbingRuntime], history: History, clock: Clock, patience: timedelta = PATIENCE
     ) -> None:
-        self._watch = watch
+        self._runtime = runtime
         self._history = history
         self._clock = clock
         self._patience = patience
@@ -45,16 +45,16 @@ class MailMeasurement:
 
     def begin(self, agencies: Collection[str]) -> Sequence[OnDemandRun]:
         """Run the routes of *agencies* that this process probes, except those with a fresh run."""
-        watch, now = self._watch(), self._clock.now()
+        runtime, now = self._runtime(), self._clock.now()
         self._trials = {name: each for name, each in self._trials.items() if not each.is_over}
-        for agency in [each for each in agencies if each in watch.owned][:MOST]:
+        for agency in [each for each in agencies if each in runtime.owned][:MOST]:
             for route in {each.name for routes in self._by_way(agency).values() for each in routes}:
                 newest = self._history.known().get(route)
                 is_fresh = newest is not None and abs(now - newest.started_at) < FRESH
                 if not is_fresh and route not in self._trials:
                     # A route that has just left the configuration is not there.
                     with suppress(KeyError):
-                        self._trials[route] = watch.prober.run_now(route)
+                        self._trials[route] = runtime.prober.run_now(route)
         return [each for each in self._trials.values() if each.route.agency in agencies]
 
     async def measure(self, agency: str) -> Delivered:
@@ -76,8 +76,8 @@ class MailMeasurement:
         return {agency: self._delivered(agency) for agency in agencies}
 
     def _delivered(self, agency: str) -> Delivered:
-        watch, known = self._watch(), self._history.known()
-        if (together := watch.consensus.together(agency)) is not None:
+        runtime, known = self._runtime(), self._history.known()
+        if (together := runtime.consensus.together(agency)) is not None:
             # Mail that arrives at one site may fail at another.
             works = [way for way, direction in _OF.items() if together.directions.get(direction) in WORKS]
             return dict.fromkeys(works, self._clock.now())
@@ -90,7 +90,7 @@ class MailMeasurement:
 
     def _by_way(self, agency: str) -> Mapping[IncidentType, Sequence[MonitoredRoute]]:
         """Return the routes that show a direction: internal routes only if there are no others."""
-        routes = self._watch().configuration.registry.routes_of(agency)
+        routes = self._runtime().configuration.registry.routes_of(agency)
         inside = [each for each in routes if each.direction is Direction.INTERNAL]
         return {way: [each for each in routes if each.direction is _OF[way]] or inside for way in _OF}
 

@@ -151,7 +151,7 @@ class _Past:
         evaluator.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
 
 
-async def make_watch(configuration: Configuration, around: RuntimeContext, share: Shard = WHOLE) -> ProbingRuntime:
+async def make_runtime(configuration: Configuration, around: RuntimeContext, share: Shard = WHOLE) -> ProbingRuntime:
     """Build the runtime of a shard that continues where the stored state ends."""
     settings, registry = configuration.settings, configuration.registry
     owned = share.of(registry.agencies)
@@ -274,7 +274,7 @@ class ConfigurationChange:
 
 
 async def prepare(
-    watch: ProbingRuntime,
+    runtime: ProbingRuntime,
     configuration: Configuration,
     around: RuntimeContext,
     share: Shard | None = None,
@@ -284,17 +284,17 @@ async def prepare(
 
     *most*: the maximum of agencies gained now. Raise `StoreUnavailable`.
     """
-    share = share or watch.share
+    share = share or runtime.share
     # In a thread: thousands of agencies may have changed.
-    change = await asyncio.to_thread(_changed, watch, configuration, share, most)
+    change = await asyncio.to_thread(_changed, runtime, configuration, share, most)
     if not (gained := change.difference.gained):
         return change
     # The agencies that another process owned.
-    among = None if len(share.alive) == len(watch.share.alive) == 1 else {route.name for route in gained}
+    among = None if len(share.alive) == len(runtime.share.alive) == 1 else {route.name for route in gained}
     past = await _past(gained, configuration.settings, around, among)
     last_runs: Mapping[str, datetime] = {}
-    known_before = watch.configuration.registry.agencies.keys()
-    taken_over = {route.agency for route in gained} & configuration.registry.agencies.keys() - watch.owned
+    known_before = runtime.configuration.registry.agencies.keys()
+    taken_over = {route.agency for route in gained} & configuration.registry.agencies.keys() - runtime.owned
     if len(share.alive) == 1:
         # Other processes may have had documents of some that are new here.
         taken_over &= known_before
@@ -310,15 +310,15 @@ def _last_runs(routes: Iterable[MonitoredRoute], history: History) -> Mapping[st
 
 
 def _changed(
-    watch: ProbingRuntime, configuration: Configuration, share: Shard, most: int | None
+    runtime: ProbingRuntime, configuration: Configuration, share: Shard, most: int | None
 ) -> ConfigurationChange:
     owned = share.of(configuration.registry.agencies)
     if most is not None:
-        owned = (owned & watch.owned) | {*sorted(owned - watch.owned)[:most]}
+        owned = (owned & runtime.owned) | {*sorted(owned - runtime.owned)[:most]}
     routes = {route.name: route for route in configuration.registry.routes if _is_probed(route, owned)}
-    found = difference(watch.routes, routes)
+    found = difference(runtime.routes, routes)
     touched = [
-        code for code in _touched(watch.configuration, configuration, found) if code == NO_AGENCY or code in owned
+        code for code in _touched(runtime.configuration, configuration, found) if code == NO_AGENCY or code in owned
     ]
     return ConfigurationChange(
         configuration=configuration,
@@ -328,27 +328,27 @@ def _changed(
         difference=found,
         past=_Past(),
         touched=touched,
-        assigned=_assigned(configuration, touched, watch.specimens),
+        assigned=_assigned(configuration, touched, runtime.specimens),
     )
 
 
-async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: RuntimeContext) -> ProbingRuntime:
-    """Apply a change to the parts of *watch*, and return the new runtime.
+async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, around: RuntimeContext) -> ProbingRuntime:
+    """Apply a change to the parts of *runtime*, and return the new runtime.
 
     Whatever the change does not name continues: runs, watchers, streaks, budgets, places in the schedule.
     """
-    before, after, found = watch.configuration, change.configuration, change.difference
-    old, new = watch.owned, change.owned
+    before, after, found = runtime.configuration, change.configuration, change.difference
+    old, new = runtime.owned, change.owned
     # The agencies that another process monitors from now on.
     handed_over = (old - new) & after.registry.agencies.keys()
-    evaluator, consensus, prober = watch.evaluator, watch.consensus, watch.prober
+    evaluator, consensus, prober = runtime.evaluator, runtime.consensus, runtime.prober
     judged_here = evaluator.healths() if handed_over else {}
     if found.released:
         await prober.release(found.released)
         evaluator.release(found.released)
         # Their latest runs are read from the database: those in memory would become outdated, and never be freed.
         around.history.forget(route.name for route in found.released)
-    _follow(watch.elsewhere, change, judged_here)
+    _follow(runtime.elsewhere, change, judged_here)
     # At once: the evaluator has dropped the account, whose problem would otherwise be resolved.
     consensus.hand_over(handed_over)
     for agency in handed_over:
@@ -375,12 +375,12 @@ async def take_up(watch: ProbingRuntime, change: ConfigurationChange, around: Ru
     consensus.gain(new - old, change.past.open_incidents)
     consensus.restore_falls(change.past.falls, change.past.unsteady)
     consensus.restore_outages(change.past.outages)
-    watch.pipeline.look_again(new - old)
-    watch.inspector.release(old - new)
-    await watch.inspector.assign_in_turn(change.assigned, change.touched)
+    runtime.pipeline.look_again(new - old)
+    runtime.inspector.release(old - new)
+    await runtime.inspector.assign_in_turn(change.assigned, change.touched)
     if found.gained:
         await prober.gain(found.gained, change.past.tokens, change.last_runs)
-    return replace(watch, configuration=after, routes=change.routes, share=change.share, owned=new)
+    return replace(runtime, configuration=after, routes=change.routes, share=change.share, owned=new)
 
 
 def _follow(
@@ -505,17 +505,17 @@ def show_locked(metrics: Metrics, mailboxes: Iterable[Mailbox]) -> None:
         metrics.mailbox_seen(mailbox.name, locked=isinstance(mailbox.login, UnavailableLogin))
 
 
-async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], ProbingRuntime]) -> NoReturn:
+async def keep_showing_mailboxes(metrics: Metrics, runtime: Callable[[], ProbingRuntime]) -> NoReturn:
     """Update the metrics of mailboxes at every scrape interval, until cancelled.
 
     Tokens are renewed at any sign-in, and deletions succeed or fail, without an event.
     """
     while True:
-        show_tokens(metrics, watch().routes.values())
-        show_locked(metrics, (each.mailbox for each in watch().configuration.registry.mailboxes.values()))
-        for mailbox, count in watch().prober.undeleted().items():
+        show_tokens(metrics, runtime().routes.values())
+        show_locked(metrics, (each.mailbox for each in runtime().configuration.registry.mailboxes.values()))
+        for mailbox, count in runtime().prober.undeleted().items():
             metrics.mail_undeleted(mailbox, count)
-        for mailbox, quota in watch().prober.quotas().items():
+        for mailbox, quota in runtime().prober.quotas().items():
             metrics.mailbox_used(mailbox, None if quota is None else quota.share)
         await asyncio.sleep(_TOKENS_EVERY.total_seconds())
 

@@ -31,7 +31,7 @@ from monitor.runtime.repeat import run_periodically
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.gateways import Retirement, build_lines, close_lines
 from monitor.service.open_incidents import taken_over
-from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, abandoned, make_watch, prepare, take_up
+from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, abandoned, make_runtime, prepare, take_up
 from monitor.store.admin.documents import Documents
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.processes import Process, Processes
@@ -95,7 +95,7 @@ class Reloader:
         self._pool = pool
         self._dispatcher = dispatcher
         #: The current runtime.
-        self.watch: ProbingRuntime
+        self.runtime: ProbingRuntime
         #: Gateways that are not in use any more.
         self.retirement = Retirement()
         self._memory = memory
@@ -120,7 +120,7 @@ class Reloader:
         self._share = share
         _say_losses(configuration)
         await self._record(configuration, "start")
-        self.watch = await make_watch(configuration, self._around, share)
+        self.runtime = await make_runtime(configuration, self._around, share)
         self._level = await self._level_of(configuration)
         self._memory.in_force = configuration.registry
         self._started_with = configuration
@@ -136,7 +136,7 @@ class Reloader:
     @property
     def watched(self) -> frozenset[str]:
         """Return the agencies of which any process on the store has documents: if this one has none, others monitor them."""
-        return self._share.watched_elsewhere.union(self.watch.configuration.registry.agencies)
+        return self._share.watched_elsewhere.union(self.runtime.configuration.registry.agencies)
 
     async def keep_reloading(self, wanted: asyncio.Event) -> NoReturn:
         """Reload whenever a signal has set *wanted*, until cancelled."""
@@ -184,14 +184,14 @@ class Reloader:
             log.error("configuration refused; people are told as before", why=str(refused))
             await self._lifecycle.refused(by, [str(refused)])
             return [refused]
-        before, after = self.watch.configuration.registry.agencies, configuration.registry.agencies
+        before, after = self.runtime.configuration.registry.agencies, configuration.registry.agencies
         was = {code: agency.domains for code, agency in before.items()}
         taken_up = await self._taken_up(configuration, by)
         return [*taken_up, *perhaps_renamed(was, after, str(configuration.settings.agencies))]
 
     def _unfit(self, configuration: Configuration) -> Problem | None:
         """Return why a valid configuration cannot replace the current one; `None`: it can."""
-        if not self.watch.configuration.settings.tells or configuration.settings.tells:
+        if not self.runtime.configuration.settings.tells or configuration.settings.tells:
             return None
         return Problem(file=str(self._path), key="mode", message=_NO_QUIET_END, instead=_BY_RESTART)
 
@@ -208,7 +208,7 @@ class Reloader:
 
     async def _taken_over(self, configuration: Configuration) -> Sequence[Problem]:
         """Return the changes that open incidents adopt from an edit, and what they keep."""
-        before = self.watch.configuration
+        before = self.runtime.configuration
         known, agencies = before.registry.agencies, configuration.registry.agencies
         edited = frozenset(code for code, agency in agencies.items() if known.get(code) is not agency)
         if before.settings == configuration.settings and not edited:
@@ -228,13 +228,13 @@ class Reloader:
         Reloads and changes of shards exclude each other.
         """
         async with self._reloading:
-            before, configuration = self.watch.owned, self.watch.configuration
+            before, configuration = self.runtime.owned, self.runtime.configuration
             # Before a step can fail: the next application uses the processes that are alive now.
             self._share, others_before = share, self._share.known
             wanted = share.of(configuration.registry.agencies)
-            while self.watch.share != share or self.watch.owned != wanted:
-                change = await prepare(self.watch, configuration, self._around, share, _AT_ONCE)
-                self.watch = await take_up(self.watch, change, self._around)
+            while self.runtime.share != share or self.runtime.owned != wanted:
+                change = await prepare(self.runtime, configuration, self._around, share, _AT_ONCE)
+                self.runtime = await take_up(self.runtime, change, self._around)
             if share.known != others_before:
                 # Others may have released agencies that this process has released before.
                 await self._say_no_more(configuration)
@@ -279,10 +279,10 @@ class Reloader:
                 return await self._taken_up(configuration, by)
 
     async def _take_up(self, configuration: Configuration, by: str) -> None:
-        before = self.watch.configuration
+        before = self.runtime.configuration
         # Steps that may fail precede all changes.
         level = await self._level_of(configuration)
-        change = await prepare(self.watch, configuration, self._around, self._share)
+        change = await prepare(self.runtime, configuration, self._around, self._share)
         in_use = list(self._pool)
         lines = build_lines(configuration.settings, self._path.parent, before=before.settings, in_use=in_use)
         try:
@@ -291,7 +291,7 @@ class Reloader:
             await close_lines(_beside(lines, in_use))
             raise
         self.retirement.enter(_beside(self._pool.replace(lines), lines))
-        self.watch = await take_up(self.watch, change, self._around)
+        self.runtime = await take_up(self.runtime, change, self._around)
         self._level = level
         self._memory.in_force = configuration.registry
         for line in self._pool:
@@ -352,7 +352,7 @@ class Reloader:
         """
         agencies = self._share.watched_elsewhere.union(configuration.registry.agencies)
         # Settings that only a restart changes have their old values.
-        settings, evaluator = self._started_with.settings, self.watch.evaluator
+        settings, evaluator = self._started_with.settings, self.runtime.evaluator
         own = settings.process_name
 
         def has_left(subject: str) -> bool:
@@ -393,13 +393,13 @@ class Reloader:
 
     async def keep_watching(self) -> None:
         """Run the current runtime, whichever configuration is active, until cancelled."""
-        watch = self.watch
-        sweeper = MailboxCleaner(lambda: self.watch.configuration.registry.at_rest, self._around.signer)
+        runtime = self.runtime
+        sweeper = MailboxCleaner(lambda: self.runtime.configuration.registry.at_rest, self._around.signer)
         async with asyncio.TaskGroup() as tasks:
             for work in (
-                watch.prober.run(),
-                watch.inspector.run(),
-                watch.consensus.keep_telling(),
+                runtime.prober.run(),
+                runtime.inspector.run(),
+                runtime.consensus.keep_telling(),
                 sweeper.keep_sweeping(),
             ):
                 tasks.create_task(work)

@@ -92,11 +92,11 @@ class Renamer:
         async with self._store.reading() as ledger:
             incidents = await ledger.open_incidents()
         still = {i.dedup_key: i.measured for i in incidents if i.measured is not None}
-        watch = self._reloader.watch
-        gained = {renaming.new} & watch.owned
-        watch.consensus.gain(gained, still)
-        watch.consensus.restore_outages(outages_of(incidents))
-        watch.pipeline.look_again(gained)
+        runtime = self._reloader.runtime
+        gained = {renaming.new} & runtime.owned
+        runtime.consensus.gain(gained, still)
+        runtime.consensus.restore_outages(outages_of(incidents))
+        runtime.pipeline.look_again(gained)
 
     async def _check(self, renaming: Renaming, configuration: Configuration) -> None:
         if renaming.old == renaming.new:

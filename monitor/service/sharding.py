@@ -121,10 +121,10 @@ class ShardManager:
         before = self._share
         if self._lived_at is not None and not is_recent(self._lived_at, self._clock.now(), self._policy.dead_after):
             # The others may have considered it dead, and written statuses of its agencies.
-            self._reloader.watch.pipeline.say_again()
+            self._reloader.runtime.pipeline.say_again()
             self._says_again_at = begun + self._policy.within
         elif self._says_again_at is not None and begun >= self._says_again_at:
-            self._reloader.watch.pipeline.say_again()
+            self._reloader.runtime.pipeline.say_again()
             self._says_again_at = None
         self._lived_at = begun
         # They were read before ours was written, which may have taken long.
@@ -139,7 +139,7 @@ class ShardManager:
         self._show_what_is_lacking()
 
     async def _say_what_is_known(self) -> None:
-        agencies = self._reloader.watch.configuration.registry.agencies
+        agencies = self._reloader.runtime.configuration.registry.agencies
         if agencies is not self._said and await self._processes.knows(agencies):
             self._said = agencies
 
@@ -153,7 +153,7 @@ class ShardManager:
 
     def _show_what_is_lacking(self) -> None:
         """Export the number of agencies of which only others have documents, and log changes."""
-        here = self._reloader.watch.configuration.registry.agencies.keys()
+        here = self._reloader.runtime.configuration.registry.agencies.keys()
         lacking = self._share.watched_elsewhere - here
         self._metrics.agencies_lacking(len(lacking))
         if lacking - self._lacking:
@@ -181,8 +181,8 @@ class ShardManager:
         share = self._share
         self._changed.clear()
         try:
-            owned = self._reloader.watch.owned
-            wanted = share.of(self._reloader.watch.configuration.registry.agencies)
+            owned = self._reloader.runtime.owned
+            wanted = share.of(self._reloader.runtime.configuration.registry.agencies)
             self._metrics.agencies_shared(owned=len(owned), unowned=len(wanted - owned))
             gained = await self._reloader.take_share(share)
         except Exception:
@@ -208,7 +208,7 @@ class ShardManager:
         except Exception:
             self._left.set()
             raise
-        self._reloader.watch.pipeline.inherit(measured)
+        self._reloader.runtime.pipeline.inherit(measured)
 
     def _is_left(self, subject: str) -> bool:
         speaker = speaker_of(subject)
@@ -216,7 +216,7 @@ class ShardManager:
 
     async def _follow(self) -> None:
         """Read the health of others' agencies after a while, and the latest runs of those in trouble."""
-        elsewhere = self._reloader.watch.elsewhere
+        elsewhere = self._reloader.runtime.elsewhere
         await asyncio.sleep(_FOLLOWED + _FOR_EACH * len(elsewhere.routes))
         if not elsewhere.routes:
             return

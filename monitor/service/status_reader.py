@@ -134,18 +134,18 @@ class StatusReader:
         days: DayRecords,
         pool: GatewayPool,
         clock: Clock,
-        watch: Callable[[], ProbingRuntime],
+        runtime: Callable[[], ProbingRuntime],
         signs: Callable[[], SelfHealthInputs],
         told: SiteRecords | None = None,
     ) -> None:
-        """*watch* returns the current runtime; *signs* the state of the service itself; *told* what other sites have published."""
+        """*runtime* returns the current runtime; *signs* the state of the service itself; *told* what other sites have published."""
         self._store = store
         self._history = history
         self._days = days
         self._book = AvailabilityCache(days, clock)
         self._pool = pool
         self._clock = clock
-        self._watch = watch
+        self._runtime = runtime
         self._signs = signs
         self._told = told
         self._recorded: _Recorded | None = None
@@ -190,9 +190,9 @@ class StatusReader:
         until = (incident.resolved_at or now) + _AROUND
         if not (told := await self._told.failed(code, since, until, most)):
             return ()
-        watch = self._watch()
-        settings = watch.configuration.settings
-        said = {each.site: each for each in view_sites(watch.consensus.says(code) if incident.is_open else {})}
+        runtime = self._runtime()
+        settings = runtime.configuration.settings
+        said = {each.site: each for each in view_sites(runtime.consensus.says(code) if incident.is_open else {})}
         ours = await self._history.failed(code, since, until, most)
         own = SiteIncidentData(site=settings.site, report=said.get(settings.site), results=ours)
         others = (
@@ -215,15 +215,15 @@ class StatusReader:
 
     def own(self) -> Sequence[PartView]:
         """Return the status of Pantau itself."""
-        watch, latest = self._watch(), self._history.known()
+        runtime, latest = self._runtime(), self._history.known()
         return own_health(
             self._signs(),
             controls=[
-                Control(route=r.name, health=watch.evaluator.route_health(r.name), last=latest.get(r.name))
-                for r in watch.configuration.registry.routes_of(NO_AGENCY)
+                Control(route=r.name, health=runtime.evaluator.route_health(r.name), last=latest.get(r.name))
+                for r in runtime.configuration.registry.routes_of(NO_AGENCY)
             ],
-            routes=len(watch.routes),
-            troubles=watch.evaluator.own_troubles(self._clock.now()),
+            routes=len(runtime.routes),
+            troubles=runtime.evaluator.own_troubles(self._clock.now()),
             gateways=self.gateways(),
         )
 
@@ -241,14 +241,14 @@ class StatusReader:
 
     def references(self) -> Sequence[ReferenceView]:
         """Return the status of our own mailboxes."""
-        watch, latest = self._watch(), self._history.known()
-        configuration, troubles = watch.configuration, watch.evaluator.own_troubles(self._clock.now())
+        runtime, latest = self._runtime(), self._history.known()
+        configuration, troubles = runtime.configuration, runtime.evaluator.own_troubles(self._clock.now())
         controls = configuration.registry.routes_of(NO_AGENCY)
         return [
             view_reference(
                 name,
                 [
-                    self._route(watch, each, latest.get(each.name))
+                    self._route(runtime, each, latest.get(each.name))
                     for each in controls
                     if name in {each.route.sender.name, each.route.recipient.name}
                 ],
@@ -267,8 +267,8 @@ class StatusReader:
 
     async def _look_elsewhere(self) -> None:
         """Read the latest runs of other processes' routes, but not for every request."""
-        watch, now = self._watch(), self._clock.now()
-        others = watch.configuration.registry.agencies.keys() - watch.owned
+        runtime, now = self._runtime(), self._clock.now()
+        others = runtime.configuration.registry.agencies.keys() - runtime.owned
         if others and not timedelta(0) <= now - self._looked_elsewhere_at < _READ_AGAIN:
             self._looked_elsewhere_at = now
             await self._history.look_up(others)
@@ -282,11 +282,11 @@ class StatusReader:
         async with self._store.reading() as ledger:
             recorded = await self._standing_orders(ledger)
         await self._history.latest()
-        if (code := self.called(quoted)) not in self._watch().owned:
+        if (code := self.called(quoted)) not in self._runtime().owned:
             await self._history.look_up([code])
         # It may have left meanwhile.
-        code, watch = self.called(quoted), self._watch()
-        return self._agency(watch, code, watch.configuration.registry.routes_of(code), recorded, self._clock.now())
+        code, runtime = self.called(quoted), self._runtime()
+        return self._agency(runtime, code, runtime.configuration.registry.routes_of(code), recorded, self._clock.now())
 
     async def days(self, quoted: str, count: int) -> AgencyDays:
         """Return the latest *count* days of an agency. Raise `NotFoundError` and `StoreUnavailable`."""
@@ -299,7 +299,7 @@ class StatusReader:
 
         Raise `StoreUnavailable`.
         """
-        return await self._book.of(sorted(self._watch().configuration.registry.agencies))
+        return await self._book.of(sorted(self._runtime().configuration.registry.agencies))
 
     async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
         """Return the latest days of some agencies, at most a minute old; while the database is unavailable, as last read.
@@ -330,11 +330,11 @@ class StatusReader:
 
     def called(self, quoted: str) -> str:
         """Return the code of an agency, whatever the case of the given one. Raise `NotFoundError`."""
-        return agency_called(quoted, self._watch().configuration.registry.agencies)
+        return agency_called(quoted, self._runtime().configuration.registry.agencies)
 
     def own_checks(self) -> Sequence[CheckView]:
         """Return the check results of our own reference mailboxes."""
-        return view_checks(self._watch().inspector.latest(NO_AGENCY))
+        return view_checks(self._runtime().inspector.latest(NO_AGENCY))
 
     async def incidents(self) -> Sequence[IncidentView]:
         """Return the first page of incidents: open ones, and then the newest of the others."""
@@ -435,36 +435,36 @@ class StatusReader:
     # -- content of memory ---------------------------------------------------------------------------------------
 
     async def _agencies(self, recorded: _Recorded) -> Sequence[AgencyView]:
-        watch, now = self._watch(), self._clock.now()
-        registry = watch.configuration.registry
+        runtime, now = self._runtime(), self._clock.now()
+        registry = runtime.configuration.registry
         views = {
-            code: self._agency(watch, code, registry.routes_of(code), recorded, now)
+            code: self._agency(runtime, code, registry.routes_of(code), recorded, now)
             async for code in yielding(sorted(registry.agencies))
         }
         for gone in self._made.keys() - views.keys():
             del self._made[gone]
-        for gone in self._routes.keys() - watch.routes.keys() - watch.elsewhere.routes.keys():
+        for gone in self._routes.keys() - runtime.routes.keys() - runtime.elsewhere.routes.keys():
             del self._routes[gone]
         return list(views.values())
 
     def _agency(
-        self, watch: ProbingRuntime, code: str, routes: Sequence[MonitoredRoute], recorded: _Recorded, now: datetime
+        self, runtime: ProbingRuntime, code: str, routes: Sequence[MonitoredRoute], recorded: _Recorded, now: datetime
     ) -> AgencyView:
-        agency, silences = watch.configuration.registry.agencies[code], recorded.silences
+        agency, silences = runtime.configuration.registry.agencies[code], recorded.silences
         latest = self._history.known()
-        shown = [self._route(watch, route, latest.get(route.name)) for route in routes]
-        inspections: dict[str, CheckRun | None] = watch.inspector.latest(code)
+        shown = [self._route(runtime, route, latest.get(route.name)) for route in routes]
+        inspections: dict[str, CheckRun | None] = runtime.inspector.latest(code)
         maintenance: WindowOccurrence | None = next((r.probing.hours.closed_by(now) for r in routes), None)
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
-        mail = watch.evaluator_of(code).mail(code)
+        mail = runtime.evaluator_of(code).mail(code)
         incident, health = recorded.open.get(code), dict(mail.directions())
-        ended = None if incident else watch.consensus.ended_by_hand.get(code)
+        ended = None if incident else runtime.consensus.ended_by_hand.get(code)
         # As last notified, if it was.
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else mail.troubled_since() if troubled else None
-        unseen, sites = mail.unseen(), view_sites(watch.consensus.says(code))
-        agreed, disputed = self._together(watch, code, sites, incident, health)
-        probed_by = watch.probed_by(code)
+        unseen, sites = mail.unseen(), view_sites(runtime.consensus.says(code))
+        agreed, disputed = self._together(runtime, code, sites, incident, health)
+        probed_by = runtime.probed_by(code)
         # Equality of identical objects is fast, and nearly all are identical to the last time.
         orders = (maintenance, silence, incident, ended)
         sign_in_refused = incident is not None and incident.measured is IncidentType.SIGN_IN
@@ -499,7 +499,7 @@ class StatusReader:
 
     def _together(
         self,
-        watch: ProbingRuntime,
+        runtime: ProbingRuntime,
         code: str,
         sites: Sequence[SiteReport],
         incident: OpenNumber | None,
@@ -519,7 +519,7 @@ class StatusReader:
         if not down and not wrong:
             return agreed, ()
         down = list(dict.fromkeys([*down, *(way for matter in wrong for way in WAYS.get(matter, ()))]))
-        together = watch.consensus.together(code)
+        together = runtime.consensus.together(code)
         if together is None:
             return agreed, ()
         if agreed is None and together.trouble is not None:
@@ -527,8 +527,8 @@ class StatusReader:
         told = () if agreed is None else WAYS.get(agreed, ())
         return agreed, [each for each in down if each not in told and together.directions.get(each) is not Health.DOWN]
 
-    def _route(self, watch: ProbingRuntime, route: MonitoredRoute, last: ProbeResult | None) -> RouteView:
-        evaluator, known = watch.evaluator_of(route.agency), self._routes.get(route.name)
+    def _route(self, runtime: ProbingRuntime, route: MonitoredRoute, last: ProbeResult | None) -> RouteView:
+        evaluator, known = runtime.evaluator_of(route.agency), self._routes.get(route.name)
         health = evaluator.route_health(route.name)
         verdict = None if last is None else evaluator.counted_as(route.name, last.token_id)
         if known is not None and known[0][0] is health and known[0][1] is last and known[0][2] is verdict:

@@ -62,17 +62,17 @@ class Watchdog:
         dispatcher: Dispatcher,
         metrics: Metrics,
         clock: Clock,
-        watch: Callable[[], ProbingRuntime],
+        runtime: Callable[[], ProbingRuntime],
         processes: Processes,
         name: str,
         directory: Path,
         manager: ServiceManager,
         wording: Wording,
     ) -> None:
-        """*watch* returns the current runtime. *name*: this process. *directory*: base of relative paths."""
+        """*runtime* returns the current runtime. *name*: this process. *directory*: base of relative paths."""
         self._metrics = metrics
         self._clock = clock
-        self._watch = watch
+        self._runtime = runtime
         self._name = name
         self._directory = directory
         self._shared_clock = database.clock
@@ -96,7 +96,7 @@ class Watchdog:
             brief=lambda number: self._settings.noc_brief(subject=number, subject_en=number),
             metrics=metrics.watchdog,
             clock=clock,
-            muter=route_muter(lambda agency: watch().troubled(agency)),
+            muter=route_muter(lambda agency: runtime().troubled(agency)),
             rests=lambda: not self._settings.tells,
         )
         drills = Drills(database)
@@ -106,7 +106,7 @@ class Watchdog:
             store=store,
             pool=pool,
             exerciser=self.exerciser,
-            roster=PerConfiguration(lambda: watch().configuration, DrillPlans().make),
+            roster=PerConfiguration(lambda: runtime().configuration, DrillPlans().make),
             metrics=metrics,
             clock=clock,
             rests=lambda: not self._settings.tells,
@@ -137,7 +137,7 @@ class Watchdog:
 
     @property
     def _settings(self) -> Settings:
-        return self._watch().configuration.settings
+        return self._runtime().configuration.settings
 
     def _signs(self, written_at: datetime | None) -> LivenessInputs:
         watchdog = self._metrics.watchdog
@@ -148,7 +148,7 @@ class Watchdog:
             store_is_away=self._presence.away_since is not None,
             audited_at=watchdog.audited_at,
             overdue=watchdog.overdue,
-            late=self._watch().prober.late(self._clock.now()),
+            late=self._runtime().prober.late(self._clock.now()),
         )
 
     def _heartbeat_in_force(self) -> tuple[HeartbeatSender, timedelta] | None:
@@ -162,7 +162,7 @@ class Watchdog:
         return None if self._heartbeat is None else (self._heartbeat[1], self._heartbeat[0].interval)
 
     async def _look_at_lifeline(self) -> None:
-        configuration = self._watch().configuration
+        configuration = self._runtime().configuration
         settings = configuration.settings.out_of_band if configuration.settings.tells else None
         # After any change: the gateways may have other tokens, which must not be found out during an alert.
         if self._lifeline is not None and self._lifeline[0] is not configuration:

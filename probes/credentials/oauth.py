@@ -70,12 +70,12 @@ class TokenCache:
         *,
         within: timedelta = _ANSWER,
         clock: Callable[[], datetime] = utc_now,
-        steady: Callable[[], float] = steady_seconds,
+        monotonic: Callable[[], float] = steady_seconds,
     ) -> None:
         self._issuer = issuer
         self._within = within
         self._clock = clock
-        self._steady = steady
+        self._monotonic = monotonic
         self._asking = asyncio.Lock()
         self._token: AccessToken | None = None
         self._issued_at, self._issued = datetime.min.replace(tzinfo=UTC), 0.0
@@ -124,7 +124,7 @@ class TokenCache:
         except TimeoutError:
             raise AccessTokenError("no answer to the request for a token") from None
         self._token, self._issued_at, self._failure = token, self._clock(), None
-        self._issued = self._steady()
+        self._issued = self._monotonic()
         _log.debug("access token issued", expires_at=str(token.expires_at))
         return token
 
@@ -150,4 +150,4 @@ class TokenCache:
 
     def _age(self) -> timedelta:
         # A clock that was set back must not reduce a token's age, nor one that was set forward extend its use.
-        return max(self._clock() - self._issued_at, timedelta(seconds=self._steady() - self._issued))
+        return max(self._clock() - self._issued_at, timedelta(seconds=self._monotonic() - self._issued))

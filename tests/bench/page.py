@@ -173,7 +173,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
     codes = sorted({route.agency for route in watched.values()} - {""})
     inspections = {code: _inspections(code) for code in codes}
     agencies = {code: SimpleNamespace(name=f"Jabatan {code} Malaysia", domains=[f"{code}.gov.my"]) for code in codes}
-    watch = SimpleNamespace(
+    runtime = SimpleNamespace(
         configuration=SimpleNamespace(
             registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(watched.values()))
         ),
@@ -200,7 +200,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
             days=DayRecords(database),
             pool=GatewayPool(()),
             clock=database.clock,
-            watch=cast(Callable[[], ProbingRuntime], lambda: watch),
+            runtime=cast(Callable[[], ProbingRuntime], lambda: runtime),
             signs=SelfHealthInputs,
         )
         yield _Country(board=board, history=before, evaluator=evaluator, codes=codes)

@@ -99,8 +99,8 @@ class PlayedSite:
     async def keep_beating(self, life: str) -> None:
         """Beat as a service does."""
         while True:
-            steady = timedelta(seconds=time.monotonic())
-            await self.standings.beat(SiteHeartbeat(at=datetime.now(UTC), steady=steady, life=life))
+            monotonic = timedelta(seconds=time.monotonic())
+            await self.standings.beat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, life=life))
             await asyncio.sleep(1)
 
     async def say(self, levels: Mapping[str, SiteStatus]) -> datetime:

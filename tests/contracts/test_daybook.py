@@ -68,11 +68,11 @@ class Service:
             records=self.records,
             store=self.store,
             clock=cast(Clock, SimpleNamespace(now=lambda: self.now)),
-            watch=lambda: cast(ProbingRuntime, self.watch),
+            runtime=lambda: cast(ProbingRuntime, self.runtime),
         )
 
     @property
-    def watch(self) -> Any:
+    def runtime(self) -> Any:
         agencies = {self.agency: SimpleNamespace()} if self.agency else {}
         registry = Registry(
             agencies=cast(Mapping[str, Agency], agencies), routes=tuple(self.routes(self.agency) if self.agency else ())

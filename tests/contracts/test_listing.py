@@ -31,7 +31,7 @@ def board(store: SqlStore) -> StatusReader:
     """Return the part of a service that reads lists."""
     nothing = cast(Any, SimpleNamespace())
     return StatusReader(
-        store=store, history=nothing, days=nothing, pool=nothing, clock=nothing, watch=nothing, signs=nothing
+        store=store, history=nothing, days=nothing, pool=nothing, clock=nothing, runtime=nothing, signs=nothing
     )
 
 

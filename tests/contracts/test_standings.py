@@ -176,7 +176,7 @@ async def test_of_each_site_that_makes_no_sense_is_logged_once_a_minute(tmp_path
             await said(writers(database, site)[1], number, JCM=DOWN, MDC=DOWN)
         async with database.write() as connection:
             await connection.execute(update(site_status).values(matter="entah"))
-        standings = SiteStatuses(database, "utama", steady=lambda: clock[0])
+        standings = SiteStatuses(database, "utama", monotonic=lambda: clock[0])
         with capture_logs() as logged:
             for clock[0] in (5.0, 64.0, 65.0):
                 await read(standings)
@@ -193,10 +193,10 @@ async def test_of_whom_sites_speak_is_known_without_what_they_say(database: Data
 async def test_a_site_has_one_beat_the_latest(database: Database) -> None:
     johor, kuching = (SiteStatuses(database, site) for site in ("johor", "kuching"))
     for after in (0, 1):
-        await johor.beat(SiteHeartbeat(at=T0 + after * MINUTE, steady=after * MINUTE, life="a"))
-    there = SiteHeartbeat(at=T0, steady=timedelta(days=90, microseconds=7), life="b")
+        await johor.beat(SiteHeartbeat(at=T0 + after * MINUTE, monotonic=after * MINUTE, life="a"))
+    there = SiteHeartbeat(at=T0, monotonic=timedelta(days=90, microseconds=7), life="b")
     await kuching.beat(there)
-    assert await johor.beats() == {"johor": SiteHeartbeat(at=T0 + MINUTE, steady=MINUTE, life="a"), "kuching": there}
+    assert await johor.beats() == {"johor": SiteHeartbeat(at=T0 + MINUTE, monotonic=MINUTE, life="a"), "kuching": there}
 
 
 @pytest.mark.real
@@ -298,7 +298,7 @@ async def test_a_time_that_nobody_can_read_is_refused_where_it_would_hide_what_a
     standings, history = writers(shared)
     await said(history, 1, JCM=DOWN)
     for table, column in (("site_status", "since"), ("site_status", "well_since"), ("site_heartbeat", "at")):
-        await standings.beat(SiteHeartbeat(at=T0, steady=MINUTE, life="a"))
+        await standings.beat(SiteHeartbeat(at=T0, monotonic=MINUTE, life="a"))
         with pytest.raises(IntegrityError):
             async with shared.write() as connection:
                 await connection.execute(text(f"UPDATE {table} SET {column} = '{time}'"))

@@ -206,7 +206,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await calls.place("JCM", T0)
     await calls.fresh(T0)
     standings = LetterRecord(SiteStatuses(database, "utama"), asked)
-    await standings.beat(SiteHeartbeat(at=T0, steady=timedelta(0), life="a"))
+    await standings.beat(SiteHeartbeat(at=T0, monotonic=timedelta(0), life="a"))
     _, mark = await standings.changed(None)
     await standings.changed(mark)
     await standings.beats()

@@ -75,9 +75,9 @@ def unbounded(source: str) -> Iterator[tuple[int, str]]:
     """Yield the comparisons of `now - x` that have one side only, each with its line."""
     tree = ast.parse(source)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    steady = {id(node) for function in functions if is_steady(function) for node in ast.walk(function)}
+    monotonic = {id(node) for function in functions if is_steady(function) for node in ast.walk(function)}
     for node in ast.walk(tree):
-        if id(node) in steady or not isinstance(node, ast.Compare) or len(node.ops) > 1:
+        if id(node) in monotonic or not isinstance(node, ast.Compare) or len(node.ops) > 1:
             continue
         if any(map(is_span, (node.left, *node.comparators))):
             yield node.lineno, ast.unparse(node)

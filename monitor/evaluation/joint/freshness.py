@@ -64,7 +64,7 @@ class SiteHeartbeat:
     #: By the site's wall clock.
     at: datetime
     #: By the steady clock of the process, which nobody can set.
-    steady: timedelta
+    monotonic: timedelta
     #: A new value at each start of the process, and when its clocks drift apart after a suspension.
     life: str
 
@@ -77,7 +77,7 @@ class _Life:
     delay, and lower by the delay of others.
     """
 
-    steady: timedelta
+    monotonic: timedelta
     arrived: timedelta
     #: Origin at the start of the current stretch in which none arrived faster than written; and its maximum.
     ref: timedelta
@@ -105,60 +105,60 @@ class SiteClock:
         #: The hub's wall clock minus the site's. `None`: unknown.
         self.offset: timedelta | None = None
 
-    def behind(self, steady: timedelta) -> timedelta | None:
+    def behind(self, monotonic: timedelta) -> timedelta | None:
         """Return the maximum age of the site's data, by the hub's steady clock; `None`: unknown."""
-        return None if self._late is None else self._late + max(steady - self._arrived, timedelta(0))
+        return None if self._late is None else self._late + max(monotonic - self._arrived, timedelta(0))
 
-    def is_fresh(self, steady: timedelta) -> bool:
+    def is_fresh(self, monotonic: timedelta) -> bool:
         """Return whether the site has a vote."""
-        behind = self.behind(steady)
+        behind = self.behind(monotonic)
         return behind is not None and behind <= self._stale_after
 
-    def hear(self, beat: SiteHeartbeat, now: datetime, steady: timedelta) -> None:
+    def hear(self, beat: SiteHeartbeat, now: datetime, monotonic: timedelta) -> None:
         """Record the newest heartbeat, by the hub's wall clock and steady clock. Idempotent."""
         life = self._lives.pop(beat.life, None)
-        origin, wall = beat.steady - steady, beat.at - steady
-        if steady - self._arrived > _GAP:
-            self._comes_since = steady
+        origin, wall = beat.monotonic - monotonic, beat.at - monotonic
+        if monotonic - self._arrived > _GAP:
+            self._comes_since = monotonic
         if life is None:
-            life = _Life(steady=beat.steady, arrived=steady, ref=origin, highest=origin, since=steady)
-        elif beat.steady <= life.steady:
+            life = _Life(monotonic=beat.monotonic, arrived=monotonic, ref=origin, highest=origin, since=monotonic)
+        elif beat.monotonic <= life.monotonic:
             self._lives[beat.life] = life
             return
         # It was written after its predecessor.
-        late = self.behind(steady)
+        late = self.behind(monotonic)
         if life.top is not None and origin > life.top + _JITTER:
             # The learnt bound is wrong: some were queued even then.
             life.top, life.is_learnt, late = None, False, None
-        self._look(life, origin, wall, steady)
+        self._look(life, origin, wall, monotonic)
         if life.top is not None:
             late = max(life.top - origin, timedelta(0))
         if late is not None:
-            life.top = self._top(life, origin, late, steady)
-        life.steady, life.arrived = beat.steady, steady
+            life.top = self._top(life, origin, late, monotonic)
+        life.monotonic, life.arrived = beat.monotonic, monotonic
         self._lives[beat.life] = life
         while len(self._lives) > _LIVES:
             del self._lives[next(iter(self._lives))]
-        self._late, self._arrived = late, steady
+        self._late, self._arrived = late, monotonic
         if late is not None and late <= self._stale_after:
             self._usual, self.offset = wall + late, now - beat.at - late
 
-    def _look(self, life: _Life, origin: timedelta, wall: datetime, steady: timedelta) -> None:
+    def _look(self, life: _Life, origin: timedelta, wall: datetime, monotonic: timedelta) -> None:
         """Check whether heartbeats arrive continuously and no faster than written."""
         if origin > life.ref + _JITTER or life.since < self._comes_since:
             life.ref = life.highest = origin
-            life.since = steady
+            life.since = monotonic
         life.highest = max(life.highest, origin)
         is_late_by_clock = self._usual is not None and self._usual - wall > self._stale_after
-        if not life.is_learnt and steady - life.since >= _LEARNT_IN and not is_late_by_clock:
+        if not life.is_learnt and monotonic - life.since >= _LEARNT_IN and not is_late_by_clock:
             life.top, life.is_learnt = life.highest, True
 
-    def _top(self, life: _Life, origin: timedelta, late: timedelta, steady: timedelta) -> timedelta:
+    def _top(self, life: _Life, origin: timedelta, late: timedelta, monotonic: timedelta) -> timedelta:
         """Return the upper bound of an undelayed heartbeat's origin in this life, after one that is *late*."""
         if life.top is None:
             return origin + late
         if late > self._stale_after:
             return life.top
         # Slow drift of steady clocks must not look like a growing or shrinking lag.
-        drift = _DRIFT * min(steady - life.arrived, _GAP)
+        drift = _DRIFT * min(monotonic - life.arrived, _GAP)
         return life.top + max(-drift, min(drift, origin - life.top))

@@ -34,13 +34,13 @@ class TimelineRecorder:
     """Recorder that evaluates all agencies and adds to their days."""
 
     def __init__(
-        self, *, records: DayRecords, store: SqlStore, clock: Clock, watch: Callable[[], ProbingRuntime]
+        self, *, records: DayRecords, store: SqlStore, clock: Clock, runtime: Callable[[], ProbingRuntime]
     ) -> None:
-        """Read the current watch with *watch*."""
+        """Read the current watch with *runtime*."""
         self._records = records
         self._store = store
         self._clock = clock
-        self._watch = watch
+        self._runtime = runtime
         self._looked_at: datetime | None = None
         self._followed: dict[str, TimelineBuilder] = {}
         #: Agencies that another process monitored at the last evaluation.
@@ -83,21 +83,21 @@ class TimelineRecorder:
             for continuity in self._followed.values():
                 continuity.interrupt()
         self._looked_at = now
-        watch = self._watch()
-        registry = watch.configuration.registry
+        runtime = self._runtime()
+        registry = runtime.configuration.registry
         try:
             await self._ask(now)
-            if taken_over := self._elsewhere & watch.owned:
+            if taken_over := self._elsewhere & runtime.owned:
                 await self._resume(now, taken_over)
         except StoreUnavailable as error:
             away = error
-        self._elsewhere = registry.agencies.keys() - watch.owned
+        self._elsewhere = registry.agencies.keys() - runtime.owned
         for code in self._elsewhere & self._followed.keys():
             # If the agency returns, another process has monitored it meanwhile.
             self._followed[code].interrupt()
         async for code in yielding(registry.agencies):
             routes = registry.routes_of(code)
-            self._mark(code, self._of_agency(watch, code, [r.probing.hours for r in routes], since, now))
+            self._mark(code, self._of_agency(runtime, code, [r.probing.hours for r in routes], since, now))
         for gone in self._followed.keys() - registry.agencies.keys():
             del self._followed[gone]
             self._closed.discard(gone)
@@ -106,7 +106,7 @@ class TimelineRecorder:
         await self._records.add(self._owed)
 
     def _of_agency(
-        self, watch: ProbingRuntime, code: str, hours: Iterable[Hours], since: datetime, now: datetime
+        self, runtime: ProbingRuntime, code: str, hours: Iterable[Hours], since: datetime, now: datetime
     ) -> Iterator[TimelineSpan]:
         continuity = self._followed.setdefault(code, TimelineBuilder())
         if (closed := _closed(list(hours), now)) is not None:
@@ -114,14 +114,14 @@ class TimelineRecorder:
             continuity.interrupt()
             yield TimelineSpan(state=closed, begins=since if code in self._closed else now, until=now)
             self._closed.add(code)
-        elif watch.evaluator.knows(code):
-            mail = watch.evaluator.mail(code)
+        elif runtime.evaluator.knows(code):
+            mail = runtime.evaluator.mail(code)
             # An agency that is probed every few seconds is evaluated less often than that.
             yield from continuity.follow(mail.sight(), max(mail.seen_within(), 2 * LOOKS))
         if closed is None:
             self._closed.discard(code)
         yield from self._of_people(code, now)
-        ended = watch.consensus.ended_by_hand.get(code)
+        ended = runtime.consensus.ended_by_hand.get(code)
         if ended is not None and ended.corrected_at is not None:
             # The agency is measured all the same; the result is a declared false alarm.
             yield TimelineSpan(state=MinuteState.FALSE_ALARM, begins=since, until=now)

@@ -47,11 +47,11 @@ class OnDemandRunRejectedError(Exception):
 class OnDemandRuns:
     """On-demand runs, one at a time per agency, whose results are kept for some minutes."""
 
-    def __init__(self, lifecycle: Lifecycle, clock: Clock, watch: Callable[[], ProbingRuntime]) -> None:
+    def __init__(self, lifecycle: Lifecycle, clock: Clock, runtime: Callable[[], ProbingRuntime]) -> None:
         """*lifecycle* writes the audit entries."""
         self._lifecycle = lifecycle
         self._clock = clock
-        self._watch = watch
+        self._runtime = runtime
         #: By key, the oldest first.
         self._kept: dict[str, StoredRun] = {}
         #: Agencies with a run that is being started: a second click does nothing.
@@ -61,14 +61,14 @@ class OnDemandRuns:
 
     def routes(self, agency: str) -> Sequence[MonitoredRoute]:
         """Return the routes of an agency. Raise `NotFoundError`."""
-        registry = self._watch().configuration.registry
+        registry = self._runtime().configuration.registry
         return registry.routes_of(agency_called(agency, registry.agencies))
 
     def is_proven(self, route: MonitoredRoute) -> bool:
         """Whether the health of a route is up now; false for one that has left."""
-        watch = self._watch()
-        there = {each.name for each in watch.configuration.registry.routes_of(route.agency)}
-        return route.name in there and watch.evaluator_of(route.agency).route_health(route.name) is Health.UP
+        runtime = self._runtime()
+        there = {each.name for each in runtime.configuration.registry.routes_of(route.agency)}
+        return route.name in there and runtime.evaluator_of(route.agency).route_health(route.name) is Health.UP
 
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> StoredRun:
         """Run a route of an agency.
@@ -78,10 +78,10 @@ class OnDemandRuns:
         """
         if route not in {each.name for each in self.routes(agency)}:
             raise NotFoundError.said("no_route", agency=agency, route=route[:100])
-        watch = self._watch()
-        code = agency_called(agency, watch.configuration.registry.agencies)
-        if code not in watch.owned:
-            raise NotFoundError.said("watched_elsewhere", agency=code, prober=watch.share.owner(code))
+        runtime = self._runtime()
+        code = agency_called(agency, runtime.configuration.registry.agencies)
+        if code not in runtime.owned:
+            raise NotFoundError.said("watched_elsewhere", agency=code, prober=runtime.share.owner(code))
         now = self._clock.now()
         # A time in the future is from before the clock was set back, and does not count.
         begun = [at for at in self._begun.get(agency, ()) if at <= now < at + _HOUR]
@@ -93,7 +93,7 @@ class OnDemandRuns:
         self._beginning.add(agency)
         try:
             await self._lifecycle.told(by, "route tested", {"agency": agency, "route": route, "address": address})
-            trial = self._watch().prober.run_now(route)
+            trial = self._runtime().prober.run_now(route)
         except KeyError:
             raise NotFoundError.said("route_gone", agency=agency, route=route[:100]) from None
         finally:

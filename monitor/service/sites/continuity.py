@@ -33,7 +33,7 @@ class SiteContinuity:
         site: str,
         stale_after: timedelta,
         lag: LagMeter,
-        watch: Callable[[], ProbingRuntime],
+        runtime: Callable[[], ProbingRuntime],
     ) -> None:
         self._processes = processes
         self._standings = standings
@@ -41,7 +41,7 @@ class SiteContinuity:
         self._site = site
         self._stale_after = stale_after
         self._lag = lag
-        self._watch = watch
+        self._runtime = runtime
         self._mark: LagSample | None = None
         #: Rows of the site must be marked as soon as the database is available.
         self._owes = False
@@ -60,15 +60,15 @@ class SiteContinuity:
             await self._continuous_since(self._clock.now())
 
     async def _stood_still(self) -> None:
-        now, watch = self._clock.now(), self._watch()
+        now, runtime = self._clock.now(), self._runtime()
         log.warning("this process stood still; what it judged before is stale until runs confirm it")
         self._owes, self._processes.continuous_since = True, now
-        watch.evaluator.mark_stale([name for name, route in watch.routes.items() if route.agency], now)
-        watch.prober.confirm()
+        runtime.evaluator.mark_stale([name for name, route in runtime.routes.items() if route.agency], now)
+        runtime.prober.confirm()
         # Confirmed statuses are written again, over rows that are marked meanwhile.
-        watch.pipeline.say_again()
-        watch.pipeline.look_again()
-        await watch.pipeline.speak()
+        runtime.pipeline.say_again()
+        runtime.pipeline.look_again()
+        await runtime.pipeline.speak()
 
     async def _continuous_since(self, now: datetime) -> datetime | None:
         last_beat, known = await self._processes.continuity()

@@ -15,7 +15,7 @@ from monitor.model.desired_document import OfferDifference
 from monitor.model.document import WrittenDocument
 from monitor.runtime.cooperative import yielding
 from monitor.service.sites.asking import ask_each
-from monitor.service.sites.heartbeat import steady
+from monitor.service.sites.heartbeat import monotonic
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from monitor.store.sites.offering import offer
 
@@ -36,7 +36,7 @@ class DocumentDistributor:
         configuration: Callable[[], Configuration],
         is_ours: Callable[[], bool],
         offer: Callable[[SiteConnection, Mapping[str, WrittenDocument]], OfferDifference | None] = offer,
-        steady: Callable[[], timedelta] = steady,
+        monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
         """*is_ours*: whether this process does it for all on the hub's store."""
         self._members = members
@@ -44,7 +44,7 @@ class DocumentDistributor:
         self._configuration = configuration
         self._is_ours = is_ours
         self._offer = offer
-        self._steady = steady
+        self._monotonic = monotonic
         #: The documents at the last distribution, and its time.
         self._asked_with: Sequence[WrittenDocument] | None = None
         self._asked_at = timedelta(0)
@@ -62,7 +62,7 @@ class DocumentDistributor:
             for member in self._members:
                 self._metrics.watchdog.site_goes_by(member.site, None)
             return
-        documents, now = configuration.documents, self._steady()
+        documents, now = configuration.documents, self._monotonic()
         if documents is self._asked_with and now - self._asked_at < _EVERY:
             return
         self._asked_with, self._asked_at = documents, now

@@ -16,7 +16,7 @@ from monitor.store.probing.standings import SiteStatuses
 _APART = timedelta(seconds=1)
 
 
-def steady() -> timedelta:
+def monotonic() -> timedelta:
     """Return the time by the monotonic clock."""
     return timedelta(seconds=time.monotonic())
 
@@ -33,7 +33,7 @@ class SiteHeartbeatWriter:
         look: Callable[[], Awaitable[None]],
         stale_after: timedelta = STALE_AFTER,
         is_ours: Callable[[], bool] = lambda: True,
-        steady: Callable[[], timedelta] = steady,
+        monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
         """*owes*: whether a status is not written yet; then no heartbeat is sent.
 
@@ -47,7 +47,7 @@ class SiteHeartbeatWriter:
         self._owes = owes
         self._look = look
         self._is_ours = is_ours
-        self._steady = steady
+        self._monotonic = monotonic
         self._life = token_hex(8)
         #: The wall-clock time at zero of the monotonic clock, as of the last heartbeat.
         self._origin: datetime | None = None
@@ -58,11 +58,11 @@ class SiteHeartbeatWriter:
     async def beat(self) -> None:
         """Send a heartbeat. Raise `StoreUnavailable`."""
         await self._look()
-        now, steady = self._clock.now(), self._steady()
-        was_silent = self._beaten is not None and steady - self._beaten > self._stale_after
-        if was_silent or (self._origin is not None and abs(now - steady - self._origin) > _APART):
+        now, monotonic = self._clock.now(), self._monotonic()
+        was_silent = self._beaten is not None and monotonic - self._beaten > self._stale_after
+        if was_silent or (self._origin is not None and abs(now - monotonic - self._origin) > _APART):
             self._life = token_hex(8)
-        self._origin = now - steady
+        self._origin = now - monotonic
         if self._is_ours() and not self._owes():
-            await self._standings.beat(SiteHeartbeat(at=now, steady=steady, life=self._life))
-            self._beaten = steady
+            await self._standings.beat(SiteHeartbeat(at=now, monotonic=monotonic, life=self._life))
+            self._beaten = monotonic

@@ -20,7 +20,7 @@ from monitor.evaluation.joint.quorum import Quorum
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.metrics import Metrics
-from monitor.service.sites.heartbeat import steady
+from monitor.service.sites.heartbeat import monotonic
 from monitor.store.probing.standings import Mark, SiteStatuses
 from monitor.store.sites.joining import APART
 
@@ -111,16 +111,16 @@ class _Site:
         trouble = replace(said.trouble, since=ours(since), latest=None if latest is None else ours(latest))
         return replace(said, trouble=trouble)
 
-    def see(self, now: datetime, steady: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
+    def see(self, now: datetime, monotonic: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
         """Record whether it has a vote, and which of its problems are not its own: those that also exist here."""
         self.stale_since = None if is_fresh else self.stale_since or now
         own = self.ailing.keys() - shared
-        self.alone_since = {key: self.alone_since.get(key, steady) for key in own if _is_of_a_reference(key)}
+        self.alone_since = {key: self.alone_since.get(key, monotonic) for key in own if _is_of_a_reference(key)}
         self.well_since = self.well_since or now if is_fresh and not own else None
 
-    def standing(self, steady: timedelta) -> SiteStatus:
+    def standing(self, monotonic: timedelta) -> SiteStatus:
         """Return its own status: in trouble if it has no vote or reports that it cannot evaluate."""
-        lasting = {key for key, since in self.alone_since.items() if steady - since >= _ALONE_FOR}
+        lasting = {key for key, since in self.alone_since.items() if monotonic - since >= _ALONE_FOR}
         since = [began for key, began in self.ailing.items() if not _is_of_a_reference(key) or key in lasting]
         if self.stale_since is not None:
             since.append(self.stale_since)
@@ -144,7 +144,7 @@ class Hub:
         consensus: Callable[[], IncidentReporter],
         metrics: Metrics,
         speak: Callable[[], Awaitable[None]],
-        steady: Callable[[], timedelta] = steady,
+        monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
         """*site* is this one, and *sites* are the others; *speak* passes this site's own statuses to the reporter."""
         self._standings = standings
@@ -153,14 +153,14 @@ class Hub:
         self._consensus = consensus
         self._metrics = metrics
         self._speak = speak
-        self._steady = steady
+        self._monotonic = monotonic
         self._stale_after = stale_after
         self._quorum = quorum
         #: Since when too few sites are fresh for a decision, or since when enough are.
         self._short_since: datetime | None = None
         self._enough_since: datetime | None = None
         #: Since when the database is available, and since when it is not (`None`: it is), by the monotonic clock.
-        self._began = steady()
+        self._began = monotonic()
         self._away_since: timedelta | None = None
         self._sites = {name: _Site(clock=SiteClock(stale_after)) for name in sorted(sites)}
         #: References in trouble here, as reported by any process of this site, by subject.
@@ -173,7 +173,7 @@ class Hub:
         """Read the statuses and pass them on. Raise `StoreUnavailable`."""
         # Runs may be minutes apart, and without our own status of an agency nothing is reported.
         await self._speak()
-        consensus, begun = self._consensus(), self._steady()
+        consensus, begun = self._consensus(), self._monotonic()
         try:
             await self._read(consensus)
         except StoreUnavailable:
@@ -193,12 +193,12 @@ class Hub:
     async def _read(self, consensus: IncidentReporter) -> None:
         # Before the statuses: those from before a heartbeat are visible when the heartbeat is.
         beats = await self._standings.beats()
-        now, steady = self._clock.now(), self._steady()
+        now, monotonic = self._clock.now(), self._monotonic()
         if self._away_since is not None:
-            if steady - self._away_since > max(_STALLS, self._stale_after - _LEARNS):
+            if monotonic - self._away_since > max(_STALLS, self._stale_after - _LEARNS):
                 # Statuses that sites published meanwhile arrive some seconds after the database is back, as after a
                 # start.
-                self._began = steady
+                self._began = monotonic
             self._away_since = None
         is_due = self._seen_at is None or not timedelta(0) <= now - self._seen_at < _LOOK_AGAIN
         # Subjects only: reading all statuses of thousands of subjects each minute would delay newer ones.
@@ -222,16 +222,16 @@ class Hub:
         for name, site in self._sites.items():
             if name in beats:
                 was_known = site.clock.offset is not None
-                site.clock.hear(beats[name], now, steady)
+                site.clock.hear(beats[name], now, monotonic)
                 if not was_known and site.clock.offset is not None:
                     # Their times are correctable from now on.
                     self._hear(name, site.said, now, consensus)
 
     def _count(self, consensus: IncidentReporter) -> None:
         """Determine which sites have a vote, and pass that on."""
-        now, steady = self._clock.now(), self._steady()
-        fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(steady)}
-        knows = fresh == self._sites.keys() or steady - self._began >= _LEARNS + self._stale_after
+        now, monotonic = self._clock.now(), self._monotonic()
+        fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(monotonic)}
+        knows = fresh == self._sites.keys() or monotonic - self._began >= _LEARNS + self._stale_after
         # After a start no site is known to be fresh: ours alone must not decide meanwhile.
         consensus.fresh({self._site} | fresh if knows else frozenset())
         if knows:
@@ -243,10 +243,10 @@ class Hub:
             if is_fresh or knows:
                 keys = {each: key_of(each) for each in site.ailing if _is_of_a_reference(each)}
                 shared = [each for each, key in keys.items() if key in here or consensus.ails_us(key)]
-                site.see(now, steady, is_fresh=is_fresh, shared=shared)
-                consensus.hear(self._site, f"{SITES}{name}", site.standing(steady))
+                site.see(now, monotonic, is_fresh=is_fresh, shared=shared)
+                consensus.hear(self._site, f"{SITES}{name}", site.standing(monotonic))
             self._metrics.watchdog.site_heard(
-                name, is_fresh=is_fresh, behind=site.clock.behind(steady), offset=site.clock.offset
+                name, is_fresh=is_fresh, behind=site.clock.behind(monotonic), offset=site.clock.offset
             )
         consensus.poke()
 

@@ -64,7 +64,7 @@ class ProbeRequester:
         self,
         calls: ProbeRequests,
         lifecycle: Lifecycle,
-        watch: Callable[[], ProbingRuntime],
+        runtime: Callable[[], ProbingRuntime],
         clock: Clock,
         *,
         members: Sequence[SiteConnection] = (),
@@ -74,7 +74,7 @@ class ProbeRequester:
         """*clock*: the database's. *looks*: whether requests of others are looked for each second."""
         self._calls = calls
         self._lifecycle = lifecycle
-        self._watch = watch
+        self._runtime = runtime
         self._clock = clock
         self._members = members
         self._looks = looks
@@ -92,7 +92,7 @@ class ProbeRequester:
         Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: without an audit entry nothing is
         run.
         """
-        code = agency_called(agency, self._watch().configuration.registry.agencies)
+        code = agency_called(agency, self._runtime().configuration.registry.agencies)
         now = self._clock.now()
         if code in await self._calls.fresh(now):
             raise OnDemandRunRejectedError("called_lately")
@@ -117,14 +117,14 @@ class ProbeRequester:
         # A request for another process's agency is executed here if this process becomes its owner meanwhile: no other
         # has executed it.
         answered = {agency: at for agency, at in self._answered.items() if fresh.get(agency) == at}
-        watch = self._watch()
+        runtime = self._runtime()
         for agency, at in fresh.items():
-            if agency in watch.owned and agency not in answered:
+            if agency in runtime.owned and agency not in answered:
                 answered[agency] = at
-                for route in watch.configuration.registry.routes_of(agency):
+                for route in runtime.configuration.registry.routes_of(agency):
                     # It has just left.
                     with suppress(KeyError):
-                        watch.prober.run_now(route.name)
+                        runtime.prober.run_now(route.name)
         self._answered = answered
 
     async def _ask_sites(self, call: ProbeRequest) -> None:

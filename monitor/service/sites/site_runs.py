@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from alerts.persistence.clock import Clock
-from monitor.service.sites.heartbeat import steady
+from monitor.service.sites.heartbeat import monotonic
 from monitor.store.probing.site_runs import AT_ONCE, TOLD_MEMORY, SiteRunWriter
 
 #: Each transaction that writes a run has ended by then: it takes ten seconds at most.
@@ -35,13 +35,13 @@ class SiteRunReporter:
         teller: SiteRunWriter,
         clock: Clock,
         *,
-        steady: Callable[[], timedelta] = steady,
+        monotonic: Callable[[], timedelta] = monotonic,
         pause: timedelta = timedelta(seconds=1),
     ) -> None:
         """*pause*: between two parts, for the heartbeat."""
         self._teller = teller
         self._clock = clock
-        self._steady = steady
+        self._monotonic = monotonic
         self._pause = pause
         #: Times of checks, and the newest run at each.
         self._seen: deque[tuple[timedelta, int]] = deque()
@@ -85,7 +85,7 @@ class SiteRunReporter:
 
     async def _look(self) -> int | None:
         """Return the number up to which all runs are complete; `None`: it is not known yet."""
-        now = self._steady()
+        now = self._monotonic()
         self._seen.append((now, await self._teller.newest()))
         while len(self._seen) > 1 and self._seen[1][0] <= now - _SETTLED:
             self._seen.popleft()

@@ -71,14 +71,14 @@ class SiteStatuses:
     `monitor.store.probing.history` executes them together with the run that changed the status.
     """
 
-    def __init__(self, database: Database, site: str, *, steady: Callable[[], float] = time.monotonic) -> None:
-        """*site*: the one whose statuses are written; *steady*: returns seconds."""
+    def __init__(self, database: Database, site: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """*site*: the one whose statuses are written; *monotonic*: returns seconds."""
         self._database = database
         self._site = site
         self._say, self._beat = database.put(site_status), database.put(site_heartbeat)
         #: Latest status by subject.
         self._said: dict[str, SiteStatus] = {}
-        self._steady = steady
+        self._monotonic = monotonic
         #: By site: time of the last log message about invalid rows.
         self._logged: dict[str, float] = {}
 
@@ -158,7 +158,7 @@ class SiteStatuses:
             return _standing(row)
         # `RecursionError`: deeply nested brackets.
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            now = self._steady()
+            now = self._monotonic()
             if now - self._logged.get(row.site, -_LOG_EVERY) >= _LOG_EVERY:
                 self._logged[row.site] = now
                 why = type(error).__name__
@@ -167,14 +167,14 @@ class SiteStatuses:
 
     async def beat(self, beaten: SiteHeartbeat) -> None:
         """Write a heartbeat of the site. Its readers have received every earlier status."""
-        values = {"at": beaten.at, "steady": beaten.steady // _MICROSECOND, "life": beaten.life}
+        values = {"at": beaten.at, "steady": beaten.monotonic // _MICROSECOND, "life": beaten.life}
         async with self._database.write() as connection:
             await connection.execute(self._beat, {"site": self._site, **values})
 
     async def beats(self) -> Mapping[str, SiteHeartbeat]:
         """Return the latest heartbeat of each site."""
         return {
-            row.site: SiteHeartbeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
+            row.site: SiteHeartbeat(at=row.at, monotonic=row.steady * _MICROSECOND, life=row.life)
             for row in await self._database.rows(select(site_heartbeat))
         }
 

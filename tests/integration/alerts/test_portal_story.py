@@ -68,7 +68,7 @@ async def browser_of(
     """Open a browser in which somebody has signed in to a town's portal; *called*: the contacts that name this user."""
     store, clock = town.store_itself, town.clock
     town.facade.board = cast(Any, StatusReader)(
-        store=store, history=None, days=None, pool=town.pool, clock=clock, watch=None, signs=None
+        store=store, history=None, days=None, pool=town.pool, clock=clock, runtime=None, signs=None
     )
     codes = ["JCM", "MDC"]
     users = Users(town.database)

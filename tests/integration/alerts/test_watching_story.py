@@ -114,7 +114,7 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
             state_dir=place,
         )
         configuration = SimpleNamespace(settings=settings, wording=WORDING)
-        watch = SimpleNamespace(
+        runtime = SimpleNamespace(
             configuration=configuration,
             prober=SimpleNamespace(late=lambda _: timedelta(0)),
             troubled=lambda _: (),
@@ -128,7 +128,7 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
             dispatcher=town.dispatcher,
             metrics=metrics,
             clock=town.clock,
-            watch=lambda: cast(ProbingRuntime, watch),
+            runtime=lambda: cast(ProbingRuntime, runtime),
             processes=Processes(base, name),
             name=name,
             directory=place,

@@ -160,7 +160,7 @@ class Town(Station):
             composer=composer,
             metrics=self.metrics,
             clock=self.clock,
-            watch=cast("Callable[[], ProbingRuntime]", _never),
+            runtime=cast("Callable[[], ProbingRuntime]", _never),
             reload=_never,
             check=self.check,
         )

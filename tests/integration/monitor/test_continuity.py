@@ -85,7 +85,7 @@ class SourceLocation:
         )
         routes = {route.name: route for route in self.world.routes}
         prober = SimpleNamespace(confirm=self._confirm)
-        self.watch = cast(ProbingRuntime, SimpleNamespace(evaluator=evaluator, routes=routes, prober=prober))
+        self.runtime = cast(ProbingRuntime, SimpleNamespace(evaluator=evaluator, routes=routes, prober=prober))
         self.continuity = SiteContinuity(
             self.processes,
             self.standings,
@@ -93,7 +93,7 @@ class SourceLocation:
             site=self.name,
             stale_after=STALE_AFTER,
             lag=cast(LagMeter, self.lag),
-            watch=lambda: self.watch,
+            runtime=lambda: self.runtime,
         )
         await self.continuity.begin()
         evaluator.restore(await history.healths())
@@ -109,13 +109,13 @@ class SourceLocation:
             site=self.name,
             is_read=True,
         )
-        self.watch.pipeline = self.pipeline  # type: ignore[misc]
+        self.runtime.pipeline = self.pipeline  # type: ignore[misc]
         self.beating = SiteHeartbeatWriter(
             self.standings,
             self.clock,
             owes=lambda: False,
             look=self.continuity.look,
-            steady=lambda: self.clock.time - T0,
+            monotonic=lambda: self.clock.time - T0,
         )
 
     def _confirm(self) -> None:
@@ -183,7 +183,7 @@ class MultiSiteDemo:
 @asynccontextmanager
 async def country(directory: Path) -> AsyncIterator[MultiSiteDemo]:
     hub = Nation()
-    hub.steady = hub.clock.time - T0
+    hub.monotonic = hub.clock.time - T0
     hub.here = {}
     async with places(directory, hub.clock) as sites:
         yield MultiSiteDemo(sites, hub)
@@ -340,4 +340,4 @@ def _well(hub: Nation) -> SiteStatus:
 
 
 def _beat(of: SourceLocation) -> SiteHeartbeat:
-    return SiteHeartbeat(at=of.clock.time, steady=of.clock.time - T0, life="another")
+    return SiteHeartbeat(at=of.clock.time, monotonic=of.clock.time - T0, life="another")

@@ -91,159 +91,163 @@ class ProbingRuntime:
 
 
 @pytest.fixture
-async def watch(tmp_path: Path) -> AsyncIterator[ProbingRuntime]:
+async def runtime(tmp_path: Path) -> AsyncIterator[ProbingRuntime]:
     async with opened_in_the_loop(tmp_path) as database:
         yield ProbingRuntime(database)
 
 
-async def journal(watch: ProbingRuntime) -> list[str]:
-    async with watch.store._database.read() as connection:
+async def journal(runtime: ProbingRuntime) -> list[str]:
+    async with runtime.store._database.read() as connection:
         rows = await connection.execute(select(table.c.event).where(table.c.actor == "auditor").order_by(table.c.id))
         return list(rows.scalars())
 
 
-async def test_while_the_cycle_goes_round_nothing_is_overdue(watch: ProbingRuntime) -> None:
-    await watch.station.submit(trigger())
+async def test_while_the_cycle_goes_round_nothing_is_overdue(runtime: ProbingRuntime) -> None:
+    await runtime.station.submit(trigger())
     for _ in range(20):
-        await watch.look(MINUTE, cycle=True)
-        assert watch.value("pantau_escalation_overdue_seconds") == 0
-    assert await journal(watch) == []
-    assert watch.pokes == 0
+        await runtime.look(MINUTE, cycle=True)
+        assert runtime.value("pantau_escalation_overdue_seconds") == 0
+    assert await journal(runtime) == []
+    assert runtime.pokes == 0
 
 
-async def test_a_cycle_that_stands_still_is_found_poked_and_journalled_once(watch: ProbingRuntime) -> None:
-    await watch.station.submit(trigger())
-    await watch.look(5 * MINUTE + GRACE)
-    assert watch.value("pantau_escalation_overdue_seconds") == 0
-    await watch.look(SECOND)
-    assert watch.value("pantau_escalation_overdue_seconds") == (GRACE + SECOND).total_seconds()
-    assert watch.value('pantau_escalation_overdue{action="step"}') == 1
-    await watch.look(MINUTE)
-    assert watch.value("pantau_escalation_overdue_seconds") == (GRACE + SECOND + MINUTE).total_seconds()
-    assert watch.pokes == 2
-    assert await journal(watch) == ["step overdue"]
+async def test_a_cycle_that_stands_still_is_found_poked_and_journalled_once(runtime: ProbingRuntime) -> None:
+    await runtime.station.submit(trigger())
+    await runtime.look(5 * MINUTE + GRACE)
+    assert runtime.value("pantau_escalation_overdue_seconds") == 0
+    await runtime.look(SECOND)
+    assert runtime.value("pantau_escalation_overdue_seconds") == (GRACE + SECOND).total_seconds()
+    assert runtime.value('pantau_escalation_overdue{action="step"}') == 1
+    await runtime.look(MINUTE)
+    assert runtime.value("pantau_escalation_overdue_seconds") == (GRACE + SECOND + MINUTE).total_seconds()
+    assert runtime.pokes == 2
+    assert await journal(runtime) == ["step overdue"]
 
-    await watch.look(cycle=True)
-    assert watch.value("pantau_escalation_overdue_seconds") == 0
-    assert await journal(watch) == ["step overdue", "step overdue no more"]
+    await runtime.look(cycle=True)
+    assert runtime.value("pantau_escalation_overdue_seconds") == 0
+    assert await journal(runtime) == ["step overdue", "step overdue no more"]
 
 
-async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_somebody_does(watch: ProbingRuntime) -> None:
-    await watch.station.submit(trigger())
+async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_somebody_does(
+    runtime: ProbingRuntime,
+) -> None:
+    await runtime.station.submit(trigger())
     late = 5 * MINUTE + POLICY.repeat_after + 5 * MINUTE + POLICY.repeat_after
-    await watch.look(late, cycle=True)
-    assert await watch.own() == []
+    await runtime.look(late, cycle=True)
+    assert await runtime.own() == []
     for _ in range(3):
-        await watch.look(MINUTE, cycle=True)
-    assert watch.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 1
-    (own,) = await watch.own()
+        await runtime.look(MINUTE, cycle=True)
+    assert runtime.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 1
+    (own,) = await runtime.own()
     assert (own.matter, own.brief.subject, own.number) == (IncidentType.UNREACHED, "JCM-01", "NOC-01")
-    assert f"outage to {NOC_SMS.number}" in watch.station.sms.sent
+    assert f"outage to {NOC_SMS.number}" in runtime.station.sms.sent
 
-    await watch.station.acknowledge()
-    await watch.look(MINUTE, cycle=True)
-    (own,) = await watch.own()
+    await runtime.station.acknowledge()
+    await runtime.look(MINUTE, cycle=True)
+    (own,) = await runtime.own()
     assert own.state is IncidentState.RESOLVED
-    assert watch.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 0
+    assert runtime.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 0
 
 
-async def test_a_silence_is_not_told_to_the_noc_as_if_somebody_had_acknowledged(watch: ProbingRuntime) -> None:
-    await watch.station.submit(trigger())
-    await watch.look(timedelta(hours=1), cycle=True)
-    (own,) = await watch.own()
-    async with watch.store.transaction() as ledger:
-        now = watch.station.clock.now()
+async def test_a_silence_is_not_told_to_the_noc_as_if_somebody_had_acknowledged(runtime: ProbingRuntime) -> None:
+    await runtime.station.submit(trigger())
+    await runtime.look(timedelta(hours=1), cycle=True)
+    (own,) = await runtime.own()
+    async with runtime.store.transaction() as ledger:
+        now = runtime.station.clock.now()
         await ledger.add_silence("JCM", now, now + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
     for _ in range(80):
-        await watch.look(MINUTE, cycle=True)
-    assert [(i.id, i.is_open) for i in await watch.own()] == [(own.id, True)]
-    assert f"recovery to {NOC_SMS.number}" not in watch.station.sms.sent
+        await runtime.look(MINUTE, cycle=True)
+    assert [(i.id, i.is_open) for i in await runtime.own()] == [(own.id, True)]
+    assert f"recovery to {NOC_SMS.number}" not in runtime.station.sms.sent
 
 
-async def test_that_the_noc_itself_does_not_answer_opens_no_further_incident(watch: ProbingRuntime) -> None:
-    await watch.station.submit(trigger())
+async def test_that_the_noc_itself_does_not_answer_opens_no_further_incident(runtime: ProbingRuntime) -> None:
+    await runtime.station.submit(trigger())
     for _ in range(60):
-        await watch.look(2 * MINUTE, cycle=True)
-    assert len(await watch.own()) == 1
+        await runtime.look(2 * MINUTE, cycle=True)
+    assert len(await runtime.own()) == 1
     # It is seen all the same.
-    assert watch.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 2
+    assert runtime.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 2
 
 
-async def test_when_no_number_of_the_staff_works_the_noc_is_told(watch: ProbingRuntime) -> None:
-    watch.station.sms.happens.extend([ErrorClass.PERMANENT] * 2)
-    watch.station.modem.happens.extend([ErrorClass.PERMANENT] * 2)
-    watch.station.voice.happens.extend([ErrorClass.PERMANENT] * 20)
+async def test_when_no_number_of_the_staff_works_the_noc_is_told(runtime: ProbingRuntime) -> None:
+    runtime.station.sms.happens.extend([ErrorClass.PERMANENT] * 2)
+    runtime.station.modem.happens.extend([ErrorClass.PERMANENT] * 2)
+    runtime.station.voice.happens.extend([ErrorClass.PERMANENT] * 20)
     alone = replace(POLICY, rounds=1)
-    await watch.station.submit(trigger(brief=replace(BRIEF, escalation=alone)))
-    await watch.look(MINUTE, cycle=True)
-    assert {n.state for n in await watch.station.notices()} == {NotificationState.FAILED}
-    await watch.look(GRACE, cycle=True)
-    assert watch.value('pantau_incidents_escalation_failed{reason="nobody_reached"}') == 1
-    (own,) = await watch.own()
+    await runtime.station.submit(trigger(brief=replace(BRIEF, escalation=alone)))
+    await runtime.look(MINUTE, cycle=True)
+    assert {n.state for n in await runtime.station.notices()} == {NotificationState.FAILED}
+    await runtime.look(GRACE, cycle=True)
+    assert runtime.value('pantau_incidents_escalation_failed{reason="nobody_reached"}') == 1
+    (own,) = await runtime.own()
     assert own.brief.subject == "JCM-01"
 
 
-async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(watch: ProbingRuntime) -> None:
+async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(runtime: ProbingRuntime) -> None:
     (recipient,) = BRIEF.announcement.recipients
     by_fax = replace(BRIEF.announcement, recipients=(replace(recipient, addresses=(FAX,)),))
-    watch.station.fax.happens.extend([ErrorClass.PERMANENT])
-    await watch.station.submit(trigger(brief=replace(BRIEF, announcement=by_fax)))
-    await watch.station.release()
-    await watch.station.acknowledge()
-    await watch.look(MINUTE, cycle=True)
-    assert watch.value('pantau_incidents_escalation_failed{reason="recipient_untold"}') == 1
-    assert [i.brief.subject for i in await watch.own()] == ["JCM-01"]
+    runtime.station.fax.happens.extend([ErrorClass.PERMANENT])
+    await runtime.station.submit(trigger(brief=replace(BRIEF, announcement=by_fax)))
+    await runtime.station.release()
+    await runtime.station.acknowledge()
+    await runtime.look(MINUTE, cycle=True)
+    assert runtime.value('pantau_incidents_escalation_failed{reason="recipient_untold"}') == 1
+    assert [i.brief.subject for i in await runtime.own()] == ["JCM-01"]
 
 
-async def test_another_life_of_the_process_does_not_tell_the_noc_again(watch: ProbingRuntime) -> None:
-    await watch.station.submit(trigger())
-    await watch.look(timedelta(hours=2), cycle=True)
-    assert len(await watch.own()) == 1
-    watch.restart()
-    await watch.look(MINUTE, cycle=True)
-    assert len(await watch.own()) == 1
+async def test_another_life_of_the_process_does_not_tell_the_noc_again(runtime: ProbingRuntime) -> None:
+    await runtime.station.submit(trigger())
+    await runtime.look(timedelta(hours=2), cycle=True)
+    assert len(await runtime.own()) == 1
+    runtime.restart()
+    await runtime.look(MINUTE, cycle=True)
+    assert len(await runtime.own()) == 1
 
 
 async def test_what_a_silence_holds_back_is_not_overdue_and_neither_is_it_when_the_silence_ends(
-    watch: ProbingRuntime,
+    runtime: ProbingRuntime,
 ) -> None:
-    async with watch.store.transaction() as ledger:
+    async with runtime.store.transaction() as ledger:
         ends = T0 + timedelta(hours=1)
         await ledger.add_silence("JCM", T0 - MINUTE, ends, "kerja penyelenggaraan", "Ali Contoh")
-    await watch.station.submit(trigger())
+    await runtime.station.submit(trigger())
     for _ in range(59):
-        await watch.look(MINUTE)
-        assert watch.value("pantau_escalation_overdue_seconds") == 0
-    await watch.look(MINUTE)
-    assert watch.value("pantau_escalation_overdue_seconds") == 0
+        await runtime.look(MINUTE)
+        assert runtime.value("pantau_escalation_overdue_seconds") == 0
+    await runtime.look(MINUTE)
+    assert runtime.value("pantau_escalation_overdue_seconds") == 0
     # Now the cycle has had its time, and stands still.
-    await watch.look(GRACE + SECOND)
-    assert watch.value("pantau_escalation_overdue_seconds") > 0
+    await runtime.look(GRACE + SECOND)
+    assert runtime.value("pantau_escalation_overdue_seconds") > 0
 
 
-async def test_what_a_silence_about_the_only_route_in_trouble_holds_back_is_not_overdue(watch: ProbingRuntime) -> None:
+async def test_what_a_silence_about_the_only_route_in_trouble_holds_back_is_not_overdue(
+    runtime: ProbingRuntime,
+) -> None:
     (route,) = [r.name for r in agency_routes("JCM")][:1]
-    watch.evaluator.restore({route: (Health.DOWN, T0)})
-    async with watch.store.transaction() as ledger:
+    runtime.evaluator.restore({route: (Health.DOWN, T0)})
+    async with runtime.store.transaction() as ledger:
         await ledger.add_silence(route, T0 - MINUTE, T0 + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
-    await watch.station.submit(trigger())
-    await watch.look(30 * MINUTE)
-    assert watch.value("pantau_escalation_overdue_seconds") == 0
-    await watch.look(30 * MINUTE + GRACE + SECOND)
-    assert watch.value("pantau_escalation_overdue_seconds") > 0
+    await runtime.station.submit(trigger())
+    await runtime.look(30 * MINUTE)
+    assert runtime.value("pantau_escalation_overdue_seconds") == 0
+    await runtime.look(30 * MINUTE + GRACE + SECOND)
+    assert runtime.value("pantau_escalation_overdue_seconds") > 0
 
 
-async def test_a_mass_outage_that_is_told_together_leaves_nothing_overdue(watch: ProbingRuntime) -> None:
+async def test_a_mass_outage_that_is_told_together_leaves_nothing_overdue(runtime: ProbingRuntime) -> None:
     for number in range(6):
-        await watch.station.submit(replace(trigger(), dedup_key=f"JCM-{number}"))
-        await watch.look(10 * SECOND, cycle=True)
+        await runtime.station.submit(replace(trigger(), dedup_key=f"JCM-{number}"))
+        await runtime.look(10 * SECOND, cycle=True)
     for _ in range(60):
-        await watch.look(MINUTE / 2, cycle=True)
-        assert watch.value("pantau_escalation_overdue_seconds") == 0
+        await runtime.look(MINUTE / 2, cycle=True)
+        assert runtime.value("pantau_escalation_overdue_seconds") == 0
 
 
 async def test_it_looks_first_when_the_cycle_has_had_time_to_catch_up_with_what_a_stop_has_missed(
-    watch: ProbingRuntime,
+    runtime: ProbingRuntime,
 ) -> None:
     looks = 0
 
@@ -251,8 +255,8 @@ async def test_it_looks_first_when_the_cycle_has_had_time_to_catch_up_with_what_
         nonlocal looks
         looks += 1
 
-    watch.auditor.look = look  # type: ignore[method-assign]
-    running = asyncio.create_task(watch.auditor.run())
+    runtime.auditor.look = look  # type: ignore[method-assign]
+    running = asyncio.create_task(runtime.auditor.run())
     for _ in range(5):
         await asyncio.sleep(0)
     assert looks == 0

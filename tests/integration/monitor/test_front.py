@@ -41,7 +41,7 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
 def facade(station: Station) -> ServiceFacade:
     api = {name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()}
     settings = SimpleNamespace(api=api, tells=True)
-    watch = cast(ProbingRuntime, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
+    runtime = cast(ProbingRuntime, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
     others = dict.fromkeys(("board", "desks", "composer", "metrics", "reload"), cast(Any, None))
     store = cast(Any, station.store and station.store._inner)
     return ServiceFacade(
@@ -50,7 +50,7 @@ def facade(station: Station) -> ServiceFacade:
         dispatcher=station.dispatcher,
         pool=station.pool,
         clock=station.clock,
-        watch=lambda: watch,
+        runtime=lambda: runtime,
         **others,
     )
 

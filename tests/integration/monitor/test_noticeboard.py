@@ -62,7 +62,7 @@ class Service:
         self.history, self.store = History(self.database), SqlStore(self.database)
         self.days = DayRecords(self.database)
         agencies = {code: SimpleNamespace(name=f"Jabatan {code}", domains=["contoh.gov.my"]) for code in CODES}
-        watch = self.watch = SimpleNamespace(
+        runtime = self.runtime = SimpleNamespace(
             configuration=SimpleNamespace(
                 settings=SimpleNamespace(references={"a": None, "b": None}, site="noc"),
                 registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(routes.values())),
@@ -83,7 +83,7 @@ class Service:
             days=self.days,
             pool=GatewayPool(()),
             clock=cast(Clock, SimpleNamespace(now=lambda: self.time)),
-            watch=lambda: cast(ProbingRuntime, watch),
+            runtime=lambda: cast(ProbingRuntime, runtime),
             signs=lambda: self.signs,
             told=SiteRecords(self.database, "noc", ["johor", "kuching"]),
         )
@@ -160,7 +160,7 @@ async def test_each_sites_word_and_last_failures_are_shown_our_own_first(service
 
 
 async def test_an_agency_of_another_process_is_shown_as_the_store_has_it(service: Service) -> None:
-    service.elsewhere, service.watch.owned = {"MDC"}, {"JCM"}
+    service.elsewhere, service.runtime.owned = {"MDC"}, {"JCM"}
     route = agency_routes("MDC")[0]
     await service.run("JCM")
     assert [each.agency for each in await service.board.agencies()] == [*CODES]

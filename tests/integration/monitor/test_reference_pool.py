@@ -17,7 +17,7 @@ from alerts.persistence.clock import SystemClock
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.model.route import MonitoredRoute
-from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, make_watch
+from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, make_runtime
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -44,7 +44,7 @@ class _Noting(TokenSigner):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Process:
-    watch: ProbingRuntime
+    runtime: ProbingRuntime
     signer: _Noting
     #: What the log said of pools at the start.
     said: Sequence[str]
@@ -53,7 +53,7 @@ class _Process:
     def reference(self) -> Mailbox:
         (found,) = {
             end
-            for route in self.watch.routes.values()
+            for route in self.runtime.routes.values()
             for end in (route.route.sender, route.route.recipient)
             if end.name == "rujukan-a"
         }
@@ -61,7 +61,7 @@ class _Process:
 
     async def round(self) -> set[Outcome]:
         """Run each route once more; return how the runs ended."""
-        trials = [self.watch.prober.run_now(name) for name in self.watch.routes]
+        trials = [self.runtime.prober.run_now(name) for name in self.runtime.routes]
         async with asyncio.timeout(90):
             while any(trial.ended_at is None for trial in trials):  # noqa: ASYNC110 - a trial does not tell
                 await asyncio.sleep(0.02)
@@ -107,11 +107,11 @@ async def _process(ministry: Ministry, server: Light, prober: str, agency: str) 
             clock=clock,
         )
         with patch("monitor.service.probing_runtime._measured_keys", ear.open_keys), capture_logs() as logged:
-            watch = await make_watch(configuration, around)
+            runtime = await make_runtime(configuration, around)
         async with asyncio.TaskGroup() as tasks:
-            probing = tasks.create_task(watch.prober.run())
+            probing = tasks.create_task(runtime.prober.run())
             said = [f"{line['reference']}: {line['address']}" for line in logged if "of a pool" in line["event"]]
-            yield _Process(watch=watch, signer=signer, said=said)
+            yield _Process(runtime=runtime, signer=signer, said=said)
             probing.cancel()
 
 

@@ -33,7 +33,7 @@ from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.open_incidents import PresentBriefs
-from monitor.service.probing_runtime import RuntimeContext, announce, make_watch, retire
+from monitor.service.probing_runtime import RuntimeContext, announce, make_runtime, retire
 from monitor.service.reloader import Reloader, needs_restart
 from monitor.store.admin.documents import Documents
 from monitor.store.backend.database import Database
@@ -118,13 +118,13 @@ async def reloader(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Buggy
 async def test_a_bug_in_a_reload_leaves_the_old_configuration_in_force_and_the_next_signal_is_heard(
     reloader: Buggy,
 ) -> None:
-    wanted, before = asyncio.Event(), reloader.watch
+    wanted, before = asyncio.Event(), reloader.runtime
     with capture_logs() as logged:
         keeping = asyncio.create_task(reloader.keep_reloading(wanted))
         async with asyncio.timeout(60):
             for tries in (1, 2):
                 # And not at the end: the second may have been taken up before it is cancelled.
-                assert reloader.watch is before
+                assert reloader.runtime is before
                 wanted.set()
                 while reloader.tries < tries and not keeping.done():  # noqa: ASYNC110 - it tells nobody
                     await asyncio.sleep(0.01)
@@ -136,25 +136,25 @@ async def test_a_bug_in_a_reload_leaves_the_old_configuration_in_force_and_the_n
 
 
 async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_stay(reloader: Buggy) -> None:
-    before, lines = reloader.watch, list(reloader._pool)
+    before, lines = reloader.runtime, list(reloader._pool)
     reloader.away = True
     with capture_logs() as logged:
         (problem,) = await reloader.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("store", Severity.ERROR)
     assert "disk full" in problem.message
     assert [line["event"] for line in logged] == ["configuration not taken up; the old one stays in force"]
-    assert reloader.watch is before
+    assert reloader.runtime is before
     assert list(reloader._pool) == lines
 
 
 async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
-    before = reloader.watch
+    before = reloader.runtime
     office.config.write_text("mode: watch\n" + office.config.read_text())
     reloader.tries = 1
     with capture_logs() as logged:
         [problem] = await reloader.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("mode", Severity.ERROR)
-    assert reloader.watch is before
+    assert reloader.runtime is before
     assert [(line["event"], line["log_level"]) for line in logged] == [
         ("configuration refused; people are told as before", "error")
     ]
@@ -184,12 +184,12 @@ async def test_a_reload_that_failed_is_shown_as_one(reloader: Buggy) -> None:
 
 
 async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_held_open(reloader: Buggy) -> None:
-    around, configuration = reloader._around, reloader.watch.configuration
+    around, configuration = reloader._around, reloader.runtime.configuration
     now = around.clock.now()
 
     async def is_unsteady(code: str) -> bool:
         """Whether the next fall would be held open."""
-        evaluator = (await make_watch(configuration, around)).evaluator
+        evaluator = (await make_runtime(configuration, around)).evaluator
         flapping = evaluator._agencies[code]._flapping
         flapping.fell(now)
         return flapping.is_unsteady
@@ -212,14 +212,14 @@ async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_
 
 
 async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_what_has_left(reloader: Buggy) -> None:
-    around, configuration = reloader._around, reloader.watch.configuration
+    around, configuration = reloader._around, reloader.runtime.configuration
     (control, *_) = (each for each in configuration.registry.routes if each.direction is Direction.CONTROL)
     cut_off = failed(control, around.clock.now(), Outcome.INCONCLUSIVE, Phase.CONNECT)
     runs = (GradedRun.of(cut_off, Grade.BAD),)
     streaks = {"ours/network": runs, "ours/credentials/gone#sender": runs, "ours/from another version": runs}
     await around.history.ended(cut_off, "", {}, streaks=streaks)
 
-    evaluator = (await make_watch(configuration, around)).evaluator
+    evaluator = (await make_runtime(configuration, around)).evaluator
     assert evaluator.other_streaks() == {"ours/network": runs}
     assert evaluator.is_suspicious(control.name)
 
@@ -230,7 +230,7 @@ async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(
 
     Pantau: Nothing is taken as later than now.
     """
-    around, configuration = reloader._around, reloader.watch.configuration
+    around, configuration = reloader._around, reloader.runtime.configuration
     ahead, now = around.clock.now(), around.clock.now() - timedelta(hours=8)
     down, failing, deferred = (each for each in configuration.registry.routes_of("JCONTOH")[:3])
     for route, outcome in ((down, Outcome.REJECTED), (failing, Outcome.REJECTED), (deferred, Outcome.DEFERRED)):
@@ -240,7 +240,7 @@ async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(
         await around.history.ended(run, "JCONTOH", judged, streaks=streaks)
 
     around.clock.moment = now  # type: ignore[attr-defined]
-    evaluator = (await make_watch(configuration, around)).evaluator
+    evaluator = (await make_runtime(configuration, around)).evaluator
     subjects = [evaluator._subjects[route.name] for route in (down, failing, deferred)]
     assert subjects[0].changed_at == subjects[1].recent[0].started_at == subjects[2].deferred_since == now
     # How much is wrong is waited for for eleven minutes, and not for eight hours more.
@@ -250,7 +250,7 @@ async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(
 
 async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_measured(reloader: Buggy) -> None:
     """Else less than that would be no news to it, and its own first fall the second."""
-    around, configuration = reloader._around, reloader.watch.configuration
+    around, configuration = reloader._around, reloader.runtime.configuration
     now = around.clock.now()
     declare = Declare(
         dedup_key="JCONTOH",
@@ -263,15 +263,15 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
     )
     async with around.store.transaction() as ledger:
         [opened] = await ledger.add_incidents([declare])
-    watch = await make_watch(configuration, around)
+    runtime = await make_runtime(configuration, around)
     # On the wall from the first scrape on.
     assert Scrape(around.metrics).value("outage_declared", agency="JCONTOH", direction="inbound") == 1
-    assert watch.consensus._told == {}
-    assert list(watch.evaluator._agencies["JCONTOH"]._flapping._falls) == []
+    assert runtime.consensus._told == {}
+    assert list(runtime.evaluator._agencies["JCONTOH"]._flapping._falls) == []
 
     async with around.store.transaction() as ledger:
         await ledger.save_incident(apply(opened, replace(trigger(IncidentType.SENDING, now), dedup_key="JCONTOH")))
-    assert (await make_watch(configuration, around)).consensus._told == {"JCONTOH": IncidentType.SENDING}
+    assert (await make_runtime(configuration, around)).consensus._told == {"JCONTOH": IncidentType.SENDING}
 
 
 async def test_what_left_the_configuration_is_shown_no_more(office: IssuingOffice) -> None:
@@ -326,7 +326,7 @@ JCONTOH, MPCONTOH = "agencies/jabatan-contoh.yaml", "agencies/majlis-contoh.yaml
 
 
 def watched(reloader: Reloader) -> dict[str, MailboxWatcher]:
-    return dict(reloader.watch.prober._watchers)
+    return dict(reloader.runtime.prober._watchers)
 
 
 def exchanged(reloader: Reloader, before: dict[str, MailboxWatcher]) -> set[str]:
@@ -347,12 +347,12 @@ async def test_a_reload_that_changes_nothing_touches_nothing(sound: Buggy) -> No
 
     Pantau: It changes nothing.
     """
-    before, evaluator, parts = watched(sound), sound.watch.evaluator, sound.watch.routes
+    before, evaluator, parts = watched(sound), sound.runtime.evaluator, sound.runtime.routes
     for _ in range(3):
         assert await sound.reload("Siti Contoh") == []
     assert exchanged(sound, before) == set()
-    assert sound.watch.evaluator is evaluator
-    assert sound.watch.routes == parts
+    assert sound.runtime.evaluator is evaluator
+    assert sound.runtime.routes == parts
 
 
 @pytest.mark.blind
@@ -368,16 +368,16 @@ async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_a
     edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran}]\ndomains:')
     await sound.reload("Siti Contoh")
     assert exchanged(sound, before) == set()
-    assert sound.watch.configuration.registry.agencies["JCONTOH"].contacts["siti"].name == "Aminah binti Contoh"
-    (siti,) = sound.watch.consensus._briefs.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
+    assert sound.runtime.configuration.registry.agencies["JCONTOH"].contacts["siti"].name == "Aminah binti Contoh"
+    (siti,) = sound.runtime.consensus._briefs.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
     assert siti.name == "Aminah binti Contoh"
-    assert all(r.probing.hours.maintenance for r in sound.watch.routes.values() if r.agency == "MPCONTOH")
-    assert sound.watch.evaluator.routes == sound.watch.prober._routes == sound.watch.routes
+    assert all(r.probing.hours.maintenance for r in sound.runtime.routes.values() if r.agency == "MPCONTOH")
+    assert sound.runtime.evaluator.routes == sound.runtime.prober._routes == sound.runtime.routes
 
 
 async def opened(reloader: Reloader, agency: str) -> None:
     async with reloader._around.store.transaction() as ledger:
-        brief = PresentBriefs(reloader.watch.configuration).of_agency(agency)
+        brief = PresentBriefs(reloader.runtime.configuration).of_agency(agency)
         await ledger.add_incidents([replace(trigger(), dedup_key=agency, brief=brief)])
 
 
@@ -482,9 +482,9 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
         told = {"ours/site/sabah", "ours/quorum"}
         fault = replace(trigger(), matter=IncidentType.MONITORING_FAULT, brief=brief)
         await ledger.add_incidents([replace(fault, dedup_key=key) for key in sorted(told)])
-    watch = await make_watch(reloader.watch.configuration, around)
-    assert watch.consensus.told.keys() == told
-    await watch.consensus.tell()
+    runtime = await make_runtime(reloader.runtime.configuration, around)
+    assert runtime.consensus.told.keys() == told
+    await runtime.consensus.tell()
     async with around.store.reading() as ledger:
         assert await ledger.open_incidents() == []
 
@@ -495,7 +495,7 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
     edit(office, "pantau.yaml", "\nprobing:\n", "\nprobing:\n  sharding: false\n")
     async with in_force(office.config, ENVIRON, office.state) as reloader:
         reloader.tries, history, now = 1, reloader._around.history, reloader._around.clock.now()
-        own = reloader.watch.configuration.settings.process_name
+        own = reloader.runtime.configuration.settings.process_name
         # Another process that shares nothing, and one that was killed long ago; the last of these has named nobody.
         stays = [f"ours/network@{own}", f"ours/reference/rujukan-a@{own}", "ours/network@sabah-1", "JCONTOH"]
         goes = [
@@ -506,7 +506,7 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
             "HILANG",
         ]
         dead = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=now))
-        (control, *_) = (each for each in reloader.watch.routes.values() if each.direction is Direction.CONTROL)
+        (control, *_) = (each for each in reloader.runtime.routes.values() if each.direction is Direction.CONTROL)
         run = failed(control, now, Outcome.INCONCLUSIVE, Phase.CONNECT)
         await history.ended(run, "", {}, standings=dict.fromkeys([*stays, *goes], dead))
         rows = [("sabah-1", now, None), ("sabah-2", now, now), ("sabah-3", now - 2000 * MINUTE, None)]
@@ -526,29 +526,29 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
 
     Pantau: Its stored health is taken up.
     """
-    around, watch = sound._around, sound.watch
-    names = [name for name, route in watch.routes.items() if route.agency == "JCONTOH"]
+    around, runtime = sound._around, sound.runtime
+    names = [name for name, route in runtime.routes.items() if route.agency == "JCONTOH"]
     now = around.clock.now()
     for name in names:
-        watch.evaluator._subjects[name].health, watch.evaluator._subjects[name].changed_at = Health.DOWN, now
-        watch.evaluator._rejudged.add(name)
+        runtime.evaluator._subjects[name].health, runtime.evaluator._subjects[name].changed_at = Health.DOWN, now
+        runtime.evaluator._rejudged.add(name)
     async with around.store.transaction() as ledger:
         brief = replace(trigger().brief, agency="JCONTOH")
         await ledger.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, brief=brief)])
-    ended = failed(watch.routes[names[0]], now, Outcome.LOST, Phase.TRANSIT)
+    ended = failed(runtime.routes[names[0]], now, Outcome.LOST, Phase.TRANSIT)
     said = {
         "JCONTOH": UNTROUBLED,
         "ours/credentials/JCONTOH/utama": UNTROUBLED,
         "MPCONTOH": UNTROUBLED,
         "ours/network": UNTROUBLED,
     }
-    await around.history.ended(ended, "JCONTOH", watch.evaluator.rejudged(), standings=said)
+    await around.history.ended(ended, "JCONTOH", runtime.evaluator.rejudged(), standings=said)
     text = (office.directory / JCONTOH).read_text()
 
     (office.directory / JCONTOH).unlink()
     (problem,) = await sound.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
-    assert sound.watch.evaluator.mail("JCONTOH").directions() == {}
+    assert sound.runtime.evaluator.mail("JCONTOH").directions() == {}
     assert not any(name.startswith("JCONTOH") for name in watched(sound))
     left, _ = await SiteStatuses(around.store._database, "putrajaya").changed(None)
     assert left["putrajaya"].keys() == {"MPCONTOH", "ours/network"}
@@ -556,8 +556,8 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
     (problem,) = await sound.reload("Siti Contoh")
     assert "JCONT-01 is open: " in problem.message, "it opened with other people"
-    assert set(sound.watch.evaluator.mail("JCONTOH").directions().values()) == {Health.DOWN}
-    assert sound.watch.consensus._told == {"JCONTOH": trigger().matter}
+    assert set(sound.runtime.evaluator.mail("JCONTOH").directions().values()) == {Health.DOWN}
+    assert sound.runtime.consensus._told == {"JCONTOH": trigger().matter}
 
 
 @pytest.mark.blind
@@ -566,12 +566,12 @@ async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy,
 
     Pantau: The series ends.
     """
-    metrics, evaluator = sound._metrics, sound.watch.evaluator
-    for name, route in sound.watch.routes.items():
+    metrics, evaluator = sound._metrics, sound.runtime.evaluator
+    for name, route in sound.runtime.routes.items():
         if route.agency == "JCONTOH":
             evaluator._subjects[name].health = Health.DOWN
             evaluator._moved.add("JCONTOH")
-    sound.watch.pipeline.look_again()
+    sound.runtime.pipeline.look_again()
 
     def shown() -> set[str]:
         return {each["direction"] for each in Scrape(metrics).labels("mail_up") if each["agency"] == "JCONTOH"}
@@ -602,10 +602,10 @@ async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the
         if interval % 5 == 0:
             await asyncio.gather(*orders)
     assert await sound.reload("Siti Contoh") == []
-    intervals = {route.probing.interval for route in sound.watch.prober._routes.values() if route.agency == "JCONTOH"}
+    intervals = {route.probing.interval for route in sound.runtime.prober._routes.values() if route.agency == "JCONTOH"}
     assert intervals == {25 * MINUTE}
-    assert sound.watch.evaluator.routes == sound.watch.prober._routes == sound.watch.routes
-    assert set(sound.watch.prober._watching) == set(watched(sound))
+    assert sound.runtime.evaluator.routes == sound.runtime.prober._routes == sound.runtime.routes
+    assert set(sound.runtime.prober._watching) == set(watched(sound))
     assert not working.done()
     # An hour from now it looks through what other processes use of pools, whatever is in force then.
     assert any("keep_sweeping" in repr(task.get_coro()) for task in asyncio.all_tasks())
@@ -717,7 +717,7 @@ async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_take
         ours, sabah = Processes(database, "putrajaya-1"), Process(name="sabah-1", started_at=T0, beat_at=T0)
 
         def name() -> str:
-            return reloader.watch.configuration.registry.agencies["JCONTOH"].name
+            return reloader.runtime.configuration.registry.agencies["JCONTOH"].name
 
         # Its pulse has not beaten yet.
         await reloader.keep_pace([])

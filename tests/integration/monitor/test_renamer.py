@@ -61,7 +61,7 @@ class SourceLocation:
 
     async def ran(self, agency: str, *, ago: timedelta = timedelta(0)) -> None:
         """Let a run of an agency have failed, and be judged."""
-        route = next(r for r in self.reloader.watch.routes.values() if r.agency == agency)
+        route = next(r for r in self.reloader.runtime.routes.values() if r.agency == agency)
         result = failed(route, self.station.clock.now() - ago, Outcome.REJECTED, Phase.SUBMIT)
         judged = {route.name: (Health.DOWN, self.station.clock.now())}
         await self.history.ended(result, agency, judged, grade=Grade.BAD, every=5 * MINUTE)
@@ -117,12 +117,12 @@ async def test_an_agency_that_the_files_call_otherwise_goes_on_as_it_was(place: 
     (followed,) = done.problems
     assert (followed.key, followed.severity) == ("JBARU", Severity.WARNING)
     assert "JCONT-01 is open: no longer told: Ravi Contoh" in followed.message
-    watch = place.reloader.watch
-    assert {route.agency for route in watch.routes.values()} >= {"JBARU"}
-    assert "JCONTOH" not in {route.agency for route in watch.routes.values()}
+    runtime = place.reloader.runtime
+    assert {route.agency for route in runtime.routes.values()} >= {"JBARU"}
+    assert "JCONTOH" not in {route.agency for route in runtime.routes.values()}
     # How it was judged, and what was told of it, is known still.
-    assert Health.DOWN in {watch.evaluator.route_health(name) for name in watch.routes}
-    assert watch.consensus._told == {"JBARU": IncidentType.BOTH}
+    assert Health.DOWN in {runtime.evaluator.route_health(name) for name in runtime.routes}
+    assert runtime.consensus._told == {"JBARU": IncidentType.BOTH}
     assert [name for name in place.history.known() if name.startswith("JCONTOH/")] == []
     now = place.station.clock.now()
     await place.station.submit(Resolve(dedup_key="JBARU", at=now, ended_at=now))
@@ -165,20 +165,20 @@ async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(p
     place.write("agency: JCONTOH", "agency: JBARU")
     problems = [str(problem) for problem in await place.reloader.reload(BY)]
     assert any("pantau rename agency JCONTOH JBARU" in problem for problem in problems), problems
-    assert place.reloader.watch.consensus._told == {}
+    assert place.reloader.runtime.consensus._told == {}
     await place.ran("JBARU")
-    watch = place.reloader.watch
-    await watch.pipeline.speak()
+    runtime = place.reloader.runtime
+    await runtime.pipeline.speak()
     done = await place.renamer.rename(AGENCY, BY)
     assert (done.counts["runs"], done.counts["incidents"]) == (1, 1)
-    assert watch.consensus._told == {"JBARU": IncidentType.BOTH}
-    await watch.pipeline.speak()
-    assert watch.consensus._said["JBARU"], "nothing is told of one of which this process has not spoken since"
+    assert runtime.consensus._told == {"JBARU": IncidentType.BOTH}
+    await runtime.pipeline.speak()
+    assert runtime.consensus._said["JBARU"], "nothing is told of one of which this process has not spoken since"
     assert len(await place.history.between("JBARU", place.station.clock.now() - DAY, place.station.clock.now())) == 2
 
 
 async def test_a_reference_that_the_files_call_otherwise_takes_its_routes_with_it(place: SourceLocation) -> None:
-    routes = {name: route for name, route in place.reloader.watch.routes.items() if "/rujukan-a" in name}
+    routes = {name: route for name, route in place.reloader.runtime.routes.items() if "/rujukan-a" in name}
     for route in routes.values():
         result = failed(route, place.station.clock.now(), Outcome.REJECTED, Phase.SUBMIT)
         await place.history.ended(result, route.agency, {}, grade=Grade.BAD, every=5 * MINUTE)
@@ -187,8 +187,8 @@ async def test_a_reference_that_the_files_call_otherwise_takes_its_routes_with_i
     renaming = Renaming(what=Renamed.MAILBOX, old="rujukan-a", new="rujukan-x")
     done = await place.renamer.rename(renaming, BY)
     assert done.counts["runs"] == len(routes) > 0
-    assert {renaming.route(name) for name in routes} <= place.reloader.watch.routes.keys()
-    assert set(place.history.known()) <= place.reloader.watch.routes.keys()
+    assert {renaming.route(name) for name in routes} <= place.reloader.runtime.routes.keys()
+    assert set(place.history.known()) <= place.reloader.runtime.routes.keys()
     with pytest.raises(OperationRejectedError, match="renamed to rujukan-x before"):
         await place.renamer.rename(renaming, BY)
 
@@ -236,17 +236,17 @@ async def test_who_mistypes_is_told_what_to_write_and_nothing_is_renamed(
 ) -> None:
     what, old, new = order
     await place.ran("JCONTOH")
-    before = place.reloader.watch
+    before = place.reloader.runtime
     edit(place)
     with pytest.raises(OperationRejectedError) as refused:
         await place.renamer.rename(Renaming(what=Renamed(what), old=old, new=new), BY)
     assert says in str(refused.value)
-    assert place.reloader.watch is before
+    assert place.reloader.runtime is before
     assert (await Renames(place.database).known("JCONTOH")).is_anything
 
 
 async def test_two_agencies_do_not_become_one(place: SourceLocation) -> None:
-    others = sorted(place.reloader.watch.configuration.registry.agencies.keys() - {"JCONTOH"})
+    others = sorted(place.reloader.runtime.configuration.registry.agencies.keys() - {"JCONTOH"})
     other = others[0]
     await place.ran("JCONTOH")
     await place.ran(other, ago=2 * DAY)

@@ -23,7 +23,7 @@ from monitor.planning.ownership import WHOLE, Shard, TakeoverPolicy
 from monitor.planning.schedule import TAKEOVER_SPREAD
 from monitor.service.errors import NotFoundError
 from monitor.service.portal.on_demand_runs import OnDemandRuns
-from monitor.service.probing_runtime import make_watch
+from monitor.service.probing_runtime import make_runtime
 from monitor.service.reloader import Reloader
 from monitor.service.sharding import ShardManager
 from monitor.service.silences import route_muter
@@ -62,47 +62,47 @@ async def opened(reloader: Reloader, *keys: str) -> None:
 
 
 async def test_a_process_alone_owns_all(reloader: Reloader) -> None:
-    watch = reloader.watch
-    assert watch.owned == watch.configuration.registry.agencies.keys() == {"JCONTOH", "MPCONTOH"}
-    assert len(watch.routes) == len(watch.configuration.registry.routes)
-    assert not watch.elsewhere.routes
+    runtime = reloader.runtime
+    assert runtime.owned == runtime.configuration.registry.agencies.keys() == {"JCONTOH", "MPCONTOH"}
+    assert len(runtime.routes) == len(runtime.configuration.registry.routes)
+    assert not runtime.elsewhere.routes
     assert Scrape(reloader._metrics).value("agencies_owned") == 2
 
 
 async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_here_no_more(reloader: Reloader) -> None:
-    route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
-    reloader.watch.evaluator.restore({route.name: (Health.DOWN, T0)})
+    route, *_ = reloader.runtime.configuration.registry.routes_of("JCONTOH")
+    reloader.runtime.evaluator.restore({route.name: (Health.DOWN, T0)})
     await opened(reloader, "JCONTOH", ACCOUNT)
     history = reloader._around.history
     await history.ended(arrived(route, T0), "JCONTOH", {})
-    reloader.watch.consensus.gain(
+    reloader.runtime.consensus.gain(
         {"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.MONITORING_FAULT}
     )
 
     assert await reloader.take_share(beside()) == set()
 
-    watch = reloader.watch
-    assert watch.owned == {"MPCONTOH"}
-    assert {each.agency for each in watch.routes.values()} == {"MPCONTOH", ""}, "control routes are everybody's"
-    assert set(watch.prober._routes) == set(watch.evaluator.routes) == set(watch.routes)
+    runtime = reloader.runtime
+    assert runtime.owned == {"MPCONTOH"}
+    assert {each.agency for each in runtime.routes.values()} == {"MPCONTOH", ""}, "control routes are everybody's"
+    assert set(runtime.prober._routes) == set(runtime.evaluator.routes) == set(runtime.routes)
     assert route.name not in history.known(), "its last run is another process's from now on"
-    assert watch.consensus.told == {}, "what is open goes on elsewhere, and nothing here ends it"
-    await watch.pipeline._find_standings(T0)
-    assert not {"JCONTOH", ACCOUNT} & watch.pipeline._unkept, "nor is it written here that all is well there"
-    watch.pipeline._say()
-    await watch.consensus.tell()
+    assert runtime.consensus.told == {}, "what is open goes on elsewhere, and nothing here ends it"
+    await runtime.pipeline._find_standings(T0)
+    assert not {"JCONTOH", ACCOUNT} & runtime.pipeline._unkept, "nor is it written here that all is well there"
+    runtime.pipeline._say()
+    await runtime.consensus.tell()
     async with reloader._around.store.reading() as ledger:
         assert {each.dedup_key for each in await ledger.open_incidents()} == {"JCONTOH", ACCOUNT}
-    assert watch.evaluator_of("JCONTOH").route_health(route.name) is Health.DOWN, "it is shown as it was judged last"
+    assert runtime.evaluator_of("JCONTOH").route_health(route.name) is Health.DOWN, "it is shown as it was judged last"
     scrape = Scrape(reloader._metrics)
     assert scrape.value("agencies_owned") == 1
     assert scrape.value("incidents_open", agency="JCONTOH") is None
     count = scrape.value("incidents_open", agency="MPCONTOH")
     assert count is not None
     assert math.isnan(count), "no engine has looked yet"
-    assert watch.probed_by("MPCONTOH") == ""
-    assert watch.probed_by("JCONTOH").startswith("kuching")
-    trials = OnDemandRuns(reloader._lifecycle, reloader._clock, lambda: reloader.watch)
+    assert runtime.probed_by("MPCONTOH") == ""
+    assert runtime.probed_by("JCONTOH").startswith("kuching")
+    trials = OnDemandRuns(reloader._lifecycle, reloader._clock, lambda: reloader.runtime)
     with pytest.raises(NotFoundError, match="kuching"):
         await trials.begin("JCONTOH", route.name, by="Siti Contoh")
 
@@ -113,9 +113,9 @@ async def test_gained_outage_is_not_over_by_sites_that_were_well_before_it(reloa
     if by == "share":
         await reloader.take_share(beside())
         await reloader.take_share(WHOLE)
-        consensus = reloader.watch.consensus
+        consensus = reloader.runtime.consensus
     else:
-        consensus = (await make_watch(reloader.watch.configuration, reloader._around)).consensus
+        consensus = (await make_runtime(reloader.runtime.configuration, reloader._around)).consensus
     well = SiteStatus(well_since=T0 - timedelta(hours=1), directions=dict.fromkeys(Direction, Health.UP))
     for site in (consensus._site, "kuching"):
         consensus.hear(site, "JCONTOH", well)
@@ -127,22 +127,22 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
     reloader: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others have their turn in the middle of it: nothing is unknown to them, and nothing told to be over."""
-    route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
+    route, *_ = reloader.runtime.configuration.registry.routes_of("JCONTOH")
     await opened(reloader, "JCONTOH", ACCOUNT)
-    reloader.watch.evaluator.restore({route.name: (Health.DOWN, T0)})
-    reloader.watch.consensus.gain(
+    reloader.runtime.evaluator.restore({route.name: (Health.DOWN, T0)})
+    reloader.runtime.consensus.gain(
         {"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.MONITORING_FAULT}
     )
     seen: list[Health] = []
     announce = monitor.service.probing_runtime.announce
 
     async def meanwhile(*told: Any) -> None:
-        watch = reloader.watch
-        seen.append(watch.evaluator_of("JCONTOH").route_health(route.name))
-        watch.pipeline._show_moved(T0)
-        await watch.pipeline._find_standings(T0)
-        watch.pipeline._say()
-        await watch.consensus.tell()
+        runtime = reloader.runtime
+        seen.append(runtime.evaluator_of("JCONTOH").route_health(route.name))
+        runtime.pipeline._show_moved(T0)
+        await runtime.pipeline._find_standings(T0)
+        runtime.pipeline._say()
+        await runtime.consensus.tell()
         await announce(*told)
 
     monkeypatch.setattr(monitor.service.probing_runtime, "announce", meanwhile)
@@ -157,7 +157,7 @@ async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(r
     await reloader.take_share(beside())
     around = reloader._around
     now = around.clock.now()
-    route = next(each for each in reloader.watch.elsewhere.routes.values() if each.direction is Direction.INTERNAL)
+    route = next(each for each in reloader.runtime.elsewhere.routes.values() if each.direction is Direction.INTERNAL)
     # As the other process has written it.
     await around.history.sent("00000000000000aa", route.name, now - 10 * SECOND, now)
     run = replace(arrived(route, now - 400 * SECOND), token_id="00000000000000bb")
@@ -171,13 +171,13 @@ async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(r
     assert await reloader.take_share(WHOLE) == {"JCONTOH"}
     assert standings.otherwise(said) == said, "and the other has perhaps said otherwise since"
 
-    watch = reloader.watch
-    assert watch.owned == {"JCONTOH", "MPCONTOH"}
-    assert not watch.elsewhere.routes
-    assert watch.evaluator.route_health(route.name) is Health.DOWN
-    assert watch.consensus.told.keys() == {"JCONTOH", ACCOUNT}, "of the other agency it knows better"
-    assert watch.prober._arrivals._missing["00000000000000aa"].route == route.name
-    due = watch.prober._schedule._entries[route.name].due
+    runtime = reloader.runtime
+    assert runtime.owned == {"JCONTOH", "MPCONTOH"}
+    assert not runtime.elsewhere.routes
+    assert runtime.evaluator.route_health(route.name) is Health.DOWN
+    assert runtime.consensus.told.keys() == {"JCONTOH", ACCOUNT}, "of the other agency it knows better"
+    assert runtime.prober._arrivals._missing["00000000000000aa"].route == route.name
+    due = runtime.prober._schedule._entries[route.name].due
     assert due <= around.clock.now() + TAKEOVER_SPREAD, "it was due while nobody was there to run it"
     assert Scrape(reloader._metrics).value("agencies_owned") == 2
 
@@ -187,18 +187,18 @@ async def test_thousands_are_taken_over_bit_by_bit_and_all_in_the_end(
 ) -> None:
     nobody = Shard(name=NAME, alive=frozenset({"kuching-1"}))
     await reloader.take_share(nobody)
-    assert reloader.watch.owned == set()
+    assert reloader.runtime.owned == set()
     monkeypatch.setattr("monitor.service.reloader._AT_ONCE", 1)
 
     assert await reloader.take_share(WHOLE) == {"JCONTOH", "MPCONTOH"}
-    assert len(reloader.watch.routes) == len(reloader.watch.configuration.registry.routes)
+    assert len(reloader.runtime.routes) == len(reloader.runtime.configuration.registry.routes)
     assert await reloader.take_share(WHOLE) == set()
 
 
 async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_is_away(reloader: Reloader) -> None:
     await reloader.take_share(beside())
     assert [p for p in await reloader.reload("Siti Contoh") if p.key == "store"] == []
-    assert reloader.watch.owned == {"MPCONTOH"}
+    assert reloader.runtime.owned == {"MPCONTOH"}
 
     class Away:
         async def catch_up(self) -> int:
@@ -211,24 +211,24 @@ async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_
     reloader._around = replace(around, history=Away())  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable):
         await reloader.take_share(WHOLE)
-    assert reloader.watch.owned == {"MPCONTOH"}
+    assert reloader.runtime.owned == {"MPCONTOH"}
     reloader._around = around
     assert await reloader.take_share(WHOLE) == {"JCONTOH"}
 
 
 async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_site_sees(reloader: Reloader) -> None:
-    here, there, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
-    reloader.watch.evaluator.restore({here.name: (Health.DOWN, T0)})
-    over = route_muter(reloader.watch.troubled)
+    here, there, *_ = reloader.runtime.configuration.registry.routes_of("JCONTOH")
+    reloader.runtime.evaluator.restore({here.name: (Health.DOWN, T0)})
+    over = route_muter(reloader.runtime.troubled)
     found = replace(incident(), dedup_key="JCONTOH", brief=replace(incident().brief, agency="JCONTOH"))
     silence = Silence(id=1, about=here.name, begins=T0, ends=T0 + 60 * SECOND, why="kerja", by="Siti Contoh")
     assert over(found, [silence], T0) == silence
-    reloader.watch.consensus.hear("johor", "JCONTOH", SiteStatus(troubled=frozenset({here.name, there.name})))
+    reloader.runtime.consensus.hear("johor", "JCONTOH", SiteStatus(troubled=frozenset({here.name, there.name})))
     assert over(found, [silence], T0) is None
 
 
 async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_is_gone(reloader: Reloader) -> None:
-    around, watch = reloader._around, reloader.watch
+    around, runtime = reloader._around, reloader.runtime
     standings = around.history._standings
     assert standings is not None
     broken = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0))
@@ -238,7 +238,7 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     async def take_over(processes: Collection[str]) -> None:
         taken_over.append(processes)
 
-    run = arrived(next(iter(watch.routes.values())), T0)
+    run = arrived(next(iter(runtime.routes.values())), T0)
     await around.history.ended(run, "JCONTOH", {}, standings=dict.fromkeys((*spoken, here), broken))
     await opened(reloader, "ours/network", "ours/site/johor", ACCOUNT)
     sharing = ShardManager(
@@ -260,20 +260,20 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
 
     said, _ = await standings.changed(None)
     assert said["putrajaya"].keys() == {here, "ours/reference/rujukan-a@kuching-2", "JCONTOH", ACCOUNT}
-    assert watch.consensus.told.keys() == {"ours/network", "ours/site/johor"}, "who sees that it is over ends it"
-    assert "ours/network" in watch.pipeline._moved
+    assert runtime.consensus.told.keys() == {"ours/network", "ours/site/johor"}, "who sees that it is over ends it"
+    assert "ours/network" in runtime.pipeline._moved
     assert taken_over == [{NAME, "kuching-1"}], "the dead, and its own earlier lives"
 
 
 async def test_who_begins_beside_others_runs_a_route_when_they_would_have(reloader: Reloader) -> None:
-    around, configuration = reloader._around, reloader.watch.configuration
+    around, configuration = reloader._around, reloader.runtime.configuration
     share = beside()
     route = configuration.registry.routes_of("MPCONTOH")[0]
     at = around.clock.now() - route.probing.interval / 2
     await around.history.ended(arrived(route, at), "MPCONTOH", {})
     for alive, is_resumed in ((share.alive, True), (frozenset({NAME}), False)):
-        watch = await make_watch(configuration, around, Shard(name=NAME, alive=alive))
-        assert (route.name in watch.prober._last_runs) is is_resumed
+        runtime = await make_runtime(configuration, around, Shard(name=NAME, alive=alive))
+        assert (route.name in runtime.prober._last_runs) is is_resumed
 
 
 async def test_what_others_have_documents_of_is_neither_taken_back_nor_departed(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ async def test_what_others_have_documents_of_is_neither_taken_back_nor_departed(
     async with in_force(office.config, ENVIRON, tmp_path / "store") as reloader:
         reloader.tries = 1
         around = reloader._around
-        run = arrived(next(iter(reloader.watch.routes.values())), T0)
+        run = arrived(next(iter(reloader.runtime.routes.values())), T0)
         await around.history.ended(run, "JCONTOH", {}, standings={"JCONTOH": UNTROUBLED, "MPCONTOH": UNTROUBLED})
         both = frozenset({"JCONTOH", "MPCONTOH"})
         await reloader.take_share(Shard(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": both}))

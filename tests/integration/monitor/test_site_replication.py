@@ -92,8 +92,8 @@ def say(world: SiteWorld, site: str, *, tmp: Path, **levels: SiteStatus) -> None
         async with Database.open(tmp / site, world.stores[site], name=site) as database:
             standings = SiteStatuses(database, site)
             await History(database, standings).ended(ended(1), "JCM", {}, standings=levels)
-            steady = timedelta(seconds=time.monotonic())
-            await standings.beat(SiteHeartbeat(at=datetime.now(UTC), steady=steady, life=site))
+            monotonic = timedelta(seconds=time.monotonic())
+            await standings.beat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, life=site))
 
     asyncio.run(write())
 

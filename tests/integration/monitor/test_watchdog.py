@@ -66,7 +66,7 @@ class Watchroom:
             dispatcher=self.station.dispatcher,
             metrics=self.metrics,
             clock=self.station.clock,
-            watch=lambda: self.watch,
+            runtime=lambda: self.runtime,
             processes=Processes(database, "utama"),
             name="utama",
             directory=office.directory,
@@ -80,8 +80,8 @@ class Watchroom:
         configuration = configured(self.office, sections)
         prober = SimpleNamespace(late=lambda _: 0 * SECOND)
         evaluator = SimpleNamespace(troubled=lambda _: ())
-        watch = SimpleNamespace(configuration=configuration, prober=prober, troubled=evaluator.troubled)
-        self.watch = cast(ProbingRuntime, watch)
+        runtime = SimpleNamespace(configuration=configuration, prober=prober, troubled=evaluator.troubled)
+        self.runtime = cast(ProbingRuntime, runtime)
 
     def value(self, name: str, **labels: str) -> float | None:
         return Scrape(self.metrics).value(name, **labels)
@@ -122,7 +122,9 @@ async def test_while_nobody_is_told_it_rings_nobody_beats_for_nobody_and_drills_
     assert await tried() == 0
     await room.watchdog._look_at_lifeline()
     assert room.value("out_of_band_numbers") is None
-    assert lifeline(room.watch.configuration, room.office.directory, room.metrics.watchdog, room.station.clock) is None
+    assert (
+        lifeline(room.runtime.configuration, room.office.directory, room.metrics.watchdog, room.station.clock) is None
+    )
     assert room.watchdog._heartbeat_in_force() is None
 
     room.reload(LIFELINE + HEARTBEAT)
@@ -180,7 +182,7 @@ class Rings:
 
     def __init__(self, room: Watchroom) -> None:
         self.room = room
-        self.memory = MemoryFile(room.watch.configuration.settings.state_dir / MEMORY_FILE)
+        self.memory = MemoryFile(room.runtime.configuration.settings.state_dir / MEMORY_FILE)
 
     async def look(self) -> Memory:
         """Look once, and return what is remembered as told."""

@@ -18,7 +18,7 @@ from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, ProbingPolicy
-from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, make_watch
+from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, make_runtime
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -73,7 +73,7 @@ class Ear:
 class Watchpost:
     """The watch, and what it says."""
 
-    watch: ProbingRuntime
+    runtime: ProbingRuntime
     history: History
     metrics: Metrics
     ear: Ear
@@ -109,13 +109,13 @@ class Watchpost:
         return {d for d in agencys if scrape.value("mail_up", agency=CODE, direction=str(d)) == 0}
 
     def _all_up(self) -> bool:
-        evaluator = self.watch.evaluator
-        healths = {evaluator.route_health(name) for name in self.watch.routes}
+        evaluator = self.runtime.evaluator
+        healths = {evaluator.route_health(name) for name in self.runtime.routes}
         return healths == {Health.UP} and not evaluator.own_troubles(datetime.now(UTC))
 
     async def _everything_runs(self) -> None:
         """Wait until every route has been run once more from now on."""
-        began, waiting = datetime.now(UTC), set(self.watch.routes)
+        began, waiting = datetime.now(UTC), set(self.runtime.routes)
         try:
             async with asyncio.timeout(_WITHIN):
                 while waiting:
@@ -135,11 +135,11 @@ class Watchpost:
 
     async def report(self) -> str:
         """Return how things stand, for whoever has to find out why a test fails."""
-        own = self.watch.evaluator.own_troubles(datetime.now(UTC))
+        own = self.runtime.evaluator.own_troubles(datetime.now(UTC))
         lines = [f"heard: {self.ear.heard}", f"down: {self._down()}", f"ours: {[str(suspect) for suspect in own]}"]
         for name, run in (await self.history.latest()).items():
             health, why = (
-                self.watch.evaluator.route_health(name),
+                self.runtime.evaluator.route_health(name),
                 run.failure and (run.failure.reason, run.failure.detail),
             )
             lines.append(f"{name}: {health}; last run at {run.started_at:%M:%S.%f}: {run.outcome} {why}")
@@ -164,10 +164,10 @@ async def watchpost(
             clock=clock,
         )
         with patch("monitor.service.probing_runtime._measured_keys", ear.open_keys):
-            watch = await make_watch(configuration, around)
+            runtime = await make_runtime(configuration, around)
         async with asyncio.TaskGroup() as tasks:
-            working = [tasks.create_task(each) for each in (watch.prober.run(), watch.consensus.keep_telling())]
-            yield Watchpost(watch=watch, history=around.history, metrics=around.metrics, ear=ear)
+            working = [tasks.create_task(each) for each in (runtime.prober.run(), runtime.consensus.keep_telling())]
+            yield Watchpost(runtime=runtime, history=around.history, metrics=around.metrics, ear=ear)
             for each in working:
                 each.cancel()
 

@@ -79,7 +79,7 @@ class Site:
         self.waiting.append((key, standing))
 
     def beat(self, true: int) -> None:
-        beat = SiteHeartbeat(at=T0 + (true + self.ahead) * SECOND, steady=true * SECOND, life=f"{self.life}")
+        beat = SiteHeartbeat(at=T0 + (true + self.ahead) * SECOND, monotonic=true * SECOND, life=f"{self.life}")
         self.waiting.append((true, beat))
 
     def deliver(self, name: str, rows: Rows) -> None:
@@ -136,7 +136,7 @@ class Nation(RuleBasedStateMachine):
             consensus=lambda: self.consensus,
             metrics=self.metrics,
             speak=self.speak,
-            steady=lambda: self.true * SECOND,
+            monotonic=lambda: self.true * SECOND,
         )
         self.began = self.true
 

@@ -37,7 +37,7 @@ class SourceLocation:
         #: How each run ends at once that is begun; where there is none it goes on.
         self.ends: dict[str, ProbeResult] = {}
         agencies = {each.agency for each in routes}
-        watch = SimpleNamespace(
+        runtime = SimpleNamespace(
             owned=agencies - set(elsewhere),
             configuration=SimpleNamespace(
                 registry=SimpleNamespace(routes_of=lambda code: [r for r in routes if r.agency == code])
@@ -46,7 +46,7 @@ class SourceLocation:
             consensus=SimpleNamespace(together=lambda _: self.together),
         )
         self.measuring = MailMeasurement(
-            watch=lambda: cast(Any, watch),
+            runtime=lambda: cast(Any, runtime),
             history=cast(Any, self),
             clock=cast(Any, SimpleNamespace(now=lambda: self.now)),
             patience=timedelta(0),

@@ -44,7 +44,7 @@ class OfferingHub:
             configuration=lambda: self.configuration,
             is_ours=lambda: self.is_ours,
             offer=self._offer,
-            steady=lambda: self.time,
+            monotonic=lambda: self.time,
         )
 
     def goes_by(self, text: str) -> None:

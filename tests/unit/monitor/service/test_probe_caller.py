@@ -59,7 +59,7 @@ class SourceLocation:
         lifecycle, wire = Lifecycle(SqlStore(self.database), self.clock, "pantau@ujian"), wire or Wire()
         calls = ProbeRequests(self.database)
         return ProbeRequester(
-            calls, lifecycle, bench.watch, self.clock, members=wire.members, looks=looks, place=wire.place
+            calls, lifecycle, bench.runtime, self.clock, members=wire.members, looks=looks, place=wire.place
         )
 
 

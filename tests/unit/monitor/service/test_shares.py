@@ -52,7 +52,7 @@ class SourceLocation:
         self.signer = TokenSigner(KEY, "satu")
         registry = SimpleNamespace(agencies=dict.fromkeys(CODES))
         pipeline = SimpleNamespace(say_again=lambda: self.said_again.append(self.now))
-        self.watch = SimpleNamespace(
+        self.runtime = SimpleNamespace(
             configuration=SimpleNamespace(registry=registry), owned=frozenset(CODES), pipeline=pipeline
         )
         self.sharing = ShardManager(
@@ -99,8 +99,8 @@ class SourceLocation:
             self.refusals -= 1
             raise StoreUnavailable("results still wait to be written")
         self.shares.append(share)
-        before: frozenset[str] = self.watch.owned
-        owned = self.watch.owned = share.of(CODES)
+        before: frozenset[str] = self.runtime.owned
+        owned = self.runtime.owned = share.of(CODES)
         self.metrics.agencies_shared(owned=len(owned))
         return owned - before
 
@@ -144,8 +144,8 @@ async def test_one_of_those_that_are_alive_speaks_for_all_and_another_when_it_ha
 async def test_an_agency_of_one_that_dies_is_taken_over_and_given_back_when_it_lives_again() -> None:
     place = SourceLocation()
     place.beats()
-    place.watch.owned = (await place.sharing.begin()).of(CODES)
-    mine = len(place.watch.owned)
+    place.runtime.owned = (await place.sharing.begin()).of(CODES)
+    mine = len(place.runtime.owned)
     assert 0 < mine < len(CODES)
     theirs = TokenSigner(KEY, "dua").issue("JCM/internal", T0)
     assert place.signer.origin(theirs) is Origin.ANOTHER
@@ -209,8 +209,8 @@ async def test_while_the_store_is_away_everybody_keeps_what_they_have_and_afterw
 async def test_a_takeover_that_the_store_keeps_waiting_is_shown_and_tried_again() -> None:
     place = SourceLocation(refusals=1)
     place.beats()
-    place.watch.owned = (await place.sharing.begin()).of(CODES)
-    mine = len(place.watch.owned)
+    place.runtime.owned = (await place.sharing.begin()).of(CODES)
+    mine = len(place.runtime.owned)
     place.beats(left=True)
     await place.second()
 
@@ -239,7 +239,7 @@ async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agen
     elsewhere = SimpleNamespace(
         routes=routes, restore=lambda _: None, mail=lambda agency: SimpleNamespace(troubled=lambda: [agency])
     )
-    place.watch.elsewhere = elsewhere
+    place.runtime.elsewhere = elsewhere
     place.sharing._history = cast(Any, SimpleNamespace(healths=healths, look_up=look_up))
     await place.sharing._follow()
     assert [len(each) for each in asked] == [APART]
@@ -315,7 +315,7 @@ class Rollout:
 
     def who_probes(self) -> dict[str, list[str]]:
         every = sorted({code for each in self.members.values() for code in each.registry.agencies})
-        return {code: [name for name, each in self.members.items() if code in each.watch.owned] for code in every}
+        return {code: [name for name, each in self.members.items() if code in each.runtime.owned] for code in every}
 
 
 class ClusterMember:
@@ -324,7 +324,7 @@ class ClusterMember:
     def __init__(self, rollout: Rollout, name: str, agencies: Sequence[str]) -> None:
         self.rollout, self.name, self.share = rollout, name, Shard(name=name, alive=frozenset({name}))
         self.metrics = Metrics(version="1", now=lambda: rollout.now)
-        self.watch = SimpleNamespace(owned=frozenset(agencies))
+        self.runtime = SimpleNamespace(owned=frozenset(agencies))
         self.lays_out(*agencies)
         self.sharing = ShardManager(
             name=name,
@@ -340,8 +340,8 @@ class ClusterMember:
     def lays_out(self, *agencies: str) -> None:
         """Reload with these files."""
         self.registry = SimpleNamespace(agencies=dict.fromkeys(agencies))
-        self.watch.configuration = SimpleNamespace(registry=self.registry)
-        self.watch.owned = self.share.of(agencies)
+        self.runtime.configuration = SimpleNamespace(registry=self.registry)
+        self.runtime.owned = self.share.of(agencies)
 
     async def second(self) -> None:
         await self.sharing._beat()
@@ -350,8 +350,8 @@ class ClusterMember:
 
     async def take_share(self, share: Shard) -> frozenset[str]:
         self.share = share
-        before, self.watch.owned = self.watch.owned, share.of(self.registry.agencies)
-        return frozenset(self.watch.owned - before)
+        before, self.runtime.owned = self.runtime.owned, share.of(self.registry.agencies)
+        return frozenset(self.runtime.owned - before)
 
     async def lives(self, now: datetime) -> Sequence[Process]:
         row = self.rollout.rows.get(self.name) or Process(name=self.name, started_at=now, beat_at=now)

@@ -96,7 +96,7 @@ class Nation:
 
     def __init__(self, told: Mapping[str, IncidentType] | None = None, *, quorum: Quorum = TWO) -> None:
         self.clock, self.alerts, self.rows = Clock(), Alerts(), Rows()
-        self.steady = timedelta(hours=5)
+        self.monotonic = timedelta(hours=5)
         #: Seconds by which a site's wall clock is ahead.
         self.ahead: dict[str, int] = {}
         self.metrics = Metrics(version="0", now=self.clock.now)
@@ -126,7 +126,7 @@ class Nation:
             consensus=lambda: self.consensus,
             metrics=self.metrics,
             speak=self.speak,
-            steady=lambda: self.steady,
+            monotonic=lambda: self.monotonic,
         )
 
     async def speak(self) -> None:
@@ -145,10 +145,10 @@ class Nation:
         before = len(self.alerts.heard)
         for _ in range(0, seconds, every):
             self.clock.time += every * SECOND
-            self.steady += every * SECOND
+            self.monotonic += every * SECOND
             for site in {"johor", "kuching"} - {*silent}:
                 self.rows.beaten[site] = SiteHeartbeat(
-                    at=self.clock.time + self.ahead.get(site, 0) * SECOND, steady=self.steady, life=site
+                    at=self.clock.time + self.ahead.get(site, 0) * SECOND, monotonic=self.monotonic, life=site
                 )
             try:
                 await self.hub.listen()
@@ -764,7 +764,7 @@ class Watches:
     """A wall clock and a steady one."""
 
     wall: datetime = T0
-    steady: timedelta = timedelta(hours=1)
+    monotonic: timedelta = timedelta(hours=1)
 
     def now(self) -> datetime:
         return self.wall
@@ -773,16 +773,16 @@ class Watches:
 async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_they_go_apart() -> None:
     beats, clocks = Beats(), Watches()
     beating = SiteHeartbeatWriter(
-        cast(SiteStatuses, beats), clocks, owes=lambda: False, look=looked, steady=lambda: clocks.steady
+        cast(SiteStatuses, beats), clocks, owes=lambda: False, look=looked, monotonic=lambda: clocks.monotonic
     )
-    for wall, steady in ((1, 1), (1, 1), (181, 1), (1, 1)):
+    for wall, monotonic in ((1, 1), (1, 1), (181, 1), (1, 1)):
         clocks.wall += wall * SECOND
-        clocks.steady += steady * SECOND
+        clocks.monotonic += monotonic * SECOND
         await beating.beat()
 
     lives = [each.life for each in beats.heard]
     assert lives[0] == lives[1] != lives[2] == lives[3]
-    assert (beats.heard[-1].at, beats.heard[-1].steady) == (clocks.wall, clocks.steady)
+    assert (beats.heard[-1].at, beats.heard[-1].monotonic) == (clocks.wall, clocks.monotonic)
 
 
 async def test_beating_after_it_could_not_write_for_long_begins_another_life() -> None:
@@ -794,11 +794,11 @@ async def test_beating_after_it_could_not_write_for_long_begins_another_life() -
         owes=lambda: away[0],
         look=looked,
         stale_after=30 * SECOND,
-        steady=lambda: clocks.steady,
+        monotonic=lambda: clocks.monotonic,
     )
     for second in range(1, 64):
         clocks.wall += SECOND
-        clocks.steady += SECOND
+        clocks.monotonic += SECOND
         away[0] = second not in (1, 31, 62, 63)
         await beating.beat()
     lives = [each.life for each in beats.heard]
@@ -813,7 +813,7 @@ async def test_beating_looks_whether_it_stood_still_before_it_beats() -> None:
         order.append(len(beats.heard))
 
     beating = SiteHeartbeatWriter(
-        cast(SiteStatuses, beats), clocks, owes=lambda: False, look=look, steady=lambda: clocks.steady
+        cast(SiteStatuses, beats), clocks, owes=lambda: False, look=look, monotonic=lambda: clocks.monotonic
     )
     await beating.beat()
     assert (order, len(beats.heard)) == ([0], 1)
@@ -828,14 +828,14 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
             owes=lambda: False,
             look=looked,
             is_ours=lambda name=name: turn == [name],  # type: ignore[misc]
-            steady=lambda: clocks.steady,
+            monotonic=lambda: clocks.monotonic,
         )
         for name in ("satu", "dua")
     ]
     for name in ("satu", "satu", "dua"):
         turn[0] = name
         clocks.wall += SECOND
-        clocks.steady += SECOND
+        clocks.monotonic += SECOND
         for each in both:
             await each.beat()
 
@@ -847,7 +847,7 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
 async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> None:
     beats, clocks, owes = Beats(), Watches(), [True]
     beating = SiteHeartbeatWriter(
-        cast(SiteStatuses, beats), clocks, owes=lambda: owes[0], look=looked, steady=lambda: clocks.steady
+        cast(SiteStatuses, beats), clocks, owes=lambda: owes[0], look=looked, monotonic=lambda: clocks.monotonic
     )
     await beating.beat()
     owes[0] = False
@@ -904,12 +904,12 @@ class CodedNotification:
 
 
 def telling(told: CodedNotification, clocks: Watches) -> SiteRunReporter:
-    return SiteRunReporter(cast(SiteRunWriter, told), clocks, steady=lambda: clocks.steady, pause=timedelta(0))
+    return SiteRunReporter(cast(SiteRunWriter, told), clocks, monotonic=lambda: clocks.monotonic, pause=timedelta(0))
 
 
 async def later(it: SiteRunReporter, clocks: Watches, by: timedelta = 30 * SECOND) -> None:
     clocks.wall += by
-    clocks.steady += by
+    clocks.monotonic += by
     await it.tell()
 
 
@@ -1263,7 +1263,7 @@ async def test_a_hub_that_tells_of_so_many_that_it_takes_long_was_not_away(monke
     submit = nation.alerts.submit
 
     async def takes_long(event: Event) -> Incident | None:
-        nation.steady += 20 * SECOND
+        nation.monotonic += 20 * SECOND
         nation.clock.time += 20 * SECOND
         return await submit(event)
 

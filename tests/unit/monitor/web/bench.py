@@ -54,5 +54,5 @@ class Bench:
             raise KeyError(name)
         return self.healths.get(name, Health.UNKNOWN)
 
-    def watch(self) -> Any:
+    def runtime(self) -> Any:
         return self

@@ -322,8 +322,8 @@ async def house(
         orders = orders or Orders(service)
         bench = bench or Bench(codes)
         lifecycle = Lifecycle(SqlStore(database), clock, "pantau@ujian")
-        trials = OnDemandRuns(lifecycle, clock, bench.watch)
-        caller = ProbeRequester(ProbeRequests(database), lifecycle, bench.watch, clock, looks=False)
+        trials = OnDemandRuns(lifecycle, clock, bench.runtime)
+        caller = ProbeRequester(ProbeRequests(database), lifecycle, bench.runtime, clock, looks=False)
         metrics = Metrics(version="1", now=clock.now)
         for code in codes:
             metrics.watch_agency(code, routes=())

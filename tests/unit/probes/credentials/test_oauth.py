@@ -75,7 +75,7 @@ async def test_token_clock_set_back_expires_when_its_lifetime_has_passed() -> No
     Pantau: Its age uses a monotonic clock.
     """
     desk, passed = CallbackHandler(), 0.0
-    tokens = TokenCache(desk, clock=lambda: desk.now, steady=lambda: passed)
+    tokens = TokenCache(desk, clock=lambda: desk.now, monotonic=lambda: passed)
     first = await tokens.get()
     desk.now -= timedelta(hours=8)
     passed = 54 * 60.0
