@@ -59,7 +59,7 @@ def test_port_problem_of_the_environment_names_the_variable(config: Path) -> Non
 def test_state_problem_names_line_user_and_remedy(config: Path, place: str, reason: str) -> None:
     problem = state_problem(config, Path(place.format(config=config)))
     assert problem is not None
-    assert (problem.line, problem.key) == (2, "state")
+    assert (problem.line, problem.key) == (2, "state_dir")
     assert re.fullmatch(rf".* cannot be made: {reason} \(by user \w+, as whom the service runs\)", problem.message)
     assert problem.instead.startswith("a directory that user ")
 
