@@ -229,7 +229,7 @@ async def kept(database: Database) -> list[str]:
 
 async def test_what_was_typed_is_kept_with_the_document_that_names_it_or_not_at_all(database: Database) -> None:
     documents = Documents(database)
-    named = written("JCM", f"agency: JCM\npassword_kept: {NAME}\n")
+    named = written("JCM", f"agency: JCM\npassword_stored: {NAME}\n")
     seen = {"MDC": (await write_one(documents, written("MDC")))}
     await write(documents, written("MDC", "second"))
     with pytest.raises(VersionConflictError):
