@@ -66,7 +66,7 @@ LONGEST = (
     "test_escalation_story",
     "test_answers",
     "test_init_command",
-    "test_watch_only",
+    "test_monitor_only",
     "test_crash",
     "test_config_again",
 )

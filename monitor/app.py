@@ -449,7 +449,7 @@ class App:
         )
         self._sites = self._with_other_sites(settings, standings)
         members = _members(settings)
-        self._wires = [ReplicationMonitor(members, self._metrics, tells=settings.tells)] if members else []
+        self._wires = [ReplicationMonitor(members, self._metrics, notifies=settings.notifies)] if members else []
         self._offering = (
             DocumentDistributor(members, self._metrics, configuration=self._configuration, is_ours=self._speaks_for_all)
             if members
@@ -812,7 +812,7 @@ class App:
             awaiting_restart=self._awaiting_restart(),
             departed={each.number: each.closes_at for each in self._leaver.departed},
             deserted=self._duty.deserted,
-            watch_only=self._rests() and not has_hub,
+            monitor_only=self._rests() and not has_hub,
             for_hub=self._rests() and has_hub,
             is_unheard=self._telling is not None and not self._telling.is_heard,
             ailing_sites=self._runtime().consensus.ailing_sites(),
@@ -901,7 +901,7 @@ class App:
 
     def _rests(self) -> bool:
         """Return whether nobody is notified of anything."""
-        return not self._configuration().settings.tells
+        return not self._configuration().settings.notifies
 
     def _may_release(self, notice: Notification) -> bool:
         # An office has its agency's code as its short name.

@@ -20,7 +20,7 @@ NOTIFICATIONS: Final = Dashboard(
             panels=(
                 stat(
                     "People are told · Makluman",
-                    "Whether anybody is told of what is found out. With mode: watch mail is watched and shown, and nobody "
+                    "Whether anybody is told of what is found out. With mode: monitor_only mail is watched and shown, and nobody "
                     "is told; nor while the store is away.",
                     (nobody_is_told("by (instance) "), "{{instance}}"),
                     size=(4, 4),

@@ -213,7 +213,7 @@ OVERVIEW: Final = Dashboard(
                 ),
                 stat(
                     "People are told · Makluman",
-                    "Whether anybody is told of what is found out. With mode: watch mail is watched and shown, and nobody "
+                    "Whether anybody is told of what is found out. With mode: monitor_only mail is watched and shown, and nobody "
                     "is told; nor while the store is away.",
                     nobody_is_told(),
                     size=(3, 3),

@@ -121,7 +121,7 @@ def write_site(directory: Path, network: LabNetwork, ports: Ports, *, settings: 
     return _written(
         directory,
         network,
-        {"mode": "watch", **settings, **_watching(ports, COUNTRY)},
+        {"mode": "monitor_only", **settings, **_watching(ports, COUNTRY)},
         {each.code: _agency(each, ports) for each in AGENCIES},
     )
 

@@ -26,12 +26,12 @@ class Lifecycle:
         """Record an orderly stop of the service."""
         await self.told(self._service, "service stopped", {})
 
-    async def configured(self, by: str, digest: str, files: int, applied: Applied, *, tells: bool = True) -> None:
+    async def configured(self, by: str, digest: str, files: int, applied: Applied, *, notifies: bool = True) -> None:
         """Record the configuration that is applied from now on; *digest* as `monitor.config.loading` computes it.
 
-        Not *tells*: nobody is notified with it.
+        Not *notifies*: nobody is notified with it.
         """
-        detail = {"sha256": digest, "files": str(files)} | ({} if tells else {"mode": "watch"})
+        detail = {"sha256": digest, "files": str(files)} | ({} if notifies else {"mode": "monitor_only"})
         await self.told(by, "configuration taken up", detail | applied.detail())
 
     async def refused(self, by: str, errors: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ import typer
 
 from monitor.cli.log import complain
 from monitor.config.files.document import read_document
-from monitor.runtime.place import CONTROL_SOCKET, MODE_HEADER, STATE, WATCH_ONLY, linked_sockets
+from monitor.runtime.place import CONTROL_SOCKET, MODE_HEADER, MONITOR_ONLY, STATE, linked_sockets
 from monitor.runtime.unix_socket import reachable
 
 
@@ -143,6 +143,6 @@ def ask(
         fail(answer.json()["detail"])
     if answer.status_code >= 500:
         fail(f"the service reported an internal error ({answer.status_code}); see its log")
-    if answer.headers.get(MODE_HEADER) == WATCH_ONLY:
-        typer.echo("NOBODY IS NOTIFIED: the service only monitors (mode: watch)", err=True)
+    if answer.headers.get(MODE_HEADER) == MONITOR_ONLY:
+        typer.echo("NOBODY IS NOTIFIED: the service only monitors (mode: monitor_only)", err=True)
     return answer.json()

@@ -29,7 +29,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path as KeyPath
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.secret import SecretLookup, SecretResolver, StoredSecret
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.model.registry import Agency, Registry, build_registry
 from monitor.config.model.settings import Settings, SettingsContext
 from monitor.config.model.typed import ReadSecrets, StoredSecrets
@@ -405,7 +405,7 @@ def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loade
 
 
 def _sources(path: Path, settings: Settings | None, findings: Findings, memory: LoadCache) -> Sequence[AgencySource]:
-    if settings is not None and settings.agencies == IN_THE_STORE and not findings["agencies"].is_broken:
+    if settings is not None and settings.agencies == IN_DATABASE and not findings["agencies"].is_broken:
         return _stored(settings, findings, memory)
     files = _agency_files(path, settings, findings)
     return [AgencySource(called=str(file), name=file.name, file=file) for file in files]
@@ -453,7 +453,7 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
         overlooked = sorted(each for each in directory.iterdir() if each not in read and _is_meant(each))
     except (OSError, ValueError):
         if known:
-            instead = said("the directory of agency files, or: {otherwise}", otherwise=IN_THE_STORE)
+            instead = said("the directory of agency files, or: {otherwise}", otherwise=IN_DATABASE)
             findings["agencies"].error(
                 said("{directory} is no directory that can be read", directory=directory), instead
             )

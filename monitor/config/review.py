@@ -91,7 +91,7 @@ def provision_of(settings: Settings | None, findings: Findings) -> SettingsConte
     return SettingsContext(
         mode=settings.mode,
         # In monitor-only mode gateways may be configured later, so the channels are unknown.
-        channels=None if settings.mode is ServiceMode.WATCH else channels,
+        channels=None if settings.mode is ServiceMode.MONITOR_ONLY else channels,
         references=None if findings["references"].is_blank else settings.references_in_use,
         pooled=frozenset(pools(settings.references)),
         contacts=None if findings["contacts"].is_blank else settings.contacts,
@@ -235,13 +235,17 @@ def _check_listeners(settings: Settings, findings: Findings, trust: Trust) -> No
 
 def _check_mode(settings: Settings, findings: Findings) -> None:
     """Record missing gateways if notifications are enabled, and sections without effect in monitor-only mode."""
-    if settings.mode is ServiceMode.WATCH:
+    if settings.mode is ServiceMode.MONITOR_ONLY:
         for key in ("heartbeat", "out_of_band", "drills"):
             if getattr(settings, key) is not None:
-                findings[key].warning("sleeps while nobody is told (mode: watch)", "mode: tell, or leave it out")
+                findings[key].warning(
+                    "sleeps while nobody is told (mode: monitor_only)", "mode: notify, or leave it out"
+                )
     elif not settings.gateways and not findings["gateways"].is_broken:
         # Do not infer monitor-only mode: a section removed by mistake must not disable all notifications.
-        findings["gateways"].error("there is none, so nobody could be told", "gateways, or mode: watch to tell nobody")
+        findings["gateways"].error(
+            "there is none, so nobody could be told", "gateways, or mode: monitor_only to tell nobody"
+        )
 
 
 def _check_replies(settings: Settings, findings: Findings) -> None:
@@ -279,7 +283,7 @@ def _texts(tree: object) -> Iterator[str]:
 def _check_noc(settings: Settings, provision: SettingsContext, findings: Findings, claims: list[Claim]) -> None:
     noc, there = settings.noc, findings["noc"]
     if "noc" not in settings.model_fields_set:
-        if settings.mode is ServiceMode.TELL:
+        if settings.mode is ServiceMode.NOTIFY:
             there.broken(*missing(Settings, "noc"))
         return
     staff = Staff(noc.contacts, there["contacts"])
@@ -301,7 +305,7 @@ def _is_there(section: Section, key: str, provision: SettingsContext, findings: 
     """Whether *key* is set. Record that it is missing if notifications are enabled."""
     if key in section.model_fields_set:
         return True
-    if provision.mode is ServiceMode.TELL:
+    if provision.mode is ServiceMode.NOTIFY:
         findings[key].broken(*missing(type(section), key))
     return False
 

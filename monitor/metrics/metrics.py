@@ -547,7 +547,7 @@ class Metrics:
         """Export whether settings wait for a restart."""
         self._all.restart_needed.set(needed)
 
-    def watch_only(self, *, on: bool) -> None:
+    def monitor_only(self, *, on: bool) -> None:
         """Export monitor-only mode."""
         self._all.monitor_only.set(on)
 

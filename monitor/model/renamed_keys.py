@@ -57,6 +57,12 @@ RENAMED_KEYS: Final[Mapping[str, str]] = {
     "mailboxes.*.login.oauth.service_account_kept": "service_account_stored",
 }
 
+#: Old values of keys of the settings with their new ones.
+RENAMED_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
+    "mode": {"tell": "notify", "watch": "monitor_only"},
+    "agencies": {"in the store": "database"},
+}
+
 #: New names by the last key, each with the keys above it.
 _BY_KEY: Final[dict[str, list[tuple[tuple[str, ...], str]]]] = {}
 for _path, _name in RENAMED_KEYS.items():

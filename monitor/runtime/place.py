@@ -17,7 +17,7 @@ CONTROL_SOCKET: Final = "control.sock"
 
 #: Header of every answer in monitor-only mode, so that the client can warn that nobody is notified.
 MODE_HEADER: Final = "Pantau-Mode"
-WATCH_ONLY: Final = "watch"
+MONITOR_ONLY: Final = "monitor_only"
 
 #: systemd creates a service's `RuntimeDirectory=` here (systemd.exec(5)).
 _RUN: Final = Path("/run")

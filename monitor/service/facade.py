@@ -98,9 +98,9 @@ class ServiceFacade:
             return f"the store is away since {since.isoformat(timespec='seconds')}: {why}"
         return unready(self._ailments())
 
-    def is_watch_only(self) -> bool:
+    def is_monitor_only(self) -> bool:
         """Return whether mail is only monitored, and nobody is notified."""
-        return not self._runtime().configuration.settings.tells
+        return not self._runtime().configuration.settings.notifies
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -161,7 +161,7 @@ class ServiceFacade:
 
         Raise `OperationRejectedError` in monitor-only mode, or if probes contradict.
         """
-        if self.is_watch_only():
+        if self.is_monitor_only():
             raise OperationRejectedError.said("nothing_to_release")
         return await self._order(number, partial(Release, by=by, despite=despite))
 

@@ -10,7 +10,7 @@ from alerts.model.contact import Contact
 from alerts.model.incident import Incident
 from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import Configuration, called_in_store
 from monitor.model.lazy_text import LazyText, said
 
@@ -86,7 +86,7 @@ def _taken_over(incidents: Collection[Incident], configuration: Configuration) -
             words.append(said("its steps, times and channels stay as they were when it opened"))
         if not words:
             continue
-        in_store = before.agency and settings.agencies == IN_THE_STORE
+        in_store = before.agency and settings.agencies == IN_DATABASE
         yield Problem(
             file=called_in_store(before.agency) if in_store else str(settings.agencies),
             key=before.agency or "noc",

@@ -19,7 +19,7 @@ from monitor.audit.lifecycle import Lifecycle
 from monitor.bridge.incident_reporter import OURS
 from monitor.bridge.noc_brief import agency_of, key_of, speaker_of
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import AgencySource, Configuration, ConfigurationError, LoadCache, load
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
@@ -46,7 +46,7 @@ _AT_ONCE = 1000
 _LOOKED_AT = 200
 #: A mistake in a file must not stop notifications during an outage.
 _NO_QUIET_END = "a reload does not end the telling: people are told as before, and the old configuration stays in force"
-_BY_RESTART = "mode: tell; or stop the service and start it, if nobody is to be told any more"
+_BY_RESTART = "mode: notify; or stop the service and start it, if nobody is to be told any more"
 
 
 async def read(
@@ -125,7 +125,7 @@ class Reloader:
         self._memory.in_force = configuration.registry
         self._started_with = configuration
         self._metrics.restart_needed(needed=False)
-        self._metrics.watch_only(on=not configuration.settings.tells)
+        self._metrics.monitor_only(on=not configuration.settings.notifies)
         await self._say_mode(configuration.settings)
         await self._abandoned(configuration)
         await self._say_no_more(configuration)
@@ -191,7 +191,7 @@ class Reloader:
 
     def _unfit(self, configuration: Configuration) -> Problem | None:
         """Return why a valid configuration cannot replace the current one; `None`: it can."""
-        if not self.runtime.configuration.settings.tells or configuration.settings.tells:
+        if not self.runtime.configuration.settings.notifies or configuration.settings.notifies:
             return None
         return Problem(file=str(self._path), key="mode", message=_NO_QUIET_END, instead=_BY_RESTART)
 
@@ -261,7 +261,7 @@ class Reloader:
             self._followed = newest
 
     async def _level_of(self, configuration: Configuration) -> int | None:
-        in_store = configuration.settings.agencies == IN_THE_STORE
+        in_store = configuration.settings.agencies == IN_DATABASE
         return await self._documents.level(configuration.documents) if in_store and self._processes else None
 
     async def take_up_after(self, deed: Callable[[Configuration], Awaitable[None]], by: str) -> Sequence[Problem]:
@@ -297,7 +297,7 @@ class Reloader:
         for line in self._pool:
             # A gateway whose configuration was edited is unproven.
             self._metrics.gateway_judged(line.channel, line.name, up=self._pool.is_up(line.name))
-        self._metrics.watch_only(on=not configuration.settings.tells)
+        self._metrics.monitor_only(on=not configuration.settings.notifies)
         self._let_look(before, configuration, change.difference.agencies)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
         log.info("configuration taken up", agencies=len(configuration.registry.agencies))
@@ -316,14 +316,16 @@ class Reloader:
 
     async def _say_mode(self, settings: Settings) -> None:
         """Log that nobody is notified, and which earlier notifications get no follow-up."""
-        if settings.tells:
+        if settings.notifies:
             return
-        log.warning("NOBODY IS TOLD of anything: mode is watch; write `mode: tell` when people are to be told")
+        log.warning("NOBODY IS TOLD of anything: mode is monitor_only; write `mode: notify` when people are to be told")
         async with self._around.store.reading() as ledger:
             left = [each.number for each in await ledger.open_incidents() if not each.brief.tells_nobody]
         if left:
             log.error(
-                "people were told of these, and hear no more: mode is watch", incidents=left[:20], number=len(left)
+                "people were told of these, and hear no more: mode is monitor_only",
+                incidents=left[:20],
+                number=len(left),
             )
 
     def _waiting_for_restart(self, configuration: Configuration) -> Sequence[Problem]:
@@ -383,10 +385,10 @@ class Reloader:
         new = {code: agency for code, agency in agencies.items() if code not in kept}
         documents = await asyncio.to_thread(_dumped, new)
         applied = await self._records.apply("agency", documents, self._clock.now(), kept=kept)
-        if configuration.settings.agencies != IN_THE_STORE:
+        if configuration.settings.agencies != IN_DATABASE:
             await self._documents.follow(configuration.documents, by=by, now=self._clock.now())
         await self._lifecycle.configured(
-            by, configuration.digest, configuration.files, applied, tells=configuration.settings.tells
+            by, configuration.digest, configuration.files, applied, notifies=configuration.settings.notifies
         )
         if applied.added or applied.changed or applied.removed:
             log.info("agencies applied", added=applied.added, changed=applied.changed, removed=applied.removed)

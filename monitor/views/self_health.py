@@ -183,7 +183,7 @@ class SelfHealthInputs:
     #: Rotas without anybody on call; `None`: not counted yet.
     deserted: Sequence[str] | None = None
     #: Monitor-only mode.
-    watch_only: bool = False
+    monitor_only: bool = False
     #: Monitor-only mode for a hub, which notifies.
     for_hub: bool = False
     #: The hub does not read this site at present.
@@ -329,7 +329,7 @@ def _of_engine(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
         LivenessFailure.AUDIT: ProblemCode.AUDITOR_STOPPED,
         LivenessFailure.OVERDUE: ProblemCode.NOTIFICATION_OVERDUE,
     }
-    if signs.watch_only:
+    if signs.monitor_only:
         yield ComponentProblem(code=ProblemCode.MONITOR_ONLY, health=Health.DEGRADED)
     if signs.for_hub:
         if signs.is_unheard:

@@ -34,8 +34,8 @@ def status_line(signs: SelfHealthInputs, *, agencies: int, routes: int, open_inc
 
 
 def _troubles(signs: SelfHealthInputs) -> Iterator[str]:
-    if signs.watch_only:
-        yield "NOBODY IS TOLD (mode: watch)"
+    if signs.monitor_only:
+        yield "NOBODY IS TOLD (mode: monitor_only)"
     if signs.for_hub and signs.is_unheard:
         yield "THE HUB DOES NOT HEAR THIS SITE"
     if signs.short_of_sites_since is not None:

@@ -97,7 +97,7 @@ class Watchdog:
             metrics=metrics.watchdog,
             clock=clock,
             muter=route_muter(lambda agency: runtime().troubled(agency)),
-            rests=lambda: not self._settings.tells,
+            rests=lambda: not self._settings.notifies,
         )
         drills = Drills(database)
         self.exerciser = DrillSender(drills=drills, pool=pool, wording=wording, metrics=metrics, clock=clock)
@@ -109,7 +109,7 @@ class Watchdog:
             roster=PerConfiguration(lambda: runtime().configuration, DrillPlans().make),
             metrics=metrics,
             clock=clock,
-            rests=lambda: not self._settings.tells,
+            rests=lambda: not self._settings.notifies,
         )
 
     async def run(self) -> None:
@@ -153,7 +153,7 @@ class Watchdog:
 
     def _heartbeat_in_force(self) -> tuple[HeartbeatSender, timedelta] | None:
         # The external switch relies on notifications: it must alert when they are off.
-        settings = self._settings.heartbeat if self._settings.tells else None
+        settings = self._settings.heartbeat if self._settings.notifies else None
         if self._heartbeat is None or self._heartbeat[0] != settings:
             for receiver in (SWITCH, FILE):
                 self._metrics.watchdog.forget_heartbeat(receiver)
@@ -163,7 +163,7 @@ class Watchdog:
 
     async def _look_at_lifeline(self) -> None:
         configuration = self._runtime().configuration
-        settings = configuration.settings.out_of_band if configuration.settings.tells else None
+        settings = configuration.settings.out_of_band if configuration.settings.notifies else None
         # After any change: the gateways may have other tokens, which must not be found out during an alert.
         if self._lifeline is not None and self._lifeline[0] is not configuration:
             await self._lifeline[1].close()
@@ -207,7 +207,7 @@ def lifeline(
 ) -> OutOfBandAlerter | None:
     """Build the out-of-band alerter of a configuration, with its own gateways; `None`: none configured, or no notifications."""
     settings = configuration.settings
-    if settings.out_of_band is None or not settings.tells:
+    if settings.out_of_band is None or not settings.notifies:
         return None
     kinds = gateway_kinds()
     entries = {entry.name: entry for entries in settings.gateways.values() for entry in entries}

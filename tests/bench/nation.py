@@ -77,7 +77,7 @@ def configured(
     patience = {"session_timeout": "15s", "arrival_timeout": "15s", "slow_threshold": "5s"}
     patience["deferral_timeout"] = _span(2 * max(interval, timedelta(minutes=15)))
     settings: dict[str, Any] = {
-        "mode": "watch",
+        "mode": "monitor_only",
         "listen": "127.0.0.1:0",
         "callbacks": {"listen": "127.0.0.1:0", "public_url": "http://127.0.0.1"},
         "state_dir": "state",

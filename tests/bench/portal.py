@@ -138,7 +138,7 @@ def lay_out(directory: Path, agencies: int, store: str) -> Path:
     changes = {
         r"^listen: .*$": "listen: 127.0.0.1:0",
         r"^  listen: .*$": "  listen: 127.0.0.1:0",
-        r"^agencies: .*$": f"agencies: in the store\n{store}portal: {{}}\nmode: watch",
+        r"^agencies: .*$": f"agencies: database\n{store}portal: {{}}\nmode: monitor_only",
         r"/var/spool/pantau/surat": str(directory / "surat"),
         # Nobody's mail is there to be proven, and what probes cost is measured elsewhere.
         r"^probing:$": 'probing:\n  when: [{cron: "30 3 * * *", for: 30m}]',

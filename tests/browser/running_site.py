@@ -214,7 +214,7 @@ async def running_site(directory: Path) -> AsyncIterator[RunningSite]:
         await world.network.systems[UCM.code].break_(Fault.REFUSE)
         play = Theatre(world=world, directory=directory)
         await play.start()
-        world.settings.write_text(world.settings.read_text().replace("agencies: agencies/", "agencies: in the store"))
+        world.settings.write_text(world.settings.read_text().replace("agencies: agencies/", "agencies: database"))
         try:
             made = (await play.control("/reload", by=_BY)).raise_for_status().json()
             assert made["taken"], made

@@ -202,7 +202,7 @@ async def test_an_officer_is_told_nothing_of_another_agency(web: httpx.AsyncClie
 async def test_where_agencies_are_files_nothing_is_read_or_written_here(tmp_path: Path) -> None:
     async with running(tmp_path, "JCM", "MDC") as web:
         settings = tmp_path / "pantau.yaml"
-        settings.write_text(settings.read_text().replace("agencies: in the store", "agencies: agencies"))
+        settings.write_text(settings.read_text().replace("agencies: database", "agencies: agencies"))
         assert (await web.post("/-/reload")).status_code == 200
         for method in ("GET", "PUT", "DELETE"):
             answer = await web.request(method, JCM, content="x", headers={"If-Match": f'"{"0" * 64}"'})

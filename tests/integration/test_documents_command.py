@@ -178,10 +178,10 @@ def test_an_agency_leaves_with_prune_and_its_file_with_the_export_elsewhere(plac
 
 def test_where_files_count_nothing_is_applied(place: Path) -> None:
     settings = place / "pantau.yaml"
-    settings.write_text(settings.read_text().replace("in the store", "agencies/"))
+    settings.write_text(settings.read_text().replace("agencies: database", "agencies: agencies/"))
     code, lines = run(place, "apply")
     assert code == 2
-    assert lines[0].endswith("write instead: agencies: in the store")
+    assert lines[0].endswith("write instead: agencies: database")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ async def test_a_running_service_writes_and_takes_up_what_is_applied(place: Path
 async def test_what_the_files_held_is_in_the_store_when_the_settings_turn_to_it(place: Path) -> None:
     settings = place / "pantau.yaml"
     there = settings.read_text()
-    settings.write_text(there.replace("in the store", "agencies/"))
+    settings.write_text(there.replace("agencies: database", "agencies: agencies/"))
     async with service(place):
         pass
     settings.write_text(there)

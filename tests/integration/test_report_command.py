@@ -26,7 +26,7 @@ def run(place: Path, *words: str) -> tuple[int, str]:
 
 async def test_a_statement_is_written_where_only_its_owner_reads_it(tmp_path: Path) -> None:
     settings = laid_out(tmp_path) / "pantau.yaml"
-    settings.write_text(settings.read_text().replace("in the store", "agencies/"))
+    settings.write_text(settings.read_text().replace("agencies: database", "agencies: agencies/"))
     async with service(tmp_path):
         month = re.search(r"[0-9]{4}-[0-9]{2}$", (await asyncio.to_thread(run, tmp_path, "jcm", "november"))[1])
         assert month is not None

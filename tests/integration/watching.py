@@ -14,8 +14,8 @@ from monitor.app import App
 from monitor.runtime.place import CONTROL_SOCKET
 
 SETTINGS = """\
-mode: watch
-agencies: in the store
+mode: monitor_only
+agencies: database
 state_dir: state
 listen: 127.0.0.1:0
 callbacks: {listen: 127.0.0.1:0}

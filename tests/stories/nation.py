@@ -253,7 +253,7 @@ async def nation(
                 if name == HUB:
                     own["hub"] = {"quorum": 2, "stale_after": STALE_AFTER, "sites": there}
                 else:
-                    own["mode"] = "watch"
+                    own["mode"] = "monitor_only"
                 ports = stack.enter_context(claimed(2 * processes))
                 places[name] = _place(name, world, own, _names(name, agencies, processes), ports)
                 for service in places[name].services.values():

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from alerts.persistence.clock import SystemClock
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import Configuration, load
 from monitor.store.admin.documents import Documents
 from monitor.store.admin.keyring import new_key
@@ -52,7 +52,7 @@ def _store_of(configuration: Configuration) -> AbstractAsyncContextManager[Datab
 
 def _hand_over(settings: Path) -> None:
     write_private(settings.parent / "secrets" / "key", new_key())
-    text = settings.read_text().replace("agencies: agencies/", f"agencies: {IN_THE_STORE}")
+    text = settings.read_text().replace("agencies: agencies/", f"agencies: {IN_DATABASE}")
     settings.write_text(text.replace("portal: {}", "portal: {secrets_key_file: secrets/key}"))
 
 

@@ -68,7 +68,7 @@ def _who(incident: Mapping[str, Any]) -> str:
 
 
 def _notified(incident: Mapping[str, Any], usual: str) -> str:
-    """Return *usual*, or that nobody is notified of an incident that opened in mode `watch`."""
+    """Return *usual*, or that nobody is notified of an incident that opened in mode `monitor_only`."""
     return "nobody was notified of it" if incident["untold"] else usual
 
 
@@ -223,7 +223,7 @@ def declare(
     number = found["number"]
     typer.echo(f"{number} ({found['matter']}) is declared by {found['declared_by']}, since {clock(found['began_at'])}.")
     if found["untold"]:
-        typer.echo("NOBODY IS NOTIFIED of it: the service only monitors (mode: watch).")
+        typer.echo("NOBODY IS NOTIFIED of it: the service only monitors (mode: monitor_only).")
     elif done["silence"] is not None:
         until = day_and_time(done["silent_until"])
         typer.echo(f"NOBODY IS NOTIFIED until {until}; `pantau silence remove {done['silence']}` notifies them now.")

@@ -21,7 +21,7 @@ from monitor.cli.service import request
 from monitor.config.agency.contact import unknown_users
 from monitor.config.files.document import parse_document, read_document
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import Configuration, Loaded, called_in_store, load
 from monitor.config.model.settings import Settings
 from monitor.config.validation.capacity import size_of
@@ -138,7 +138,7 @@ def without_user(config: Path, found: Configuration) -> Sequence[Problem]:
 
 def _called(document: WrittenDocument, settings: Settings) -> str:
     """Return the name of an agency's document in problems."""
-    if settings.agencies == IN_THE_STORE:
+    if settings.agencies == IN_DATABASE:
         return called_in_store(document.agency)
     return str(settings.agencies / document.name)
 
@@ -167,8 +167,8 @@ def print_checked(config: Path, loaded: Loaded, problems: Sequence[Problem]) -> 
         typer.echo(str(problem))
     if (found := loaded.configuration) is not None:
         typer.echo(f"{config}: the store grows to {size_of(found.settings, found.registry.routes)}")
-        if not found.settings.tells:
-            typer.echo(f"{config}: NOBODY IS NOTIFIED: mode is watch; write mode: tell to notify people")
+        if not found.settings.notifies:
+            typer.echo(f"{config}: NOBODY IS NOTIFIED: mode is monitor_only; write mode: notify to notify people")
     typer.echo(f"{config}: {_summary(loaded)}")
 
 

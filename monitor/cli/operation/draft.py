@@ -220,7 +220,7 @@ def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Ma
     *key*: signs its probe messages.
     """
     settings: dict[str, Any] = {
-        "mode": "watch",
+        "mode": "monitor_only",
         "state_dir": STATE_DIRECTORY,
         "agencies": "agencies/",
         "probing": {"interval": "1m", "retry_interval": "15s"},
@@ -251,7 +251,7 @@ def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Ma
 
 
 _SETTINGS = """\
-# Mail is watched, and nobody is told (mode: watch). What else can be written, and how people are told: deploy/pantau.yaml and
+# Mail is watched, and nobody is told (mode: monitor_only). What else can be written, and how people are told: deploy/pantau.yaml and
 # docs/tutorials/first-mailbox.md. Check it with: pantau check --config pantau.yaml
 # A message a minute is for a first look; without `probing` there is one in five minutes.
 """

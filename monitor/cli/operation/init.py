@@ -108,7 +108,7 @@ def init(
 ) -> None:
     """Create a first configuration: ask for a mailbox, test it, and write the files.
 
-    It notifies nobody (`mode: watch`). An option answers its question; without a terminal nothing is asked. Nothing is written
+    It notifies nobody (`mode: monitor_only`). An option answers its question; without a terminal nothing is asked. Nothing is written
     before a test message has arrived, and nothing is overwritten. The TLS mode of each server is detected. Exit codes of
     failures are those of `pantau probe`.
     """

@@ -17,7 +17,7 @@ from monitor.cli.service import LONG, ask, belongs_to_another, control_socket, f
 from monitor.cli.table import day_and_time, legible
 from monitor.config.files.document import LARGEST, agency_files, read_document, text_of
 from monitor.config.files.regular import NotRegularFileError, read_regular
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.model.document import FILE_NAME, digest_of
 
 #: In the directory: the state of its files when they last equalled the store.
@@ -170,9 +170,9 @@ class _Marks:
 
 def _see_that_the_store_counts(config: Path) -> None:
     found = read_document(config)
-    if found.readable and found.data.get("agencies") != str(IN_THE_STORE):
+    if found.readable and found.data.get("agencies") != str(IN_DATABASE):
         fail(
-            f"{config}: agencies: is a directory, so its files are used and not the store; write instead: agencies: {IN_THE_STORE}\n"
+            f"{config}: agencies: is a directory, so its files are used and not the store; write instead: agencies: {IN_DATABASE}\n"
             "The store has those files as the service last read them; `pantau export` writes them.",
             2,
         )

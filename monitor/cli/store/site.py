@@ -141,7 +141,7 @@ def _members(config: Path, name: str | None) -> Sequence[SiteConnection]:
         fail("\n".join(str(problem) for problem in document.problems), 2)
     hub, own = _hub(config), document.data.get("site", Settings.model_fields["site"].default)
     if not hub.sites:
-        is_site = document.data.get("mode") == "watch"
+        is_site = document.data.get("mode") == "monitor_only"
         whose = f"is the configuration of site {own}, not of a hub" if is_site else "has no site below `hub: sites:`"
         fail(f"{config} {whose}: run this at the hub, with the hub's settings (docs/how-to/operator/sites.md)", 2)
     known = hub.sites if name is None else {key: each for key, each in hub.sites.items() if key == name}
@@ -159,7 +159,7 @@ def _members(config: Path, name: str | None) -> Sequence[SiteConnection]:
 
 
 def _tells(config: Path) -> bool:
-    return read_document(config).data.get("mode") != "watch"
+    return read_document(config).data.get("mode") != "monitor_only"
 
 
 def _hub(config: Path) -> HubSettings:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.config.files.regular import may_be_path
 from monitor.model.lazy_text import said
+from monitor.model.renamed_keys import RENAMED_VALUES
 from probes.model.domain import normal_domain
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -58,6 +59,17 @@ class OptionalSecret:
 def wrong(message: str, instead: str = "") -> PydanticCustomError:
     """Return the error of a value of the wrong shape. Braces in *message* are not filled in."""
     return PydanticCustomError("shape", "{what}", {"what": message, "instead": instead})
+
+
+def renamed(key: str) -> BeforeValidator:
+    """Return a validator that refuses old values of *key*, and names the new ones."""
+
+    def check(written: object) -> object:
+        if isinstance(written, str) and (new := RENAMED_VALUES[key].get(written)) is not None:
+            raise wrong(said("`{old}` is now `{new}`", old=written, new=new), new)
+        return written
+
+    return BeforeValidator(check)
 
 
 def as_text(read: Callable[[str], object]) -> BeforeValidator:
@@ -157,7 +169,7 @@ def _placed(file: Path, info: ValidationInfo) -> Path:
 
 
 def _kept(place: Path, info: ValidationInfo) -> Path:
-    return place if place == IN_THE_STORE else _placed(place, info)
+    return place if place == IN_DATABASE else _placed(place, info)
 
 
 def _meant(file: Path, info: ValidationInfo) -> Path:
@@ -239,10 +251,10 @@ Span = Annotated[Duration, AfterValidator(_positive)]
 File = Annotated[Path, BeforeValidator(_some_path), AfterValidator(_placed)]
 
 #: Value of a directory key that means: use the documents in the store.
-IN_THE_STORE: Final = Path("in the store")
+IN_DATABASE: Final = Path("database")
 
-#: A directory of files, or `IN_THE_STORE`.
-DocumentsPlace = Annotated[Path, AfterValidator(_kept)]
+#: A directory of files, or `IN_DATABASE`.
+DocumentsPlace = Annotated[Path, renamed("agencies"), AfterValidator(_kept)]
 
 #: A secret that identifies one of our programs. It must be long enough to resist guessing.
 Token = Annotated[SecretStr, AfterValidator(_long_enough)]

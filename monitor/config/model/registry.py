@@ -66,7 +66,7 @@ class Agency(Section):
     calendar: CalendarOverrides = CalendarOverrides()
     """The state whose weekends and holidays it keeps, and its office hours; default: those of the settings."""
     escalation: EscalationSettings = NOBODY
-    """Not to be left out, unless nobody is told (`mode: watch`)."""
+    """Not to be left out, unless nobody is told (`mode: monitor_only`)."""
     announcement: AnnouncementSettings = AnnouncementSettings()
 
     @property

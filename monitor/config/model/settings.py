@@ -29,7 +29,7 @@ from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import (
-    IN_THE_STORE,
+    IN_DATABASE,
     Code,
     DocumentsPlace,
     Domain,
@@ -40,6 +40,7 @@ from monitor.config.files.section import (
     Slug,
     Span,
     Token,
+    renamed,
 )
 from monitor.config.model.alertmanager import AlertmanagerSettings
 from monitor.config.model.reference import ReferenceSettings, in_use
@@ -60,9 +61,9 @@ class ServiceMode(StrEnum):
     """Whether people are notified."""
 
     #: Staff, recipients and the NOC are notified.
-    TELL = "tell"
+    NOTIFY = "notify"
     #: Mail is probed, evaluated and shown. No gateway is used and nobody is notified.
-    WATCH = "watch"
+    MONITOR_ONLY = "monitor_only"
 
 
 class ApiSettings(Section):
@@ -113,7 +114,7 @@ class NocSettings(Section):
     letterhead: LetterheadSettings = LetterheadSettings()
     contacts: Contacts = Field(default_factory=dict)
     escalation: EscalationSettings = NOBODY
-    """Not to be left out, unless nobody is told (`mode: watch`)."""
+    """Not to be left out, unless nobody is told (`mode: monitor_only`)."""
 
     def build_people(self, shared: SharedSettings) -> dict[str, Contact]:
         """Return its own contacts, by key."""
@@ -128,7 +129,7 @@ class NocSettings(Section):
 class Settings(Section):
     """The settings file. Relative paths, also those in agency files, start at its directory."""
 
-    mode: ServiceMode = ServiceMode.TELL
+    mode: Annotated[ServiceMode, renamed("mode")] = ServiceMode.NOTIFY
     """Whether people are told, or mail is only watched."""
     listen: ListenAddress = Listen("127.0.0.1", 8080)
     """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only, unless people sign in (`portal`)."""
@@ -140,7 +141,7 @@ class Settings(Section):
     store: StoreSettings | None = None
     """A PostgreSQL that several engines share; default: a file in `state_dir`, for one engine alone."""
     agencies: DocumentsPlace = Field(examples=["agencies/"])
-    """The directory of the agency files; or `in the store`, which `pantau apply` writes them into."""
+    """The directory of the agency files; or `database`, which `pantau apply` writes them into."""
     wording: File | None = None
     """A directory with wordings that replace those that ship."""
     site: Slug = "utama"
@@ -191,7 +192,7 @@ class Settings(Section):
     drills: DrillSettings | None = None
     """A test of every number and gateway, week after week."""
     noc: NocSettings = NocSettings(name="Pantau")
-    """Not to be left out, unless nobody is told (`mode: watch`)."""
+    """Not to be left out, unless nobody is told (`mode: monitor_only`)."""
 
     @property
     def references_in_use(self) -> Mapping[str, MailboxSettings]:
@@ -199,9 +200,9 @@ class Settings(Section):
         return in_use(self.references, self.process_name)
 
     @property
-    def tells(self) -> bool:
+    def notifies(self) -> bool:
         """Whether the service sends notifications."""
-        return self.mode is ServiceMode.TELL
+        return self.mode is ServiceMode.NOTIFY
 
     @property
     def named_site(self) -> str:
@@ -209,7 +210,7 @@ class Settings(Section):
         is_hub = self.hub is not None and bool(self.hub.sites)
         # A site has these settings. A single service in monitor-only mode may have them as well, and is then named,
         # too.
-        is_site = self.store is not None and not self.tells and "site" in self.model_fields_set
+        is_site = self.store is not None and not self.notifies and "site" in self.model_fields_set
         return self.site if is_hub or is_site else ""
 
     @property
@@ -220,11 +221,11 @@ class Settings(Section):
     @property
     def officers_write(self) -> bool:
         """Whether others than operators may edit agencies' documents."""
-        return self.portal is not None and self.agencies == IN_THE_STORE
+        return self.portal is not None and self.agencies == IN_DATABASE
 
     def heeded(self, brief: PolicySnapshot) -> PolicySnapshot:
         """Return *brief* as incidents use it: without recipients in monitor-only mode."""
-        return brief if self.tells else brief.with_nobody()
+        return brief if self.notifies else brief.with_nobody()
 
     def shared(self) -> SharedSettings:
         """Return the settings that every agency may use."""
@@ -258,7 +259,7 @@ class Settings(Section):
 class SettingsContext:
     """Context for checks of agency files. `None` means unknown: nothing that depends on it is checked."""
 
-    mode: ServiceMode = ServiceMode.TELL
+    mode: ServiceMode = ServiceMode.NOTIFY
     #: Channels with a gateway.
     channels: frozenset[Channel] | None = None
     #: By the references' names: the mailboxes that this process uses. The others of a pool have the same capabilities.

@@ -248,7 +248,7 @@ def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: 
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
     """
-    if settings.mode is ServiceMode.WATCH:
+    if settings.mode is ServiceMode.MONITOR_ONLY:
         return
     everywhere = frozenset[str]().union(*(policy.rotas_named for _, policy in _policies(settings, agencies)))
     for key in settings.rotas:

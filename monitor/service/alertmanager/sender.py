@@ -79,7 +79,7 @@ class AlertSender:
         """Send open and recently resolved alerts to all members, if they changed or were last sent a minute ago."""
         settings = self._settings()
         send = settings.alertmanager and settings.alertmanager.send
-        if not send or not settings.tells:
+        if not send or not settings.notifies:
             self._forget(())
             self._journal_number = self._told_at = None
             return

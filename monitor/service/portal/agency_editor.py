@@ -13,7 +13,7 @@ from monitor.config.agency.mailbox import hearers_as_written
 from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.problem import Problem, Severity, listed
 from monitor.config.files.secret import StoredSecret
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
 from monitor.config.validation.restricted_fields import (
     check_bounds,
@@ -107,12 +107,12 @@ class AgencyEditor:
     @property
     def is_in_store(self) -> bool:
         """Whether the documents in the database are in force."""
-        return self.configuration().settings.agencies == IN_THE_STORE
+        return self.configuration().settings.agencies == IN_DATABASE
 
     def file_of(self, version: DocumentVersion) -> str | None:
         """Return the file that an operator edits, where files are in force; `None`: the database's documents are."""
         place = self.configuration().settings.agencies
-        return None if place == IN_THE_STORE else str(place / version.name)
+        return None if place == IN_DATABASE else str(place / version.name)
 
     async def latest(self, agency: str) -> DocumentVersion:
         """Return the latest version of a document, by which the agency is monitored."""

@@ -8,7 +8,7 @@ import structlog
 
 from alerts.persistence.clock import Clock
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import AgencySource, Configuration, called_in_store
 from monitor.model.desired_document import DesiredDocument
 from monitor.model.document import DocumentEdit, DocumentVersion, EditSource
@@ -52,7 +52,7 @@ class DocumentApplier:
         """
         settings = self._configuration().settings
         # A hub leaves out contacts: a site that notifies uses documents of its own.
-        if settings.agencies != IN_THE_STORE or settings.tells or not self._is_ours():
+        if settings.agencies != IN_DATABASE or settings.notifies or not self._is_ours():
             return
         offers = await self._offers.due(self._clock.now())
         if not offers:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import Configuration
 from monitor.config.model.site_document import site_document
 from monitor.metrics import Metrics
@@ -56,7 +56,7 @@ class DocumentDistributor:
     async def look(self) -> None:
         """Distribute changes if it is time. An unreachable site does not delay the others."""
         configuration = self._configuration()
-        if configuration.settings.agencies != IN_THE_STORE or not self._is_ours():
+        if configuration.settings.agencies != IN_DATABASE or not self._is_ours():
             # Another process exports the metrics.
             self._asked_with = None
             for member in self._members:

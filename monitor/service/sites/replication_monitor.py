@@ -23,13 +23,13 @@ class ReplicationMonitor:
         members: Sequence[SiteConnection],
         metrics: Metrics,
         *,
-        tells: bool = True,
+        notifies: bool = True,
         look: Callable[[SiteConnection], Replication] = joining.look,
     ) -> None:
         """*tells*: this hub sends notifications. If another hub that does reads a site, people are notified twice."""
         self._members = members
         self._metrics = metrics
-        self._tells = tells
+        self._notifies = notifies
         self._look = look
         self._seen: dict[str, Replication] = {}
 
@@ -43,9 +43,9 @@ class ReplicationMonitor:
             self._metrics.watchdog.site_replicates(member.site, None)
             return
         before = self._seen.get(member.site)
-        if self._tells and seen.other_hubs and (before is None or before.other_hubs != seen.other_hubs):
+        if self._notifies and seen.other_hubs and (before is None or before.other_hubs != seen.other_hubs):
             log.warning(
-                "another hub reads this site, too; where both have `mode: tell`, people are told twice",
+                "another hub reads this site, too; where both have `mode: notify`, people are told twice",
                 site=member.site,
                 slots=seen.other_hubs,
             )

@@ -89,7 +89,7 @@ def add(member: SiteConnection, *, beside: bool = False) -> bool:
         if (others := site.other_readers()) and not beside:
             raise SiteRefusedError(
                 f"site {site.site}: another hub reads it ({', '.join(others)}), and people would be told twice: `pantau site "
-                f"remove {site.site}` there first. Where only one of the two has `mode: tell`, or they tell other people: "
+                f"remove {site.site}` there first. Where only one of the two has `mode: notify`, or they tell other people: "
                 f"`pantau site add {site.site} --allow-second-hub`"
             )
         _join(member, hub, site)

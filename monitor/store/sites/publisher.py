@@ -110,7 +110,7 @@ class Publisher:
             )
         if others := self.other_readers():
             said.append(
-                f"another hub reads it, too ({', '.join(others)}): where both have `mode: tell`, people are told twice; "
+                f"another hub reads it, too ({', '.join(others)}): where both have `mode: notify`, people are told twice; "
                 f"`pantau site remove {self.site}` at the one that is to leave"
             )
         return said

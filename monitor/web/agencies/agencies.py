@@ -149,7 +149,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> API
             "errors": errors,
             "faults": faults,
             "rotas": list(settings.rotas),
-            "tells": settings.tells,
+            "tells": settings.notifies,
             "added": "",
             "gone": "",
         }

@@ -175,7 +175,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
     def see_that_it_counts() -> None:
         if not editor.is_in_store:
             raise OperationRejectedError(
-                "agencies are files here; `agencies: in the store` in the settings lets them be written over HTTP"
+                "agencies are files here; `agencies: database` in the settings lets them be written over HTTP"
             )
 
     return router

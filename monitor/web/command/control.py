@@ -13,7 +13,7 @@ from alerts.engine.manual_status import ManualStatus
 from alerts.model.contradiction import Contradiction
 from alerts.model.notification import IncidentType
 from monitor.config.files.duration import InvalidDurationError, parse_duration
-from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
+from monitor.runtime.place import MODE_HEADER, MONITOR_ONLY
 from monitor.service.declarations import DeclarationService, DeclaredOutage
 from monitor.service.errors import OperationRejectedError
 from monitor.service.facade import ServiceFacade
@@ -92,8 +92,8 @@ def control(source: ServiceFacade, *parts: APIRouter) -> FastAPI:
     """Build the control application from its own routes and the routers *parts* of other modules."""
 
     def say_mode(response: Response) -> None:
-        if source.is_watch_only():
-            response.headers[MODE_HEADER] = WATCH_ONLY
+        if source.is_monitor_only():
+            response.headers[MODE_HEADER] = MONITOR_ONLY
 
     said = [Depends(say_mode)]
     app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None, dependencies=said)

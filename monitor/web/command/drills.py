@@ -59,7 +59,7 @@ def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -
     @router.post("/drills")
     async def begin(wish: DrillRequest) -> BegunView:
         if rests():
-            raise OperationRejectedError("nobody is told of anything (mode: watch), so nobody is drilled")
+            raise OperationRejectedError("nobody is told of anything (mode: monitor_only), so nobody is drilled")
         begun = await instructor.ask(wish.contact, wish.by, WITHIN)
         if begun is None:
             raise NotFoundError(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")

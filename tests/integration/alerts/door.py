@@ -17,7 +17,7 @@ class TownFront(ServiceFacade):
     #: What happens just before the service hears of something, by what its path begins with; once each.
     just_before: dict[str, Callable[[], Awaitable[object]]]
 
-    def is_watch_only(self) -> bool:
+    def is_monitor_only(self) -> bool:
         return False
 
     def callback_base(self, gateway: str) -> str | None:

@@ -36,7 +36,7 @@ class IssuingOffice:
 
     store: SqlStore
     to: tuple[str, ...] = ()
-    mode: ServiceMode = ServiceMode.TELL
+    mode: ServiceMode = ServiceMode.NOTIFY
     ahead: timedelta = timedelta(0)
     away: bool = False
     send: Mapping[str, Any] = field(default_factory=dict)
@@ -212,10 +212,10 @@ async def test_what_is_silent_is_told_there_with_who_has_ordered_that_until_its_
 async def test_while_mail_is_only_watched_nobody_is_told_there_either(office: IssuingOffice, tmp_path: Path) -> None:
     await office.trigger(IncidentType.BOTH)
     async with alertmanager(tmp_path / "alertmanager") as server:
-        office.to, office.mode = (server.url,), ServiceMode.WATCH
+        office.to, office.mode = (server.url,), ServiceMode.MONITOR_ONLY
         await office.look()
         assert (await server.alerts(), office.shown()) == ([], [])
-        office.mode = ServiceMode.TELL
+        office.mode = ServiceMode.NOTIFY
         await office.look()
         assert len(await server.alerts()) == 1
 

@@ -105,7 +105,7 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
     switch = DeadMansSwitch()
     async with serve(switch.app()) as url:
         settings = SimpleNamespace(
-            tells=True,
+            notifies=True,
             heartbeat=HeartbeatSettings(url=url),
             out_of_band=OutOfBandSettings(numbers_file=place / "nombor", gateways=("suara", "sms")),
             gateways=entries,

@@ -40,7 +40,7 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
 
 def facade(station: Station) -> ServiceFacade:
     api = {name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()}
-    settings = SimpleNamespace(api=api, tells=True)
+    settings = SimpleNamespace(api=api, notifies=True)
     runtime = cast(ProbingRuntime, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
     others = dict.fromkeys(("board", "desks", "composer", "metrics", "reload"), cast(Any, None))
     store = cast(Any, station.store and station.store._inner)

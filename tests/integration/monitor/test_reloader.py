@@ -149,7 +149,7 @@ async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_st
 
 async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
     before = reloader.runtime
-    office.config.write_text("mode: watch\n" + office.config.read_text())
+    office.config.write_text("mode: monitor_only\n" + office.config.read_text())
     reloader.tries = 1
     with capture_logs() as logged:
         [problem] = await reloader.reload("Siti Contoh")
@@ -164,7 +164,7 @@ async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: Issuin
 
 async def test_a_reload_begins_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
     text = office.config.read_text()
-    office.config.write_text("mode: watch\n" + text)
+    office.config.write_text("mode: monitor_only\n" + text)
     await reloader.begin(load(office.config, ENVIRON, memory=reloader._memory).accepted())
     assert Scrape(reloader._metrics).value("monitor_only") == 1
     office.config.write_text(text)
@@ -697,7 +697,7 @@ async def test_no_odd_configuration_stops_a_service_or_shows_a_secret_in_its_log
 async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_taken_up_is_left(
     office: IssuingOffice,
 ) -> None:
-    office.config.write_text(office.config.read_text().replace("agencies: agencies/", "agencies: in the store"))
+    office.config.write_text(office.config.read_text().replace("agencies: agencies/", "agencies: database"))
     files = sorted((office.directory / "agencies").iterdir())
     texts = {file.stem: file.read_text() for file in files}
 

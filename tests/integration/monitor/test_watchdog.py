@@ -117,7 +117,7 @@ async def test_while_nobody_is_told_it_rings_nobody_beats_for_nobody_and_drills_
             await drills.look(calls)
         return len(await drills.latest(1))
 
-    room.reload("mode: watch\n" + LIFELINE + HEARTBEAT)
+    room.reload("mode: monitor_only\n" + LIFELINE + HEARTBEAT)
     assert await drills.ask("all", "Ali Contoh", timedelta(hours=2)) is not None
     assert await tried() == 0
     await room.watchdog._look_at_lifeline()
@@ -151,7 +151,7 @@ async def test_pulse_clock_set_back_gives_the_others_time_to_beat_again(room: Wa
 
 
 async def test_while_nobody_is_told_nobody_is_left_untold(room: Watchroom) -> None:
-    room.reload("mode: watch\n")
+    room.reload("mode: monitor_only\n")
     await room.station.dispatcher.submit(trigger())
     room.station.clock.moment += 30 * MINUTE
     await room.watchdog.auditor.look()

@@ -173,7 +173,7 @@ def test_the_first_green_route_takes_six_answers_and_the_authority(
             person.expect(f"  {phase} ")
 
         person.answer("Short code", "")
-        person.expect("NOBODY IS NOTIFIED: mode is watch")
+        person.expect("NOBODY IS NOTIFIED: mode is monitor_only")
         person.expect(f"Next:  pantau run --config '{place}/pantau.yaml'")
         assert person.end() == 0
     assert person.asked == 6 + 3, "six questions, and three corrections"

@@ -136,7 +136,7 @@ def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, 
     assert mailbox.login.username == draft.username
     assert mailbox.login.password is not None
     assert mailbox.login.password.get_secret_value() == PASSWORD
-    assert not accepted.settings.tells
+    assert not accepted.settings.notifies
     assert [route.name for route in accepted.registry.routes] == [f"{draft.code}/internal"]
     assert list(files)[-1] == "pantau.yaml", "without it the rest is no configuration"
 

@@ -22,7 +22,7 @@ _A_FILE = "a file of text, or another path where it is named"
         (None, ["check"], f"{{config}}: cannot be read: No such file or directory; write instead: {_A_FILE}"),
         ("site: [noc", ["add", "johor"], "{config}:1: a [ is opened here and not closed; write instead: the closing ]"),
         (
-            f"mode: watch\nsite: johor\n{STORE}",
+            f"mode: monitor_only\nsite: johor\n{STORE}",
             ["check", "johor"],
             "{config} is the configuration of site johor, not of a hub: run this at the hub, with the hub's settings (docs/how-to/operator/sites.md)",
         ),

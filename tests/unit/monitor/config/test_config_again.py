@@ -112,7 +112,7 @@ CHANGES: dict[str, Callable[[Ministry], object]] = {
         ("imap: {host: imap.gmail.com}", "imap: {host: mel.rujukan-d.gov.my}"),
     ),
     "a reference elsewhere": service("{host: mel.rujukan-a.gov.my}", "{host: mel.rujukan-c.gov.my}"),
-    "nobody is told": service("site:", "mode: watch\nsite:"),
+    "nobody is told": service("site:", "mode: monitor_only\nsite:"),
     "one reference only": service("  rujukan-b:", "  # rujukan-b:"),
     "no fax": service("  fax: [{gateway: telex}]\n", ""),
     "another shared person": service("  rahim:\n    name", "  salmah:\n    name"),

@@ -56,7 +56,6 @@ _NOT_SHOWN = frozenset(
             "write ",
             "the text as our own file has it",
             "f'{octets} octets'",
-            "in the store",
             "is no secret",
             "Value error, ",
         ),

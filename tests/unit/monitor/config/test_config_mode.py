@@ -10,7 +10,7 @@ from tests.unit.monitor.config.ministry import SETTINGS, Ministry
 
 #: All that tells people, from the settings and from the agency's file.
 _TELLING = "gateways:"
-WATCHING = "mode: watch\n" + SETTINGS[: SETTINGS.index(_TELLING)]
+WATCHING = "mode: monitor_only\n" + SETTINGS[: SETTINGS.index(_TELLING)]
 ALONE = """\
 agency: JCONTOH
 name: Jabatan Contoh Malaysia
@@ -42,7 +42,7 @@ def test_who_only_watches_needs_neither_gateways_nor_people(ministry: Ministry) 
 
 
 def test_one_mailbox_that_sends_to_itself_is_enough_to_watch(ministry: Ministry) -> None:
-    ministry.write("pantau", "mode: watch\nagencies: agencies/\nstate_dir: state\n")
+    ministry.write("pantau", "mode: monitor_only\nagencies: agencies/\nstate_dir: state\n")
     ministry.write("jabatan", ALONE + "routes: [{direction: internal}]\n")
 
     assert ministry.problems() == []
@@ -51,13 +51,13 @@ def test_one_mailbox_that_sends_to_itself_is_enough_to_watch(ministry: Ministry)
 
 
 def test_who_tells_people_is_told_of_each_thing_that_is_missing(ministry: Ministry) -> None:
-    ministry.write("pantau", WATCHING.replace("mode: watch\n", ""))
+    ministry.write("pantau", WATCHING.replace("mode: monitor_only\n", ""))
     ministry.write("jabatan", ALONE)
 
     assert ministry.problems() == [
         (
             "pantau.yaml:1: gateways: there is none, so nobody could be told; "
-            "write instead: gateways, or mode: watch to tell nobody"
+            "write instead: gateways, or mode: monitor_only to tell nobody"
         ),
         "pantau.yaml:1: noc: is missing; write instead: noc: (keys below it, indented)",
         "agencies/jabatan.yaml:1: escalation: is missing; write instead: escalation: (keys below it, indented)",
@@ -69,12 +69,12 @@ def test_the_operations_centre_has_an_escalation_where_people_are_told(ministry:
     ministry.write("pantau", text)
     [problem] = ministry.problems()
     assert problem.endswith("noc.escalation: is missing; write instead: escalation: (keys below it, indented)")
-    ministry.write("pantau", "mode: watch\n" + text)
+    ministry.write("pantau", "mode: monitor_only\n" + text)
     assert ministry.problems() == []
 
 
 def test_nobody_is_told_of_anybody_who_is_written_down_either(ministry: Ministry) -> None:
-    ministry.edit("pantau", "agencies: agencies/", "mode: watch\nagencies: agencies/")
+    ministry.edit("pantau", "agencies: agencies/", "mode: monitor_only\nagencies: agencies/")
 
     loaded = ministry.load().accepted()
     settings, agency = loaded.settings, loaded.registry.agencies["JCONTOH"]
@@ -85,7 +85,7 @@ def test_nobody_is_told_of_anybody_who_is_written_down_either(ministry: Ministry
 
 
 def test_what_is_written_is_checked_all_the_same(ministry: Ministry) -> None:
-    ministry.edit("pantau", "agencies: agencies/", "mode: watch\nagencies: agencies/")
+    ministry.edit("pantau", "agencies: agencies/", "mode: monitor_only\nagencies: agencies/")
     ministry.edit("jabatan", "contacts: [siti]", "contacts: [sitti]")
     ministry.edit("pantau", "name: Pusat Operasi Contoh", "nama: Pusat Operasi Contoh")
 
@@ -96,14 +96,14 @@ def test_what_is_written_is_checked_all_the_same(ministry: Ministry) -> None:
 
 
 def test_what_sleeps_while_nobody_is_told_is_named(ministry: Ministry) -> None:
-    ministry.edit("pantau", "agencies: agencies/", "mode: watch\nagencies: agencies/")
+    ministry.edit("pantau", "agencies: agencies/", "mode: monitor_only\nagencies: agencies/")
     ministry.edit("pantau", "noc:\n", "heartbeat: {url: https://suis.contoh.gov.my/pantau}\nnoc:\n")
 
     [problem] = ministry.problems()
-    assert "warning: heartbeat: sleeps while nobody is told (mode: watch)" in problem
+    assert "warning: heartbeat: sleeps while nobody is told (mode: monitor_only)" in problem
 
 
 def test_a_mode_that_is_none_is_refused(ministry: Ministry) -> None:
-    ministry.edit("pantau", "agencies: agencies/", "mode: wach\nagencies: agencies/")
+    ministry.edit("pantau", "agencies: agencies/", "mode: monitor_olny\nagencies: agencies/")
     [problem] = ministry.problems()
-    assert problem.endswith("mode: 'wach' is not possible here; write instead: watch")
+    assert problem.endswith("mode: 'monitor_olny' is not possible here; write instead: monitor_only")

@@ -139,7 +139,7 @@ MISTAKES = [
     ),
     (
         ("pantau", "agencies: agencies/", "agencies: tiada/"),
-        "pantau.yaml:1: agencies: tiada is no directory that can be read; write instead: the directory of agency files, or: in the store",
+        "pantau.yaml:1: agencies: tiada is no directory that can be read; write instead: the directory of agency files, or: database",
     ),
     (
         ("pantau", "state_dir: state", "wording: kata"),

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from monitor.config.files.reading import as_model, is_mapping, item, names, of_field
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
-from monitor.model.renamed_keys import RENAMED_KEYS, rename_keys
+from monitor.model.renamed_keys import RENAMED_KEYS, RENAMED_VALUES, rename_keys
 from tests.unit.monitor.config.ministry import Ministry
 
 AGENCY = """\
@@ -94,6 +94,21 @@ def test_renamed_keys_old_key_in_file_names_the_new_one(file: str, path: str, na
     assert len(found) == 1, ministry.problems()
     assert found[0].startswith(f"{at}:{len(ministry.path(file).read_text().splitlines())}: ")
     assert not [line for line in ministry.problems() if f".{name}: is missing" in line]
+
+
+@pytest.mark.parametrize(("key", "old"), [(key, old) for key, values in RENAMED_VALUES.items() for old in values])
+def test_renamed_values_old_value_in_settings_names_the_new_one(key: str, old: str, ministry: Ministry) -> None:
+    ministry.edit(
+        "pantau", "agencies: agencies/", f"{key}: {old}" if key == "agencies" else f"agencies: agencies/\n{key}: {old}"
+    )
+    new = RENAMED_VALUES[key][old]
+    line = 1 if key == "agencies" else 2
+    found = [
+        each
+        for each in ministry.problems()
+        if each == f"pantau.yaml:{line}: {key}: `{old}` is now `{new}`; write instead: {new}"
+    ]
+    assert len(found) == 1, ministry.problems()
 
 
 def test_rename_keys_keeps_all_else_as_it_is() -> None:

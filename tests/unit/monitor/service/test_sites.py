@@ -1240,8 +1240,8 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
     assert shown("johor") == dict.fromkeys(ReplicationState)
 
 
-@pytest.mark.parametrize(("tells", "warnings"), [(True, 2), (False, 0)])
-async def test_another_hub_that_reads_a_site_is_logged_once_where_this_one_tells(tells: bool, warnings: int) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(("notifies", "warnings"), [(True, 2), (False, 0)])
+async def test_another_hub_that_reads_a_site_is_logged_once_where_this_one_tells(notifies: bool, warnings: int) -> None:  # noqa: FBT001
     nowhere = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True)
     alone = Replication(
         is_joined=True, is_enabled=True, is_reached=True, is_kept=True, behind=0, errors=0, is_whole=True
@@ -1250,7 +1250,9 @@ async def test_another_hub_that_reads_a_site_is_logged_once_where_this_one_tells
     # It leaves, and comes back.
     looks = iter([alone, beside, beside, alone, beside])
     members = [SiteConnection(site="johor", server=nowhere, hub="ibu", store=nowhere)]
-    wires = ReplicationMonitor(members, Metrics(version="1", now=lambda: T0), tells=tells, look=lambda _: next(looks))
+    wires = ReplicationMonitor(
+        members, Metrics(version="1", now=lambda: T0), notifies=notifies, look=lambda _: next(looks)
+    )
     with capture_logs() as logs:
         for _ in range(5):
             await wires.look()

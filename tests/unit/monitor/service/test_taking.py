@@ -175,7 +175,7 @@ async def test_what_was_written_and_not_taken_up_is_taken_up_the_next_time(site:
     assert site.in_force["JCM"] != agency("JCM")
 
 
-@pytest.mark.parametrize("change", [{"agencies": Path("agencies")}, {"mode": ServiceMode.TELL}, {}])
+@pytest.mark.parametrize("change", [{"agencies": Path("agencies")}, {"mode": ServiceMode.NOTIFY}, {}])
 async def test_who_keeps_files_or_tells_people_or_leaves_it_to_another_process_takes_nothing(
     site: OfferedSite, change: dict[str, object]
 ) -> None:

@@ -181,7 +181,7 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
             replace(WELL, ailments={LivenessFailure.OVERDUE}),
             {},
         ),
-        (Component.ENGINE, Health.DEGRADED, ProblemCode.MONITOR_ONLY, replace(WELL, watch_only=True), {}),
+        (Component.ENGINE, Health.DEGRADED, ProblemCode.MONITOR_ONLY, replace(WELL, monitor_only=True), {}),
         (Component.GATEWAY, Health.DOWN, ProblemCode.CHANNEL_DOWN, WELL, {"gateways": [replace(SMS, up=False)]}),
         (
             Component.GATEWAY,

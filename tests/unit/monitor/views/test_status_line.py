@@ -20,9 +20,9 @@ AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
         (SelfHealthInputs(), (12, 48, 0), "Watching 12 agencies by 48 routes; no incidents open"),
         (SelfHealthInputs(), (0, 0, None), "Watching no agencies by no routes; incidents not looked at yet"),
         (
-            SelfHealthInputs(watch_only=True),
+            SelfHealthInputs(monitor_only=True),
             (1, 1, 1),
-            "Watching 1 agency by 1 route; 1 incident open; NOBODY IS TOLD (mode: watch)",
+            "Watching 1 agency by 1 route; 1 incident open; NOBODY IS TOLD (mode: monitor_only)",
         ),
         (
             SelfHealthInputs(for_hub=True),

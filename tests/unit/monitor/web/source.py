@@ -70,7 +70,7 @@ class Service(ServiceFacade, StatusReader, Letters):
     incident: Incident = field(default_factory=incident)
     problems: Sequence[Problem] = ()
     why_unready: str | None = None
-    watch_only: bool = False
+    monitor_only: bool = False
     #: By part: how it stands otherwise than well.
     ills: Mapping[Component, Any] = field(default_factory=dict)
     recorded_at: datetime | None = None
@@ -221,8 +221,8 @@ class Service(ServiceFacade, StatusReader, Letters):
     def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         return iter((b"pantau_mail_up 1\n", b"pantau_mail_degraded 0\n", *([b"# EOF\n"] if open_metrics else ())))
 
-    def is_watch_only(self) -> bool:
-        return self.watch_only
+    def is_monitor_only(self) -> bool:
+        return self.monitor_only
 
     def unready(self) -> str | None:
         return self.why_unready

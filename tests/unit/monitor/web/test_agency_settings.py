@@ -549,7 +549,7 @@ async def test_where_files_count_the_document_is_shown_and_the_file_is_named(
     place: House, officer: httpx.AsyncClient
 ) -> None:
     site = place.site
-    written = site.settings.read_text().replace("in the store", "agencies/")
+    written = site.settings.read_text().replace("agencies: database", "agencies: agencies/")
     site.settings.write_text(written)
     site.configuration = load(site.settings, {}).accepted()
     page = await officer.get(SETTINGS, params={"lang": "en"})

@@ -142,7 +142,7 @@ async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whate
         ) as served,
     ):
         settings = laid_out(tmp_path / "tapak") / "pantau.yaml"
-        text = settings.read_text().replace("in the store", "agencies")
+        text = settings.read_text().replace("agencies: database", "agencies: agencies")
         portal = f"portal: {{allowed_mail_networks: ['127.0.0.2:{port}']}}\n"
         settings.write_text(f"{text}{portal}checks: {{name_servers: ['127.0.0.1:{served.port}']}}\n")
         configuration = load(settings, {}).configuration
@@ -162,7 +162,7 @@ def test_an_authority_that_the_system_trusts_since_is_trusted_without_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = laid_out(tmp_path / "tapak") / "pantau.yaml"
-    settings.write_text(settings.read_text().replace("in the store", "agencies"))
+    settings.write_text(settings.read_text().replace("agencies: database", "agencies: agencies"))
     configuration = load(settings, {}).configuration
     assert configuration is not None
     site = ConfiguredSite(lambda: configuration)

@@ -307,7 +307,7 @@ async def test_where_agencies_are_files_the_pages_say_so_and_change_nothing(
     place: House, admin: httpx.AsyncClient
 ) -> None:
     settings = place.site.settings
-    settings.write_text(settings.read_text().replace("agencies: in the store", "agencies: agencies"))
+    settings.write_text(settings.read_text().replace("agencies: database", "agencies: agencies"))
     await place.site.take_up()
     for path in ("/agencies", "/agencies/JCM/remove"):
         page = (await admin.get(path)).text

@@ -13,7 +13,7 @@ from alerts.model.contact import Address
 from alerts.model.notification import Language
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import MALAYSIA
-from monitor.config.files.section import IN_THE_STORE
+from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import LoadCache
 from monitor.config.model.registry import Registry, check_scope
 from monitor.config.service.portal import PortalSettings
@@ -146,7 +146,7 @@ def test_a_recipient_is_addressed_on_each_channel_once(ministry: Ministry) -> No
 def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_write_domains(ministry: Ministry) -> None:
     settings = ministry.load().accepted().settings
     registry = registry_of(ministry)
-    in_the_store = settings.model_copy(update={"agencies": IN_THE_STORE})
+    in_the_store = settings.model_copy(update={"agencies": IN_DATABASE})
     portal = PortalSettings(allowed_mail_networks=("10.20.0.0/16",))
     edited = in_the_store.model_copy(update={"portal": portal})
 

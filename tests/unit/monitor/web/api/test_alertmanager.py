@@ -42,7 +42,7 @@ RECEIVE = ReceiveSettings(
     token=SecretStr(TOKEN), routes={"rangkaian": AlertRouteSettings(match={"team": "net"}, escalation=NETWORK)}
 )
 SETTINGS = Settings(
-    agencies=Path("agencies"), noc=NOC, alertmanager=AlertmanagerSettings(receive=RECEIVE), mode=ServiceMode.TELL
+    agencies=Path("agencies"), noc=NOC, alertmanager=AlertmanagerSettings(receive=RECEIVE), mode=ServiceMode.NOTIFY
 )
 
 
@@ -119,7 +119,7 @@ async def test_the_configuration_decides_whose_telephone_rings_and_no_label_name
 
 
 async def test_while_mail_is_only_watched_it_is_stored_and_tells_nobody(door: Door) -> None:
-    door.settings = SETTINGS.model_copy(update={"mode": ServiceMode.WATCH})
+    door.settings = SETTINGS.model_copy(update={"mode": ServiceMode.MONITOR_ONLY})
     assert (await door.post(octets()))[0] == 200
     assert door.engine.told == [("CakeraPenuh (web01 9100)", [])]
 

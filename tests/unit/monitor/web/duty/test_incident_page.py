@@ -304,13 +304,13 @@ async def test_what_was_not_looked_at_is_not_released(tmp_path: Path) -> None:
 
 
 async def test_while_mail_is_only_watched_nothing_is_released_and_the_page_says_why(tmp_path: Path) -> None:
-    service = Service(watch_only=True)
+    service = Service(monitor_only=True)
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
         look = await browser.get(f"{PAGE}/release")
         answer = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
     assert answer.status_code == 409
-    assert "tiada sesiapa dimaklumkan (mode: watch)" in answer.text
+    assert "tiada sesiapa dimaklumkan (mode: monitor_only)" in answer.text
 
 
 # -- rulings ---------------------------------------------------------------------------------------------------------

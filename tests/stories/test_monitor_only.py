@@ -13,12 +13,12 @@ from tests.stories.theatre import CALLED_ONCE, JCM, Theatre, theatre
 BANNER = "tiada sesiapa akan dimaklumkan"
 
 
-def watch_only(settings: Path) -> None:
-    settings.write_text("mode: watch\n" + settings.read_text())
+def monitor_only(settings: Path) -> None:
+    settings.write_text("mode: monitor_only\n" + settings.read_text())
 
 
 def tell(settings: Path) -> None:
-    settings.write_text(settings.read_text().replace("mode: watch\n", ""))
+    settings.write_text(settings.read_text().replace("mode: monitor_only\n", ""))
 
 
 def told(play: Theatre) -> int:
@@ -44,7 +44,7 @@ async def has_opened(play: Theatre) -> None:
 
 
 async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_reload_on(tmp_path: Path) -> None:
-    async with theatre(tmp_path, prepare=watch_only) as play:
+    async with theatre(tmp_path, prepare=monitor_only) as play:
         await play.everybody_is_up()
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await has_opened(play)
@@ -63,9 +63,9 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
         assert "pantau_monitor_only 1.0" in await text_at(play, "/metrics")
         assert "NOBODY IS TOLD" in play.log()
         answer = await asyncio.to_thread(request, tmp_path / "state" / CONTROL_SOCKET, "GET", "/incidents")
-        assert answer.headers["Pantau-Mode"] == "watch"
+        assert answer.headers["Pantau-Mode"] == "monitor_only"
         refused = await play.control("/incidents/JCM-01/release", by="Siti Contoh")
-        assert (refused.status_code, "mode: watch" in refused.text) == (409, True)
+        assert (refused.status_code, "mode: monitor_only" in refused.text) == (409, True)
         assert (await play.control("/drills", contact="all", by="Siti Contoh")).status_code == 409
 
         tell(play.world.settings)
@@ -89,7 +89,7 @@ async def test_no_reload_ends_the_telling_and_a_restart_that_does_says_of_what_p
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await play.duty.expect_sms("RM0 JCM ICT: AMARAN", "Ruj JCM-01")
 
-        watch_only(play.world.settings)
+        monitor_only(play.world.settings)
         answer = (await play.control("/reload")).json()
         assert (answer["taken"], "people are told as before" in str(answer["problems"])) == (False, True)
         await play.duty.expect_call()
@@ -97,7 +97,7 @@ async def test_no_reload_ends_the_telling_and_a_restart_that_does_says_of_what_p
         await play.stop()
         await play.start()
         heard, notices = told(play), await notices_of(play)
-        assert "people were told of these, and hear no more: mode is watch" in play.log()
+        assert "people were told of these, and hear no more: mode is monitor_only" in play.log()
         await play.world.network.systems[JCM.code].repair()
 
         async def over() -> bool:
