@@ -157,7 +157,7 @@ def _watching(ports: Ports, timing: Timing) -> dict[str, Any]:
         },
         "flapping": {"threshold": 3, "window": timing.unsteady_for},
         # The DNS knows nothing of these domains.
-        "checks": {"mx": "off", "posture": "off"},
+        "checks": {"mx": "off", "domain": "off"},
         "references": {each.key: _mailbox(each.key, each.domain, ports) for each in REFERENCES},
     }
 

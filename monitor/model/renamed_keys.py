@@ -43,6 +43,8 @@ RENAMED_KEYS: Final[Mapping[str, str]] = {
     "probing.successes_to_up": "success_threshold",
     "probing.slow_after": "slow_threshold",
     "probing.deferred_budget": "deferral_timeout",
+    "checks.posture": "domain",
+    "checks.negative": "hardening",
     "flapping.falls": "threshold",
     "flapping.within": "window",
     "maintenance.why": "reason",

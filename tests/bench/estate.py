@@ -30,7 +30,7 @@ NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 
 _PHASES = {phase: timedelta(milliseconds=12.3 * place) for place, phase in enumerate(Phase, 1)}
 _PATH = Way(hops=(Hop(by=f"mel.{REFERENCES[0]}.example", delay=timedelta(seconds=1)),))
-_POSTURE = ("spf", "dkim", "dmarc", "mta_sts", "tls_rpt", "dane", "dnssec", "dnsbl")
+_DOMAIN = ("spf", "dkim", "dmarc", "mta_sts", "tls_rpt", "dane", "dnssec", "dnsbl")
 
 
 def files(directory: Path, agencies: int) -> Path:
@@ -129,7 +129,7 @@ def findings(domain: str) -> Mapping[str, Sequence[Finding]]:
     servers = (f"mel.{domain}:465", f"mel.{domain}:993")
     return {
         "certificate": [_found(aspect, server) for aspect in ("expiry", "name") for server in servers],
-        "posture": [_found(aspect, domain) for aspect in _POSTURE],
+        "domain": [_found(aspect, domain) for aspect in _DOMAIN],
     }
 
 

@@ -86,7 +86,7 @@ def configured(
         "process_name": _member(0),
         "probing": {"interval": _span(interval), "retry_interval": _span(interval)} | patience,
         # What they cost is none of a run's.
-        "checks": dict.fromkeys(("mx", "posture", "certificate"), "off"),
+        "checks": dict.fromkeys(("mx", "domain", "certificate"), "off"),
         "official_suffixes": ["gov.my"],
         "mail_providers": {"ringan": {"hosts": ["127.0.0.1"], "concurrency": 1000, "account_concurrency": 1000}},
         "references": {name: server.written(f"pantau@{name}.gov.my") for name in REFERENCES},

@@ -580,3 +580,26 @@ async def test_store_of_0049_file_audit_chain_verifies_before_it_is_migrated(pla
     if place.server is None:
         verifier = await audit.verify(lambda: audit.in_file(place.directory / "pantau.sqlite"))
         assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]))
+
+
+_LATER = """\
+agency: JCM
+checks: {posture: off, negative: on}
+"""
+
+
+async def test_migration_renames_keys_of_documents_once_more(place: SourceLocation) -> None:
+    """A store whose documents have some of the new keys gets the others."""
+    opened_at("0051", place)
+    values = {"text": _LATER, "at": AT}
+    with place.engine.begin() as connection:
+        versions = "INSERT INTO document (agency, number, name, text, pen, written_by, written_at)"
+        connection.execute(text(f"{versions} VALUES ('JCM', 1, 'jcm.yaml', :text, 'files', 'Siti', :at)"), values)
+        desired = "INSERT INTO desired_document (agency, name, text, offered_by, offered_at)"
+        connection.execute(text(f"{desired} VALUES ('JCM', 'jcm.yaml', :text, 'hub', :at)"), values)
+
+    async with Database.open(place.directory, place.server) as database, database.read() as connection:
+        (found,) = (await connection.execute(select(document.c.text))).scalars()
+        (other,) = (await connection.execute(select(desired_document.c.text))).scalars()
+    assert found == other == rename_keys(_LATER)
+    assert "checks: {domain: off, hardening: on}" in found

@@ -41,7 +41,7 @@ from probes.domain.mta_sts import MtaStsPolicyError, parsed
 from probes.domain.records import RecordReading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
 from probes.domain.x509 import covers, matches, read, usable
 from probes.model.check import NameServers
-from probes.verdict.posture import judge_dmarc, judge_mta_sts, judge_spf, judge_tls_rpt
+from probes.verdict.domain import judge_dmarc, judge_mta_sts, judge_spf, judge_tls_rpt
 from tests.fuzz.target import TURN, Target
 
 SECRET = "rahsia-klien-yang-tidak-patut-keluar"

@@ -59,7 +59,7 @@ async def test_what_mail_rests_on_is_looked_at_soon_and_a_reload_keeps_what_was_
         await _name_servers_are_gone(play)
 
         async def nothing_known() -> bool:
-            return (await checks(play)).get("posture", {}).get("verdict") == "unknown"
+            return (await checks(play)).get("domain", {}).get("verdict") == "unknown"
 
         await play.until(nothing_known, "nobody knows how the domain stands")
         await play.everybody_is_up()

@@ -130,7 +130,7 @@ def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]
     """Return the section of a document, without invalid values."""
     findings, written = reader.findings[_SECTION], reader.findings.document.data.get(_SECTION, {})
     if not isinstance(written, Mapping):
-        findings.broken("must be kinds of checks", f"posture: {_WAYS}")
+        findings.broken("must be kinds of checks", f"domain: {_WAYS}")
     elif section is ChecksSettings and _NAME_SERVERS in written:
         where = "name_servers below checks in the settings file"
         findings[_NAME_SERVERS].broken("is set for the whole service", where)

@@ -181,7 +181,7 @@ def test_what_does_not_fit_on_paper_is_in_the_files() -> None:
 
 def test_what_the_checks_found_amiss_is_told_and_what_they_have_not_seen_is_no_all_clear() -> None:
     finding = Finding(aspect="dmarc", subject="jcm.gov.my", verdict=Verdict.FAIL)
-    looked = CheckView(kind="posture", verdict=Verdict.FAIL, last_run_at=T0, findings=[finding])
+    looked = CheckView(kind="domain", verdict=Verdict.FAIL, last_run_at=T0, findings=[finding])
     told, was_checked = checked([looked, CheckView(kind="mx")])
     assert [(each.what, each.how, each.result) for each in told] == [
         ("jcm.gov.my", "rekod domain: dmarc", "tidak lulus")

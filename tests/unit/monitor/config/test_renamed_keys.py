@@ -62,6 +62,8 @@ def written(asked: Any, path: list[str], key: str) -> Any:
     if not path:
         return "x"
     model, below = as_model(asked) if not isinstance(asked, type) else asked, item(asked)
+    if path[0] == "checks":
+        return {"checks": {key or path[1]: "on"}}
     if path[0] == "voice":
         return {"voice": [{"gateway": "crier", key or path[1]: "x"}]}
     if model is None:

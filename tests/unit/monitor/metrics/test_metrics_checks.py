@@ -25,7 +25,7 @@ def path(*delays: float, skew: float | None = None) -> Path:
     return Path(hops=hops, skew=None if skew is None else timedelta(seconds=skew))
 
 
-def state(metrics: Metrics, aspect: str, subject: str = "jpc.gov.my", check: str = "posture") -> float | None:
+def state(metrics: Metrics, aspect: str, subject: str = "jpc.gov.my", check: str = "domain") -> float | None:
     return Scrape(metrics).value("check_state", agency=AGENCY, check=check, aspect=aspect, subject=subject)
 
 
@@ -38,26 +38,26 @@ def expiry(metrics: Metrics, server: str = IMAPS) -> float | None:
 
 def test_a_verdict_is_a_number_and_what_could_not_be_looked_at_has_none(metrics: Metrics) -> None:
     aspects = {verdict: f"aspect-{verdict}" for verdict in Verdict}
-    metrics.checks_finished(AGENCY, "posture", [found(aspect, verdict) for verdict, aspect in aspects.items()], NOON)
+    metrics.checks_finished(AGENCY, "domain", [found(aspect, verdict) for verdict, aspect in aspects.items()], NOON)
     shown = {verdict: state(metrics, aspect) for verdict, aspect in aspects.items()}
     assert shown == {Verdict.PASS: 0, Verdict.WARN: 1, Verdict.FAIL: 2, Verdict.UNKNOWN: None}
-    scrape, labels = Scrape(metrics), {"agency": AGENCY, "check": "posture"}
+    scrape, labels = Scrape(metrics), {"agency": AGENCY, "check": "domain"}
     assert scrape.value("check_unknown_findings", **labels) == 1
     assert scrape.value("check_run_timestamp_seconds", **labels) == NOON.timestamp()
 
 
 def test_a_run_takes_the_place_of_the_one_before(metrics: Metrics) -> None:
-    metrics.checks_finished(AGENCY, "posture", [found("spf", Verdict.FAIL), found("dmarc", Verdict.PASS)], NOON)
-    metrics.checks_finished(AGENCY, "posture", [found("dmarc", Verdict.UNKNOWN)], NOON)
+    metrics.checks_finished(AGENCY, "domain", [found("spf", Verdict.FAIL), found("dmarc", Verdict.PASS)], NOON)
+    metrics.checks_finished(AGENCY, "domain", [found("dmarc", Verdict.UNKNOWN)], NOON)
     assert (state(metrics, "spf"), state(metrics, "dmarc")) == (None, None)
     metrics.checks_finished(AGENCY, "mx", [found("spf", Verdict.PASS)], NOON)
-    metrics.checks_finished(AGENCY, "posture", [found("spf", Verdict.WARN)], NOON)
+    metrics.checks_finished(AGENCY, "domain", [found("spf", Verdict.WARN)], NOON)
     assert (state(metrics, "spf"), state(metrics, "spf", check="mx")) == (1, 0)
 
 
 def test_of_two_findings_about_the_same_thing_the_worse_is_shown(metrics: Metrics) -> None:
     verdicts = (Verdict.WARN, Verdict.FAIL, Verdict.PASS, Verdict.UNKNOWN)
-    metrics.checks_finished(AGENCY, "posture", [found("spf", verdict) for verdict in verdicts], NOON)
+    metrics.checks_finished(AGENCY, "domain", [found("spf", verdict) for verdict in verdicts], NOON)
     assert state(metrics, "spf") == 2
 
 
@@ -204,7 +204,7 @@ def test_a_run_that_is_started_late_is_counted_by_how_late(metrics: Metrics) -> 
 
 def test_what_leaves_takes_all_this_with_it_and_what_never_came_brings_none(metrics: Metrics) -> None:
     for agency in (AGENCY, "siapa"):
-        metrics.checks_finished(agency, "posture", [found("spf", Verdict.PASS, days=1)], NOON)
+        metrics.checks_finished(agency, "domain", [found("spf", Verdict.PASS, days=1)], NOON)
         metrics.path_known(agency, "inbound", path(1))
         metrics.token_known(f"{agency}/utama", NOON)
         metrics.maintenance(agency, active=True)

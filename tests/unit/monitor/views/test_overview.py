@@ -125,13 +125,13 @@ def test_a_check_shows_its_gravest_verdict_and_what_is_amiss() -> None:
 
     shown = view_checks(
         {
-            "posture": CheckRun(findings=(good, bad), at=T0, check_scope=nowhere),
+            "domain": CheckRun(findings=(good, bad), at=T0, check_scope=nowhere),
             "certificate": None,
             "mx": CheckRun(findings=(), at=T0, check_scope=nowhere),
         }
     )
 
     assert [(check.kind, check.verdict, check.passed, tuple(check.findings)) for check in shown] == [
-        ("posture", Verdict.FAIL, 1, (bad,)),
+        ("domain", Verdict.FAIL, 1, (bad,)),
         ("certificate", None, 0, ()),
     ], "where there was nothing to look at nothing has passed"

@@ -150,7 +150,7 @@ HOSTILE = '<script>alert("x")</script>&\'"><img src=x onerror=y>{{ 7 * 7 }}'
 @pytest.mark.parametrize("path", ["/", "/fragment"])
 async def test_names_and_the_words_of_servers_are_text_and_never_markup(path: str) -> None:
     hostile = [finding(HOSTILE, Verdict.FAIL, HOSTILE, HOSTILE)]
-    service = Service(name=HOSTILE, why=HOSTILE, found={"posture": hostile}, found_at_ours={"mx": hostile})
+    service = Service(name=HOSTILE, why=HOSTILE, found={"domain": hostile}, found_at_ours={"mx": hostile})
     brief = replace(service.incident.brief, subject=HOSTILE)
     service.incident = replace(service.incident, brief=brief, acknowledged_by=HOSTILE)
     async with client(portal(service, HOSTS)) as web:
@@ -191,7 +191,7 @@ def lines_of(page: str) -> list[str]:
 async def test_the_page_says_what_the_checks_found_and_when() -> None:
     good, weak = finding("a.gov.my", Verdict.PASS), finding("b.gov.my", Verdict.WARN, "ends with ~all, expected: -all")
     gone = finding("mel.gov.my:993", Verdict.FAIL, "expired 3 days ago", "certificate")
-    found = {"certificate": [gone, good], "posture": [good, weak, weak], "roof": [good], "mx": None}
+    found = {"certificate": [gone, good], "domain": [good, weak, weak], "roof": [good], "mx": None}
     async with client(portal(Service(found=found, found_at_ours={"certificate": [gone]}), HOSTS)) as web:
         lines = lines_of((await web.get("/agencies/JCM")).text)[2:]
         card = (await web.get("/")).text
@@ -204,7 +204,7 @@ async def test_the_page_says_what_the_checks_found_and_when() -> None:
     assert lines[:7] == [
         f"Sijil certificate TIDAK LULUS {when}",
         broken,
-        f"Domain posture AWAS {when}",
+        f"Domain domain AWAS {when}",
         weakness,
         weakness,
         f"roof LULUS {when}",
@@ -214,7 +214,7 @@ async def test_the_page_says_what_the_checks_found_and_when() -> None:
     assert lines_of(card)[-2:] == [f"Sijil certificate TIDAK LULUS {when}", broken], "at our own mailboxes"
     assert [(check["kind"], check["verdict"]) for check in agency["checks"]] == [
         ("certificate", "fail"),
-        ("posture", "warn"),
+        ("domain", "warn"),
         ("roof", "pass"),
         ("mx", None),
     ]
@@ -254,7 +254,7 @@ async def test_an_agency_that_nobody_is_told_about_says_so_until_when_why_and_by
 
 async def test_a_check_that_finds_much_does_not_bury_the_page() -> None:
     listed = [finding(f"list{n}.example", Verdict.FAIL) for n in range(20)]
-    async with client(portal(Service(found_at_ours={"posture": listed}), HOSTS)) as web:
+    async with client(portal(Service(found_at_ours={"domain": listed}), HOSTS)) as web:
         page = (await web.get("/")).text
 
     assert page.count("list") < 20

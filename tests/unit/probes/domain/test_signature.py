@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from probes.domain.signature import NOT_CHECKED, Signature, author_domain, keys_of, verified
 from probes.model.check import Verdict
-from probes.verdict.posture import judge_dkim
+from probes.verdict.domain import judge_dkim
 
 _HEADER = (
     b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=Contoh.gov.my; s=S1;\r\n"

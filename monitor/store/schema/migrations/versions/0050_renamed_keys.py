@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from monitor.model.renamed_keys import rename_keys
+from monitor.store.schema.migrations.document_keys import rename_document_keys
 
 revision = "0050"
 down_revision = "0049"
@@ -21,19 +21,7 @@ _POLICY = {
 
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    rows = connection.execute(
-        sa.text("SELECT agency, number, text FROM document WHERE replaced_at IS NULL AND text IS NOT NULL")
-    ).all()
-    for agency, number, text in rows:
-        if (renamed := rename_keys(text)) != text:
-            change = sa.text("UPDATE document SET text = :text WHERE agency = :agency AND number = :number")
-            connection.execute(change, {"text": renamed, "agency": agency, "number": number})
-    offers = connection.execute(sa.text("SELECT agency, text FROM offered_document WHERE text IS NOT NULL")).all()
-    for agency, text in offers:
-        if (renamed := rename_keys(text)) != text:
-            change = sa.text("UPDATE offered_document SET text = :text WHERE agency = :agency")
-            connection.execute(change, {"text": renamed, "agency": agency})
+    rename_document_keys("offered_document")
     incident = sa.table("incident", sa.column("brief", sa.Text))
     policy: sa.ColumnElement[str] = incident.c.brief
     for old, new in _POLICY.items():

@@ -121,7 +121,7 @@ _ALL = "one of ask_recipients, name_servers, locks, roof, burglar"
 @pytest.mark.parametrize(
     ("section", "problem"),
     [
-        ("checks: [roof]", "checks: must be kinds of checks; write instead: posture: on, off or {interval: 1h}"),
+        ("checks: [roof]", "checks: must be kinds of checks; write instead: domain: on, off or {interval: 1h}"),
         ("checks: {rof: on}", "checks.rof: is no known key; write instead: roof"),
         ("checks: {nameservers: [192.0.2.1]}", "checks.nameservers: is no known key; write instead: name_servers"),
         ("checks: {chimney: on}", f"checks.chimney: is no known key; write instead: {_ALL}"),

@@ -20,8 +20,7 @@ from probes.domain.records import DomainRecords, RecordReading, read_records
 from probes.domain.signature import author_domain, keys_of, verified
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.run.mailbox_check import some_at_a_time
-from probes.verdict.outbound import outbound_address
-from probes.verdict.posture import (
+from probes.verdict.domain import (
     Judgement,
     judge_dane,
     judge_dkim,
@@ -32,6 +31,7 @@ from probes.verdict.posture import (
     judge_tls_rpt,
     sends_nothing,
 )
+from probes.verdict.outbound import outbound_address
 
 _ASPECTS = ("spf", "dmarc", "dkim", "mta-sts", "tls-rpt", "dane", "dnssec", "dnsbl")
 _DOMAINS_AT_ONCE = 4
@@ -176,7 +176,7 @@ async def _or_unknown(judgement: Awaitable[Judgement]) -> Judgement:
 
 
 KIND = CheckKind(
-    name="posture",
+    name="domain",
     aspects=_ASPECTS,
     interval=timedelta(hours=1),
     within=timedelta(minutes=10),

@@ -1,4 +1,4 @@
-"""The posture of fictional domains, as real name servers tell it."""
+"""The check of fictional domains, as real name servers answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monitor.metrics import Metrics
 from pantau_lab.serving import claimed
 from probes.domain.mta_sts import PolicyServer
 from probes.domain.records import RecordReading, read_records
-from probes.kinds.posture import KIND, DomainCheck
+from probes.kinds.domain import KIND, DomainCheck
 from probes.model.check import CheckScope, Finding, NameServers, Verdict
 from probes.model.egress import EgressException, EgressPolicy
 from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
@@ -55,7 +55,7 @@ async def findings_of(
     return findings
 
 
-async def posture_of(servers: NameServers, domain: str, **options: object) -> dict[str, Finding]:
+async def check_domain(servers: NameServers, domain: str, **options: object) -> dict[str, Finding]:
     findings = await findings_of(servers, domain, **options)  # type: ignore[arg-type]
     return {one.aspect: one for one in findings}
 
@@ -96,7 +96,7 @@ async def test_spf(
 ) -> None:
     domain = named_after(request)
     name_server.add(domain, "TXT", *records, "bukan rekod kita")
-    finding = (await posture_of(name_server.validating, domain))["spf"]
+    finding = (await check_domain(name_server.validating, domain))["spf"]
     assert (finding.verdict, finding.subject) == (verdict, domain)
     assert told in finding.detail
 
@@ -119,9 +119,9 @@ def named_after(request: pytest.FixtureRequest) -> str:
 
 async def test_what_was_true_an_hour_ago_is_asked_for_again(name_server: NameServer) -> None:
     name_server.add("berubah.gov.my", "TXT", "v=spf1 mx -all")
-    assert (await posture_of(name_server.validating, "berubah.gov.my"))["spf"].verdict is Verdict.PASS
+    assert (await check_domain(name_server.validating, "berubah.gov.my"))["spf"].verdict is Verdict.PASS
     name_server.add("berubah.gov.my", "TXT", "v=spf1 a -all")
-    assert (await posture_of(name_server.validating, "berubah.gov.my"))["spf"].verdict is Verdict.FAIL
+    assert (await check_domain(name_server.validating, "berubah.gov.my"))["spf"].verdict is Verdict.FAIL
 
 
 async def test_records_that_nobody_answers_about_are_open_and_hold_nobody_up(name_server: NameServer) -> None:
@@ -164,7 +164,7 @@ async def test_dmarc(
     name_server.add(domain, "TXT", "v=spf1 -all")
     if record is not None:
         name_server.add(f"_dmarc.{domain}", "TXT", record)
-    finding = (await posture_of(name_server.validating, domain))["dmarc"]
+    finding = (await check_domain(name_server.validating, domain))["dmarc"]
     assert finding.verdict is verdict
     assert told in finding.detail
 
@@ -172,7 +172,7 @@ async def test_dmarc(
 async def test_the_policy_of_a_parent_domain_counts_for_its_subdomains(name_server: NameServer) -> None:
     name_server.add("_dmarc.induk.gov.my", "TXT", "v=DMARC1; p=reject; sp=none")
     name_server.add("anak.induk.gov.my", "TXT", "v=spf1 -all")
-    finding = (await posture_of(name_server.validating, "anak.induk.gov.my"))["dmarc"]
+    finding = (await check_domain(name_server.validating, "anak.induk.gov.my"))["dmarc"]
     assert finding.verdict is Verdict.WARN
     assert "from induk.gov.my" in finding.detail
 
@@ -192,7 +192,7 @@ async def test_tls_rpt(
     name_server.add(domain, "MX", "10 mx.rujukan.example.")
     if record is not None:
         name_server.add(f"_smtp._tls.{domain}", "TXT", record)
-    finding = (await posture_of(name_server.validating, domain))["tls-rpt"]
+    finding = (await check_domain(name_server.validating, domain))["tls-rpt"]
     assert finding.verdict is verdict
     assert told in finding.detail
 
@@ -212,7 +212,7 @@ async def test_a_domain_that_is_set_up_well_passes(name_server: NameServer) -> N
     name_server.add("mta-sts.baik.gov.my", "A", "127.0.0.1")
     name_server.add("2.0.0.127.senarai.example", "A", "127.0.0.2")
     async with web_server("baik.gov.my", "version: STSv1\nmode: enforce\nmx: *.baik.gov.my\nmax_age: 86400\n") as web:
-        found = await posture_of(
+        found = await check_domain(
             name_server.validating,
             "baik.gov.my",
             sample_message=signed("baik.gov.my"),
@@ -227,7 +227,7 @@ async def test_a_domain_that_neither_sends_nor_takes_mail_lacks_nothing(name_ser
     name_server.add("sunyi.gov.my", "MX", "0 .")
     name_server.add("sunyi.gov.my", "TXT", "v=spf1 -all")
     name_server.add("_dmarc.sunyi.gov.my", "TXT", "v=DMARC1; p=reject")
-    found = await posture_of(name_server.validating, "sunyi.gov.my")
+    found = await check_domain(name_server.validating, "sunyi.gov.my")
     assert verdicts(found) == dict.fromkeys(KIND.aspects[:-1], Verdict.PASS)
     assert found["spf"].detail == "SPF says that the domain sends no mail"
 
@@ -236,7 +236,7 @@ async def test_a_domain_with_nothing_fails_where_it_must_have_something_and_is_w
     name_server: NameServer,
 ) -> None:
     name_server.add(BARE, "MX", "10 aspmx.rujukan.example.")
-    found = await posture_of(name_server.validating, BARE)
+    found = await check_domain(name_server.validating, BARE)
     assert verdicts(found) == {
         "spf": Verdict.FAIL,
         "dmarc": Verdict.FAIL,
@@ -249,13 +249,13 @@ async def test_a_domain_with_nothing_fails_where_it_must_have_something_and_is_w
 
 
 async def test_silent_name_servers_say_nothing_about_the_domain(name_server: NameServer) -> None:
-    found = await posture_of(name_server.silent, "baik.gov.my", lists=("senarai.example",))
+    found = await check_domain(name_server.silent, "baik.gov.my", lists=("senarai.example",))
     assert verdicts(found) == dict.fromkeys(KIND.aspects, Verdict.UNKNOWN)
     assert "do not answer" in found["spf"].detail
 
 
 async def test_forged_answers_fail_dnssec_and_leave_the_rest_open(name_server: NameServer) -> None:
-    found = await posture_of(name_server.validating, FORGED)
+    found = await check_domain(name_server.validating, FORGED)
     assert verdicts(found) == dict.fromkeys(KIND.aspects[:-1], Verdict.UNKNOWN) | {"dnssec": Verdict.FAIL}
 
 
@@ -283,7 +283,7 @@ async def test_dane(
     domain = named_after(request).removesuffix(".gov.my") + f".{zone}"
     name_server.add(domain, "MX", f"10 mx.{domain}.")
     name_server.add(f"_25._tcp.mx.{domain}", "TLSA", record)
-    finding = (await posture_of(name_server.validating, domain))["dane"]
+    finding = (await check_domain(name_server.validating, domain))["dane"]
     assert finding.verdict is verdict
     assert told in finding.detail
 
@@ -296,7 +296,7 @@ async def test_tlsa_records_have_no_effect_unless_dnssec_proves_them_and_who_tak
     domain, host = f"{label}.{zone}", f"mx.{label}.{host_zone}"
     name_server.add(domain, "MX", f"10 {host}.")
     name_server.add(f"_25._tcp.{host}", "TLSA", "3 1 1 " + "ab" * 32)
-    finding = (await posture_of(name_server.validating, domain))["dane"]
+    finding = (await check_domain(name_server.validating, domain))["dane"]
     unproven = domain if zone == BARE else host
     assert (finding.verdict, finding.detail) == (
         Verdict.WARN,
@@ -361,7 +361,7 @@ async def test_dkim(
     name_server.add(domain, "TXT", "v=spf1 mx -all")
     if key_record is not None:
         name_server.add(f"s1._domainkey.{domain}", "TXT", key_record())
-    finding = (await posture_of(name_server.validating, domain, sample_message=make(domain)))["dkim"]
+    finding = (await check_domain(name_server.validating, domain, sample_message=make(domain)))["dkim"]
     assert finding.verdict is verdict, finding.detail
     assert told in finding.detail
 
@@ -381,16 +381,16 @@ async def test_06_a_signature_that_passed_and_now_fails_is_shown_to_fail(
     shown = []
     for sample_message in (signed(domain), spoiled(signed(domain))):
         findings = await findings_of(name_server.validating, domain, sample_message=sample_message)
-        metrics.checks_finished("JCONTOH", "posture", findings, NOON)
+        metrics.checks_finished("JCONTOH", "domain", findings, NOON)
         scraped = Scrape(metrics)
-        shown.append(scraped.value("check_state", agency="JCONTOH", check="posture", aspect="dkim", subject=domain))
+        shown.append(scraped.value("check_state", agency="JCONTOH", check="domain", aspect="dkim", subject=domain))
     assert shown == [0, 2]  # pass, then fail, on the same series
 
 
 async def test_a_signature_of_the_provider_is_not_one_of_the_agency(name_server: NameServer) -> None:
     name_server.add("s1._domainkey.pembekal.example", "TXT", public(2048))
     message = signed("sewa.gov.my", by="pembekal.example")
-    finding = (await posture_of(name_server.validating, "sewa.gov.my", sample_message=message))["dkim"]
+    finding = (await check_domain(name_server.validating, "sewa.gov.my", sample_message=message))["dkim"]
     assert finding.verdict is Verdict.FAIL
     assert finding.detail == "signed only for pembekal.example; a signature with d=sewa.gov.my is expected"
 
@@ -449,7 +449,7 @@ _GOOD = "version: STSv1\r\nmode: enforce\r\nmx: mx1.dasar.gov.my\r\nmx: *.sandar
 async def test_mta_sts(name_server: NameServer, policy: str, status: str, verdict: Verdict, told: str) -> None:
     add_policy_domain(name_server)
     async with web_server("dasar.gov.my", policy, status=status) as web:
-        finding = (await posture_of(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
+        finding = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
     assert finding.verdict is verdict, finding.detail
     assert told in finding.detail
 
@@ -463,7 +463,7 @@ def add_policy_domain(name_server: NameServer) -> None:
 async def test_a_policy_under_a_wrong_certificate_is_no_policy(name_server: NameServer) -> None:
     add_policy_domain(name_server)
     async with web_server("dasar.gov.my", _GOOD, name="www.dasar.gov.my") as web:
-        finding = (await posture_of(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
+        finding = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
     assert finding.verdict is Verdict.FAIL
     assert "not trusted" in finding.detail
 
@@ -473,9 +473,9 @@ async def test_a_policy_is_not_fetched_out_of_bounds(name_server: NameServer) ->
     asked = list[str]()
     async with web_server("dasar.gov.my", _GOOD, asked=asked) as web:
         domain, servers, opened = "dasar.gov.my", name_server.validating, EgressException.read("127.0.0.0/8")
-        inside = (await posture_of(servers, domain, policy_server=web, bounds=EgressPolicy()))["mta-sts"]
+        inside = (await check_domain(servers, domain, policy_server=web, bounds=EgressPolicy()))["mta-sts"]
         assert asked == []
-        let_in = (await posture_of(servers, domain, policy_server=web, bounds=EgressPolicy(openings=(opened,))))[
+        let_in = (await check_domain(servers, domain, policy_server=web, bounds=EgressPolicy(openings=(opened,))))[
             "mta-sts"
         ]
     assert (inside.verdict, let_in.verdict) == (Verdict.UNKNOWN, Verdict.PASS)
@@ -486,7 +486,7 @@ async def test_a_policy_is_not_fetched_out_of_bounds(name_server: NameServer) ->
 async def test_a_policy_that_comes_packed_is_not_unpacked(name_server: NameServer) -> None:
     add_policy_domain(name_server)
     async with web_server("dasar.gov.my", _GOOD, packing="gzip") as web:
-        finding = (await posture_of(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
+        finding = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
     assert finding.verdict is Verdict.FAIL
     assert "packs the policy" in finding.detail
 
@@ -496,8 +496,8 @@ async def test_a_web_server_that_refuses_is_at_fault_and_one_without_a_name_too(
     name_server.add("_mta-sts.tanpa.gov.my", "TXT", "v=STSv1; id=1")
     with claimed(1) as (port,):
         nobody = PolicyServer(port=port)
-        refused = (await posture_of(name_server.validating, "dasar.gov.my", policy_server=nobody))["mta-sts"]
-        nameless = (await posture_of(name_server.validating, "tanpa.gov.my", policy_server=nobody))["mta-sts"]
+        refused = (await check_domain(name_server.validating, "dasar.gov.my", policy_server=nobody))["mta-sts"]
+        nameless = (await check_domain(name_server.validating, "tanpa.gov.my", policy_server=nobody))["mta-sts"]
     assert (refused.verdict, nameless.verdict) == (Verdict.FAIL, Verdict.FAIL)
     assert "refuses connections" in refused.detail
     assert "mta-sts.tanpa.gov.my has no address" in nameless.detail
@@ -540,6 +540,8 @@ async def test_block_lists(
     name_server.add(domain, "MX", f"10 mx.{domain}.")
     name_server.add(f"mx.{domain}", "A", "192.0.2.10")
     sample_message = signed(domain, received=_RECEIVED.format(domain=domain))
-    finding = (await posture_of(name_server.validating, domain, lists=(zone,), sample_message=sample_message))["dnsbl"]
+    finding = (await check_domain(name_server.validating, domain, lists=(zone,), sample_message=sample_message))[
+        "dnsbl"
+    ]
     assert (finding.verdict, finding.subject) == (verdict, zone), finding.detail
     assert told in finding.detail

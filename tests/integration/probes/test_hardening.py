@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from probes.kinds.negative import KIND, HardeningCheck
+from probes.kinds.hardening import KIND, HardeningCheck
 from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.egress import EgressException, EgressPolicy
 from probes.model.mailbox import AccessTokens, Mailbox, OAuth, Password, Security, Server

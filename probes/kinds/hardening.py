@@ -174,7 +174,7 @@ def _finding(aspect: str, subject: str, said: _Said) -> Finding:
 
 
 KIND = CheckKind(
-    name="negative",
+    name="hardening",
     aspects=_ASPECTS,
     interval=timedelta(hours=24),
     within=timedelta(minutes=15),
