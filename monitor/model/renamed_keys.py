@@ -45,6 +45,7 @@ RENAMED_KEYS: Final[Mapping[str, str]] = {
     "probing.deferred_budget": "deferral_timeout",
     "checks.posture": "domain",
     "checks.negative": "hardening",
+    "probing.when": "active_hours",
     "flapping.falls": "threshold",
     "flapping.within": "window",
     "maintenance.why": "reason",

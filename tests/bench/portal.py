@@ -141,7 +141,7 @@ def lay_out(directory: Path, agencies: int, store: str) -> Path:
         r"^agencies: .*$": f"agencies: database\n{store}portal: {{}}\nmode: monitor_only",
         r"/var/spool/pantau/surat": str(directory / "surat"),
         # Nobody's mail is there to be proven, and what probes cost is measured elsewhere.
-        r"^probing:$": 'probing:\n  when: [{cron: "30 3 * * *", for: 30m}]',
+        r"^probing:$": 'probing:\n  active_hours: [{cron: "30 3 * * *", for: 30m}]',
         r"^drills:\n(  .*\n)+": "",
     }
     for pattern, instead in changes.items():

@@ -200,7 +200,7 @@ async def listening(directory: Path, agencies: int) -> AsyncIterator[ListeningHu
             settings = yaml.safe_load(file.read_text())
             there = {name: _settings_of(server, secret) for name, server in servers.items()}
             # What it probes itself is none of this: half a day from now.
-            away = {"when": [{"cron": f"0 {(datetime.now(UTC).hour + 12) % 24} * * *", "for": "30m"}]}
+            away = {"active_hours": [{"cron": f"0 {(datetime.now(UTC).hour + 12) % 24} * * *", "for": "30m"}]}
             store = {"url": f"postgresql://{world.store.user}@:{world.store.port}/pantau?host={world.store.host}"}
             settings |= {"site": _HUB, "store": store | {"tls": False}, "hub": {"quorum": 2, "sites": there}}
             settings["probing"] |= away

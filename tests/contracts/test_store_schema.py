@@ -585,6 +585,7 @@ async def test_store_of_0049_file_audit_chain_verifies_before_it_is_migrated(pla
 _LATER = """\
 agency: JCM
 checks: {posture: off, negative: on}
+probing: {when: []}
 """
 
 
@@ -602,4 +603,4 @@ async def test_migration_renames_keys_of_documents_once_more(place: SourceLocati
         (found,) = (await connection.execute(select(document.c.text))).scalars()
         (other,) = (await connection.execute(select(desired_document.c.text))).scalars()
     assert found == other == rename_keys(_LATER)
-    assert "checks: {domain: off, hardening: on}" in found
+    assert "checks: {domain: off, hardening: on}\nprobing: {active_hours: []}\n" in found

@@ -132,7 +132,7 @@ class ProbingSettings(Section):
     """So many successes in a row mean that mail works again."""
     deferral_timeout: Span = timedelta(minutes=30)
     """A server may greylist us for this long before it counts as a failure. Any other 4xx is one at once."""
-    when: tuple[WindowSettings, ...] | None = None
+    active_hours: tuple[WindowSettings, ...] | None = None
     """The hours in which mail is probed, and an outage seen; default: always."""
     sharding: bool = True
     """Services on one PostgreSQL share the agencies, so that each is probed by one of them; false: each probes all."""
@@ -148,7 +148,9 @@ class ProbingSettings(Section):
             slow_threshold=self.slow_threshold,
             deferral_timeout=self.deferral_timeout,
             health=HealthPolicy(failure_threshold=self.failure_threshold, success_threshold=self.success_threshold),
-            hours=Hours(when=tuple(window.build(zone) for window in self.when or ()), maintenance=tuple(maintenance)),
+            hours=Hours(
+                when=tuple(window.build(zone) for window in self.active_hours or ()), maintenance=tuple(maintenance)
+            ),
         )
 
 
@@ -163,7 +165,7 @@ class ProbingOverrides(Section):
     failure_threshold: Count | None = None
     success_threshold: Count | None = None
     deferral_timeout: Span | None = None
-    when: tuple[WindowSettings, ...] | None = None
+    active_hours: tuple[WindowSettings, ...] | None = None
 
     def over(self, defaults: ProbingSettings) -> ProbingSettings:
         """Return *defaults* with these overrides; a longer interval alone extends the deferral budget to itself."""
@@ -196,5 +198,5 @@ def check_probing(probing: ProbingSettings, written: Section, findings: Findings
     compare("slow_threshold", "arrival_timeout", "a message would be lost before it is slow")
     compare("retry_interval", "interval", "a retry is meant to come sooner than the next probe")
     compare("interval", "deferral_timeout", "a deferral would use up its budget before the next probe")
-    if written.model_dump().get("when") == ():
-        findings["when"].error("no window is named: nothing would be probed", "a window, or leave the key out")
+    if written.model_dump().get("active_hours") == ():
+        findings["active_hours"].error("no window is named: nothing would be probed", "a window, or leave the key out")

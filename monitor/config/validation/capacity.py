@@ -112,7 +112,7 @@ def check_timetable(
 
 
 def _note_closed(findings: Findings) -> None:
-    when = findings["probing", "when"]
+    when = findings["probing", "active_hours"]
     there = when if when.is_written else findings["maintenance"]
     there.error("leaves no time in which mail is probed", "hours that maintenance does not cover")
 

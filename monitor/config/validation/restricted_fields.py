@@ -201,7 +201,7 @@ MOST: Final[Mapping[Path, int]] = {
     ("mailboxes", "*", "login", "token_command"): 50,
     ("mailboxes", "*", "junk_folders"): 50,
     ("routes",): 200,
-    ("probing", "when"): 50,
+    ("probing", "active_hours"): 50,
     ("maintenance",): 400,
     ("contacts",): 300,
     ("contacts", "*", "addresses"): 20,

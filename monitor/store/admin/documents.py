@@ -27,7 +27,7 @@ from monitor.store.schema.rows import from_row, portions
 from monitor.store.schema.tables import document
 
 #: Schema from which stored documents have present keys.
-_KEYS_RENAMED = "0052"
+_KEYS_RENAMED = "0053"
 _REVISION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 
 

@@ -66,13 +66,13 @@ def _add_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[Route
         lasts += timedelta(days=1)
     days = fields.get("days", "*")
     cron = f"{begins.minute} {begins.hour} * * {days if days in DAYS else '*'}"
-    return [AppendItem(path=("probing", "when"), value={"cron": cron, "for": format_duration(lasts)})]
+    return [AppendItem(path=("probing", "active_hours"), value={"cron": cron, "for": format_duration(lasts)})]
 
 
 def _drop_hours(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     # Without a window nothing would be probed. Without the key mail is probed at all times.
-    alone = len(sequence(mapping(data.get("probing")).get("when"))) == 1
-    return [RemoveValue(path=("probing", "when") if alone else ("probing", "when", _number(fields)))]
+    alone = len(sequence(mapping(data.get("probing")).get("active_hours"))) == 1
+    return [RemoveValue(path=("probing", "active_hours") if alone else ("probing", "active_hours", _number(fields)))]
 
 
 def _add_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:

@@ -159,7 +159,7 @@ class SettingsPage:
             "routes": _rows(data.get("routes", usual), _OF_A_ROUTE),
             "mailboxes": list(mapping(data.get("mailboxes"))),
             "interval": probing.get("interval", ""),
-            "windows": [{**each, **_in_words(each)} for each in _rows(probing.get("when"), ("cron", "for"))],
+            "windows": [{**each, **_in_words(each)} for each in _rows(probing.get("active_hours"), ("cron", "for"))],
             "maintenance": _rows(data.get("maintenance"), ("from", "until", "cron", "for", "reason")),
             "contacts": {key: _contact(mapping(each)) for key, each in mapping(data.get("contacts")).items()},
         }

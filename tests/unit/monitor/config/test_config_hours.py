@@ -42,7 +42,7 @@ def test_without_a_word_mail_is_always_probed(ministry: Ministry) -> None:
 
 
 def test_hours_of_all_agencies_are_local_in_each(ministry: Ministry) -> None:
-    put(ministry, "pantau", 'probing: {when: [{cron: "0 7 * * mon-fri", for: 12h}]}')
+    put(ministry, "pantau", 'probing: {active_hours: [{cron: "0 7 * * mon-fri", for: 12h}]}')
     ministry.write("kedua", second_agency(("escalation:\n", "time_zone: Asia/Tokyo\nescalation:\n")))
 
     saturday = at(2026, 11, 28, 4)
@@ -53,8 +53,8 @@ def test_hours_of_all_agencies_are_local_in_each(ministry: Ministry) -> None:
 
 
 def test_an_agency_may_have_other_hours_than_all_others(ministry: Ministry) -> None:
-    put(ministry, "pantau", 'probing: {when: [{cron: "0 7 * * mon-fri", for: 12h}]}')
-    put(ministry, "jabatan", 'probing: {interval: 10m, when: [{cron: "0 0 * * *", for: 24h}]}')
+    put(ministry, "pantau", 'probing: {active_hours: [{cron: "0 7 * * mon-fri", for: 12h}]}')
+    put(ministry, "jabatan", 'probing: {interval: 10m, active_hours: [{cron: "0 0 * * *", for: 24h}]}')
 
     assert hours(ministry).opens(at(2026, 11, 28, 4)) == at(2026, 11, 28, 4)
     assert registry(ministry).routes_of("JCONTOH")[0].probing.interval == timedelta(minutes=10)
@@ -141,29 +141,29 @@ _CRON = 'write instead: "0 7 * * mon-fri" (minute hour day month weekday)'
 #: What is added to which file, and the problem that makes.
 MISTAKES = [
     (
-        ("jabatan", "probing: {when: [{cron: 0 25 * * *, for: 1h}]}"),
-        f"{_AGENCY}:23: probing.when[0].cron: is no cron expression (bad hour); {_CRON}",
+        ("jabatan", "probing: {active_hours: [{cron: 0 25 * * *, for: 1h}]}"),
+        f"{_AGENCY}:23: probing.active_hours[0].cron: is no cron expression (bad hour); {_CRON}",
     ),
     (
-        ("jabatan", "probing: {when: [{cron: 0 0 31 2 *, for: 1h}]}"),
-        f"{_AGENCY}:23: probing.when[0].cron: is no cron expression (bad day-of-month); {_CRON}",
+        ("jabatan", "probing: {active_hours: [{cron: 0 0 31 2 *, for: 1h}]}"),
+        f"{_AGENCY}:23: probing.active_hours[0].cron: is no cron expression (bad day-of-month); {_CRON}",
     ),
     (
-        ("jabatan", "probing: {when: [{cron: 7am, for: 1h}]}"),
-        f"{_AGENCY}:23: probing.when[0].cron: has 1 fields and not five: minute hour day month weekday; {_CRON}",
+        ("jabatan", "probing: {active_hours: [{cron: 7am, for: 1h}]}"),
+        f"{_AGENCY}:23: probing.active_hours[0].cron: has 1 fields and not five: minute hour day month weekday; {_CRON}",
     ),
     (
-        ("jabatan", "probing: {when: [{cron: 0 7 * * *, for: 12}]}"),
-        f"{_AGENCY}:23: probing.when[0].for: '12' has no unit; write instead: 12s or 12m",
+        ("jabatan", "probing: {active_hours: [{cron: 0 7 * * *, for: 12}]}"),
+        f"{_AGENCY}:23: probing.active_hours[0].for: '12' has no unit; write instead: 12s or 12m",
     ),
     (
-        ("jabatan", "probing: {when: [{cron: 0 7 * * *}]}"),
-        f"{_AGENCY}:23: probing.when[0].for: is missing; write instead: for: 12h",
+        ("jabatan", "probing: {active_hours: [{cron: 0 7 * * *}]}"),
+        f"{_AGENCY}:23: probing.active_hours[0].for: is missing; write instead: for: 12h",
     ),
     (
-        ("jabatan", "probing: {when: []}"),
+        ("jabatan", "probing: {active_hours: []}"),
         (
-            f"{_AGENCY}:23: probing.when: no window is named: nothing would be probed; "
+            f"{_AGENCY}:23: probing.active_hours: no window is named: nothing would be probed; "
             "write instead: a window, or leave the key out"
         ),
     ),
@@ -244,10 +244,10 @@ MISTAKES = [
     (
         (
             "jabatan",
-            'probing: {when: [{cron: "0 2 * * *", for: 1h}]}\nmaintenance: [{cron: "0 1 * * *", for: 3h, reason: Sandaran}]',
+            'probing: {active_hours: [{cron: "0 2 * * *", for: 1h}]}\nmaintenance: [{cron: "0 1 * * *", for: 3h, reason: Sandaran}]',
         ),
         (
-            f"{_AGENCY}:23: probing.when: leaves no time in which mail is probed; "
+            f"{_AGENCY}:23: probing.active_hours: leaves no time in which mail is probed; "
             "write instead: hours that maintenance does not cover"
         ),
     ),

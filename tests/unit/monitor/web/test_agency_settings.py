@@ -40,7 +40,7 @@ contacts:
 maintenance:
   - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, reason: Naik taraf}
 probing:
-  when:
+  active_hours:
     - {cron: "0 7 * * mon-fri", for: 12h}
 """
 )
@@ -130,7 +130,7 @@ async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_take
         (
             "drop_hours",
             {"number": "0"},
-            ('probing:\n  when:\n    - {cron: "0 7 * * mon-fri", for: 12h}\n', "probing: {}\n"),
+            ('probing:\n  active_hours:\n    - {cron: "0 7 * * mon-fri", for: 12h}\n', "probing: {}\n"),
         ),
         (
             "add_maintenance",
@@ -326,7 +326,7 @@ async def test_a_text_that_the_store_cannot_take_now_is_kept_on_the_page(
 async def test_hours_are_told_in_words_where_a_form_could_have_written_them(
     place: House, officer: httpx.AsyncClient, cron: str, lasts: str, says: str
 ) -> None:
-    await place.site.write(JCM=agency("JCM") + f'probing:\n  when: [{{cron: "{cron}", for: {lasts}}}]\n')
+    await place.site.write(JCM=agency("JCM") + f'probing:\n  active_hours: [{{cron: "{cron}", for: {lasts}}}]\n')
     assert says in shown(await officer.get(SETTINGS, params={"lang": "en"}))
 
 

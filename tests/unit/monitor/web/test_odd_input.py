@@ -66,7 +66,7 @@ announcement:
 maintenance:
   - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, reason: Naik taraf}
 probing:
-  when:
+  active_hours:
     - {cron: "0 7 * * mon-fri", for: 12h}
 """
 )

@@ -36,7 +36,7 @@ routes:
 probing:
   interval: 5m
   # At night nobody looks.
-  when:
+  active_hours:
     - cron: "0 7 * * mon-fri"
       for: 12h
 remark: |
@@ -93,9 +93,9 @@ remark: |
             "",
         ),
         (
-            RemoveValue(path=("probing", "when", 0)),
-            'when:\n    - cron: "0 7 * * mon-fri"\n      for: 12h\n',
-            "when: []\n",
+            RemoveValue(path=("probing", "active_hours", 0)),
+            'active_hours:\n    - cron: "0 7 * * mon-fri"\n      for: 12h\n',
+            "active_hours: []\n",
         ),
         (RemoveValue(path=("remark",)), "remark: |\n  two\n  lines\n", ""),
         (RemoveValue(path=("nobody", "knows")), "", ""),
