@@ -214,7 +214,7 @@ def _wording(language: Language) -> Iterator[Text]:
                 continue
             seen.append(text)
             at_most = None
-            if channel == "sms" and not entry.key.startswith("lifeline"):
+            if channel == "sms" and not entry.key.startswith("out_of_band"):
                 at_most = septets(templates[0].fill({**longest, **dict.fromkeys(left_out, "")}))
             yield Text(language=language, channel=channel, key=key, text=text, length=_length(channel, text, at_most))
 
@@ -222,8 +222,8 @@ def _wording(language: Language) -> Iterator[Text]:
 def _channel(key: str) -> tuple[str, str]:
     """Return "sms" and "bundle.escalation.outage.mail" for "bundle.sms.escalation.outage.mail"."""
     parts = key.split(".")
-    at = 1 if parts[0] in {"bundle", "lifeline"} and parts[1] in {"sms", "call", "list"} else 0
-    if parts[0] == "lifeline" and at == 0:
+    at = 1 if parts[0] in {"bundle", "out_of_band"} and parts[1] in {"sms", "call", "list"} else 0
+    if parts[0] == "out_of_band" and at == 0:
         return "call", key
     return parts[at], ".".join(parts[:at] + parts[at + 1 :])
 
@@ -260,7 +260,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
         case ["sms", *_]:
             handed = dict(values.for_sms(replace(facts, handed_on=True), language))
             return {**handed, **values.for_sms(facts, language), **more}
-        case ["lifeline", "sms", *_]:
+        case ["out_of_band", "sms", *_]:
             return {
                 "began": moment.stamp(facts.began_at, language),
                 "ended": moment.stamp(_ended(facts), language),
@@ -274,7 +274,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
                 "then": more["then"],
                 "more": spoken.number(3, language),
             }
-        case ["call" | "lifeline", *_]:
+        case ["call" | "out_of_band", *_]:
             counted = {"recipients": spoken.number(2, language), "count": spoken.number(2, language)}
             counts = "satu faks dan satu surat" if language is Language.MALAY else "one by fax and one by letter"
             listed = {"names": "; ".join(each.office.name for each in several), "more": spoken.number(3, language)}

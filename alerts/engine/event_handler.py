@@ -262,7 +262,7 @@ async def _hand_on(ledger: UnitOfWork, part: NotificationIncident, now: datetime
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
     after = await take_in(ledger, Escalate(incident_id=before.id, at=now, by=name))
-    return AckResult.NOBODY_LEFT if after is not None and is_left_to_nobody(after) else AckResult.HANDED_ON
+    return AckResult.NOBODY_LEFT if after is not None and is_left_to_nobody(after) else AckResult.ESCALATED
 
 
 async def _is_past(ledger: UnitOfWork, notice: Notification) -> bool:
@@ -275,7 +275,7 @@ async def _is_past(ledger: UnitOfWork, notice: Notification) -> bool:
 
 #: The result for a bundle: the first of these that applies to any of its incidents.
 _WEIGHT = (
-    AckResult.HANDED_ON,
+    AckResult.ESCALATED,
     AckResult.NOBODY_LEFT,
     AckResult.TAKEN,
     AckResult.WORSE,

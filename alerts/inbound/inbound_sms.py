@@ -187,7 +187,7 @@ async def _accept(
 async def _hand_on(ledger: UnitOfWork, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> SmsReply | None:
     told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
     result = await hand_on(ledger, alert.notice, now)
-    if result in {AckResult.HANDED_ON, AckResult.NOBODY_LEFT}:
+    if result in {AckResult.ESCALATED, AckResult.NOBODY_LEFT}:
         mine = [
             p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.holder_name(p.person)}
         ]

@@ -309,7 +309,7 @@ class AckResult(StrEnum):
     #: The same, a moment ago.
     AGAIN = "again"
     #: This person has escalated: the next staff are notified.
-    HANDED_ON = "handed_on"
+    ESCALATED = "escalated"
     #: The same, without a further step: staff are notified later, and the operations centre now.
     NOBODY_LEFT = "nobody_left"
     #: Somebody else had acknowledged it.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from alerts.model.gateway import Script, VoiceContent
 from alerts.model.notification import Facts, Language, Plan, Purpose
 from alerts.wording import values
-from alerts.wording.key import can_hand_on, key
+from alerts.wording.key import can_escalate, key
 from alerts.wording.texts import Wording
 
 
@@ -61,8 +61,8 @@ def script(
     may_release: bool,
 ) -> Script:
     """Return the script for the plan and purpose of *facts*, with the keys and the common sentences."""
-    menu, can = wording.say(language, f"call.menu.{facts.plan}"), can_hand_on(facts)
-    menu = f"{menu} {wording.say(language, 'call.hand_on')}" if can else menu
+    menu, can = wording.say(language, f"call.menu.{facts.plan}"), can_escalate(facts)
+    menu = f"{menu} {wording.say(language, 'call.escalate')}" if can else menu
     return Script(
         language=language.value,
         headline=headline,
@@ -74,7 +74,7 @@ def script(
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),
         worse=wording.say(language, "call.worse"),
-        handed_on=wording.say(language, "call.handed_on") if can else "",
+        handed_on=wording.say(language, "call.escalated") if can else "",
         nobody_left=wording.say(language, "call.nobody_left") if can else "",
         may_release=may_release,
         goodbye=wording.say(language, f"call.goodbye.{facts.purpose}"),

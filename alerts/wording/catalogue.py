@@ -5,12 +5,28 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from alerts.wording.source import TextEntry
 from alerts.wording.template import Template, TemplateError, parse
 
 #: By key. A single text is a tuple of one.
 Texts = Mapping[str, tuple[Template, ...]]
+
+#: Old parts of keys with their new names, each with the separators around it.
+RENAMED_KEYS: Final[Mapping[str, str]] = {
+    "lifeline.": "out_of_band.",
+    ".hand_on.": ".escalate.",
+    ".handed_on.": ".escalated.",
+    ".own_fault.": ".monitoring_fault.",
+    ".cause.name.": ".cause.dns.",
+    ".cause.refused.": ".cause.connect.",
+    ".cause.silent.": ".cause.timeout.",
+    ".cause.encryption.": ".cause.tls.",
+    ".cause.sign_in.": ".cause.auth.",
+    ".cause.returned.": ".cause.bounced.",
+    ".cause.changed.": ".cause.corrupted.",
+}
 
 
 class WordingError(Exception):
@@ -50,7 +66,7 @@ def checked(
     for entry in entries:
         need = needs.get(entry.key)
         if need is None:
-            problems.append(f"{entry.place}: {entry.key}: is no text of ours{_closest(entry.key, needs)}")
+            problems.append(f"{entry.place}: {entry.key}: {_unknown(entry.key, needs)}")
             continue
         try:
             texts[entry.key] = tuple(_read(entry, need, rules))
@@ -60,6 +76,13 @@ def checked(
     missing = (key for key, need in needs.items() if key not in texts and not need.optional)
     problems.extend(f"{file}: {key}: is missing; write it" for key in missing)
     return texts
+
+
+def _unknown(key: str, needs: Collection[str]) -> str:
+    for old, new in RENAMED_KEYS.items():
+        if (renamed := f"{key}.".replace(old, new)[:-1]) != key and renamed in needs:
+            return f"`{old.strip('.')}` is now `{new.strip('.')}`; write {renamed}"
+    return f"is no text of ours{_closest(key, needs)}"
 
 
 def _closest(key: str, needs: Collection[str]) -> str:

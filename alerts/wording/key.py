@@ -14,7 +14,7 @@ FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose
 CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {IncidentType.DEGRADED, IncidentType.SIGN_IN}}
 
 
-def can_hand_on(facts: Facts) -> bool:
+def can_escalate(facts: Facts) -> bool:
     """Whether the recipient can escalate to the next staff."""
     asked = facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE, Purpose.REMINDER} or facts.is_handover
     return facts.plan is Plan.ESCALATION and asked

@@ -52,7 +52,7 @@ def faults(office: IssuingOffice, wording: Wording) -> tuple[tuple[str, TextProb
     found = []
     for situation in SITUATIONS:
         text = sms(OutOfBandMessage(situation=situation, office=office, at=_LONGEST_MOMENT), wording).text
-        found += [(f"lifeline.sms.{situation}", problem) for problem in lint(text, office.short)]
+        found += [(f"out_of_band.sms.{situation}", problem) for problem in lint(text, office.short)]
     return tuple(found)
 
 
@@ -60,7 +60,7 @@ def _text(plight: OutOfBandMessage, wording: Wording, whose: str) -> str:
     halves = [
         wording.say(
             language,
-            f"lifeline.sms.{plight.situation}",
+            f"out_of_band.sms.{plight.situation}",
             {_moment_of(plight): moment.stamp(plight.at, language), "whose": whose},
         )
         for language in (Language.MALAY, Language.ENGLISH)
@@ -69,10 +69,10 @@ def _text(plight: OutOfBandMessage, wording: Wording, whose: str) -> str:
 
 
 def _script(plight: OutOfBandMessage, language: Language, wording: Wording) -> Script:
-    goodbye = wording.say(language, "lifeline.goodbye")
+    goodbye = wording.say(language, "out_of_band.goodbye")
     return Script(
         language=language.value,
-        blocks=wording.say_all(language, f"lifeline.call.{plight.situation}", _spoken(plight, language)),
+        blocks=wording.say_all(language, f"out_of_band.call.{plight.situation}", _spoken(plight, language)),
         menu=goodbye,
         thanks=goodbye,
         already=goodbye,

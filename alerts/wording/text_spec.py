@@ -121,7 +121,7 @@ def _short() -> Iterator[tuple[str, TextSpec]]:
     for purpose in Purpose:
         yield f"call.goodbye.{purpose}", TextSpec()
     yield "call.closing", TextSpec(several=True, always=_CALL | {"number"})
-    for line in ("thanks", "already", "over", "worse", "hand_on", "handed_on", "nobody_left"):
+    for line in ("thanks", "already", "over", "worse", "escalate", "escalated", "nobody_left"):
         yield f"call.{line}", TextSpec()
     yield from _responses()
     yield from _release()
@@ -133,7 +133,7 @@ def _responses() -> Iterator[tuple[str, TextSpec]]:
     for answer in ("taken", "already"):
         yield f"sms.response.{answer}", TextSpec(always=about, maybe=frozenset({"by"}))
     yield "sms.response.prolonged", TextSpec(always=about | {"until"}, maybe=frozenset({"by"}))
-    for answer in ("over", "corrected", "worse", "handed_on"):
+    for answer in ("over", "corrected", "worse", "escalated"):
         yield f"sms.response.{answer}", TextSpec(always=about)
     yield "sms.response.nobody_left", TextSpec(always=about | {"until"})
     for answer in ("unclear", "several"):
@@ -159,15 +159,15 @@ def _release() -> Iterator[tuple[str, TextSpec]]:
     yield "call.release.works", TextSpec(always=frozenset({"names"}), maybe=frozenset({"more"}))
 
 
-def _lifeline() -> Iterator[tuple[str, TextSpec]]:
+def _out_of_band() -> Iterator[tuple[str, TextSpec]]:
     """Yield the texts of out-of-band calls: no notification, and no number."""
     whose = frozenset({"whose"})
     for situation, moment in (("store", "began"), ("peer", "began"), ("clear", "ended")):
         # The halves of one SMS: Malay, then English.
-        yield f"lifeline.sms.{situation}", TextSpec(always=frozenset({moment}), maybe=whose)
+        yield f"out_of_band.sms.{situation}", TextSpec(always=frozenset({moment}), maybe=whose)
         always = _moments(moment) | {"agency_name"}
-        yield f"lifeline.call.{situation}", TextSpec(several=True, always=always, maybe=whose)
-    yield "lifeline.goodbye", TextSpec()
+        yield f"out_of_band.call.{situation}", TextSpec(several=True, always=always, maybe=whose)
+    yield "out_of_band.goodbye", TextSpec()
 
 
 def _bodies(kind: str) -> Iterator[tuple[str, TextSpec]]:
@@ -308,4 +308,4 @@ _BUNDLES_ABOUT_ONE = (
 
 
 #: All required texts, by their keys in the YAML file.
-NEEDS: Mapping[str, TextSpec] = MappingProxyType(dict((*_short(), *_lifeline(), *_letter(), *_fax(), *_bundle())))
+NEEDS: Mapping[str, TextSpec] = MappingProxyType(dict((*_short(), *_out_of_band(), *_letter(), *_fax(), *_bundle())))

@@ -61,7 +61,7 @@ class RecordingCallbackHandler:
         if self.over:
             return AckResult.OVER
         if heard.handed_on:
-            return AckResult.HANDED_ON
+            return AckResult.ESCALATED
         taken, self.acknowledged = not self.acknowledged, True
         return AckResult.TAKEN if taken else AckResult.AGAIN if self.theirs else AckResult.ALREADY
 

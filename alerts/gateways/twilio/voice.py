@@ -231,7 +231,7 @@ class TwilioVoice:
             return _answer(twiml.silence())
         words = dict.fromkeys((AckResult.TAKEN, AckResult.PROLONGED, AckResult.AGAIN), script.thanks)
         words[AckResult.ALREADY] = script.already
-        words[AckResult.HANDED_ON] = script.handed_on
+        words[AckResult.ESCALATED] = script.handed_on
         words[AckResult.NOBODY_LEFT] = script.nobody_left or script.handed_on
         words[AckResult.WORSE] = script.worse or script.thanks
         text = words.get(result, script.over or script.goodbye)

@@ -70,4 +70,4 @@ def test_a_call_speaks_malay_then_english_and_asks_for_no_key(situation: str) ->
 def test_an_office_whose_name_does_not_fit_is_found_beforehand() -> None:
     assert faults(NOC, WORDING) == ()
     too_long = IssuingOffice(short="P" * 60, name="x", domain="")
-    assert {key for key, _ in faults(too_long, WORDING)} == {"lifeline.sms.store", "lifeline.sms.peer"}
+    assert {key for key, _ in faults(too_long, WORDING)} == {"out_of_band.sms.store", "out_of_band.sms.peer"}

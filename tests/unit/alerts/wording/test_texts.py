@@ -65,6 +65,18 @@ def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
             "ms.yaml:3: sms.announcement.recover: is no text of ours; write sms.announcement.recovery, or remove it",
         ),
         ("zzz: x\n", "ms.yaml:1: zzz: is no text of ours; remove it"),
+        (
+            "call:\n  hand_on: x\n",
+            "ms.yaml:2: call.hand_on: `hand_on` is now `escalate`; write call.escalate",
+        ),
+        (
+            "lifeline:\n  goodbye: x\n",
+            "ms.yaml:2: lifeline.goodbye: `lifeline` is now `out_of_band`; write out_of_band.goodbye",
+        ),
+        (
+            "sms:\n  cause:\n    name: x\n",
+            "ms.yaml:3: sms.cause.name: `cause.name` is now `cause.dns`; write sms.cause.dns",
+        ),
         ("sms:\n  announcement: x\n", "sms.announcement: is no text of ours"),
         ("letter:\n  closing: [a, b]\n", "ms.yaml:2: letter.closing: must be one text"),
         ("call:\n  closing: a\n", "ms.yaml:2: call.closing: must be a list of texts"),
@@ -166,7 +178,7 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
         | {"recipients", "counts", "updates", "count", "names", "more", "cause", "waits", "then"},
         "page": set(for_page(facts, Language.MALAY)) | {"cause", "waits", "then"},
         # tests/unit/alerts/wording/test_out_of_band.py composes every one of them.
-        "lifeline": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
+        "out_of_band": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
     # What was handed on tells when instead of since when nobody is heard of.
     handed, unposted = replace(facts, handed_on=True), replace(facts, unposted=2)
