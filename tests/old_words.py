@@ -25,6 +25,8 @@ EXEMPT = (
     "tests/contracts/released.json",
     "tests/contracts/schema_0049.json",
     "tests/contracts/test_store_schema.py",
+    "monitor/model/renamed_keys.py",
+    "tests/unit/monitor/config/test_renamed_keys.py",
     "tests/old_words.tsv",
 )
 
