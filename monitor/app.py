@@ -276,28 +276,28 @@ class App:
             self._restorer.keep(),
             keep_showing_mailboxes(self._metrics, self._runtime),
             self._around.lag.keep_measuring(self._metrics),
-            run_periodically("renewed tokens", self._renewals.catch_up, _RENEWED),
+            run_periodically("refresh tokens", self._renewals.catch_up, _RENEWED),
             freeze_periodically(),
             self._keep_name(),
             *([self._sharing.keep()] if self._sharing else []),
             *(
-                [run_periodically("calls for probes", self._caller.answer, _BEATS_EVERY)]
+                [run_periodically("probe requests", self._caller.answer, _BEATS_EVERY)]
                 if self._database.is_shared
                 else []
             ),
-            run_periodically("days", self._daybook.look, LOOKS),
-            run_periodically("other services' documents", self._keep_pace, _PACE),
-            run_periodically("status", self._tell_status, _STATUS_EVERY),
-            *(run_periodically("other sites", each, _BEATS_EVERY) for each in self._sites),
-            *(run_periodically("replication of sites", each.look, _WIRES) for each in self._wires),
-            *([run_periodically("documents of sites", self._offering.look, _PACE)] if self._offering else []),
-            *([run_periodically("documents of the hub", self._taker.take, _PACE)] if self._taker else []),
-            *([run_periodically("words of sites", self._witness.look, _TELLS_EVERY)] if self._told.others else []),
+            run_periodically("day timelines", self._daybook.look, LOOKS),
+            run_periodically("document polling", self._keep_pace, _PACE),
+            run_periodically("service status", self._tell_status, _STATUS_EVERY),
+            *(run_periodically("site statuses", each, _BEATS_EVERY) for each in self._sites),
+            *(run_periodically("replication monitor", each.look, _WIRES) for each in self._wires),
+            *([run_periodically("document distributor", self._offering.look, _PACE)] if self._offering else []),
+            *([run_periodically("document applier", self._taker.take, _PACE)] if self._taker else []),
             *(
-                [run_periodically("what a hub is told of runs", self._telling.tell, _TELLS_EVERY)]
-                if self._telling
+                [run_periodically("site status recorder", self._witness.look, _TELLS_EVERY)]
+                if self._told.others
                 else []
             ),
+            *([run_periodically("site run reporter", self._telling.tell, _TELLS_EVERY)] if self._telling else []),
         )
 
     @asynccontextmanager
@@ -339,7 +339,7 @@ class App:
             stack.push_async_exit(self._farewell)
             stack.push_async_callback(self._close_lines)
             await self._serve(stack, faces)
-            log.info("started", portal=url_of(faces[0]), callbacks=url_of(faces[1]), state=str(settings.state_dir))
+            log.info("started", portal=url_of(faces[0]), callbacks=url_of(faces[1]), state_dir=str(settings.state_dir))
             yield
 
     def _opened(self, key: tuple[str, ...], listen: Listen) -> socket.socket:
@@ -353,7 +353,7 @@ class App:
         try:
             link = link_socket(socket_file, self._environ)
         except OSError as error:
-            log.warning("commands find the control socket by the configuration or --socket only", why=str(error))
+            log.warning("control socket is not linked; commands need the configuration or --socket", reason=str(error))
             return
         if link is not None:
             stack.callback(link.unlink, missing_ok=True)
@@ -866,15 +866,15 @@ class App:
             await self._lifecycle.stopped()
         # The stop then looks like a crash in the audit log, without further effect.
         except StoreUnavailable as away:
-            log.warning("the stop could not be written down", why=str(away))
+            log.warning("stop could not be recorded in the audit log", reason=str(away))
         except Exception:
-            log.exception("the stop could not be written down")
+            log.exception("stop could not be recorded in the audit log")
 
     async def _keep_name(self) -> None:
         try:
             await self._database.keep_name()
         except StoreInUseError as error:
-            log.warning("this process ends, because another goes by its name", why=str(error))
+            log.warning("stopping: another process has this process name", reason=str(error))
             self._ousted = error
             self.stop()
 
@@ -918,7 +918,7 @@ class App:
         try:
             return load_crest(agency.letterhead.crest)
         except InvalidCrestError as bad:
-            log.warning("a letter is printed without its crest", agency=office, why=str(bad))
+            log.warning("crest cannot be used; letter is printed without it", agency=office, reason=str(bad))
             return None
 
     def _keep(self) -> RetentionPolicy:

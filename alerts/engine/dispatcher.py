@@ -301,7 +301,7 @@ class Dispatcher:
                 await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
                 continue
             if orphans:
-                log.warning("calls of gateways were cut off by a stop; asking what became of them", calls=orphans)
+                log.warning("gateway calls interrupted by a stop; checking their status", calls=orphans)
             return
 
     async def _hand_over(self) -> None:
@@ -313,7 +313,7 @@ class Dispatcher:
                 await ledger.hand_over(self._owner, self._clock.now())
         # The others get them when the leases expire.
         except (StoreUnavailable, TimeoutError) as error:
-            log.warning("could not hand over to the other engines; they wait for our claims to end", why=str(error))
+            log.warning("handover to other engines failed; they take over when the leases expire", reason=str(error))
 
     async def cycle(self, calls: asyncio.TaskGroup) -> ProcessingResult:
         """Process the incidents with due work, the most urgent first, and start the resulting calls.
@@ -327,7 +327,7 @@ class Dispatcher:
             return ProcessingResult(wake=self._clock.now() + self.AFTER_A_FAULT)
         # No error may end the cycle.
         except Exception:
-            log.exception("the store could not be read; trying again")
+            log.exception("database read failed; retrying")
             return ProcessingResult(wake=self._clock.now() + self.AFTER_A_FAULT)
         looked_at = 0
         while looked_at < self.AT_A_TIME and (ids := self._following()):
@@ -361,7 +361,7 @@ class Dispatcher:
                     # Earlier entries may have later times; this one states the difference.
                     detail = {"seconds": str(round(back.total_seconds()))}
                     await ledger.journal(AuditEntry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
-                    log.warning("the clock was set back; recorded times are moved back", by=str(back))
+                    log.warning("system clock was set back; recorded times are moved back", offset=str(back))
                 if self._owner is None:
                     active = await ledger.active_incidents()
                 else:
@@ -435,7 +435,7 @@ class Dispatcher:
         # A bug in one incident must not block all others.
         except Exception:
             if len(incident_ids) == 1:
-                log.exception("an incident could not be brought forward; trying again", incident=incident_ids[0])
+                log.exception("incident processing failed; retrying", incident=incident_ids[0])
         finally:
             if not committed:  # Rolled back: the calls will be decided again.
                 for advance in advances.values():

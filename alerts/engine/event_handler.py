@@ -96,7 +96,7 @@ async def _open(ledger: UnitOfWork, events: Sequence[Trigger | Declare]) -> Sequ
         what = "incident opened" if isinstance(event, Trigger) else "outage declared"
         await _journal(ledger, incident, event, what)
         if len(events) <= _LOGGED_EACH:
-            log.warning(what, incident=incident.number, matter=incident.matter)
+            log.warning(what, incident=incident.number, type=incident.matter)
     if len(events) > _LOGGED_EACH:
         log.warning("incidents opened", incidents=len(opened), first=opened[0].number, last=opened[-1].number)
     return opened

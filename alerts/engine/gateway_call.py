@@ -94,7 +94,7 @@ async def make_call(
         order = await _order(call, composer, clock.now())
     # A bug, or an edited wording. Nothing was sent, and another channel may work.
     except Exception:
-        log.exception("a notice could not be put into words", reference=call.attempt.reference)
+        log.exception("notification text could not be rendered", reference=call.attempt.reference)
         speechless = DeliveryError(ErrorClass.PERMANENT, "it could not be put into words; see the log")
         return _refused(call, speechless, policy, clock.now())
     outcome = await _carry_out(call, line, order, policy, clock)
@@ -114,7 +114,7 @@ async def _carry_out(
         return _refused(call, DeliveryError(ErrorClass.UNKNOWN, "it did not come back"), policy, clock.now())
     # A bug in a gateway must not stop other deliveries, and may occur after the message was sent.
     except Exception:
-        log.exception("a gateway failed unexpectedly", gateway=line.name, reference=call.attempt.reference)
+        log.exception("gateway failed unexpectedly", gateway=line.name, reference=call.attempt.reference)
         bug = DeliveryError(ErrorClass.UNKNOWN, "the gateway's code failed; see the log")
         return _refused(call, bug, policy, clock.now())
     return _answered(call, answer, policy, clock.now())

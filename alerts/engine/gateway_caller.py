@@ -84,7 +84,7 @@ class GatewayCaller:
                 is_news = await self._write_down_for_sure(call, outcome)
         # An unstored attempt stays CALLING; it is queried when its lease ends.
         except Exception:
-            log.exception("a call could not be completed", gateway=gateway, reference=call.attempt.reference)
+            log.exception("gateway call could not be completed", gateway=gateway, reference=call.attempt.reference)
         finally:
             if self.under_way.pop(call.attempt.id) or is_news:
                 self._ended(call)
@@ -95,7 +95,9 @@ class GatewayCaller:
         try:
             if call.kind is CallKind.SEND and self._clock.now() >= call.attempt.look_at:
                 # The process was suspended before the call; another engine may have queried and sent it since.
-                log.warning("a call came too late to be made; asking for it first", reference=call.attempt.reference)
+                log.warning(
+                    "gateway call is past its deadline; checking its status first", reference=call.attempt.reference
+                )
                 return None
             line = self._pool[name]
             if call.kind is CallKind.SEND and line.channel in ON_PAPER:
@@ -103,7 +105,9 @@ class GatewayCaller:
             outcome = await make_call(call, line, self._composer, self._policy, self._clock)
             if outcome.gateway_up is not None:
                 if self._pool.record_state(name, up=outcome.gateway_up, now=self._clock.now()):
-                    log.info("gateway judged", gateway=name, up=outcome.gateway_up, why=outcome.attempt.detail)
+                    log.info(
+                        "gateway state changed", gateway=name, up=outcome.gateway_up, reason=outcome.attempt.detail
+                    )
                 self._observer.gateway_judged(line.channel, name, up=outcome.gateway_up)
             return outcome
         finally:

@@ -64,7 +64,7 @@ class GatewayVerifier:
         # A bug in one gateway must not stop the others' verification.
         except Exception:
             if line.name not in self._failed:
-                log.exception("a gateway could not be tested", gateway=line.name)
+                log.exception("gateway test failed", gateway=line.name)
             self._failed[line.name] = "a bug"
         else:
             self._failed.pop(line.name, None)
@@ -76,5 +76,5 @@ class GatewayVerifier:
 
     def _fail(self, line: ConfiguredGateway, why: str) -> None:
         if self._failed.get(line.name) != why:
-            log.warning("a gateway could not be tested", gateway=line.name, why=why)
+            log.warning("gateway test failed", gateway=line.name, reason=why)
         self._failed[line.name] = why

@@ -48,7 +48,7 @@ class ReceiptMonitor:
         # It only affects the order of gateways, and must not stop deliveries.
         except Exception:
             if len(lines) == 1:
-                log.exception("the receipts of a gateway could not be weighed", gateway=lines[0].name)
+                log.exception("delivery receipts could not be evaluated", gateway=lines[0].name)
             return False
         for line, known, found in seen:
             self._observer.gateway_doubted(
@@ -71,7 +71,9 @@ class ReceiptMonitor:
 
 def _tell(line: ConfiguredGateway, found: OverdueReceipts | None) -> None:
     if found is None:
-        log.info("gateway trusted again", gateway=line.name)
+        log.info("delivery receipts no longer overdue", gateway=line.name)
         return
     usual = round(found.usual.total_seconds())
-    log.warning("gateway doubted", gateway=line.name, overdue=found.overdue, since=found.since, usual_seconds=usual)
+    log.warning(
+        "delivery receipts overdue", gateway=line.name, overdue=found.overdue, since=found.since, baseline_seconds=usual
+    )

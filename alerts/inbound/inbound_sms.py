@@ -82,7 +82,7 @@ async def receive(ledger: UnitOfWork, gateway: str, said: InboundSms, now: datet
     """Process an SMS. Return the reply, or `None` for a repeated SMS, an unknown sender, or without need."""
     # A sender name may contain characters that no database stores; it must not block the SMS after it.
     if not said.sender.isprintable() or not await ledger.responses.knows(said.sender):
-        log.info("an SMS from an unknown number was ignored", gateway=gateway)
+        log.info("SMS from an unknown number ignored", gateway=gateway)
         return None
     if not await ledger.first_heard(gateway, said.event_id, now):
         return None

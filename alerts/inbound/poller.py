@@ -79,7 +79,7 @@ class Poller:
             return None  # Polled again the next time.
         # A bug must not stop polling for good.
         except Exception:
-            log.exception("the store could not be read")
+            log.exception("database read failed")
             return None
         if oldest is not None:
             self._active_at = now
@@ -109,14 +109,14 @@ class Poller:
         except (DeliveryError, TimeoutError) as error:
             if line.name not in self._silent:
                 why = error.detail if isinstance(error, DeliveryError) else "it did not come back"
-                log.warning("a provider could not be asked for answers", gateway=line.name, why=why)
+                log.warning("inbound SMS poll failed", gateway=line.name, reason=why)
             self._silent.add(line.name)
         # A bug in one gateway must not stop polling.
         except Exception:
             if line.name not in self._silent:
-                log.exception("answers could not be taken in", gateway=line.name)
+                log.exception("inbound SMS could not be processed", gateway=line.name)
             self._silent.add(line.name)
         else:
             if line.name in self._silent:
-                log.info("a provider can be asked for answers again", gateway=line.name)
+                log.info("inbound SMS poll succeeded again", gateway=line.name)
             self._silent.discard(line.name)

@@ -126,7 +126,7 @@ class Archive:
             [sealed] = await audit.append(connection, [entry])
         async with self._database.read() as connection:
             between = await audit.links(connection, head.number + 1, sealed.number)
-        log.info("dossier made", incident=incident.number, head=f"{sealed.number}:{sealed.hash}")
+        log.info("incident record created", incident=incident.number, head=f"{sealed.number}:{sealed.hash}")
         return {**files, paper.SEAL: paper.seal(sealed, between)}
 
     # -- purges --------------------------------------------------------------------------------------------------
@@ -161,6 +161,6 @@ class Archive:
                     await purge.carry_out(connection, doomed, told)
             taken = [so_far + len(part) for so_far, part in zip(taken, parts, strict=True)]
         log.warning(
-            "records purged", by=by, authority=authority, incidents=taken[0], notices=taken[1], entries=taken[2]
+            "records purged", by=by, authority=authority, incidents=taken[0], notifications=taken[1], entries=taken[2]
         )
         return "/".join(map(str, taken))

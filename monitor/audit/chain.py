@@ -44,8 +44,8 @@ class Chain:
     async def keep(self) -> NoReturn:
         """Export the head, and verify the chain when it is time, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(run_periodically("head of the journal", self.show, _SHOWN_EVERY))
-            await run_periodically("chain of the journal", self.look, _LOOKED_EVERY)
+            tasks.create_task(run_periodically("audit head", self.show, _SHOWN_EVERY))
+            await run_periodically("audit chain check", self.look, _LOOKED_EVERY)
 
     async def show(self) -> None:
         """Export the head."""
@@ -91,4 +91,4 @@ class Chain:
         head = verifier.head
         log.info("audit head", number=head.number, hash=head.hash, fingerprint=head.fingerprint)
         if verifier.flaws:
-            log.error("the journal was changed", flaws=[str(flaw) for flaw in verifier.flaws[:20]])
+            log.error("audit log was changed", violations=[str(flaw) for flaw in verifier.flaws[:20]])

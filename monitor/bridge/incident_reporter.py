@@ -318,7 +318,7 @@ class IncidentReporter:
 
     async def keep_telling(self) -> NoReturn:
         """Report whenever woken, and retry failed events: the next run may be minutes away."""
-        await run_periodically("telling the alerting side", self._tell_when_poked, timedelta(0))
+        await run_periodically("incident reporter", self._tell_when_poked, timedelta(0))
 
     async def _tell_when_poked(self) -> None:
         await self._poked.wait()
@@ -360,7 +360,7 @@ class IncidentReporter:
             raise
         # A bug here must not prevent reports.
         except Exception:
-            log.exception("could not look up what is open; trying again")
+            log.exception("open incidents could not be read; retrying")
             return
         for key in ended:
             self._note_told(key, None)
@@ -390,7 +390,7 @@ class IncidentReporter:
         # An invalid status of one must not prevent other reports.
         except Exception:
             if self._owe(key):
-                log.exception("could not compare what was told with what sites say; trying again", key=key)
+                log.exception("comparison of incidents with site statuses failed; retrying", key=key)
 
     def _as_it_flaps(self, key: str, trouble: ActiveProblem, now: datetime) -> ActiveProblem:
         """Record a fall, and return the problem with whether it flaps.
@@ -555,7 +555,7 @@ class IncidentReporter:
         # A bug in one event must not prevent others.
         except Exception:
             if self._owe(key):
-                log.exception("could not tell the alerting side; telling it until it hears", key=key)
+                log.exception("incident event could not be submitted; retrying", key=key)
             return False
         self._untold.discard(key)
         if not self._is_told_of(key) or self._site not in self._said.get(key, ()):

@@ -229,7 +229,7 @@ class ResultPipeline:
         self._endings[result.route] = ending = (result.outcome, reason)
         if ending != before:
             event = "probe failed" if result.failure else "probe arrived"
-            log.info(event, route=result.route, outcome=result.outcome, why=reason)
+            log.info(event, route=result.route, outcome=result.outcome, reason=reason)
 
     async def _write_down(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
         # Take the changes before writing: runs that end meanwhile write theirs afterwards, in order.

@@ -178,7 +178,7 @@ class DrillRunner:
             key, contact="all", asked_by="schedule", begins_at=stretch.starts_at, ends_at=stretch.ends_at
         )
         if begun is not None:
-            log.info("a drill begins", number=begun.number, until=stretch.ends_at.isoformat())
+            log.info("drill started", drill=begun.number, until=stretch.ends_at.isoformat())
 
     def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[DrillNotification, ...]:
         roster = self._roster()
@@ -285,7 +285,7 @@ class DrillRunner:
             if record.channel is Channel.LETTER and record.gateway in self._pool and record.provider_id:
                 await self._exerciser.take_back(record)
         await self._drills.end(drill, now)
-        log.info("a drill has ended", number=drill.number)
+        log.info("drill ended", drill=drill.number)
 
     async def _ask_about(self, record: Record, now: datetime, calls: asyncio.TaskGroup) -> None:
         over = not is_recent(record.begun_at, now, ASK_FOR)

@@ -69,7 +69,7 @@ class DrillSender:
         outcome = await make_call(call, self._pool[record.gateway], self.composer, _POLICY, self._clock)
         if outcome.attempt.error is not None:
             why = outcome.attempt.detail
-            log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=why)
+            log.warning("drill letter could not be withdrawn from the tray", gateway=record.gateway, reason=why)
 
     async def _write_down(self, call: GatewayCall, outcome: CallResult) -> bool:
         # Without a result it is queried again.

@@ -89,12 +89,14 @@ class Arrivals:
         if arrival is Arrival.PROBER_CONFLICT and not self._has_prober_conflict:
             self._has_prober_conflict = True
             log.warning(
-                "another machine probes under this one's name: give each a `prober` of its own", mailbox=mailbox
+                "another machine uses this process name",
+                mailbox=mailbox,
+                advice="give each machine its own process_name",
             )
         direction = route.direction if route else None
         self._metrics.arrived(arrival, direction=direction, transit=transit)
         log.info(
-            "mail that nobody waited for",
+            "unexpected probe message",
             arrival=arrival,
             token=token_id,
             route=route.name if route else "",
@@ -110,4 +112,4 @@ class Arrivals:
                 await self._history.came_late(token_id, seen_at)
             # A bug; if the message is seen again, it is counted as late again.
             except Exception:
-                log.exception("could not write down late mail", token=token_id)
+                log.exception("late message could not be recorded", token=token_id)

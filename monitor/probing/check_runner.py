@@ -167,7 +167,7 @@ class CheckRunner:
                 findings = await self._look(assignment) if self._is_current(assignment) else ()
         # A bug in a check must not stop the others, or leave an outdated finding.
         except Exception:
-            log.exception("a check broke", **_whose(assignment))
+            log.exception("check failed unexpectedly", **_whose(assignment))
             findings = self._nothing(assignment, "we could not look, by a fault of ours")
         now = self._clock.now()
         self._schedule.finished(name, now)
@@ -184,7 +184,7 @@ class CheckRunner:
             self._new.remove(name)
             if not self._new:
                 unknown = sum(len(each) for each in self._unknown.values())
-                log.info("checks have looked at all that is new", inspections=len(self._latest), unknown=unknown)
+                log.info("first check runs finished", checks=len(self._latest), unknown=unknown)
 
     def _is_current(self, assignment: CheckAssignment) -> bool:
         known = self._assignments.get("/".join(assignment.key))
@@ -198,7 +198,7 @@ class CheckRunner:
         except TimeoutError:
             if not deadline.expired():
                 raise
-            log.warning("a check did not end in time", **_whose(assignment))
+            log.warning("check timed out", **_whose(assignment))
             return self._nothing(assignment, f"could not be looked at within {format_duration(kind.within)}")
         if strange := {finding.aspect for finding in findings} - set(kind.aspects):
             raise ValueError(f"{kind.name} has no aspect {', '.join(sorted(strange))}")
@@ -219,12 +219,12 @@ class CheckRunner:
             if self._is_no_news(assignment, change):
                 continue
             log.info(
-                "a check's verdict changed",
+                "check verdict changed",
                 **_whose(assignment),
                 aspect=change.finding.aspect,
                 subject=change.finding.subject,
                 verdict=change.finding.verdict,
-                before=change.before,
+                previous=change.before,
                 detail=change.finding.detail,
             )
         self._metrics.checks_finished(agency, kind, findings, now)

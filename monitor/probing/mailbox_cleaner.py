@@ -38,7 +38,7 @@ class MailboxCleaner:
     async def keep_sweeping(self) -> NoReturn:
         """Clean until cancelled."""
         await asyncio.sleep(_EVERY.total_seconds())
-        await run_periodically("sweep the mailboxes of pools", self.sweep_next, _EVERY)
+        await run_periodically("pool mailbox cleaning", self.sweep_next, _EVERY)
 
     async def sweep_next(self) -> None:
         """Visit the next mailbox once, and delete abandoned messages."""
@@ -54,4 +54,4 @@ class MailboxCleaner:
                 await watcher.look_once()
         except (ProbeFailedError, TimeoutError) as failure:
             # The process that uses it reports the failure.
-            _log.debug("a mailbox of a pool was not swept", mailbox=mailbox.name, why=str(failure))
+            _log.debug("pool mailbox could not be cleaned", mailbox=mailbox.name, reason=str(failure))

@@ -47,8 +47,8 @@ async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: 
             active[agency] = maintenance is not None
             metrics.maintenance(agency, active=active[agency])
             if maintenance is None:
-                log.info("maintenance is over", agency=agency)
+                log.info("maintenance ended", agency=agency)
             else:
                 until = maintenance.ends_at.isoformat()
-                log.info("maintenance has begun", agency=agency, why=maintenance.reason, until=until)
+                log.info("maintenance started", agency=agency, reason=maintenance.reason, until=until)
         await asyncio.sleep(_LOOK_EVERY.total_seconds())

@@ -347,7 +347,7 @@ class Prober:
                 self._ticker.refused()
         # A result that cannot be stored or evaluated (a bug) must not stop other probes.
         except Exception:
-            log.exception("a probe's result was lost", route=route.name)
+            log.exception("probe result was lost", route=route.name)
         finally:
             if trial is not None:
                 trial.end(self._clock.now())
@@ -366,7 +366,7 @@ class Prober:
         if room_at - now > timedelta(minutes=1) and sender.name not in self._exhausted:
             self._exhausted.add(sender.name)
             log.warning(
-                "an account has sent all that its mail provider allows; its routes wait",
+                "send quota of an account is used up; its routes are paused",
                 account=sender.name,
                 until=room_at.isoformat(),
             )
@@ -447,7 +447,7 @@ class Prober:
             await self._pipeline.take(result)
             return
         # During maintenance a failure is neither attributed nor counted.
-        log.info("a run was disturbed by maintenance", route=route.name, outcome=result.outcome, why=disturbance.reason)
+        log.info("run overlapped maintenance", route=route.name, outcome=result.outcome, reason=disturbance.reason)
         await self._history.ended(result, route.agency, {}, every=route.probing.interval)
 
     def _plan_next(self, route: MonitoredRoute) -> None:

@@ -22,15 +22,15 @@ async def run_periodically(what: str, action: Callable[[], Awaitable[object]], e
             await action()
         except StoreUnavailable as away:
             if failure is not StoreUnavailable:
-                log.warning("waits for the store", what=what, why=str(away))
+                log.warning("task waits for the database", task=what, reason=str(away))
             failure = StoreUnavailable
         # A bug in one task must not end the others. An error of another type is another bug.
         except Exception as error:
             if failure is not type(error):
-                log.exception("failed; trying again", what=what)
+                log.exception("task failed; retrying", task=what)
             failure = type(error)
         else:
             if failure is not None:
-                log.info("goes on", what=what)
+                log.info("task recovered", task=what)
             failure = None
         await asyncio.sleep(every.total_seconds())

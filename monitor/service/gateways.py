@@ -74,10 +74,10 @@ async def _close(line: ConfiguredGateway) -> None:
         async with asyncio.timeout(_CLOSES_WITHIN):
             await line.gateway.close()
     except TimeoutError:
-        log.warning("a gateway did not end in time", gateway=line.name)
+        log.warning("gateway did not stop in time", gateway=line.name)
     # A bug in one gateway must end neither the service nor the closing of the others.
     except Exception:
-        log.exception("a gateway could not be closed", gateway=line.name)
+        log.exception("gateway could not be closed", gateway=line.name)
 
 
 class Retirement:

@@ -171,7 +171,7 @@ class OnCall:
         async with self._store.transaction() as ledger:
             made = await ledger.duty.add(rota=named.name, contact=contact, begins=first, ends=last, by=by, now=now)
             await ledger.journal(_entry(made, "override made", by, now))
-        log.info("override made", rota=made.rota, person=person, by=by)
+        log.info("override created", rota=made.rota, person=person, by=by)
         await self._recount()
         return made
 
@@ -183,7 +183,7 @@ class OnCall:
             if gone is None:
                 raise NotFoundError.said("no_override", override=override_id)
             await ledger.journal(_entry(gone, "override taken back", by, now))
-        log.info("override taken back", rota=gone.rota, person=gone.contact.key, by=by)
+        log.info("override removed", rota=gone.rota, person=gone.contact.key, by=by)
         await self._recount()
         return gone
 
@@ -209,7 +209,7 @@ class OnCall:
                     elif before is not None and before.person(override) is not None:
                         await ledger.duty.remove(override.id, _CONFIGURATION, now)
                         await ledger.journal(_entry(override, "override taken back", _CONFIGURATION, now))
-                        log.warning("override taken back: the person was removed", rota=override.rota)
+                        log.warning("override removed: its person left the configuration", rota=override.rota)
                         changed = True
         except StoreUnavailable:
             self._followed = before
@@ -235,14 +235,14 @@ class OnCall:
 
     async def keep_counting(self) -> NoReturn:
         """Export the metrics of gaps once a minute, until cancelled."""
-        await run_periodically("count of who is on call", self._count, _EVERY)
+        await run_periodically("on-call count", self._count, _EVERY)
 
     async def _recount(self) -> None:
         try:
             await self._count()
         # Whatever fails: the change is committed, and must not appear to have failed.
         except Exception:
-            log.exception("who is on call could not be counted; it is counted within a minute")
+            log.exception("on-call count failed; retrying within a minute")
 
     async def _count(self) -> None:
         now = self._clock.now()

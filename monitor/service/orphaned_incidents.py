@@ -65,7 +65,7 @@ class OrphanedIncidentCloser:
 
     async def keep_closing(self) -> NoReturn:
         """Check repeatedly, until cancelled."""
-        await run_periodically("closing what is watched no more", self.look, _EVERY)
+        await run_periodically("orphaned incident closer", self.look, _EVERY)
 
     async def look(self) -> None:
         """Record incidents without an agency, and close those whose period is over."""
@@ -87,10 +87,10 @@ class OrphanedIncidentCloser:
         for each in self._departed.values():
             if before.get(each.agency) is not each:
                 log.warning(
-                    "an incident is open, and its agency has left the configuration; it will be closed",
+                    "orphaned incident: its agency left the configuration; it will be closed",
                     incident=each.number,
                     agency=each.agency,
-                    at=each.closes_at.isoformat(timespec="seconds"),
+                    closes_at=each.closes_at.isoformat(timespec="seconds"),
                 )
         for each in list(self._departed.values()):
             # A clock that was set back does not extend the period.
@@ -103,5 +103,5 @@ class OrphanedIncidentCloser:
             found = await ledger.incident_numbered(each.number)
         if found is not None and found.is_open:
             await self._alerting.submit(Close(incident_id=found.id, at=now, by=AUTOMATIC, why=_WHY, recovered=False))
-            log.warning("an incident is closed: its agency has left the configuration", incident=each.number)
+            log.warning("orphaned incident closed", incident=each.number)
         self._departed = {agency: rest for agency, rest in self._departed.items() if rest is not each}

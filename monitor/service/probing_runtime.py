@@ -235,7 +235,7 @@ async def make_runtime(configuration: Configuration, around: RuntimeContext, sha
 def _say_members(registry: Registry) -> None:
     for name, fitted in registry.mailboxes.items():
         if fitted.mailbox.pooled:
-            log.info("uses a mailbox of a pool", reference=name, address=fitted.mailbox.address)
+            log.info("pool mailbox selected", reference=name, address=fitted.mailbox.address)
 
 
 def _let_go_of_sites(consensus: IncidentReporter, settings: Settings, now: datetime) -> None:

@@ -163,7 +163,7 @@ class Reloader:
             return await self._reload(by)
         except StoreUnavailable as away:
             self._metrics.reload_finished(ok=False, now=self._clock.now())
-            log.warning("configuration not taken up; the old one stays in force", why=f"the store is away: {away}")
+            log.warning("configuration not applied; the old one stays active", reason=f"database unavailable: {away}")
             message = f"cannot be taken up while the store is away ({away}); the old configuration stays in force"
             return [Problem(file=str(self._path), key="store", message=message, severity=Severity.ERROR)]
         except Exception:
@@ -176,12 +176,12 @@ class Reloader:
         except ConfigurationError as bad:
             self._metrics.reload_finished(ok=False, now=self._clock.now())
             errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
-            log.warning("configuration refused; the old one stays in force", errors=errors[:20])
+            log.warning("configuration rejected; the old one stays active", errors=errors[:20])
             await self._lifecycle.refused(by, errors)
             return bad.problems
         if (refused := self._unfit(configuration)) is not None:
             self._metrics.reload_finished(ok=False, now=self._clock.now())
-            log.error("configuration refused; people are told as before", why=str(refused))
+            log.error("configuration rejected; people are notified as before", reason=str(refused))
             await self._lifecycle.refused(by, [str(refused)])
             return [refused]
         before, after = self.runtime.configuration.registry.agencies, configuration.registry.agencies
@@ -300,7 +300,7 @@ class Reloader:
         self._metrics.monitor_only(on=not configuration.settings.notifies)
         self._let_look(before, configuration, change.difference.agencies)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
-        log.info("configuration taken up", agencies=len(configuration.registry.agencies))
+        log.info("configuration applied", agencies=len(configuration.registry.agencies))
 
     def _let_look(self, before: Configuration, after: Configuration, moved: Collection[str]) -> None:
         """Let the dispatcher process open incidents whose policy has changed.
@@ -318,14 +318,14 @@ class Reloader:
         """Log that nobody is notified, and which earlier notifications get no follow-up."""
         if settings.notifies:
             return
-        log.warning("NOBODY IS TOLD of anything: mode is monitor_only; write `mode: notify` when people are to be told")
+        log.warning("NOBODY IS NOTIFIED: mode is monitor_only; set `mode: notify` to notify people")
         async with self._around.store.reading() as ledger:
             left = [each.number for each in await ledger.open_incidents() if not each.brief.tells_nobody]
         if left:
             log.error(
-                "people were told of these, and hear no more: mode is monitor_only",
+                "no more notifications of these incidents: mode is monitor_only",
                 incidents=left[:20],
-                number=len(left),
+                count=len(left),
             )
 
     def _waiting_for_restart(self, configuration: Configuration) -> Sequence[Problem]:
@@ -333,7 +333,7 @@ class Reloader:
         found = needs_restart(self._started_with, configuration, self._path)
         self._metrics.restart_needed(needed=bool(found))
         if found:
-            log.warning("settings take effect at the next start", keys=[problem.key for problem in found])
+            log.warning("settings take effect after a restart", keys=[problem.key for problem in found])
         return found
 
     async def _abandoned(self, configuration: Configuration) -> Sequence[Problem]:
@@ -344,7 +344,7 @@ class Reloader:
         except StoreUnavailable:
             return ()  # The configuration is active all the same.
         for problem in found:
-            log.warning("an incident is open of an agency that is watched no more", why=str(problem))
+            log.warning("incident is open for an agency that is no longer monitored", reason=str(problem))
         return found
 
     async def _say_no_more(self, configuration: Configuration) -> None:
@@ -368,7 +368,7 @@ class Reloader:
             speaks = None if settings.probing.sharding else await self._perhaps_alive()
             await self._around.history.say_no_more(has_left)
         except StoreUnavailable as away:
-            log.warning("what was said of what has left stays until the next reload or start", why=str(away))
+            log.warning("status of removed objects stays until the next reload or start", reason=str(away))
 
     async def _perhaps_alive(self) -> AbstractSet[str] | None:
         """Return the other processes that may be running: one that is wrongly considered gone would not repeat its statuses."""
@@ -413,7 +413,7 @@ def _dumped(agencies: Mapping[str, Agency]) -> Mapping[str, tuple[str, str]]:
 
 def _say_losses(configuration: Configuration) -> None:
     for lost in configuration.losses:
-        log.error("something is lost; all else works without it", what=str(lost))
+        log.error("component is unavailable; everything else works", problem=str(lost))
 
 
 def _beside(lines: Iterable[ConfiguredGateway], others: Iterable[ConfiguredGateway]) -> list[ConfiguredGateway]:

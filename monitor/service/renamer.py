@@ -68,7 +68,7 @@ class Renamer:
             await self._history.catch_up()
             counts.update(await self._renames.rename(renaming, by=by, now=self._clock.now()))
             self._history.rename(renaming.route)
-            log.warning("renamed", what=str(renaming.what), old=renaming.old, new=renaming.new, **counts)
+            log.warning("records renamed", kind=str(renaming.what), old=renaming.old, new=renaming.new, **counts)
 
         try:
             problems = await self._reloader.take_up_after(follow, by)

@@ -97,10 +97,10 @@ class ShardManager:
         async with asyncio.TaskGroup() as tasks:
             for loop in (
                 # Separate from the takeover, which may read for longer than a process may be silent.
-                run_periodically("signs of life", self._beat, self._policy.beat_every),
-                run_periodically("the share of the agencies", self._take_share, _AGAIN),
-                run_periodically("what processes have left behind", self._take_back, _AGAIN),
-                run_periodically("what other processes find", self._follow, timedelta(0)),
+                run_periodically("process heartbeats", self._beat, self._policy.beat_every),
+                run_periodically("sharding", self._take_share, _AGAIN),
+                run_periodically("takeover", self._take_back, _AGAIN),
+                run_periodically("peer results", self._follow, timedelta(0)),
             ):
                 tasks.create_task(loop)
 
@@ -133,7 +133,7 @@ class ShardManager:
         if gone:
             self._left.set()
         if gone or come:
-            log.info("others share the agencies now", gone=sorted(gone), come=sorted(come))
+            log.info("cluster membership changed", left=sorted(gone), joined=sorted(come))
         if self._share != before:
             self._changed.set()
         self._show_what_is_lacking()
@@ -158,9 +158,9 @@ class ShardManager:
         self._metrics.agencies_lacking(len(lacking))
         if lacking - self._lacking:
             log.warning(
-                "others have documents of agencies that this process has not, and watch them without it",
+                "agency documents missing here; other processes monitor these agencies",
                 agencies=len(lacking),
-                some=sorted(lacking)[:10],
+                examples=sorted(lacking)[:10],
             )
         self._lacking = lacking
 
@@ -190,7 +190,7 @@ class ShardManager:
             raise
         if gained:
             self._metrics.agencies_taken_over(len(gained))
-            log.info("agencies taken over", agencies=len(gained), some=sorted(gained)[:10])
+            log.info("agencies taken over", agencies=len(gained), examples=sorted(gained)[:10])
 
     async def _take_back(self) -> None:
         """Continue the pending notifications of processes that are gone, and delete their statuses of our own parts.

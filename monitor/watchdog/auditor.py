@@ -146,7 +146,7 @@ class EscalationAuditor:
                     await ledger.journal(_entry(lapse, "overdue no more", now))
         for lapse in new:
             number, since = lapse.incident.number, lapse.since.isoformat()
-            log.error("somebody is not told in time", incident=number, lapse=lapse.lapse, since=since)
+            log.error("action overdue", incident=number, action=lapse.lapse, since=since)
         self._known = overdue
 
     def _owed(

@@ -65,11 +65,11 @@ class HeartbeatSender:
             await telling
         except (HeartbeatError, OSError) as error:
             if self._heard.get(receiver, True):
-                log.warning("the heartbeat is not heard", receiver=receiver, why=_reason(error))
+                log.warning("heartbeat not delivered", receiver=receiver, reason=_reason(error))
             self._heard[receiver] = False
             return
         if not self._heard.get(receiver, True):
-            log.info("the heartbeat is heard again", receiver=receiver)
+            log.info("heartbeat delivered again", receiver=receiver)
         self._heard[receiver] = True
         self._metrics.heartbeat_heard(receiver, self._clock.now())
 

@@ -129,7 +129,7 @@ class OutOfBandAlerter:
             self._numbers = read_numbers(path)
         except (InvalidNumbersError, OSError) as error:
             why = str(error) if isinstance(error, InvalidNumbersError) else (error.strerror or "")
-            log.warning("the lifeline's numbers cannot be read", kept=len(self._numbers), why=why)
+            log.warning("out-of-band numbers cannot be read", numbers=len(self._numbers), reason=why)
         self._metrics.lifeline_known(len(self._numbers))
 
     async def look(self, present: Memory, unknown: AbstractSet[OutOfBandReason] = frozenset()) -> None:
@@ -141,8 +141,8 @@ class OutOfBandAlerter:
         self._metrics.distressed({trouble for trouble, spell in memory.items() if spell.told_at or spell.failed_at})
         for ring in rings:
             heard = await self._ring(ring)
-            what = "it is over" if ring.clear else "the operations centre is rung without the store"
-            log.warning(what, trouble=ring.trouble, since=ring.since.isoformat(), telephones=heard)
+            what = "out-of-band alert resolved" if ring.clear else "out-of-band alert sent"
+            log.warning(what, reason=ring.trouble, since=ring.since.isoformat(), reached=heard)
             if not heard and not ring.clear:
                 await self._remember(untold(self._memory, ring, self._clock.now()))
 
@@ -158,7 +158,7 @@ class OutOfBandAlerter:
         # The unavailable database may be a hanging disk, and this file is beside it.
         done, _ = await asyncio.wait({writing}, timeout=_WRITTEN_WITHIN_SECONDS)
         if not done or not writing.result():
-            log.warning("what the lifeline has told cannot be remembered over a restart")
+            log.warning("out-of-band state could not be saved; it is lost at a restart")
 
     async def _ring(self, ring: SendOutOfBand) -> int:
         """Alert every number on every channel; return the number of telephones reached."""
@@ -198,10 +198,10 @@ class OutOfBandAlerter:
                 async with asyncio.timeout(_DEADLINE_SECONDS):
                     report = await line.gateway.send(order)
             except (DeliveryError, TimeoutError) as error:
-                log.warning("a gateway of the lifeline failed", gateway=line.name, why=str(error) or "no answer")
+                log.warning("out-of-band gateway failed", gateway=line.name, reason=str(error) or "no answer")
             # A bug in a gateway; the next one may work, and this is the last resort.
             except Exception:
-                log.exception("a gateway of the lifeline broke", gateway=line.name)
+                log.exception("out-of-band gateway failed unexpectedly", gateway=line.name)
             else:
                 if report.progress is not SubmissionState.FAILED:
                     return True

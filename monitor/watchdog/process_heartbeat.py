@@ -75,7 +75,7 @@ class ProcessHeartbeat:
     async def run(self) -> NoReturn:
         """Run until cancelled."""
         try:
-            await run_periodically("pulse", self.beat, _EVERY)
+            await run_periodically("process heartbeat", self.beat, _EVERY)
         finally:
             if self._writing is not None:
                 self._writing.cancel()
@@ -100,9 +100,9 @@ class ProcessHeartbeat:
                 await self._processes.stop(self._clock.now())
         # The stop must not hang on an unavailable database; the others will report this process.
         except (StoreUnavailable, TimeoutError) as error:
-            log.warning("it could not be written that this process ends", why=str(error) or "no answer in time")
+            log.warning("stop of the process could not be recorded", reason=str(error) or "no answer in time")
         except Exception:
-            log.exception("it could not be written that this process ends")
+            log.exception("stop of the process could not be recorded")
 
     async def _write(self) -> None:
         try:
@@ -112,12 +112,12 @@ class ProcessHeartbeat:
             self.away_since = self.away_since or self._clock.now()
             # An unavailable store has logged it.
             if not self._is_logged and not isinstance(error, StoreUnavailable):
-                log.warning("the store cannot be written", why=type(error).__name__)
+                log.warning("database not writable", reason=type(error).__name__)
                 self._is_logged = True
             self.watching_since = None
             return
         if self._is_logged:
-            log.info("the store can be written again")
+            log.info("database writable again")
         self._is_logged = False
         self.away_since = None
         self.written_at = self._clock.now()
@@ -141,8 +141,8 @@ class ProcessHeartbeat:
     def _show(self, ailing: frozenset[LivenessFailure]) -> None:
         self._metrics.ailing(ailing)
         if ailing != self._ailing:
-            what = "the heartbeat is held back" if ailing else "the heartbeat may be sent"
-            log.warning(what, ailments=", ".join(sorted(ailing))) if ailing else log.info(what)
+            what = "heartbeat suppressed" if ailing else "heartbeat no longer suppressed"
+            log.warning(what, reasons=", ".join(sorted(ailing))) if ailing else log.info(what)
         self._ailing = ailing
 
     async def _send(self, now: datetime) -> None:

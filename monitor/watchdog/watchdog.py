@@ -116,7 +116,7 @@ class Watchdog:
         """Run until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                keep_lifeline = run_periodically("lifeline", self._look_at_lifeline, _LIFELINE_EVERY)
+                keep_lifeline = run_periodically("out-of-band alerter", self._look_at_lifeline, _LIFELINE_EVERY)
                 for watching in (self.pulse.run(), self.auditor.run(), self.driller.run(), keep_lifeline):
                     tasks.create_task(watching)
         finally:
@@ -261,4 +261,4 @@ async def _look_once(configuration: Configuration, directory: Path, metrics: Wat
             await made.close()
     # A bug here must not hide the original error.
     except Exception:
-        log.exception("the lifeline could not look")
+        log.exception("out-of-band check failed")

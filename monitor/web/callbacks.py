@@ -74,7 +74,7 @@ def callbacks(source: ServiceFacade) -> Starlette:
             # Unauthenticated clients may send a thousand requests per second, so the log is throttled. The metric
             # counts all.
             if throttle.admit((gateway, refusal.status, refusal.reason)) is not None:
-                log.warning("callback refused", gateway=gateway, status=refusal.status, why=refusal.reason)
+                log.warning("callback rejected", gateway=gateway, status=refusal.status, reason=refusal.reason)
             return PlainTextResponse("", status_code=refusal.status)
         if answer is None:
             return PlainTextResponse("", status_code=404)

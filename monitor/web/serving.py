@@ -180,7 +180,7 @@ class _Acceptor:
                 self._begin(accepted, address[0] if address else "")
             # No error of one connection may end the listener.
             except Exception:
-                log.exception("a connection could not be begun", listener=self._name)
+                log.exception("connection could not be started", listener=self._name)
                 accepted.close()
 
     async def close(self) -> None:
@@ -228,14 +228,14 @@ class _Acceptor:
 
     def _note_refusal(self, error: OSError) -> None:
         if self._throttle.admit(error.errno) is not None:
-            log.warning("connections cannot be accepted; trying again each second", why=str(error), listener=self._name)
+            log.warning("connections cannot be accepted; retrying each second", reason=str(error), listener=self._name)
 
     def _log_cut(self) -> None:
         """Log the number of connections closed since the last message, at most once a minute."""
         self._report = None
         if cut := self._connections.cut - self._logged:
             self._logged += cut
-            log.warning("more connections than the listener may have; some were cut", cut=cut, listener=self._name)
+            log.warning("connection limit of the listener reached; connections closed", closed=cut, listener=self._name)
             self._report = asyncio.get_running_loop().call_later(_LOGGED_EVERY, self._log_cut)
 
 

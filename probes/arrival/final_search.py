@@ -96,7 +96,7 @@ class FinalSearch:
                 sweep.quota = await session.quota(folder_name(self._mailbox.inbox))
                 await self._unwatched(session, sweep)
         except (OSError, EOFError, CommandRejectedError, ProtocolError) as error:
-            _log.info("a look through other folders broke off", mailbox=self._mailbox.name, error=type(error).__name__)
+            _log.info("search in other folders interrupted", mailbox=self._mailbox.name, error=type(error).__name__)
         finally:
             session.close()
         return SearchResult(folders=sweep.looked, of=sweep.of, blind=sweep.blind, quota=sweep.quota)

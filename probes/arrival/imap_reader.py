@@ -165,7 +165,7 @@ class ImapReader:
             known = await session.namespaces() if may_be_others(self._inbox.name, marked) else {}
         except CommandRejectedError as refusal:
             # The inbox can be read without a list; the configured folders are used.
-            _log.warning("no list of folders", mailbox=self._mailbox.name, detail=refusal.text)
+            _log.warning("folder list not available", mailbox=self._mailbox.name, detail=refusal.text)
             marked, known = (), {}
         names = (*own_of(self._inbox.name, marked, known), *map(folder_name, self._mailbox.junk_folders))
         self._junk = {name: self._junk.get(name) or _Place(name=name, folder=FolderKind.JUNK) for name in names}
@@ -177,7 +177,7 @@ class ImapReader:
         self.quota = await session.quota(self._inbox.name)
         if _is_nearly_full(self.quota) and not was_nearly_full:
             used = self.quota.words if self.quota is not None else ""
-            _log.warning("a mailbox is nearly full", mailbox=self._mailbox.name, used=used)
+            _log.warning("mailbox is nearly full", mailbox=self._mailbox.name, used=used)
 
     async def _look(self, session: ImapSession, *, junk_every: timedelta, sweep: timedelta) -> None:
         if loop_time() - self._inbox.swept_at >= sweep.total_seconds():
@@ -207,7 +207,9 @@ class ImapReader:
         except CommandRejectedError as refusal:
             # The folder is missing or unavailable; the inbox can be read. A failed SELECT leaves no folder selected.
             if not place.refused:
-                _log.warning("no such folder", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text)
+                _log.warning(
+                    "folder does not exist", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text
+                )
             place.refused, place.looked_at = True, loop_time() + _AFTER_REFUSAL
             return True
 
@@ -279,7 +281,7 @@ class ImapReader:
     async def _headers(self, session: ImapSession, place: _Place, chunk: Sequence[int]) -> list[Fetched]:
         """Return the headers of *chunk*, without a message that the server has failed to send several times."""
         if place.broke >= _TRIES and len(chunk) == 1:
-            _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=chunk[0])
+            _log.warning("message cannot be read", mailbox=self._mailbox.name, uid=chunk[0])
             place.broke = 0
             return []
         try:

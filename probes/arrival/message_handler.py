@@ -182,7 +182,7 @@ class MessageHandler:
             # The parser of the standard library may raise undocumented exceptions, and anyone may send such a mail. An
             # exception that ended the watcher would end it again at each new connection.
             _log.warning(
-                "a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid, error=type(error).__name__
+                "message cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid, error=type(error).__name__
             )
             return otherwise
 

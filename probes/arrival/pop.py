@@ -196,7 +196,7 @@ class Pop3Reader:
     async def _is_done(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
         self._tries[uid] = self._tries.get(uid, 0) + 1
         if self._tries[uid] > _TRIES:
-            _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=uid)
+            _log.warning("message cannot be read", mailbox=self._mailbox.name, uid=uid)
             return False
         letter = MailboxMessage(
             uid=uid, header=await session.header(number), size=size, whole=partial(session.message, number, size)

@@ -45,7 +45,7 @@ class UndeletedMessages:
         self._stays[folder] = len(left)
         if not left and not self.count and self._is_told:
             self._is_told = False
-            _log.info("own mail can be deleted again", mailbox=self._mailbox)
+            _log.info("probe messages can be deleted again", mailbox=self._mailbox)
         elif left:
             self._tell(mails=self.count)
 
@@ -59,4 +59,4 @@ class UndeletedMessages:
     def _tell(self, **what: object) -> None:
         if not self._is_told:
             self._is_told = True
-            _log.warning("own mail cannot be deleted", mailbox=self._mailbox, advice=_ADVICE, **what)
+            _log.warning("probe messages cannot be deleted", mailbox=self._mailbox, advice=_ADVICE, **what)

@@ -238,7 +238,7 @@ class MailboxWatcher:
             let_go(late)
             return self._up, expired(*recorder.where)
         except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
-            _log.exception("watching a mailbox failed", mailbox=self.mailbox.name)
+            _log.exception("mailbox watcher failed", mailbox=self.mailbox.name)
             return False, _our_fault(f"{type(error).__name__}: {error}")
         return self._up, None
 
@@ -300,7 +300,7 @@ class MailboxWatcher:
             let_go(late)
             return expired(*recorder.where)
         except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
-            _log.exception("looking through a mailbox anew failed", mailbox=self.mailbox.name)
+            _log.exception("mailbox rescan failed", mailbox=self.mailbox.name)
             return _our_fault(f"{type(error).__name__}: {error}")
         if looked.blind and watched is self._recorder:
             self._replace()
@@ -321,7 +321,7 @@ class MailboxWatcher:
         self._blind = True
         self._stirred.set()
         _log.warning(
-            "a connection did not show new mail; it is replaced, and those after it are renewed sooner",
+            "connection did not report new mail; replacing it and shortening its lifetime",
             mailbox=self.mailbox.name,
             renewal=self._renewal.total_seconds(),
         )

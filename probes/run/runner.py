@@ -90,6 +90,6 @@ async def _ending(
         overdue = expired(*recorder.where, str(late))
         return overdue.outcome, overdue.failure
     except Exception as error:  # noqa: BLE001 - a bug of ours tells nothing about the mail service
-        _log.exception("a probe broke", route=route)
+        _log.exception("probe failed unexpectedly", route=route)
         broken = failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, *recorder.where, f"{type(error).__name__}: {error}")
         return broken.outcome, broken.failure

@@ -180,7 +180,7 @@ async def test_of_each_site_that_makes_no_sense_is_logged_once_a_minute(tmp_path
         with capture_logs() as logged:
             for clock[0] in (5.0, 64.0, 65.0):
                 await read(standings)
-    assert [line["site"] for line in logged if "not understood" in line["event"]] == ["johor", "kuching"] * 2
+    assert [line["site"] for line in logged if "is invalid" in line["event"]] == ["johor", "kuching"] * 2
 
 
 async def test_of_whom_sites_speak_is_known_without_what_they_say(database: Database) -> None:

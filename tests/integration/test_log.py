@@ -16,11 +16,11 @@ from monitor.cli.log import Level, complain, log_to_stderr
 log_to_stderr(Level({level!r}))
 log = structlog.get_logger()
 log.info("started", portal="http://127.0.0.1:8080")
-log.warning("the store cannot be written", why="a\\nb")
+log.warning("database not writable", reason="a\\nb")
 try:
     1 / 0
 except ZeroDivisionError:
-    log.exception("a check broke", agency="JCM")
+    log.exception("check failed unexpectedly", agency="JCM")
     logging.getLogger("library").exception("broken")
 logging.getLogger("library").info("never shown")
 complain("pantau.yaml:1: bad\\npantau.yaml:2: bad")
@@ -48,9 +48,9 @@ def test_each_line_in_a_journal_has_its_priority_and_not_its_time() -> None:
     lines = said()
     assert lines[:2] == [
         "<6>level=info event=started portal=http://127.0.0.1:8080",
-        '<4>level=warning event="the store cannot be written" why=a\\nb',
+        '<4>level=warning event="database not writable" reason=a\\nb',
     ]
-    assert lines[2].startswith('<3>level=error event="a check broke" agency=JCM exception="Traceback')
+    assert lines[2].startswith('<3>level=error event="check failed unexpectedly" agency=JCM exception="Traceback')
     library = lines[3:-3]
     assert library[0] == "<3>ERROR library broken"
     assert library[-1] == "<3>ZeroDivisionError: division by zero"

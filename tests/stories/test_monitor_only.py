@@ -97,7 +97,7 @@ async def test_no_reload_ends_the_telling_and_a_restart_that_does_says_of_what_p
         await play.stop()
         await play.start()
         heard, notices = told(play), await notices_of(play)
-        assert "people were told of these, and hear no more: mode is monitor_only" in play.log()
+        assert "no more notifications of these incidents: mode is monitor_only" in play.log()
         await play.world.network.systems[JCM.code].repair()
 
         async def over() -> bool:

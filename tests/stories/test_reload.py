@@ -36,7 +36,7 @@ async def test_a_bad_file_keeps_the_old_configuration_and_says_so(tmp_path: Path
         play.service.send_signal(signal.SIGHUP)
         await play.until(lambda: _is(play, "0.0"), "the refusal is a metric")
 
-        assert "configuration refused" in play.log()
+        assert "configuration rejected" in play.log()
         assert "private provider (circular, 3f)" in play.log()
         assert set((await play.health()).values()) == {"up"}, "the old one stays in force"
 
@@ -84,7 +84,7 @@ async def test_an_outage_is_told_of_though_somebody_edits_another_agency_and_rel
             await play.until(is_told, "the incident is open")
 
         # A message is lost when it has not come for five seconds: no run would have ended.
-        assert play.log().count("configuration taken up") >= 3
+        assert play.log().count("configuration applied") >= 3
         assert set((await play.health("UCM")).values()) == {"up"}
 
 

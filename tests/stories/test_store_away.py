@@ -189,11 +189,11 @@ async def test_probing_goes_on_nothing_is_lost_and_the_notices_follow(tmp_path: 
         assert len(play.letters()) == 1
         log = play.log()
         # SQLite begins its log anew now and then, and has room again for a moment.
-        assert 1 <= log.count('event="the store is away') == log.count('event="the store is back"') <= AWAY
+        assert 1 <= log.count('event="database unavailable') == log.count('event="database available again"') <= AWAY
         assert "could not be written" not in log, "nothing is lost"
         assert len(log.encode()) < ALMOST_NOTHING, "the log is not flooded"
         assert "Traceback" not in log, log
-        waiting = re.findall('event="waits for the store" what=(.*) why', log)
+        waiting = re.findall('event="task waits for the database" task=(.*) reason', log)
         assert len(waiting) == len(set(waiting)), "each says once that it waits"
 
 

@@ -61,6 +61,6 @@ async def test_idle_connections_leave_probes_store_and_portal_their_descriptors(
             for each in (*idle, *garbage):
                 each.close()
         log = play.log()
-    assert "store cannot be written" not in log
+    assert "database not writable" not in log
     assert log.count("Invalid HTTP request") == 1
     assert len(log.splitlines()) < 60, log[-4000:]

@@ -466,7 +466,7 @@ class Authenticator:
         try:
             secret = await self._safe.secret(one_time_place(user.id))
         except SecretLockedError as why:
-            log.error("a one-time code cannot be looked at", user=user.name, why=str(why))  # noqa: TRY400 - no bug
+            log.error("one-time code cannot be verified", user=user.name, reason=str(why))  # noqa: TRY400 - no bug
             raise SignInFailedError("factor_locked") from None
         step = step_of(secret, digits, now) if secret else None
         return step is not None and await self._factors.use_step(user.id, step)
@@ -510,7 +510,7 @@ class Authenticator:
         try:
             await self._users.see(session.digest, now)
         except StoreUnavailable as away:
-            log.info("that a session is in use was not written down", why=str(away))
+            log.info("session use could not be recorded", reason=str(away))
         self._remember(session.digest, session)
         return session
 

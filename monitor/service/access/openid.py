@@ -163,7 +163,7 @@ class OpenIdLogin:
             token = await self._provider.authorize_access_token(request, claims_options=options)
             subject = token["userinfo"]["sub"]
         except (AuthlibBaseError, JoseError) as error:
-            self._warn("a provider's word about somebody is not taken", type(error).__name__)
+            self._warn("identity provider response rejected", type(error).__name__)
             raise SignInFailedError("openid_refused") from None
         except (httpx2.HTTPError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise self._away(error) from None
@@ -172,10 +172,10 @@ class OpenIdLogin:
         return subject
 
     def _away(self, error: Exception) -> SignInFailedError:
-        self._warn("the provider of identities cannot be used", f"{type(error).__name__}: {error}"[:300])
+        self._warn("identity provider unavailable", f"{type(error).__name__}: {error}"[:300])
         return SignInFailedError("openid_away")
 
     def _warn(self, what: str, why: str) -> None:
         # Anyone can request the callback address.
         if self._throttle.admit((what, why)) is not None:
-            log.warning(what, issuer=self._issuer, why=why)
+            log.warning(what, issuer=self._issuer, reason=why)

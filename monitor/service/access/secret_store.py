@@ -90,7 +90,7 @@ class SecretStore:
         for each in await self.counts():
             if not each.is_readable:
                 log.error(
-                    "secrets cannot be read: their key is not here; let portal.previous_secrets_key_file name its file",
+                    "secrets cannot be decrypted: key missing; name its file in portal.previous_secrets_key_file",
                     key=each.key_id,
                     secrets=each.count,
                     purpose=each.purpose,
@@ -113,7 +113,7 @@ class SecretStore:
                     changes.append((place, kept, keyring.encrypt(place, keyring.decrypt(place, kept))))
                 except SecretLockedError as why:
                     log.warning(
-                        "a secret stays under its old key", purpose=place.purpose, owner=place.owner, why=str(why)
+                        "secret could not be re-encrypted", purpose=place.purpose, owner=place.owner, reason=str(why)
                     )
             if changes:
                 detail = {"key": keyring.key_id, "secrets": str(len(changes))}

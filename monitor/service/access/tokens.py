@@ -169,7 +169,7 @@ class ProgramTokens:
         if (until := failures.until(now, OF_ADDRESS)) is not None:
             self._addresses[address] = failures
             raise TooManyAttemptsError(until - now)
-        log.warning("token refused", address=address, is_ours=is_ours)
+        log.warning("token rejected", address=address, has_prefix=is_ours)
         self._addresses[address] = failures.more(now)
         while len(self._addresses) > _ADDRESSES:
             self._addresses.popitem(last=False)
@@ -182,7 +182,7 @@ class ProgramTokens:
         try:
             await self._records.use(token.id, now)
         except StoreUnavailable as away:
-            log.info("that a token is in use was not written down", why=str(away))
+            log.info("token use could not be recorded", reason=str(away))
 
     async def _numbered(self, number: int) -> ApiToken:
         if (token := await self._records.find(number)) is None:

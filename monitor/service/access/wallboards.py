@@ -89,7 +89,7 @@ class Wallboards:
         detail = {"address": address, "made by": link.made_by}
         event = "wall opened by its link"
         await self._links.open(AuditEntry(at=self._clock.now(), actor=f"wall {link.name}", event=event, detail=detail))
-        log.info(event, wall=link.name, address=address)
+        log.info("wallboard opened by its link", wallboard=link.name, address=address)
         return link
 
     async def scope(self, key: SessionKey) -> AgencyScope:

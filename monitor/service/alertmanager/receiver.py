@@ -56,7 +56,7 @@ class AlertReceiver:
     def refuse(self, status: int, why: str) -> None:
         """Count a refusal, and log refusals from time to time."""
         self._metrics.alert_webhook_refused(status)
-        self._say("a webhook was refused; Alertmanager does not send it again", status=status, why=why)
+        self._say("webhook rejected; Alertmanager does not send it again", status=status, reason=why)
 
     def place(self, octets: int) -> AbstractContextManager[None]:
         """Reserve memory for a webhook of so many octets while it is read and stored.
@@ -75,7 +75,7 @@ class AlertReceiver:
         webhook = await asyncio.to_thread(read_webhook, body, self._clock.now())
         if webhook.left_out:
             self._say(
-                "Alertmanager has left out alerts; leave max_alerts out of its webhook_configs", of=webhook.left_out
+                "Alertmanager truncated alerts; remove max_alerts from its webhook_configs", count=webhook.left_out
             )
         # Incidents of ours that we sent it: people are notified of them already.
         alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]
@@ -107,5 +107,5 @@ class AlertReceiver:
         return brief
 
     def _say(self, what: str, **fields: object) -> None:
-        if self._throttle.admit((what, fields.get("why"))) is not None:
+        if self._throttle.admit((what, fields.get("reason"))) is not None:
             log.warning(what, **fields)

@@ -73,7 +73,7 @@ class AlertSender:
         async with httpx.AsyncHTTPTransport(
             trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
         ) as transport:
-            await run_periodically("telling Alertmanager", lambda: self.look(transport), _LOOK)
+            await run_periodically("Alertmanager sender", lambda: self.look(transport), _LOOK)
 
     async def look(self, transport: httpx.AsyncBaseTransport) -> None:
         """Send open and recently resolved alerts to all members, if they changed or were last sent a minute ago."""
@@ -147,9 +147,9 @@ class AlertSender:
         if bool(why) is self._heard.get(member, True):
             # Neither the address nor the reason contains a secret.
             (log.warning if why else log.info)(
-                "an Alertmanager does not take our incidents" if why else "an Alertmanager takes our incidents again",
+                "Alertmanager does not accept incidents" if why else "Alertmanager accepts incidents again",
                 member=member,
-                **({"why": why} if why else {}),
+                **({"reason": why} if why else {}),
             )
         self._heard[member] = not why
         self._metrics.alertmanager_told(member, taken=not why)

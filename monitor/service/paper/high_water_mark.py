@@ -54,7 +54,7 @@ class HighWaterMarkFiles:
         except (OSError, TimeoutError) as error:
             if file not in self._hanging:
                 why = getattr(error, "strerror", None) or "it does not answer in time"
-                log.warning("what is on paper cannot be noted outside of the store", file=str(file), why=why)
+                log.warning("high-water mark cannot be written", file=str(file), reason=why)
             self._hanging.add(file)
             return None
         self._hanging.discard(file)
@@ -67,7 +67,7 @@ def _read(file: Path) -> HighWaterMark | None:
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError, AttributeError):
-        log.warning("this file is no mark of ours, and says nothing", file=str(file))
+        log.warning("not a high-water mark file; ignored", file=str(file))
         return None
 
 

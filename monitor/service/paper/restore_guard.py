@@ -132,7 +132,7 @@ class RestoreGuard:
 
     async def keep(self) -> NoReturn:
         """Check until cancelled."""
-        await run_periodically("restorer", self.look, _EVERY)
+        await run_periodically("restore guard", self.look, _EVERY)
 
     async def look(self) -> None:
         """Compare the store with the marks; if it is behind them, hold paper and skip numbers."""
@@ -200,7 +200,7 @@ class RestoreGuard:
         known = " ".join(f"{mark.head.number}:{mark.head.hash}" for mark in further)
         said = detail | {"left_out": ", ".join(ranges), "known_outside": known}
         await ledger.journal(AuditEntry(at=now, actor=self._service, event="store may be an older copy", detail=said))
-        log.error("the store may be an older copy: letters and faxes wait (pantau paper status)", **detail)
+        log.error("database may be an older copy: letters and faxes are paused (pantau paper status)", **detail)
 
     # -- numbers on paper ---------------------------------------------------------------------------------------------
 
@@ -299,7 +299,7 @@ class RestoreGuard:
             detail |= {"on_paper": " ".join(order.after)} if order.after else {}
             detail |= {"nothing_lost": "yes"} if order.nothing_lost else {}
             await ledger.journal(AuditEntry(at=now, actor=order.by, event="paper let go", detail=detail))
-        log.warning("paper goes out again", by=order.by)
+        log.warning("letters and faxes resumed", by=order.by)
         self._show(None)
         self._let_go()
         return (await self.view()).restorations[-1]
@@ -327,7 +327,7 @@ async def _lying(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
     try:
         return await tray.lying()
     except DeliveryError as error:
-        log.warning("the tray cannot be looked into", why=error.detail)
+        log.warning("tray cannot be read", reason=error.detail)
         return ()
 
 

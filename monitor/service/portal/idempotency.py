@@ -50,7 +50,7 @@ class IdempotencyStore:
             await self._lifecycle.told(by, "order over the API", {"order": order, "address": address})
         except StoreUnavailable as away:
             # The command is done, and its effect is in the audit log.
-            log.warning("where an order came from is not in the journal", by=by, why=str(away))
+            log.warning("client address of a command could not be recorded in the audit log", by=by, reason=str(away))
 
     async def do(
         self, order: IdempotencyKey, digest: str, act: Callable[[], Awaitable[RecordedResponse]]
@@ -86,5 +86,5 @@ class IdempotencyStore:
             await self._answers.finish(order, answered.status, answered.body.decode())
         except StoreUnavailable as away:
             # The command is done, and its sender receives the response.
-            log.warning("the answer to an order was not kept", principal=order.visitor, why=str(away))
+            log.warning("response to a command could not be stored", principal=order.visitor, reason=str(away))
         return answered

@@ -77,9 +77,9 @@ class RefreshTokenRotation:
                 token = self._safe.decrypt(_place(name), kept.secret)
                 known = self._at_hand[name] = _AtHand(token=token, at=kept.at, is_kept=True)
         except StoreUnavailable as away:
-            log.debug("whether a refresh token was renewed elsewhere cannot be seen", secret=name, why=str(away))
+            log.debug("refresh token could not be read from the database", secret=name, reason=str(away))
         except SecretLockedError as locked:
-            log.warning("a renewed refresh token cannot be read", secret=name, why=str(locked))
+            log.warning("rotated refresh token cannot be decrypted", secret=name, reason=str(locked))
         finally:
             # Also if the caller has waited long enough, and is cancelled.
             self._answers = answers
@@ -112,7 +112,7 @@ class RefreshTokenRotation:
             later = RotatedToken(secret=self._safe.encrypt(_place(name), held.token), at=held.at)
             is_wanted = await self._secrets.renew(name, later)
         except (StoreUnavailable, SecretLockedError) as why:
-            log.warning("a renewed refresh token is not kept yet", secret=name, why=str(why))
+            log.warning("rotated refresh token is not stored yet", secret=name, reason=str(why))
             return
         if self._at_hand.get(name) is not held:
             return  # A newer one was set meanwhile.

@@ -61,7 +61,7 @@ class SiteContinuity:
 
     async def _stood_still(self) -> None:
         now, runtime = self._clock.now(), self._runtime()
-        log.warning("this process stood still; what it judged before is stale until runs confirm it")
+        log.warning("process was stalled; health is stale until new runs confirm it")
         self._owes, self._processes.continuous_since = True, now
         runtime.evaluator.mark_stale([name for name, route in runtime.routes.items() if route.agency], now)
         runtime.prober.confirm()

@@ -60,9 +60,7 @@ class DocumentApplier:
         refusals = await self._written(offers, await self._writer.latest())
         for each in offers:
             if (why := refusals.get(each.agency)) is not None and why != each.refusal:
-                log.error(
-                    "what the hub offers cannot be used here; the old document counts", agency=each.agency, why=why
-                )
+                log.error("document from the hub rejected; the old one stays active", agency=each.agency, reason=why)
         await self._offers.looked_at(offers, refusals, self._clock.now())
 
     async def _written(

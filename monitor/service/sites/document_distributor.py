@@ -81,7 +81,7 @@ class DocumentDistributor:
     def _show(self, member: SiteConnection, found: OfferDifference | SiteRefusedError | None) -> None:
         if isinstance(found, SiteRefusedError):
             # Other checks report a broken connection. It is tried again in a minute.
-            log.debug("a site could not be offered documents", site=member.site, why=str(found))
+            log.debug("documents could not be sent to a site", site=member.site, reason=str(found))
             self._metrics.watchdog.site_goes_by(member.site, None)
             return
         self._metrics.watchdog.site_goes_by(member.site, None if found is None else found.behind)
@@ -90,12 +90,12 @@ class DocumentDistributor:
         if found.offered or found.leaving:
             agencies = [*(each.agency for each in found.offered), *found.leaving]
             log.info(
-                "documents offered to a site", site=member.site, agencies=len(agencies), some=sorted(agencies)[:10]
+                "documents sent to a site", site=member.site, agencies=len(agencies), examples=sorted(agencies)[:10]
             )
         logged = self._logged.get(member.site, {})
         for agency, why in found.refused.items():
             if logged.get(agency) != why:
                 log.error(
-                    "a site cannot use a document, and goes by the one before", site=member.site, agency=agency, why=why
+                    "site rejected a document; its old one stays active", site=member.site, agency=agency, reason=why
                 )
         self._logged[member.site] = found.refused

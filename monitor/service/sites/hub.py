@@ -278,7 +278,7 @@ class Hub:
         heard = site.heard_of(said, consensus.agencies)
         if len(heard) < len(said) and not site.is_too_much:
             site.is_too_much = True
-            log.error("a site speaks of more than any can watch; the rest is not heard", site=name, most=_SUBJECTS)
+            log.error("site reports too many objects; the rest is ignored", site=name, limit=_SUBJECTS)
         site.said |= heard
         for subject, by_its_clock in heard.items():
             try:

@@ -157,7 +157,7 @@ class ProbeRequester:
         except SiteOutdatedError:
             call.sites[site] = ProbeRequestState.OLDER
         except SiteRefusedError as refused:
-            log.warning("a site cannot be asked to probe", site=site, why=str(refused))
+            log.warning("probe request could not be sent to a site", site=site, reason=str(refused))
             call.sites[site] = ProbeRequestState.UNREACHED
         else:
             # Also if another user has just made a request there: it is executed.

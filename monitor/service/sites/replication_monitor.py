@@ -45,7 +45,7 @@ class ReplicationMonitor:
         before = self._seen.get(member.site)
         if self._notifies and seen.other_hubs and (before is None or before.other_hubs != seen.other_hubs):
             log.warning(
-                "another hub reads this site, too; where both have `mode: notify`, people are told twice",
+                "another hub reads this site; if both have `mode: notify`, people are notified twice",
                 site=member.site,
                 slots=seen.other_hubs,
             )

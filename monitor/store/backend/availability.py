@@ -122,12 +122,12 @@ class StoreAvailability:
         self._failed_at, self.why = time.monotonic(), why
         if self.away_since is None:
             self.away_since = self._clock.now()
-            log.error("the store is away; probing goes on, and what is to be written waits", why=why)
+            log.error("database unavailable; probing continues and writes are buffered", reason=why)
             self.on_change(False)
 
     def _came(self) -> None:
         if self.away_since is not None:
             away = self._clock.now() - self.away_since
             self.away_since = None
-            log.warning("the store is back", away_seconds=round(away.total_seconds()))
+            log.warning("database available again", unavailable_seconds=round(away.total_seconds()))
             self.on_change(True)

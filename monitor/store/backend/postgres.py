@@ -209,7 +209,7 @@ async def _examine(engine: AsyncEngine, server: PostgresServer, clock: ServerClo
     if wrong is not None:
         raise StoreUnusableError(f"the store, {server}, {wrong}")
     if found.fsync != "on":
-        log.warning("the database does not wait for its disk (fsync is off): a power cut loses what was sent to whom")
+        log.warning("database runs with fsync off: a power failure loses the record of what was sent")
     clock.tell(found.now)
 
 

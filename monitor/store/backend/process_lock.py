@@ -72,7 +72,7 @@ class ProcessNameLock:
         except _BROKEN:
             return  # No other process gets it either; retried later.
         if taken:
-            log.warning("the session that held our name on the store had ended; the name is taken again")
+            log.warning("database session with the process name lock ended; lock acquired again")
             self._refused_at = None
         elif self._refused_at is None:
             self._refused_at = now

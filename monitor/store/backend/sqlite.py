@@ -178,7 +178,8 @@ def _make_private(path: Path) -> tuple[int, int]:
         status = os.fstat(descriptor)
         if status.st_nlink > 1:
             log.warning(
-                "the store has a second name, a hard link: who opens it by that is not kept out", file=str(path)
+                "database file has a hard link; its lock does not protect against access by the other name",
+                file=str(path),
             )
         return _identity(status)
     finally:

@@ -83,7 +83,7 @@ class Retention:
                 log.info("old results deleted", runs=runs)
 
         await asyncio.sleep(self.FIRST_AFTER.total_seconds())
-        await run_periodically("deletion of what is old", tidy, _EVERY)
+        await run_periodically("retention", tidy, _EVERY)
 
     async def dispose(self, keep: RetentionPolicy, now: datetime) -> int:
         """Delete expired runs, hours, days, tokens and alerts; return the number of runs."""

@@ -162,7 +162,7 @@ class SiteStatuses:
             if now - self._logged.get(row.site, -_LOG_EVERY) >= _LOG_EVERY:
                 self._logged[row.site] = now
                 why = type(error).__name__
-                log.warning("what a site says is not understood", site=row.site, subject=row.subject[:100], why=why)
+                log.warning("site status is invalid", site=row.site, subject=row.subject[:100], reason=why)
             return UNTROUBLED
 
     async def beat(self, beaten: SiteHeartbeat) -> None:

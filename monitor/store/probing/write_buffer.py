@@ -100,7 +100,7 @@ class WriteBuffer:
     def _keep(self, statements: Sequence[Statement]) -> None:
         if len(self._waiting) == self._waiting.maxlen:
             if not self._lost:
-                log.error("the store has been away for too long; the oldest results of probes are lost")
+                log.error("database unavailable for too long; the oldest probe results are lost")
             self._lost += 1
         self._waiting.append(statements)
         self._has_some.set()
@@ -124,7 +124,7 @@ class WriteBuffer:
             await asyncio.sleep(_PAUSE)
             await self.catch_up()
         if len(self):
-            log.error("the store stayed away until the end; results of probes are lost", runs_and_tokens=len(self))
+            log.error("database was unavailable until the stop; probe results are lost", runs_and_tokens=len(self))
 
     async def catch_up(self) -> None:
         """Write as much of the buffer as possible."""
@@ -150,7 +150,7 @@ class WriteBuffer:
             finally:
                 self._under_way = 0
         if written:
-            log.info("wrote down what had waited for the store", runs_and_tokens=written, lost=self._lost)
+            log.info("buffered results written", runs_and_tokens=written, lost=self._lost)
             self._lost = 0
 
     async def _store(self, some: list[Sequence[Statement]]) -> None:
@@ -167,7 +167,7 @@ class WriteBuffer:
                 except StoreUnavailable:
                     raise
                 except Exception:
-                    log.exception("a result that had waited for the store could not be written")
+                    log.exception("buffered result could not be written")
                 some.pop(0)
 
     def _put_back(self, some: Sequence[Sequence[Statement]]) -> None:

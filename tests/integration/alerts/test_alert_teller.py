@@ -133,7 +133,7 @@ async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_ane
             office.ahead = 2 * EVERY
             await office.look()
         assert [each["labels"] for each in await server.alerts()] == [labels()], "also while the store is away"
-        assert [line["event"] for line in lines] == ["an Alertmanager does not take our incidents"], "said once"
+        assert [line["event"] for line in lines] == ["Alertmanager does not accept incidents"], "said once"
         assert sorted(office.shown()) == ["0.0", "1.0"]
 
         office.ahead, office.away, office.to = timedelta(0), False, (server.url,)
@@ -225,4 +225,4 @@ async def test_one_that_is_not_there_holds_nobody_up_and_no_secret_is_logged(off
     with capture_logs() as lines:
         await office.look()
     assert (office.shown(), "rahsia" in str(lines)) == (["0.0"], False)
-    assert [line["why"] for line in lines] == ["ConnectError"]
+    assert [line["reason"] for line in lines] == ["ConnectError"]

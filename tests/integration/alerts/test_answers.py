@@ -726,10 +726,10 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
     told = [(line["gateway"], line["event"]) for line in logged if line["log_level"] != "info"]
     assert sorted(told) == [
-        ("broken", "answers could not be taken in"),
-        ("dumb", "a provider could not be asked for answers"),
+        ("broken", "inbound SMS could not be processed"),
+        ("dumb", "inbound SMS poll failed"),
     ], "once each, however often it is asked"
-    again = [line["gateway"] for line in logged if line["event"] == "a provider can be asked for answers again"]
+    again = [line["gateway"] for line in logged if line["event"] == "inbound SMS poll succeeded again"]
     assert again == ["dumb"], "once, and of none that could be asked all the time"
 
 

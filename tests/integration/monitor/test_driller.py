@@ -612,7 +612,7 @@ async def test_a_bug_about_one_exercise_ends_neither_the_drill_nor_the_service(a
     with structlog.testing.capture_logs() as logged:
         await at.hold()
     assert await at.states() == {"siti/sms/0/sms": "calling", "siti/voice/1/suara": "confirmed"}
-    assert "a call could not be completed" in [line["event"] for line in logged]
+    assert "gateway call could not be completed" in [line["event"] for line in logged]
 
 
 async def test_a_slot_is_free_again_when_a_gateway_breaks_as_it_is_asked_about_an_exercise(at: School) -> None:

@@ -144,7 +144,7 @@ async def test_a_bug_in_a_beat_ends_neither_the_pulse_nor_the_service(outside: O
             async with asyncio.timeout(60):
                 while not (logged or pulse.done()):  # noqa: ASYNC110 - a log tells nobody
                     await asyncio.sleep(0.01)
-        assert [(line["event"], line["what"]) for line in logged] == [("failed; trying again", "pulse")]
+        assert [(line["event"], line["task"]) for line in logged] == [("task failed; retrying", "process heartbeat")]
         assert not pulse.done()
         pulse.cancel()
         await asyncio.gather(pulse, return_exceptions=True)
@@ -178,7 +178,7 @@ async def test_a_beat_that_is_not_heard_is_told_once_without_the_token_and_the_n
             await at.beat(MINUTE)
             assert at.value('pantau_heartbeat_last_success_timestamp_seconds{receiver="switch"}') == "0.0"
             await at.beat(MINUTE)
-        assert [line["event"] for line in logged] == ["the heartbeat is not heard", "the heartbeat is heard again"]
+        assert [line["event"] for line in logged] == ["heartbeat not delivered", "heartbeat delivered again"]
         assert TOKEN not in str(logged)
         heard = at.value('pantau_heartbeat_last_success_timestamp_seconds{receiver="switch"}')
         assert float(heard or 0) == (T0 + 2 * MINUTE).timestamp()
@@ -277,14 +277,14 @@ async def test_a_store_that_cannot_be_written_holds_it_back_and_is_told_once(out
         assert at.away_since() == T0 + MINUTE
         # The first minute is forgiven: a group of commits on a slow disk.
         assert len(outside.switch.beats) == 2
-        assert [line["event"] for line in logged] == ["the store cannot be written", "the heartbeat is held back"]
-        assert logged[-1]["ailments"] == "store", "words, and no repr of an enumeration"
+        assert [line["event"] for line in logged] == ["database not writable", "heartbeat suppressed"]
+        assert logged[-1]["reasons"] == "store", "words, and no repr of an enumeration"
         broken.raises = None
         with structlog.testing.capture_logs() as logged:
             await at.beat(MINUTE)
         assert at.away_since() is None
         assert len(outside.switch.beats) == 3
-        assert [line["event"] for line in logged] == ["the store can be written again", "the heartbeat may be sent"]
+        assert [line["event"] for line in logged] == ["database writable again", "heartbeat no longer suppressed"]
 
         # A store that knows that it is away logs it itself.
         broken.raises = StoreUnavailable("disk full")

@@ -130,7 +130,7 @@ async def test_a_store_that_is_away_for_ten_minutes_rings_and_texts_and_says_whe
     with structlog.testing.capture_logs() as logged:
         await room.look(MINUTE, AWAY)
     # Each gateway was handed what it can carry.
-    assert [line["event"] for line in logged] == ["the operations centre is rung without the store"]
+    assert [line["event"] for line in logged] == ["out-of-band alert sent"]
     call = await phone.expect_call("tidak dapat menyimpan data sejak hari Selasa", "has not been able to store data")
     assert call.keys == ""
     await phone.expect_sms("RM0 PANTAU: AMARAN. Simpanan data Pantau gagal sejak 24/11, 2.15 ptg.", "ALERT.")
@@ -169,8 +169,8 @@ async def test_a_disk_that_hangs_keeps_it_from_remembering_and_not_from_ringing(
     with structlog.testing.capture_logs() as logged:
         await room.look(10 * MINUTE, AWAY)
     assert [line["event"] for line in logged] == [
-        "what the lifeline has told cannot be remembered over a restart",
-        "the operations centre is rung without the store",
+        "out-of-band state could not be saved; it is lost at a restart",
+        "out-of-band alert sent",
     ]
     assert room.told() == ([MOBILE], [MOBILE])
     hanging.disk.set()
@@ -181,7 +181,7 @@ async def test_a_landline_is_rung_and_sent_no_sms_and_hears_by_a_call_when_it_is
     with structlog.testing.capture_logs() as logged:
         await room.look(10 * MINUTE, AWAY)
     assert room.told() == ([FIXED], [])
-    assert [line["event"] for line in logged] == ["the operations centre is rung without the store"], "none was tried"
+    assert [line["event"] for line in logged] == ["out-of-band alert sent"], "none was tried"
     await room.look(MINUTE, {})
     assert room.told() == ([FIXED], [])
     assert "berfungsi semula" in room.first.phones[FIXED].calls[-1].text
@@ -232,7 +232,7 @@ async def test_the_numbers_are_read_again_when_the_file_changes_and_a_bad_file_c
         room.numbers.unlink()
         await room.look(30 * MINUTE, AWAY)
         assert sorted(room.told()[0]) == [MOBILE, OTHER]
-    assert [line["why"] for line in logged if line["event"] == "the lifeline's numbers cannot be read"] == [
+    assert [line["reason"] for line in logged if line["event"] == "out-of-band numbers cannot be read"] == [
         "nombor:1: is no telephone number that can be rung; write instead: 010-000 0900",
         "No such file or directory",
     ]

@@ -110,7 +110,9 @@ async def _process(ministry: Ministry, server: Light, prober: str, agency: str) 
             runtime = await make_runtime(configuration, around)
         async with asyncio.TaskGroup() as tasks:
             probing = tasks.create_task(runtime.prober.run())
-            said = [f"{line['reference']}: {line['address']}" for line in logged if "of a pool" in line["event"]]
+            said = [
+                f"{line['reference']}: {line['address']}" for line in logged if line["event"] == "pool mailbox selected"
+            ]
             yield _Process(runtime=runtime, signer=signer, said=said)
             probing.cancel()
 

@@ -132,7 +132,7 @@ async def test_a_bug_in_a_reload_leaves_the_old_configuration_in_force_and_the_n
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
     failures = [line for line in logged if line["log_level"] == "error"]
-    assert [(line["event"], line["what"]) for line in failures] == [("failed; trying again", "reload")]
+    assert [(line["event"], line["task"]) for line in failures] == [("task failed; retrying", "reload")]
 
 
 async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_stay(reloader: Buggy) -> None:
@@ -142,7 +142,7 @@ async def test_while_the_store_is_away_the_old_configuration_and_its_gateways_st
         (problem,) = await reloader.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("store", Severity.ERROR)
     assert "disk full" in problem.message
-    assert [line["event"] for line in logged] == ["configuration not taken up; the old one stays in force"]
+    assert [line["event"] for line in logged] == ["configuration not applied; the old one stays active"]
     assert reloader.runtime is before
     assert list(reloader._pool) == lines
 
@@ -156,7 +156,7 @@ async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: Issuin
     assert (problem.key, problem.severity) == ("mode", Severity.ERROR)
     assert reloader.runtime is before
     assert [(line["event"], line["log_level"]) for line in logged] == [
-        ("configuration refused; people are told as before", "error")
+        ("configuration rejected; people are notified as before", "error")
     ]
     scrape = Scrape(reloader._metrics)
     assert (scrape.value("config_last_reload_successful"), scrape.value("monitor_only")) == (0, 0)
@@ -660,7 +660,7 @@ async def test_what_waits_for_a_restart_is_said_logged_and_shown_until_it_is_as_
         # Said again each time: it has not been restarted yet.
         with capture_logs() as logged:
             assert warned(await sound.reload("Siti Contoh")) == ["site"]
-        assert [line["keys"] for line in logged if line["event"] == "settings take effect at the next start"] == [
+        assert [line["keys"] for line in logged if line["event"] == "settings take effect after a restart"] == [
             ["site"]
         ]
         assert needed() == 1
@@ -682,7 +682,7 @@ async def test_no_odd_configuration_stops_a_service_or_shows_a_secret_in_its_log
             with capture_logs() as logged:
                 async with asyncio.timeout(60):
                     await reloader.reload("Siti Contoh")
-            refused = [line["errors"] for line in logged if line["event"].startswith("configuration refused; the old")]
+            refused = [line["errors"] for line in logged if line["event"].startswith("configuration rejected; the old")]
             errors = [line for line in case.says if ": warning: " not in line]
             assert [corpus.shortened(error, config) for each in refused for error in each] == errors[:20], case.name
             assert bool(refused) is bool(errors), case.name
@@ -737,7 +737,7 @@ async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_take
         with capture_logs() as logged:
             for _ in range(3):
                 await reloader.keep_pace([replace(sabah, documents=4)])
-        assert [each["event"] for each in logged].count("configuration refused; the old one stays in force") == 1
+        assert [each["event"] for each in logged].count("configuration rejected; the old one stays active") == 1
         assert name() == "Jabatan Baharu"
         await write(database, text)
         reloader.away = True

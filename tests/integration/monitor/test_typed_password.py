@@ -78,7 +78,7 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
         browser.headers["Sec-Fetch-Site"] = "same-origin"
         page = await browser.get(f"{PAGE}?lang=en")
         said = capsys.readouterr().out
-        assert "something is lost; all else works without it" in said
+        assert "component is unavailable; everything else works" in said
         assert "portal.secrets_key_file: the file secrets/key does not exist" in said
         assert "The key of what was typed here is lost" in page.text
         answer = await add(browser, place, "localhost", key="kedua")

@@ -269,4 +269,4 @@ async def test_a_bug_in_the_lifeline_does_not_hide_why_the_store_was_not_opened(
         def now(self) -> datetime:
             raise ZeroDivisionError
 
-    assert await opening(office, OSError("no such disk"), Stopped()) == ["the lifeline could not look"]
+    assert await opening(office, OSError("no such disk"), Stopped()) == ["out-of-band check failed"]

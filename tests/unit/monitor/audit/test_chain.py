@@ -92,8 +92,8 @@ async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(
         await chain(database, metrics).look()
 
     assert "pantau_audit_chain_violations 1.0" in metrics.render().decode()
-    (told,) = [log for log in logs if log["event"] == "the journal was changed"]
-    assert told["flaws"] == ["entry 1: was changed: it says something else than was written"]
+    (told,) = [log for log in logs if log["event"] == "audit log was changed"]
+    assert told["violations"] == ["entry 1: was changed: it says something else than was written"]
 
 
 async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -451,7 +451,7 @@ async def test_what_cannot_be_told_for_a_bug_is_logged_once_however_often_it_is_
     service.alerts.away = {"JCM"}
     await service.rounds(9)
     assert service.alerts.asked > 3
-    complaints = [line for line in logs if line["event"].startswith("could not tell the alerting side")]
+    complaints = [line for line in logs if line["event"].startswith("incident event could not be submitted")]
     assert [line["key"] for line in complaints] == ["JCM"]
 
     service.alerts.away = set()
@@ -459,7 +459,7 @@ async def test_what_cannot_be_told_for_a_bug_is_logged_once_however_often_it_is_
     service.alerts.away = {"JCM"}
     service.world.faults.clear()
     await service.rounds(9)
-    complaints = [line for line in logs if line["event"].startswith("could not tell the alerting side")]
+    complaints = [line for line in logs if line["event"].startswith("incident event could not be submitted")]
     assert [line["key"] for line in complaints] == ["JCM", "JCM"]
 
 
@@ -477,7 +477,7 @@ async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[
     service.alerts.store_away = False
     telling = asyncio.create_task(service.consensus.keep_telling())
     async with asyncio.timeout(60):
-        while not (telling.done() or any("trying again" in line["event"] for line in logs)):  # noqa: ASYNC110 - a log tells nobody
+        while not (telling.done() or any("retrying" in line["event"] for line in logs)):  # noqa: ASYNC110 - a log tells nobody
             await asyncio.sleep(0.05)
     assert not telling.done()
     assert service.alerts.told() == ["JCM: both"]
@@ -610,7 +610,7 @@ async def test_how_a_route_ends_is_logged_when_it_ends_otherwise_than_before(log
     service.world.faults.clear()
     await service.rounds(2)
     name = agency_routes("JCM")[0].name
-    said = [(line["event"], line["why"]) for line in logs if line.get("route") == name]
+    said = [(line["event"], line["reason"]) for line in logs if line.get("route") == name]
     assert [event for event, _ in said] == ["probe failed", "probe failed", "probe arrived"]
     assert [why for _, why in said][1:] == [Reason.PORT_REFUSED, ""]
 

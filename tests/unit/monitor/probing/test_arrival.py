@@ -133,7 +133,7 @@ async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[A
         desk.late()
         await desk.books.written.wait()
     assert desk.books.late == [(TOKEN, T0)]
-    assert "could not write down late mail" in [line["event"] for line in logs]
+    assert "late message could not be recorded" in [line["event"] for line in logs]
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing

@@ -177,7 +177,7 @@ async def test_a_check_that_breaks_is_logged_and_leaves_no_old_finding_standing(
 
     assert scrape.value("check_state", agency="JCM", check="door", aspect="lock", subject="front") is None
     assert scrape.value("check_unknown_findings", agency="JCM", check="door") == 1
-    assert [line["kind"] for line in logs if line["event"] == "a check broke"][:1] == ["door"]
+    assert [line["kind"] for line in logs if line["event"] == "check failed unexpectedly"][:1] == ["door"]
 
 
 async def test_a_check_that_finds_what_it_does_not_know_of_is_broken(logs: Logs) -> None:
@@ -188,7 +188,7 @@ async def test_a_check_that_finds_what_it_does_not_know_of_is_broken(logs: Logs)
         await until(lambda: house.verdict("JCM", "door") is UNKNOWN)
 
     assert [finding.aspect for finding in house.latest["JCM", "door"].findings] == ["hinge"]
-    assert any(line["event"] == "a check broke" for line in logs)
+    assert any(line["event"] == "check failed unexpectedly" for line in logs)
 
 
 async def test_no_words_of_a_server_can_spoil_the_page_or_the_metrics() -> None:
@@ -208,7 +208,7 @@ async def test_a_check_that_hangs_is_given_up_at_its_deadline(logs: Logs) -> Non
         await until(lambda: house.verdict("JCM", "door") is UNKNOWN)
 
     assert house.inside == 0
-    assert [line["event"] for line in logs][:1] == ["a check did not end in time"]
+    assert [line["event"] for line in logs][:1] == ["check timed out"]
 
 
 async def test_a_few_are_looked_at_at_once_and_each_only_once_at_a_time() -> None:
@@ -237,7 +237,7 @@ async def test_a_line_is_logged_when_a_verdict_changes_and_not_at_each_run(logs:
         seen = house.runs["JCM/door"]
         await until(lambda: house.runs["JCM/door"] >= seen + 3)
 
-    told = [(line["before"], line["verdict"]) for line in logs if line["event"] == "a check's verdict changed"]
+    told = [(line["previous"], line["verdict"]) for line in logs if line["event"] == "check verdict changed"]
     assert told == [(None, FAIL), (FAIL, PASS)]
 
 
@@ -258,8 +258,8 @@ async def test_what_is_unknown_at_the_first_look_is_one_line_and_what_becomes_of
     house = House({"door": look(), "roof": look(), "wall": look()}, interval=OFTEN)
 
     def told() -> list[tuple[object, ...]]:
-        words = ("event", "kind", "before", "verdict", "inspections", "unknown")
-        lines = [line for line in logs if "verdict" in line["event"] or "looked" in line["event"]]
+        words = ("event", "kind", "previous", "verdict", "checks", "unknown")
+        lines = [line for line in logs if "verdict" in line["event"] or "first check runs" in line["event"]]
         return [tuple(line[word] for word in words[1:] if word in line) for line in lines]
 
     async with house.watched(house.assignments("JCM"), second_look=timedelta(0)):

@@ -301,7 +301,7 @@ async def test_a_run_that_cannot_be_written_down_does_not_end_the_probing(logs: 
         assert scene.play.started == []  # What is not remembered is not sent.
         books.broken = False
         await scene.play.until(lambda play: len(play.started) >= 2)
-    assert "a probe's result was lost" in [line["event"] for line in logs]
+    assert "probe result was lost" in [line["event"] for line in logs]
 
 
 # -- budgets --------------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ async def test_an_account_that_has_sent_all_that_it_may_waits_and_that_is_said_o
     async with probing([*routes, other], mail_providers=THREE_A_DAY) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 5)
         assert len([name for name in scene.play.started if name.startswith("JCM")]) == 3
-    said = [line for line in logs if "sent all" in line["event"]]
+    said = [line for line in logs if "send quota" in line["event"]]
     assert [line["account"] for line in said] == ["JCM"]
 
 
@@ -375,8 +375,8 @@ async def test_nothing_is_probed_in_maintenance_and_everything_soon_after(logs: 
         assert each.name not in scene.play.started
         clock.by = until - now
         await scene.play.until(lambda play: each.name in play.started)
-    (begun,) = [line for line in logs if line["event"] == "maintenance has begun"]
-    assert (begun["agency"], begun["why"]) == ("JCM", "Naik taraf")
+    (begun,) = [line for line in logs if line["event"] == "maintenance started"]
+    assert (begun["agency"], begun["reason"]) == ("JCM", "Naik taraf")
 
 
 async def test_it_is_shown_who_is_outside_of_their_hours() -> None:

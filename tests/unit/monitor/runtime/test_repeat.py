@@ -34,7 +34,7 @@ async def logged(token_states: Iterable[Exception | None]) -> list[tuple[str, st
 
     with capture_logs() as lines, suppress(Enough):
         await run_periodically("the audit", deed, timedelta(0))
-    assert {line["what"] for line in lines} <= {"the audit"}
+    assert {line["task"] for line in lines} <= {"the audit"}
     return [(line["event"], "traceback" if line.get("exc_info") else line["log_level"]) for line in lines]
 
 
@@ -45,19 +45,22 @@ async def test_what_goes_well_is_not_logged() -> None:
 async def test_a_store_that_is_away_is_logged_once_without_a_traceback_and_once_when_it_is_back() -> None:
     away, race = StoreUnavailable("disk full"), TransactionConflictError("could not serialize access")
     assert await logged([None, away, race, away, None, None]) == [
-        ("waits for the store", "warning"),
-        ("goes on", "info"),
+        ("task waits for the database", "warning"),
+        ("task recovered", "info"),
     ]
 
 
 async def test_a_bug_is_logged_once_with_its_traceback_and_another_bug_once_more() -> None:
     assert await logged([KeyError("a"), KeyError("b"), TypeError("c"), TypeError("d"), None]) == [
-        ("failed; trying again", "traceback"),
-        ("failed; trying again", "traceback"),
-        ("goes on", "info"),
+        ("task failed; retrying", "traceback"),
+        ("task failed; retrying", "traceback"),
+        ("task recovered", "info"),
     ]
 
 
 async def test_what_comes_back_is_logged_again() -> None:
     away = StoreUnavailable("disk full")
-    assert [event for event, _ in await logged([away, None, away, None])] == ["waits for the store", "goes on"] * 2
+    assert [event for event, _ in await logged([away, None, away, None])] == [
+        "task waits for the database",
+        "task recovered",
+    ] * 2

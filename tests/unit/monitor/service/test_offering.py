@@ -91,7 +91,9 @@ async def test_how_far_each_is_behind_is_shown_and_a_refusal_is_logged_once(hub:
     with capture_logs() as logs:
         for _ in range(3):
             await hub.look(after=60 * SECOND)
-    assert [(each["site"], each["why"]) for each in logs if each["log_level"] == "error"] == [("johor", "no password")]
+    assert [(each["site"], each["reason"]) for each in logs if each["log_level"] == "error"] == [
+        ("johor", "no password")
+    ]
     assert (hub.behind("johor"), hub.behind("kuching")) == (2, None)
     # It keeps files; and the wire is mended.
     hub.answers |= {"johor": None, "kuching": OfferDifference()}

@@ -263,7 +263,7 @@ async def test_what_cannot_be_read_or_belongs_to_nobody_costs_no_token(hill: Hil
     hill.server.refresh_token = TYPED
     with capture_logs() as logs:
         await hill.service(key=new_key())[1].issue()
-    assert [each["event"] for each in logs][:1] == ["a renewed refresh token cannot be read"]
+    assert [each["event"] for each in logs][:1] == ["rotated refresh token cannot be decrypted"]
     assert "segar" not in str(logs)
 
     secrets = Secrets(hill.database)

@@ -51,7 +51,7 @@ async def test_one_that_cannot_be_closed_keeps_no_other_from_it() -> None:
     with capture_logs() as logged:
         await close_lines([line(broken, "rosak"), line(sound)])
     assert sound.closed == 1
-    assert [(each["event"], each["gateway"]) for each in logged] == [("a gateway could not be closed", "rosak")]
+    assert [(each["event"], each["gateway"]) for each in logged] == [("gateway could not be closed", "rosak")]
 
 
 async def test_they_are_closed_when_the_calls_they_were_in_are_over() -> None:

@@ -154,8 +154,8 @@ async def test_an_agency_of_one_that_dies_is_taken_over_and_given_back_when_it_l
         for _ in range(5):
             await place.second()
         await place.takes_up()
-    assert [(line["event"], line.get("gone")) for line in logged] == [
-        ("others share the agencies now", ["dua"]),
+    assert [(line["event"], line.get("left")) for line in logged] == [
+        ("cluster membership changed", ["dua"]),
         ("agencies taken over", None),
     ]
     assert place.shares[-1].alive == {"satu"}
@@ -396,7 +396,7 @@ async def test_who_lacks_documents_says_so_once() -> None:
     with capture_logs() as logged:
         rollout.members["satu"].lays_out(*CODES[:4])
         await rollout.live(5)
-    assert [(line["agencies"], line["some"]) for line in logged if "documents" in line["event"]] == [
+    assert [(line["agencies"], line["examples"]) for line in logged if "documents" in line["event"]] == [
         (1, [CODES[3]])
     ] * 2
 

@@ -714,7 +714,7 @@ async def test_a_site_that_speaks_of_ever_more_is_heard_of_what_is_watched_and_o
         assert await nation.live(1) == ["JKT: both"]
     assert len(nation.hub._sites["johor"].said) <= 12
     assert len(nation.consensus._said) <= 15
-    assert [line["site"] for line in logged if "speaks of more" in line["event"]] == ["johor"]
+    assert [line["site"] for line in logged if "too many objects" in line["event"]] == ["johor"]
     assert nation.hub._sites["kuching"].is_too_much is False
 
 

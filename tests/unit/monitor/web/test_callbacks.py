@@ -154,4 +154,4 @@ async def test_what_is_refused_again_and_again_is_logged_once_a_minute(monkeypat
             service.answer = CallbackRejectedError(400, "not a status of a call")
             await web.post(PATH)
 
-    assert [line["why"] for line in lines] == ["no signature", "no signature", "not a status of a call"]
+    assert [line["reason"] for line in lines] == ["no signature", "no signature", "not a status of a call"]

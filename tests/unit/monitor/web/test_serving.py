@@ -333,7 +333,7 @@ async def test_serve_without_a_free_descriptor_logs_one_line_and_accepts_later()
             assert (await asyncio.to_thread(callers[0].recv, 1000)).startswith(b"HTTP/1.1 200")
             for each in callers:
                 each.close()
-    assert [each["event"] for each in logged] == ["connections cannot be accepted; trying again each second"]
+    assert [each["event"] for each in logged] == ["connections cannot be accepted; retrying each second"]
 
 
 def _take_all() -> list[int]:

@@ -40,7 +40,7 @@ async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in
             assert result.duration - result.phases[Phase.TRANSIT] > PATIENCE.arrival / 4
             await until(lambda: not office.folders["INBOX"])
             assert at.counted.arrivals == []
-    (told,) = [line for line in lines if "did not show new mail" in line["event"]]
+    (told,) = [line for line in lines if "did not report new mail" in line["event"]]
     assert told["mailbox"] == "penerima"
     assert told["renewal"] < PollingPolicy().renewal_of("penerima").total_seconds()
     # The one that was blind, the one that looked, and the one that took over.

@@ -259,12 +259,12 @@ async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: 
             # How many stay is seen, and said once however often it is tried.
             while watcher.undeleted < 3:
                 await _looked_at(watcher)
-            assert [line["event"] for line in logs] == ["own mail cannot be deleted"]
+            assert [line["event"] for line in logs] == ["probe messages cannot be deleted"]
             standin.tricks.clear()
             while watcher.undeleted:
                 await _looked_at(watcher)
             assert not standin.mails
-            assert [line["event"] for line in logs][1:] == ["own mail can be deleted again"]
+            assert [line["event"] for line in logs][1:] == ["probe messages can be deleted again"]
     # Found again at every sweep, and each of them is the one that has been counted as arrived.
     assert counted.arrivals == []
     assert standin.connections == 1

@@ -125,7 +125,7 @@ async def test_watcher_blind_connection_is_replaced_unless_it_was_already(
     with capture_logs() as lines:
         async with watching(reader := Reader(look), monkeypatch) as (watcher, _):
             assert await watcher.look_anew(WITHIN) == SearchResult(folders=1, of=1, blind=True)
-            assert any("did not show new mail" in line["event"] for line in lines) is not renewed
+            assert any("did not report new mail" in line["event"] for line in lines) is not renewed
             await until(lambda: reader.opened == 2)
 
 

@@ -247,7 +247,7 @@ async def test_a_server_that_does_not_delete_is_no_fault_of_delivery(word: str) 
             assert watcher.trouble is None
             assert list(standin.mails) == [uid]
             assert watcher.undeleted == 1
-            assert [line["event"] for line in logs] == ["own mail cannot be deleted"]
+            assert [line["event"] for line in logs] == ["probe messages cannot be deleted"]
             standin.tricks.clear()
             await until(lambda: watcher.undeleted == 0)
             assert not standin.mails

@@ -223,7 +223,7 @@ async def test_a_file_that_is_deleted_or_replaced_while_it_is_open_is_noticed_an
             async with database.read() as connection:
                 assert [row.name for row in await connection.execute(select(counter).order_by("name"))] == ["a", "c"]
     assert changes == [False, True]
-    assert [line["event"].partition(";")[0] for line in said] == ["the store is away", "the store is back"]
+    assert [line["event"].partition(";")[0] for line in said] == ["database unavailable", "database available again"]
 
 
 @pytest.mark.blind

@@ -64,7 +64,7 @@ async def test_old_runs_and_tokens_go_and_young_ones_stay(tmp_path: Path, *, awa
     assert len(runs) == (3 if away else 2)
     told = [(line["event"], line.get("runs")) for line in logged]
     if away:
-        assert told == [("waits for the store", None)]
+        assert told == [("task waits for the database", None)]
     else:
         assert told == [("old results deleted", 1)]
         assert tokens == [f"{1:016x}"], "mail that is older is not looked for"

@@ -149,8 +149,8 @@ async def test_what_cannot_be_read_is_refused_with_words_in_answer_and_log(door:
     with logged() as lines:
         status, answer = await door.post(body)
     assert (status, door.engine.told) == (400, [])
-    assert [(line["event"].partition(";")[0], line["why"]) for line in lines] == [
-        ("a webhook was refused", answer["detail"])
+    assert [(line["event"].partition(";")[0], line["reason"]) for line in lines] == [
+        ("webhook rejected", answer["detail"])
     ]
     assert door.shown('pantau_alert_webhooks_refused_total{reason="malformed"} 1.0')
 
@@ -172,8 +172,8 @@ async def test_while_the_store_is_away_it_is_to_come_again_and_nothing_is_lost(d
 async def test_what_alertmanager_left_out_is_said(door: Door) -> None:
     with logged() as lines:
         await door.post(octets(truncatedAlerts=7))
-    assert [(line["event"].partition(";")[0], line["of"]) for line in lines] == [
-        ("Alertmanager has left out alerts", 7)
+    assert [(line["event"].partition(";")[0], line["count"]) for line in lines] == [
+        ("Alertmanager truncated alerts", 7)
     ]
 
 
