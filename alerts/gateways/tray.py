@@ -1,6 +1,6 @@
 """Letter tray: a directory from which a clerk prints, signs and posts.
 
-A letter's directory is its state: the tray, `dispatched/` (a clerk has recorded the posting) or `withdrawn/`. So a
+A letter's directory is its state: the tray, `posted/` (a clerk has recorded the posting) or `withdrawn/`. So a
 letter is found with certainty after a crash, and is never queued twice.
 """
 
@@ -50,6 +50,9 @@ _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 #: As many calls as a gateway makes at a time, besides the lists and pages of clerks.
 _AT_ONCE = 6
 
+#: Folder of posted letters in 0.2.0. They stay there, and count as posted.
+_POSTED_BEFORE = "dispatched"
+
 #: Octets: our letters, with a crest, are far smaller.
 _LARGEST = 4 * 1024 * 1024
 
@@ -58,7 +61,7 @@ class LetterPlace(StrEnum):
     """Place of a letter: a directory below the tray."""
 
     TRAY = "."
-    DISPATCHED = "dispatched"
+    POSTED = "posted"
     WITHDRAWN = "withdrawn"
 
 
@@ -101,13 +104,13 @@ class Tray:
 
     async def dispatch(self, reference: str, *, already_posted: bool = False) -> bool:
         found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if already_posted else (LetterPlace.TRAY,)
-        return await self._in_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
+        return await self._in_thread(self._move, reference, LetterPlace.POSTED, found_in)
 
     async def undispatch(self, reference: str) -> bool:
-        return await self._in_thread(self._move, reference, LetterPlace.TRAY, (LetterPlace.DISPATCHED,))
+        return await self._in_thread(self._move, reference, LetterPlace.TRAY, (LetterPlace.POSTED,))
 
     async def lying(self) -> Sequence[tuple[str, str]]:
-        """Return reference and place of each letter in the tray or dispatched, the oldest first."""
+        """Return reference and place of each letter in the tray or posted, the oldest first."""
         return await self._in_thread(self._list)
 
     async def read(self, references: Collection[str]) -> Mapping[str, bytes]:
@@ -165,7 +168,7 @@ class Tray:
         try:
             found = [
                 path.relative_to(self.directory)
-                for place in (LetterPlace.TRAY, LetterPlace.DISPATCHED)
+                for place in (LetterPlace.TRAY, LetterPlace.POSTED)
                 for path in self._in(place)
             ]
         except OSError as error:
@@ -205,8 +208,9 @@ class Tray:
         return None
 
     def _in(self, place: LetterPlace) -> Iterator[Path]:
-        directory = self.directory / place
-        return (path for path in (directory.iterdir() if directory.is_dir() else ()) if path.suffix.lower() == ".pdf")
+        folders = [self.directory / place, *([self.directory / _POSTED_BEFORE] if place is LetterPlace.POSTED else [])]
+        paths = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
+        return (path for path in paths if path.suffix.lower() == ".pdf")
 
     def _move(
         self, reference: str, place: LetterPlace, found_in: Collection[LetterPlace] = (LetterPlace.TRAY,)
@@ -246,7 +250,7 @@ def _write_whole(final: Path, reference: str, pdf: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    # The file of an older attempt that hangs is removed, so that it cannot queue a dispatched letter again.
+    # The file of an older attempt that hangs is removed, so that it cannot queue a posted letter again.
     for leftover in final.parent.glob(f".{reference}_*.part"):
         leftover.unlink(missing_ok=True)
     # Sync the directory, so that the name survives a power cut. Network shares may refuse; the letter is there all the
@@ -276,7 +280,7 @@ def _report(reference: str, place: LetterPlace) -> DeliveryReport:
     match place:
         case LetterPlace.TRAY:
             return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=reference)
-        case LetterPlace.DISPATCHED:
+        case LetterPlace.POSTED:
             return DeliveryReport(progress=SubmissionState.SENT, provider_id=reference)
         case LetterPlace.WITHDRAWN:
             return DeliveryReport(
@@ -284,7 +288,7 @@ def _report(reference: str, place: LetterPlace) -> DeliveryReport:
                 provider_id=reference,
                 error=ErrorClass.PERMANENT,
                 code="withdrawn",
-                detail="taken back before it was dispatched",
+                detail="withdrawn before it was posted",
             )
 
 

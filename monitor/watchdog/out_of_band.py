@@ -30,6 +30,9 @@ from monitor.metrics.watchdog import WatchdogSeries
 
 _MEMORY = TypeAdapter(dict[OutOfBandReason, ActiveReason])
 
+#: Name of the file in 0.2.0.
+_NAME_BEFORE = "lifeline.json"
+
 #: One disk block, which is written atomically as far as disks guarantee it.
 _SIZE = 512
 
@@ -45,8 +48,10 @@ class MemoryFile:
         self._path = path
 
     def read(self) -> Memory:
-        """Return the state; empty without a valid file."""
+        """Return the state; empty without a valid file. A file with the name of 0.2.0 is renamed."""
         try:
+            if not self._path.exists() and (before := self._path.with_name(_NAME_BEFORE)).exists():
+                before.rename(self._path)
             return _MEMORY.validate_json(self._path.read_bytes().rstrip(b" \0"))
         except (OSError, ValidationError):
             return {}

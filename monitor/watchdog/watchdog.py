@@ -45,7 +45,7 @@ from monitor.watchdog.process_heartbeat import ProcessHeartbeat
 log = structlog.get_logger()
 
 #: In the state directory.
-MEMORY_FILE = "lifeline.json"
+MEMORY_FILE = "out_of_band.json"
 
 _LIFELINE_EVERY = timedelta(seconds=15)
 

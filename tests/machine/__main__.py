@@ -122,7 +122,7 @@ def letter(machine: Machine) -> None:
     found = machine.until(f"ls {tray}/*.pdf").split()[0]
     expect(machine.run(f"cd /; runuser -u kerani -- head -c 4 {found}"), "%PDF")
     expect(machine.run(f"cd /; runuser -u orang -- cat {found}", code=1), "Permission denied")
-    machine.run(f"cd /; runuser -u kerani -- mv {found} {tray}/dispatched/")
+    machine.run(f"cd /; runuser -u kerani -- mv {found} {tray}/posted/")
     machine.until(f"cd /; {ASK} letters list {CONFIG} | grep posted")
 
 

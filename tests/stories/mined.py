@@ -112,7 +112,7 @@ def lay_under_paper(mine: Mine) -> None:
             if self.suffix == ".part":
                 mine.step(Moment.HALF_WRITTEN, Channel.LETTER)
             renamed = super().rename(target)
-            if Path(target).parent.name == LetterPlace.DISPATCHED:
+            if Path(target).parent.name == LetterPlace.POSTED:
                 mine.step(Moment.POSTED, Channel.LETTER)
             return renamed
 

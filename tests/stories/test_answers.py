@@ -145,7 +145,7 @@ async def test_a_false_alarm_is_corrected_by_every_channel_and_nothing_is_said_t
         await play.until_notice("letter", "correction", "sent")
 
         assert "PEMBATALAN NOTIS GANGGUAN E-MEL RASMI JABATAN CONTOH MALAYSIA" in play.faxes()[1]
-        assert (len(play.letters()), len(play.letters("dispatched"))) == (1, 1)
+        assert (len(play.letters()), len(play.letters("posted"))) == (1, 1)
         await play.world.network.systems[JCM.code].repair()
         await play.everybody_is_up()
         assert not [n for n in await play.get("/notifications") if n["purpose"] == "recovery"]

@@ -58,7 +58,7 @@ async def one_outage(play: Theatre, moment: Moment, channel: Channel, number: st
     faxes = play.world.fax_service.machines[JCM.recipient.fax].received
     for what in (play.duty.inbox, play.duty.calls, faxes):
         what.clear()
-    laid, posted = len(play.letters()), len(play.letters("dispatched"))
+    laid, posted = len(play.letters()), len(play.letters("posted"))
     assert play.service is not None
     play.service.send_signal(signal.SIGUSR1)
     if moment is Moment.POSTED:
@@ -88,7 +88,7 @@ async def one_outage(play: Theatre, moment: Moment, channel: Channel, number: st
     assert [await post(play, number, by) for by in CLERKS] == [CLERKS[0]] * 2
     (letter,) = [each for each in await play.get("/letters") if each["incident"] == number]
     assert (letter["step"], letter["posted_by"]) == ("posted", CLERKS[0])
-    assert (len(play.letters()), len(play.letters("dispatched"))) == (laid, posted + 1)
+    assert (len(play.letters()), len(play.letters("posted"))) == (laid, posted + 1)
     await play.until(lambda: tidy(play), "nothing half-written is left")
 
 

@@ -188,8 +188,8 @@ async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_give
 async def nothing_goes_unseen_or_twice(play: Theatre, number: str) -> None:
     await it_is_told_again_by_telephone_alone(play, number)
     assert len(play.letters()) == 0
-    assert len(play.letters("dispatched")) == 1, "posted, and the store does not know of it"
-    assert f"not in the store: dispatched/{play.letters('dispatched')[0].name}" in await shown(play)
+    assert len(play.letters("posted")) == 1, "posted, and the store does not know of it"
+    assert f"not in the store: posted/{play.letters('posted')[0].name}" in await shown(play)
 
     await a_person_lets_paper_go(play, number)
     await play.world.network.systems[JCM.code].repair()

@@ -44,7 +44,7 @@ async def test_an_unanswered_sms_becomes_a_call_and_recovery_is_told_to_those_wh
         await play.until_notice("fax", "recovery", "delivered")
         await play.until_notice("letter", "recovery", "sent")
         assert "PEMULIHAN PERKHIDMATAN E-MEL RASMI" in play.faxes()[1]
-        assert len(play.letters("dispatched")) == 1
+        assert len(play.letters("posted")) == 1
         assert play.world.carrier.unexpected() == []
 
 

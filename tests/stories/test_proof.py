@@ -72,8 +72,8 @@ async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_a
     ):
         assert told in events
     # What lay in the tray is what the journal says was laid there.
-    digest = hashlib.sha256(play.letters("dispatched")[0].read_bytes()).hexdigest()
-    assert laid.name == play.letters("dispatched")[0].name
+    digest = hashlib.sha256(play.letters("posted")[0].read_bytes()).hexdigest()
+    assert laid.name == play.letters("posted")[0].name
     assert digest in {entry["detail"].get("sha256") for entry in entries}
     with files["evidence.csv"].open(encoding="utf-8") as file:
         outcomes = [row["outcome"] for row in csv.DictReader(file)]

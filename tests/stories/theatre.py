@@ -97,7 +97,7 @@ class Theatre:
         return self.world.carrier.phones[number]
 
     def letters(self, place: str = ".") -> list[Path]:
-        """Return the letters in the tray, or in `dispatched` or `withdrawn`."""
+        """Return the letters in the tray, or in `posted` or `withdrawn`."""
         return sorted((self.directory / "outbox" / "letter" / place).glob("*.pdf"))
 
     def faxes(self, agency: FictionalAgency = JCM) -> list[str]:

@@ -369,7 +369,7 @@ async def test_a_correction_follows_a_false_alarm_to_everybody_who_was_told_and_
     town.gets_letter("JCM-01")
     letter = next(n for n in await town.notices() if n.channel is Channel.LETTER)
     assert await town.posts(letter.id, "Kerani Contoh")
-    assert town.tray_letters(LetterPlace.DISPATCHED) == 1
+    assert town.tray_letters(LetterPlace.POSTED) == 1
 
     await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
     await town.siti.gets("PEMBETULAN", "JCM-01")

@@ -85,7 +85,7 @@ async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hea
     assert both == ["Kerani Contoh"] * 2
 
     assert await said_by_clerks(town) == {"letter printed": 1, "letter dispatched": 1}
-    assert town.tray_letters(LetterPlace.DISPATCHED) == 1
+    assert town.tray_letters(LetterPlace.POSTED) == 1
     (gone,) = await town.letters.letters()
     assert (gone.step, gone.printed_by, gone.posted_by) == (LetterStep.POSTED, "Kerani Contoh", "Kerani Contoh")
     assert gone.posted_at == gone.laid_at + 2 * MINUTE
@@ -133,7 +133,7 @@ async def test_a_clerk_hears_why_a_letter_cannot_be_moved_and_says_it_again_when
     """A clerk is told why a letter cannot be moved and repeats the step after the repair."""
     letter = await announced(town)
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
-    in_the_way = town.outside.tray / LetterPlace.DISPATCHED
+    in_the_way = town.outside.tray / LetterPlace.POSTED
     in_the_way.write_text("not a directory")
     with pytest.raises(OperationRejectedError, match=r"cannot be moved in the tray \(File exists\)"):
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
@@ -240,7 +240,7 @@ async def test_letter_that_a_later_one_cites_stays_posted(town: Town) -> None:
     with pytest.raises(OperationRejectedError, match=f"the letter of notice {last.id}, which came later"):
         await town.letters.undo_posting(letter.id, "Kerani Contoh")
     # The file was filed elsewhere.
-    for path in (town.outside.tray / "dispatched").glob("*.pdf"):
+    for path in (town.outside.tray / "posted").glob("*.pdf"):
         path.unlink()
     with pytest.raises(OperationRejectedError, match="not among the posted ones"):
         await town.letters.undo_posting(last.id, "Kerani Contoh")
@@ -281,7 +281,7 @@ async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_
     town.restart()
     await town.settle()
     town.gets_letter("PEMAKLUMAN PEMULIHAN", "bertarikh 24 November 2026")
-    assert (town.tray_letters(LetterPlace.DISPATCHED), town.tray_letters(LetterPlace.WITHDRAWN)) == (1, 0)
+    assert (town.tray_letters(LetterPlace.POSTED), town.tray_letters(LetterPlace.WITHDRAWN)) == (1, 0)
     assert await said_by_clerks(town) == {"letter dispatched": 1}
     recovery = next(n for n in await town.notices() if n.purpose is Purpose.RECOVERY and n.channel is Channel.LETTER)
     assert await town.posts(recovery.id, "Kerani Contoh")

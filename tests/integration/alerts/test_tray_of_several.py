@@ -94,7 +94,7 @@ def test_a_clerk_reads_what_the_service_lays_and_a_stranger_does_not(tray: Path)
 
 def test_a_clerk_ticks_a_letter_off_by_moving_it(tray: Path) -> None:
     service(tray, "lay", "d1-1", "d2-1")
-    assert clerk("mv", name(tray, "d1-1"), str(tray / "dispatched")).returncode == 0
+    assert clerk("mv", name(tray, "d1-1"), str(tray / "posted")).returncode == 0
     assert service(tray, "look", "d1-1", "d2-1") == "sent accepted"
 
 
@@ -102,7 +102,7 @@ def test_the_clerk_sees_what_was_taken_back_and_posted(tray: Path) -> None:
     service(tray, "lay", "d1-1", "d2-1")
     assert service(tray, "withdraw", "d1-1") == "True"
     assert service(tray, "dispatch", "d2-1") == "True"
-    for place, reference in (("withdrawn", "d1-1"), ("dispatched", "d2-1")):
+    for place, reference in (("withdrawn", "d1-1"), ("posted", "d2-1")):
         assert clerk("cat", name(tray / place, reference)).stdout == "%PDF"
     assert clerk("mv", name(tray / "withdrawn", "d1-1"), str(tray)).returncode == 0, "it was not to be taken back"
     assert service(tray, "look", "d1-1") == "accepted"

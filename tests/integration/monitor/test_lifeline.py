@@ -76,7 +76,7 @@ class Watchroom:
             lines=lines,
             office=NOC,
             wording=WORDING,
-            memory_file=MemoryFile(self.place / "lifeline.json"),
+            memory_file=MemoryFile(self.place / "out_of_band.json"),
             metrics=self.metrics.watchdog,
             clock=self.clock,
         )

@@ -66,7 +66,7 @@ async def test_the_same_reference_is_never_laid_twice(tray: Tray, tmp_path: Path
     await tray.dispatch("d42-1")
     report = await tray.send(order())
     assert report.progress is SubmissionState.SENT
-    assert files(tmp_path) == [f"dispatched/{NAME}"]
+    assert files(tmp_path) == [f"posted/{NAME}"]
 
 
 async def test_references_that_begin_alike_are_different_letters(tray: Tray, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ async def test_a_letter_is_sent_once_a_clerk_says_so(tray: Tray) -> None:
     assert not await tray.withdraw(order(), "d42-1")
 
 
-async def test_a_letter_not_yet_dispatched_is_withdrawn(tray: Tray, tmp_path: Path) -> None:
+async def test_a_letter_not_yet_posted_is_withdrawn(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     assert await tray.withdraw(order(), "d42-1")
     assert await tray.withdraw(order(), "d42-1")
@@ -99,20 +99,16 @@ async def test_a_clerk_and_a_recovery_at_the_same_moment_do_not_both_have_it(tra
     for number in range(20):
         reference = f"d{number}-1"
         await tray.send(order(reference))
-        dispatched, withdrawn = await asyncio.gather(
-            tray.dispatch(reference), tray.withdraw(order(reference), reference)
-        )
-        assert dispatched is not withdrawn
+        posted, withdrawn = await asyncio.gather(tray.dispatch(reference), tray.withdraw(order(reference), reference))
+        assert posted is not withdrawn
 
 
-async def test_a_letter_that_was_taken_back_and_had_gone_before_is_dispatched_after_all(
-    tray: Tray, tmp_path: Path
-) -> None:
+async def test_a_letter_that_was_taken_back_and_had_gone_before_is_posted_after_all(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     assert await tray.withdraw(order(), "d42-1")
     assert not await tray.dispatch("d42-1")
     assert await tray.dispatch("d42-1", already_posted=True)
-    assert files(tmp_path) == [f"dispatched/{NAME}"]
+    assert files(tmp_path) == [f"posted/{NAME}"]
     assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
 
 
@@ -147,10 +143,10 @@ async def test_a_letter_to_whose_name_a_clerk_has_written_something_is_known_sti
     tray: Tray, tmp_path: Path, name: str, ending: str
 ) -> None:
     await tray.send(order())
-    dispatched = tmp_path / "letters" / "dispatched"
-    dispatched.mkdir()
+    posted = tmp_path / "letters" / "posted"
+    posted.mkdir()
     lying = tmp_path / "letters" / NAME
-    lying.rename(dispatched / f"{name.format(lying.stem)}{ending}")
+    lying.rename(posted / f"{name.format(lying.stem)}{ending}")
     assert [reference for reference, _ in await tray.lying()] == ["d42-1"]
     assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
     assert await tray.find(order("d42-2")) == SubmissionNotFound(certain=True)
@@ -234,3 +230,17 @@ async def test_what_somebody_writes_just_now_is_left_to_them(tray: Tray, tmp_pat
 async def test_a_tray_that_is_not_there_yet_is_tidy(tray: Tray, tmp_path: Path) -> None:
     await tray.tidy()
     assert files(tmp_path) == []
+
+
+async def test_tray_letters_posted_before_0_3_stay_posted(tray: Tray, tmp_path: Path) -> None:
+    """A tray of 0.2.0 has posted letters in `dispatched`: they are neither lost nor queued again, and come back if unmarked."""
+    await tray.send(order("d42-1"))
+    await tray.dispatch("d42-1")
+    (tmp_path / "letters" / "posted").rename(tmp_path / "letters" / "dispatched")
+    assert [place for _, place in await tray.lying()] == [f"dispatched/{NAME}"]
+    report = await tray.send(order("d42-1"))
+    assert report.progress is SubmissionState.SENT
+    assert files(tmp_path) == [f"dispatched/{NAME}"]
+    assert await tray.dispatch("d42-1")
+    assert await tray.undispatch("d42-1")
+    assert files(tmp_path) == [NAME]

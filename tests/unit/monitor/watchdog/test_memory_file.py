@@ -39,6 +39,12 @@ def test_a_name_that_is_too_long_is_left_out_and_the_times_are_kept(tmp_path: Pa
     assert MemoryFile(tmp_path / "x").read() == {OutOfBandReason.PEER: ActiveReason(since=T0, told_at=T0)}
 
 
+def test_memory_file_of_0_2_is_renamed_and_read(tmp_path: Path) -> None:
+    assert MemoryFile(tmp_path / "lifeline.json").write(TOLD)
+    assert MemoryFile(tmp_path / "out_of_band.json").read() == TOLD
+    assert [path.name for path in tmp_path.iterdir()] == ["out_of_band.json"]
+
+
 def test_where_it_cannot_be_written_it_says_so(tmp_path: Path) -> None:
     assert not MemoryFile(tmp_path / "tiada" / "x").write(TOLD)
 

@@ -458,11 +458,11 @@ def page(number: str, enclosure: int) -> Facts:
 async def test_letters_in_the_tray_that_the_store_does_not_know_are_named_and_older_ones_are_not(alone: House) -> None:
     put_back(await a_copy_between_two_outages(alone), alone)
     lost = f"{T0:%Y-%m-%d}_p42-1-1764_gangguan.pdf"
-    lay(alone.root / "tray", "dispatched", "2019-01-01_p1-1-1546_gangguan.pdf")
-    lay(alone.root / "tray", "dispatched", lost)
+    lay(alone.root / "tray", "posted", "2019-01-01_p1-1-1546_gangguan.pdf")
+    lay(alone.root / "tray", "posted", lost)
     async with alone.service() as (_, restorer):
         await restorer.look()
-        assert (await restorer.view()).unknown == [f"dispatched/{lost}"]
+        assert (await restorer.view()).unknown == [f"posted/{lost}"]
         await restorer.confirm(GO)
         assert (await restorer.view()).unknown == []
 
