@@ -37,7 +37,7 @@ _Way = Callable[[Mapping[str, Any]], str | Application]
 #: Texts for an invalid application, by the key of the portal's texts.
 _WRONG: Final = {
     "no_account": "service_account is missing: the JSON file of the service account's key",
-    "bad_account": "service_account is no whole JSON file of a service account's key",
+    "bad_account": "service_account is not a complete JSON file of a service account's key",
     "bad_tenant": "tenant is no domain and no id",
     "bad_client_id": "client_id is missing, or no id",
     "no_client_secret": "client_secret is missing",

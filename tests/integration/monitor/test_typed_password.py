@@ -80,6 +80,6 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
         said = capsys.readouterr().out
         assert "component is unavailable; everything else works" in said
         assert "portal.secrets_key_file: the file secrets/key does not exist" in said
-        assert "The key of what was typed here is lost" in page.text
+        assert "The key of the stored secrets is missing" in page.text
         answer = await add(browser, place, "localhost", key="kedua")
         assert (answer.status_code, "no password can be kept here" in answer.text) == (422, True)

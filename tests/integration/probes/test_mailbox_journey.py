@@ -63,7 +63,7 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
             form = {"smtp": "0", "reading": "0", "username": mailbox}
             await officer.post(address, data={**form, "password": "salah"})
             # By what servers of the domain's own say, it is the password; of Google's an app password were asked for.
-            assert "the user name or the password is refused" in (await officer.get(address)).text
+            assert "the user name or the password is rejected" in (await officer.get(address)).text
             await officer.post(address, data={**form, "password": SECRET})
             assert works(await officer.get(address))
 

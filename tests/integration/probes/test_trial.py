@@ -184,5 +184,5 @@ async def test_a_refusal_is_explained_with_the_servers_own_words(mail_server: Ma
         await officer.get("/account?lang=en")
         *_, shown = await looked_on(officer, bench.routes[0])
         assert news(shown) == "rejected"
-        for said in ("failed here", "What to do", "The server said"):
+        for said in ("failed here", "What to do", "Response of the server"):
             assert said in shown

@@ -104,19 +104,19 @@ async def test_what_would_be_written_is_shown_first_and_then_made_once(
 ) -> None:
     assert ADVANCE in links(await officer.get("/agencies/JCM/settings"), "maintenance-notices")
     page = await officer.get(ADVANCE, params={"lang": "en"})
-    assert "01/12/2026 22:00 until 01/12/2026 23:30: Naik taraf pelayan mel Not told yet." in shown(page)
+    assert "01/12/2026 22:00 until 01/12/2026 23:30: Naik taraf pelayan mel No maintenance notice yet." in shown(page)
     (link,) = links(page, "preview?begins")
     look = await officer.get(link)
     assert "1 Disember 2026 (Selasa), pukul 10.00 malam" in shown(look)
     assert "Ketua Setiausaha, Kementerian Teladan: letter, fax 03-8000 4001" in shown(look)
-    assert "Yang Dipertua, Majlis Teladan: neither letter nor fax: tell them by telephone" in shown(look)
+    assert "Yang Dipertua, Majlis Teladan: neither letter nor fax: notify by telephone" in shown(look)
     assert not await told(place, MADE)
     # A button that is pressed twice.
     fields = form_in(look)
     made, again = await asyncio.gather(*(officer.post(ADVANCE, data=fields) for _ in range(2)))
     assert (made.status_code, made.headers["location"]) == (303, f"{ADVANCE}?made=JCM-P261124-1415")
     after = await officer.get(made.headers["location"])
-    assert "Notice JCM-P261124-1415 is made." in shown(after)
+    assert "Maintenance notice JCM-P261124-1415 is created." in shown(after)
     assert not links(after, "preview")
     later = await officer.post(ADVANCE, data=fields)
     for answer in (again, later):
@@ -185,7 +185,7 @@ async def test_what_has_begun_is_not_told_beforehand_any_more(place: House, offi
     place.clock.move(timedelta(days=7, hours=8))
     officer = await place.admitted("lim", "officer:JCM")
     page = await officer.get(ADVANCE, params={"lang": "en"})
-    assert "No maintenance is to come." in shown(page)
+    assert "No maintenance is planned." in shown(page)
     late = await officer.post(ADVANCE, data={"begins": "20261201T140000Z"})
     assert (late.status_code, await told(place, MADE)) == (422, [])
     # Nor is it cancelled beforehand, whatever becomes of the window.
@@ -242,4 +242,4 @@ async def test_a_program_does_over_the_api_what_an_officer_does_on_the_pages(
     for other in ("JCM-P261124-1416/fax.pdf", "JCM-P261124-1415%00/letter.pdf"):
         assert (await program.get(f"{api}/{other}")).status_code == 404
     # And what was made by one is seen by the other.
-    assert "Notice" in shown(await officer.get(f"{ADVANCE}?made=JCM-P261124-1415", params={"lang": "en"}))
+    assert "Maintenance notice" in shown(await officer.get(f"{ADVANCE}?made=JCM-P261124-1415", params={"lang": "en"}))

@@ -113,7 +113,7 @@ async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_take
     assert latest.text == agency("JCM") + "probing:\n  interval: 10m\n"
     assert place.site.reloads == ["Siti Contoh (siti)"]
     page = await officer.get(answer.headers["location"] + "&lang=en")
-    assert "Version 2 is saved, and Pantau works by it." in shown(page)
+    assert "Version 2 is saved and applied." in shown(page)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ async def test_a_route_is_taken_out_of_the_usual_ones_added_and_all_are_put_back
     place: House, officer: httpx.AsyncClient
 ) -> None:
     page = await officer.get(SETTINGS, params={"lang": "en"})
-    assert "None are listed: mail is probed inside the agency" in shown(page)
+    assert "None are configured: mail is probed inside the agency" in shown(page)
     assert (await fill(place, officer, "drop_route", number="0")).status_code == 303
     written = await place.site.text()
     assert "{direction: internal" not in written
@@ -358,7 +358,7 @@ async def test_what_is_written_and_not_taken_up_is_said_with_the_reason(
     place.site.problems = [Problem(file="JCM in the store", line=7, key="name", message="cannot be taken up now")]
     answer = await fill(place, officer, "interval", interval="10m")
     assert answer.status_code == 200
-    assert "Version 2 is saved, but Pantau does NOT work by it yet" in shown(answer)
+    assert "Version 2 is saved but NOT applied yet" in shown(answer)
     assert "Line 7: name: cannot be taken up now" in shown(answer)
     assert "interval: 10m" in await place.site.text()
 
@@ -617,7 +617,7 @@ async def test_a_version_that_nobody_wrote_by_hand_says_what_pantau_did(
     brought = WrittenDocument(agency="JCM", name="jcm.yaml", text=MORE)
     await place.site.documents.follow([brought], by="start", now=place.clock.now())
     page = await officer.get(VERSIONS, params={"lang": "en"})
-    assert "<td>Pantau itself, as it started</td><td>files</td>" in page.text
+    assert "<td>Pantau itself, at the start</td><td>files</td>" in page.text
     page = await officer.get(SETTINGS, params={"lang": "ms"})
     assert "ditulis oleh Pantau sendiri, semasa ia bermula pada 24/11/2026 14:15 (fail)" in shown(page)
 

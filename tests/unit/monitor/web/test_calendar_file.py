@@ -171,7 +171,7 @@ async def test_a_file_is_shown_before_it_is_saved_and_saved_as_any_form_is(place
     page = await bring(officer, calendar(once, often, odd))
     assert page.status_code == 200
     assert "05/12/2026 22:00 until 06/12/2026 02:00: Tukar <cakera>" in shown(page)
-    assert "Setiap jam 01/11/2026 22:30: it comes again by a rule that the settings have no words for" in shown(page)
+    assert "Setiap jam 01/11/2026 22:30: its recurrence rule is not supported" in shown(page)
     assert '+ - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, reason: "Tukar <cakera>"}' in shown(page)
     assert await place.site.text() == agency("JCM")
     assert f'href="{SETTINGS}?lang=ms"' in page.text
@@ -184,8 +184,8 @@ async def test_a_file_is_shown_before_it_is_saved_and_saved_as_any_form_is(place
         '  - {cron: "30 22 * * sun", for: 4h, reason: Setiap Ahad}\n'
     )
     again = await bring(officer, calendar(once, often))
-    assert "There is no new maintenance in this file." in shown(again)
-    assert "There already" in shown(again)
+    assert "This file has no new maintenance." in shown(again)
+    assert "Already configured" in shown(again)
 
 
 async def test_the_difference_is_shown_anew_for_other_ticks_and_nothing_is_saved_that_was_not_shown(

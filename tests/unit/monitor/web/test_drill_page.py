@@ -44,15 +44,15 @@ async def test_a_drill_is_of_ones_own_people_is_in_ones_name_and_is_followed_to_
     page = await officer.get(DRILLS)
     names = [each.name for each in place.driller.people("JCM")]
     assert names
-    assert f"All of the agency's people ({len(names)})" in shown(page)
-    assert "No drill has been held." in shown(page)
+    assert f"All contacts of the agency ({len(names)})" in shown(page)
+    assert "No drills." in shown(page)
     answer = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
     assert (answer.status_code, answer.headers["location"]) == (303, DRILLS)
     page = await officer.get(DRILLS)
-    assert "LATIH-01 is under way, begun by Siti Contoh (siti)." in shown(page)
+    assert "LATIH-01 is running, started by Siti Contoh (siti)." in shown(page)
     assert '<meta http-equiv="refresh"' in page.text
     again = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
-    assert (again.status_code, "A drill of this agency is under way" in shown(again)) == (409, True)
+    assert (again.status_code, "A drill of this agency is running" in shown(again)) == (409, True)
 
     for _ in range(9):
         async with asyncio.TaskGroup() as calls:
@@ -63,11 +63,11 @@ async def test_a_drill_is_of_ones_own_people_is_in_ones_name_and_is_followed_to_
     assert all(each.state is not DrillState.CALLING for each in tried)
     colleague = await place.admitted("ali", "officer:JCM")
     page = await colleague.get(DRILLS, params={"lang": "en"})
-    assert "is under way" not in shown(page)
+    assert "is running" not in shown(page)
     assert {each.name for each in tried} == set(names)
     for name in names:
         assert re.search(
-            rf"<td>{name}</td><td>taken by the provider</td><td>SMS</td><td>24/11/2026 1\d:\d\d</td>", page.text
+            rf"<td>{name}</td><td>accepted by the provider</td><td>SMS</td><td>24/11/2026 1\d:\d\d</td>", page.text
         )
 
 
@@ -77,7 +77,7 @@ async def test_of_many_who_press_the_button_at_once_one_begins_a_drill(
     pressed = [officer.post(DRILLS, data={"contact": "all", "sure": "1"}) for _ in range(5)]
     answers = await asyncio.gather(*pressed)
     assert sorted(each.status_code for each in answers) == [303, 409, 409, 409, 409]
-    assert all("under way" in shown(each) for each in answers if each.status_code == 409)
+    assert all("running" in shown(each) for each in answers if each.status_code == 409)
     assert len((await place.driller.of_agency("JCM"))[0]) == 1
 
 
@@ -114,10 +114,10 @@ async def test_who_names_hundreds_of_people_tries_three_hundred_numbers_in_a_day
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"contact": "all"}, "Tick that their telephones will ring."),
-        ({"contact": "tiada", "sure": "1"}, "There is nobody called so"),
-        ({"contact": "MDC/all", "sure": "1"}, "There is nobody called so"),
-        ({"sure": "1"}, "There is nobody called so"),
+        ({"contact": "all"}, "Confirm that their telephones will ring."),
+        ({"contact": "tiada", "sure": "1"}, "The settings have no contact of this name"),
+        ({"contact": "MDC/all", "sure": "1"}, "The settings have no contact of this name"),
+        ({"sure": "1"}, "The settings have no contact of this name"),
     ],
 )
 async def test_none_is_begun_of_nobody_of_others_or_by_a_slip(
@@ -131,7 +131,7 @@ async def test_none_is_begun_of_nobody_of_others_or_by_a_slip(
 async def test_none_is_begun_while_nobody_is_told_of_anything(place: House, officer: httpx.AsyncClient) -> None:
     place.site.rests = True
     answer = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
-    assert (answer.status_code, "Pantau tells nobody of anything now" in shown(answer)) == (409, True)
+    assert (answer.status_code, "Nobody is notified now" in shown(answer)) == (409, True)
 
 
 @pytest.mark.access

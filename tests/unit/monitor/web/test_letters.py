@@ -81,7 +81,7 @@ async def test_the_page_has_one_language_by_the_switch_that_all_pages_have() -> 
     assert '<html lang="en">' in english
     assert "Do not post" in english
     assert not re.search("Surat|surat|dipos|kerani", re.sub('lang="ms".*?</a>', "", english))
-    assert "Write your name first." in refused.text
+    assert "Enter your name first." in refused.text
     assert '<a href="/notifications/1?lang=ms" lang="ms" hreflang="ms">Bahasa Melayu</a>' in notice
     for page in (malay, english):
         assert '<a href="/letters?lang=en" lang="en" hreflang="en"' in page
@@ -297,7 +297,7 @@ async def test_what_came_since_the_page_was_shown_is_neither_printed_nor_ticked_
     service.content = content  # type: ignore[method-assign]
     async with client(portal(service, HOSTS, service)) as web:
         page = (await web.get("/letters?lang=en")).text
-        [all_that_wait] = re.findall(r'"(/letters\?letter=.*?)">all that wait', page)
+        [all_that_wait] = re.findall(r'"(/letters\?letter=.*?)">all waiting', page)
         service.in_the_tray = LETTERS
         await web.get(all_that_wait.replace("?", "/waiting.pdf?"))
         assert boxes((await web.get(all_that_wait)).text) == {7: True, 8: False}

@@ -107,7 +107,7 @@ async def test_a_mailbox_that_works_is_said_to_with_its_phases_and_nothing_is_se
     network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
 ) -> None:
     page = await officer.get(f"{NEW}?lang=en")
-    assert "Use a mailbox of its own that nobody reads" in page.text
+    assert "Use a dedicated mailbox that nobody reads" in page.text
     # Nothing encrypts what is typed at this site: that is said first.
     assert "portal.secrets_key_file" in page.text
     address = await begun(officer)
@@ -178,7 +178,7 @@ def test_an_authority_that_the_system_trusts_since_is_trusted_without_a_restart(
 
 
 IN_THE_WAY: dict[str, dict[str, str]] = {
-    "the user name or the password is refused": {"password": "salah"},
+    "the user name or the password is rejected": {"password": "salah"},
     "the port is closed": {"smtp_port": "1"},
     "Pantau does not connect to this address or port": {"smtp_port": "6379"},
     "the certificate is for another name": {"smtp_host": "mel.lain.gov.my"},
@@ -196,7 +196,7 @@ async def test_what_is_in_the_way_is_said_with_what_to_do_and_not_in_the_servers
         assert "What to do: " in page
         assert "failed here" in page
         # A wrong password is said once, and what a server says is not shown.
-        assert "The other server was not tried" in page
+        assert "The other server was not tested" in page
         # Ports are drawn, and may hold it.
         assert not re.search(r"\b535\b", page)
 
@@ -456,9 +456,9 @@ async def test_a_consent_that_is_not_given_is_told_and_the_page_waits_no_more(
 ) -> None:
     address = await begun(officer)
     for error, said in (
-        ("access_denied", "Consent was refused"),
-        ("expired_token", "not typed in time"),
-        ("invalid_grant", "The provider does not allow this way"),
+        ("access_denied", "Consent was denied"),
+        ("expired_token", "not entered in time"),
+        ("invalid_grant", "The provider blocks this method"),
     ):
         desk.said = [error]
         await officer.post(address, data=at("outlook.office365.com"))
@@ -555,15 +555,15 @@ async def test_without_an_application_it_is_said_what_has_to_be_allowed_where(of
 
 #: What the provider has against it, and what the officer reads.
 NO_TOKEN: dict[str, tuple[dict[str, str], str]] = {
-    "scope": (GOOGLE, "the provider does not let this application in"),
-    "delegated": (GOOGLE, "the provider does not let this application in"),
-    "user": (GOOGLE, "the provider knows no such mailbox"),
-    "key": (GOOGLE, "refuses the application's key or secret"),
+    "scope": (GOOGLE, "the provider does not authorise this application"),
+    "delegated": (GOOGLE, "the provider does not authorise this application"),
+    "user": (GOOGLE, "the provider has no such mailbox"),
+    "key": (GOOGLE, "rejects the application's key or secret"),
     "clock": (GOOGLE, "Pantau's clock and the provider's differ"),
-    "secret": ({**MICROSOFT, "client_secret": "salah"}, "refuses the application's key or secret"),
-    "grant": (MICROSOFT, "refuses the application's key or secret"),
-    "tenant": (MICROSOFT, "the provider knows no such tenant, or not this application in it"),
-    "away": (MICROSOFT, "does not answer"),
+    "secret": ({**MICROSOFT, "client_secret": "salah"}, "rejects the application's key or secret"),
+    "grant": (MICROSOFT, "rejects the application's key or secret"),
+    "tenant": (MICROSOFT, "the provider has no such tenant, or the tenant has no such application"),
+    "away": (MICROSOFT, "does not respond"),
 }
 
 
@@ -606,7 +606,7 @@ async def test_an_application_that_the_mail_server_does_not_let_in_is_told_apart
         await officer.post(address, data=typed(system, **form))
         page = (await officer.get(f"{address}?lang=en")).text
         # The lab's servers take no tokens; so much is said before any is shown.
-        assert "the server does not take this way of signing in" in page
+        assert "the server does not support this sign-in method" in page
     # What is no secret needs no second typing.
     assert 'name="client_id" value="pantau-ujian"' in page
     assert [form["grant_type"] for form in provider.asked] == [
@@ -618,12 +618,12 @@ async def test_an_application_that_the_mail_server_does_not_let_in_is_told_apart
 
 NO_APPLICATION: list[tuple[dict[str, str], str]] = [
     ({**GOOGLE, "service_account": ""}, "Paste the service account"),
-    ({**GOOGLE, "service_account": '{"type": "authorized_user", "private_key": "rahsia"}'}, "no whole JSON file"),
+    ({**GOOGLE, "service_account": '{"type": "authorized_user", "private_key": "rahsia"}'}, "not a complete JSON file"),
     ({**MICROSOFT, "tenant": "../lain"}, "A tenant is a domain or an id"),
     ({**MICROSOFT, "client_id": "a/b"}, "letters, digits and hyphens"),
     ({**MICROSOFT, "client_secret": ""}, "The client secret is empty"),
-    ({**MICROSOFT, "client_secret": " rahsia"}, "begins or ends with a blank"),
-    ({**MICROSOFT, "reading_host": "imap.penyerang.example"}, "own servers only"),
+    ({**MICROSOFT, "client_secret": " rahsia"}, "begins or ends with a space"),
+    ({**MICROSOFT, "reading_host": "imap.penyerang.example"}, "the provider's own servers"),
 ]
 
 
@@ -645,7 +645,7 @@ async def test_a_mailbox_that_is_there_is_set_up_again_under_its_name(
     before = await place.site.text()
     address = await begun(officer, ADDRESS.upper())
     page = (await officer.get(f"{address}?lang=en")).text
-    assert "have this mailbox already (utama)" in page
+    assert "already has this mailbox (utama)" in page
     await officer.post(address, data=typed(system, password=secret(network), **USUAL))
     page = (await officer.get(address)).text
     assert 'name="name"' not in page

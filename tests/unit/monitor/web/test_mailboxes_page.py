@@ -134,7 +134,7 @@ async def test_another_server_wants_the_password_again(place: House, officer: ht
     answer = await send(place, officer, "mailbox", **moved)
 
     assert answer.status_code == 422
-    assert "was typed for other servers, and is not told to these" in shown(answer)
+    assert "was entered for other servers, and is not sent to these" in shown(answer)
     assert 'id="mailbox-password-fault"' in answer.text
     # Nor does the whole text lead it there.
     text = before.replace("host: mel.jcm.gov.my", "host: mel.penyerang.example")
@@ -167,7 +167,7 @@ async def test_what_an_operator_has_placed_is_taken_over_with_a_password_and_mov
     own = {"key": "utama", "address": "pantau@jcm.gov.my", "username": "JCM", **servers}
     answer = await send(place, officer, "mailbox", **own)
     assert answer.status_code == 422
-    assert "only an administrator changes who is told it" in shown(answer)
+    assert "only an administrator changes which servers get it" in shown(answer)
 
     assert (await send(place, officer, "mailbox", **own, password=SECRET)).status_code == 303
     text = await place.site.text()
@@ -178,16 +178,16 @@ async def test_what_an_operator_has_placed_is_taken_over_with_a_password_and_mov
 
 
 WRONG = [
-    ({"imap.host": "127.0.0.1", "imap.port": "5432"}, "imap.port", "is a port that mail servers do not use"),
+    ({"imap.host": "127.0.0.1", "imap.port": "5432"}, "imap.port", "Mail servers do not use this port"),
     ({"imap.host": "127.0.0.1"}, "imap.host", "This is Pantau's own machine"),
-    ({"imap.host": "169.254.169.254"}, "imap.host", "the link of Pantau's machine"),
-    ({"smtp.host": "10.21.0.1"}, "smtp.host", "is a private network that was not opened"),
+    ({"imap.host": "169.254.169.254"}, "imap.host", "a link-local address of Pantau's machine"),
+    ({"smtp.host": "10.21.0.1"}, "smtp.host", "private network is not allowed"),
     ({"imap.host": '"><script>alert(1)</script>'}, "imap.host", "is no host name"),
     ({"address": "bukan alamat"}, "address", "is no mail address"),
     ({"address": "siti@gmail.com"}, "address", "gmail.com"),
     ({"password": ""}, "password", "is missing"),
-    ({"password": " rahsia"}, "password", "begins or ends with a blank"),
-    ({"key": "utama"}, "key", "There is a mailbox of this short name already"),
+    ({"password": " rahsia"}, "password", "begins or ends with a space"),
+    ({"key": "utama"}, "key", "There is already a mailbox with this short name"),
     ({"key": ""}, "key", "has no short name"),
     ({"key": "Kaunter Satu"}, "key", "is no name"),
 ]
@@ -226,7 +226,7 @@ async def test_a_mailbox_is_removed_with_its_routes_and_its_password(place: Hous
     )
     await place.site.write(JCM=text)
     page = await officer.get(f"{PAGE}?lang=en")
-    assert "These routes use it, and go with it:" in shown(page)
+    assert "These routes use it, and are removed with it:" in shown(page)
 
     assert (await send(place, officer, "drop_mailbox", key="kaunter")).status_code == 303
     assert await place.site.text() == agency("JCM") + "routes:\n  - {direction: internal, mailbox: utama}\n"
@@ -272,7 +272,7 @@ async def test_a_password_that_cannot_be_read_is_said_at_its_mailbox_with_what_t
     key.write_text(new_key())
     await take_up(place)
     page = await officer.get(PAGE)
-    assert shown(page).count("cannot be read, so it is not probed. Type it again below.") == 1
+    assert shown(page).count("cannot be decrypted, so it is not probed. Enter it again below.") == 1
     assert "tidak dapat dibaca, jadi peti mel ini tidak diuji" in shown(await officer.get(f"{PAGE}?lang=ms"))
     # Typed again, it is no matter any more.
     key.write_text(KEY)
@@ -288,8 +288,8 @@ async def test_while_the_key_is_lost_nothing_is_typed_anew_and_all_else_is_edite
     (place.site.settings.parent / "secrets" / "key").unlink()
     await take_up(place)
     page = shown(await officer.get(PAGE))
-    assert "The key of what was typed here is lost." in page
-    assert "cannot be read while the key is lost" in page
+    assert "The key of the stored secrets is missing." in page
+    assert "cannot be decrypted while the key is missing" in page
 
     before = await kept(place)
     answer = await send(place, officer, "mailbox", **BOX, password=ANOTHER)
@@ -355,10 +355,10 @@ async def test_an_application_that_is_none_or_would_be_shown_to_strangers_is_sai
     place: House, officer: httpx.AsyncClient
 ) -> None:
     for form, said in (
-        ({**GOOGLE, "service_account": "{}"}, "no whole JSON file"),
-        ({**GOOGLE, "imap.host": "imap.penyerang.example"}, "own servers only"),
+        ({**GOOGLE, "service_account": "{}"}, "not a complete JSON file"),
+        ({**GOOGLE, "imap.host": "imap.penyerang.example"}, "the provider's own servers"),
         ({**MICROSOFT, "client_secret": ""}, "The client secret is empty"),
-        ({**MICROSOFT, "application": "lain"}, "no whole JSON file"),
+        ({**MICROSOFT, "application": "lain"}, "not a complete JSON file"),
     ):
         answer = await added(place, officer, **form, password="")
         assert (answer.status_code, said in shown(answer)) == (422, True), form
@@ -384,7 +384,7 @@ async def test_a_program_lets_an_application_in_that_nothing_can_read(place: Hou
         json.loads(ACCOUNT.file())
     )
     for said, why in (
-        ({"platform": "google", "service_account": "rahsia"}, "no whole JSON file"),
+        ({"platform": "google", "service_account": "rahsia"}, "not a complete JSON file"),
         ({"platform": "google"}, "service_account is missing"),
         ({"platform": "microsoft", "client_id": "a", "client_secret": "rahsia"}, "below office365.com"),
     ):

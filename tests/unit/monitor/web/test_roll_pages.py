@@ -65,8 +65,7 @@ async def test_the_list_says_of_each_agency_who_wrote_it_last_and_what_it_has_no
     assert "Jabatan Laut Contoh" in row
     assert "<td>1, 24/11/2026 14:15</td><td>Ravi</td>" in row
     assert (
-        '<a href="/agencies/JLN/mailboxes/new">a mailbox</a>, <a href="/agencies/JLN/notifications">people to tell</a>'
-        in row
+        '<a href="/agencies/JLN/mailboxes/new">a mailbox</a>, <a href="/agencies/JLN/notifications">contacts</a>' in row
     )
     # By a part of the name, or of the code, in whatever case; and nothing else by what a search may hold.
     for sought, found in {"laut": ["JLN"], "jc": ["JCM"], "jabatan": ["JCM", "JLN", "MDC"], "%": [], "_": []}.items():
@@ -79,11 +78,11 @@ async def test_an_empty_list_asks_for_the_first_agency_and_blames_no_search(
     present = await place.site.documents.latest()
     await place.site.documents.write(present, [], [*present], pen=EditSource.FILES, by="Ravi", now=T0)
     text = (await admin.get("/agencies?lang=en")).text
-    assert "There is no agency yet. Add the first one below." in text
-    assert "There is no such agency." not in text
+    assert "No agencies yet. Add the first one below." in text
+    assert "No such agency." not in text
     assert "<table" not in text
     sought = (await admin.get("/agencies?lang=en&q=laut")).text
-    assert "There is no such agency." in sought
+    assert "No such agency." in sought
 
 
 async def test_a_page_of_the_list_leads_to_the_next(place: House, admin: httpx.AsyncClient) -> None:
@@ -140,13 +139,13 @@ async def test_what_is_wrong_stands_at_its_field_and_nothing_that_was_typed_is_l
 ) -> None:
     for changed, at, says in (
         ({"code": "jabatan laut"}, "code", "capital letters"),
-        ({"code": "JCM"}, "code", "There is an agency with the code JCM already."),
+        ({"code": "JCM"}, "code", "There is already an agency with the code JCM."),
         ({"domains": "contoh.com"}, "domains", "contoh.com"),
         ({"domains": ""}, "domains", "no domain is registered"),
         ({"name": ""}, "name", ""),
         ({"contact": "Siti Contoh", "number": "12"}, "number", "12"),
-        ({"contact": "Siti Contoh"}, "number", "Write this person's mobile number."),
-        ({"number": "013-000 0001"}, "contact", "Write whose number this is."),
+        ({"contact": "Siti Contoh"}, "number", "Enter this person's mobile number."),
+        ({"number": "013-000 0001"}, "contact", "Enter the name of this number's owner."),
     ):
         form = {**NEW, **changed}
         page = await admin.post("/agencies?lang=en", data=form)
@@ -211,7 +210,7 @@ async def test_while_the_store_is_away_nothing_that_was_typed_is_lost(place: Hou
     async with place.browser(app) as browser:
         browser.cookies.set("pantau", admin.cookies["pantau"], domain="localhost.local")
         page = await browser.post("/agencies?lang=en", data={"form": "text", "text": agency("JLN")})
-    assert (page.status_code, "the store is away" in page.text) == (503, True)
+    assert (page.status_code, "the database is unavailable" in page.text) == (503, True)
     assert agency("JLN") in unescape(page.text)
 
 
@@ -228,9 +227,9 @@ async def test_a_code_that_was_another_agencys_is_given_only_after_that_was_told
     told = await admin.post("/agencies?lang=en", data={**NEW, "code": "JCM"})
     assert told.status_code == 409
     for says in (
-        "taken out by Ravi at 24/11/2026 14:15",
+        "removed by Ravi at 24/11/2026 14:15",
         "Records from 15/10/2026 until 24/11/2026",
-        "The agency that was called so is called JCMB now.",
+        "The agency with this code is called JCMB now.",
         '<a href="/users/ali">Ali Contoh</a>',
     ):
         assert says in told.text
@@ -256,9 +255,9 @@ async def test_before_an_agency_is_taken_out_the_page_says_what_goes_and_what_st
     page = (await admin.get("/agencies/JCM/remove?lang=en")).text
     for says in (
         "pantau@jcm.gov.my",
-        f"{opened.number}</a> is open. It is closed by itself after about 10 minutes",
-        "in their clerk&#39;s tray: 2",
-        f"Drills are going on, and end as usual: {drill_called(1)}.",
+        f"{opened.number}</a> is open. It is closed automatically after about 10 minutes",
+        "stay in the tray: 2",
+        f"Running drills end as usual: {drill_called(1)}.",
         '<a href="/users/ali">Ali Contoh</a>',
         "for 1096 days",
     ):
@@ -272,7 +271,7 @@ async def test_an_agency_goes_when_its_code_is_typed_and_the_journal_says_who_an
     seen = digest_of(await place.site.text())
     for typed in ("", "MDC"):
         page = await leave(admin, started_from=seen, code=typed)
-        assert (page.status_code, "That is not its code. Type JCM." in page.text) == (422, True)
+        assert (page.status_code, "That is not its code. Enter JCM." in page.text) == (422, True)
     assert await place.site.text()
     gone = await leave(admin, started_from=seen, code="jcm ")
     assert (gone.status_code, gone.headers["location"]) == (303, "/agencies?gone=JCM")
@@ -283,7 +282,7 @@ async def test_an_agency_goes_when_its_code_is_typed_and_the_journal_says_who_an
     )
     after = await admin.get("/agencies?gone=JCM&lang=en")
     assert listed(after) == ["MDC"]
-    assert "JCM is taken out, and watched no more." in after.text
+    assert "JCM is removed and no longer monitored." in after.text
     assert (await leave(admin, started_from=seen, code="JCM")).status_code == 404
 
 
@@ -296,7 +295,7 @@ async def test_what_was_written_meanwhile_is_shown_and_nothing_is_taken_out_unse
     assert (await leave(admin, started_from=seen, code="MDC")).status_code == 409
     page = await leave(admin, started_from=seen, code="JCM")
     assert page.status_code == 409
-    assert "Ravi has written the document" in page.text
+    assert "Ravi changed the document" in page.text
     assert '<span class="old">- name: Jabatan JCM' in page.text
     assert '<span class="new">+ name: Jabatan Baharu' in page.text
     (now,) = re.findall(r'name="started_from" value="(\w+)"', page.text)

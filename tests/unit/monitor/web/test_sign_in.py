@@ -446,7 +446,7 @@ async def test_the_last_administrator_cannot_be_lost(place: House) -> None:
     assert (await boss.get("/users")).status_code == 403
 
 
-@pytest.mark.parametrize(("language", "told"), [("ms", "Anda tiada kebenaran"), ("en", "This is not permitted to you")])
+@pytest.mark.parametrize(("language", "told"), [("ms", "Anda tiada kebenaran"), ("en", "Permission denied")])
 async def test_who_has_no_role_yet_reads_so_in_a_page_and_finds_their_account(
     place: House, language: str, told: str
 ) -> None:

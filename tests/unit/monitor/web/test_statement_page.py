@@ -63,9 +63,9 @@ async def test_a_month_is_shown_with_charts_whose_figures_are_in_words_too(
     page = await head.get(MONTH, params={"lang": "en"})
     assert page.status_code == 200
     # Of 2,160 minutes that were watched sending was down in 60.
-    assert "Mail could be sent: 97.22%" in shown(page)
-    assert "Mail could be received: 100%" in shown(page)
-    assert "This month is not over: as of 24/11/2026 14:16." in shown(page)
+    assert "Sending available: 97.22%" in shown(page)
+    assert "Receiving available: 100%" in shown(page)
+    assert "This month has not ended: as of 24/11/2026 14:16." in shown(page)
     assert "20/11/2026: Down 1 hour; Up 23 hours" in shown(page)
     assert "JCM-01 neither sent nor received Cause: " in shown(page)
     # From 14:13:20 to 14:16, as the printed statement reckons.
@@ -108,7 +108,7 @@ async def test_months_are_chosen_from_thirteen_and_one_that_has_just_begun_is_no
     months = re.findall(r'href="/agencies/JCM/report/(\d{4}-\d\d)"', page.text)
     assert (len(months), months[0], months[1], months[-1]) == (13, "2026-11", "2026-10", "2025-11")
     empty = await head.get("/agencies/JCM/report/2026-10", params={"lang": "en"})
-    assert "Mail could be sent: not known" in shown(empty)
+    assert "Sending available: unknown" in shown(empty)
     place.clock.at = T0 + timedelta(days=8)
     later = await place.admitted("kp2", "viewer:JCM")
     assert (await later.get("/agencies/JCM/report")).headers["location"] == MONTH

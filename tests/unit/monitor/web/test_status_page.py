@@ -189,7 +189,7 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
     ("language", "said"),
     [
         ("ms", ("Data tidak dapat disimpan", "Ujian antara peti mel rujukan gagal", "Simpanan data", "setakat")),
-        ("en", ("The database is unavailable", "A control run failed", "Store", "as of")),
+        ("en", ("The database is unavailable", "A control run failed", "Database", "as of")),
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/fragment", "/agencies/JCM", "/?wallboard=1", "/?q=tiada"])
@@ -229,7 +229,7 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
         ),
         (
             "en",
-            "What sites say: johor: neither sent nor received, since 24/11 14:15; kuching: works; sabah: no fresh report",
+            "Findings of the sites: johor: neither sent nor received, since 24/11 14:15; kuching: up; sabah: no current report",
         ),
     ],
 )
@@ -260,7 +260,7 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
         (
             "en",
             ("Down", "mail: cannot be sent · by johor, kuching", "Out DOWN In UP"),
-            ("Degraded", "In: DOWN, seen from noc only", "Out UP In DOWN"),
+            ("Degraded", "In: DOWN, detected by noc only", "Out UP In DOWN"),
         ),
     ],
 )
@@ -301,7 +301,7 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
 
 
 @pytest.mark.parametrize(
-    ("language", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2:")]
+    ("language", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2;")]
 )
 async def test_the_page_of_an_agency_says_who_probes_it_where_that_is_another_process(language: str, said: str) -> None:
     shown = MultiSiteDemo(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
@@ -593,7 +593,7 @@ async def test_whoever_sees_some_agencies_is_told_of_all_their_open_incidents_th
 async def test_an_installation_without_an_agency_says_who_adds_one_and_where() -> None:
     async with client(portal(weather.MultiSiteDemo(size=0), HOSTS)) as web:
         text = (await web.get("/?lang=en")).text
-    assert "There is no agency to show. Administrators add agencies on the page Agencies." in text
+    assert "There is no agency to show. Administrators add agencies on the Agencies page." in text
 
 
 async def test_a_state_that_there_is_not_is_said_and_hides_nothing() -> None:

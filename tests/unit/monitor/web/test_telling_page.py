@@ -208,9 +208,8 @@ async def test_a_rota_is_looked_at_with_its_gaps_before_it_is_saved(place: House
     typed = {**LAYERS, "layers[0].from": "2026-12-01", "layers[0].people[1]": ""}
     look = await fill(officer, "rota", typed)
     assert look.status_code == 200, shown(look)
-    assert (
-        "NOBODY IS ON CALL at these times of the coming four weeks: 24/11/2026 14:15 until 28/11/2026 08:00"
-        in shown(look)
+    assert "NOBODY IS ON CALL at these times in the next four weeks: 24/11/2026 14:15 until 28/11/2026 08:00" in shown(
+        look
     )
     assert "01/12/2026 08:00" in shown(look)
     assert await place.site.text() == OURS
@@ -224,14 +223,14 @@ async def test_a_rota_is_looked_at_with_its_gaps_before_it_is_saved(place: House
     assert await place.site.text() == OURS
     saved = await officer.post(SETTINGS, data=fields)
     # Their numbers are fictional ones, which is said, and no error.
-    assert "Version 3 is saved, and Pantau works by it. Please look at this, too" in shown(saved)
+    assert "Version 3 is saved and applied. Please check this, too" in shown(saved)
     assert await place.site.text() == OURS.replace("2026-11-02, people: [siti, ali]", "2026-12-01, people: [siti]")
 
 
 async def test_a_new_rota_that_leaves_nobody_out_says_so(place: House, officer: httpx.AsyncClient) -> None:
     fields = {"key": "Malam", "layers[0].every": "weekly", "layers[0].from": "2026-11-02", "layers[0].people[0]": "ali"}
     look = await fill(officer, "add_rota", fields)
-    assert "Somebody is on call throughout the coming four weeks." in shown(look)
+    assert "Somebody is on call throughout the next four weeks." in shown(look)
     assert "+ malam:" in shown(look)
     assert await place.site.text() == OURS
 
@@ -267,7 +266,7 @@ async def test_what_another_has_written_meanwhile_is_shown_and_a_form_by_places_
     for form, fields in (("rota", {**LAYERS, "handover": "09:00"}), ("escalation", {**STEPS, "rounds": "2"})):
         answer = await fill(officer, form, fields)
         assert answer.status_code == 409
-        assert "Make my change to version" not in shown(answer)
+        assert "Apply my change to version" not in shown(answer)
 
 
 async def test_an_office_is_written_and_then_whom_its_faxes_go_to(place: House, officer: httpx.AsyncClient) -> None:
@@ -288,7 +287,7 @@ async def test_an_office_is_written_and_then_whom_its_faxes_go_to(place: House, 
         "signatory.post": "Pengarah",
     }
     saved = await fill(officer, "letterhead", office)
-    assert "Version 3 is saved, and Pantau works by it" in shown(saved)
+    assert "Version 3 is saved and applied" in shown(saved)
     written = await place.site.text()
     assert "  address: ['Aras 1, Blok Contoh'" in written or '  address: ["Aras 1, Blok Contoh"' in written
     answer = await officer.post(SETTINGS, data={"form": "add_recipient", "started_from": digest_of(written), **fax})

@@ -179,7 +179,7 @@ async def test_what_cannot_be_made_is_said_on_the_page(place: House, form: dict[
 async def test_where_there_is_no_token_the_page_says_so_and_has_no_empty_table(place: House) -> None:
     boss = await place.admitted("bos", "admin")
     page = (await boss.get("/tokens?lang=en")).text
-    assert "There are no tokens yet." in page
+    assert "No tokens yet." in page
     assert "<table" not in page
 
 

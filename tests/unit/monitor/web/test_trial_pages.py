@@ -45,13 +45,13 @@ async def press(browser: httpx.AsyncClient, route: str = ROUTES[0], agency: str 
 async def test_an_officer_chooses_a_route_and_sees_what_comes_of_it(place: House, officer: httpx.AsyncClient) -> None:
     form = await officer.get("/agencies/jcm/test?lang=en")
     assert [each in form.text for each in ROUTES] == [True] * len(ROUTES)
-    assert "counts as any regular run" in form.text
+    assert "counts as a regular run" in form.text
     begun = await press(officer)
     address = begun.headers["location"]
     assert (begun.status_code, address.rpartition("/")[0]) == (303, "/agencies/JCM/test")
     page = await officer.get(address)
     assert '<noscript><meta http-equiv="refresh" content="2;url=?polled"></noscript>' in page.text
-    assert "Waiting for its turn" in page.text
+    assert "Waiting: a regular run" in page.text
 
     (trial,) = place.bench.trials
     trial.begun_at, trial.recorder = T0, TraceRecorder()
@@ -199,7 +199,7 @@ async def test_all_routes_of_the_agency_are_run_at_once_and_once_a_minute(
     begun = await officer.post("/agencies/jcm/test-all")
     assert (begun.status_code, begun.headers["location"]) == (303, "/agencies/JCM/test")
     assert [each.route.name for each in place.bench.trials] == ROUTES
-    assert "asked for at" in (await officer.get("/agencies/JCM/test?lang=en")).text
+    assert "requested at" in (await officer.get("/agencies/JCM/test?lang=en")).text
     again = await officer.post("/agencies/JCM/test-all")
     assert (again.status_code, "less than a minute ago" in again.text) == (409, True)
     # Of the form there is no page in the other language.
@@ -220,5 +220,5 @@ async def test_the_page_says_of_each_site_whether_it_was_asked(place: House, off
     assert call is not None
     call.sites.update(zip(("a", "b", "c", "d"), ProbeRequestState, strict=True))
     page = (await officer.get("/agencies/JCM/test?lang=en")).text
-    for said in ("a: has not answered yet", "b: asked", "c: is of an older version", "d: cannot be reached"):
+    for said in ("a: no response yet", "b: requested", "c: has an older version", "d: unreachable"):
         assert said in page, said

@@ -111,10 +111,10 @@ async def test_what_each_site_says_and_saw_fail_is_on_the_page_and_what_it_write
         malay, english = await browser.get(PAGE), await browser.get(f"{PAGE}?lang=en")
         asked = await browser.get("/api/v1/incidents/JCM-01/sites")
     said = words_of(english)
-    assert "noc : cannot be sent, since 24/11 14:15 No probe failed there in the time of this incident." in said
-    assert "johor : no fresh report 24/11/2026 14:15 JCM/outbound/rujukan-a: " in said
+    assert "noc : cannot be sent, since 24/11 14:15 No probe failed there during this incident." in said
+    assert "johor : no current report 24/11/2026 14:15 JCM/outbound/rujukan-a: " in said
     assert "550: asing: &lt;script&gt;" in said
-    assert "Results from this site that make no sense: 1." in said
+    assert "Invalid results of this site: 1." in said
     assert "kuching No probe failed" in said
     assert "<script" not in malay.text
     assert "johor : tiada laporan baharu" in words_of(malay)
@@ -129,7 +129,7 @@ async def test_what_each_site_says_and_saw_fail_is_on_the_page_and_what_it_write
 async def test_where_there_is_one_site_alone_nothing_is_said_of_sites(tmp_path: Path) -> None:
     async with house(tmp_path) as place:
         browser = await officer_at(place)
-        assert "What sites say" not in (await browser.get(f"{PAGE}?lang=en")).text
+        assert "Findings of the sites" not in (await browser.get(f"{PAGE}?lang=en")).text
         assert (await browser.get("/api/v1/incidents/JCM-01/sites")).json() == []
 
 

@@ -32,12 +32,12 @@ async def test_it_shows_what_nobody_has_what_waits_for_release_and_what_is_their
         assert 'href="/incidents/JCM-01/release"' in page.text
         assert 'href="/tasks" aria-current="page">Tugas' in page.text
         english = await browser.get("/tasks?lang=en")
-        assert "Nobody has acknowledged 1 JCM-01" in words_of(english)
+        assert "Not acknowledged 1 JCM-01" in words_of(english)
 
         service.incident = apply(incident(), Acknowledge(incident_id=1, at=T0, by=SITI))
         taken = words_of(await browser.get("/tasks"))
-    assert "There is no open incident that nobody has." in taken
-    assert "Yours 1 JCM-01" in taken
+    assert "Every open incident is acknowledged." in taken
+    assert "Assigned to you 1 JCM-01" in taken
 
 
 async def test_no_list_that_goes_on_passes_for_all_there_is(tmp_path: Path) -> None:
