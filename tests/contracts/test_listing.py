@@ -202,7 +202,7 @@ async def test_one_notice_tells_of_all_its_incidents_and_attempts_and_of_no_numb
     assert found.incidents == ["JCM-01", "MDC-01"]
     assert [(each.channel, each.gateway, each.started_at) for each in found.attempts] == [("sms", "sms-contoh", T0)]
     assert SMS_SITI.number not in repr(found)
-    with pytest.raises(NotFoundError, match="there is no notice 99"):
+    with pytest.raises(NotFoundError, match="there is no notification 99"):
         await board(store).notice(99)
 
 

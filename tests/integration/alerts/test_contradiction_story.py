@@ -80,7 +80,7 @@ async def test_close_as_recovered_while_probes_fail_tells_nobody_until_it_is_ord
     town, closes = either_town, declarer(either_town)
     await cannot_send(town)
     with pytest.raises(
-        OperationRejectedError, match=r"still measure.*Siti Contoh \(sms\).*24 hours.*still-fails"
+        OperationRejectedError, match=r"still detect.*Siti Contoh \(sms\).*24 hours.*still-fails"
     ) as refused:
         await closes.close("JCM-01", why=WHY, by=BY, recovered=True)
     assert refused.value.despite == FAILS
@@ -108,7 +108,7 @@ async def test_close_as_recovered_is_told_when_it_works_again_or_somebody_insist
 async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_spite_of_that(town: Town) -> None:
     """A false alarm while probes fail needs a confirmation by name."""
     await cannot_send(town)
-    with pytest.raises(OperationRejectedError, match=r"nothing was wrong.*Siti Contoh \(sms\).*24 hours.*still-fails"):
+    with pytest.raises(OperationRejectedError, match=r"A correction.*Siti Contoh \(sms\).*24 hours.*still-fails"):
         await town.facade.correct("JCM-01", BY, "rujukan rosak")
     assert (await town.incident()).is_open
     after = await town.facade.correct("JCM-01", BY, "rujukan rosak", despite=FAILS)

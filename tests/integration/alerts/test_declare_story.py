@@ -213,7 +213,7 @@ async def test_what_is_open_already_is_named_and_nobody_is_told_twice(either_tow
     await town.siti.gets("JCM-01")
     await town.advance(SECOND)
     with pytest.raises(
-        OperationRejectedError, match=r"JCM-01 \(receiving\) is open already: Aminah binti Contoh declared it"
+        OperationRejectedError, match=r"JCM-01 \(receiving\) is already open: Aminah binti Contoh declared it"
     ):
         await declared(town, ONLY_STAFF)
     await declared(town, ONLY_STAFF, IncidentType.SENDING)

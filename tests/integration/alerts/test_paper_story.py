@@ -105,14 +105,16 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
     await town.later(20 * HOUR)
     assert town.letters.today() == date(2026, 11, 25)
 
-    for day, why in ((26, "26/11/2026 has not come"), (23, "the letter was laid in the tray on 24/11/2026")):
+    for day, why in ((26, "26/11/2026 is in the future"), (23, "the letter was queued in the tray on 24/11/2026")):
         [wrong] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani", day=date(2026, 11, day))
         assert wrong.why.startswith(why)
     assert await said_by_clerks(town) == {"letter printed": 1}
 
     # On the evening of the day on which it was laid; it is said the morning after, and twice.
     unnoted = await town.letters.note_all([letter.id, 999, letter.id], LetterStep.POSTED, "Kerani Contoh", day=laid_on)
-    assert unnoted == [LetterNotRecorded(id=999, why="there is no notice 999; `pantau letters list` lists the letters")]
+    assert unnoted == [
+        LetterNotRecorded(id=999, why="there is no notification 999; `pantau letters list` lists the letters")
+    ]
     (gone,) = await town.letters.letters()
     assert (gone.step, gone.posted_on, gone.posted_at) == (LetterStep.POSTED, laid_on, town.clock.now())
     assert [each.id for each in await town.letters.posted_on(laid_on)] == [letter.id]
@@ -175,7 +177,7 @@ async def test_letter_never_printed_is_not_posted_unless_the_clerk_says_so(town:
     letter = await announced(town)
     for _ in range(2):
         with pytest.raises(
-            OperationRejectedError, match=f"nobody has recorded that the letter of notice {letter.id} was printed"
+            OperationRejectedError, match=f"nobody has recorded that the letter of notification {letter.id} was printed"
         ):
             await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
     [refused] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani Contoh", day=date(2026, 11, 24))
@@ -237,12 +239,12 @@ async def test_letter_that_a_later_one_cites_stays_posted(town: Town) -> None:
     town.gets_letter("pulih")
     last = next(n for n in await town.notices() if n.channel is Channel.LETTER and n.purpose is Purpose.RECOVERY)
     assert await town.posts(last.id, "Kerani Contoh")
-    with pytest.raises(OperationRejectedError, match=f"the letter of notice {last.id}, which came later"):
+    with pytest.raises(OperationRejectedError, match=f"the letter of notification {last.id}, a later one"):
         await town.letters.undo_posting(letter.id, "Kerani Contoh")
     # The file was filed elsewhere.
     for path in (town.outside.tray / "posted").glob("*.pdf"):
         path.unlink()
-    with pytest.raises(OperationRejectedError, match="not among the posted ones"):
+    with pytest.raises(OperationRejectedError, match="not among the posted letters"):
         await town.letters.undo_posting(last.id, "Kerani Contoh")
     assert "letter not posted after all" not in await said_by_clerks(town)
 
@@ -255,7 +257,9 @@ async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town
 
     (stopped,) = await town.letters.letters()
     assert (stopped.step, stopped.printed_by, stopped.overdue) == (LetterStep.TAKEN_BACK, "Kerani Contoh", False)
-    taken_back = f"^the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
+    taken_back = (
+        f"^the letter of notification {letter.id} was withdrawn, because the incident is resolved: do not post it"
+    )
     with pytest.raises(OperationRejectedError, match=taken_back):
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
     assert await said_by_clerks(town) == {"letter printed": 1}
@@ -272,7 +276,7 @@ async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_
     await recovered(town)
     await town.later(2 * HOUR)
     assert await town.active() == []
-    with pytest.raises(OperationRejectedError, match="was taken back"):
+    with pytest.raises(OperationRejectedError, match="was withdrawn"):
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
 
     for by in ("Kerani Contoh", "Devi Contoh"):

@@ -104,11 +104,11 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
     letter, sms = notices["letter"], notices["sms"]  # type: ignore[index]
     for step in (LetterStep.PRINTED, LetterStep.POSTED):
         with pytest.raises(
-            OperationRejectedError, match=r"^there is no notice 999; `pantau letters list` lists the letters$"
+            OperationRejectedError, match=r"^there is no notification 999; `pantau letters list` lists the letters$"
         ):
             await service.note(999, step, "Devi Contoh")
         with pytest.raises(
-            OperationRejectedError, match=f"^notice {sms.id} went by sms: there is nothing to print or post$"
+            OperationRejectedError, match=f"^notification {sms.id} went by sms: there is nothing to print or post$"
         ):
             await service.note(sms.id, step, "Devi Contoh")
     assert posted == []
@@ -151,6 +151,8 @@ async def test_a_letter_that_was_taken_back_does_not_lie_in_a_tray(station: Stat
     (letter,) = [notice for notice in await station.notices() if notice.channel == "letter"]
     await station.advance(timedelta(minutes=1))
     await station.resolve()
-    taken_back = f"^the letter of notice {letter.id} was taken back, because the matter was over: do not post it"
+    taken_back = (
+        f"^the letter of notification {letter.id} was withdrawn, because the incident is resolved: do not post it"
+    )
     with pytest.raises(OperationRejectedError, match=taken_back):
         await letters(station).note(letter.id, LetterStep.POSTED, "Devi Contoh")

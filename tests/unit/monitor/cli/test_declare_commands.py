@@ -77,9 +77,7 @@ async def test_what_the_probes_see_too_goes_on(office: IssuingOffice, place: Sta
     )
     place.clock.moment += MINUTE
     code, said = await office.ask(*CLOSE)
-    begins = (
-        "Ravi Contoh closed JCM-01 at 24/11 14:15; it goes on because the probes see it (sending). If you know better"
-    )
+    begins = "Ravi Contoh closed JCM-01 at 24/11 14:15; it continues because the probes detect it (sending). If you know better"
     assert (code, said.startswith(begins)) == (1, True), said
     code, said = await office.ask(*CLOSE, "--recovered", "--despite", "still-fails")
     assert (code, said.splitlines()[0]) == (0, "JCM-01 is over; everybody who was notified of it is notified of this.")
@@ -135,10 +133,13 @@ async def test_under_a_silence_it_is_said_that_nobody_is_told(office: IssuingOff
 async def test_what_the_probes_see_already_is_named(office: IssuingOffice, place: Station) -> None:
     await place.submit(trigger(IncidentType.BOTH))
     code, said = await office.ask(*DECLARE)
-    assert (code, said.startswith("JCM-01 (both) is open already: the probes see it since 24/11 14:14")) == (1, True)
+    assert (code, said.startswith("JCM-01 (both) is already open: the probes have detected it since 24/11 14:14")) == (
+        1,
+        True,
+    )
     assert "pantau note JCM-01" in said
     code, said = await office.ask(*CLOSE)
-    assert (code, said.startswith("JCM-01 (both) is measured, and ends when it is measured no more.")) == (1, True)
+    assert (code, said.startswith("JCM-01 (both) was detected, and ends when it is no longer detected.")) == (1, True)
     assert "--recovered" in said
     assert "--not-recovered" in said
 

@@ -134,21 +134,21 @@ async def test_an_agency_without_rotas_says_where_its_people_stand(
         (("on-call", "--at", "0001-01-01 00:00"), "'0001-01-01 00:00' is too far from now; write 2026-12-01 22:00"),
         (
             ("override", "add", "JCONTOH/lain", "siti", "--until", "2026-12-03 08:00"),
-            "there is no rota JCONTOH/lain; there are JCONTOH/bertugas",
+            "there is no rota JCONTOH/lain; rotas: JCONTOH/bertugas",
         ),
         (
             ("override", "add", "JCONTOH/bertugas", "mei", "--until", "2026-12-03 08:00"),
-            "JCONTOH/bertugas knows no contact mei; there are pegawai-bertugas, siti, ali",
+            "JCONTOH/bertugas has no contact mei; contacts: pegawai-bertugas, siti, ali",
         ),
         (
             ("override", "add", "JCONTOH/bertugas", "siti", "--until", "2026-12-02 11:59"),
-            "an override ends later than it begins and than now, and lasts 92 days at most",
+            "an override ends after its start and after now, and lasts 92 days at most",
         ),
         (
             ("override", "add", "JCONTOH/bertugas", "siti", "--until", "2027-12-03 08:00"),
-            "an override ends later than it begins and than now, and lasts 92 days at most",
+            "an override ends after its start and after now, and lasts 92 days at most",
         ),
-        (("override", "remove", "7"), "no override 7 stands; `pantau override list` lists them"),
+        (("override", "remove", "7"), "there is no current override 7; `pantau override list` lists them"),
     ],
 )
 async def test_what_makes_no_sense_is_refused_in_words(

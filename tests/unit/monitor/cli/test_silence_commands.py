@@ -45,7 +45,7 @@ async def test_a_silence_is_begun_listed_and_ended(office: IssuingOffice, watch:
         (("silence", "add", "ZZZ", "--for", "2h", "--reason", "x"), "there is no agency or route 'ZZZ'"),
         (("silence", "add", "JCONTOH", "--for", "9d", "--reason", "x"), "a silence lasts 7 days at most"),
         (("silence", "add", "JCONTOH", "--for", "dua jam", "--reason", "x"), "write --for 2h, or 30m"),
-        (("silence", "remove", "7"), "there is no silence 7 that goes on"),
+        (("silence", "remove", "7"), "there is no current silence 7"),
     ],
 )
 async def test_an_order_that_cannot_be_carried_out_is_refused_in_words(

@@ -121,7 +121,7 @@ async def test_what_would_be_written_is_shown_first_and_then_made_once(
     later = await officer.post(ADVANCE, data=fields)
     for answer in (again, later):
         assert answer.status_code == 422
-        assert "was made already, by Siti Contoh (siti)" in shown(answer)
+        assert "was already created, by Siti Contoh (siti)" in shown(answer)
     ((by, detail),) = await told(place, MADE)
     assert by == "Siti Contoh (siti)"
     assert (detail["agency"], detail["from"]) == ("JCM", "2026-12-01T14:00:00+00:00")
@@ -235,7 +235,7 @@ async def test_a_program_does_over_the_api_what_an_officer_does_on_the_pages(
     assert (made.status_code, again.json()) == (201, made.json())
     assert (made.json()["number"], made.json()["made_by"]) == ("JCM-P261124-1415", "Ravi Contoh (program konsol)")
     refused = await program.post(api, json=order)
-    assert (refused.status_code, "was made already" in refused.json()["detail"]) == (409, True)
+    assert (refused.status_code, "was already created" in refused.json()["detail"]) == (409, True)
     assert (await program.get(api)).json()["made"] == [made.json()]
     pages = await program.get(f"{api}/JCM-P261124-1415/fax.pdf")
     assert (pages.status_code, pages.content[:5]) == (200, b"%PDF-")

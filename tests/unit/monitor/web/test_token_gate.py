@@ -80,7 +80,7 @@ async def test_a_token_ends_when_it_is_over_and_when_it_is_taken_back(place: Hou
     [newest, *_] = await place.tokens.all()
     await place.tokens.revoke(newest.id, by="Ujian")
     assert (await other.get(PATH)).status_code == 401
-    with pytest.raises(OperationRejectedError, match="was taken back before"):
+    with pytest.raises(OperationRejectedError, match="was revoked before"):
         await place.tokens.revoke(newest.id, by="Ujian")
 
 

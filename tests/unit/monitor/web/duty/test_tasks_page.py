@@ -116,12 +116,12 @@ async def test_a_form_that_is_refused_comes_again_with_what_was_typed(tmp_path: 
             assert says in answer.text
             assert ('value="2026-11-24T13:40"' in answer.text) is (form == "declare")
         unknown = await browser.post("/tasks/silences", data={**QUIET, "about": "ZZZ"})
-        orders.wrong = "JCM-01 (both) is open already"
+        orders.wrong = "JCM-01 (both) is already open"
         refused = await browser.post("/tasks/declare", data=OUTAGE)
     assert unknown.status_code == 409
     assert 'value="ZZZ"' in unknown.text
     assert refused.status_code == 409
-    assert "JCM-01 (both) is open already" in refused.text
+    assert "JCM-01 (both) is already open" in refused.text
     assert 'value="mel web tidak dapat dibuka"' in refused.text
     assert 'value="receiving" required checked' in refused.text
     assert service.orders == []
