@@ -44,7 +44,7 @@ _BUDGET_LEFT: Final = (
 AGENCY: Final = Dashboard(
     uid="pantau-agency",
     title="Agency · Agensi",
-    description="One agency: how its mail stands, since when, where on its way it fails, and what the checks say.",
+    description="One agency: health of its mail, since when, where on its path it fails, and the findings of the checks.",
     page="/agencies/$agency",
     choices={
         "agency": ("Agency · Agensi", 'label_values(pantau_incidents_open{agency!=""}, agency)'),
@@ -69,9 +69,9 @@ AGENCY: Final = Dashboard(
             shown=False,
         ),
         annotation(
-            "Notices of outages, to anybody · Notis gangguan, kepada sesiapa",
+            "Notifications of outages, to anybody · Notis gangguan, kepada sesiapa",
             'sum by (channel) (increase(pantau_notifications_total{purpose="outage", state="sent"}[$__rate_interval])) > 0',
-            "notice by {{channel}} · notis",
+            "notification by {{channel}} · notis",
             "blue",
             shown=False,
         ),
@@ -82,8 +82,7 @@ AGENCY: Final = Dashboard(
             panels=(
                 stat(
                     "Directions · Arah",
-                    "Each direction as Pantau judges it after several runs, the worst of all sites; what a person has "
-                    "declared where it is not down.",
+                    "Health of each direction after several runs, the worst of all sites; a declared outage where it is not down.",
                     (_HEALTH, "{{direction}}"),
                     size=(10, 5),
                     unit="none",
@@ -97,49 +96,46 @@ AGENCY: Final = Dashboard(
                 ),
                 stat(
                     "Open incidents · Insiden terbuka",
-                    "Since when each incident of this agency is open, by its number. While the store is away none is opened, and none "
-                    "is not said.",
+                    "Since when each incident of this agency is open, by its number. No data while the database is unavailable.",
                     (_SINCE, "{{incident}}"),
                     size=(6, 5),
                     unit="dateTimeFromNow",
                     steps=("red",),
                     words={0: ("none · tiada", "green")},
                     text="value_and_name",
-                    links={"Who was told · Siapa yang dimaklumkan": "${page}/agencies/$agency#notices"},
+                    links={"Notified · Siapa yang dimaklumkan": "${page}/agencies/$agency#notices"},
                 ),
                 stat(
-                    "Closed by hand · Ditutup oleh pegawai",
-                    "Whether a person has ended an incident that the probes see still: nobody is told of it for a day.",
+                    "Closed manually · Ditutup oleh pegawai",
+                    "Whether a person has closed an incident that probes still detect: nobody is notified of it for a day.",
                     f"max(pantau_incident_closed_manually{{{_ONE}}}) or 0 * max(pantau_incidents_open{{{_ONE}}})",
                     size=(4, 5),
                     unit="none",
                     words={0: ("no · tidak", "green"), 1: ("still down · masih terganggu", "red")},
                 ),
                 stat(
-                    "As planned · Seperti dirancang",
-                    "Whether its mail may fail for a while (maintenance), or it is outside of its hours and not probed.",
+                    "Planned · Seperti dirancang",
+                    "Whether the agency is in maintenance, or outside its active hours and not probed.",
                     f"2 * max(pantau_off_hours{{{_ONE}}}) == 2 or max(pantau_maintenance{{{_ONE}}})"
                     f" or 0 * count(pantau_incidents_open{{{_ONE}}})",
                     size=(4, 5),
                     unit="none",
                     words={
-                        0: ("watched · dipantau", "green"),
+                        0: ("monitored · dipantau", "green"),
                         1: ("maintenance · penyelenggaraan", "blue"),
-                        2: ("out of hours · luar waktu", "blue"),
+                        2: ("off hours · luar waktu", "blue"),
                     },
                 ),
                 timeline(
                     "Mail by direction · E-mel mengikut arah",
-                    "Health as Pantau judges it, the worst of all sites; where it is not down, what a person has declared "
-                    "goes before it. A gap is unknown: not proven yet, or Pantau was not running.",
+                    "Health, the worst of all sites; where it is not down, a declared outage takes precedence. A gap is unknown: not determined yet, or Pantau was not running.",
                     (_HEALTH, "{{direction}}"),
                     size=(14, 7),
                     words=_HEALTH_WORDS,
                 ),
                 table(
                     "Cause · Punca",
-                    "How most of the latest runs ended that are held against the agency, and at which end of the route somebody "
-                    'must act. "nothing" while all that is watched is well or unknown.',
+                    'Most frequent outcome of the latest failed runs that count, and at which end of the route to act. "nothing" while all that is monitored is up or unknown.',
                     f"{_CAUSE} or on () label_replace(0 * count(pantau_incidents_open{{{_ONE}}}),"
                     ' "outcome", "nothing · tiada", "", "")',
                     size=(10, 7),
@@ -149,21 +145,18 @@ AGENCY: Final = Dashboard(
                         "party": "Who must act · Pihak",
                         "Value": "Now · Kini",
                     },
-                    words={1: ("ill · bermasalah", "red"), 0: ("-", "green")},
+                    words={1: ("failing · bermasalah", "red"), 0: ("-", "green")},
                 ),
                 timeline(
                     "Causes over time · Punca mengikut masa",
-                    "What was wrong, and at which end, for as long as a direction was down or degraded. No bar: it was well, or "
-                    "nobody could tell.",
+                    "Cause and end of the route while a direction was down or degraded. No bar: it was up or unknown.",
                     (_CAUSE, "{{direction}}: {{outcome}} ({{party}})"),
                     size=(8, 7),
-                    words={1: ("ill · bermasalah", "red")},
+                    words={1: ("failing · bermasalah", "red")},
                 ),
                 bars(
                     "Error budget left, 30 days · Baki had gangguan, 30 hari",
-                    "What is left of what may fail within thirty days by your target (1 % of the runs, unless pantau.local.rules.yml says "
-                    "otherwise): 100 % is all of it, and at 0 it is used up. It counts messages, of what the alerts about it count: not what came "
-                    "to nothing through us or without proof, nor what was run in maintenance. Availability counts minutes.",
+                    "Error budget left of the thirty-day target (1 % of the runs, unless pantau.local.rules.yml says otherwise). It counts runs, except undetermined ones, faults of the monitoring and runs in maintenance. Availability counts minutes.",
                     (_BUDGET_LEFT, "{{direction}}"),
                     size=(8, 7),
                     unit="percentunit",
@@ -172,8 +165,7 @@ AGENCY: Final = Dashboard(
                 ),
                 bars(
                     "Availability, 1 day · Ketersediaan, 1 hari",
-                    "Share of the last day in which mail was up, of the time that was watched (no maintenance, within its hours): as "
-                    "measured, whatever was declared. Recorded by pantau.rules.yml; shown only while Pantau can be read.",
+                    "Share of the monitored time of the last day (no maintenance, active hours) in which mail was up: as detected, whatever was declared. Recorded by pantau.rules.yml; shown only while Pantau is scraped.",
                     (
                         f"agency_direction:pantau_mail_up:avg1d{{{_ONE}}} and on () pantau_build_info",
                         "{{direction}}",
@@ -186,7 +178,7 @@ AGENCY: Final = Dashboard(
             ),
         ),
         Section(
-            title="Where on the way · Di mana pada laluan",
+            title="Where it fails · Di mana pada laluan",
             panels=(
                 table(
                     "Routes · Laluan",
@@ -199,12 +191,11 @@ AGENCY: Final = Dashboard(
                         "site": "Site · Tapak",
                         "Value": "Last run · Ujian terakhir",
                     },
-                    words={0: ("not working · rosak", "red"), 1: ("works · berfungsi", "green")},
+                    words={0: ("down · rosak", "red"), 1: ("up · berfungsi", "green")},
                 ),
                 lines(
                     "Runs by verdict per hour · Ujian mengikut keputusan sejam",
-                    "How runs were judged in the hour before. monitoring_fault: a fault of the monitoring, undetermined: no cause found; "
-                    "neither is held against the agency.",
+                    "Verdicts of runs in the last hour. monitoring_fault: a fault of the monitoring, undetermined: no cause found; neither counts against the agency.",
                     (f"sum by (verdict) (increase(pantau_probe_runs_total{{{_ONE}}}[1h]))", "{{verdict}}"),
                     size=(8, 8),
                     stacked=True,
@@ -217,7 +208,7 @@ AGENCY: Final = Dashboard(
                     },
                 ),
                 lines(
-                    "Age of the last proof · Usia bukti terakhir",
+                    "Time since the last success · Usia bukti terakhir",
                     "Time since a message was last delivered on each route.",
                     (f"time() - max by (route) (pantau_probe_success_timestamp_seconds{{{_ONE}}})", "{{route}}"),
                     size=(8, 8),
@@ -225,7 +216,7 @@ AGENCY: Final = Dashboard(
                 ),
                 lines(
                     "Phases of $route · Fasa laluan",
-                    "How long each phase of the last conclusive run took. A phase that the run did not finish is not shown.",
+                    "Duration of each phase of the last conclusive run. Unfinished phases are not shown.",
                     ('max by (phase) (pantau_probe_phase_duration_seconds{route="$route"})', "{{phase}}"),
                     size=(8, 8),
                     unit="s",
@@ -233,8 +224,7 @@ AGENCY: Final = Dashboard(
                 ),
                 heatmap(
                     "Transit of all routes · Masa transit semua laluan",
-                    "How long messages of this agency were on their way, from acceptance until they were in the mailbox: one "
-                    "count for each route and moment. Two bands are two ways, or a queue.",
+                    "Transit time of this agency's messages, from acceptance until they are in the mailbox: a count for each route and moment. Two bands are two paths, or a queue.",
                     (
                         (
                             f'max by (route) (pantau_probe_phase_duration_seconds{{phase="transit"}} and on (route)'
@@ -246,9 +236,7 @@ AGENCY: Final = Dashboard(
                 ),
                 lines(
                     "Time at each relay · Masa di setiap geganti",
-                    "Here: at which relay on its way, by its place, the latest message of this agency stayed for ten seconds or more; no line: "
-                    "at none. All: how long 95 % of all agencies' messages took to each relay, and until the sender's server answered for them "
-                    "(DATA). A queue that grows shows here.",
+                    "Here: the relay, by position, where this agency's latest message stayed for ten seconds or more; no line: none. All: 95th percentile of all agencies' messages to each relay, and until the sender's server responded to DATA. A growing queue shows here.",
                     (
                         f"max by (direction, hop) (pantau_mail_slowest_hop_seconds{{{_ONE}}})",
                         "here: {{direction}} {{hop}}",
@@ -268,11 +256,11 @@ AGENCY: Final = Dashboard(
         ),
         Section(title="Checks · Semakan", panels=findings(_ONE)),
         Section(
-            title="Its people · Pegawainya",
+            title="Contacts · Pegawainya",
             panels=(
                 bars(
                     "Nobody on call, next 7 days · Tiada petugas, 7 hari",
-                    "For how long nobody is on call, by rota, overrides counted: its own rotas, and those of the operations centre.",
+                    "How long nobody is on call, by rota, with overrides: the agency's rotas and those of the operations centre.",
                     ('max by (agency, rota) (pantau_on_call_gap_seconds{agency=~"|$agency"})', "{{agency}}/{{rota}}"),
                     size=(8, 6),
                     unit="s",
@@ -280,13 +268,13 @@ AGENCY: Final = Dashboard(
                 ),
                 stat(
                     "Numbers not verified · Nombor belum disahkan",
-                    "Numbers of its staff where nobody has answered for too long, or ever.",
+                    "Numbers of its staff where nobody has answered for too long, or never.",
                     f"max(pantau_contact_numbers_unverified{{{_ONE}}})",
                     size=(4, 6),
                     steps=ORANGE_FROM_ONE,
                 ),
                 bars(
-                    "Not reached for · Tidak dihubungi selama",
+                    "Not reached in drills for · Tidak dihubungi selama",
                     "How long ago each contact was last reached in a drill.",
                     (
                         f"time() - max by (contact) (pantau_contact_reached_timestamp_seconds{{{_ONE}}} > 0)",

@@ -11,7 +11,7 @@ from grafana.boards.queries import first
 
 _WEEK: Final = 7 * 86400
 _FOUND: Final = {
-    2: ("broken · rosak", "red"),
+    2: ("down · rosak", "red"),
     1: ("weak · lemah", "orange"),
     0: ("fine · baik", "green"),
 }
@@ -23,8 +23,7 @@ def findings(agencies: str) -> Sequence[Json]:
     return (
         table(
             "Findings · Penemuan",
-            "What the checks found weak or broken of certificates, DNS and servers, the worst twenty. "
-            '"nothing" when they looked and found all well; empty when nobody has looked.',
+            'Warnings and failures of certificates, DNS and servers, the worst twenty. "nothing" when all checks pass; empty when none has run.',
             f"topk(20, max by (agency, check, aspect, subject) ({state}) > 0)"
             f' or on () label_replace(0 * max({state}), "check", "nothing · tiada", "", "")',
             size=(12, 8),
@@ -40,7 +39,7 @@ def findings(agencies: str) -> Sequence[Json]:
         ),
         bars(
             "Certificates expire in · Sijil tamat dalam",
-            "The ten certificates that expire first, of all servers that the checks look at.",
+            "The ten certificates that expire first, of all checked servers.",
             (
                 f"bottomk(10, min by (agency, server) (pantau_certificate_expiry_timestamp_seconds{{{agencies}}}) - time())",
                 "{{agency}} {{server}}",
@@ -63,14 +62,14 @@ def findings(agencies: str) -> Sequence[Json]:
             links=agency_link("${__field.labels.agency}") | runbook_link("token-expired"),
         ),
         lines(
-            "Could not look · Tidak dapat disemak",
-            "How many things each check could not look at. They have no state, neither good nor bad.",
+            "Unknown findings · Tidak dapat disemak",
+            "Number of findings that each check could not determine.",
             (f"sum by (check) (max by (agency, check) (pantau_check_unknown_findings{{{agencies}}}))", "{{check}}"),
             size=(6, 6),
         ),
         lines(
             "Age of the checks · Usia semakan",
-            "How long ago each check last ran to its end, of the agency where that is longest.",
+            "Time since each check last finished, of the agency where that is longest.",
             (
                 (
                     "time() - min by (check)"
@@ -83,7 +82,7 @@ def findings(agencies: str) -> Sequence[Json]:
         ),
         lines(
             "Clocks of relays · Jam pelayan geganti",
-            "How far relays' clocks are from ours, for the ten that are farthest. If all are, it is ours.",
+            "Clock skew of relays, the ten largest. If all are skewed, it is Pantau's clock.",
             (
                 f"topk(10, max by (agency, direction) (abs(pantau_relay_clock_skew_seconds{{{agencies}}})))",
                 "{{agency}} {{direction}}",
@@ -92,9 +91,8 @@ def findings(agencies: str) -> Sequence[Json]:
             unit="s",
         ),
         bars(
-            "Own mail that stays · E-mel Pantau yang kekal",
-            "Messages of ours that stay in a mailbox although they were deleted there, by mailbox: it fills up. "
-            'The log says what to look at. "none" when all are gone.',
+            "Undeleted probe messages · E-mel Pantau yang kekal",
+            'Probe messages that stay in a mailbox although they were deleted: it fills up. The log says what to check. "none" when all are gone.',
             (
                 first(f"max by (agency, mailbox) (pantau_mailbox_undeleted_messages{{{agencies}}})"),
                 "{{agency}} {{mailbox}}",
@@ -105,8 +103,7 @@ def findings(agencies: str) -> Sequence[Json]:
         ),
         bars(
             "Mailboxes by quota · Kuota peti mel",
-            "How much of its quota each mailbox uses, of those that use most: one that is full takes no probe. "
-            '"none" where no server tells.',
+            'Used share of the quota, the fullest mailboxes: a full one accepts no probe. "none" where no server reports it.',
             (first(f"max by (agency, mailbox) (pantau_mailbox_used_ratio{{{agencies}}})"), "{{agency}} {{mailbox}}"),
             size=(6, 6),
             unit="percentunit",
@@ -114,9 +111,8 @@ def findings(agencies: str) -> Sequence[Json]:
             links=runbook_link("mailbox-full"),
         ),
         bars(
-            "Mailboxes that cannot be opened · Peti mel yang terkunci",
-            "Mailboxes that are not signed in to, because the secret that was typed for them cannot be read: its key is lost, "
-            'or it is not in the store. "none" when all can be.',
+            "Mailboxes without a credential · Peti mel yang terkunci",
+            'Mailboxes whose stored secret is unavailable: its key is missing, or it is not in the database. "none" when all are available.',
             (
                 first(f"max by (agency, mailbox) (pantau_mailbox_credential_unavailable{{{agencies}}})"),
                 "{{agency}} {{mailbox}}",

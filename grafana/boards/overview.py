@@ -27,8 +27,8 @@ from grafana.boards.queries import (
 _STATES: Final = {
     6: ("down · terganggu", "red"),
     5: ("declared down · diisytiharkan terganggu", "red"),
-    4: ("closed by hand, still down · ditutup, masih terganggu", "orange"),
-    3: ("unproven · belum terbukti", "orange"),
+    4: ("closed manually, still down · ditutup, masih terganggu", "orange"),
+    3: ("unknown · belum terbukti", "orange"),
     2: ("degraded · terjejas", "yellow"),
     1: ("not probed · tidak diuji", "purple"),
     0: ("nobody · tiada", "green"),
@@ -95,32 +95,29 @@ def _with(told: str, expr: str) -> str:
 OVERVIEW: Final = Dashboard(
     uid="pantau-overview",
     title="Overview · Gambaran keseluruhan",
-    description="How many agencies' mail is ill, whether Pantau can be believed, and where to look first.",
+    description="How many agencies have failing mail, whether Pantau itself works, and where to look first.",
     sections=(
         Section(
             title=None,
             panels=(
                 stat(
                     "Down · Terganggu",
-                    "Agencies whose mail is down in at least one direction, as measured (at a hub, as enough sites say) or as a "
-                    "person has declared; each counts once. 0 only while Pantau tells that mail of some agency flows.",
+                    "Agencies whose mail is down in at least one direction, detected (at a hub, by a quorum of sites) or declared; each counts once. 0 only while Pantau reports that mail of some agency is up.",
                     number_of(DOWN),
                     size=(6, 6),
                     links=_all_that_are("down") | runbook_link("mail-down"),
                 ),
                 stat(
                     "Degraded · Terjejas",
-                    "Agencies whose mail flows, but slowly, into junk, or with errors for who sends, or is down as only too few sites "
-                    "see; none that is down.",
+                    "Agencies whose mail is slow, in junk or rejected for senders, or down at too few sites; none that is down.",
                     number_of(DEGRADED),
                     size=(4, 6),
                     steps=ORANGE_FROM_ONE,
                     links=_all_that_are("degraded") | runbook_link("mail-degraded"),
                 ),
                 stat(
-                    "Unproven · Belum terbukti",
-                    "Agencies of which nothing has been proved since the start, or for half an hour, or for as long as their "
-                    "interval and a run take: what is said of them is old.",
+                    "Unknown · Belum terbukti",
+                    "Agencies without a result since the start, for half an hour, or for their interval plus a run: their state is stale.",
                     number_of(UNPROVEN),
                     size=(4, 6),
                     steps=ORANGE_FROM_ONE,
@@ -128,15 +125,14 @@ OVERVIEW: Final = Dashboard(
                 ),
                 stat(
                     "Not probed · Tidak diuji",
-                    "Agencies of which a run should have ended by now, by their intervals and hours, and none has.",
+                    "Agencies without a run that should have ended by now, by their intervals and active hours.",
                     number_of(SILENT),
                     size=(4, 6),
                     links=runbook_link("probing-stopped"),
                 ),
                 stat(
                     "In maintenance · Dalam penyelenggaraan",
-                    "Agencies whose mail may fail for a while, as planned, or that are outside of their hours. Alerts about "
-                    "them are quiet. 0 only while Pantau can be read.",
+                    "Agencies in maintenance or outside their active hours. Their alerts are suppressed. 0 only while Pantau is scraped.",
                     at_least_zero(f"count({PLANNED})"),
                     size=(3, 6),
                     steps=("green", (1, "blue")),
@@ -144,33 +140,32 @@ OVERVIEW: Final = Dashboard(
                 ),
                 stat(
                     "Nobody on call · Tiada petugas",
-                    "Rotas by which nobody is on call now, overrides counted: who is told by them is told by the fallback, if there is one.",
+                    "Rotas with nobody on call now, with overrides: the fallback is notified, if there is one.",
                     none_counted("count(max by (agency, rota) (pantau_on_call) == 0)"),
                     size=(3, 6),
                     links={"Notifications · Makluman": "/d/pantau-notifications?${__url_time_range}"},
                 ),
                 stat(
                     "Scraped · Dibaca",
-                    "Processes of Pantau that Prometheus cannot read. Red without a number: there is none at all.",
+                    "Processes of Pantau that Prometheus cannot scrape. Red without a number: there is none at all.",
                     'count(up{job="pantau"} == 0) or 0 * count(up{job="pantau"})',
                     size=(3, 3),
                     words={0: ("yes · ya", "green")},
                     links=_SELF | runbook_link("pantau-down"),
                 ),
                 stat(
-                    "Store · Simpanan data",
-                    "Whether what is decided can be written. While it is away, no notice is sent.",
+                    "Database · Simpanan data",
+                    "Whether the database can be written. While it is unavailable, no notification is sent.",
                     "min(pantau_store_up)",
                     size=(3, 3),
                     unit="none",
                     steps=GREEN_FROM_ONE,
-                    words={0: ("away · tiada", "red"), 1: ("there · ada", "green")},
+                    words={0: ("unavailable · tiada", "red"), 1: ("available · ada", "green")},
                     links=_SELF | runbook_link("store-unavailable"),
                 ),
                 stat(
                     "Engine · Enjin",
-                    "Time since the incident engine last finished a cycle, of the process where that is longest; it does at "
-                    "least every 30 s. While it stands still, nobody is told. Or as far as its clock is from that of Prometheus.",
+                    "Time since the incident engine last finished a cycle (at least every 30 s), the longest of all processes. While it is stopped, nobody is notified. Or the difference of its clock from that of Prometheus.",
                     "max(abs(time() - pantau_engine_last_cycle_timestamp_seconds))",
                     size=(3, 3),
                     unit="s",
@@ -179,42 +174,40 @@ OVERVIEW: Final = Dashboard(
                 ),
                 stat(
                     "References · Peti mel rujukan",
-                    "Whether a reference mailbox of ours is judged to be broken, or the way between two. While one is, "
-                    "what is said of agencies rests on the others. Well is said only by a Pantau that hears mail arrive.",
+                    "Whether a reference mailbox, or a control route between two, is down. Then the state of agencies relies on the others. Up only while Pantau receives mail.",
                     number_of_ours(
                         'max(pantau_monitoring_fault{cause="reference"} or 1 - min(pantau_mail_up{direction="control"}))'
                     ),
                     size=(3, 3),
                     unit="none",
-                    words={0: ("well · baik", "green"), 1: ("broken · rosak", "red")},
+                    words={0: ("up · baik", "green"), 1: ("down · rosak", "red")},
                     links=_SELF | runbook_link("monitoring-fault"),
                 ),
                 stat(
-                    "Own faults · Kegagalan di pihak Pantau",
-                    "Faults on our side. While there is one, agencies are not blamed and their outages may be missed. 0 is said only by a Pantau that hears mail arrive.",
+                    "Monitoring faults · Kegagalan di pihak Pantau",
+                    "Faults of the monitoring. While there is one, failures do not count against agencies and outages may be missed. 0 only while Pantau receives mail.",
                     number_of_ours("sum(max by (cause, reference) (pantau_monitoring_fault))"),
                     size=(3, 3),
                     links=_SELF | runbook_link("monitoring-fault"),
                 ),
                 stat(
                     "Gateways down · Get laluan rosak",
-                    "Gateways that did not take or answer the last thing asked of them. 0 only while Pantau can be read.",
+                    "Gateways whose last request failed. 0 only while Pantau is scraped.",
                     at_least_zero("count(min by (channel, gateway) (pantau_gateway_up) == 0)"),
                     size=(3, 3),
                     links=_NOTIFICATIONS | runbook_link("gateway-down"),
                 ),
                 stat(
                     "Rota gaps · Jurang jadual",
-                    "Rotas that have nobody on call for a part of the next seven days, overrides counted.",
+                    "Rotas with nobody on call for a part of the next seven days, with overrides.",
                     none_counted("count(max by (agency, rota) (pantau_on_call_gap_seconds) > 0)"),
                     size=(3, 3),
                     steps=ORANGE_FROM_ONE,
                     links=_NOTIFICATIONS | runbook_link("on-call-gap"),
                 ),
                 stat(
-                    "People are told · Makluman",
-                    "Whether anybody is told of what is found out. With mode: monitor_only mail is watched and shown, and nobody "
-                    "is told; nor while the store is away.",
+                    "Notifications enabled · Makluman",
+                    "Whether people are notified. With mode: monitor_only mail is only monitored; while the database is unavailable nobody is notified either.",
                     nobody_is_told(),
                     size=(3, 3),
                     unit="none",
@@ -224,10 +217,7 @@ OVERVIEW: Final = Dashboard(
                 ),
                 table(
                     "Worst first · Yang paling teruk dahulu",
-                    "The twenty agencies to look at first: by their state, and then those where it has lasted longest. With the "
-                    "directions that are ill, the cause and at which end of the route somebody "
-                    'must act. A click opens the agency, its incidents, or what to do. "nobody" is said by a Pantau that can be '
-                    "read and hears mail arrive, and never by silence.",
+                    'The twenty agencies to look at first: by state, then by duration. With the failing directions, the cause and at which end of the route to act. A click opens the agency, its incidents, or the runbook. "nobody" only while Pantau is scraped and receives mail.',
                     f"{_WORST} or on () {_NONE}",
                     _with("incident", f"1000 * {_SINCE}"),
                     _with("outcome, party", _CAUSE),
@@ -257,15 +247,15 @@ OVERVIEW: Final = Dashboard(
                 ),
                 stat(
                     "Open incidents · Insiden terbuka",
-                    "Incidents that are open: agencies', also of those that a reload has removed, and our own. While the store is away none is opened, and 0 is not said.",
+                    "Open incidents of agencies, also of removed ones, and of the monitoring. No 0 while the database is unavailable.",
                     none_if_written("(sum(max by (agency) (pantau_incidents_open)) + max(pantau_incidents_orphaned))"),
                     size=(3, 4),
                     steps=ORANGE_FROM_ONE,
                     links={"Page · Laman": "${page}/#open"},
                 ),
                 stat(
-                    "Notice waits · Notis menunggu",
-                    "How long the oldest notice that is due has been waiting to be sent. 0 when none waits, and it would be known.",
+                    "Notification pending · Notis menunggu",
+                    "Age of the oldest notification that is due and not sent. 0 when none is due.",
                     none_if_written("max(pantau_notification_oldest_pending_seconds)"),
                     size=(3, 4),
                     unit="s",
@@ -274,27 +264,26 @@ OVERVIEW: Final = Dashboard(
                 ),
                 lines(
                     "Agencies by state · Agensi mengikut keadaan",
-                    "How many agencies were down, degraded and unproven. No line: nobody could tell.",
+                    "How many agencies were down, degraded and unknown. No line: no data.",
                     (number_of(DOWN), "down · terganggu"),
                     (number_of(DEGRADED), "degraded · terjejas"),
-                    (number_of(UNPROVEN), "unproven · belum terbukti"),
+                    (number_of(UNPROVEN), "unknown · belum terbukti"),
                     size=(6, 10),
                     colours={
                         "down · terganggu": "red",
                         "degraded · terjejas": "yellow",
-                        "unproven · belum terbukti": "orange",
+                        "unknown · belum terbukti": "orange",
                     },
                 ),
             ),
         ),
         Section(
-            title="Worth a look · Perlu perhatian",
+            title="Worth checking · Perlu perhatian",
             panels=(
                 *findings('agency!=""'),
                 bars(
                     "Lowest availability, 1 day · Ketersediaan terendah, 1 hari",
-                    "Share of the last day in which mail was up, of the time that was watched: as measured, whatever was "
-                    "declared; the ten lowest. Recorded by pantau.rules.yml; shown only while Pantau can be read.",
+                    "Share of the monitored time of the last day in which mail was up: as detected, whatever was declared; the ten lowest. Recorded by pantau.rules.yml; shown only while Pantau is scraped.",
                     (
                         "bottomk(10, agency_direction:pantau_mail_up:avg1d and on () pantau_build_info)",
                         "{{agency}} {{direction}}",
@@ -307,7 +296,7 @@ OVERVIEW: Final = Dashboard(
                 ),
                 lines(
                     "Outcomes, 30 minutes · Keputusan, 30 minit",
-                    "How runs ended in the half hour before, all agencies together. inconclusive is our own side.",
+                    "Outcomes of runs in the last half hour, all agencies. inconclusive is a fault of the monitoring.",
                     ("sum by (outcome) (direction_outcome:pantau_probe_outcomes:increase30m)", "{{outcome}}"),
                     size=(12, 8),
                     stacked=True,

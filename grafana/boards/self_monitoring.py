@@ -13,35 +13,34 @@ _BY_INSTANCE: Final = "{{instance}}"
 SELF: Final = Dashboard(
     uid="pantau-self",
     title="Self-monitoring · Pantau sendiri",
-    description="Whether Pantau can be read, keeps up with what is due, and writes down what it decides.",
+    description="Whether Pantau can be scraped, keeps up with its work, and can write to its database.",
     sections=(
         Section(
             title="Now · Sekarang",
             panels=(
                 stat(
                     "Scraped · Dibaca",
-                    "Whether Prometheus reaches each process of Pantau.",
+                    "Whether Prometheus can scrape each process of Pantau.",
                     ('min by (instance) (up{job="pantau"})', _BY_INSTANCE),
                     size=(4, 4),
                     unit="none",
                     steps=GREEN_FROM_ONE,
-                    words={0: ("not working · rosak", "red"), 1: ("works · berfungsi", "green")},
+                    words={0: ("down · rosak", "red"), 1: ("up · berfungsi", "green")},
                     text="value_and_name",
                 ),
                 stat(
-                    "Store · Simpanan data",
-                    "Whether what is decided can be written. While it is away, no notice is sent.",
+                    "Database · Simpanan data",
+                    "Whether the database can be written. While it is unavailable, no notification is sent.",
                     ("min by (instance) (pantau_store_up)", _BY_INSTANCE),
                     size=(4, 4),
                     unit="none",
                     steps=GREEN_FROM_ONE,
-                    words={0: ("away · tiada", "red"), 1: ("there · ada", "green")},
+                    words={0: ("unavailable · tiada", "red"), 1: ("available · ada", "green")},
                     text="value_and_name",
                 ),
                 stat(
                     "Configuration · Konfigurasi",
-                    "Whether the configuration was accepted when last read. If not, Pantau goes on with the old one; "
-                    "`pantau check` tells why.",
+                    "Whether the last configuration reload succeeded. If not, the old one stays active; `pantau check` gives the reason.",
                     (
                         "min by (instance) (pantau_config_last_reload_successful * (1 + pantau_config_restart_needed))",
                         _BY_INSTANCE,
@@ -50,7 +49,7 @@ SELF: Final = Dashboard(
                     unit="none",
                     steps=GREEN_FROM_ONE,
                     words={
-                        0: ("refused · ditolak", "red"),
+                        0: ("rejected · ditolak", "red"),
                         1: ("accepted · diterima", "green"),
                         2: ("restart needed · perlu dimulakan semula", "yellow"),
                     },
@@ -70,15 +69,15 @@ SELF: Final = Dashboard(
                 ),
                 stat(
                     "Last probe ended · Ujian terakhir",
-                    "Time since any probe ended. Red: nothing is being probed, and every green on these walls is old.",
+                    "Time since any probe ended. Red: nothing is being probed, and every green panel is stale.",
                     "time() - max(pantau_probe_run_timestamp_seconds)",
                     size=(4, 4),
                     unit="s",
                     steps=("green", (600, "orange"), (1800, "red")),
                 ),
                 stat(
-                    "Routes watched · Laluan dipantau",
-                    "How many routes are probed. 0: nothing is proven at all.",
+                    "Routes monitored · Laluan dipantau",
+                    "How many routes are probed. 0: nothing is monitored.",
                     ("max by (instance) (pantau_config_routes)", _BY_INSTANCE),
                     size=(4, 4),
                     steps=GREEN_FROM_ONE,
@@ -86,22 +85,20 @@ SELF: Final = Dashboard(
             ),
         ),
         Section(
-            title="Who probes what · Siapa menguji apa",
+            title="Sharding · Siapa menguji apa",
             panels=(
                 lines(
                     "Agencies by process · Agensi mengikut proses",
-                    "How many agencies each process probes. Where several share a PostgreSQL they share the agencies; one that "
-                    "dies leaves its share to the others within seconds.",
+                    "How many agencies each process probes. Processes on one PostgreSQL share the agencies; when one dies, the others take over within seconds.",
                     ("max by (instance) (pantau_agencies_owned)", "{{instance}}"),
                     size=(12, 6),
                 ),
                 lines(
                     "Taken over · Diambil alih",
-                    "Agencies that a process took over from another, those that it has yet to take over (more than none for "
-                    "longer than seconds: the store keeps it waiting), and those of which it has no documents and others have.",
-                    ("sum by (instance) (increase(pantau_takeovers_total[5m]))", "{{instance}} taken · diambil"),
-                    ("max by (instance) (pantau_agencies_takeover_pending)", "{{instance}} waiting · menunggu"),
-                    ("max by (instance) (pantau_agencies_config_missing)", "{{instance}} lacking · tiada"),
+                    "Agencies that a process took over, those with a pending takeover (more than zero for longer than seconds: the database is slow), and those whose documents only other processes have.",
+                    ("sum by (instance) (increase(pantau_takeovers_total[5m]))", "{{instance}} taken over · diambil"),
+                    ("max by (instance) (pantau_agencies_takeover_pending)", "{{instance}} pending · menunggu"),
+                    ("max by (instance) (pantau_agencies_config_missing)", "{{instance}} missing · tiada"),
                     size=(12, 6),
                 ),
             ),
@@ -110,8 +107,8 @@ SELF: Final = Dashboard(
             title="Sites · Tapak",
             panels=(
                 bars(
-                    "Other sites, age of what they say · Tapak lain, usia laporan",
-                    "How old what each other site says is; beyond half a minute, unless the hub says otherwise, it does not count.",
+                    "Other sites, age of their reports · Tapak lain, usia laporan",
+                    "Age of each other site's report; beyond half a minute, unless configured at the hub, it does not count.",
                     ("max by (site) (pantau_site_lag_seconds)", "{{site}}"),
                     ("min by (site) (pantau_site_fresh) - 1 < 0", "{{site}}: no vote · tiada undi"),
                     ("max by (site) (abs(pantau_site_clock_offset_seconds) > 5)", "{{site}}: clock · jam"),
@@ -119,9 +116,8 @@ SELF: Final = Dashboard(
                     unit="s",
                 ),
                 bars(
-                    "Other sites, kept for the hub · Tapak lain, disimpan untuk hab",
-                    "How much each other site keeps that the hub has not confirmed; and what is in the way, where something is. Refusals are "
-                    "those of the last hour. Documents: so many of the hub's it does not go by.",
+                    "Other sites, replication lag · Tapak lain, disimpan untuk hab",
+                    "How much data of each other site the hub has not confirmed, and the reason, if any. Rejections are those of the last hour. Documents: number of the hub's documents not applied there.",
                     ("max by (site) (pantau_site_replication_lag_bytes)", "{{site}}"),
                     (
                         'max by (site, state) (pantau_site_replication_state{state!="works"}) == 1',
@@ -140,8 +136,7 @@ SELF: Final = Dashboard(
                 ),
                 bars(
                     "Sites disagree · Tapak tidak sepakat",
-                    "Of how many agencies some sites say that something is wrong, and others that all is proven to work; ten of them by name. No "
-                    "data: there are no two sites that are fresh.",
+                    "Agencies that are failing at some sites and up at others; ten of them by name. No data: fewer than two sites with current reports.",
                     ("sum(max by (agency) (pantau_quorum_disagreement))", "agencies · agensi"),
                     ("topk(10, max by (agency) (pantau_quorum_disagreement) == 1)", "{{agency}}"),
                     size=(8, 6),
@@ -150,26 +145,25 @@ SELF: Final = Dashboard(
             ),
         ),
         Section(
-            title="Faults and references · Kerosakan dan peti mel rujukan",
+            title="Faults and reference mailboxes · Kerosakan dan peti mel rujukan",
             panels=(
                 timeline(
-                    "Our own faults · Kegagalan di pihak Pantau",
-                    "What on our side kept us from judging, and when; of a reference mailbox, which.",
+                    "Monitoring faults · Kegagalan di pihak Pantau",
+                    "Faults of the monitoring over time; of a reference mailbox, which.",
                     ("max by (cause, reference) (pantau_monitoring_fault)", "{{cause}} {{reference}}"),
                     size=(12, 6),
                     words={0: ("fine · baik", "green"), 1: ("fault · rosak", "red")},
                 ),
                 timeline(
-                    "Between our references · Antara peti mel rujukan",
-                    "The last conclusive run of each control route, from one reference mailbox of ours to another.",
+                    "Control routes · Antara peti mel rujukan",
+                    "The last conclusive run of each control route, between two reference mailboxes.",
                     ('min by (route) (pantau_probe_success{direction="control"})', "{{route}}"),
                     size=(12, 6),
-                    words={0: ("not working · rosak", "red"), 1: ("works · berfungsi", "green")},
+                    words={0: ("down · rosak", "red"), 1: ("up · berfungsi", "green")},
                 ),
                 lines(
                     "Transit by direction · Masa transit mengikut arah",
-                    "From acceptance of a message until it was in the mailbox, all agencies together: median and 95th "
-                    "percentile of the half hour before.",
+                    "From acceptance of a message until it is in the mailbox, all agencies: median and 95th percentile of the last half hour.",
                     ("direction:pantau_mail_transit_seconds:p50_30m", "{{direction}} p50"),
                     ("direction:pantau_mail_transit_seconds:p95_30m", "{{direction}} p95"),
                     size=(12, 7),
@@ -177,8 +171,7 @@ SELF: Final = Dashboard(
                 ),
                 lines(
                     "Unexpected arrivals per hour · Ketibaan luar jangka sejam",
-                    "Mail with a token that no run was waiting for. late: slow mail that was already called lost. forged: it "
-                    "does not verify.",
+                    "Mail with a token that no run was waiting for. late: arrived after it counted as lost. forged: its token does not verify.",
                     ("sum by (arrival) (increase(pantau_probe_arrivals_total[1h]))", "{{arrival}}"),
                     size=(12, 7),
                 ),
@@ -189,8 +182,7 @@ SELF: Final = Dashboard(
             panels=(
                 lines(
                     "Engine and event loop · Enjin dan gelung acara",
-                    "Time since the incident engine finished a cycle (it does at least every 30 s), and how late the event "
-                    "loop woke.",
+                    "Time since the incident engine finished a cycle (at least every 30 s), and the event loop lag.",
                     ("time() - max by (instance) (pantau_engine_last_cycle_timestamp_seconds)", "{{instance}} cycle"),
                     ("max by (instance) (pantau_event_loop_lag_seconds)", "{{instance}} loop lag"),
                     size=(8, 7),
@@ -198,7 +190,7 @@ SELF: Final = Dashboard(
                 ),
                 lines(
                     "Runs started late, 99 % · Ujian bermula lewat",
-                    "How much later runs are started than they are due. It grows when there is more to do than time.",
+                    "Delay of the start of runs, 99th percentile. It grows when the process is overloaded.",
                     (
                         "histogram_quantile(0.99, sum by (instance, le) (rate(pantau_probe_schedule_lag_seconds_bucket[30m])))",
                         _BY_INSTANCE,
@@ -207,9 +199,8 @@ SELF: Final = Dashboard(
                     unit="s",
                 ),
                 lines(
-                    "Runs left out, not believed, per minute · Ujian dilangkau",
-                    "Runs that were let go because there is more to do than time, and runs that came to nothing because the "
-                    "process stood still.",
+                    "Runs skipped or discarded per minute · Ujian dilangkau",
+                    "Runs skipped because the process is overloaded, and runs discarded because it was stalled.",
                     ("sum by (instance) (rate(pantau_probe_runs_skipped_total[5m])) * 60", "{{instance}} left out"),
                     (
                         "sum by (instance) (rate(pantau_probe_runs_discarded_total[5m])) * 60",
@@ -254,21 +245,19 @@ SELF: Final = Dashboard(
             ),
         ),
         Section(
-            title="Queues and budgets · Baris gilir dan had",
+            title="Queues and limits · Baris gilir dan had",
             panels=(
                 lines(
-                    "What waits · Perkara yang menunggu",
-                    "How long the oldest notice that is due has been waiting to be sent, and how long somebody has been due to be "
-                    "told. 0 when nothing waits.",
-                    ("max(pantau_notification_oldest_pending_seconds)", "notice · notis"),
+                    "Pending and overdue · Perkara yang menunggu",
+                    "Age of the oldest notification that is due, and of the oldest overdue action. 0 when there is none.",
+                    ("max(pantau_notification_oldest_pending_seconds)", "notification · notis"),
                     ("max(pantau_escalation_overdue_seconds)", "overdue · melepasi tempoh"),
                     size=(12, 6),
                     unit="s",
                 ),
                 lines(
-                    "Held back per hour · Ditahan sejam",
-                    "Notices that a brake began to hold back: a person's, so that nobody's telephone rings without end, or a "
-                    "gateway's.",
+                    "Throttled per hour · Ditahan sejam",
+                    "Notifications throttled by a rate limit: per contact or per gateway.",
                     (
                         "sum by (channel, limit) (increase(pantau_notifications_throttled_total[1h]))",
                         "{{channel}}, {{limit}}",
@@ -279,11 +268,11 @@ SELF: Final = Dashboard(
             ),
         ),
         Section(
-            title="Watched itself · Pantau juga dipantau",
+            title="Heartbeat and audit log · Pantau juga dipantau",
             panels=(
                 bars(
-                    "Heartbeat held back · Denyut ditahan",
-                    "What keeps the heartbeat from being sent.",
+                    "Heartbeat suppressed · Denyut ditahan",
+                    "Why the heartbeat is not sent.",
                     ("max by (reason) (pantau_heartbeat_suppressed)", "{{reason}}"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
@@ -291,7 +280,7 @@ SELF: Final = Dashboard(
                 ),
                 lines(
                     "Age of the heartbeat · Usia denyut",
-                    "How long ago each receiver last heard the heartbeat.",
+                    "Time since each receiver last accepted the heartbeat.",
                     (
                         "time() - max by (instance, receiver) (pantau_heartbeat_last_success_timestamp_seconds)",
                         "{{instance}} {{receiver}}",
@@ -300,16 +289,16 @@ SELF: Final = Dashboard(
                     unit="s",
                 ),
                 bars(
-                    "Lifeline · Talian hayat",
-                    "Whether the NOC is rung without the store.",
+                    "Out-of-band alerts · Talian hayat",
+                    "Whether the NOC is called without the database.",
                     ("max by (reason) (pantau_out_of_band_active)", "{{reason}}"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                     most=1,
                 ),
                 stat(
-                    "Numbers of the lifeline · Nombor talian hayat",
-                    "How many numbers can be rung without the store, or that no lifeline is configured.",
+                    "Out-of-band numbers · Nombor talian hayat",
+                    "How many numbers can be called without the database, or that no out-of-band alerting is configured.",
                     f"min(pantau_out_of_band_numbers) or 0 * {LIVES} - 1",
                     size=(3, 6),
                     steps=GREEN_FROM_ONE,
@@ -328,22 +317,22 @@ SELF: Final = Dashboard(
                     text="name",
                 ),
                 stat(
-                    "Journal not as written · Jejak audit diubah",
-                    "Entries where the journal is not as it was written: `pantau audit verify` names them.",
+                    "Audit chain violations · Jejak audit diubah",
+                    "Changed entries of the audit log: `pantau audit verify` names them.",
                     none_if_written("max(pantau_audit_chain_violations)"),
                     size=(6, 5),
                 ),
                 stat(
-                    "Head of the journal · Hujung jejak audit",
-                    "The first 52 bits of the head's hash: a copy that lies outside of the store.",
+                    "Head of the audit log · Hujung jejak audit",
+                    "The first 52 bits of the head's hash: a copy outside the database.",
                     ("max by (instance) (pantau_audit_head_fingerprint)", _BY_INSTANCE),
                     size=(6, 5),
                     unit="none",
                     steps=("blue",),
                 ),
                 lines(
-                    "Entries of the journal · Catatan jejak audit",
-                    "How many entries the journal has. It only grows.",
+                    "Entries of the audit log · Catatan jejak audit",
+                    "Number of entries of the audit log. It only grows.",
                     ("max by (instance) (pantau_audit_entries)", _BY_INSTANCE),
                     size=(12, 5),
                 ),

@@ -58,20 +58,20 @@ NOT_PLAYED = (
 )
 #: The panels' queries of that, and nothing else.
 EMPTY = {
-    "pantau-self: Other sites, age of what they say-A",
-    "pantau-self: Other sites, age of what they say-B",
-    "pantau-self: Other sites, age of what they say-C",
-    "pantau-self: Other sites, kept for the hub-A",
-    "pantau-self: Other sites, kept for the hub-B",
-    "pantau-self: Other sites, kept for the hub-C",
-    "pantau-self: Other sites, kept for the hub-D",
+    "pantau-self: Other sites, age of their reports-A",
+    "pantau-self: Other sites, age of their reports-B",
+    "pantau-self: Other sites, age of their reports-C",
+    "pantau-self: Other sites, replication lag-A",
+    "pantau-self: Other sites, replication lag-B",
+    "pantau-self: Other sites, replication lag-C",
+    "pantau-self: Other sites, replication lag-D",
     "pantau-self: Sites disagree-A",
     "pantau-self: Sites disagree-B",
     "pantau-overview: Access tokens expire in-A",
     "pantau-agency: Access tokens expire in-A",
-    "pantau-agency: Not reached for-A",
+    "pantau-agency: Not reached in drills for-A",
     "pantau-agency: Time at each relay-A",
-    "pantau-notifications: Not reached for-A",
+    "pantau-notifications: Not reached in drills for-A",
     "pantau-notifications: Gateways-B",
 }
 #: An agency whose outage only a person knows of.

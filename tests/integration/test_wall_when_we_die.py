@@ -215,7 +215,7 @@ async def test_while_the_store_is_locked_the_outage_stays_and_the_wall_says_what
             for title, each in panel.items()
             for sample in await lab.server.query(STATS[title])
         }
-        told = {"Down": "1", "Store": "away · tiada", "People are told": "NOBODY · TIADA"}
+        told = {"Down": "1", "Database": "unavailable · tiada", "Notifications enabled": "NOBODY · TIADA"}
         return said.items() >= {title: (words, "red") for title, words in told.items()}.items()
 
     async with lab.never_resolved():

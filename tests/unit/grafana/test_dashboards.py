@@ -374,14 +374,14 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
     """
     counts = {
         (OVERVIEW, "Open incidents"): 'pantau_incidents_open{agency="JCM"}',
-        (OVERVIEW, "Notice waits"): "pantau_notification_oldest_pending_seconds",
-        (NOTIFICATIONS, "Oldest pending notice"): "pantau_notification_oldest_pending_seconds",
+        (OVERVIEW, "Notification pending"): "pantau_notification_oldest_pending_seconds",
+        (NOTIFICATIONS, "Oldest pending notification"): "pantau_notification_oldest_pending_seconds",
         (NOTIFICATIONS, "Overdue"): "pantau_escalation_overdue_seconds",
-        (NOTIFICATIONS, "Told in vain"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
-        (NOTIFICATIONS, "Paper waits"): "pantau_paper_paused_timestamp_seconds",
-        (NOTIFICATIONS, "What is overdue"): 'pantau_escalation_overdue{action="step"}',
-        (NOTIFICATIONS, "Who was not reached"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
-        (SELF, "Journal not as written"): "pantau_audit_chain_violations",
+        (NOTIFICATIONS, "Escalations failed"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
+        (NOTIFICATIONS, "Paper paused"): "pantau_paper_paused_timestamp_seconds",
+        (NOTIFICATIONS, "Overdue actions"): 'pantau_escalation_overdue{action="step"}',
+        (NOTIFICATIONS, "Failed escalations"): 'pantau_incidents_escalation_failed{reason="nobody_reached"}',
+        (SELF, "Audit chain violations"): "pantau_audit_chain_violations",
     }
     away = {"pantau_store_up": "1x2 0x7", "pantau_build_info": "1x9", "pantau_monitor_only": "0x9"}
     away |= {"pantau_incidents_orphaned": "0x9"}
@@ -392,7 +392,7 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
     incident = filled(asked(AGENCY, "Open incidents"), CHOSEN)
     none += [promtool.ask(incident, "2m", [("{}", 0)]), promtool.ask(incident, "5m", [])]
     none += [
-        promtool.ask(asked(board, "People are told"), at, [("{}", said)])
+        promtool.ask(asked(board, "Notifications enabled"), at, [("{}", said)])
         for board in (OVERVIEW, NOTIFICATIONS)
         for at, said in (("2m", 0), ("5m", 1))
     ]
@@ -404,7 +404,7 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
 
 
 def counted() -> dict[str, str]:
-    return {title: asked(OVERVIEW, title) for title in ("Down", "Degraded", "Not probed", "Unproven")}
+    return {title: asked(OVERVIEW, title) for title in ("Down", "Degraded", "Not probed", "Unknown")}
 
 
 def probed(*agencies: str, run: str, success: str, run_by: str, proof_by: str) -> dict[str, str]:
@@ -440,7 +440,7 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
         promtool.ask(rows, "10m", [('{agency="nobody · tiada"}', 0)]),
         *(promtool.ask(expr, "10m", none) for expr in counts.values()),
         *(promtool.ask(counts[title], "50m", []) for title in ("Down", "Degraded", "Not probed")),
-        promtool.ask(counts["Unproven"], "50m", [("{}", 2)]),
+        promtool.ask(counts["Unknown"], "50m", [("{}", 2)]),
         promtool.ask(state, "50m", unproven),
     ]
     # One that has been down for long has nothing to do with it.
@@ -448,7 +448,7 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
     still = [
         promtool.ask(counts["Degraded"], "50m", []),
         promtool.ask(counts["Down"], "50m", [("{}", 1)]),
-        promtool.ask(counts["Unproven"], "50m", [("{}", 2)]),
+        promtool.ask(counts["Unknown"], "50m", [("{}", 2)]),
     ]
     # At night nothing is due, and nobody is deaf who need not listen.
     night = series | {f'pantau_off_hours{{agency="{code}",instance="a"}}': "1x60" for code in ("JCM", "MDC")}
@@ -477,7 +477,7 @@ def test_wall_of_agencies_never_proven_counts_them_and_names_nobody_well(tmp_pat
     series[f"pantau_probe_run_timestamp_seconds{{{route}}}"] = "0+60x60"
     names = [(f'{{agency="{code}",runbook="mail-unknown"}}', 3) for code in ("LKC", "MDC", "PPC")]
     told = [
-        promtool.ask(counted()["Unproven"], "29m", [("{}", 3)]),
+        promtool.ask(counted()["Unknown"], "29m", [("{}", 3)]),
         promtool.ask(counted()["Not probed"], "29m", [("{}", 0)]),
         promtool.ask(f"floor({asked(OVERVIEW, 'Worst first')})", "29m", names),
     ]
@@ -500,14 +500,14 @@ def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path
     )
     rarely = probed("PPC", run="0x60", success="0x60", run_by="22740x60", proof_by="22740x60")
     counts, none = counted(), [("{}", 0)]
-    ours = [asked(OVERVIEW, title) for title in ("References", "Own faults")]
+    ours = [asked(OVERVIEW, title) for title in ("References", "Monitoring faults")]
     often['pantau_monitoring_fault{cause="reference",reference="a",instance="a"}'] = "0x20 1x40"
     told = [
         *(promtool.ask(expr, "10m", none) for expr in (*counts.values(), *ours)),
         *(promtool.ask(expr, "15m", []) for expr in ours),
         *(promtool.ask(expr, "30m", [("{}", 1)]) for expr in ours),
         promtool.ask(counts["Not probed"], "15m", [("{}", 2)]),
-        *(promtool.ask(counts[title], "15m", []) for title in ("Down", "Degraded", "Unproven")),
+        *(promtool.ask(counts[title], "15m", []) for title in ("Down", "Degraded", "Unknown")),
     ]
     # Who is probed that rarely is well for as long, though nothing is heard meanwhile.
     alone = [*(promtool.ask(expr, "55m", none) for expr in counts.values())]
