@@ -93,7 +93,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     offer("enable", administration.enable)
     offer("unlink", administration.unlink)
     offer("unlock", administration.unlock)
-    offer("second-factor-off", administration.take_second_factor)
+    offer("reset-second-factor", administration.take_second_factor)
 
     async def after(request: Request, name: str, doing: Awaitable[User]) -> Response:
         try:

@@ -165,7 +165,7 @@ async def test_a_disk_that_hangs_keeps_it_from_remembering_and_not_from_ringing(
     room: Watchroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(out_of_band, "_WRITTEN_WITHIN_SECONDS", 0.05)
-    room.line._memory_file = hanging = Hanging(room.place / "lifeline.json")
+    room.line._memory_file = hanging = Hanging(room.place / "out_of_band.json")
     with structlog.testing.capture_logs() as logged:
         await room.look(10 * MINUTE, AWAY)
     assert [line["event"] for line in logged] == [

@@ -113,7 +113,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /wallboards": ("ours", {"admin"}),
     "POST /wallboards/{link_id}/revoke": ("ours", {"admin"}),
     "GET /wallboard": ("all", set()),
-    "POST /users/{name}/second-factor-off": ("ours", {"admin"}),
+    "POST /users/{name}/reset-second-factor": ("ours", {"admin"}),
     "GET /sign-in": ("all", set()),
     "POST /sign-in": ("all", set()),
     "GET /sign-in/code": ("all", set()),

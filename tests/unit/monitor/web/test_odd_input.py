@@ -95,7 +95,7 @@ MORE_FORMS: Final = (
     Form(action="/notifications/1/set-status", fields={"ruling": "delivered"}, typed=("ruling", "why")),
     Form(action="/rotas/JCM/bertugas/overrides/1/remove"),
     Form(action="/rotas/JCM/bertugas/feeds/1/revoke"),
-    *(Form(action=f"/users/somebody/{deed}") for deed in ("disable", "unlink", "enable", "second-factor-off")),
+    *(Form(action=f"/users/somebody/{deed}") for deed in ("disable", "unlink", "enable", "reset-second-factor")),
     Form(action="/users/somebody/roles", typed=("kept", "role", "agency")),
     Form(action="/tokens/1/revoke"),
     Form(action="/wallboards/1/revoke"),

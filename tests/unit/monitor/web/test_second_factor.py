@@ -271,12 +271,12 @@ async def test_it_is_taken_off_with_a_code_and_not_without(place: House) -> None
 async def test_an_administrator_takes_it_away_and_what_was_begun_ends(place: House) -> None:
     theirs = await siti(place)
     boss = await place.signed_in("bos", "admin")
-    assert "second-factor-off" in (await boss.get("/users/siti")).text
-    assert (await boss.post("/users/siti/second-factor-off")).status_code == 303
+    assert "reset-second-factor" in (await boss.get("/users/siti")).text
+    assert (await boss.post("/users/siti/reset-second-factor")).status_code == 303
     assert (await theirs.browser.get("/")).status_code == 401
     async with place.browser() as browser:
         assert (await password(browser)).headers["location"] == "/"
-    refused = await boss.post("/users/siti/second-factor-off")
+    refused = await boss.post("/users/siti/reset-second-factor")
     assert (refused.status_code, "tiada faktor kedua" in refused.text) == (409, True)
     async with place.database.read() as connection:
         rows = (await connection.execute(select(audit_log.c.actor, audit_log.c.event))).all()
