@@ -131,24 +131,24 @@ from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.access.access_control import AccessControl
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
-from monitor.web.access.wallboards import wall_pages
-from monitor.web.agencies.agencies import roll_pages
-from monitor.web.agencies.leaving import leaving_pages
+from monitor.web.access.wallboards import wallboard_pages
+from monitor.web.agencies.agencies import agency_list_pages
+from monitor.web.agencies.remove_agency import removal_pages
 from monitor.web.agency.drills import drill_pages
 from monitor.web.agency.history import history_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
 from monitor.web.agency.mailboxes import mailbox_pages
-from monitor.web.agency.maintenance_notices import advance_pages
+from monitor.web.agency.maintenance_notices import maintenance_notice_pages
+from monitor.web.agency.monthly_report import monthly_report_pages
+from monitor.web.agency.on_demand_runs import on_demand_run_pages
 from monitor.web.agency.settings import settings_pages
-from monitor.web.agency.statement import statement_pages
-from monitor.web.agency.trials import trial_pages
+from monitor.web.api.commands import incident_commands
 from monitor.web.api.document import agency_documents
 from monitor.web.api.mailbox_login import mailbox_logins
 from monitor.web.api.maintenance_notices import advance_orders
 from monitor.web.api.oncall import override_orders
-from monitor.web.api.orders import incident_orders
 from monitor.web.api.silence import silence_orders
-from monitor.web.audit_log import journal_pages
+from monitor.web.audit_log import audit_log_pages
 from monitor.web.callbacks import callbacks
 from monitor.web.command.access import secrets_of, tokens_of, users_of
 from monitor.web.command.control import control, declarations, silences
@@ -757,18 +757,18 @@ class App:
             partial(token_pages, tokens),
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, facade, worklist, declarer),
-            partial(roll_pages, editor, roll),
-            partial(leaving_pages, editor, roll),
+            partial(agency_list_pages, editor, roll),
+            partial(removal_pages, editor, roll),
             partial(settings_pages, editor, self._clock),
-            partial(advance_pages, advance),
+            partial(maintenance_notice_pages, advance),
             partial(mailbox_setup_pages, setups, editor),
             partial(history_pages, facade, self._around.history.transits),
-            partial(statement_pages, monthly),
+            partial(monthly_report_pages, monthly),
             partial(drill_pages, self._watchdog.driller, self._rests),
             partial(mailbox_pages, editor, self._clock),
-            partial(trial_pages, OnDemandRuns(self._lifecycle, self._clock, self._runtime), self._caller),
-            partial(journal_pages, AuditLogPages(self._database), users),
-            partial(wall_pages, walls, self._clock),
+            partial(on_demand_run_pages, OnDemandRuns(self._lifecycle, self._clock, self._runtime), self._caller),
+            partial(audit_log_pages, AuditLogPages(self._database), users),
+            partial(wallboard_pages, walls, self._clock),
             partial(rota_pages, self._duty, feeds),
         ]
         seen = portal(
@@ -782,7 +782,7 @@ class App:
             openid=openid,
             once=IdempotencyStore(IdempotencyRecords(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
             parts=[
-                incident_orders(facade, declarer),
+                incident_commands(facade, declarer),
                 silence_orders(silencer),
                 advance_orders(advance),
                 override_orders(self._duty),

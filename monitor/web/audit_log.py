@@ -28,7 +28,7 @@ _Word = Annotated[str, Query(max_length=_LONGEST)]
 _Before = Annotated[int, Query(ge=1, le=NEWEST)]
 
 
-def journal_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRouter:
+def audit_log_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRouter:
     """Build the router of the audit log."""
     router = APIRouter(include_in_schema=False)
 

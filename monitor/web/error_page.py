@@ -16,7 +16,7 @@ from monitor.web.form import MAY_SEND_FORMS, Pages, kept_form, own_path
 from monitor.web.problem import ProblemAnswer
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
-#: Statuses that a user can encounter; each has its text in words/refusal.yaml.
+#: Statuses that a user can encounter; each has its text in texts/error_page.yaml.
 _KNOWN = frozenset({400, 401, 403, 404, 405, 409, 413, 422, 500, 503})
 
 #: Statuses after which the same request may succeed later: after sign-in, or when the database is available again.

@@ -39,10 +39,10 @@ from probes.model.check import Verdict
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
-#: Malay and English texts by section and key. Those of the signed-in pages are in words/.
+#: Malay and English texts by section and key. Those of the signed-in pages are in texts/.
 _SIGNED_IN: Mapping[str, Mapping[str, tuple[str, str]]] = {
     section: said
-    for file in sorted((Path(__file__).parent / "words").glob("*.yaml"))
+    for file in sorted((Path(__file__).parent / "texts").glob("*.yaml"))
     for section, said in sections(file).items()
 }
 WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {**sections(Path(__file__).with_suffix(".yaml")), **_SIGNED_IN}
@@ -284,7 +284,7 @@ def filters_of(language: PageLanguage) -> dict[str, Callable[..., Any]]:
         return lambda value: known.get(value, str(value))
 
     return {
-        # Each section of words/ is a filter.
+        # Each section of texts/ is a filter.
         **{section: saying(section) for section in _SIGNED_IN},
         "say": saying("say"),
         "letter": saying("letters"),

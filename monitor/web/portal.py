@@ -47,9 +47,9 @@ from monitor.web.access.openid import openid_pages
 from monitor.web.access.second_factor import code_pages, second_factor_pages
 from monitor.web.access.sign_in import sign_in_pages
 from monitor.web.api.alertmanager import alertmanager
+from monitor.web.api.commands import orders
 from monitor.web.api.incident import records
 from monitor.web.api.oncall import on_call
-from monitor.web.api.orders import orders
 from monitor.web.api.route.query import knows
 from monitor.web.api.state import states
 from monitor.web.error_page import answer_in_pages

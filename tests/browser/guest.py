@@ -52,7 +52,7 @@ class Guest:
     # -- what they read ------------------------------------------------------------------------------------------
 
     def say(self, text: str, **values: object) -> str:
-        """Return what the portal says in their language: "duty.acknowledge" is a key of words/duty.yaml."""
+        """Return what the portal says in their language: "duty.acknowledge" is a key of texts/duty.yaml."""
         section, _, key = text.partition(".")
         return words(section, self.language)[key].format(**values)
 

@@ -63,7 +63,7 @@ def _malay() -> Iterator[tuple[str, str]]:
         "monitor/web/uptime_bars.yaml",
     ):
         yield path, (ROOT / path).read_text(encoding="utf-8")
-    for words in sorted((ROOT / "monitor/web/words").glob("*.yaml")):
+    for words in sorted((ROOT / "monitor/web/texts").glob("*.yaml")):
         yield words.name, words.read_text(encoding="utf-8")
     for template in sorted((ROOT / "monitor/web/templates").glob("*.html")):
         yield template.name, template.read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ _NAME = TypeAdapter(Name)
 _ITSELF = public_route("is where a wall shows the key of its link")
 
 
-def wall_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
+def wallboard_pages(walls: Wallboards, clock: Clock, pages: Pages) -> APIRouter:
     """Build the router of the wallboard pages."""
     router = APIRouter(include_in_schema=False)
 

@@ -52,7 +52,7 @@ class NewAgencyForm:
         return self.fields.get(name, "")
 
 
-def roll_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
+def agency_list_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
     """Build the router of the agency list."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.CONFIGURE_SECRETS))
 

@@ -21,7 +21,7 @@ from monitor.web.page import PageLanguage, language_of
 _FILES: Final[Mapping[str, Channel]] = {"surat.pdf": Channel.LETTER, "faks.pdf": Channel.FAX}
 
 
-def advance_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
+def maintenance_notice_pages(notices: MaintenanceNotices, pages: Pages) -> APIRouter:
     """Build the router of the maintenance notice pages."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.EDIT_AGENCY, agency_in_path))
 

@@ -34,7 +34,7 @@ class InvalidForm:
     status: int = HTTPStatus.OK
     #: The form on the page: an action, or the number of a notification.
     form: str = ""
-    #: A key of `duty_amiss` in words/duty.yaml; "" without an error.
+    #: A key of `duty_amiss` in texts/duty.yaml; "" without an error.
     problem: str = ""
     #: The error message of the service.
     why: str | Exception = ""
@@ -84,7 +84,7 @@ def then_say(request: Request, path: str, saying: str) -> Response:
 
 
 def to_be_said(request: Request) -> str:
-    """Return the key of the flash message, from `duty_said` in words/duty.yaml; "" for none or an unknown one."""
+    """Return the key of the flash message, from `duty_said` in texts/duty.yaml; "" for none or an unknown one."""
     saying = request.cookies.get(_COOKIE, "")
     return saying if saying in _SAYINGS else ""
 

@@ -105,7 +105,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT / "monitor")))
 def test_each_text_of_the_checks_has_its_malay(module: Path) -> None:
-    """A new text wants its Malay in monitor/web/words/fault.yaml; one with something filled in is made by `said`."""
+    """A new text wants its Malay in monitor/web/texts/fault.yaml; one with something filled in is made by `said`."""
     texts = set(_texts(ast.parse(module.read_text(encoding="utf-8"))))
     assert texts - FAULTS.keys() - _TYPED - _NOT_SHOWN == set()
 

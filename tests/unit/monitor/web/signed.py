@@ -74,24 +74,24 @@ from monitor.store.probing.probe_calls import ProbeRequests
 from monitor.web.access.access_control import AccessControl
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
-from monitor.web.access.wallboards import wall_pages
-from monitor.web.agencies.agencies import roll_pages
-from monitor.web.agencies.leaving import leaving_pages
+from monitor.web.access.wallboards import wallboard_pages
+from monitor.web.agencies.agencies import agency_list_pages
+from monitor.web.agencies.remove_agency import removal_pages
 from monitor.web.agency.drills import drill_pages
 from monitor.web.agency.history import history_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
 from monitor.web.agency.mailboxes import mailbox_pages
-from monitor.web.agency.maintenance_notices import advance_pages
+from monitor.web.agency.maintenance_notices import maintenance_notice_pages
+from monitor.web.agency.monthly_report import monthly_report_pages
+from monitor.web.agency.on_demand_runs import on_demand_run_pages
 from monitor.web.agency.settings import settings_pages
-from monitor.web.agency.statement import statement_pages
-from monitor.web.agency.trials import trial_pages
+from monitor.web.api.commands import incident_commands
 from monitor.web.api.document import agency_documents
 from monitor.web.api.mailbox_login import mailbox_logins
 from monitor.web.api.maintenance_notices import advance_orders
 from monitor.web.api.oncall import override_orders
-from monitor.web.api.orders import incident_orders
 from monitor.web.api.silence import silence_orders
-from monitor.web.audit_log import journal_pages
+from monitor.web.audit_log import audit_log_pages
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages
@@ -371,18 +371,18 @@ async def house(
             partial(token_pages, tokens),
             partial(task_pages, orders, orders, orders),
             partial(incident_pages, service, orders, orders),
-            partial(roll_pages, site.editor, roll),
-            partial(leaving_pages, site.editor, roll),
+            partial(agency_list_pages, site.editor, roll),
+            partial(removal_pages, site.editor, roll),
             partial(settings_pages, site.editor, clock),
-            partial(advance_pages, advance),
+            partial(maintenance_notice_pages, advance),
             partial(mailbox_setup_pages, setups, site.editor),
             partial(history_pages, service, History(database).transits),
-            partial(statement_pages, monthly),
+            partial(monthly_report_pages, monthly),
             partial(drill_pages, driller, lambda: site.rests),
             partial(mailbox_pages, site.editor, clock),
-            partial(trial_pages, trials, caller),
-            partial(journal_pages, AuditLogPages(database), users),
-            partial(wall_pages, walls, clock),
+            partial(on_demand_run_pages, trials, caller),
+            partial(audit_log_pages, AuditLogPages(database), users),
+            partial(wallboard_pages, walls, clock),
             partial(rota_pages, duty, RotaFeedService(RotaFeeds(database), duty, users, clock)),
         ]
         station = Station(database)
@@ -404,7 +404,7 @@ async def house(
         )
         desk: Any = DutyDesk()
         parts = [
-            incident_orders(service, declarer),
+            incident_commands(service, declarer),
             silence_orders(silencer),
             advance_orders(advance),
             override_orders(desk),

@@ -23,7 +23,7 @@ from monitor.store.engine.drills import drill_called
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import audit_log, day
 from monitor.web.access.access_control import AccessControl
-from monitor.web.agencies.agencies import roll_pages
+from monitor.web.agencies.agencies import agency_list_pages
 from monitor.web.portal import portal
 from tests.integration.watching import agency
 from tests.unit.alerts.people import T0, trigger
@@ -205,7 +205,7 @@ class AwayRoll(AgencyDirectory):
 
 async def test_while_the_store_is_away_nothing_that_was_typed_is_lost(place: House, admin: httpx.AsyncClient) -> None:
     service: Any = Service(codes=("JCM", "MDC"))
-    pages = [partial(roll_pages, place.site.editor, AwayRoll())]
+    pages = [partial(agency_list_pages, place.site.editor, AwayRoll())]
     app = portal(service, ["localhost"], service, access_control=AccessControl(place.authenticator), pages=pages)
     async with place.browser(app) as browser:
         browser.cookies.set("pantau", admin.cookies["pantau"], domain="localhost.local")

@@ -58,7 +58,7 @@ class StatedIncident:
     share: float
 
 
-def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
+def monthly_report_pages(statements: Statements, pages: Pages) -> APIRouter:
     """Build the router of the monthly report pages."""
     router = APIRouter(include_in_schema=False)
     # Typesetting occupies a core for a second, and the probes share it, so only one runs at a time.

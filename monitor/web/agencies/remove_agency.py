@@ -27,7 +27,7 @@ _Administrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFI
 _MINUTES: Final = STAYS // timedelta(minutes=1)
 
 
-def leaving_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
+def removal_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
     """Build the router of the removal page."""
     router = APIRouter(include_in_schema=False)
 

@@ -113,7 +113,7 @@ def orders(source: ServiceFacade) -> APIRouter:
     return router
 
 
-def incident_orders(source: ServiceFacade, declarer: DeclarationService) -> APIRouter:
+def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> APIRouter:
     """Build the router of commands for signed-in users and API tokens."""
     router = given_orders()
     its_agency = incident_in_path(source)

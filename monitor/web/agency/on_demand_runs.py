@@ -26,7 +26,7 @@ from probes.model.result import Outcome, Phase
 _HEADERS = {"Referrer-Policy": "same-origin"}
 
 
-def trial_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> APIRouter:
+def on_demand_run_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> APIRouter:
     """Build the router of the test pages."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.RUN_TESTS, agency_in_path))
 
