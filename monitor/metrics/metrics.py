@@ -168,7 +168,7 @@ class Metrics:
         self._watched = sum(map(len, self._routes.values()))
         self._all.routes.set(self._watched)
 
-    def tell_phases_of(self, routes: int) -> None:
+    def limit_phase_routes(self, routes: int) -> None:
         """Export phases of at most so many routes: of all if there are no more, otherwise of unhealthy ones.
 
         Effective for each route from its next run on.
@@ -526,7 +526,7 @@ class Metrics:
         """Count a rejected webhook of Alertmanager by its status."""
         self._all.alert_webhooks_refused.labels(REFUSALS.get(status, OTHER_REFUSAL)).inc()
 
-    def alertmanager_told(self, member: str, *, taken: bool) -> None:
+    def alertmanager_notified(self, member: str, *, taken: bool) -> None:
         """Export whether an Alertmanager has accepted our incidents."""
         self._all.alertmanager_up.labels(member).set(taken)
 

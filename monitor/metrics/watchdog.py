@@ -49,7 +49,7 @@ class WatchdogSeries:
 
     # The heartbeat
 
-    def ailing(self, found: Collection[LivenessFailure]) -> None:
+    def set_liveness_failures(self, found: Collection[LivenessFailure]) -> None:
         """Export what suppresses the heartbeat."""
         for ailment in LivenessFailure:
             self._all.heartbeat_suppressed.labels(ailment).set(ailment in found)
@@ -93,16 +93,16 @@ class WatchdogSeries:
 
     # Out-of-band calls
 
-    def lifeline_known(self, numbers: int) -> None:
+    def set_out_of_band_numbers(self, numbers: int) -> None:
         """Export how many numbers out-of-band calls have."""
         self._all.out_of_band_numbers.set(numbers)
 
-    def forget_lifeline(self) -> None:
+    def remove_out_of_band_numbers(self) -> None:
         """Remove the numbers of out-of-band calls that are not configured any more; no call is active."""
         self._all.out_of_band_numbers.set(math.nan)
-        self.distressed(())
+        self.set_out_of_band_active(())
 
-    def distressed(self, troubles: Collection[OutOfBandReason]) -> None:
+    def set_out_of_band_active(self, troubles: Collection[OutOfBandReason]) -> None:
         """Export the reasons of active out-of-band calls."""
         for trouble in OutOfBandReason:
             self._all.out_of_band_active.labels(trouble).set(trouble in troubles)

@@ -485,7 +485,7 @@ async def announce(
         metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
     settings = configuration.settings
     metrics.watch_references(settings.references)
-    metrics.tell_phases_of(settings.metrics.max_phase_routes)
+    metrics.limit_phase_routes(settings.metrics.max_phase_routes)
     for channel, entries in settings.gateways.items():
         for entry in entries:
             metrics.watch_gateway(channel, entry.name)

@@ -135,7 +135,7 @@ class OutOfBandAlerter:
         except (InvalidNumbersError, OSError) as error:
             why = str(error) if isinstance(error, InvalidNumbersError) else (error.strerror or "")
             log.warning("out-of-band numbers cannot be read", numbers=len(self._numbers), reason=why)
-        self._metrics.lifeline_known(len(self._numbers))
+        self._metrics.set_out_of_band_numbers(len(self._numbers))
 
     async def look(self, present: Memory, unknown: AbstractSet[OutOfBandReason] = frozenset()) -> None:
         """Process the present problems, each with its start, and alert if due; *unknown*: reasons that cannot be examined."""
@@ -143,7 +143,9 @@ class OutOfBandAlerter:
         memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now(), unknown)
         if memory != self._memory or not self._is_made:
             await self._remember(memory)
-        self._metrics.distressed({trouble for trouble, spell in memory.items() if spell.told_at or spell.failed_at})
+        self._metrics.set_out_of_band_active(
+            {trouble for trouble, spell in memory.items() if spell.told_at or spell.failed_at}
+        )
         for ring in rings:
             heard = await self._ring(ring)
             what = "out-of-band alert resolved" if ring.clear else "out-of-band alert sent"

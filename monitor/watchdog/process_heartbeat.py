@@ -139,7 +139,7 @@ class ProcessHeartbeat:
         return written.result()
 
     def _show(self, ailing: frozenset[LivenessFailure]) -> None:
-        self._metrics.ailing(ailing)
+        self._metrics.set_liveness_failures(ailing)
         if ailing != self._ailing:
             what = "heartbeat suppressed" if ailing else "heartbeat no longer suppressed"
             log.warning(what, reasons=", ".join(sorted(ailing))) if ailing else log.info(what)

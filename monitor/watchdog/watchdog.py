@@ -168,7 +168,7 @@ class Watchdog:
         if self._lifeline is not None and self._lifeline[0] is not configuration:
             await self._lifeline[1].close()
             self._lifeline = None
-            self._metrics.watchdog.forget_lifeline()
+            self._metrics.watchdog.remove_out_of_band_numbers()
         if settings is None:
             return
         if self._lifeline is None:

@@ -152,7 +152,7 @@ class AlertSender:
                 **({"reason": why} if why else {}),
             )
         self._heard[member] = not why
-        self._metrics.alertmanager_told(member, taken=not why)
+        self._metrics.alertmanager_notified(member, taken=not why)
 
     def _forget(self, but: Sequence[str]) -> None:
         """Remove the metrics of members that are no longer configured."""

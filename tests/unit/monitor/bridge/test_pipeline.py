@@ -280,7 +280,7 @@ async def test_an_event_says_when_it_began_and_when_it_ended() -> None:
 @pytest.mark.parametrize("how", [slow(), unanswered])
 async def test_of_a_run_that_came_late_or_was_not_said_to_be_taken_it_is_shown_where_the_time_went(how: Fault) -> None:
     service = Service("JCM")
-    service.metrics.tell_phases_of(1)
+    service.metrics.limit_phase_routes(1)
     await service.rounds(1)
     assert [*Scrape(service.metrics).labels("probe_phase_duration_seconds")] == []
     service.world.faults["JCM/utama"] = how

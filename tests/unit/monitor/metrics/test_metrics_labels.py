@@ -54,7 +54,7 @@ def test_of_many_routes_the_phases_are_told_of_those_in_trouble_and_never_of_mor
         return phased(metrics)
 
     assert ends(Outcome.DELIVERED, *names) == {*names}, "there are no more than are told of"
-    metrics.tell_phases_of(2)
+    metrics.limit_phase_routes(2)
     assert ends(Outcome.DELIVERED, *names) == set()
     assert ends(Outcome.LOST, names[0]) == {names[0]}
     assert ends(Outcome.DELIVERED, names[1], went_well=False) == {*names[:2]}
@@ -65,9 +65,9 @@ def test_of_many_routes_the_phases_are_told_of_those_in_trouble_and_never_of_mor
     assert ends(Outcome.LOST, names[4]) == {names[1], names[4]}
     metrics.watch_agency(AGENCY, routes=names[:2])
     assert ends(Outcome.DELIVERED, *names[:2]) == {*names[:2]}, "no more are left than are told of"
-    metrics.tell_phases_of(0)
+    metrics.limit_phase_routes(0)
     assert ends(Outcome.LOST, *names[:2]) == set()
-    metrics.tell_phases_of(2)
+    metrics.limit_phase_routes(2)
     ends(Outcome.LOST, *names[:2])
     metrics.forget_agency(AGENCY)
     metrics.watch_agency("lkc", routes=["lkc/1", "lkc/2", "lkc/3"])

@@ -31,11 +31,11 @@ def test_a_contact_that_left_is_shown_no_more_and_neither_are_those_of_an_agency
 
 def test_a_lifeline_that_was_taken_out_of_the_settings_is_shown_no_more_and_rings_nobody(metrics: Metrics) -> None:
     assert Scrape(metrics).value("out_of_band_numbers") is None
-    metrics.watchdog.lifeline_known(2)
-    metrics.watchdog.distressed({OutOfBandReason.STORE})
+    metrics.watchdog.set_out_of_band_numbers(2)
+    metrics.watchdog.set_out_of_band_active({OutOfBandReason.STORE})
     assert Scrape(metrics).value("out_of_band_numbers") == 2
     assert Scrape(metrics).value("out_of_band_active", reason="store") == 1
-    metrics.watchdog.forget_lifeline()
+    metrics.watchdog.remove_out_of_band_numbers()
     assert Scrape(metrics).value("out_of_band_numbers") is None
     assert Scrape(metrics).value("out_of_band_active", reason="store") == 0
 
