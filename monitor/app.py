@@ -848,7 +848,7 @@ class App:
 
     def _present_brief(self, incident: Incident) -> PolicySnapshot | None:
         """Return the policy of an incident that opened now; `None`: its agency was removed."""
-        return self._briefs().of(incident.brief)
+        return self._briefs().of(incident.policy)
 
     def _can_be_silent(self) -> Mapping[str, str]:
         """Return the agencies and routes that may be silenced, with the agency's code."""

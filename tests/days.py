@@ -272,7 +272,7 @@ async def play(town: Town, scene: Scenario, days: float) -> Played:
     brief: PolicySnapshot = replace(BRIEF, escalation=scene.policy, announcement=AnnouncementPlan())
     await town.submit(
         Trigger(
-            dedup_key="JCM", at=scene.begins, matter=IncidentType.BOTH, began_at=scene.begins - 2 * MINUTE, brief=brief
+            dedup_key="JCM", at=scene.begins, type=IncidentType.BOTH, began_at=scene.begins - 2 * MINUTE, policy=brief
         )
     )
     await town.advance(timedelta(days=days))

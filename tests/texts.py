@@ -50,16 +50,16 @@ OFFICE = IssuingOffice(
 _FACTS = Facts(
     purpose=Purpose.OUTAGE,
     plan=Plan.ESCALATION,
-    matter=IncidentType.BOTH,
+    type=IncidentType.BOTH,
     office=OFFICE,
     number="JCM-01",
     began_at=_BEGAN,
-    noticed_at=_BEGAN + timedelta(minutes=15),
-    first_noticed_at=_BEGAN,
+    notified_at=_BEGAN + timedelta(minutes=15),
+    first_notified_at=_BEGAN,
     ended_at=_BEGAN + timedelta(hours=3, minutes=25),
     subject="peti mel rujukan-a",
     subject_en="mailbox rujukan-a",
-    heard_at=_BEGAN,
+    last_response_at=_BEGAN,
     until=_BEGAN + timedelta(hours=1),
     arrived=3,
     undelivered=("Kementerian Contoh (no. 0201)", "Jabatan Contoh Sabah (no. 0202)"),
@@ -104,11 +104,11 @@ _LONGEST = replace(
     office=replace(OFFICE, short="ABCDEFGHIJK"),
     number="NNNNN-99",
     began_at=_AT_MOST,
-    noticed_at=_AT_MOST,
+    notified_at=_AT_MOST,
     ended_at=_AT_MOST,
-    heard_at=_AT_MOST,
+    last_response_at=_AT_MOST,
     until=_AT_MOST,
-    first_noticed_at=_AT_MOST,
+    first_notified_at=_AT_MOST,
     arrived=999,
     undelivered=("",) * 999,
     unposted=999,
@@ -255,10 +255,10 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
     match key.split("."):
         case ["bundle", "sms", *_]:
             names = [each.office.short for each in several]
-            handed = bundle.for_sms([replace(each, handed_on=True) for each in several], language, names, 5)
+            handed = bundle.for_sms([replace(each, escalated=True) for each in several], language, names, 5)
             return {**handed, **bundle.for_sms(several, language, names, 5), **more}
         case ["sms", *_]:
-            handed = dict(values.for_sms(replace(facts, handed_on=True), language))
+            handed = dict(values.for_sms(replace(facts, escalated=True), language))
             return {**handed, **values.for_sms(facts, language), **more}
         case ["out_of_band", "sms", *_]:
             return {
@@ -266,7 +266,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
                 "ended": moment.stamp(_ended(facts), language),
             } | more
         case ["bundle", "call", *_]:
-            handed = dict(bundle.for_call([replace(each, handed_on=True) for each in several], language))
+            handed = dict(bundle.for_call([replace(each, escalated=True) for each in several], language))
             return {
                 **handed,
                 **bundle.for_call(several, language),
@@ -279,7 +279,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
             counts = "satu faks dan satu surat" if language is Language.MALAY else "one by fax and one by letter"
             listed = {"names": "; ".join(each.office.name for each in several), "more": spoken.number(3, language)}
             listed["updates"] = _UPDATES[language]
-            handed = dict(values.for_call(replace(facts, handed_on=True), language))
+            handed = dict(values.for_call(replace(facts, escalated=True), language))
             return {**handed, **values.for_call(facts, language), **counted, **listed, "counts": counts, **more}
         case _:
             inner = {

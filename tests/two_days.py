@@ -149,7 +149,7 @@ async def play(town: Town) -> Sequence[Line]:
     siti, ravi, mei, noc = (town.person(each.addresses[0].number) for each in (SITI, RAVI, MEI, OPERATIONS))
 
     await town.submit(
-        Trigger(dedup_key="JCM", at=town.clock.now(), matter=IncidentType.BOTH, began_at=BEGAN, brief=BRIEF)
+        Trigger(dedup_key="JCM", at=town.clock.now(), type=IncidentType.BOTH, began_at=BEGAN, policy=BRIEF)
     )
     # She sees the SMS and answers it; half an hour after it began she is called about the announcement.
     await it.until(31, "13.03")
@@ -173,9 +173,9 @@ async def play(town: Town) -> Sequence[Line]:
         Trigger(
             dedup_key="JCM",
             at=town.clock.now(),
-            matter=IncidentType.RECEIVING,
+            type=IncidentType.RECEIVING,
             began_at=BEGAN,
-            brief=BRIEF,
+            policy=BRIEF,
             less_since=town.clock.now() - 10 * MINUTE,
         )
     )

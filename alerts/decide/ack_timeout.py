@@ -56,15 +56,15 @@ def promise(incident: Incident, now: datetime, overrides: Sequence[Override] = (
         return NotAcknowledged()
     if incident.reminded_at is not None:
         return AckTimedOut() if now >= until else AckValid(until)
-    due = until - incident.brief.escalation.remind_before
+    due = until - incident.policy.escalation.remind_before
     return AckReminderDue(tuple(_reminders(incident, now, overrides))) if now >= due else AckValid(due)
 
 
 def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override]) -> Iterator[NotificationDraft]:
     """Yield the reminder to the assignee; nothing for a person who is not in the policy."""
-    person = incident.brief.escalation.named(incident.acknowledged_by or "")
+    person = incident.policy.escalation.named(incident.acknowledged_by or "")
     until = replace(incident, reminded_at=now).acknowledged_until
-    if person is None or until is None or incident.heard_at is None:
+    if person is None or until is None or incident.last_response_at is None:
         return
     at = incident.position
     yield NotificationDraft(
@@ -78,8 +78,8 @@ def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override])
         ),
         expires_at=until,
         addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
-        wave=at.wave,
+        restarts=at.restarts,
         round=at.round,
         step=at.step,
-        once=incident.heard_at.isoformat(timespec="seconds"),  # One per acknowledgement.
+        once=incident.last_response_at.isoformat(timespec="seconds"),  # One per acknowledgement.
     )

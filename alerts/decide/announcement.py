@@ -92,12 +92,12 @@ def announce(
 
     *overrides*: those that may apply now, of any rota; they decide to whom a release is offered.
     """
-    plan = incident.brief.announcement
-    if incident.matter not in OUTAGES or not plan.recipients or not incident.is_open:
+    plan = incident.policy.announcement
+    if incident.type not in OUTAGES or not plan.recipients or not incident.is_open:
         return NoRecipients()
     if incident.released_at is not None:
         return Announce(tuple(_draft(incident, r, a, now) for r in plan.recipients for a in r.addresses))
-    if incident.present not in OUTAGES:
+    if incident.current_type not in OUTAGES:
         return NoRecipients()  # Mail is only slow by now.
     if not plan.automatic:
         return _offer(incident, notices, now, overrides)
@@ -129,7 +129,7 @@ def waits_for_staff(notice: Notification, notices: Sequence[Notification]) -> bo
 
 def offered_from(incident: Incident) -> datetime:
     """Return when offers of the release begin: the outage has lasted, and a recipient is reachable."""
-    plan = incident.brief.announcement
+    plan = incident.policy.announcement
     return _reachable(plan, incident.since + plan.release_offered_after)
 
 
@@ -143,7 +143,7 @@ def _offer(
     incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override]
 ) -> AwaitRelease:
     """Return the people of the current turn, and when the next begins. Missed turns are skipped."""
-    plan, policy = incident.brief.announcement, incident.brief.escalation
+    plan, policy = incident.policy.announcement, incident.policy.escalation
     since = incident.acknowledged_at
     if since is None:
         return AwaitRelease(at=None)
@@ -176,10 +176,10 @@ def _turn(begins: datetime, now: datetime) -> tuple[int, datetime]:
 
 def _people(incident: Incident, number: int, now: datetime, overrides: Sequence[Override]) -> Sequence[Contact]:
     """Return the people of a turn: first the assignee, then step by step after the last that began, nobody twice a round."""
-    policy, following = incident.brief.escalation, incident.position.step + 1
+    policy, following = incident.policy.escalation, incident.position.step + 1
     holder = policy.named(incident.acknowledged_by or "")
     groups = [] if holder is None else [[holder]]
-    if incident.unsteady:
+    if incident.flapping:
         # Mail works intermittently. The assignee decides whether to announce that, and is asked once.
         return groups[number] if number < len(groups) else ()
     asked = {person.key for group in groups for person in group}
@@ -209,7 +209,7 @@ def _call(incident: Incident, person: Contact, turn: int, now: datetime, ends: d
         facts=facts(incident, Plan.ESCALATION, Purpose.RELEASE, now),
         expires_at=ends,
         addresses=person.addresses_on([Channel.VOICE, Channel.SMS]),
-        wave=incident.position.wave,
+        restarts=incident.position.restarts,
         round=turn,
         once=ends.isoformat(timespec="seconds"),  # One per turn.
     )
@@ -232,7 +232,7 @@ def _draft(incident: Incident, recipient: Recipient, address: Address, now: date
         incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,
-        facts=replace(facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1 + incident.pages_left_out),
+        facts=replace(facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1 + incident.skipped_pages),
         expires_at=expiry(address, now),
         addresses=(address,),
         addressee=recipient.addressee,

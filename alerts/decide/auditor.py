@@ -134,7 +134,7 @@ def deserves_own_incident(incident: Incident) -> bool:
 
     Not of its own incidents: that would never end.
     """
-    return incident.matter not in {IncidentType.MONITORING_FAULT, *OF_TELLING}
+    return incident.type not in {IncidentType.MONITORING_FAULT, *OF_TELLING}
 
 
 # -- overdue ---------------------------------------------------------------------------------------------------------
@@ -180,13 +180,13 @@ def _told_since(notices: Sequence[Notification], since: datetime) -> bool:
 
 def _has_another_step(incident: Incident) -> bool:
     """Whether a step of the same round follows."""
-    at, policy = incident.position, incident.brief.escalation
+    at, policy = incident.position, incident.policy.escalation
     return at.round < policy.rounds and at.step + 1 < len(policy.steps)
 
 
 def _next_step_due(incident: Incident) -> datetime | None:
     """Return when the next step is due at the latest; `None` when there is nobody to notify."""
-    at, policy = incident.position, incident.brief.escalation
+    at, policy = incident.position, incident.policy.escalation
     if not policy.steps:
         return None
     if _has_another_step(incident):
@@ -194,7 +194,7 @@ def _next_step_due(incident: Incident) -> datetime | None:
     if at.round + 1 < policy.rounds:
         return at.since + policy.repeat_after
     # A degradation repeats once a day only.
-    least = timedelta(days=1 if incident.matter is IncidentType.DEGRADED else 0)
+    least = timedelta(days=1 if incident.type is IncidentType.DEGRADED else 0)
     return at.since + max(policy.repeat_interval, least)
 
 
@@ -241,7 +241,7 @@ def _announcement(incident: Incident, notices: Sequence[Notification], now: date
     told = {n.person for n in notices if n.plan is Plan.ANNOUNCEMENT}
     match announce(incident, notices, now):
         case ReleaseNow():
-            since = incident.since + incident.brief.announcement.release_offered_after
+            since = incident.since + incident.policy.announcement.release_offered_after
         case Announce(drafts=drafts) if incident.released_at and any(d.person not in told for d in drafts):
             since = incident.released_at
         case Announce() if (due := follow_up(incident, notices, now - GRACE).since) is not None:
@@ -263,7 +263,7 @@ def _recovery(incident: Incident, notices: Sequence[Notification], now: datetime
         and n.was_told
         and n.state is not NotificationState.PENDING
         # Nobody outside is notified of an incident that was closed without a recovery.
-        if n.plan is Plan.ESCALATION or not incident.ended_untold
+        if n.plan is Plan.ESCALATION or not incident.closed_without_recovery
     }
     told = {_reader(n) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION, Purpose.CLOSED}}
     if owed <= told:
@@ -285,7 +285,7 @@ def _unheard(
     if incident.state is IncidentState.TRIGGERED:
         staff = [n for n in _to_staff(notices) if n.created_at >= incident.since - GRACE]
         # Not since the opening: it may have been acknowledged, and the announcement released.
-        since = max(incident.since, incident.heard_at or incident.since)
+        since = max(incident.since, incident.last_response_at or incident.since)
         if _is_exhausted(incident, now):
             yield EscalationFailure.NOBODY_ANSWERED, since
         if staff and all(n.state is NotificationState.FAILED and now - _given_up_at(n) > GRACE for n in staff):
@@ -293,13 +293,13 @@ def _unheard(
     if incident.released_at is not None and _untold(incident, notices, now):
         yield EscalationFailure.RECIPIENT_UNTOLD, incident.released_at
     # A person is late, but no component: no overdue action, which would suppress the heartbeat.
-    if release_is_offered(incident, now) and not incident.unsteady and now - offered_from(incident) >= RELEASED_WITHIN:
+    if release_is_offered(incident, now) and not incident.flapping and now - offered_from(incident) >= RELEASED_WITHIN:
         yield EscalationFailure.UNRELEASED, offered_from(incident)
 
 
 def _is_exhausted(incident: Incident, now: datetime) -> bool:
     """Whether the last round is over; its last step lasts as long as the pause between two rounds."""
-    at, policy = incident.position, incident.brief.escalation
+    at, policy = incident.position, incident.policy.escalation
     if at.round >= policy.rounds or not policy.steps:
         return True
     is_last = at.round + 1 == policy.rounds and at.step + 1 == len(policy.steps)

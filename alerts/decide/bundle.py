@@ -89,9 +89,9 @@ def gathering(draft: NotificationDraft, urgency: Urgency) -> str | None:
         return None
     if any(address.channel is Channel.LETTER for address in draft.addresses):
         return None
-    kind = "mail" if draft.facts.matter in OUTAGES else draft.facts.matter
+    kind = "mail" if draft.facts.type in OUTAGES else draft.facts.type
     if draft.facts.by:
-        kind = f"{kind}, {'handed on' if draft.facts.handed_on else 'had'} by {draft.facts.by}"
+        kind = f"{kind}, {'handed on' if draft.facts.escalated else 'had'} by {draft.facts.by}"
     where = [[address.channel, address.number, address.extension] for address in draft.addresses]
     digest = hashlib.sha256(json.dumps([draft.language, where]).encode()).hexdigest()[:32]
     news = "belated" if draft.facts.is_belated else draft.purpose

@@ -48,7 +48,7 @@ def effect(
         found = _working(incident, delivered)
         return OrderEffect(drafts=drafts, contradiction=Contradiction.WORKS_AGAIN if found else None, found=found)
     drafts = tuple(each.draft for each in conclude(after, notices, now) if isinstance(each, Notify))
-    wrong = None if after.is_open or after.ended_untold else _still_wrong(incident, delivered)
+    wrong = None if after.is_open or after.closed_without_recovery else _still_wrong(incident, delivered)
     if wrong is None:
         return OrderEffect(drafts=drafts, contradiction=None)
     return OrderEffect(drafts=drafts, contradiction=Contradiction.STILL_FAILS, found=(wrong,))
@@ -67,19 +67,19 @@ def _working(incident: Incident, delivered: Delivered) -> tuple[IncidentType, ..
 
     Runs do not contradict a declared outage: it is declared because no run shows it.
     """
-    told = ways(incident.to_be_told) & ways(incident.measured) - ways(incident.standing)
+    told = ways(incident.reported_type) & ways(incident.detected) - ways(incident.declared_type)
     return tuple(sorted(way for way in told if _is_delivered(way, incident, delivered)))
 
 
 def _still_wrong(incident: Incident, delivered: Delivered) -> IncidentType | None:
     """Return the type that still fails, unless the newest message in each of its directions arrived."""
-    if not incident.is_open or incident.measured is None:
+    if not incident.is_open or incident.detected is None:
         return None
-    of_measured = ways(incident.measured)
+    of_measured = ways(incident.detected)
     works = bool(of_measured) and all(_is_delivered(way, incident, delivered) for way in of_measured)
-    return None if works else incident.measured
+    return None if works else incident.detected
 
 
 def _is_delivered(way: IncidentType, incident: Incident, delivered: Delivered) -> bool:
     began_at = delivered.get(way)
-    return began_at is not None and began_at > incident.told_began_at
+    return began_at is not None and began_at > incident.reported_type_began_at

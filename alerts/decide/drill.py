@@ -170,11 +170,11 @@ def facts(office: IssuingOffice, channel: Channel, number: str, now: datetime) -
     return Facts(
         purpose=Purpose.DRILL,
         plan=Plan.ANNOUNCEMENT if page else Plan.ESCALATION,
-        matter=IncidentType.BOTH,
+        type=IncidentType.BOTH,
         office=office,
         number=number,
         began_at=now,
-        noticed_at=now,
+        notified_at=now,
     )
 
 

@@ -38,14 +38,14 @@ def follow_edit(
 
     *present*: the policy of an incident that opened now, with current substitutes.
     """
-    before = incident.brief
+    before = incident.policy
     brief = edited(before, present, is_released=incident.released_at is not None)
     if brief == before:
         return _follow_late(incident, notices, now)
-    after = replace(incident, brief=brief)
+    after = replace(incident, policy=brief)
     if brief.escalation.steps and not _same_steps(before, brief):
         # All its people are gone: the whole policy is replaced.
-        after = replace(after, position=Position(wave=incident.position.wave + 1, since=now))
+        after = replace(after, position=Position(restarts=incident.position.restarts + 1, since=now))
     waiting = [n for n in notices if _is_left(brief, n)]
     drafts = [draft for n in waiting if (draft := _again(after, n, now)) is not None]
     again = {draft.person for draft in drafts if draft.facts.purpose is Purpose.OUTAGE}
@@ -57,7 +57,7 @@ def follow_edit(
 
 def _follow_late(incident: Incident, notices: Sequence[Notification], now: datetime) -> Edited | None:
     """Return the consequences for notifications that were under way during an earlier edit and failed since."""
-    brief = incident.brief
+    brief = incident.policy
     # A notification without an attempt already follows this policy. A recovery also goes to people who are no longer
     # named.
     waiting = [
@@ -75,7 +75,7 @@ def edited(before: PolicySnapshot, present: PolicySnapshot, *, is_released: bool
 
     *is_released*: add nobody to whom a released announcement would go.
     """
-    if present.tells_nobody or before.tells_nobody:
+    if present.has_nobody_to_notify or before.has_nobody_to_notify:
         return before
     escalation = _edited_escalation(before.escalation, present.escalation)
     announcement = _edited_announcement(before.announcement, present.announcement, is_released=is_released)
@@ -84,7 +84,7 @@ def edited(before: PolicySnapshot, present: PolicySnapshot, *, is_released: bool
 
 def keeps_plan(before: PolicySnapshot, present: PolicySnapshot) -> bool:
     """Whether an incident keeps its steps although the configuration has others now."""
-    if before.tells_nobody or present.tells_nobody:
+    if before.has_nobody_to_notify or present.has_nobody_to_notify:
         return False
     return _without_people(before) != _without_people(present)
 
@@ -161,7 +161,7 @@ def _reached(brief: PolicySnapshot, notice: Notification) -> Sequence[Address]:
 def _again(incident: Incident, notice: Notification, now: datetime) -> NotificationDraft | None:
     """Return an unsent notification to the reader's present addresses; `None` without any."""
     part = next((part for part in notice.parts if part.incident_id == incident.id), None)
-    addresses = _addresses(incident.brief, notice)
+    addresses = _addresses(incident.policy, notice)
     if part is None or not addresses:
         return None
     return NotificationDraft(
@@ -172,7 +172,7 @@ def _again(incident: Incident, notice: Notification, now: datetime) -> Notificat
         expires_at=notice.expires_at,
         addresses=addresses,
         addressee=notice.addressee,
-        wave=part.wave,
+        restarts=part.restarts,
         round=part.round,
         step=part.step,
         once=_once(now),
@@ -205,11 +205,11 @@ def _told_elsewhere(incident: Incident, notices: Sequence[Notification], now: da
         return
     told: dict[str, list[Notification]] = {}
     for n in notices:
-        is_news = n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE and n.wave == incident.position.wave
+        is_news = n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE and n.restarts == incident.position.restarts
         if is_news and n.deliveries and n.state is not NotificationState.WITHDRAWN:
             told.setdefault(n.person, []).append(n)
     for person, theirs in told.items():
-        contact, used = incident.brief.escalation.contact(person), {d.address for n in theirs for d in n.deliveries}
+        contact, used = incident.policy.escalation.contact(person), {d.address for n in theirs for d in n.deliveries}
         if contact is None or not used.isdisjoint(contact.addresses):
             continue
         last = theirs[-1]
@@ -219,8 +219,8 @@ def _told_elsewhere(incident: Incident, notices: Sequence[Notification], now: da
             language=contact.language,
             facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
             expires_at=now + EXPIRY,
-            addresses=reached_at(incident.brief, person, last.addresses),
-            wave=last.wave,
+            addresses=reached_at(incident.policy, person, last.addresses),
+            restarts=last.restarts,
             round=last.round,
             step=last.step,
             once=_once(now),

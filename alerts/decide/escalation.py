@@ -103,7 +103,7 @@ def escalate(
 
     *overrides*: those that may apply now, of any rota.
     """
-    policy, at = incident.brief.escalation, incident.position
+    policy, at = incident.policy.escalation, incident.position
     if incident.state is not IncidentState.TRIGGERED or not policy.steps:
         return EscalationStopped()
     of_step = _of_step(incident, notices)
@@ -131,7 +131,7 @@ def staff_know(incident: Incident, notices: Sequence[Notification]) -> bool:
         n.plan is Plan.ESCALATION
         and n.purpose is Purpose.OUTAGE
         and n.has_left
-        and not has_got_worse(incident, n.facts.matter)
+        and not has_got_worse(incident, n.facts.type)
         for n in notices
     )
 
@@ -142,8 +142,8 @@ def put_back(incident: Incident, withheld: Sequence[Notification], now: datetime
     Otherwise that step would count as done and its people be skipped. It starts when the silence ends, in a new
     restart, because its notifications have been decided already.
     """
-    at, policy = incident.position, incident.brief.escalation
-    steps = [(n.round, n.step) for n in withheld if n.wave == at.wave and n.step < len(policy.steps)]
+    at, policy = incident.position, incident.policy.escalation
+    steps = [(n.round, n.step) for n in withheld if n.restarts == at.restarts and n.step < len(policy.steps)]
     if incident.state is not IncidentState.TRIGGERED or not steps:
         return incident
     round_, step = min(steps)
@@ -156,12 +156,12 @@ def go_on(incident: Incident, now: datetime, overrides: Sequence[Override] = ())
     All rounds come again: an expired acknowledgement loses no step. The first step follows the last. After an
     escalation by hand the first step with another person follows; without any, only repeats are left.
     """
-    at, policy = incident.position, incident.brief.escalation
+    at, policy = incident.position, incident.policy.escalation
     if not policy.steps:
         return incident
     numbers = [(at.step + 1 + n) % len(policy.steps) for n in range(len(policy.steps))]
-    if incident.handed_on:
-        left = policy.named(incident.had_by or "")
+    if incident.escalated:
+        left = policy.named(incident.previous_assignee or "")
         others = [n for n in numbers if _people(incident, n, now, overrides, but=left)[0]]
         if not others and left is not None:
             return replace(incident, position=replace(at, round=max(at.round, policy.rounds), since=now))
@@ -172,12 +172,14 @@ def go_on(incident: Incident, now: datetime, overrides: Sequence[Override] = ())
 def is_left_to_nobody(incident: Incident) -> bool:
     """Whether the last person of the policy has escalated: nobody is notified before the next repeat."""
     at = incident.position
-    return incident.handed_on and incident.heard_at == at.since and at.round >= incident.brief.escalation.rounds
+    return (
+        incident.escalated and incident.last_response_at == at.since and at.round >= incident.policy.escalation.rounds
+    )
 
 
 def successors(incident: Incident, at: datetime, overrides: Sequence[Override] = ()) -> Successors:
     """Return who is notified when the acknowledgement of *incident* expires *at* that time."""
-    policy = incident.brief.escalation
+    policy = incident.policy.escalation
     holder = policy.named(incident.acknowledged_by or "")
     expired = go_on(apply(incident, Expire(incident_id=incident.id, at=at)), at, overrides)
     told = escalate(expired, (), at, overrides)
@@ -195,15 +197,15 @@ def told_again_at(incident: Incident) -> datetime:
 
 def repeat_interval(incident: Incident) -> timedelta:
     """Return the interval of repeats after the last round. A degradation wakes nobody every hour."""
-    interval = incident.brief.escalation.repeat_interval
-    return max(interval, timedelta(days=1)) if incident.matter is IncidentType.DEGRADED else interval
+    interval = incident.policy.escalation.repeat_interval
+    return max(interval, timedelta(days=1)) if incident.type is IncidentType.DEGRADED else interval
 
 
 def _before(incident: Incident, round_: int, step: int, now: datetime) -> Position:
     """Return the position before a step that is due *now*, in a new restart: the step's notifications may exist."""
-    at, policy = incident.position, incident.brief.escalation
+    at, policy = incident.position, incident.policy.escalation
     wait = repeat_interval(incident) if round_ >= policy.rounds else policy.steps[step].after
-    return replace(at, wave=at.wave + 1, round=round_, step=step - 1, since=now - wait)
+    return replace(at, restarts=at.restarts + 1, round=round_, step=step - 1, since=now - wait)
 
 
 def _start(
@@ -218,8 +220,8 @@ def _start(
     The person who escalated is left out unless nobody else is left. A repeat skips people whom a handover notifies at
     the same moment by the same channel.
     """
-    policy, position = incident.brief.escalation, following.position
-    left = policy.named(incident.had_by or "") if incident.handed_on and not following.everybody else None
+    policy, position = incident.policy.escalation, following.position
+    left = policy.named(incident.previous_assignee or "") if incident.escalated and not following.everybody else None
     for but in dict.fromkeys((left, None)):
         number, people, deserted = position.step, dict[str, Contact](), list[str]()
         while True:
@@ -247,7 +249,7 @@ def _people(
     incident: Incident, number: int, now: datetime, overrides: Sequence[Override], *, but: Contact | None
 ) -> tuple[Sequence[Contact], Sequence[str]]:
     """Return the people of a step as `people_of`, leaving one out."""
-    policy = incident.brief.escalation
+    policy = incident.policy.escalation
     people, deserted = people_of(policy.steps[number], policy, now, overrides)
     return [person for person in people if person != but], deserted
 
@@ -269,7 +271,7 @@ def people_of(
 
 
 def _following(incident: Incident) -> _Following:
-    at, policy = incident.position, incident.brief.escalation
+    at, policy = incident.position, incident.policy.escalation
     following = replace(at, step=at.step + 1)
     if at.step >= 0 and (following.step == len(policy.steps) or at.round >= policy.rounds):
         following = replace(at, step=0, round=at.round + 1)
@@ -281,7 +283,7 @@ def _following(incident: Incident) -> _Following:
 
 def _repeat(incident: Incident, following: Position) -> _Following:
     """Return the next repeat: a start of office hours, a handover, or an interval after the last one."""
-    at, policy, interval = incident.position, incident.brief.escalation, repeat_interval(incident)
+    at, policy, interval = incident.position, incident.policy.escalation, repeat_interval(incident)
     due = at.since + interval
     if at.round >= policy.rounds:  # The first one comes a whole interval after the last round.
         due -= (due - _EPOCH) % min(interval / 4, _GRID)
@@ -301,7 +303,7 @@ def _of_step(incident: Incident, notices: Sequence[Notification]) -> Sequence[No
         for n in notices
         if n.plan is Plan.ESCALATION
         and n.purpose is Purpose.OUTAGE
-        and (n.wave, n.round, n.step) == (at.wave, at.round, at.step)
+        and (n.restarts, n.round, n.step) == (at.restarts, at.round, at.step)
     ]
 
 
@@ -312,7 +314,7 @@ def calls_again(incident: Incident, notices: Sequence[Notification]) -> bool:
 
 def _calls_due(incident: Incident, notices: Sequence[Notification]) -> Iterator[tuple[Notification, int, datetime]]:
     """Yield the last call to each person, the number of the next one, and its time."""
-    at, policy = incident.position, incident.brief.escalation
+    at, policy = incident.position, incident.policy.escalation
     if not 0 <= at.step < len(policy.steps) or at.round >= policy.rounds:
         return
     again = policy.steps[at.step].redial
@@ -349,7 +351,7 @@ def _draft_again(incident: Incident, notice: Notification, number: int, now: dat
         facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
         expires_at=now + EXPIRY,
         addresses=tuple(address for address in notice.addresses if address.channel is Channel.VOICE),
-        wave=notice.wave,
+        restarts=notice.restarts,
         round=notice.round,
         step=notice.step,
         once=str(number),
@@ -363,8 +365,8 @@ def _draft(incident: Incident, position: Position, contact: Contact, now: dateti
         language=contact.language,
         facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
         expires_at=now + EXPIRY,
-        addresses=_addresses(contact, position, incident.brief.escalation),
-        wave=position.wave,
+        addresses=_addresses(contact, position, incident.policy.escalation),
+        restarts=position.restarts,
         round=position.round,
         step=position.step,
     )
@@ -390,34 +392,34 @@ def staff_addresses(incident: Incident, notice: Notification) -> tuple[Address, 
 
     An SMS wakes nobody. Without one (STOP, no gateway) the notification's own addresses are used.
     """
-    contact = incident.brief.escalation.contact(notice.person)
+    contact = incident.policy.escalation.contact(notice.person)
     by_sms = contact.addresses_on([Channel.SMS]) if contact else ()
     return (*by_sms, *(address for address in notice.addresses if address not in by_sms))
 
 
 def facts(
-    incident: Incident, plan: Plan, purpose: Purpose, now: datetime, first_noticed_at: datetime | None = None
+    incident: Incident, plan: Plan, purpose: Purpose, now: datetime, first_notified_at: datetime | None = None
 ) -> Facts:
     """Return the facts of a notification about *incident* that is decided *now*."""
     tells_staff = plan is Plan.ESCALATION and purpose is Purpose.OUTAGE
     return Facts(
         purpose=purpose,
         plan=plan,
-        matter=incident.to_be_told,
-        office=incident.brief.office,
+        type=incident.reported_type,
+        office=incident.policy.office,
         number=incident.number,
-        began_at=incident.told_began_at,
-        noticed_at=now,
-        first_noticed_at=first_noticed_at,
+        began_at=incident.reported_type_began_at,
+        notified_at=now,
+        first_notified_at=first_notified_at,
         ended_at=incident.ended_at,
-        followed_up=plan is Plan.ANNOUNCEMENT and incident.brief.announcement.is_followed_up,
-        subject=incident.brief.subject,
-        subject_en=incident.brief.subject_en,
-        cause=incident.brief.cause if tells_staff else None,
-        declared_by=incident.known_from if tells_staff else "",
-        unsteady=incident.unsteady and incident.matter in OUTAGES,
-        by=incident.had_by or "" if tells_staff else "",
-        handed_on=incident.handed_on and tells_staff,
-        heard_at=incident.heard_at if tells_staff else None,
+        followed_up=plan is Plan.ANNOUNCEMENT and incident.policy.announcement.is_followed_up,
+        subject=incident.policy.subject,
+        subject_en=incident.policy.subject_en,
+        cause=incident.policy.cause if tells_staff else None,
+        declared_by=incident.declared_by if tells_staff else "",
+        flapping=incident.flapping and incident.type in OUTAGES,
+        by=incident.previous_assignee or "" if tells_staff else "",
+        escalated=incident.escalated and tells_staff,
+        last_response_at=incident.last_response_at if tells_staff else None,
         may_release=plan is Plan.ESCALATION and purpose in _CALLS_FOR_ACTION and release_is_offered(incident, now),
     )

@@ -50,7 +50,7 @@ class FollowUp:
 
 def follow_up(incident: Incident, notices: Sequence[Notification], now: datetime) -> FollowUp:
     """Decide about an incident with its notifications. Idempotent: what is written is not due any more."""
-    if not incident.is_open or incident.matter not in OUTAGES:
+    if not incident.is_open or incident.type not in OUTAGES:
         return FollowUp()
     found = [*_to_staff(incident, notices, now), *_to_outside(incident, notices, now)]
     return FollowUp(
@@ -75,18 +75,18 @@ class _Due:
 
 def _to_staff(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[_Due]:
     """Yield the change of type for each staff member who was notified of the outage."""
-    if incident.unsteady:
+    if incident.flapping:
         return
     latest_to: dict[str, Notification] = {}
     for n in notices:
         if n.plan is Plan.ESCALATION and n.purpose in TELLS_OF_IT and n.state is not NotificationState.WITHDRAWN:
             latest_to[n.person] = n
-    told = {n.person for n in notices if n.plan is Plan.ESCALATION and n.facts.matter in OUTAGES and n.was_told}
+    told = {n.person for n in notices if n.plan is Plan.ESCALATION and n.facts.type in OUTAGES and n.was_told}
     for person, last in latest_to.items():
         addresses = staff_addresses(incident, last)
-        if person not in told or last.facts.matter is incident.present or not addresses:
+        if person not in told or last.facts.type is incident.current_type or not addresses:
             continue
-        due = incident.present_since + STANDS
+        due = incident.current_type_since + STANDS
         draft = _to_officer(incident, last, addresses, now) if due <= now else None
         yield _Due(at=due, due=due, draft=draft)
 
@@ -102,28 +102,28 @@ def _to_officer(
         language=last.language,
         facts=replace(
             told,
-            matter=incident.present,
-            began_at=incident.present_began_at or incident.began_at,
-            was=last.facts.matter,
+            type=incident.current_type,
+            began_at=incident.current_type_began_at or incident.began_at,
+            previous_type=last.facts.type,
         ),
         expires_at=now + NEWS_FOR,
         addresses=addresses,
-        wave=last.wave,
+        restarts=last.restarts,
         once=_changed(incident),
     )
 
 
 def _changed(incident: Incident) -> str:
-    return incident.present_since.isoformat(timespec="seconds")
+    return incident.current_type_since.isoformat(timespec="seconds")
 
 
 # -- recipients ------------------------------------------------------------------------------------------------------
 
 
 def _to_outside(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[_Due]:
-    if incident.released_at is None or incident.present not in OUTAGES:
+    if incident.released_at is None or incident.current_type not in OUTAGES:
         return
-    for recipient in incident.brief.announcement.recipients:
+    for recipient in incident.policy.announcement.recipients:
         daily = _daily(recipient)
         for address in recipient.addresses:
             told = to_reader(notices, recipient.key, address.channel)
@@ -148,13 +148,13 @@ class _Occasion:
 
 
 def _on_change(incident: Incident, last: Notification) -> Iterator[_Occasion]:
-    if last.facts.matter is not incident.present and not incident.unsteady:
-        due = incident.present_since + incident.brief.announcement.release_offered_after
+    if last.facts.type is not incident.current_type and not incident.flapping:
+        due = incident.current_type_since + incident.policy.announcement.release_offered_after
         yield _Occasion(at=due, due=due, once=_changed(incident))
 
 
 def _on_the_day(incident: Incident, last: Notification, now: datetime) -> Iterator[_Occasion]:
-    plan = incident.brief.announcement
+    plan = incident.policy.announcement
     hours = plan.updates
     if hours is not None and plan.follows_up:
         due = hours.opening(_again(hours, _told_at(last)))
@@ -219,14 +219,14 @@ def _draft(
 ) -> NotificationDraft:
     """Return the draft for a recipient. *once*: see `_Occasion`."""
     cited = next(n for n in reversed(to_reader(notices, recipient.key, address.channel)) if is_known(n))
-    told = facts(incident, Plan.ANNOUNCEMENT, Purpose.UPDATE, now, first_noticed_at=cited.created_at)
+    told = facts(incident, Plan.ANNOUNCEMENT, Purpose.UPDATE, now, first_notified_at=cited.created_at)
     return NotificationDraft(
         incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,
         facts=replace(
             told,
-            was=cited.facts.matter if cited.facts.matter is not told.matter else None,
+            previous_type=cited.facts.type if cited.facts.type is not told.type else None,
             enclosure=next_enclosure(incident, notices, recipient.key),
             cited=cited.facts.enclosure or 1,
         ),
@@ -245,7 +245,7 @@ def next_enclosure(
     Withdrawn pages count, because they may have been posted after all. A fax and a letter of the same time have the
     same number, and so does a page of *purpose* after others of its kind.
     """
-    return 1 + max((incident.pages_left_out, *_enclosures(notices, person, purpose)))
+    return 1 + max((incident.skipped_pages, *_enclosures(notices, person, purpose)))
 
 
 def _enclosures(notices: Sequence[Notification], person: str, purpose: Purpose | None) -> Iterator[int]:

@@ -48,7 +48,7 @@ def come_on_duty(
     then = min((at for at in changes if at is not None), default=None)
     if not _is_told(incident, notices):
         return HandoverNotification(then=then)
-    policy = incident.brief.escalation
+    policy = incident.policy.escalation
     taken = {person.key: (person, at) for person, at in _takers(incident, rotas, overrides, now)}
     told = [(person, at) for person, at in taken.values() if not _knows(incident, notices, person, at)]
     return HandoverNotification(
@@ -60,7 +60,7 @@ def come_on_duty(
 
 def rotas_of(incident: Incident) -> Sequence[Rota]:
     """Return the rotas of the steps of an incident's policy."""
-    policy = incident.brief.escalation
+    policy = incident.policy.escalation
     names = dict.fromkeys(name for step in policy.steps for name in step.rotas)
     return [rota for rota in policy.rotas if rota.name in names]
 
@@ -74,7 +74,7 @@ def _takers(
         handover = last_handover(rota, overrides, since, now)
         if handover is None:
             continue
-        person = handover.to or incident.brief.escalation.fallback
+        person = handover.to or incident.policy.escalation.fallback
         if person is not None:
             yield person, handover
 
@@ -86,7 +86,7 @@ def _is_told(incident: Incident, notices: Sequence[Notification]) -> bool:
 
 def _knows(incident: Incident, notices: Sequence[Notification], person: Contact, handover: Handover) -> bool:
     """Whether the person has acknowledged, or was notified since coming on duty."""
-    return incident.brief.escalation.named(incident.acknowledged_by or "") == person or any(
+    return incident.policy.escalation.named(incident.acknowledged_by or "") == person or any(
         n.plan is Plan.ESCALATION
         and n.purpose in TELLS_OF_IT
         and n.person == person.key
@@ -105,17 +105,17 @@ def _draft(incident: Incident, person: Contact, handover: Handover, now: datetim
         language=person.language,
         facts=replace(
             told,
-            matter=incident.present,
-            began_at=incident.present_began_at or incident.began_at,
-            cause=incident.brief.cause,
+            type=incident.current_type,
+            began_at=incident.current_type_began_at or incident.began_at,
+            cause=incident.policy.cause,
             by=has_it,
-            heard_at=incident.heard_at if has_it else None,
+            last_response_at=incident.last_response_at if has_it else None,
             relieved=handover.of.name if handover.of is not None else "",
             may_release=release_is_offered(incident, now),
         ),
         # Valid while they are on duty, for a day at most.
         expires_at=now + LOOKS_BACK,
         addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
-        wave=incident.position.wave,
+        restarts=incident.position.restarts,
         once=handover.at.isoformat(timespec="seconds"),
     )

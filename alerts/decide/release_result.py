@@ -63,7 +63,7 @@ def release_result(incident: Incident, notices: Sequence[Notification], now: dat
 
 def releaser(incident: Incident) -> Contact | None:
     """Return the staff member who released the announcement and is reachable by SMS or call; `None` without any."""
-    person = incident.brief.escalation.named(incident.released_by or "")
+    person = incident.policy.escalation.named(incident.released_by or "")
     return person if person is not None and person.addresses_on([Channel.SMS, Channel.VOICE]) else None
 
 
@@ -76,7 +76,7 @@ def undelivered(incident: Incident, notices: Sequence[Notification], now: dateti
 
 def post_until(incident: Incident, notice: Notification) -> datetime:
     """Return when a letter must be posted."""
-    hours = incident.brief.announcement.updates
+    hours = incident.policy.announcement.updates
     return notice.created_at + _A_WORKDAY if hours is None else post_by(notice.created_at, hours)
 
 
@@ -88,7 +88,7 @@ def _batches(notices: Sequence[Notification]) -> Mapping[_Begun, Sequence[Notifi
     found: dict[_Begun, list[Notification]] = {}
     for n in notices:
         if n.plan is Plan.ANNOUNCEMENT and n.state is not NotificationState.WITHDRAWN:
-            found.setdefault((n.purpose, n.facts.noticed_at), []).append(n)
+            found.setdefault((n.purpose, n.facts.notified_at), []).append(n)
     return found
 
 
@@ -147,7 +147,7 @@ def _draft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,
-        facts=replace(told, arrived=arrived, undelivered=undelivered, unposted=unposted, first_noticed_at=issued_at),
+        facts=replace(told, arrived=arrived, undelivered=undelivered, unposted=unposted, first_notified_at=issued_at),
         expires_at=now + EXPIRY,
         addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
         once=f"{purpose}/{at.isoformat(timespec='seconds')}/{what}",

@@ -32,7 +32,7 @@ class Silence:
 
 def is_about(silence: Silence, incident: Incident) -> bool:
     """Whether the silence matches the incident's key, or the agency of an alert from the NOC's monitoring."""
-    return silence.about == incident.dedup_key or silence.about.casefold() == incident.brief.of_agency.casefold()
+    return silence.about == incident.dedup_key or silence.about.casefold() == incident.policy.of_agency.casefold()
 
 
 def silence_over(incident: Incident, silences: Iterable[Silence], now: datetime) -> Silence | None:

@@ -78,7 +78,7 @@ def conclude(incident: Incident, notices: Sequence[Notification], now: datetime)
     if incident.state is IncidentState.TRIGGERED:
         notices = [notice for notice in notices if notice.purpose is Purpose.RELEASE]
     over = incident.state is IncidentState.RESOLVED
-    told_late = over and incident.corrected_at is None and not incident.ended_untold
+    told_late = over and incident.false_alarm_at is None and not incident.closed_without_recovery
     unheard = told_late and not _may_have_heard(incident, notices)
     told: set[str] = set()
     for notice in notices:
@@ -123,7 +123,7 @@ def _was_to_be_told(notice: Notification) -> bool:
         notice.plan is Plan.ESCALATION
         and notice.state is not NotificationState.WITHDRAWN
         and (last is None or last.state in CAME_TO_NOTHING)
-        and notice.facts.matter not in OF_TELLING
+        and notice.facts.type not in OF_TELLING
     )
 
 
@@ -134,7 +134,7 @@ def is_concluded(incident: Incident, notice: Notification) -> bool:
             return not incident.is_open or notice.plan is Plan.ESCALATION
         case Purpose.RECOVERY | Purpose.CLOSED:
             # After a false alarm nothing has recovered.
-            return incident.corrected_at is not None
+            return incident.false_alarm_at is not None
         case Purpose.UPDATE:
             return not incident.is_open
         case Purpose.TAKEN:
@@ -170,8 +170,8 @@ def _is_doubtful(notice: Notification) -> bool:
 def _last_word(
     incident: Incident, notice: Notification, notices: Sequence[Notification], now: datetime
 ) -> NotificationDraft | None:
-    purpose = Purpose.RECOVERY if incident.corrected_at is None else Purpose.CORRECTION
-    if incident.ended_untold:
+    purpose = Purpose.RECOVERY if incident.false_alarm_at is None else Purpose.CORRECTION
+    if incident.closed_without_recovery:
         if notice.plan is Plan.ANNOUNCEMENT:
             return None  # A closing without a recovery says nothing about mail.
         purpose = Purpose.CLOSED
@@ -184,13 +184,13 @@ def _last_word(
     if not addresses:
         return None
     first_noticed_at = notice.created_at if _is_known(notice) else None
-    told = facts(incident, notice.plan, purpose, now, first_noticed_at=first_noticed_at)
+    told = facts(incident, notice.plan, purpose, now, first_notified_at=first_noticed_at)
     if purpose is Purpose.CLOSED and incident.closed is not None and incident.closed.by != AUTOMATIC:
         told = replace(told, by=incident.closed.by)
     if notice.plan is Plan.ANNOUNCEMENT:
         told = replace(told, enclosure=next_enclosure(incident, notices, notice.person, purpose))
         if purpose is Purpose.RECOVERY and (last := _last_known(notice, notices)) is not None:
-            told = replace(told, first_noticed_at=last.created_at, cited=last.facts.enclosure or 1)
+            told = replace(told, first_notified_at=last.created_at, cited=last.facts.enclosure or 1)
     return NotificationDraft(
         incident_id=incident.id,
         person=notice.person,
@@ -205,9 +205,9 @@ def _last_word(
 def _who_has_it(incident: Incident, notice: Notification, now: datetime) -> NotificationDraft | None:
     """Return the notification of the assignee's name to a staff member; `None` for the assignee."""
     by, at = incident.acknowledged_by or "", incident.acknowledged_at
-    person, holder = incident.brief.escalation.contact(notice.person), incident.brief.escalation.named(by)
+    person, holder = incident.policy.escalation.contact(notice.person), incident.policy.escalation.named(by)
     # People notified before the previous assignee do not need each new name.
-    is_long_ago = notice.wave < incident.position.wave - 1 or has_got_worse(incident, notice.facts.matter)
+    is_long_ago = notice.restarts < incident.position.restarts - 1 or has_got_worse(incident, notice.facts.type)
     if at is None or person is None or person == holder or is_long_ago:
         return None
     # By SMS only: it must not wake anybody.
@@ -221,7 +221,7 @@ def _who_has_it(incident: Incident, notice: Notification, now: datetime) -> Noti
         facts=replace(facts(incident, Plan.ESCALATION, Purpose.TAKEN, now), by=by),
         expires_at=at + 2 * NEWS_FOR,
         addresses=addresses,
-        wave=incident.position.wave,
+        restarts=incident.position.restarts,
         once=at.isoformat(timespec="seconds"),
     )
 

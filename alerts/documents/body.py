@@ -111,7 +111,7 @@ def _texts(facts: Facts, language: Language, wording: Wording, kind: str, values
     told = {**values, "channels": channels_listed(language, wording, kind, values)}
     if facts.purpose in TELLS_OF_IT:
         for phrase in ("change", "scope", "instruction", *(["warning"] if kind == "letter" else [])):
-            told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.matter}", told)
+            told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.type}", told)
     return wording.say_all(language, f"{_section(facts, kind)}.paragraphs", told)
 
 

@@ -73,7 +73,7 @@ def _fields(facts: Facts, reference: str, addressee: Addressee, wording: Wording
 
 def _remarks(facts: Facts, wording: Wording) -> list[Json]:
     """Return the rows whose labels are too long for a column."""
-    sent = f"{moment.date(facts.noticed_at, MALAY)}, {moment.clock(facts.noticed_at, MALAY)}"
+    sent = f"{moment.date(facts.notified_at, MALAY)}, {moment.clock(facts.notified_at, MALAY)}"
     rows = ((("moment", sent),), (("pages", "1"),), (("classification", both(wording, "open")),))
     return _rows(rows, wording)
 
@@ -83,7 +83,7 @@ def _rows(rows: tuple[tuple[tuple[str, str], ...], ...], wording: Wording) -> li
 
 
 def _boxes(facts: Facts, wording: Wording) -> list[Json]:
-    news = facts.purpose in {Purpose.OUTAGE, Purpose.CORRECTION} or facts.was is not None
+    news = facts.purpose in {Purpose.OUTAGE, Purpose.CORRECTION} or facts.previous_type is not None
     staff = facts.plan is Plan.ESCALATION and facts.purpose is Purpose.OUTAGE
     ticks = (("urgent", news), ("action", staff), ("information", not staff))
     return [

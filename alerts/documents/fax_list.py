@@ -31,7 +31,7 @@ def fax_list_data(
     staff = facts[0].plan is Plan.ESCALATION
     over = facts[0].purpose is Purpose.RECOVERY
     section = f"bundle.list.{'staff.' if staff else ''}{facts[0].purpose}"
-    sent = max(each.noticed_at for each in facts)
+    sent = max(each.notified_at for each in facts)
     # An office counts agencies; a staff member has to acknowledge each incident.
     count = {"count": str(len(facts) if staff else len({each.office.name for each in facts}))}
 
@@ -78,7 +78,7 @@ def fax_list_data(
 def _row(facts: Facts, wording: Wording) -> list[Json]:
     """Return the cells, each as a list of lines."""
     over = facts.ended_at if facts.purpose is Purpose.RECOVERY else None
-    malay, english = (wording.say(language, f"bundle.list.matter.{facts.matter}") for language in (MALAY, ENGLISH))
+    malay, english = (wording.say(language, f"bundle.list.matter.{facts.type}") for language in (MALAY, ENGLISH))
     return [
         [facts.office.name],
         [": ".join(present(malay, facts.subject)), ": ".join(present(english, facts.subject_en))],

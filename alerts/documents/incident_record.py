@@ -106,8 +106,8 @@ def dossier_data(dossier: IncidentRecord, digests: Mapping[str, str], wording: W
     return {
         "lang": "ms",
         "title": f"REKOD INSIDEN {incident.number}",
-        "author": incident.brief.office.name,
-        "head": letterhead(incident.brief.office, wording, MALAY),
+        "author": incident.policy.office.name,
+        "head": letterhead(incident.policy.office, wording, MALAY),
         "heading": "REKOD INSIDEN GANGGUAN E-MEL RASMI",
         "marking": "TERHAD",
         "notice": {"label": "No. Notis", "value": incident.number},
@@ -123,25 +123,28 @@ def dossier_data(dossier: IncidentRecord, digests: Mapping[str, str], wording: W
 
 def _summary(dossier: IncidentRecord) -> list[Json]:
     incident = dossier.incident
-    office = incident.brief.office
+    office = incident.policy.office
     rows = [
-        ("Agensi", f"{office.name} ({incident.brief.agency})" if incident.brief.agency else office.name),
+        ("Agensi", f"{office.name} ({incident.policy.agency})" if incident.policy.agency else office.name),
         ("Domain", office.domain),
         ("Perkara", _subject(incident)),
-        ("Bermula", _long(incident.told_began_at)),
-        ("Terjejas sejak", _long(incident.began_at) if incident.began_at < incident.told_began_at else ""),
+        ("Bermula", _long(incident.reported_type_began_at)),
+        ("Terjejas sejak", _long(incident.began_at) if incident.began_at < incident.reported_type_began_at else ""),
         ("Insiden dibuka", _long(incident.opened_at)),
         *_declared(incident),
         ("Penerimaan disahkan", _done(incident.acknowledged_at, incident.acknowledged_by)),
         (
-            "Diserahkan" if incident.handed_on else "Penerimaan luput, kali terakhir menjawab",
-            _done(incident.heard_at, incident.had_by),
+            "Diserahkan" if incident.escalated else "Penerimaan luput, kali terakhir menjawab",
+            _done(incident.last_response_at, incident.previous_assignee),
         ),
         ("Pemakluman dikeluarkan", _done(incident.released_at, incident.released_by)),
-        ("Amaran palsu", _done(incident.corrected_at, incident.corrected_by)),
+        ("Amaran palsu", _done(incident.false_alarm_at, incident.false_alarm_by)),
         *_closed(incident),
         ("Berakhir", _ended(incident)),
-        ("Tempoh", moment.lasted(incident.told_began_at, incident.ended_at, MALAY) if incident.ended_at else ""),
+        (
+            "Tempoh",
+            moment.lasted(incident.reported_type_began_at, incident.ended_at, MALAY) if incident.ended_at else "",
+        ),
         ("Rekod dijana", f"{_long(dossier.made_at)}, oleh {dossier.made_by}"),
         ("Hujung jejak audit", f"{dossier.head.number}:{dossier.head.hash}"),
     ]
@@ -154,8 +157,8 @@ def _declared(incident: Incident) -> list[tuple[str, str]]:
     if said is None:
         return []
     return [
-        ("Diisytiharkan", f"{_done(said.at, said.by)}: {said.why}"),
-        ("Pengisytiharan tamat", _done(said.over_at, said.over_by)),
+        ("Diisytiharkan", f"{_done(said.at, said.by)}: {said.reason}"),
+        ("Pengisytiharan tamat", _done(said.ended_at, said.ended_by)),
     ]
 
 
@@ -165,7 +168,7 @@ def _closed(incident: Incident) -> list[tuple[str, str]]:
     if closing is None:
         return []
     told = "pemulihan dimaklumkan" if closing.recovered else "pemulihan tidak dimaklumkan"
-    return [("Ditutup", f"{_done(closing.at, closing.by)}; {told}: {closing.why}")]
+    return [("Ditutup", f"{_done(closing.at, closing.by)}; {told}: {closing.reason}")]
 
 
 def _ended(incident: Incident) -> str:
@@ -175,8 +178,8 @@ def _ended(incident: Incident) -> str:
 
 
 def _subject(incident: Incident) -> str:
-    what = phrase.MATTERS[incident.matter]
-    return f"{what}: {incident.brief.subject}" if incident.brief.subject else what
+    what = phrase.MATTERS[incident.type]
+    return f"{what}: {incident.policy.subject}" if incident.policy.subject else what
 
 
 def _evidence(dossier: IncidentRecord) -> dict[str, Json]:

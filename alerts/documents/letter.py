@@ -43,7 +43,7 @@ def letter_of(
         "marks": marks(facts, wording),
         "head": letterhead(office, wording, MALAY),
         "reference": {"label": label("reference"), "value": reference},
-        "date": {"label": label("date"), "value": moment.date(facts.noticed_at, MALAY)},
+        "date": {"label": label("date"), "value": moment.date(facts.notified_at, MALAY)},
         "addresses": _addresses(addressee),
         "attention": f"({label('attention')}: {attention})" if attention else "",
         "fax": {"label": label("fax"), "value": addressee.fax},

@@ -106,11 +106,11 @@ class MaintenancePage:
         return Facts(
             purpose=Purpose.UPDATE,
             plan=Plan.ANNOUNCEMENT,
-            matter=IncidentType.BOTH,
+            type=IncidentType.BOTH,
             office=self.office,
             number=notice.number,
             began_at=notice.begins,
             ended_at=notice.ends,
-            noticed_at=notice.made_at,
-            first_noticed_at=notice.before.made_at if notice.before else None,
+            notified_at=notice.made_at,
+            first_notified_at=notice.before.made_at if notice.before else None,
         )

@@ -160,9 +160,9 @@ def _incidents(statement: MonthlyReport, wording: Wording) -> dict[str, Json]:
         cells(
             incident.number,
             _matter(incident, wording),
-            _minute(incident.told_began_at),
+            _minute(incident.reported_type_began_at),
             _minute(incident.ended_at) if incident.ended_at else "masih berlaku",
-            moment.lasted(incident.told_began_at, incident.ended_at or statement.until, MALAY),
+            moment.lasted(incident.reported_type_began_at, incident.ended_at or statement.until, MALAY),
             incident.acknowledged_by or "",
         )
         for incident, _ in statement.incidents
@@ -177,14 +177,14 @@ def _incidents(statement: MonthlyReport, wording: Wording) -> dict[str, Json]:
 
 
 def _matter(incident: Incident, wording: Wording) -> str:
-    matter = phrase.MATTERS[incident.matter]
+    matter = phrase.MATTERS[incident.type]
     lines = [matter]
-    if (cause := incident.brief.cause) is not None:
+    if (cause := incident.policy.cause) is not None:
         lines.append(f"Punca: {wording.say(MALAY, f'call.cause.{cause}')}")
-    if incident.known_from:
-        lines.append(f"Diisytiharkan oleh {incident.known_from}")
-    if incident.corrected_at is not None:
-        lines.append(f"Amaran palsu, menurut {incident.corrected_by}")
+    if incident.declared_by:
+        lines.append(f"Diisytiharkan oleh {incident.declared_by}")
+    if incident.false_alarm_at is not None:
+        lines.append(f"Amaran palsu, menurut {incident.false_alarm_by}")
     return "\n".join(lines)
 
 
@@ -245,7 +245,7 @@ def _more(rows: Sequence[object]) -> list[Json]:
 
 
 def _is_outage(incident: Incident) -> bool:
-    return incident.matter in OUTAGES and incident.corrected_at is None
+    return incident.type in OUTAGES and incident.false_alarm_at is None
 
 
 def _length(minutes: int) -> str:

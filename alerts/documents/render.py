@@ -43,7 +43,7 @@ def letter(facts: Facts, addressee: Addressee, wording: Wording, crest: Crest | 
 
     *crest*: a crest for which `draw` succeeded. Raise `ValueError` for a type that is never announced.
     """
-    return _letter(letter_data(facts, addressee, wording), facts.noticed_at, crest)
+    return _letter(letter_data(facts, addressee, wording), facts.notified_at, crest)
 
 
 def advance_letter(page: MaintenancePage, crest: Crest | None = None) -> PageContent:
@@ -79,7 +79,7 @@ def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
 
     Raise `ValueError` for a type that is never announced.
     """
-    return _fax(fax_data(facts, addressee, wording), facts.noticed_at, facts.office)
+    return _fax(fax_data(facts, addressee, wording), facts.notified_at, facts.office)
 
 
 def advance_fax(page: MaintenancePage) -> PageContent:
@@ -115,7 +115,7 @@ def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, ope
 
     *operator*: the office that operates Pantau, which is the sender.
     """
-    at = max(each.noticed_at for each in facts)
+    at = max(each.notified_at for each in facts)
     return _Sheet("fax_list.typ", fax_list_data(facts, addressee, wording, operator), at, 0).page(sender_line(operator))
 
 

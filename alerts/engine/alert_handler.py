@@ -127,9 +127,9 @@ async def _take_folded(
             events.append(Resolve(dedup_key=key, at=now, ended_at=max(ended_at, incident.began_at)))
         else:
             incidents[key] = incident
-            told = _shared(incident.brief, key, alerts, count)
-            if told != incident.brief:
-                await ledger.save_brief(replace(incident, brief=told))
+            told = _shared(incident.policy, key, alerts, count)
+            if told != incident.policy:
+                await ledger.save_brief(replace(incident, policy=told))
     concerned = await take_in_all(ledger, events)
     incidents |= {each.dedup_key: each for each in concerned if each.is_open}
     for key, incident in incidents.items():
@@ -141,7 +141,7 @@ async def _take_folded(
 def _shared(brief: PolicySnapshot, key: str, alerts: Sequence[ReceivedAlert], count: int) -> PolicySnapshot:
     """Return *brief* for the shared incident *key* of *count* alerts, of which *alerts* are new."""
     # The name of the rest must not change with each alert.
-    malay, english = folded_subject(() if key == rest_key(brief.told_by) else alerts, count)
+    malay, english = folded_subject(() if key == rest_key(brief.policy_name) else alerts, count)
     agency = folded_agency(alerts)
     of_agency = agency if not brief.subject or brief.of_agency == agency else ""
     return replace(brief, subject=malay, subject_en=english, of_agency=of_agency)
@@ -150,7 +150,7 @@ def _shared(brief: PolicySnapshot, key: str, alerts: Sequence[ReceivedAlert], co
 def _shared_trigger(key: str, fires: Sequence[ReceivedAlert], brief: PolicySnapshot, now: datetime) -> Trigger:
     starts = [min(each.starts_at, now) for each in fires]
     return Trigger(
-        dedup_key=key, at=now, matter=IncidentType.ALERT, began_at=min(starts), latest_at=max(starts), brief=brief
+        dedup_key=key, at=now, type=IncidentType.ALERT, began_at=min(starts), latest_at=max(starts), policy=brief
     )
 
 
@@ -164,7 +164,7 @@ async def _decide(
     ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup
 ) -> _Decided:
     known = await ledger.known_alerts({each.fingerprint for each in alerts})
-    plans = {brief(each).told_by for each in alerts}
+    plans = {brief(each).policy_name for each in alerts}
     shared = {each.folded_into for each in known.values() if each.folded_into is not None}
     shared |= {key for plan in plans for key in (group.key(plan), rest_key(plan))}
     open_keys = set(await ledger.open_among({each.dedup_key for each in alerts} | shared))
@@ -177,7 +177,7 @@ async def _decide(
         before = known.get(alert.fingerprint)
         said, after = heed(alert, before, now)
         news.append(said)
-        told_by = brief(alert).told_by
+        told_by = brief(alert).policy_name
         key = incident_key(alert, before, group, told_by, open_keys=open_keys, has_room=room > 0)
         fires = said in {AlertEffect.FIRES, AlertEffect.GOES_ON}
         if key == alert.dedup_key:
@@ -204,7 +204,7 @@ def _event(
     if news in {AlertEffect.FIRES, AlertEffect.GOES_ON} and not is_open:
         # A firing alert without an open incident was closed by a person, which holds for a while.
         told = replace(brief(alert), subject=alert.subject, subject_en=alert.subject, of_agency=alert.agency)
-        return Trigger(dedup_key=key, at=now, matter=IncidentType.ALERT, began_at=began_at, brief=told)
+        return Trigger(dedup_key=key, at=now, type=IncidentType.ALERT, began_at=began_at, policy=told)
     # Also for an unknown earlier alert.
     if alert.ended_at is not None and (news is AlertEffect.IS_OVER or (news is AlertEffect.WAS_OVER and is_open)):
         return Resolve(dedup_key=key, at=now, ended_at=max(min(alert.ended_at, now), began_at))

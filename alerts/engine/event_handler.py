@@ -32,7 +32,7 @@ from alerts.model.event import (
     Trigger,
 )
 from alerts.model.gateway import AckResult, CallbackEvent
-from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_held, is_news
+from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_news, is_suppressed
 from alerts.model.notification import Plan, Purpose
 from alerts.model.oncall import Override
 from alerts.persistence.store import AuditEntry, UnitOfWork
@@ -79,14 +79,14 @@ async def take_in_all(ledger: UnitOfWork, events: Sequence[Trigger | Resolve]) -
 
 def _opens(event: Event, before: Incident | None) -> TypeGuard[Trigger | Declare]:
     """Whether *event* opens an incident; *before*: the last one with the same key."""
-    if before is not None and (before.is_open or (isinstance(event, Trigger) and is_held(before, event))):
+    if before is not None and (before.is_open or (isinstance(event, Trigger) and is_suppressed(before, event))):
         return False
     return isinstance(event, Trigger | Declare)
 
 
 async def overrides_for(ledger: UnitOfWork, incident: Incident, now: datetime) -> Sequence[Override]:
     """Return the overrides that apply *now* to the rotas of an incident's policy."""
-    rotas = {rota.name for rota in incident.brief.escalation.rotas}
+    rotas = {rota.name for rota in incident.policy.escalation.rotas}
     return await ledger.overrides(rotas, now) if rotas else ()
 
 
@@ -96,7 +96,7 @@ async def _open(ledger: UnitOfWork, events: Sequence[Trigger | Declare]) -> Sequ
         what = "incident opened" if isinstance(event, Trigger) else "outage declared"
         await _journal(ledger, incident, event, what)
         if len(events) <= _LOGGED_EACH:
-            log.warning(what, incident=incident.number, type=incident.matter)
+            log.warning(what, incident=incident.number, type=incident.type)
     if len(events) > _LOGGED_EACH:
         log.warning("incidents opened", incidents=len(opened), first=opened[0].number, last=opened[-1].number)
     return opened
@@ -106,7 +106,7 @@ async def _change(ledger: UnitOfWork, changes: Sequence[tuple[Event, Incident, I
     """Write events with their incidents before and after."""
     await ledger.save_incidents([after for _, before, after in changes if after is not before])
     for event, before, after in changes:
-        if after.brief is not before.brief:
+        if after.policy is not before.policy:
             await ledger.save_brief(after)
         if after is not before and isinstance(event, MarkFalseAlarm):
             # It may be inactive: its recipients are due follow-ups now.
@@ -128,7 +128,7 @@ async def take_word(ledger: UnitOfWork, event: Event) -> tuple[Incident | None, 
     after = await take_in(ledger, event)
     if before is None or after is None or (before.state, after.state) != _TAKEN_ON:
         return after, ()
-    person = after.brief.escalation.named(event.by)
+    person = after.policy.escalation.named(event.by)
     told = told_last(await ledger.notices(after.id), person.key if person else "")
     if told is None:
         return after, ()  # Nobody was notified: they saw it on a page.
@@ -238,7 +238,7 @@ async def acknowledge(ledger: UnitOfWork, notice: Notification, now: datetime) -
         for part in notice.parts if notice.purpose is Purpose.RELEASE else ():
             before = await ledger.incident(part.incident_id)
             # An unacknowledged incident becomes theirs, and their own acknowledgement is extended.
-            if before and before.acknowledged_by in {None, by := before.holder_name(part.person)}:
+            if before and before.acknowledged_by in {None, by := before.assignee_name(part.person)}:
                 await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=by))
         return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
     results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
@@ -257,7 +257,7 @@ async def _hand_on(ledger: UnitOfWork, part: NotificationIncident, now: datetime
     before = await ledger.incident(part.incident_id)
     if before is None or not before.is_open:
         return AckResult.OVER
-    name = before.holder_name(part.person)
+    name = before.assignee_name(part.person)
     # Only the assignee may escalate.
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
@@ -294,11 +294,11 @@ async def _acknowledge(
     if not before.is_open:
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.OVER
-    if notice.purpose is not Purpose.UPDATE and has_got_worse(before, part.facts.matter):
+    if notice.purpose is not Purpose.UPDATE and has_got_worse(before, part.facts.type):
         # The notification is older than a worse state, of which this person is not notified yet.
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE
-    name = before.holder_name(part.person)
+    name = before.assignee_name(part.person)
     if before.state is IncidentState.TRIGGERED:
         await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN
@@ -330,9 +330,9 @@ async def _find(ledger: UnitOfWork, event: Event) -> Incident | None:
 def _what_happened(event: Event, before: Incident, after: Incident) -> str:
     match event:
         case Trigger():
-            if before.measured is None:
+            if before.detected is None:
                 return "outage measured, too"
-            return "incident got worse" if is_news(event.matter, before.matter) else "incident changed"
+            return "incident got worse" if is_news(event.type, before.type) else "incident changed"
         case Declare():
             return "outage declared"
         case Resolve():
@@ -363,25 +363,25 @@ def _whose_it_is(before: str | None, after: str | None) -> str:
 
 async def _journal(ledger: UnitOfWork, incident: Incident, event: Event, what: str) -> None:
     actor = "engine" if isinstance(event, Trigger | Resolve | Expire) else event.by
-    detail = {"number": incident.number, "matter": str(incident.present if incident.is_open else incident.matter)}
+    detail = {"number": incident.number, "matter": str(incident.current_type if incident.is_open else incident.type)}
     if (until := incident.acknowledged_until) is not None:
         detail["until"] = until.isoformat()
     match event:
         case Declare():
-            detail |= {"declared": str(event.matter), "why": event.why}
+            detail |= {"declared": str(event.type), "why": event.reason}
         case MarkFalseAlarm():
-            detail["why"] = event.why
+            detail["why"] = event.reason
         case Close():
-            detail["why"] = event.why
+            detail["why"] = event.reason
             if incident.closed is not None:
                 detail["recovered"] = "yes" if incident.closed.recovered else "no"
-                detail |= {"measured": str(incident.measured)} if incident.measured is not None else {}
+                detail |= {"measured": str(incident.detected)} if incident.detected is not None else {}
         case AddNote():
             detail["text"] = event.text
         case Acknowledge() if event.of is not None:
             detail["of"] = event.of
-        case Expire() if incident.had_by and incident.heard_at:
-            detail |= {"had": incident.had_by, "since": incident.heard_at.isoformat()}
+        case Expire() if incident.previous_assignee and incident.last_response_at:
+            detail |= {"had": incident.previous_assignee, "since": incident.last_response_at.isoformat()}
     if isinstance(event, Release | MarkFalseAlarm | Close) and event.despite is not None:
         detail["despite"] = event.despite
     await ledger.journal(AuditEntry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))

@@ -141,9 +141,9 @@ class IncidentProcessor:
         """
         if not incident.is_open or (brief := self._brief(incident)) is None:
             return incident
-        if not incident.brief.tells_nobody:
+        if not incident.policy.has_nobody_to_notify:
             return await self._follow_edit(incident, brief)
-        incident = replace(incident, brief=brief)
+        incident = replace(incident, policy=brief)
         await self._ledger.save_brief(incident)
         await self._write("told from now on", incident, number=incident.number)
         return incident
@@ -158,7 +158,7 @@ class IncidentProcessor:
             await self._withdraw(notice)
         if edit.incident.position != incident.position:
             await self._ledger.save_incident(edit.incident)
-        if edit.incident.brief != incident.brief:
+        if edit.incident.policy != incident.policy:
             await self._ledger.save_brief(edit.incident)
             await self._write("contacts updated", incident, number=incident.number)
         await self._add(edit.incident, edit.drafts, once=True)
@@ -166,7 +166,7 @@ class IncidentProcessor:
 
     async def _with_stand_ins(self, incident: Incident, present: PolicySnapshot) -> PolicySnapshot:
         """Add people whom only an active override names: another process has their configuration."""
-        before, policy = incident.brief.escalation, present.escalation
+        before, policy = incident.policy.escalation, present.escalation
         unknown = {each.key: each for each in before.stand_ins if policy.contact(each.key) is None}
         if not unknown:
             return present
@@ -176,10 +176,10 @@ class IncidentProcessor:
 
     def _count(self, incident: Incident) -> None:
         self.advance.open = OpenIncident(
-            agency=incident.brief.agency,
+            agency=incident.policy.agency,
             number=incident.number,
             opened_at=incident.opened_at,
-            declared=incident.standing,
+            declared=incident.declared_type,
         )
 
     async def _put_to_rest(self, incident: Incident) -> None:
@@ -288,17 +288,17 @@ class IncidentProcessor:
         """Add substitutes to the incident's policy: their names are needed when they answer."""
         if not stand_ins:
             return incident
-        policy = incident.brief.escalation
+        policy = incident.policy.escalation
         policy = replace(policy, stand_ins=(*policy.stand_ins, *stand_ins))
-        incident = replace(incident, brief=replace(incident.brief, escalation=policy))
+        incident = replace(incident, policy=replace(incident.policy, escalation=policy))
         await self._ledger.save_brief(incident)
         return incident
 
     async def _note_deserted(self, incident: Incident, rotas: Sequence[str]) -> None:
-        fallback = incident.brief.escalation.fallback
+        fallback = incident.policy.escalation.fallback
         for rota in rotas:
             await self._write("nobody is on call", incident, rota=rota, instead=fallback.key if fallback else "nobody")
-            self.advance.deserted[incident.brief.agency] += 1
+            self.advance.deserted[incident.policy.agency] += 1
 
     async def _announce(self, incident: Incident) -> Incident:
         match await self._next_word(incident):
@@ -379,7 +379,7 @@ class IncidentProcessor:
         for draft in drafts:
             if draft.plan is Plan.ESCALATION:
                 # A draft from before an edit may name a removed number or person.
-                addresses = reached_at(incident.brief, draft.person, draft.addresses)
+                addresses = reached_at(incident.policy, draft.person, draft.addresses)
                 draft = replace(draft, addresses=addresses)  # noqa: PLW2901 - the same draft, to where it goes
             if draft.addresses and not await self._is_decided(incident, draft.key):
                 await self._decide(incident, draft, once=once)
@@ -458,8 +458,8 @@ def _is_untold(incident: Incident) -> bool:
     """Whether nothing can have been decided about an incident yet."""
     at = incident.position
     # An incident that was acknowledged before its first step still has reminders and offers of the release.
-    is_untouched = incident.heard_at is None and incident.released_at is None
-    return incident.is_open and at.step < 0 and at.wave == 0 and is_untouched
+    is_untouched = incident.last_response_at is None and incident.released_at is None
+    return incident.is_open and at.step < 0 and at.restarts == 0 and is_untouched
 
 
 def _has_heard(incident: Incident, notices: Sequence[Notification], draft: NotificationDraft) -> bool:
@@ -468,15 +468,15 @@ def _has_heard(incident: Incident, notices: Sequence[Notification], draft: Notif
     Also if an earlier step called in vain: otherwise a sleeping person would be called without limit. A step itself
     calls as often as configured.
     """
-    place = draft.wave, draft.round, draft.step
+    place = draft.restarts, draft.round, draft.step
     return any(
         n.plan is draft.plan
         and n.purpose is Purpose.OUTAGE
         and n.person == draft.person
-        and not has_got_worse(incident, n.facts.matter)
+        and not has_got_worse(incident, n.facts.type)
         and (
             n.state not in {NotificationState.FAILED, NotificationState.WITHDRAWN}
-            or (_has_rung(n) and (n.wave, n.round, n.step) != place)
+            or (_has_rung(n) and (n.restarts, n.round, n.step) != place)
         )
         for n in notices
     )

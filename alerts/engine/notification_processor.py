@@ -95,7 +95,7 @@ class NotificationProcessor:
     async def _call_instead(self, notice: Notification) -> Address | None:
         """Return the number to call for a staff member who sent STOP."""
         incident = await self._ledger.incident(notice.incident_id) if wants_call_instead(notice, self._now) else None
-        person = incident.brief.escalation.contact(notice.person) if incident is not None else None
+        person = incident.policy.escalation.contact(notice.person) if incident is not None else None
         tried = {delivery.address for delivery in notice.deliveries}
         numbers = person.addresses_on([Channel.VOICE]) if person is not None else ()
         return next((number for number in numbers if number not in tried), None)

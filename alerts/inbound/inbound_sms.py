@@ -147,10 +147,10 @@ async def _waits(ledger: UnitOfWork, alert: _Alert, *, had: bool = False) -> boo
             continue
         # The person was asked to confirm the acknowledgement.
         asked = had or incident.reminded_at is not None
-        theirs = asked and incident.acknowledged_by == incident.holder_name(part.person)
+        theirs = asked and incident.acknowledged_by == incident.assignee_name(part.person)
         if incident.acknowledged_at is not None and not theirs:
             continue
-        if not has_got_worse(incident, part.facts.matter):
+        if not has_got_worse(incident, part.facts.type):
             return True
     return False
 
@@ -165,7 +165,7 @@ async def _accept(
     by, corrected = "", False
     if held:
         alert, by = alert.about([part for part, _ in held]), held[0][1].acknowledged_by or ""
-        corrected = all(incident.corrected_at is not None for _, incident in held)
+        corrected = all(incident.false_alarm_at is not None for _, incident in held)
     if result in {AckResult.TAKEN, AckResult.PROLONGED}:
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
         until = max((i.acknowledged_until for _, i in held if i.acknowledged_until is not None), default=None)
@@ -189,7 +189,7 @@ async def _hand_on(ledger: UnitOfWork, number: str, alert: _Alert, known: SmsNum
     result = await hand_on(ledger, alert.notice, now)
     if result in {AckResult.ESCALATED, AckResult.NOBODY_LEFT}:
         mine = [
-            p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.holder_name(p.person)}
+            p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.assignee_name(p.person)}
         ]
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
         after = [await ledger.incident(part.incident_id) for part in mine]
@@ -206,11 +206,11 @@ def _holds(result: AckResult, part: NotificationIncident, incident: Incident) ->
     """Whether an answer applies to one of the incidents of a notification."""
     match result:
         case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
-            return incident.is_open and incident.acknowledged_by == incident.holder_name(part.person)
+            return incident.is_open and incident.acknowledged_by == incident.assignee_name(part.person)
         case AckResult.ALREADY:
             return incident.is_open and incident.acknowledged_by is not None
         case AckResult.WORSE:
-            return incident.is_open and has_got_worse(incident, part.facts.matter)
+            return incident.is_open and has_got_worse(incident, part.facts.type)
         case _:
             return True
 
@@ -238,7 +238,7 @@ async def _note_stop(
     if alerts:
         notice = alerts[0].notice
         incident = await ledger.incident(notice.incident_id)
-        contact = incident.brief.escalation.contact(notice.person) if incident else None
+        contact = incident.policy.escalation.contact(notice.person) if incident else None
         person = contact.name if contact else notice.person
         if stopped and contact is not None and contact.addresses_on([Channel.VOICE]):
             situation = "stopped"

@@ -50,7 +50,7 @@ class _Case:
 
     @property
     def agency(self) -> str:
-        return self.incidents[0].brief.agency
+        return self.incidents[0].policy.agency
 
 
 class PhoneRelease:
@@ -73,7 +73,7 @@ class PhoneRelease:
     async def about(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> Sequence[str]:
         """Return the agencies whose announcements a call may release."""
         case = await self._case(ledger, pins, reference, now)
-        return [] if case is None else [incident.brief.agency for incident in case.incidents]
+        return [] if case is None else [incident.policy.agency for incident in case.incidents]
 
     async def whose(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> tuple[str, str] | None:
         """Return agency and contact whose PIN a call requires; `None` if there is none."""
@@ -94,7 +94,7 @@ class PhoneRelease:
         )
         await _journal(ledger, case, "PIN proven" if right else "wrong PIN", now)
         if right:
-            told = [(facts(i, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), i.brief.announcement) for i in case.incidents]
+            told = [(facts(i, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), i.policy.announcement) for i in case.incidents]
             confirm = words.confirm(told, self._wording)
             return ReleasePrompt(stage=ReleaseStage.CONFIRM, words=confirm, otherwise=self._cancelled())
         log.warning("wrong PIN", incident=case.incidents[0].number, person=case.name)
@@ -128,11 +128,11 @@ class PhoneRelease:
             if not release_is_offered(incident, entries[-1].at):
                 continue  # It was not read out.
             release = Release(incident_id=incident.id, at=now, by=case.name)
-            if effect(incident, release, (), delivered.get(incident.brief.agency, {}), now).contradiction is None:
+            if effect(incident, release, (), delivered.get(incident.policy.agency, {}), now).contradiction is None:
                 await take_in(ledger, release)
-                released.append(incident.brief.announcement)
+                released.append(incident.policy.announcement)
             else:
-                kept.append(incident.brief.office.name)
+                kept.append(incident.policy.office.name)
         return ReleasePrompt(stage=ReleaseStage.END, words=words.done(released, kept, self._wording))
 
     async def _case(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> _Case | None:
@@ -166,8 +166,8 @@ def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinStore) -> Sequence
     found, known = list[tuple[Incident, str, frozenset[str]]](), set[tuple[str, str]]()
     for each, person in offered:
         # In a mass outage hundreds are offered to one person, and the lookup searches all PINs.
-        if (each.brief.agency, person) not in known and pins.has(each.brief.agency, person):
-            agencies = pins.agencies(each.brief.agency, person)
+        if (each.policy.agency, person) not in known and pins.has(each.policy.agency, person):
+            agencies = pins.agencies(each.policy.agency, person)
             known |= {(agency, person) for agency in agencies}
             found.append((each, person, agencies))
     return found
@@ -183,7 +183,7 @@ def _most(
     """
     found: tuple[Incident, str, Sequence[Incident]] = (*first, ())
     for each, person, agencies in by_pin:
-        theirs = [i for i in waiting if i.brief.agency in agencies and i.brief.escalation.contact(person) is not None]
+        theirs = [i for i in waiting if i.policy.agency in agencies and i.policy.escalation.contact(person) is not None]
         if len(theirs) > len(found[2]):
             found = each, person, theirs
     return found

@@ -123,7 +123,7 @@ class NotificationIncident:
     #: Contact or recipient key in the incident's policy. Keys of different agencies are unrelated.
     person: str
     facts: Facts
-    wave: int = 0
+    restarts: int = 0
     round: int = 0
     step: int = 0
 
@@ -156,7 +156,7 @@ class Notification:
     deliveries: tuple[Delivery, ...] = ()
     #: Addressee of a page; `None` for staff.
     addressee: Addressee | None = None
-    wave: int = 0
+    restarts: int = 0
     round: int = 0
     step: int = 0
     #: Priority at a gateway.
@@ -230,7 +230,7 @@ class NotificationDraft:
     expires_at: datetime
     addresses: tuple[Address, ...]
     addressee: Addressee | None = None
-    wave: int = 0
+    restarts: int = 0
     round: int = 0
     step: int = 0
     #: Distinguishes it from others with the same purpose, person and step.
@@ -251,5 +251,5 @@ class NotificationDraft:
         """The unique key: a repeated decision has the same."""
         # An announcement uses each channel of a recipient.
         channel = self.addresses[0].channel if self.plan is Plan.ANNOUNCEMENT else ""
-        key = f"{self.incident_id}/{self.plan}/{self.wave}.{self.round}.{self.step}/{self.purpose}/{self.person}"
+        key = f"{self.incident_id}/{self.plan}/{self.restarts}.{self.round}.{self.step}/{self.purpose}/{self.person}"
         return "/".join(filter(None, (key, channel, self.once)))

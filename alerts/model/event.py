@@ -12,18 +12,18 @@ from alerts.model.policy_snapshot import PolicySnapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """Something is wrong. Repeated while it lasts; a worse `matter` is new, and so is a lesser one that lasts."""
+    """Something is wrong. Repeated while it lasts; a worse `type` is new, and so is a lesser one that lasts."""
 
     #: Key of the problem: one open incident per key.
     dedup_key: str
     at: datetime
-    matter: IncidentType
+    type: IncidentType
     #: Start, as far as known: the first failed run.
     began_at: datetime
     #: Policy as configured now, frozen when this event opens an incident.
-    brief: PolicySnapshot
+    policy: PolicySnapshot
     #: Flapping: the incident stays open until the state is stable.
-    unsteady: bool = False
+    flapping: bool = False
     #: Start of its latest part; `None`: all at `began_at`.
     latest_at: datetime | None = None
     #: Since when less is wrong than was notified; `None`: since now.
@@ -39,13 +39,13 @@ class Declare:
     at: datetime
     by: str
     #: Type of the outage.
-    matter: IncidentType
+    type: IncidentType
     #: Start, as far as the person knows.
     began_at: datetime
     #: In the person's words; for the audit log, never for a notification.
-    why: str
+    reason: str
     #: Policy as configured now, frozen when this event opens an incident.
-    brief: PolicySnapshot
+    policy: PolicySnapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class MarkFalseAlarm:
     at: datetime
     by: str
     #: In the person's words; for the audit log, never for a notification.
-    why: str
+    reason: str
     #: The contradiction that the person was shown and overrides.
     despite: Contradiction | None = None
 
@@ -133,7 +133,7 @@ class Close:
     at: datetime
     by: str
     #: In the person's words; for the audit log, never for a notification.
-    why: str
+    reason: str
     #: Whether mail works again, so that everybody notified gets a recovery. `None`: as far as it was declared; a
     #: detected outage continues.
     recovered: bool | None = None

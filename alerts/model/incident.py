@@ -71,13 +71,13 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
 
 #: Repeated commands within this time have no effect: a provider reports a key twice, and a telephone may answer every
 #: reply with "OK".
-SAID_TWICE = timedelta(minutes=1)
+REPEATED_WITHIN = timedelta(minutes=1)
 
 #: How long after its end an incident may be marked as a false alarm. A later correction would only puzzle its readers.
-CORRECTABLE_FOR = timedelta(hours=24)
+FALSE_ALARM_WITHIN = timedelta(hours=24)
 
 #: How long after a person has closed an incident its continued detection opens no new one.
-HOLDS_FOR = timedelta(hours=24)
+SUPPRESSED_FOR = timedelta(hours=24)
 
 #: Severity of a type.
 SEVERITY: dict[IncidentType, int] = {
@@ -103,7 +103,7 @@ class Position:
     """Position in the escalation."""
 
     #: Number of restarts of the escalation, because the incident became worse, or of a step, after a silence.
-    wave: int = 0
+    restarts: int = 0
     round: int = 0
     #: Index of the last started step; -1 before the first.
     step: int = -1
@@ -115,18 +115,18 @@ class Position:
 class Declaration:
     """A person's report that mail does not work, valid until a person ends it."""
 
-    matter: IncidentType
+    type: IncidentType
     at: datetime
     by: str
-    why: str
+    reason: str
     #: End of the declaration, and who ended it.
-    over_at: datetime | None = None
-    over_by: str | None = None
+    ended_at: datetime | None = None
+    ended_by: str | None = None
 
     @property
-    def stands(self) -> bool:
+    def is_active(self) -> bool:
         """Whether it has not ended."""
-        return self.over_at is None
+        return self.ended_at is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class ManualClosure:
 
     at: datetime
     by: str
-    why: str
+    reason: str
     #: Whether mail works again according to the person: otherwise no recovery is sent.
     recovered: bool
 
@@ -148,49 +148,49 @@ class Incident:
     dedup_key: str
     #: The number that people quote: "JKR-07".
     number: str
-    matter: IncidentType
+    type: IncidentType
     state: IncidentState
-    brief: PolicySnapshot
+    policy: PolicySnapshot
     began_at: datetime
     opened_at: datetime
     position: Position
     #: Since when it has its type: an outage may begin as a degradation.
     since: datetime
     #: Last used enclosure number after a restore of the database (`alerts.persistence.restoration`).
-    pages_left_out: int = 0
-    #: Current type: while an outage ends it may be less than `matter`.
-    present: IncidentType
-    present_since: datetime
-    #: Start of `matter` and `present`, detected or declared, and the first failure in it; `None`: at the start of the
+    skipped_pages: int = 0
+    #: Current type: while an outage ends it may be less than `type`.
+    current_type: IncidentType
+    current_type_since: datetime
+    #: Start of `type` and `current_type`, detected or declared, and the first failure in it; `None`: at the start of the
     #: incident, or never. Junk since 22.16 is no failed sending since 22.16.
-    matter_began_at: datetime | None = None
-    present_began_at: datetime | None = None
+    type_began_at: datetime | None = None
+    current_type_began_at: datetime | None = None
     outage_began_at: datetime | None = None
     #: It flapped before it opened.
-    unsteady: bool = False
+    flapping: bool = False
     #: Last detected type; `None`: nothing is detected, and the incident is open by a declaration, or was closed by a
     #: person.
-    measured: IncidentType | None = None
+    detected: IncidentType | None = None
     #: Its declaration, current or past; `None`: it was only detected.
     declared: Declaration | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     #: Last answer of the current or previous assignee.
-    heard_at: datetime | None = None
+    last_response_at: datetime | None = None
     #: When the assignee was reminded; `None`: not since the last answer.
     reminded_at: datetime | None = None
     #: The assignee at the expiry or escalation; `None`: none, or acknowledged again.
-    had_by: str | None = None
+    previous_assignee: str | None = None
     #: Whether the previous assignee escalated, and the acknowledgement did not just expire.
-    handed_on: bool = False
+    escalated: bool = False
     released_at: datetime | None = None
     released_by: str | None = None
     resolved_at: datetime | None = None
     ended_at: datetime | None = None
     #: When a person marked it as a false alarm, who, and the reason.
-    corrected_at: datetime | None = None
-    corrected_by: str | None = None
-    corrected_why: str | None = None
+    false_alarm_at: datetime | None = None
+    false_alarm_by: str | None = None
+    false_alarm_reason: str | None = None
     #: Closing by a person; `None`: open, ended by detection, or a false alarm.
     closed: ManualClosure | None = None
 
@@ -200,72 +200,72 @@ class Incident:
         return self.state is not IncidentState.RESOLVED
 
     @property
-    def ended_untold(self) -> bool:
+    def closed_without_recovery(self) -> bool:
         """Whether it was closed without a recovery."""
-        return self.closed is not None and not self.closed.recovered and self.corrected_at is None
+        return self.closed is not None and not self.closed.recovered and self.false_alarm_at is None
 
     @property
-    def held_since(self) -> datetime | None:
-        """When a person closed it while it was detected, which suppresses a new incident for a while (`is_held`).
+    def suppressed_since(self) -> datetime | None:
+        """When a person closed it while it was detected, which suppresses a new incident for a while (`is_suppressed`).
 
         Not after a correction of an ended incident: what is detected since is another problem.
         """
         by_hand = self.closed.at if self.closed is not None and self.closed.by != AUTOMATIC else None
-        at = max(filter(None, (self.corrected_at, by_hand)), default=None)
-        is_ended_by_word = self.resolved_at in {self.corrected_at, by_hand}
-        return at if self.measured is not None and is_ended_by_word else None
+        at = max(filter(None, (self.false_alarm_at, by_hand)), default=None)
+        is_ended_by_word = self.resolved_at in {self.false_alarm_at, by_hand}
+        return at if self.detected is not None and is_ended_by_word else None
 
     @property
-    def to_be_told(self) -> IncidentType:
+    def reported_type(self) -> IncidentType:
         """The type in a notification decided now: for an outage what is left of it."""
-        return self.present if {self.matter, self.present} <= OUTAGES else self.matter
+        return self.current_type if {self.type, self.current_type} <= OUTAGES else self.type
 
     @property
-    def told_began_at(self) -> datetime:
-        """Start of `to_be_told`; for an ended incident, of all of it."""
+    def reported_type_began_at(self) -> datetime:
+        """Start of `reported_type`; for an ended incident, of all of it."""
         if not self.is_open:
             return self.worst_began_at
-        began_at = self.present_began_at if self.to_be_told is self.present else self.matter_began_at
+        began_at = self.current_type_began_at if self.reported_type is self.current_type else self.type_began_at
         return began_at or self.began_at
 
     @property
     def worst_began_at(self) -> datetime:
         """When mail first failed in it, or its start without a failure."""
-        return (self.outage_began_at or self.began_at) if self.matter in OUTAGES else self.began_at
+        return (self.outage_began_at or self.began_at) if self.type in OUTAGES else self.began_at
 
     @property
-    def standing(self) -> IncidentType | None:
+    def declared_type(self) -> IncidentType | None:
         """The declared type that has not ended."""
-        return self.declared.matter if self.declared is not None and self.declared.stands else None
+        return self.declared.type if self.declared is not None and self.declared.is_active else None
 
     @property
-    def known_from(self) -> str:
+    def declared_by(self) -> str:
         """Who declared it, while that exceeds what is detected; "" otherwise."""
         said = self.declared
         return (
             said.by
-            if said is not None and said.stands and joined(self.measured, said.matter) is not self.measured
+            if said is not None and said.is_active and joined(self.detected, said.type) is not self.detected
             else ""
         )
 
     @property
-    def held_by(self) -> IncidentType | None:
+    def active_type(self) -> IncidentType | None:
         """The type that keeps it open: detected, declared, or both; `None`: none."""
-        return joined(self.measured, self.standing)
+        return joined(self.detected, self.declared_type)
 
     def name_of(self, person: str) -> str:
         """Return the name of a contact in the frozen policy by its key; the key without a contact."""
-        contact = self.brief.escalation.contact(person)
+        contact = self.policy.escalation.contact(person)
         return contact.name if contact else person
 
-    def holder_name(self, person: str) -> str:
+    def assignee_name(self, person: str) -> str:
         """Return the name under which a contact acts: the assignee's name if they have the incident, or their own."""
         by = self.acknowledged_by
-        return by if by is not None and self.is_had_by({self.name_of(person)}) else self.name_of(person)
+        return by if by is not None and self.is_assigned_to({self.name_of(person)}) else self.name_of(person)
 
-    def is_had_by(self, names: AbstractSet[str]) -> bool:
+    def is_assigned_to(self, names: AbstractSet[str]) -> bool:
         """Whether one of *names* is the assignee's, or of the same contact (`EscalationPolicy.named`)."""
-        by, named = self.acknowledged_by, self.brief.escalation.named
+        by, named = self.acknowledged_by, self.policy.escalation.named
         if by is None or by in names:
             return by is not None
         holder = named(by)
@@ -281,10 +281,10 @@ class Incident:
 
         After a late reminder the assignee has the usual time to answer.
         """
-        if self.state is not IncidentState.ACKNOWLEDGED or self.heard_at is None:
+        if self.state is not IncidentState.ACKNOWLEDGED or self.last_response_at is None:
             return None
-        policy = self.brief.escalation
-        until = self.heard_at + policy.acknowledgement_timeout
+        policy = self.policy.escalation
+        until = self.last_response_at + policy.acknowledgement_timeout
         return until if self.reminded_at is None else max(until, self.reminded_at + policy.remind_before)
 
 
@@ -294,20 +294,20 @@ def open_incident(event: Trigger | Declare, *, incident_id: int, number: str) ->
         id=incident_id,
         dedup_key=event.dedup_key,
         number=number,
-        matter=event.matter,
+        type=event.type,
         state=IncidentState.TRIGGERED,
-        brief=event.brief,
+        policy=event.policy,
         began_at=event.began_at,
         opened_at=event.at,
         position=Position(since=event.at),
         since=event.at,
-        present=event.matter,
-        present_since=event.at,
-        matter_began_at=event.began_at,
-        present_began_at=event.began_at,
-        outage_began_at=event.began_at if event.matter in OUTAGES else None,
-        unsteady=isinstance(event, Trigger) and event.unsteady,
-        measured=event.matter if isinstance(event, Trigger) else None,
+        current_type=event.type,
+        current_type_since=event.at,
+        type_began_at=event.began_at,
+        current_type_began_at=event.began_at,
+        outage_began_at=event.began_at if event.type in OUTAGES else None,
+        flapping=isinstance(event, Trigger) and event.flapping,
+        detected=event.type if isinstance(event, Trigger) else None,
         declared=_declaration(event) if isinstance(event, Declare) else None,
     )
 
@@ -325,7 +325,7 @@ def apply(incident: Incident, event: Event) -> Incident:
         case Escalate():
             return _hand_on(incident, event, state)
         case Expire():
-            return replace(_let_go(incident), state=state, had_by=incident.acknowledged_by)
+            return replace(_let_go(incident), state=state, previous_assignee=incident.acknowledged_by)
         case Release():
             return _release(incident, event)
         case Trigger():
@@ -337,7 +337,11 @@ def apply(incident: Incident, event: Event) -> Incident:
         case Close():
             return _close(incident, event, state)
         case MarkFalseAlarm():
-            return _correct(replace(incident, state=state), event) if may_correct(incident, event.at) else incident
+            return (
+                _correct(replace(incident, state=state), event)
+                if may_mark_false_alarm(incident, event.at)
+                else incident
+            )
         case _:
             assert_never(event)
 
@@ -353,37 +357,41 @@ def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
         state=IncidentState.ACKNOWLEDGED,
         acknowledged_at=event.at,
         acknowledged_by=event.by,
-        heard_at=event.at,
+        last_response_at=event.at,
     )
 
 
 def _hand_on(incident: Incident, event: Escalate, state: IncidentState) -> Incident:
-    if incident.handed_on and incident.had_by == event.by and _was_heard_just_before(incident, event.at):
+    if incident.escalated and incident.previous_assignee == event.by and _was_heard_just_before(incident, event.at):
         return incident
-    return replace(_let_go(incident), state=state, heard_at=event.at, had_by=event.by, handed_on=True)
+    return replace(
+        _let_go(incident), state=state, last_response_at=event.at, previous_assignee=event.by, escalated=True
+    )
 
 
 def _release(incident: Incident, event: Release) -> Incident:
-    if incident.released_at is not None or incident.matter not in OUTAGES:
+    if incident.released_at is not None or incident.type not in OUTAGES:
         return incident
     released = replace(incident, released_at=event.at, released_by=event.by)
     return released if event.by == AUTOMATIC else _prolong(released, event.at)
 
 
 def _was_heard_just_before(incident: Incident, at: datetime) -> bool:
-    return incident.heard_at is not None and timedelta(0) <= at - incident.heard_at < SAID_TWICE
+    return incident.last_response_at is not None and timedelta(0) <= at - incident.last_response_at < REPEATED_WITHIN
 
 
 def _prolong(incident: Incident, at: datetime) -> Incident:
     """Extend the acknowledgement, if there is one, to its full time from now."""
     if incident.state is not IncidentState.ACKNOWLEDGED:
         return incident
-    return replace(incident, heard_at=at, reminded_at=None)
+    return replace(incident, last_response_at=at, reminded_at=None)
 
 
 def _let_go(incident: Incident) -> Incident:
     """Remove the current and the previous assignee."""
-    return replace(incident, acknowledged_at=None, acknowledged_by=None, reminded_at=None, had_by=None, handed_on=False)
+    return replace(
+        incident, acknowledged_at=None, acknowledged_by=None, reminded_at=None, previous_assignee=None, escalated=False
+    )
 
 
 def is_news(matter: IncidentType, told: IncidentType) -> bool:
@@ -406,45 +414,45 @@ def joined(one: IncidentType | None, other: IncidentType | None) -> IncidentType
 
 def _trigger(incident: Incident, event: Trigger) -> Incident:
     """Apply a detection; a declared type is wrong besides."""
-    wrong = joined(event.matter, incident.standing) or event.matter
+    wrong = joined(event.type, incident.declared_type) or event.type
     # The declared part began before: both are wrong since the later start.
-    began_at = event.began_at if wrong is event.matter else max(event.began_at, incident.told_began_at)
-    after = _worsen(incident, wrong, event.less_since or event.at, event.brief.cause, began_at)
-    return after if event.matter is incident.measured else replace(after, measured=event.matter)
+    began_at = event.began_at if wrong is event.type else max(event.began_at, incident.reported_type_began_at)
+    after = _worsen(incident, wrong, event.less_since or event.at, event.policy.cause, began_at)
+    return after if event.type is incident.detected else replace(after, detected=event.type)
 
 
 def _declare(incident: Incident, event: Declare) -> Incident:
     """Apply a declaration. The part that keeps the incident open already need not be repeated."""
-    wrong = joined(event.matter, incident.held_by) or event.matter
-    if wrong is incident.held_by:
+    wrong = joined(event.type, incident.active_type) or event.type
+    if wrong is incident.active_type:
         return incident
     # A declaration of more withdraws nothing.
-    said = joined(event.matter, incident.standing) or event.matter
-    began_at = event.began_at if wrong is event.matter else max(event.began_at, incident.told_began_at)
+    said = joined(event.type, incident.declared_type) or event.type
+    began_at = event.began_at if wrong is event.type else max(event.began_at, incident.reported_type_began_at)
     return replace(
         _worsen(incident, wrong, event.at, None, began_at),
         began_at=min(incident.began_at, event.began_at),
-        declared=replace(_declaration(event), matter=said),
+        declared=replace(_declaration(event), type=said),
     )
 
 
 def _declaration(event: Declare) -> Declaration:
-    return Declaration(matter=event.matter, at=event.at, by=event.by, why=event.why)
+    return Declaration(type=event.type, at=event.at, by=event.by, reason=event.reason)
 
 
 def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incident:
     """End the detection: the incident is over unless a declaration keeps it open, or a person closed it before."""
     if not incident.is_open:
-        if incident.closed is None or incident.measured is None:
+        if incident.closed is None or incident.detected is None:
             return incident
         ended_at = incident.ended_at or _end(incident, event.ended_at, event.at)
-        return replace(incident, measured=None, ended_at=ended_at)
+        return replace(incident, detected=None, ended_at=ended_at)
     declared = incident.declared
-    if declared is not None and declared.stands:
-        left = replace(incident, measured=None)
+    if declared is not None and declared.is_active:
+        left = replace(incident, detected=None)
         began_at = incident.began_at if declared.at <= incident.opened_at else declared.at
-        return incident if incident.measured is None else _worsen(left, declared.matter, event.at, None, began_at)
-    ended_at = event.ended_at if declared is None else max(event.ended_at, declared.over_at or event.ended_at)
+        return incident if incident.detected is None else _worsen(left, declared.type, event.at, None, began_at)
+    ended_at = event.ended_at if declared is None else max(event.ended_at, declared.ended_at or event.ended_at)
     return replace(incident, state=state, resolved_at=event.at, ended_at=_end(incident, ended_at, event.at))
 
 
@@ -461,12 +469,12 @@ def _end(incident: Incident, ended_at: datetime, found_at: datetime) -> datetime
 def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
     """End the declaration: the incident is over unless it is still detected and the person did not close that too."""
     said, after = incident.declared, incident
-    if said is not None and said.stands:
-        after = replace(incident, declared=replace(said, over_at=event.at, over_by=event.by))
-    if event.recovered is None and incident.measured is not None:
-        return after if after is incident else _prolong(_measured_alone(after, incident.measured, event.at), event.at)
+    if said is not None and said.is_active:
+        after = replace(incident, declared=replace(said, ended_at=event.at, ended_by=event.by))
+    if event.recovered is None and incident.detected is not None:
+        return after if after is incident else _prolong(_measured_alone(after, incident.detected, event.at), event.at)
     recovered = event.recovered is not False
-    closing = ManualClosure(at=event.at, by=event.by, why=event.why, recovered=recovered)
+    closing = ManualClosure(at=event.at, by=event.by, reason=event.reason, recovered=recovered)
     # Without a recovery the time of the end is unknown.
     ended_at = event.at if recovered else None
     return replace(after, state=state, resolved_at=event.at, ended_at=ended_at, closed=closing)
@@ -474,7 +482,7 @@ def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
 
 def _measured_alone(incident: Incident, measured: IncidentType, at: datetime) -> Incident:
     """Return an incident without a declaration."""
-    return _worsen(incident, measured, at, incident.brief.cause, incident.told_began_at)
+    return _worsen(incident, measured, at, incident.policy.cause, incident.reported_type_began_at)
 
 
 def _worsen(incident: Incident, matter: IncidentType, at: datetime, why: Cause | None, began_at: datetime) -> Incident:
@@ -484,44 +492,44 @@ def _worsen(incident: Incident, matter: IncidentType, at: datetime, why: Cause |
     escalation restarts. An outage that spreads, changes its direction or loses one is reported in later notifications,
     and by `alerts.decide.followup` to people notified before.
     """
-    if matter is incident.present:
+    if matter is incident.current_type:
         return incident
     # The policy stays frozen; the cause may have changed.
-    brief = incident.brief
+    brief = incident.policy
     brief = brief if brief.cause is why else replace(brief, cause=why)
     changed = replace(
         incident,
-        present=matter,
-        present_since=at,
-        present_began_at=began_at,
+        current_type=matter,
+        current_type_since=at,
+        current_type_began_at=began_at,
         outage_began_at=incident.outage_began_at or (began_at if matter in OUTAGES else None),
-        brief=brief,
+        policy=brief,
     )
-    if not is_news(matter, incident.matter):
+    if not is_news(matter, incident.type):
         return changed
-    if incident.matter in OUTAGES:
-        return replace(changed, matter=matter, matter_began_at=began_at)
+    if incident.type in OUTAGES:
+        return replace(changed, type=matter, type_began_at=began_at)
     return replace(
         _let_go(changed),
-        matter=matter,
-        matter_began_at=began_at,
+        type=matter,
+        type_began_at=began_at,
         state=IncidentState.TRIGGERED,
         since=at,
-        heard_at=None,
-        position=Position(wave=incident.position.wave + 1, since=at),
+        last_response_at=None,
+        position=Position(restarts=incident.position.restarts + 1, since=at),
     )
 
 
 def has_got_worse(incident: Incident, told: IncidentType) -> bool:
     """Whether a person notified of *told* is not notified of the outage that a degradation has become."""
-    return told not in OUTAGES and incident.matter in OUTAGES
+    return told not in OUTAGES and incident.type in OUTAGES
 
 
-def may_correct(incident: Incident, now: datetime) -> bool:
-    """Whether it may be marked as a false alarm: once, while open or within `CORRECTABLE_FOR` of its end."""
-    if incident.corrected_at is not None:
+def may_mark_false_alarm(incident: Incident, now: datetime) -> bool:
+    """Whether it may be marked as a false alarm: once, while open or within `FALSE_ALARM_WITHIN` of its end."""
+    if incident.false_alarm_at is not None:
         return False
-    return incident.resolved_at is None or -TOLERANCE <= now - incident.resolved_at <= CORRECTABLE_FOR
+    return incident.resolved_at is None or -TOLERANCE <= now - incident.resolved_at <= FALSE_ALARM_WITHIN
 
 
 def release_is_offered(incident: Incident, now: datetime) -> bool:
@@ -529,11 +537,11 @@ def release_is_offered(incident: Incident, now: datetime) -> bool:
 
     Not while mail is only slow, of which nobody outside is notified.
     """
-    plan = incident.brief.announcement
+    plan = incident.policy.announcement
     return (
         incident.is_open
         and incident.released_at is None
-        and {incident.matter, incident.present} <= OUTAGES
+        and {incident.type, incident.current_type} <= OUTAGES
         and bool(plan.recipients)
         and not plan.automatic
         and now >= incident.since + plan.release_offered_after
@@ -541,23 +549,23 @@ def release_is_offered(incident: Incident, now: datetime) -> bool:
 
 
 def _correct(incident: Incident, event: MarkFalseAlarm) -> Incident:
-    corrected = replace(incident, corrected_at=event.at, corrected_by=event.by, corrected_why=event.why)
+    corrected = replace(incident, false_alarm_at=event.at, false_alarm_by=event.by, false_alarm_reason=event.reason)
     if incident.resolved_at is not None:
         return corrected
     return replace(corrected, resolved_at=event.at, ended_at=event.at)
 
 
-def is_held(ended: Incident, event: Trigger) -> bool:
+def is_suppressed(ended: Incident, event: Trigger) -> bool:
     """Whether *event* only detects what a person has closed: *ended* is the last incident with its key.
 
     Detection does not change because a person knows better: without this the next run would reopen the incident. A
     problem that began later, or is worse, is another one, and after a day a person has to close again. Where nothing
     was detected, the person has only ended a declaration.
     """
-    since = ended.held_since
+    since = ended.suppressed_since
     return (
         since is not None
         and (event.latest_at or event.began_at) <= since
-        and -TOLERANCE <= event.at - since <= HOLDS_FOR
-        and not is_news(event.matter, ended.matter)
+        and -TOLERANCE <= event.at - since <= SUPPRESSED_FOR
+        and not is_news(event.type, ended.type)
     )

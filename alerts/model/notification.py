@@ -205,25 +205,25 @@ class Facts:
 
     purpose: Purpose
     plan: Plan
-    matter: IncidentType
+    type: IncidentType
     office: IssuingOffice
     #: "JKR-07": letters and few digits; the same for all notifications of an incident.
     number: str
     #: Start of the incident (aware UTC).
     began_at: datetime
     #: Time of the decision (aware UTC); the date of a page.
-    noticed_at: datetime
+    notified_at: datetime
     #: Date of the notification that an update, a recovery or a correction refers to; `None`: none was sent to staff
     #: before the end, or it may not have arrived outside.
-    first_noticed_at: datetime | None = None
+    first_notified_at: datetime | None = None
     ended_at: datetime | None = None
     #: Number of this page to an outside office within the incident, from 1, at the end of its reference. 0: not
     #: numbered.
     enclosure: int = 0
-    #: Number of the page of `first_noticed_at`.
+    #: Number of the page of `first_notified_at`.
     cited: int = 1
     #: Type in the reader's previous notification, if it has changed.
-    was: IncidentType | None = None
+    previous_type: IncidentType | None = None
     #: For a monitoring fault: what is affected, in Malay ("peti rujukan A"); empty otherwise.
     subject: str = ""
     #: The same in English.
@@ -233,7 +233,7 @@ class Facts:
     #: Who declared it, if the probes do not detect all of it; for staff only.
     declared_by: str = ""
     #: Flapping: notified once until it is stable.
-    unsteady: bool = False
+    flapping: bool = False
     #: Whether recipients outside get a follow-up on each working day.
     followed_up: bool = False
     #: A duty officer could release the announcement at the decision: key 5 in a call.
@@ -241,16 +241,16 @@ class Facts:
     #: Who acknowledged (`Purpose.TAKEN`) or closed it (`Purpose.CLOSED`), or was the assignee at an expiry or
     #: escalation (`Purpose.OUTAGE`); "" without one.
     by: str = ""
-    handed_on: bool = False
+    escalated: bool = False
     #: Who was on duty before the reader (`Purpose.UPDATE`); "": nobody.
     relieved: str = ""
     #: Last answer of the current or previous assignee.
-    heard_at: datetime | None = None
+    last_response_at: datetime | None = None
     #: Expiry of the acknowledgement, and who is notified then.
     until: datetime | None = None
     successors: Successors = Successors.OTHERS
     #: Result of a release (`Purpose.RESULT`): number of arrived notifications, readers that were not reached, and
-    #: number of unposted letters of `first_noticed_at`.
+    #: number of unposted letters of `first_notified_at`.
     arrived: int = 0
     undelivered: tuple[str, ...] = ()
     unposted: int = 0
@@ -258,9 +258,9 @@ class Facts:
     @property
     def is_handover(self) -> bool:
         """Whether it notifies a person who comes on duty."""
-        return self.purpose is Purpose.UPDATE and self.plan is Plan.ESCALATION and self.was is None
+        return self.purpose is Purpose.UPDATE and self.plan is Plan.ESCALATION and self.previous_type is None
 
     @property
     def is_belated(self) -> bool:
         """Whether it reports a past problem of which staff could not be notified."""
-        return self.purpose is Purpose.RECOVERY and self.plan is Plan.ESCALATION and self.first_noticed_at is None
+        return self.purpose is Purpose.RECOVERY and self.plan is Plan.ESCALATION and self.first_notified_at is None

@@ -141,14 +141,14 @@ class PolicySnapshot:
     subject: str = ""
     subject_en: str = ""
     #: For an alert: the office's policy for it, as named in the configuration; "": the default.
-    told_by: str = ""
+    policy_name: str = ""
     #: For an alert: the agency that its labels name, whose silences apply too; "": none.
     of_agency: str = ""
     #: Cause at the last notification, if known.
     cause: Cause | None = None
 
     @property
-    def tells_nobody(self) -> bool:
+    def has_nobody_to_notify(self) -> bool:
         """Whether the policy has nobody to notify."""
         return not self.escalation.steps
 

@@ -37,7 +37,7 @@ def situation(facts: Sequence[Facts]) -> str:
         return f"escalation.{news(first)}"
     if first.by:
         return "escalation.lapsed"
-    matter = recovered(first.matter) if first.purpose is Purpose.RECOVERY else first.matter
+    matter = recovered(first.type) if first.purpose is Purpose.RECOVERY else first.type
     return f"escalation.{news(first)}.{_kind(matter)}"
 
 
@@ -93,7 +93,7 @@ def compose_call(
 
 def is_about_one(facts: Sequence[Facts]) -> bool:
     """Whether the bundle has several ended outages of one agency, with common numbers and times only."""
-    same = len({each.office.short for each in facts}) == 1 and _kind(facts[0].matter) not in _NUMBERED
+    same = len({each.office.short for each in facts}) == 1 and _kind(facts[0].type) not in _NUMBERED
     same = same and facts[0].purpose is not Purpose.RESULT
     return same and all(each.ended_at is not None for each in facts)
 
@@ -123,11 +123,11 @@ def _names(facts: Sequence[Facts]) -> Sequence[str]:
 
 
 def _name(facts: Facts) -> str:
-    if facts.matter is IncidentType.DOUBTFUL and facts.subject:
+    if facts.type is IncidentType.DOUBTFUL and facts.subject:
         return facts.subject  # Number of the notification, and that of its incident in brackets.
-    if facts.matter in _OF_NOTICES and facts.subject:
+    if facts.type in _OF_NOTICES and facts.subject:
         return facts.subject.partition(" (")[0]
-    return facts.number if _kind(facts.matter) in _NUMBERED else facts.office.short
+    return facts.number if _kind(facts.type) in _NUMBERED else facts.office.short
 
 
 def for_sms(facts: Sequence[Facts], language: Language, names: Sequence[str], count: int) -> dict[str, str]:
@@ -145,7 +145,7 @@ def for_sms(facts: Sequence[Facts], language: Language, names: Sequence[str], co
 
 def for_call(facts: Sequence[Facts], language: Language) -> Mapping[str, str]:
     """Return the values for speech: numbers and times as words."""
-    spelled = _kind(facts[0].matter) in _NUMBERED - {"alert"}
+    spelled = _kind(facts[0].type) in _NUMBERED - {"alert"}
     names = [spoken.letters(n, language) for n in _names(facts)] if spelled else _full_names(facts)
     told = {
         **values.result(facts),
@@ -163,7 +163,7 @@ def _moments(facts: Sequence[Facts]) -> Mapping[str, datetime]:
     moments = {"began": min(each.began_at for each in facts)}
     for name, at, pick in (
         ("ended", [each.ended_at for each in facts], max),
-        ("handed" if facts[0].handed_on else "heard", [each.heard_at for each in facts], max),
+        ("handed" if facts[0].escalated else "heard", [each.last_response_at for each in facts], max),
         ("until", [each.until for each in facts], min),
     ):
         if known := [each for each in at if each is not None]:

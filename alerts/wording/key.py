@@ -25,24 +25,24 @@ def key(facts: Facts) -> str:
 
     Raise `ValueError` for an announcement of a type that is never announced: that is a bug.
     """
-    if facts.plan is Plan.ANNOUNCEMENT and facts.matter not in ANNOUNCED:
-        raise ValueError(f"{facts.matter} is never announced outside the agency")
+    if facts.plan is Plan.ANNOUNCEMENT and facts.type not in ANNOUNCED:
+        raise ValueError(f"{facts.type} is never announced outside the agency")
     if facts.plan is Plan.ANNOUNCEMENT and facts.purpose in FOR_STAFF:
         raise ValueError(f"a {facts.purpose} is told to staff only")
-    if facts.was is not None and facts.matter not in CHANGED[facts.plan]:
-        raise ValueError(f"an outage does not become {facts.matter}")
+    if facts.previous_type is not None and facts.type not in CHANGED[facts.plan]:
+        raise ValueError(f"an outage does not become {facts.type}")
     match facts.purpose, facts.plan:
         case Purpose.OUTAGE, Plan.ESCALATION if facts.by:
-            return f"escalation.lapsed.{facts.matter}"
-        case Purpose.OUTAGE, Plan.ESCALATION if facts.unsteady:
+            return f"escalation.lapsed.{facts.type}"
+        case Purpose.OUTAGE, Plan.ESCALATION if facts.flapping:
             return "escalation.outage.unsteady"
         case ((Purpose.OUTAGE | Purpose.UPDATE), plan):
-            return f"{plan}.{news(facts)}.{facts.matter}"
+            return f"{plan}.{news(facts)}.{facts.type}"
         case Purpose.RECOVERY, Plan.ESCALATION:
-            return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else recovered(facts.matter)}"
-        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter is IncidentType.ALERT:
+            return f"escalation.{news(facts)}.{'mail' if facts.type in ANNOUNCED else recovered(facts.type)}"
+        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.type is IncidentType.ALERT:
             return f"escalation.{facts.purpose}_alert"
-        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter in OF_TELLING | {
+        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.type in OF_TELLING | {
             IncidentType.MONITORING_FAULT
         }:
             return f"escalation.{facts.purpose}_ours"
@@ -70,4 +70,4 @@ def news(facts: Facts) -> str:
         return "handover"
     if facts.unposted:
         return "unposted"
-    return "changed" if facts.purpose is Purpose.UPDATE and facts.was is not None else str(facts.purpose)
+    return "changed" if facts.purpose is Purpose.UPDATE and facts.previous_type is not None else str(facts.purpose)

@@ -27,7 +27,7 @@ def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording)
     return {
         language.value: wording.say(
             language,
-            "call.release.confirm.several" if len(told) > 1 else f"call.release.confirm.{told[0].matter}",
+            "call.release.confirm.several" if len(told) > 1 else f"call.release.confirm.{told[0].type}",
             {
                 **values.for_call(told[0], language),
                 **_list([facts.office.name for facts in told], language),

@@ -188,14 +188,14 @@ def _situations(office: IssuingOffice, number: str) -> Iterator[Facts]:
     longest = Facts(
         purpose=Purpose.OUTAGE,
         plan=Plan.ESCALATION,
-        matter=IncidentType.BOTH,
+        type=IncidentType.BOTH,
         office=office,
         number=number,
         began_at=_LONGEST_MOMENT,
-        noticed_at=_LONGEST_MOMENT,
-        first_noticed_at=_LONGEST_MOMENT,
+        notified_at=_LONGEST_MOMENT,
+        first_notified_at=_LONGEST_MOMENT,
         ended_at=_LONGEST_MOMENT,
-        heard_at=_LONGEST_MOMENT,
+        last_response_at=_LONGEST_MOMENT,
         until=_LONGEST_MOMENT,
         arrived=999,
         undelivered=("",) * 999,
@@ -206,13 +206,13 @@ def _situations(office: IssuingOffice, number: str) -> Iterator[Facts]:
             if purpose is Purpose.UPDATE if staff else purpose in FOR_STAFF:
                 continue
             for matter in IncidentType if staff else sorted(ANNOUNCED):
-                yield replace(longest, plan=plan, purpose=purpose, matter=matter)
+                yield replace(longest, plan=plan, purpose=purpose, type=matter)
         for matter in sorted(CHANGED[plan]):
-            yield replace(longest, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=IncidentType.BOTH)
-    yield replace(longest, unsteady=True)
+            yield replace(longest, plan=plan, purpose=Purpose.UPDATE, type=matter, previous_type=IncidentType.BOTH)
+    yield replace(longest, flapping=True)
     yield replace(longest, purpose=Purpose.CLOSED, by="-")
     yield replace(longest, purpose=Purpose.RESULT, unposted=999)
-    yield from (replace(longest, matter=matter, by="-") for matter in IncidentType)
-    yield from (replace(longest, purpose=Purpose.UPDATE, matter=matter) for matter in IncidentType)
+    yield from (replace(longest, type=matter, by="-") for matter in IncidentType)
+    yield from (replace(longest, purpose=Purpose.UPDATE, type=matter) for matter in IncidentType)
     for matter in set(IncidentType) - OF_TELLING:
-        yield replace(longest, purpose=Purpose.RECOVERY, matter=matter, first_noticed_at=None)
+        yield replace(longest, purpose=Purpose.RECOVERY, type=matter, first_notified_at=None)

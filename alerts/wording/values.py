@@ -39,7 +39,7 @@ def for_page(facts: Facts, language: Language) -> Values:
         "agency_capitals": office.name.upper(),
         "domain": office.domain,
         "number": facts.number,
-        "first_date": moment.date(facts.first_noticed_at, language) if facts.first_noticed_at else "",
+        "first_date": moment.date(facts.first_notified_at, language) if facts.first_notified_at else "",
         "address": ", ".join(line.strip().rstrip(",") for line in office.address if line.strip()),
         "telephone": office.telephone,
         "fax": office.fax,
@@ -111,9 +111,9 @@ def _names(facts: Facts, language: Language) -> dict[str, str]:
 
 
 def _moments(facts: Facts) -> dict[str, datetime]:
-    moments = {"began": facts.began_at, "noticed": facts.noticed_at}
-    heard, handed = (None, facts.heard_at) if facts.handed_on else (facts.heard_at, None)
-    issued = facts.first_noticed_at if facts.unposted else None
+    moments = {"began": facts.began_at, "noticed": facts.notified_at}
+    heard, handed = (None, facts.last_response_at) if facts.escalated else (facts.last_response_at, None)
+    issued = facts.first_notified_at if facts.unposted else None
     later = {"ended": facts.ended_at, "heard": heard, "handed": handed, "until": facts.until, "issued": issued}
     return moments | {name: at for name, at in later.items() if at is not None}
 

@@ -90,7 +90,7 @@ class Archive:
             # If no audit entry is about it, the chain at least includes the head.
             trail = await audit.trail(connection, [*(entry.number for entry in entries), head.number])
         now, keep = self._clock.now(), self._keep()
-        runs = await self._history.between(incident.brief.agency, paper.since(incident), incident.resolved_at or now)
+        runs = await self._history.between(incident.policy.agency, paper.since(incident), incident.resolved_at or now)
         sites = [] if self._sites is None else list(await self._sites(incident, paper.SITE_RUNS))
         if sites:
             # All runs of our own site are read.

@@ -145,7 +145,7 @@ _EVIDENCE_COLUMNS = ("ended_at", "route", "outcome", "transit_seconds", "why", "
 
 def _json(dossier: IncidentRecord) -> str:
     values: dict[str, Any] = {
-        "format": "pantau-dossier-1",
+        "format": "pantau-incident-record-2",
         "made_at": moment(dossier.made_at),
         "made_by": dossier.made_by,
         "head": {"number": dossier.head.number, "hash": dossier.head.hash},

@@ -147,11 +147,15 @@ def statement_files(
     states = list(MinuteState)
     by_day = csv_of(("day", *states), [(on.isoformat(), *(counts[state] for state in states)) for on, counts in days])
     incidents = csv_of(
-        ("number", "matter", "cause", "began_at", "ended_at", "acknowledged_by", "corrected_by"),
+        ("number", "type", "cause", "began_at", "ended_at", "acknowledged_by", "false_alarm_by"),
         [
             (
-                *(each.number, each.matter, each.brief.cause or "", moment(each.told_began_at)),
-                *(moment(each.ended_at) if each.ended_at else "", each.acknowledged_by or "", each.corrected_by or ""),
+                *(each.number, each.type, each.policy.cause or "", moment(each.reported_type_began_at)),
+                *(
+                    moment(each.ended_at) if each.ended_at else "",
+                    each.acknowledged_by or "",
+                    each.false_alarm_by or "",
+                ),
             )
             for each, _ in statement.incidents
         ],

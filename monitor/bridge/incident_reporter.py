@@ -402,7 +402,7 @@ class IncidentReporter:
         flapping = self._flapping.setdefault(key, Flapping(self._flapping_policy))
         flapping.fell(now)
         self._unbelieved.pop(key, None)
-        return replace(trouble, unsteady=trouble.unsteady or flapping.is_unsteady)
+        return replace(trouble, flapping=trouble.flapping or flapping.is_unsteady)
 
     def _is_believed(self, key: str, now: datetime) -> bool:
         """Record a recovery; return whether it has lasted long enough to be reported."""
@@ -416,23 +416,23 @@ class IncidentReporter:
 
     async def _tell(self, key: str, trouble: ActiveProblem, standing: SiteStatus, now: datetime) -> None:
         told, less_since = self._told.get(key), None
-        if told is not None and not is_news(trouble.matter, told):
+        if told is not None and not is_news(trouble.type, told):
             # During a recovery the type becomes lesser from run to run; what remains is reported once it has lasted.
-            less_since = self._less_since(key, trouble.matter, told, standing, now)
+            less_since = self._less_since(key, trouble.type, told, standing, now)
             if less_since is None or now - less_since < _LASTS:
                 return
         event = Trigger(
             dedup_key=key,
             at=now,
-            matter=trouble.matter,
+            type=trouble.type,
             began_at=trouble.since,
-            brief=self._brief_for(key, standing),
-            unsteady=trouble.unsteady,
+            policy=self._brief_for(key, standing),
+            flapping=trouble.flapping,
             latest_at=trouble.latest,
             less_since=less_since,
         )
         if await self._submit(event):
-            self._note_told(key, trouble.matter)
+            self._note_told(key, trouble.type)
             if not key.startswith(OURS):
                 self._outages[key] = trouble.since, now
 
@@ -583,8 +583,11 @@ class IncidentReporter:
 
 def outages_of(incidents: Iterable[Incident]) -> Mapping[str, tuple[datetime, datetime]]:
     """Return start and earliest report time of each detected incident, by dedup key."""
-    measured = {each.dedup_key: each for each in incidents if each.measured is not None}
-    return {key: (each.told_began_at, max(each.told_began_at, each.opened_at)) for key, each in measured.items()}
+    measured = {each.dedup_key: each for each in incidents if each.detected is not None}
+    return {
+        key: (each.reported_type_began_at, max(each.reported_type_began_at, each.opened_at))
+        for key, each in measured.items()
+    }
 
 
 def fault_of(blame: str, name: str) -> tuple[str, str]:

@@ -212,7 +212,7 @@ class ResultPipeline:
             standing = self._evaluator.standing(key, now, is_told=is_told or self._is_read)
             if standing.trouble is None:
                 return standing
-            why = cause_of(standing.trouble.matter, self._reasons.get(key, {}).values())
+            why = cause_of(standing.trouble.type, self._reasons.get(key, {}).values())
             return replace(standing, cause=why)
         suspect = self._evaluator.suspect(key.removeprefix(OURS))
         # A removed reference or account cannot be at fault any more.

@@ -267,7 +267,7 @@ class DrillRunner:
             named: set[str] = set()
             async with self._store.reading() as ledger:
                 for incident in await ledger.open_incidents():
-                    people = incident.brief.escalation.people
+                    people = incident.policy.escalation.people
                     named |= {person.key for person in people}
                     named |= {address.number for person in people for address in person.addresses}
             self._named = ids, frozenset(named)

@@ -173,10 +173,10 @@ class AgencyMail:
         heard = {direction: with_a_say(subjects) for direction, subjects in self._by_direction().items()}
         began = refused_since if matter is IncidentType.SIGN_IN else began_at(matter, heard, self.seen_within())
         return ActiveProblem(
-            matter=matter,
+            type=matter,
             since=began or min(at for s in troubled if (at := s.trouble_since())),
             latest=max([*refused, *(at for s in troubled if (at := s.fell_at()))]),
-            unsteady=self._flapping.is_unsteady,
+            flapping=self._flapping.is_unsteady,
         )
 
     def well_since(self) -> datetime | None:

@@ -563,7 +563,7 @@ class HealthEvaluator:
             return None
         flapping = self._own_flapping.setdefault(suspect, Flapping(self._flapping))
         flapping.fell(now)
-        return replace(trouble, unsteady=flapping.is_unsteady)
+        return replace(trouble, flapping=flapping.is_unsteady)
 
     def own_well_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
         """Return since when an own part works; `None` if it does not, or flaps."""

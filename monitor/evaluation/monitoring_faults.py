@@ -43,10 +43,10 @@ class FaultSource:
 class ActiveProblem:
     """A problem of an agency's mail or of an own part."""
 
-    matter: IncidentType
+    type: IncidentType
     since: datetime
     #: Flapping: the incident stays open until the state is stable.
-    unsteady: bool = False
+    flapping: bool = False
     #: Start of its latest part; `None`: all began together.
     latest: datetime | None = None
 
@@ -344,7 +344,7 @@ class MonitoringFaultDetector:
             around = self._around.get(suspect.name, ())
             guilty = (s for r, s in around if self._culprit(r, s, now) == suspect.name)
             began += [at for s in guilty if (at := s.trouble_since())]
-        return ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=min(began)) if began else None
+        return ActiveProblem(type=IncidentType.MONITORING_FAULT, since=min(began)) if began else None
 
     def _is_held_against_us(self, part: _Part, now: datetime) -> bool:
         """Whether the NOC is notified of an account; otherwise its agency's staff, if the service may be at fault."""

@@ -72,10 +72,10 @@ class DeclarationService:
             dedup_key=code,
             at=now,
             by=by,
-            matter=matter,
+            type=matter,
             began_at=self._began(since, now),
-            why=why,
-            brief=self._brief(code),
+            reason=why,
+            policy=self._brief(code),
         )
         incident = await self._dispatcher.submit(event)
         said = None if incident is None else incident.declared
@@ -101,12 +101,14 @@ class DeclarationService:
         """
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
-        event = Close(incident_id=found.id, at=self._clock.now(), by=by, why=why, recovered=recovered, despite=despite)
+        event = Close(
+            incident_id=found.id, at=self._clock.now(), by=by, reason=why, recovered=recovered, despite=despite
+        )
         await self._check.check(found, event)
         now = self._clock.now()
         after = await self._dispatcher.submit(replace(event, at=now)) or found
         said, closing = after.declared, after.closed
-        ends = {(said.over_at, said.over_by) if said else None, (closing.at, closing.by) if closing else None}
+        ends = {(said.ended_at, said.ended_by) if said else None, (closing.at, closing.by) if closing else None}
         if (now, by) not in ends:
             raise self._is_not_closed(after)
         return after
@@ -138,33 +140,33 @@ class DeclarationService:
     def _is_open(self, code: str, incident: Incident | None) -> OperationRejectedError:
         if incident is None:
             return OperationRejectedError.said("nothing_opened", agency=code)
-        number, matter, declared = incident.number, incident.matter, incident.declared
-        if declared is not None and declared.stands:
+        number, matter, declared = incident.number, incident.type, incident.declared
+        if declared is not None and declared.is_active:
             return OperationRejectedError.said(
                 "open_declared", number=number, matter=matter, by=declared.by, at=self._stamp(declared.at)
             )
         return OperationRejectedError.said(
-            "open_measured", number=number, matter=matter, at=self._stamp(incident.told_began_at)
+            "open_measured", number=number, matter=matter, at=self._stamp(incident.reported_type_began_at)
         )
 
     def _is_not_closed(self, incident: Incident) -> OperationRejectedError:
-        number, measured, declared = incident.number, incident.measured, incident.declared
+        number, measured, declared = incident.number, incident.detected, incident.declared
         if (closed := incident.closed) is not None:
             by = "Pantau" if closed.by == AUTOMATIC else closed.by
             return OperationRejectedError.said(
-                "closed_before", by=by, number=number, at=self._stamp(closed.at), why=closed.why
+                "closed_before", by=by, number=number, at=self._stamp(closed.at), why=closed.reason
             )
         if not incident.is_open:
             return OperationRejectedError.said(
                 "over_before", number=number, at=self._stamp(incident.resolved_at or incident.opened_at)
             )
-        if declared is None or declared.over_at is None:
+        if declared is None or declared.ended_at is None:
             return OperationRejectedError.said("is_measured", number=number, measured=measured)
         return OperationRejectedError.said(
             "still_measured",
-            by=declared.over_by,
+            by=declared.ended_by,
             number=number,
-            at=self._stamp(declared.over_at),
+            at=self._stamp(declared.ended_at),
             measured=measured,
         )
 

@@ -18,7 +18,13 @@ from alerts.inbound.callback_handler import CallbackHandlers
 from alerts.model.contradiction import Contradiction
 from alerts.model.event import Acknowledge, AddNote, Escalate, Event, MarkFalseAlarm, Release
 from alerts.model.gateway import CallbackRejectedError, CallbackRequest, CallbackResponse, Content
-from alerts.model.incident import CORRECTABLE_FOR, SAID_TWICE, Incident, may_correct, release_is_offered
+from alerts.model.incident import (
+    FALSE_ALARM_WITHIN,
+    REPEATED_WITHIN,
+    Incident,
+    may_mark_false_alarm,
+    release_is_offered,
+)
 from alerts.persistence.clock import Clock
 from monitor.config.files.problem import Problem
 from monitor.evaluation.liveness import LivenessFailure, unready
@@ -146,7 +152,7 @@ class ServiceFacade:
         async with self._store.transaction() as ledger:
             found = await numbered(ledger, number)
             done = await ledger.listing.done_about(found.id, {"remark"}, most=10)
-            if any((each.actor, each.said) == (by, text) and abs(now - each.at) < SAID_TWICE for each in done):
+            if any((each.actor, each.said) == (by, text) and abs(now - each.at) < REPEATED_WITHIN for each in done):
                 return found
             after = await take_in(ledger, AddNote(incident_id=found.id, at=now, by=by, text=text))
         self._dispatcher.stir(found.id)
@@ -178,12 +184,12 @@ class ServiceFacade:
         Raise `OperationRejectedError` if it is too late, was done before, or probes contradict.
         """
         before = await self.numbered(number)
-        if before.corrected_at is not None:
-            raise OperationRejectedError.said("corrected_before", number=before.number, by=before.corrected_by)
-        if not may_correct(before, self.now()):
-            hours = CORRECTABLE_FOR // timedelta(hours=1)
+        if before.false_alarm_at is not None:
+            raise OperationRejectedError.said("corrected_before", number=before.number, by=before.false_alarm_by)
+        if not may_mark_false_alarm(before, self.now()):
+            hours = FALSE_ALARM_WITHIN // timedelta(hours=1)
             raise OperationRejectedError.said("correct_too_late", number=before.number, hours=hours)
-        return await self._order(number, partial(MarkFalseAlarm, by=by, why=why, despite=despite))
+        return await self._order(number, partial(MarkFalseAlarm, by=by, reason=why, despite=despite))
 
     async def settle(self, notification_id: int, ruling: ManualStatus, by: str, why: str) -> None:
         """Set the status of a notification manually. Raise `OperationRejectedError`."""

@@ -47,11 +47,11 @@ class PresentBriefs:
         return present
 
     def _of_noc(self, before: PolicySnapshot) -> PolicySnapshot:
-        about = before.subject, before.subject_en, before.told_by
+        about = before.subject, before.subject_en, before.policy_name
         made = self._made.get(about)
         if made is None:
             made = self._made[about] = self._settings.noc_brief(
-                subject=before.subject, subject_en=before.subject_en, told_by=before.told_by
+                subject=before.subject, subject_en=before.subject_en, told_by=before.policy_name
             )
         return replace(made, of_agency=before.of_agency)
 
@@ -77,7 +77,7 @@ def taken_over(incidents: Collection[Incident], configuration: Configuration) ->
 def _taken_over(incidents: Collection[Incident], configuration: Configuration) -> Iterator[Problem]:
     settings, briefs = configuration.settings, PresentBriefs(configuration)
     for incident in incidents:
-        before, present = incident.brief, briefs.of(incident.brief)
+        before, present = incident.policy, briefs.of(incident.policy)
         if present is None:
             continue
         after = edited(before, present, is_released=incident.released_at is not None)

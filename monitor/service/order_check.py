@@ -11,7 +11,7 @@ from alerts.documents import phrase
 from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import NotificationDraft
 from alerts.model.event import MarkFalseAlarm, Release
-from alerts.model.incident import HOLDS_FOR, Incident, apply
+from alerts.model.incident import SUPPRESSED_FOR, Incident, apply
 from alerts.model.notification import IncidentType
 from alerts.persistence.clock import Clock
 from monitor.service.errors import Bilingual, OperationRejectedError
@@ -40,11 +40,11 @@ class OrderCheck:
         A measurement takes some seconds and is omitted if no run could contradict.
         """
         possible = Contradiction.WORKS_AGAIN if isinstance(order, Release) else Contradiction.STILL_FAILS
-        if order.despite is possible or incident.measured is None or apply(incident, order) is incident:
+        if order.despite is possible or incident.detected is None or apply(incident, order) is incident:
             return
         if not isinstance(order, Release) and (await self.effect(incident, order, {})).contradiction is None:
             return
-        found = await self.effect(incident, order, await self._measure(incident.brief.agency))
+        found = await self.effect(incident, order, await self._measure(incident.policy.agency))
         if found.contradiction is not None:
             raise _contradicted(incident, order, found, found.contradiction)
 
@@ -65,7 +65,7 @@ def _contradicted(
     else:
         [matter] = found.found
         measured = Bilingual(str(matter), malay=phrase.MATTERS[matter])
-        hours = HOLDS_FOR // timedelta(hours=1)
+        hours = SUPPRESSED_FOR // timedelta(hours=1)
         if isinstance(order, MarkFalseAlarm):
             wrong = OperationRejectedError.said(
                 "still_fails_false_alarm", number=number, readers=reading, measured=measured, hours=hours

@@ -102,6 +102,6 @@ class OrphanedIncidentCloser:
         async with self._store.reading() as ledger:
             found = await ledger.incident_numbered(each.number)
         if found is not None and found.is_open:
-            await self._alerting.submit(Close(incident_id=found.id, at=now, by=AUTOMATIC, why=_WHY, recovered=False))
+            await self._alerting.submit(Close(incident_id=found.id, at=now, by=AUTOMATIC, reason=_WHY, recovered=False))
             log.warning("orphaned incident closed", incident=each.number)
         self._departed = {agency: rest for agency, rest in self._departed.items() if rest is not each}

@@ -432,10 +432,10 @@ async def _past(
             for name, at in (await history.deferrals(now - 2 * max(budgets, default=timedelta(0)))).items()
         },
         falls=falls,
-        unsteady={incident.dedup_key for incident in still if incident.unsteady},
-        open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},
+        unsteady={incident.dedup_key for incident in still if incident.flapping},
+        open_incidents={incident.dedup_key: incident.detected for incident in still if incident.detected},
         outages=outages_of(still),
-        declared={incident.brief.agency: incident.standing for incident in still if incident.standing},
+        declared={incident.policy.agency: incident.declared_type for incident in still if incident.declared_type},
         tokens=await history.tokens(now, among),
         continuous_since=around.continuous_since(),
     )
@@ -536,7 +536,7 @@ def abandoned(incidents: Mapping[str, OpenNumber], configuration: Configuration)
     registry, place = configuration.registry, str(configuration.settings.agencies)
     found: list[Problem] = []
     for agency, incident in incidents.items():
-        number, measured = incident.number, incident.measured
+        number, measured = incident.number, incident.detected
         if "/" in agency:
             continue  # It is about one of our own parts.
         if agency not in registry.agencies:
@@ -586,7 +586,7 @@ async def _falls(
     async with store.reading() as ledger:
         opened = await ledger.opened_since(now - policy.window)
         still = await ledger.open_incidents()
-    falls: dict[str, list[datetime]] = {i.dedup_key: [i.opened_at] for i in still if i.measured}
+    falls: dict[str, list[datetime]] = {i.dedup_key: [i.opened_at] for i in still if i.detected}
     for key, at in opened:
         falls[key] = sorted({*falls.get(key, ()), at})
     return falls, still

@@ -320,7 +320,7 @@ class Reloader:
             return
         log.warning("NOBODY IS NOTIFIED: mode is monitor_only; set `mode: notify` to notify people")
         async with self._around.store.reading() as ledger:
-            left = [each.number for each in await ledger.open_incidents() if not each.brief.tells_nobody]
+            left = [each.number for each in await ledger.open_incidents() if not each.policy.has_nobody_to_notify]
         if left:
             log.error(
                 "no more notifications of these incidents: mode is monitor_only",

@@ -91,7 +91,7 @@ class Renamer:
         self._history.rename(renaming.route)
         async with self._store.reading() as ledger:
             incidents = await ledger.open_incidents()
-        still = {i.dedup_key: i.measured for i in incidents if i.measured is not None}
+        still = {i.dedup_key: i.detected for i in incidents if i.detected is not None}
         runtime = self._reloader.runtime
         gained = {renaming.new} & runtime.owned
         runtime.consensus.gain(gained, still)

@@ -204,7 +204,7 @@ class ShardManager:
             await self._take_over(self._gone)
             await self._history.say_no_more(self._is_left)
             async with self._store.reading() as ledger:
-                measured = {each.dedup_key: each.measured for each in await ledger.open_incidents() if each.measured}
+                measured = {each.dedup_key: each.detected for each in await ledger.open_incidents() if each.detected}
         except Exception:
             self._left.set()
             raise

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from alerts.decide.silence import Muter, Silence, silence_over
 from alerts.engine.dispatcher import Dispatcher
-from alerts.model.incident import SAID_TWICE, Incident
+from alerts.model.incident import REPEATED_WITHIN, Incident
 from alerts.persistence.clock import Clock
 from alerts.persistence.restoration import SEE_FIRST
 from alerts.persistence.store import AuditEntry
@@ -81,7 +81,7 @@ class Silencer:
 def _is_same(silence: Silence, order: tuple[str, timedelta, str, str], now: datetime) -> bool:
     """Whether a request repeats one that was executed a moment ago."""
     given = (silence.about, silence.ends - silence.begins, silence.why, silence.by)
-    return given == order and timedelta(0) <= now - silence.begins < SAID_TWICE
+    return given == order and timedelta(0) <= now - silence.begins < REPEATED_WITHIN
 
 
 def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
@@ -92,9 +92,9 @@ def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
 
     def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
         found = silence_over(incident, silences, now)
-        if found is not None or not incident.brief.agency:
+        if found is not None or not incident.policy.agency:
             return found
-        routes = troubled(incident.brief.agency)
+        routes = troubled(incident.policy.agency)
         covering = [[s for s in silences if s.about == route and s.holds(now)] for route in routes]
         if not covering or not all(covering):
             return None
@@ -118,8 +118,8 @@ def first_verdict_muter(
         found = muter(incident, silences, now)
         if found is not None or since is None or incident.opened_at > since:
             return found
-        is_measured = incident.brief.agency != "" and incident.measured is not None
-        if not since <= now < since + SEE_FIRST or (is_measured and not is_unseen(incident.brief.agency)):
+        is_measured = incident.policy.agency != "" and incident.detected is not None
+        if not since <= now < since + SEE_FIRST or (is_measured and not is_unseen(incident.policy.agency)):
             return None
         return Silence(
             id=0,

@@ -183,7 +183,7 @@ class StatusReader:
 
         Our own site comes first. Empty if there is no other site.
         """
-        code = incident.brief.agency
+        code = incident.policy.agency
         if self._told is None or not code:
             return ()
         now, since = self._clock.now(), incident.began_at - _AROUND
@@ -467,7 +467,7 @@ class StatusReader:
         probed_by = runtime.probed_by(code)
         # Equality of identical objects is fast, and nearly all are identical to the last time.
         orders = (maintenance, silence, incident, ended)
-        sign_in_refused = incident is not None and incident.measured is IncidentType.SIGN_IN
+        sign_in_refused = incident is not None and incident.detected is IncidentType.SIGN_IN
         said = (unseen, sign_in_refused, sites, agreed, disputed, probed_by)
         made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, said)
         known = self._made.get(code)
@@ -512,7 +512,7 @@ class StatusReader:
         if self._told is None or not self._told.others:
             return None, ()
         # The sites neither confirm nor resolve it now: it stays as notified.
-        agreed = incident.measured if incident else None
+        agreed = incident.detected if incident else None
         down = [direction for direction, found in health.items() if found is Health.DOWN]
         wrong = [each.type for each in sites if each.type is not None]
         # Nearly all have no trouble anywhere, and there are thousands.
@@ -523,7 +523,7 @@ class StatusReader:
         if together is None:
             return agreed, ()
         if agreed is None and together.trouble is not None:
-            agreed = together.trouble.matter
+            agreed = together.trouble.type
         told = () if agreed is None else WAYS.get(agreed, ())
         return agreed, [each for each in down if each not in told and together.directions.get(each) is not Health.DOWN]
 

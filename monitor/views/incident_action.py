@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from alerts.model.incident import OUTAGES, Incident, may_correct
+from alerts.model.incident import OUTAGES, Incident, may_mark_false_alarm
 from monitor.access.role import Permission
 
 
@@ -50,11 +50,11 @@ def possible(incident: Incident, names: AbstractSet[str], now: datetime) -> Abst
     found = {IncidentAction.REMARK}
     if incident.is_open:
         found |= {IncidentAction.HAND_ON, IncidentAction.CLOSE}
-        is_anothers = incident.acknowledged_by is not None and not incident.is_had_by(names)
+        is_anothers = incident.acknowledged_by is not None and not incident.is_assigned_to(names)
         found.add(IncidentAction.TAKE_OVER if is_anothers else IncidentAction.ACKNOWLEDGE)
     if may_release(incident):
         found.add(IncidentAction.RELEASE)
-    if may_correct(incident, now):
+    if may_mark_false_alarm(incident, now):
         found.add(IncidentAction.CORRECT)
     return found
 
@@ -67,6 +67,6 @@ def may_release(incident: Incident) -> bool:
     return (
         incident.is_open
         and incident.released_at is None
-        and {incident.matter, incident.present} <= OUTAGES
-        and bool(incident.brief.announcement.recipients)
+        and {incident.type, incident.current_type} <= OUTAGES
+        and bool(incident.policy.announcement.recipients)
     )

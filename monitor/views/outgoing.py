@@ -43,7 +43,7 @@ _CRITICAL = OUTAGES | {IncidentType.UNREACHED, IncidentType.UNRELEASED}
 
 def is_told(incident: Incident) -> bool:
     """Whether an incident is sent to Alertmanager: not one that an alert opened."""
-    return incident.matter in SUMMARIES
+    return incident.type in SUMMARIES
 
 
 def labels_of(incident: Incident) -> Mapping[str, str]:
@@ -51,13 +51,13 @@ def labels_of(incident: Incident) -> Mapping[str, str]:
 
     The direction is no label: otherwise an outage that spreads would be resolved.
     """
-    return _labels(incident, incident.matter)
+    return _labels(incident, incident.type)
 
 
 def _labels(incident: Incident, matter: IncidentType) -> Mapping[str, str]:
     return {
         "alertname": OWN_ALERT,
-        "agency": incident.brief.agency or OURS,
+        "agency": incident.policy.agency or OURS,
         "severity": "critical" if matter in _CRITICAL else "warning",
         "incident": incident.number,
     }
@@ -66,7 +66,7 @@ def _labels(incident: Incident, matter: IncidentType) -> Mapping[str, str]:
 def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
     """Return the alert of the degradation that an outage was before; `None`: none, or already expired."""
     if (
-        incident.matter not in OUTAGES
+        incident.type not in OUTAGES
         or incident.since <= incident.opened_at
         or not is_recent(incident.since, now, LASTS)
     ):
@@ -76,24 +76,24 @@ def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | No
 
 def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) -> Mapping[str, Any]:
     """Return the alert of an open or ended incident. *silence*: the active one."""
-    brief, by = incident.brief, incident.acknowledged_by
-    told = [f"{brief.office.name}, since {incident.told_began_at.isoformat(timespec='seconds')}."]
+    brief, by = incident.policy, incident.acknowledged_by
+    told = [f"{brief.office.name}, since {incident.reported_type_began_at.isoformat(timespec='seconds')}."]
     told += [f"Affected: {brief.subject_en or brief.subject}."] if brief.subject or brief.subject_en else []
     told += [f"Cause: {brief.cause}."] if brief.cause else []
-    told += [f"Declared by {incident.known_from}."] if incident.known_from else []
+    told += [f"Declared by {incident.declared_by}."] if incident.declared_by else []
     told += [f"Acknowledged by {by}." if by else "Nobody has acknowledged it."]
     silenced = f"until {silence.ends.isoformat(timespec='seconds')} by {silence.by}: {silence.why}" if silence else ""
     told += [f"Nobody is told of it {silenced}"] if silenced else []
     annotations = {
-        "summary": SUMMARIES[incident.matter],
-        "summary_ms": f"{phrase.MATTERS[incident.matter]}.",
-        "direction": str(incident.present) if incident.present in OUTAGES else "none",
+        "summary": SUMMARIES[incident.type],
+        "summary_ms": f"{phrase.MATTERS[incident.type]}.",
+        "direction": str(incident.current_type) if incident.current_type in OUTAGES else "none",
         "description": " ".join(told),
     }
     return {
         "labels": labels_of(incident),
         "annotations": annotations | ({"silenced": silenced} if silenced else {}),
         # Alertmanager rejects an alert that starts after its end: the clock may have been set back.
-        "startsAt": min(incident.told_began_at, now).isoformat(),
+        "startsAt": min(incident.reported_type_began_at, now).isoformat(),
         "endsAt": (now + LASTS).isoformat(),
     }

@@ -15,7 +15,7 @@ from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationState
 from alerts.model.event import AUTOMATIC
-from alerts.model.incident import HOLDS_FOR, OUTAGES, Incident, IncidentState
+from alerts.model.incident import OUTAGES, SUPPRESSED_FOR, Incident, IncidentState
 from alerts.model.notification import Cause, IncidentType, Plan, Purpose
 from monitor.evaluation.attribution import RunVerdict
 from monitor.model.health import Health
@@ -140,12 +140,12 @@ class IncidentView:
     #: Short code, or "" for a monitoring fault.
     agency: str
     subject: str
-    matter: IncidentType
+    type: IncidentType
     #: Cause as detected; `None`: unknown or not unique.
     cause: Cause | None = None
     state: IncidentState
     #: Detected type; `None`: nothing is detected any more.
-    measured: IncidentType | None = None
+    detected: IncidentType | None = None
     #: Who declared it.
     declared_at: datetime | None = None
     declared_by: str | None = None
@@ -156,23 +156,23 @@ class IncidentView:
     #: Expiry of the acknowledgement without a further answer.
     acknowledged_until: datetime | None = None
     #: The assignee at an expiry or escalation; or `None`.
-    had_by: str | None = None
-    handed_on: bool = False
+    previous_assignee: str | None = None
+    escalated: bool = False
     #: When staff are notified again after the last step was escalated; or `None`.
-    told_again_at: datetime | None = None
+    next_notification_at: datetime | None = None
     #: "none" (no recipients outside), "waiting" (for a duty officer), "released".
     announcement: str
     released_by: str | None = None
     resolved_at: datetime | None = None
     #: Who marked it as a false alarm, or `None`.
-    corrected_by: str | None = None
+    false_alarm_by: str | None = None
     #: Who closed it ("": no longer monitored), or `None`; and whether with a recovery.
     closed_by: str | None = None
     recovered: bool | None = None
     #: Until when a closed but still detected incident opens no new one; `None`: nothing is detected.
-    held_until: datetime | None = None
+    suppressed_until: datetime | None = None
     #: It opened in monitor-only mode: nobody is notified of it.
-    untold: bool = False
+    not_notified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +191,7 @@ class NotificationView:
     created_at: datetime
     attempts: int
     #: The gateway's error of the last attempt.
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,14 +204,14 @@ class AttemptView:
     started_at: datetime
     ended_at: datetime | None = None
     #: The gateway's error.
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationDetail:
     """A notification with its incidents and all attempts."""
 
-    notice: NotificationView
+    notification: NotificationView
     #: Numbers of its incidents, the oldest first.
     incidents: Sequence[str]
     #: The oldest first.
@@ -229,39 +229,39 @@ class ListPage(Generic[_Row]):
 
 def view_incident(incident: Incident) -> IncidentView:
     """Return the view of an incident."""
-    plan = incident.brief.announcement
+    plan = incident.policy.announcement
     announcement = "none"
     if incident.released_at is not None:
         announcement = "released"
-    elif plan.recipients and incident.is_open and incident.matter in OUTAGES:
+    elif plan.recipients and incident.is_open and incident.type in OUTAGES:
         announcement = "waiting"
     return IncidentView(
         id=incident.id,
         number=incident.number,
-        agency=incident.brief.agency,
-        subject=incident.brief.subject or incident.brief.office.name,
-        matter=incident.present if incident.is_open else incident.matter,
-        cause=incident.brief.cause,
+        agency=incident.policy.agency,
+        subject=incident.policy.subject or incident.policy.office.name,
+        type=incident.current_type if incident.is_open else incident.type,
+        cause=incident.policy.cause,
         state=incident.state,
-        measured=incident.measured,
+        detected=incident.detected,
         declared_at=incident.declared.at if incident.declared else None,
         declared_by=incident.declared.by if incident.declared else None,
-        began_at=incident.told_began_at,
+        began_at=incident.reported_type_began_at,
         opened_at=incident.opened_at,
         acknowledged_at=incident.acknowledged_at,
         acknowledged_by=incident.acknowledged_by,
         acknowledged_until=incident.acknowledged_until,
-        had_by=incident.had_by,
-        handed_on=incident.handed_on,
-        told_again_at=told_again_at(incident) if incident.is_open and is_left_to_nobody(incident) else None,
+        previous_assignee=incident.previous_assignee,
+        escalated=incident.escalated,
+        next_notification_at=told_again_at(incident) if incident.is_open and is_left_to_nobody(incident) else None,
         announcement=announcement,
         released_by=incident.released_by,
         resolved_at=incident.resolved_at,
-        corrected_by=incident.corrected_by,
+        false_alarm_by=incident.false_alarm_by,
         closed_by=_closed_by(incident),
         recovered=incident.closed.recovered if incident.closed else None,
-        held_until=incident.held_since + HOLDS_FOR if incident.held_since else None,
-        untold=incident.brief.tells_nobody,
+        suppressed_until=incident.suppressed_since + SUPPRESSED_FOR if incident.suppressed_since else None,
+        not_notified=incident.policy.has_nobody_to_notify,
     )
 
 
@@ -278,7 +278,7 @@ def view_notice(notice: Notification, incident: Incident) -> NotificationView:
         id=notice.id,
         # For a bundle the first number, and how many more.
         incident=incident.number + (f" +{notice.tells_of - 1}" if notice.tells_of > 1 else ""),
-        agency=incident.brief.agency,
+        agency=incident.policy.agency,
         plan=notice.plan,
         purpose=notice.purpose,
         channel=notice.channel,
@@ -286,14 +286,14 @@ def view_notice(notice: Notification, incident: Incident) -> NotificationView:
         state=notice.state,
         created_at=notice.created_at,
         attempts=len(notice.attempts),
-        why=_why(last) if last else "",
+        reason=_why(last) if last else "",
     )
 
 
 def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, str]) -> NotificationDetail:
     """Return the detailed view of a notification. *numbers*: of its incidents, by id."""
     return NotificationDetail(
-        notice=view_notice(notice, incident),
+        notification=view_notice(notice, incident),
         incidents=[numbers[each] for each in notice.incident_ids if each in numbers],
         attempts=[
             AttemptView(
@@ -302,7 +302,7 @@ def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, 
                 state=attempt.state,
                 started_at=attempt.started_at,
                 ended_at=attempt.ended_at,
-                why=_why(attempt),
+                reason=_why(attempt),
             )
             for delivery in notice.deliveries
             for attempt in delivery.attempts

@@ -169,6 +169,6 @@ def _report(site: str, standing: SiteStatus | None) -> SiteReport:
         return SiteReport(site=site, says=SiteVerdict.STALE)
     if standing.trouble is not None:
         trouble = standing.trouble
-        return SiteReport(site=site, says=SiteVerdict.WRONG, type=trouble.matter, since=trouble.since)
+        return SiteReport(site=site, says=SiteVerdict.WRONG, type=trouble.type, since=trouble.since)
     # Since when a site is well is left out: it changes with each run where one route is probed less often.
     return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.well_since is None else SiteVerdict.UP)

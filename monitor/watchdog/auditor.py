@@ -155,12 +155,12 @@ class EscalationAuditor:
         """Yield the events for the NOC."""
 
         def event(key: str, matter: IncidentType, subject: str, began_at: datetime) -> Trigger:
-            return Trigger(dedup_key=key, at=now, matter=matter, began_at=began_at, brief=self._brief(subject))
+            return Trigger(dedup_key=key, at=now, type=matter, began_at=began_at, policy=self._brief(subject))
 
         for i, e in found:
             since = [at for how, at in e.unheard_since.items() if how is not EscalationFailure.UNRELEASED]
             if since and deserves_own_incident(i):
-                subject = f"{i.number} ({i.had_by})" if i.had_by else i.number
+                subject = f"{i.number} ({i.previous_assignee})" if i.previous_assignee else i.number
                 yield event(f"{PREFIX}{i.number}", IncidentType.UNREACHED, subject, min(since))
         for i, e in found:
             # While an incident is not acknowledged the NOC is notified of that, and need not be twice.

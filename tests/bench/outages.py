@@ -165,7 +165,7 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
             verdicts.setdefault(f"+60100{number % contacts:05}", time.perf_counter())
             now = clock.now()
             await dispatcher.submit(
-                Trigger(dedup_key=brief.agency, at=now, matter=IncidentType.BOTH, began_at=now - _MINUTE, brief=brief)
+                Trigger(dedup_key=brief.agency, at=now, type=IncidentType.BOTH, began_at=now - _MINUTE, policy=brief)
             )
 
         await asyncio.gather(*(evaluator(number) for number in range(outages)))

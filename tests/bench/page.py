@@ -221,7 +221,7 @@ async def _fill(
     async with store.transaction() as ledger:
         for code in down:
             event = Trigger(
-                dedup_key=code, at=NOON, matter=IncidentType.BOTH, began_at=NOON, brief=replace(BRIEF, agency=code)
+                dedup_key=code, at=NOON, type=IncidentType.BOTH, began_at=NOON, policy=replace(BRIEF, agency=code)
             )
             await ledger.add_incidents([event])
 

@@ -64,7 +64,7 @@ _TELLS_EVERY = 5.0
 
 
 def _down() -> SiteStatus:
-    trouble = ActiveProblem(matter=IncidentType.BOTH, since=datetime.now(UTC) - 3 * _SECOND)
+    trouble = ActiveProblem(type=IncidentType.BOTH, since=datetime.now(UTC) - 3 * _SECOND)
     return SiteStatus(trouble=trouble, directions=dict.fromkeys(_WAYS, Health.DOWN))
 
 

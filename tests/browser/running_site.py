@@ -101,7 +101,7 @@ class RunningSite:
 
     async def declared(self, agency: str) -> str:
         """Declare that an agency's mail fails; return the number of the incident."""
-        said = await self.order("/declarations", agency=agency, matter="both", why="Pengguna menelefon")
+        said = await self.order("/declarations", agency=agency, type="both", why="Pengguna menelefon")
         return str(said["incident"]["number"])
 
     async def released(self, agency: str) -> str:

@@ -51,7 +51,7 @@ async def test_an_outage_is_declared_taken_on_released_and_closed_from_a_telepho
     form = await siti.unfold("duty.hand_on")
     await siti.press(form.get_by_role("button"))
     await siti.sees("duty_said.handed_on")
-    assert (await now())["handed_on"] is True
+    assert (await now())["escalated"] is True
 
     for button in (siti.button("duty.acknowledge"), siti.link("duty.release")):
         assert await button.evaluate("each => each.getBoundingClientRect().height") >= 44, "large enough for a thumb"

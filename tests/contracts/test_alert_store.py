@@ -15,7 +15,7 @@ from alerts.engine.alert_handler import known_before, take_alerts
 from alerts.engine.event_handler import take_in
 from alerts.model.alert import LATE_FOR, MOST_OPEN, AlertEffect, AlertGroup, ReceivedAlert
 from alerts.model.event import Close
-from alerts.model.incident import HOLDS_FOR, IncidentState
+from alerts.model.incident import SUPPRESSED_FOR, IncidentState
 from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.store.backend.database import Database
@@ -71,7 +71,7 @@ async def test_what_fires_is_an_incident_until_it_is_over(store: SqlStore) -> No
     async with store.reading() as ledger:
         opened = await ledger.last_incident(KEY)
     assert opened is not None
-    assert (opened.matter, opened.began_at, opened.brief.subject) == (
+    assert (opened.type, opened.began_at, opened.policy.subject) == (
         IncidentType.ALERT,
         T0,
         "CakeraPenuh (web01 9100)",
@@ -125,11 +125,11 @@ async def test_what_a_person_has_closed_stays_closed_for_a_day_and_an_anew_begun
     async with store.transaction() as ledger:
         opened = await ledger.last_incident(KEY)
         assert opened is not None
-        await take_in(ledger, Close(incident_id=opened.id, at=closed_at, by="Siti", why="x", recovered=False))
+        await take_in(ledger, Close(incident_id=opened.id, at=closed_at, by="Siti", reason="x", recovered=False))
     await take(store, FIRES, at=closed_at + MINUTE)
-    await take(store, FIRES, at=closed_at + HOLDS_FOR)
+    await take(store, FIRES, at=closed_at + SUPPRESSED_FOR)
     assert [state for _, state in await incidents(store)] == [SHUT]
-    await take(store, FIRES, at=closed_at + HOLDS_FOR + SECOND)
+    await take(store, FIRES, at=closed_at + SUPPRESSED_FOR + SECOND)
     assert [state for _, state in await incidents(store)] == [SHUT, OPEN]
 
 
@@ -203,7 +203,7 @@ async def grouped(
 async def subjects(store: SqlStore) -> list[tuple[str, str, IncidentState]]:
     async with store.reading() as ledger:
         found = reversed(await ledger.recent_incidents())
-        return [(each.brief.subject, each.brief.subject_en, each.state) for each in found]
+        return [(each.policy.subject, each.policy.subject_en, each.state) for each in found]
 
 
 @pytest.mark.blind
@@ -248,19 +248,19 @@ async def test_alerts_that_share_an_incident_are_told_apart_by_plan_and_silent_w
     store: SqlStore,
 ) -> None:
     def by_team(alert: ReceivedAlert) -> PolicySnapshot:
-        return replace(NOC, told_by=alert.labels.get("team", ""))
+        return replace(NOC, policy_name=alert.labels.get("team", ""))
 
     async with store.transaction() as ledger:
         net, rest = storm(25, team="net", agency="JCM"), storm(25, first=25)
         await take_alerts(ledger, [*net, *rest], by_team, T0 + MINUTE, GROUP)
     async with store.reading() as ledger:
-        found = {each.brief.told_by: each.brief.of_agency for each in await ledger.recent_incidents()}
+        found = {each.policy.policy_name: each.policy.of_agency for each in await ledger.recent_incidents()}
     assert found == {"net": "JCM", "": ""}
     # One of another agency joins: what tells of it must not be silent with the first.
     async with store.transaction() as ledger:
         await take_alerts(ledger, storm(1, first=60, team="net", agency="MDC"), by_team, T0 + 2 * MINUTE, GROUP)
     async with store.reading() as ledger:
-        found = {each.brief.told_by: each.brief.of_agency for each in await ledger.recent_incidents()}
+        found = {each.policy.policy_name: each.policy.of_agency for each in await ledger.recent_incidents()}
     assert found == {"net": "", "": ""}
 
 
@@ -270,7 +270,7 @@ async def test_alerts_of_a_closed_group_stay_closed_until_another_begins(store: 
     closed_at = T0 + 5 * MINUTE
     async with store.transaction() as ledger:
         (opened,) = await ledger.recent_incidents()
-        await take_in(ledger, Close(incident_id=opened.id, at=closed_at, by="Siti", why="x", recovered=False))
+        await take_in(ledger, Close(incident_id=opened.id, at=closed_at, by="Siti", reason="x", recovered=False))
     await grouped(store, alerts, closed_at + MINUTE)
     assert [state for *_, state in await subjects(store)] == [SHUT]
     later = replace(storm(1, first=50)[0], starts_at=closed_at + MINUTE)
@@ -294,13 +294,13 @@ async def test_alerts_beyond_the_most_that_may_be_open_share_one_incident(store:
     async with store.reading() as ledger:
         assert await ledger.open_alerts() == MOST_OPEN + 1
         (rest, *_) = await ledger.recent_incidents(1)
-    assert rest.brief.subject == "60 amaran"
+    assert rest.policy.subject == "60 amaran"
     # The first of them are over: the next has room again.
     await take(store, *ended(storm(10)), at=T0 + 11 * MINUTE)
     await take(store, *storm(1, first=MOST_OPEN + 60), at=T0 + 12 * MINUTE)
     async with store.reading() as ledger:
         (newest, *_) = await ledger.recent_incidents(1)
-    assert newest.brief.subject == "CakeraPenuh (web01 9100)"
+    assert newest.policy.subject == "CakeraPenuh (web01 9100)"
 
 
 async def test_what_was_not_heard_of_for_a_season_is_forgotten_and_what_fires_is_not(

@@ -182,9 +182,9 @@ async def test_a_silence_is_there_until_it_ends_or_is_ended(store: Store) -> Non
 async def test_an_incident_that_comes_and_goes_says_so(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         [monotonic] = await ledger.add_incidents([replace(trigger(), dedup_key="a")])
-        [unsteady] = await ledger.add_incidents([replace(trigger(at=T0 + MINUTE), dedup_key="b", unsteady=True)])
+        [unsteady] = await ledger.add_incidents([replace(trigger(at=T0 + MINUTE), dedup_key="b", flapping=True)])
         await ledger.save_incident(apply(monotonic, Resolve(dedup_key="a", at=T0, ended_at=T0)))
         assert await ledger.incident(unsteady.id) == unsteady
-        assert unsteady.unsteady
+        assert unsteady.flapping
         assert await ledger.opened_since(T0 - MINUTE) == [("a", T0), ("b", T0 + MINUTE)]
         assert await ledger.opened_since(T0) == [("b", T0 + MINUTE)]

@@ -121,10 +121,10 @@ class Service:
                 dedup_key="JCM",
                 at=self.now,
                 by="Siti Contoh",
-                matter=matter,
+                type=matter,
                 began_at=since or self.now,
-                why="webmel",
-                brief=BRIEF,
+                reason="webmel",
+                policy=BRIEF,
             )
         )
 
@@ -285,7 +285,7 @@ async def test_a_declared_outage_counts_from_when_it_is_said_to_have_begun_whate
     await service.minutes(20)
     incident = await service.declare(IncidentType.SENDING, since=T0 - 40 * HOUR)
     await service.minutes(10)
-    await service.say(Close(incident_id=incident.id, at=service.now, by="Siti Contoh", why="pulih", recovered=True))
+    await service.say(Close(incident_id=incident.id, at=service.now, by="Siti Contoh", reason="pulih", recovered=True))
     await service.minutes(6)
     no_sending = MinuteState.NO_SENDING
     assert await service.kept(TODAY - timedelta(days=2)) == [(no_sending, 8 * 60, MINUTES - NINE)]
@@ -303,7 +303,7 @@ async def test_a_declared_outage_stands_while_nobody_watches(service: Service) -
 
 async def test_what_is_declared_beside_what_is_measured_counts_from_then_on(service: Service) -> None:
     await service.minutes(10)
-    trigger = Trigger(dedup_key="JCM", at=service.now, matter=IncidentType.SENDING, began_at=T0 - 5 * HOUR, brief=BRIEF)
+    trigger = Trigger(dedup_key="JCM", at=service.now, type=IncidentType.SENDING, began_at=T0 - 5 * HOUR, policy=BRIEF)
     await service.say(trigger)
     await service.minutes(2)
     await service.declare(IncidentType.RECEIVING, since=T0 - 5 * HOUR)
@@ -316,11 +316,11 @@ async def test_a_false_alarm_is_no_outage_and_the_day_says_that_it_was_one(servi
     service.world.faults["JCM/utama"] = REFUSED
     await service.minutes(30)
     trigger = Trigger(
-        dedup_key="JCM", at=service.now, matter=IncidentType.BOTH, began_at=T0 + 20 * MINUTE, latest_at=T0, brief=BRIEF
+        dedup_key="JCM", at=service.now, type=IncidentType.BOTH, began_at=T0 + 20 * MINUTE, latest_at=T0, policy=BRIEF
     )
     opened = await service.say(trigger)
     corrected = await service.say(
-        MarkFalseAlarm(incident_id=opened.id, at=service.now, by="Siti Contoh", why="kuota kami")
+        MarkFalseAlarm(incident_id=opened.id, at=service.now, by="Siti Contoh", reason="kuota kami")
     )
     # Measured all the same for another while.
     service.ended_by_hand["JCM"] = corrected
@@ -335,12 +335,12 @@ async def test_a_false_alarm_is_no_outage_and_the_day_says_that_it_was_one(servi
 
 
 async def test_a_false_alarm_is_taken_out_by_a_process_that_did_not_see_it(service: Service) -> None:
-    trigger = Trigger(dedup_key="JCM", at=T0, matter=IncidentType.BOTH, began_at=T0 - 26 * HOUR, brief=BRIEF)
+    trigger = Trigger(dedup_key="JCM", at=T0, type=IncidentType.BOTH, began_at=T0 - 26 * HOUR, policy=BRIEF)
     await service.records.add(
         {("JCM", TODAY): DayTimeline("b545"), ("JCM", TODAY - timedelta(days=1)): DayTimeline("w1440")}
     )
     opened = await service.say(trigger)
-    await service.say(MarkFalseAlarm(incident_id=opened.id, at=T0, by="Siti Contoh", why="kuota kami"))
+    await service.say(MarkFalseAlarm(incident_id=opened.id, at=T0, by="Siti Contoh", reason="kuota kami"))
     await service.restart(20 * HOUR)
     await service.book.look()
     assert (await service.kept())[:2] == [(FALSE, -NINE, 1), (OUT, 1, 5)]

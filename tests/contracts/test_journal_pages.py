@@ -38,8 +38,8 @@ async def opened(database: Database, *agencies: str) -> list[Incident]:
         found = []
         for each in agencies:
             begun = trigger()
-            brief = replace(begun.brief, agency=each)
-            found.append((await ledger.add_incidents([replace(begun, dedup_key=each, brief=brief)]))[0])
+            brief = replace(begun.policy, agency=each)
+            found.append((await ledger.add_incidents([replace(begun, dedup_key=each, policy=brief)]))[0])
         return found
 
 

@@ -42,7 +42,7 @@ async def opened(ledger: SqlUnitOfWork, agency: str, at: datetime = T0) -> Incid
 
 async def ended(ledger: SqlUnitOfWork, found: Incident) -> None:
     over = apply(
-        found, Resolve(dedup_key=found.brief.agency, at=found.opened_at + HOUR, ended_at=found.opened_at + HOUR)
+        found, Resolve(dedup_key=found.policy.agency, at=found.opened_at + HOUR, ended_at=found.opened_at + HOUR)
     )
     await ledger.save_incident(over)
 

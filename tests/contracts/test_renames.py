@@ -74,7 +74,7 @@ async def test_all_that_hangs_on_the_name_follows(database: Database, store: Sql
     async with store.reading() as ledger:
         found = await ledger.last_incident("JKM")
         assert found is not None
-        assert (found.id, found.number, found.brief.agency) == (opened.id, "JCM-01", "JKM")
+        assert (found.id, found.number, found.policy.agency) == (opened.id, "JCM-01", "JKM")
         # People quote the number that they have been told.
         assert (await ledger.incident_numbered("JCM-01")) == found
         assert await ledger.last_incident("JCM") is None
@@ -118,7 +118,7 @@ async def test_what_was_written_under_the_old_name_meanwhile_follows_without_ano
 
 
 async def test_an_open_incident_of_each_stays_with_its_name(database: Database, store: SqlStore) -> None:
-    theirs = replace(trigger(), dedup_key="JKM", brief=replace(BRIEF, agency="JKM"))
+    theirs = replace(trigger(), dedup_key="JKM", policy=replace(BRIEF, agency="JKM"))
     async with store.transaction() as ledger:
         await ledger.add_incidents([trigger()])
         await ledger.add_incidents([theirs])

@@ -70,7 +70,7 @@ async def test_response_code_of_an_incident_that_got_worse_is_another(store: Sto
     async with store.transaction() as ledger:
         (outage,) = await notices(ledger, "a")
         slow = replace(
-            outage, parts=tuple(replace(p, facts=replace(p.facts, matter=IncidentType.DEGRADED)) for p in outage.parts)
+            outage, parts=tuple(replace(p, facts=replace(p.facts, type=IncidentType.DEGRADED)) for p in outage.parts)
         )
         assert await ledger.responses.code_for(SITI, slow, T0) == 1
         assert await ledger.responses.code_for(SITI, outage, T0) == 2
@@ -79,7 +79,7 @@ async def test_response_code_of_an_incident_that_got_worse_is_another(store: Sto
 async def test_response_code_of_an_outage_that_is_told_anew_stays_the_same(store: Store) -> None:
     async with store.transaction() as ledger:
         first, second, again = await notices(ledger, "a", "b", "c")
-        later = replace(first, id=again.id, parts=tuple(replace(part, wave=7, round=3) for part in first.parts))
+        later = replace(first, id=again.id, parts=tuple(replace(part, restarts=7, round=3) for part in first.parts))
         assert [await ledger.responses.code_for(SITI, of, T0) for of in (first, later)] == [1, 1]
         both = [replace(each, parts=(*first.parts, *second.parts)) for each in (first, again)]
         assert [await ledger.responses.code_for(SITI, of, T0) for of in both] == [2, 2]

@@ -34,14 +34,14 @@ from tests.unit.alerts.people import MINUTE, T0
 from tests.unit.monitor.store.probing.test_history import ended
 
 DOWN = SiteStatus(
-    trouble=ActiveProblem(matter=IncidentType.SENDING, since=T0, unsteady=True, latest=T0 + MINUTE),
+    trouble=ActiveProblem(type=IncidentType.SENDING, since=T0, flapping=True, latest=T0 + MINUTE),
     cause=Cause.AUTH,
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.UP},
     troubled=frozenset({"JCM/outbound/rujukan-a", "JCM/outbound/rujukan-b"}),
 )
 WELL = SiteStatus(well_since=T0 + timedelta(hours=1), directions={Direction.OUTBOUND: Health.UP})
 NOT_CLEAR = SiteStatus(directions={Direction.OUTBOUND: Health.UNKNOWN})
-OURS = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0))
+OURS = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0))
 
 
 def writers(database: Database, site: str = "johor") -> tuple[SiteStatuses, History]:

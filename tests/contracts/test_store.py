@@ -59,26 +59,26 @@ async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlSt
         dedup_key="JCM",
         at=T0,
         by="Siti Contoh",
-        matter=IncidentType.RECEIVING,
+        type=IncidentType.RECEIVING,
         began_at=T0,
-        why="penapis spam",
-        brief=BRIEF,
+        reason="penapis spam",
+        policy=BRIEF,
     )
     async with store.transaction() as ledger:
         [opened] = await ledger.add_incidents([declare])
         assert await ledger.incident(opened.id) == opened
         assert list(await ledger.measured_keys()) == []
-        assert (await ledger.open_numbers())["JCM"].measured is None
+        assert (await ledger.open_numbers())["JCM"].detected is None
         assert await ledger.opened_since(T0 - MINUTE) == []
         for event in (
             trigger(IncidentType.SENDING, T0 + MINUTE),
-            Close(incident_id=opened.id, at=T0 + 2 * MINUTE, by="Ravi Contoh", why="pulih"),
+            Close(incident_id=opened.id, at=T0 + 2 * MINUTE, by="Ravi Contoh", reason="pulih"),
         ):
             opened = apply(opened, event)
             await ledger.save_incident(opened)
             assert await ledger.incident(opened.id) == opened
             assert list(await ledger.measured_keys()) == ["JCM"]
-            assert (await ledger.open_numbers())["JCM"].measured is IncidentType.SENDING
+            assert (await ledger.open_numbers())["JCM"].detected is IncidentType.SENDING
 
 
 async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_measured_no_more(
@@ -87,7 +87,7 @@ async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_m
     async with store.transaction() as ledger:
         [opened] = await ledger.add_incidents([trigger()])
         for event in (
-            Close(incident_id=opened.id, at=T0 + 2 * MINUTE, by="Ravi Contoh", why="probe silap", recovered=False),
+            Close(incident_id=opened.id, at=T0 + 2 * MINUTE, by="Ravi Contoh", reason="probe silap", recovered=False),
             Resolve(dedup_key="JCM", at=T0 + 3 * MINUTE, ended_at=T0 + 3 * MINUTE),
         ):
             opened = apply(opened, event)
@@ -95,7 +95,7 @@ async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_m
             assert await ledger.incident(opened.id) == opened
             assert list(await ledger.measured_keys()) == []
             assert await ledger.opened_since(T0 - MINUTE) == [("JCM", T0)]
-    assert opened.measured is None
+    assert opened.detected is None
 
 
 async def stored(ledger: UnitOfWork, reference: str) -> Attempt:
@@ -403,7 +403,7 @@ async def test_an_incident_comes_back_with_everything_frozen_into_it(store: SqlS
     async with store.transaction() as ledger:
         assert await ledger.incident(opened.id) == opened
         assert await ledger.last_incident("JCM") == opened
-    assert opened.brief == WHOLE_BRIEF
+    assert opened.policy == WHOLE_BRIEF
     assert (opened.began_at, opened.opened_at, opened.since) == (LATER - MINUTE, LATER, LATER)
 
 
@@ -412,16 +412,16 @@ async def test_every_change_of_an_incident_comes_back(store: SqlStore) -> None:
         [opened] = await ledger.add_incidents([trigger()])
         changed = replace(
             opened,
-            matter=IncidentType.BOTH,
+            type=IncidentType.BOTH,
             state=IncidentState.RESOLVED,
-            position=Position(wave=1, round=2, step=3, since=LATER),
+            position=Position(restarts=1, round=2, step=3, since=LATER),
             since=LATER + 1 * MINUTE,
             acknowledged_at=LATER + 2 * MINUTE,
             acknowledged_by="Siti Contoh",
-            heard_at=LATER + 6 * MINUTE,
+            last_response_at=LATER + 6 * MINUTE,
             reminded_at=LATER + 7 * MINUTE,
-            had_by="Ravi Contoh",
-            handed_on=True,
+            previous_assignee="Ravi Contoh",
+            escalated=True,
             released_at=LATER + 3 * MINUTE,
             released_by="Ravi Contoh",
             resolved_at=LATER + 4 * MINUTE,
@@ -445,12 +445,12 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
     told = Facts(
         purpose=Purpose.RECOVERY,
         plan=Plan.ANNOUNCEMENT,
-        matter=IncidentType.RECEIVING,
+        type=IncidentType.RECEIVING,
         office=WHOLE_OFFICE,
         number="JCM-01",
         began_at=T0,
-        noticed_at=T0 + MINUTE,
-        first_noticed_at=T0 + 2 * MINUTE,
+        notified_at=T0 + MINUTE,
+        first_notified_at=T0 + 2 * MINUTE,
         ended_at=LATER,
         subject="peti rujukan A",
         subject_en="reference mailbox A",
@@ -464,7 +464,7 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
         expires_at=LATER,
         addresses=(LETTER, Address(channel=Channel.VOICE, number="+60380000000", extension="W1234#")),
         addressee=addressee,
-        wave=1,
+        restarts=1,
         round=2,
         step=3,
     )
@@ -611,7 +611,7 @@ async def test_what_waits_for_its_release_is_found_by_agency_however_much_it_is(
         await ledger.save_incident(apply(out, Release(incident_id=out.id, at=T0, by="Siti Contoh")))
     async with store.transaction() as ledger:
         waiting = await ledger.unreleased({"JCM", "MDC"})
-        assert waiting == [each for each in opened[2:] if each.brief.agency != "UCM"]
+        assert waiting == [each for each in opened[2:] if each.policy.agency != "UCM"]
         assert await ledger.unreleased(()) == []
         found = await ledger.incidents([each.id for each in opened])
         assert [found[each.id] for each in opened[2:]] == opened[2:]

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from alerts.decide.escalation import facts
 from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Acknowledge, Close, Release
-from alerts.model.incident import Incident, IncidentState, apply, is_held
+from alerts.model.incident import Incident, IncidentState, apply, is_suppressed
 from alerts.model.notification import Language, Plan, Purpose
 from alerts.persistence.store import AuditEntry, UnitOfWork
 from monitor.store.backend.database import Database
@@ -89,7 +89,7 @@ async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: Sq
         assert instants(becomes) == moved
     incident = after[0]
     assert (incident.position.since, incident.began_at) == (T0 - 20 * MINUTE - BACK, T0 - 21 * MINUTE - BACK)
-    assert incident.acknowledged_until == T0 - 8 * MINUTE - BACK + incident.brief.escalation.acknowledgement_timeout
+    assert incident.acknowledged_until == T0 - 8 * MINUTE - BACK + incident.policy.escalation.acknowledgement_timeout
 
 
 async def test_move_back_after_last_entry_goes_by_latest_time_that_engine_has_seen(store: SqlStore) -> None:
@@ -133,7 +133,7 @@ async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage
 
     Pantau: The time of the closing moves back.
     """
-    close = Close(incident_id=1, at=T0 - MINUTE, by="Ravi Contoh", why="probe silap", recovered=False)
+    close = Close(incident_id=1, at=T0 - MINUTE, by="Ravi Contoh", reason="probe silap", recovered=False)
     async with store.transaction() as ledger:
         opened, _ = await told(ledger, T0 - 20 * MINUTE)
         closed = apply(opened, replace(close, incident_id=opened.id))
@@ -146,8 +146,8 @@ async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage
         await ledger.move_back(NOW)
         after = await ledger.incident(opened.id)
     assert after is not None
-    assert is_held(after, replace(again, began_at=NOW - 20 * MINUTE))
-    assert not is_held(after, again)
+    assert is_suppressed(after, replace(again, began_at=NOW - 20 * MINUTE))
+    assert not is_suppressed(after, again)
 
 
 async def test_move_back_nothing_lies_ahead_changes_nothing_and_writes_nothing(

@@ -59,7 +59,7 @@ from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.standings import SiteStatuses
 from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, upgrade
-from monitor.store.schema.rows import BRIEF
+from monitor.store.schema.rows import POLICY
 from monitor.store.schema.tables import audit_log, desired_document, document, hour, maintenance_notice, metadata
 from tests.integration.alerts.station import Station
 from tests.real.postgres import Postgres
@@ -294,8 +294,8 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
             opened = await ledger.incident(active)
             assert opened is not None
             assert (opened.number, opened.opened_at, opened.began_at) == ("JCM-01", AT, AT - MINUTE)
-            assert (opened.matter_began_at, opened.told_began_at) == (None, AT - MINUTE)
-            assert [c.name for step in opened.brief.escalation.steps for c in step.contacts] == [
+            assert (opened.type_began_at, opened.reported_type_began_at) == (None, AT - MINUTE)
+            assert [c.name for step in opened.policy.escalation.steps for c in step.contacts] == [
                 "Siti Contoh",
                 "Siti Contoh",
                 "Ravi Contoh",
@@ -330,7 +330,7 @@ async def test_what_was_open_before_a_person_could_declare_an_outage_was_measure
         (active,) = await ledger.active_incidents()
         known = await ledger.incident(active)
     assert known is not None
-    assert (known.measured, known.declared) == (known.matter, None)
+    assert (known.detected, known.declared) == (known.type, None)
 
 
 async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at_the_upgrade(
@@ -343,9 +343,9 @@ async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at
         (active,) = await ledger.active_incidents()
         taken = await ledger.incident(active)
     assert taken is not None
-    assert taken.heard_at is not None
-    assert taken.heard_at >= before
-    assert taken.acknowledged_until == taken.heard_at + timedelta(hours=1), "of a plan that says nothing of it"
+    assert taken.last_response_at is not None
+    assert taken.last_response_at >= before
+    assert taken.acknowledged_until == taken.last_response_at + timedelta(hours=1), "of a plan that says nothing of it"
 
 
 async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_upgrade(place: SourceLocation) -> None:
@@ -398,8 +398,8 @@ escalation: {acknowledge_for: 2h}
 
 async def test_migration_renames_keys_of_documents_and_policies(place: SourceLocation) -> None:
     """A store of the schema before holds old keys; what was replaced stays as its writer left it."""
-    brief = replace(trigger().brief, escalation=EscalationPolicy(steps=(), acknowledgement_timeout=2 * HOUR))
-    before = BRIEF.dump_json(brief).decode().replace('"acknowledgement_timeout"', '"acknowledge_for"')
+    brief = replace(trigger().policy, escalation=EscalationPolicy(steps=(), acknowledgement_timeout=2 * HOUR))
+    before = POLICY.dump_json(brief).decode().replace('"acknowledgement_timeout"', '"acknowledge_for"')
     before = before.replace('"release_offered_after"', '"offered_after"')
     assert before.count("acknowledge_for") == before.count('"offered_after"') == 1
     opened_at("0049", place, brief=before)
@@ -424,7 +424,7 @@ async def test_migration_renames_keys_of_documents_and_policies(place: SourceLoc
             (active,) = await ledger.active_incidents()
             found = await ledger.incident(active)
     assert found is not None
-    assert found.brief == brief
+    assert found.policy == brief
 
 
 # -- a store of 0.2.0, from before tables, columns and values had standard names -----------------------------------------
@@ -502,11 +502,11 @@ async def test_store_of_0049_values_of_0_2_0_are_read_as_standard_values(place: 
             (notice,) = await ledger.notices(incidents["NOC-01"].id)
         said, _ = await SiteStatuses(database, "noc").changed(None)
     fault = incidents["NOC-01"]
-    assert (fault.matter, fault.present, fault.measured) == (IncidentType.MONITORING_FAULT,) * 3
-    assert notice.facts.matter is IncidentType.MONITORING_FAULT
-    assert incidents["JCM-01"].brief.cause is Cause.CONNECT
+    assert (fault.type, fault.current_type, fault.detected) == (IncidentType.MONITORING_FAULT,) * 3
+    assert notice.facts.type is IncidentType.MONITORING_FAULT
+    assert incidents["JCM-01"].policy.cause is Cause.CONNECT
     network, agency = said["johor"]["ours/network"], said["johor"]["JCM"]
-    assert (network.trouble and network.trouble.matter, agency.cause) == (
+    assert (network.trouble and network.trouble.type, agency.cause) == (
         IncidentType.MONITORING_FAULT,
         Cause.CONNECT,
     )

@@ -150,7 +150,7 @@ def lay_with_an_outage(mine: Mine, file: Path) -> None:
         configuration, now = app._configuration(), app._clock.now()
         brief = next(iter(configuration.registry.agencies.values())).brief(configuration.settings.shared())
         await app._dispatcher.submit(
-            Trigger(dedup_key=outage, at=now, began_at=now, matter=IncidentType.BOTH, brief=brief)
+            Trigger(dedup_key=outage, at=now, began_at=now, type=IncidentType.BOTH, policy=brief)
         )
 
     @wraps(build)

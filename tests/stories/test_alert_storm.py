@@ -75,7 +75,7 @@ async def test_outage_during_forty_thousand_alerts_is_told_within_a_minute(tmp_p
         raging.cancel()
         await asyncio.gather(raging, return_exceptions=True)
         page = await play.get("/incidents?limit=50")
-        alerts = [each for each in page if each["matter"] == "alert"]
+        alerts = [each for each in page if each["type"] == "alert"]
     assert answers.keys() <= {200, 429}
     assert len(page) <= 50
     assert all(f"({ALERTS} amaran)" in each["subject"] for each in alerts)

@@ -40,7 +40,7 @@ def webhook(play: Theatre) -> str:
 
 async def states(play: Theatre) -> list[tuple[str, str]]:
     """Return what each alert's incident is called and how it stands, oldest first."""
-    found = [each for each in await play.get("/incidents") if each["matter"] == "alert"]
+    found = [each for each in await play.get("/incidents") if each["type"] == "alert"]
     return [(each["subject"], each["state"]) for each in reversed(found)]
 
 

@@ -58,7 +58,7 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
         assert await play.get("/notifications") == []
         # Wherever somebody looks.
         [incident] = await play.get("/incidents")
-        assert incident["untold"] is True
+        assert incident["not_notified"] is True
         assert BANNER in await text_at(play, "/")
         assert "pantau_monitor_only 1.0" in await text_at(play, "/metrics")
         assert "NOBODY IS TOLD" in play.log()
@@ -72,7 +72,7 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
         assert (await play.control("/reload")).json()["taken"] is True
         await play.duty.expect_sms("RM0 JCM ICT: AMARAN", "Ruj JCM-01")
         [incident] = await play.get("/incidents")
-        assert incident["untold"] is False
+        assert incident["not_notified"] is False
 
         async def banner_is_gone() -> bool:
             return BANNER not in await text_at(play, "/")

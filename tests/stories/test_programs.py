@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.stories.theatre import theatre
 
-DECLARATION = {"agency": "JCM", "matter": "receiving", "why": "mel web tidak dapat dibuka", "by": "Siti Contoh"}
+DECLARATION = {"agency": "JCM", "type": "receiving", "why": "mel web tidak dapat dibuka", "by": "Siti Contoh"}
 
 
 async def test_what_a_program_orders_is_done_once_though_the_service_was_killed(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ async def test_what_a_program_orders_is_done_once_though_the_service_was_killed(
         async with play.web() as web:
             again = await web.post("/api/v1/declarations", json=DECLARATION, headers=once)
             assert (again.status_code, again.content) == (201, first.content)
-            other = await web.post("/api/v1/declarations", json={**DECLARATION, "matter": "sending"}, headers=once)
+            other = await web.post("/api/v1/declarations", json={**DECLARATION, "type": "sending"}, headers=once)
             assert other.status_code == 422
             [incident] = (await web.get("/api/v1/incidents", headers=shown)).json()
             path = f"/api/v1/incidents/{incident['number']}"

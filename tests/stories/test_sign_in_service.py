@@ -37,7 +37,7 @@ async def test_sign_in_service_that_dies_is_told_to_staff_and_shown_as_unknown(t
         assert now.value("monitoring_fault", cause="credentials", reference="JCM/utama") == 1
         agencies = {each["agency"]: each for each in await play.get("/agencies")}
         assert [agencies[each.code]["state"] for each in AGENCIES[:2]] == ["unknown", "up"]
-        assert [(i["number"], i["matter"]) for i in await play.get("/incidents") if i["agency"]] == [
+        assert [(i["number"], i["type"]) for i in await play.get("/incidents") if i["agency"]] == [
             ("JCM-01", "sign_in")
         ]
         # Nobody else is told.

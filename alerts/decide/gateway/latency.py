@@ -59,7 +59,7 @@ def reached(channel: Channel, before: AttemptState, after: AttemptState) -> Sequ
 def is_first(notice: Notification) -> bool:
     """Whether it is among the first of its incident, whose start is the opening."""
     is_outage = notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
-    return is_outage and (notice.wave, notice.round, notice.step) == (0, 0, 0)
+    return is_outage and (notice.restarts, notice.round, notice.step) == (0, 0, 0)
 
 
 def due_at(notice: Notification, incident: Incident | None, silences: Iterable[Silence]) -> datetime:

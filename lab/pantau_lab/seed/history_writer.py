@@ -237,9 +237,9 @@ class _Chronicle:
             Trigger(
                 dedup_key=outage.agency,
                 at=self._clock.now(),
-                matter=outage.matter,
+                type=outage.type,
                 began_at=outage.began_at,
-                brief=brief,
+                policy=brief,
             )
         )
         if opened is None:

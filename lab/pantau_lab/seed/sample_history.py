@@ -51,7 +51,7 @@ class PastOutage:
 
     #: Its code.
     agency: str
-    matter: IncidentType
+    type: IncidentType
     cause: Cause
     #: The first message that failed.
     began_at: datetime
@@ -88,7 +88,7 @@ def past_until(now: datetime) -> Past:
     absent = _absences(days)
     sheets = {(agency.code, on): _day(agency, on, absent) for agency in AGENCIES for on in days}
     for outage in outages:
-        mark = TimelineSpan(state=_STATES[outage.matter], begins=outage.began_at, until=outage.ended_at)
+        mark = TimelineSpan(state=_STATES[outage.type], begins=outage.began_at, until=outage.ended_at)
         for on, state, begin, end in cut([mark]):
             sheets[outage.agency, on].mark(state, begin, end)
     for agency in AGENCIES:
@@ -110,7 +110,7 @@ def _outages(
         noticed_at = began_at + _NOTICED_AFTER
         yield PastOutage(
             agency=agency.code,
-            matter=matter,
+            type=matter,
             cause=cause,
             began_at=began_at,
             noticed_at=noticed_at,

@@ -48,7 +48,7 @@ async def test_the_past_is_written_whole_the_same_each_time_and_owes_nobody_anyt
                 assert await ledger.active_incidents() == []
             told.append(
                 (
-                    [(i.number, i.matter, i.began_at, i.ended_at, i.acknowledged_by, i.brief.cause) for i in incidents],
+                    [(i.number, i.type, i.began_at, i.ended_at, i.acknowledged_by, i.policy.cause) for i in incidents],
                     [(n.facts.number, n.purpose, n.person, n.channel, n.state, n.created_at) for n in notices],
                     await DayRecords(database).gathered(["JCM", "MDC", "UCM"], min(on for _, on in past.sheets)),
                 )
@@ -67,8 +67,8 @@ async def test_the_past_is_written_whole_the_same_each_time_and_owes_nobody_anyt
             assert len(incidents) == len(past.outages)
             assert {o.taken_by for o in past.outages} == {i.acknowledged_by for i in incidents}
             # And the next number is the one behind them.
-            latest = next(i for i in incidents if i.brief.agency == "JCM")
-            again = Trigger(dedup_key="JCM", at=NOW, matter=IncidentType.BOTH, began_at=NOW, brief=latest.brief)
+            latest = next(i for i in incidents if i.policy.agency == "JCM")
+            again = Trigger(dedup_key="JCM", at=NOW, type=IncidentType.BOTH, began_at=NOW, policy=latest.policy)
             async with store.transaction() as ledger:
                 number = (await ledger.add_incidents([again]))[0].number
             assert number == f"JCM-{int(latest.number[-2:]) + 1:02}"

@@ -60,7 +60,7 @@ def test_the_days_and_the_outages_say_the_same() -> None:
         sheet = past.sheets[outage.agency, day_of(outage.began_at)]
         middle = minute_of(outage.began_at) + 1
         [state] = [state for state, begin, end in sheet.runs() if begin <= middle < end]
-        assert state == states[outage.matter]
+        assert state == states[outage.type]
 
 
 @pytest.mark.parametrize("first", range(7))
@@ -78,7 +78,7 @@ def _look(now: datetime) -> None:
     )
     last = (day_of(now).replace(day=1) - timedelta(days=1)).replace(day=1)
     ends = moment_of(last, 0) + timedelta(days=calendar.monthrange(last.year, last.month)[1])
-    assert [o for o in outages if o.agency == JCM and o.matter in OUTAGES and moment_of(last, 0) <= o.began_at < ends]
+    assert [o for o in outages if o.agency == JCM and o.type in OUTAGES and moment_of(last, 0) <= o.began_at < ends]
     for agency in AGENCIES:
         theirs = [each for each in outages if each.agency == agency.code]
         assert all(one.ended_at < other.began_at for one, other in pairwise(theirs))

@@ -35,7 +35,7 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     columns: Columns = {
         "No.": "number",
         "Subject": "subject",
-        "Type": lambda each: f"{each['matter']}, declared" if each["declared_by"] else each["matter"],
+        "Type": lambda each: f"{each['type']}, declared" if each["declared_by"] else each["type"],
         "State": _state,
         "Began": lambda each: clock(each["began_at"]),
         "Acknowledged by": _who,
@@ -47,29 +47,29 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 
 def _state(incident: Mapping[str, Any]) -> str:
     """Return the state of an incident, with whether probes still detect what a person has closed."""
-    if incident["corrected_by"]:
+    if incident["false_alarm_by"]:
         state = "false alarm"
     elif incident["closed_by"]:
-        state = "closed, still detected" if incident["held_until"] else "closed"
+        state = "closed, still detected" if incident["suppressed_until"] else "closed"
     elif incident["closed_by"] is not None:
         state = "closed, no longer monitored"
     else:
         state = str(incident["state"])
-    return f"{state}, nobody is notified" if incident["untold"] else state
+    return f"{state}, nobody is notified" if incident["not_notified"] else state
 
 
 def _who(incident: Mapping[str, Any]) -> str:
     """Return who has acknowledged an incident and until when, or who had."""
     if incident["acknowledged_until"]:
         return f"{incident['acknowledged_by']} until {clock(incident['acknowledged_until'])}"
-    if incident["had_by"]:
-        return f"{'escalated' if incident['handed_on'] else 'expired'}: {incident['had_by']}"
+    if incident["previous_assignee"]:
+        return f"{'escalated' if incident['escalated'] else 'expired'}: {incident['previous_assignee']}"
     return incident["acknowledged_by"] or ""
 
 
 def _notified(incident: Mapping[str, Any], usual: str) -> str:
     """Return *usual*, or that nobody is notified of an incident that opened in mode `monitor_only`."""
-    return "nobody was notified of it" if incident["untold"] else usual
+    return "nobody was notified of it" if incident["not_notified"] else usual
 
 
 def ack(
@@ -103,7 +103,7 @@ def ack(
         typer.echo(f"{number} is resolved: nothing to acknowledge.")
         return
     # Its present type, which may be worse than the one that was read.
-    stands = f"{number} ({found['matter']}) is acknowledged by {holder} until {clock(found['acknowledged_until'])}."
+    stands = f"{number} ({found['type']}) is acknowledged by {holder} until {clock(found['acknowledged_until'])}."
     how = "" if holder == by else f"\nTo take it over: pantau ack {number} --take-over {shlex.quote(holder)}"
     if take_over and how:
         fail(f"Nothing has changed: {stands}{how}")
@@ -119,13 +119,13 @@ def escalate(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, soc
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is resolved: nothing to escalate.")
     else:
-        again = found["told_again_at"]
+        again = found["next_notification_at"]
         nobody = (
             again
             and f"the policy has no further step: staff are notified again at {clock(again)}, and the operations centre now"
         )
         notified = _notified(found, nobody or "the next people are notified")
-        typer.echo(f"{found['number']} is escalated by {found['had_by']}; {notified}.")
+        typer.echo(f"{found['number']} is escalated by {found['previous_assignee']}; {notified}.")
 
 
 def note(
@@ -173,7 +173,7 @@ def release(
         if found["announcement"] == "released":
             typer.echo(f"{found['number']}: announcement released by {found['released_by']}.")
         else:
-            refused.append(f"{found['number']} has no announcement: it is {found['matter']}, {found['state']}")
+            refused.append(f"{found['number']} has no announcement: it is {found['type']}, {found['state']}")
     if refused:
         fail("\n".join(refused))
 
@@ -185,7 +185,7 @@ def _waiting(config: Path, socket: Path | None, confirm: int | None) -> list[str
         fail("No announcement waits for release.")
     if confirm != len(waiting):
         for each in waiting:
-            typer.echo(f"{each['number']} {each['matter']}, since {each['began_at']}")
+            typer.echo(f"{each['number']} {each['type']}, since {each['began_at']}")
         typer.echo(f"{len(waiting)} announcements wait. None is released yet; repeat with --confirm {len(waiting)}")
         raise typer.Exit(0)
     return [each["number"] for each in waiting]
@@ -221,8 +221,8 @@ def declare(
     done = ask(config, socket, "POST", "/declarations", order)
     found = done["incident"]
     number = found["number"]
-    typer.echo(f"{number} ({found['matter']}) is declared by {found['declared_by']}, since {clock(found['began_at'])}.")
-    if found["untold"]:
+    typer.echo(f"{number} ({found['type']}) is declared by {found['declared_by']}, since {clock(found['began_at'])}.")
+    if found["not_notified"]:
         typer.echo("NOBODY IS NOTIFIED of it: the service only monitors (mode: monitor_only).")
     elif done["silence"] is not None:
         until = day_and_time(done["silent_until"])
@@ -265,7 +265,7 @@ def close(
     number = found["number"]
     if found["state"] != "resolved":
         typer.echo(
-            f"{number} STAYS OPEN: probes detect an outage, too ({found['measured']}). It ends when they succeed."
+            f"{number} STAYS OPEN: probes detect an outage, too ({found['detected']}). It ends when they succeed."
         )
         return
     if found["recovered"]:
@@ -280,10 +280,10 @@ def close(
 
 def _print_suppressed(found: Mapping[str, Any]) -> None:
     """Print until when what probes detect opens no new incident."""
-    if found["held_until"]:
+    if found["suppressed_until"]:
         typer.echo(
-            f"Probes still detect it ({found['measured']}). It opens again when it becomes worse, when it has recovered and "
-            f"fails again, and at {clock(found['held_until'])} at the latest."
+            f"Probes still detect it ({found['detected']}). It opens again when it becomes worse, when it has recovered and "
+            f"fails again, and at {clock(found['suppressed_until'])} at the latest."
         )
 
 
@@ -303,7 +303,7 @@ def false_alarm(
     """
     found = _order(config, socket, incident, "false-alarm", by, reason=reason, despite=despite)
     notified = _notified(found, "corrections are sent")
-    typer.echo(f"{found['number']} is marked as a false alarm by {found['corrected_by']}; {notified}.")
+    typer.echo(f"{found['number']} is marked as a false alarm by {found['false_alarm_by']}; {notified}.")
     _print_suppressed(found)
 
 

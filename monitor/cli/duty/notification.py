@@ -22,7 +22,7 @@ def notifications(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> Non
         "To": "person",
         "State": "state",
         "Attempts": "attempts",
-        "Reason": "why",
+        "Reason": "reason",
     }
     show(ask(config, socket, "GET", "/notifications"), columns, nothing="No notifications have been sent.")
 

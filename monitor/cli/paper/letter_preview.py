@@ -53,12 +53,12 @@ def letter_preview(
     facts = Facts(
         purpose=purpose,
         plan=Plan.ANNOUNCEMENT,
-        matter=IncidentType.BOTH,
+        type=IncidentType.BOTH,
         office=found.build_office(),
         number=f"{found.agency[:5]}-00",
         began_at=now - timedelta(hours=2),
-        noticed_at=now,
-        first_noticed_at=None if purpose is Purpose.OUTAGE else now - timedelta(hours=1),
+        notified_at=now,
+        first_notified_at=None if purpose is Purpose.OUTAGE else now - timedelta(hours=1),
         ended_at=None if purpose in TELLS_OF_IT else now - timedelta(minutes=5),
     )
     if as_fax:

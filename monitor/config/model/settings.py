@@ -251,7 +251,7 @@ class Settings(Section):
             ),
             subject=subject,
             subject_en=subject_en,
-            told_by=told_by,
+            policy_name=told_by,
         )
 
 

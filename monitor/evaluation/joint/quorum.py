@@ -115,7 +115,7 @@ def disagree(said: Collection[SiteStatus]) -> bool:
 
 def _claims(site: SiteStatus) -> Mapping[_Claim, bool | None]:
     """Return the claims that a site sees, each true, false or undecided (`None`). Empty if it sees nothing."""
-    matter = None if site.trouble is None else site.trouble.matter
+    matter = None if site.trouble is None else site.trouble.type
     failing = () if matter is None else WAYS.get(matter, ())
     is_well = site.well_since is not None
     known = {direction: health for direction, health in site.directions.items() if health is not Health.UNKNOWN}
@@ -185,10 +185,10 @@ def _joint_trouble(held: Mapping[_Claim, _Vote]) -> ActiveProblem:
     """Return the problem of the claims that hold, each since the quorum was reached."""
     parts = [(vote.troubles, vote.needed) for vote in held.values()]
     return ActiveProblem(
-        matter=_joint_matter(held),
+        type=_joint_matter(held),
         since=min(sorted(each.since for each in troubles)[needed - 1] for troubles, needed in parts),
         latest=max(sorted(each.latest or each.since for each in troubles)[needed - 1] for troubles, needed in parts),
-        unsteady=any(sum(each.unsteady for each in troubles) >= needed for troubles, needed in parts),
+        flapping=any(sum(each.flapping for each in troubles) >= needed for troubles, needed in parts),
     )
 
 
@@ -196,7 +196,7 @@ def _joint_matter(held: Mapping[_Claim, _Vote]) -> IncidentType:
     if ways := frozenset(way for claim in held if isinstance(claim, IncidentType) for way in WAYS[claim]):
         return _OUT[ways]
     for matter in (IncidentType.MONITORING_FAULT, IncidentType.SIGN_IN):
-        if any(sum(each.matter is matter for each in vote.troubles) >= vote.needed for vote in held.values()):
+        if any(sum(each.type is matter for each in vote.troubles) >= vote.needed for vote in held.values()):
             return matter
     return IncidentType.DEGRADED
 

@@ -120,7 +120,7 @@ class Statements:
 
     def cause(self, incident: Incident, language: Language) -> str:
         """Return the cause of a mail failure in words; "" if it is unknown."""
-        cause = incident.brief.cause
+        cause = incident.policy.cause
         return "" if cause is None else self._configuration().wording.say(language, f"call.cause.{cause}")
 
     def months(self) -> Sequence[date]:

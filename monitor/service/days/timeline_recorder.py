@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
-from alerts.model.incident import CORRECTABLE_FOR
+from alerts.model.incident import FALSE_ALARM_WITHIN
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
 from monitor.evaluation.timeline_builder import TimelineBuilder, ways_of
@@ -27,7 +27,7 @@ LOOKS = timedelta(minutes=1)
 #: A longer gap between evaluations counts as unmonitored: a restart takes seconds, that of a machine two minutes.
 AWAY = timedelta(minutes=3)
 #: How long after its end an incident is checked for a declaration as false alarm, with one more day for a restart.
-_CORRECTED_FOR = CORRECTABLE_FOR + timedelta(days=1)
+_CORRECTED_FOR = FALSE_ALARM_WITHIN + timedelta(days=1)
 
 
 class TimelineRecorder:
@@ -122,7 +122,7 @@ class TimelineRecorder:
             self._closed.discard(code)
         yield from self._of_people(code, now)
         ended = runtime.consensus.ended_by_hand.get(code)
-        if ended is not None and ended.corrected_at is not None:
+        if ended is not None and ended.false_alarm_at is not None:
             # The agency is measured all the same; the result is a declared false alarm.
             yield TimelineSpan(state=MinuteState.FALSE_ALARM, begins=since, until=now)
 

@@ -202,7 +202,7 @@ class Letters:
         if step is not LetterStep.POSTED:
             day = None
         elif day is not None:
-            self._check(day, incident.brief.agency if incident else "", last.started_at)
+            self._check(day, incident.policy.agency if incident else "", last.started_at)
         # The file first: if the process dies before the record is written, a clerk can report it again.
         if step is LetterStep.POSTED:
             await self._dispatch(gateway, notification_id, last.reference, already_posted=already_posted)

@@ -115,7 +115,7 @@ class ReleasePreview:
 
     incident: Incident
     #: The incident type that the offices would be notified of.
-    matter: IncidentType
+    type: IncidentType
     goes: Sequence[PlannedNotification]
     #: Whether duty officers are asked to release it by now.
     is_offered: bool
@@ -127,7 +127,7 @@ class ReleasePreview:
     def mark(self) -> str:
         """Return a digest of the notifications and recipients: a release applies only to the previewed ones."""
         goes = [f"{each.channel} {each.to}" for each in self.goes]
-        said = "\n".join([self.incident.number, self.matter, self.incident.told_began_at.isoformat(), *goes])
+        said = "\n".join([self.incident.number, self.type, self.incident.reported_type_began_at.isoformat(), *goes])
         return blake2b(said.encode(), digest_size=8).hexdigest()
 
 
@@ -170,7 +170,7 @@ class Worklist:
             found = await ledger.incidents({*untaken, *taken, *waiting})
             unsettled = await _unsettled(ledger, principal.scope(Permission.MANAGE_INCIDENTS))
         # At another agency a contact of that name may be another person.
-        had = [found[each] for each in taken if found[each].is_had_by(principal.names)]
+        had = [found[each] for each in taken if found[each].is_assigned_to(principal.names)]
         offered = [found[each] for each in waiting if release_is_offered(found[each], now)]
         return PendingTasks(
             untaken=[found[each] for each in untaken],
@@ -191,8 +191,8 @@ class Worklist:
             done = await ledger.listing.done_about(found.id, _DONE, most=MOST)
             silence = await self._silence(ledger, found)
             notices = await ledger.notices(found.id)
-        closing = Close(incident_id=found.id, at=now, by="", why="", recovered=True)
-        correction = MarkFalseAlarm(incident_id=found.id, at=now, by="", why="")
+        closing = Close(incident_id=found.id, at=now, by="", reason="", recovered=True)
+        correction = MarkFalseAlarm(incident_id=found.id, at=now, by="", reason="")
         return IncidentPage(
             incident=found,
             done=done,
@@ -209,12 +209,12 @@ class Worklist:
             held = await ledger.is_paper_held()
             silence = await self._silence(ledger, found)
         notices = [_unwritten(draft, found, now) for draft in _drafts(found, now)]
-        if notices and found.measured is not None:
+        if notices and found.detected is not None:
             # The measurement ends by the time the preview has been read.
-            self._begin([found.brief.agency])
+            self._begin([found.policy.agency])
         return ReleasePreview(
             incident=found,
-            matter=found.to_be_told,
+            type=found.reported_type,
             goes=[await self._outgoing(notice, place, now) for place, notice in enumerate(notices, 1)],
             is_offered=release_is_offered(found, now),
             is_paper_held=held and any(each.channel in ON_PAPER for each in notices),
@@ -270,7 +270,7 @@ async def _unsettled(ledger: SqlUnitOfWork, scope: AgencyScope) -> Sequence[Noti
         view_notice(each, about)
         for each in notices
         # The first incident of a bundle decides who may set its status.
-        if (about := incidents.get(each.incident_id)) is not None and about.brief.agency in scope
+        if (about := incidents.get(each.incident_id)) is not None and about.policy.agency in scope
     ]
 
 

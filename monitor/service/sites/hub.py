@@ -126,7 +126,7 @@ class _Site:
             since.append(self.stale_since)
         if not since:
             return SiteStatus(well_since=self.well_since)
-        return SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=min(since)))
+        return SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=min(since)))
 
 
 class Hub:
@@ -257,7 +257,7 @@ class Hub:
         trouble = (
             None
             if self._short_since is None
-            else ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=self._short_since)
+            else ActiveProblem(type=IncidentType.MONITORING_FAULT, since=self._short_since)
         )
         consensus.hear(self._site, QUORUM, SiteStatus(trouble=trouble, well_since=self._enough_since))
 

@@ -17,7 +17,7 @@ from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.probing.hours import with_added
-from monitor.store.schema.rows import BRIEF
+from monitor.store.schema.rows import POLICY
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import (
     audit_log,
@@ -250,13 +250,13 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
         for row in rows.all():
             if taken and row.resolved_at is None:
                 continue  # At most one open incident per subject; this one is closed like one of an agency that has left.
-            brief = BRIEF.validate_json(row.brief)
+            brief = POLICY.validate_json(row.brief)
             rotas = tuple(replace(rota, name=renaming.rota(rota.name)) for rota in brief.escalation.rotas)
             agency = renaming.agency(brief.agency)
             steps = tuple(replace(step, rotas=tuple(map(renaming.rota, step.rotas))) for step in brief.escalation.steps)
             policy = replace(brief.escalation, rotas=rotas, steps=steps)
             brief = replace(brief, agency=agency, escalation=policy)
-            values = {"dedup_key": new, "agency": agency, "brief": BRIEF.dump_json(brief).decode()}
+            values = {"dedup_key": new, "agency": agency, "brief": POLICY.dump_json(brief).decode()}
             await connection.execute(update(incident).where(incident.c.id == row.id).values(values))
             moved += 1
             if row.resolved_at is None:

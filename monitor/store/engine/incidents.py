@@ -23,7 +23,7 @@ from monitor.store.engine.statements import (
     LAST_INCIDENT,
     NEXT_NUMBER,
 )
-from monitor.store.schema.rows import BRIEF, by_id, from_row, incident_values, portions, to_incident
+from monitor.store.schema.rows import POLICY, by_id, from_row, incident_values, portions, to_incident
 from monitor.store.schema.tables import counter, incident
 
 #: A policy is some 5 kB of JSON, whose validation takes a tenth of a millisecond.
@@ -38,7 +38,7 @@ class OpenNumber:
     #: Start of the current problem.
     began_at: datetime
     #: Last detected type; `None`: none, or none any more.
-    measured: IncidentType | None = None
+    detected: IncidentType | None = None
     #: Declared type that has not ended, and who declared it.
     declared: IncidentType | None = None
     declared_by: str = ""
@@ -58,7 +58,7 @@ class FalseAlarm:
 
 def _open_number(row: Row[Any]) -> OpenNumber:
     measured = row.measured and IncidentType(row.measured)
-    found = OpenNumber(number=row.number, began_at=row.present_began_at or row.began_at, measured=measured)
+    found = OpenNumber(number=row.number, began_at=row.present_began_at or row.began_at, detected=measured)
     if row.declared_matter is None or row.declared_over_at is not None:
         return found
     return replace(
@@ -97,8 +97,8 @@ class SqlIncidents(Repository):
         query = select(incident).where(incident.c.number.in_(numbers_quoted(quoted)))
         found = [to_incident(row) for row in await self._connection.execute(query)]
         # An agency's first: a centre may have the same name.
-        found.sort(key=lambda each: not each.brief.agency)
-        return next((i for i in found if is_quoted(quoted, i.number, i.brief.agency or i.brief.office.short)), None)
+        found.sort(key=lambda each: not each.policy.agency)
+        return next((i for i in found if is_quoted(quoted, i.number, i.policy.agency or i.policy.office.short)), None)
 
     async def _one_incident(self, query: Select[Any], **values: int | str) -> Incident | None:
         row = (await self._connection.execute(query, values)).one_or_none()
@@ -175,13 +175,13 @@ class SqlIncidents(Repository):
         """
         if not events:
             return ()
-        wanted = Counter(event.brief.prefix for event in events)
+        wanted = Counter(event.policy.prefix for event in events)
         numbers = {prefix: await self._next_numbers(prefix, times) for prefix, times in wanted.items()}
-        opened = [open_incident(each, incident_id=0, number=next(numbers[each.brief.prefix])) for each in events]
+        opened = [open_incident(each, incident_id=0, number=next(numbers[each.policy.prefix])) for each in events]
         rows = [
             incident_values(each)
-            | {"dedup_key": each.dedup_key, "agency": each.brief.agency, "number": each.number}
-            | {"brief": BRIEF.dump_json(each.brief).decode(), "at_rest": False}
+            | {"dedup_key": each.dedup_key, "agency": each.policy.agency, "number": each.number}
+            | {"brief": POLICY.dump_json(each.policy).decode(), "at_rest": False}
             for each in opened
         ]
         await self._connection.execute(ADD_INCIDENT, rows)
@@ -210,7 +210,7 @@ class SqlIncidents(Repository):
 
     async def save_brief(self, changed: Incident) -> None:
         """Write the policy of an incident."""
-        text = BRIEF.dump_json(changed.brief).decode()
+        text = POLICY.dump_json(changed.policy).decode()
         await self._connection.execute(update(incident).where(incident.c.id == changed.id).values(brief=text))
 
     async def put_to_rest(self, incident_id: int) -> None:

@@ -35,7 +35,18 @@ from monitor.store.engine.statements import (
     NOTICES_OF,
     SETTLE,
 )
-from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, from_row, named, new_id, portions, to_notice
+from monitor.store.schema.rows import (
+    ADDRESSEE,
+    ADDRESSES,
+    FACTS,
+    PART,
+    column_values,
+    from_row,
+    named,
+    new_id,
+    portions,
+    to_notice,
+)
 from monitor.store.schema.tables import notification, notification_incident
 
 #: Limited because the facts of each are JSON that is validated when read.
@@ -128,20 +139,25 @@ class SqlNotifications(Repository):
         if await self.is_decided(draft.key):
             return None
         facts = FACTS.dump_json(draft.facts).decode()
-        values = named(draft, ("key", "plan", "purpose", "language", "expires_at", *PART))
-        values |= {"state": NotificationState.PENDING, "urgency": urgency, "not_before": not_before, "created_at": now}
+        same = ("key", "plan", "purpose", "language", "expires_at", *PART)
+        values: dict[str, Any] = {
+            "state": NotificationState.PENDING,
+            "urgency": urgency,
+            "not_before": not_before,
+            "created_at": now,
+        }
         kept = {
             "facts": facts,
             "addresses": ADDRESSES.dump_json(draft.addresses).decode(),
             "addressee": ADDRESSEE.dump_json(draft.addressee).decode(),
             "gathering": gathering,
         }
-        notification_id = new_id(await self._connection.execute(ADD_NOTICE, values | kept))
+        notification_id = new_id(await self._connection.execute(ADD_NOTICE, column_values(draft, same) | values | kept))
         await self._add_part(notification_id, of, draft, facts)
         # Built as it would be read: reading takes two queries, and a thousand agencies may fail at once.
         part = NotificationIncident(incident_id=of.id, facts=draft.facts, **named(draft, PART))
         return Notification(
-            id=notification_id, parts=(part,), **values, **named(draft, ("facts", "addresses", "addressee"))
+            id=notification_id, parts=(part,), **values, **named(draft, (*same, "facts", "addresses", "addressee"))
         )
 
     async def _add_part(self, notification_id: int, of: Incident, draft: NotificationDraft, facts: str) -> None:
@@ -149,7 +165,7 @@ class SqlNotifications(Repository):
             "notification_id": notification_id,
             "incident_id": of.id,
             "facts": facts,
-            **named(draft, ("key", *PART)),
+            **column_values(draft, ("key", *PART)),
         }
         await self._connection.execute(ADD_PART, values)
 

@@ -110,6 +110,6 @@ class SqlResponses(Repository):
 def _about(notice: Notification) -> str:
     """Return what a notification is about: a repetition is the same, an outage differs from the slowness before it."""
     about = ",".join(
-        f"{part.incident_id}.{'outage' if part.facts.matter in OUTAGES else 'other'}" for part in notice.parts
+        f"{part.incident_id}.{'outage' if part.facts.type in OUTAGES else 'other'}" for part in notice.parts
     )
     return about if len(notice.parts) == 1 else f"bundle {hashlib.sha256(about.encode()).hexdigest()}"

@@ -189,11 +189,11 @@ def _short(column: Column[Any]) -> ColumnElement[Any]:
 def _values(level: SiteStatus) -> dict[str, Any]:
     trouble = level.trouble
     return {
-        "matter": trouble and trouble.matter,
+        "matter": trouble and trouble.type,
         "cause": level.cause,
         "since": trouble and trouble.since,
         "latest": trouble and trouble.latest,
-        "unsteady": trouble is not None and trouble.unsteady,
+        "unsteady": trouble is not None and trouble.flapping,
         "well_since": level.well_since,
         "directions": json.dumps(level.directions, sort_keys=True),
         "troubled": json.dumps(sorted(level.troubled)),
@@ -206,7 +206,7 @@ def _standing(row: Row[Any]) -> SiteStatus:
         if row.since is None:
             raise ValueError("something is wrong, and never began")
         trouble = ActiveProblem(
-            matter=IncidentType(row.matter), since=row.since, unsteady=row.unsteady, latest=row.latest
+            type=IncidentType(row.matter), since=row.since, flapping=row.unsteady, latest=row.latest
         )
     return SiteStatus(
         trouble=trouble,

@@ -310,7 +310,7 @@ def incident_in_path(source: ServiceFacade) -> AgencyOf:
     """Return a function that finds the agency of the incident {number} in the path. It raises `NotFoundError`."""
 
     async def agency(request: Request) -> str:
-        return (await source.numbered(str(request.path_params["number"]))).brief.agency
+        return (await source.numbered(str(request.path_params["number"]))).policy.agency
 
     return agency
 
@@ -325,7 +325,7 @@ def notification_in_path(source: ServiceFacade) -> AgencyOf:
         written = str(request.path_params["notification_id"])
         if not written.isdecimal() or len(written) > _DIGITS:
             raise HTTPException(404, "there is no such notice")
-        return (await source.board.notice(int(written))).notice.agency
+        return (await source.board.notice(int(written))).notification.agency
 
     return agency
 

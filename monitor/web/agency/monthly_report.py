@@ -127,14 +127,15 @@ def _bars(told: MonthlyReport) -> Sequence[ChartedDay]:
 
 def _incidents(told: MonthlyReport, statements: Statements, language: Language) -> Sequence[StatedIncident]:
     spans = {
-        each.id: max(timedelta(), (each.ended_at or told.until) - each.told_began_at) for each, _ in told.incidents
+        each.id: max(timedelta(), (each.ended_at or told.until) - each.reported_type_began_at)
+        for each, _ in told.incidents
     }
     longest = max(spans.values(), default=timedelta()) or timedelta.resolution
     return [
         StatedIncident(
             incident=each,
             cause=statements.cause(each, language),
-            lasted=in_words.lasted(each.told_began_at, each.ended_at or told.until, language),
+            lasted=in_words.lasted(each.reported_type_began_at, each.ended_at or told.until, language),
             share=round(100 * (spans[each.id] / longest), 1),
         )
         for each, _ in told.incidents

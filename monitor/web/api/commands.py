@@ -58,7 +58,7 @@ class ApiDeclare(ApiReasonRequest):
     """Declaration of an outage: what fails where, since when, and the source of the information."""
 
     agency: Annotated[str, Field(min_length=1, max_length=64)]
-    matter: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
+    type: Literal[IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH]
     since: Annotated[Moment | None, Field(description="Default: now. At most seven days ago.")] = None
 
 
@@ -200,7 +200,7 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
 
         async def act() -> DeclaredView:
             since = said.since.isoformat() if said.since else ""
-            done = await declarer.declare(said.agency, said.matter, since=since, why=said.why, by=name)
+            done = await declarer.declare(said.agency, said.type, since=since, why=said.why, by=name)
             return view_declared(done)
 
         return await carry_out.answer(orderer_of(principal), _DECLARED, act, HTTPStatus.CREATED)

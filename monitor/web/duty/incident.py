@@ -74,7 +74,7 @@ class IncidentRoutes:
     async def shown(self, request: Request, number: str, principal: Principal, amiss: InvalidForm = FINE) -> Response:
         """Return the page of an incident."""
         sheet = await self._worklist.sheet(number)
-        found, agency = sheet.incident, sheet.incident.brief.agency
+        found, agency = sheet.incident, sheet.incident.policy.agency
         notices = await self._front.board.notice_page(NotificationFilter(incident_id=found.id), most=_NOTICES)
         can = possible(found, principal.names, self._front.now())
         facts = {
@@ -89,7 +89,7 @@ class IncidentRoutes:
             "sites": await self._front.board.site_evidence(found),
             "may": {str(each) for each in can if principal.may(PERMISSION_FOR[each], agency)},
             "may_settle": principal.may(Permission.MANAGE_INCIDENTS, agency),
-            "until": self._front.now() + found.brief.escalation.acknowledgement_timeout,
+            "until": self._front.now() + found.policy.escalation.acknowledgement_timeout,
         }
         answer = self._pages.show(request, "incident.html", facts, amiss.status)
         return said(answer, _at(found)) if saying else answer
@@ -116,11 +116,11 @@ def _offer_taking_on(router: APIRouter, facade: ServiceFacade, sheets: IncidentR
     async def acknowledge(request: Request, number: str, principal: Principal = officer) -> Response:
         await form_of(request)
         before = await facade.numbered(number)
-        had_by = before.acknowledged_by if before.is_had_by(principal.names) else None
+        had_by = before.acknowledged_by if before.is_assigned_to(principal.names) else None
         # An incident acknowledged by telephone keeps that name. Another name would be a takeover, about which all are
         # notified.
         after = await facade.acknowledge(number, had_by or principal.by)
-        is_theirs = after.is_had_by(principal.names)
+        is_theirs = after.is_assigned_to(principal.names)
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
 
     @router.post("/tasks/acknowledge")
@@ -128,7 +128,7 @@ def _offer_taking_on(router: APIRouter, facade: ServiceFacade, sheets: IncidentR
         # Only incidents listed on the page: the user has not seen those opened since.
         listed = dict.fromkeys((await fields_of(request, most=2 * MOST)).get("incident", ()))
         for number in listed:
-            permit(principal, Permission.ACKNOWLEDGE, (await facade.numbered(number)).brief.agency)
+            permit(principal, Permission.ACKNOWLEDGE, (await facade.numbered(number)).policy.agency)
         for number in listed:
             await facade.acknowledge(number, principal.by)
         return then_say(request, "/tasks", "acknowledged_listed") if listed else RedirectResponse("/tasks", 303)
@@ -214,7 +214,7 @@ def _offer_ruling(
     async def correct(request: Request, number: str, principal: Principal = ruler) -> Response:
         form = await form_of(request)
         before, why = await facade.numbered(number), read_why(form)
-        if before.corrected_at is not None:
+        if before.false_alarm_at is not None:
             return then_say(request, _at(before), "corrected_before")
         if why is None:
             return await sheets.shown(request, number, principal, unreadable(IncidentAction.CORRECT, "no_text", form))
@@ -232,7 +232,7 @@ def _offer_ruling(
             raise no_notice(notification_id)
         number, why, ruling = notice.incidents[0], read_why(form), form.get("ruling", "")
         # A pending notification may be paused paper, whose status a user may set, too.
-        if notice.notice.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
+        if notice.notification.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
             return then_say(request, f"/incidents/{number}", "settled_before")
         if why is None or ruling not in set(ManualStatus):
             problem = "no_text" if why is None else "no_choice"

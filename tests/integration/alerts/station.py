@@ -66,7 +66,7 @@ class Words:
     async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
         self.composed[channel] += 1
         numbers = "+".join(part.facts.number for part in notice.parts)
-        return SmsContent(text=f"{notice.facts.purpose} {notice.facts.matter} {numbers}")
+        return SmsContent(text=f"{notice.facts.purpose} {notice.facts.type} {numbers}")
 
 
 @dataclass

@@ -54,7 +54,7 @@ async def test_who_is_not_heard_of_any_more_is_reminded_and_then_the_next_is_tol
 
     await town.ravi.gets("keluar/masuk", "Siti Contoh", "sejak 24/11, 2.15 ptg", "Balas 1A untuk sahkan", "JCM-01")
     now = await town.incident()
-    assert (now.state, now.acknowledged_by, now.had_by) == (IncidentState.TRIGGERED, None, "Siti Contoh")
+    assert (now.state, now.acknowledged_by, now.previous_assignee) == (IncidentState.TRIGGERED, None, "Siti Contoh")
     assert "acknowledgement expired" in await town.journal()
     assert "telah disahkan oleh Ravi Contoh" in await town.ravi.replies("1A")
     await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
@@ -270,7 +270,7 @@ async def test_the_operations_centre_hands_on_what_nobody_answers_for(town: Town
     await taken_on(town)
     handed = await town.facade.hand_on("JCM-01", "Puan NOC Contoh")
     assert handed is not None
-    assert (handed.acknowledged_by, handed.had_by, handed.handed_on) == (None, "Puan NOC Contoh", True)
+    assert (handed.acknowledged_by, handed.previous_assignee, handed.escalated) == (None, "Puan NOC Contoh", True)
     await town.advance(SECOND)
     await town.ravi.gets("Diserahkan oleh Puan NOC Contoh")
     with pytest.raises(NotFoundError, match="there is no incident JCM-99"):

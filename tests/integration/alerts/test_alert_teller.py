@@ -73,7 +73,7 @@ class IssuingOffice:
         brief = BRIEF if key == "JCM" else replace(BRIEF, agency="", subject="x", subject_en="x")
         at = datetime.now(UTC)
         async with self.store.transaction() as ledger:
-            await take_in(ledger, Trigger(dedup_key=key, at=at, matter=matter, began_at=at - MINUTE, brief=brief))
+            await take_in(ledger, Trigger(dedup_key=key, at=at, type=matter, began_at=at - MINUTE, policy=brief))
 
     async def resolve(self, key: str = "JCM") -> None:
         at = datetime.now(UTC)

@@ -230,7 +230,7 @@ async def test_an_answer_after_the_recovery_is_told_that_it_is_over(play: Play) 
 
 async def test_an_answer_to_a_false_alarm_is_told_that_it_was_withdrawn(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
-    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap"))
 
     assert "telah dibatalkan" in (await play.says(SMS_SITI.number, "1A") or "")
 
@@ -883,7 +883,7 @@ async def test_key_one_releases_nothing_that_works_again_and_says_so(play: Play)
     assert "sedang dihantar kepada satu penerima" in said
     assert "tidak dikeluarkan, kerana ujian terkini mendapati e-mel berfungsi semula: Jabatan Contoh" in said
     await play.settle()
-    released = {each.brief.agency: each.released_by for each in [await play.incident(n) for n in (1, 2)]}
+    released = {each.policy.agency: each.released_by for each in [await play.incident(n) for n in (1, 2)]}
     assert released == {"MDC": None, "JCM": "Siti Contoh"}
 
 
@@ -1013,7 +1013,7 @@ async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_t
     by = {}
     for incident_id in range(1, new.id + 1):
         incident = await play.incident(incident_id)
-        by[incident.brief.agency] = incident.released_by
+        by[incident.policy.agency] = incident.released_by
     assert by == {"MDC": "Siti Contoh", "UCM": None, "PCM": None, "JCM": "Siti Contoh", "NEW": None}
 
 
@@ -1079,7 +1079,7 @@ async def test_a_false_alarm_is_corrected_to_everybody_who_was_told_and_no_recov
     play.tray.taken[reference] = SubmissionState.SENT
     await play.advance(MINUTE)
 
-    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap"))
     await play.resolve()
 
     told = play.sms.sent + play.fax.sent + play.tray.sent
@@ -1094,7 +1094,7 @@ async def test_what_had_not_left_is_withdrawn_and_needs_no_correction(play: Play
     await play.submit(trigger(brief=BY_SMS))
     await play.release()
 
-    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap"))
 
     letters = [n for n in await play.notices() if n.channel is Channel.LETTER]
     assert [(n.purpose, n.state) for n in letters] == [(Purpose.OUTAGE, NotificationState.WITHDRAWN)]
@@ -1109,7 +1109,7 @@ async def test_an_incident_that_was_put_to_rest_wakes_up_for_its_correction(play
     assert await play.active() == []
 
     await play.dispatcher.submit(
-        MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap")
+        MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap")
     )
     play.restart()
     await play.advance(MINUTE)
@@ -1122,7 +1122,7 @@ async def test_what_a_prober_still_measures_does_not_open_the_false_alarm_again_
 ) -> None:
     first = trigger(brief=BY_SMS)
     await play.submit(first)
-    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap"))
 
     play.restart()
     again = await play.submit(replace(first, at=play.clock.now()))
@@ -1164,7 +1164,7 @@ async def test_a_voicemail_that_heard_it_is_told_that_it_was_wrong(play: Play) -
     heard = CallbackEvent(reference=play.voice.orders[0].reference, event_id="1", report=no_key)
     await play.dispatcher.record("voice", heard)
 
-    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap"))
 
     assert play.voice.sent[-1] == f"correction to {VOICE_SITI.number}"
 
@@ -1176,7 +1176,7 @@ async def test_a_recovery_that_had_not_left_is_not_told_besides_the_correction(p
     tried = [f"recovery to {SMS_SITI.number}", f"recovery to {SMS_RAVI.number}"]
     assert play.sms.sent[2:] == tried, "and refused for now"
 
-    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap"))
     await play.advance(5 * MINUTE)
 
     assert play.sms.sent[2:] == tried

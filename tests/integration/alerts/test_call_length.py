@@ -41,7 +41,7 @@ def scripts() -> Iterator[Script]:
             yield from compose(facts, Language.MALAY, WORDING, may_release=may_release).scripts
     for purpose in (Purpose.OUTAGE, Purpose.RECOVERY):
         for matter in IncidentType:
-            told = replace(OUTAGE, plan=Plan.ESCALATION, purpose=purpose, matter=matter)
+            told = replace(OUTAGE, plan=Plan.ESCALATION, purpose=purpose, type=matter)
             yield from bundle.compose_call([told, replace(told, office=OFFICE)], Language.MALAY, WORDING).scripts
 
 

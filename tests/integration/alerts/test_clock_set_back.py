@@ -142,7 +142,7 @@ async def test_outage_clock_set_back_and_acknowledged_at_once_did_not_begin_in_t
         await station.submit(event("acknowledge", station.clock.now()))
         incident = await station.incident()
         assert (incident.opened_at, incident.began_at) == (T0 - BACK, T0 - BACK - MINUTE)
-        assert incident.told_began_at == incident.began_at
+        assert incident.reported_type_began_at == incident.began_at
 
 
 @pytest.mark.parametrize("instants", TABLES, ids=lambda each: each.table.name)

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from alerts.decide.silence import silence_over
 from alerts.gateways.tray import LetterPlace
 from alerts.model.event import MarkFalseAlarm, Release, Resolve
-from alerts.model.incident import HOLDS_FOR, Incident, IncidentState
+from alerts.model.incident import SUPPRESSED_FOR, Incident, IncidentState
 from alerts.model.notification import IncidentType
 from monitor.service.declarations import DeclarationService
 from monitor.service.errors import OperationRejectedError
@@ -119,7 +119,7 @@ async def test_what_the_probes_see_still_opens_nothing_for_a_day_and_then_it_doe
         await still_measured(town)
         town.restart()
     town.expect_nothing_more()
-    await town.advance(HOLDS_FOR - timedelta(hours=20) + SECOND)
+    await town.advance(SUPPRESSED_FOR - timedelta(hours=20) + SECOND)
     await still_measured(town)
     await town.siti.gets("E-mel keluar dan masuk gagal", "JCM-02")
     await town.submit(Resolve(dedup_key="JCM", at=town.clock.now(), ended_at=town.clock.now()))
@@ -212,6 +212,6 @@ async def test_who_closes_a_false_alarm_too_soon_can_still_correct_it(town: Town
     await town.siti.gets("JCM-01")
     await closes(town, recovered=False)
     await town.siti.gets("ditutup")
-    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="tiada gangguan"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", reason="tiada gangguan"))
     await town.settle()
     await town.siti.gets("PEMBETULAN")

@@ -112,7 +112,7 @@ async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_
         await town.facade.correct("JCM-01", BY, "rujukan rosak")
     assert (await town.incident()).is_open
     after = await town.facade.correct("JCM-01", BY, "rujukan rosak", despite=FAILS)
-    assert after.held_since is not None
+    assert after.suppressed_since is not None
     await town.settle()
     await town.siti.gets("PEMBETULAN", "JCM-01")
 

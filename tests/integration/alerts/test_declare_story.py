@@ -182,7 +182,7 @@ async def test_an_outage_that_was_declared_by_mistake_is_corrected_by_the_ways_i
     await town.advance(10 * MINUTE)
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
-    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="silap agensi"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", reason="silap agensi"))
     await town.siti.gets("PEMBETULAN", "JCM-01")
     town.gets_fax("PEMBETULAN")
 
@@ -217,7 +217,7 @@ async def test_what_is_open_already_is_named_and_nobody_is_told_twice(either_tow
     ):
         await declared(town, ONLY_STAFF)
     await declared(town, ONLY_STAFF, IncidentType.SENDING)
-    assert (await town.incident()).matter is IncidentType.BOTH
+    assert (await town.incident()).type is IncidentType.BOTH
     town.expect_nothing_more()
 
 

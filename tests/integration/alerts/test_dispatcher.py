@@ -244,10 +244,10 @@ async def test_why_mail_fails_is_told_as_it_was_seen_when_it_got_worse(station: 
     seen = [(IncidentType.DEGRADED, None), (IncidentType.SENDING, Cause.CONNECT), (IncidentType.BOTH, Cause.TIMEOUT)]
     for matter, cause in seen:
         await station.dispatcher.submit(trigger(matter, brief=replace(ONLY_SITI, cause=cause)))
-        assert (await station.incident()).brief.cause is cause
+        assert (await station.incident()).policy.cause is cause
         await station.advance(timedelta(minutes=6))
 
-    told = [(n.facts.matter, n.facts.cause) for n in await station.notices()]
+    told = [(n.facts.type, n.facts.cause) for n in await station.notices()]
     assert (IncidentType.DEGRADED, None) in told
     assert (IncidentType.SENDING, Cause.CONNECT) in told
 

@@ -371,7 +371,7 @@ async def test_a_correction_follows_a_false_alarm_to_everybody_who_was_told_and_
     assert await town.posts(letter.id, "Kerani Contoh")
     assert town.tray_letters(LetterPlace.POSTED) == 1
 
-    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", reason="rujukan silap"))
     await town.siti.gets("PEMBETULAN", "JCM-01")
     assert "PEMBETULAN" in town.gets_fax("JCM-01")
     assert "PEMBETULAN" in town.gets_letter("JCM-01")
@@ -387,7 +387,7 @@ async def test_a_letter_that_was_not_posted_is_taken_back_and_needs_no_correctio
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
 
-    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", reason="rujukan silap"))
     await town.siti.gets("PEMBETULAN")
     town.gets_fax("PEMBETULAN")
     assert (town.tray_letters(LetterPlace.TRAY), town.tray_letters(LetterPlace.WITHDRAWN)) == (0, 1)

@@ -70,7 +70,9 @@ async def order(station: Station, what: str, incident_id: int) -> None:
             await station.release(incident_id)
         case "correct":
             at = station.clock.now()
-            await station.submit(MarkFalseAlarm(incident_id=incident_id, at=at, by="Siti Contoh", why="rujukan silap"))
+            await station.submit(
+                MarkFalseAlarm(incident_id=incident_id, at=at, by="Siti Contoh", reason="rujukan silap")
+            )
 
 
 async def call_back(station: Station, which: int, progress: SubmissionState, *, acknowledged: bool) -> None:
@@ -138,14 +140,14 @@ async def step_through(station: Station, action: object) -> None:
     check_paper(afterwards)
     for incident_id, was in before.items():
         now = await station.incident(incident_id)
-        assert (now.position.wave, now.position.round, now.position.step) >= (
-            was.position.wave,
+        assert (now.position.restarts, now.position.round, now.position.step) >= (
+            was.position.restarts,
             was.position.round,
             was.position.step,
         )
         if IncidentState.TRIGGERED not in {was.state, now.state}:
             assert staff_attempts(afterwards, incident_id) == staff_attempts(notices, incident_id)
-        if was.corrected_at is not None:
+        if was.false_alarm_at is not None:
             good_news = {a.reference for n in notices if n.purpose is Purpose.RECOVERY for a in attempts(n)}
             assert {
                 a.reference

@@ -340,7 +340,7 @@ async def test_no_two_letters_about_an_outage_bear_the_same_reference_and_the_la
     town.gets_letter("Ruj. Kami : JCM.100-1/9/1 (JCM-01/2)", "surat JCM rujukan JCM.100-1/9/1 (JCM-01/1) bertarikh")
     assert await town.posts(recovery.id, "Kerani Contoh")
 
-    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", why="rujukan silap"))
+    await town.submit(MarkFalseAlarm(incident_id=1, at=town.clock.now(), by="Siti Contoh", reason="rujukan silap"))
     await town.siti.gets("PEMBETULAN")
     town.gets_fax("PEMBETULAN", "OUR REF. : JCM.100-1/9/1 (JCM-01/3)", "rujukan JCM.100-1/9/1 (JCM-01/1)")
     town.gets_letter("PEMBETULAN", "Ruj. Kami : JCM.100-1/9/1 (JCM-01/3)", "rujukan JCM.100-1/9/1 (JCM-01/1)")

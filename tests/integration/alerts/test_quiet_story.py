@@ -287,7 +287,7 @@ async def test_a_correction_waits_for_no_brake(town: Town) -> None:
     """A rate limit delays no correction."""
     number = await told_five_times(town)
     at = town.clock.now()
-    await town.submit(MarkFalseAlarm(incident_id=number, at=at, by="Siti Contoh", why="rujukan silap"))
+    await town.submit(MarkFalseAlarm(incident_id=number, at=at, by="Siti Contoh", reason="rujukan silap"))
     await town.siti.gets("PEMBETULAN", "JCM-01")
     await town.later(HOUR)
 

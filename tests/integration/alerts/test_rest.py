@@ -48,7 +48,7 @@ def tell(station: Station, brief: Callable[[Incident], PolicySnapshot | None] | 
 
 
 async def test_nobody_is_told_while_it_rests_and_everybody_is_from_then_on(station: Station) -> None:
-    station.rests, station.brief = True, lambda incident: of(incident.brief.agency)
+    station.rests, station.brief = True, lambda incident: of(incident.policy.agency)
     opened = await outage(station)
     await station.advance(timedelta(hours=30))
     assert (station.calls, await station.notices(opened.id)) == ([], [])
@@ -57,7 +57,7 @@ async def test_nobody_is_told_while_it_rests_and_everybody_is_from_then_on(stati
 
     tell(station)
     await station.settle()
-    assert not (await station.incident(opened.id)).brief.tells_nobody
+    assert not (await station.incident(opened.id)).policy.has_nobody_to_notify
     first = await station.notices(opened.id)
     assert [(n.round, n.step) for n in first] == [(0, 0)] * len(first), "the steps missed meanwhile do not all begin"
     assert first
@@ -72,7 +72,7 @@ async def test_of_what_began_and_ended_meanwhile_nobody_ever_hears(station: Stat
     await station.resolve()
     assert await station.active() == [], "it is at rest"
 
-    tell(station, lambda incident: of(incident.brief.agency))
+    tell(station, lambda incident: of(incident.policy.agency))
     await station.advance(timedelta(hours=1))
     assert (station.calls, await station.notices(opened.id)) == ([], [])
 
@@ -97,7 +97,7 @@ async def test_whoever_was_told_before_hears_that_it_is_over_when_people_are_tol
 
 
 async def test_a_hundred_that_opened_meanwhile_are_told_together(station: Station) -> None:
-    station.rests, station.brief = True, lambda incident: of(incident.brief.agency)
+    station.rests, station.brief = True, lambda incident: of(incident.policy.agency)
     for number in range(40):
         await outage(station, f"A{number}")
     tell(station)
@@ -145,4 +145,4 @@ async def test_one_whose_agency_is_watched_no_more_stays_as_it_is(station: Stati
     tell(station, lambda _: None)
     await station.advance(timedelta(hours=1))
     assert station.calls == []
-    assert (await station.incident(opened.id)).brief.tells_nobody
+    assert (await station.incident(opened.id)).policy.has_nobody_to_notify

@@ -62,7 +62,7 @@ from tests.unit.alerts.people import (
 
 def present_brief(incident: Incident) -> PolicySnapshot:
     """Return the brief as the configuration has it now: nobody has edited it."""
-    return replace(BRIEF, agency=incident.brief.agency) if incident.brief.tells_nobody else incident.brief
+    return replace(BRIEF, agency=incident.policy.agency) if incident.policy.has_nobody_to_notify else incident.policy
 
 
 @dataclass
@@ -171,12 +171,12 @@ async def test_one_that_rests_takes_nothing_from_one_that_tells(pair: Pair) -> N
     """It has opened the incident, and looks at it first."""
     pair.first.rests = True
     event = trigger()
-    await pair.first.dispatcher.submit(replace(event, brief=event.brief.with_nobody()))
+    await pair.first.dispatcher.submit(replace(event, policy=event.policy.with_nobody()))
     await pair.first.settle()
     assert pair.station.calls == []
     await pair.pass_time(MINUTE)
     assert pair.station.calls, "the other tells people of it"
-    assert not (await pair.station.incident()).brief.tells_nobody
+    assert not (await pair.station.incident()).policy.has_nobody_to_notify
 
 
 async def test_two_engines_that_see_the_same_outage_tell_everybody_once(pair: Pair) -> None:

@@ -15,7 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import Close, Declare, MarkFalseAlarm
 from alerts.model.gateway import SmsContent
-from alerts.model.incident import CORRECTABLE_FOR, IncidentState
+from alerts.model.incident import FALSE_ALARM_WITHIN, IncidentState
 from alerts.model.notification import IncidentType, IssuingOffice, Plan
 from alerts.model.policy_snapshot import AnnouncementPlan, PolicySnapshot
 from monitor.bridge.incident_reporter import Briefs, IncidentReporter
@@ -177,12 +177,12 @@ async def test_outage_after_slowness_is_announced_since_sending_failed(tmp_path:
         failed_at = here.station.clock.now()
         await here.rounds(6)
         incident = await here.station.incident()
-        assert (incident.matter, incident.began_at) == (IncidentType.SENDING, junk_at)
+        assert (incident.type, incident.began_at) == (IncidentType.SENDING, junk_at)
 
         await here.station.release()
         announced = [each for each in await here.station.notices() if each.plan is Plan.ANNOUNCEMENT]
         assert {each.facts.began_at for each in announced} == {failed_at}
-        assert (await here.station.incident()).told_began_at == failed_at
+        assert (await here.station.incident()).reported_type_began_at == failed_at
 
 
 async def test_when_fifty_agencies_fail_for_a_fault_of_ours_the_noc_alone_hears_and_once(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ async def test_a_dead_reference_is_told_to_the_noc_and_makes_no_agency_ring(tmp_
         await here.rounds(6)
 
         assert set(here.rung) == {NOC.number}
-        assert {(await here.station.incident(i)).brief.agency for i in await here.station.active()} == {""}
+        assert {(await here.station.incident(i)).policy.agency for i in await here.station.active()} == {""}
 
 
 async def test_fifty_agencies_that_really_fail_are_fifty_incidents_and_each_officer_is_rung_once(
@@ -230,7 +230,7 @@ def one_route_is_refused(of: MonitoredRoute, at: datetime, party: Party) -> Prob
 
 async def declared_false(here: MultiSiteDemo, incident_id: int = 1) -> None:
     at = here.station.clock.now()
-    await here.station.submit(MarkFalseAlarm(incident_id=incident_id, at=at, by="Siti Contoh", why="rujukan silap"))
+    await here.station.submit(MarkFalseAlarm(incident_id=incident_id, at=at, by="Siti Contoh", reason="rujukan silap"))
 
 
 @pytest.mark.parametrize("later", [timedelta(0), timedelta(days=3)], ids=["the same day", "days later"])
@@ -261,7 +261,7 @@ async def test_what_was_a_false_alarm_and_goes_on_is_told_again_after_a_day_and_
             here.restart()
         assert here.said == ["outage both JCM-01", "correction both JCM-01"]
 
-        here.station.clock.moment += CORRECTABLE_FOR
+        here.station.clock.moment += FALSE_ALARM_WITHIN
         await here.rounds(6)
         assert here.said[2:] == ["outage both JCM-02"]
 
@@ -289,7 +289,7 @@ async def test_what_is_closed_by_hand_is_shown_until_the_probes_are_well_and_wha
         await here.rounds(4)
         assert shown(here) == (None, None)
         at = here.station.clock.now()
-        await here.station.submit(Close(incident_id=1, at=at, by="Siti Contoh", why="probe silap", recovered=False))
+        await here.station.submit(Close(incident_id=1, at=at, by="Siti Contoh", reason="probe silap", recovered=False))
         for _ in range(2):
             await here.rounds(10)
             assert shown(here) == (1, "JCM-01"), "it is measured down, and nobody is told: whoever looks must see that"
@@ -298,7 +298,7 @@ async def test_what_is_closed_by_hand_is_shown_until_the_probes_are_well_and_wha
         here.world.faults.clear()
         await here.rounds(4)
         assert shown(here) == (None, None)
-        assert (await here.station.incident(1)).measured is None
+        assert (await here.station.incident(1)).detected is None
         here.world.faults["JCM/utama"] = REFUSED
         await here.rounds(4)
         assert here.said[2:] == ["outage both JCM-02"]
@@ -333,23 +333,23 @@ async def declared(here: MultiSiteDemo, matter: IncidentType = IncidentType.RECE
             dedup_key="JCM",
             at=at,
             by="Siti Contoh",
-            matter=matter,
+            type=matter,
             began_at=at,
-            why="mel web tidak dapat dibuka",
-            brief=here.briefs["JCM"],
+            reason="mel web tidak dapat dibuka",
+            policy=here.briefs["JCM"],
         )
     )
 
 
 async def closed(here: MultiSiteDemo) -> None:
     at = here.station.clock.now()
-    await here.station.submit(Close(incident_id=1, at=at, by="Siti Contoh", why="mel web dibaiki"))
+    await here.station.submit(Close(incident_id=1, at=at, by="Siti Contoh", reason="mel web dibaiki"))
 
 
 async def measured(here: MultiSiteDemo) -> dict[str, IncidentType]:
     """Return what a start is told of open incidents."""
     still = [await here.station.incident(1)]
-    return {each.dedup_key: each.measured for each in still if each.is_open and each.measured}
+    return {each.dedup_key: each.detected for each in still if each.is_open and each.detected}
 
 
 async def test_probes_that_are_well_do_not_end_what_a_person_has_declared(tmp_path: Path) -> None:
@@ -382,7 +382,7 @@ async def test_what_is_declared_and_then_fails_is_one_incident_until_both_are_ov
         await goes_on(3)
         here.world.faults["JCM/utama"] = REFUSED
         await goes_on(6)
-        assert (await here.station.incident()).measured is IncidentType.BOTH
+        assert (await here.station.incident()).detected is IncidentType.BOTH
         if last == "prober":
             await closed(here)
             await goes_on(12)
@@ -418,4 +418,4 @@ async def test_what_fails_while_a_person_declares_anew_is_told_of_that_incident(
         await declared_false(here)
         await declared(here)
         await here.rounds(12)
-        assert (await here.station.incident(2)).measured is IncidentType.BOTH
+        assert (await here.station.incident(2)).detected is IncidentType.BOTH

@@ -312,7 +312,7 @@ async def test_without_callbacks_the_provider_is_asked(tmp_path: Path) -> None:
 async def test_the_drill_waits_while_something_real_goes_on_and_goes_on_after_it(at: School) -> None:
     ravi = target("ravi", sms(RAVI), voice(RAVI))
     at.targets = [*at.targets, ravi]
-    brief = trigger().brief
+    brief = trigger().policy
     only_siti = replace(brief.escalation, steps=brief.escalation.steps[:1])
     async with at.store.transaction() as ledger:
         [incident] = await ledger.add_incidents([trigger(brief=replace(brief, escalation=only_siti))])
@@ -335,7 +335,7 @@ async def test_the_drill_waits_for_a_notice_that_may_go_now_and_for_no_other(
     at: School, held: timedelta, again: timedelta | None, *, waits: bool
 ) -> None:
     now = at.clock.now()
-    brief = trigger().brief
+    brief = trigger().policy
     async with at.store.transaction() as ledger:
         nobody = replace(brief, escalation=replace(brief.escalation, steps=()))
         [incident] = await ledger.add_incidents([trigger(brief=nobody)])

@@ -139,7 +139,7 @@ async def test_when_nobody_acknowledges_the_noc_is_told_once_and_told_when_someb
         await runtime.look(MINUTE, cycle=True)
     assert runtime.value('pantau_incidents_escalation_failed{reason="nobody_answered"}') == 1
     (own,) = await runtime.own()
-    assert (own.matter, own.brief.subject, own.number) == (IncidentType.UNREACHED, "JCM-01", "NOC-01")
+    assert (own.type, own.policy.subject, own.number) == (IncidentType.UNREACHED, "JCM-01", "NOC-01")
     assert f"outage to {NOC_SMS.number}" in runtime.station.sms.sent
 
     await runtime.station.acknowledge()
@@ -182,7 +182,7 @@ async def test_when_no_number_of_the_staff_works_the_noc_is_told(runtime: Probin
     await runtime.look(GRACE, cycle=True)
     assert runtime.value('pantau_incidents_escalation_failed{reason="nobody_reached"}') == 1
     (own,) = await runtime.own()
-    assert own.brief.subject == "JCM-01"
+    assert own.policy.subject == "JCM-01"
 
 
 async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(runtime: ProbingRuntime) -> None:
@@ -194,7 +194,7 @@ async def test_a_recipient_who_cannot_be_told_is_told_to_the_noc(runtime: Probin
     await runtime.station.acknowledge()
     await runtime.look(MINUTE, cycle=True)
     assert runtime.value('pantau_incidents_escalation_failed{reason="recipient_untold"}') == 1
-    assert [i.brief.subject for i in await runtime.own()] == ["JCM-01"]
+    assert [i.policy.subject for i in await runtime.own()] == ["JCM-01"]
 
 
 async def test_another_life_of_the_process_does_not_tell_the_noc_again(runtime: ProbingRuntime) -> None:

@@ -98,7 +98,7 @@ class Service:
         await self.history.ended(result, code, {})
 
     async def open(self, code: str) -> None:
-        trigger = Trigger(dedup_key=code, at=T0, matter=IncidentType.BOTH, began_at=T0, brief=BRIEF)
+        trigger = Trigger(dedup_key=code, at=T0, type=IncidentType.BOTH, began_at=T0, policy=BRIEF)
         async with self.store.transaction() as ledger:
             [incident] = await ledger.add_incidents([trigger])
             await ledger.journal(AuditEntry(at=T0, actor="pantau", event="incident opened", incident_id=incident.id))
@@ -133,7 +133,7 @@ async def test_each_sites_word_and_last_failures_are_shown_our_own_first(service
     async with service.store.reading() as ledger:
         opened = await ledger.incident_numbered("JCM-01")
     assert opened is not None
-    down = SiteStatus(trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0))
+    down = SiteStatus(trouble=ActiveProblem(type=IncidentType.BOTH, since=T0))
     service.sites_say = {"noc": down, "johor": None}
     service.time = T0 + MINUTE
     own, johor, kuching = await service.board.site_evidence(opened)
@@ -201,7 +201,7 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
 
     await service.open("JCM")
     third = await service.board.overview()
-    assert [(i.agency, i.matter) for i in third.incidents] == [(BRIEF.agency, IncidentType.BOTH)]
+    assert [(i.agency, i.type) for i in third.incidents] == [(BRIEF.agency, IncidentType.BOTH)]
     assert [agency.incident for agency in third.agencies] == [third.incidents[0].number, None]
     assert ([i.id for i in third.open], third.open_count) == ([third.incidents[0].id], 1)
     assert [agency.since for agency in third.agencies] == [T0, None], "as people were told"
@@ -223,13 +223,13 @@ async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(servi
         dedup_key="JCM",
         at=T0,
         by="Aminah Contoh",
-        matter=IncidentType.RECEIVING,
+        type=IncidentType.RECEIVING,
         began_at=T0,
-        why="mel web",
-        brief=BRIEF,
+        reason="mel web",
+        policy=BRIEF,
     )
-    close = Close(incident_id=1, at=T0 + MINUTE, by="Aminah Contoh", why="pulih")
-    measured = Trigger(dedup_key="JCM", at=T0, matter=IncidentType.SENDING, began_at=T0, brief=BRIEF)
+    close = Close(incident_id=1, at=T0 + MINUTE, by="Aminah Contoh", reason="pulih")
+    measured = Trigger(dedup_key="JCM", at=T0, type=IncidentType.SENDING, began_at=T0, policy=BRIEF)
     shown = []
     for event_ in (declare, measured, close):
         async with service.store.transaction() as ledger:
@@ -382,7 +382,7 @@ async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(
 def _ails(matter: IncidentType | None, directions: Mapping[Direction, Health]) -> SiteStatus:
     if matter is None:
         return SiteStatus(well_since=T0, directions=directions)
-    return SiteStatus(trouble=ActiveProblem(matter=matter, since=T0), directions=directions)
+    return SiteStatus(trouble=ActiveProblem(type=matter, since=T0), directions=directions)
 
 
 async def test_what_enough_sites_say_is_how_an_agency_stands_whatever_this_one_measures(service: Service) -> None:

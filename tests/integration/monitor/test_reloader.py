@@ -196,7 +196,7 @@ async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_
 
     async def fell(code: str, at: datetime, *, unsteady: bool = False, over: bool = True) -> None:
         async with around.store.transaction() as ledger:
-            [opened] = await ledger.add_incidents([replace(trigger(), dedup_key=code, at=at, unsteady=unsteady)])
+            [opened] = await ledger.add_incidents([replace(trigger(), dedup_key=code, at=at, flapping=unsteady)])
             if over:
                 ended = replace(opened, state=IncidentState.RESOLVED, resolved_at=at, ended_at=at)
                 await ledger.save_incident(ended)
@@ -256,10 +256,10 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
         dedup_key="JCONTOH",
         at=now,
         by="Aminah Contoh",
-        matter=IncidentType.BOTH,
+        type=IncidentType.BOTH,
         began_at=now,
-        why="mel web",
-        brief=replace(trigger().brief, agency="JCONTOH"),
+        reason="mel web",
+        policy=replace(trigger().policy, agency="JCONTOH"),
     )
     async with around.store.transaction() as ledger:
         [opened] = await ledger.add_incidents([declare])
@@ -378,7 +378,7 @@ async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_a
 async def opened(reloader: Reloader, agency: str) -> None:
     async with reloader._around.store.transaction() as ledger:
         brief = PresentBriefs(reloader.runtime.configuration).of_agency(agency)
-        await ledger.add_incidents([replace(trigger(), dedup_key=agency, brief=brief)])
+        await ledger.add_incidents([replace(trigger(), dedup_key=agency, policy=brief)])
 
 
 @pytest.mark.blind
@@ -478,9 +478,9 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
 ) -> None:
     around = reloader._around
     async with around.store.transaction() as ledger:
-        brief = replace(trigger().brief, agency="")
+        brief = replace(trigger().policy, agency="")
         told = {"ours/site/sabah", "ours/quorum"}
-        fault = replace(trigger(), matter=IncidentType.MONITORING_FAULT, brief=brief)
+        fault = replace(trigger(), type=IncidentType.MONITORING_FAULT, policy=brief)
         await ledger.add_incidents([replace(fault, dedup_key=key) for key in sorted(told)])
     runtime = await make_runtime(reloader.runtime.configuration, around)
     assert runtime.consensus.told.keys() == told
@@ -505,7 +505,7 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
             "ours/network",
             "HILANG",
         ]
-        dead = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=now))
+        dead = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=now))
         (control, *_) = (each for each in reloader.runtime.routes.values() if each.direction is Direction.CONTROL)
         run = failed(control, now, Outcome.INCONCLUSIVE, Phase.CONNECT)
         await history.ended(run, "", {}, standings=dict.fromkeys([*stays, *goes], dead))
@@ -533,8 +533,8 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
         runtime.evaluator._subjects[name].health, runtime.evaluator._subjects[name].changed_at = Health.DOWN, now
         runtime.evaluator._rejudged.add(name)
     async with around.store.transaction() as ledger:
-        brief = replace(trigger().brief, agency="JCONTOH")
-        await ledger.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, brief=brief)])
+        brief = replace(trigger().policy, agency="JCONTOH")
+        await ledger.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, policy=brief)])
     ended = failed(runtime.routes[names[0]], now, Outcome.LOST, Phase.TRANSIT)
     said = {
         "JCONTOH": UNTROUBLED,
@@ -557,7 +557,7 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     (problem,) = await sound.reload("Siti Contoh")
     assert "JCONT-01 is open: " in problem.message, "it opened with other people"
     assert set(sound.runtime.evaluator.mail("JCONTOH").directions().values()) == {Health.DOWN}
-    assert sound.runtime.consensus._told == {"JCONTOH": trigger().matter}
+    assert sound.runtime.consensus._told == {"JCONTOH": trigger().type}
 
 
 @pytest.mark.blind

@@ -67,9 +67,9 @@ class SourceLocation:
         await self.history.ended(result, agency, judged, grade=Grade.BAD, every=5 * MINUTE)
 
     async def fails(self, agency: str) -> None:
-        brief = replace(trigger().brief, agency=agency)
+        brief = replace(trigger().policy, agency=agency)
         await self.station.submit(
-            replace(trigger(IncidentType.BOTH, self.station.clock.now()), dedup_key=agency, brief=brief)
+            replace(trigger(IncidentType.BOTH, self.station.clock.now()), dedup_key=agency, policy=brief)
         )
 
 

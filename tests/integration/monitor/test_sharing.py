@@ -220,7 +220,7 @@ async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_
     here, there, *_ = reloader.runtime.configuration.registry.routes_of("JCONTOH")
     reloader.runtime.evaluator.restore({here.name: (Health.DOWN, T0)})
     over = route_muter(reloader.runtime.troubled)
-    found = replace(incident(), dedup_key="JCONTOH", brief=replace(incident().brief, agency="JCONTOH"))
+    found = replace(incident(), dedup_key="JCONTOH", policy=replace(incident().policy, agency="JCONTOH"))
     silence = Silence(id=1, about=here.name, begins=T0, ends=T0 + 60 * SECOND, why="kerja", by="Siti Contoh")
     assert over(found, [silence], T0) == silence
     reloader.runtime.consensus.hear("johor", "JCONTOH", SiteStatus(troubled=frozenset({here.name, there.name})))
@@ -231,7 +231,7 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     around, runtime = reloader._around, reloader.runtime
     standings = around.history._standings
     assert standings is not None
-    broken = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0))
+    broken = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0))
     spoken = ("ours/network@kuching-1", "ours/reference/rujukan-a@kuching-2", "ours/network", "JCONTOH", ACCOUNT)
     here, taken_over = f"ours/network@{NAME}", list[Collection[str]]()
 

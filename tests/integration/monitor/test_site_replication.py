@@ -59,7 +59,7 @@ PATIENCE = 90.0
 EMPTY = "TRUNCATE site_status, site_heartbeat, site_run, site_hour, run, hour, probe_request"
 ROUTE = "JCM/outbound/rujukan-a"
 WELL = SiteStatus(well_since=T0)
-DOWN = SiteStatus(trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0))
+DOWN = SiteStatus(trouble=ActiveProblem(type=IncidentType.BOTH, since=T0))
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ class Ear:
 
     async def submit(self, event: Event) -> Incident | None:
         assert isinstance(event, Trigger | Resolve)
-        what = event.matter if isinstance(event, Trigger) else "over"
+        what = event.type if isinstance(event, Trigger) else "over"
         self.heard.append(f"{event.dedup_key}: {what}")
         (self.open.add if isinstance(event, Trigger) else self.open.discard)(event.dedup_key)
         return None

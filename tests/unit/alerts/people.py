@@ -62,7 +62,7 @@ BRIEF = PolicySnapshot(
 
 def trigger(matter: IncidentType = IncidentType.BOTH, at: datetime = T0, brief: PolicySnapshot = BRIEF) -> Trigger:
     """Return the event that opens an incident."""
-    return Trigger(dedup_key=brief.agency, at=at, matter=matter, began_at=at - MINUTE, brief=brief)
+    return Trigger(dedup_key=brief.agency, at=at, type=matter, began_at=at - MINUTE, policy=brief)
 
 
 def incident(matter: IncidentType = IncidentType.BOTH, brief: PolicySnapshot = BRIEF) -> Incident:
@@ -82,7 +82,7 @@ def written(
                 incident_id=1,
                 person=draft.person,
                 facts=draft.facts,
-                wave=draft.wave,
+                restarts=draft.restarts,
                 round=draft.round,
                 step=draft.step,
             ),
@@ -93,11 +93,11 @@ def written(
         language=draft.language,
         facts=draft.facts,
         state=state,
-        created_at=draft.facts.noticed_at,
+        created_at=draft.facts.notified_at,
         expires_at=draft.expires_at,
         addresses=draft.addresses,
         addressee=draft.addressee,
-        wave=draft.wave,
+        restarts=draft.restarts,
         round=draft.round,
         step=draft.step,
     )

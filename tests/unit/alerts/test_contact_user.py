@@ -60,5 +60,5 @@ def test_officer_with_another_spelling_does_not_take_over_from_themselves(
 
 
 def test_answer_by_telephone_to_what_was_taken_on_in_the_portal_keeps_its_name() -> None:
-    assert taken_on(IN_PORTAL).holder_name("siti") == IN_PORTAL
-    assert taken_on(IN_PORTAL).holder_name("ravi") == "Ravi Contoh"
+    assert taken_on(IN_PORTAL).assignee_name("siti") == IN_PORTAL
+    assert taken_on(IN_PORTAL).assignee_name("ravi") == "Ravi Contoh"

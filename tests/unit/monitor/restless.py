@@ -98,16 +98,16 @@ class Officer:
             event = Trigger(
                 dedup_key="JCM",
                 at=now,
-                matter=trouble.matter,
+                type=trouble.type,
                 began_at=trouble.since,
-                brief=BRIEF,
-                unsteady=trouble.unsteady,
+                policy=BRIEF,
+                flapping=trouble.flapping,
                 latest_at=trouble.latest,
             )
             if not self.is_told:
                 number = len(self.incidents) + 1
                 self.incidents.append(open_incident(event, incident_id=number, number=f"JCM-{number:02}"))
-            elif is_news(trouble.matter, self.incidents[-1].matter):
+            elif is_news(trouble.type, self.incidents[-1].type):
                 self.incidents[-1] = apply(self.incidents[-1], event)
         elif well_since is not None and self.is_told:
             self.incidents[-1] = apply(self.incidents[-1], Resolve(dedup_key="JCM", at=now, ended_at=well_since))

@@ -86,7 +86,7 @@ def test_reminder_says_who_is_told_when_the_acknowledgement_expires(
     assert [draft.facts.successors for draft in reminder(of, HOUR).drafts] == ([expected] if expected else [])
     alone = replace(BRIEF, escalation=replace(BRIEF.escalation, steps=BRIEF.escalation.steps[:1]))
     if by == "Siti Contoh":
-        (draft,) = reminder(replace(of, brief=alone), 8 * 24 * HOUR).drafts
+        (draft,) = reminder(replace(of, policy=alone), 8 * 24 * HOUR).drafts
         assert draft.facts.successors is Successors.NOBODY
 
 

@@ -74,10 +74,10 @@ def test_an_agency_that_opted_in_is_released_at_the_same_time() -> None:
 
 def test_what_is_only_slow_by_now_is_released_neither_by_itself_nor_on_an_offer() -> None:
     for brief in (BRIEF, AUTOMATIC):
-        slow = replace(incident(brief=brief), present=IncidentType.DEGRADED)
+        slow = replace(incident(brief=brief), current_type=IncidentType.DEGRADED)
         assert announce(slow, told(brief), T0 + 99 * MINUTE) == NoRecipients()
         assert not release_is_offered(slow, T0 + 99 * MINUTE)
-    less = replace(incident(), present=IncidentType.SENDING)
+    less = replace(incident(), current_type=IncidentType.SENDING)
     assert release_is_offered(less, T0 + 99 * MINUTE)
 
 
@@ -112,7 +112,7 @@ def test_nothing_is_released_by_itself_before_staff_know() -> None:
     assert announce(automatic, (), T0 + 99 * MINUTE) == AwaitStaffNotified()
     # Of the slowness that it began as they do; and an office may, or who came on duty then.
     (left,) = told(AUTOMATIC)
-    slow = replace(left, facts=replace(left.facts, matter=IncidentType.DEGRADED))
+    slow = replace(left, facts=replace(left.facts, type=IncidentType.DEGRADED))
     for other in (slow, replace(left, plan=Plan.ANNOUNCEMENT), replace(left, purpose=Purpose.UPDATE)):
         assert announce(automatic, [other], T0 + 99 * MINUTE) == AwaitStaffNotified()
 
@@ -302,7 +302,7 @@ def test_where_one_office_can_always_be_told_it_is_offered_at_any_time() -> None
 
 
 def test_of_what_works_now_and_then_whoever_has_it_is_asked_once_and_nobody_else() -> None:
-    waits = replace(taken_on(), unsteady=True)
+    waits = replace(taken_on(), flapping=True)
     assert [people(asked(waits, T0 + minutes * MINUTE)) for minutes in (30, 45, 60, 600)] == ["siti", "", "", ""]
     assert people(asked(replace(waits, acknowledged_by="Puan NOC Contoh"), T0 + 30 * MINUTE)) == ""
 

@@ -319,7 +319,7 @@ def test_an_announcement_that_was_released_and_is_not_made_is_overdue() -> None:
     late = T0 + MINUTE + GRACE + SECOND
     assert lapses(released, notices, late) == [(MissedAction.ANNOUNCEMENT, T0 + MINUTE)]
     another = replace(MINISTRY, key="jabatan")
-    two = replace(released, brief=replace(BRIEF, announcement=AnnouncementPlan(recipients=(MINISTRY, another))))
+    two = replace(released, policy=replace(BRIEF, announcement=AnnouncementPlan(recipients=(MINISTRY, another))))
     announced = announce(two, (), T0 + MINUTE)
     assert isinstance(announced, Announce)
     to_one = [
@@ -464,8 +464,8 @@ def test_examine_nobody_answers_any_more_since_somebody_was_last_heard_of() -> N
     heard_at = T0 + timedelta(hours=3)
     released = replace(
         exhausted(),
-        heard_at=heard_at,
-        had_by="Siti Contoh",
+        last_response_at=heard_at,
+        previous_assignee="Siti Contoh",
         released_at=heard_at,
         position=Position(round=1, step=1, since=heard_at),
     )
@@ -538,7 +538,7 @@ def test_an_announcement_that_nobody_releases_is_unheard_half_an_hour_after_it_w
     assert examined(taken, (), due).overdue == ()
     released = apply(taken, Release(incident_id=1, at=T0, by="Siti Contoh"))
     assert EscalationFailure.UNRELEASED not in examined(released, (), due).unheard
-    assert EscalationFailure.UNRELEASED not in examined(replace(taken, unsteady=True), (), due).unheard, (
+    assert EscalationFailure.UNRELEASED not in examined(replace(taken, flapping=True), (), due).unheard, (
         "mail works now and then"
     )
 

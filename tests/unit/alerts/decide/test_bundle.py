@@ -103,10 +103,10 @@ def telling(**facts: Any) -> NotificationDraft:
 def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
     first = gathering(DRAFT, Urgency.FIRST)
 
-    assert gathering(telling(matter=IncidentType.SENDING), Urgency.FIRST) == first, "mail that fails is mail that fails"
+    assert gathering(telling(type=IncidentType.SENDING), Urgency.FIRST) == first, "mail that fails is mail that fails"
     others = [
-        gathering(telling(matter=IncidentType.DEGRADED), Urgency.FIRST),
-        gathering(telling(matter=IncidentType.MONITORING_FAULT), Urgency.FIRST),
+        gathering(telling(type=IncidentType.DEGRADED), Urgency.FIRST),
+        gathering(telling(type=IncidentType.MONITORING_FAULT), Urgency.FIRST),
         gathering(DRAFT, Urgency.REPEAT),
         gathering(replace(DRAFT, addresses=(SMS_RAVI,)), Urgency.FIRST),
         gathering(replace(DRAFT, addresses=(VOICE_SITI,)), Urgency.FIRST),
@@ -116,9 +116,12 @@ def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
         gathering(telling(purpose=Purpose.RESULT), Urgency.FIRST),
         gathering(telling(purpose=Purpose.RESULT, unposted=2), Urgency.FIRST),
         # Who has it, or had it and has handed it on.
-        *(gathering(telling(by=by, handed_on=on), Urgency.FIRST) for by in ("Siti", "Ravi") for on in (False, True)),
+        *(gathering(telling(by=by, escalated=on), Urgency.FIRST) for by in ("Siti", "Ravi") for on in (False, True)),
         # That it is another by now, and that the duty has been handed over.
-        *(gathering(telling(purpose=Purpose.UPDATE, was=was), Urgency.FIRST) for was in (IncidentType.BOTH, None)),
+        *(
+            gathering(telling(purpose=Purpose.UPDATE, previous_type=was), Urgency.FIRST)
+            for was in (IncidentType.BOTH, None)
+        ),
     ]
     assert len({first, *others}) == 1 + len(others)
 

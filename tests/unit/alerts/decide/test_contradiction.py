@@ -20,14 +20,14 @@ from tests.unit.alerts.people import BRIEF, MINUTE, T0, attempt, incident, tried
 NOW = T0 + 30 * MINUTE
 SENDS, RECEIVES, BOTH, SLOW = IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH, IncidentType.DEGRADED
 RELEASE = Release(incident_id=1, at=NOW, by="Siti Contoh")
-RECOVERED = Close(incident_id=1, at=NOW, by="Siti Contoh", why="dibaiki", recovered=True)
+RECOVERED = Close(incident_id=1, at=NOW, by="Siti Contoh", reason="dibaiki", recovered=True)
 CLOSED = replace(RECOVERED, recovered=False)
-CORRECT = MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", why="rujukan rosak")
+CORRECT = MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", reason="rujukan rosak")
 WORKS, FAILS = Contradiction.WORKS_AGAIN, Contradiction.STILL_FAILS
 
 
 def declared(matter: IncidentType) -> Incident:
-    said = Declare(dedup_key="JCM", at=T0, by="Siti", matter=matter, began_at=T0, why="", brief=BRIEF)
+    said = Declare(dedup_key="JCM", at=T0, by="Siti", type=matter, began_at=T0, reason="", policy=BRIEF)
     return open_incident(said, incident_id=1, number="JCM-01")
 
 

@@ -69,10 +69,10 @@ def test_an_unanswered_sms_becomes_a_call_after_its_wait() -> None:
 
 
 def test_whoever_was_not_heard_of_any_more_is_told_again_and_whoever_has_handed_it_on_is_not() -> None:
-    left = replace(incident(), had_by=SITI.name, position=step(incident(), [], 0).position)
+    left = replace(incident(), previous_assignee=SITI.name, position=step(incident(), [], 0).position)
 
     assert people(step(left, [], 5).drafts) == ["siti by voice", "ravi by voice"]
-    assert people(step(replace(left, handed_on=True), [], 5).drafts) == ["ravi by voice"]
+    assert people(step(replace(left, escalated=True), [], 5).drafts) == ["ravi by voice"]
 
 
 def positions(of: Incident, until: timedelta) -> list[tuple[float, int, int, list[str]]]:
@@ -120,7 +120,9 @@ def test_escalation_of_slowness_repeats_once_a_day_and_when_the_office_opens() -
     hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
     opens = replace(REPEATING, escalation=replace(REPEATS, office_hours=hours))
     times = [
-        T0 + minutes * MINUTE for minutes, round_, *_ in positions(replace(slow, brief=opens), 70 * HOUR) if round_ >= 2
+        T0 + minutes * MINUTE
+        for minutes, round_, *_ in positions(replace(slow, policy=opens), 70 * HOUR)
+        if round_ >= 2
     ]
     assert [f"{at.astimezone(MALAYSIA):%a %H.%M}" for at in times] == ["Wed 08.00", "Thu 08.00", "Fri 08.00"]
 
@@ -138,8 +140,8 @@ def test_escalation_office_opening_and_handover_tell_everybody_of_the_plan() -> 
     # T0 is a Tuesday, 14.15. The rota is handed over at 8.00 each day, the office opens at 8.00 from Monday to Friday.
     hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA, spans=((time(8, 30), time(13)), (time(14), time(17))))
     at = on_rotas(call(0, DUTY.name), call(5, contacts=(MEI,)))
-    policy = replace(at.brief.escalation, rounds=1, office_hours=hours)
-    found = positions(replace(at, brief=replace(at.brief, escalation=policy)), timedelta(hours=24))
+    policy = replace(at.policy.escalation, rounds=1, office_hours=hours)
+    found = positions(replace(at, policy=replace(at.policy, escalation=policy)), timedelta(hours=24))
 
     told = {(T0 + minutes * MINUTE).astimezone(MALAYSIA).strftime("%H.%M"): people for minutes, _, _, people in found}
     everybody = ["ravi by voice", "mei by voice"]
@@ -384,20 +386,20 @@ def test_why_it_fails_and_who_has_left_it_is_told_to_staff_who_are_to_take_it_on
     told = facts(left, plan, purpose, T0 + MINUTE)
     expected = (Cause.LOST, "Siti Contoh", True, T0 + MINUTE), (None, "", False, None)
     asked = (plan, purpose) == (Plan.ESCALATION, Purpose.OUTAGE)
-    assert (told.cause, told.by, told.handed_on, told.heard_at) == expected[not asked]
+    assert (told.cause, told.by, told.escalated, told.last_response_at) == expected[not asked]
     fresh = facts(incident(), plan, purpose, T0)
-    assert (fresh.by, fresh.handed_on, fresh.heard_at) == ("", False, None)
+    assert (fresh.by, fresh.escalated, fresh.last_response_at) == ("", False, None)
 
 
 @pytest.mark.parametrize("matter", IncidentType)
 def test_only_of_an_outage_it_is_said_that_it_comes_and_goes(matter: IncidentType) -> None:
-    unsteady = replace(incident(matter), unsteady=True)
-    assert facts(unsteady, Plan.ESCALATION, Purpose.OUTAGE, T0).unsteady is (matter in OUTAGES)
-    assert not facts(incident(matter), Plan.ESCALATION, Purpose.OUTAGE, T0).unsteady
+    unsteady = replace(incident(matter), flapping=True)
+    assert facts(unsteady, Plan.ESCALATION, Purpose.OUTAGE, T0).flapping is (matter in OUTAGES)
+    assert not facts(incident(matter), Plan.ESCALATION, Purpose.OUTAGE, T0).flapping
 
 
 def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
-    brief = replace(incident().brief, escalation=replace(POLICY, steps=()))
+    brief = replace(incident().policy, escalation=replace(POLICY, steps=()))
 
     assert escalate(incident(brief=brief), [], T0) == EscalationStopped()
     assert go_on(incident(brief=brief), T0) == incident(brief=brief)
@@ -540,7 +542,7 @@ def test_a_call_that_ended_without_a_keypress_is_made_again_while_its_step_runs(
     assert again.then == T0 + 30 * MINUTE
     assert again.drafts[0].key not in {siti.key, ravi.key}
     assert again.drafts[0].once == "2", "by its number: a service of another version knows it"
-    assert again.drafts[0].expires_at - again.drafts[0].facts.noticed_at == siti.expires_at - T0 > timedelta(0)
+    assert again.drafts[0].expires_at - again.drafts[0].facts.notified_at == siti.expires_at - T0 > timedelta(0)
     # Decided twice, it is written once; and the new call goes on.
     assert escalate(at, notices, T0 + 4 * MINUTE) == replace(
         again, drafts=(replace(again.drafts[0], facts=ANY, expires_at=ANY),)
@@ -582,7 +584,7 @@ def test_a_call_of_the_very_last_step_is_made_again_and_something_is_due_after_i
     again = escalate(last, calls, T0 + 3 * MINUTE)
 
     assert isinstance(again, Redial)
-    assert again.then == T0 + at.brief.escalation.repeat_interval
+    assert again.then == T0 + at.policy.escalation.repeat_interval
 
 
 def test_a_second_number_that_does_not_exist_is_no_reason_not_to_ring_the_first_again() -> None:

@@ -113,7 +113,7 @@ def test_what_was_withdrawn_told_nobody_anything() -> None:
 def test_that_one_office_was_told_says_nothing_of_another() -> None:
     other = replace(MINISTRY, key="jabatan")
     plan = replace(TOLD.announcement, recipients=(MINISTRY, other))
-    both = replace(of(), brief=replace(TOLD, announcement=plan))
+    both = replace(of(), policy=replace(TOLD, announcement=plan))
     reached = outage(of())
     missed = [replace(n, id=n.id + 2, person=other.key) for n in outage(of(), AttemptState.FAILED)]
 
@@ -127,9 +127,9 @@ def test_nobody_is_told_again_of_what_is_not_released_not_announced_over_or_not_
     unwanted = replace(TOLD, announcement=replace(TOLD.announcement, updates=None))
     for quiet in (
         replace(of(), released_at=None),
-        replace(of(), matter=IncidentType.DEGRADED),
+        replace(of(), type=IncidentType.DEGRADED),
         apply(of(), Resolve(dedup_key="JCM", at=later, ended_at=later)),
-        replace(of(), brief=unwanted),
+        replace(of(), policy=unwanted),
     ):
         assert follow_up(quiet, notices, later) == FollowUp()
 
@@ -181,7 +181,7 @@ def test_one_that_failed_is_not_cited_and_the_next_day_has_another() -> None:
     failed = arrived(follow_up(of(), notices, day).drafts[0], 3, AttemptState.FAILED, day + timedelta(hours=12))
     fax = follow_up(of(), [*notices, failed], at("2026-11-26 08:00")).drafts[0]
     assert fax.addresses[0].channel is Channel.FAX
-    assert (fax.facts.enclosure, fax.facts.cited, fax.facts.first_noticed_at) == (3, 1, T0)
+    assert (fax.facts.enclosure, fax.facts.cited, fax.facts.first_notified_at) == (3, 1, T0)
 
 
 @given(
@@ -214,7 +214,7 @@ def test_however_it_is_looked_at_an_office_hears_once_a_working_day_at_most(
 
 
 def changed(of_it: Incident, matter: IncidentType, when: datetime) -> Incident:
-    return apply(of_it, replace(trigger(matter, when), brief=of_it.brief))
+    return apply(of_it, replace(trigger(matter, when), policy=of_it.policy))
 
 
 def staff(of_it: Incident) -> list[Notification]:
@@ -243,7 +243,7 @@ def test_what_is_another_is_told_to_whoever_was_told(
     decided = follow_up(other, notices, T0 + 31 * MINUTE)
     assert [draft.person for draft in decided.drafts] == told
     assert all(draft.expires_at > T0 + 31 * MINUTE for draft in decided.drafts)
-    assert {(draft.facts.was, draft.facts.matter) for draft in decided.drafts} == (
+    assert {(draft.facts.previous_type, draft.facts.type) for draft in decided.drafts} == (
         {(IncidentType.BOTH, now)} if now else set()
     )
     said = [written(draft, 100 + n) for n, draft in enumerate(decided.drafts)]
@@ -260,7 +260,7 @@ def test_it_has_to_last_before_anybody_hears_so() -> None:
 
 
 def test_of_what_flaps_nobody_hears_what_it_is_now() -> None:
-    other = replace(changed(of(), IncidentType.RECEIVING, T0 + MINUTE), unsteady=True)
+    other = replace(changed(of(), IncidentType.RECEIVING, T0 + MINUTE), flapping=True)
     assert follow_up(other, [*staff(of()), *outage(of())], T0 + timedelta(hours=2)).drafts == ()
 
 
@@ -269,7 +269,7 @@ def test_on_the_day_a_change_waits_until_it_has_lasted_and_is_one_page() -> None
     other = changed(of(), IncidentType.RECEIVING, day - MINUTE)
     assert follow_up(other, outage(of()), day).drafts == ()
     decided = follow_up(other, outage(of()), day + 29 * MINUTE).drafts
-    assert [(d.facts.was, d.addresses[0].channel) for d in decided] == [
+    assert [(d.facts.previous_type, d.addresses[0].channel) for d in decided] == [
         (IncidentType.BOTH, c) for c in (Channel.FAX, Channel.LETTER)
     ]
 
@@ -296,6 +296,6 @@ def test_a_page_that_was_sent_before_pages_were_counted_is_the_first() -> None:
 
 
 def test_pages_go_on_behind_those_that_an_older_copy_of_the_store_did_not_know() -> None:
-    restored = replace(of(), pages_left_out=3)
+    restored = replace(of(), skipped_pages=3)
     assert next_enclosure(restored, outage(of()), MINISTRY.key) == 4
     assert next_enclosure(restored, [], MINISTRY.key) == 4

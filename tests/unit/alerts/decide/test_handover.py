@@ -73,9 +73,9 @@ def test_whoever_takes_the_duty_over_is_told_from_then_on() -> None:
 
 
 def test_a_duty_that_no_step_names_is_another_s_affair() -> None:
-    policy = of().brief.escalation
+    policy = of().policy.escalation
     elsewhere = replace(DAILY, name="JCM/lain", layers=(replace(DAILY.layers[0], people=(SITI, MEI)),))
-    both = replace(of(), brief=replace(of().brief, escalation=replace(policy, rotas=(DAILY, elsewhere))))
+    both = replace(of(), policy=replace(of().policy, escalation=replace(policy, rotas=(DAILY, elsewhere))))
     assert names(both, [told(both)], "2026-11-25 08:00") == [("ravi", "Siti Contoh")]
 
 
@@ -83,7 +83,7 @@ def test_of_several_duties_it_is_looked_again_when_the_first_of_them_changes() -
     late = replace(DAILY, name="JCM/malam", handover=time(20))
     step = replace(STEP, rotas=(late.name, DAILY.name))
     both = of()
-    both = replace(both, brief=replace(both.brief, escalation=EscalationPolicy(steps=(step,), rotas=(late, DAILY))))
+    both = replace(both, policy=replace(both.policy, escalation=EscalationPolicy(steps=(step,), rotas=(late, DAILY))))
     found = [come_on_duty(both, [], at(f"2026-11-25 {now}")).then for now in ("09:00", "21:00")]
     assert found == [at("2026-11-25 20:00"), at("2026-11-26 08:00")]
 
@@ -117,16 +117,20 @@ def test_a_notice_that_reached_nobody_has_told_nobody() -> None:
 
 def test_it_says_who_has_it_since_when_and_what_it_is_now() -> None:
     taken = apply(of(), Acknowledge(incident_id=1, at=at("2026-11-25 03:00"), by="Siti Contoh"))
-    less = replace(taken, present=IncidentType.RECEIVING)
+    less = replace(taken, current_type=IncidentType.RECEIVING)
     (draft,) = come_on_duty(less, [told(of())], at("2026-11-25 08:00")).drafts
     facts = draft.facts
-    assert (facts.by, facts.heard_at, facts.matter) == ("Siti Contoh", at("2026-11-25 03:00"), IncidentType.RECEIVING)
+    assert (facts.by, facts.last_response_at, facts.type) == (
+        "Siti Contoh",
+        at("2026-11-25 03:00"),
+        IncidentType.RECEIVING,
+    )
     assert facts.is_handover
     assert draft.expires_at > at("2026-11-25 08:00")
     # Who is not heard of any more has it no more, and when they last were is no news of whoever has it now.
     left = apply(taken, Expire(incident_id=1, at=at("2026-11-25 07:00")))
     (draft,) = come_on_duty(left, [told(of())], at("2026-11-25 08:00")).drafts
-    assert (draft.facts.by, draft.facts.heard_at) == ("", None)
+    assert (draft.facts.by, draft.facts.last_response_at) == ("", None)
     assert [address.channel for address in draft.addresses] == [Channel.SMS, Channel.VOICE]
 
 

@@ -25,7 +25,7 @@ def test_it_holds_from_its_beginning_until_its_end(after: timedelta, *, holds: b
 def test_it_is_about_an_incident_or_the_agency_that_an_alert_of_other_monitoring_is_about(
     about: str, *, is_it: bool
 ) -> None:
-    alert = replace(incident(), brief=replace(BRIEF, of_agency="MDC"))
+    alert = replace(incident(), policy=replace(BRIEF, of_agency="MDC"))
     assert (silence_over(alert, [replace(SILENCE, about=about)], T0) is not None) is is_it
 
 

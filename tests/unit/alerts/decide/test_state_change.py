@@ -114,7 +114,7 @@ def test_that_it_works_again_is_told_to_nobody_any_more_once_it_was_no_outage(pu
     of = notice(page_for(purpose), None)
 
     assert concluded(OVER, of) == []
-    assert concluded(replace(OVER, corrected_at=NOW), of) == [Cancel(of)]
+    assert concluded(replace(OVER, false_alarm_at=NOW), of) == [Cancel(of)]
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -182,12 +182,12 @@ def test_when_one_of_the_staff_may_have_heard_nobody_is_told_afterwards(state: A
 def test_what_was_taken_on_or_was_a_false_alarm_is_not_told_afterwards() -> None:
     of = notice(STAFF, None)
     assert belated(of, of=apply(ACKNOWLEDGED, RESOLVE)) == []
-    assert belated(of, of=replace(OVER, corrected_at=NOW)) == []
-    assert recoveries(concluded(replace(OVER, corrected_at=NOW), of)) == []
+    assert belated(of, of=replace(OVER, false_alarm_at=NOW)) == []
+    assert recoveries(concluded(replace(OVER, false_alarm_at=NOW), of)) == []
 
 
 def test_that_nobody_was_reached_is_no_news_when_it_is_over() -> None:
-    unreached = replace(STAFF, facts=replace(STAFF.facts, matter=IncidentType.UNREACHED))
+    unreached = replace(STAFF, facts=replace(STAFF.facts, type=IncidentType.UNREACHED))
     assert belated(notice(unreached, None)) == []
 
 
@@ -241,7 +241,7 @@ def test_staff_without_a_mobile_hear_of_it_as_they_heard_of_the_outage() -> None
     step = replace(BRIEF.escalation.steps[1], contacts=(desk,))
     brief = replace(BRIEF, escalation=replace(BRIEF.escalation, steps=(step,)))
 
-    told = recoveries(concluded(replace(OVER, brief=brief), notice(staff_draft(step=1), AttemptState.DELIVERED)))
+    told = recoveries(concluded(replace(OVER, policy=brief), notice(staff_draft(step=1), AttemptState.DELIVERED)))
 
     assert [d.addresses for d in told] == [(VOICE_RAVI,)]
 
@@ -276,9 +276,9 @@ def test_recipients_are_told_on_each_channel_they_were_told_on() -> None:
 def test_a_recovery_refers_to_the_first_notice_and_tells_when_it_ended() -> None:
     (draft,) = recoveries(concluded(OVER, notice(PAGES[Channel.FAX], AttemptState.DELIVERED)))
 
-    assert draft.facts.first_noticed_at == T0
+    assert draft.facts.first_notified_at == T0
     assert draft.facts.ended_at == NOW - MINUTE
-    assert draft.facts.noticed_at == NOW
+    assert draft.facts.notified_at == NOW
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_a_recovery_cites_no_notice_that_may_not_have_arrived(
     channel: Channel, state: AttemptState, *, cited: bool
 ) -> None:
     (draft,) = recoveries(concluded(OVER, notice(PAGES[channel], state)))
-    assert (draft.facts.first_noticed_at is not None) is cited
+    assert (draft.facts.first_notified_at is not None) is cited
 
 
 def test_keys_do_not_change_between_askings_and_differ_between_people_and_channels() -> None:
@@ -332,7 +332,7 @@ def test_an_outage_that_began_as_acknowledged_slowness_concludes_nothing_while_i
     assert concluded(apply(slow, worse), notice(STAFF, None)) == []
 
 
-CORRECTED = apply(RELEASED, MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", why="silap"))
+CORRECTED = apply(RELEASED, MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", reason="silap"))
 REMINDED = replace(ACKNOWLEDGED, reminded_at=NOW)
 
 
@@ -365,7 +365,7 @@ def test_what_has_not_left_for_staff_is_withdrawn_as_soon_as_it_is_of_no_use(
 @pytest.mark.parametrize("recovered", [True, False])
 @pytest.mark.parametrize("by", ["Siti Contoh", AUTOMATIC])
 def test_who_has_closed_it_is_told_where_nobody_says_that_mail_works_again(by: str, *, recovered: bool) -> None:
-    closed = apply(RELEASED, Close(incident_id=1, at=NOW, by=by, why="pindah", recovered=recovered))
+    closed = apply(RELEASED, Close(incident_id=1, at=NOW, by=by, reason="pindah", recovered=recovered))
     told = recoveries(
         concluded(closed, notice(STAFF, AttemptState.SENT), notice(PAGES[Channel.FAX], AttemptState.SENT))
     )
@@ -413,7 +413,7 @@ def test_who_was_not_told_does_not_hear_who_has_it_nor_once_it_is_no_news() -> N
     assert recoveries(concluded(taken("NOC"), *both_told(), now=NOW + NEWS_FOR)) == []
     # Nor who was told before the last of them had it.
     for wave, hear in ((0, 2), (1, 2), (2, 0)):
-        later = replace(taken("NOC"), position=Position(wave=wave, since=T0))
+        later = replace(taken("NOC"), position=Position(restarts=wave, since=T0))
         assert len(recoveries(concluded(later, *both_told()))) == hear
 
 
@@ -428,7 +428,7 @@ def test_nobody_is_rung_to_hear_who_has_it() -> None:
     desk = replace(TO_BOTH.escalation.steps[0].contacts[1], addresses=(VOICE_RAVI,))
     step = replace(TO_BOTH.escalation.steps[0], contacts=(TO_BOTH.escalation.steps[0].contacts[0], desk))
     brief = replace(TO_BOTH, escalation=replace(TO_BOTH.escalation, steps=(step,)))
-    drafts = recoveries(concluded(replace(of, brief=brief), *both_told()))
+    drafts = recoveries(concluded(replace(of, policy=brief), *both_told()))
     assert [(draft.person, draft.addresses) for draft in drafts] == [("siti", (SMS_SITI,))]
 
 
@@ -452,13 +452,13 @@ def test_a_recovery_cites_the_last_page_that_arrived_and_a_correction_the_first(
 ) -> None:
     first = notice(PAGES[Channel.FAX], AttemptState.DELIVERED, NotificationState.DELIVERED)
     followed = PAGES[Channel.FAX]
-    facts = replace(followed.facts, purpose=Purpose.UPDATE, noticed_at=NOW - MINUTE, enclosure=2)
+    facts = replace(followed.facts, purpose=Purpose.UPDATE, notified_at=NOW - MINUTE, enclosure=2)
     shown = NotificationState.DELIVERED if state is AttemptState.DELIVERED else NotificationState.FAILED
     second = notice(replace(followed, facts=facts), state, shown, number=2)
-    corrected = apply(RELEASED, MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", why="silap"))
+    corrected = apply(RELEASED, MarkFalseAlarm(incident_id=1, at=NOW, by="Siti Contoh", reason="silap"))
     for over, expected in ((OVER, recovery), (corrected, correction)):
         (draft,) = recoveries(concluded(over, first, second))
-        assert (draft.facts.enclosure, draft.facts.cited, draft.facts.first_noticed_at) == expected
+        assert (draft.facts.enclosure, draft.facts.cited, draft.facts.first_notified_at) == expected
 
 
 def test_a_recovery_cites_a_page_from_before_pages_were_counted_as_the_first() -> None:

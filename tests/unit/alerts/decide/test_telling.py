@@ -98,7 +98,7 @@ def test_a_first_notice_is_due_since_the_opening_or_since_a_silence_has_ended(
 
 @pytest.mark.parametrize(("wave", "round_", "step"), [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
 def test_a_later_notice_is_due_since_it_was_decided_on(wave: int, round_: int, step: int) -> None:
-    later = replace(first(30 * MINUTE), wave=wave, round=round_, step=step)
+    later = replace(first(30 * MINUTE), restarts=wave, round=round_, step=step)
     assert due_at(later, incident(), ()) == T0 + 30 * MINUTE
 
 

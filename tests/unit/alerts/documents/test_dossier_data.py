@@ -111,8 +111,8 @@ def test_what_goes_on_alike_is_one_row_of_each_route() -> None:
 
 
 def test_a_dossier_says_who_has_declared_an_outage_why_and_who_that_it_was_over() -> None:
-    said = Declaration(matter=IncidentType.BOTH, at=T0, by="Aminah Contoh", why="mel web tidak dapat dibuka")
-    over = replace(said, over_at=T0 + MINUTE, over_by="Ravi Contoh")
+    said = Declaration(type=IncidentType.BOTH, at=T0, by="Aminah Contoh", reason="mel web tidak dapat dibuka")
+    over = replace(said, ended_at=T0 + MINUTE, ended_by="Ravi Contoh")
     rows = {
         declared: {
             row["label"]: row["value"] for row in printed(replace(incident(), declared=declared))["summary"]["rows"]

@@ -90,7 +90,7 @@ def test_a_correction_is_urgent() -> None:
 
 
 def test_our_own_officers_are_asked_to_act() -> None:
-    facts = replace(FACTS, plan=Plan.ESCALATION, matter=IncidentType.DEGRADED)
+    facts = replace(FACTS, plan=Plan.ESCALATION, type=IncidentType.DEGRADED)
     said = text(fax(facts, Addressee(title="Ramli", organisation="JCM"), WORDING))
     assert "X SEGERA URGENT X UNTUK TINDAKAN FOR ACTION UNTUK MAKLUMAN" in said
 
@@ -103,7 +103,7 @@ def test_what_is_not_known_leaves_no_label_behind() -> None:
 
 
 @pytest.mark.parametrize(
-    "facts", [*situations(FACTS), *situations(LONG)], ids=lambda f: f"{f.number}-{f.plan}-{f.purpose}-{f.matter}"
+    "facts", [*situations(FACTS), *situations(LONG)], ids=lambda f: f"{f.number}-{f.plan}-{f.purpose}-{f.type}"
 )
 def test_every_situation_is_one_page_of_readable_size(facts: Facts) -> None:
     page = fax(facts, LONG_ADDRESSEE, WORDING)
@@ -137,7 +137,7 @@ def test_a_fax_is_black_and_white(tmp_path: Path) -> None:
 
 
 def test_every_row_of_the_cover_has_a_value() -> None:
-    data = fax_data(replace(FACTS, matter=IncidentType.SENDING), MINISTRY, WORDING)
+    data = fax_data(replace(FACTS, type=IncidentType.SENDING), MINISTRY, WORDING)
     for rows in (data["fields"], data["remarks"]):
         assert isinstance(rows, list)
         assert all(field["value"] for row in rows for field in row)

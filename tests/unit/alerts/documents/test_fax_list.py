@@ -16,7 +16,7 @@ from tests.unit.alerts.wording.situations import WORDING
 def several(count: int, **changes: object) -> Sequence[Facts]:
     told = replace(FACTS, plan=Plan.ANNOUNCEMENT, **changes)  # type: ignore[arg-type]  # whatever a test says
     if told.purpose is Purpose.RECOVERY:
-        told = replace(told, ended_at=told.noticed_at)
+        told = replace(told, ended_at=told.notified_at)
     return [
         replace(told, office=replace(OFFICE, name=f"Jabatan Contoh {n}"), number=f"J{n:02}-01") for n in range(count)
     ]
@@ -67,14 +67,14 @@ def test_it_has_a_row_for_each_agency_and_speaks_for_none_of_them(purpose: Purpo
 
 
 def test_an_outage_tells_what_fails_since_when() -> None:
-    said = text(fax_list(several(2, matter=IncidentType.SENDING), MINISTRY, WORDING, CENTRE))
+    said = text(fax_list(several(2, type=IncidentType.SENDING), MINISTRY, WORDING, CENTRE))
 
     assert "Keadaan / State Sejak / Since" in said
     assert "Tidak dapat menghantar Cannot send 24/11, 2.15 ptg" in said
 
 
 def test_a_recovery_does_not_say_that_anything_still_fails() -> None:
-    said = text(fax_list(several(2, matter=IncidentType.SENDING, purpose=Purpose.RECOVERY), MINISTRY, WORDING, CENTRE))
+    said = text(fax_list(several(2, type=IncidentType.SENDING, purpose=Purpose.RECOVERY), MINISTRY, WORDING, CENTRE))
 
     assert "Gangguan yang berakhir / What had failed" in said
     assert "Pulih pada / Restored at" in said
@@ -85,9 +85,7 @@ def test_a_recovery_does_not_say_that_anything_still_fails() -> None:
 
 @pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
 def test_staff_are_told_of_incidents_and_not_that_official_mail_is_down(purpose: Purpose) -> None:
-    ours = several(
-        2, matter=IncidentType.MONITORING_FAULT, purpose=purpose, subject="peti mel A", subject_en="mailbox A"
-    )
+    ours = several(2, type=IncidentType.MONITORING_FAULT, purpose=purpose, subject="peti mel A", subject_en="mailbox A")
     page = fax_list([replace(each, plan=Plan.ESCALATION) for each in ours], MINISTRY, WORDING, CENTRE)
     said = text(page)
 

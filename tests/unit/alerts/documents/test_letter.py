@@ -113,7 +113,7 @@ def test_an_outage_letter_reads_as_agreed() -> None:
     ],
 )
 def test_a_letter_promises_only_what_the_broken_side_leaves(matter: IncidentType, sentences: list[str]) -> None:
-    said = text(letter(replace(FACTS, matter=matter), MINISTRY, WORDING))
+    said = text(letter(replace(FACTS, type=matter), MINISTRY, WORDING))
     for sentence in sentences:
         assert sentence in said
 
@@ -125,7 +125,7 @@ def test_page_promises_follow_ups_where_the_agency_has_any(make: Callable[..., P
     for also in (
         dict[str, Any](),
         {"purpose": Purpose.UPDATE},
-        {"purpose": Purpose.UPDATE, "was": IncidentType.SENDING},
+        {"purpose": Purpose.UPDATE, "previous_type": IncidentType.SENDING},
     ):
         if make is fax and also:
             continue  # It promises nothing more.
@@ -163,7 +163,7 @@ def test_a_correction_withdraws_the_notice_by_its_number() -> None:
 def test_what_follows_bears_a_reference_of_its_own_and_cites_the_first(purpose: Purpose) -> None:
     first = text(letter(replace(FACTS, enclosure=1), MINISTRY, WORDING))
     facts = next(each for each in situations(FACTS) if each.purpose is purpose and each.plan is Plan.ANNOUNCEMENT)
-    facts = replace(facts, first_noticed_at=FACTS.noticed_at)
+    facts = replace(facts, first_notified_at=FACTS.notified_at)
     assert "Ruj. Kami : JCM.100-1/9/1 Jld. 2 (JCM-07/1)" in first
     # 0: decided on before they were counted.
     for enclosure, number in ((2, 2), (3, 3), (0, 2)):
@@ -293,7 +293,7 @@ def test_the_town_keeps_its_line_when_others_share_one() -> None:
     ]
 
 
-@pytest.mark.parametrize("facts", situations(FACTS), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+@pytest.mark.parametrize("facts", situations(FACTS), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}")
 def test_every_situation_can_be_a_letter(facts: Facts) -> None:
     page = letter(facts, MINISTRY, WORDING)
     assert page.pages == 1
@@ -301,7 +301,7 @@ def test_every_situation_can_be_a_letter(facts: Facts) -> None:
 
 
 def test_our_own_officers_read_what_they_would_have_heard() -> None:
-    facts = replace(FACTS, plan=Plan.ESCALATION, matter=IncidentType.MONITORING_FAULT, subject="peti mel A")
+    facts = replace(FACTS, plan=Plan.ESCALATION, type=IncidentType.MONITORING_FAULT, subject="peti mel A")
     said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
     assert "sejak hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti mel A." in said
     assert "3. Ini bukan gangguan e-mel agensi. Agensi tidak dimaklumkan tentang perkara ini." in said
@@ -325,7 +325,7 @@ def test_a_drill_by_letter_speaks_of_a_letter_to_our_own_officers_too() -> None:
 @pytest.mark.parametrize("matter", [IncidentType.DEGRADED, IncidentType.MONITORING_FAULT])
 def test_slowness_and_our_own_faults_are_never_announced(matter: IncidentType) -> None:
     with pytest.raises(ValueError, match="never announced"):
-        letter(replace(FACTS, matter=matter), MINISTRY, WORDING)
+        letter(replace(FACTS, type=matter), MINISTRY, WORDING)
 
 
 def test_a_site_may_add_items_of_its_own(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_a_drill_on_paper_speaks_of_paper_and_not_of_a_call(plan: Plan, make: Ca
 def test_no_line_ends_inside_a_reference_or_a_form_of_address(long: int, tmp_path: Path) -> None:
     # The words before them are of every length, so that each would come to stand at the end of a line.
     office = replace(OFFICE, reference="JCM.100-1/9/1", contact_post="x" * (long + 1))
-    facts = replace(FACTS, office=office, purpose=Purpose.RECOVERY, ended_at=FACTS.noticed_at)
+    facts = replace(FACTS, office=office, purpose=Purpose.RECOVERY, ended_at=FACTS.notified_at)
     for salutation, words in (("Tuan/Puan,", ["tuan/puan"]), ("YBhg. Datuk,", ["YBhg.", "Datuk"])):
         found = boxes(letter(facts, replace(MINISTRY, salutation=salutation), WORDING), tmp_path)
         below = [word for word in found if word[2] > 95]
@@ -423,7 +423,7 @@ def test_no_line_ends_inside_a_reference_or_a_form_of_address(long: int, tmp_pat
 def test_no_title_ends_a_line_inside_a_word(
     facts: Facts, addressee: Addressee, purpose: Purpose, tmp_path: Path
 ) -> None:
-    told = replace(facts, purpose=purpose, ended_at=facts.noticed_at if purpose is Purpose.RECOVERY else None)
+    told = replace(facts, purpose=purpose, ended_at=facts.notified_at if purpose is Purpose.RECOVERY else None)
     told = replace(told, office=replace(told.office, english_attachment=True))
     for page in (letter(told, addressee, WORDING), fax(told, addressee, WORDING)):
         assert not any(word == "E-" for word, *_ in boxes(page, tmp_path))

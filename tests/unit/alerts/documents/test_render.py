@@ -88,7 +88,7 @@ def test_the_same_facts_give_the_same_bytes(render: Render) -> None:
     assert all(other == first for other in others)
     metadata = reader(first).metadata
     assert metadata is not None
-    assert metadata.creation_date == FACTS.noticed_at
+    assert metadata.creation_date == FACTS.notified_at
 
 
 @both

@@ -71,7 +71,7 @@ def test_where_no_key_can_come_back_it_is_said_what_to_do() -> None:
     assert "Tekan satu." not in said
 
 
-@pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+@pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}")
 def test_every_call_fits_inline_and_needs_nothing_from_us_before_it_speaks(facts: Facts) -> None:
     told = replace(facts, office=replace(JCM, name="Jabatan Pengurusan Perkhidmatan Contoh Malaysia"))
     scripts = compose(told, Language.MALAY, WORDING, may_release=True).scripts

@@ -48,6 +48,6 @@ def test_whose_a_pin_is_is_looked_for_once_however_much_is_offered_by_it() -> No
     ]
     book = Watched({("JCM", "siti"): "one", ("MDC", "siti"): "one", ("UCM", "siti"): "other", ("LAIN", "ravi"): "one"})
 
-    found = [(each.brief.agency, person, agencies) for each, person, agencies in _by_pin(offered, book)]
+    found = [(each.policy.agency, person, agencies) for each, person, agencies in _by_pin(offered, book)]
     assert found == [("JCM", "siti", frozenset({"JCM", "MDC"})), ("UCM", "siti", frozenset({"UCM"}))]
     assert looked_for == [("JCM", "siti"), ("UCM", "siti")]

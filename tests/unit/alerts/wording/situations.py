@@ -16,14 +16,14 @@ JCM = IssuingOffice(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan
 OUTAGE = Facts(
     purpose=Purpose.OUTAGE,
     plan=Plan.ANNOUNCEMENT,
-    matter=IncidentType.BOTH,
+    type=IncidentType.BOTH,
     office=JCM,
     number="JCM-07",
     began_at=BEGAN,
-    noticed_at=BEGAN + timedelta(minutes=30),
-    first_noticed_at=BEGAN + timedelta(minutes=30),
+    notified_at=BEGAN + timedelta(minutes=30),
+    first_notified_at=BEGAN + timedelta(minutes=30),
     ended_at=BEGAN + timedelta(hours=3, minutes=25),
-    heard_at=BEGAN + timedelta(minutes=40),
+    last_response_at=BEGAN + timedelta(minutes=40),
     until=BEGAN + timedelta(minutes=100),
     followed_up=True,
 )
@@ -38,11 +38,11 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
         IncidentType.ALERT,
         *OF_TELLING,
     }
-    belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_noticed_at=None)
+    belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_notified_at=None)
     return (
-        [replace(belated, matter=matter) for matter in IncidentType if matter not in OF_TELLING]
+        [replace(belated, type=matter) for matter in IncidentType if matter not in OF_TELLING]
         + [
-            replace(facts, plan=plan, purpose=purpose, matter=matter)
+            replace(facts, plan=plan, purpose=purpose, type=matter)
             for plan in Plan
             for purpose in Purpose
             for matter in IncidentType
@@ -50,9 +50,9 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
             or (plan is Plan.ANNOUNCEMENT and matter in announced and purpose not in FOR_STAFF)
         ]
         + [
-            replace(facts, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=IncidentType.BOTH)
+            replace(facts, plan=plan, purpose=Purpose.UPDATE, type=matter, previous_type=IncidentType.BOTH)
             for plan in Plan
             for matter in sorted(CHANGED[plan])
         ]
-        + [replace(facts, plan=Plan.ESCALATION, matter=matter, by="Siti binti Contoh") for matter in IncidentType]
+        + [replace(facts, plan=Plan.ESCALATION, type=matter, by="Siti binti Contoh") for matter in IncidentType]
     )

@@ -28,7 +28,7 @@ KINDS = [
 def agencies(count: int, kind: tuple[Plan, Purpose, IncidentType] = KINDS[0], short: str = "J{}") -> Sequence[Facts]:
     plan, purpose, matter = kind
     office = {n: replace(JCM, short=short.format(n)[:11], name=f"Jabatan Contoh {n}") for n in range(count)}
-    told = replace(OUTAGE, plan=plan, purpose=purpose, matter=matter)
+    told = replace(OUTAGE, plan=plan, purpose=purpose, type=matter)
     return [replace(told, office=office[n], number=f"NNN{n:02}-99"[-8:]) for n in range(count)]
 
 
@@ -74,7 +74,7 @@ def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(
     kind = Plan.ESCALATION, Purpose.RECOVERY, matter
     began = OUTAGE.began_at.replace(month=12, day=22, hour=4, minute=58)
     facts = [
-        replace(f, first_noticed_at=None, began_at=began, ended_at=began) for f in agencies(40, kind, "SEKTORAWAM{}")
+        replace(f, first_notified_at=None, began_at=began, ended_at=began) for f in agencies(40, kind, "SEKTORAWAM{}")
     ]
 
     text = compose_sms(facts, language, WORDING).text
@@ -87,8 +87,8 @@ def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(
 def outages_of_one(count: int, kind: tuple[Plan, Purpose, IncidentType], *, belated: bool = False) -> Sequence[Facts]:
     """Return outages of one agency, each of ten minutes, one after the other."""
     plan, purpose, matter = kind
-    each = replace(OUTAGE, plan=plan, purpose=purpose, matter=matter)
-    each = replace(each, first_noticed_at=None) if belated else each
+    each = replace(OUTAGE, plan=plan, purpose=purpose, type=matter)
+    each = replace(each, first_notified_at=None) if belated else each
     begins = [OUTAGE.began_at + n * timedelta(minutes=15) for n in range(count)]
     return [
         replace(each, number=f"JCM-{n:02}", began_at=at, ended_at=at + timedelta(minutes=10))
@@ -205,7 +205,7 @@ def test_compose_sms_notices_in_trouble_are_named_by_their_own_numbers(
             OUTAGE,
             plan=Plan.ESCALATION,
             purpose=purpose,
-            matter=matter,
+            type=matter,
             number=f"NOC-{n:02d}",
             office=replace(JCM, short="PANTAU"),
             subject=f"A{n:02d}-07 (Siti binti Contoh)",

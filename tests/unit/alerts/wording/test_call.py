@@ -48,7 +48,7 @@ def test_the_persons_language_comes_first() -> None:
     assert [script.language for script in scripts] == ["en-GB", "ms-MY"]
 
 
-@pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+@pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}")
 def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Facts) -> None:
     for script in compose(facts, MALAY, WORDING).scripts:
         lines = (script.headline, script.menu, script.invitation, *script.blocks)
@@ -71,20 +71,20 @@ def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Fac
     ],
 )
 def test_staff_hear_what_is_wrong(matter: IncidentType, malay: str, english: str) -> None:
-    scripts = compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).scripts
+    scripts = compose(replace(OUTAGE, plan=Plan.ESCALATION, type=matter), MALAY, WORDING).scripts
     assert malay in scripts[0].blocks[0]
     assert english in scripts[1].blocks[0]
 
 
 def test_compose_own_fault_names_the_part() -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.MONITORING_FAULT, subject="peti mel A")
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=IncidentType.MONITORING_FAULT, subject="peti mel A")
     blocks = compose(facts, MALAY, WORDING).scripts[0].blocks
     assert blocks[0].endswith("Bahagian yang terjejas ialah peti mel A.")
 
 
 @pytest.mark.parametrize("matter", [IncidentType.MONITORING_FAULT, IncidentType.ALERT])
 def test_compose_monitoring_trouble_does_not_claim_that_outages_are_not_told(matter: IncidentType) -> None:
-    malay, english = compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).scripts
+    malay, english = compose(replace(OUTAGE, plan=Plan.ESCALATION, type=matter), MALAY, WORDING).scripts
     assert "Agensi tidak dimaklumkan tentang perkara ini." in malay.blocks[1]
     assert "No agency is told of it." in english.blocks[1]
 
@@ -113,7 +113,7 @@ def test_whoever_has_no_pin_hears_where_to_release() -> None:
     assert not any("konsol" in block for block in compose(RELEASE, MALAY, WORDING, may_release=True).scripts[0].blocks)
 
 
-@pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}")
+@pytest.mark.parametrize("facts", situations(), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}")
 def test_how_to_confirm_without_a_key_is_said_where_somebody_has_to(facts: Facts) -> None:
     script = compose(facts, MALAY, WORDING).scripts[0]
     asked = facts.plan is Plan.ESCALATION and (facts.purpose is Purpose.OUTAGE or facts.is_handover)
@@ -122,7 +122,7 @@ def test_how_to_confirm_without_a_key_is_said_where_somebody_has_to(facts: Facts
 
 @pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
 def test_a_call_says_who_has_declared_what_no_probe_sees(matter: IncidentType) -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, declared_by="Siti Contoh")
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=matter, declared_by="Siti Contoh")
     malay, english = compose(facts, MALAY, WORDING).scripts
     assert malay.blocks[0].endswith(". Gangguan ini diisytiharkan oleh Siti Contoh.")
     assert english.blocks[0].endswith(". The outage was declared by Siti Contoh.")
@@ -132,7 +132,7 @@ def test_a_call_says_who_has_declared_what_no_probe_sees(matter: IncidentType) -
 @pytest.mark.parametrize("cause", Cause)
 @pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
 def test_a_call_says_why_mail_fails(cause: Cause, matter: IncidentType) -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, cause=cause)
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=matter, cause=cause)
     malay, english = compose(facts, MALAY, WORDING).scripts
     assert f" Punca yang dikesan ialah {WORDING.say(MALAY, f'call.cause.{cause}')}." in malay.blocks[0]
     assert f" As far as was seen, {WORDING.say(ENGLISH, f'call.cause.{cause}')}." in english.blocks[0]

@@ -22,14 +22,14 @@ LONGEST = replace(
     office=replace(JCM, short="SEKTORAWAM1"),
     number="NNNNN-99",
     began_at=OUTAGE.began_at.replace(hour=4, minute=58),
-    noticed_at=OUTAGE.began_at.replace(hour=4, minute=58),
+    notified_at=OUTAGE.began_at.replace(hour=4, minute=58),
     ended_at=OUTAGE.began_at.replace(hour=4, minute=58),
 )
 
 
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize(
-    "facts", situations(LONGEST), ids=lambda f: f"{f.plan}-{f.purpose}-{f.matter}" + "-belated" * f.is_belated
+    "facts", situations(LONGEST), ids=lambda f: f"{f.plan}-{f.purpose}-{f.type}" + "-belated" * f.is_belated
 )
 def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language) -> None:
     text = compose(facts, language, WORDING).text
@@ -106,7 +106,7 @@ def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language)
     ],
 )
 def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: IncidentType, malay: str) -> None:
-    assert compose(replace(OUTAGE, plan=plan, purpose=purpose, matter=matter), MALAY, WORDING).text == malay
+    assert compose(replace(OUTAGE, plan=plan, purpose=purpose, type=matter), MALAY, WORDING).text == malay
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: In
     ],
 )
 def test_an_alarm_names_what_is_wrong(matter: IncidentType, word: str) -> None:
-    assert word in compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).text
+    assert word in compose(replace(OUTAGE, plan=Plan.ESCALATION, type=matter), MALAY, WORDING).text
 
 
 def own_fault(subject: str) -> str:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.MONITORING_FAULT, subject=subject)
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=IncidentType.MONITORING_FAULT, subject=subject)
     return compose(facts, MALAY, WORDING).text
 
 
@@ -141,7 +141,7 @@ def test_a_subject_that_would_be_blocked_is_left_out(subject: str) -> None:
 
 def test_the_english_text_tells_the_subject_in_english() -> None:
     facts = replace(
-        OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.MONITORING_FAULT, subject="peti A", subject_en="mailbox A"
+        OUTAGE, plan=Plan.ESCALATION, type=IncidentType.MONITORING_FAULT, subject="peti A", subject_en="mailbox A"
     )
     assert ": mailbox A." in compose(facts, ENGLISH, WORDING).text
     assert ": peti A." in compose(replace(facts, subject_en=""), ENGLISH, WORDING).text
@@ -151,7 +151,7 @@ def test_the_english_text_tells_the_subject_in_english() -> None:
 @pytest.mark.parametrize("language", Language)
 def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose, language: Language) -> None:
     facts = replace(
-        OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.ALERT, purpose=purpose, subject="CakeraPenuh (web01)"
+        OUTAGE, plan=Plan.ESCALATION, type=IncidentType.ALERT, purpose=purpose, subject="CakeraPenuh (web01)"
     )
     text = (
         compose(facts, language, WORDING).text.replace("Bukan gangguan e-mel.", "").replace("Not an e-mail outage.", "")
@@ -167,7 +167,7 @@ def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose,
 def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check_mail(
     matter: IncidentType, language: Language, by: str, purpose: Purpose
 ) -> None:
-    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, purpose=purpose, by=by, number="NOC-01")
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, type=matter, purpose=purpose, by=by, number="NOC-01")
     text = compose(facts, language, WORDING).text
     assert not re.search(r"\be-(?:mel|mail)\b", text), text
     assert "NOC-01" in text
@@ -178,7 +178,7 @@ def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check
 )
 def test_slowness_and_our_own_faults_are_never_announced(matter: IncidentType) -> None:
     with pytest.raises(ValueError, match="never announced"):
-        compose(replace(OUTAGE, matter=matter), MALAY, WORDING)
+        compose(replace(OUTAGE, type=matter), MALAY, WORDING)
 
 
 def test_a_recovery_without_an_end_is_our_bug() -> None:
@@ -278,7 +278,7 @@ ALARMS = [f for f in situations(LONGEST) if (f.plan, f.purpose) == (Plan.ESCALAT
 
 
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("facts", ALARMS, ids=lambda f: f.matter)
+@pytest.mark.parametrize("facts", ALARMS, ids=lambda f: f.type)
 def test_an_alarm_asks_for_its_code_and_stays_one_comfortable_segment(facts: Facts, language: Language) -> None:
     text = compose(facts, language, WORDING, response="99A").text
 
@@ -299,7 +299,7 @@ def test_a_name_that_leaves_no_room_for_the_code_still_gets_its_alarm() -> None:
         OUTAGE, plan=Plan.ESCALATION, office=replace(JCM, short="SEKTOR AWAM TIMUR LAUT"), number="NNNNN-9999"
     )
 
-    assert "Balas" not in compose(replace(long, matter=IncidentType.DEGRADED), MALAY, WORDING, response="999A").text
+    assert "Balas" not in compose(replace(long, type=IncidentType.DEGRADED), MALAY, WORDING, response="999A").text
 
 
 ANSWERS = ["taken", "already", "over", "corrected", "worse", "unclear", "several", "nothing"]
@@ -322,7 +322,7 @@ def test_a_name_that_no_carrier_lets_through_is_left_out_of_the_answer(name: str
     assert answer("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."
 
 
-REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, matter=IncidentType.SENDING, cause=Cause.CONNECT)
+REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, type=IncidentType.SENDING, cause=Cause.CONNECT)
 
 
 def test_an_alarm_says_why_mail_fails_where_one_comfortable_segment_has_room() -> None:
@@ -341,7 +341,7 @@ def test_an_alarm_says_why_mail_fails_where_one_comfortable_segment_has_room() -
 @pytest.mark.parametrize("matter", [IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING])
 def test_no_cause_keeps_an_alarm_from_arriving(matter: IncidentType, cause: Cause, language: Language) -> None:
     for office in (JCM, replace(JCM, short="SEKTORAWAM1")):
-        told = replace(REFUSED, matter=matter, cause=cause, office=office)
+        told = replace(REFUSED, type=matter, cause=cause, office=office)
         for response in ("", "99A"):
             assert lint(compose(told, language, WORDING, response=response).text, office.short) == ()
 
@@ -366,7 +366,7 @@ def test_an_alarm_says_who_has_declared_what_no_probe_sees() -> None:
 @pytest.mark.parametrize("name", ["Mohd Azlan bin Contoh", "Dato' Sri Haji " + "Contoh " * 12, "www.contoh.gov.my"])
 def test_no_name_keeps_an_alarm_from_arriving(name: str, matter: IncidentType, language: Language) -> None:
     for office in (JCM, replace(JCM, short="SEKTORAWAM1")):
-        told = replace(BY_WORD, matter=matter, declared_by=name, office=office)
+        told = replace(BY_WORD, type=matter, declared_by=name, office=office)
         for response in ("", "99A"):
             text = compose(told, language, WORDING, response=response).text
             assert errors(lint(text, office.short)) == ()

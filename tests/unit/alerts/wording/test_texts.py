@@ -181,7 +181,7 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
         "out_of_band": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
     # What was handed on tells when instead of since when nobody is heard of.
-    handed, unposted = replace(facts, handed_on=True), replace(facts, unposted=2)
+    handed, unposted = replace(facts, escalated=True), replace(facts, unposted=2)
     for each in (handed, unposted):
         given["sms"] |= set(for_sms(each, Language.MALAY))
         given["call"] |= set(for_call(each, Language.MALAY))

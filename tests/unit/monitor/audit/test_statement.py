@@ -54,7 +54,7 @@ def statement(
     days, sending, receiving = counted(dict.fromkeys(range(1, 31), WELL) if sheets is None else sheets)
     made = MonthlyReport(
         agency="JCM",
-        office=incident().brief.office,
+        office=incident().policy.office,
         month=NOVEMBER,
         until=end_of(NOVEMBER, NOW),
         is_over=True,
@@ -138,11 +138,11 @@ def test_a_share_is_cut_off_and_not_rounded(share: float, text: str) -> None:
 
 def test_an_outage_is_told_with_its_cause_and_a_false_alarm_is_none() -> None:
     one = incident()
-    told = printed(statement([(replace(one, brief=replace(one.brief, cause=Cause.CONNECT)), [])]))
+    told = printed(statement([(replace(one, policy=replace(one.policy, cause=Cause.CONNECT)), [])]))
     assert "Punca: pelayan mel menolak sambungan" in told
     assert "masih berlaku" in told
     assert "'Gangguan', 'value': '1'" in told
-    wrong = replace(one, corrected_at=T0 + timedelta(hours=1), corrected_by="Siti")
+    wrong = replace(one, false_alarm_at=T0 + timedelta(hours=1), false_alarm_by="Siti")
     told = printed(statement([(wrong, [])]))
     assert "Amaran palsu, menurut Siti" in told
     assert "'Gangguan', 'value': '0'" in told

@@ -54,7 +54,7 @@ async def test_an_agencys_broken_side_is_named(
     await service.rounds(8)
 
     assert service.alerts.told() == [f"JCM: {matter}"]
-    assert words in told_in_english(replace(OUTAGE, matter=matter))
+    assert words in told_in_english(replace(OUTAGE, type=matter))
     assert service.value("mail_up", agency="JCM", direction="outbound") == sends
     assert service.value("mail_up", agency="JCM", direction="inbound") == receives
     for direction in ("outbound", "inbound"):

@@ -187,9 +187,9 @@ class Nation(RuleBasedStateMachine):
                 continue
             assert self.fresh, "nobody is fresh, and something is told"
             if isinstance(event, Trigger):
-                self.open[event.dedup_key] = event.matter
-                for way in WAYS[event.matter]:
-                    assert self.is_held(event.dedup_key, way), f"{event.matter}: too few fresh sites hold {way}"
+                self.open[event.dedup_key] = event.type
+                for way in WAYS[event.type]:
+                    assert self.is_held(event.dedup_key, way), f"{event.type}: too few fresh sites hold {way}"
             else:
                 del self.open[event.dedup_key]
                 assert self.is_proven(event.dedup_key)
@@ -272,7 +272,7 @@ class Nation(RuleBasedStateMachine):
         if standing.trouble is None:
             assert key not in self.open
         else:
-            assert set(WAYS[self.open[key]]) >= set(WAYS[standing.trouble.matter])
+            assert set(WAYS[self.open[key]]) >= set(WAYS[standing.trouble.type])
 
 
 def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_where_they_are_several() -> None:
@@ -289,7 +289,7 @@ def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_whe
 
     def together() -> IncidentType | None:
         standing = consensus.together("JCM")
-        return standing.trouble.matter if standing and standing.trouble else None
+        return standing.trouble.type if standing and standing.trouble else None
 
     consensus.hear(HERE, "JCM", wrong(BOTH))
     assert consensus.together("JCM") is None
@@ -301,7 +301,7 @@ def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_whe
     assert together() is None
     # A time that says not where it is: somebody has written into the site's store.
     local = datetime(2026, 11, 24, 14, 15)  # noqa: DTZ001
-    consensus.hear(JOHOR, "JCM", replace(wrong(BOTH), trouble=ActiveProblem(matter=BOTH, since=local)))
+    consensus.hear(JOHOR, "JCM", replace(wrong(BOTH), trouble=ActiveProblem(type=BOTH, since=local)))
     assert consensus.together("JCM") is None
 
 
@@ -406,7 +406,7 @@ async def test_of_an_agency_that_leaves_while_its_end_is_not_believed_nothing_is
             consensus.hear(HERE, "JCM", standing)
             await consensus.tell()
     assert [*consensus._unbelieved] == [*consensus._flapping] == [*consensus.told] == [*consensus._disputed] == ["JCM"]
-    assert [each.unsteady for each in alerts.heard if isinstance(each, Trigger)] == [False, False, True]
+    assert [each.flapping for each in alerts.heard if isinstance(each, Trigger)] == [False, False, True]
     consensus.release({"JCM"})
     await consensus.tell()
     assert [*consensus._unbelieved, *consensus._flapping, *consensus.told, *consensus._disputed] == []
@@ -480,7 +480,7 @@ async def test_what_is_our_own_is_told_though_this_site_has_no_vote_on_agencies(
         consensus.hear(HERE, key, wrong(IncidentType.MONITORING_FAULT))
     await consensus.tell()
     assert alerts.told() == ["ours/reference/a: monitoring_fault"]
-    assert [each.brief.agency for each in alerts.heard if isinstance(each, Trigger)] == ["reference/a"]
+    assert [each.policy.agency for each in alerts.heard if isinstance(each, Trigger)] == ["reference/a"]
     consensus.hear(HERE, "ours/reference/b", well())
     assert [consensus.ails_us(f"ours/{each}") for each in ("reference/a", "reference/b", "network")] == [
         True,
@@ -664,7 +664,7 @@ async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_co
             for site in (HERE, JOHOR):
                 consensus.hear(site, agency, standing)
             await consensus.tell()
-        return [each.unsteady for each in alerts.heard if isinstance(each, Trigger)][-1]
+        return [each.flapping for each in alerts.heard if isinstance(each, Trigger)][-1]
 
     for _ in range(2):
         assert await unsteady("JCM")
@@ -697,7 +697,7 @@ async def test_how_often_something_falls_that_one_site_alone_sees_is_for_that_on
             consensus.hear(HERE, "JCM", standing)
             await consensus.tell()
     assert alerts.told() == ["JCM: both", "JCM: over"] * falls
-    assert not any(each.unsteady for each in alerts.heard if isinstance(each, Trigger))
+    assert not any(each.flapping for each in alerts.heard if isinstance(each, Trigger))
     assert not consensus._flapping, "nothing is counted twice when another comes to see it"
 
 
@@ -735,10 +735,10 @@ async def test_what_one_of_several_sites_does_not_believe_is_told_so() -> None:
     alerts = Alerts()
     consensus = alone(alerts, Clock())
     for site in (HERE, JOHOR):
-        consensus.hear(site, "JCM", wrong(BOTH, unsteady=True, latest=T0 + SECOND))
+        consensus.hear(site, "JCM", wrong(BOTH, flapping=True, latest=T0 + SECOND))
     await consensus.tell()
     (told,) = (each for each in alerts.heard if isinstance(each, Trigger))
-    assert (told.unsteady, told.began_at, told.latest_at) == (True, T0, T0 + SECOND)
+    assert (told.flapping, told.began_at, told.latest_at) == (True, T0, T0 + SECOND)
 
 
 @given(steps=st.lists(st.sets(st.sampled_from([HERE, *OTHERS])), max_size=60))

@@ -95,7 +95,7 @@ class Alerts:
 
     def told(self) -> list[str]:
         return [
-            f"{e.dedup_key}: {e.matter}" if isinstance(e, Trigger) else f"{e.dedup_key}: over"
+            f"{e.dedup_key}: {e.type}" if isinstance(e, Trigger) else f"{e.dedup_key}: over"
             for e in self.heard
             if isinstance(e, Trigger | Resolve)
         ]
@@ -245,7 +245,7 @@ async def test_an_event_says_why_mail_fails_where_most_routes_agree() -> None:
     await service.rounds(6)
 
     [event] = service.alerts.heard
-    assert event.brief == replace(BRIEF, cause=Cause.CONNECT)  # type: ignore[union-attr]
+    assert event.policy == replace(BRIEF, cause=Cause.CONNECT)  # type: ignore[union-attr]
 
 
 async def test_why_mail_fails_is_still_known_after_a_reload() -> None:
@@ -472,7 +472,7 @@ async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[
 
     service.consensus.brief(Briefs(agencies={"JCM": BRIEF}, ours=lambda _: 1 / 0))  # type: ignore[arg-type, return-value]
     service.consensus.hear(
-        "utama", "ours/network", SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0))
+        "utama", "ours/network", SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0))
     )
     service.alerts.store_away = False
     telling = asyncio.create_task(service.consensus.keep_telling())

@@ -61,7 +61,7 @@ async def test_an_outage_is_declared_and_closed(office: IssuingOffice, place: St
     )
     incident = await place.incident()
     assert incident.declared is not None
-    assert (incident.declared.by, incident.declared.why) == ("Aminah Contoh", "mel web tidak dapat dibuka")
+    assert (incident.declared.by, incident.declared.reason) == ("Aminah Contoh", "mel web tidak dapat dibuka")
 
     assert await office.ask(*CLOSE) == (0, "JCM-01 is over; everybody who was notified of it is notified of this.\n")
     place.clock.moment += MINUTE
@@ -100,7 +100,7 @@ async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: I
     )
     closing = (await place.incident()).closed
     assert closing is not None
-    assert (closing.by, closing.why, closing.recovered) == ("Ravi Contoh", "mel web dibaiki", False)
+    assert (closing.by, closing.reason, closing.recovered) == ("Ravi Contoh", "mel web dibaiki", False)
     place.clock.moment += MINUTE
     for words in (CLOSE, (*CLOSE, "--recovered")):
         assert await office.ask(*words) == (1, "Ravi Contoh closed JCM-01 at 24/11 14:15: mel web dibaiki\n")

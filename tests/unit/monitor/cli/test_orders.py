@@ -164,7 +164,7 @@ async def test_a_notice_that_failed_is_listed_with_the_reason(office: IssuingOff
     class Failing(Service):
         async def notices(self) -> Sequence[NotificationView]:
             why = "the handset is switched off (30003)"
-            return [replace(each, state=NotificationState.FAILED, why=why) for each in await super().notices()]
+            return [replace(each, state=NotificationState.FAILED, reason=why) for each in await super().notices()]
 
     async with office.open(Failing()):
         _, said = await office.ask("notifications")
@@ -240,7 +240,7 @@ async def test_of_what_opened_while_mail_was_only_watched_nobody_is_said_to_hear
     office: IssuingOffice, words: tuple[str, ...]
 ) -> None:
     watched = incident()
-    async with office.open(Service(incident=replace(watched, brief=watched.brief.with_nobody()))):
+    async with office.open(Service(incident=replace(watched, policy=watched.policy.with_nobody()))):
         code, said = await office.ask(*words)
     assert (code, said.splitlines()[0].endswith("; nobody was notified of it.")) == (0, True), said
 
@@ -268,7 +268,7 @@ async def test_an_incident_that_is_over_cannot_be_acknowledged(office: IssuingOf
 
 
 async def test_what_was_declared_is_listed_as_such(office: IssuingOffice) -> None:
-    said = Declaration(matter=IncidentType.RECEIVING, at=T0, by="Aminah Contoh", why="mel web")
+    said = Declaration(type=IncidentType.RECEIVING, at=T0, by="Aminah Contoh", reason="mel web")
     async with office.open(Service(incident=replace(incident(IncidentType.RECEIVING), declared=said))):
         assert "receiving, declared" in (await office.ask("incidents"))[1]
 
@@ -283,7 +283,7 @@ async def test_a_false_alarm_is_declared(office: IssuingOffice) -> None:
     done, held = said.splitlines()
     assert (code, done) == (0, "JCM-01 is marked as a false alarm by Siti Contoh; corrections are sent.")
     assert held.startswith("Probes still detect it (both). It opens again when it becomes worse")
-    assert service.incident.corrected_why == "rujukan silap"
+    assert service.incident.false_alarm_reason == "rujukan silap"
     assert again == (1, "JCM-01 was declared a false alarm by Siti Contoh before\n")
     assert "false alarm" in listed[1]
 

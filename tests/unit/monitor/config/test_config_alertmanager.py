@@ -25,7 +25,7 @@ def test_the_first_entry_whose_labels_an_alert_all_has_decides(ministry: Ministr
     assert told_by({"team": "net", "severity": "critical", "x": "y"}) == "a"
     assert told_by({"team": "net", "severity": "warning"}) == "b"
     assert [told_by(labels) for labels in ({}, {"team": "network"}, {"team": ""}, {"severity": "critical"})] == [""] * 4
-    assert settings.noc_brief(subject="", subject_en="", told_by="a").told_by == "a"
+    assert settings.noc_brief(subject="", subject_en="", told_by="a").policy_name == "a"
     # Its entry has left the configuration since.
     gone = settings.noc_brief(subject="", subject_en="", told_by="gone").escalation
     assert gone == settings.noc_brief(subject="", subject_en="").escalation

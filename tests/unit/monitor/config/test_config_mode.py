@@ -37,8 +37,8 @@ def test_who_only_watches_needs_neither_gateways_nor_people(ministry: Ministry) 
     loaded = ministry.load().accepted()
     settings, agency = loaded.settings, loaded.registry.agencies["JCONTOH"]
     brief = settings.heeded(agency.brief(settings.shared()))
-    assert brief.tells_nobody
-    assert settings.heeded(settings.noc_brief(subject="x", subject_en="x")).tells_nobody
+    assert brief.has_nobody_to_notify
+    assert settings.heeded(settings.noc_brief(subject="x", subject_en="x")).has_nobody_to_notify
 
 
 def test_one_mailbox_that_sends_to_itself_is_enough_to_watch(ministry: Ministry) -> None:
@@ -80,7 +80,7 @@ def test_nobody_is_told_of_anybody_who_is_written_down_either(ministry: Ministry
     settings, agency = loaded.settings, loaded.registry.agencies["JCONTOH"]
     brief = agency.brief(settings.shared())
     assert brief.announcement.recipients, "a letter can be looked at"
-    assert settings.heeded(brief).tells_nobody
+    assert settings.heeded(brief).has_nobody_to_notify
     assert not settings.heeded(brief).announcement.recipients
 
 

@@ -82,8 +82,8 @@ def test_trouble_receiving_down_after_slow_begins_when_it_went_down() -> None:
         mail.judge_by(route, subject)
     found = mail.trouble(T0 + 10 * MINUTE)
     assert found is not None
-    assert (found.matter, found.since, found.latest) == (IncidentType.RECEIVING, T0 + 9 * MINUTE, T0 + 9 * MINUTE)
-    assert found.unsteady, "it was noted that it fell"
+    assert (found.type, found.since, found.latest) == (IncidentType.RECEIVING, T0 + 9 * MINUTE, T0 + 9 * MINUTE)
+    assert found.flapping, "it was noted that it fell"
 
 
 def test_quiet_begins_when_the_last_of_the_routes_was_judged_to_be_well() -> None:

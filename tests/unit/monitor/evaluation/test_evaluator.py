@@ -93,7 +93,7 @@ def test_an_outage_is_found_and_its_end_is_found_while_a_reference_is_broken(fau
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is IncidentType.BOTH
+    assert found.type is IncidentType.BOTH
     assert here.trouble("JKT") is None
 
     del here.faults["JCM/utama"]
@@ -199,7 +199,7 @@ def test_an_agency_that_is_broken_is_found_with_what_is_the_matter_and_since_whe
 
     found = here.trouble("JCM")
     assert found is not None
-    assert (found.matter, found.since) == (matter, broke_at)
+    assert (found.type, found.since) == (matter, broke_at)
     assert here.trouble("JKT") is None
     assert here.own() == set()
 
@@ -239,7 +239,7 @@ def test_an_agency_alone_is_found_too() -> None:
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is IncidentType.BOTH
+    assert found.type is IncidentType.BOTH
 
 
 def test_an_agency_that_fails_from_the_start_goes_down() -> None:
@@ -269,7 +269,7 @@ def test_an_agency_that_is_probed_in_one_direction_only(
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is matter
+    assert found.type is matter
 
 
 def test_mail_that_is_lost_only_within_the_agency_is_for_staff_alone() -> None:
@@ -283,7 +283,7 @@ def test_mail_that_is_lost_only_within_the_agency_is_for_staff_alone() -> None:
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is IncidentType.DEGRADED
+    assert found.type is IncidentType.DEGRADED
 
 
 def test_one_way_to_the_world_that_fails_for_one_agency_is_a_degradation() -> None:
@@ -301,7 +301,7 @@ def test_one_way_to_the_world_that_fails_for_one_agency_is_a_degradation() -> No
 
     found = here.trouble("JCM")
     assert found is not None
-    assert (found.matter, found.since) == (IncidentType.DEGRADED, began)
+    assert (found.type, found.since) == (IncidentType.DEGRADED, began)
     assert here.own() == set()
 
 
@@ -318,7 +318,7 @@ def test_a_reference_that_dies_does_not_turn_a_degradation_into_an_outage() -> N
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is IncidentType.DEGRADED
+    assert found.type is IncidentType.DEGRADED
 
 
 def test_two_references_between_which_mail_is_lost_are_both_looked_at_when_no_agency_has_told_which_it_is() -> None:
@@ -483,7 +483,7 @@ def test_judge_deferral_only_greylisting_has_a_budget(cause: RefusalCause | None
     found = here.trouble("JCM")
     assert (found is not None) is down
     if found is not None:
-        assert (found.matter, found.since) == (IncidentType.SENDING, began)
+        assert (found.type, found.since) == (IncidentType.SENDING, began)
 
 
 def test_an_inconclusive_run_does_not_give_the_deferral_a_new_budget() -> None:
@@ -772,7 +772,7 @@ def test_a_public_mailbox_that_loses_its_mail_is_the_agencys_receiving_side() ->
 
     found = here.trouble("JCM")
     assert found is not None
-    assert (found.matter, found.since) == (IncidentType.RECEIVING, broke_at)
+    assert (found.type, found.since) == (IncidentType.RECEIVING, broke_at)
     assert (here.trouble("JKT"), here.own()) == (None, set())
 
 
@@ -831,7 +831,7 @@ def test_of_an_agency_the_broken_side_is_named_while_one_of_three_references_is_
 
     found = here.trouble("JCM")
     assert found is not None
-    assert found.matter is matter
+    assert found.type is matter
     assert (here.trouble("JKT"), here.own()) == (None, {"reference/b"})
 
 

@@ -139,7 +139,7 @@ async def test_the_third_fall_stays_open_until_it_has_been_quiet() -> None:
     await fall_and_rise(service, 4)
     told = service.alerts.told()
     assert told == ["JCM: both", "JCM: over", "JCM: both", "JCM: over", "JCM: both"]
-    assert [e.unsteady for e in service.alerts.heard if isinstance(e, Trigger)] == [False, False, True]
+    assert [e.flapping for e in service.alerts.heard if isinstance(e, Trigger)] == [False, False, True]
 
     service.clock.time += FlappingPolicy().window
     await service.rounds(2)
@@ -201,7 +201,7 @@ async def test_what_was_held_open_before_a_restart_is_held_open_after_it() -> No
 
 @pytest.mark.parametrize("language", Language)
 def test_staff_are_told_that_it_comes_and_goes_in_words_that_arrive(language: Language) -> None:
-    opened = open_incident(replace(trigger(), unsteady=True), incident_id=1, number="NNNNN-99")
+    opened = open_incident(replace(trigger(), flapping=True), incident_id=1, number="NNNNN-99")
     told = facts(opened, Plan.ESCALATION, Purpose.OUTAGE, T0)
     longest = replace(told, office=replace(told.office, short="SEKTORAWAM1"))
 
@@ -217,7 +217,7 @@ def test_staff_are_told_that_it_comes_and_goes_in_words_that_arrive(language: La
 @pytest.mark.parametrize(("language", "last"), [(Language.MALAY, "terakhir"), (Language.ENGLISH, "last")])
 def test_compose_sms_unsteady_outage_states_its_last_fall_and_no_beginning(language: Language, last: str) -> None:
     """It said "again and again since 2.15 pm", which is when mail failed for the third time."""
-    opened = open_incident(replace(trigger(), unsteady=True), incident_id=1, number="JCM-01")
+    opened = open_incident(replace(trigger(), flapping=True), incident_id=1, number="JCM-01")
     told = facts(opened, Plan.ESCALATION, Purpose.OUTAGE, T0)
     text = compose_sms(told, language, WORDING).text
     assert f"{last} {stamp(opened.began_at, language)}" in text
@@ -225,6 +225,6 @@ def test_compose_sms_unsteady_outage_states_its_last_fall_and_no_beginning(langu
 
 
 def test_slowness_that_comes_and_goes_is_called_slowness() -> None:
-    slow = open_incident(replace(trigger(IncidentType.DEGRADED), unsteady=True), incident_id=1, number="JCM-01")
+    slow = open_incident(replace(trigger(IncidentType.DEGRADED), flapping=True), incident_id=1, number="JCM-01")
 
-    assert not facts(slow, Plan.ESCALATION, Purpose.OUTAGE, T0).unsteady
+    assert not facts(slow, Plan.ESCALATION, Purpose.OUTAGE, T0).flapping

@@ -31,7 +31,7 @@ def seen(faulty: str, fault: Fault, *, back_before: int | None = None) -> Sequen
         here.rounds(1)
         trouble = here.evaluator.trouble("JCM", here.now)
         lasts = None if trouble is None else here.now - trouble.since
-        found.append((None if trouble is None else trouble.matter, lasts, frozenset(here.own())))
+        found.append((None if trouble is None else trouble.type, lasts, frozenset(here.own())))
     return found
 
 

@@ -81,7 +81,7 @@ def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
     trouble = evaluator.trouble("JCM", T0 + 90 * MINUTE)
     assert trouble is not None
     # From the first that was not alone.
-    assert (trouble.matter, trouble.since) == (IncidentType.RECEIVING, T0 + MINUTE)
+    assert (trouble.type, trouble.since) == (IncidentType.RECEIVING, T0 + MINUTE)
     assert evaluator.trouble("JKT", T0 + 90 * MINUTE) is None
 
 

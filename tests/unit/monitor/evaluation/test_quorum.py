@@ -36,7 +36,7 @@ def wrong(matter: IncidentType, minute: int = 0, *directions: Direction, **more:
     if matter is IncidentType.DEGRADED:
         health[max(health)] = DEGRADED
     cause = more.pop("cause", None)
-    trouble = ActiveProblem(matter=matter, since=at(minute), **more)  # type: ignore[arg-type]
+    trouble = ActiveProblem(type=matter, since=at(minute), **more)  # type: ignore[arg-type]
     return SiteStatus(trouble=trouble, cause=cause, directions=health)  # type: ignore[arg-type]
 
 
@@ -50,7 +50,7 @@ UNCLEAR = SiteStatus(directions={INTERNAL: UP, OUTBOUND: DOWN, INBOUND: UP})
 #: Its references are dead, whatever it was told before that.
 BLIND = SiteStatus(directions=dict.fromkeys(ALL, UNKNOWN))
 #: Its accounts are refused.
-REFUSED = replace(BLIND, trouble=ActiveProblem(matter=IncidentType.SIGN_IN, since=T0))
+REFUSED = replace(BLIND, trouble=ActiveProblem(type=IncidentType.SIGN_IN, since=T0))
 
 
 #: Two at least must say so.
@@ -63,7 +63,7 @@ def verdict(said: Sequence[SiteStatus], quorum: Quorum = TWO, silent: Sequence[S
     if joint is None:
         return "nobody sees it"
     if joint.trouble is not None:
-        return f"{joint.trouble.matter}"
+        return f"{joint.trouble.type}"
     return "as it was told" if joint.well_since is None else "well"
 
 
@@ -304,7 +304,7 @@ def test_it_began_when_the_last_of_those_that_are_needed_said_so() -> None:
     assert (found.since, found.latest) == (at(5), at(5))
     # Nothing can be sent since the 5th minute, nothing received since the 7th.
     found = trouble(wrong(SENDING, 1), wrong(BOTH, 5), wrong(RECEIVING, 7))
-    assert (found.matter, found.since, found.latest) == (BOTH, at(5), at(7))
+    assert (found.type, found.since, found.latest) == (BOTH, at(5), at(7))
     # That one alone has been in another trouble for longer is not it.
     assert trouble(wrong(SLOW, 1), wrong(BOTH, 5), wrong(BOTH, 7)).since == at(7)
 
@@ -317,8 +317,8 @@ def test_the_latest_of_it_began_when_enough_say_that_of_it() -> None:
 
 
 def test_it_is_unsteady_where_enough_say_so() -> None:
-    assert trouble(wrong(BOTH, unsteady=True), wrong(BOTH, unsteady=True), wrong(BOTH)).unsteady
-    assert not trouble(wrong(BOTH, unsteady=True), wrong(BOTH), wrong(BOTH)).unsteady
+    assert trouble(wrong(BOTH, flapping=True), wrong(BOTH, flapping=True), wrong(BOTH)).flapping
+    assert not trouble(wrong(BOTH, flapping=True), wrong(BOTH), wrong(BOTH)).flapping
 
 
 def test_it_is_well_since_enough_were() -> None:
@@ -357,10 +357,10 @@ def test_why_it_fails_is_asked_of_those_that_say_what_fails() -> None:
     said = [wrong(SENDING, cause=Cause.AUTH), wrong(BOTH), wrong(RECEIVING, cause=Cause.DNS), well()]
     joint = agreed([*said, well(), well()], TWO)
     assert joint is not None
-    assert (joint.trouble and joint.trouble.matter, joint.cause) == (BOTH, None)
+    assert (joint.trouble and joint.trouble.type, joint.cause) == (BOTH, None)
     joint = agreed([*said[:2], wrong(SLOW, cause=Cause.DNS), well()], TWO)
     assert joint is not None
-    assert (joint.trouble and joint.trouble.matter, joint.cause) == (SENDING, Cause.AUTH)
+    assert (joint.trouble and joint.trouble.type, joint.cause) == (SENDING, Cause.AUTH)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_sites_disagree_where_one_says_that_something_is_wrong_and_another_that_
 
 def test_a_fault_of_ours_is_told_where_enough_have_it() -> None:
     dead, alive = (
-        SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0)),
+        SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0)),
         SiteStatus(well_since=T0),
     )
     assert verdict([dead, dead, alive]) == "monitoring_fault"
@@ -423,10 +423,10 @@ def standings(draw: st.DrawFn) -> SiteStatus:
         case "wrong":
             since = draw(minutes)
             found = ActiveProblem(
-                matter=draw(st.sampled_from(sorted(WAYS))),
+                type=draw(st.sampled_from(sorted(WAYS))),
                 since=since,
                 latest=draw(st.none() | st.integers(0, 9).map(lambda later: since + later * MINUTE)),
-                unsteady=draw(st.booleans()),
+                flapping=draw(st.booleans()),
             )
             directions = directions or {INTERNAL: DOWN}
             return SiteStatus(trouble=found, cause=draw(st.none() | st.sampled_from(Cause)), directions=directions)
@@ -447,7 +447,7 @@ quorums = st.builds(Quorum, at_least=st.integers(1, 6), share=st.sampled_from([0
 def sees(site: SiteStatus, way: Direction | None = None) -> bool:
     """Return whether it knows anything; of that way."""
     known = {each for each, health in site.directions.items() if health is not UNKNOWN}
-    if way is None and site.trouble is not None and site.trouble.matter is IncidentType.SIGN_IN:
+    if way is None and site.trouble is not None and site.trouble.type is IncidentType.SIGN_IN:
         return True
     return site == UNTROUBLED or bool(known & (set(ALL) if way is None else {way, INTERNAL}))
 
@@ -456,7 +456,7 @@ def is_wrong(site: SiteStatus | None, way: Direction | None = None) -> bool:
     """Return whether it says that anything is wrong; that mail does not go that way."""
     if site is None or site.trouble is None:
         return False
-    return way is None or way in WAYS[site.trouble.matter]
+    return way is None or way in WAYS[site.trouble.type]
 
 
 def needed(
@@ -514,7 +514,7 @@ def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[
     joint = agreed(said, quorum)
     if joint is None or joint.trouble is None:
         return
-    since, ways = joint.trouble.since, WAYS[joint.trouble.matter]
+    since, ways = joint.trouble.since, WAYS[joint.trouble.type]
     in_trouble = [site for site in said if sees(site) and is_wrong(site)]
     by_then = [site for site in in_trouble if site.trouble and site.trouble.since <= since]
     enough = {way: sum(is_wrong(site, way) for site in by_then) >= needed(said, quorum, way) for way in ways or (None,)}
@@ -533,19 +533,19 @@ def grave(site: SiteStatus | None) -> tuple[int, frozenset[Direction]]:
     """Return how bad it is: well, not clear, something wrong; and which ways are out."""
     if site is None or site.trouble is None:
         return (0 if site and site.well_since else 1), frozenset()
-    return 2, frozenset(WAYS[site.trouble.matter])
+    return 2, frozenset(WAYS[site.trouble.type])
 
 
 def worse(site: SiteStatus, matter: IncidentType | None) -> SiteStatus:
     """Return what a site says that sees what it saw, and says that so much is wrong, if that is more than it said."""
     if matter is None:
         return replace(site, well_since=None)
-    if site.trouble and not set(WAYS[matter]) > set(WAYS[site.trouble.matter]):
+    if site.trouble and not set(WAYS[matter]) > set(WAYS[site.trouble.type]):
         return site
     if all(health is UNKNOWN for health in site.directions.values()):
         # It can report a refused sign-in; a fault of the mail would come with votes on directions that it had none on.
         return site
-    found = ActiveProblem(matter=matter, since=at(3))
+    found = ActiveProblem(type=matter, since=at(3))
     return replace(site, well_since=None, trouble=found)
 
 

@@ -296,7 +296,7 @@ def world(*agencies: str) -> World:
 
 def matter(here: World, agency: str) -> IncidentType | None:
     trouble = here.trouble(agency)
-    return trouble.matter if trouble else None
+    return trouble.type if trouble else None
 
 
 def own_faults(here: World) -> set[str]:
@@ -325,7 +325,7 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     since, here.faults = here.now, {"LKC/utama": fault}
     trouble = here.rounds(3).trouble("LKC")
     assert trouble is not None
-    assert (trouble.matter, trouble.latest) == (IncidentType.SIGN_IN, trouble.since)
+    assert (trouble.type, trouble.latest) == (IncidentType.SIGN_IN, trouble.since)
     assert since <= trouble.since < since + MINUTE
     # What was well is not known to be; nothing is down; the account is named by the metrics, and to the NOC by no incident.
     assert {*here.evaluator.mail("LKC").unseen()} == directions
@@ -528,7 +528,7 @@ def test_judge_slow_mail_beside_a_refused_account_is_told_as_sign_in() -> None:
     trouble = here.trouble("LKC")
     assert trouble is not None
     # Since sign-in is refused, and not since mail was first slow.
-    assert (trouble.matter, trouble.since >= refused) == (IncidentType.SIGN_IN, True)
+    assert (trouble.type, trouble.since >= refused) == (IncidentType.SIGN_IN, True)
 
 
 def test_judge_reference_refused_is_told_to_the_noc_only() -> None:

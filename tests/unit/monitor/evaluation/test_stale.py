@@ -50,7 +50,7 @@ def says(here: World, agency: str = "JCM") -> SiteStatus:
 def outcome(here: World) -> str:
     standing = says(here)
     if standing.trouble is not None:
-        return str(standing.trouble.matter)
+        return str(standing.trouble.type)
     return "unclear" if standing.well_since is None else "well"
 
 

@@ -65,7 +65,7 @@ def test_a_mailbox_whose_secret_cannot_be_had_is_told_until_it_can_be() -> None:
 
 def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is(tmp_path: Path) -> None:
     ministry = Ministry(tmp_path)
-    gone = OpenNumber(number="JCM-01", began_at=NOON, measured=IncidentType.BOTH)
+    gone = OpenNumber(number="JCM-01", began_at=NOON, detected=IncidentType.BOTH)
 
     (problem,) = abandoned(dict.fromkeys(("ours/network", "JCONTOH", "JCM"), gone), ministry.load().accepted())
 

@@ -60,7 +60,7 @@ def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
 
 
 def test_a_silence_of_a_route_says_nothing_of_what_is_our_own() -> None:
-    ours = replace(incident(), dedup_key="ours/network", brief=replace(incident().brief, agency=""))
+    ours = replace(incident(), dedup_key="ours/network", policy=replace(incident().policy, agency=""))
 
     assert route_muter(in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
 
@@ -163,7 +163,7 @@ def test_first_verdict_muter_what_a_copy_has_open_is_silent_until_it_was_measure
 ) -> None:
     since = T0 + HOUR
     muter = first_verdict_muter(silence_over, lambda: since, lambda _: is_unseen)
-    found = muter(replace(incident(), opened_at=opened_at, measured=measured), (), since + after)
+    found = muter(replace(incident(), opened_at=opened_at, detected=measured), (), since + after)
     assert (found is not None) is silent
     assert found is None or found.ends == since + SEE_FIRST
     assert SEEN == SEE_FIRST

@@ -51,11 +51,11 @@ from tests.unit.monitor.trial import SECOND, T0
 
 WELL = SiteStatus(well_since=T0, directions={Direction.OUTBOUND: Health.UP, Direction.INBOUND: Health.UP})
 DOWN = SiteStatus(
-    trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0),
+    trouble=ActiveProblem(type=IncidentType.BOTH, since=T0),
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.DOWN},
 )
 TWO = Quorum(at_least=2)
-BLIND = SiteStatus(trouble=ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0 + 40 * SECOND))
+BLIND = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0 + 40 * SECOND))
 
 
 @dataclass
@@ -159,7 +159,7 @@ class Nation:
                     await self.consensus.tell()
         heard = self.alerts.heard[before:]
         return [
-            f"{e.dedup_key}: {e.matter if isinstance(e, Trigger) else 'over'}"
+            f"{e.dedup_key}: {e.type if isinstance(e, Trigger) else 'over'}"
             for e in heard
             if isinstance(e, Trigger | Resolve)
         ]
@@ -191,7 +191,7 @@ async def test_what_one_site_alone_says_is_told_to_nobody_and_what_two_say_is() 
 @pytest.mark.parametrize("ahead", [180, -180])
 async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_times(ahead: int) -> None:
     def down(*troubled: str) -> SiteStatus:
-        return replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began), troubled=frozenset(troubled))
+        return replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=began), troubled=frozenset(troubled))
 
     nation = await running()
     nation.ahead["johor"] = ahead
@@ -200,7 +200,7 @@ async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_time
     began = true + ahead * SECOND
     nation.say("johor", JCM=down())
     await nation.live(1)
-    nation.say("utama", JCM=replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=true - SECOND)))
+    nation.say("utama", JCM=replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=true - SECOND)))
     await nation.live(1)
     told = nation.alerts.heard[-1]
     assert isinstance(told, Trigger)
@@ -248,7 +248,7 @@ def as_heard(offset: int | None, *, moments: Mapping[datetime, datetime] | None 
 )
 def test_by_our_clock_puts_each_moment_right_and_none_into_the_future(offset: int | None, at: int, ours: int) -> None:
     by_its_clock, right = T0 + at * SECOND, T0 + ours * SECOND
-    trouble = ActiveProblem(matter=IncidentType.BOTH, since=by_its_clock, latest=by_its_clock, unsteady=True)
+    trouble = ActiveProblem(type=IncidentType.BOTH, since=by_its_clock, latest=by_its_clock, flapping=True)
     down = replace(DOWN, trouble=trouble, troubled=frozenset({"JCM/internal"}))
     site = as_heard(offset)
     assert site.by_our_clock("JCM", down, T0) == replace(down, trouble=replace(trouble, since=right, latest=right))
@@ -261,23 +261,23 @@ def test_by_our_clock_puts_each_moment_right_and_none_into_the_future(offset: in
 
 def test_by_our_clock_puts_a_moment_right_once_though_the_clock_is_set_meanwhile() -> None:
     began, fell = T0 - 600 * SECOND, T0 - 60 * SECOND
-    down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began, latest=fell))
+    down = replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=began, latest=fell))
     site = as_heard(180)
     first = site.by_our_clock("JCM", down, T0)
     site.clock.offset = timedelta(0)
     assert site.by_our_clock("JCM", down, T0 + MINUTE) == first
     # Another moment of it is by the clock as it is now, and what is over is not remembered.
-    again = replace(down, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began, latest=T0))
+    again = replace(down, trouble=ActiveProblem(type=IncidentType.BOTH, since=began, latest=T0))
     trouble = site.by_our_clock("JCM", again, T0 + MINUTE).trouble
     assert trouble == replace(
-        again.trouble or ActiveProblem(matter=IncidentType.BOTH, since=T0), since=began + 180 * SECOND
+        again.trouble or ActiveProblem(type=IncidentType.BOTH, since=T0), since=began + 180 * SECOND
     )
     site.by_our_clock("JCM", WELL, T0 + MINUTE)
     assert site.by_our_clock("JCM", down, T0 + MINUTE).trouble == down.trouble
 
 
 def test_by_our_clock_remembers_nothing_while_the_clock_is_not_known() -> None:
-    down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0 - 600 * SECOND))
+    down = replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=T0 - 600 * SECOND))
     site = as_heard(None)
     site.by_our_clock("JCM", down, T0)
     site.clock.offset = 180 * SECOND
@@ -288,7 +288,7 @@ def test_by_our_clock_remembers_nothing_while_the_clock_is_not_known() -> None:
 
 def test_by_our_clock_keeps_apart_what_it_is_about() -> None:
     moment = T0 - 600 * SECOND
-    down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=moment))
+    down = replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=moment))
     site = as_heard(0, moments={moment: T0 - 420 * SECOND})
     assert site.by_our_clock("MDC", down, T0).trouble == down.trouble
     found = site.by_our_clock("JCM", down, T0).trouble
@@ -302,7 +302,7 @@ async def test_what_sites_said_of_time_before_their_clocks_were_known_is_told_wi
     began = nation.clock.time - 600 * SECOND
     for site, ahead in (("johor", 180), ("kuching", -180)):
         nation.ahead[site] = ahead
-        trouble = ActiveProblem(matter=IncidentType.BOTH, since=began + ahead * SECOND)
+        trouble = ActiveProblem(type=IncidentType.BOTH, since=began + ahead * SECOND)
         nation.say(site, JCM=replace(DOWN, trouble=trouble))
 
     assert await nation.live(30) == ["JCM: both"], "it was said before the start, and not again"
@@ -317,7 +317,7 @@ async def test_nothing_that_a_site_says_is_told_to_have_begun_in_the_future_thou
     for site in ("johor", "kuching"):
         nation.say(
             site,
-            JCM=replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=nation.clock.time + 180 * SECOND)),
+            JCM=replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=nation.clock.time + 180 * SECOND)),
         )
     assert await nation.live(60) == ["JCM: both"]
     (told,) = nation.alerts.heard
@@ -413,7 +413,7 @@ async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_t
     """
     nation = await running(quorum=Quorum())
     began = nation.clock.time
-    down = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=began))
+    down = replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=began))
     nation.say("johor", JCM=down)
     assert await nation.live(1) == ["JCM: both"]
     # It is lost before the others have probed again. Whether mail works nobody knows.
@@ -441,14 +441,14 @@ async def test_outage_is_not_over_at_a_restart_of_the_hub_by_sites_that_were_wel
     Pantau: It is read from the incident.
     """
     incident = open_incident(
-        Trigger(dedup_key="JCM", at=T0 + MINUTE, matter=IncidentType.BOTH, began_at=T0 + 30 * SECOND, brief=BRIEF),
+        Trigger(dedup_key="JCM", at=T0 + MINUTE, type=IncidentType.BOTH, began_at=T0 + 30 * SECOND, policy=BRIEF),
         incident_id=1,
         number="JCM-01",
     )
     nation = Nation({"JCM": IncidentType.BOTH}, quorum=Quorum())
     nation.consensus.restore_outages(outages_of([incident]))
     nation.clock.time = T0 + 2 * MINUTE
-    nation.say("johor", JCM=replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=T0 + 30 * SECOND)))
+    nation.say("johor", JCM=replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=T0 + 30 * SECOND)))
     for site in ("utama", "kuching"):
         nation.say(site, JCM=WELL)
     # Johor, which alone has seen it, is lost. Nine minutes after it was told, and ten.
@@ -496,7 +496,7 @@ async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_c
     assert await nation.live(2) == ["ours/site/johor: monitoring_fault"]
     (event,) = nation.alerts.heard
     assert isinstance(event, Trigger)
-    assert (event.began_at, event.brief.subject) == (T0 + 40 * SECOND, "site/johor")
+    assert (event.began_at, event.policy.subject) == (T0 + 40 * SECOND, "site/johor")
     assert nation.consensus.ailing_sites() == {"johor": T0 + 40 * SECOND}
     nation.say("johor", ours_network=SiteStatus())
     assert await nation.live(1) == ["ours/site/johor: over"]
@@ -1115,7 +1115,7 @@ async def test_what_was_wrong_with_an_account_of_an_agency_that_comes_back_is_to
 
 async def test_what_a_site_says_that_makes_no_sense_keeps_nobody_else_from_being_told() -> None:
     nation = await running()
-    senseless = replace(DOWN, trouble=ActiveProblem(matter=IncidentType.BOTH, since=cast(datetime, None)))
+    senseless = replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=cast(datetime, None)))
     for site in ("johor", "kuching"):
         nation.say(site, JCM=senseless, JKT=DOWN)
     assert await nation.live(2) == ["JKT: both"]

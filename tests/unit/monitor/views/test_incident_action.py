@@ -32,7 +32,7 @@ def after(*events: Event, of: Incident | None = None) -> Incident:
 
 ENDED = Resolve(dedup_key="JCM", at=T0, ended_at=T0)
 TAKEN, THEIRS = Acknowledge(incident_id=1, at=T0, by=BY), Acknowledge(incident_id=1, at=T0, by=OTHER)
-UNHEARD = replace(incident(), brief=replace(incident().brief, announcement=AnnouncementPlan()))
+UNHEARD = replace(incident(), policy=replace(incident().policy, announcement=AnnouncementPlan()))
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ UNHEARD = replace(incident(), brief=replace(incident().brief, announcement=Annou
         (after(Release(incident_id=1, at=T0, by=OTHER)), OPEN | {IncidentAction.ACKNOWLEDGE}),
         # Nobody outside hears of slowness, nor where nobody outside is named.
         (after(of=incident(IncidentType.DEGRADED)), OPEN | {IncidentAction.ACKNOWLEDGE}),
-        (replace(incident(), present=IncidentType.DEGRADED), OPEN | {IncidentAction.ACKNOWLEDGE}),
+        (replace(incident(), current_type=IncidentType.DEGRADED), OPEN | {IncidentAction.ACKNOWLEDGE}),
         (UNHEARD, OPEN | {IncidentAction.ACKNOWLEDGE}),
         (after(ENDED), ALWAYS | {IncidentAction.CORRECT}),
-        (after(ENDED, MarkFalseAlarm(incident_id=1, at=T0, by=OTHER, why="silap")), ALWAYS),
+        (after(ENDED, MarkFalseAlarm(incident_id=1, at=T0, by=OTHER, reason="silap")), ALWAYS),
     ],
 )
 def test_what_can_be_done_follows_from_where_it_stands(stands: Incident, may: set[IncidentAction]) -> None:

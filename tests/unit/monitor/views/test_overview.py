@@ -80,10 +80,10 @@ def test_no_number_is_shown_whatever_became_of_the_notice() -> None:
 def test_why_the_last_attempt_failed_is_shown_and_a_success_has_no_why() -> None:
     lost = replace(attempt(AttemptState.FAILED, error=ErrorClass.PERMANENT), detail="no such number", code="30003")
     shown = view_notice(tried(to_staff(), attempt(AttemptState.NO_TRACE, 1), lost), incident())
-    assert (shown.why, shown.attempts) == ("no such number (30003)", 2)
+    assert (shown.reason, shown.attempts) == ("no such number (30003)", 2)
 
     fine = replace(attempt(AttemptState.SENT), detail="queued")
-    assert view_notice(tried(to_staff(), fine), incident()).why == ""
+    assert view_notice(tried(to_staff(), fine), incident()).reason == ""
     assert view_notice(to_staff(), incident()).attempts == 0
 
 

@@ -36,7 +36,7 @@ PASSED = Control(route=CONTROL.name, health=Health.UP, last=arrived(CONTROL, T0)
 REFUSED = replace(PASSED, last=failed(CONTROL, T0, Outcome.REJECTED, Phase.SUBMIT))
 SMS, SMS_TWO = (GatewayStatus(channel=Channel.SMS, gateway=name, up=True) for name in ("satu", "dua"))
 WELL = SelfHealthInputs(is_under_way=True, deserted=())
-TROUBLE = ActiveProblem(matter=IncidentType.MONITORING_FAULT, since=T0)
+TROUBLE = ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0)
 
 
 def parts(signs: SelfHealthInputs = WELL, **facts: Any) -> Mapping[Component, PartView]:

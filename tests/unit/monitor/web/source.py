@@ -212,7 +212,7 @@ class Service(ServiceFacade, StatusReader, Letters):
         if notification_id != 1:
             raise no_notice(notification_id)
         [notice] = await self.notices()
-        return NotificationDetail(notice=notice, incidents=["JCM-01"], attempts=())
+        return NotificationDetail(notification=notice, incidents=["JCM-01"], attempts=())
 
     async def content(self, notification_id: int) -> tuple[NotificationView, Content] | None:
         [notice] = await self.notices()
@@ -333,7 +333,7 @@ class Orders(Worklist):
 
     async def waiting(self, principal: Principal) -> PendingTasks:
         found = self.service.incident
-        seen = [found] if found.brief.agency in principal.scope(Permission.ACKNOWLEDGE) and found.is_open else []
+        seen = [found] if found.policy.agency in principal.scope(Permission.ACKNOWLEDGE) and found.is_open else []
         untaken = [each for each in seen if each.acknowledged_by is None]
         releases = [each for each in seen if each.released_at is None]
         return PendingTasks(
@@ -360,7 +360,7 @@ class Orders(Worklist):
         found = await self.service.numbered(number)
         goes = self.goes if found.is_open and found.released_at is None else ()
         return ReleasePreview(
-            incident=found, matter=found.matter, goes=goes, is_offered=True, is_paper_held=False, silence=None
+            incident=found, type=found.type, goes=goes, is_offered=True, is_paper_held=False, silence=None
         )
 
     async def page(self, number: str, place: int) -> PageContent:
@@ -380,7 +380,7 @@ class Orders(Worklist):
         despite: Contradiction | None = None,
     ) -> Incident:
         self._see(f"close {number} {recovered}: {why}{f' despite {despite}' if despite else ''}", by)
-        event = partial(Close, by=by, why=why, recovered=recovered, despite=despite)
+        event = partial(Close, by=by, reason=why, recovered=recovered, despite=despite)
         return await self.service._order(number, event)
 
     def called(self, about: str) -> str:

@@ -30,8 +30,8 @@ async def told(place: House, *entries: AuditEntry) -> None:
 async def incident_of(place: House, agency: str) -> int:
     begun = trigger()
     async with SqlStore(place.database).transaction() as ledger:
-        brief = replace(begun.brief, agency=agency)
-        return (await ledger.add_incidents([replace(begun, dedup_key=agency, brief=brief)]))[0].id
+        brief = replace(begun.policy, agency=agency)
+        return (await ledger.add_incidents([replace(begun, dedup_key=agency, policy=brief)]))[0].id
 
 
 def events(page: str) -> list[str]:

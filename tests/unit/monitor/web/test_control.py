@@ -47,8 +47,8 @@ async def test_a_false_alarm_is_declared_once_and_with_a_reason() -> None:
         without = await web.post("/incidents/JCM-01/false-alarm", json={"by": "Siti Contoh"})
         unknown = await web.post("/incidents/JCM-99/false-alarm", json=word)
 
-    assert (answer.json()["state"], answer.json()["corrected_by"]) == ("resolved", "Siti Contoh")
-    assert service.incident.corrected_why == "rujukan silap"
+    assert (answer.json()["state"], answer.json()["false_alarm_by"]) == ("resolved", "Siti Contoh")
+    assert service.incident.false_alarm_reason == "rujukan silap"
     assert (again.status_code, again.json()["detail"]) == (
         409,
         "JCM-01 was declared a false alarm by Siti Contoh before",

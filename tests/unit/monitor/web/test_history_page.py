@@ -48,8 +48,8 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
     broken = replace(
         incident(brief=replace(BRIEF, cause=Cause.CERTIFICATE)),
         began_at=began_at,
-        matter_began_at=began_at,
-        present_began_at=began_at,
+        type_began_at=began_at,
+        current_type_began_at=began_at,
     )
     sums = SiteSums(site="noc", runs=3, delivered=2, timed=2, transit=5.0, slowest=4.0)
     service = Service(

@@ -287,13 +287,13 @@ USUAL: Final[Mapping[str, object]] = {
     "by": "Siti",
     "ends": "2026-12-02T10:00:00+08:00",
     "lasts": "2h",
-    "matter": "sending",
     "of": "Siti",
     "password": "kerusi rotan",
     "person": "siti",
     "platform": "google",
     "rota": "JCM/bertugas",
     "text": "Sedang diperiksa",
+    "type": "sending",
     "why": "Ujian",
 }
 #: As JSON, in the place of one member.

@@ -151,8 +151,8 @@ HOSTILE = '<script>alert("x")</script>&\'"><img src=x onerror=y>{{ 7 * 7 }}'
 async def test_names_and_the_words_of_servers_are_text_and_never_markup(path: str) -> None:
     hostile = [finding(HOSTILE, Verdict.FAIL, HOSTILE, HOSTILE)]
     service = Service(name=HOSTILE, why=HOSTILE, found={"domain": hostile}, found_at_ours={"mx": hostile})
-    brief = replace(service.incident.brief, subject=HOSTILE)
-    service.incident = replace(service.incident, brief=brief, acknowledged_by=HOSTILE)
+    brief = replace(service.incident.policy, subject=HOSTILE)
+    service.incident = replace(service.incident, policy=brief, acknowledged_by=HOSTILE)
     async with client(portal(service, HOSTS)) as web:
         page = (await web.get(path)).text
 

@@ -264,12 +264,12 @@ async def test_the_machine_was_only_off_says_somebody_and_all_numbers_are_given(
         assert not await is_held(store)
         assert await opened(store) == ["JCM-103"], "a number behind them was given"
         async with store.transaction() as ledger:
-            [first] = await ledger.add_incidents([replace(trigger(), dedup_key="KPC", brief=brief_of("KPC"))])
+            [first] = await ledger.add_incidents([replace(trigger(), dedup_key="KPC", policy=brief_of("KPC"))])
         assert first.number == "KPC-01"
 
 
 def brief_of(agency: str) -> PolicySnapshot:
-    return replace(trigger().brief, agency=agency)
+    return replace(trigger().policy, agency=agency)
 
 
 async def test_while_it_runs_a_silence_is_none_but_a_clock_that_leapt_alone_is(house: House) -> None:

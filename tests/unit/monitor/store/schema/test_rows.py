@@ -13,7 +13,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.oncall import Days, Layer, Rota
 from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, RedialPolicy, Step
-from monitor.store.schema.rows import ADDRESSES, BRIEF
+from monitor.store.schema.rows import ADDRESSES, POLICY
 from tests.unit.alerts.people import BRIEF as PRESENT
 from tests.unit.alerts.people import RAVI, SITI
 
@@ -35,7 +35,7 @@ ROTA = Rota(
         Layer(days=Days.REST, people=(replace(RAVI, addresses=(DESK,)),), begins=date(2026, 11, 1)),
     ),
 )
-POLICY = EscalationPolicy(
+ESCALATION = EscalationPolicy(
     steps=(
         Step(
             after=timedelta(minutes=5),
@@ -50,7 +50,7 @@ POLICY = EscalationPolicy(
 
 
 def read(text: bytes) -> PolicySnapshot:
-    return BRIEF.validate_json(text)
+    return POLICY.validate_json(text)
 
 
 def test_a_brief_that_an_older_version_wrote_is_read_with_what_it_did_not_know_left_out() -> None:
@@ -70,9 +70,9 @@ def test_a_brief_that_an_older_version_wrote_is_read_with_what_it_did_not_know_l
 
 
 def test_the_definition_of_a_rota_comes_back_from_the_store_whole() -> None:
-    written = BRIEF.dump_json(replace(PRESENT, escalation=POLICY))
+    written = POLICY.dump_json(replace(PRESENT, escalation=ESCALATION))
 
-    assert read(written).escalation == POLICY
+    assert read(written).escalation == ESCALATION
     (desk,) = read(written).escalation.rotas[0].layers[1].people[0].addresses
     # These are no part of the comparison above.
     assert (desk.hours, desk.verified) == (HOURS, date(2026, 11, 1))

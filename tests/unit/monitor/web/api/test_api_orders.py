@@ -21,7 +21,7 @@ from tests.unit.monitor.web.source import TOKEN, Service
 LATER = timedelta(minutes=10)
 HERE = "/api/v1/incidents/JCM-01"
 SILENCE = {"about": "jcm", "lasts": "2h", "why": "kerja rangkaian"}
-DECLARATION = {"agency": "jcm", "matter": "receiving", "why": "mel web tidak dapat dibuka"}
+DECLARATION = {"agency": "jcm", "type": "receiving", "why": "mel web tidak dapat dibuka"}
 OVERRIDE = {"rota": "JCM/bertugas", "person": "siti", "ends": "2026-12-03T08:00:00+08:00"}
 
 
@@ -73,7 +73,7 @@ async def test_orders_about_an_incident(place: House) -> None:
         answer = await program.post(f"{HERE}/{order}", json=body)
         assert answer.status_code == 200, answer.text
         assert answer.json()["number"] == "JCM-01"
-    assert answer.json()["corrected_by"] == "program konsol"
+    assert answer.json()["false_alarm_by"] == "program konsol"
     again = await program.post(f"{HERE}/false-alarm", json={"why": "rujukan silap"})
     assert (again.status_code, again.json()["detail"][:32]) == (409, "JCM-01 was declared a false alar")
 

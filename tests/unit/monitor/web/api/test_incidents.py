@@ -115,7 +115,7 @@ async def test_an_incident_and_a_notice_are_found_by_what_people_call_them() -> 
 
     assert (found.json()["number"], missing.status_code) == ("JCM-01", 404)
     assert missing.json()["detail"] == "there is no incident JCM-99; `pantau incidents` lists them"
-    assert notice.json()["notice"]["person"] == "Jabatan Contoh Malaysia, Kementerian Contoh"
+    assert notice.json()["notification"]["person"] == "Jabatan Contoh Malaysia, Kementerian Contoh"
     assert (none.status_code, none.json()["detail"]) == (
         404,
         "there is no notification 2; `pantau notifications` lists them",

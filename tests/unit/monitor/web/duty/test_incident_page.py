@@ -37,7 +37,7 @@ class Unsure(Service):
 
     async def notice(self, notification_id: int) -> NotificationDetail:
         [known] = await self.notices()
-        return NotificationDetail(notice=known, incidents=["JCM-01"], attempts=())
+        return NotificationDetail(notification=known, incidents=["JCM-01"], attempts=())
 
 
 def words_of(page: httpx.Response) -> str:
@@ -145,7 +145,7 @@ async def test_whoever_may_only_look_is_shown_no_form(tmp_path: Path) -> None:
 
 
 async def test_an_incident_about_pantau_itself_is_for_those_who_are_there_for_all_agencies(tmp_path: Path) -> None:
-    ours = replace(incident(), brief=replace(incident().brief, agency=""))
+    ours = replace(incident(), policy=replace(incident().policy, agency=""))
     async with house(tmp_path, Service(incident=ours, codes=("JCM", "MDC"))) as place:
         one, centre = await officer_at(place), await officer_at(place, "noc", "noc")
         assert (await one.get(PAGE)).status_code == 403
@@ -189,7 +189,7 @@ async def test_what_somebody_has_by_telephone_is_theirs_on_the_page_and_kept_by_
         assert "Lanjutkan tempoh saya" in words_of(page)
         _, said = await order(browser, "acknowledge")
         assert "Insiden ini di bawah anda." in said
-        assert (service.incident.acknowledged_by, service.incident.heard_at) == ("Siti Contoh", T0)
+        assert (service.incident.acknowledged_by, service.incident.last_response_at) == ("Siti Contoh", T0)
         # To a colleague it is another's.
         ravi = await officer_at(place, "ravi")
         assert {"take-over"} == forms_of(await ravi.get(PAGE)) & {"take-over", "acknowledge"}
@@ -243,7 +243,7 @@ async def test_it_is_handed_on(tmp_path: Path) -> None:
         browser = await officer_at(place)
         _, said = await order(browser, "escalate")
     assert "Diserahkan. Pegawai seterusnya sedang dihubungi." in said
-    assert (service.incident.had_by, service.incident.handed_on) == (SITI, True)
+    assert (service.incident.previous_assignee, service.incident.escalated) == (SITI, True)
 
 
 async def test_incident_page_handed_on_by_the_last_of_the_plan_says_so(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ async def test_what_was_not_looked_at_is_not_released(tmp_path: Path) -> None:
         orders.goes = (*orders.goes, replace(orders.goes[0], place=2, to="Pejabat Lain, Kementerian Contoh"))
         more = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
         look = await browser.get(f"{PAGE}/release")
-        service.incident = replace(service.incident, matter=IncidentType.SENDING, present=IncidentType.SENDING)
+        service.incident = replace(service.incident, type=IncidentType.SENDING, current_type=IncidentType.SENDING)
         other = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
     for answer in (unseen, more, other):
         assert answer.status_code == 409
@@ -364,7 +364,7 @@ async def test_it_is_declared_a_false_alarm_once(tmp_path: Path) -> None:
         browser = await officer_at(place)
         _, said = await order(browser, "false-alarm", why="akaun ujian rosak")
         assert "Diisytiharkan sebagai amaran palsu." in said
-        assert (service.incident.corrected_by, service.incident.corrected_why) == (SITI, "akaun ujian rosak")
+        assert (service.incident.false_alarm_by, service.incident.false_alarm_reason) == (SITI, "akaun ujian rosak")
         _, again = await order(browser, "false-alarm", why="akaun ujian rosak")
     assert "lebih awal; tiada apa-apa yang berubah" in again
 
