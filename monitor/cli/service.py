@@ -39,7 +39,7 @@ def control_socket(config: Path, given: Path | None) -> Path:
         return given
     document = read_document(config)
     state = document.data.get("state_dir", STATE)
-    # An editor or a full disk may leave the file half-written or empty, without `state`.
+    # An editor or a full disk may leave the file half-written or empty, without `state_dir`.
     is_cut = "state_dir" not in document.data and not os.path.exists(STATE)  # noqa: PTH110 - as below
     is_old = "state" in document.data and "state_dir" not in document.data
     if document.readable and isinstance(state, str | Path) and not is_cut and not is_old:

@@ -42,7 +42,7 @@ class OperationRejectedError(Exception):
 
     @classmethod
     def said(cls, key: str, **words: object) -> Self:
-        """Return an error with the words of `order.yaml`."""
+        """Return an error with the words of `errors.yaml`."""
         malay, english, *on_page = REFUSED[key]
         made = cls(english.format(**words))
         # The words of another error are inserted in the same language.

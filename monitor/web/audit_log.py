@@ -46,18 +46,18 @@ def audit_log_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRo
         code = agency.strip().upper()
         if code:
             permit(principal, Permission.READ_AUDIT_LOG, code)
-        opt_in = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
+        filters = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
         wanted = AuditLogFilter(
             agencies=frozenset({code}) if code else None if scope.everything else frozenset(scope.agencies),
-            number=opt_in["incident"],
-            actor=await actor(opt_in["by"]),
-            event=opt_in["event"],
+            number=filters["incident"],
+            actor=await actor(filters["by"]),
+            event=filters["event"],
         )
         page = await journal.page(wanted, most=_MOST, before=before)
-        kept = {name: value for name, value in opt_in.items() if value}
+        kept = {name: value for name, value in filters.items() if value}
         facts = {
             "rows": [(each, _details(each)) for each in page.rows],
-            "asked": opt_in,
+            "asked": filters,
             "all": scope.everything,
             "since": page.since,
             "narrowed": bool(kept),

@@ -1,4 +1,4 @@
-"""Uptime bars of an agency's latest days: appearance, and description in words (`strip.yaml`).
+"""Uptime bars of an agency's latest days: appearance, and description in words (`history.yaml`).
 
 Colour is never the only sign: a worse day has a taller bar, which is visible even at a width of two pixels, and all is
 described in words.

@@ -65,7 +65,7 @@ async def test_an_invited_officer_chooses_a_password_and_sets_their_agency_s_pro
     form = await officer.unfold("edit.maintenance_add")
     await form.get_by_label(officer.say("edit.begins")).fill(tomorrow(1))
     await form.get_by_label(officer.say("edit.ends")).fill(tomorrow(3))
-    await form.get_by_label(officer.say("edit.why")).fill(f"Tukar cakera, {name}")
+    await form.get_by_label(officer.say("edit.reason")).fill(f"Tukar cakera, {name}")
     await officer.press(form.get_by_role("button"))
     await expect(officer.page.locator(".row").filter(has_text=f"Tukar cakera, {name}")).to_be_visible()
     written = (await site.document(MDC.code))["maintenance"]
@@ -89,7 +89,7 @@ async def test_who_comes_second_is_shown_what_another_pen_has_written_and_loses_
     form = await ravi.unfold("edit.maintenance_add")
     await form.get_by_label(ravi.say("edit.begins")).fill(tomorrow(20))
     await form.get_by_label(ravi.say("edit.ends")).fill(tomorrow(22))
-    await form.get_by_label(ravi.say("edit.why")).fill("Kerja elektrik")
+    await form.get_by_label(ravi.say("edit.reason")).fill("Kerja elektrik")
     number = await site.rewritten(MDC.code, lambda text: text.replace(MDC.telephone, "04-000 0399"))
     await ravi.press(form.get_by_role("button"))
     await expect(ravi.page.get_by_role("heading", level=1)).to_have_text(ravi.say("edit.clash"))

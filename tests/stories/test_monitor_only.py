@@ -61,7 +61,7 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
         assert incident["not_notified"] is True
         assert BANNER in await text_at(play, "/")
         assert "pantau_monitor_only 1.0" in await text_at(play, "/metrics")
-        assert "NOBODY IS TOLD" in play.log()
+        assert "NOBODY IS NOTIFIED" in play.log()
         answer = await asyncio.to_thread(request, tmp_path / "state" / CONTROL_SOCKET, "GET", "/incidents")
         assert answer.headers["Pantau-Mode"] == "monitor_only"
         refused = await play.control("/incidents/JCM-01/release", by="Siti Contoh")

@@ -63,7 +63,9 @@ def is_steady(function: ast.AST) -> bool:
                 return True
             case ast.Assign(value=value) if any(map(is_now, names_in(node.targets))):
                 calls = (each.func for each in ast.walk(value) if isinstance(each, ast.Call))
-                return any(isinstance(f, ast.Attribute) and f.attr in {"monotonic", "time", "_steady"} for f in calls)
+                return any(
+                    isinstance(f, ast.Attribute) and f.attr in {"monotonic", "time", "_monotonic"} for f in calls
+                )
     return False
 
 

@@ -21,7 +21,7 @@ _NEW = Annotated[str, typer.Argument(help="The new name, as in the files.")]
 
 @app.command()
 def agency(old: _OLD, new: _NEW, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Rename an agency by its code: change `code` in its file, and run this instead of a reload.
+    """Rename an agency by its code: change `agency` in its file, and run this instead of a reload.
 
     Runs, health, incidents, silences and overrides get the new name; open incidents stay open. Numbers of incidents and the
     audit log do not change.

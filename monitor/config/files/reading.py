@@ -62,7 +62,7 @@ def is_secret(annotation: Any) -> bool:
     return SecretStr in (core(annotation), core(item(annotation)))
 
 
-def gc_paused(annotation: Any) -> OptionalSecret | None:
+def optional_secret(annotation: Any) -> OptionalSecret | None:
     """Return the `OptionalSecret` of *annotation*; `None`: the secret is required."""
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     return next((mark for mark in marks if isinstance(mark, OptionalSecret)), None)
@@ -333,7 +333,7 @@ class Reader:
             secret = self._vault.from_file(name) if is_file else self._vault.from_variable(name)
         except SecretUnavailableError as error:
             self._unusable(asked, path, str(error), error.instead)
-            return None if gc_paused(asked) else SecretStr("?")
+            return None if optional_secret(asked) else SecretStr("?")
         if is_file and (can := self._vault.others_can(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
             self.findings[path].warning(said(_OTHERS_CAN[can], name=name), instead)
@@ -346,7 +346,7 @@ class Reader:
 
     def _unusable(self, asked: Any, path: Path, message: str, instead: str) -> None:
         """Record that the secret at *path* with the annotation *asked* is unusable."""
-        if (lost := gc_paused(asked)) is None:
+        if (lost := optional_secret(asked)) is None:
             self.findings[path].broken(message, instead)
         else:
             self.findings[path].loss(f"{message}: {lost.without}", lost.instead)

@@ -1,4 +1,4 @@
-"""Section `lifeline` and its file of numbers: out-of-band alerts while the database is unavailable."""
+"""Section `out_of_band` and its file of numbers: out-of-band alerts while the database is unavailable."""
 
 from __future__ import annotations
 

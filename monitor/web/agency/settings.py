@@ -90,8 +90,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
         if answer.written is not None and (answer.problems or not answer.taken):
             return await sheet.show(request, page, answer.written, answer=answer)
         number = answer.written.number if answer.written else "same"
-        place = f"/agencies/{draft.agency}/{page.removesuffix('.html')}"
-        return RedirectResponse(f"{place}?saved={number}", status_code=303)
+        return RedirectResponse(f"{sheet.address(draft.agency, page)}?saved={number}", status_code=303)
 
     _offer_calendar(router, editor, sheet)
     _offer_versions(router, editor, sheet)
@@ -119,11 +118,11 @@ def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage
 def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage) -> None:
     @router.get("/agencies/{code}/versions")
     async def versions(request: Request, code: str) -> Response:
-        code, opt_in = code.upper(), request.query_params
-        listed = await editor.versions(code, below=_digits(opt_in.get("below", "")))
+        code, query = code.upper(), request.query_params
+        listed = await editor.versions(code, below=_digits(query.get("below", "")))
         if not listed:
             raise _no_such_version(code)
-        before, after = [await numbered(code, opt_in.get(name, "")) for name in ("from", "to")]
+        before, after = [await numbered(code, query.get(name, "")) for name in ("from", "to")]
         facts = {
             "code": code,
             "versions": listed,

@@ -74,7 +74,7 @@ class TypedForm:
         return name in self.fields if form == self.name else present
 
 
-_OF_TELLING: Final = frozenset({"notification_settings.html", "rota_preview.html"})
+_OF_NOTIFICATIONS: Final = frozenset({"notification_settings.html", "rota_preview.html"})
 NOTHING_TYPED: Final = TypedForm(fields={})
 
 
@@ -267,12 +267,16 @@ class SettingsPage:
             "our_changes": differing_lines(their_text if common is None else common, draft.text),
         }
 
+    @staticmethod
+    def address(code: str, template: str) -> str:
+        """Return the path of the page that has *template*."""
+        return f"/agencies/{code}/{'notifications' if template in _OF_NOTIFICATIONS else 'settings'}"
+
     def render(self, request: Request, template: str, facts: Mapping[str, object], status: int = 200) -> Response:
         """Return a rendered page."""
         if request.method == "POST":
             # Not the path of a form, which has no page to show in another language.
-            path = f"/agencies/{facts['code']}/{'telling' if template in _OF_TELLING else 'settings'}"
-            facts = {"path": path, **facts}
+            facts = {"path": self.address(str(facts["code"]), template), **facts}
         return self._pages.show(request, template, facts, status)
 
 

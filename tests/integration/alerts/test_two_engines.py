@@ -211,7 +211,7 @@ async def test_a_remark_is_written_down_once_in_whichever_process_a_button_is_pr
     await pair.submit(trigger())
     fronts = [
         cast(Any, ServiceFacade)(
-            **dict.fromkeys(("board", "desks", "pool", "composer", "metrics", "watch", "reload", "check")),
+            **dict.fromkeys(("board", "desks", "pool", "composer", "metrics", "runtime", "reload", "check")),
             store=engine.store,
             dispatcher=engine.dispatcher,
             clock=pair.clock,

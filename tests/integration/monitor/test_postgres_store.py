@@ -105,7 +105,7 @@ async def test_two_of_one_name_would_delete_each_others_mail_and_are_refused(
     async with Database.open(tmp_path, server, name="putrajaya-1"):
         said = await refusal(tmp_path, server, name="putrajaya-1")
         assert "another pantau process called putrajaya-1 uses the store" in said
-        assert "prober:" in said
+        assert "process_name:" in said
         async with Database.open(tmp_path, server, name="putrajaya-2"):
             pass
     async with Database.open(tmp_path, server, name="putrajaya-1"):

@@ -295,6 +295,14 @@ async def test_an_office_is_written_and_then_whom_its_faxes_go_to(place: House, 
     assert "    ksu:" in await place.site.text()
 
 
+async def test_forms_about_notifications_lead_back_to_their_page(place: House, officer: httpx.AsyncClient) -> None:
+    unchanged = {"release": "manual", "updates": "workdays", "release_offered_after": ""}
+    answer = await fill(officer, "announcement", unchanged)
+    assert (answer.status_code, answer.headers.get("location")) == (303, f"{TELLING}?saved=same")
+    refused = await fill(officer, "escalation", {**STEPS, "steps[1].after": "lama"})
+    assert f'href="{TELLING}?lang=ms"' in refused.text
+
+
 @pytest.mark.access
 async def test_nobody_says_who_is_told_of_another_agency(place: House, officer: httpx.AsyncClient) -> None:
     assert (await officer.get("/agencies/MDC/notifications")).status_code == 403
