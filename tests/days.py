@@ -121,7 +121,7 @@ def scenario(seed: int) -> Scenario:
     rota = None
     if rng.random() < 0.7:
         layer = Layer(
-            people=tuple(rng.sample(people, rng.randint(1, len(people)))), begins=date(2026, 11, 23), shift_days=1
+            people=tuple(rng.sample(people, rng.randint(1, len(people)))), starts_on=date(2026, 11, 23), shift_days=1
         )
         rota = Rota(name="JCM/bertugas", zone=MALAYSIA, handover=time(rng.choice([7, 8, 20])), layers=(layer,))
     steps = []
@@ -130,7 +130,7 @@ def scenario(seed: int) -> Scenario:
         channels = rng.choice(
             [(Channel.SMS,), (Channel.VOICE,), (Channel.SMS, Channel.VOICE), (Channel.VOICE, Channel.SMS)]
         )
-        again = RedialPolicy(every=2 * MINUTE, times=rng.randint(1, 5))
+        again = RedialPolicy(interval=2 * MINUTE, times=rng.randint(1, 5))
         steps.append(
             Step(
                 after=rng.choice([1, 5, 10, 15, 30]) * MINUTE if number else rng.choice([0, 0, 0, 10]) * MINUTE,

@@ -66,16 +66,16 @@ _FACTS = Facts(
     unposted=2,
 )
 _PLANNED = MaintenanceNotice(
-    news=MaintenanceNoticeKind.PLANNED,
+    kind=MaintenanceNoticeKind.PLANNED,
     number="JCM-P261124-1415",
-    begins=_BEGAN + timedelta(days=7),
-    ends=_BEGAN + timedelta(days=7, hours=6),
-    why="Naik taraf pelayan mel",
+    starts_at=_BEGAN + timedelta(days=7),
+    ends_at=_BEGAN + timedelta(days=7, hours=6),
+    reason="Naik taraf pelayan mel",
     made_at=_BEGAN,
 )
 _ADVANCE = MaintenancePage(
     notice=replace(
-        _PLANNED, begins=_BEGAN + timedelta(days=9), ends=_BEGAN + timedelta(days=9, hours=6), before=_PLANNED
+        _PLANNED, starts_at=_BEGAN + timedelta(days=9), ends_at=_BEGAN + timedelta(days=9, hours=6), before=_PLANNED
     ),
     office=OFFICE,
     addressee=Addressee(title="", organisation=""),

@@ -72,7 +72,9 @@ MINISTRY = Recipient(
         Address(channel=Channel.LETTER, number="Kementerian Contoh"),
     ),
 )
-DUTY = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI, MEI), begins=SUNDAY, shift_days=1),))
+DUTY = Rota(
+    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI, MEI), starts_on=SUNDAY, shift_days=1),)
+)
 BRIEF = PolicySnapshot(
     agency="JCM",
     office=OFFICE,

@@ -30,7 +30,9 @@ EXPIRY: dict[Channel, timedelta] = {
 }
 
 #: States in which a gateway may not have received the notification.
-_NOT_ATTEMPTED = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NO_TRACE, AttemptState.NEVER_SENT})
+_NOT_ATTEMPTED = frozenset(
+    {AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NOT_FOUND, AttemptState.NEVER_SENT}
+)
 
 #: Interval of offers in the first hour: enough for three calls, a decision, and finding the PIN.
 OFFERED_ANEW_AFTER = timedelta(minutes=15)

@@ -228,7 +228,7 @@ def _last_event(notice: Notification) -> datetime:
     last = decisive(notice)
     if last is None:
         return notice.due_at
-    return max(notice.due_at, last.look_at, last.ended_at or last.started_at)
+    return max(notice.due_at, last.query_at, last.ended_at or last.started_at)
 
 
 def _given_up_at(notice: Notification) -> datetime:

@@ -329,7 +329,7 @@ def _calls_due(incident: Incident, notices: Sequence[Notification]) -> Iterator[
         calls = latest[person]
         last = calls[-1]
         if len(calls) <= again.times and (ended_at := _ended_in_vain(last)):
-            yield last, len(calls) + 1, ended_at + again.every
+            yield last, len(calls) + 1, ended_at + again.interval
 
 
 def _ended_in_vain(notice: Notification) -> datetime | None:

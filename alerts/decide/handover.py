@@ -110,7 +110,7 @@ def _draft(incident: Incident, person: Contact, handover: Handover, now: datetim
             cause=incident.policy.cause,
             by=has_it,
             last_response_at=incident.last_response_at if has_it else None,
-            relieved=handover.of.name if handover.of is not None else "",
+            relieved=handover.previous.name if handover.previous is not None else "",
             may_release=release_is_offered(incident, now),
         ),
         # Valid while they are on duty, for a day at most.

@@ -23,7 +23,7 @@ class LetterStep(StrEnum):
     """Progress of a letter. A clerk records printing and posting."""
 
     #: It is in the tray.
-    LAID = "laid"
+    QUEUED = "queued"
     #: Printed by a clerk; to be signed and posted.
     PRINTED = "printed"
     #: A clerk posted it. Its recipient gets a letter when mail works again.
@@ -33,7 +33,7 @@ class LetterStep(StrEnum):
 
 
 #: Steps in which a clerk must act.
-WAITING = (LetterStep.LAID, LetterStep.PRINTED)
+WAITING = (LetterStep.QUEUED, LetterStep.PRINTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class ImpossibleDay(StrEnum):
     #: The day is in the future.
     FUTURE = "future"
     #: The letter did not exist yet.
-    BEFORE_LAID = "before_laid"
+    BEFORE_QUEUED = "before_queued"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class TrayLetter:
     agency: str
     purpose: Purpose
     addressee: Addressee | None
-    laid_at: datetime
+    queued_at: datetime
     printed: Handling | None = None
     posted: Handling | None = None
     #: A clerk has removed it from the tray, recorded or not.
@@ -95,23 +95,23 @@ class TrayLetter:
             return LetterStep.TAKEN_BACK
         if self.is_posted:
             return LetterStep.POSTED
-        return LetterStep.LAID if self.printed is None else LetterStep.PRINTED
+        return LetterStep.QUEUED if self.printed is None else LetterStep.PRINTED
 
     def is_overdue(self, hours: OfficeHours, now: datetime) -> bool:
         """Whether a clerk with these *hours* should have posted it by *now*."""
-        return self.step in WAITING and now >= post_by(self.laid_at, hours)
+        return self.step in WAITING and now >= post_by(self.queued_at, hours)
 
 
-def post_by(laid_at: datetime, hours: OfficeHours) -> datetime:
+def post_by(queued_at: datetime, hours: OfficeHours) -> datetime:
     """Return when a letter must be posted: the end of the first workday after the day it was queued."""
-    return hours.end_of_next_workday(laid_at)
+    return hours.end_of_next_workday(queued_at)
 
 
-def why_not_posted_on(day: date, laid_at: datetime, now: datetime, zone: ZoneInfo) -> ImpossibleDay | None:
+def why_not_posted_on(day: date, queued_at: datetime, now: datetime, zone: ZoneInfo) -> ImpossibleDay | None:
     """Return why a letter cannot have been posted on a *day* in the clerk's time zone; `None` if it can."""
     if day > now.astimezone(zone).date():
         return ImpossibleDay.FUTURE
-    return ImpossibleDay.BEFORE_LAID if day < laid_at.astimezone(zone).date() else None
+    return ImpossibleDay.BEFORE_QUEUED if day < queued_at.astimezone(zone).date() else None
 
 
 def page_resting_on(letter: Notification, notices: Sequence[Notification]) -> Notification | None:

@@ -14,31 +14,31 @@ from alerts.model.incident import Incident
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """No notifications about `about` from `begins` until `ends`."""
+    """No notifications about `target` from `starts_at` until `ends_at`."""
 
     id: int
     #: Dedup key of an incident: an agency's code, or "ours/..." for a monitoring fault.
-    about: str
-    begins: datetime
+    target: str
+    starts_at: datetime
     #: Exclusive.
-    ends: datetime
-    why: str
+    ends_at: datetime
+    reason: str
     by: str
 
     def holds(self, at: datetime) -> bool:
         """Whether the silence is active *at* that time."""
-        return self.begins <= at < self.ends
+        return self.starts_at <= at < self.ends_at
 
 
 def is_about(silence: Silence, incident: Incident) -> bool:
     """Whether the silence matches the incident's key, or the agency of an alert from the NOC's monitoring."""
-    return silence.about == incident.dedup_key or silence.about.casefold() == incident.policy.of_agency.casefold()
+    return silence.target == incident.dedup_key or silence.target.casefold() == incident.policy.of_agency.casefold()
 
 
 def silence_over(incident: Incident, silences: Iterable[Silence], now: datetime) -> Silence | None:
     """Return the active silence of an incident, of several the one that ends last; `None` without any."""
     over = [s for s in silences if is_about(s, incident) and s.holds(now)]
-    return max(over, key=lambda silence: silence.ends, default=None)
+    return max(over, key=lambda silence: silence.ends_at, default=None)
 
 
 #: Returns the active silence of an incident among those that have not ended. An implementation may use more than the

@@ -92,7 +92,7 @@ def conclude(incident: Incident, notices: Sequence[Notification], now: datetime)
                 yield Abandon(notice) if _is_doubtful(notice) else Cancel(notice)
             elif over and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
                 # An error means that the tray was not reachable: retry after a pause.
-                if last.error is None or now >= last.look_at:
+                if last.error is None or now >= last.query_at:
                     yield WithdrawLetter(notice, last)
                 continue
             elif last.state in _UNDER_WAY:

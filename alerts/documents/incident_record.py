@@ -306,12 +306,12 @@ def _story(dossier: IncidentRecord) -> dict[str, Json]:
     shown, left = _ends(told)
     steps = len(entries) - len(told)
     notes = (
-        [f"{steps} catatan tentang langkah penghantaran tidak dicetak; semuanya ada dalam journal.jsonl."]
+        [f"{steps} catatan tentang langkah penghantaran tidak dicetak; semuanya ada dalam audit-log.jsonl."]
         if steps
         else []
     )
     if left:
-        notes.append(f"{left} catatan di tengah tidak dicetak; semuanya ada dalam journal.jsonl.")
+        notes.append(f"{left} catatan di tengah tidak dicetak; semuanya ada dalam audit-log.jsonl.")
     return {
         "heading": "KRONOLOGI",
         "notes": notes,

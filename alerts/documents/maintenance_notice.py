@@ -33,13 +33,13 @@ class MaintenanceNoticeKind(StrEnum):
 class MaintenanceNotice:
     """Announcement of one maintenance window to an agency's recipients."""
 
-    news: MaintenanceNoticeKind
+    kind: MaintenanceNoticeKind
     #: "JCM-P261201-1405".
     number: str
-    begins: datetime
-    ends: datetime
+    starts_at: datetime
+    ends_at: datetime
     #: The planned work.
-    why: str
+    reason: str
     made_at: datetime
     made_by: str = ""
     #: The notice that this one replaces.
@@ -79,8 +79,8 @@ class MaintenancePage:
         if kind == "letter":
             values["enquiries"] = self.wording.say(language, "letter.enquiries", values)
         values["channels"] = channels_listed(language, self.wording, kind, values)
-        section = f"{kind}.{self.notice.news}"
-        if self.notice.news is not MaintenanceNoticeKind.CANCELLED:
+        section = f"{kind}.{self.notice.kind}"
+        if self.notice.kind is not MaintenanceNoticeKind.CANCELLED:
             values["instruction"] = self.wording.say(language, f"{kind}.maintenance.instruction", values)
         texts = self.wording.say_all(language, f"{section}.paragraphs", values)
         return body_of(kind, section, texts, self.wording, language=language, values=values)
@@ -92,7 +92,7 @@ class MaintenancePage:
             "you": form_of_address(self.addressee, language),
             "reference": "",
             # The text continues the sentence with a full stop.
-            **on_one_line({"why": self.notice.why.rstrip(". ")}),
+            **on_one_line({"why": self.notice.reason.rstrip(". ")}),
         }
         if (before := self.notice.before) is not None:
             were: Values = for_page(self._facts(before), language)
@@ -109,8 +109,8 @@ class MaintenancePage:
             type=IncidentType.BOTH,
             office=self.office,
             number=notice.number,
-            began_at=notice.begins,
-            ended_at=notice.ends,
+            began_at=notice.starts_at,
+            ended_at=notice.ends_at,
             notified_at=notice.made_at,
             first_notified_at=notice.before.made_at if notice.before else None,
         )

@@ -42,6 +42,8 @@ _KINDS: Mapping[str, Mapping[str, str]] = {
 }
 #: Events that have a table of their own.
 TOLD_ELSEWHERE = frozenset({"sites say"})
+#: Present events by those in entries from before schema 0055.
+_FORMER_EVENTS = {"ask: no_trace": "ask: not_found"}
 #: Components of the program that act without a person.
 _OURS = frozenset({"engine", "auditor", "automatic"})
 
@@ -50,7 +52,7 @@ def event(text: str) -> str:
     """Return the name of an audit event: "Penghantaran: diterima"."""
     if text in EVENTS:
         return EVENTS[text]
-    deed, _, state = text.partition(": ")
+    deed, _, state = _FORMER_EVENTS.get(text, text).partition(": ")
     if deed in DEEDS and state in STATES:
         return f"{DEEDS[deed]}: {STATES[state]}"
     first, _, rest = text.partition(" ")

@@ -41,7 +41,7 @@ ACTOR = "alertmanager"
 class AlertsHandled:
     """Result of handling alerts."""
 
-    news: Sequence[AlertEffect]
+    effects: Sequence[AlertEffect]
     #: Ids of the affected incidents.
     concerned: Sequence[int]
 
@@ -56,8 +56,8 @@ async def take_alerts(
         await ledger.save_alerts(decided.changed)
         concerned += await _take_own(ledger, decided.own, now)
         concerned += await _take_folded(ledger, decided.folded, brief, now)
-        news += decided.news
-    return AlertsHandled(news=news, concerned=concerned)
+        news += decided.effects
+    return AlertsHandled(effects=news, concerned=concerned)
 
 
 async def known_before(
@@ -67,14 +67,14 @@ async def known_before(
     if len({each.fingerprint for each in alerts}) < len(alerts):
         return None
     decided = await _decide(ledger, alerts, brief, now, group)
-    return None if decided.changed or decided.own or decided.opens_folded else decided.news
+    return None if decided.changed or decided.own or decided.opens_folded else decided.effects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Decided:
     """Effects of alerts."""
 
-    news: Sequence[AlertEffect]
+    effects: Sequence[AlertEffect]
     #: Alerts to store.
     changed: Sequence[KnownAlert]
     #: Events of incidents with one alert, with the alert.
@@ -165,7 +165,7 @@ async def _decide(
 ) -> _Decided:
     known = await ledger.known_alerts({each.fingerprint for each in alerts})
     plans = {brief(each).policy_name for each in alerts}
-    shared = {each.folded_into for each in known.values() if each.folded_into is not None}
+    shared = {each.merged_into for each in known.values() if each.merged_into is not None}
     shared |= {key for plan in plans for key in (group.key(plan), rest_key(plan))}
     open_keys = set(await ledger.open_among({each.dedup_key for each in alerts} | shared))
     room = MOST_OPEN - await ledger.open_alerts()
@@ -188,12 +188,12 @@ async def _decide(
             folded.setdefault(key, []).append((alert, said))
             opens_folded |= fires and key not in open_keys
         if after is not before:
-            changed.append(replace(after, folded_into=None if key == alert.dedup_key else key))
+            changed.append(replace(after, merged_into=None if key == alert.dedup_key else key))
         if fires and key not in open_keys:
             # It is open from now on.
             open_keys.add(key)
             room -= 1
-    return _Decided(news=news, changed=changed, own=own, folded=folded, opens_folded=opens_folded)
+    return _Decided(effects=news, changed=changed, own=own, folded=folded, opens_folded=opens_folded)
 
 
 def _event(

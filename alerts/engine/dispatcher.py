@@ -144,7 +144,7 @@ class Dispatcher:
             taken = await take_alerts(ledger, alerts, brief, now, group)
         self._agenda.stir(taken.concerned, first=False)
         self._poked.set()
-        return taken.news
+        return taken.effects
 
     async def record(self, gateway: str, heard: CallbackEvent) -> AckResult:
         """Commit the event of a provider's callback. Return the state of its acknowledgement."""
@@ -167,7 +167,7 @@ class Dispatcher:
         A result that arrives after the next query was due postpones that query.
         """
         now, attempt = self._clock.now(), outcome.attempt
-        if not outcome.is_news(call) and now < call.attempt.look_at:
+        if not outcome.is_news(call) and now < call.attempt.query_at:
             return False
 
         async def answer(ledger: UnitOfWork) -> tuple[Sequence[NotificationLatency], Sequence[int]]:

@@ -171,7 +171,7 @@ async def take_report(
             await ledger.journal(told_by(gateway, notice, told, "reported", now))
             tellings += await come_to(ledger, notice, told, attempt.state, now)
         freed = await freed_by(ledger, notice, told)
-    if heard.handed_on:
+    if heard.escalated:
         result = await hand_on(ledger, notice, now)
         return ReportResult(result=result, concerned=(*notice.incident_ids, *freed), tellings=tellings)
     if not heard.acknowledged:

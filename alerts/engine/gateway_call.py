@@ -83,7 +83,7 @@ class CallResult:
         A letter that is still in the tray, or a receipt that is still missing, is not new; the next query stays as
         planned.
         """
-        return call.kind is not CallKind.CHECK or replace(self.attempt, look_at=call.attempt.look_at) != call.attempt
+        return call.kind is not CallKind.CHECK or replace(self.attempt, query_at=call.attempt.query_at) != call.attempt
 
 
 async def make_call(
@@ -170,17 +170,17 @@ def _answered(call: GatewayCall, answer: _Answer, policy: DeliveryPolicy, now: d
     attempt = call.attempt
     match answer:
         case DeliveryReport():
-            enough = attempt.asked >= len(policy.ask_after)
+            enough = attempt.queries >= len(policy.ask_after)
             attempt = reported(call.delivery, attempt, answer, policy, now)
             if call.kind is CallKind.ASK and attempt.state is AttemptState.UNKNOWN:
                 attempt = _still_unknown(attempt, policy, now, enough=enough)
         case SubmissionNotFound(certain=True):
             # The first attempt is repeated at once. One that fails repeatedly is not urgent.
             again = now if attempt.n == 1 else retry_at(call.delivery, attempt.gateway, policy, now, None)
-            attempt = replace(attempt, state=AttemptState.NEVER_SENT, look_at=again, ended_at=now)
+            attempt = replace(attempt, state=AttemptState.NEVER_SENT, query_at=again, ended_at=now)
         case SubmissionNotFound():
             # A search index may lag: query once more before it counts.
-            attempt = _still_unknown(attempt, policy, now, enough=attempt.asked > 1)
+            attempt = _still_unknown(attempt, policy, now, enough=attempt.queries > 1)
         case True:
             attempt = replace(attempt, state=AttemptState.WITHDRAWN, ended_at=now)
         case False:
@@ -196,7 +196,7 @@ def reported(
     if report.progress is SubmissionState.FAILED and report.error is ErrorClass.UNKNOWN:
         state = AttemptState.UNKNOWN
     channel = delivery.address.channel
-    look_at = now + policy.check_every[channel]
+    query_at = now + policy.check_every[channel]
     ended_at = None if state in LEFT and state is not AttemptState.DELIVERED else now
     if report.in_call:
         ended_at = attempt.ended_at
@@ -204,7 +204,7 @@ def reported(
         # Posted: no further status follows.
         ended_at = attempt.ended_at or now
     if state is AttemptState.FAILED:
-        look_at = retry_at(delivery, attempt.gateway, policy, now, None)
+        query_at = retry_at(delivery, attempt.gateway, policy, now, None)
     return replace(
         attempt,
         state=state,
@@ -212,7 +212,7 @@ def reported(
         error=report.error if state in {AttemptState.FAILED, AttemptState.UNKNOWN} else None,
         code=report.code,
         detail=report.detail,
-        look_at=look_at,
+        query_at=query_at,
         ended_at=ended_at,
     )
 
@@ -221,16 +221,16 @@ def _refused(call: GatewayCall, error: DeliveryError, policy: DeliveryPolicy, no
     """Interpret an error. Only an error of SEND means that the message failed; others leave its status."""
     attempt = call.attempt
     if call.kind is CallKind.ASK:
-        attempt = _still_unknown(attempt, policy, now, enough=attempt.asked >= len(policy.ask_after))
+        attempt = _still_unknown(attempt, policy, now, enough=attempt.queries >= len(policy.ask_after))
     elif call.kind is CallKind.WITHDRAW:
-        look_at = now + policy.check_every[call.address.channel]
-        attempt = replace(attempt, error=error.error, code=error.code, detail=error.detail, look_at=look_at)
+        query_at = now + policy.check_every[call.address.channel]
+        attempt = replace(attempt, error=error.error, code=error.code, detail=error.detail, query_at=query_at)
     elif call.kind is CallKind.CHECK:
         # Query again later; the time was set when the call was decided.
         pass
     elif error.error is ErrorClass.UNKNOWN:
         attempt = replace(
-            attempt, state=AttemptState.UNKNOWN, error=error.error, code=error.code, detail=error.detail, look_at=now
+            attempt, state=AttemptState.UNKNOWN, error=error.error, code=error.code, detail=error.detail, query_at=now
         )
     else:
         attempt = replace(
@@ -239,7 +239,7 @@ def _refused(call: GatewayCall, error: DeliveryError, policy: DeliveryPolicy, no
             error=error.error,
             code=error.code,
             detail=error.detail,
-            look_at=retry_at(call.delivery, attempt.gateway, policy, now, error.retry_after),
+            query_at=retry_at(call.delivery, attempt.gateway, policy, now, error.retry_after),
             ended_at=now,
         )
     # A refused address says nothing about the gateway.
@@ -248,9 +248,9 @@ def _refused(call: GatewayCall, error: DeliveryError, policy: DeliveryPolicy, no
 
 def _still_unknown(attempt: Attempt, policy: DeliveryPolicy, now: datetime, *, enough: bool) -> Attempt:
     if enough:
-        return replace(attempt, state=AttemptState.NO_TRACE, look_at=now, ended_at=now)
-    wait = policy.ask_after[min(attempt.asked, len(policy.ask_after) - 1)]
-    return replace(attempt, state=AttemptState.UNKNOWN, look_at=now + wait)
+        return replace(attempt, state=AttemptState.NOT_FOUND, query_at=now, ended_at=now)
+    wait = policy.ask_after[min(attempt.queries, len(policy.ask_after) - 1)]
+    return replace(attempt, state=AttemptState.UNKNOWN, query_at=now + wait)
 
 
 def told_by(gateway: str, notice: Notification, attempt: Attempt, how: str, now: datetime) -> AuditEntry:

@@ -93,7 +93,7 @@ class GatewayCaller:
         """Call the gateway and release its slot: storing the result may take a while."""
         name = call.attempt.gateway
         try:
-            if call.kind is CallKind.SEND and self._clock.now() >= call.attempt.look_at:
+            if call.kind is CallKind.SEND and self._clock.now() >= call.attempt.query_at:
                 # The process was suspended before the call; another engine may have queried and sent it since.
                 log.warning(
                     "gateway call is past its deadline; checking its status first", reference=call.attempt.reference

@@ -171,7 +171,7 @@ class IncidentProcessor:
         if not unknown:
             return present
         overrides = await self._ledger.overrides({rota.name for rota in policy.rotas}, self._now)
-        standing = {o.contact.key: o.contact for o in overrides if o.contact.key in unknown and self._now < o.ends}
+        standing = {o.contact.key: o.contact for o in overrides if o.contact.key in unknown and self._now < o.ends_at}
         return replace(present, escalation=replace(policy, stand_ins=(*policy.stand_ins, *standing.values())))
 
     def _count(self, incident: Incident) -> None:
@@ -200,7 +200,7 @@ class IncidentProcessor:
             incident = await self._announce(await self._escalate(incident))
             await self._follow_up(incident)
             return incident
-        self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
+        self.advance.wake_at(min(silence.ends_at, self._now + _LOOK_AGAIN))
         incident = await self._fall_silent(incident)
         # A person's release goes out despite a silence.
         return await self._announce(incident) if incident.released_at is not None else incident

@@ -43,7 +43,7 @@ class ManualStatusRequest:
     ruling: ManualStatus
     by: str
     #: In the person's words; for the audit log, never for a notification.
-    why: str
+    reason: str
     at: datetime
 
 
@@ -73,7 +73,7 @@ def settled(notice: Notification, ruling: ManualStatus, now: datetime) -> Sequen
             error = ErrorClass.PERMANENT if ruling is ManualStatus.LOST else ErrorClass.TRANSIENT
             said = "somebody has found that it did not arrive"
             return [
-                replace(a, state=AttemptState.FAILED, error=error, detail=said, look_at=now, ended_at=now)
+                replace(a, state=AttemptState.FAILED, error=error, detail=said, query_at=now, ended_at=now)
                 for a in doubtful
             ]
 
@@ -81,8 +81,8 @@ def settled(notice: Notification, ruling: ManualStatus, now: datetime) -> Sequen
 async def _posted_before(ledger: UnitOfWork, notice: Notification, settlement: ManualStatusRequest) -> None:
     """Write the attempt that the restored store lacks: its reader is due follow-ups."""
     delivery = notice.deliveries[-1] if notice.deliveries else await ledger.add_delivery(notice.id, notice.addresses[0])
-    attempt = await ledger.add_attempt(delivery, "by hand", settlement.at, look_at=settlement.at)
-    posted = replace(attempt, state=AttemptState.DELIVERED, detail=settlement.why, ended_at=settlement.at)
+    attempt = await ledger.add_attempt(delivery, "by hand", settlement.at, query_at=settlement.at)
+    posted = replace(attempt, state=AttemptState.DELIVERED, detail=settlement.reason, ended_at=settlement.at)
     await ledger.save_attempt(posted)
 
 
@@ -129,7 +129,7 @@ async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualS
             event=f"notice settled by hand: {_AUDITED.get(settlement.ruling, settlement.ruling)}",
             incident_id=incident.id,
             notification_id=notice.id,
-            detail={"number": incident.number, "why": settlement.why},
+            detail={"number": incident.number, "why": settlement.reason},
         )
     )
     for incident_id in notice.incident_ids:

@@ -120,7 +120,7 @@ class NotificationProcessor:
         whole = await self._whole(notice)
         response = await self._response(whole, gateway)
         delivery = whole.deliveries[-1]
-        attempt = await self._ledger.add_attempt(delivery, gateway, self._now, look_at=lease, response=response)
+        attempt = await self._ledger.add_attempt(delivery, gateway, self._now, query_at=lease, response=response)
         tried = replace(delivery, attempts=(*delivery.attempts, attempt))
         whole = replace(whole, deliveries=(*whole.deliveries[:-1], tried))
         self._pool.note_use(gateway, self._now)
@@ -137,7 +137,7 @@ class NotificationProcessor:
         known = await self._ledger.responses.sms_number(address.number)
         if known.stopped_at is None:
             return False
-        attempt = await self._ledger.add_attempt(notice.deliveries[-1], gateway, self._now, look_at=self._now)
+        attempt = await self._ledger.add_attempt(notice.deliveries[-1], gateway, self._now, query_at=self._now)
         refused = "the person has asked for no SMS (STOP)"
         stopped = replace(
             attempt,
@@ -219,18 +219,18 @@ class NotificationProcessor:
     async def _question(self, kind: CallKind, notice: Notification, attempt: Attempt) -> None:
         if kind is CallKind.ASK and attempt.gateway not in self._pool and attempt.id not in self._under_way:
             # The gateway was removed from the configuration and cannot be queried.
-            lost = replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now)
+            lost = replace(attempt, state=AttemptState.NOT_FOUND, ended_at=self._now)
             await self._ledger.save_attempt(lost)
             self._advance.stirred.update(await freed_by(self._ledger, notice, lost))
             gone = {"reference": attempt.reference, "why": f"{attempt.gateway} is not configured any more"}
-            await self._write(notice, "ask: no_trace", **gone)
+            await self._write(notice, "ask: not_found", **gone)
             self._advance.wake_at(self._now)
             return
         interval = self._policy.lease if kind is CallKind.ASK else self._policy.check_every[notice.channel]
-        asking = replace(attempt, asked=attempt.asked + 1, look_at=self._now + interval)
-        if await self._call(kind, notice, asking, due_at=attempt.look_at):
+        asking = replace(attempt, queries=attempt.queries + 1, query_at=self._now + interval)
+        if await self._call(kind, notice, asking, due_at=attempt.query_at):
             await self._ledger.save_attempt(asking)
-        self._advance.wake_at(asking.look_at)
+        self._advance.wake_at(asking.query_at)
 
     async def take_back(self, notice: Notification, attempt: Attempt) -> None:
         """Withdraw a letter from its tray before a clerk posts it."""
@@ -258,7 +258,7 @@ class NotificationProcessor:
             return False
         # A query may decide about resending; a status check has the lowest priority.
         rank = len(RANK) if kind is CallKind.CHECK else RANK[notice.urgency]
-        if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.look_at, notice.id)):
+        if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.query_at, notice.id)):
             return False
         self._advance.calls.append(GatewayCall(kind=kind, notice=await self._whole(notice), attempt=attempt))
         return True

@@ -37,7 +37,7 @@ class Webhook:
     #: Key of the alert group (`groupKey`).
     group: str
     #: Number of alerts that Alertmanager truncated (`max_alerts`).
-    left_out: int
+    omitted: int
 
 
 #: Of labels and of annotations. Prometheus itself accepts some dozens.
@@ -100,7 +100,7 @@ def read_webhook(body: bytes, now: datetime) -> Webhook:
     except ValidationError as error:
         raise _refused(error) from None
     alerts = [_alert(_read(each, place), now) for place, each in enumerate(read.alerts)]
-    return Webhook(alerts=alerts, group=read.group_key, left_out=max(0, read.truncated_alerts))
+    return Webhook(alerts=alerts, group=read.group_key, omitted=max(0, read.truncated_alerts))
 
 
 def _read(alert: object, place: int) -> _Alert:

@@ -167,7 +167,7 @@ async def _accept(
         alert, by = alert.about([part for part, _ in held]), held[0][1].acknowledged_by or ""
         corrected = all(incident.false_alarm_at is not None for _, incident in held)
     if result in {AckResult.TAKEN, AckResult.PROLONGED}:
-        await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
+        await ledger.responses.save_sms_number(number, replace(known, unrecognised=0))
         until = max((i.acknowledged_until for _, i in held if i.acknowledged_until is not None), default=None)
         situation = "taken" if result is AckResult.TAKEN else "prolonged"
         return replace(
@@ -191,7 +191,7 @@ async def _hand_on(ledger: UnitOfWork, number: str, alert: _Alert, known: SmsNum
         mine = [
             p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.assignee_name(p.person)}
         ]
-        await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
+        await ledger.responses.save_sms_number(number, replace(known, unrecognised=0))
         after = [await ledger.incident(part.incident_id) for part in mine]
         again = min((told_again_at(each) for each in after if each is not None), default=None)
         reaction = alert.about(mine).react(str(result))
@@ -219,9 +219,9 @@ async def _puzzled(
     ledger: UnitOfWork, number: str, known: SmsNumber, alert: _Alert, situation: str, *, by: str = ""
 ) -> SmsReply | None:
     """Reply to an SMS without an effect, a few times only: the sender may be a machine that says OK to everything."""
-    if known.puzzled >= MOST_PUZZLED:
+    if known.unrecognised >= MOST_PUZZLED:
         return None
-    await ledger.responses.save_sms_number(number, replace(known, puzzled=known.puzzled + 1))
+    await ledger.responses.save_sms_number(number, replace(known, unrecognised=known.unrecognised + 1))
     return alert.react(situation, response=printed(alert.code), by=by)
 
 
@@ -232,7 +232,7 @@ async def _note_stop(
 
     A reply is sent on a change only: two machines that send STOP to each other do so once.
     """
-    await ledger.responses.save_sms_number(number, replace(known, stopped_at=now if stopped else None, puzzled=0))
+    await ledger.responses.save_sms_number(number, replace(known, stopped_at=now if stopped else None, unrecognised=0))
     event = "no more SMS wanted" if stopped else "SMS wanted again"
     person, incident_id, situation = "somebody", None, "stopped_unreached" if stopped else "started"
     if alerts:

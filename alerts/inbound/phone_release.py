@@ -90,7 +90,7 @@ class PhoneRelease:
         if await _is_locked(ledger, pins, case, now):
             return self._end("locked")
         await ledger.responses.add_pin_entry(
-            PinAttempt(reference=reference, agency=case.agency, person=case.person, at=now, proven=right)
+            PinAttempt(reference=reference, agency=case.agency, person=case.person, at=now, accepted=right)
         )
         await _journal(ledger, case, "PIN proven" if right else "wrong PIN", now)
         if right:
@@ -121,7 +121,7 @@ class PhoneRelease:
         if case is None:
             return self._end("over")
         entries = await ledger.responses.pin_entries({case.agency}, case.person, now - PROVEN_FOR)
-        if not entries or not entries[-1].proven or entries[-1].reference != reference:
+        if not entries or not entries[-1].accepted or entries[-1].reference != reference:
             return self._end("cancelled")
         released, kept = list[AnnouncementPlan](), list[str]()
         for incident in case.incidents:
@@ -194,7 +194,7 @@ async def _is_locked(ledger: UnitOfWork, pins: PinStore, case: _Case, now: datet
     wrong, agencies = 0, pins.agencies(case.agency, case.person)
     for entry in await ledger.responses.pin_entries(agencies, case.person, now - LOCKED_FOR):
         if is_recent(entry.at, now, LOCKED_FOR):
-            wrong = 0 if entry.proven else wrong + 1
+            wrong = 0 if entry.accepted else wrong + 1
     return wrong >= MOST_WRONG
 
 

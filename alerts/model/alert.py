@@ -105,9 +105,9 @@ class KnownAlert:
     #: `None`: firing.
     ended_at: datetime | None
     #: When the state was received.
-    heard_at: datetime
+    received_at: datetime
     #: Dedup key of a shared incident; `None`: it has one of its own.
-    folded_into: str | None = None
+    merged_into: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,7 @@ def incident_key(
     another incident may be opened.
     """
     if known is not None and known.ended_at is None:
-        return known.folded_into or alert.dedup_key
+        return known.merged_into or alert.dedup_key
     if alert.ended_at is not None or alert.dedup_key in open_keys:
         return alert.dedup_key
     of_group = group.key(told_by)
@@ -187,13 +187,15 @@ def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple
     An alert that starts again before its end is known still fires: the end was lost, or the evaluating server
     restarted. Nobody is notified again.
     """
-    heard = KnownAlert(fingerprint=alert.fingerprint, starts_at=alert.starts_at, ended_at=alert.ended_at, heard_at=now)
+    heard = KnownAlert(
+        fingerprint=alert.fingerprint, starts_at=alert.starts_at, ended_at=alert.ended_at, received_at=now
+    )
     if known is None:
         return (AlertEffect.FIRES if alert.ended_at is None else AlertEffect.WAS_OVER), heard
     if known.ended_at is not None:
         return _after_the_end(alert, known, heard)
     if alert.ended_at is None:
-        is_same = alert.starts_at <= known.starts_at and timedelta(0) <= now - known.heard_at < HEARD_EVERY
+        is_same = alert.starts_at <= known.starts_at and timedelta(0) <= now - known.received_at < HEARD_EVERY
         return AlertEffect.GOES_ON, known if is_same else replace(
             heard, starts_at=max(alert.starts_at, known.starts_at)
         )
@@ -207,7 +209,7 @@ def _after_the_end(alert: ReceivedAlert, known: KnownAlert, heard: KnownAlert) -
     begins_anew = alert.starts_at > known.starts_at
     if alert.ended_at is not None:
         return AlertEffect.WAS_OVER, heard if begins_anew else known
-    if not begins_anew and timedelta(0) <= heard.heard_at - known.heard_at < LATE_FOR:
+    if not begins_anew and timedelta(0) <= heard.received_at - known.received_at < LATE_FOR:
         return AlertEffect.LATE, known
     # Also for the same start: Alertmanager resolves alerts that it receives no more, and it was firing all the time.
     return AlertEffect.FIRES, heard

@@ -25,7 +25,7 @@ class AttemptState(StrEnum):
     #: Perhaps sent: the gateway is queried before anything is resent.
     UNKNOWN = "unknown"
     #: The gateway does not find it and is not certain.
-    NO_TRACE = "no_trace"
+    NOT_FOUND = "not_found"
     #: The gateway certainly did not receive it.
     NEVER_SENT = "never_sent"
     #: The gateway accepted it.
@@ -43,7 +43,7 @@ class AttemptState(StrEnum):
 RANK: dict[AttemptState, int] = {
     AttemptState.CALLING: 0,
     AttemptState.UNKNOWN: 1,
-    AttemptState.NO_TRACE: 2,
+    AttemptState.NOT_FOUND: 2,
     AttemptState.NEVER_SENT: 2,
     AttemptState.ACCEPTED: 3,
     AttemptState.SENT: 4,
@@ -56,7 +56,7 @@ RANK: dict[AttemptState, int] = {
 LEFT = frozenset({AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED})
 
 #: States of a message that may have been sent without a trace.
-DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NO_TRACE})
+DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NOT_FOUND})
 
 
 class NotificationState(StrEnum):
@@ -94,9 +94,9 @@ class Attempt:
     state: AttemptState
     started_at: datetime
     #: Time of the next action: end of the lease, next query or check.
-    look_at: datetime
+    query_at: datetime
     #: Number of queries so far.
-    asked: int = 0
+    queries: int = 0
     provider_id: str | None = None
     error: ErrorClass | None = None
     code: str = ""

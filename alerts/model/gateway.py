@@ -46,8 +46,8 @@ class Script:
     #: Spoken after key 1 when the incident has become worse than this call says; `thanks` when empty.
     worse: str = ""
     #: Spoken after key 4, which escalates; empty: not offered.
-    handed_on: str = ""
-    #: Spoken instead when no further step is left; `handed_on` when empty.
+    escalated: str = ""
+    #: Spoken instead when no further step is left; `escalated` when empty.
     nobody_left: str = ""
     #: Whether key 5 starts the release of an announcement; the menu says so.
     may_release: bool = False
@@ -232,7 +232,7 @@ class CallbackEvent:
     #: The person pressed the key that acknowledges.
     acknowledged: bool = False
     #: The person pressed the key that escalates.
-    handed_on: bool = False
+    escalated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

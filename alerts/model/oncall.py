@@ -46,15 +46,15 @@ class Layer:
     #: In the order of their shifts.
     people: tuple[Contact, ...]
     #: First day of the first shift; nobody is on duty before.
-    begins: date
+    starts_on: date
     #: Length of a shift, including days outside the layer.
     shift_days: int = 7
 
     def person(self, day: date) -> Contact | None:
         """Return the person on shift on *day*; `None` before the layer begins."""
-        if day < self.begins or not self.people:
+        if day < self.starts_on or not self.people:
             return None
-        return self.people[(day - self.begins).days // self.shift_days % len(self.people)]
+        return self.people[(day - self.starts_on).days // self.shift_days % len(self.people)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +100,9 @@ class Override:
     rota: str
     #: As known when the override was made; an incident's own data on the person take precedence.
     contact: Contact
-    begins: datetime
+    starts_at: datetime
     #: Exclusive.
-    ends: datetime
+    ends_at: datetime
     by: str
     made_at: datetime
 
@@ -114,29 +114,29 @@ class Handover:
     at: datetime
     to: Contact | None
     #: The previous person; `None`: nobody, or not requested.
-    of: Contact | None = None
+    previous: Contact | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Nobody is on call from `begins` until `ends`."""
+    """Nobody is on call from `starts_at` until `ends_at`."""
 
-    begins: datetime
-    ends: datetime
+    starts_at: datetime
+    ends_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnCallPeriod:
-    """One person, or nobody, is on call from `begins` until `ends`."""
+    """One person, or nobody, is on call from `starts_at` until `ends_at`."""
 
-    begins: datetime
-    ends: datetime
+    starts_at: datetime
+    ends_at: datetime
     person: Contact | None
 
 
 def on_call(rota: Rota, overrides: Sequence[Override], moment: datetime) -> Contact | None:
     """Return the person on call at *moment*, or `None`. Of overlapping overrides the latest wins."""
-    standing = [o for o in overrides if o.rota == rota.name and o.begins <= moment < o.ends]
+    standing = [o for o in overrides if o.rota == rota.name and o.starts_at <= moment < o.ends_at]
     if not standing:
         return rota.person(rota.day(moment))
     contact = max(standing, key=lambda override: override.id).contact
@@ -160,7 +160,7 @@ def last_handover(rota: Rota, overrides: Sequence[Override], after: datetime, mo
     for at in reversed([*_changes(rota, overrides, after, moment + _INSTANT)]):
         before, then = on_call(rota, overrides, at - _INSTANT), on_call(rota, overrides, at)
         if _key(before) != _key(then):
-            return Handover(at=at, to=then, of=before)
+            return Handover(at=at, to=then, previous=before)
     return None
 
 
@@ -172,7 +172,7 @@ def next_change(rota: Rota, overrides: Sequence[Override], moment: datetime) -> 
 def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, outlook: timedelta = OUTLOOK) -> tuple[Gap, ...]:
     """Return the gaps between *now* and the end of the *outlook*, in order and in full length."""
     during = _between(rota, overrides, now, now + outlook)
-    return tuple(Gap(begins=each.begins, ends=each.ends) for each in during if each.person is None)
+    return tuple(Gap(starts_at=each.starts_at, ends_at=each.ends_at) for each in during if each.person is None)
 
 
 def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime) -> tuple[OnCallPeriod, ...]:
@@ -192,7 +192,7 @@ def _between(rota: Rota, overrides: Sequence[Override], start: datetime, end: da
     for at, until in pairwise([start, *_changes(rota, overrides, start, end), end]):
         person = on_call(rota, overrides, at)
         goes_on = bool(found) and _key(found[-1].person) == _key(person)
-        found.append(OnCallPeriod(begins=found.pop().begins if goes_on else at, ends=until, person=person))
+        found.append(OnCallPeriod(starts_at=found.pop().starts_at if goes_on else at, ends_at=until, person=person))
     return found
 
 
@@ -201,9 +201,9 @@ def concerned(rota: Rota, override: Override, others: Sequence[Override], now: d
 
     *others*: the other overrides.
     """
-    begins = max(override.begins, now)
-    without = spells(rota, [each for each in others if each.id != override.id], begins, override.ends)
-    relieved = [each.person for each in without if each.begins < override.ends and each.person]
+    begins = max(override.starts_at, now)
+    without = spells(rota, [each for each in others if each.id != override.id], begins, override.ends_at)
+    relieved = [each.person for each in without if each.starts_at < override.ends_at and each.person]
     return tuple({person.key: person for person in (override.contact, *relieved)}.values())
 
 
@@ -211,7 +211,7 @@ def _changes(rota: Rota, overrides: Sequence[Override], after: datetime, before:
     """Yield the times between the two at which a handover is possible, in order, each once."""
     first, last = rota.day(after), rota.day(before)
     moments = {rota.begin(first + number * _DAY) for number in range((last - first).days + 2)}
-    moments |= {at for o in overrides if o.rota == rota.name for at in (o.begins, o.ends)}
+    moments |= {at for o in overrides if o.rota == rota.name for at in (o.starts_at, o.ends_at)}
     yield from sorted(at for at in moments if after < at < before)
 
 

@@ -25,7 +25,7 @@ class RedialPolicy:
     """Policy for repeating unacknowledged calls within a step."""
 
     #: From the end of a call to the next.
-    every: timedelta
+    interval: timedelta
     #: Number of further calls per person.
     times: int
 

@@ -95,7 +95,7 @@ class StorePosition:
     #: Hashes of the entries at the marks' heads; missing where there is no such entry.
     hashes: Mapping[int, str]
     #: Last write; `None`: never.
-    heard_at: datetime | None
+    received_at: datetime | None
     #: Next number by prefix.
     following: Mapping[str, int]
 
@@ -119,7 +119,7 @@ def noticed(
     """
     if ahead(standing, marks):
         return DetectionMethod.OLDER if standing.chain else DetectionMethod.EMPTY
-    if was_away and standing.heard_at is not None and now - standing.heard_at > SILENT_FOR:
+    if was_away and standing.received_at is not None and now - standing.received_at > SILENT_FOR:
         return DetectionMethod.SILENT
     return None
 
@@ -186,7 +186,7 @@ class Restoration:
     numbers: Mapping[str, int] = field(default_factory=dict)
     pages: Mapping[str, int] = field(default_factory=dict)
     #: Skipped numbers, the first and the last; `None`: to be determined.
-    left_out: Mapping[str, tuple[int, int]] | None = None
+    skipped: Mapping[str, tuple[int, int]] | None = None
     confirmed_at: datetime | None = None
     confirmed_by: str = ""
-    why: str = ""
+    reason: str = ""

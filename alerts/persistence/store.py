@@ -58,7 +58,7 @@ class SmsNumber:
     #: Since when its owner has opted out.
     stopped_at: datetime | None = None
     #: Number of replies to SMS without an effect, since the last one with an effect.
-    puzzled: int = 0
+    unrecognised: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class PinAttempt:
     agency: str
     person: str
     at: datetime
-    proven: bool
+    accepted: bool
 
 
 class Responses(Protocol):
@@ -233,7 +233,7 @@ class UnitOfWork(Protocol):
     async def add_delivery(self, notification_id: int, address: Address) -> Delivery: ...
 
     async def add_attempt(
-        self, delivery: Delivery, gateway: str, now: datetime, look_at: datetime, *, response: str = ""
+        self, delivery: Delivery, gateway: str, now: datetime, query_at: datetime, *, response: str = ""
     ) -> Attempt:
         """Write an attempt as CALLING with a new reference, before the gateway is called.
 
@@ -275,7 +275,7 @@ class UnitOfWork(Protocol):
     async def orphan_calls(self, now: datetime) -> int:
         """Make the queries of all calls of dead processes due now. Return their number.
 
-        With other engines on the store none is known to be dead: each call waits for its `look_at`.
+        With other engines on the store none is known to be dead: each call waits for its `query_at`.
         """
 
     async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:

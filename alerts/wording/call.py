@@ -74,7 +74,7 @@ def script(
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),
         worse=wording.say(language, "call.worse"),
-        handed_on=wording.say(language, "call.escalated") if can else "",
+        escalated=wording.say(language, "call.escalated") if can else "",
         nobody_left=wording.say(language, "call.nobody_left") if can else "",
         may_release=may_release,
         goodbye=wording.say(language, f"call.goodbye.{facts.purpose}"),

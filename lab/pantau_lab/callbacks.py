@@ -56,11 +56,11 @@ class RecordingCallbackHandler:
             self.repeated.append(heard.event_id)
         else:
             self.heard.append(heard)
-        if not (heard.acknowledged or heard.handed_on):
+        if not (heard.acknowledged or heard.escalated):
             return AckResult.NONE
         if self.over:
             return AckResult.OVER
-        if heard.handed_on:
+        if heard.escalated:
             return AckResult.ESCALATED
         taken, self.acknowledged = not self.acknowledged, True
         return AckResult.TAKEN if taken else AckResult.AGAIN if self.theirs else AckResult.ALREADY

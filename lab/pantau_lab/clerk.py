@@ -30,7 +30,7 @@ def _look_through(control: Path, now: datetime) -> None:
     with reachable(control) as name, httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=5) as client:
         letters: Sequence[Mapping[str, Any]] = client.get("http://pantau/letters").raise_for_status().json()
         for letter in letters:
-            lain_for = now - datetime.fromisoformat(letter["laid_at"])
-            for step, after, deed in (("laid", PRINTS_AFTER, "printed"), ("printed", POSTS_AFTER, "posted")):
+            lain_for = now - datetime.fromisoformat(letter["queued_at"])
+            for step, after, deed in (("queued", PRINTS_AFTER, "printed"), ("printed", POSTS_AFTER, "posted")):
                 if letter["step"] == step and lain_for > after:
                     client.post(f"http://pantau/notifications/{letter['id']}/{deed}", json={"by": CLERK})

@@ -107,11 +107,11 @@ def files(dossier: IncidentRecord, trail: ChainLinks, wording: Wording) -> Mappi
     number = dossier.incident.number
     before = dossier.entries[0].previous if dossier.entries else BEGINNING
     data = {
-        "dossier.json": _json(dossier),
-        "journal.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in dossier.entries),
+        "incident.json": _json(dossier),
+        "audit-log.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in dossier.entries),
         "links.csv": csv_of(("number", "content"), trail.links),
         "checkpoints.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in trail.checkpoints),
-        "notices.csv": csv_of(_NOTICE_COLUMNS, _tries(dossier)),
+        "notifications.csv": csv_of(_NOTICE_COLUMNS, _tries(dossier)),
         "evidence.csv": csv_of(_EVIDENCE_COLUMNS, (_evidence_row(each) for each in dossier.evidence)),
         **_of_sites(dossier),
         "BACA-SAYA.txt": _READ_ME.format(
@@ -140,7 +140,7 @@ _NOTICE_COLUMNS = (
     *("notice", "plan", "purpose", "person", "name", "channel", "number", "state"),
     *("attempt", "gateway", "reference", "attempt_state", "started_at", "ended_at", "error", "code", "detail"),
 )
-_EVIDENCE_COLUMNS = ("ended_at", "route", "outcome", "transit_seconds", "why", "token")
+_EVIDENCE_COLUMNS = ("ended_at", "route", "outcome", "transit_seconds", "reason", "token")
 
 
 def _json(dossier: IncidentRecord) -> str:
@@ -150,7 +150,7 @@ def _json(dossier: IncidentRecord) -> str:
         "made_by": dossier.made_by,
         "head": {"number": dossier.head.number, "hash": dossier.head.hash},
         "incident": _INCIDENT.dump_python(dossier.incident, mode="json"),
-        "notices": _NOTICES.dump_python(tuple(dossier.notices), mode="json"),
+        "notifications": _NOTICES.dump_python(tuple(dossier.notices), mode="json"),
     }
     return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
 

@@ -113,8 +113,8 @@ def _by_kind(counts: Mapping[MinuteState, int]) -> Mapping[DayKind, int]:
 def exercised(records: Iterable[Record]) -> Sequence[StatedLine]:
     """Return the results of drills, the oldest first, without numbers."""
     return [
-        StatedLine(at=each.begun_at, what=each.name, how=CHANNELS[each.channel], result=EXERCISES[each.state])
-        for each in sorted(records, key=lambda each: each.begun_at)
+        StatedLine(at=each.started_at, what=each.name, how=CHANNELS[each.channel], result=EXERCISES[each.state])
+        for each in sorted(records, key=lambda each: each.started_at)
     ]
 
 
@@ -169,13 +169,13 @@ def statement_files(
         ],
     )
     exercises = csv_of(
-        ("begun_at", "name", "channel", "result"),
+        ("started_at", "name", "channel", "result"),
         [(moment(each.at), each.what, each.how, each.result) for each in statement.exercises],
     )
     return {
         f"{name}.pdf": render(statement, wording).pdf,
         f"{name}-days.csv": by_day.encode(),
         f"{name}-incidents.csv": incidents.encode(),
-        f"{name}-notices.csv": notices.encode(),
-        f"{name}-exercises.csv": exercises.encode(),
+        f"{name}-notifications.csv": notices.encode(),
+        f"{name}-drills.csv": exercises.encode(),
     }

@@ -276,7 +276,7 @@ class IncidentReporter:
         """Return the unhealthy routes of an agency at voting sites, whichever process reports it."""
         said = self._said.get(agency, {}).items()
         voices = (each for site, each in said if self._fresh is None or site in self._fresh)
-        return frozenset(route for each in voices for route in each.troubled)
+        return frozenset(route for each in voices for route in each.failing_routes)
 
     def together(self, agency: str) -> SiteStatus | None:
         """Return the joint status of an agency; `None`: fewer than two voting sites have one, or it is invalid."""
@@ -492,12 +492,12 @@ class IncidentReporter:
 
         Sites that saw it may be lost, and the others may have been well only because they have not probed since.
         """
-        ended_at = standing.well_since
+        ended_at = standing.up_since
         if ended_at is None or not (key.startswith(OURS) or can_end(self._told[key], standing.directions)):
             return None
         began, told_at = self._outages.get(key, (ended_at, now))
         if ended_at < began and len(self._said[key]) > 1:
-            seen = [each.well_since for each in self._counted(key) if each.well_since and each.well_since >= began]
+            seen = [each.up_since for each in self._counted(key) if each.up_since and each.up_since >= began]
             told_at = min(told_at, now)
             self._outages[key] = began, told_at
             if not seen and now - told_at < _LASTS:

@@ -217,9 +217,7 @@ class ResultPipeline:
         suspect = self._evaluator.suspect(key.removeprefix(OURS))
         # A removed reference or account cannot be at fault any more.
         return (
-            SiteStatus(well_since=now)
-            if suspect is None
-            else self._evaluator.own_standing(suspect, now, is_told=is_told)
+            SiteStatus(up_since=now) if suspect is None else self._evaluator.own_standing(suspect, now, is_told=is_told)
         )
 
     def _log(self, result: ProbeResult) -> None:

@@ -119,7 +119,7 @@ class DrillRunner:
             return None
         agency = contact.partition("/")[0]
         key = f"asked/{now.isoformat()}" if after is None else f"asked/{now.date()}/{agency}/after {after}"
-        begun = await self._drills.begin(key, contact=contact, asked_by=by, begins_at=now, ends_at=now + within)
+        begun = await self._drills.begin(key, contact=contact, requested_by=by, begins_at=now, ends_at=now + within)
         return None if begun is None else (begun, len(planned))
 
     async def look(self, calls: asyncio.TaskGroup) -> None:
@@ -175,7 +175,7 @@ class DrillRunner:
             return
         key = f"scheduled/{stretch.starts_at.isoformat()}"
         begun = await self._drills.begin(
-            key, contact="all", asked_by="schedule", begins_at=stretch.starts_at, ends_at=stretch.ends_at
+            key, contact="all", requested_by="schedule", begins_at=stretch.starts_at, ends_at=stretch.ends_at
         )
         if begun is not None:
             log.info("drill started", drill=begun.number, until=stretch.ends_at.isoformat())
@@ -192,14 +192,14 @@ class DrillRunner:
         return plan(targets, gateways, turn)
 
     async def _go_on(self, drill: Drill, now: datetime, calls: asyncio.TaskGroup) -> None:
-        planned = self._planned(drill.contact, drill.id, asked=drill.asked_by != "schedule")
+        planned = self._planned(drill.contact, drill.id, asked=drill.requested_by != "schedule")
         records = {record.key: record for record in await self._drills.notifications(drill.id)}
         if now >= drill.ends_at:
             await self._leave_out(drill, [e for e in planned if e.key not in records], now)
         else:
             await self._begin_due(drill, planned, records, now, calls)
         for record in records.values():
-            if record.state not in ENDED and record.look_at is not None and record.look_at <= now:
+            if record.state not in ENDED and record.query_at is not None and record.query_at <= now:
                 await self._ask_about(record, now, calls)
         left = [e for e in planned if e.key not in records]
         waiting = [r for r in records.values() if _may_change(r, now)]
@@ -214,7 +214,7 @@ class DrillRunner:
         now: datetime,
         calls: asyncio.TaskGroup,
     ) -> None:
-        begun = {key: record.begun_at for key, record in records.items()}
+        begun = {key: record.started_at for key, record in records.items()}
         if all(notification.key in begun for notification in planned):
             return
         pending = await self._drills.is_notice_pending(now)
@@ -288,9 +288,9 @@ class DrillRunner:
         log.info("drill ended", drill=drill.number)
 
     async def _ask_about(self, record: Record, now: datetime, calls: asyncio.TaskGroup) -> None:
-        over = not is_recent(record.begun_at, now, ASK_FOR)
-        look_at = None if over else now + ASK_EVERY
-        await self._drills.change(record.reference, record.state, now, look_at=look_at)
+        over = not is_recent(record.started_at, now, ASK_FOR)
+        query_at = None if over else now + ASK_EVERY
+        await self._drills.change(record.reference, record.state, now, query_at=query_at)
         # A result sets the time of the next query: otherwise a silent provider would be queried for ever.
         known = record.provider_id and record.gateway in self._pool and not self._exerciser.is_called_for(record)
         if not over and known and self._pool.take_spare(record.gateway):
@@ -323,5 +323,5 @@ class DrillRunner:
 
 def _may_change(record: Record, now: datetime) -> bool:
     """Whether a drill must wait: a call is under way, or the provider is still queried."""
-    calling = record.state is DrillState.CALLING and is_recent(record.begun_at, now, _CALLING_AT_MOST)
-    return record.state not in ENDED and (calling or record.look_at is not None)
+    calling = record.state is DrillState.CALLING and is_recent(record.started_at, now, _CALLING_AT_MOST)
+    return record.state not in ENDED and (calling or record.query_at is not None)

@@ -87,7 +87,7 @@ class DrillSender:
             now,
             why=" ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else ""))) if failed else "",
             provider_id=attempt.provider_id,
-            look_at=None if failed else now + ASK_EVERY,
+            query_at=None if failed else now + ASK_EVERY,
         )
         self._count(before, after)
 
@@ -125,7 +125,7 @@ class DrillSender:
 
 def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) -> GatewayCall:
     """Return the gateway call: a notification without an incident."""
-    until = expires_at or record.begun_at + ASK_FOR
+    until = expires_at or record.started_at + ASK_FOR
     address = Address(channel=record.channel, number=record.number, extension=record.extension)
     attempt = Attempt(
         id=record.id,
@@ -133,8 +133,8 @@ def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) ->
         reference=record.reference,
         gateway=record.gateway,
         state=AttemptState.CALLING,
-        started_at=record.begun_at,
-        look_at=until,
+        started_at=record.started_at,
+        query_at=until,
         provider_id=record.provider_id,
     )
     notice = Notification(
@@ -147,7 +147,7 @@ def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) ->
         language=record.language,
         facts=record.facts,
         state=NotificationState.PENDING,
-        created_at=record.begun_at,
+        created_at=record.started_at,
         expires_at=until,
         addresses=(address,),
         deliveries=(Delivery(id=record.id, address=address, attempts=(attempt,)),),

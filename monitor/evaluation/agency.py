@@ -149,7 +149,7 @@ class AgencyMail:
 
     def sight(self) -> Observation:
         """Return the current observation and the last proven health."""
-        return sight_of(self._by_direction(), self.well_since())
+        return sight_of(self._by_direction(), self.up_since())
 
     def seen_within(self) -> timedelta:
         """Return the longest gap between two runs that prove the time between them.
@@ -179,7 +179,7 @@ class AgencyMail:
             flapping=self._flapping.is_unsteady,
         )
 
-    def well_since(self) -> datetime | None:
+    def up_since(self) -> datetime | None:
         """Return since when every direction works; `None` if not all do.
 
         A direction that was never evaluated, and cannot be because its reference mailboxes are down, is ignored.

@@ -497,22 +497,22 @@ class HealthEvaluator:
         trouble, unseen = self.trouble(agency, now), mail.unseen()
         if trouble is None and not is_told and not unseen:
             return UNTROUBLED
-        well_since = self.is_well(agency, now) if trouble is None and is_told else None
+        up_since = self.is_well(agency, now) if trouble is None and is_told else None
         # The last known health says nothing about now.
         evaluated = mail.directions() if trouble is None else mail.current_directions()
         directions = {**evaluated, **dict.fromkeys(unseen, Health.UNKNOWN)}
         return SiteStatus(
             trouble=trouble,
-            well_since=well_since,
+            up_since=up_since,
             directions=directions,
-            troubled=frozenset(mail.troubled()),
+            failing_routes=frozenset(mail.troubled()),
         )
 
     def own_standing(self, suspect: FaultSource, now: datetime, *, is_told: bool) -> SiteStatus:
         """Return the status of an own part; as `standing`."""
         if (trouble := self.own_trouble(suspect, now)) is None and not is_told:
             return UNTROUBLED
-        return SiteStatus(trouble=trouble, well_since=self.own_well_since(suspect, now) if trouble is None else None)
+        return SiteStatus(trouble=trouble, up_since=self.own_up_since(suspect, now) if trouble is None else None)
 
     def trouble(self, agency: str, now: datetime) -> ActiveProblem | None:
         """Return what is wrong with an agency's mail once the type is clear; `None` if nothing is.
@@ -531,7 +531,7 @@ class HealthEvaluator:
         A flapping agency is not well yet, nor one whose health from before a start or a pause is not confirmed.
         """
         mail = self.mail(agency)
-        if (since := mail.well_since()) is None or not mail.is_current or mail.is_refused():
+        if (since := mail.up_since()) is None or not mail.is_current or mail.is_refused():
             return None
         since = max([since, *self._own.accepted_since(route for route, _ in mail.routes)])
         if (until := mail.rose(now)) is not None:
@@ -565,10 +565,10 @@ class HealthEvaluator:
         flapping.fell(now)
         return replace(trouble, flapping=flapping.is_unsteady)
 
-    def own_well_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
+    def own_up_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
         """Return since when an own part works; `None` if it does not, or flaps."""
         self._own_unsteady.discard(suspect)
-        since, flapping = self._own.well_since(suspect, now), self._own_flapping.get(suspect)
+        since, flapping = self._own.up_since(suspect, now), self._own_flapping.get(suspect)
         if since is not None and flapping is not None and flapping.rose(now, now) is not None:
             self._own_unsteady.add(suspect)
             return None

@@ -352,7 +352,7 @@ class MonitoringFaultDetector:
             return True
         return self._fault(part, now) is SignInFault.ACCOUNT
 
-    def well_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
+    def up_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
         """Return since when a part works; `None` if it does not."""
         if suspect.blame is FaultDomain.REFERENCE:
             around = self._around.get(suspect.name, ())

@@ -47,7 +47,7 @@ class ActiveReason:
 
     since: datetime
     #: Last alert; `None`: none yet.
-    told_at: datetime | None = None
+    notified_at: datetime | None = None
     #: Start of the last alert that failed.
     failed_at: datetime | None = None
     #: Name of the silent peer; "" for the database.
@@ -85,14 +85,14 @@ def recall(
     rings = []
     for trouble in OutOfBandReason:
         before, found = memory.get(trouble), present.get(trouble)
-        if before is not None and any(at > now for at in (before.since, before.told_at, before.failed_at) if at):
+        if before is not None and any(at > now for at in (before.since, before.notified_at, before.failed_at) if at):
             before = None
         if trouble in unknown:
             if before is not None:
                 kept[trouble] = before
             continue
         if found is None:
-            if before is not None and before.told_at is not None:
+            if before is not None and before.notified_at is not None:
                 rings.append(SendOutOfBand(trouble=trouble, since=before.since, whose=before.whose, clear=True))
             continue
         since = min(found.since, now) if before is None else min(before.since, found.since)
@@ -100,7 +100,7 @@ def recall(
         if _is_due(spell, trouble, patience, now):
             rings.append(SendOutOfBand(trouble=trouble, since=spell.since, whose=found.whose))
             # Saved before sending: a process that dies meanwhile must not repeat the alert at once.
-            spell = replace(spell, told_at=now, failed_at=None, whose=found.whose)
+            spell = replace(spell, notified_at=now, failed_at=None, whose=found.whose)
         kept[trouble] = spell
     return kept, tuple(rings)
 
@@ -108,14 +108,14 @@ def recall(
 def untold(memory: Memory, ring: SendOutOfBand, now: datetime) -> Memory:
     """Return the state after no gateway accepted *ring*: it stays due."""
     spell = memory.get(ring.trouble)
-    return memory if spell is None else {**memory, ring.trouble: replace(spell, told_at=None, failed_at=now)}
+    return memory if spell is None else {**memory, ring.trouble: replace(spell, notified_at=None, failed_at=now)}
 
 
 def _is_due(spell: ActiveReason, trouble: OutOfBandReason, patience: OutOfBandPolicy, now: datetime) -> bool:
     if now - spell.since < patience.of(trouble):
         return False
-    if spell.told_at is not None:
-        return now - spell.told_at >= patience.repeat
+    if spell.notified_at is not None:
+        return now - spell.notified_at >= patience.repeat
     return spell.failed_at is None or now - spell.failed_at >= patience.retry
 
 

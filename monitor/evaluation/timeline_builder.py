@@ -86,7 +86,7 @@ class TimelineBuilder:
         # The current health began with an earlier run: an outage begins at the first failure.
         turned = max(min(proven.since.values()), self._began)
         marks = [
-            TimelineSpan(state=state, begins=max(at, self._began), until=proven.until)
+            TimelineSpan(state=state, starts_at=max(at, self._began), until=proven.until)
             for state, at in proven.since.items()
         ]
         if last.until < turned <= last.until + within:
@@ -100,7 +100,7 @@ _PROVABLE = frozenset({MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL
 
 
 def _marks(states: Collection[MinuteState], begins: datetime, until: datetime) -> Iterator[TimelineSpan]:
-    return (TimelineSpan(state=state, begins=begins, until=until) for state in states)
+    return (TimelineSpan(state=state, starts_at=begins, until=until) for state in states)
 
 
 def ways_of(matter: IncidentType) -> Sequence[MinuteState]:
@@ -108,12 +108,12 @@ def ways_of(matter: IncidentType) -> Sequence[MinuteState]:
     return [_WAYS[way] for way in WAYS.get(matter, ())]
 
 
-def sight_of(by_direction: Mapping[Direction, Sequence[HealthTracker]], well_since: datetime | None) -> Observation:
-    """Return the observation of an agency from the trackers of its routes; *well_since*: since when all of it works."""
+def sight_of(by_direction: Mapping[Direction, Sequence[HealthTracker]], up_since: datetime | None) -> Observation:
+    """Return the observation of an agency from the trackers of its routes; *up_since*: since when all of it works."""
     saying = {direction: with_a_say(subjects) for direction, subjects in by_direction.items()}
     seen = {direction: at for direction, subjects in saying.items() if (at := _seen_at(subjects))}
     healths = {d: combine(s.health for s in saying[d]) if d in seen else Health.UNKNOWN for d in saying}
-    proven = _proven(by_direction, saying, seen, healths, well_since)
+    proven = _proven(by_direction, saying, seen, healths, up_since)
     return Observation(proven=proven, is_blind=any(all(s.silent for s in subjects) for subjects in saying.values()))
 
 
@@ -122,14 +122,14 @@ def _proven(
     saying: Mapping[Direction, Sequence[HealthTracker]],
     seen: Mapping[Direction, datetime],
     healths: Mapping[Direction, Health],
-    well_since: datetime | None,
+    up_since: datetime | None,
 ) -> ConfirmedHealth | None:
     matter = matter_of(healths, by_direction.get(Direction.INTERNAL, ()))
     if matter is None:
         # No later than the direction that was observed the longest ago.
         is_well = bool(healths) and all(health is Health.UP for health in healths.values())
         until = min(seen.values()) if is_well else None
-        return ConfirmedHealth(since={MinuteState.UP: well_since or until}, until=until) if until else None
+        return ConfirmedHealth(since={MinuteState.UP: up_since or until}, until=until) if until else None
     if not (ways := WAYS[matter]):
         ill = [d for d, health in healths.items() if health in IN_TROUBLE]
         since = min(

@@ -65,7 +65,7 @@ class TimelineSpan:
     """A state between two times, including the minutes of both."""
 
     state: MinuteState
-    begins: datetime
+    starts_at: datetime
     until: datetime
 
 
@@ -141,9 +141,9 @@ def minute_of(at: datetime) -> int:
 def cut(marks: Iterable[TimelineSpan]) -> Iterator[tuple[date, MinuteState, int, int]]:
     """Yield the parts of *marks* by day: first minute, and the one after the last."""
     for mark in marks:
-        first, last = day_of(mark.begins), day_of(mark.until)
+        first, last = day_of(mark.starts_at), day_of(mark.until)
         for number in range((last - first).days + 1):
             day = first + timedelta(days=number)
-            begin = minute_of(mark.begins) if day == first else 0
+            begin = minute_of(mark.starts_at) if day == first else 0
             end = minute_of(mark.until) + 1 if day == last else MINUTES
             yield day, mark.state, begin, end

@@ -45,13 +45,13 @@ class DesiredDocumentState:
 
     #: "": the agency is to be removed.
     digest: str
-    is_looked_at: bool = False
+    is_processed: bool = False
     refusal: str | None = None
 
     @property
     def is_done(self) -> bool:
         """Whether the site has applied it."""
-        return self.is_looked_at and self.refusal is None
+        return self.is_processed and self.refusal is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

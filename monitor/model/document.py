@@ -72,7 +72,7 @@ class DocumentVersion:
     name: str
     #: `None`: this version removes the agency.
     text: str | None = field(repr=False)
-    pen: EditSource
+    source: EditSource
     #: The author.
     by: str
     at: datetime

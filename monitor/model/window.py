@@ -59,9 +59,9 @@ class Recurring:
     """A window that begins whenever a five-field cron expression matches, in local time (Debian's cron)."""
 
     cron: str
-    lasts: timedelta
+    duration: timedelta
     zone: ZoneInfo
-    why: str = ""
+    reason: str = ""
     #: Cached answer, and since when it is valid: thousands of routes ask for the same.
     _known: tuple[datetime, WindowOccurrence] | None = field(default=None, compare=False, repr=False)
 
@@ -69,10 +69,10 @@ class Recurring:
         if self._known is not None and self._known[0] <= at < self._known[1].ends_at:
             return self._known[1]
         try:
-            begins = next(CronSim(self.cron, (at - self.lasts).astimezone(self.zone))).astimezone(UTC)
+            begins = next(CronSim(self.cron, (at - self.duration).astimezone(self.zone))).astimezone(UTC)
         except (StopIteration, OverflowError):
             return None
-        found = WindowOccurrence(begins, begins + self.lasts, self.why)
+        found = WindowOccurrence(begins, begins + self.duration, self.reason)
         self._known = (at, found)
         return found
 

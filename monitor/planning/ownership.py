@@ -48,7 +48,7 @@ class ClusterMember:
 
     name: str
     #: By the database's clock.
-    beat_at: datetime
+    heartbeat_at: datetime
     #: It has shut down in order.
     has_left: bool = False
 
@@ -86,21 +86,21 @@ class ClusterMembership:
         if self._succeeding_since is None or is_gap:
             self._succeeding_since = now
         self._beat_at = now
-        self._ahead = {one.name: self._first_seen(one, now) for one in others if one.beat_at > now}
-        self._dead = {one.name: one.beat_at for one in others if self._is_dead(one, self._succeeding_since, now)}
+        self._ahead = {one.name: self._first_seen(one, now) for one in others if one.heartbeat_at > now}
+        self._dead = {one.name: one.heartbeat_at for one in others if self._is_dead(one, self._succeeding_since, now)}
         self._has_begun = True
         return frozenset({self.name, *(one.name for one in others if not one.has_left and one.name not in self._dead)})
 
     def _first_seen(self, other: ClusterMember, now: datetime) -> tuple[datetime, datetime]:
         beat_at, seen_at = self._ahead.get(other.name, (None, now))
-        return other.beat_at, min(seen_at, now) if beat_at == other.beat_at else now
+        return other.heartbeat_at, min(seen_at, now) if beat_at == other.heartbeat_at else now
 
     def _is_dead(self, other: ClusterMember, steady_since: datetime, now: datetime) -> bool:
-        if self._dead.get(other.name) == other.beat_at:
+        if self._dead.get(other.name) == other.heartbeat_at:
             return True
-        if not self._has_begun and now - other.beat_at > GIVEN_UP:
+        if not self._has_begun and now - other.heartbeat_at > GIVEN_UP:
             return True
-        _, beat_at = self._ahead.get(other.name, (None, other.beat_at))
+        _, beat_at = self._ahead.get(other.name, (None, other.heartbeat_at))
         return now - max(beat_at, steady_since) > self.policy.dead_after
 
 

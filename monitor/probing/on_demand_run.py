@@ -20,7 +20,7 @@ class OnDemandRun:
     route: MonitoredRoute
     asked_at: datetime
     #: `None`: another run of the route is in flight, or capacity is missing.
-    begun_at: datetime | None = None
+    started_at: datetime | None = None
     #: `None`: it waits for the mailbox to be readable, or for a permit at the server.
     recorder: TraceRecorder | None = field(default=None, repr=False)
     result: ProbeResult | None = None

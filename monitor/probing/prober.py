@@ -375,7 +375,7 @@ class Prober:
     async def _probe(self, route: MonitoredRoute, trial: OnDemandRun | None) -> None:
         name, patience = route.name, route.probing.patience
         if trial is not None:
-            trial.begun_at = self._clock.now()
+            trial.started_at = self._clock.now()
         token = self._signer.issue(name, self._clock.now(), patience.whole)
         self._arrivals.sent(token.id, name, token.sent_at)
         await self._history.sent(token.id, name, token.sent_at, token.sent_at + patience.whole)

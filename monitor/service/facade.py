@@ -194,7 +194,7 @@ class ServiceFacade:
     async def settle(self, notification_id: int, ruling: ManualStatus, by: str, why: str) -> None:
         """Set the status of a notification manually. Raise `OperationRejectedError`."""
         settlement = ManualStatusRequest(
-            notification_id=notification_id, ruling=ruling, by=by, why=why, at=self._clock.now()
+            notification_id=notification_id, ruling=ruling, by=by, reason=why, at=self._clock.now()
         )
         if (problem := await self._dispatcher.settle(settlement)) is not None:
             raise OperationRejectedError(problem)

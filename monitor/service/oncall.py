@@ -365,7 +365,7 @@ def _verified(person: Contact, answered: Mapping[str, datetime], zone: ZoneInfo)
 
 def _view(rota: Rota, overrides: Sequence[Override], at: datetime, known: Callable[[Contact], Contact]) -> RotaView:
     person, coming = on_call(rota, overrides, at), next_handover(rota, overrides, at)
-    standing = [o for o in overrides if o.rota == rota.name and o.begins <= at < o.ends]
+    standing = [o for o in overrides if o.rota == rota.name and o.starts_at <= at < o.ends_at]
     return RotaView(
         rota=rota.name,
         at=at,
@@ -383,14 +383,14 @@ def _key(rota: str) -> str:
 
 
 def _length(found: Sequence[Gap]) -> timedelta:
-    return sum((gap.ends - gap.begins for gap in found), timedelta(0))
+    return sum((gap.ends_at - gap.starts_at for gap in found), timedelta(0))
 
 
 def _entry(override: Override, what: str, by: str, now: datetime) -> AuditEntry:
     detail = {
         "rota": override.rota,
         "person": override.contact.key,
-        "begins": override.begins.isoformat(),
-        "ends": override.ends.isoformat(),
+        "begins": override.starts_at.isoformat(),
+        "ends": override.ends_at.isoformat(),
     }
     return AuditEntry(at=now, actor=by, event=what, detail=detail)

@@ -124,7 +124,7 @@ class _Past:
     deferrals: Mapping[str, datetime] = field(default_factory=dict)
     falls: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     #: Agencies whose incident stays open until they stop flapping.
-    unsteady: AbstractSet[str] = frozenset()
+    flapping: AbstractSet[str] = frozenset()
     open_incidents: Mapping[str, IncidentType] = field(default_factory=dict)
     #: By dedup key: since when each has the notified state, and when it was notified.
     outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class _Past:
         evaluator.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
         # With them those of our own parts, of which the evaluator keeps newer ones.
         falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
-        evaluator.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
+        evaluator.restore_falls(falls, self.open_incidents.keys(), self.flapping)
 
 
 async def make_runtime(configuration: Configuration, around: RuntimeContext, share: Shard = WHOLE) -> ProbingRuntime:
@@ -183,7 +183,7 @@ async def make_runtime(configuration: Configuration, around: RuntimeContext, sha
         others=settings.hub.sites.keys() if settings.hub else frozenset(),
         flapping=settings.flapping.build(),
     )
-    consensus.restore_falls(past.falls, past.unsteady)
+    consensus.restore_falls(past.falls, past.flapping)
     consensus.restore_outages(past.outages)
     _let_go_of_sites(consensus, settings, around.clock.now())
     pipeline = ResultPipeline(
@@ -243,7 +243,7 @@ def _let_go_of_sites(consensus: IncidentReporter, settings: Settings, now: datet
     known = settings.hub.sites if settings.hub else {}
     watched = {f"{SITES}{name}" for name in known} | ({QUORUM} if known else set())
     for key in [key for key in consensus.told if key.startswith(OF_HUB) and key not in watched]:
-        consensus.hear(settings.site, key, SiteStatus(well_since=now))
+        consensus.hear(settings.site, key, SiteStatus(up_since=now))
 
 
 def _is_probed(route: MonitoredRoute, owned: AbstractSet[str]) -> bool:
@@ -373,7 +373,7 @@ async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, around: 
     consensus.release(old - new - handed_over)
     consensus.believe(after.settings.flapping.build())
     consensus.gain(new - old, change.past.open_incidents)
-    consensus.restore_falls(change.past.falls, change.past.unsteady)
+    consensus.restore_falls(change.past.falls, change.past.flapping)
     consensus.restore_outages(change.past.outages)
     runtime.pipeline.look_again(new - old)
     runtime.inspector.release(old - new)
@@ -432,7 +432,7 @@ async def _past(
             for name, at in (await history.deferrals(now - 2 * max(budgets, default=timedelta(0)))).items()
         },
         falls=falls,
-        unsteady={incident.dedup_key for incident in still if incident.flapping},
+        flapping={incident.dedup_key for incident in still if incident.flapping},
         open_incidents={incident.dedup_key: incident.detected for incident in still if incident.detected},
         outages=outages_of(still),
         declared={incident.policy.agency: incident.declared_type for incident in still if incident.declared_type},

@@ -376,7 +376,7 @@ class Reloader:
             return None
         now = self._clock.now()
         others = await self._processes.others()
-        return {each.name for each in others if each.stopped_at is None and now - each.beat_at <= GIVEN_UP}
+        return {each.name for each in others if each.stopped_at is None and now - each.heartbeat_at <= GIVEN_UP}
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         agencies = configuration.registry.agencies

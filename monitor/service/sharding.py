@@ -229,5 +229,6 @@ class ShardManager:
 
 def _members(others: Iterable[Process]) -> Sequence[ClusterMember]:
     return [
-        ClusterMember(name=each.name, beat_at=each.beat_at, has_left=each.stopped_at is not None) for each in others
+        ClusterMember(name=each.name, heartbeat_at=each.heartbeat_at, has_left=each.stopped_at is not None)
+        for each in others
     ]

@@ -44,7 +44,7 @@ class Silencer:
             if stands is not None:
                 return stands
             added = await ledger.add_silence(named, now, now + lasts, why, by)
-            detail = {"about": named, "until": added.ends.isoformat(), "why": why, "silence": str(added.id)}
+            detail = {"about": named, "until": added.ends_at.isoformat(), "why": why, "silence": str(added.id)}
             await ledger.journal(AuditEntry(at=now, actor=by, event="silence begun", detail=detail))
         self._dispatcher.poke()
         return added
@@ -72,7 +72,7 @@ class Silencer:
             ended = await ledger.end_silence(number, now)
             if ended is None:
                 raise NotFoundError.said("no_silence", number=number)
-            detail = {"about": ended.about, "silence": str(number)}
+            detail = {"about": ended.target, "silence": str(number)}
             await ledger.journal(AuditEntry(at=now, actor=by, event="silence ended", detail=detail))
         self._dispatcher.poke()
         return ended
@@ -80,8 +80,8 @@ class Silencer:
 
 def _is_same(silence: Silence, order: tuple[str, timedelta, str, str], now: datetime) -> bool:
     """Whether a request repeats one that was executed a moment ago."""
-    given = (silence.about, silence.ends - silence.begins, silence.why, silence.by)
-    return given == order and timedelta(0) <= now - silence.begins < REPEATED_WITHIN
+    given = (silence.target, silence.ends_at - silence.starts_at, silence.reason, silence.by)
+    return given == order and timedelta(0) <= now - silence.starts_at < REPEATED_WITHIN
 
 
 def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
@@ -95,11 +95,11 @@ def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
         if found is not None or not incident.policy.agency:
             return found
         routes = troubled(incident.policy.agency)
-        covering = [[s for s in silences if s.about == route and s.holds(now)] for route in routes]
+        covering = [[s for s in silences if s.target == route and s.holds(now)] for route in routes]
         if not covering or not all(covering):
             return None
         # It ends with the first of these silences to end.
-        return min((max(each, key=lambda s: s.ends) for each in covering), key=lambda s: s.ends)
+        return min((max(each, key=lambda s: s.ends_at) for each in covering), key=lambda s: s.ends_at)
 
     return over
 
@@ -123,10 +123,10 @@ def first_verdict_muter(
             return None
         return Silence(
             id=0,
-            about=incident.dedup_key,
-            begins=since,
-            ends=since + SEE_FIRST,
-            why="the store may be an older copy: it is measured first whether this lasts",
+            target=incident.dedup_key,
+            starts_at=since,
+            ends_at=since + SEE_FIRST,
+            reason="the store may be an older copy: it is measured first whether this lasts",
             by="Pantau",
         )
 

@@ -429,7 +429,7 @@ class StatusReader:
     async def _standing_orders(self, ledger: SqlUnitOfWork) -> _Recorded:
         now = self._clock.now()
         return _Recorded(
-            at=now, open=await ledger.open_numbers(), silences={s.about: s for s in await ledger.silences(now)}
+            at=now, open=await ledger.open_numbers(), silences={s.target: s for s in await ledger.silences(now)}
         )
 
     # -- content of memory ---------------------------------------------------------------------------------------

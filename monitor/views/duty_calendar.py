@@ -28,11 +28,11 @@ def duty_calendar(rota: str, spells: Iterable[OnCallPeriod], now: datetime) -> b
     calendar.add("x-published-ttl", "PT1H")
     for spell in spells:
         event = Event()
-        begins = spell.begins.astimezone(UTC)
+        begins = spell.starts_at.astimezone(UTC)
         event.add("uid", f"{begins:%Y%m%dT%H%M%SZ}-{rota.replace('/', '-').lower()}@pantau")
         event.add("dtstamp", now.astimezone(UTC).replace(microsecond=0))
         event.add("dtstart", begins)
-        event.add("dtend", spell.ends.astimezone(UTC))
+        event.add("dtend", spell.ends_at.astimezone(UTC))
         event.add("summary", f"{spell.person.name} ({rota})" if spell.person else f"TIADA SESIAPA BERTUGAS ({rota})")
         # A person on call is still available for invitations.
         event.add("transp", "TRANSPARENT")

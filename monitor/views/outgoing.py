@@ -82,7 +82,9 @@ def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) 
     told += [f"Cause: {brief.cause}."] if brief.cause else []
     told += [f"Declared by {incident.declared_by}."] if incident.declared_by else []
     told += [f"Acknowledged by {by}." if by else "Nobody has acknowledged it."]
-    silenced = f"until {silence.ends.isoformat(timespec='seconds')} by {silence.by}: {silence.why}" if silence else ""
+    silenced = (
+        f"until {silence.ends_at.isoformat(timespec='seconds')} by {silence.by}: {silence.reason}" if silence else ""
+    )
     told += [f"Nobody is told of it {silenced}"] if silenced else []
     annotations = {
         "summary": SUMMARIES[incident.type],

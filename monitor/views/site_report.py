@@ -171,4 +171,4 @@ def _report(site: str, standing: SiteStatus | None) -> SiteReport:
         trouble = standing.trouble
         return SiteReport(site=site, says=SiteVerdict.WRONG, type=trouble.type, since=trouble.since)
     # Since when a site is well is left out: it changes with each run where one route is probed less often.
-    return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.well_since is None else SiteVerdict.UP)
+    return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.up_since is None else SiteVerdict.UP)

@@ -77,7 +77,7 @@ class MemoryFile:
 
 
 def _nameless(spell: ActiveReason) -> ActiveReason:
-    return ActiveReason(since=spell.since, told_at=spell.told_at, failed_at=spell.failed_at)
+    return ActiveReason(since=spell.since, notified_at=spell.notified_at, failed_at=spell.failed_at)
 
 
 log = structlog.get_logger()
@@ -144,7 +144,7 @@ class OutOfBandAlerter:
         if memory != self._memory or not self._is_made:
             await self._remember(memory)
         self._metrics.set_out_of_band_active(
-            {trouble for trouble, spell in memory.items() if spell.told_at or spell.failed_at}
+            {trouble for trouble, spell in memory.items() if spell.notified_at or spell.failed_at}
         )
         for ring in rings:
             heard = await self._ring(ring)

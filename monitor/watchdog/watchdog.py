@@ -197,7 +197,7 @@ def troubles(
     if -TOLERANCE <= now - pulse.watching_since <= patience.peer:
         # After an outage of the database, or a power failure, the others have not written yet either.
         return {}, {OutOfBandReason.PEER}
-    beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in pulse.peers}
+    beats = {peer.name: (peer.heartbeat_at, peer.stopped_at) for peer in pulse.peers}
     spell = silent_peer(name, beats, patience, now)
     return {} if spell is None else {OutOfBandReason.PEER: spell}, set()
 

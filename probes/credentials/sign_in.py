@@ -61,7 +61,7 @@ async def with_key(
     Raise `ProbeFailedError`; one without an access token says nothing about the mail server.
     """
     if isinstance(login, UnavailableLogin):
-        raise failed(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.why)
+        raise failed(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.reason)
     if isinstance(login, Password):
         return await attempt(login)
     token = await _token(login, party, within)

@@ -116,7 +116,7 @@ class HardeningCheck:
             if isinstance(mailbox.login, Password):
                 said = await _looked(_wrong(protocol, server, mailbox.login.username))
             elif isinstance(mailbox.login, UnavailableLogin):
-                said = Verdict.UNKNOWN, mailbox.login.why
+                said = Verdict.UNKNOWN, mailbox.login.reason
             else:
                 said = Verdict.UNKNOWN, "it signs in with access tokens; there is no password to get wrong"
             findings.append(_finding("wrong-password", mailbox.name, said))

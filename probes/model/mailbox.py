@@ -89,7 +89,7 @@ class UnavailableLogin:
 
     username: str
     #: The reason in one line, without a secret.
-    why: str
+    reason: str
 
 
 #: Share from which a mailbox counts as nearly full.

@@ -42,10 +42,10 @@ class ServerCapabilities:
 
 async def look(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[ServerCapabilities]:
     """Examine servers concurrently; return the capabilities of each, in their order."""
-    return await some_at_a_time(_AT_ONCE, lambda each: look_at(*each), servers)
+    return await some_at_a_time(_AT_ONCE, lambda each: query_server(*each), servers)
 
 
-async def look_at(protocol: Protocol, server: Server) -> ServerCapabilities:
+async def query_server(protocol: Protocol, server: Server) -> ServerCapabilities:
     """Examine a server. Never raises for what it does."""
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
     first = Phase.TLS if server.security is Security.IMPLICIT else Phase.CONNECT

@@ -154,7 +154,7 @@ async def _copy_runs(database: Database, number: int) -> None:
         for n in range(number // 12):
             code, at = n % ROUTES // 10, begins + n // ROUTES * timedelta(hours=1)
             told = {"agency": f"JCM{code}", "route": f"JCM{code}/outbound/{n % 10}"}
-            yield row | told | {"begins": at.replace(minute=0)}
+            yield row | told | {"starts_at": at.replace(minute=0)}
 
     await insert_all(database, run, runs())
     await insert_all(database, hour, hours())

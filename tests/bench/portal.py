@@ -173,7 +173,7 @@ async def _write_documents(database: Database, settings: Path, now: datetime) ->
     for file in sorted((settings.parent / "agencies").iterdir()):
         written = file.read_text()
         wanted.append(WrittenDocument(agency=file.stem.upper(), name=file.name, text=written))
-    await documents.write({}, wanted, [], pen=EditSource.FILES, by="bench", now=now - 365 * _DAY)
+    await documents.write({}, wanted, [], edit_source=EditSource.FILES, by="bench", now=now - 365 * _DAY)
     codes = [each.agency for each in wanted]
     async with database.write() as connection:
         rows = [dict(each) for each in (await connection.execute(select(document))).mappings()]
@@ -391,7 +391,7 @@ async def sessions(database: Database, now: datetime) -> Mapping[str, str]:
         assert kept is not None
         key = SessionKey.new()
         session = WebSession(
-            digest=key.digest, user=kept.user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
+            digest=key.digest, user=kept.user, started_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
         )
         await users.begin(session, AuditEntry(at=now, actor="bench", event="signed in"))
         keys[who] = key.text

@@ -69,7 +69,7 @@ def _down() -> SiteStatus:
 
 
 def _well() -> SiteStatus:
-    return SiteStatus(well_since=datetime.now(UTC), directions=dict.fromkeys(_WAYS, Health.UP))
+    return SiteStatus(up_since=datetime.now(UTC), directions=dict.fromkeys(_WAYS, Health.UP))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,7 +100,7 @@ class PlayedSite:
         """Beat as a service does."""
         while True:
             monotonic = timedelta(seconds=time.monotonic())
-            await self.standings.beat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, life=life))
+            await self.standings.beat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, incarnation=life))
             await asyncio.sleep(1)
 
     async def say(self, levels: Mapping[str, SiteStatus]) -> datetime:

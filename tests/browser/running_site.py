@@ -101,7 +101,7 @@ class RunningSite:
 
     async def declared(self, agency: str) -> str:
         """Declare that an agency's mail fails; return the number of the incident."""
-        said = await self.order("/declarations", agency=agency, type="both", why="Pengguna menelefon")
+        said = await self.order("/declarations", agency=agency, type="both", reason="Pengguna menelefon")
         return str(said["incident"]["number"])
 
     async def released(self, agency: str) -> str:
@@ -118,7 +118,7 @@ class RunningSite:
 
     async def over(self, number: str) -> None:
         """Close an incident."""
-        await self.order(f"/incidents/{number}/close", why="Telah pulih", recovered=True)
+        await self.order(f"/incidents/{number}/close", reason="Telah pulih", recovered=True)
 
     def journal(self, event: str, **detail: str) -> Sequence[tuple[str, Mapping[str, Any]]]:
         """Return who did something and with which details, from the store itself; *detail*: only where it is so."""

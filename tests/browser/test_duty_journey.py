@@ -94,7 +94,7 @@ async def test_a_silence_begins_and_ends_on_a_telephone_and_a_form_that_is_refus
     await siti.press(form.get_by_role("button"))
     await siti.sees("duty_said.silenced")
     [silence] = await site.ask("/silences")
-    assert (silence["about"], silence["why"]) == (JCM.code, "Pelayan ditukar malam ini")
+    assert (silence["target"], silence["reason"]) == (JCM.code, "Pelayan ditukar malam ini")
     await siti.press(siti.page.get_by_role("button", name=f"{siti.say('duty.end_silence')}: {JCM.code}"))
     await siti.sees("duty_said.unsilenced")
     assert await site.ask("/silences") == []

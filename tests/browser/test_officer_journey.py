@@ -34,7 +34,7 @@ async def test_an_invited_officer_chooses_a_password_and_sets_their_agency_s_pro
 ) -> None:
     full = f"{name.title()} Contoh"
     await site.command("/users", name=name, full_name=full, roles=[f"officer:{MDC.code}"])
-    code = (await site.command(f"/users/{name}/invite", way="telephone"))["code"]
+    code = (await site.command(f"/users/{name}/invite", kind="telephone"))["code"]
     officer = await door.admit(language=language)
     await officer.go("/sign-in")
     await officer.press(officer.link("access.have_code"))

@@ -19,21 +19,21 @@ from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)
 PLANNED = MaintenanceNotice(
-    news=MaintenanceNoticeKind.PLANNED,
+    kind=MaintenanceNoticeKind.PLANNED,
     number="JCM-P261124-1415",
-    begins=T0 + 7 * DAY,
-    ends=T0 + 8 * DAY,
-    why="Naik taraf pelayan mel",
+    starts_at=T0 + 7 * DAY,
+    ends_at=T0 + 8 * DAY,
+    reason="Naik taraf pelayan mel",
     made_at=T0,
     made_by="Siti Contoh (siti)",
 )
 #: Earlier than was told.
 MOVED = replace(
     PLANNED,
-    news=MaintenanceNoticeKind.CHANGED,
+    kind=MaintenanceNoticeKind.CHANGED,
     number="JCM-P261124-1416",
-    begins=T0 + 2 * DAY,
-    ends=T0 + 3 * DAY,
+    starts_at=T0 + 2 * DAY,
+    ends_at=T0 + 3 * DAY,
     before=PLANNED,
 )
 
@@ -51,7 +51,7 @@ async def test_what_was_told_is_found_by_its_agency_until_the_work_is_over(datab
     assert await records.find("JCM", PLANNED.number) == PLANNED
     assert await records.find("MDC", PLANNED.number) is None
     assert await records.taken([PLANNED.number, "JCM-P261124-1500"]) == {PLANNED.number}
-    assert (await records.of("JCM", PLANNED.ends)).notices == []
+    assert (await records.of("JCM", PLANNED.ends_at)).notices == []
     # Its pages can be printed for the file all the same.
     assert await records.find("JCM", PLANNED.number) == PLANNED
     async with database.read() as connection:
@@ -64,14 +64,14 @@ async def test_what_was_told_is_found_by_its_agency_until_the_work_is_over(datab
             .all()
         )
     assert kept is not None
-    assert (kept.actor, kept.detail["from"], rows[0]) == ("Siti Contoh (siti)", PLANNED.begins.isoformat(), kept.id)
+    assert (kept.actor, kept.detail["from"], rows[0]) == ("Siti Contoh (siti)", PLANNED.starts_at.isoformat(), kept.id)
 
 
 async def test_what_was_replaced_stays_so_when_the_work_that_replaced_it_is_over(database: Database) -> None:
     records = MaintenanceNoticeRecords(database)
     for each in (PLANNED, MOVED):
         assert await add(records, "JCM", each)
-    told = await records.of("JCM", MOVED.ends)
+    told = await records.of("JCM", MOVED.ends_at)
     assert (told.notices, told.replaced) == ([PLANNED], {PLANNED.number})
     assert await records.find("JCM", MOVED.number) == MOVED
 

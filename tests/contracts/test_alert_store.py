@@ -36,7 +36,7 @@ def brief(_: ReceivedAlert) -> PolicySnapshot:
 
 async def take(store: SqlStore, *alerts: ReceivedAlert, at: datetime = T0 + MINUTE) -> Sequence[AlertEffect]:
     async with store.transaction() as ledger:
-        return (await take_alerts(ledger, alerts, brief, at)).news
+        return (await take_alerts(ledger, alerts, brief, at)).effects
 
 
 @dataclass
@@ -197,7 +197,7 @@ async def grouped(
     store: SqlStore, alerts: Sequence[ReceivedAlert], at: datetime = T0 + MINUTE
 ) -> Sequence[AlertEffect]:
     async with store.transaction() as ledger:
-        return (await take_alerts(ledger, alerts, brief, at, GROUP)).news
+        return (await take_alerts(ledger, alerts, brief, at, GROUP)).effects
 
 
 async def subjects(store: SqlStore) -> list[tuple[str, str, IncidentState]]:

@@ -73,7 +73,7 @@ async def test_nothing_joins_what_a_gateway_is_being_called_for(store: Store) ->
         (late,) = await opened(ledger, "late")
         delivery = await ledger.add_delivery(notification_id, SMS_SITI)
         assert [(g.begun, g.of_this) for g in await ledger.gathered("g", T0 - MINUTE, late.id)] == [(False, False)]
-        await ledger.add_attempt(delivery, "sms", T0, look_at=T0)
+        await ledger.add_attempt(delivery, "sms", T0, query_at=T0)
 
         assert not await ledger.join_notice(notification_id, late, draft(late, "late"))
         assert [g.begun for g in await ledger.gathered("g", T0 - MINUTE, late.id)] == [True]
@@ -90,7 +90,7 @@ async def test_either_an_incident_joins_or_the_gateway_is_called_without_it(stor
     async def send() -> int:
         async with store.transaction() as ledger:
             await ledger.lock_notice(notification_id)
-            await ledger.add_attempt(delivery, "sms", T0, look_at=T0)
+            await ledger.add_attempt(delivery, "sms", T0, query_at=T0)
             return (await ledger.notice(notification_id)).tells_of
 
     async def join() -> bool:
@@ -154,7 +154,7 @@ async def test_what_was_taken_is_counted_by_address_and_by_gateway_and_what_was_
             await ledger.add_notice(incident, draft(incident, f"k{number}"), T0)
             notice = (await ledger.notices(incident.id))[-1]
             delivery = await ledger.add_delivery(notice.id, address)
-            made = await ledger.add_attempt(delivery, gateway, T0 + number * MINUTE, look_at=T0)
+            made = await ledger.add_attempt(delivery, gateway, T0 + number * MINUTE, query_at=T0)
             await ledger.save_attempt(replace(made, state=state, provider_id=provider_id))
 
         def minutes(*numbers: int) -> list[object]:

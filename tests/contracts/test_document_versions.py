@@ -31,7 +31,7 @@ def written(agency: str, text: str = "") -> WrittenDocument:
 
 async def write(documents: Documents, *wanted: WrittenDocument, gone: tuple[str, ...] = ()) -> Applied:
     present = await documents.latest()
-    return await documents.write(present, wanted, gone, pen=EditSource.FILES, by="Siti", now=T0)
+    return await documents.write(present, wanted, gone, edit_source=EditSource.FILES, by="Siti", now=T0)
 
 
 async def test_every_version_is_kept_and_the_latest_is_what_there_is(database: Database) -> None:
@@ -42,7 +42,7 @@ async def test_every_version_is_kept_and_the_latest_is_what_there_is(database: D
     assert await write(documents, written("MDC", "again")) == Applied(added=("MDC",))
 
     latest = await documents.latest()
-    assert {code: (each.number, each.text, each.pen, each.by, each.at) for code, each in latest.items()} == {
+    assert {code: (each.number, each.text, each.source, each.by, each.at) for code, each in latest.items()} == {
         "JCM": (2, "second", EditSource.FILES, "Siti", T0),
         "MDC": (3, "again", EditSource.FILES, "Siti", T0),
     }
@@ -131,7 +131,7 @@ async def test_nothing_is_written_when_any_document_has_moved_on(database: Datab
     before = await documents.latest()
     await write(documents, written("MDC"))
     with pytest.raises(VersionConflictError):
-        await documents.write(before, [written("JCM", "late")], [], pen=EditSource.API, by="Ravi", now=T0)
+        await documents.write(before, [written("JCM", "late")], [], edit_source=EditSource.API, by="Ravi", now=T0)
     assert {code: each.number for code, each in (await documents.latest()).items()} == {"JCM": 1, "MDC": 1}
 
 
@@ -141,7 +141,9 @@ async def test_of_many_that_write_at_once_one_wins_and_the_others_know(database:
 
     async def try_to(number: int) -> bool:
         try:
-            await documents.write(before, [written("JCM", f"{number}")], [], pen=EditSource.API, by="Ravi", now=T0)
+            await documents.write(
+                before, [written("JCM", f"{number}")], [], edit_source=EditSource.API, by="Ravi", now=T0
+            )
         except VersionConflictError:
             return False
         return True
@@ -233,11 +235,15 @@ async def test_what_was_typed_is_kept_with_the_document_that_names_it_or_not_at_
     seen = {"MDC": (await write_one(documents, written("MDC")))}
     await write(documents, written("MDC", "second"))
     with pytest.raises(VersionConflictError):
-        await documents.write(seen, [named], [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+        await documents.write(
+            seen, [named], [], edit_source=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED}
+        )
     assert await kept(database) == []
 
     present = await documents.latest()
-    await documents.write(present, [named], [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+    await documents.write(
+        present, [named], [], edit_source=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED}
+    )
     assert await kept(database) == [NAME]
     async with database.read() as connection:
         entries = (await connection.execute(select(audit_log).order_by(audit_log.c.id.desc()).limit(1))).all()
@@ -255,7 +261,9 @@ async def test_what_was_typed_is_read_without_the_store_being_opened(
     assert read_secrets(tmp_path, server, SecretPurpose.MAILBOX) == {}
     async with open_database() as database:
         named = [written("JCM", f"a: {NAME}\n")]
-        await Documents(database).write({}, named, [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+        await Documents(database).write(
+            {}, named, [], edit_source=EditSource.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED}
+        )
         assert await asyncio.to_thread(read_secrets, tmp_path, server, SecretPurpose.MAILBOX) == {NAME: LOCKED}
         assert await asyncio.to_thread(read_secrets, tmp_path, server, SecretPurpose.ONE_TIME) == {}
 
@@ -264,7 +272,7 @@ async def test_what_no_document_names_any_more_is_forgotten(database: Database) 
     documents = Documents(database)
     both = [written("JCM", f"a: {NAME}\nb: {OTHER}\n"), written("MDC", f"a: {OTHER}\n")]
     secrets = {NAME: LOCKED, OTHER: LOCKED}
-    await documents.write({}, both, [], pen=EditSource.PORTAL, by="Siti", now=T0, secrets=secrets)
+    await documents.write({}, both, [], edit_source=EditSource.PORTAL, by="Siti", now=T0, secrets=secrets)
 
     # With a refresh token what came in exchange for it.
     assert await Secrets(database).renew(NAME, RotatedToken(secret=LOCKED, at=T0))

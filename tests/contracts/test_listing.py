@@ -196,7 +196,7 @@ async def test_one_notice_tells_of_all_its_incidents_and_attempts_and_of_no_numb
         assert made is not None
         assert await ledger.join_notice(made.id, second, draft(second, "b"))
         delivery = await ledger.add_delivery(made.id, SMS_SITI)
-        await ledger.add_attempt(delivery, "sms-contoh", T0, look_at=T0)
+        await ledger.add_attempt(delivery, "sms-contoh", T0, query_at=T0)
 
     found = await board(store).notice(made.id)
     assert found.incidents == ["JCM-01", "MDC-01"]

@@ -35,7 +35,7 @@ async def test_what_was_taken_up_is_looked_at_once_and_what_was_refused_again_af
     offers, both = Offers(database), [offer("JCM"), offer("MDC", None)]
     await write(database, *both)
     assert await offers.due(T0) == both
-    await offers.looked_at(both, {"MDC": "no password"}, T0)
+    await offers.processed(both, {"MDC": "no password"}, T0)
     assert await offers.due(T0 + AGAIN) == []
     assert await offers.due(T0 + AGAIN + SECOND) == [offer("MDC", None, "no password")]
     assert await offers.due(T0 - 60 * AGAIN) == [offer("MDC", None, "no password")], "the clock was set back"
@@ -47,8 +47,8 @@ async def test_what_the_hub_has_written_meanwhile_is_not_taken_for_looked_at(dat
     looked_at: Sequence[DesiredDocument] = await offers.due(T0)
     async with database.write() as connection:
         await connection.execute(update(desired_document).values(text="lain", offered_at=T0 + MINUTE))
-    await offers.looked_at(looked_at, {"JCM": "no password"}, T0)
+    await offers.processed(looked_at, {"JCM": "no password"}, T0)
     async with database.read() as connection:
-        rows = (await connection.execute(select(desired_document.c.looked_at, desired_document.c.refusal))).all()
+        rows = (await connection.execute(select(desired_document.c.processed_at, desired_document.c.refusal))).all()
     assert [tuple(row) for row in rows] == [(None, None)]
     assert [each.text for each in await offers.due(T0)] == ["lain"]

@@ -37,7 +37,7 @@ async def test_an_override_is_read_as_it_was_made(store: SqlStore) -> None:
         (read,) = await ledger.duty.standing(T0)
 
     assert read == written
-    assert (read.rota, read.begins, read.ends, read.by, read.made_at) == (
+    assert (read.rota, read.starts_at, read.ends_at, read.by, read.made_at) == (
         "JCM/bertugas",
         T0,
         T0 + 2 * HOUR,

@@ -79,7 +79,7 @@ async def test_all_that_hangs_on_the_name_follows(database: Database, store: Sql
         assert (await ledger.incident_numbered("JCM-01")) == found
         assert await ledger.last_incident("JCM") is None
         assert list(await ledger.measured_keys()) == ["JKM"]
-        assert sorted(silence.about for silence in await ledger.silences(T0 + MINUTE)) == ["JKM/internal", "UCM"]
+        assert sorted(silence.target for silence in await ledger.silences(T0 + MINUTE)) == ["JKM/internal", "UCM"]
     after = await entries(database)
     assert after[: len(before)] == before, "the journal is never written anew"
     general, about = after[len(before) :]
@@ -141,7 +141,7 @@ async def test_who_may_something_for_the_agency_may_it_still(database: Database)
     )
     await walls.add(link, "b" * 64, entry)
     await walls.add(replace(link, scope=AgencyScope(everything=True)), "c" * 64, entry)
-    await Drills(database).begin("asked", contact="JCM/all", asked_by=BY, begins_at=T0, ends_at=T0 + DAY)
+    await Drills(database).begin("asked", contact="JCM/all", requested_by=BY, begins_at=T0, ends_at=T0 + DAY)
     for _ in range(2):
         await renamed(database, is_rest=True)
 

@@ -99,7 +99,7 @@ async def test_a_number_is_known_once_an_sms_was_meant_for_it(store: Store) -> N
 async def test_what_is_known_of_a_number_is_kept(store: Store) -> None:
     async with store.transaction() as ledger:
         assert await ledger.responses.sms_number(SITI) == SmsNumber()
-        for known in (SmsNumber(puzzled=2), SmsNumber(stopped_at=T0, puzzled=1), SmsNumber()):
+        for known in (SmsNumber(unrecognised=2), SmsNumber(stopped_at=T0, unrecognised=1), SmsNumber()):
             await ledger.responses.save_sms_number(SITI, known)
             assert await ledger.responses.sms_number(SITI) == known
         assert await ledger.responses.sms_number(RAVI) == SmsNumber()
@@ -107,7 +107,8 @@ async def test_what_is_known_of_a_number_is_kept(store: Store) -> None:
 
 async def test_pins_that_were_typed_come_back_in_their_order_and_for_one_person(store: Store) -> None:
     entries = [
-        PinAttempt(reference=f"p{n}", agency="JCM", person="siti", at=T0 + n * MINUTE, proven=n == 2) for n in range(4)
+        PinAttempt(reference=f"p{n}", agency="JCM", person="siti", at=T0 + n * MINUTE, accepted=n == 2)
+        for n in range(4)
     ]
     async with store.transaction() as ledger:
         for entry in entries:
@@ -122,7 +123,7 @@ async def test_an_attempt_keeps_the_code_that_it_asks_for(store: Store) -> None:
     async with store.transaction() as ledger:
         plain = await with_attempt(ledger, "a")
         notice = await with_notice(ledger, "b")
-        coded = await ledger.add_attempt(notice.deliveries[0], "sms", T0, look_at=T0, response="12A")
+        coded = await ledger.add_attempt(notice.deliveries[0], "sms", T0, query_at=T0, response="12A")
     async with store.transaction() as ledger:
         found = [await ledger.attempt(a.reference) for a in (plain, coded)]
         assert [pair[1].response for pair in found if pair] == ["", "12A"]

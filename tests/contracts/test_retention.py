@@ -40,7 +40,7 @@ async def count_of(database: Database, *, route: str = "JCM/internal") -> Mappin
     """Return the hours of a route, by their beginning, outcome and grade."""
     async with database.read() as connection:
         rows = await connection.execute(select(hour).where(hour.c.route == route))
-        return {(row.begins, row.outcome, row.grade): row for row in rows}
+        return {(row.starts_at, row.outcome, row.grade): row for row in rows}
 
 
 async def runs_in(database: Database, table: Any = run) -> int:
@@ -88,7 +88,7 @@ async def test_an_hour_knows_how_many_runs_ended_how_and_how_long_they_took(data
         (NOON + HOUR, "delivered", "good"): 1,
     }
     good = hours[NOON, "delivered", "good"]
-    assert (good.agency, good.every) == ("JCM", 300)
+    assert (good.agency, good.interval) == ("JCM", 300)
     assert (good.transit, good.slowest, good.duration, good.longest) == pytest.approx((10, 5, 13, 6))
 
 
@@ -101,7 +101,7 @@ async def test_minutes_in_which_nobody_watched_can_be_told_from_an_hour(database
 
     rows = (await count_of(database)).values()
     seen = {minute for minute in range(60) for row in rows if row.minutes >> minute & 1}
-    every = next(iter(rows)).every // 60
+    every = next(iter(rows)).interval // 60
     unwatched = {m for m in range(60) if not seen & set(range(m - every + 1, m + 1))}
     assert unwatched == set(range(15, 40))
     assert max(row.minutes for row in rows) < 2**60

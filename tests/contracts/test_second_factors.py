@@ -39,7 +39,7 @@ async def known(users: Users, name: str = "siti") -> UserRecord:
 
 
 def session(user: User) -> WebSession:
-    return WebSession(digest="a" * 64, user=user, begun_at=T0, seen_at=T0, ends_at=T0 + 60 * MINUTE, address="")
+    return WebSession(digest="a" * 64, user=user, started_at=T0, seen_at=T0, ends_at=T0 + 60 * MINUTE, address="")
 
 
 def half(user: User, digest: str = "b" * 64, ends: timedelta = 5 * MINUTE) -> PendingSession:

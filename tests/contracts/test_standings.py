@@ -37,9 +37,9 @@ DOWN = SiteStatus(
     trouble=ActiveProblem(type=IncidentType.SENDING, since=T0, flapping=True, latest=T0 + MINUTE),
     cause=Cause.AUTH,
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.UP},
-    troubled=frozenset({"JCM/outbound/rujukan-a", "JCM/outbound/rujukan-b"}),
+    failing_routes=frozenset({"JCM/outbound/rujukan-a", "JCM/outbound/rujukan-b"}),
 )
-WELL = SiteStatus(well_since=T0 + timedelta(hours=1), directions={Direction.OUTBOUND: Health.UP})
+WELL = SiteStatus(up_since=T0 + timedelta(hours=1), directions={Direction.OUTBOUND: Health.UP})
 NOT_CLEAR = SiteStatus(directions={Direction.OUTBOUND: Health.UNKNOWN})
 OURS = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0))
 
@@ -101,7 +101,7 @@ async def test_mark_stale_leaves_no_agency_of_the_site_in_trouble_or_well(databa
     await said(other, 2, JCM=DOWN)
     await standings.mark_stale()
     unclear = {
-        "JCM": SiteStatus(directions=DOWN.directions, troubled=DOWN.troubled),
+        "JCM": SiteStatus(directions=DOWN.directions, failing_routes=DOWN.failing_routes),
         "MDC": SiteStatus(directions=WELL.directions),
         "UCM": NOT_CLEAR,
         "ours/network": OURS,
@@ -147,15 +147,15 @@ async def test_what_another_process_of_the_site_has_said_meanwhile_is_said_anew(
 @pytest.mark.parametrize(
     "nonsense",
     [
-        {"matter": "entah"},
+        {"type": "entah"},
         {"since": None},
         {"directions": "[1]"},
         {"directions": "{"},
         {"directions": 9000 * "["},
-        {"troubled": "1"},
-        {"troubled": '[1, "JCM/internal"]'},
-        {"troubled": '{"JCM/internal": 1}'},
-        {"troubled": f'["{"x" * 1_000_000}"]'},
+        {"failing_routes": "1"},
+        {"failing_routes": '[1, "JCM/internal"]'},
+        {"failing_routes": '{"JCM/internal": 1}'},
+        {"failing_routes": f'["{"x" * 1_000_000}"]'},
     ],
     ids=lambda each: "-".join(f"{name}={value!s:.20}" for name, value in each.items()),
 )
@@ -175,7 +175,7 @@ async def test_of_each_site_that_makes_no_sense_is_logged_once_a_minute(tmp_path
         for number, site in enumerate(("johor", "kuching")):
             await said(writers(database, site)[1], number, JCM=DOWN, MDC=DOWN)
         async with database.write() as connection:
-            await connection.execute(update(site_status).values(matter="entah"))
+            await connection.execute(update(site_status).values(type="entah"))
         standings = SiteStatuses(database, "utama", monotonic=lambda: clock[0])
         with capture_logs() as logged:
             for clock[0] in (5.0, 64.0, 65.0):
@@ -193,10 +193,13 @@ async def test_of_whom_sites_speak_is_known_without_what_they_say(database: Data
 async def test_a_site_has_one_beat_the_latest(database: Database) -> None:
     johor, kuching = (SiteStatuses(database, site) for site in ("johor", "kuching"))
     for after in (0, 1):
-        await johor.beat(SiteHeartbeat(at=T0 + after * MINUTE, monotonic=after * MINUTE, life="a"))
-    there = SiteHeartbeat(at=T0, monotonic=timedelta(days=90, microseconds=7), life="b")
+        await johor.beat(SiteHeartbeat(at=T0 + after * MINUTE, monotonic=after * MINUTE, incarnation="a"))
+    there = SiteHeartbeat(at=T0, monotonic=timedelta(days=90, microseconds=7), incarnation="b")
     await kuching.beat(there)
-    assert await johor.beats() == {"johor": SiteHeartbeat(at=T0 + MINUTE, monotonic=MINUTE, life="a"), "kuching": there}
+    assert await johor.beats() == {
+        "johor": SiteHeartbeat(at=T0 + MINUTE, monotonic=MINUTE, incarnation="a"),
+        "kuching": there,
+    }
 
 
 @pytest.mark.real
@@ -260,7 +263,7 @@ async def test_what_a_site_says_follows_who_is_called_otherwise_and_others_renam
     assert found["kuching"] == {"JCM": WELL}
     assert found["johor"].keys() == {"JKM", "UCM"}
     assert found["johor"]["JKM"].trouble == DOWN.trouble
-    assert found["johor"]["JKM"].troubled == {"JKM/outbound/rujukan-a", "JKM/outbound/rujukan-b"}
+    assert found["johor"]["JKM"].failing_routes == {"JKM/outbound/rujukan-a", "JKM/outbound/rujukan-b"}
 
 
 async def test_a_rename_locks_tables_in_the_order_in_which_a_site_that_joins_does(tmp_path: Path) -> None:
@@ -297,8 +300,8 @@ async def test_a_time_that_nobody_can_read_is_refused_where_it_would_hide_what_a
 ) -> None:
     standings, history = writers(shared)
     await said(history, 1, JCM=DOWN)
-    for table, column in (("site_status", "since"), ("site_status", "well_since"), ("site_heartbeat", "at")):
-        await standings.beat(SiteHeartbeat(at=T0, monotonic=MINUTE, life="a"))
+    for table, column in (("site_status", "since"), ("site_status", "up_since"), ("site_heartbeat", "at")):
+        await standings.beat(SiteHeartbeat(at=T0, monotonic=MINUTE, incarnation="a"))
         with pytest.raises(IntegrityError):
             async with shared.write() as connection:
                 await connection.execute(text(f"UPDATE {table} SET {column} = '{time}'"))

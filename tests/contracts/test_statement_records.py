@@ -44,9 +44,9 @@ async def test_exercises_of_a_month_are_those_that_were_begun_in_it(database: Da
     told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
     for number, begun_at in enumerate((BEGIN - MINUTE, BEGIN, END - MINUTE, END)):
         key = f"k{number}"
-        begun = await drills.begin(key, contact="all", asked_by="x", begins_at=begun_at, ends_at=begun_at + DAY)
+        begun = await drills.begin(key, contact="all", requested_by="x", begins_at=begun_at, ends_at=begun_at + DAY)
         assert begun is not None
         exercise = DrillNotification(target=target, address=SMS_SITI, gateway="sms")
         await drills.write(begun, exercise, told, DrillState.CALLING, begun_at)
-    assert [each.begun_at for each in await drills.during("JCM", BEGIN, END)] == [BEGIN, END - MINUTE]
+    assert [each.started_at for each in await drills.during("JCM", BEGIN, END)] == [BEGIN, END - MINUTE]
     assert await drills.during("MDC", BEGIN, END) == []

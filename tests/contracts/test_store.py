@@ -51,7 +51,7 @@ async def with_notice(ledger: UnitOfWork, key: str = "k") -> Notification:
 
 async def with_attempt(ledger: UnitOfWork, key: str = "k") -> Attempt:
     notice = await with_notice(ledger, key)
-    return await ledger.add_attempt(notice.deliveries[0], "first", T0, look_at=T0 + MINUTE)
+    return await ledger.add_attempt(notice.deliveries[0], "first", T0, query_at=T0 + MINUTE)
 
 
 async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlStore) -> None:
@@ -213,7 +213,7 @@ async def test_every_attempt_has_a_reference_of_its_own(store: SqlStore) -> None
         for key in ("a", "b"):
             notice = await with_notice(ledger, key)
             for _ in range(3):
-                made = await ledger.add_attempt(notice.deliveries[0], "first", T0, look_at=T0)
+                made = await ledger.add_attempt(notice.deliveries[0], "first", T0, query_at=T0)
                 references.add(made.reference)
                 notice = await ledger.notice(notice.id)
                 assert await stored(ledger, made.reference) == made
@@ -225,11 +225,11 @@ async def test_every_attempt_has_a_reference_of_its_own(store: SqlStore) -> None
 async def test_two_attempts_decided_on_from_the_same_view_are_not_both_written(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         notice = await with_notice(ledger)
-        await ledger.add_attempt(notice.deliveries[0], "first", T0, look_at=T0)
+        await ledger.add_attempt(notice.deliveries[0], "first", T0, query_at=T0)
 
     with pytest.raises(IntegrityError):
         async with store.transaction() as ledger:
-            await ledger.add_attempt(notice.deliveries[0], "second", T0 + MINUTE, look_at=T0)
+            await ledger.add_attempt(notice.deliveries[0], "second", T0 + MINUTE, query_at=T0)
 
 
 async def test_the_latest_that_arrived_by_a_gateway_and_the_latest_that_did_not_are_told_apart(store: SqlStore) -> None:
@@ -237,10 +237,10 @@ async def test_the_latest_that_arrived_by_a_gateway_and_the_latest_that_did_not_
         for n in range(6):
             notice = await with_notice(ledger, f"k{n}")
             at = T0 + n * MINUTE
-            sent = await ledger.add_attempt(notice.deliveries[0], "first", at, look_at=at)
+            sent = await ledger.add_attempt(notice.deliveries[0], "first", at, query_at=at)
             state = (AttemptState.DELIVERED, AttemptState.ACCEPTED, AttemptState.SENT)[n % 3]
             await ledger.save_attempt(replace(sent, state=state, ended_at=at + MINUTE if n % 3 == 0 else None))
-        answered = [ReceivedReceipt(taken_at=T0 + n * MINUTE, heard_at=T0 + (n + 1) * MINUTE) for n in (0, 3)]
+        answered = [ReceivedReceipt(taken_at=T0 + n * MINUTE, received_at=T0 + (n + 1) * MINUTE) for n in (0, 3)]
         assert await ledger.answered(["first"], 20) == {"first": answered}
         assert await ledger.answered(["second", "first"], 1) == {"first": answered[1:], "second": []}
         assert await ledger.answered([], 20) == {}
@@ -499,8 +499,8 @@ async def test_every_change_of_an_attempt_comes_back(store: SqlStore) -> None:
         changed = replace(
             made,
             state=AttemptState.FAILED,
-            look_at=LATER,
-            asked=4,
+            query_at=LATER,
+            queries=4,
             provider_id="SM1",
             error=ErrorClass.CONFIGURATION,
             code="21606",
@@ -552,7 +552,7 @@ async def test_notices_deliveries_and_attempts_come_in_the_order_in_which_they_w
             await ledger.add_delivery(notice.id, address)
             notice = await ledger.notice(notice.id)
             for _ in range(11):
-                await ledger.add_attempt(notice.deliveries[-1], "first", T0, look_at=T0)
+                await ledger.add_attempt(notice.deliveries[-1], "first", T0, query_at=T0)
                 notice = await ledger.notice(notice.id)
         keys = [n.key.rpartition("/")[2] for n in await ledger.notices(opened.id)]
 
@@ -636,7 +636,7 @@ async def test_where_one_engine_is_alone_what_a_dead_one_waited_for_is_asked_abo
         assert await ledger.orphan_calls(now) == (due == now)
         for state, before in made.items():
             after = await stored(ledger, before.reference)
-            assert after.look_at == (due if state in AWAITED else T0 + MINUTE)
+            assert after.query_at == (due if state in AWAITED else T0 + MINUTE)
             assert after.state is state
 
 
@@ -693,9 +693,9 @@ async def test_an_engine_that_stops_leaves_its_work_and_its_calls_to_the_others_
         assert await ledger.keep_claims("ketiga", now, LEASE) == [1, 3]
         assert await ledger.keep_claims("ketiga", now, LEASE) == []
         assert not await ledger.claim(1, "utama", now, LEASE)
-        assert (await stored(ledger, its.reference)).look_at == now
-        assert (await stored(ledger, anothers.reference)).look_at == T0 + MINUTE
-        assert (await stored(ledger, arrived.reference)).look_at == T0 + MINUTE
+        assert (await stored(ledger, its.reference)).query_at == now
+        assert (await stored(ledger, anothers.reference)).query_at == T0 + MINUTE
+        assert (await stored(ledger, arrived.reference)).query_at == T0 + MINUTE
 
 
 async def test_whoever_takes_over_asks_for_the_receipts_that_a_dead_engine_has_not_heard(store: SqlStore) -> None:
@@ -708,7 +708,7 @@ async def test_whoever_takes_over_asks_for_the_receipts_that_a_dead_engine_has_n
         await ledger.keep_claims("ketiga", T0 + LEASE / 2, LEASE)
 
         assert await ledger.keep_claims("kedua", now, LEASE) == [1]
-        looks = [(await ledger.notices(i))[0].deliveries[0].attempts[0].look_at for i in (1, 2)]
+        looks = [(await ledger.notices(i))[0].deliveries[0].attempts[0].query_at for i in (1, 2)]
         assert looks == [now, T0 + MINUTE]
 
 

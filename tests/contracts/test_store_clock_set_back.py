@@ -44,7 +44,7 @@ async def told(ledger: UnitOfWork, at: datetime, key: str = "JCM") -> tuple[Inci
     added = await ledger.add_notice(opened, draft(opened, at + MINUTE), at + MINUTE)
     assert added is not None
     sent = await ledger.add_delivery(added.id, SMS_SITI)
-    attempt = await ledger.add_attempt(sent, "sms", at + MINUTE, look_at=at + 2 * MINUTE)
+    attempt = await ledger.add_attempt(sent, "sms", at + MINUTE, query_at=at + 2 * MINUTE)
     await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, ended_at=at + 90 * SECOND))
     return opened, attempt
 
@@ -85,7 +85,7 @@ async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: Sq
         after = await stands(ledger, opened.id)
     for was, becomes in zip(before, after, strict=True):
         # It is looked at again at once.
-        moved = {name: NOW if name == "look_at" else at - BACK for name, at in instants(was).items()}
+        moved = {name: NOW if name == "query_at" else at - BACK for name, at in instants(was).items()}
         assert instants(becomes) == moved
     incident = after[0]
     assert (incident.position.since, incident.began_at) == (T0 - 20 * MINUTE - BACK, T0 - 21 * MINUTE - BACK)
@@ -125,7 +125,7 @@ async def test_move_back_leaves_what_was_written_before_the_clock_went_wrong(sto
         assert before[1].expires_at > NOW
         assert (await stands(ledger, wrong.id))[0].opened_at == T0 - 2 * MINUTE - BACK
         (silence,) = await ledger.silences(NOW)
-    assert (silence.begins, silence.ends) == (NOW - MINUTE, NOW + 59 * MINUTE)
+    assert (silence.starts_at, silence.ends_at) == (NOW - MINUTE, NOW + 59 * MINUTE)
 
 
 async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage(store: SqlStore) -> None:
@@ -175,12 +175,12 @@ async def test_move_back_questions_and_claims_far_off_are_due_though_nothing_was
     """
     async with store.transaction() as ledger:
         opened, attempt = await told(ledger, NOW - 60 * MINUTE)
-        await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, look_at=T0))
+        await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, query_at=T0))
         assert await ledger.claim(opened.id, "mati", T0, 30 * SECOND)
         await entered(ledger, NOW - 60 * MINUTE)
     async with store.transaction() as ledger:
         assert await ledger.move_back(NOW) == timedelta(0)
-        assert (await stands(ledger, opened.id))[2].look_at == NOW
+        assert (await stands(ledger, opened.id))[2].query_at == NOW
         assert await ledger.claim(opened.id, "hidup", NOW, 30 * SECOND)
 
 
@@ -229,10 +229,10 @@ async def test_move_back_drill_under_way_ends_after_its_own_time(store: SqlStore
     Pantau: It ends after its own duration.
     """
     drills = Drills(database)
-    await drills.begin("asked/1", contact="all", asked_by="Siti Contoh", begins_at=T0, ends_at=T0 + 60 * MINUTE)
+    await drills.begin("asked/1", contact="all", requested_by="Siti Contoh", begins_at=T0, ends_at=T0 + 60 * MINUTE)
     async with store.transaction() as ledger:
         await entered(ledger, T0)
     async with store.transaction() as ledger:
         await ledger.move_back(NOW)
     (drill,) = await drills.under_way()
-    assert (drill.begins_at, drill.ends_at) == (NOW, NOW + 60 * MINUTE)
+    assert (drill.starts_at, drill.ends_at) == (NOW, NOW + 60 * MINUTE)

@@ -206,7 +206,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await calls.place("JCM", T0)
     await calls.fresh(T0)
     standings = LetterRecord(SiteStatuses(database, "utama"), asked)
-    await standings.beat(SiteHeartbeat(at=T0, monotonic=timedelta(0), life="a"))
+    await standings.beat(SiteHeartbeat(at=T0, monotonic=timedelta(0), incarnation="a"))
     _, mark = await standings.changed(None)
     await standings.changed(mark)
     await standings.beats()
@@ -245,7 +245,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         notice = await ledger.add_notice(first, draft(first, "a"), T0, gathering="g", not_before=T0 + MINUTE)
         assert await ledger.join_notice(notice.id, second, draft(second, "b"))
         delivery = await ledger.add_delivery(notice.id, SMS_SITI)
-        attempt = await ledger.add_attempt(delivery, "sms", T0, look_at=T0 + MINUTE, response="1")
+        attempt = await ledger.add_attempt(delivery, "sms", T0, query_at=T0 + MINUTE, response="1")
         await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, provider_id="x"))
         _ = await ledger.attempt(attempt.reference), await ledger.attempt_state(attempt.id)
         await ledger.handle_letter(attempt.id, LetterStep.PRINTED, Handling(by="x", at=T0))
@@ -363,7 +363,7 @@ async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
         await ledger.move_back(now)
     await ledger.is_paper_held()
     await ledger.false_alarms(T0)
-    await ledger.save_alerts([KnownAlert(fingerprint="0" * 16, starts_at=T0, ended_at=None, heard_at=T0)])
+    await ledger.save_alerts([KnownAlert(fingerprint="0" * 16, starts_at=T0, ended_at=None, received_at=T0)])
     await ledger.known_alerts(["0" * 16])
     await ledger.open_among(["a", "b"])
     await ledger.firing_among(["a", "b"])
@@ -391,11 +391,11 @@ async def ask_of_people(ledger: Any, notice: Notification, asked: set[str]) -> N
     responses, duty = LetterRecord(ledger.responses, asked), LetterRecord(ledger.duty, asked)
     for _ in range(2):
         await responses.code_for(SMS_SITI.number, notice, T0)
-        await responses.save_sms_number(SMS_SITI.number, SmsNumber(puzzled=1))
+        await responses.save_sms_number(SMS_SITI.number, SmsNumber(unrecognised=1))
     await responses.told(SMS_SITI.number)
     await responses.knows(SMS_SITI.number)
     await responses.sms_number(SMS_SITI.number)
-    await responses.add_pin_entry(PinAttempt(reference="p1", agency="JCM", person="siti", at=T0, proven=True))
+    await responses.add_pin_entry(PinAttempt(reference="p1", agency="JCM", person="siti", at=T0, accepted=True))
     await responses.pin_entries({"JCM"}, "siti", T0)
     override = await duty.add(rota="JCM/duti", contact=SITI, begins=T0, ends=T0 + DAY, by="x", now=T0)
     await ledger.overrides(["JCM/duti"], T0)
@@ -441,7 +441,7 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
 
 async def ask_of_drills(drills: Any) -> None:
     target = DrillTarget(agency="JCM", contact=SITI, office=OFFICE)
-    begun = await drills.begin("k", contact="all", asked_by="x", begins_at=T0, ends_at=T0 + DAY)
+    begun = await drills.begin("k", contact="all", requested_by="x", begins_at=T0, ends_at=T0 + DAY)
     exercise = DrillNotification(target=target, address=SMS_SITI, gateway="sms")
     told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
     record = await drills.write(begun, exercise, told, DrillState.CALLING, T0)
@@ -459,15 +459,15 @@ async def ask_of_drills(drills: Any) -> None:
 
 async def ask_of_advance_notices(records: Any) -> None:
     planned = MaintenanceNotice(
-        news=MaintenanceNoticeKind.PLANNED,
+        kind=MaintenanceNoticeKind.PLANNED,
         number="JCM-P261124-1415",
-        begins=T0 + DAY,
-        ends=T0 + 2 * DAY,
-        why="x",
+        starts_at=T0 + DAY,
+        ends_at=T0 + 2 * DAY,
+        reason="x",
         made_at=T0,
         made_by="x",
     )
-    changed = replace(planned, news=MaintenanceNoticeKind.CHANGED, number="JCM-P261124-1416", before=planned)
+    changed = replace(planned, kind=MaintenanceNoticeKind.CHANGED, number="JCM-P261124-1416", before=planned)
     for each in (planned, changed):
         assert await records.add("JCM", each, await records.of("JCM", T0))
     await records.find("JCM", changed.number)
@@ -477,7 +477,7 @@ async def ask_of_advance_notices(records: Any) -> None:
 async def ask_of_documents(documents: Any) -> None:
     first, second = (WrittenDocument(agency="JCM", name="jcm.yaml", text=text) for text in ("first", "second"))
     for wanted, gone in (([first], []), ([second], []), ([], ["JCM"])):
-        await documents.write(await documents.latest(), wanted, gone, pen=EditSource.API, by="x", now=T0)
+        await documents.write(await documents.latest(), wanted, gone, edit_source=EditSource.API, by="x", now=T0)
     await documents.follow([first], by="x", now=T0)
     await documents.level([first])
     await documents.text("JCM", first.digest)
@@ -488,7 +488,7 @@ async def ask_of_documents(documents: Any) -> None:
 
 async def ask_of_offers(offers: Any) -> None:
     await offers.due(T0)
-    await offers.looked_at([DesiredDocument(agency="JCM", name="jcm.yaml", text=None, by="noc", at=T0)], {}, T0)
+    await offers.processed([DesiredDocument(agency="JCM", name="jcm.yaml", text=None, by="noc", at=T0)], {}, T0)
 
 
 async def ask_of_the_journal(database: Database, asked: set[str], incident_id: int) -> None:

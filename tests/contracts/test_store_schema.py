@@ -307,7 +307,7 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
             assert (attempt.state, attempt.reference) == (AttemptState.CALLING, "p1-1-1795500900")
             # What comes new gets an id and a number of its own.
             assert (await ledger.add_incidents([replace(trigger(), dedup_key="other")]))[0].number == "JCM-02"
-            await ledger.add_attempt(notice.deliveries[0], "sms", AT + MINUTE, look_at=AT + 2 * MINUTE)
+            await ledger.add_attempt(notice.deliveries[0], "sms", AT + MINUTE, query_at=AT + 2 * MINUTE)
             assert await ledger.claim(active, "utama", AT, MINUTE)
 
 
@@ -384,7 +384,7 @@ async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_up
             )
     first, second = found.notices
     assert (first.number, second.number) == (told["number"], changed["number"])
-    assert (first.begins, first.made_at, first.made_by) == (begins, AT, "Siti Contoh (siti)")
+    assert (first.starts_at, first.made_at, first.made_by) == (begins, AT, "Siti Contoh (siti)")
     assert (second.before, found.replaced, entries) == (first, {first.number}, [1, 3])
 
 
@@ -546,8 +546,8 @@ async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(place: 
         async with SqlStore(database).transaction() as ledger:
             (silence,) = await ledger.silences(station.clock.now())
             (override,) = await ledger.duty.standing(station.clock.now())
-    assert (drill.asked_by, record.contact, record.state) == ("Ali Contoh", "mei", DrillState.FAILED)
-    assert (silence.about, silence.ends - silence.begins) == ("JKM", timedelta(hours=1))
+    assert (drill.requested_by, record.contact, record.state) == ("Ali Contoh", "mei", DrillState.FAILED)
+    assert (silence.target, silence.ends_at - silence.starts_at) == ("JKM", timedelta(hours=1))
     assert (override.rota, override.contact.name) == ("JCM/utama", "Ravi Contoh")
 
 

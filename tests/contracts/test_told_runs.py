@@ -101,7 +101,7 @@ async def test_the_same_told_twice_is_one(database: Database) -> None:
     await tell(database, REFUSED)
     async with database.write() as connection:
         row = (await connection.execute(select(site_run))).one()._mapping
-    await write(database, site_run, {**row, "told_at": T0 + HOUR})
+    await write(database, site_run, {**row, "published_at": T0 + HOUR})
     assert (await failures(database)).results == [REFUSED]
 
 
@@ -155,11 +155,11 @@ async def test_what_is_too_long_to_be_told_is_told_without_its_words(database: D
 @pytest.mark.parametrize("time", ["infinity", "-infinity", "294000-01-01"])
 async def test_times_that_no_program_can_read_are_not_read_and_not_kept_for_ever(shared: Database, time: str) -> None:
     await tell(shared, REFUSED)
-    odd = (f"'{time}', 'f', told_at", f"started_at, 'e', '{time}'")
+    odd = (f"'{time}', 'f', published_at", f"started_at, 'e', '{time}'")
     async with shared.write() as connection:
         for each in odd:
             copied = f"SELECT 'johor', agency, {each}, route, duration, outcome, result FROM site_run LIMIT 1"
-            names = "site, agency, started_at, token_id, told_at, route, duration, outcome, result"
+            names = "site, agency, started_at, token_id, published_at, route, duration, outcome, result"
             await connection.execute(text(f"INSERT INTO site_run ({names}) {copied}"))
     found = await failures(shared)
     assert {each.token_id for each in found.results} == {REFUSED.token_id, "e"}

@@ -52,7 +52,7 @@ async def made(users: Users, name: str = "siti", *roles: str) -> User:
 
 
 def session(user: User, digest: str = "a" * 64) -> WebSession:
-    return WebSession(digest=digest, user=user, begun_at=T0, seen_at=T0, ends_at=T0 + HOUR, address="127.0.0.1")
+    return WebSession(digest=digest, user=user, started_at=T0, seen_at=T0, ends_at=T0 + HOUR, address="127.0.0.1")
 
 
 async def test_users_are_listed_a_page_at_a_time_by_name_full_name_or_agency(database: Database) -> None:
@@ -119,7 +119,7 @@ async def test_what_has_ended_is_cleared_away_when_the_next_begins(database: Dat
     user = await made(users)
     await users.begin(session(user), entry())
     later = WebSession(
-        digest="b" * 64, user=user, begun_at=T0 + HOUR, seen_at=T0 + HOUR, ends_at=T0 + 2 * HOUR, address=""
+        digest="b" * 64, user=user, started_at=T0 + HOUR, seen_at=T0 + HOUR, ends_at=T0 + 2 * HOUR, address=""
     )
     await users.begin(later, entry())
     assert await users.session("a" * 64) is None
@@ -133,7 +133,7 @@ async def test_sessions_and_codes_end_with_what_they_were_given_for(database: Da
     other = await made(users, "ravi")
     await users.begin(session(user), entry())
     await users.begin(session(other, "c" * 64), entry())
-    await users.invite(user.id, AccessCodeRecord(way=CodeWay.LETTER, kept="digest", ends_at=T0 + HOUR), entry())
+    await users.invite(user.id, AccessCodeRecord(kind=CodeWay.LETTER, digest="digest", ends_at=T0 + HOUR), entry())
     if how == "disabled":
         await users.disable(user.id, T0, entry())
     else:
@@ -215,8 +215,8 @@ async def test_a_new_code_takes_the_place_of_the_one_before(database: Database) 
     users = Users(database)
     user = await made(users)
     for kept in ("first", "second"):
-        await users.invite(user.id, AccessCodeRecord(way=CodeWay.TELEPHONE, kept=kept, ends_at=T0 + HOUR), entry())
-    assert await users.code(user.id) == AccessCodeRecord(way=CodeWay.TELEPHONE, kept="second", ends_at=T0 + HOUR)
+        await users.invite(user.id, AccessCodeRecord(kind=CodeWay.TELEPHONE, digest=kept, ends_at=T0 + HOUR), entry())
+    assert await users.code(user.id) == AccessCodeRecord(kind=CodeWay.TELEPHONE, digest="second", ends_at=T0 + HOUR)
     assert "second" not in repr(await users.code(user.id))
 
 

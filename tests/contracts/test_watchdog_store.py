@@ -29,7 +29,7 @@ TOLD = facts(OFFICE, Channel.VOICE, "LATIH-01", T0)
 
 
 async def begun(drills: Drills, key: str = "scheduled/1") -> Drill | None:
-    return await drills.begin(key, contact="all", asked_by="schedule", begins_at=T0, ends_at=T0 + 60 * MINUTE)
+    return await drills.begin(key, contact="all", requested_by="schedule", begins_at=T0, ends_at=T0 + 60 * MINUTE)
 
 
 async def test_a_drill_is_begun_once_by_whoever_comes_first(database: Database) -> None:
@@ -64,7 +64,7 @@ async def test_an_exercise_is_written_once_and_what_is_known_better_stays(databa
     assert await drills.confirmed() == {("JCM", "siti"): T0 + 3 * MINUTE}
     async with SqlStore(database).transaction() as ledger:
         # The key was pressed later: it arrived when it was first heard of.
-        answered = {"suara": [ReceivedReceipt(taken_at=T0, heard_at=T0 + MINUTE)]}
+        answered = {"suara": [ReceivedReceipt(taken_at=T0, received_at=T0 + MINUTE)]}
         assert await ledger.answered(["suara"], 20) == answered
     assert await drills.change("d99-1-0", DrillState.FAILED, T0) is None
     async with database.read() as connection:
@@ -123,7 +123,7 @@ async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(post
         first, second = Processes(one, "a"), Processes(other, "b")
         assert await first.beat(T0, T0) == []
         (seen,) = await second.beat(T0, T0 + MINUTE)
-        assert (seen.name, seen.beat_at, seen.stopped_at, seen.documents) == ("a", T0, None, None)
+        assert (seen.name, seen.heartbeat_at, seen.stopped_at, seen.documents) == ("a", T0, None, None)
         # By which documents it goes is told between two beats, and stays.
         assert await first.goes_by(5_000_000_000)
         await first.beat(T0, T0)
@@ -139,13 +139,13 @@ async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(post
         assert await second.others() == [seen], "the same in another order"
         await second.stop(T0 + 2 * MINUTE)
         (gone,) = await first.beat(T0, T0 + 3 * MINUTE)
-        assert (gone.name, gone.beat_at, gone.stopped_at) == ("b", T0 + MINUTE, T0 + 2 * MINUTE)
+        assert (gone.name, gone.heartbeat_at, gone.stopped_at) == ("b", T0 + MINUTE, T0 + 2 * MINUTE)
         # A sign of life is no pulse, and says that who has ended runs again.
         (alive,) = await second.lives(T0 + 4 * MINUTE)
-        assert (alive.name, alive.beat_at) == ("a", T0 + 3 * MINUTE)
+        assert (alive.name, alive.heartbeat_at) == ("a", T0 + 3 * MINUTE)
         assert await second.others() == [alive]
         (back,) = await first.others()
-        assert (back.beat_at, back.stopped_at, back.started_at) == (T0 + 4 * MINUTE, None, T0)
+        assert (back.heartbeat_at, back.stopped_at, back.started_at) == (T0 + 4 * MINUTE, None, T0)
         await second.stop(T0 + 5 * MINUTE)
         # It comes back under the same name.
         await second.beat(T0 + timedelta(hours=1), T0 + timedelta(hours=1))

@@ -35,7 +35,7 @@ async def running(place: Path, *codes: str) -> AsyncIterator[httpx.AsyncClient]:
         settings.write_text(text)
         async with Database.open(place / "state") as database:
             wanted = [WrittenDocument(agency=c, name=f"{c.lower()}.yaml", text=agency(c)) for c in codes]
-            await Documents(database).write({}, wanted, [], pen=EditSource.FILES, by="Siti", now=T0)
+            await Documents(database).write({}, wanted, [], edit_source=EditSource.FILES, by="Siti", now=T0)
         async with service(place):
             secret = await token(place, "admin")
             headers = {"Authorization": f"Bearer {secret}"}
@@ -93,7 +93,7 @@ async def test_a_document_is_read_and_written_over_the_version_that_was_seen(
     assert written.headers["ETag"] == f'"{digest_of(ours)}"'
     assert stored(tmp_path)["JCM"] == ours
     version = read_documents(tmp_path / "state", None)["JCM"]
-    assert (version.number, version.pen, version.by) == (2, EditSource.API, "program penyunting")
+    assert (version.number, version.source, version.by) == (2, EditSource.API, "program penyunting")
     [shown] = [each for each in (await web.get("/api/v1/agencies")).json() if each["agency"] == "JCM"]
     assert shown["name"] == "Jabatan Contoh"
 

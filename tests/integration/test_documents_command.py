@@ -58,7 +58,7 @@ async def by_the_portal(place: Path, code: str, text: str | None) -> None:
         documents = Documents(database)
         wanted = [] if text is None else [WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=text)]
         gone = [code] if text is None else []
-        await documents.write(await documents.latest(), wanted, gone, pen=EditSource.PORTAL, by="Ravi", now=T0)
+        await documents.write(await documents.latest(), wanted, gone, edit_source=EditSource.PORTAL, by="Ravi", now=T0)
 
 
 def test_files_are_applied_and_exported_as_they_were(place: Path) -> None:

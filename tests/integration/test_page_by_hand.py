@@ -89,7 +89,7 @@ async def test_a_country_takes_three_screens_and_a_telephone_loses_nothing_of_it
 async def test_what_people_have_written_at_length_pushes_nothing_off_a_wall(browser: Browser) -> None:
     country = MultiSiteDemo(size=1000, weather=Weather.MASS)
     ends, why = T0 + timedelta(hours=2), "Tiga ratus pengguna menelefon meja bantuan sejak pagi. " * 9
-    silence = Silence(id=1, about="A997", begins=T0, ends=ends, why=why, by="Siti binti Contoh (siti)")
+    silence = Silence(id=1, target="A997", starts_at=T0, ends_at=ends, reason=why, by="Siti binti Contoh (siti)")
     for number in range(997, 970, -3):
         written = down(agency(f"A{number}"), number)
         country.otherwise[f"A{number}"] = replace(
@@ -106,7 +106,9 @@ async def test_what_people_have_written_at_length_pushes_nothing_off_a_wall(brow
 
 async def test_what_is_ordered_for_an_agency_and_who_sees_it_fail_is_read_from_a_wall(browser: Browser) -> None:
     country = MultiSiteDemo(size=1000, weather=Weather.MASS)
-    silence = Silence(id=1, about="A997", begins=T0, ends=T0 + timedelta(hours=2), why="pelayan diganti", by="siti")
+    silence = Silence(
+        id=1, target="A997", starts_at=T0, ends_at=T0 + timedelta(hours=2), reason="pelayan diganti", by="siti"
+    )
     seen = down(agency("A997"), 997)
     ways = [Direction.INBOUND]
     country.otherwise["A997"] = replace(

@@ -33,7 +33,7 @@ async def test_a_statement_is_written_where_only_its_owner_reads_it(tmp_path: Pa
         code, said = await asyncio.to_thread(run, tmp_path, "jcm", month[0], "--output", str(tmp_path / "out"))
         strange = await asyncio.to_thread(run, tmp_path, "JCN", month[0])
     name = f"penyata-JCM-{month[0]}"
-    names = [f"{name}.pdf", *(f"{name}-{what}.csv" for what in ("days", "incidents", "notices", "exercises"))]
+    names = [f"{name}.pdf", *(f"{name}-{what}.csv" for what in ("days", "incidents", "notifications", "drills"))]
     assert (code, said[said.index("out: ") :]) == (0, f"out: {', '.join(names)}")
     assert [(tmp_path / "out" / each).stat().st_mode & 0o777 for each in names] == [0o600] * 5
     assert (tmp_path / "out" / names[0]).read_bytes().startswith(b"%PDF-")

@@ -38,7 +38,7 @@ async def order(play: Theatre, path: str, **word: Any) -> dict[str, Any]:
 async def signed_in(play: Theatre, name: str, role: str) -> httpx.AsyncClient:
     """Make a user by the command line's orders, and sign in as that in a browser."""
     await order(play, "/users", name=name, full_name=f"{name.title()} Contoh", roles=[role])
-    code = (await order(play, f"/users/{name}/invite", way="letter"))["code"]
+    code = (await order(play, f"/users/{name}/invite", kind="letter"))["code"]
     browser = play.web()
     browser.headers["Sec-Fetch-Site"] = "same-origin"
     chosen = await browser.post("/welcome", data={"name": name, "code": code, "password": PASSWORD})

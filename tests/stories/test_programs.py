@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.stories.theatre import theatre
 
-DECLARATION = {"agency": "JCM", "type": "receiving", "why": "mel web tidak dapat dibuka", "by": "Siti Contoh"}
+DECLARATION = {"agency": "JCM", "type": "receiving", "reason": "mel web tidak dapat dibuka", "by": "Siti Contoh"}
 
 
 async def test_what_a_program_orders_is_done_once_though_the_service_was_killed(tmp_path: Path) -> None:
@@ -37,9 +37,9 @@ async def test_what_a_program_orders_is_done_once_though_the_service_was_killed(
             [incident] = (await web.get("/api/v1/incidents", headers=shown)).json()
             path = f"/api/v1/incidents/{incident['number']}"
             assert (await web.post(f"{path}/acknowledge", headers=shown)).json()["acknowledged_by"] == "program konsol"
-            duty = {"about": "JCM", "lasts": "2h", "why": "sedang dibaiki"}
+            duty = {"target": "JCM", "duration": "2h", "reason": "sedang dibaiki"}
             assert (await web.post("/api/v1/silences", json=duty, headers=shown)).status_code == 201
-            closed = await web.post(f"{path}/close", json={"why": "pulih", "recovered": True}, headers=shown)
+            closed = await web.post(f"{path}/close", json={"reason": "pulih", "recovered": True}, headers=shown)
             assert (closed.status_code, closed.json()["state"]) == (200, "resolved")
 
             assert (await play.pantau("token", "revoke", "1"))[0] == 0

@@ -30,7 +30,7 @@ async def test_nobody_is_rung_while_it_is_silent_and_the_officer_is_when_it_ends
         await play.until(failed_on, "it has failed several times more")
         assert (play.duty.inbox, play.duty.calls, play.faxes(), play.letters()) == ([], [], [], [])
         [agency] = await play.get("/agencies")
-        assert agency["silence"]["why"] == "kerja rangkaian"
+        assert agency["silence"]["reason"] == "kerja rangkaian"
 
         ended = await play.control(f"/silences/{made.json()['id']}/remove", by="Siti Contoh")
         assert ended.status_code == 200

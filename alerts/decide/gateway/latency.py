@@ -69,7 +69,7 @@ def due_at(notice: Notification, incident: Incident | None, silences: Iterable[S
     """
     if incident is None or not is_first(notice):
         return notice.created_at
-    over = (s.ends for s in silences if is_about(s, incident) and s.begins <= s.ends <= notice.created_at)
+    over = (s.ends_at for s in silences if is_about(s, incident) and s.starts_at <= s.ends_at <= notice.created_at)
     return min(notice.created_at, max([incident.opened_at, *over]))
 
 

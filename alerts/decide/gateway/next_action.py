@@ -123,7 +123,7 @@ class Finish:
 
 
 #: Final states without delivery.
-CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE})
+CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NOT_FOUND})
 
 #: Codes of a refused SMS whose reader sent STOP to us or to Twilio.
 STOPPED = frozenset({"STOP", "21610"})
@@ -152,8 +152,8 @@ def next_move(
 
     match last.state:
         case AttemptState.CALLING | AttemptState.UNKNOWN:
-            return Reconcile(last) if now >= last.look_at else Wait(last.look_at)
-        case AttemptState.NO_TRACE:
+            return Reconcile(last) if now >= last.query_at else Wait(last.query_at)
+        case AttemptState.NOT_FOUND:
             return _at_the_office(notice, delivery, _without_trace(notice, delivery, lines, now), now)
         case AttemptState.ACCEPTED | AttemptState.SENT:
             return _await_receipt(notice, last, now)
@@ -184,7 +184,7 @@ def _await_receipt(notice: Notification, last: Attempt, now: datetime) -> Move:
     in_the_tray = notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
     if now >= notice.expires_at and not in_the_tray:
         return Wait(None)
-    return AskForReceipt(last) if now >= last.look_at else Wait(last.look_at)
+    return AskForReceipt(last) if now >= last.query_at else Wait(last.query_at)
 
 
 def _without_trace(notice: Notification, delivery: Delivery, lines: Sequence[str], now: datetime) -> Move:
@@ -196,7 +196,7 @@ def _without_trace(notice: Notification, delivery: Delivery, lines: Sequence[str
         return Finish(NotificationState.UNKNOWN)
     if now >= notice.expires_at:
         return Finish(NotificationState.FAILED)
-    doubtful = sum(a.state is AttemptState.NO_TRACE for a in delivery.attempts)
+    doubtful = sum(a.state is AttemptState.NOT_FOUND for a in delivery.attempts)
     if doubtful > 1 or not lines:
         return _next_address(notice, now)
     return Try(next((line for line in lines if line != delivery.attempts[-1].gateway), lines[0]))
@@ -215,18 +215,18 @@ def _after_failure(
     if rang_in_vain(last) and _as_decided(notice, delivery).once:
         return _next_address(notice, now)
     passing = last.state is AttemptState.NEVER_SENT or last.error is ErrorClass.TRANSIENT
-    worth_another = passing and last.look_at < notice.expires_at
+    worth_another = passing and last.query_at < notice.expires_at
     waits = policy.retry_after[delivery.address.channel]
     if worth_another and last.gateway in lines and _failures(delivery, last.gateway) <= len(waits):
-        return Try(last.gateway) if now >= last.look_at else Wait(last.look_at)
+        return Try(last.gateway) if now >= last.query_at else Wait(last.query_at)
     tried = {a.gateway for a in delivery.attempts}
     if (untried := next((line for line in lines if line not in tried), None)) is not None:
         return Try(untried)
     following = _next_address(notice, now)
     redials = notice.plan is Plan.ANNOUNCEMENT and delivery.address.channel in policy.redial_after
-    if isinstance(following, FallBack) or not redials or not lines or last.look_at >= notice.expires_at:
+    if isinstance(following, FallBack) or not redials or not lines or last.query_at >= notice.expires_at:
         return following
-    return Try(lines[0]) if now >= last.look_at else Wait(last.look_at)
+    return Try(lines[0]) if now >= last.query_at else Wait(last.query_at)
 
 
 def wants_call_instead(notice: Notification, now: datetime) -> bool:

@@ -33,7 +33,7 @@ class ReceivedReceipt:
 
     taken_at: datetime
     #: When its receipt arrived.
-    heard_at: datetime
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class ReceiptBaseline:
     #: Submission of the newest message with a receipt.
     proven_at: datetime
     #: Arrival of the newest receipt.
-    heard_at: datetime
+    received_at: datetime
 
     def span(self, now: datetime) -> tuple[datetime, datetime]:
         """Return the range of submission times that may be overdue now. A later receipt proves the gateway."""
@@ -80,13 +80,13 @@ def habit(answered: Sequence[ReceivedReceipt]) -> ReceiptBaseline | None:
     if len(answered) < ENOUGH:
         return None
     # After the clock was set back no receipt precedes its message.
-    took = sorted(max(a.heard_at - a.taken_at, timedelta(0)) for a in answered)
+    took = sorted(max(a.received_at - a.taken_at, timedelta(0)) for a in answered)
     usual = took[math.ceil(len(took) * 0.9) - 1]
     return ReceiptBaseline(
         usual=usual,
         patience=max(AT_LEAST, PATIENCE * usual),
         proven_at=max(a.taken_at for a in answered),
-        heard_at=max(a.heard_at for a in answered),
+        received_at=max(a.received_at for a in answered),
     )
 
 
@@ -94,7 +94,7 @@ def doubt(habit: ReceiptBaseline, unanswered: Sequence[MissingReceipt], now: dat
     """Return the overdue receipts of a gateway with this baseline; `None` without any. A new receipt clears them."""
     earliest, latest = habit.span(now)
     overdue = sorted(
-        (u for u in unanswered if earliest < u.taken_at <= latest and u.taken_at + habit.patience > habit.heard_at),
+        (u for u in unanswered if earliest < u.taken_at <= latest and u.taken_at + habit.patience > habit.received_at),
         key=lambda u: u.taken_at,
     )
     people: set[str] = set()

@@ -197,7 +197,7 @@ class TwilioVoice:
             await _note_person(reference, incoming, desk)
         script = await _script(reference, desk, index)
         match key:
-            case key if key == HAND_ON and script and script.handed_on:
+            case key if key == HAND_ON and script and script.escalated:
                 return await self._acknowledge(reference, incoming, desk, index, hands_on=True)
             case key if key == RELEASE and script and script.may_release:
                 return await self._ask_release(reference, await desk.begin_release(reference), desk, index)
@@ -222,7 +222,7 @@ class TwilioVoice:
             event_id=f"{sid}/key/{HAND_ON if hands_on else ACKNOWLEDGE}",
             report=DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=sid, in_call=True),
             acknowledged=not hands_on,
-            handed_on=hands_on,
+            escalated=hands_on,
         )
         # Store first. The spoken answer follows the stored state, so nobody relies on a lost acknowledgement.
         result = await desk.record(heard)
@@ -231,8 +231,8 @@ class TwilioVoice:
             return _answer(twiml.silence())
         words = dict.fromkeys((AckResult.TAKEN, AckResult.PROLONGED, AckResult.AGAIN), script.thanks)
         words[AckResult.ALREADY] = script.already
-        words[AckResult.ESCALATED] = script.handed_on
-        words[AckResult.NOBODY_LEFT] = script.nobody_left or script.handed_on
+        words[AckResult.ESCALATED] = script.escalated
+        words[AckResult.NOBODY_LEFT] = script.nobody_left or script.escalated
         words[AckResult.WORSE] = script.worse or script.thanks
         text = words.get(result, script.over or script.goodbye)
         return _answer(twiml.farewell(text, script.language, self._voices))

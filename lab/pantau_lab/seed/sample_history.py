@@ -88,7 +88,7 @@ def past_until(now: datetime) -> Past:
     absent = _absences(days)
     sheets = {(agency.code, on): _day(agency, on, absent) for agency in AGENCIES for on in days}
     for outage in outages:
-        mark = TimelineSpan(state=_STATES[outage.type], begins=outage.began_at, until=outage.ended_at)
+        mark = TimelineSpan(state=_STATES[outage.type], starts_at=outage.began_at, until=outage.ended_at)
         for on, state, begin, end in cut([mark]):
             sheets[outage.agency, on].mark(state, begin, end)
     for agency in AGENCIES:

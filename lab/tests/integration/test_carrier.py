@@ -356,11 +356,11 @@ async def test_an_incident_that_is_over_is_said_to_be(world: World) -> None:
 
 async def test_key_four_hands_on_and_only_then_it_is_said(world: World) -> None:
     phone = world.carrier.phone(MOBILE, keys=["4"])
-    scripts = tuple(replace(each, handed_on=f"{each.language}: telah diserahkan.") for each in CALL.scripts)
+    scripts = tuple(replace(each, escalated=f"{each.language}: telah diserahkan.") for each in CALL.scripts)
     await world.voice.send(world.order(VoiceContent(scripts=scripts)))
     await phone.expect_call("ms-MY: telah diserahkan.")
     await world.carrier.settled()
-    assert [heard.handed_on for heard in world.desk.heard].count(True) == 1
+    assert [heard.escalated for heard in world.desk.heard].count(True) == 1
     assert not world.acknowledged()
 
 
@@ -370,7 +370,7 @@ async def test_key_four_says_nothing_where_nothing_can_be_handed_on(world: World
     call = await phone.expect_call("telah direkodkan")
     await world.carrier.settled()
     assert call.text.count("tekan satu") == 2
-    assert not any(heard.handed_on for heard in world.desk.heard)
+    assert not any(heard.escalated for heard in world.desk.heard)
 
 
 async def test_key_two_repeats_and_key_three_changes_the_language(world: World) -> None:

@@ -21,7 +21,7 @@ async def test_post_letters_records_each_letter_that_has_lain_long_enough(tmp_pa
     @app.get("/letters")
     async def letters() -> list[dict[str, object]]:
         laid = [NOW - PRINTS_AFTER - timedelta(seconds=1), NOW]
-        return [{"id": number, "laid_at": at.isoformat(), "step": "laid"} for number, at in enumerate(laid)]
+        return [{"id": number, "queued_at": at.isoformat(), "step": "queued"} for number, at in enumerate(laid)]
 
     @app.post("/notifications/{notice}/{deed}")
     async def record(notice: int, deed: str) -> None:

@@ -42,7 +42,7 @@ def drill(
 def _show(config: Config, socket: Socket) -> None:
     columns: Columns = {
         "Drill": "drill",
-        "When": lambda each: clock(each["begun_at"]),
+        "When": lambda each: clock(each["started_at"]),
         "Agency": lambda each: each["agency"] or "NOC",
         "Contact": "name",
         "Channel": "channel",

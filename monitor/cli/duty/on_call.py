@@ -46,7 +46,7 @@ def _lines(duty: Mapping[str, Any]) -> Iterator[str]:
     if duty["until"]:
         yield f"  then {after['name']} ({after['key']})" if after else "  then NOBODY"
     for gap in duty["gaps"]:
-        yield f"  gap: nobody from {_when(gap['begins'])} to {_when(gap['ends'])}"
+        yield f"  gap: nobody from {_when(gap['starts_at'])} to {_when(gap['ends_at'])}"
 
 
 def _address(address: Mapping[str, Any]) -> str:

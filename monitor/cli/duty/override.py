@@ -28,7 +28,7 @@ def add(
     """Put somebody on call instead of whoever is scheduled. It takes effect with the next step of an escalation."""
     order = {"rota": rota, "person": person, "starts_at": begins, "ends_at": until, "by": by}
     made = ask(config, socket, "POST", "/overrides", order)
-    span = f"from {day_and_time(made['begins'])} until {day_and_time(made['ends'])}"
+    span = f"from {day_and_time(made['starts_at'])} until {day_and_time(made['ends_at'])}"
     typer.echo(f"{made['name']} ({made['person']}) is on call for {made['rota']} {span}: override {made['id']}.")
     _name_concerned(made)
 
@@ -41,8 +41,8 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Rota": "rota",
         "Who": "person",
         # Without the year: no override is longer than a quarter, and the list has to fit 80 columns.
-        "From": lambda each: day_and_time(each["begins"], year=False),
-        "Until": lambda each: day_and_time(each["ends"], year=False),
+        "From": lambda each: day_and_time(each["starts_at"], year=False),
+        "Until": lambda each: day_and_time(each["ends_at"], year=False),
         "By": "by",
     }
     show(ask(config, socket, "GET", "/overrides"), columns, nothing="There are no overrides.")

@@ -28,7 +28,7 @@ def add(
         config, socket, "POST", "/silences", {"target": target, "duration": duration, "reason": reason, "by": by}
     )
     typer.echo(
-        f"Notifications about {made['about']} are suppressed until {day_and_time(made['ends'])}: silence {made['id']}."
+        f"Notifications about {made['target']} are suppressed until {day_and_time(made['ends_at'])}: silence {made['id']}."
     )
 
 
@@ -37,10 +37,10 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the silences that have not ended. Times are Malaysian."""
     columns: Columns = {
         "No.": "id",
-        "Target": "about",
-        "Since": lambda each: day_and_time(each["begins"]),
-        "Until": lambda each: day_and_time(each["ends"]),
-        "Reason": "why",
+        "Target": "target",
+        "Since": lambda each: day_and_time(each["starts_at"]),
+        "Until": lambda each: day_and_time(each["ends_at"]),
+        "Reason": "reason",
         "By": "by",
     }
     show(ask(config, socket, "GET", "/silences"), columns, nothing="There are no silences.")
@@ -55,4 +55,4 @@ def remove(
 ) -> None:
     """End a silence now: notifications of what is still wrong are sent at once."""
     gone = ask(config, socket, "POST", f"/silences/{number}/remove", {"by": by})
-    typer.echo(f"Silence {gone['id']} about {gone['about']} has ended.")
+    typer.echo(f"Silence {gone['id']} about {gone['target']} has ended.")

@@ -110,7 +110,7 @@ def reset_second_factor(name: _Login, by: By = "", config: Config = DEFAULT_CONF
 
 
 def _invite(name: str, *, by_letter: bool, by: str, config: Config, socket: Socket) -> None:
-    order = {"way": "letter" if by_letter else "telephone", "by": by}
+    order = {"kind": "letter" if by_letter else "telephone", "by": by}
     made = ask(config, socket, "POST", f"/users/{name}/invite", order)
     how = "by letter" if by_letter else "by telephone"
     typer.echo(f"Code, valid once until {day_and_time(made['ends_at'])}, to give {how}: {made['code']}")

@@ -24,7 +24,7 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Incident": "incident",
         "Purpose": "purpose",
         "To": "to",
-        "Queued": lambda each: day_and_time(each["laid_at"]),
+        "Queued": lambda each: day_and_time(each["queued_at"]),
         "Post by": lambda each: day_and_time(each["post_by"]),
         "State": _state,
     }

@@ -55,7 +55,7 @@ def status(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
 
 
 def _left_out(of: dict[str, Any]) -> str:
-    return ", ".join(_range(prefix, *both) for prefix, both in (of["left_out"] or {}).items())
+    return ", ".join(_range(prefix, *both) for prefix, both in (of["skipped"] or {}).items())
 
 
 def _range(prefix: str, first: int, last: int) -> str:

@@ -298,7 +298,7 @@ def _clash(clash: Mapping[str, Any], directory: Path) -> Sequence[str]:
 
 
 def _written(version: Mapping[str, Any]) -> str:
-    return f"by {version['by']}, {day_and_time(version['at'])}, {version['pen']}"
+    return f"by {version['by']}, {day_and_time(version['at'])}, {version['source']}"
 
 
 def _diff(before: str, after: str, what: str, becomes: str) -> Sequence[str]:

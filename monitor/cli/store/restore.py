@@ -192,7 +192,7 @@ async def _mark(directory: Path, server: PostgresServer | None, word: _Restore, 
         async with store.transaction() as ledger:
             restorations = ledger.restorations
             standing = await restorations.standing(())
-            heard = standing.heard_at
+            heard = standing.received_at
             if server is not None and heard is not None and await restorations.lives(now - _LIVES):
                 fail("a service is running on the store: stop all services first")
             await restorations.put_back(now, heard, by=word.by, numbers=word.numbers, pages=word.pages)

@@ -92,4 +92,4 @@ NOBODY = EscalationSettings(steps=())
 
 
 def _again(settings: RedialSettings | None) -> RedialPolicy | None:
-    return None if settings is None else RedialPolicy(every=settings.every, times=settings.times)
+    return None if settings is None else RedialPolicy(interval=settings.every, times=settings.times)

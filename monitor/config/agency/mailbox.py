@@ -208,7 +208,9 @@ class MailboxSettings(Section):
             ),
             "",
         )
-        login = UnavailableLogin(username=self.login.username, why=why) if why else self.login.build(trust, rotations)
+        login = (
+            UnavailableLogin(username=self.login.username, reason=why) if why else self.login.build(trust, rotations)
+        )
 
         return Mailbox(
             name=name,

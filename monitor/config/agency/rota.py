@@ -74,7 +74,7 @@ class RotaSettings(Section):
                 Layer(
                     days=layer.days,
                     people=tuple(people[key] for key in layer.people),
-                    begins=layer.begins,
+                    starts_on=layer.begins,
                     shift_days=layer.every,
                 )
                 for layer in self.layers

@@ -79,8 +79,8 @@ class _Outlook:
         first, *more = found
         message = said(
             "nobody is on call from {begins} to {ends}{others}{unread}",
-            begins=_at(first.begins, rota.zone),
-            ends=_at(first.ends, rota.zone),
+            begins=_at(first.starts_at, rota.zone),
+            ends=_at(first.ends_at, rota.zone),
             others=said(", and {count} more in the next 7 days", count=len(more)) if more else "",
             unread=said("; overrides are not counted: {why}", why=records.unread) if records.unread else "",
         )

@@ -66,7 +66,7 @@ class SiteHeartbeat:
     #: By the steady clock of the process, which nobody can set.
     monotonic: timedelta
     #: A new value at each start of the process, and when its clocks drift apart after a suspension.
-    life: str
+    incarnation: str
 
 
 @dataclass(slots=True)
@@ -116,14 +116,14 @@ class SiteClock:
 
     def hear(self, beat: SiteHeartbeat, now: datetime, monotonic: timedelta) -> None:
         """Record the newest heartbeat, by the hub's wall clock and steady clock. Idempotent."""
-        life = self._lives.pop(beat.life, None)
+        life = self._lives.pop(beat.incarnation, None)
         origin, wall = beat.monotonic - monotonic, beat.at - monotonic
         if monotonic - self._arrived > _GAP:
             self._comes_since = monotonic
         if life is None:
             life = _Life(monotonic=beat.monotonic, arrived=monotonic, ref=origin, highest=origin, since=monotonic)
         elif beat.monotonic <= life.monotonic:
-            self._lives[beat.life] = life
+            self._lives[beat.incarnation] = life
             return
         # It was written after its predecessor.
         late = self.behind(monotonic)
@@ -136,7 +136,7 @@ class SiteClock:
         if late is not None:
             life.top = self._top(life, origin, late, monotonic)
         life.monotonic, life.arrived = beat.monotonic, monotonic
-        self._lives[beat.life] = life
+        self._lives[beat.incarnation] = life
         while len(self._lives) > _LIVES:
             del self._lives[next(iter(self._lives))]
         self._late, self._arrived = late, monotonic

@@ -103,21 +103,21 @@ def agreed(said: Iterable[SiteStatus], quorum: Quorum, silent: Iterable[SiteStat
     return SiteStatus(
         trouble=_joint_trouble({claim: votes[claim] for claim in held}) if held else None,
         cause=_joint_cause(holders),
-        well_since=_well_since(votes.values()),
+        up_since=_up_since(votes.values()),
         directions=_joint_directions(sites, quorum, unheard),
     )
 
 
 def disagree(said: Collection[SiteStatus]) -> bool:
     """Return whether some sites report trouble while others prove that all works."""
-    return any(each.trouble for each in said) and any(each.well_since for each in said)
+    return any(each.trouble for each in said) and any(each.up_since for each in said)
 
 
 def _claims(site: SiteStatus) -> Mapping[_Claim, bool | None]:
     """Return the claims that a site sees, each true, false or undecided (`None`). Empty if it sees nothing."""
     matter = None if site.trouble is None else site.trouble.type
     failing = () if matter is None else WAYS.get(matter, ())
-    is_well = site.well_since is not None
+    is_well = site.up_since is not None
     known = {direction: health for direction, health in site.directions.items() if health is not Health.UNKNOWN}
     claims: dict[_Claim, bool | None] = {}
     for way in WAYS[IncidentType.BOTH]:
@@ -177,7 +177,7 @@ class _Vote:
             needed=needed,
             enough=_enough(needed, len(seeing)),
             troubles=[site.trouble for site, is_so in seeing if is_so and site.trouble],
-            well=[site.well_since for site, is_so in seeing if is_so is False and site.well_since],
+            well=[site.up_since for site, is_so in seeing if is_so is False and site.up_since],
         )
 
 
@@ -206,7 +206,7 @@ def _joint_cause(sites: Iterable[SiteStatus]) -> Cause | None:
     return prevailing(site.cause for site in sites if site.cause is not None)
 
 
-def _well_since(votes: Collection[_Vote]) -> datetime | None:
+def _up_since(votes: Collection[_Vote]) -> datetime | None:
     """Return since when a quorum denies every claim; `None` if one is not denied."""
     if any(vote.outcome is not False for vote in votes):
         return None

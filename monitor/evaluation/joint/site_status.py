@@ -20,12 +20,12 @@ class SiteStatus:
     #: The most frequent cause, if known.
     cause: Cause | None = None
     #: Since when all of it works; `None`: not all does, or it flaps.
-    well_since: datetime | None = None
+    up_since: datetime | None = None
     #: Health of each direction that the site probes; unknown also if all its runs are inconclusive because of our own
     #: fault. Empty for own parts.
     directions: Mapping[Direction, Health] = field(default_factory=dict)
     #: Names of unhealthy routes.
-    troubled: frozenset[str] = frozenset()
+    failing_routes: frozenset[str] = frozenset()
 
 
 #: No known problem; recovery was not examined.

@@ -27,13 +27,13 @@ class Invitation:
     """A code, shown once for its user. Only its hash is kept."""
 
     user: User
-    way: CodeWay
+    kind: CodeWay
     code: str
     ends_at: datetime
 
     def __repr__(self) -> str:
         """Omit the code."""
-        return f"Invitation({self.user.name!r}, {self.way.value!r})"
+        return f"Invitation({self.user.name!r}, {self.kind.value!r})"
 
 
 class Administration:
@@ -105,8 +105,8 @@ class Administration:
         else:
             kept = await asyncio.to_thread(hash_password, typed_code(code))
         entry = self._entry("code made", by, address, user=user.name, way=str(way), until=ends_at.isoformat())
-        await self._users.invite(user.id, AccessCodeRecord(way=way, kept=kept, ends_at=ends_at), entry)
-        return Invitation(user=user, way=way, code=code, ends_at=ends_at)
+        await self._users.invite(user.id, AccessCodeRecord(kind=way, digest=kept, ends_at=ends_at), entry)
+        return Invitation(user=user, kind=way, code=code, ends_at=ends_at)
 
     async def disable(self, name: str, *, by: str, address: str = "") -> User:
         """Disable the sign-in of a user and end open sessions."""

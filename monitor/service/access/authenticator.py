@@ -103,7 +103,7 @@ class TotpEnrolment:
 
     secret: str = field(repr=False)
     #: The secret in encrypted form, for the form that confirms it; invalid in another session.
-    kept: str = field(repr=False)
+    pending: str = field(repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -257,7 +257,7 @@ class Authenticator:
             return None
         secret = new_one_time_secret()
         kept = self._safe.encrypt(_offered_to(session), secret)
-        return TotpEnrolment(secret=secret, kept=f"{kept.key_id}:{kept.text}")
+        return TotpEnrolment(secret=secret, pending=f"{kept.key_id}:{kept.text}")
 
     def offered(self, session: WebSession, kept: str) -> TotpEnrolment:
         """Return the new secret from the form that confirms it. Raise `SignInFailedError`."""
@@ -266,7 +266,7 @@ class Authenticator:
             secret = self._safe.decrypt(_offered_to(session), Ciphertext(key_id=key_id, text=text))
         except SecretLockedError:
             raise SignInFailedError("factor_offer_over") from None
-        return TotpEnrolment(secret=secret, kept=kept)
+        return TotpEnrolment(secret=secret, pending=kept)
 
     async def set_up(
         self, session: WebSession, offer: TotpEnrolment, code: str, password: str, address: str
@@ -474,7 +474,7 @@ class Authenticator:
     async def _begin(self, user: User, address: str, what: str) -> NewSession:
         now, key = self._clock.now(), SessionKey.new()
         session = WebSession(
-            digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address=address[:64]
+            digest=key.digest, user=user, started_at=now, seen_at=now, ends_at=now + LONGEST, address=address[:64]
         )
         await self._users.begin(session, _entry(user, what, now, address))
         kept = await self._users.find(user.name)
@@ -491,9 +491,9 @@ class Authenticator:
         self.forget()
 
     async def _opens(self, code: str, opening: AccessCodeRecord | None) -> bool:
-        if opening is not None and opening.way is CodeWay.LETTER:
-            return digest_of_code(code) == opening.kept
-        return await self._in_thread(is_password, typed_code(code), opening.kept if opening else await self._dummy())
+        if opening is not None and opening.kind is CodeWay.LETTER:
+            return digest_of_code(code) == opening.digest
+        return await self._in_thread(is_password, typed_code(code), opening.digest if opening else await self._dummy())
 
     async def _dummy(self) -> str:
         """Return a hash to compare with if there is none."""

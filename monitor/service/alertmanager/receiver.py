@@ -73,9 +73,9 @@ class AlertReceiver:
         """
         # Parsing eight megabytes takes a quarter of a second.
         webhook = await asyncio.to_thread(read_webhook, body, self._clock.now())
-        if webhook.left_out:
+        if webhook.omitted:
             self._say(
-                "Alertmanager truncated alerts; remove max_alerts from its webhook_configs", count=webhook.left_out
+                "Alertmanager truncated alerts; remove max_alerts from its webhook_configs", count=webhook.omitted
             )
         # Incidents of ours that we sent it: people are notified of them already.
         alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]

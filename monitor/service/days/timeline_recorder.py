@@ -112,7 +112,7 @@ class TimelineRecorder:
         if (closed := _closed(list(hours), now)) is not None:
             # Earlier evidence does not extend over the closed time, and runs in it do not count.
             continuity.interrupt()
-            yield TimelineSpan(state=closed, begins=since if code in self._closed else now, until=now)
+            yield TimelineSpan(state=closed, starts_at=since if code in self._closed else now, until=now)
             self._closed.add(code)
         elif runtime.evaluator.knows(code):
             mail = runtime.evaluator.mail(code)
@@ -124,7 +124,7 @@ class TimelineRecorder:
         ended = runtime.consensus.ended_by_hand.get(code)
         if ended is not None and ended.false_alarm_at is not None:
             # The agency is measured all the same; the result is a declared false alarm.
-            yield TimelineSpan(state=MinuteState.FALSE_ALARM, begins=since, until=now)
+            yield TimelineSpan(state=MinuteState.FALSE_ALARM, starts_at=since, until=now)
 
     def _of_people(self, code: str, now: datetime) -> Iterator[TimelineSpan]:
         said = self._open.get(code)
@@ -137,7 +137,7 @@ class TimelineRecorder:
         begins = until if known == said else said.declared_since or now
         self._declared[code] = said, now
         for state in ways_of(said.declared):
-            yield TimelineSpan(state=state, begins=begins, until=now)
+            yield TimelineSpan(state=state, starts_at=begins, until=now)
 
     async def _ask(self, now: datetime) -> None:
         """Read the declarations. Raise `StoreUnavailable`."""
@@ -146,7 +146,7 @@ class TimelineRecorder:
             corrected = await ledger.false_alarms(now - _CORRECTED_FOR)
         for each in corrected:
             if each.id not in self._corrected:
-                mark = TimelineSpan(state=MinuteState.FALSE_ALARM, begins=each.began_at, until=each.ended_at)
+                mark = TimelineSpan(state=MinuteState.FALSE_ALARM, starts_at=each.began_at, until=each.ended_at)
                 self._mark(each.agency, [mark])
         self._corrected = {each.id for each in corrected}
 

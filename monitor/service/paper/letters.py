@@ -58,7 +58,7 @@ class LetterView:
     #: "Ketua Setiausaha, Kementerian Contoh"
     to: str
     step: LetterStep
-    laid_at: datetime
+    queued_at: datetime
     #: Latest day of posting.
     post_by: datetime
     overdue: bool
@@ -86,7 +86,7 @@ class LetterNotRecorded:
     """A letter that could not be recorded as printed or posted, and why."""
 
     id: int
-    why: str
+    reason: str
 
 
 class Letters:
@@ -156,13 +156,13 @@ class Letters:
             try:
                 await self.note(notification_id, step, by, day=day)
             except OperationRejectedError as wrong:
-                unnoted.append(LetterNotRecorded(id=notification_id, why=str(wrong)))
+                unnoted.append(LetterNotRecorded(id=notification_id, reason=str(wrong)))
         return unnoted
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
         """Return the letters that were posted on a day, in the order in which they were queued; of the last quarter only."""
         views = [each for each in await self._views(_ON_DOCKETS) if each.posted_on == day]
-        return sorted(views, key=lambda each: (each.laid_at, each.id))
+        return sorted(views, key=lambda each: (each.queued_at, each.id))
 
     async def note(
         self,
@@ -240,13 +240,13 @@ class Letters:
             raise OperationRejectedError.said("no_paper", notice=notice.id, channel=notice.channel)
         return gateway
 
-    def _check(self, day: date, agency: str, laid_at: datetime) -> None:
+    def _check(self, day: date, agency: str, queued_at: datetime) -> None:
         zone = self._hours(agency).zone
-        match why_not_posted_on(day, laid_at, self._clock.now(), zone):
+        match why_not_posted_on(day, queued_at, self._clock.now(), zone):
             case ImpossibleDay.FUTURE:
                 raise OperationRejectedError.said("day_ahead", day=f"{day:%d/%m/%Y}")
-            case ImpossibleDay.BEFORE_LAID:
-                laid = laid_at.astimezone(zone)
+            case ImpossibleDay.BEFORE_QUEUED:
+                laid = queued_at.astimezone(zone)
                 raise OperationRejectedError.said("day_before", laid=f"{laid:%d/%m/%Y}", day=f"{day:%d/%m/%Y}")
             case None:
                 pass
@@ -303,8 +303,8 @@ def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:
         purpose=letter.purpose,
         to=str(letter.addressee or ""),
         step=letter.step,
-        laid_at=letter.laid_at,
-        post_by=post_by(letter.laid_at, hours),
+        queued_at=letter.queued_at,
+        post_by=post_by(letter.queued_at, hours),
         overdue=letter.is_overdue(hours, now),
         printed_at=printed.at if printed else None,
         printed_by=printed.by if printed else None,

@@ -58,7 +58,7 @@ class ResumePaper:
     """Operation of staff that releases paper, with what they know about numbers on paper."""
 
     by: str
-    why: str
+    reason: str
     #: As printed on the letters: "JCM-23", "JCM-07/3".
     after: Sequence[str] = ()
     #: The store is no older copy: the machine was only off.
@@ -148,7 +148,7 @@ class RestoreGuard:
             standing = await ledger.restorations.standing(heads)
             waiting = await ledger.restorations.waiting()
         now = self._clock.now()
-        if noticed(standing, marks, now, was_away=was_away) or (waiting is not None and waiting.left_out is None):
+        if noticed(standing, marks, now, was_away=was_away) or (waiting is not None and waiting.skipped is None):
             async with self._store.transaction() as ledger:
                 standing = await ledger.restorations.standing(heads)
                 await self._take_in(ledger, standing, marks, was_away=was_away)
@@ -181,10 +181,10 @@ class RestoreGuard:
         if waiting is None:
             if how is None:
                 return
-            await restorations.begin(how, now, standing.heard_at)
+            await restorations.begin(how, now, standing.received_at)
             waiting = await restorations.waiting()
         further = ahead(standing, marks)
-        if waiting is None or (waiting.left_out is not None and not further):
+        if waiting is None or (waiting.skipped is not None and not further):
             return
         numbers = left_out(standing, marks, waiting.numbers, self._prefixes())
         await restorations.leave_out(waiting, numbers, further)
@@ -193,7 +193,7 @@ class RestoreGuard:
             # confirmation.
             await restorations.found_out(waiting, how)
         self._taken_in |= {mark.head for mark in further}
-        if waiting.left_out is None:
+        if waiting.skipped is None:
             await restorations.look_first(now)
         ranges = [f"{prefix}-{first:02d} to {prefix}-{last:02d}" for prefix, (first, last) in sorted(numbers.items())]
         detail = {"how": str(how or waiting.how), "since": "" if waiting.since is None else waiting.since.isoformat()}
@@ -294,8 +294,8 @@ class RestoreGuard:
                 ]
                 told = replace(waiting, pages=highest([{i.number: LEFT_OUT for i in since}, waiting.pages, pages]))
                 await restorations.leave_out(told, behind, [self._mark] if self._mark else [])
-            await restorations.confirm(waiting, now, order.by, order.why)
-            detail = {"why": order.why}
+            await restorations.confirm(waiting, now, order.by, order.reason)
+            detail = {"why": order.reason}
             detail |= {"on_paper": " ".join(order.after)} if order.after else {}
             detail |= {"nothing_lost": "yes"} if order.nothing_lost else {}
             await ledger.journal(AuditEntry(at=now, actor=order.by, event="paper let go", detail=detail))

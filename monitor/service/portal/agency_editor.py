@@ -151,7 +151,13 @@ class AgencyEditor:
         return text
 
     async def save(
-        self, draft: AgencyDraft, *, by: str, may_place: bool, pen: EditSource = EditSource.PORTAL, address: str = ""
+        self,
+        draft: AgencyDraft,
+        *,
+        by: str,
+        may_place: bool,
+        edit_source: EditSource = EditSource.PORTAL,
+        address: str = "",
     ) -> DraftResult:
         """Write a draft and apply it, if it has no errors and no one has written meanwhile.
 
@@ -163,16 +169,16 @@ class AgencyEditor:
         repeatedly meanwhile.
         """
         async with self._turns.setdefault(draft.agency, asyncio.Lock()):
-            brought = await self._brought(draft, by=by, may_place=may_place, pen=pen, address=address)
+            brought = await self._brought(draft, by=by, may_place=may_place, edit_source=edit_source, address=address)
         return brought if isinstance(brought, DraftResult) else await self._taken_up(draft.agency, brought, by)
 
     async def take_out(
-        self, agency: str, started_from: str, *, pen: EditSource, by: str, address: str = ""
+        self, agency: str, started_from: str, *, edit_source: EditSource, by: str, address: str = ""
     ) -> DraftResult:
         """Stop monitoring an agency; write as `save` does."""
         edit = DocumentEdit(started_from={agency: started_from}, gone=frozenset({agency}))
         gone = SubmittedDocuments(edit=edit, sources=[])
-        written = await self._written(agency, gone, pen=pen, by=by, address=address)
+        written = await self._written(agency, gone, edit_source=edit_source, by=by, address=address)
         return written if isinstance(written, DraftResult) else await self._taken_up(agency, written, by)
 
     async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftResult:
@@ -190,7 +196,7 @@ class AgencyEditor:
         *,
         by: str,
         may_place: bool,
-        pen: EditSource = EditSource.PORTAL,
+        edit_source: EditSource = EditSource.PORTAL,
         address: str = "",
         dry: bool = False,
     ) -> DocumentsResult | DraftResult:
@@ -214,20 +220,20 @@ class AgencyEditor:
             sources=[source],
             typed=await asyncio.to_thread(_typed, draft),
         )
-        return await self._written(draft.agency, brought, pen=pen, by=by, address=address, dry=dry)
+        return await self._written(draft.agency, brought, edit_source=edit_source, by=by, address=address, dry=dry)
 
     async def _written(
         self,
         agency: str,
         brought: SubmittedDocuments,
         *,
-        pen: EditSource,
+        edit_source: EditSource,
         by: str,
         address: str = "",
         dry: bool = False,
     ) -> DocumentsResult | DraftResult:
         """Write one document and leave all others as they are; return what others wrote meanwhile, if they did."""
-        answer = await self._writer.write(brought, pen=pen, by=by, address=address, dry=dry)
+        answer = await self._writer.write(brought, edit_source=edit_source, by=by, address=address, dry=dry)
         if answer.difference.clashes:
             (clash,) = answer.difference.clashes
             return DraftResult(theirs=clash.theirs, common=(answer.common or {}).get(agency))

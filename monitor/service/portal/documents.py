@@ -99,7 +99,7 @@ class DocumentWriter:
         return await self._documents.latest()
 
     async def write(
-        self, brought: SubmittedDocuments, *, pen: EditSource, by: str, address: str = "", dry: bool = False
+        self, brought: SubmittedDocuments, *, edit_source: EditSource, by: str, address: str = "", dry: bool = False
     ) -> DocumentsResult:
         """Write the new documents among *brought*, in one transaction; with *dry*, only check. *address*: the client address.
 
@@ -109,7 +109,7 @@ class DocumentWriter:
         async with self._writing:
             secrets, present = self._encrypted(brought.typed), await self._documents.latest()
             # The sender names the files, and the service does not read those again.
-            memory = LoadCache() if pen is EditSource.FILES else self._memory
+            memory = LoadCache() if edit_source is EditSource.FILES else self._memory
             checked_with = partial(load, self._path, self._environ, memory=memory, typed=brought.typed)
             beside = [] if brought.edit.prune else await asyncio.to_thread(_beside, present, brought)
             # The submission comes last: a conflict of two documents is reported at the new one.
@@ -141,7 +141,7 @@ class DocumentWriter:
                             present,
                             (*difference.added, *(ours for _, ours in difference.changed)),
                             [each.agency for each in difference.removed],
-                            pen=pen,
+                            edit_source=edit_source,
                             by=by,
                             now=self._clock.now(),
                             secrets=secrets,

@@ -71,7 +71,7 @@ class IdempotencyStore:
             if before.digest != digest:
                 raise IdempotencyKeyReusedError
             if before.status is None or before.body is None:
-                begun = before.begun_at.isoformat(timespec="seconds")
+                begun = before.started_at.isoformat(timespec="seconds")
                 raise OperationRejectedError(
                     f"this order was begun at {begun}, and whether it was carried out is not known yet: look what has become "
                     "of it, and give it anew with another key if nothing has"
@@ -86,5 +86,5 @@ class IdempotencyStore:
             await self._answers.finish(order, answered.status, answered.body.decode())
         except StoreUnavailable as away:
             # The command is done, and its sender receives the response.
-            log.warning("response to a command could not be stored", principal=order.visitor, reason=str(away))
+            log.warning("response to a command could not be stored", principal=order.principal, reason=str(away))
         return answered

@@ -40,9 +40,9 @@ _MINUTES: Final = 60
 class PlannedMaintenance:
     """Maintenance that has not begun; of a recurring window, the next occurrence."""
 
-    begins: datetime
-    ends: datetime
-    why: str
+    starts_at: datetime
+    ends_at: datetime
+    reason: str
     #: The notice that recipients received about it.
     told: MaintenanceNotice | None = None
 
@@ -90,11 +90,11 @@ class MaintenanceNotices:
         code, agency = self._called(quoted)
         windows = build_maintenance(agency.maintenance, self._zone(agency))
         counting = [each for each in told.notices if each.number not in told.replaced]
-        standing = [each for each in counting if each.news is not MaintenanceNoticeKind.CANCELLED]
+        standing = [each for each in counting if each.kind is not MaintenanceNoticeKind.CANCELLED]
         return MaintenanceOverview(
             agency=code,
             works=_coming(windows, standing, now),
-            outdated=[each for each in standing if each.begins > now and not _is_planned(windows, each)],
+            outdated=[each for each in standing if each.starts_at > now and not _is_planned(windows, each)],
             made=[*reversed(told.notices)],
         )
 
@@ -115,7 +115,7 @@ class MaintenanceNotices:
     ) -> MaintenanceNotice:
         begins, before = about
         found = self._seen(quoted, now, told)
-        work = next((each for each in found.works if each.begins == begins), None)
+        work = next((each for each in found.works if each.starts_at == begins), None)
         old = next((each for each in found.outdated if each.number == before), None)
         told_of: PlannedMaintenance | MaintenanceNotice | None = work or old
         if told_of is None or (begins is not None and work is None) or (before and old is None):
@@ -132,11 +132,11 @@ class MaintenanceNotices:
             else MaintenanceNoticeKind.PLANNED
         )
         return MaintenanceNotice(
-            news=news,
+            kind=news,
             number=await self._free_number(found.agency, now),
-            begins=told_of.begins,
-            ends=told_of.ends,
-            why=told_of.why,
+            starts_at=told_of.starts_at,
+            ends_at=told_of.ends_at,
+            reason=told_of.reason,
             made_at=now,
             before=old,
         )
@@ -164,7 +164,7 @@ class MaintenanceNotices:
         notice = await self._records.find(code, number)
         theirs = [each.build_addressee() for each in self.recipients(code) if channel in papers_of(each)]
         # A purge may have deleted the notice that it changes or cancels.
-        is_whole = notice is not None and (notice.news is MaintenanceNoticeKind.PLANNED or notice.before is not None)
+        is_whole = notice is not None and (notice.kind is MaintenanceNoticeKind.PLANNED or notice.before is not None)
         if notice is None or not theirs or not is_whole:
             raise NotFoundError.said("advance_unknown", number=number[:40])
         pages = []
@@ -218,22 +218,22 @@ def papers_of(recipient: RecipientSettings) -> Sequence[Channel]:
 def _coming(
     windows: Iterable[Window], standing: Iterable[MaintenanceNotice], now: datetime
 ) -> Sequence[PlannedMaintenance]:
-    told = {(each.begins, each.ends): each for each in standing}
+    told = {(each.starts_at, each.ends_at): each for each in standing}
     found: dict[datetime, PlannedMaintenance] = {}
     for window in windows:
         stretch: WindowOccurrence | None = next_to_begin(window.following, now)
         # Of two that begin at the same time the longer one is announced.
-        if stretch is None or (stretch.starts_at in found and found[stretch.starts_at].ends >= stretch.ends_at):
+        if stretch is None or (stretch.starts_at in found and found[stretch.starts_at].ends_at >= stretch.ends_at):
             continue
         span = (stretch.starts_at, stretch.ends_at)
         found[stretch.starts_at] = PlannedMaintenance(
-            begins=span[0], ends=span[1], why=stretch.reason, told=told.get(span)
+            starts_at=span[0], ends_at=span[1], reason=stretch.reason, told=told.get(span)
         )
     return [found[each] for each in sorted(found)]
 
 
 def _is_planned(windows: Iterable[Window], notice: MaintenanceNotice) -> bool:
-    stretches = (window.following(notice.begins) for window in windows)
+    stretches = (window.following(notice.starts_at) for window in windows)
     return any(
-        each is not None and (each.starts_at, each.ends_at) == (notice.begins, notice.ends) for each in stretches
+        each is not None and (each.starts_at, each.ends_at) == (notice.starts_at, notice.ends_at) for each in stretches
     )

@@ -61,7 +61,7 @@ class DocumentApplier:
         for each in offers:
             if (why := refusals.get(each.agency)) is not None and why != each.refusal:
                 log.error("document from the hub rejected; the old one stays active", agency=each.agency, reason=why)
-        await self._offers.looked_at(offers, refusals, self._clock.now())
+        await self._offers.processed(offers, refusals, self._clock.now())
 
     async def _written(
         self, offers: Sequence[DesiredDocument], present: Mapping[str, DocumentVersion]
@@ -71,14 +71,14 @@ class DocumentApplier:
         while left:
             brought = _brought(left.values(), present)
             # Before the write: a mailbox without its password is no error, and yet probed no more.
-            answer = await self._writer.write(brought, pen=EditSource.HUB, by=by, dry=True)
+            answer = await self._writer.write(brought, edit_source=EditSource.HUB, by=by, dry=True)
             if answer.difference.clashes:
                 raise VersionConflictError
             if wrong := _wrong(answer, left):
                 refusals |= wrong
                 left = {agency: each for agency, each in left.items() if agency not in wrong}
                 continue
-            if answer.difference and (await self._writer.write(brought, pen=EditSource.HUB, by=by)).is_refused:
+            if answer.difference and (await self._writer.write(brought, edit_source=EditSource.HUB, by=by)).is_refused:
                 raise VersionConflictError
             refusals |= dict.fromkeys(left, why) if (why := await self._not_taken_up(left, by)) else {}
             break

@@ -64,5 +64,5 @@ class SiteHeartbeatWriter:
             self._life = token_hex(8)
         self._origin = now - monotonic
         if self._is_ours() and not self._owes():
-            await self._standings.beat(SiteHeartbeat(at=now, monotonic=monotonic, life=self._life))
+            await self._standings.beat(SiteHeartbeat(at=now, monotonic=monotonic, incarnation=self._life))
             self._beaten = monotonic

@@ -69,7 +69,7 @@ class _Site:
     alone_since: dict[str, timedelta] = field(default_factory=dict)
     #: Since when it has no vote; since when it has one and can evaluate.
     stale_since: datetime | None = None
-    well_since: datetime | None = None
+    up_since: datetime | None = None
     #: By subject in trouble: its times by the site's clock, and the corresponding times by ours.
     moments: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
     #: It has published more subjects than are accepted.
@@ -104,7 +104,7 @@ class _Site:
             return known.get(at) or min(at + ahead, now)
 
         if said.trouble is None:
-            return said if said.well_since is None else replace(said, well_since=ours(said.well_since))
+            return said if said.up_since is None else replace(said, up_since=ours(said.up_since))
         since, latest = said.trouble.since, said.trouble.latest
         if offset is not None:
             self.moments[subject] = {at: ours(at) for at in (since, latest) if at is not None}
@@ -116,7 +116,7 @@ class _Site:
         self.stale_since = None if is_fresh else self.stale_since or now
         own = self.ailing.keys() - shared
         self.alone_since = {key: self.alone_since.get(key, monotonic) for key in own if _is_of_a_reference(key)}
-        self.well_since = self.well_since or now if is_fresh and not own else None
+        self.up_since = self.up_since or now if is_fresh and not own else None
 
     def standing(self, monotonic: timedelta) -> SiteStatus:
         """Return its own status: in trouble if it has no vote or reports that it cannot evaluate."""
@@ -125,7 +125,7 @@ class _Site:
         if self.stale_since is not None:
             since.append(self.stale_since)
         if not since:
-            return SiteStatus(well_since=self.well_since)
+            return SiteStatus(up_since=self.up_since)
         return SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=min(since)))
 
 
@@ -259,7 +259,7 @@ class Hub:
             if self._short_since is None
             else ActiveProblem(type=IncidentType.MONITORING_FAULT, since=self._short_since)
         )
-        consensus.hear(self._site, QUORUM, SiteStatus(trouble=trouble, well_since=self._enough_since))
+        consensus.hear(self._site, QUORUM, SiteStatus(trouble=trouble, up_since=self._enough_since))
 
     def _forget_what_is_said_no_more(
         self,

@@ -24,7 +24,7 @@ _LIMIT = """least(
 _OTHERS = """(SELECT count(*)::int FROM pg_stat_activity
  WHERE backend_type = 'client backend' AND datname <> current_database())"""
 #: Processes that have not stopped in order and sent a heartbeat within a day.
-_NAMES = "ARRAY(SELECT name FROM process WHERE stopped_at IS NULL AND beat_at > now() - interval '1 day')"
+_NAMES = "ARRAY(SELECT name FROM process WHERE stopped_at IS NULL AND heartbeat_at > now() - interval '1 day')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,7 @@ class Documents:
         wanted: Iterable[WrittenDocument],
         gone: Iterable[str],
         *,
-        pen: EditSource,
+        edit_source: EditSource,
         by: str,
         now: datetime,
         secrets: Mapping[str, Ciphertext] = MappingProxyType({}),
@@ -128,7 +128,9 @@ class Documents:
             numbers = {row.agency: row.number for row in await connection.execute(query)}
             if numbers != {agency: version.number for agency, version in present.items()}:
                 raise VersionConflictError
-            written = await _replace(connection, present, wanted, gone, pen=pen, by=by, now=now, address=address)
+            written = await _replace(
+                connection, present, wanted, gone, edit_source=edit_source, by=by, now=now, address=address
+            )
             for name, secret in secrets.items():
                 entry = AuditEntry(at=now, actor=by, event="secret typed", detail={"secret": name})
                 await keep_secret(connection, _place(name), secret, entry)
@@ -143,7 +145,7 @@ class Documents:
             there = {agency: (each.name, each.text) for agency, each in present.items() if each.text is not None}
             changed = [each for agency, each in wanted.items() if there.get(agency) != (each.name, each.text)]
             gone = [agency for agency in there if agency not in wanted]
-            return await _replace(connection, present, changed, gone, pen=EditSource.FILES, by=by, now=now)
+            return await _replace(connection, present, changed, gone, edit_source=EditSource.FILES, by=by, now=now)
 
 
 async def _replace(
@@ -152,7 +154,7 @@ async def _replace(
     wanted: Iterable[WrittenDocument],
     gone: Iterable[str],
     *,
-    pen: EditSource,
+    edit_source: EditSource,
     by: str,
     now: datetime,
     address: str = "",
@@ -168,7 +170,7 @@ async def _replace(
             "number": present[agency].number + 1 if agency in present else 1,
             "name": texts[agency].name if agency in texts else present[agency].name,
             "text": texts[agency].text if agency in texts else None,
-            "pen": str(pen),
+            "source": str(edit_source),
             "written_by": by,
             "written_at": now,
         }
@@ -185,7 +187,7 @@ async def _replace(
         await _let_go(
             connection, present, {agency: texts[agency].text if agency in texts else "" for agency in changed}
         )
-        await audit.append(connection, [_entry(written, pen, by, now, address)])
+        await audit.append(connection, [_entry(written, edit_source, by, now, address)])
     return written
 
 
@@ -256,6 +258,6 @@ def _version(row: Row[Any]) -> DocumentVersion:
     return from_row(DocumentVersion, row, by=row.written_by, at=row.written_at)
 
 
-def _entry(written: Applied, pen: EditSource, by: str, now: datetime, address: str) -> AuditEntry:
-    detail = {"pen": str(pen), **written.detail(), **({"address": address} if address else {})}
+def _entry(written: Applied, edit_source: EditSource, by: str, now: datetime, address: str) -> AuditEntry:
+    detail = {"pen": str(edit_source), **written.detail(), **({"address": address} if address else {})}
     return AuditEntry(at=now, actor=by, event="documents written", incident_id=None, detail=detail)

@@ -18,7 +18,7 @@ class IdempotencyKey:
     """The key by which a principal repeats a request."""
 
     #: "token 3", "user 1".
-    visitor: str
+    principal: str
     key: str
 
 
@@ -28,7 +28,7 @@ class IdempotencyRecord:
 
     #: Digest of the request.
     digest: str
-    begun_at: datetime
+    started_at: datetime
     #: `None`: the request is being executed, or its outcome is unknown.
     status: int | None
     body: str | None = field(repr=False)
@@ -55,18 +55,18 @@ class IdempotencyRecords:
         """
         try:
             async with self._database.write() as connection:
-                await connection.execute(delete(idempotency_record).where(idempotency_record.c.begun_at <= since))
-                theirs = select(func.count()).where(idempotency_record.c.visitor == order.visitor)
+                await connection.execute(delete(idempotency_record).where(idempotency_record.c.started_at <= since))
+                theirs = select(func.count()).where(idempotency_record.c.principal == order.principal)
                 row = (await connection.execute(select(idempotency_record).where(_of(order)))).one_or_none()
                 if row is None:
                     if (await connection.execute(theirs)).scalar_one() >= self._most:
                         raise TooManyKeptError
-                    values = {"visitor": order.visitor, "key": order.key, "digest": digest, "begun_at": now}
+                    values = {"principal": order.principal, "key": order.key, "digest": digest, "started_at": now}
                     await connection.execute(insert(idempotency_record).values(**values))
                     return None
         # Another process has begun the same request concurrently.
         except IntegrityError:
-            return IdempotencyRecord(digest=digest, begun_at=now, status=None, body=None)
+            return IdempotencyRecord(digest=digest, started_at=now, status=None, body=None)
         return from_row(IdempotencyRecord, row)
 
     async def finish(self, order: IdempotencyKey, status: int, body: str) -> None:
@@ -79,4 +79,4 @@ class IdempotencyRecords:
 
 
 def _of(order: IdempotencyKey) -> ColumnElement[bool]:
-    return and_(idempotency_record.c.visitor == order.visitor, idempotency_record.c.key == order.key)
+    return and_(idempotency_record.c.principal == order.principal, idempotency_record.c.key == order.key)

@@ -67,7 +67,7 @@ class MaintenanceNoticeRecords:
             if await _told(connection, agency, notice.made_at) != known or await _taken(connection, [notice.number]):
                 return False
             before = notice.before.number if notice.before else None
-            values = named(notice, ("number", "news", "begins", "ends", "why", "made_by", "made_at"))
+            values = named(notice, ("number", "kind", "starts_at", "ends_at", "reason", "made_by", "made_at"))
             values |= {"agency": agency, "replaces": before}
             entry = AuditEntry(
                 at=notice.made_at, actor=notice.made_by, event=MADE, detail=_detail(agency, notice, before or "")
@@ -81,16 +81,16 @@ def _detail(agency: str, notice: MaintenanceNotice, before: str) -> Mapping[str,
     return {
         "agency": agency,
         "number": notice.number,
-        "news": str(notice.news),
-        "from": notice.begins.isoformat(),
-        "until": notice.ends.isoformat(),
-        "why": notice.why,
+        "news": str(notice.kind),
+        "from": notice.starts_at.isoformat(),
+        "until": notice.ends_at.isoformat(),
+        "why": notice.reason,
         "before": before,
     }
 
 
 async def _told(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
-    theirs = (maintenance_notice.c.agency == agency) & (maintenance_notice.c.ends > now)
+    theirs = (maintenance_notice.c.agency == agency) & (maintenance_notice.c.ends_at > now)
     rows = sorted((await connection.execute(select(maintenance_notice).where(theirs))).all(), key=lambda row: row.id)
     # A notice that was moved to an earlier time may have ended, and what it replaced is not sent again.
     numbers = select(maintenance_notice.c.replaces).where(

@@ -26,16 +26,16 @@ class Offers:
         """Return the documents that were not processed yet, and those that were refused a while ago."""
         row = desired_document.c
         # The second condition: it was processed before the clock was set back.
-        refused = row.refusal.is_not(None) & ((row.looked_at < now - AGAIN) | (row.looked_at > now + AGAIN))
-        query = select(desired_document).where(row.looked_at.is_(None) | refused).order_by(row.agency)
+        refused = row.refusal.is_not(None) & ((row.processed_at < now - AGAIN) | (row.processed_at > now + AGAIN))
+        query = select(desired_document).where(row.processed_at.is_(None) | refused).order_by(row.agency)
         rows = await self._database.rows(query)
         return [from_row(DesiredDocument, each, by=each.offered_by, at=each.offered_at) for each in rows]
 
-    async def looked_at(self, offers: Iterable[DesiredDocument], refusals: Mapping[str, str], now: datetime) -> None:
+    async def processed(self, offers: Iterable[DesiredDocument], refusals: Mapping[str, str], now: datetime) -> None:
         """Record that these were processed and why some were refused, except where the hub has written a newer one meanwhile."""
         row = desired_document.c
         async with self._database.write() as connection:
             for each in offers:
                 this = (row.agency == each.agency) & (row.offered_at == each.at)
-                values = {"looked_at": now, "refusal": refusals.get(each.agency)}
+                values = {"processed_at": now, "refusal": refusals.get(each.agency)}
                 await connection.execute(update(desired_document).where(this).values(**values))

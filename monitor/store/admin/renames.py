@@ -76,7 +76,9 @@ class Renames:
         """Return the records of an agency under this name."""
         about = incident.c.dedup_key == agency
         async with self._database.read() as connection:
-            since = (await connection.execute(select(func.min(hour.c.begins)).where(hour.c.agency == agency))).scalar()
+            since = (
+                await connection.execute(select(func.min(hour.c.starts_at)).where(hour.c.agency == agency))
+            ).scalar()
             count = (await connection.execute(select(func.count()).where(about))).scalar_one()
             numbers = select(incident.c.number).where(about, incident.c.resolved_at.is_(None))
             return Known(since=since, incidents=count, open=(await connection.execute(numbers)).scalar())
@@ -142,7 +144,7 @@ async def _follow(
     for table in (health, streak):
         await _move_subjects(connection, table, renaming)
     counts["incidents"], still_open = await _move_incidents(connection, renaming)
-    await _move_each(connection, silence, silence.c.about, renaming.key)
+    await _move_each(connection, silence, silence.c.target, renaming.key)
     await _move_each(connection, override, override.c.rota, renaming.rota)
     await _move_each(connection, rota_feed, rota_feed.c.rota, renaming.rota)
     if renaming.what is Renamed.AGENCY:
@@ -225,15 +227,18 @@ async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Re
 async def _move_standings(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
     """Rename the site's statuses, as the health records."""
     ours = site_status.c.site == site
-    rows = (await connection.execute(select(site_status.c.subject, site_status.c.troubled).where(ours))).all()
+    rows = (await connection.execute(select(site_status.c.subject, site_status.c.failing_routes).where(ours))).all()
     known = {row.subject for row in rows}
     for row in rows:
-        new, troubled = renaming.key(row.subject), json.dumps(sorted(map(renaming.route, json.loads(row.troubled))))
+        new, troubled = (
+            renaming.key(row.subject),
+            json.dumps(sorted(map(renaming.route, json.loads(row.failing_routes)))),
+        )
         this = ours & (site_status.c.subject == row.subject)
         if new != row.subject and new in known:
             await connection.execute(delete(site_status).where(this))
-        elif (new, troubled) != (row.subject, row.troubled):
-            await connection.execute(update(site_status).where(this).values(subject=new, troubled=troubled))
+        elif (new, troubled) != (row.subject, row.failing_routes):
+            await connection.execute(update(site_status).where(this).values(subject=new, failing_routes=troubled))
 
 
 async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tuple[int, list[int]]:
@@ -245,18 +250,18 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
         is_open = select(incident.c.id).where(incident.c.dedup_key == new, incident.c.resolved_at.is_(None))
         taken = (await connection.execute(is_open)).first() is not None
         rows = await connection.execute(
-            select(incident.c.id, incident.c.brief, incident.c.resolved_at).where(incident.c.dedup_key == key)
+            select(incident.c.id, incident.c.policy, incident.c.resolved_at).where(incident.c.dedup_key == key)
         )
         for row in rows.all():
             if taken and row.resolved_at is None:
                 continue  # At most one open incident per subject; this one is closed like one of an agency that has left.
-            brief = POLICY.validate_json(row.brief)
+            brief = POLICY.validate_json(row.policy)
             rotas = tuple(replace(rota, name=renaming.rota(rota.name)) for rota in brief.escalation.rotas)
             agency = renaming.agency(brief.agency)
             steps = tuple(replace(step, rotas=tuple(map(renaming.rota, step.rotas))) for step in brief.escalation.steps)
             policy = replace(brief.escalation, rotas=rotas, steps=steps)
             brief = replace(brief, agency=agency, escalation=policy)
-            values = {"dedup_key": new, "agency": agency, "brief": POLICY.dump_json(brief).decode()}
+            values = {"dedup_key": new, "agency": agency, "policy": POLICY.dump_json(brief).decode()}
             await connection.execute(update(incident).where(incident.c.id == row.id).values(values))
             moved += 1
             if row.resolved_at is None:

@@ -56,7 +56,7 @@ class WebSession:
     #: Digest of the key in the session cookie.
     digest: str
     user: User
-    begun_at: datetime
+    started_at: datetime
     seen_at: datetime
     #: Expiry that use does not extend.
     ends_at: datetime
@@ -68,8 +68,8 @@ class WebSession:
 class AccessCodeRecord:
     """Code with which a user may choose a password."""
 
-    way: CodeWay
-    kept: str = field(repr=False)
+    kind: CodeWay
+    digest: str = field(repr=False)
     ends_at: datetime
 
 
@@ -247,7 +247,7 @@ class Users:
 
     async def invite(self, user_id: int, code: AccessCodeRecord, entry: AuditEntry) -> None:
         """Store a code, replacing the previous one."""
-        values = named(code, ("way", "kept", "ends_at"))
+        values = named(code, ("kind", "digest", "ends_at"))
         values |= {"user_id": user_id, "made_by": entry.actor, "made_at": entry.at}
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(invitation_code).where(invitation_code.c.user_id == user_id))
@@ -292,11 +292,11 @@ class Users:
 
     async def begin(self, session: WebSession, entry: AuditEntry) -> None:
         """Store a new session; delete earlier failures, its pending session, and expired sessions."""
-        values = named(session, ("digest", "begun_at", "seen_at", "ends_at", "address"))
+        values = named(session, ("digest", "started_at", "seen_at", "ends_at", "address"))
         values["user_id"] = session.user.id
         mine = portal_user.c.id == session.user.id
         async with audit.journalled(self._database, entry) as connection:
-            await connection.execute(delete(web_session).where(web_session.c.ends_at <= session.begun_at))
+            await connection.execute(delete(web_session).where(web_session.c.ends_at <= session.started_at))
             await connection.execute(delete(pending_session).where(pending_session.c.user_id == session.user.id))
             await connection.execute(update(portal_user).where(mine).values(**_NO_FAILURES))
             await connection.execute(insert(web_session).values(**values))

@@ -34,17 +34,17 @@ class SqlAlerts(Repository):
         """Return the number of firing alerts by the dedup key of their shared incident."""
         if not keys:
             return {}
-        firing = received_alert.c.folded_into.in_(keys) & received_alert.c.ended_at.is_(None)
+        firing = received_alert.c.merged_into.in_(keys) & received_alert.c.ended_at.is_(None)
         query = (
-            select(received_alert.c.folded_into, func.count().label("count"))
+            select(received_alert.c.merged_into, func.count().label("count"))
             .where(firing)
-            .group_by(received_alert.c.folded_into)
+            .group_by(received_alert.c.merged_into)
         )
-        return {row.folded_into: int(row[1]) for row in await self._connection.execute(query)}
+        return {row.merged_into: int(row[1]) for row in await self._connection.execute(query)}
 
     async def open_alerts(self) -> int:
         """Return the number of open incidents of alerts."""
-        query = select(func.count()).where(incident.c.resolved_at.is_(None), incident.c.matter == IncidentType.ALERT)
+        query = select(func.count()).where(incident.c.resolved_at.is_(None), incident.c.type == IncidentType.ALERT)
         return (await self._connection.execute(query)).scalar_one()
 
     async def open_among(self, keys: Collection[str]) -> Collection[str]:

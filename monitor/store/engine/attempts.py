@@ -41,7 +41,7 @@ class SqlAttempts(SqlNotifications):
         return Delivery(id=new_id(result), address=address)
 
     async def add_attempt(
-        self, of: Delivery, gateway: str, now: datetime, look_at: datetime, *, response: str = ""
+        self, of: Delivery, gateway: str, now: datetime, query_at: datetime, *, response: str = ""
     ) -> Attempt:
         """Write an attempt as CALLING, before the gateway is called."""
         n = len(of.attempts) + 1
@@ -53,8 +53,8 @@ class SqlAttempts(SqlNotifications):
             "gateway": gateway,
             "state": AttemptState.CALLING,
             "started_at": now,
-            "look_at": look_at,
-            "asked": 0,
+            "query_at": query_at,
+            "queries": 0,
             "code": "",
             "detail": "",
             "response": response,
@@ -75,7 +75,7 @@ class SqlAttempts(SqlNotifications):
         result = await self._connection.execute(
             CHANGE_ATTEMPT,
             {
-                **named(changed, ("state", "look_at", "asked", "error", "ended_at")),
+                **named(changed, ("state", "query_at", "queries", "error", "ended_at")),
                 "attempt_id": changed.id,
                 "reached": rank,
                 "barred": barred,

@@ -85,10 +85,10 @@ TABLES = (
         table=incident,
         rows=_INCIDENTS,
         past=(
-            *("opened_at", "began_at", "matter_began_at", "present_began_at", "outage_began_at"),
-            *("since", "present_since", "step_since", "acknowledged_at", "heard_at"),
-            *("reminded_at", "released_at", "resolved_at", "ended_at", "corrected_at", "declared_at"),
-            *("declared_over_at", "closed_at"),
+            *("opened_at", "began_at", "type_began_at", "current_type_began_at", "outage_began_at"),
+            *("since", "current_type_since", "step_since", "acknowledged_at", "last_response_at"),
+            *("reminded_at", "released_at", "resolved_at", "ended_at", "false_alarm_at", "declared_at"),
+            *("declared_ended_at", "closed_at"),
         ),
     ),
     Instants(
@@ -99,22 +99,22 @@ TABLES = (
         due=("not_before",),
     ),
     Instants(
-        table=attempt, rows=attempt.c.delivery_id.in_(_DELIVERIES), past=("started_at", "ended_at"), due=("look_at",)
+        table=attempt, rows=attempt.c.delivery_id.in_(_DELIVERIES), past=("started_at", "ended_at"), due=("query_at",)
     ),
-    Instants(table=silence, rows=silence.c.ends > _AHEAD, past=("begins",), following=("ends",)),
-    Instants(table=drill, rows=drill.c.ended_at.is_(None), past=("begins_at",), following=("ends_at",)),
+    Instants(table=silence, rows=silence.c.ends_at > _AHEAD, past=("starts_at",), following=("ends_at",)),
+    Instants(table=drill, rows=drill.c.ended_at.is_(None), past=("starts_at",), following=("ends_at",)),
     Instants(
         table=drill_notification,
         rows=drill_notification.c.drill_id.in_(_DRILLS),
-        past=("begun_at", "delivered_at", "confirmed_at"),
-        due=("look_at",),
+        past=("started_at", "delivered_at", "confirmed_at"),
+        due=("query_at",),
     ),
 )
 
 #: Times without an entry in the audit log, with their latest possible value.
 _FAR_OFF = (
     (incident, _ACTIVE & (incident.c.owned_until > _PAST_CLAIMS), "owned_until"),
-    (attempt, attempt.c.state.in_(_ASKED_ABOUT) & (attempt.c.look_at > _PAST_WAITS), "look_at"),
+    (attempt, attempt.c.state.in_(_ASKED_ABOUT) & (attempt.c.query_at > _PAST_WAITS), "query_at"),
 )
 _IS_ANY_FAR_OFF = select(or_(*(exists().where(rows) for _, rows, _ in _FAR_OFF)))
 _BRING_NEAR = [update(table).where(rows).values({column: _NOW}) for table, rows, column in _FAR_OFF]

@@ -38,10 +38,10 @@ class Drill:
 
     id: int
     number: str
-    asked_by: str
+    requested_by: str
     #: A contact's key, or "all"; "JCONTOH/siti" and "JCONTOH/all" belong to one agency.
     contact: str
-    begins_at: datetime
+    starts_at: datetime
     ends_at: datetime
 
 
@@ -68,11 +68,11 @@ class Record:
     facts: Facts
     reference: str
     state: DrillState
-    why: str
+    reason: str
     provider_id: str | None
-    begun_at: datetime
+    started_at: datetime
     #: Time of the next query to its provider; `None`: none.
-    look_at: datetime | None
+    query_at: datetime | None
     confirmed_at: datetime | None
 
 
@@ -83,13 +83,13 @@ class Drills:
         self._database = database
 
     async def begin(
-        self, key: str, *, contact: str, asked_by: str, begins_at: datetime, ends_at: datetime
+        self, key: str, *, contact: str, requested_by: str, begins_at: datetime, ends_at: datetime
     ) -> Drill | None:
         """Write the start of a drill; `None` if one with that *key* exists, from this or another process."""
         values: dict[str, Any] = {
             "contact": contact,
-            "asked_by": asked_by,
-            "begins_at": begins_at,
+            "requested_by": requested_by,
+            "starts_at": begins_at,
             "ends_at": ends_at,
         }
         if await self._is_there(drill, key):
@@ -101,7 +101,7 @@ class Drills:
             number = drill_called(drill_id)
             await connection.execute(update(drill).where(drill.c.id == drill_id).values(number=number))
             detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
-            entry = AuditEntry(at=begins_at, actor=asked_by, event="drill begun", detail=detail)
+            entry = AuditEntry(at=begins_at, actor=requested_by, event="drill begun", detail=detail)
             await audit.append(connection, [entry])
         return Drill(id=drill_id, number=number, **values)
 
@@ -113,7 +113,7 @@ class Drills:
     async def asked_of(self, agency: str, since: datetime) -> tuple[int, int]:
         """Return the id of the latest drill of an agency's own people since *since*, 0 without any, and their number."""
         # A drill that began then is in progress, or has ended since, which limits the rows.
-        lately = (drill.c.begins_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
+        lately = (drill.c.starts_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
         theirs = drill.c.contact.startswith(f"{agency}/")
         query = select(func.coalesce(func.max(drill.c.id), 0), func.count()).where(lately & theirs)
         [(latest, count)] = await self._database.rows(query)
@@ -152,8 +152,8 @@ class Drills:
             "facts": FACTS.dump_json(facts).decode(),
             "reference": uuid4().hex,
             "state": state,
-            "why": why,
-            "begun_at": now,
+            "reason": why,
+            "started_at": now,
         }
         async with self._database.write() as connection:
             exercise_id = await self._add(connection, drill_notification, values)
@@ -183,11 +183,11 @@ class Drills:
         *,
         why: str = "",
         provider_id: str | None = None,
-        look_at: datetime | None = None,
+        query_at: datetime | None = None,
     ) -> Record | None:
         """Write the state of a drill notification and return it; `None` without one.
 
-        A better known state is not replaced, nor are *why* or *provider_id* if they are not given. *look_at*: time of
+        A better known state is not replaced, nor are *why* or *provider_id* if they are not given. *query_at*: time of
         the next query; `None`: none.
         """
         query = select(drill_notification).where(drill_notification.c.reference == reference).with_for_update()
@@ -195,15 +195,15 @@ class Drills:
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 return None
-            values: dict[str, Any] = {"look_at": look_at, "provider_id": provider_id or row.provider_id}
+            values: dict[str, Any] = {"query_at": query_at, "provider_id": provider_id or row.provider_id}
             if may_follow(DrillState(row.state), state):
-                values |= {"state": state, "why": why or row.why}
+                values |= {"state": state, "reason": why or row.reason}
                 if state in {DrillState.DELIVERED, DrillState.CONFIRMED}:
                     values["delivered_at"] = row.delivered_at or now
                 if state is DrillState.CONFIRMED:
                     values["confirmed_at"] = now
                 detail = {"contact": row.contact, "channel": row.channel, "gateway": row.gateway}
-                detail |= {"reference": reference, "why": values["why"]}
+                detail |= {"reference": reference, "why": values["reason"]}
                 actor = row.contact if state is DrillState.CONFIRMED else row.gateway
                 await audit.append(
                     connection, [AuditEntry(at=now, actor=actor, event=f"exercise {state}", detail=detail)]
@@ -219,7 +219,7 @@ class Drills:
 
     async def during(self, agency: str, begin: datetime, end: datetime) -> Sequence[Record]:
         """Return the notifications to an agency's contacts from *begin* and before *end*, the oldest first."""
-        at = drill_notification.c.begun_at
+        at = drill_notification.c.started_at
         return await self._many((drill_notification.c.agency == agency) & (at >= begin) & (at < end))
 
     async def find(self, reference: str) -> Record | None:
@@ -244,13 +244,13 @@ class Drills:
     async def delivered(self) -> Mapping[tuple[str, str], datetime]:
         """Return when an SMS last reached each contact, by agency and key."""
         arrived = (drill_notification.c.channel == Channel.SMS) & (drill_notification.c.state == DrillState.DELIVERED)
-        return await self._last(drill_notification.c.begun_at, arrived)
+        return await self._last(drill_notification.c.started_at, arrived)
 
     async def is_notice_pending(self, now: datetime) -> bool:
         """Whether a real notification waits for a gateway: not a throttled one, nor one with a later retry."""
         may_go = notification.c.not_before.is_(None) | (notification.c.not_before <= now)
         theirs = (attempt.c.delivery_id == delivery.c.id) & (delivery.c.notification_id == notification.c.id)
-        later = exists().where(theirs & (attempt.c.look_at > now))
+        later = exists().where(theirs & (attempt.c.query_at > now))
         query = (
             select(notification.c.id)
             .where((notification.c.state == NotificationState.PENDING) & may_go & ~later)

@@ -57,13 +57,13 @@ class FalseAlarm:
 
 
 def _open_number(row: Row[Any]) -> OpenNumber:
-    measured = row.measured and IncidentType(row.measured)
-    found = OpenNumber(number=row.number, began_at=row.present_began_at or row.began_at, detected=measured)
-    if row.declared_matter is None or row.declared_over_at is not None:
+    measured = row.detected and IncidentType(row.detected)
+    found = OpenNumber(number=row.number, began_at=row.current_type_began_at or row.began_at, detected=measured)
+    if row.declared_type is None or row.declared_ended_at is not None:
         return found
     return replace(
         found,
-        declared=IncidentType(row.declared_matter),
+        declared=IncidentType(row.declared_type),
         declared_by=row.declared_by,
         declared_since=row.began_at if row.declared_at <= row.opened_at else row.declared_at,
     )
@@ -111,22 +111,22 @@ class SqlIncidents(Repository):
 
     async def measured_keys(self) -> Collection[str]:
         """Return the dedup keys of the open incidents that are detected, not only declared."""
-        query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None), incident.c.measured.is_not(None))
+        query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None), incident.c.detected.is_not(None))
         return (await self._connection.execute(query)).scalars().all()
 
     async def open_numbers(self) -> Mapping[str, OpenNumber]:
         """Return the open incidents' numbers by dedup key, oldest first."""
         query: Select[Any] = select(
             *(incident.c.id, incident.c.dedup_key, incident.c.number),
-            *(incident.c.declared_matter, incident.c.declared_at, incident.c.declared_by, incident.c.declared_over_at),
-            *(incident.c.began_at, incident.c.present_began_at, incident.c.opened_at, incident.c.measured),
+            *(incident.c.declared_type, incident.c.declared_at, incident.c.declared_by, incident.c.declared_ended_at),
+            *(incident.c.began_at, incident.c.current_type_began_at, incident.c.opened_at, incident.c.detected),
         ).where(incident.c.resolved_at.is_(None))
         return {row.dedup_key: _open_number(row) for row in by_id(await self._connection.execute(query))}
 
     async def false_alarms(self, since: datetime) -> Sequence[FalseAlarm]:
         """Return the incidents that ended since then and were marked as false alarms."""
         columns = (incident.c.id, incident.c.agency, incident.c.began_at, incident.c.ended_at, incident.c.resolved_at)
-        query = select(*columns).where(incident.c.resolved_at >= since, incident.c.corrected_at.is_not(None))
+        query = select(*columns).where(incident.c.resolved_at >= since, incident.c.false_alarm_at.is_not(None))
         return [
             from_row(FalseAlarm, row, ended_at=max(filter(None, (row.ended_at, row.resolved_at))))
             for row in await self._connection.execute(query)
@@ -149,7 +149,7 @@ class SqlIncidents(Repository):
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
         """Return dedup key and opening of each detected incident since then, oldest first."""
         # A closed incident is not detected any more once the probes succeed.
-        was = incident.c.measured.is_not(None) | (incident.c.closed_at.is_not(None) & incident.c.declared_at.is_(None))
+        was = incident.c.detected.is_not(None) | (incident.c.closed_at.is_not(None) & incident.c.declared_at.is_(None))
         query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since, was)
         query = query.order_by(incident.c.opened_at, incident.c.id)
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
@@ -157,7 +157,7 @@ class SqlIncidents(Repository):
     async def open_incidents_first(self, limit: int = 5) -> Sequence[Incident]:
         """Return the most urgent open incidents: unacknowledged ones, outages first, then the oldest."""
         taken = incident.c.acknowledged_at.is_not(None)
-        no_outage = func.coalesce(incident.c.present, incident.c.matter).not_in(OUTAGES)
+        no_outage = func.coalesce(incident.c.current_type, incident.c.type).not_in(OUTAGES)
         query = select(incident).where(incident.c.resolved_at.is_(None))
         query = query.order_by(taken, no_outage, incident.c.began_at, incident.c.id).limit(limit)
         return [to_incident(row) for row in await self._connection.execute(query)]
@@ -181,7 +181,7 @@ class SqlIncidents(Repository):
         rows = [
             incident_values(each)
             | {"dedup_key": each.dedup_key, "agency": each.policy.agency, "number": each.number}
-            | {"brief": POLICY.dump_json(each.policy).decode(), "at_rest": False}
+            | {"policy": POLICY.dump_json(each.policy).decode(), "at_rest": False}
             for each in opened
         ]
         await self._connection.execute(ADD_INCIDENT, rows)
@@ -211,7 +211,7 @@ class SqlIncidents(Repository):
     async def save_brief(self, changed: Incident) -> None:
         """Write the policy of an incident."""
         text = POLICY.dump_json(changed.policy).decode()
-        await self._connection.execute(update(incident).where(incident.c.id == changed.id).values(brief=text))
+        await self._connection.execute(update(incident).where(incident.c.id == changed.id).values(policy=text))
 
     async def put_to_rest(self, incident_id: int) -> None:
         """Remove an incident from `active_incidents`."""

@@ -96,7 +96,7 @@ class SqlLeases(Repository):
         """End all leases of *owner*; its calls are queried at once."""
         ours = incident.c.owner == owner
         cut_off = (attempt.c.state == AttemptState.CALLING) & _is_about(ours)
-        await self._connection.execute(update(attempt).where(cut_off).values(look_at=now))
+        await self._connection.execute(update(attempt).where(cut_off).values(query_at=now))
         for which in (incident.c.nudged, _ACTIVE):
             await self._connection.execute(update(incident).where(ours, which).values(owned_until=now))
 
@@ -104,19 +104,19 @@ class SqlLeases(Repository):
         """Make the queries of all calls of dead processes due now; return their number.
 
         Also for awaited receipts. On a file all other processes are dead. On a server others may be calling: a call is
-        queried at its own time (`look_at`).
+        queried at its own time (`query_at`).
         """
         if self._connection.dialect.name != "sqlite":
             return 0
         every = update(attempt).where(attempt.c.state == AttemptState.CALLING)
-        orphans = (await self._connection.execute(every.values(look_at=now))).rowcount
+        orphans = (await self._connection.execute(every.values(query_at=now))).rowcount
         await self._ask_for_receipts(_ACTIVE, now)
         return orphans
 
     async def _ask_for_receipts(self, of: ColumnElement[bool], now: datetime) -> None:
         """Make the receipts of these attempts due for a query now: callbacks during the downtime were lost."""
-        awaited = attempt.c.state.in_((AttemptState.ACCEPTED, AttemptState.SENT)) & (attempt.c.look_at > now)
-        await self._connection.execute(update(attempt).where(awaited, _is_about(of)).values(look_at=now))
+        awaited = attempt.c.state.in_((AttemptState.ACCEPTED, AttemptState.SENT)) & (attempt.c.query_at > now)
+        await self._connection.execute(update(attempt).where(awaited, _is_about(of)).values(query_at=now))
 
 
 def _is_about(of: ColumnElement[bool]) -> ColumnElement[bool]:

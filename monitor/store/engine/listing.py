@@ -24,7 +24,7 @@ from monitor.store.schema.tables import audit_log, incident, notification, notif
 NEWEST = 2**31 - 1
 
 _OPENED = incident.c.opened_at
-_PRESENT = func.coalesce(incident.c.present, incident.c.matter)
+_PRESENT = func.coalesce(incident.c.current_type, incident.c.type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class SqlListing(Repository):
     async def unreleased_outages(self, wanted: IncidentFilter, *, most: int) -> Sequence[int]:
         """Return the ids of the oldest *most* open outages without a release."""
         query = _fitting(wanted).where(incident.c.resolved_at.is_(None), incident.c.released_at.is_(None))
-        query = query.where(incident.c.matter.in_(OUTAGES), _PRESENT.in_(OUTAGES))
+        query = query.where(incident.c.type.in_(OUTAGES), _PRESENT.in_(OUTAGES))
         return await self._ids(query.order_by(incident.c.began_at, incident.c.id).limit(most))
 
     async def _first_since(self, since: datetime) -> int:

@@ -40,7 +40,6 @@ from monitor.store.schema.rows import (
     ADDRESSES,
     FACTS,
     PART,
-    column_values,
     from_row,
     named,
     new_id,
@@ -150,9 +149,9 @@ class SqlNotifications(Repository):
             "facts": facts,
             "addresses": ADDRESSES.dump_json(draft.addresses).decode(),
             "addressee": ADDRESSEE.dump_json(draft.addressee).decode(),
-            "gathering": gathering,
+            "bundle_key": gathering,
         }
-        notification_id = new_id(await self._connection.execute(ADD_NOTICE, column_values(draft, same) | values | kept))
+        notification_id = new_id(await self._connection.execute(ADD_NOTICE, named(draft, same) | values | kept))
         await self._add_part(notification_id, of, draft, facts)
         # Built as it would be read: reading takes two queries, and a thousand agencies may fail at once.
         part = NotificationIncident(incident_id=of.id, facts=draft.facts, **named(draft, PART))
@@ -165,7 +164,7 @@ class SqlNotifications(Repository):
             "notification_id": notification_id,
             "incident_id": of.id,
             "facts": facts,
-            **column_values(draft, ("key", *PART)),
+            **named(draft, ("key", *PART)),
         }
         await self._connection.execute(ADD_PART, values)
 

@@ -41,8 +41,8 @@ class SqlOnCall(Repository):
             .values(
                 rota=rota,
                 contact=_CONTACT.dump_json(contact).decode(),
-                begins=begins,
-                ends=ends,
+                starts_at=begins,
+                ends_at=ends,
                 made_by=by,
                 made_at=now,
             )
@@ -59,7 +59,7 @@ class SqlOnCall(Repository):
         """Remove an override and return it; `None` if none with this id is in force."""
         taken_back = (
             update(override)
-            .where(override.c.id == override_id, override.c.removed_at.is_(None), override.c.ends > now)
+            .where(override.c.id == override_id, override.c.removed_at.is_(None), override.c.ends_at > now)
             .values(removed_by=by, removed_at=now)
             .returning(override)
         )
@@ -73,7 +73,7 @@ class SqlOnCall(Repository):
 
 def overrides_after(now: datetime) -> Select[Any]:
     """Return the query for the overrides that are not over at *now* and were not removed."""
-    return select(override).where(override.c.removed_at.is_(None), override.c.ends > now)
+    return select(override).where(override.c.removed_at.is_(None), override.c.ends_at > now)
 
 
 def overrides_of(rows: Iterable[Row[Any]]) -> Sequence[Override]:

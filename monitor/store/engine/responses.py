@@ -55,7 +55,7 @@ class SqlResponses(Repository):
 
     async def _answer_again(self, number: str) -> None:
         """Reset the count of unrecognised answers of a number: it was asked a question."""
-        await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(puzzled=0))
+        await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(unrecognised=0))
 
     async def _taken(self, number: str, now: datetime) -> set[int]:
         awake = exists().where(

@@ -23,13 +23,13 @@ class SqlSilences(Repository):
 
     async def add_silence(self, about: str, begins: datetime, ends: datetime, why: str, by: str) -> Silence:
         """Add a silence."""
-        values = {"about": about, "begins": begins, "ends": ends, "why": why, "by": by}
+        values = {"target": about, "starts_at": begins, "ends_at": ends, "reason": why, "by": by}
         result = await self._connection.execute(insert(silence).values(**values))
-        return Silence(id=new_id(result), about=about, begins=begins, ends=ends, why=why, by=by)
+        return Silence(id=new_id(result), target=about, starts_at=begins, ends_at=ends, reason=why, by=by)
 
     async def end_silence(self, silence_id: int, now: datetime) -> Silence | None:
         """End a silence; return it, or `None` if there is none in force."""
         found = next((s for s in await self.silences(now) if s.id == silence_id), None)
         if found is not None:
-            await self._connection.execute(update(silence).where(silence.c.id == silence_id).values(ends=now))
+            await self._connection.execute(update(silence).where(silence.c.id == silence_id).values(ends_at=now))
         return found

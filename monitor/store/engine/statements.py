@@ -78,7 +78,7 @@ DELIVERIES = (
 
 ACTIVE = select(incident.c.id).where(incident.c.at_rest.is_(False)).order_by(incident.c.id)
 #: *now*
-SILENCES = select(silence).where(silence.c.ends > bindparam("now"))
+SILENCES = select(silence).where(silence.c.ends_at > bindparam("now"))
 #: *number*
 SMS_NUMBER = select(sms_number).where(sms_number.c.number == bindparam("number"))
 
@@ -147,7 +147,7 @@ def _gathered() -> Select[Any]:
             of_this.label("of_this"),
             was_of_this.label("was_of_this"),
         )
-        .where(notification.c.gathering == bindparam("key"), notification.c.created_at > bindparam("since"))
+        .where(notification.c.bundle_key == bindparam("key"), notification.c.created_at > bindparam("since"))
         .order_by(notification.c.id)
     )
 
@@ -164,7 +164,7 @@ def _latest(query: Select[Any], at: ColumnElement[Any]) -> Select[Any]:
 
 def _answered(gateway: str) -> list[Select[Any]]:
     notices = select(
-        attempt.c.gateway, attempt.c.started_at.label("taken_at"), attempt.c.ended_at.label("heard_at")
+        attempt.c.gateway, attempt.c.started_at.label("taken_at"), attempt.c.ended_at.label("received_at")
     ).where(
         attempt.c.gateway == bindparam(gateway),
         attempt.c.state == AttemptState.DELIVERED,
@@ -172,14 +172,14 @@ def _answered(gateway: str) -> list[Select[Any]]:
     )
     exercises = select(
         drill_notification.c.gateway,
-        drill_notification.c.begun_at.label("taken_at"),
-        drill_notification.c.delivered_at.label("heard_at"),
+        drill_notification.c.started_at.label("taken_at"),
+        drill_notification.c.delivered_at.label("received_at"),
     ).where(drill_notification.c.gateway == bindparam(gateway), drill_notification.c.delivered_at.is_not(None))
     states = (DrillState.DELIVERED, DrillState.CONFIRMED)
     return [
         _latest(notices, attempt.c.started_at),
         *(
-            _latest(exercises.where(drill_notification.c.state == state), drill_notification.c.begun_at)
+            _latest(exercises.where(drill_notification.c.state == state), drill_notification.c.started_at)
             for state in states
         ),
     ]
@@ -201,16 +201,16 @@ def _unanswered() -> CompoundSelect[Any]:
             attempt.c.started_at <= bindparam("until"),
         )
     )
-    exercises = select(drill_notification.c.begun_at.label("taken_at"), drill_notification.c.number).where(
+    exercises = select(drill_notification.c.started_at.label("taken_at"), drill_notification.c.number).where(
         drill_notification.c.gateway == bindparam("gateway"),
         drill_notification.c.state == DrillState.ACCEPTED,
-        drill_notification.c.begun_at > bindparam("after"),
-        drill_notification.c.begun_at <= bindparam("until"),
+        drill_notification.c.started_at > bindparam("after"),
+        drill_notification.c.started_at <= bindparam("until"),
     )
     states = (AttemptState.ACCEPTED, AttemptState.SENT)
     return union_all(
         *(_latest(notices.where(attempt.c.state == state), attempt.c.started_at) for state in states),
-        _latest(exercises, drill_notification.c.begun_at),
+        _latest(exercises, drill_notification.c.started_at),
     )
 
 

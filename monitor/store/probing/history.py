@@ -47,7 +47,7 @@ APART = 50
 _OURS = "ours/"
 
 # A constant, so that the updates of many callers are executed together (`monitor.store.backend.repository`).
-_CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
+_CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(arrived_at=bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class SentToken:
 class HourlyTransit:
     """Transit times of an agency's messages in one hour, on all routes, as far as known."""
 
-    begins: datetime
+    starts_at: datetime
     runs: int
     #: In seconds: the sum, and the maximum.
     together: float
@@ -172,8 +172,8 @@ class History:
 
         The token of a run that a stop interrupted is treated like any other: no run awaits it any more.
         """
-        missing = select(token).where(token.c.came_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
-        come = select(token).where(token.c.came_at.is_not(None), token.c.sent_at >= now - CAME_MEMORY)
+        missing = select(token).where(token.c.arrived_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
+        come = select(token).where(token.c.arrived_at.is_not(None), token.c.sent_at >= now - CAME_MEMORY)
         async with self._database.read() as connection:
             rows: list[Row[Any]] = []
             for query in (missing, come):
@@ -185,7 +185,7 @@ class History:
                 rows += (await connection.execute(newest)).all()
         rows.sort(key=lambda row: row.sent_at)
         return {
-            row.id: SentToken(route=row.route, at=row.sent_at, came=row.came_at is not None)
+            row.id: SentToken(route=row.route, at=row.sent_at, came=row.arrived_at is not None)
             for row in rows
             if routes is None or row.route in routes
         }
@@ -293,12 +293,12 @@ class History:
     async def transits(self, agency: str, since: datetime) -> Sequence[HourlyTransit]:
         """Return the transit times per hour from *since* on, in any order."""
         routes = distinct(hour.c.route, among=hour.c.agency == agency)
-        theirs = (hour.c.agency == agency) & (hour.c.route == routes.c.route) & (hour.c.begins >= since)
+        theirs = (hour.c.agency == agency) & (hour.c.route == routes.c.route) & (hour.c.starts_at >= since)
         came = theirs & (hour.c.transit > 0) & hour.c.outcome.in_(CAME)
         sums = (func.sum(hour.c.runs), func.sum(hour.c.transit), func.max(hour.c.slowest))
-        query = select(hour.c.begins, *sums).join_from(routes, hour, came).group_by(hour.c.begins)
+        query = select(hour.c.starts_at, *sums).join_from(routes, hour, came).group_by(hour.c.starts_at)
         rows = await self._database.rows(query)
-        return [HourlyTransit(begins=at, runs=runs, together=sum_, slowest=most) for at, runs, sum_, most in rows]
+        return [HourlyTransit(starts_at=at, runs=runs, together=sum_, slowest=most) for at, runs, sum_, most in rows]
 
     async def failed(self, agency: str, since: datetime, until: datetime, most: int) -> Sequence[ProbeResult]:
         """Return the last *most* of an agency's runs that started in a period and did not deliver, the oldest first."""

@@ -54,7 +54,7 @@ def _counting(upsert: Callable[[Table], Upsert]) -> Executable:
     counted = upsert(hour).from_select([each.name for each in hour.c], given)
     new = counted.excluded
     return counted.on_conflict_do_update(
-        index_elements=list(hour.primary_key), set_={**with_added(new), "every": new.every}
+        index_elements=list(hour.primary_key), set_={**with_added(new), "interval": new.interval}
     )
 
 
@@ -89,12 +89,12 @@ def hour_values(result: ProbeResult, agency: str, grade: Grade | None, every: ti
         "token_id": result.token_id,
         "hour_agency": agency,
         "hour_route": result.route,
-        "hour_begins": result.started_at.replace(minute=0, second=0, microsecond=0),
+        "hour_starts_at": result.started_at.replace(minute=0, second=0, microsecond=0),
         "hour_outcome": result.outcome,
         "hour_grade": grade or "",
         "hour_runs": 1,
         "hour_minutes": 1 << result.started_at.minute,
-        "hour_every": round(every.total_seconds()),
+        "hour_interval": round(every.total_seconds()),
         "hour_duration": duration,
         "hour_longest": duration,
         "hour_transit": transit,

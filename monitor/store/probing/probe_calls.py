@@ -25,16 +25,16 @@ class ProbeRequests:
     async def place(self, agency: str, now: datetime) -> bool:
         """Request a run of the routes of an agency; return whether it was written: not if one was requested just before."""
         called = self._database.upsert(probe_request)
-        is_over = (probe_request.c.called_at <= now - CALL_LASTS) | (probe_request.c.called_at > now + CALL_AHEAD)
+        is_over = (probe_request.c.requested_at <= now - CALL_LASTS) | (probe_request.c.requested_at > now + CALL_AHEAD)
         placed = called.on_conflict_do_update(
-            index_elements=["agency"], set_={"called_at": called.excluded.called_at}, where=is_over
+            index_elements=["agency"], set_={"requested_at": called.excluded.requested_at}, where=is_over
         ).returning(probe_request.c.agency)
         async with self._database.write() as connection:
-            return (await connection.execute(placed, {"agency": agency, "called_at": now})).first() is not None
+            return (await connection.execute(placed, {"agency": agency, "requested_at": now})).first() is not None
 
     async def fresh(self, now: datetime) -> Mapping[str, datetime]:
         """Return the agencies that are requested now, with the times of their requests."""
         query = select(probe_request).where(
-            probe_request.c.called_at > now - CALL_LASTS, probe_request.c.called_at <= now + CALL_AHEAD
+            probe_request.c.requested_at > now - CALL_LASTS, probe_request.c.requested_at <= now + CALL_AHEAD
         )
-        return {row.agency: row.called_at for row in await self._database.rows(query)}
+        return {row.agency: row.requested_at for row in await self._database.rows(query)}

@@ -25,7 +25,7 @@ class Process:
 
     name: str
     started_at: datetime
-    beat_at: datetime
+    heartbeat_at: datetime
     #: When it was stopped in order; `None` for one that runs, or was killed.
     stopped_at: datetime | None = None
     #: Level of the agencies' documents that it uses: greater with each version that was written before it applied them.
@@ -48,12 +48,12 @@ class Processes:
 
     async def continuity(self) -> tuple[datetime | None, datetime | None]:
         """Return the latest heartbeat of any process, and since when the site has evaluated health without interruption."""
-        found = await self._database.row(select(func.max(process.c.beat_at), func.max(process.c.continuous_since)))
+        found = await self._database.row(select(func.max(process.c.heartbeat_at), func.max(process.c.continuous_since)))
         return (None, None) if found is None else (found[0], found[1])
 
     async def beat(self, started_at: datetime, now: datetime) -> Sequence[Process]:
         """Write a heartbeat that proves that this process can write; return the others, by name."""
-        values = {"started_at": started_at, "beat_at": now, "stopped_at": None}
+        values = {"started_at": started_at, "heartbeat_at": now, "stopped_at": None}
         values["continuous_since"] = self.continuous_since
         others = process.c.name != self._name
         async with self._database.write() as connection:
@@ -71,7 +71,7 @@ class Processes:
 
         A process without a first `beat` does not count yet.
         """
-        values = {"beat_at": now, "stopped_at": None, "continuous_since": self.continuous_since}
+        values = {"heartbeat_at": now, "stopped_at": None, "continuous_since": self.continuous_since}
         async with self._database.write() as connection:
             await connection.execute(update(process).where(process.c.name == self._name).values(**values))
             return await self._others(connection)
@@ -104,7 +104,7 @@ class Processes:
 
     async def last_beat(self) -> datetime | None:
         """Return the latest heartbeat of a process of this name; `None`: there was none."""
-        query = select(process.c.beat_at).where(process.c.name == self._name)
+        query = select(process.c.heartbeat_at).where(process.c.name == self._name)
         return await self._database.value(query)
 
     async def stop(self, now: datetime) -> None:

@@ -91,19 +91,24 @@ class Retention:
         for outcome in Outcome:
             ended = (run.c.outcome == outcome) & (run.c.started_at < keep.since(outcome, now))
             runs += await self._delete(run, ended, run.c.started_at)
-        await self._delete(hour, hour.c.begins < now - keep.hourly, hour.c.begins)
+        await self._delete(hour, hour.c.starts_at < now - keep.hourly, hour.c.starts_at)
         await self._delete(day, day.c.date < day_of(now - keep.daily), day.c.date)
-        for memory, old in ((CAME_MEMORY, token.c.came_at.is_not(None)), (TOKEN_MEMORY, token.c.came_at.is_(None))):
+        for memory, old in (
+            (CAME_MEMORY, token.c.arrived_at.is_not(None)),
+            (TOKEN_MEMORY, token.c.arrived_at.is_(None)),
+        ):
             await self._delete(token, old & (token.c.sent_at < now - memory), token.c.sent_at)
         for table, at, kept in (
             (site_run, site_run.c.started_at, keep.failed),
-            (site_hour, site_hour.c.begins, keep.hourly),
+            (site_hour, site_hour.c.starts_at, keep.hourly),
         ):
             ours = table.c.site == self._site
             await self._delete(table, ours & (at < now - TOLD_MEMORY), at)
             await self._delete(table, ~ours & (at < now - kept), at)
             await self._delete(table, at > now + _AHEAD, at)
-        await self._delete(received_alert, received_alert.c.heard_at < now - _ALERT_MEMORY, received_alert.c.heard_at)
+        await self._delete(
+            received_alert, received_alert.c.received_at < now - _ALERT_MEMORY, received_alert.c.received_at
+        )
         return runs
 
     async def _move(self, keep: RetentionPolicy, now: datetime) -> int:

@@ -118,26 +118,26 @@ class SiteRunWriter:
 
     async def first_hour(self, begins: datetime, upto: datetime) -> datetime | None:
         """Return the first hour between the two, inclusive, that has counts; `None`: there is none."""
-        counted = select(func.min(hour.c.begins)).where(hour.c.begins >= begins, hour.c.begins <= upto)
+        counted = select(func.min(hour.c.starts_at)).where(hour.c.starts_at >= begins, hour.c.starts_at <= upto)
         async with self._database.read() as connection:
             found: datetime | None = (await connection.execute(counted)).scalar_one()
             return found
 
     async def tell_hour(self, begins: datetime, now: datetime) -> int | None:
         """Publish the counts of an hour that are new or changed, at most `AT_ONCE` rows."""
-        key = [each for each in hour.primary_key if each.name != "begins"]
+        key = [each for each in hour.primary_key if each.name != "starts_at"]
         is_told = exists().where(
             site_hour.c.site == self._site,
-            site_hour.c.begins == begins,
+            site_hour.c.starts_at == begins,
             site_hour.c.runs == hour.c.runs,
             *(site_hour.c[each.name] == each for each in key),
         )
-        counted = self._rows(site_hour, hour, now).where(hour.c.begins == begins, ~is_told)
+        counted = self._rows(site_hour, hour, now).where(hour.c.starts_at == begins, ~is_told)
         return await self._tell(site_hour, counted.limit(AT_ONCE))
 
     def _rows(self, of: Table, ours: Table, now: datetime, **given: ColumnElement[Any]) -> Select[Any]:
         """Return our rows in the form in which they are published; *given* replaces columns."""
-        given |= {"site": literal(self._site), "told_at": literal(now, Moment)}
+        given |= {"site": literal(self._site), "published_at": literal(now, Moment)}
         return select(*(given[each.name] if each.name in given else ours.c[each.name] for each in of.c))
 
     async def _tell(self, table: Table, rows: Select[Any]) -> int | None:
@@ -194,7 +194,7 @@ class SiteRecords:
         if not self.others:
             return ()
         async with self._database.read() as connection:
-            ours = select(hour).where(hour.c.agency == agency, hour.c.begins >= since).subquery()
+            ours = select(hour).where(hour.c.agency == agency, hour.c.starts_at >= since).subquery()
             found = [_summed(self._site, (await connection.execute(_sums(ours))).one())]
             for site in self.others:
                 row = (await connection.execute(_sums(_latest(site, agency, since)))).one()
@@ -207,7 +207,7 @@ def _failed(site: str, agency: str, since: datetime, until: datetime) -> Select[
     columns = (site_run.c.token_id, site_run.c.started_at, site_run.c.route, site_run.c.duration, site_run.c.outcome)
     # Before it is read: the server supports times that Python does not.
     theirs = (site_run.c.site == site, site_run.c.agency == agency, site_run.c.started_at.between(since, until))
-    newest = (site_run.c.started_at.desc(), site_run.c.token_id.desc(), site_run.c.told_at.desc())
+    newest = (site_run.c.started_at.desc(), site_run.c.token_id.desc(), site_run.c.published_at.desc())
     return select(*columns, short.label("result")).where(*theirs).order_by(*newest)
 
 
@@ -243,13 +243,13 @@ def _latest(site: str, agency: str, since: datetime) -> FromClause:
 
     Counts never decrease.
     """
-    theirs = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.begins >= since)
-    of_one = (site_hour.c.begins, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)
-    latest = (site_hour.c.runs.desc(), site_hour.c.told_at.desc())
+    theirs = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.starts_at >= since)
+    of_one = (site_hour.c.starts_at, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)
+    latest = (site_hour.c.runs.desc(), site_hour.c.published_at.desc())
     place = func.row_number().over(partition_by=of_one, order_by=latest).label("place")
     told = select(site_hour.c.outcome, site_hour.c.runs, site_hour.c.transit, site_hour.c.slowest, place)
     # A site that publishes more hours than an agency can have must not delay the reader.
-    ranked = told.where(*theirs).order_by(site_hour.c.begins.desc()).limit(_HOURS_AT_MOST).subquery()
+    ranked = told.where(*theirs).order_by(site_hour.c.starts_at.desc()).limit(_HOURS_AT_MOST).subquery()
     return select(ranked).where(ranked.c.place == 1).subquery()
 
 

@@ -45,7 +45,7 @@ log = structlog.get_logger()
 Mark = NewType("Mark", int)
 
 #: Neither trouble nor recovery.
-_UNCLEAR = dict.fromkeys(("matter", "cause", "since", "latest", "well_since")) | {"unsteady": False}
+_UNCLEAR = dict.fromkeys(("type", "cause", "since", "latest", "up_since")) | {"flapping": False}
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -129,7 +129,7 @@ class SiteStatuses:
 
     async def mark_stale(self) -> None:
         """Reset the site's statuses of agencies: they are unknown by now."""
-        said = site_status.c.matter.is_not(None) | site_status.c.well_since.is_not(None)
+        said = site_status.c.type.is_not(None) | site_status.c.up_since.is_not(None)
         of_agencies = (site_status.c.site == self._site) & site_status.c.subject.not_like("ours/%") & said
         await self._database.change(update(site_status).where(of_agencies).values(**_UNCLEAR))
 
@@ -167,14 +167,14 @@ class SiteStatuses:
 
     async def beat(self, beaten: SiteHeartbeat) -> None:
         """Write a heartbeat of the site. Its readers have received every earlier status."""
-        values = {"at": beaten.at, "steady": beaten.monotonic // _MICROSECOND, "life": beaten.life}
+        values = {"at": beaten.at, "monotonic": beaten.monotonic // _MICROSECOND, "incarnation": beaten.incarnation}
         async with self._database.write() as connection:
             await connection.execute(self._beat, {"site": self._site, **values})
 
     async def beats(self) -> Mapping[str, SiteHeartbeat]:
         """Return the latest heartbeat of each site."""
         return {
-            row.site: SiteHeartbeat(at=row.at, monotonic=row.steady * _MICROSECOND, life=row.life)
+            row.site: SiteHeartbeat(at=row.at, monotonic=row.monotonic * _MICROSECOND, incarnation=row.incarnation)
             for row in await self._database.rows(select(site_heartbeat))
         }
 
@@ -189,31 +189,29 @@ def _short(column: Column[Any]) -> ColumnElement[Any]:
 def _values(level: SiteStatus) -> dict[str, Any]:
     trouble = level.trouble
     return {
-        "matter": trouble and trouble.type,
+        "type": trouble and trouble.type,
         "cause": level.cause,
         "since": trouble and trouble.since,
         "latest": trouble and trouble.latest,
-        "unsteady": trouble is not None and trouble.flapping,
-        "well_since": level.well_since,
+        "flapping": trouble is not None and trouble.flapping,
+        "up_since": level.up_since,
         "directions": json.dumps(level.directions, sort_keys=True),
-        "troubled": json.dumps(sorted(level.troubled)),
+        "failing_routes": json.dumps(sorted(level.failing_routes)),
     }
 
 
 def _standing(row: Row[Any]) -> SiteStatus:
     trouble = None
-    if row.matter is not None:
+    if row.type is not None:
         if row.since is None:
             raise ValueError("something is wrong, and never began")
-        trouble = ActiveProblem(
-            type=IncidentType(row.matter), since=row.since, flapping=row.unsteady, latest=row.latest
-        )
+        trouble = ActiveProblem(type=IncidentType(row.type), since=row.since, flapping=row.flapping, latest=row.latest)
     return SiteStatus(
         trouble=trouble,
         cause=None if row.cause is None else Cause(row.cause),
-        well_since=row.well_since,
+        up_since=row.up_since,
         directions={Direction(way): Health(health) for way, health in json.loads(row.directions).items()},
-        troubled=frozenset(_names(row.troubled)),
+        failing_routes=frozenset(_names(row.failing_routes)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from enum import StrEnum
 from functools import cache
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import CursorResult, Row
 
 from alerts.model.contact import Address
-from alerts.model.delivery import Delivery, Notification, NotificationDraft, NotificationIncident
+from alerts.model.delivery import Delivery, Notification, NotificationIncident
 from alerts.model.incident import Declaration, Incident, ManualClosure, Position
 from alerts.model.notification import Addressee, Facts, IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
@@ -28,39 +28,9 @@ _ELSEWHERE = frozenset({"id", "dedup_key", "number", "policy", "position", "decl
 _PLACE = ("restarts", "round", "step")
 #: Recipient of a notification's incident, and its place in the incident's policy.
 PART = ("person", *_PLACE)
-#: Columns that are named differently from their fields, by class.
-_COLUMNS: Mapping[type, Mapping[str, str]] = {
-    Incident: {
-        "type": "matter",
-        "type_began_at": "matter_began_at",
-        "current_type": "present",
-        "current_type_since": "present_since",
-        "current_type_began_at": "present_began_at",
-        "detected": "measured",
-        "escalated": "handed_on",
-        "false_alarm_at": "corrected_at",
-        "false_alarm_by": "corrected_by",
-        "false_alarm_reason": "corrected_why",
-        "flapping": "unsteady",
-        "last_response_at": "heard_at",
-        "previous_assignee": "had_by",
-        "skipped_pages": "pages_left_out",
-    },
-    Declaration: {"type": "matter", "reason": "why", "ended_at": "over_at", "ended_by": "over_by"},
-    ManualClosure: {"reason": "why"},
-    Position: {"restarts": "wave"},
-    NotificationIncident: {"restarts": "wave"},
-    NotificationDraft: {"restarts": "wave"},
-}
-
-
-def column_of(kind: type, field: str) -> str:
-    """Return the column of a field, without a prefix."""
-    return _COLUMNS.get(kind, {}).get(field, field)
-
 
 #: Columns of one incident within a notification.
-PART_COLUMNS = ("incident_id", "facts", *(column_of(NotificationIncident, name) for name in PART))
+PART_COLUMNS = ("incident_id", "facts", *PART)
 
 
 class _Numbered(Protocol):
@@ -98,11 +68,6 @@ def named(of: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(of, name) for name in names}
 
 
-def column_values(of: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Return these fields of a value by their columns."""
-    return {column_of(type(of), name): getattr(of, name) for name in names}
-
-
 @cache
 def _fields(kind: Any) -> tuple[str, ...]:
     return tuple(each.name for each in fields(kind))
@@ -112,11 +77,7 @@ def _fields(kind: Any) -> tuple[str, ...]:
 def _columns(kind: Any, prefix: str, given: tuple[str, ...]) -> tuple[tuple[str, str, type[StrEnum] | None], ...]:
     """Return the columns and enumerations of the fields of *kind*. Cached: thousands of rows share them."""
     hints = get_type_hints(kind)
-    return tuple(
-        (name, f"{prefix}{column_of(kind, name)}", _words_of(hints[name]))
-        for name in _fields(kind)
-        if name not in given
-    )
+    return tuple((name, f"{prefix}{name}", _words_of(hints[name])) for name in _fields(kind) if name not in given)
 
 
 def _words_of(hint: Any) -> type[StrEnum] | None:
@@ -139,16 +100,10 @@ def from_row(kind: type[T], row: Any, prefix: str = "", **given: Any) -> T:
 def incident_values(of: Incident) -> dict[str, Any]:
     """Return the columns of an incident that change."""
     return {
-        **column_values(of, (name for name in _fields(Incident) if name not in _ELSEWHERE)),
-        **{
-            f"declared_{column_of(Declaration, name)}": of.declared and getattr(of.declared, name)
-            for name in _fields(Declaration)
-        },
-        **{
-            f"closed_{column_of(ManualClosure, name)}": of.closed and getattr(of.closed, name)
-            for name in _fields(ManualClosure)
-        },
-        **column_values(of.position, _PLACE),
+        **named(of, (name for name in _fields(Incident) if name not in _ELSEWHERE)),
+        **{f"declared_{name}": of.declared and getattr(of.declared, name) for name in _fields(Declaration)},
+        **{f"closed_{name}": of.closed and getattr(of.closed, name) for name in _fields(ManualClosure)},
+        **named(of.position, _PLACE),
         "step_since": of.position.since,
     }
 
@@ -158,10 +113,10 @@ def to_incident(row: Row[Any]) -> Incident:
     return from_row(
         Incident,
         row,
-        policy=POLICY.validate_json(row.brief),
-        current_type=IncidentType(row.present or row.matter),
-        current_type_since=row.present_since or row.since,
-        declared=None if row.declared_matter is None else from_row(Declaration, row, "declared_"),
+        policy=POLICY.validate_json(row.policy),
+        current_type=IncidentType(row.current_type or row.type),
+        current_type_since=row.current_type_since or row.since,
+        declared=None if row.declared_type is None else from_row(Declaration, row, "declared_"),
         closed=None if row.closed_at is None else from_row(ManualClosure, row, "closed_"),
         position=from_row(Position, row, since=row.step_since),
     )

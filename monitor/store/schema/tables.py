@@ -96,7 +96,7 @@ document = Table(
     Column("name", String(255), nullable=False),
     #: NULL: with this version the agency is no longer monitored.
     Column("text", Text),
-    Column("pen", String(16), nullable=False),
+    Column("source", String(16), nullable=False),
     Column("written_by", String(200), nullable=False),
     Column("written_at", Moment, nullable=False),
     #: NULL: the latest version.
@@ -116,7 +116,7 @@ desired_document = Table(
     Column("offered_by", String(200), nullable=False),
     Column("offered_at", Moment, nullable=False),
     #: NULL: the site has not processed it.
-    Column("looked_at", Moment),
+    Column("processed_at", Moment),
     #: Why the site has refused it; NULL: it has not, or has not processed it.
     Column("refusal", Text),
 )
@@ -167,7 +167,7 @@ def _counts() -> tuple[Column[Any], ...]:
         #: monitored.
         Column("minutes", BigInteger, nullable=False),
         #: The probe interval of the route, in seconds; 0: unknown.
-        Column("every", Integer, nullable=False),
+        Column("interval", Integer, nullable=False),
         #: Seconds from the begin to the end of a run: sum and maximum.
         Column("duration", Float, nullable=False),
         Column("longest", Float, nullable=False),
@@ -184,12 +184,12 @@ hour = Table(
     Column("agency", String(64), primary_key=True),
     Column("route", String(200), primary_key=True),
     #: Begin of the hour.
-    Column("begins", Moment, primary_key=True),
+    Column("starts_at", Moment, primary_key=True),
     Column("outcome", String(16), primary_key=True),
     #: Grade at their end (`monitor.model.health.Grade`); "": unknown.
     Column("grade", String(8), primary_key=True),
     *_counts(),
-    Index("ix_hour_begins", "begins"),
+    Index("ix_hour_begins", "starts_at"),
     sqlite_with_rowid=False,
 )
 
@@ -214,10 +214,10 @@ token = Table(
     Column("sent_at", Moment, nullable=False),
     Column("deadline", Moment, nullable=False),
     #: When its mail arrived, in time or late.
-    Column("came_at", Moment),
+    Column("arrived_at", Moment),
     #: Few have not arrived; those are searched after every restart, and kept longer than the others.
-    Index("ix_token_missing", "sent_at", **_only("came_at IS NULL")),
-    Index("ix_token_came", "sent_at", **_only("came_at IS NOT NULL")),
+    Index("ix_token_missing", "sent_at", **_only("arrived_at IS NULL")),
+    Index("ix_token_came", "sent_at", **_only("arrived_at IS NOT NULL")),
 )
 
 #: The latest health of each route and of each part of our own.
@@ -247,17 +247,17 @@ site_status = Table(
     #: As an incident's `dedup_key`.
     Column("subject", String(200), primary_key=True),
     #: The trouble; NULL: none, or unknown. Only then `since` is NULL.
-    Column("matter", String(16)),
+    Column("type", String(16)),
     Column("cause", String(16)),
     Column("since", Moment),
     Column("latest", Moment),
-    Column("unsteady", Boolean, nullable=False),
+    Column("flapping", Boolean, nullable=False),
     #: NULL together with a `matter` of NULL: unclear.
-    Column("well_since", Moment),
+    Column("up_since", Moment),
     #: JSON: the health of each probed direction.
     Column("directions", Text, nullable=False),
     #: JSON: the routes in trouble.
-    Column("troubled", Text, nullable=False),
+    Column("failing_routes", Text, nullable=False),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )
@@ -270,8 +270,8 @@ site_heartbeat = Table(
     #: By the site's clock.
     Column("at", Moment, nullable=False),
     #: The monotonic clock of the process, in microseconds, and the process's incarnation (`freshness.SiteHeartbeat`).
-    Column("steady", BigInteger, nullable=False),
-    Column("life", String(64), nullable=False),
+    Column("monotonic", BigInteger, nullable=False),
+    Column("incarnation", String(64), nullable=False),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )
@@ -285,7 +285,7 @@ site_run = Table(
     Column("agency", String(64), primary_key=True),
     Column("started_at", Moment, primary_key=True),
     Column("token_id", String(32), primary_key=True),
-    Column("told_at", Moment, primary_key=True),
+    Column("published_at", Moment, primary_key=True),
     Column("route", String(200), nullable=False),
     Column("duration", Float, nullable=False),
     Column("outcome", String(16), nullable=False),
@@ -302,14 +302,14 @@ site_hour = Table(
     metadata,
     Column("site", String(64), primary_key=True),
     Column("agency", String(64), primary_key=True),
-    Column("begins", Moment, primary_key=True),
+    Column("starts_at", Moment, primary_key=True),
     Column("route", String(200), primary_key=True),
     Column("outcome", String(16), primary_key=True),
     Column("grade", String(8), primary_key=True),
-    Column("told_at", Moment, primary_key=True),
+    Column("published_at", Moment, primary_key=True),
     *_counts(),
-    Index("ix_site_hour_of_agency", "site", "agency", "begins"),
-    Index("ix_site_hour_begins", "begins"),
+    Index("ix_site_hour_of_agency", "site", "agency", "starts_at"),
+    Index("ix_site_hour_begins", "starts_at"),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )
@@ -321,57 +321,57 @@ incident = Table(
     Column("dedup_key", String(200), nullable=False),
     Column("number", String(32), nullable=False, unique=True),
     Column("agency", String(64), nullable=False),
-    Column("matter", String(16), nullable=False),
+    Column("type", String(16), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("brief", Text, nullable=False),
+    Column("policy", Text, nullable=False),
     Column("began_at", Moment, nullable=False),
     Column("opened_at", Moment, nullable=False),
     Column("since", Moment, nullable=False),
     #: The present trouble and since when; empty: as at opening, in rows of older versions.
-    Column("present", String(16)),
-    Column("present_since", Moment),
+    Column("current_type", String(16)),
+    Column("current_type_since", Moment),
     #: Begin of the trouble, of the present one, and of the first outage in it; empty: with the incident.
-    Column("matter_began_at", Moment),
-    Column("present_began_at", Moment),
+    Column("type_began_at", Moment),
+    Column("current_type_began_at", Moment),
     Column("outage_began_at", Moment),
-    Column("wave", Integer, nullable=False),
+    Column("restarts", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
     Column("step_since", Moment, nullable=False),
     Column("acknowledged_at", Moment),
     Column("acknowledged_by", String(200)),
     #: The latest action of the assignee, the reminder before the acknowledgement expires, and the previous assignee.
-    Column("heard_at", Moment),
+    Column("last_response_at", Moment),
     Column("reminded_at", Moment),
-    Column("had_by", String(200)),
+    Column("previous_assignee", String(200)),
     #: Whether the assignee escalated it.
-    Column("handed_on", Boolean, nullable=False, server_default=false()),
+    Column("escalated", Boolean, nullable=False, server_default=false()),
     Column("released_at", Moment),
     Column("released_by", String(200)),
     Column("resolved_at", Moment),
     Column("ended_at", Moment),
     #: When a person marked it as a false alarm.
-    Column("corrected_at", Moment),
-    Column("corrected_by", String(200)),
-    Column("corrected_why", Text),
+    Column("false_alarm_at", Moment),
+    Column("false_alarm_by", String(200)),
+    Column("false_alarm_reason", Text),
     #: It flapped before it opened.
-    Column("unsteady", Boolean, nullable=False, server_default=false()),
+    Column("flapping", Boolean, nullable=False, server_default=false()),
     #: The type that probes detected last; empty: only a person has declared it.
-    Column("measured", String(16)),
+    Column("detected", String(16)),
     #: Who declared the outage.
-    Column("declared_matter", String(16)),
+    Column("declared_type", String(16)),
     Column("declared_at", Moment),
     Column("declared_by", String(200)),
-    Column("declared_why", Text),
-    Column("declared_over_at", Moment),
-    Column("declared_over_by", String(200)),
+    Column("declared_reason", Text),
+    Column("declared_ended_at", Moment),
+    Column("declared_ended_by", String(200)),
     #: Who closed it, if anyone, and whether mail was declared to work.
     Column("closed_at", Moment),
     Column("closed_by", String(200)),
-    Column("closed_why", Text),
+    Column("closed_reason", Text),
     Column("closed_recovered", Boolean),
     #: The number of pages after which its pages continue, because the store was an older copy; 0: it was not.
-    Column("pages_left_out", Integer, nullable=False, server_default=text("0")),
+    Column("skipped_pages", Integer, nullable=False, server_default=text("0")),
     #: It has nothing pending.
     Column("at_rest", Boolean, nullable=False, default=False),
     #: The engine that processes it, and its lease. A single engine holds its own.
@@ -402,19 +402,19 @@ notification = Table(
     Column("facts", Text, nullable=False),
     Column("addresses", Text, nullable=False),
     Column("addressee", Text),
-    Column("wave", Integer, nullable=False),
+    Column("restarts", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("urgency", String(16), nullable=False, server_default="first"),
     #: What it may be bundled with (`alerts.decide.bundle`).
-    Column("gathering", String(120)),
+    Column("bundle_key", String(120)),
     #: It waits for more incidents to join, or for a rate limit.
     Column("not_before", Moment),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
     Index("ix_notification_state", "state"),
-    Index("ix_notification_gathering_created_at", "gathering", "created_at"),
+    Index("ix_notification_gathering_created_at", "bundle_key", "created_at"),
 )
 
 #: The incidents of a notification: one, or several that failed at once.
@@ -428,7 +428,7 @@ notification_incident = Table(
     #: The recipient's name in this incident's policy: another agency may use the name for another person.
     Column("person", String(64), nullable=False),
     Column("facts", Text, nullable=False),
-    Column("wave", Integer, nullable=False),
+    Column("restarts", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),
     #: When it was acknowledged or resolved before the notification was sent, which no longer mentions it.
@@ -442,13 +442,13 @@ silence = Table(
     metadata,
     _id(),
     #: An incident's dedup key: an agency's code, or "ours/...".
-    Column("about", String(200), nullable=False),
-    Column("begins", Moment, nullable=False),
+    Column("target", String(200), nullable=False),
+    Column("starts_at", Moment, nullable=False),
     #: Exclusive end; for a removed silence, the time of the removal.
-    Column("ends", Moment, nullable=False),
-    Column("why", Text, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    Column("reason", Text, nullable=False),
     Column("by", String(200), nullable=False),
-    Index("ix_silence_ends", "ends"),
+    Index("ix_silence_ends", "ends_at"),
 )
 
 delivery = Table(
@@ -475,8 +475,8 @@ attempt = Table(
     #: Rank of the state: a late callback never lowers it.
     Column("rank", Integer, nullable=False),
     Column("started_at", Moment, nullable=False),
-    Column("look_at", Moment, nullable=False),
-    Column("asked", Integer, nullable=False),
+    Column("query_at", Moment, nullable=False),
+    Column("queries", Integer, nullable=False),
     Column("provider_id", String(200)),
     Column("error", String(16)),
     Column("code", String(64), nullable=False),
@@ -486,7 +486,7 @@ attempt = Table(
     Column("response", String(8), nullable=False, server_default=text("''")),
     UniqueConstraint("delivery_id", "n"),
     Index("ix_attempt_started_at", "started_at"),
-    Index("ix_attempt_state_look_at", "state", "look_at"),
+    Index("ix_attempt_state_look_at", "state", "query_at"),
     Index("ix_attempt_gateway_started_at", "gateway", "state", "started_at"),
 )
 
@@ -527,7 +527,7 @@ sms_number = Table(
     #: Its owner has opted out of SMS.
     Column("stopped_at", Moment),
     #: Number of unrecognised answers in a row.
-    Column("puzzled", Integer, nullable=False),
+    Column("unrecognised", Integer, nullable=False),
 )
 
 #: PINs typed in calls, right and wrong, without the digits.
@@ -540,7 +540,7 @@ pin_attempt = Table(
     Column("agency", String(64), nullable=False),
     Column("person", String(64), nullable=False),
     Column("at", Moment, nullable=False),
-    Column("proven", Boolean, nullable=False),
+    Column("accepted", Boolean, nullable=False),
     Index("ix_pin_attempt_person_at", "person", "at"),
 )
 
@@ -563,11 +563,11 @@ received_alert = Table(
     #: NULL: it fires.
     Column("ended_at", Moment),
     #: When the alert was last received.
-    Column("heard_at", Moment, nullable=False),
+    Column("received_at", Moment, nullable=False),
     #: Dedup key of the incident that it shares; NULL: it has its own.
-    Column("folded_into", String(200)),
-    Index("ix_received_alert_heard_at", "heard_at"),
-    Index("ix_received_alert_folded_into", "folded_into", **_only("folded_into IS NOT NULL")),
+    Column("merged_into", String(200)),
+    Index("ix_received_alert_heard_at", "received_at"),
+    Index("ix_received_alert_folded_into", "merged_into", **_only("merged_into IS NOT NULL")),
 )
 
 #: The next number of an agency's incidents.
@@ -638,10 +638,10 @@ restoration = Table(
     Column("numbers", JSON, nullable=False),
     Column("pages", JSON, nullable=False),
     #: The skipped numbers; NULL: not determined yet.
-    Column("left_out", JSON(none_as_null=True)),
+    Column("skipped", JSON(none_as_null=True)),
     Column("confirmed_at", Moment),
     Column("confirmed_by", String(200), nullable=False),
-    Column("why", Text, nullable=False),
+    Column("reason", Text, nullable=False),
 )
 
 #: Processes on this store, and their latest writes.
@@ -650,7 +650,7 @@ process = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("started_at", Moment, nullable=False),
-    Column("beat_at", Moment, nullable=False),
+    Column("heartbeat_at", Moment, nullable=False),
     #: When it was stopped in order; a killed process never writes it.
     Column("stopped_at", Moment),
     #: Level of the agencies' documents that it uses (`Documents.level`); NULL: files are in force, or unknown.
@@ -667,7 +667,7 @@ probe_request = Table(
     "probe_request",
     metadata,
     Column("agency", String(64), primary_key=True),
-    Column("called_at", Moment, nullable=False),
+    Column("requested_at", Moment, nullable=False),
 )
 
 #: A drill: one pass over contacts and gateways.
@@ -679,10 +679,10 @@ drill = Table(
     Column("key", String(64), nullable=False, unique=True),
     #: Prefix of the numbers of its notifications.
     Column("number", String(32), nullable=False),
-    Column("asked_by", String(200), nullable=False),
+    Column("requested_by", String(200), nullable=False),
     #: Key of the contact, or "all".
     Column("contact", String(64), nullable=False),
-    Column("begins_at", Moment, nullable=False),
+    Column("starts_at", Moment, nullable=False),
     #: After this time nothing more is sent.
     Column("ends_at", Moment, nullable=False),
     Column("ended_at", Moment),
@@ -709,19 +709,19 @@ drill_notification = Table(
     Column("facts", Text, nullable=False),
     Column("reference", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),
-    Column("why", Text, nullable=False),
+    Column("reason", Text, nullable=False),
     Column("provider_id", String(200)),
-    Column("begun_at", Moment, nullable=False),
-    Column("look_at", Moment),
+    Column("started_at", Moment, nullable=False),
+    Column("query_at", Moment),
     #: When its arrival was reported.
     Column("delivered_at", Moment),
     #: When the person pressed the key.
     Column("confirmed_at", Moment),
     Index("ix_drill_notification_drill_id", "drill_id"),
     Index("ix_drill_notification_contact_confirmed_at", "agency", "contact", "confirmed_at"),
-    Index("ix_drill_notification_contact_begun_at", "agency", "contact", "channel", "state", "begun_at"),
+    Index("ix_drill_notification_contact_begun_at", "agency", "contact", "channel", "state", "started_at"),
     Index("ix_drill_notification_number_confirmed_at", "number", "confirmed_at"),
-    Index("ix_drill_notification_gateway_begun_at", "gateway", "state", "begun_at"),
+    Index("ix_drill_notification_gateway_begun_at", "gateway", "state", "started_at"),
 )
 
 #: On-call overrides. A removed one stays: who was on call is part of the record.
@@ -733,13 +733,13 @@ override = Table(
     Column("rota", String(100), nullable=False),
     #: The person as JSON, as configured when it was created.
     Column("contact", Text, nullable=False),
-    Column("begins", Moment, nullable=False),
-    Column("ends", Moment, nullable=False),
+    Column("starts_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("removed_by", String(200)),
     Column("removed_at", Moment),
-    Index("ix_override_ends", "ends"),
+    Index("ix_override_ends", "ends_at"),
 )
 
 #: Calendar feeds of rotas, for programs that cannot sign in and send a key. A revoked one stays: who could read is part
@@ -799,7 +799,7 @@ web_session = Table(
     #: SHA-256 of the key in the cookie.
     Column("digest", String(64), primary_key=True),
     Column("user_id", ForeignKey("portal_user.id"), nullable=False),
-    Column("begun_at", Moment, nullable=False),
+    Column("started_at", Moment, nullable=False),
     #: Rounded to the minute.
     Column("seen_at", Moment, nullable=False),
     Column("ends_at", Moment, nullable=False),
@@ -812,9 +812,9 @@ invitation_code = Table(
     "invitation_code",
     metadata,
     Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
-    Column("way", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
     #: A digest, or a PHC string of argon2id for a short code.
-    Column("kept", Text, nullable=False),
+    Column("digest", Text, nullable=False),
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("ends_at", Moment, nullable=False),
@@ -861,15 +861,15 @@ idempotency_record = Table(
     "idempotency_record",
     metadata,
     #: "token 3", "user 1", "api konsol-noc".
-    Column("visitor", String(100), primary_key=True),
+    Column("principal", String(100), primary_key=True),
     Column("key", String(200), primary_key=True),
     #: SHA-256 of the request.
     Column("digest", String(64), nullable=False),
-    Column("begun_at", Moment, nullable=False),
+    Column("started_at", Moment, nullable=False),
     #: NULL: it is being executed, or its outcome is unknown.
     Column("status", Integer),
     Column("body", Text),
-    Index("ix_idempotency_record_begun_at", "begun_at"),
+    Index("ix_idempotency_record_begun_at", "started_at"),
 )
 
 #: Pending sessions: the password was correct, and the second factor is awaited.
@@ -931,15 +931,15 @@ maintenance_notice = Table(
     Column("agency", String(64), nullable=False),
     #: Its reference number. Agencies whose codes begin alike share a sequence.
     Column("number", String(32), nullable=False, unique=True),
-    Column("news", String(32), nullable=False),
-    Column("begins", Moment, nullable=False),
-    Column("ends", Moment, nullable=False),
-    Column("why", Text, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("starts_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    Column("reason", Text, nullable=False),
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
     #: Number of the notice that it replaces.
     Column("replaces", String(32)),
     #: Notices about past work are not read again.
-    Index("ix_maintenance_notice_agency_ends", "agency", "ends"),
+    Index("ix_maintenance_notice_agency_ends", "agency", "ends_at"),
     Index("ix_maintenance_notice_replaces", "replaces"),
 )

@@ -41,7 +41,7 @@ def offer_troubles(connection: Connection) -> Iterator[str]:
     waiting = one(
         connection,
         "SELECT count(*) AS number FROM desired_document"
-        " WHERE looked_at IS NULL AND offered_at < clock_timestamp() - interval '2 minutes'",
+        " WHERE processed_at IS NULL AND offered_at < clock_timestamp() - interval '2 minutes'",
     )
     if waiting.number:
         yield f"it has not looked at documents that the hub wrote for it, of {waiting.number} agencies: does its service run?"
@@ -61,25 +61,25 @@ def _takes(connection: Connection) -> bool:
     """Whether the site supports desired documents and uses the documents in its database, by its last process."""
     if not is_there(connection, "desired_document"):
         return False
-    last = connection.execute("SELECT documents FROM process ORDER BY beat_at DESC LIMIT 1").fetchone()
+    last = connection.execute("SELECT documents FROM process ORDER BY heartbeat_at DESC LIMIT 1").fetchone()
     return last is not None and last.documents is not None
 
 
 def _there(connection: Connection) -> Mapping[str, ActualDocument]:
     rows = connection.execute(
-        "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest, pen"
+        "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest, source"
         " FROM document WHERE replaced_at IS NULL"
     )
-    return {row.agency: ActualDocument(digest=row.digest, is_by_hub=row.pen == EditSource.HUB) for row in rows}
+    return {row.agency: ActualDocument(digest=row.digest, is_by_hub=row.source == EditSource.HUB) for row in rows}
 
 
 def _offered(connection: Connection) -> Mapping[str, DesiredDocumentState]:
     rows = connection.execute(
         "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest,"
-        " looked_at IS NOT NULL AS is_looked_at, refusal FROM desired_document"
+        " processed_at IS NOT NULL AS is_processed, refusal FROM desired_document"
     )
     return {
-        row.agency: DesiredDocumentState(digest=row.digest, is_looked_at=row.is_looked_at, refusal=row.refusal)
+        row.agency: DesiredDocumentState(digest=row.digest, is_processed=row.is_processed, refusal=row.refusal)
         for row in rows
     }
 
@@ -95,8 +95,8 @@ def _write(connection: Connection, hub: str, difference: OfferDifference) -> Non
             "INSERT INTO desired_document AS o (agency, name, text, offered_by, offered_at)"
             " VALUES (%s, %s, %s, %s, clock_timestamp())"
             " ON CONFLICT (agency) DO UPDATE SET name = excluded.name, text = excluded.text, offered_by = excluded.offered_by,"
-            " offered_at = excluded.offered_at, looked_at = NULL, refusal = NULL"
-            " WHERE o.text IS DISTINCT FROM excluded.text OR (o.looked_at IS NOT NULL AND o.refusal IS NULL)",
+            " offered_at = excluded.offered_at, processed_at = NULL, refusal = NULL"
+            " WHERE o.text IS DISTINCT FROM excluded.text OR (o.processed_at IS NOT NULL AND o.refusal IS NULL)",
             rows,
         )
     connection.execute("DELETE FROM desired_document WHERE agency = ANY(%s)", [list(difference.withdrawn)])

@@ -8,9 +8,9 @@ from monitor.store.probing.probe_calls import CALL_AHEAD, CALL_LASTS
 from monitor.store.sites.link import SiteConnection, SiteRefusedError, dialled
 
 _PLACE = """
-INSERT INTO probe_request AS known (agency, called_at) VALUES (%s, clock_timestamp())
-ON CONFLICT (agency) DO UPDATE SET called_at = excluded.called_at
-WHERE known.called_at <= excluded.called_at - %s OR known.called_at > excluded.called_at + %s
+INSERT INTO probe_request AS known (agency, requested_at) VALUES (%s, clock_timestamp())
+ON CONFLICT (agency) DO UPDATE SET requested_at = excluded.requested_at
+WHERE known.requested_at <= excluded.requested_at - %s OR known.requested_at > excluded.requested_at + %s
 """
 
 

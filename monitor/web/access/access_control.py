@@ -230,7 +230,7 @@ class RequirePermission:
 class PublicRoute:
     """The declaration that a route needs no permission, and why; as its dependency it does nothing."""
 
-    why: str
+    reason: str
 
     async def __call__(self) -> None:
         """Accept every request."""

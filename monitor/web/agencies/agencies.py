@@ -42,7 +42,7 @@ class NewAgencyForm:
     said: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: A previous agency with this code or domain, which the user must confirm.
     past: PreviousAgency | None = None
-    why: object = ""
+    reason: object = ""
     answer: DraftResult | None = None
     #: Whether the database was unavailable, so that the existing agencies are unknown.
     is_away: bool = False
@@ -73,7 +73,7 @@ def agency_list_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages)
         try:
             return await tried(request, principal, typed)
         except (NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
-            return await shown(request, replace(typed, why=wrong), status=422)
+            return await shown(request, replace(typed, reason=wrong), status=422)
         except StoreUnavailable:
             # Keep the input: it may contain an hour of work.
             return render(request, replace(typed, is_away=True), {"entries": None}, 503)

@@ -50,7 +50,7 @@ def removal_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> 
             return await shown(request, code, status=422, started_from=seen, typed=typed, is_other=True)
         try:
             answer = await editor.take_out(
-                code, seen, pen=EditSource.PORTAL, by=principal.by, address=from_where(request)
+                code, seen, edit_source=EditSource.PORTAL, by=principal.by, address=from_where(request)
             )
         except (OperationRejectedError, VersionConflictError) as wrong:
             return await shown(request, code, status=409, why=wrong)

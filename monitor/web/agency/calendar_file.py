@@ -64,8 +64,8 @@ class RefusedEvent:
 
     title: str
     #: Local time; "" if the event has none.
-    begins: str
-    why: EventRefusal
+    starts_at: str
+    reason: EventRefusal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def read_calendar(octets: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile:
     for event in events:
         found = _window(event, zone, now, changed)
         if isinstance(found, EventRefusal):
-            refused.append(RefusedEvent(title=_title(event), begins=_begins(event, zone), why=found))
+            refused.append(RefusedEvent(title=_title(event), starts_at=_begins(event, zone), reason=found))
         elif found not in windows:
             windows.append(found)
     return CalendarFile(windows=tuple(windows), refused=tuple(refused))

@@ -81,7 +81,7 @@ def transit_days(hours: Sequence[HourlyTransit], first: date, last: date) -> Seq
     """Return each day from the first to the last, with heights relative to the slowest day."""
     by_day: dict[date, list[HourlyTransit]] = {}
     for each in hours:
-        by_day.setdefault(day_of(each.begins), []).append(each)
+        by_day.setdefault(day_of(each.starts_at), []).append(each)
     highest = max((each.slowest for each in hours), default=0) or 1
     found = []
     for number in range((last - first).days + 1):

@@ -102,7 +102,7 @@ def monthly_report_pages(statements: Statements, pages: Pages) -> APIRouter:
     return router
 
 
-_ENDS: Final = (".pdf", "-days.csv", "-incidents.csv", "-notices.csv", "-exercises.csv")
+_ENDS: Final = (".pdf", "-days.csv", "-incidents.csv", "-notifications.csv", "-drills.csv")
 
 
 def _shares(told: MonthlyReport) -> Sequence[tuple[str, float | None]]:

@@ -216,7 +216,7 @@ class SettingsPage:
         return {
             "code": version.agency,
             "key": key,
-            "spells": [each for each in planned if each.ends > now and each.begins < until],
+            "spells": [each for each in planned if each.ends_at > now and each.starts_at < until],
             "gaps": gaps(rota, (), now, _LOOKED_AHEAD) if rota else (),
             "problems": look.problems,
             "fields": {name: value for name, value in typed.fields.items() if value},

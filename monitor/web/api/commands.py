@@ -139,7 +139,7 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
         number: str, said: ApiTakeOver, carry_out: Once, principal: Principal = duty_officer
     ) -> Response:
         name = name_of(principal, said.by)
-        return await done(carry_out, principal, lambda: source.take_over(number, name, said.of))
+        return await done(carry_out, principal, lambda: source.take_over(number, name, said.from_user))
 
     @router.post(
         "/incidents/{number}/escalate",
@@ -174,7 +174,7 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
         return await done(
             carry_out,
             principal,
-            lambda: declarer.close(number, why=said.why, by=name, recovered=said.recovered, despite=said.despite),
+            lambda: declarer.close(number, why=said.reason, by=name, recovered=said.recovered, despite=said.despite),
         )
 
     @router.post(
@@ -186,7 +186,7 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
         number: str, said: ApiCorrection, carry_out: Once, principal: Principal = ruler
     ) -> Response:
         name = name_of(principal, said.by)
-        return await done(carry_out, principal, lambda: source.correct(number, name, said.why, despite=said.despite))
+        return await done(carry_out, principal, lambda: source.correct(number, name, said.reason, despite=said.despite))
 
     @router.post(
         "/declarations",
@@ -200,7 +200,7 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
 
         async def act() -> DeclaredView:
             since = said.since.isoformat() if said.since else ""
-            done = await declarer.declare(said.agency, said.type, since=since, why=said.why, by=name)
+            done = await declarer.declare(said.agency, said.type, since=since, why=said.reason, by=name)
             return view_declared(done)
 
         return await carry_out.answer(orderer_of(principal), _DECLARED, act, HTTPStatus.CREATED)

@@ -126,7 +126,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
             AgencyDraft(agency=agency, text=text, started_from=seen),
             principal.may(Permission.CONFIGURE_SECRETS, agency),
         )
-        doing = editor.save(draft, by=principal.by, may_place=sees_all, pen=EditSource.API)
+        doing = editor.save(draft, by=principal.by, may_place=sees_all, edit_source=EditSource.API)
         return await done(agency, seen, text, doing, sees_all=sees_all)
 
     @router.delete(
@@ -142,7 +142,11 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         if seen != present.digest:
             return moved_on(agency, present.digest, seen)
         return await done(
-            agency, seen, None, editor.take_out(agency, seen, pen=EditSource.API, by=principal.by), sees_all=True
+            agency,
+            seen,
+            None,
+            editor.take_out(agency, seen, edit_source=EditSource.API, by=principal.by),
+            sees_all=True,
         )
 
     async def there(agency: str) -> DocumentVersion:

@@ -140,7 +140,7 @@ async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, principa
     may_place = principal.may(Permission.CONFIGURE_SECRETS, agency)
     try:
         draft = await asyncio.to_thread(partial(_drafted, place, latest.text or "", way, seen))
-        answer = await editor.save(draft, by=principal.by, may_place=may_place, pen=EditSource.API)
+        answer = await editor.save(draft, by=principal.by, may_place=may_place, edit_source=EditSource.API)
     except KeyError:
         raise NotFoundError(f"{agency} has no mailbox '{key[:40]}'") from None
     except (NotEditableError, VersionConflictError) as why:

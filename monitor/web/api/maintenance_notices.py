@@ -24,7 +24,7 @@ _PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
 _PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
 
 
-_Begins = Annotated[Moment | None, Query(description="Start of the work. Without it the notice is a cancellation.")]
+_StartsAt = Annotated[Moment | None, Query(description="Start of the work. Without it the notice is a cancellation.")]
 _Before = Annotated[str, Query(max_length=32, description="Number of the notice that it replaces.")]
 _Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
 
@@ -37,10 +37,10 @@ class MaintenanceNoticeResponse(BaseModel):
     """Notice about one period of maintenance."""
 
     number: str
-    news: MaintenanceNoticeKind
-    begins: datetime
-    ends: datetime
-    why: str
+    kind: MaintenanceNoticeKind
+    starts_at: datetime
+    ends_at: datetime
+    reason: str
     made_at: datetime
     #: Empty if the notice has not been created.
     made_by: str
@@ -51,9 +51,9 @@ class MaintenanceNoticeResponse(BaseModel):
 class PlannedMaintenanceResponse(BaseModel):
     """Future maintenance; of a recurring window the next occurrence."""
 
-    begins: datetime
-    ends: datetime
-    why: str
+    starts_at: datetime
+    ends_at: datetime
+    reason: str
     #: The number of the notice about it.
     told: _Number
 
@@ -93,7 +93,7 @@ class MaintenanceNoticeRequest(ApiRequest):
     Work alone is a plan, both are a change, a replaced notice alone is a cancellation.
     """
 
-    begins: Annotated[
+    starts_at: Annotated[
         Moment | None, Field(description="Start of the work. Without it the notice is a cancellation.")
     ] = None
     before: Annotated[str, Field(max_length=32, description="Number of the notice that it replaces.")] = ""
@@ -123,9 +123,9 @@ def advance_orders(notices: MaintenanceNotices) -> APIRouter:
         responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
     async def draft(
-        code: str, _visitor: ItsEditor, begins: _Begins = None, before: _Before = ""
+        code: str, _visitor: ItsEditor, starts_at: _StartsAt = None, before: _Before = ""
     ) -> MaintenanceDraftResponse:
-        made = await notices.draft(code, begins, before)
+        made = await notices.draft(code, starts_at, before)
         body = notices.said(code, made, Language.MALAY)
         items = [[item.text for item in each.items] for each in body.paragraphs]
         texts = [text for each, of_it in zip(body.paragraphs, items, strict=True) for text in (each.text, *of_it)]
@@ -145,7 +145,7 @@ def advance_orders(notices: MaintenanceNotices) -> APIRouter:
         name = name_of(principal, said.by)
 
         async def act() -> MaintenanceNoticeResponse:
-            return _word(await notices.make(code, said.begins, said.before, by=name))
+            return _word(await notices.make(code, said.starts_at, said.before, by=name))
 
         return await carry_out.answer(orderer_of(principal), _NOTICE, act, HTTPStatus.CREATED)
 

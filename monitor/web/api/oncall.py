@@ -68,8 +68,8 @@ class ApiOverride(ApiRequest):
 
     rota: Annotated[str, Field(min_length=1, max_length=130, description="Name as in /api/v1/on-call.")]
     person: Annotated[str, Field(min_length=1, max_length=64, description="A contact's key.")]
-    begins: Annotated[Moment | None, Field(description="Default: now.")] = None
-    ends: Moment
+    starts_at: Annotated[Moment | None, Field(description="Default: now.")] = None
+    ends_at: Moment
 
 
 _ROTA = TypeAdapter(OnCallView)
@@ -134,9 +134,9 @@ def override_orders(duty: OnCall) -> APIRouter:
         name = name_of(principal, said.by)
 
         async def act() -> ChangedOverrideResponse:
-            begins = said.begins.isoformat() if said.begins else ""
+            begins = said.starts_at.isoformat() if said.starts_at else ""
             made = await duty.add(
-                rota=said.rota, person=said.person, begins=begins, ends=said.ends.isoformat(), by=name
+                rota=said.rota, person=said.person, begins=begins, ends=said.ends_at.isoformat(), by=name
             )
             return view_change(made, await duty.concerned(made))
 

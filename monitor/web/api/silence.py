@@ -27,8 +27,8 @@ _Silencer = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
 class ApiSilence(ApiReasonRequest):
     """Target, duration and reason of a silence."""
 
-    about: Annotated[str, Field(min_length=1, max_length=200, description="An agency's code, or a route's name.")]
-    lasts: Annotated[str, Field(min_length=1, max_length=20, description="2h, 30m; seven days at most.")]
+    target: Annotated[str, Field(min_length=1, max_length=200, description="An agency's code, or a route's name.")]
+    duration: Annotated[str, Field(min_length=1, max_length=20, description="2h, 30m; seven days at most.")]
 
 
 def silence_orders(silencer: Silencer) -> APIRouter:
@@ -38,7 +38,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
     @asked.get("/silences", summary="List current silences, oldest first", response_model=list[Silence])
     async def current(principal: Reader) -> Response:
         scope = principal.scope(Permission.READ)
-        rows = [each for each in await silencer.current() if silencer.whose(each.about) in scope]
+        rows = [each for each in await silencer.current() if silencer.whose(each.target) in scope]
         return await listed(_SILENCE, rows)
 
     @router.post(
@@ -48,16 +48,16 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         status_code=HTTPStatus.CREATED,
     )
     async def add(said: ApiSilence, principal: _Silencer, carry_out: Once) -> Response:
-        about = silencer.called(said.about)
+        about = silencer.called(said.target)
         permit(principal, Permission.SILENCE, silencer.whose(about))
         name = name_of(principal, said.by)
         try:
-            lasts = parse_duration(said.lasts)
+            lasts = parse_duration(said.duration)
         except InvalidDurationError as wrong:
-            raise wrong_in_body("lasts", f"{wrong}; write 2h, or 30m") from None
+            raise wrong_in_body("duration", f"{wrong}; write 2h, or 30m") from None
 
         async def act() -> Silence:
-            return await silencer.add(about, lasts, said.why, name)
+            return await silencer.add(about, lasts, said.reason, name)
 
         return await carry_out.answer(orderer_of(principal), _SILENCE, act, HTTPStatus.CREATED)
 
@@ -70,7 +70,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         found = next((each for each in await silencer.current() if each.id == number), None)
         if found is None:
             raise NotFoundError(f"there is no silence {number} that goes on; /api/v1/silences lists them")
-        permit(principal, Permission.SILENCE, silencer.whose(found.about))
+        permit(principal, Permission.SILENCE, silencer.whose(found.target))
         return await silencer.remove(number, principal.by)
 
     return together(asked, router)

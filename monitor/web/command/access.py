@@ -58,7 +58,7 @@ class RolesRequest(CommandRequest):
 class InviteRequest(CommandRequest):
     """How an invitation code reaches its user."""
 
-    way: CodeWay
+    kind: CodeWay
 
 
 class InvitationResponse(BaseModel):
@@ -116,7 +116,7 @@ def users_of(administration: Administration) -> APIRouter:
 
     @router.post("/users/{name}/invite", response_model=InvitationResponse)
     async def invite(name: str, order: InviteRequest) -> Invitation:
-        return await administration.invite(name, order.way, by=order.by)
+        return await administration.invite(name, order.kind, by=order.by)
 
     @router.post("/users/{name}/disable", response_model=UserResponse)
     async def disable(name: str, word: CommandRequest) -> User:

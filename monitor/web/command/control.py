@@ -171,7 +171,7 @@ def view_declared(done: DeclaredOutage) -> DeclaredView:
     return DeclaredView(
         incident=view_incident(done.incident),
         silence=None if silence is None else silence.id,
-        silent_until=None if silence is None else silence.ends,
+        silent_until=None if silence is None else silence.ends_at,
     )
 
 

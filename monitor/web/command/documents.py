@@ -99,7 +99,7 @@ async def write(writer: DocumentWriter, order: ApplyRequest) -> AppliedView:
     edit = DocumentEdit(started_from=order.started_from, over=order.expect_version, prune=order.prune)
     brought = SubmittedDocuments(edit=edit, sources=sources)
     try:
-        answer = await writer.write(brought, pen=EditSource.FILES, by=order.by, dry=order.dry_run)
+        answer = await writer.write(brought, edit_source=EditSource.FILES, by=order.by, dry=order.dry_run)
     except VersionConflictError as moved:
         raise OperationRejectedError(str(moved)) from None
     # For thousands of agencies the result may have tens of thousands of lines, and whole documents.

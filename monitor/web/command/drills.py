@@ -42,7 +42,7 @@ class DrillResult:
     """Result of one notification of a drill."""
 
     drill: str
-    begun_at: datetime
+    started_at: datetime
     agency: str
     name: str
     channel: Channel
@@ -71,14 +71,14 @@ def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -
         return [
             DrillResult(
                 drill=drill.number,
-                begun_at=record.begun_at,
+                started_at=record.started_at,
                 agency=record.agency,
                 name=record.name,
                 channel=record.channel,
                 gateway=record.gateway,
                 state=record.state,
                 confirmed_at=record.confirmed_at,
-                reason=record.why,
+                reason=record.reason,
             )
             for drill, record in await instructor.latest(_SHOWN)
         ]

@@ -65,8 +65,8 @@ class OverrideResponse(BaseModel):
     rota: str
     person: str
     name: str
-    begins: datetime
-    ends: datetime
+    starts_at: datetime
+    ends_at: datetime
     by: str
 
 
@@ -153,8 +153,8 @@ def view_override(override: Override) -> OverrideResponse:
         rota=override.rota,
         person=override.contact.key,
         name=override.contact.name,
-        begins=override.begins,
-        ends=override.ends,
+        starts_at=override.starts_at,
+        ends_at=override.ends_at,
         by=override.by,
     )
 

@@ -30,7 +30,7 @@ def paper(restorer: RestoreGuard) -> APIRouter:
     @router.post("/paper/resume")
     async def resume(word: ResumePaperRequest) -> Restoration:
         order = ResumePaper(
-            by=word.by, why=word.reason, after=word.last_numbers.split(), nothing_lost=bool(word.nothing_lost)
+            by=word.by, reason=word.reason, after=word.last_numbers.split(), nothing_lost=bool(word.nothing_lost)
         )
         return await restorer.confirm(order)
 

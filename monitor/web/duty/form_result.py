@@ -37,7 +37,7 @@ class InvalidForm:
     #: A key of `duty_amiss` in texts/duty.yaml; "" without an error.
     problem: str = ""
     #: The error message of the service.
-    why: str | Exception = ""
+    reason: str | Exception = ""
     written: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -51,7 +51,7 @@ def unreadable(form: str, problem: str, written: Mapping[str, str]) -> InvalidFo
 
 def refused(form: str, wrong: OperationRejectedError, written: Mapping[str, str]) -> InvalidForm:
     """Return the error for a rejected command."""
-    return InvalidForm(status=HTTPStatus.CONFLICT, form=form, problem="not_done", why=wrong, written=written)
+    return InvalidForm(status=HTTPStatus.CONFLICT, form=form, problem="not_done", reason=wrong, written=written)
 
 
 def read_why(form: Mapping[str, str], name: str = "why") -> str | None:

@@ -182,7 +182,7 @@ def _offer_releasing(router: APIRouter, facade: ServiceFacade, worklist: Worklis
         try:
             after = await facade.release(number, principal.by, despite=read_despite(form))
         except OperationRejectedError as wrong:
-            amiss = InvalidForm(status=HTTPStatus.CONFLICT, problem="not_done", why=wrong)
+            amiss = InvalidForm(status=HTTPStatus.CONFLICT, problem="not_done", reason=wrong)
             return await sheets.looked_at(request, number, amiss)
         is_theirs = after.released_by == principal.by
         return then_say(request, _at(after), _unless_over(after, "released" if is_theirs else "released_before"))

@@ -80,7 +80,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
         # Only silences in force are listed, so an unknown one counts as ended.
         if found is None:
             return then_say(request, _PATH, "ended_before")
-        permit(principal, Permission.SILENCE, silencer.whose(found.about))
+        permit(principal, Permission.SILENCE, silencer.whose(found.target))
         try:
             await silencer.remove(number, principal.by)
         except OperationRejectedError:
@@ -98,7 +98,7 @@ def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silen
             "untaken": [view_incident(each) for each in waiting.untaken],
             "theirs": [view_incident(each) for each in waiting.theirs],
             "releases": [view_incident(each) for each in waiting.releases],
-            "silences": [each for each in await silencer.current() if silencer.whose(each.about) in scope],
+            "silences": [each for each in await silencer.current() if silencer.whose(each.target) in scope],
             "spans": list(words("duty_spans", PageLanguage.MALAY)),
             "may_rule": principal.may(Permission.MANAGE_INCIDENTS),
             "may_silence": principal.may(Permission.SILENCE),

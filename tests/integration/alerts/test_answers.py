@@ -950,7 +950,9 @@ async def test_a_shared_contact_has_three_wrong_pins_in_all_and_not_three_for_ea
     for agency, wrong in (("MDC", 2), ("UCM", 2)):
         for _ in range(wrong):
             async with play.store.transaction() as ledger:
-                typed = PinAttempt(reference="p9-1-0", agency=agency, person="siti", at=play.clock.now(), proven=False)
+                typed = PinAttempt(
+                    reference="p9-1-0", agency=agency, person="siti", at=play.clock.now(), accepted=False
+                )
                 await ledger.responses.add_pin_entry(typed)
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN, "UCM's is somebody else"
 
@@ -1001,7 +1003,7 @@ async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_t
         new = await play.dispatcher.submit(trigger(at=now - ago, brief=brief))
     # She has typed it before in this call, when MDC could not be released yet.
     async with play.store.transaction() as ledger:
-        before = PinAttempt(reference=reference, agency="JCM", person="siti", at=now - MINUTE, proven=True)
+        before = PinAttempt(reference=reference, agency="JCM", person="siti", at=now - MINUTE, accepted=True)
         await ledger.responses.add_pin_entry(before)
     assert new is not None
 

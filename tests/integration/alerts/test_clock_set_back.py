@@ -36,7 +36,7 @@ PLAN = replace(
         POLICY,
         steps=(
             POLICY.steps[0],
-            replace(POLICY.steps[1], redial=RedialPolicy(every=5 * MINUTE, times=3)),
+            replace(POLICY.steps[1], redial=RedialPolicy(interval=5 * MINUTE, times=3)),
             replace(POLICY.steps[1], after=30 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,)),
         ),
         rounds=2,

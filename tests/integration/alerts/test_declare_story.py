@@ -199,7 +199,7 @@ async def test_under_a_silence_the_declarer_hears_that_nobody_does_until_it_ends
         await ledger.add_silence("JCM", now, now + HOUR, "kerja rangkaian", "Ravi Contoh")
     done = await declared(town, ONLY_STAFF)
     assert done.silence is not None
-    assert done.silence.ends == now + HOUR
+    assert done.silence.ends_at == now + HOUR
     await town.advance(HOUR - SECOND)
     town.expect_nothing_more()
     await town.advance(SECOND)

@@ -249,7 +249,7 @@ async def test_an_office_that_is_closed_is_not_drilled_and_the_reason_is_kept(to
     await town.advance(2 * HOUR + 2 * MINUTE)
 
     (record,) = (await records(town)).values()
-    assert (record.state, record.why) == ("skipped", "the office is closed")
+    assert (record.state, record.reason) == ("skipped", "the office is closed")
 
 
 async def test_a_service_that_starts_anew_in_the_middle_of_a_drill_tries_nobody_twice(town: Town) -> None:

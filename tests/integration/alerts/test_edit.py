@@ -44,7 +44,7 @@ SITI_NOW = replace(
 
 def plan(*contacts: Contact) -> PolicySnapshot:
     """Return the brief whose first step tells *contacts* by SMS, and whose second calls them again and again."""
-    again = RedialPolicy(every=5 * MINUTE, times=3)
+    again = RedialPolicy(interval=5 * MINUTE, times=3)
     steps = (
         replace(POLICY.steps[0], contacts=contacts),
         replace(POLICY.steps[1], contacts=contacts, redial=again),

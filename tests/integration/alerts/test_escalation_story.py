@@ -112,7 +112,7 @@ async def test_when_one_of_a_step_can_be_reached_the_next_does_not_begin_before_
 @pytest.mark.parametrize("how", [PhoneBehaviour.VOICEMAIL, PhoneBehaviour.BUSY, PhoneBehaviour.NO_ANSWER])
 async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: PhoneBehaviour) -> None:
     """A person is called again until a key is pressed; voicemail and rejection do not count."""
-    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), redial=RedialPolicy(every=2 * MINUTE, times=5))
+    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), redial=RedialPolicy(interval=2 * MINUTE, times=5))
     town.siti.behaves(how)
     await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))
     for _ in range(2):
@@ -131,7 +131,7 @@ async def test_somebody_is_called_again_until_a_key_is_pressed(town: Town, how: 
 
 async def test_calls_in_vain_end_after_so_many_and_the_next_is_called_at_once(town: Town) -> None:
     """After the last redial the next step starts at once."""
-    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), redial=RedialPolicy(every=2 * MINUTE, times=1))
+    step = replace(BY_CALL, after=AT_ONCE, contacts=(SITI,), redial=RedialPolicy(interval=2 * MINUTE, times=1))
     town.siti.behaves(PhoneBehaviour.BUSY)
     town.ravi.presses("1")
     await town.submit(trigger(brief=told_by(step, replace(BY_CALL, after=HOUR, contacts=(RAVI,)))))

@@ -27,7 +27,7 @@ from tests.unit.alerts.people import MINUTE, SECOND, trigger
 
 pytestmark = pytest.mark.story
 
-GO = ResumePaper(by="Siti Contoh", why="looked at all letters with the clerk")
+GO = ResumePaper(by="Siti Contoh", reason="looked at all letters with the clerk")
 ANNOUNCED = told_by(BY_SMS, announcement=OUTSIDE)
 
 

@@ -28,9 +28,9 @@ from tests.unit.alerts.people import BRIEF, LONG, MINUTE, RAVI, SECOND, SITI, T0
 HOUR = timedelta(hours=1)
 #: T0 is a Tuesday, 14:15 in Malaysia: Siti's day. Ravi's begins at 08:00 on Wednesday.
 DUTY = Rota(
-    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), shift_days=1),)
+    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), starts_on=date(2026, 11, 24), shift_days=1),)
 )
-LATER = replace(DUTY, name="JCM/kosong", layers=(replace(DUTY.layers[0], begins=date(2030, 1, 1)),))
+LATER = replace(DUTY, name="JCM/kosong", layers=(replace(DUTY.layers[0], starts_on=date(2030, 1, 1)),))
 VOICE_MEI = Address(channel=Channel.VOICE, number="+60100000103")
 MEI = Contact(key="mei", name="Mei Contoh", language=Language.ENGLISH, addresses=(VOICE_MEI,))
 TO_SITI, TO_RAVI, TO_MEI = (f"outage to {address.number}" for address in (VOICE_SITI, VOICE_RAVI, VOICE_MEI))
@@ -161,7 +161,7 @@ async def in_vain(place: SourceLocation) -> str:
 
 
 async def test_a_call_is_made_again_until_a_key_is_pressed(place: SourceLocation) -> None:
-    again = RedialPolicy(every=2 * MINUTE, times=5)
+    again = RedialPolicy(interval=2 * MINUTE, times=5)
     await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again), call(30 * MINUTE, LATER.name))))
     for calls in (1, 2):
         reference = await in_vain(place)
@@ -178,7 +178,7 @@ async def test_a_call_is_made_again_until_a_key_is_pressed(place: SourceLocation
 
 
 async def test_calls_in_vain_end_with_the_next_step(place: SourceLocation) -> None:
-    again = RedialPolicy(every=2 * MINUTE, times=2)
+    again = RedialPolicy(interval=2 * MINUTE, times=2)
     await place.submit(trigger(brief=brief(call(NOW, DUTY.name, again=again), call(HOUR, LATER.name), fallback=MEI)))
     for _ in range(3):
         assert place.voice.sent[-1] == TO_SITI
@@ -190,7 +190,7 @@ async def test_calls_in_vain_end_with_the_next_step(place: SourceLocation) -> No
 
 
 async def test_after_a_crash_the_calls_made_are_counted_and_none_is_made_twice(place: SourceLocation) -> None:
-    again = RedialPolicy(every=2 * MINUTE, times=1)
+    again = RedialPolicy(interval=2 * MINUTE, times=1)
     told = replace(brief(call(NOW, DUTY.name, again=again)), announcement=AnnouncementPlan())
     await place.submit(trigger(brief=told))
     await in_vain(place)
@@ -231,7 +231,7 @@ async def test_stand_in_whom_the_configuration_lacks_is_called_until_the_overrid
 
     Pantau: The override's own data counts until it is withdrawn.
     """
-    again = RedialPolicy(every=5 * MINUTE, times=9)
+    again = RedialPolicy(interval=5 * MINUTE, times=9)
     plan = brief(call(NOW, DUTY.name, again=again), call(20 * MINUTE, DUTY.name))
     place.brief = lambda _: plan
     place.voice.happens.extend([SubmissionState.FAILED] * 20)

@@ -33,12 +33,12 @@ MEI_CONTOH = Contact(key="mei", name="Mei Contoh", language=Language.ENGLISH, ad
 OPERATIONS = Contact(key="noc", name="Pegawai NOC", language=Language.MALAY, addresses=(voice(NOC),))
 #: Turns of a day, handed over at 8.00 in the morning; on 24 November it is Siti's.
 DAILY = Rota(
-    name="JCM/harian", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), shift_days=1),)
+    name="JCM/harian", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), starts_on=date(2026, 11, 24), shift_days=1),)
 )
 #: Turns of a week, handed over on Tuesday.
 WEEKLY = replace(DAILY, name="JCM/mingguan", layers=(replace(DAILY.layers[0], shift_days=7),))
 #: Nobody has it before 2030.
-EMPTY = replace(DAILY, name="JCM/kosong", layers=(replace(DAILY.layers[0], begins=date(2030, 1, 1)),))
+EMPTY = replace(DAILY, name="JCM/kosong", layers=(replace(DAILY.layers[0], starts_on=date(2030, 1, 1)),))
 
 
 def call(after: timedelta, rota: Rota) -> Step:
@@ -166,8 +166,8 @@ async def test_on_rest_days_of_the_state_whoever_has_the_rest_days_is_called(
 ) -> None:
     """Rest days follow the state's weekend and gazetted holidays."""
     layers = (
-        Layer(days=Days.WORKDAYS, people=(SITI,), begins=date(2026, 11, 1)),
-        Layer(days=Days.REST, people=(RAVI,), begins=date(2026, 11, 1)),
+        Layer(days=Days.WORKDAYS, people=(SITI,), starts_on=date(2026, 11, 1)),
+        Layer(days=Days.REST, people=(RAVI,), starts_on=date(2026, 11, 1)),
     )
     rota = replace(DAILY, calendar=calendar, layers=layers)
     for person in (town.siti, town.ravi):

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.story
 
 HOUR = timedelta(hours=1)
 LATE = "pantau_letters_overdue"
-LAID = 'pantau_letters_waiting{step="laid"}'
+QUEUED = 'pantau_letters_waiting{step="queued"}'
 PRINTED = 'pantau_letters_waiting{step="printed"}'
 
 
@@ -72,7 +72,7 @@ async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hea
     town = either_town
     letter = await announced(town)
     (lying,) = await town.letters.letters()
-    assert (lying.step, lying.to) == (LetterStep.LAID, "Ketua Setiausaha, Kementerian Contoh")
+    assert (lying.step, lying.to) == (LetterStep.QUEUED, "Ketua Setiausaha, Kementerian Contoh")
 
     for step in (LetterStep.PRINTED, LetterStep.POSTED):
         await town.advance(MINUTE)
@@ -88,7 +88,7 @@ async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hea
     assert town.tray_letters(LetterPlace.POSTED) == 1
     (gone,) = await town.letters.letters()
     assert (gone.step, gone.printed_by, gone.posted_by) == (LetterStep.POSTED, "Kerani Contoh", "Kerani Contoh")
-    assert gone.posted_at == gone.laid_at + 2 * MINUTE
+    assert gone.posted_at == gone.queued_at + 2 * MINUTE
 
     await recovered(town)
     town.gets_letter("pulih")
@@ -107,13 +107,13 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
 
     for day, why in ((26, "26/11/2026 is in the future"), (23, "the letter was queued in the tray on 24/11/2026")):
         [wrong] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani", day=date(2026, 11, day))
-        assert wrong.why.startswith(why)
+        assert wrong.reason.startswith(why)
     assert await said_by_clerks(town) == {"letter printed": 1}
 
     # On the evening of the day on which it was laid; it is said the morning after, and twice.
     unnoted = await town.letters.note_all([letter.id, 999, letter.id], LetterStep.POSTED, "Kerani Contoh", day=laid_on)
     assert unnoted == [
-        LetterNotRecorded(id=999, why="there is no notification 999; `pantau letters list` lists the letters")
+        LetterNotRecorded(id=999, reason="there is no notification 999; `pantau letters list` lists the letters")
     ]
     (gone,) = await town.letters.letters()
     assert (gone.step, gone.posted_on, gone.posted_at) == (LetterStep.POSTED, laid_on, town.clock.now())
@@ -152,13 +152,13 @@ async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(
     letter = await announced(town)
     # Tuesday, a quarter past two in the afternoon.
     await town.letters.count()
-    assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [1, 0, 0]
+    assert [town.value(series) for series in (QUEUED, PRINTED, LATE)] == [1, 0, 0]
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
     await town.later(HOUR)
     await town.siti.gets("HASIL")
     await town.later(25 * HOUR)
     await town.letters.count()
-    assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [0, 1, 0]
+    assert [town.value(series) for series in (QUEUED, PRINTED, LATE)] == [0, 1, 0]
     await town.later(HOUR)
     await town.siti.gets("PERINGATAN", "1 surat bagi JCM-01 belum dipos sejak 24/11, 2.15 ptg")
     await town.letters.count()
@@ -167,7 +167,7 @@ async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(
 
     assert await town.posts(letter.id, "Kerani Contoh")
     await town.letters.count()
-    assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [0, 0, 0]
+    assert [town.value(series) for series in (QUEUED, PRINTED, LATE)] == [0, 0, 0]
     await recovered(town)
     town.gets_letter("pulih")
 
@@ -181,7 +181,7 @@ async def test_letter_never_printed_is_not_posted_unless_the_clerk_says_so(town:
         ):
             await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
     [refused] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani Contoh", day=date(2026, 11, 24))
-    assert "was printed" in refused.why
+    assert "was printed" in refused.reason
     assert town.tray_letters(LetterPlace.TRAY) == 1
     assert await said_by_clerks(town) == {}
 
@@ -297,12 +297,12 @@ async def test_while_the_store_is_away_no_letter_is_said_to_wait_for_nobody(town
     """While the store is unavailable no letter is shown as waiting for nobody."""
     await announced(town)
     await town.letters.count()
-    assert town.value(LAID) == 1
+    assert town.value(QUEUED) == 1
     town.letters._store = cast(Any, Away())
     with pytest.raises(StoreUnavailable):
         await town.letters.count()
     shown = town.metrics.render().decode()
-    assert not any(f"\n{series}" in shown for series in (LAID, PRINTED, LATE))
+    assert not any(f"\n{series}" in shown for series in (QUEUED, PRINTED, LATE))
 
 
 async def test_the_clerk_of_the_demo_writes_each_letter_down_once_however_often_it_looks(

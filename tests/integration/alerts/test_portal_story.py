@@ -102,7 +102,7 @@ async def browser_of(
     user = await administration.add(name, full_name or f"{name.capitalize()} Contoh", roles, by="Ujian")
     key, now = SessionKey.new(), clock.now()
     session = WebSession(
-        digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
+        digest=key.digest, user=user, started_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
     )
     await users.begin(session, AuditEntry(at=now, actor=user.by, event="signed in"))
     transport = httpx.ASGITransport(app=app)

@@ -171,7 +171,7 @@ async def test_the_dossier_of_a_short_outage_is_four_pages_at_most_and_all_of_it
     assert "Ravi Contoh Penerimaan disahkan hingga 24/11/2026 15:20:00" in page
     # What is not on paper is beside it.
     assert len(files["evidence.csv"].splitlines()) > 700
-    events = [json.loads(line)["event"] for line in files["journal.jsonl"].splitlines()]
+    events = [json.loads(line)["event"] for line in files["audit-log.jsonl"].splitlines()]
     assert events.count("attempt written") == events.count("send: accepted") > 5
 
 
@@ -202,7 +202,7 @@ async def test_a_dossier_tells_the_whole_story_in_its_order_and_comes_with_the_d
     for line in files["SHA256SUMS"].decode().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256(files[name]).hexdigest() == digest
-    rows = list(csv.DictReader(io.StringIO(files["notices.csv"].decode())))
+    rows = list(csv.DictReader(io.StringIO(files["notifications.csv"].decode())))
     assert {row["channel"] for row in rows} == {"sms", "voice", "fax", "letter"}
 
 

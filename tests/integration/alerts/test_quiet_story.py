@@ -251,8 +251,8 @@ async def test_repeats_wait_for_a_persons_brake_and_the_first_notice_of_an_incid
 async def test_rate_limit_of_a_telephone_that_nobody_answers_holds_further_calls(town: Town) -> None:
     """Unanswered calls count against the rate limit."""
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
-    four_times = replace(BY_CALL, after=AT_ONCE, redial=RedialPolicy(every=MINUTE, times=3))
-    again = replace(BY_CALL, redial=RedialPolicy(every=MINUTE, times=30))
+    four_times = replace(BY_CALL, after=AT_ONCE, redial=RedialPolicy(interval=MINUTE, times=3))
+    again = replace(BY_CALL, redial=RedialPolicy(interval=MINUTE, times=30))
     await outage(town, of("JCM", four_times, again))
     await town.advance(15 * MINUTE - SECOND)
     for _ in range(4):  # As often as the first step says.

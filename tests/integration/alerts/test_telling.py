@@ -154,7 +154,7 @@ async def test_what_a_person_says_has_arrived_is_delivered_from_then_on(station:
     [unknown] = [n for n in await station.notices() if n.state is NotificationState.UNKNOWN]
     now = station.clock.now()
     word = ManualStatusRequest(
-        notification_id=unknown.id, ruling=ManualStatus.DELIVERED, by="Kerani Contoh", why="saya bertanya", at=now
+        notification_id=unknown.id, ruling=ManualStatus.DELIVERED, by="Kerani Contoh", reason="saya bertanya", at=now
     )
     assert await station.dispatcher.settle(word) is None
     assert await station.dispatcher.settle(word) is not None, "said before"

@@ -40,7 +40,7 @@ KETUA = Contact(
 )
 #: The plan of docs/how-to/agency-officer/on-call.md; 2026-11-23 is a Monday.
 DUTY = Rota(
-    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 23), shift_days=7),)
+    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), starts_on=date(2026, 11, 23), shift_days=7),)
 )
 ON_CALL = EscalationPolicy(
     steps=(
@@ -49,7 +49,7 @@ ON_CALL = EscalationPolicy(
             after=5 * MINUTE,
             rotas=(DUTY.name,),
             channels=(Channel.VOICE,),
-            redial=RedialPolicy(every=2 * MINUTE, times=5),
+            redial=RedialPolicy(interval=2 * MINUTE, times=5),
         ),
         Step(after=15 * MINUTE, contacts=(KETUA,), rotas=(DUTY.name,), channels=(Channel.VOICE,)),
     ),

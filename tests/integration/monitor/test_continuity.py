@@ -172,7 +172,7 @@ class MultiSiteDemo:
     async def all_say(self) -> list[tuple[bool, bool]]:
         """Return of each site whether it says that something is wrong, and that all is well."""
         said = [await site.says() for site in self.sites.values()]
-        return [(each.trouble is not None, each.well_since is not None) for each in said]
+        return [(each.trouble is not None, each.up_since is not None) for each in said]
 
     async def probe(self, rounds: int = 3) -> None:
         for _ in range(rounds):
@@ -280,11 +280,11 @@ async def test_judgement_that_the_first_run_confirms_is_said_again_as_it_was(tmp
             await johor.probe()
         await johor.live()
         before = await johor.says()
-        assert before.well_since
+        assert before.up_since
         johor.clock.time += 3 * MINUTE
         johor.lag.longest = 180 * SECOND
         await johor.live()
-        assert (await johor.says()).well_since is None
+        assert (await johor.says()).up_since is None
         await johor.probe()
         assert await johor.says() == before
 
@@ -325,19 +325,19 @@ async def test_another_process_that_goes_on_keeps_what_the_site_says(tmp_path: P
         await johor.probe()
         await johor.live()
         before = await johor.says()
-        assert before.well_since
+        assert before.up_since
         johor.clock.time += 3 * MINUTE
         await johor.standings.beat(_beat(johor))
         johor.lag.longest = 180 * SECOND
         await johor.continuity.look()
         assert await johor.says() == before
         # What this process judged itself counts for nothing all the same.
-        assert johor.pipeline._standings["JCM"].well_since is None
+        assert johor.pipeline._standings["JCM"].up_since is None
 
 
 def _well(hub: Nation) -> SiteStatus:
-    return replace(WELL, well_since=hub.clock.time)
+    return replace(WELL, up_since=hub.clock.time)
 
 
 def _beat(of: SourceLocation) -> SiteHeartbeat:
-    return SiteHeartbeat(at=of.clock.time, monotonic=of.clock.time - T0, life="another")
+    return SiteHeartbeat(at=of.clock.time, monotonic=of.clock.time - T0, incarnation="another")

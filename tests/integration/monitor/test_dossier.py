@@ -163,8 +163,8 @@ async def test_of_an_incident_that_is_over_a_dossier_has_what_each_site_said_the
     said = text_of(files["JCM-01.pdf"])
     assert f"johor {MATTERS[IncidentType.SENDING]}, sejak 24/11/2026 14:15:00" in said
     assert "noc berfungsi" in said
-    assert "Laporan tapak" not in said, "each step stands in journal.jsonl"
-    assert SITES_SAY in files["journal.jsonl"].decode()
+    assert "Laporan tapak" not in said, "each step stands in audit-log.jsonl"
+    assert SITES_SAY in files["audit-log.jsonl"].decode()
 
 
 async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_result(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_
         "diterima",
         "ditolak",
         "PENGESAHAN",
-        sha256(files["journal.jsonl"]),
+        sha256(files["audit-log.jsonl"]),
         "PERAKUAN",
     ]
     place = 0
@@ -227,9 +227,9 @@ async def test_a_third_person_can_verify_the_data_with_nothing_of_ours(tmp_path:
     for line in files["SHA256SUMS"].decode().splitlines():
         digest, name = line.split("  ")
         assert sha256(files[name]) == digest
-    assert {"JCM-01.pdf", "dossier.json", "journal.jsonl", "links.csv"} < set(files)
-    data = json.loads(files["dossier.json"])
-    entries = [json.loads(line) for line in files["journal.jsonl"].decode().splitlines()]
+    assert {"JCM-01.pdf", "incident.json", "audit-log.jsonl", "links.csv"} < set(files)
+    data = json.loads(files["incident.json"])
+    entries = [json.loads(line) for line in files["audit-log.jsonl"].decode().splitlines()]
     links = list(csv.DictReader(io.StringIO(files["links.csv"].decode())))
 
     # As BACA-SAYA.txt says: through the entries of others, of which nothing but a hash is there.
@@ -269,7 +269,7 @@ async def test_a_dossier_leads_to_the_head_over_a_link_a_day_and_not_over_all_th
         files = await made(office)
 
     links = list(csv.DictReader(io.StringIO(files["links.csv"].decode())))
-    entries = [json.loads(line) for line in files["journal.jsonl"].decode().splitlines()]
+    entries = [json.loads(line) for line in files["audit-log.jsonl"].decode().splitlines()]
     checkpoints = [json.loads(line) for line in files["checkpoints.jsonl"].decode().splitlines()]
     assert {entry["event"] for entry in checkpoints} == {"journal followed"}
     assert len(checkpoints) == 4
@@ -314,13 +314,13 @@ def without(octets: bytes, line: int) -> bytes:
 
 #: What somebody may do to a dossier that they were handed, by what it is: a file, and its octets before and after.
 CHANGES: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {
-    "an entry in another name": ("journal.jsonl", lambda was: was.replace(b"Siti Contoh", b"Ravi Contoh", 1)),
-    "the first entry left out": ("journal.jsonl", lambda was: without(was, 0)),
-    "an entry left out": ("journal.jsonl", lambda was: without(was, 5)),
-    "all but the first entry left out": ("journal.jsonl", lambda was: was.splitlines(keepends=True)[0]),
-    "another incident": ("dossier.json", lambda was: was.replace(b'"released_by": "', b'"released_by": "X', 1)),
+    "an entry in another name": ("audit-log.jsonl", lambda was: was.replace(b"Siti Contoh", b"Ravi Contoh", 1)),
+    "the first entry left out": ("audit-log.jsonl", lambda was: without(was, 0)),
+    "an entry left out": ("audit-log.jsonl", lambda was: without(was, 5)),
+    "all but the first entry left out": ("audit-log.jsonl", lambda was: was.splitlines(keepends=True)[0]),
+    "another incident": ("incident.json", lambda was: was.replace(b'"released_by": "', b'"released_by": "X', 1)),
     "a run left out": ("evidence.csv", lambda was: without(was, 1)),
-    "an attempt left out": ("notices.csv", lambda was: without(was, 1)),
+    "an attempt left out": ("notifications.csv", lambda was: without(was, 1)),
     "another page": ("JCM-01.pdf", lambda was: was + b"\n"),
     "another link": ("links.csv", lambda was: was.replace(b"3,", b"3,0", 1)),
     "other sums": ("SHA256SUMS", lambda was: without(was, 1)),
@@ -374,7 +374,7 @@ async def test_the_data_has_every_attempt_with_its_number_in_full(tmp_path: Path
         await live_through_an_outage(office)
         files = await made(office)
 
-    rows = list(csv.DictReader(io.StringIO(files["notices.csv"].decode())))
+    rows = list(csv.DictReader(io.StringIO(files["notifications.csv"].decode())))
     faxes = [(row["number"], row["attempt"], row["attempt_state"]) for row in rows if row["channel"] == "fax"]
     # An apostrophe keeps a spreadsheet from taking the number for a sum.
     assert faxes[:2] == [("'+60300000201", "1", "failed"), ("'+60300000201", "2", "accepted")]

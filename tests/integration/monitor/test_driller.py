@@ -272,7 +272,7 @@ async def test_what_does_not_arrive_is_the_result_and_is_not_sent_again(behaviou
     await at.hold(5)
     assert (await at.states())["siti/voice/1/suara"] == "failed"
     assert [call.to for call in at.carrier.calls] == [SITI]
-    assert (await at.results())["JCM/siti/voice/1/suara"].why != ""
+    assert (await at.results())["JCM/siti/voice/1/suara"].reason != ""
 
 
 async def test_a_gateway_that_does_not_work_is_found_by_a_drill(at: School) -> None:
@@ -344,7 +344,7 @@ async def test_the_drill_waits_for_a_notice_that_may_go_now_and_for_no_other(
         assert notice is not None
         if again is not None:
             tried = await ledger.add_delivery(notice.id, told.addresses[0])
-            attempt = await ledger.add_attempt(tried, "sms", now, look_at=now + again)
+            attempt = await ledger.add_attempt(tried, "sms", now, query_at=now + again)
             await ledger.save_attempt(replace(attempt, state=AttemptState.FAILED, ended_at=now))
         await ledger.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
     await at.ask()
@@ -360,7 +360,7 @@ async def test_what_could_not_be_tried_in_time_is_left_out_with_its_reason(at: S
     assert await at.states() == {"ravi/sms/0/sms": "delivered"}
     await at.look(timedelta(hours=2))
     left = (await at.results())["JCM/siti/voice/0/suara"]
-    assert (left.state, left.why) == (DrillState.SKIPPED, "the office is closed")
+    assert (left.state, left.reason) == (DrillState.SKIPPED, "the office is closed")
     assert at.carrier.calls == []
     assert (await at.journal())[-1] == "drill ended"
 

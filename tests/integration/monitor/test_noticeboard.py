@@ -374,14 +374,14 @@ async def test_a_store_that_tells_of_no_days_keeps_one_reader_waiting_and_not_al
 async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(service: Service) -> None:
     code = CODES[0]
     assert (await service.board.agency(code)).sites == []
-    service.sites_say = {"johor": SiteStatus(well_since=T0), "kuching": None}
+    service.sites_say = {"johor": SiteStatus(up_since=T0), "kuching": None}
     (johor, kuching) = (await service.board.agency(code)).sites
     assert (johor.site, johor.says, kuching.site, kuching.says) == ("johor", "up", "kuching", "stale")
 
 
 def _ails(matter: IncidentType | None, directions: Mapping[Direction, Health]) -> SiteStatus:
     if matter is None:
-        return SiteStatus(well_since=T0, directions=directions)
+        return SiteStatus(up_since=T0, directions=directions)
     return SiteStatus(trouble=ActiveProblem(type=matter, since=T0), directions=directions)
 
 

@@ -511,8 +511,8 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
         await history.ended(run, "", {}, standings=dict.fromkeys([*stays, *goes], dead))
         rows = [("sabah-1", now, None), ("sabah-2", now, now), ("sabah-3", now - 2000 * MINUTE, None)]
         async with history._database.write() as connection:
-            for name, beat_at, stopped_at in rows:
-                row = {"name": name, "started_at": T0, "beat_at": beat_at, "stopped_at": stopped_at}
+            for name, heartbeat_at, stopped_at in rows:
+                row = {"name": name, "started_at": T0, "heartbeat_at": heartbeat_at, "stopped_at": stopped_at}
                 await connection.execute(insert(process).values(**row))
         await reloader.reload("Siti Contoh")
         assert sorted(await SiteStatuses(history._database, "putrajaya").subjects()) == sorted(stays)
@@ -707,14 +707,14 @@ async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_take
         ours = WrittenDocument(agency=code, name="jabatan-contoh.yaml", text=text)
         other = WrittenDocument(agency="MPCONTOH", name="majlis-contoh.yaml", text=texts["majlis-contoh"])
         wanted = [ours] if present else [ours, other]
-        await documents.write(present, wanted, [], pen=EditSource.API, by="Siti", now=T0)
+        await documents.write(present, wanted, [], edit_source=EditSource.API, by="Siti", now=T0)
 
     text = texts["jabatan-contoh"]
     async with Database.open(office.state) as database:
         await write(database, text)
     async with in_force(office.config, ENVIRON, office.state) as reloader:
         reloader.tries, database = 1, reloader._around.history._database
-        ours, sabah = Processes(database, "putrajaya-1"), Process(name="sabah-1", started_at=T0, beat_at=T0)
+        ours, sabah = Processes(database, "putrajaya-1"), Process(name="sabah-1", started_at=T0, heartbeat_at=T0)
 
         def name() -> str:
             return reloader.runtime.configuration.registry.agencies["JCONTOH"].name

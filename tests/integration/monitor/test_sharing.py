@@ -116,7 +116,7 @@ async def test_gained_outage_is_not_over_by_sites_that_were_well_before_it(reloa
         consensus = reloader.runtime.consensus
     else:
         consensus = (await make_runtime(reloader.runtime.configuration, reloader._around)).consensus
-    well = SiteStatus(well_since=T0 - timedelta(hours=1), directions=dict.fromkeys(Direction, Health.UP))
+    well = SiteStatus(up_since=T0 - timedelta(hours=1), directions=dict.fromkeys(Direction, Health.UP))
     for site in (consensus._site, "kuching"):
         consensus.hear(site, "JCONTOH", well)
     await consensus.tell()
@@ -221,9 +221,9 @@ async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_
     reloader.runtime.evaluator.restore({here.name: (Health.DOWN, T0)})
     over = route_muter(reloader.runtime.troubled)
     found = replace(incident(), dedup_key="JCONTOH", policy=replace(incident().policy, agency="JCONTOH"))
-    silence = Silence(id=1, about=here.name, begins=T0, ends=T0 + 60 * SECOND, why="kerja", by="Siti Contoh")
+    silence = Silence(id=1, target=here.name, starts_at=T0, ends_at=T0 + 60 * SECOND, reason="kerja", by="Siti Contoh")
     assert over(found, [silence], T0) == silence
-    reloader.runtime.consensus.hear("johor", "JCONTOH", SiteStatus(troubled=frozenset({here.name, there.name})))
+    reloader.runtime.consensus.hear("johor", "JCONTOH", SiteStatus(failing_routes=frozenset({here.name, there.name})))
     assert over(found, [silence], T0) is None
 
 
@@ -254,7 +254,7 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     sharing._share = Shard(name=NAME, alive=frozenset({NAME, "kuching-2"}))
     for now in (T0 + second * SECOND for second in range(9)):
         beats = {"kuching-1": T0, "kuching-2": now}
-        sharing._see([Process(name=name, started_at=T0, beat_at=at) for name, at in beats.items()], now)
+        sharing._see([Process(name=name, started_at=T0, heartbeat_at=at) for name, at in beats.items()], now)
 
     await sharing._take_back()
 

@@ -58,7 +58,7 @@ STALE_AFTER = timedelta(seconds=30)
 PATIENCE = 90.0
 EMPTY = "TRUNCATE site_status, site_heartbeat, site_run, site_hour, run, hour, probe_request"
 ROUTE = "JCM/outbound/rujukan-a"
-WELL = SiteStatus(well_since=T0)
+WELL = SiteStatus(up_since=T0)
 DOWN = SiteStatus(trouble=ActiveProblem(type=IncidentType.BOTH, since=T0))
 
 
@@ -93,7 +93,7 @@ def say(world: SiteWorld, site: str, *, tmp: Path, **levels: SiteStatus) -> None
             standings = SiteStatuses(database, site)
             await History(database, standings).ended(ended(1), "JCM", {}, standings=levels)
             monotonic = timedelta(seconds=time.monotonic())
-            await standings.beat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, life=site))
+            await standings.beat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, incarnation=site))
 
     asyncio.run(write())
 
@@ -149,7 +149,7 @@ def until(what: Callable[[], bool]) -> float:
 
 
 def hears(world: SiteWorld, site: str, subject: str, matter: IncidentType | None) -> bool:
-    rows = world.hub.order(f"SELECT matter FROM site_status WHERE site = '{site}' AND subject = '{subject}'")
+    rows = world.hub.order(f"SELECT type FROM site_status WHERE site = '{site}' AND subject = '{subject}'")
     return rows == [(matter,)]
 
 
@@ -202,7 +202,7 @@ def test_after_a_cut_the_judgement_arrives_before_the_beat_that_followed_it(worl
     seen = list[tuple[bool, str | None]]()
 
     def has_beaten() -> bool:
-        asked = "SELECT site_heartbeat.at, matter FROM site_heartbeat JOIN site_status USING (site)"
+        asked = "SELECT site_heartbeat.at, type FROM site_heartbeat JOIN site_status USING (site)"
         ((at, matter),) = world.hub.order(asked)
         seen.append((at != before[0], matter))
         return seen[-1][0]
@@ -274,7 +274,7 @@ def test_a_row_for_another_site_is_refused_and_stops_that_site_alone(world: Site
     rogue = world.sites["johor"]
     rogue.order(
         "ALTER TABLE site_status DETACH PARTITION site_status_johor",
-        "UPDATE site_status_johor SET site = 'kuching', matter = 'both'",
+        "UPDATE site_status_johor SET site = 'kuching', type = 'both'",
     )
     errors = "SELECT apply_error_count > 0 FROM pg_stat_subscription_stats WHERE subname = 'pantau_johor'"
     until(lambda: world.hub.order(errors) == [(True,)])
@@ -440,7 +440,7 @@ def test_a_hub_calls_for_probes_in_a_sites_store_and_hears_at_once_where_it_cann
     assert place_call(member(world), "JCM")
     assert not place_call(member(world), "JCM"), "it is called for"
     assert asyncio.run(called()) == ["JCM"]
-    site.order("UPDATE probe_request SET called_at = called_at - interval '61 s'")
+    site.order("UPDATE probe_request SET requested_at = requested_at - interval '61 s'")
     assert asyncio.run(called()) == []
     assert place_call(member(world), "JCM")
 
@@ -865,8 +865,8 @@ def look_at_offers(world: SiteWorld, tmp: Path, **refusals: str) -> dict[str, st
             used = [each for each in due if each.agency not in refusals]
             wanted = [WrittenDocument(agency=each.agency, name=each.name, text=each.text) for each in used if each.text]
             gone = [each.agency for each in used if each.text is None]
-            await documents.write(await documents.latest(), wanted, gone, pen=EditSource.HUB, by="noc", now=now)
-            await offers.looked_at(due, refusals, now)
+            await documents.write(await documents.latest(), wanted, gone, edit_source=EditSource.HUB, by="noc", now=now)
+            await offers.processed(due, refusals, now)
             return {each.agency: each.text for each in due}
 
     return asyncio.run(take())
@@ -907,7 +907,7 @@ def test_the_hubs_documents_go_down_to_a_site_once_and_after_a_cut_and_it_says_w
         assert offers({"JCM": new}) == OfferDifference(offered=(new,), withdrawn=("MDC",), behind=1)
         assert look_at_offers(world, tmp_path) == {"JCM": "dua"}
         assert offers({"JCM": new}) == OfferDifference()
-        written = "SELECT number, text, pen, written_by FROM document ORDER BY number"
+        written = "SELECT number, text, source, written_by FROM document ORDER BY number"
         assert world.sites["johor"].order(written) == [(1, "satu", "hub", "noc"), (2, "dua", "hub", "noc")]
 
         # What the hub watches no more leaves, for it was the hub's; and nothing is left behind.

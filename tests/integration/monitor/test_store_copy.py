@@ -596,7 +596,7 @@ async def test_a_file_of_an_older_schema_is_brought_up_to_date_on_a_copy(
     assert len([line for line in dump(file_of(office)) if line not in before]) == 1
     assert not [*office.state.glob("*.moving")]
     with psycopg.connect(address(server)) as connection:
-        row = connection.execute("SELECT number, heard_at IS NOT NULL FROM incident").fetchone()
+        row = connection.execute("SELECT number, last_response_at IS NOT NULL FROM incident").fetchone()
     assert row == ("JCM-01", True)
 
 

@@ -187,14 +187,14 @@ class Rings:
     async def look(self) -> Memory:
         """Look once, and return what is remembered as told."""
         await self.room.watchdog._look_at_lifeline()
-        return {trouble: spell for trouble, spell in self.memory.read().items() if spell.told_at is not None}
+        return {trouble: spell for trouble, spell in self.memory.read().items() if spell.notified_at is not None}
 
 
 async def test_before_anything_is_known_of_the_store_nobody_is_told_that_it_is_back(room: Watchroom) -> None:
     """An operator starts the service again, on a disk that is full still."""
     room.reload(LIFELINE)
     rings, now = Rings(room), room.station.clock.now()
-    rings.memory.write({OutOfBandReason.STORE: ActiveReason(since=now - 60 * MINUTE, told_at=now - MINUTE)})
+    rings.memory.write({OutOfBandReason.STORE: ActiveReason(since=now - 60 * MINUTE, notified_at=now - MINUTE)})
     assert set(await rings.look()) == {OutOfBandReason.STORE}
     room.watchdog.pulse.away_since = now
     assert set(await rings.look()) == {OutOfBandReason.STORE}
@@ -207,7 +207,7 @@ async def test_a_store_that_goes_away_does_not_bring_a_silent_peer_back(room: Wa
     room.reload(LIFELINE)
     rings, now = Rings(room), room.station.clock.now()
     rings.memory.write(
-        {OutOfBandReason.PEER: ActiveReason(since=now - 60 * MINUTE, told_at=now - MINUTE, whose="kedua")}
+        {OutOfBandReason.PEER: ActiveReason(since=now - 60 * MINUTE, notified_at=now - MINUTE, whose="kedua")}
     )
     room.watchdog.pulse.away_since = now
     room.station.clock.moment += 5 * MINUTE
@@ -218,7 +218,7 @@ async def test_the_lifeline_hears_of_a_peer_that_the_pulse_has_missed(room: Watc
     class SharedSettings(Processes):
         async def beat(self, started_at: datetime, now: datetime) -> list[Process]:
             at = SystemClock().now() - 5 * MINUTE
-            return [Process(name="kedua", started_at=at, beat_at=at)]
+            return [Process(name="kedua", started_at=at, heartbeat_at=at)]
 
     room.reload(LIFELINE)
     rings = Rings(room)

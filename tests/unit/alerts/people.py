@@ -103,10 +103,10 @@ def written(
     )
 
 
-def attempt(state: AttemptState, n: int = 1, look_at: datetime = T0, error: ErrorClass | None = None) -> Attempt:
+def attempt(state: AttemptState, n: int = 1, query_at: datetime = T0, error: ErrorClass | None = None) -> Attempt:
     """Return an attempt in this state."""
     return Attempt(
-        id=n, n=n, reference=f"p1-{n}", gateway="first", state=state, started_at=T0, look_at=look_at, error=error
+        id=n, n=n, reference=f"p1-{n}", gateway="first", state=state, started_at=T0, query_at=query_at, error=error
     )
 
 

@@ -92,7 +92,7 @@ class Officer:
     def is_told(self) -> bool:
         return bool(self.incidents) and self.incidents[-1].is_open
 
-    def hear(self, trouble: ActiveProblem | None, well_since: datetime | None, now: datetime) -> None:
+    def hear(self, trouble: ActiveProblem | None, up_since: datetime | None, now: datetime) -> None:
         """Open, worsen or end the incident, as `monitor.bridge.pipeline` has it, and be told what follows by now."""
         if trouble is not None:
             event = Trigger(
@@ -109,8 +109,8 @@ class Officer:
                 self.incidents.append(open_incident(event, incident_id=number, number=f"JCM-{number:02}"))
             elif is_news(trouble.type, self.incidents[-1].type):
                 self.incidents[-1] = apply(self.incidents[-1], event)
-        elif well_since is not None and self.is_told:
-            self.incidents[-1] = apply(self.incidents[-1], Resolve(dedup_key="JCM", at=now, ended_at=well_since))
+        elif up_since is not None and self.is_told:
+            self.incidents[-1] = apply(self.incidents[-1], Resolve(dedup_key="JCM", at=now, ended_at=up_since))
         if self.incidents:
             self.incidents[-1] = self._follow(self.incidents[-1], now)
 

@@ -24,7 +24,9 @@ T0 = datetime(2026, 11, 24, tzinfo=UTC)
 
 def version(agency: str, text: str | None, number: int = 1) -> DocumentVersion:
     name = f"{agency.lower()}.yaml"
-    return DocumentVersion(agency=agency, number=number, name=name, text=text, pen=EditSource.PORTAL, by="Siti", at=T0)
+    return DocumentVersion(
+        agency=agency, number=number, name=name, text=text, source=EditSource.PORTAL, by="Siti", at=T0
+    )
 
 
 def written(agency: str, text: str) -> WrittenDocument:

@@ -225,10 +225,10 @@ class World:
     def own(self) -> set[str]:
         return {str(suspect) for suspect in self.evaluator.own_troubles(self.now)}
 
-    def own_well_since(self, name: str) -> datetime | None:
+    def own_up_since(self, name: str) -> datetime | None:
         suspect = self.evaluator.suspect(name)
         assert suspect is not None
-        return self.evaluator.own_well_since(suspect, self.now)
+        return self.evaluator.own_up_since(suspect, self.now)
 
 
 def world(*agencies: str, references: Sequence[str] = ("a", "b")) -> World:

@@ -136,7 +136,7 @@ def _letter(row: Any) -> TrayLetter:
         printed=None,
         posted=None,
         addressee=ADDRESSEE.validate_json(row.addressee) if row.addressee else None,
-        laid_at=row.started_at,
+        queued_at=row.started_at,
         is_posted=state in {AttemptState.SENT, AttemptState.DELIVERED},
         taken_back_at=row.ended_at if state is AttemptState.WITHDRAWN else None,
     )

@@ -51,20 +51,20 @@ class SqlRestorations(Repository):
             audit_log.c.id.in_({1, head.number, *heads})
         )
         rows = {row.id: row for row in await self._connection.execute(wanted)}
-        beats = (await self._connection.execute(select(process.c.beat_at, process.c.stopped_at))).all()
+        beats = (await self._connection.execute(select(process.c.heartbeat_at, process.c.stopped_at))).all()
         heard = [at for beat in beats for at in beat if at is not None]
         heard += [rows[head.number].at] if head.number in rows else []
         return StorePosition(
             chain=rows[1].hash if 1 in rows else "",
             head=head,
             hashes={number: row.hash for number, row in rows.items()},
-            heard_at=max(heard, default=None),
+            received_at=max(heard, default=None),
             following={row.name: row.next for row in await self._connection.execute(select(counter))},
         )
 
     async def lives(self, since: datetime) -> bool:
         """Whether any process has written since then that it runs and has not stopped."""
-        living = select(process.c.name).where(process.c.beat_at > since, process.c.stopped_at.is_(None)).limit(1)
+        living = select(process.c.name).where(process.c.heartbeat_at > since, process.c.stopped_at.is_(None)).limit(1)
         return (await self._connection.execute(living)).first() is not None
 
     async def all(self) -> Sequence[Restoration]:
@@ -87,7 +87,7 @@ class SqlRestorations(Repository):
         pages: Mapping[str, int] | None = None,
     ) -> None:
         """Hold paper from now on. The numbers to skip are not determined yet."""
-        values = {"how": how, "noticed_at": at, "since": since, "by": by, "confirmed_by": "", "why": ""}
+        values = {"how": how, "noticed_at": at, "since": since, "by": by, "confirmed_by": "", "reason": ""}
         values |= {"numbers": dict(numbers or {}), "pages": dict(pages or {})}
         await self._connection.execute(insert(restoration).values(**values))
 
@@ -102,7 +102,7 @@ class SqlRestorations(Repository):
         since = heard
         if (waiting := await self.waiting()) is not None:
             since = waiting.since or heard
-            if waiting.left_out is None:  # No service has started since: the same report again.
+            if waiting.skipped is None:  # No service has started since: the same report again.
                 numbers, pages = highest([waiting.numbers, numbers]), highest([waiting.pages, pages])
                 await self._connection.execute(delete(restoration).where(restoration.c.id == waiting.id))
             else:
@@ -117,19 +117,19 @@ class SqlRestorations(Repository):
         self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[HighWaterMark]
     ) -> None:
         """Continue after these numbers, and after the pages that a high-water mark or a person reports."""
-        left: dict[str, tuple[int, int]] = dict(of.left_out or {})
+        left: dict[str, tuple[int, int]] = dict(of.skipped or {})
         for prefix, (first, last) in numbers.items():
             left[prefix] = (left.get(prefix, (first, last))[0], last)
             moved = update(counter).where(counter.c.name == prefix).values(next=last + 1)
             if not (await self._connection.execute(moved)).rowcount:
                 await self._connection.execute(insert(counter).values(name=prefix, next=last + 1))
         written = {prefix: list(both) for prefix, both in sorted(left.items())}
-        await self._change(of, left_out=written)
-        active = select(incident.c.id, incident.c.number, incident.c.pages_left_out).where(_active())
+        await self._change(of, skipped=written)
+        active = select(incident.c.id, incident.c.number, incident.c.skipped_pages).where(_active())
         for row in (await self._connection.execute(active)).all():
             after = pages_left_out(row.number, marks, of.pages)
-            if after > row.pages_left_out:
-                pages = update(incident).where(incident.c.id == row.id).values(pages_left_out=after)
+            if after > row.skipped_pages:
+                pages = update(incident).where(incident.c.id == row.id).values(skipped_pages=after)
                 await self._connection.execute(pages)
                 await self._number_anew(row.id, after)
 
@@ -159,26 +159,26 @@ class SqlRestorations(Repository):
         """Hold notifications of staff for a while: the probes first check whether what the copy contains is still true."""
         waits = incident.c.state != IncidentState.RESOLVED
         begun = update(incident).where(_active(), waits).values(step_since=now)
-        heard = update(incident).where(_active(), waits, incident.c.heard_at.is_not(None))
+        heard = update(incident).where(_active(), waits, incident.c.last_response_at.is_not(None))
         await self._connection.execute(begun)
-        await self._connection.execute(heard.values(heard_at=now, reminded_at=None))
+        await self._connection.execute(heard.values(last_response_at=now, reminded_at=None))
         pending = update(notification).where(notification.c.state == NotificationState.PENDING)
         await self._connection.execute(pending.values(not_before=now + SEE_FIRST))
 
     async def give_after_all(self, of: Restoration) -> None:
         """Assign the skipped numbers after all, where no later one was assigned: nothing was lost."""
         left: dict[str, list[int]] = {}
-        for prefix, (first, last) in (of.left_out or {}).items():
+        for prefix, (first, last) in (of.skipped or {}).items():
             untouched = (counter.c.name == prefix) & (counter.c.next == last + 1)
             given = await self._connection.execute(update(counter).where(untouched).values(next=first))
             if not given.rowcount:
                 left[prefix] = [first, last]
-        await self._connection.execute(update(incident).where(_active()).values(pages_left_out=0))
-        await self._change(of, left_out=left)
+        await self._connection.execute(update(incident).where(_active()).values(skipped_pages=0))
+        await self._change(of, skipped=left)
 
     async def confirm(self, of: Restoration, at: datetime, by: str, why: str) -> None:
         """Release paper."""
-        await self._change(of, confirmed_at=at, confirmed_by=by, why=why)
+        await self._change(of, confirmed_at=at, confirmed_by=by, reason=why)
 
     async def _change(self, of: Restoration, **values: Any) -> None:
         await self._connection.execute(update(restoration).where(restoration.c.id == of.id).values(**values))
@@ -196,5 +196,5 @@ def _active() -> Any:
 
 
 def _of(row: Row[Any]) -> Restoration:
-    left = None if row.left_out is None else {prefix: (both[0], both[1]) for prefix, both in row.left_out.items()}
-    return from_row(Restoration, row, left_out=left)
+    left = None if row.skipped is None else {prefix: (both[0], both[1]) for prefix, both in row.skipped.items()}
+    return from_row(Restoration, row, skipped=left)

@@ -97,13 +97,13 @@ class ApiNote(ApiRequest):
 class ApiTakeOver(ApiRequest):
     """The present assignee, as `acknowledged_by` names them."""
 
-    of: Holder
+    from_user: Holder
 
 
 class ApiReasonRequest(ApiRequest):
     """Command with a reason."""
 
-    why: Why
+    reason: Why
 
 
 class ApiDespite(ApiRequest):
@@ -195,7 +195,7 @@ class IdempotencyGuard:
         else:
             try:
                 answered = await self._once.do(
-                    IdempotencyKey(visitor=orderer.key_holder, key=self._key), await self._digest(), written
+                    IdempotencyKey(principal=orderer.key_holder, key=self._key), await self._digest(), written
                 )
             except IdempotencyKeyReusedError:
                 why = "was sent with another order within a day; each order has a key of its own"

@@ -308,11 +308,11 @@ def test_of_what_works_now_and_then_whoever_has_it_is_asked_once_and_nobody_else
 
 
 def test_whoever_is_asked_because_of_an_override_is_named_as_somebody_new() -> None:
-    rota = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI,), begins=date(2026, 11, 24)),))
+    rota = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI,), starts_on=date(2026, 11, 24)),))
     step = Step(after=timedelta(0), rotas=(rota.name,), channels=(Channel.VOICE,))
     waits = taken_on("Puan NOC Contoh", replace(BRIEF, escalation=EscalationPolicy(steps=(step,), rotas=(rota,))))
     mei = replace(RAVI, key="mei")
-    stands = Override(id=1, rota=rota.name, contact=mei, begins=T0, ends=T0 + HOUR, by="x", made_at=T0)
+    stands = Override(id=1, rota=rota.name, contact=mei, starts_at=T0, ends_at=T0 + HOUR, by="x", made_at=T0)
     decision = announce(waits, (), T0 + 30 * MINUTE, [stands])
     assert isinstance(decision, AwaitRelease)
     assert (people(decision), decision.stand_ins) == ("mei", (mei,))
@@ -335,11 +335,11 @@ def page(due: datetime = T0) -> Notification:
         ((), True),
         ((AttemptState.CALLING,), True),
         ((AttemptState.UNKNOWN,), True),
-        ((AttemptState.NO_TRACE,), True),
+        ((AttemptState.NOT_FOUND,), True),
         ((AttemptState.NEVER_SENT, AttemptState.CALLING), True),
         ((AttemptState.FAILED,), False),
         ((AttemptState.FAILED, AttemptState.CALLING), False),
-        ((AttemptState.NO_TRACE, AttemptState.ACCEPTED), False),
+        ((AttemptState.NOT_FOUND, AttemptState.ACCEPTED), False),
     ],
 )
 def test_waits_for_staff_until_a_gateway_took_or_refused_the_notice(

@@ -204,7 +204,7 @@ def test_a_cycle_that_is_never_late_is_never_overdue(seconds: int) -> None:
 def pending(*attempts_: tuple[AttemptState, timedelta]) -> tuple[Incident, Notification]:
     told, (notice, *_) = begun(incident(), T0, NotificationState.PENDING)
     if attempts_:
-        made = [attempt(state, n, T0 + look_at) for n, (state, look_at) in enumerate(attempts_, 1)]
+        made = [attempt(state, n, T0 + query_at) for n, (state, query_at) in enumerate(attempts_, 1)]
         notice = tried(notice, *(replace(each, error=ErrorClass.TRANSIENT) for each in made))
     return told, notice
 
@@ -483,14 +483,14 @@ def announced(by: str) -> tuple[Incident, Sequence[Notification], Notification, 
     return released, notices, fax, letter
 
 
-LAID = attempt(AttemptState.ACCEPTED)
+QUEUED = attempt(AttemptState.ACCEPTED)
 
 
 def test_examine_letter_in_the_tray_is_told_until_a_workday_is_over() -> None:
     released, notices, fax, letter = announced("Siti Contoh")
     failed, laid = (
         replace(fax, state=NotificationState.FAILED),
-        replace(tried(letter, LAID), state=NotificationState.SENT),
+        replace(tried(letter, QUEUED), state=NotificationState.SENT),
     )
     day = timedelta(days=1)
     assert examined(released, [*notices, failed, laid], T0 + day - SECOND).unheard == frozenset()
@@ -509,7 +509,7 @@ def test_examine_released_by_nobody_who_can_be_told_the_noc_is(by: str) -> None:
     released, notices, fax, letter = announced(by)
     failed, laid = (
         replace(fax, state=NotificationState.FAILED),
-        replace(tried(letter, LAID), state=NotificationState.SENT),
+        replace(tried(letter, QUEUED), state=NotificationState.SENT),
     )
     assert examined(released, [*notices, failed, laid], T0 + MINUTE).unheard_since == {
         EscalationFailure.RECIPIENT_UNTOLD: T0

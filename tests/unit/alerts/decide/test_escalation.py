@@ -410,9 +410,9 @@ def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 #: T0 is Tuesday 24 November 2026, 14:15 in Malaysia: Siti's day.
 DUTY = Rota(
-    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), shift_days=1),)
+    name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), starts_on=date(2026, 11, 24), shift_days=1),)
 )
-DESERTED = replace(DUTY, name="JCM/kosong", layers=(replace(DUTY.layers[0], begins=date(2030, 1, 1)),))
+DESERTED = replace(DUTY, name="JCM/kosong", layers=(replace(DUTY.layers[0], starts_on=date(2030, 1, 1)),))
 MEI = Contact(
     key="mei",
     name="Mei Contoh",
@@ -446,7 +446,7 @@ def test_an_override_decides_and_one_made_later_changes_the_next_step_only() -> 
     first = escalate(at, [], T0)
     assert isinstance(first, StartStep)
     stands = Override(
-        id=1, rota=DUTY.name, contact=MEI, begins=T0, ends=T0 + 60 * MINUTE, by="x", made_at=T0 + 2 * MINUTE
+        id=1, rota=DUTY.name, contact=MEI, starts_at=T0, ends_at=T0 + 60 * MINUTE, by="x", made_at=T0 + 2 * MINUTE
     )
 
     second = escalate(replace(at, position=first.position), [], T0 + 5 * MINUTE, [stands])
@@ -458,7 +458,7 @@ def test_an_override_decides_and_one_made_later_changes_the_next_step_only() -> 
 
 def test_who_stands_in_is_told_by_what_they_have_when_the_steps_channels_do_not_reach_them() -> None:
     at = on_rotas(replace(call(0, DUTY.name), channels=(Channel.SMS,)))
-    stands = Override(id=1, rota=DUTY.name, contact=MEI, begins=T0, ends=T0 + MINUTE, by="x", made_at=T0)
+    stands = Override(id=1, rota=DUTY.name, contact=MEI, starts_at=T0, ends_at=T0 + MINUTE, by="x", made_at=T0)
 
     started = escalate(at, [], T0, [stands])
 
@@ -514,7 +514,7 @@ def test_a_rota_that_the_brief_does_not_know_counts_as_deserted() -> None:
 
 # -- calling again ---------------------------------------------------------------------------------------------------
 
-AGAIN = replace(call(0, contacts=(SITI, RAVI)), redial=RedialPolicy(every=2 * MINUTE, times=2))
+AGAIN = replace(call(0, contacts=(SITI, RAVI)), redial=RedialPolicy(interval=2 * MINUTE, times=2))
 
 
 def called(
@@ -660,7 +660,7 @@ def test_nobody_is_called_again_once_somebody_has_acknowledged() -> None:
 
 def test_the_auditor_does_not_take_a_step_that_is_to_call_again_for_one_that_is_over() -> None:
     at = on_rotas(
-        replace(AGAIN, contacts=(SITI,), redial=RedialPolicy(every=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
+        replace(AGAIN, contacts=(SITI,), redial=RedialPolicy(interval=20 * MINUTE, times=1)), call(90, contacts=(MEI,))
     )
     first = step(at, [], 0)
     at, notices = replace(at, position=first.position), [called(first.drafts[0], 1, 1, NotificationState.FAILED)]

@@ -26,7 +26,7 @@ from tests.unit.alerts.people import BRIEF, RAVI, SITI, attempt, tried, trigger,
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 #: Siti has the duty of the 24th.
 DAILY = Rota(
-    name="JCM/harian", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 24), shift_days=1),)
+    name="JCM/harian", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI), starts_on=date(2026, 11, 24), shift_days=1),)
 )
 WORKDAYS = replace(DAILY, layers=(replace(DAILY.layers[0], days=Days.WORKDAYS),))
 MEI = replace(RAVI, key="mei", name="Mei Contoh")
@@ -139,8 +139,8 @@ def test_an_override_is_a_handover_at_both_its_ends_and_brings_somebody_new() ->
         id=1,
         rota=DAILY.name,
         contact=MEI,
-        begins=at("2026-11-25 04:00"),
-        ends=at("2026-11-25 06:00"),
+        starts_at=at("2026-11-25 04:00"),
+        ends_at=at("2026-11-25 06:00"),
         by="Siti",
         made_at=at("2026-11-25 01:00"),
     )

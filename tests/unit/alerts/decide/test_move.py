@@ -72,8 +72,8 @@ def move(of: Notification, now: datetime = T0, gateways: Mapping[Channel, Sequen
     return next_move(of, gateways, POLICY, now)
 
 
-def failed(error: ErrorClass, n: int = 1, look_at: datetime = T0, gateway: str = "first") -> Attempt:
-    return replace(attempt(AttemptState.FAILED, n, look_at, error), gateway=gateway)
+def failed(error: ErrorClass, n: int = 1, query_at: datetime = T0, gateway: str = "first") -> Attempt:
+    return replace(attempt(AttemptState.FAILED, n, query_at, error), gateway=gateway)
 
 
 @pytest.mark.parametrize("channel", Channel)
@@ -106,7 +106,7 @@ def test_what_has_expired_before_its_first_attempt_is_not_tried() -> None:
 EXPECTED: dict[AttemptState, Move] = {
     AttemptState.CALLING: Reconcile(attempt(AttemptState.CALLING)),
     AttemptState.UNKNOWN: Reconcile(attempt(AttemptState.UNKNOWN)),
-    AttemptState.NO_TRACE: Try("second"),
+    AttemptState.NOT_FOUND: Try("second"),
     AttemptState.NEVER_SENT: Try("first"),
     AttemptState.ACCEPTED: AskForReceipt(attempt(AttemptState.ACCEPTED)),
     AttemptState.SENT: AskForReceipt(attempt(AttemptState.SENT)),
@@ -120,7 +120,7 @@ EXPECTED: dict[AttemptState, Move] = {
 @pytest.mark.parametrize("state", AttemptState)
 def test_what_follows_each_state_of_an_attempt(state: AttemptState, channel: Channel) -> None:
     expected = EXPECTED[state]
-    if state is AttemptState.NO_TRACE and channel in ON_PAPER:
+    if state is AttemptState.NOT_FOUND and channel in ON_PAPER:
         expected = Finish(NotificationState.UNKNOWN)
 
     assert move(tried(notice(ON[channel]), attempt(state))) == expected
@@ -146,7 +146,7 @@ def test_nothing_is_sent_after_its_expiry_whatever_happened_before(
 def test_what_may_have_been_sent_is_asked_about_and_never_sent_again_unasked(
     state: AttemptState, channel: Channel, seconds: int
 ) -> None:
-    calling = attempt(state, look_at=T0 + 30 * SECOND)
+    calling = attempt(state, query_at=T0 + 30 * SECOND)
     decided = move(tried(notice(ON[channel], SMS_SITI), calling), T0 + seconds * SECOND)
 
     assert decided == (Wait(T0 + 30 * SECOND) if seconds < 30 else Reconcile(calling))
@@ -154,8 +154,8 @@ def test_what_may_have_been_sent_is_asked_about_and_never_sent_again_unasked(
 
 @pytest.mark.parametrize("channel", [Channel.SMS, Channel.VOICE])
 def test_without_a_trace_an_sms_or_a_call_is_repeated_once_and_then_another_address_is_used(channel: Channel) -> None:
-    once = tried(notice(ON[channel], FAX), attempt(AttemptState.NO_TRACE))
-    twice = tried(notice(ON[channel], FAX), attempt(AttemptState.NO_TRACE), attempt(AttemptState.NO_TRACE, 2))
+    once = tried(notice(ON[channel], FAX), attempt(AttemptState.NOT_FOUND))
+    twice = tried(notice(ON[channel], FAX), attempt(AttemptState.NOT_FOUND), attempt(AttemptState.NOT_FOUND, 2))
 
     assert move(once) == Try("second")
     assert move(once, gateways=ONE_LINE) == Try("first")
@@ -163,13 +163,13 @@ def test_without_a_trace_an_sms_or_a_call_is_repeated_once_and_then_another_addr
     assert move(once, EXPIRES) == Finish(NotificationState.FAILED)
     # It is the one that left no trace which is passed over, and not the one that refused before.
     refused = failed(ErrorClass.CONFIGURATION)
-    by_the_second = replace(attempt(AttemptState.NO_TRACE, 2), gateway="second")
+    by_the_second = replace(attempt(AttemptState.NOT_FOUND, 2), gateway="second")
     assert move(tried(notice(ON[channel], FAX), refused, by_the_second)) == Try("first")
 
 
 @pytest.mark.parametrize("channel", sorted(ON_PAPER))
 def test_without_a_trace_a_page_is_laid_before_a_person_and_not_sent_elsewhere_either(channel: Channel) -> None:
-    lost = tried(notice(ON[channel], SMS_SITI), attempt(AttemptState.NO_TRACE))
+    lost = tried(notice(ON[channel], SMS_SITI), attempt(AttemptState.NOT_FOUND))
 
     assert move(lost) == Finish(NotificationState.UNKNOWN)
     assert move(lost, T0 + timedelta(days=30)) == Finish(NotificationState.UNKNOWN)
@@ -202,14 +202,14 @@ def test_what_certainly_was_never_sent_is_tried_again_but_not_for_ever(channel: 
 
 
 def test_a_retry_waits_for_its_time() -> None:
-    busy = tried(notice(FAX), failed(ErrorClass.TRANSIENT, look_at=T0 + 3 * MINUTE))
+    busy = tried(notice(FAX), failed(ErrorClass.TRANSIENT, query_at=T0 + 3 * MINUTE))
 
     assert move(busy, T0 + 2 * MINUTE) == Wait(T0 + 3 * MINUTE)
     assert move(busy, T0 + 3 * MINUTE) == Try("first")
 
 
 def test_a_provider_that_wants_a_longer_pause_than_the_notice_lives_makes_way_for_another() -> None:
-    told_to_wait = tried(notice(SMS_SITI, VOICE_SITI), failed(ErrorClass.TRANSIENT, look_at=EXPIRES))
+    told_to_wait = tried(notice(SMS_SITI, VOICE_SITI), failed(ErrorClass.TRANSIENT, query_at=EXPIRES))
 
     assert move(told_to_wait) == Try("second")
     assert move(told_to_wait, gateways=ONE_LINE) == FallBack(VOICE_SITI)
@@ -217,7 +217,7 @@ def test_a_provider_that_wants_a_longer_pause_than_the_notice_lives_makes_way_fo
 
 def test_a_gateway_that_is_not_usable_makes_way_at_once_and_is_not_tried_again() -> None:
     of = notice(SMS_SITI, VOICE_SITI)
-    one = tried(of, failed(ErrorClass.CONFIGURATION, look_at=T0 + 9 * MINUTE))
+    one = tried(of, failed(ErrorClass.CONFIGURATION, query_at=T0 + 9 * MINUTE))
     both = tried(of, failed(ErrorClass.CONFIGURATION), failed(ErrorClass.CONFIGURATION, 2, gateway="second"))
 
     assert move(one) == Try("second")
@@ -236,7 +236,7 @@ def test_an_address_that_is_listed_twice_is_tried_once() -> None:
     assert move(tried(notice(SMS_SITI, SMS_SITI), failed(ErrorClass.PERMANENT))) == Finish(NotificationState.FAILED)
 
 
-@pytest.mark.parametrize("state", [AttemptState.NEVER_SENT, AttemptState.FAILED, AttemptState.NO_TRACE])
+@pytest.mark.parametrize("state", [AttemptState.NEVER_SENT, AttemptState.FAILED, AttemptState.NOT_FOUND])
 def test_a_gateway_that_was_taken_out_of_the_configuration_is_not_used(state: AttemptState) -> None:
     of = tried(notice(SMS_SITI, VOICE_SITI), attempt(state, error=ErrorClass.TRANSIENT))
 
@@ -249,7 +249,7 @@ def test_a_gateway_that_was_taken_out_of_the_configuration_is_not_used(state: At
 def test_an_overdue_receipt_is_asked_for_until_the_message_is_of_no_more_use(
     channel: Channel, state: AttemptState
 ) -> None:
-    accepted = attempt(state, look_at=T0 + MINUTE)
+    accepted = attempt(state, query_at=T0 + MINUTE)
     of = tried(notice(ON[channel]), accepted)
     in_the_tray = channel is Channel.LETTER and state is AttemptState.ACCEPTED
 
@@ -259,7 +259,7 @@ def test_an_overdue_receipt_is_asked_for_until_the_message_is_of_no_more_use(
 
 
 @pytest.mark.parametrize("late", [AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED])
-@pytest.mark.parametrize("then", [AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE])
+@pytest.mark.parametrize("then", [AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NOT_FOUND])
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_first_attempt_that_turns_out_to_have_left_after_all_ends_the_trying(
     late: AttemptState, then: AttemptState, *, elsewhere: bool
@@ -289,7 +289,7 @@ def test_retries_come_later_and_later_and_never_sooner_than_the_provider_asks() 
     failures = [failed(ErrorClass.TRANSIENT, n) for n in range(1, 9)]
     assert [wait(*failures[:n]) / MINUTE for n in range(9)] == [3, 3, 5, 10, 20, 40, 60, 60, 60]
     # What left no trace is not known to have failed.
-    assert wait(failures[0], attempt(AttemptState.NO_TRACE, 2)) == wait(failures[0]) < wait(*failures[:2])
+    assert wait(failures[0], attempt(AttemptState.NOT_FOUND, 2)) == wait(failures[0]) < wait(*failures[:2])
     assert wait(asked=timedelta(minutes=20)) == 20 * MINUTE
     assert wait(asked=timedelta(seconds=1)) == 3 * MINUTE
     assert wait(*(replace(f, gateway="second") for f in failures)) == 3 * MINUTE
@@ -436,7 +436,7 @@ def test_next_move_fax_that_can_never_arrive_is_not_redialled() -> None:
 # -- rung once -------------------------------------------------------------------------------------------------------
 
 ONCE = replace(VOICE_SITI, once=True)
-IN_VAIN = replace(PASSING, provider_id="CA1", code="no-answer", look_at=T0 + MINUTE)
+IN_VAIN = replace(PASSING, provider_id="CA1", code="no-answer", query_at=T0 + MINUTE)
 
 
 def test_a_number_that_is_rung_once_gives_way_to_the_next_when_nobody_took_the_call() -> None:

@@ -30,7 +30,7 @@ def hours(state: State = State.PUTRAJAYA, *gazetted: date) -> OfficeHours:
 
 
 @pytest.mark.parametrize(
-    ("laid_at", "office", "until"),
+    ("queued_at", "office", "until"),
     [
         pytest.param(at(24, 14, 15), hours(), at(25, 17), id="a Tuesday"),
         pytest.param(at(24, 0, 5), hours(), at(25, 17), id="at night: the day has just begun"),
@@ -45,11 +45,11 @@ def hours(state: State = State.PUTRAJAYA, *gazetted: date) -> OfficeHours:
     ],
 )
 def test_a_letter_is_to_be_posted_by_the_end_of_the_next_workday(
-    laid_at: datetime, office: OfficeHours, until: datetime
+    queued_at: datetime, office: OfficeHours, until: datetime
 ) -> None:
-    assert post_by(laid_at, office) == until
+    assert post_by(queued_at, office) == until
     letter = TrayLetter(
-        notification_id=1, number="JCM-01", agency="JCM", purpose=Purpose.OUTAGE, addressee=None, laid_at=laid_at
+        notification_id=1, number="JCM-01", agency="JCM", purpose=Purpose.OUTAGE, addressee=None, queued_at=queued_at
     )
     assert not letter.is_overdue(office, until - SECOND)
     assert letter.is_overdue(office, until)
@@ -63,7 +63,7 @@ def test_an_office_that_rests_for_a_month_is_late_at_once_rather_than_never() ->
 @pytest.mark.parametrize(
     ("what", "step"),
     [
-        ({}, LetterStep.LAID),
+        ({}, LetterStep.QUEUED),
         ({"printed": True}, LetterStep.PRINTED),
         ({"printed": True, "posted": True, "is_posted": True}, LetterStep.POSTED),
         ({"is_posted": True}, LetterStep.POSTED),
@@ -78,17 +78,17 @@ def test_how_far_a_letter_has_come_follows_from_what_is_written_down(what: dict[
         agency="JCM",
         purpose=Purpose.OUTAGE,
         addressee=None,
-        laid_at=at(24, 9),
+        queued_at=at(24, 9),
         **{name: said if value is True and name != "is_posted" else value for name, value in what.items()},  # type: ignore[arg-type]
     )
     assert letter.step is step
-    assert letter.is_overdue(hours(), at(30, 9)) is (step in {LetterStep.LAID, LetterStep.PRINTED})
+    assert letter.is_overdue(hours(), at(30, 9)) is (step in {LetterStep.QUEUED, LetterStep.PRINTED})
 
 
 @pytest.mark.parametrize(
     ("day", "why"),
     [
-        pytest.param(22, ImpossibleDay.BEFORE_LAID, id="the evening before, by another clock"),
+        pytest.param(22, ImpossibleDay.BEFORE_QUEUED, id="the evening before, by another clock"),
         pytest.param(23, None, id="the day on which it was laid"),
         pytest.param(24, None, id="between"),
         pytest.param(25, None, id="today, which in Greenwich it is not yet"),
@@ -98,8 +98,8 @@ def test_how_far_a_letter_has_come_follows_from_what_is_written_down(what: dict[
 def test_a_letter_was_posted_between_the_day_on_which_it_was_laid_and_today(
     day: int, why: ImpossibleDay | None
 ) -> None:
-    laid_at, now = datetime(2026, 11, 22, 16, 30, tzinfo=UTC), datetime(2026, 11, 24, 16, 30, tzinfo=UTC)
-    assert why_not_posted_on(date(2026, 11, day), laid_at, now, MALAYSIA) is why
+    queued_at, now = datetime(2026, 11, 22, 16, 30, tzinfo=UTC), datetime(2026, 11, 24, 16, 30, tzinfo=UTC)
+    assert why_not_posted_on(date(2026, 11, day), queued_at, now, MALAYSIA) is why
 
 
 def test_the_day_of_posting_is_the_one_that_was_said_or_else_that_of_saying_it() -> None:

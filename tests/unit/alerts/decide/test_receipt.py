@@ -21,13 +21,14 @@ from alerts.decide.gateway.receipt import (
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 DAY = timedelta(days=1)
-HABIT = ReceiptBaseline(usual=10 * SECOND, patience=3 * MINUTE, proven_at=T0 - DAY, heard_at=T0 - DAY)
+HABIT = ReceiptBaseline(usual=10 * SECOND, patience=3 * MINUTE, proven_at=T0 - DAY, received_at=T0 - DAY)
 
 
 def after(*seconds: float) -> list[ReceivedReceipt]:
     """Return messages that arrived so long after they were sent."""
     return [
-        ReceivedReceipt(taken_at=T0 + n * MINUTE, heard_at=T0 + n * MINUTE + s * SECOND) for n, s in enumerate(seconds)
+        ReceivedReceipt(taken_at=T0 + n * MINUTE, received_at=T0 + n * MINUTE + s * SECOND)
+        for n, s in enumerate(seconds)
     ]
 
 
@@ -67,7 +68,7 @@ def test_a_gateway_is_proven_by_the_latest_that_arrived_in_whatever_order_the_re
     for answered in ([*slow, *quick], [*quick, *slow]):
         found = habit(answered)
         assert found is not None
-        assert (found.proven_at, found.heard_at) == (T0 + 2 * MINUTE, T0 + timedelta(hours=1))
+        assert (found.proven_at, found.received_at) == (T0 + 2 * MINUTE, T0 + timedelta(hours=1))
 
 
 def test_three_that_are_overdue_for_two_people_are_a_doubt_from_the_third_on() -> None:
@@ -93,7 +94,9 @@ def test_a_hundred_that_are_on_their_way_are_none_that_are_overdue() -> None:
 
 
 def test_a_slow_gateway_is_given_its_own_time() -> None:
-    slow = ReceiptBaseline(usual=10 * MINUTE, patience=30 * MINUTE, proven_at=HABIT.proven_at, heard_at=HABIT.heard_at)
+    slow = ReceiptBaseline(
+        usual=10 * MINUTE, patience=30 * MINUTE, proven_at=HABIT.proven_at, received_at=HABIT.received_at
+    )
 
     assert not is_doubted(sent(0, 1, 2), 31 * MINUTE, slow)
     assert is_doubted(sent(0, 1, 2), 32 * MINUTE, slow)
@@ -101,7 +104,9 @@ def test_a_slow_gateway_is_given_its_own_time() -> None:
 
 def test_a_fresh_receipt_ends_a_doubt_whatever_else_is_overdue() -> None:
     """Receipts that come late come one after the other, the oldest first: what was sent after it need not be lost."""
-    heard = ReceiptBaseline(usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 - MINUTE, heard_at=T0 + 6 * MINUTE)
+    heard = ReceiptBaseline(
+        usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 - MINUTE, received_at=T0 + 6 * MINUTE
+    )
 
     assert is_doubted(sent(0, 1, 2), 6 * MINUTE)
     assert not is_doubted(sent(0, 1, 2), 7 * MINUTE, heard)
@@ -110,7 +115,7 @@ def test_a_fresh_receipt_ends_a_doubt_whatever_else_is_overdue() -> None:
 def test_phones_that_are_off_say_nothing_while_what_was_sent_after_them_arrives() -> None:
     off = sent(1, 1.5, 2)
     proven = ReceiptBaseline(
-        usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 + 3 * MINUTE, heard_at=T0 + 3 * MINUTE
+        usual=HABIT.usual, patience=HABIT.patience, proven_at=T0 + 3 * MINUTE, received_at=T0 + 3 * MINUTE
     )
 
     assert is_doubted(off, timedelta(hours=1))

@@ -92,7 +92,7 @@ def test_release_result_waits_until_no_gateway_works_on_any_notice() -> None:
 
 def test_release_result_unknown_fate_is_left_to_a_person_for_a_workday() -> None:
     of, fax, other, _ = released()
-    unknown = replace(tried(other, attempt(AttemptState.NO_TRACE)), state=NotificationState.UNKNOWN)
+    unknown = replace(tried(other, attempt(AttemptState.NOT_FOUND)), state=NotificationState.UNKNOWN)
     assert told(of, [arrived(fax), unknown], DUE - SECOND) == []
     assert told(of, [arrived(fax), unknown], DUE) == [(1, ("JKR Contoh (no. 0333)",), 0)]
 

@@ -10,7 +10,7 @@ import pytest
 from alerts.decide.silence import Silence, silence_over
 from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, T0, incident
 
-SILENCE = Silence(id=1, about="JCM", begins=T0, ends=T0 + 10 * MINUTE, why="kerja", by="Siti Contoh")
+SILENCE = Silence(id=1, target="JCM", starts_at=T0, ends_at=T0 + 10 * MINUTE, reason="kerja", by="Siti Contoh")
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,13 @@ def test_it_is_about_an_incident_or_the_agency_that_an_alert_of_other_monitoring
     about: str, *, is_it: bool
 ) -> None:
     alert = replace(incident(), policy=replace(BRIEF, of_agency="MDC"))
-    assert (silence_over(alert, [replace(SILENCE, about=about)], T0) is not None) is is_it
+    assert (silence_over(alert, [replace(SILENCE, target=about)], T0) is not None) is is_it
 
 
 def test_of_several_the_one_that_ends_last_is_named() -> None:
-    shorter = replace(SILENCE, id=2, ends=T0 + 5 * MINUTE)
-    over = replace(SILENCE, id=3, begins=T0 - 20 * MINUTE, ends=T0)
-    later = replace(SILENCE, id=4, begins=T0 + MINUTE, ends=T0 + 60 * MINUTE)
+    shorter = replace(SILENCE, id=2, ends_at=T0 + 5 * MINUTE)
+    over = replace(SILENCE, id=3, starts_at=T0 - 20 * MINUTE, ends_at=T0)
+    later = replace(SILENCE, id=4, starts_at=T0 + MINUTE, ends_at=T0 + 60 * MINUTE)
     for silences in ([shorter, SILENCE, over, later], [later, over, SILENCE, shorter]):
         assert silence_over(incident(), silences, T0) == SILENCE
     assert silence_over(incident(), [], T0) is None

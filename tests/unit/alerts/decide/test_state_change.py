@@ -67,7 +67,7 @@ def notice(
     shown: NotificationState = NotificationState.PENDING,
     number: int = 1,
 ) -> Notification:
-    return tried(written(draft, number, shown), *([] if state is None else [attempt(state, look_at=T0)]))
+    return tried(written(draft, number, shown), *([] if state is None else [attempt(state, query_at=T0)]))
 
 
 def concluded(of: Incident, *notices: Notification, now: datetime = NOW) -> list[Conclusion]:
@@ -93,7 +93,7 @@ def test_an_acknowledgement_cancels_what_has_not_left_for_staff(state: AttemptSt
 
     expected: dict[AttemptState | None, list[Conclusion]] = {s: [Cancel(of)] for s in NOT_LEFT}
     # It may have been sent, so it is not sent again to somebody who has acknowledged.
-    expected[AttemptState.NO_TRACE] = [Abandon(of)]
+    expected[AttemptState.NOT_FOUND] = [Abandon(of)]
     assert concluded(ACKNOWLEDGED, of) == expected.get(state, [])
 
 
@@ -136,7 +136,7 @@ def test_recovery_is_told_to_those_who_were_told_or_may_have_been(
     if state in NOT_LEFT:
         assert conclusions[0] == Cancel(of)
         assert [d.facts.is_belated for d in recoveries(conclusions)] == [True] * (draft is STAFF)
-    elif state is AttemptState.NO_TRACE:
+    elif state is AttemptState.NOT_FOUND:
         assert conclusions[0] == Abandon(of)
         assert len(recoveries(conclusions)) == 1
     elif state in {AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.WITHDRAWN}:
@@ -157,7 +157,7 @@ def test_a_settled_notice_is_neither_cancelled_nor_taken_back(
 ) -> None:
     conclusions = concluded(OVER, notice(draft, state, shown))
 
-    told = state in LEFT | {AttemptState.UNKNOWN, AttemptState.NO_TRACE}
+    told = state in LEFT | {AttemptState.UNKNOWN, AttemptState.NOT_FOUND}
     # Nothing of it has left: they hear that it was, unless somebody has withdrawn it.
     belated = draft is STAFF and state in NOT_LEFT and shown is not NotificationState.WITHDRAWN
     assert len(recoveries(conclusions)) == len(conclusions) == (told or belated)
@@ -174,7 +174,7 @@ def test_what_was_over_before_anybody_was_told_is_told_once_to_each_who_was_to_b
     assert belated(notice(STAFF, None), notice(again, None), notice(ravi, AttemptState.FAILED)) == ["siti", "ravi"]
 
 
-@pytest.mark.parametrize("state", [*sorted(LEFT), AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NO_TRACE])
+@pytest.mark.parametrize("state", [*sorted(LEFT), AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NOT_FOUND])
 def test_when_one_of_the_staff_may_have_heard_nobody_is_told_afterwards(state: AttemptState) -> None:
     assert belated(notice(STAFF, state, number=1), notice(staff_draft(step=1), None, number=2)) == []
 
@@ -196,13 +196,13 @@ def test_a_letter_that_was_taken_back_needs_no_recovery_letter() -> None:
 
 
 def test_a_letter_of_unknown_fate_is_followed_by_a_recovery_letter() -> None:
-    told = recoveries(concluded(OVER, notice(PAGES[Channel.LETTER], AttemptState.NO_TRACE, NotificationState.UNKNOWN)))
+    told = recoveries(concluded(OVER, notice(PAGES[Channel.LETTER], AttemptState.NOT_FOUND, NotificationState.UNKNOWN)))
 
     assert [(d.addresses, d.purpose) for d in told] == [((LETTER,), Purpose.RECOVERY)]
 
 
 def test_a_letter_that_could_not_be_taken_back_is_tried_again_after_a_pause() -> None:
-    refused = replace(attempt(AttemptState.ACCEPTED, look_at=NOW + MINUTE), error=ErrorClass.CONFIGURATION)
+    refused = replace(attempt(AttemptState.ACCEPTED, query_at=NOW + MINUTE), error=ErrorClass.CONFIGURATION)
     of = tried(written(PAGES[Channel.LETTER]), refused)
 
     assert concluded(OVER, of) == []
@@ -213,7 +213,7 @@ def test_a_letter_that_could_not_be_taken_back_is_tried_again_after_a_pause() ->
 
 
 def test_a_person_who_may_have_got_a_first_try_is_told_of_the_recovery_though_the_second_failed() -> None:
-    of = tried(written(STAFF), attempt(AttemptState.NO_TRACE), attempt(AttemptState.FAILED, 2))
+    of = tried(written(STAFF), attempt(AttemptState.NOT_FOUND), attempt(AttemptState.FAILED, 2))
 
     assert concluded(OVER, of)[0] == Abandon(of)
     assert len(recoveries(concluded(OVER, of))) == 1
@@ -288,10 +288,10 @@ def test_a_recovery_refers_to_the_first_notice_and_tells_when_it_ended() -> None
         # Its machine may be busy for as long as it is tried.
         (Channel.FAX, AttemptState.ACCEPTED, False),
         (Channel.FAX, AttemptState.SENT, False),
-        (Channel.FAX, AttemptState.NO_TRACE, False),
+        (Channel.FAX, AttemptState.NOT_FOUND, False),
         # Posted: more will never be known of a letter.
         (Channel.LETTER, AttemptState.SENT, True),
-        (Channel.LETTER, AttemptState.NO_TRACE, False),
+        (Channel.LETTER, AttemptState.NOT_FOUND, False),
     ],
 )
 def test_a_recovery_cites_no_notice_that_may_not_have_arrived(

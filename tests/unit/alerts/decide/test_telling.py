@@ -71,7 +71,7 @@ def first(after: timedelta) -> Notification:
 
 
 def silence(begins: timedelta, ends: timedelta, about: str = "JCM") -> Silence:
-    return Silence(id=1, about=about, begins=T0 + begins, ends=T0 + ends, why="", by="")
+    return Silence(id=1, target=about, starts_at=T0 + begins, ends_at=T0 + ends, reason="", by="")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def test_every_member_of_a_closed_set_has_its_word() -> None:
     ("event", "told"),
     [
         ("incident opened", "Insiden dibuka"),
+        ("ask: no_trace", "Pertanyaan kepada pembekal: tiada kesan"),
         ("send: accepted", "Penghantaran: diambil oleh pembekal"),
         ("reported: delivered", "Laporan pembekal: diterima"),
         ("notice failed", "Notis: gagal"),

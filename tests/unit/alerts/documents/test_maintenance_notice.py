@@ -16,23 +16,23 @@ from tests.unit.alerts.documents.pages import MINISTRY, OFFICE, text
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 PLANNED = MaintenanceNotice(
-    news=MaintenanceNoticeKind.PLANNED,
+    kind=MaintenanceNoticeKind.PLANNED,
     number="JCM-P261124-1415",
-    begins=datetime(2026, 12, 1, 14, tzinfo=UTC),
-    ends=datetime(2026, 12, 1, 20, tzinfo=UTC),
-    why="Naik taraf pelayan mel.",
+    starts_at=datetime(2026, 12, 1, 14, tzinfo=UTC),
+    ends_at=datetime(2026, 12, 1, 20, tzinfo=UTC),
+    reason="Naik taraf pelayan mel.",
     made_at=datetime(2026, 11, 24, 6, 15, tzinfo=UTC),
 )
 CHANGED = replace(
     PLANNED,
-    news=MaintenanceNoticeKind.CHANGED,
+    kind=MaintenanceNoticeKind.CHANGED,
     number="JCM-P261126-0900",
-    begins=PLANNED.begins + timedelta(days=2),
-    ends=PLANNED.ends + timedelta(days=2),
+    starts_at=PLANNED.starts_at + timedelta(days=2),
+    ends_at=PLANNED.ends_at + timedelta(days=2),
     made_at=PLANNED.made_at + timedelta(days=2),
     before=PLANNED,
 )
-CANCELLED = replace(CHANGED, news=MaintenanceNoticeKind.CANCELLED, begins=PLANNED.begins, ends=PLANNED.ends)
+CANCELLED = replace(CHANGED, kind=MaintenanceNoticeKind.CANCELLED, starts_at=PLANNED.starts_at, ends_at=PLANNED.ends_at)
 
 
 def page(notice: MaintenanceNotice, **office: object) -> MaintenancePage:

@@ -141,7 +141,7 @@ async def test_a_report_of_progress_is_taken_over(kind: CallKind, progress: Subm
 
     assert after.attempt.state is AttemptState(progress)
     assert after.attempt.provider_id == "SM1"
-    assert after.attempt.look_at == NOW + 30 * SECOND
+    assert after.attempt.query_at == NOW + 30 * SECOND
     assert after.attempt.ended_at == (NOW if progress is SubmissionState.DELIVERED else None)
     assert after.gateway_up is True
 
@@ -155,7 +155,7 @@ async def test_a_report_of_failure_says_nothing_against_the_gateway(kind: CallKi
 
     assert after.attempt.state is AttemptState.FAILED
     assert (after.attempt.error, after.attempt.code, after.attempt.detail) == (error, "busy", "line busy")
-    assert after.attempt.look_at == NOW + 15 * SECOND
+    assert after.attempt.query_at == NOW + 15 * SECOND
     assert after.attempt.ended_at == NOW
     assert after.gateway_up is True
 
@@ -190,21 +190,21 @@ async def test_an_error_of_sending_decides_the_attempt(
 async def test_what_may_have_been_sent_is_asked_about_at_once() -> None:
     after = await outcome(CallKind.SEND, DeliveryError(ErrorClass.UNKNOWN, "no answer in time"))
 
-    assert after.attempt.look_at == NOW
+    assert after.attempt.query_at == NOW
     assert after.attempt.ended_at is None
 
 
 async def test_a_provider_that_asks_for_a_pause_gets_it() -> None:
     error = DeliveryError(ErrorClass.TRANSIENT, "too many requests", retry_after=timedelta(minutes=4))
 
-    assert (await outcome(CallKind.SEND, error)).attempt.look_at == NOW + 4 * MINUTE
+    assert (await outcome(CallKind.SEND, error)).attempt.query_at == NOW + 4 * MINUTE
 
 
 async def test_a_bug_of_a_gateway_may_have_struck_after_the_message_left() -> None:
     after = await outcome(CallKind.SEND, ZeroDivisionError("a bug"))
 
     assert after.attempt.state is AttemptState.UNKNOWN
-    assert after.attempt.look_at == NOW
+    assert after.attempt.query_at == NOW
     assert after.gateway_up is False
     assert "a bug" not in after.attempt.detail
 
@@ -242,13 +242,13 @@ async def test_what_cannot_be_put_into_words_was_certainly_not_sent_and_says_not
 
 
 def asked(times: int) -> Attempt:
-    return replace(attempt(AttemptState.UNKNOWN), asked=times)
+    return replace(attempt(AttemptState.UNKNOWN), queries=times)
 
 
 async def test_a_certain_no_means_that_it_was_never_sent() -> None:
     after = await outcome(CallKind.ASK, SubmissionNotFound(certain=True), asked(1))
 
-    assert (after.attempt.state, after.attempt.look_at) == (AttemptState.NEVER_SENT, NOW)
+    assert (after.attempt.state, after.attempt.query_at) == (AttemptState.NEVER_SENT, NOW)
     assert after.gateway_up is True
 
 
@@ -265,15 +265,15 @@ async def test_what_is_never_sent_again_and_again_is_tried_later_and_later() -> 
         Clock(),
     )
 
-    assert after.attempt.look_at > NOW
+    assert after.attempt.query_at > NOW
 
 
 async def test_an_uncertain_no_counts_only_when_it_is_said_twice() -> None:
     once = await outcome(CallKind.ASK, SubmissionNotFound(certain=False), asked(1))
     twice = await outcome(CallKind.ASK, SubmissionNotFound(certain=False), asked(2))
 
-    assert (once.attempt.state, once.attempt.look_at) == (AttemptState.UNKNOWN, NOW + 5 * SECOND)
-    assert (twice.attempt.state, twice.attempt.ended_at) == (AttemptState.NO_TRACE, NOW)
+    assert (once.attempt.state, once.attempt.query_at) == (AttemptState.UNKNOWN, NOW + 5 * SECOND)
+    assert (twice.attempt.state, twice.attempt.ended_at) == (AttemptState.NOT_FOUND, NOW)
 
 
 @pytest.mark.parametrize(
@@ -294,14 +294,14 @@ async def test_a_question_without_an_answer_leaves_the_fate_open_and_is_not_repe
     most = len(POLICY.ask_after)
     states = [(await outcome(CallKind.ASK, answer, asked(n))).attempt.state for n in range(1, most + 1)]
 
-    assert states == [AttemptState.UNKNOWN] * (most - 1) + [AttemptState.NO_TRACE]
+    assert states == [AttemptState.UNKNOWN] * (most - 1) + [AttemptState.NOT_FOUND]
 
 
 @pytest.mark.parametrize("kind", [CallKind.ASK, CallKind.CHECK, CallKind.WITHDRAW])
 @pytest.mark.parametrize("error", ErrorClass)
 async def test_only_an_error_of_sending_can_say_that_it_failed(kind: CallKind, error: ErrorClass) -> None:
     state = AttemptState.UNKNOWN if kind is CallKind.ASK else AttemptState.ACCEPTED
-    at = replace(attempt(state), asked=1)
+    at = replace(attempt(state), queries=1)
 
     assert (await outcome(kind, DeliveryError(error, "refused"), at)).attempt.state is state
 
@@ -328,4 +328,4 @@ async def test_a_tray_that_cannot_be_reached_is_asked_to_give_the_letter_back_af
     after = await outcome(CallKind.WITHDRAW, error, attempt(AttemptState.ACCEPTED), LETTER)
 
     assert after.attempt.error is ErrorClass.CONFIGURATION
-    assert after.attempt.look_at == NOW + MINUTE
+    assert after.attempt.query_at == NOW + MINUTE

@@ -50,7 +50,7 @@ def test_what_fires_is_read_with_its_name_and_summary() -> None:
     [alert] = webhook.alerts
     assert (alert.fingerprint, alert.ended_at, alert.summary) == ("b2b84fb9b9fd1a6d", None, "Cakera penuh pada web01")
     assert alert.starts_at == datetime(2026, 11, 24, 6, 10, 21, 123456, UTC)
-    assert (alert.subject, webhook.left_out) == ("CakeraPenuh (web01 9100)", 0)
+    assert (alert.subject, webhook.omitted) == ("CakeraPenuh (web01 9100)", 0)
 
 
 def test_what_the_api_says_of_a_webhook_is_what_must_be_in_one() -> None:
@@ -78,7 +78,7 @@ def test_newer_fields_are_left_alone_and_missing_ones_too() -> None:
 
 def test_what_was_left_out_is_counted_and_ends_nothing() -> None:
     webhook = read_webhook(octets(alerts=[], truncatedAlerts=7), T0)
-    assert (webhook.alerts, webhook.left_out) == ([], 7)
+    assert (webhook.alerts, webhook.omitted) == ([], 7)
 
 
 def test_an_end_that_says_no_time_is_now() -> None:

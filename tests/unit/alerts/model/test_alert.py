@@ -86,7 +86,7 @@ def test_what_is_no_news_is_nothing_to_be_written_down_either_but_once_a_day() -
     assert heed(FIRES, fires, T0 + MINUTE)[1] is fires
     assert heed(OVER, over, T0 + MINUTE)[1] is over
     assert heed(FIRES, over, T0 + MINUTE)[1] is over
-    assert heed(FIRES, fires, T0 + HEARD_EVERY)[1] == replace(fires, heard_at=T0 + HEARD_EVERY)
+    assert heed(FIRES, fires, T0 + HEARD_EVERY)[1] == replace(fires, received_at=T0 + HEARD_EVERY)
 
 
 def test_an_end_that_came_before_the_beginning_keeps_the_beginning_from_telling_anybody() -> None:
@@ -168,7 +168,7 @@ def test_the_journal_keeps_labels_and_summary_within_bounds() -> None:
 
 SMALL, LARGE = AlertGroup(name="g"), AlertGroup(name="g", is_folded=True)
 OWN, SHARED, REST = FIRES.dedup_key, LARGE.key(""), rest_key("")
-IN_SHARED = replace(known(FIRES), folded_into=SHARED)
+IN_SHARED = replace(known(FIRES), merged_into=SHARED)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ IN_SHARED = replace(known(FIRES), folded_into=SHARED)
         (IN_SHARED, FIRES, AlertGroup(name="other"), (), False, SHARED),
         (IN_SHARED, OVER, UNGROUPED, {SHARED}, True, SHARED),
         # What fires again is decided anew.
-        (replace(known(OVER), folded_into=SHARED), AGAIN, SMALL, (), True, OWN),
+        (replace(known(OVER), merged_into=SHARED), AGAIN, SMALL, (), True, OWN),
         (known(OVER), AGAIN, LARGE, (), True, SHARED),
         # No more are open than there is room for.
         (None, FIRES, UNGROUPED, (), False, REST),

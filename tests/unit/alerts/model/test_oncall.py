@@ -37,7 +37,7 @@ MEI = Contact(key="mei", name="Mei Contoh", language=Language.MALAY, addresses=(
 WEEKLY = Rota(
     name="JCM/bertugas",
     zone=MALAYSIA,
-    layers=(Layer(people=(SITI, RAVI), begins=date(2026, 11, 23)),),
+    layers=(Layer(people=(SITI, RAVI), starts_on=date(2026, 11, 23)),),
 )
 
 
@@ -55,8 +55,8 @@ def override(contact: Contact, begins: str, ends: str, number: int = 1, rota: Ro
         id=number,
         rota=rota.name,
         contact=contact,
-        begins=local(begins),
-        ends=local(ends),
+        starts_at=local(begins),
+        ends_at=local(ends),
         by="Pegawai Contoh",
         made_at=local("2026-11-20 09:00"),
     )
@@ -108,8 +108,8 @@ def test_the_handover_is_at_the_rotas_own_time_in_its_own_zone() -> None:
 BY_DAYS = replace(
     WEEKLY,
     layers=(
-        Layer(days=Days.WORKDAYS, people=(SITI,), begins=date(2026, 11, 1)),
-        Layer(days=Days.REST, people=(RAVI, MEI), begins=date(2026, 11, 1), shift_days=1),
+        Layer(days=Days.WORKDAYS, people=(SITI,), starts_on=date(2026, 11, 1)),
+        Layer(days=Days.REST, people=(RAVI, MEI), starts_on=date(2026, 11, 1), shift_days=1),
     ),
 )
 
@@ -137,7 +137,7 @@ def test_in_kedah_friday_is_a_rest_day_and_sunday_is_not() -> None:
 
 
 def test_the_first_layer_that_has_somebody_decides() -> None:
-    later = Layer(people=(MEI,), begins=date(2026, 12, 1))
+    later = Layer(people=(MEI,), starts_on=date(2026, 12, 1))
     rota = replace(WEEKLY, layers=(later, *WEEKLY.layers))
     assert (who(rota, "2026-11-26 12:00"), who(rota, "2026-12-01 12:00")) == ("siti", "mei")
 
@@ -177,24 +177,24 @@ def test_what_the_incident_knows_of_a_person_counts_before_what_the_override_kne
 # -- gaps and handovers ---------------------------------------------------------------------------------------------
 
 
-WORKDAYS_ONLY = replace(WEEKLY, layers=(Layer(days=Days.WORKDAYS, people=(SITI,), begins=date(2026, 11, 1)),))
+WORKDAYS_ONLY = replace(WEEKLY, layers=(Layer(days=Days.WORKDAYS, people=(SITI,), starts_on=date(2026, 11, 1)),))
 
 
 def test_a_weekend_without_anybody_is_one_gap() -> None:
     found = gaps(WORKDAYS_ONLY, (), local("2026-11-25 12:00"))
-    assert found == (Gap(begins=local("2026-11-28 08:00"), ends=local("2026-11-30 08:00")),)
+    assert found == (Gap(starts_at=local("2026-11-28 08:00"), ends_at=local("2026-11-30 08:00")),)
 
 
 def test_an_override_fills_a_part_of_a_gap() -> None:
     fills = override(MEI, "2026-11-28 00:00", "2026-11-29 12:00")
     found = gaps(WORKDAYS_ONLY, [fills], local("2026-11-25 12:00"))
-    assert found == (Gap(begins=local("2026-11-29 12:00"), ends=local("2026-11-30 08:00")),)
+    assert found == (Gap(starts_at=local("2026-11-29 12:00"), ends_at=local("2026-11-30 08:00")),)
 
 
 def test_a_gap_that_has_begun_counts_from_now_and_one_that_goes_on_to_the_end_of_the_outlook() -> None:
     saturday = local("2026-11-28 12:00")
     first, last = gaps(WORKDAYS_ONLY, (), saturday)
-    assert (first.begins, last.ends) == (saturday, saturday + OUTLOOK)
+    assert (first.starts_at, last.ends_at) == (saturday, saturday + OUTLOOK)
 
 
 def test_a_rota_without_a_hole_has_no_gap() -> None:
@@ -204,7 +204,7 @@ def test_a_rota_without_a_hole_has_no_gap() -> None:
 def test_the_next_handover_is_when_somebody_else_comes_on() -> None:
     assert next_handover(WEEKLY, (), local("2026-11-25 12:00")) == Handover(at=local("2026-11-30 08:00"), to=RAVI)
     stands = override(MEI, "2026-11-25 18:00", "2026-11-26 06:00")
-    assert next_handover(WEEKLY, [stands], local("2026-11-25 12:00")) == Handover(at=stands.begins, to=MEI)
+    assert next_handover(WEEKLY, [stands], local("2026-11-25 12:00")) == Handover(at=stands.starts_at, to=MEI)
     assert next_handover(WORKDAYS_ONLY, (), local("2026-11-25 12:00")) == Handover(
         at=local("2026-11-28 08:00"), to=None
     )
@@ -222,7 +222,7 @@ NIGHTLY = replace(
     WEEKLY,
     zone=LONDON,
     handover=time(1, 30),
-    layers=(Layer(people=(SITI, RAVI), begins=date(2026, 3, 1), shift_days=1),),
+    layers=(Layer(people=(SITI, RAVI), starts_on=date(2026, 3, 1), shift_days=1),),
 )
 
 
@@ -250,7 +250,7 @@ moments = st.datetimes(
     timezones=st.just(UTC),
 )
 layers = st.builds(
-    lambda crew, turn: Layer(people=tuple(crew), begins=date(2026, 1, 1), shift_days=turn),
+    lambda crew, turn: Layer(people=tuple(crew), starts_on=date(2026, 1, 1), shift_days=turn),
     st.lists(st.sampled_from(CREW), min_size=1, max_size=4, unique_by=lambda c: c.key),
     st.integers(1, 30),
 )
@@ -305,7 +305,9 @@ def test_handovers_go_forward_and_tell_who_comes_on(rota: Rota, moment: datetime
 def test_under_an_override_its_person_is_on_call_and_around_it_whoever_was_planned(
     rota: Rota, begins: datetime, span: timedelta, moment: datetime
 ) -> None:
-    stands = Override(id=1, rota="r", contact=MEI, begins=begins, ends=begins + span, by="x", made_at=begins - OUTLOOK)
+    stands = Override(
+        id=1, rota="r", contact=MEI, starts_at=begins, ends_at=begins + span, by="x", made_at=begins - OUTLOOK
+    )
     inside = begins <= moment < begins + span
     assert on_call(rota, [stands], moment) == (MEI if inside else on_call(rota, (), moment))
     assert on_call(rota, [stands], begins) == MEI
@@ -316,31 +318,33 @@ def test_under_an_override_its_person_is_on_call_and_around_it_whoever_was_plann
 def test_spells_follow_one_another_without_a_hole_and_have_whoever_is_on_call(
     rota: Rota, begins: datetime, span: timedelta, first: datetime
 ) -> None:
-    stands = Override(id=1, rota="r", contact=MEI, begins=begins, ends=begins + span, by="x", made_at=begins - OUTLOOK)
+    stands = Override(
+        id=1, rota="r", contact=MEI, starts_at=begins, ends_at=begins + span, by="x", made_at=begins - OUTLOOK
+    )
     last = first + timedelta(days=14)
     found = spells(rota, [stands], first, last)
-    assert found[0].begins <= first
-    assert found[-1].ends >= last
+    assert found[0].starts_at <= first
+    assert found[-1].ends_at >= last
     for before, after in pairwise(found):
-        assert before.ends == after.begins
+        assert before.ends_at == after.starts_at
         assert before.person != after.person
     for each in found:
-        assert on_call(rota, [stands], each.begins) == each.person
-        assert on_call(rota, [stands], each.ends - timedelta(microseconds=1)) == each.person
+        assert on_call(rota, [stands], each.starts_at) == each.person
+        assert on_call(rota, [stands], each.ends_at - timedelta(microseconds=1)) == each.person
 
 
 def test_a_spell_begins_at_the_same_moment_whenever_it_is_asked_for() -> None:
-    alone = replace(WEEKLY, layers=(Layer(people=(SITI,), begins=date(2026, 1, 1)),))
+    alone = replace(WEEKLY, layers=(Layer(people=(SITI,), starts_on=date(2026, 1, 1)),))
     for rota, begins in ((WEEKLY, "2026-11-23 08:00"), (alone, "2026-11-01 08:00")):
         for day in (24, 25, 29):
             first = local(f"2026-11-{day} 14:15")
-            assert spells(rota, (), first, first + OUTLOOK)[0].begins == local(begins)
+            assert spells(rota, (), first, first + OUTLOOK)[0].starts_at == local(begins)
 
 
 def test_a_spell_in_which_nobody_is_on_call_is_one_too() -> None:
     first = local("2026-11-27 12:00")
     found = spells(WORKDAYS_ONLY, (), first, first + timedelta(days=2))
-    assert [(each.person and each.person.key, each.ends) for each in found] == [
+    assert [(each.person and each.person.key, each.ends_at) for each in found] == [
         ("siti", local("2026-11-28 08:00")),
         (None, local("2026-11-30 08:00")),
     ]

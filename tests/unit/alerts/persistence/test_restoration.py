@@ -39,12 +39,12 @@ def standing(
         chain=chain,
         head=ChainHead(number=number, hash=digest),
         hashes={number: digest},
-        heard_at=T0 - silent,
+        received_at=T0 - silent,
         following={"JCM": 6},
     )
 
 
-EMPTY = StorePosition(chain="", head=ChainHead(), hashes={}, heard_at=None, following={})
+EMPTY = StorePosition(chain="", head=ChainHead(), hashes={}, received_at=None, following={})
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_what_does_not_fit_on_paper_is_in_the_files() -> None:
     made = statement(exercises=many)
     assert "10 lagi ada dalam fail yang disertakan." in printed(made)
     files = statement_files(made, counted({})[0], WORDING)
-    lines = files["penyata-JCM-2026-11-exercises.csv"].decode().splitlines()
+    lines = files["penyata-JCM-2026-11-drills.csv"].decode().splitlines()
     assert len(lines) == 71
     assert "'=Siti 69" in lines[-1]
 

@@ -56,7 +56,7 @@ SAYS = [well(), well(9), wrong(BOTH), wrong(SENDING), wrong(RECEIVING), wrong(SL
 
 
 def is_well(standing: SiteStatus) -> bool:
-    return standing.well_since is not None
+    return standing.up_since is not None
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Site:
         self.waiting.append((key, standing))
 
     def beat(self, true: int) -> None:
-        beat = SiteHeartbeat(at=T0 + (true + self.ahead) * SECOND, monotonic=true * SECOND, life=f"{self.life}")
+        beat = SiteHeartbeat(at=T0 + (true + self.ahead) * SECOND, monotonic=true * SECOND, incarnation=f"{self.life}")
         self.waiting.append((true, beat))
 
     def deliver(self, name: str, rows: Rows) -> None:
@@ -176,7 +176,7 @@ class Nation(RuleBasedStateMachine):
 
     def look(self) -> None:
         for name in self.fresh - {HERE}:
-            if self.rows.beaten[name].life == f"{self.sites[name].life}":
+            if self.rows.beaten[name].incarnation == f"{self.sites[name].life}":
                 self.sites[name].set_back = 0
             age = self.true - self.sites[name].heard
             assert age <= STALE_AFTER, f"{name} has a vote with what was so {age} seconds ago"
@@ -430,7 +430,7 @@ async def test_an_outage_that_goes_on_is_told_once_however_long_it_lasts() -> No
     clock, alerts = Clock(), Alerts()
     consensus = alone(alerts, clock)
     for minute in range(30):
-        consensus.hear(HERE, "JCM", replace(wrong(SENDING), troubled=frozenset({f"{minute}"})))
+        consensus.hear(HERE, "JCM", replace(wrong(SENDING), failing_routes=frozenset({f"{minute}"})))
         await consensus.tell()
         clock.time += MINUTE
     assert alerts.told() == ["JCM: sending"]
@@ -614,7 +614,7 @@ def test_what_sites_say_and_where_they_see_trouble_is_known_of_those_that_have_a
     consensus = alone(Alerts(), Clock())
     for site, route in ((HERE, "JCM/1"), (JOHOR, "JCM/2")):
         assert consensus.says("JCM") == {}, "nobody, or one alone"
-        consensus.hear(site, "JCM", replace(wrong(BOTH), troubled=frozenset({route})))
+        consensus.hear(site, "JCM", replace(wrong(BOTH), failing_routes=frozenset({route})))
     assert consensus.troubled("JCM") == {"JCM/1", "JCM/2"}
     consensus.fresh({JOHOR})
     assert consensus.troubled("JCM") == {"JCM/2"}

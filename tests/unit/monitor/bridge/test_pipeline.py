@@ -638,7 +638,7 @@ async def test_what_is_well_and_was_said_to_be_is_said_anew_where_its_incident_c
     service.start(is_read=True)
     await service.rounds(3)
     written = dict(service.store.standings)["JCM"]
-    assert written.well_since is not None, "others read it"
+    assert written.up_since is not None, "others read it"
     # It was watched under its new name already when its past came to it.
     service.consensus.gain({"JCM"}, {"JCM": IncidentType.BOTH})
     service.metrics.forget_agency("JCM")
@@ -789,7 +789,7 @@ async def test_how_things_stand_is_written_with_the_next_run_where_it_could_not_
 
     (written,) = [said for key, said in service.store.standings if key == "JCM"]
     assert written.trouble is not None
-    assert written.troubled == {route.name for route in agency_routes("JCM")}
+    assert written.failing_routes == {route.name for route in agency_routes("JCM")}
 
 
 async def test_what_stands_here_is_heard_before_the_first_run_where_others_wait_for_it() -> None:

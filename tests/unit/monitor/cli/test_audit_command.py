@@ -217,7 +217,7 @@ async def test_a_copy_can_be_looked_at_beside_the_running_service(office: Issuin
 
 
 async def test_what_is_exported_can_be_checked_with_nothing_of_ours(office: IssuingOffice, tmp_path: Path) -> None:
-    output = tmp_path / "journal.jsonl"
+    output = tmp_path / "audit-log.jsonl"
     # An earlier one, that somebody has opened to others.
     output.write_text("x" * 10_000)
     output.chmod(0o644)
@@ -246,15 +246,15 @@ async def test_the_program_that_the_document_gives_an_auditor_finds_what_ours_fi
     (tmp_path / "check.py").write_text(program)
     async with running(office):
         _, lines = await office.ask("audit", "export")
-    (tmp_path / "journal.jsonl").write_text(lines)
+    (tmp_path / "audit-log.jsonl").write_text(lines)
 
     def check() -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-I", "check.py", "journal.jsonl"]
+        command = [sys.executable, "-I", "check.py", "audit-log.jsonl"]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     _, head = await office.ask("audit", "head")
     assert (check().returncode, check().stdout) == (0, f"whole: {head}")
-    (tmp_path / "journal.jsonl").write_text(lines.replace("incident opened", "incident closed"))
+    (tmp_path / "audit-log.jsonl").write_text(lines.replace("incident opened", "incident closed"))
     assert (check().returncode, check().stdout) == (1, "entry 1 was changed\n")
-    (tmp_path / "journal.jsonl").write_text(lines.splitlines()[1] + "\n")
+    (tmp_path / "audit-log.jsonl").write_text(lines.splitlines()[1] + "\n")
     assert (check().returncode, check().stdout) == (1, "entry 2 does not follow the one before it\n")

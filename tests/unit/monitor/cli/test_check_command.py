@@ -109,11 +109,11 @@ async def test_check_number_that_answered_a_drill_is_verified(office: IssuingOff
     at = datetime.now(UTC) - timedelta(days=1)
     before = (await office.ask("check"))[1]
     async with database.write() as connection:
-        row = {"key": "d", "number": "", "asked_by": "Siti", "contact": "all", "begins_at": at, "ends_at": at}
+        row = {"key": "d", "number": "", "requested_by": "Siti", "contact": "all", "starts_at": at, "ends_at": at}
         await connection.execute(insert(drill).values(id=1, **row))
-        texts = dict.fromkeys(("agency", "name", "extension", "gateway", "facts", "state", "why"), "")
+        texts = dict.fromkeys(("agency", "name", "extension", "gateway", "facts", "state", "reason"), "")
         told = {"key": "e", "contact": "ali", "channel": "voice", "language": "ms-MY", "reference": "r"}
-        answered = {"number": "+60100000102", "begun_at": at, "confirmed_at": at}
+        answered = {"number": "+60100000102", "started_at": at, "confirmed_at": at}
         await connection.execute(insert(drill_notification).values(drill_id=1, **answered, **texts, **told))
     after = (await office.ask("check"))[1]
     (gone,) = set(before.splitlines()[:-1]) - set(after.splitlines()[:-1])

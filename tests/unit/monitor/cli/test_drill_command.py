@@ -16,7 +16,7 @@ from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
 DRILL = Drill(
-    id=7, number="LATIH-07", asked_by="Ali Contoh", contact="all", begins_at=T0, ends_at=T0 + timedelta(hours=2)
+    id=7, number="LATIH-07", requested_by="Ali Contoh", contact="all", starts_at=T0, ends_at=T0 + timedelta(hours=2)
 )
 NUMBER = "+60100000101"
 
@@ -37,10 +37,10 @@ def record(state: DrillState, why: str = "") -> Record:
         facts=facts(OFFICE, Channel.VOICE, "LATIH-07", T0),
         reference="d1-1-0",
         state=state,
-        why=why,
+        reason=why,
         provider_id=None,
-        begun_at=T0,
-        look_at=None,
+        started_at=T0,
+        query_at=None,
         confirmed_at=T0 + MINUTE if state is DrillState.CONFIRMED else None,
     )
 

@@ -224,12 +224,14 @@ async def test_numbers_that_nobody_has_verified_are_counted_each_once(
 
 async def answered_in_a_drill(watch: ProbingRuntime, number: str, at: datetime) -> None:
     async with watch.database.write() as connection:
-        row = {"key": "d", "number": "", "asked_by": "Siti", "contact": "all", "begins_at": at, "ends_at": at}
+        row = {"key": "d", "number": "", "requested_by": "Siti", "contact": "all", "starts_at": at, "ends_at": at}
         await connection.execute(insert(drill).values(id=1, **row))
-        texts = dict.fromkeys(("agency", "name", "extension", "gateway", "facts", "state", "why"), "")
+        texts = dict.fromkeys(("agency", "name", "extension", "gateway", "facts", "state", "reason"), "")
         told = {"key": "e", "contact": "ali", "channel": "voice", "language": "ms-MY", "reference": "r"}
         await connection.execute(
-            insert(drill_notification).values(drill_id=1, number=number, begun_at=at, confirmed_at=at, **texts, **told)
+            insert(drill_notification).values(
+                drill_id=1, number=number, started_at=at, confirmed_at=at, **texts, **told
+            )
         )
 
 
@@ -255,7 +257,7 @@ async def test_an_hour_that_comes_twice_belongs_to_the_override_whole(
     await office.ask(*SWAP[:4], "--from", "2026-10-25 01:15", "--until", "2026-10-25 01:45", "--by", "Pegawai Contoh")
 
     (made,) = await watch.standing()
-    assert (made.begins, made.ends) == (
+    assert (made.starts_at, made.ends_at) == (
         datetime(2026, 10, 25, 0, 15, tzinfo=UTC),
         datetime(2026, 10, 25, 1, 45, tzinfo=UTC),
     )

@@ -435,7 +435,8 @@ async def test_the_letters_in_the_tray_are_listed_with_who_has_them_and_what_is_
     assert code == 0
     first, second, third, fourth, *_ = [" ".join(line.split()) for line in said.splitlines()[1:]]
     assert (
-        first == "7 JCM-01 outage Ketua Setiausaha, Kementerian Contoh 24/11/2026 14:15 25/11/2026 17:00 OVERDUE: laid"
+        first
+        == "7 JCM-01 outage Ketua Setiausaha, Kementerian Contoh 24/11/2026 14:15 25/11/2026 17:00 OVERDUE: queued"
     )
     assert second.endswith("OVERDUE: printed by Kerani Contoh, 24/11/2026 14:15")
     assert third.endswith("posted by Kerani Contoh, 24/11/2026")

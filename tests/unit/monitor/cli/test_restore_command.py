@@ -65,7 +65,7 @@ async def test_a_copy_is_put_back_and_what_was_there_is_kept(office: IssuingOffi
     (restoration,) = await found_in(office)
     assert (restoration.how, restoration.by) == (DetectionMethod.RESTORED, "Siti Contoh")
     assert (restoration.numbers, restoration.pages) == ({"JCM": 23}, {"JCM-07": 3})
-    assert restoration.left_out is None
+    assert restoration.skipped is None
     assert (await office.ask("audit", "verify"))[0] == 0
     assert copy.read_bytes() == before
 

@@ -81,6 +81,6 @@ async def test_a_user_is_made_and_their_code_is_answered_as_commands_of_another_
         assert said.splitlines()[-1].startswith("Siti Contoh opens /welcome")
         # An upgrade replaces the commands before it restarts the service.
         async with client(control(Service(), users_of(made))) as web:
-            answer = (await web.post("/users/siti/invite", json={"by": "Ujian", "way": "letter"})).json()
+            answer = (await web.post("/users/siti/invite", json={"by": "Ujian", "kind": "letter"})).json()
     assert {each: type(answer[each]) for each in answer} == dict.fromkeys(("name", "full_name", "code", "ends_at"), str)
     assert (answer["name"], answer["full_name"]) == ("siti", "Siti Contoh")

@@ -63,7 +63,7 @@ def test_a_rota_is_frozen_into_the_brief_with_its_people(duty: Ministry) -> None
     assert policy.steps[0].rotas == (rota.name,) == ("JCONTOH/bertugas",)
     assert (rota.zone, rota.handover, rota.calendar) == (MALAYSIA, time(7, 30), Calendar())
     assert [person.key for person in first.people] == ["siti", "rahim"]
-    assert (first.days, first.shift_days, first.begins) == (Days.WORKDAYS, 7, date(2026, 1, 5))
+    assert (first.days, first.shift_days, first.starts_on) == (Days.WORKDAYS, 7, date(2026, 1, 5))
     assert (second.days, second.shift_days) == (Days.REST, 2)
 
 
@@ -98,7 +98,7 @@ def test_a_fallback_and_a_call_again_are_frozen_too(duty: Ministry) -> None:
 
     assert policy.fallback is not None
     assert policy.fallback.key == "rahim"
-    assert [step.redial for step in policy.steps] == [RedialPolicy(every=timedelta(minutes=2), times=4), None]
+    assert [step.redial for step in policy.steps] == [RedialPolicy(interval=timedelta(minutes=2), times=4), None]
 
 
 #: What is replaced by what in the agency's file, and the only problem there is then.

@@ -24,7 +24,7 @@ def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: 
         inbound,
         HealthTracker(policy=policy, health=blind, changed_at=T0, silent=policy.failure_threshold),
     )
-    assert mail.well_since() == (T0 if is_well else None)
+    assert mail.up_since() == (T0 if is_well else None)
     assert mail.unseen() == (Direction.INBOUND,)
 
 

@@ -435,7 +435,7 @@ def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
             evaluator.is_well(agency, T0 + at)
         evaluator.own_troubles(T0 + at)
         for suspect in evaluator._own.suspects():
-            evaluator.own_well_since(suspect, T0 + at)
+            evaluator.own_up_since(suspect, T0 + at)
         evaluator.proofs_wanted()
     again = HealthEvaluator(ROUTES, HealthPolicy())
     again.restore(evaluator.healths())

@@ -113,7 +113,7 @@ def test_a_network_of_ours_that_is_dead_is_no_agencys_fault() -> None:
     here.cut_off = False
     here.rounds(3)
     assert here.own() == set()
-    assert here.own_well_since("network") is not None
+    assert here.own_up_since("network") is not None
 
 
 def test_a_machine_that_cannot_open_connections_is_told_to_the_noc() -> None:
@@ -142,7 +142,7 @@ def test_a_reference_is_well_since_the_last_of_its_routes_is() -> None:
     around = [here.evaluator._subjects[r.name] for r in here.routes if r.direction is Direction.CONTROL]
     for subject, minute in zip(around, (1, 4), strict=True):
         subject.working_since = T0 + minute * MINUTE
-    assert here.own_well_since("reference/a") == T0 + 4 * MINUTE
+    assert here.own_up_since("reference/a") == T0 + 4 * MINUTE
 
 
 @pytest.mark.parametrize("server", [smtp, imap, None])
@@ -164,7 +164,7 @@ def test_an_account_is_well_again_when_both_of_its_servers_let_it_in() -> None:
     here.rounds(3)
 
     assert here.own() == set()
-    assert here.own_well_since("credentials/JCM/utama") is not None
+    assert here.own_up_since("credentials/JCM/utama") is not None
 
 
 @pytest.mark.parametrize(
@@ -594,8 +594,8 @@ def test_a_reference_is_well_while_the_other_is_to_blame_and_to_blame_once_it_fa
     for sick, other in (("a", "c"), ("b", "a")):
         here.faults = {sick: LOSES}
         assert here.rounds(6).own() == {f"reference/{sick}"}
-        assert here.own_well_since(f"reference/{other}") is not None
-        assert here.own_well_since(f"reference/{sick}") is None
+        assert here.own_up_since(f"reference/{other}") is not None
+        assert here.own_up_since(f"reference/{sick}") is None
         here.faults.clear()
         assert here.rounds(4).own() == set()
 
@@ -854,10 +854,10 @@ def test_what_a_site_cannot_see_it_does_not_say_to_be_well() -> None:
     of.rounds(3)
     assert of.evaluator.standing("JCM", of.now, is_told=False) == UNTROUBLED
     told = of.evaluator.standing("JCM", of.now, is_told=True)
-    assert (set(told.directions.values()), told.well_since is None) == ({Health.UP}, False)
+    assert (set(told.directions.values()), told.up_since is None) == ({Health.UP}, False)
     of.cut_off = True
     of.rounds(6)
     for is_told in (True, False):
         said = of.evaluator.standing("JCM", of.now, is_told=is_told)
         assert set(said.directions.values()) == {Health.UNKNOWN}
-        assert is_told or said.well_since is None
+        assert is_told or said.up_since is None

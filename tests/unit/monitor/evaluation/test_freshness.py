@@ -48,7 +48,7 @@ class Wire:
             self.true += 1
             if self.true >= self.down_until:
                 at = T0 + (self.true + self.ahead) * SECOND
-                beat = SiteHeartbeat(at=at, monotonic=(self.true - self.began) * SECOND, life=f"{self.life}")
+                beat = SiteHeartbeat(at=at, monotonic=(self.true - self.began) * SECOND, incarnation=f"{self.life}")
                 self.waiting.append((self.true, beat))
             passes = len(self.waiting) if self.pace is None else min(self.pace, len(self.waiting))
             newest = None
@@ -109,7 +109,9 @@ def test_of_a_site_of_many_processes_it_is_learnt_as_soon_whichever_of_them_is_h
     clock, dice = SiteClock(), random.Random(processes)
     for second in range(30):
         life = dice.randrange(processes)
-        clock.hear(SiteHeartbeat(at=T0, monotonic=(1000 * life + second) * SECOND, life=f"{life}"), T0, second * SECOND)
+        clock.hear(
+            SiteHeartbeat(at=T0, monotonic=(1000 * life + second) * SECOND, incarnation=f"{life}"), T0, second * SECOND
+        )
     assert clock.is_fresh(30 * SECOND)
 
 
@@ -118,7 +120,7 @@ def test_a_site_of_many_processes_that_comes_in_bursts_is_not_believed() -> None
     for burst in range(20):
         for life in range(3):
             # Ten seconds have gone by since the burst before, and one more has been heard of: it falls ever further behind.
-            beat = SiteHeartbeat(at=T0, monotonic=(1000 * life + burst) * SECOND, life=f"{life}")
+            beat = SiteHeartbeat(at=T0, monotonic=(1000 * life + burst) * SECOND, incarnation=f"{life}")
             clock.hear(beat, T0, (10 * burst + life) * SECOND)
         assert not clock.is_fresh((10 * burst + 2) * SECOND)
 
@@ -132,7 +134,7 @@ def test_a_site_of_which_nothing_comes_is_not_fresh() -> None:
 
 
 def test_a_beat_that_is_heard_again_is_no_other_one() -> None:
-    clock, beat = SiteClock(), SiteHeartbeat(at=T0, monotonic=100 * SECOND, life="0")
+    clock, beat = SiteClock(), SiteHeartbeat(at=T0, monotonic=100 * SECOND, incarnation="0")
     for second in range(100):
         clock.hear(beat, T0, second * SECOND)
         assert not clock.is_fresh(second * SECOND)
@@ -267,7 +269,7 @@ def test_beats_that_are_late_now_and_then_are_late_by_those_that_are_not() -> No
     clock = SiteClock()
     for second in range(30):
         late = 0 if second % 5 == 4 else 0.9
-        clock.hear(SiteHeartbeat(at=T0, monotonic=(second - late) * SECOND, life="0"), T0, second * SECOND)
+        clock.hear(SiteHeartbeat(at=T0, monotonic=(second - late) * SECOND, incarnation="0"), T0, second * SECOND)
         if second > 15:
             behind = clock.behind(second * SECOND)
             assert behind is not None
@@ -290,12 +292,14 @@ def test_two_processes_of_a_site_that_beat_by_turns_are_one_site() -> None:
     clock = SiteClock()
     for second in range(200):
         monotonic = second * SECOND
-        beat = SiteHeartbeat(at=T0 + monotonic, monotonic=monotonic + (second % 2) * 500 * SECOND, life=f"{second % 2}")
+        beat = SiteHeartbeat(
+            at=T0 + monotonic, monotonic=monotonic + (second % 2) * 500 * SECOND, incarnation=f"{second % 2}"
+        )
         clock.hear(beat, T0 + monotonic, monotonic)
         assert clock.is_fresh(monotonic) == (second >= 10)
     # One of them dies; the other goes on.
     for second in range(200, 300, 2):
-        clock.hear(SiteHeartbeat(at=T0, monotonic=second * SECOND, life="0"), T0, second * SECOND)
+        clock.hear(SiteHeartbeat(at=T0, monotonic=second * SECOND, incarnation="0"), T0, second * SECOND)
         assert clock.is_fresh(second * SECOND)
 
 
@@ -303,7 +307,7 @@ def test_two_processes_of_a_site_that_beat_by_turns_are_one_site() -> None:
 def test_steady_clocks_that_go_apart_do_so_unnoticed(rate: float) -> None:
     clock = SiteClock(stale_after=3 * SECOND)
     for second in range(0, 40_000, 5):
-        clock.hear(SiteHeartbeat(at=T0, monotonic=second * rate * SECOND, life="0"), T0, second * SECOND)
+        clock.hear(SiteHeartbeat(at=T0, monotonic=second * rate * SECOND, incarnation="0"), T0, second * SECOND)
         assert clock.is_fresh(second * SECOND) == (second >= 10)
 
 

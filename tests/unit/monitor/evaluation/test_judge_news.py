@@ -172,7 +172,7 @@ def told(evaluator: HealthEvaluator, routes: list[MonitoredRoute], now: datetime
         [(evaluator._subjects[route.name].recent, evaluator._subjects[route.name].silent) for route in routes],
         [standing(evaluator, agency, now) for agency in ("jpc", "lkc")],
         (evaluator.own_troubles(now), evaluator.own_faults(now)),
-        {suspect: evaluator.own_well_since(suspect, now) for suspect in evaluator._own.suspects()},
+        {suspect: evaluator.own_up_since(suspect, now) for suspect in evaluator._own.suspects()},
         [evaluator.looks_wanted(route.name) for route in routes],
         evaluator.proofs_wanted(),
         evaluator.counted(),
@@ -189,7 +189,7 @@ def test_what_is_ours_and_has_not_moved_stands_as_before() -> None:
             moved = {str(suspect) for suspect in evaluator.own_moved()}
             for suspect in evaluator._own.suspects():
                 trouble = evaluator.own_trouble(suspect, here.now)
-                stands = (trouble is None, evaluator.own_well_since(suspect, here.now) is None)
+                stands = (trouble is None, evaluator.own_up_since(suspect, here.now) is None)
                 assert str(suspect) in moved or known.get(str(suspect)) in {None, stands}
                 known[str(suspect)] = stands  # type: ignore[assignment]
 
@@ -205,5 +205,5 @@ def test_what_is_ours_and_is_not_believed_yet_is_asked_about_until_it_is() -> No
         (FlappingPolicy().window, False),
         (FlappingPolicy().window + MINUTE, True),
     ):
-        assert (here.evaluator.own_well_since(suspect, here.now + later) is not None) is is_believed
+        assert (here.evaluator.own_up_since(suspect, here.now + later) is not None) is is_believed
         assert (suspect in here.evaluator.own_moved()) is not is_believed

@@ -87,9 +87,9 @@ def test_what_no_gateway_took_is_tried_again_after_a_minute() -> None:
 
 
 def test_what_is_remembered_from_the_future_does_not_count() -> None:
-    ahead = {OutOfBandReason.STORE: ActiveReason(since=T0 + timedelta(days=300), told_at=T0 + timedelta(days=300))}
+    ahead = {OutOfBandReason.STORE: ActiveReason(since=T0 + timedelta(days=300), notified_at=T0 + timedelta(days=300))}
     assert rung(ahead, AWAY, T0 + 10 * MINUTE)[1] == [(OutOfBandReason.STORE, False)]
-    told_ahead = {OutOfBandReason.STORE: ActiveReason(since=T0, told_at=T0 + timedelta(days=300))}
+    told_ahead = {OutOfBandReason.STORE: ActiveReason(since=T0, notified_at=T0 + timedelta(days=300))}
     assert rung(told_ahead, AWAY, T0 + 10 * MINUTE)[1] == [(OutOfBandReason.STORE, False)]
 
 
@@ -199,7 +199,7 @@ def test_of_those_that_live_one_rings() -> None:
 class Seen(ProcessHeartbeat):
     away_since: datetime | None = None
     watching_since: datetime | None = T0 - 9 * MINUTE
-    peers: Sequence[Process] = (Process(name="b", started_at=T0, beat_at=T0 - 5 * MINUTE),)
+    peers: Sequence[Process] = (Process(name="b", started_at=T0, heartbeat_at=T0 - 5 * MINUTE),)
 
 
 def heard(seen: Seen, memory: Memory, now: datetime = T0) -> list[tuple[OutOfBandReason, bool]]:
@@ -216,7 +216,7 @@ def test_who_comes_back_from_an_outage_of_the_store_misses_no_peer_that_comes_ba
 
 
 def test_of_a_silent_peer_it_is_not_said_that_it_is_back_because_the_store_is_away() -> None:
-    told: Memory = {OutOfBandReason.PEER: ActiveReason(since=T0 - 5 * MINUTE, told_at=T0 - 3 * MINUTE, whose="b")}
+    told: Memory = {OutOfBandReason.PEER: ActiveReason(since=T0 - 5 * MINUTE, notified_at=T0 - 3 * MINUTE, whose="b")}
     assert heard(Seen(away_since=T0), told) == []
     assert heard(Seen(watching_since=T0), told) == []
     assert heard(Seen(), told) == []

@@ -66,7 +66,7 @@ def test_judge_one_full_mailbox_is_told_as_that_mailbox_and_is_no_outage() -> No
     for minutes in (30, 35):
         take_in(evaluator, arrived(INBOUND[FIRST], T0 + minutes * MINUTE))
     assert own(evaluator, 90) == set()
-    assert evaluator.own_well_since(suspect, T0 + 90 * MINUTE) == T0 + 30 * MINUTE
+    assert evaluator.own_up_since(suspect, T0 + 90 * MINUTE) == T0 + 30 * MINUTE
 
 
 @pytest.mark.blind
@@ -167,8 +167,8 @@ def test_judge_reference_on_a_block_list_is_told_to_the_noc_once_several_agencie
     assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
     suspect = evaluator.suspect("reference/a")
     assert suspect is not None
-    assert evaluator.own_well_since(suspect, T0 + 15 * MINUTE) is None
+    assert evaluator.own_up_since(suspect, T0 + 15 * MINUTE) is None
     for n in range(16, 18):
         take_in(evaluator, arrived(INBOUND[SECOND], T0 + n * MINUTE))
     assert own(evaluator, 20) == set()
-    assert evaluator.own_well_since(suspect, T0 + 20 * MINUTE) == T0 + 16 * MINUTE
+    assert evaluator.own_up_since(suspect, T0 + 20 * MINUTE) == T0 + 16 * MINUTE

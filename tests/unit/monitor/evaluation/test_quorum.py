@@ -26,7 +26,7 @@ UP, DEGRADED, DOWN, UNKNOWN = Health.UP, Health.DEGRADED, Health.DOWN, Health.UN
 
 def well(minute: int = 0, *directions: Direction) -> SiteStatus:
     """Return what a site says to which all works that it sees, since that minute."""
-    return SiteStatus(well_since=at(minute), directions=dict.fromkeys(directions or ALL, UP))
+    return SiteStatus(up_since=at(minute), directions=dict.fromkeys(directions or ALL, UP))
 
 
 def wrong(matter: IncidentType, minute: int = 0, *directions: Direction, **more: object) -> SiteStatus:
@@ -64,7 +64,7 @@ def verdict(said: Sequence[SiteStatus], quorum: Quorum = TWO, silent: Sequence[S
         return "nobody sees it"
     if joint.trouble is not None:
         return f"{joint.trouble.type}"
-    return "as it was told" if joint.well_since is None else "well"
+    return "as it was told" if joint.up_since is None else "well"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def verdict(said: Sequence[SiteStatus], quorum: Quorum = TWO, silent: Sequence[S
         ("one says so, and the others are not clear yet", [wrong(BOTH), UNCLEAR, UNCLEAR], "as it was told"),
         ("one says so, and the others are blind", [wrong(BOTH), BLIND, BLIND], "both"),
         ("one is well, and the others are blind", [well(), BLIND, BLIND], "well"),
-        ("what one was told before it became blind says nothing", [wrong(BOTH), replace(BLIND, well_since=T0)], "both"),
+        ("what one was told before it became blind says nothing", [wrong(BOTH), replace(BLIND, up_since=T0)], "both"),
         ("nor what was wrong then", [replace(BLIND, trouble=wrong(BOTH).trouble), well(), well()], "well"),
         (
             "one says so, and nothing is known to be wrong elsewhere",
@@ -324,15 +324,15 @@ def test_it_is_unsteady_where_enough_say_so() -> None:
 def test_it_is_well_since_enough_were() -> None:
     joint = agreed([well(1), well(5), well(9)], TWO)
     assert joint is not None
-    assert joint.well_since == at(5)
+    assert joint.up_since == at(5)
     # Three of four must be, or two would be left that could hold it.
     joint = agreed([well(1), well(5), well(9), wrong(BOTH)], TWO)
     assert joint is not None
-    assert joint.well_since == at(9)
+    assert joint.up_since == at(9)
     # The only one that sees how mail comes in has seen it work later than the others see anything.
     joint = agreed([well(1, OUTBOUND), well(2, OUTBOUND), well(9, OUTBOUND, INBOUND)], TWO)
     assert joint is not None
-    assert joint.well_since == at(9)
+    assert joint.up_since == at(9)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_sites_disagree_where_one_says_that_something_is_wrong_and_another_that_
 def test_a_fault_of_ours_is_told_where_enough_have_it() -> None:
     dead, alive = (
         SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0)),
-        SiteStatus(well_since=T0),
+        SiteStatus(up_since=T0),
     )
     assert verdict([dead, dead, alive]) == "monitoring_fault"
     assert verdict([dead, alive, alive]) == "well"
@@ -431,7 +431,7 @@ def standings(draw: st.DrawFn) -> SiteStatus:
             directions = directions or {INTERNAL: DOWN}
             return SiteStatus(trouble=found, cause=draw(st.none() | st.sampled_from(Cause)), directions=directions)
         case "well":
-            return SiteStatus(well_since=draw(minutes), directions=dict.fromkeys(directions or ALL, UP))
+            return SiteStatus(up_since=draw(minutes), directions=dict.fromkeys(directions or ALL, UP))
         case "unclear":
             return SiteStatus(directions=directions or {OUTBOUND: UP})
         case "blind":
@@ -500,8 +500,8 @@ def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
 ) -> None:
     joint = agreed(said, quorum)
     seeing = [site for site in said if sees(site)]
-    proven = [site for site in seeing if site.well_since]
-    is_well = joint is not None and joint.well_since is not None
+    proven = [site for site in seeing if site.up_since]
+    is_well = joint is not None and joint.up_since is not None
     if seeing and len(proven) == len(seeing):
         assert is_well
     if is_well:
@@ -532,21 +532,21 @@ def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[
 def grave(site: SiteStatus | None) -> tuple[int, frozenset[Direction]]:
     """Return how bad it is: well, not clear, something wrong; and which ways are out."""
     if site is None or site.trouble is None:
-        return (0 if site and site.well_since else 1), frozenset()
+        return (0 if site and site.up_since else 1), frozenset()
     return 2, frozenset(WAYS[site.trouble.type])
 
 
 def worse(site: SiteStatus, matter: IncidentType | None) -> SiteStatus:
     """Return what a site says that sees what it saw, and says that so much is wrong, if that is more than it said."""
     if matter is None:
-        return replace(site, well_since=None)
+        return replace(site, up_since=None)
     if site.trouble and not set(WAYS[matter]) > set(WAYS[site.trouble.type]):
         return site
     if all(health is UNKNOWN for health in site.directions.values()):
         # It can report a refused sign-in; a fault of the mail would come with votes on directions that it had none on.
         return site
     found = ActiveProblem(type=matter, since=at(3))
-    return replace(site, well_since=None, trouble=found)
+    return replace(site, up_since=None, trouble=found)
 
 
 @given(several, quorums, st.integers(0, 4), st.sampled_from([None, SLOW, SENDING, BOTH]))

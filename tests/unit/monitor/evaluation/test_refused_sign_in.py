@@ -331,17 +331,17 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     assert {*here.evaluator.mail("LKC").unseen()} == directions
     standing = here.evaluator.standing("LKC", here.now, is_told=True)
     assert {d for d, health in standing.directions.items() if health is Health.UNKNOWN} == directions
-    assert standing.well_since is None
+    assert standing.up_since is None
     assert Health.DOWN not in here.evaluator.mail("LKC").directions().values()
     assert own_faults(here) == {"credentials/LKC/utama"}
     assert here.own() == set()
     assert here.trouble("JCM") is None
 
     here.faults, over = {}, here.now
-    well_since = here.rounds(2).evaluator.is_well("LKC", here.now)
+    up_since = here.rounds(2).evaluator.is_well("LKC", here.now)
     assert here.trouble("LKC") is None
-    assert well_since is not None
-    assert over <= well_since < here.now
+    assert up_since is not None
+    assert over <= up_since < here.now
     assert (here.own(), here.evaluator.mail("LKC").unseen()) == (set(), ())
 
 

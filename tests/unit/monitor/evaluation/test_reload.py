@@ -287,10 +287,10 @@ def test_what_is_our_own_is_judged_by_the_policies_of_now_whether_it_was_judged_
 
     here, network = world("JCM").rounds(3), "ours/network"
     here.evaluator.restore_falls({network: [here.now]}, {network}, {network})
-    assert here.own_well_since("network") is None
+    assert here.own_up_since("network") is None
     here.evaluator.govern(HealthPolicy(), FlappingPolicy(window=MINUTE))
     here.now += MINUTE
-    assert here.own_well_since("network") is not None
+    assert here.own_up_since("network") is not None
 
 
 def test_of_an_account_that_has_left_nothing_is_known_and_whoever_was_told_of_it_hears_so() -> None:

@@ -51,7 +51,7 @@ def outcome(here: World) -> str:
     standing = says(here)
     if standing.trouble is not None:
         return str(standing.trouble.type)
-    return "unclear" if standing.well_since is None else "well"
+    return "unclear" if standing.up_since is None else "well"
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_what_nobody_wrote_harms_nothing(written: str) -> None:
 
 
 def test_what_goes_on_over_midnight_is_cut_in_malaysia() -> None:
-    mark = TimelineSpan(state=OUT, begins=MIDNIGHT - 90 * MINUTE, until=MIDNIGHT + 1441 * MINUTE)
+    mark = TimelineSpan(state=OUT, starts_at=MIDNIGHT - 90 * MINUTE, until=MIDNIGHT + 1441 * MINUTE)
     assert list(cut([mark])) == [
         (date(2026, 11, 27), OUT, MINUTES - 90, MINUTES),
         (date(2026, 11, 28), OUT, 0, MINUTES),
@@ -92,7 +92,7 @@ def test_what_goes_on_over_midnight_is_cut_in_malaysia() -> None:
 
 
 def test_a_moment_is_in_one_minute_whatever_its_seconds() -> None:
-    mark = TimelineSpan(state=WELL, begins=MIDNIGHT + timedelta(seconds=59), until=MIDNIGHT + timedelta(seconds=59))
+    mark = TimelineSpan(state=WELL, starts_at=MIDNIGHT + timedelta(seconds=59), until=MIDNIGHT + timedelta(seconds=59))
     assert list(cut([mark])) == [(date(2026, 11, 28), WELL, 0, 1)]
 
 
@@ -109,7 +109,7 @@ def test_the_last_minute_that_is_marked_is_known() -> None:
 
 
 def test_a_mark_that_ends_before_it_begins_marks_nothing() -> None:
-    assert list(cut([TimelineSpan(state=WELL, begins=MIDNIGHT, until=MIDNIGHT - 1441 * MINUTE)])) == []
+    assert list(cut([TimelineSpan(state=WELL, starts_at=MIDNIGHT, until=MIDNIGHT - 1441 * MINUTE)])) == []
 
 
 def test_each_state_outweighs_those_before_it() -> None:

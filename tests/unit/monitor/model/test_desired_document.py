@@ -18,8 +18,8 @@ WANTED = {"JCM": JCM}
 THERE = ActualDocument(digest=JCM.digest)
 BEHIND = ActualDocument(digest=OLD)
 OFFER = DesiredDocumentState(digest=JCM.digest)
-TAKEN = DesiredDocumentState(digest=JCM.digest, is_looked_at=True)
-REFUSED = DesiredDocumentState(digest=JCM.digest, is_looked_at=True, refusal="no password")
+TAKEN = DesiredDocumentState(digest=JCM.digest, is_processed=True)
+REFUSED = DesiredDocumentState(digest=JCM.digest, is_processed=True, refusal="no password")
 OFFERED = OfferDifference(offered=(JCM,), behind=1)
 
 
@@ -35,7 +35,7 @@ OFFERED = OfferDifference(offered=(JCM,), behind=1)
         pytest.param(BEHIND, TAKEN, OFFERED, id="taken up, and written over there since"),
         pytest.param(BEHIND, DesiredDocumentState(digest="x"), OFFERED, id="another one is offered"),
         pytest.param(
-            BEHIND, DesiredDocumentState(digest="x", is_looked_at=True, refusal="x"), OFFERED, id="another was refused"
+            BEHIND, DesiredDocumentState(digest="x", is_processed=True, refusal="x"), OFFERED, id="another was refused"
         ),
         pytest.param(
             THERE, DesiredDocumentState(digest="x"), OfferDifference(offered=(JCM,)), id="the same, and another waits"
@@ -65,7 +65,7 @@ def test_what_differs_is_offered_once(
         ),
         pytest.param(
             ActualDocument(digest=""),
-            DesiredDocumentState(digest="", is_looked_at=True),
+            DesiredDocumentState(digest="", is_processed=True),
             OfferDifference(withdrawn=("MDC",)),
             id="gone",
         ),

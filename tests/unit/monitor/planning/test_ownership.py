@@ -24,7 +24,7 @@ def owned(agencies: Iterable[str], alive: AbstractSet[str], name: str) -> frozen
 
 
 def at(seconds: float, name: str = "dua", *, left: bool = False) -> ClusterMember:
-    return ClusterMember(name=name, beat_at=T0 + seconds * SECOND, has_left=left)
+    return ClusterMember(name=name, heartbeat_at=T0 + seconds * SECOND, has_left=left)
 
 
 def seen(membership: ClusterMembership, seconds: float, *others: ClusterMember) -> set[str]:

@@ -460,7 +460,7 @@ async def test_who_orders_a_run_sees_its_phases_as_they_happen_and_it_counts_as_
     async with probing([each], in_steps) as scene:
         trial = scene.prober.run_now(each.name)
         assert scene.prober.run_now(each.name) is trial  # Twice is once.
-        assert (trial.begun_at, trial.phase, trial.phases) == (None, None, {})
+        assert (trial.started_at, trial.phase, trial.phases) == (None, None, {})
         await scene.play.until(lambda _: trial.phase is Phase.TRANSIT)
         assert [*trial.phases] == [Phase.SUBMIT]
         assert not trial.is_over

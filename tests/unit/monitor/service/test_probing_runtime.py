@@ -59,7 +59,7 @@ def test_a_mailbox_whose_secret_cannot_be_had_is_told_until_it_can_be() -> None:
         show_locked(metrics, [mailbox])
         return Scrape(metrics).value("mailbox_credential_unavailable", agency="JCM", mailbox="JCM/utama")
 
-    withheld = replace(plain, login=UnavailableLogin(username="pantau", why="its key is lost"))
+    withheld = replace(plain, login=UnavailableLogin(username="pantau", reason="its key is lost"))
     assert (locked(plain), locked(withheld), locked(withheld), locked(plain)) == (None, 1, 1, None)
 
 

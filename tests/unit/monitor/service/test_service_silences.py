@@ -27,7 +27,7 @@ ROUTES = [r.name for r in agency_routes("JCM")]
 
 
 def silence(about: str, lasts: timedelta = HOUR) -> Silence:
-    return Silence(id=1, about=about, begins=T0, ends=T0 + lasts, why="kerja", by="Siti Contoh")
+    return Silence(id=1, target=about, starts_at=T0, ends_at=T0 + lasts, reason="kerja", by="Siti Contoh")
 
 
 def in_trouble(*, one_route: bool) -> Callable[[str], Collection[str]]:
@@ -88,8 +88,8 @@ async def test_a_silence_is_begun_listed_and_ended_and_the_journal_says_by_whom(
 ) -> None:
     client, station = office
     made = (await client.post("/silences", json=ORDER)).json()
-    assert made["ends"].startswith("2026-11-24T08:15")
-    assert [s["about"] for s in (await client.get("/silences")).json()] == ["JCM"]
+    assert made["ends_at"].startswith("2026-11-24T08:15")
+    assert [s["target"] for s in (await client.get("/silences")).json()] == ["JCM"]
     await station.submit(trigger())
     assert station.calls == []
 
@@ -165,7 +165,7 @@ def test_first_verdict_muter_what_a_copy_has_open_is_silent_until_it_was_measure
     muter = first_verdict_muter(silence_over, lambda: since, lambda _: is_unseen)
     found = muter(replace(incident(), opened_at=opened_at, detected=measured), (), since + after)
     assert (found is not None) is silent
-    assert found is None or found.ends == since + SEE_FIRST
+    assert found is None or found.ends_at == since + SEE_FIRST
     assert SEEN == SEE_FIRST
 
 

@@ -90,7 +90,7 @@ class SourceLocation:
 
     def beats(self, name: str = "dua", *, left: bool = False) -> None:
         stopped_at = self.now if left else None
-        self.rows[name] = Process(name=name, started_at=T0, beat_at=self.now, stopped_at=stopped_at)
+        self.rows[name] = Process(name=name, started_at=T0, heartbeat_at=self.now, stopped_at=stopped_at)
 
     # The reloader
 
@@ -354,8 +354,8 @@ class ClusterMember:
         return frozenset(self.runtime.owned - before)
 
     async def lives(self, now: datetime) -> Sequence[Process]:
-        row = self.rollout.rows.get(self.name) or Process(name=self.name, started_at=now, beat_at=now)
-        self.rollout.rows[self.name] = replace(row, beat_at=now)
+        row = self.rollout.rows.get(self.name) or Process(name=self.name, started_at=now, heartbeat_at=now)
+        self.rollout.rows[self.name] = replace(row, heartbeat_at=now)
         return [each for name, each in self.rollout.rows.items() if name != self.name]
 
     async def knows(self, agencies: Collection[str]) -> bool:

@@ -49,7 +49,7 @@ from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import SECOND, T0
 
-WELL = SiteStatus(well_since=T0, directions={Direction.OUTBOUND: Health.UP, Direction.INBOUND: Health.UP})
+WELL = SiteStatus(up_since=T0, directions={Direction.OUTBOUND: Health.UP, Direction.INBOUND: Health.UP})
 DOWN = SiteStatus(
     trouble=ActiveProblem(type=IncidentType.BOTH, since=T0),
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.DOWN},
@@ -148,7 +148,7 @@ class Nation:
             self.monotonic += every * SECOND
             for site in {"johor", "kuching"} - {*silent}:
                 self.rows.beaten[site] = SiteHeartbeat(
-                    at=self.clock.time + self.ahead.get(site, 0) * SECOND, monotonic=self.monotonic, life=site
+                    at=self.clock.time + self.ahead.get(site, 0) * SECOND, monotonic=self.monotonic, incarnation=site
                 )
             try:
                 await self.hub.listen()
@@ -191,7 +191,9 @@ async def test_what_one_site_alone_says_is_told_to_nobody_and_what_two_say_is() 
 @pytest.mark.parametrize("ahead", [180, -180])
 async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_times(ahead: int) -> None:
     def down(*troubled: str) -> SiteStatus:
-        return replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=began), troubled=frozenset(troubled))
+        return replace(
+            DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=began), failing_routes=frozenset(troubled)
+        )
 
     nation = await running()
     nation.ahead["johor"] = ahead
@@ -249,13 +251,13 @@ def as_heard(offset: int | None, *, moments: Mapping[datetime, datetime] | None 
 def test_by_our_clock_puts_each_moment_right_and_none_into_the_future(offset: int | None, at: int, ours: int) -> None:
     by_its_clock, right = T0 + at * SECOND, T0 + ours * SECOND
     trouble = ActiveProblem(type=IncidentType.BOTH, since=by_its_clock, latest=by_its_clock, flapping=True)
-    down = replace(DOWN, trouble=trouble, troubled=frozenset({"JCM/internal"}))
+    down = replace(DOWN, trouble=trouble, failing_routes=frozenset({"JCM/internal"}))
     site = as_heard(offset)
     assert site.by_our_clock("JCM", down, T0) == replace(down, trouble=replace(trouble, since=right, latest=right))
     without = replace(down, trouble=replace(trouble, latest=None))
     assert site.by_our_clock("MDC", without, T0).trouble == replace(trouble, since=right, latest=None)
-    well = replace(WELL, well_since=by_its_clock)
-    assert site.by_our_clock("UCM", well, T0) == replace(well, well_since=right)
+    well = replace(WELL, up_since=by_its_clock)
+    assert site.by_our_clock("UCM", well, T0) == replace(well, up_since=right)
     assert site.by_our_clock("UCM", SiteStatus(), T0) == SiteStatus()
 
 
@@ -422,7 +424,7 @@ async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_t
         nation.clock.time -= 5 * MINUTE
     else:
         # Who has seen it fail and work has proven it.
-        nation.say("kuching", JCM=replace(WELL, well_since=began + MINUTE))
+        nation.say("kuching", JCM=replace(WELL, up_since=began + MINUTE))
         assert await nation.live(1, "johor") == ["JCM: over"]
         assert [e.ended_at for e in nation.alerts.heard if isinstance(e, Resolve)] == [began + MINUTE]
         return
@@ -510,7 +512,7 @@ async def test_what_fell_by_turns_before_a_start_or_in_another_process_is_not_be
         nation.say(site, JCM=WELL)
     assert await nation.live(60) == [], "it has not been quiet for two hours"
     nation.consensus.believe(FlappingPolicy(window=50 * SECOND))
-    nation.consensus.hear("utama", "JCM", replace(WELL, well_since=T0 + SECOND))
+    nation.consensus.hear("utama", "JCM", replace(WELL, up_since=T0 + SECOND))
     assert await nation.live(1) == ["JCM: over"]
 
 
@@ -527,7 +529,7 @@ async def test_a_reference_that_is_dead_at_all_sites_is_told_once_whoever_sees_i
 ) -> None:
     nation = await running()
     told = list[str]()
-    for standing in (BLIND, SiteStatus(well_since=T0)):
+    for standing in (BLIND, SiteStatus(up_since=T0)):
         for site in order:
             reference(site, standing, nation)
             told += await nation.live(300, every=10)
@@ -542,7 +544,7 @@ async def test_a_reference_that_is_dead_at_one_site_for_long_is_that_sites_troub
     # It dies here, too, and is ours; and then works here alone.
     reference("utama", BLIND, nation)
     assert await nation.live(2) == ["ours/reference/rujukan-a: monitoring_fault", "ours/site/johor: over"]
-    reference("utama", SiteStatus(well_since=T0), nation)
+    reference("utama", SiteStatus(up_since=T0), nation)
     assert await nation.live(600, every=10) == ["ours/reference/rujukan-a: over"]
     assert await nation.live(10, every=10) == ["ours/site/johor: monitoring_fault"]
 
@@ -780,7 +782,7 @@ async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_th
         clocks.monotonic += monotonic * SECOND
         await beating.beat()
 
-    lives = [each.life for each in beats.heard]
+    lives = [each.incarnation for each in beats.heard]
     assert lives[0] == lives[1] != lives[2] == lives[3]
     assert (beats.heard[-1].at, beats.heard[-1].monotonic) == (clocks.wall, clocks.monotonic)
 
@@ -801,7 +803,7 @@ async def test_beating_after_it_could_not_write_for_long_begins_another_life() -
         clocks.monotonic += SECOND
         away[0] = second not in (1, 31, 62, 63)
         await beating.beat()
-    lives = [each.life for each in beats.heard]
+    lives = [each.incarnation for each in beats.heard]
     assert lives == [lives[0], lives[0], lives[2], lives[2]]
     assert lives[0] != lives[2]
 
@@ -839,7 +841,7 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
         for each in both:
             await each.beat()
 
-    lives = [each.life for each in beats.heard]
+    lives = [each.incarnation for each in beats.heard]
     assert lives == [lives[0], lives[0], lives[2]]
     assert lives[0] != lives[2]
 
@@ -1176,8 +1178,8 @@ async def test_what_cannot_be_read_leaves_no_vote_to_whoever_is_not_heard_any_mo
 
 async def test_a_route_is_in_trouble_wherever_a_site_sees_it_that_has_a_vote() -> None:
     nation = await running()
-    nation.say("johor", JCM=replace(DOWN, troubled=frozenset({"JCM/internal"})))
-    nation.say("kuching", JCM=replace(DOWN, troubled=frozenset({"JCM/outbound/rujukan-a"})))
+    nation.say("johor", JCM=replace(DOWN, failing_routes=frozenset({"JCM/internal"})))
+    nation.say("kuching", JCM=replace(DOWN, failing_routes=frozenset({"JCM/outbound/rujukan-a"})))
     await nation.live(1)
     assert nation.consensus.troubled("JCM") == {"JCM/internal", "JCM/outbound/rujukan-a"}
     await nation.live(31, "kuching")

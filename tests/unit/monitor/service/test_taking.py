@@ -53,7 +53,7 @@ class OfferedSite:
 
     async def open(self) -> None:
         both = [WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=agency(code)) for code in ("JCM", "MDC")]
-        await self.documents.write({}, both, [], pen=EditSource.FILES, by="Ravi", now=T0)
+        await self.documents.write({}, both, [], edit_source=EditSource.FILES, by="Ravi", now=T0)
         await self.take_up()
 
     async def take_up(self) -> None:
@@ -81,7 +81,7 @@ class OfferedSite:
         await self.taker.take()
         columns = (desired_document.c.agency, desired_document.c.refusal)
         async with self.database.read() as connection:
-            looked_at = select(*columns).where(desired_document.c.looked_at.is_not(None))
+            looked_at = select(*columns).where(desired_document.c.processed_at.is_not(None))
             return {row.agency: row.refusal for row in await connection.execute(looked_at)}
 
     @property
@@ -104,7 +104,7 @@ async def test_what_the_hub_offers_is_in_force_and_in_the_history_by_its_pen(sit
     assert site.in_force == {"JCM": changed, "UCM": new}
     assert site.reloads == ["noc"]
     latest = await site.documents.latest()
-    assert {code: (each.number, each.pen, each.by) for code, each in latest.items()} == {
+    assert {code: (each.number, each.source, each.by) for code, each in latest.items()} == {
         "JCM": (2, EditSource.HUB, "noc"),
         "MDC": (2, EditSource.HUB, "noc"),
         "UCM": (1, EditSource.HUB, "noc"),

@@ -17,8 +17,8 @@ MALAYSIA = timezone(timedelta(hours=8))
 def test_each_spell_is_an_event_in_utc_also_where_nobody_is_on_call() -> None:
     begins = datetime(2026, 12, 1, 8, tzinfo=MALAYSIA)
     spells = [
-        OnCallPeriod(begins=begins, ends=begins + DAY, person=SITI),
-        OnCallPeriod(begins=begins + DAY, ends=begins + 2 * DAY, person=None),
+        OnCallPeriod(starts_at=begins, ends_at=begins + DAY, person=SITI),
+        OnCallPeriod(starts_at=begins + DAY, ends_at=begins + 2 * DAY, person=None),
     ]
     made = duty_calendar("JCM/bertugas", spells, T0).decode()
     assert "DTSTART:20261201T000000Z\r\nDTEND:20261202T000000Z" in made
@@ -34,7 +34,7 @@ def test_a_name_is_text_and_long_lines_are_folded() -> None:
     person = SITI.__class__(
         key="x", name="Siti, BEGIN:VEVENT;\n" + "Contoh " * 20, language=SITI.language, addresses=()
     )
-    made = duty_calendar("JCM/b", [OnCallPeriod(begins=T0, ends=T0 + DAY, person=person)], T0)
+    made = duty_calendar("JCM/b", [OnCallPeriod(starts_at=T0, ends_at=T0 + DAY, person=person)], T0)
     assert all(len(line) <= 75 for line in made.split(b"\r\n"))
     [event] = Calendar.from_ical(made).walk("VEVENT")
     assert str(event["summary"]) == f"{person.name} (JCM/b)"

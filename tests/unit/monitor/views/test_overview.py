@@ -79,7 +79,7 @@ def test_no_number_is_shown_whatever_became_of_the_notice() -> None:
 
 def test_why_the_last_attempt_failed_is_shown_and_a_success_has_no_why() -> None:
     lost = replace(attempt(AttemptState.FAILED, error=ErrorClass.PERMANENT), detail="no such number", code="30003")
-    shown = view_notice(tried(to_staff(), attempt(AttemptState.NO_TRACE, 1), lost), incident())
+    shown = view_notice(tried(to_staff(), attempt(AttemptState.NOT_FOUND, 1), lost), incident())
     assert (shown.reason, shown.attempts) == ("no such number (30003)", 2)
 
     fine = replace(attempt(AttemptState.SENT), detail="queued")

@@ -11,7 +11,7 @@ from tests.unit.alerts.people import T0
 
 def test_each_site_says_one_thing_and_one_without_a_vote_nothing_that_counts() -> None:
     wrong = SiteStatus(trouble=ActiveProblem(type=IncidentType.SENDING, since=T0))
-    said = {"johor": wrong, "kuching": SiteStatus(well_since=T0), "labuan": UNTROUBLED, "sabah": None}
+    said = {"johor": wrong, "kuching": SiteStatus(up_since=T0), "labuan": UNTROUBLED, "sabah": None}
     first, *others = view_sites(said)
     assert (first.site, first.says, first.type, first.since) == ("johor", "wrong", IncidentType.SENDING, T0)
     assert [(each.site, each.says) for each in others] == [

@@ -13,7 +13,7 @@ from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason
 from monitor.watchdog.out_of_band import MemoryFile
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
-TOLD: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0, told_at=T0 + timedelta(minutes=10))}
+TOLD: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0, notified_at=T0 + timedelta(minutes=10))}
 
 
 def test_what_was_written_is_read_by_the_next_life(tmp_path: Path) -> None:
@@ -34,9 +34,9 @@ def test_a_file_that_makes_no_sense_is_as_good_as_none(text: bytes, tmp_path: Pa
 
 
 def test_a_name_that_is_too_long_is_left_out_and_the_times_are_kept(tmp_path: Path) -> None:
-    spell = ActiveReason(since=T0, told_at=T0, whose="p" * 600)
+    spell = ActiveReason(since=T0, notified_at=T0, whose="p" * 600)
     assert MemoryFile(tmp_path / "x").write({OutOfBandReason.PEER: spell})
-    assert MemoryFile(tmp_path / "x").read() == {OutOfBandReason.PEER: ActiveReason(since=T0, told_at=T0)}
+    assert MemoryFile(tmp_path / "x").read() == {OutOfBandReason.PEER: ActiveReason(since=T0, notified_at=T0)}
 
 
 def test_memory_file_of_0_2_is_renamed_and_read(tmp_path: Path) -> None:

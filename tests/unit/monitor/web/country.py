@@ -100,7 +100,9 @@ class MultiSiteDemo(Service):
                 ends = T0 + timedelta(hours=2)
                 return replace(
                     view,
-                    silence=Silence(id=1, about=code, begins=T0, ends=ends, why="Kerja rangkaian", by="Siti Contoh"),
+                    silence=Silence(
+                        id=1, target=code, starts_at=T0, ends_at=ends, reason="Kerja rangkaian", by="Siti Contoh"
+                    ),
                 )
             case 6:
                 return replace(view, health={**view.health, Direction.INBOUND: Health.UNKNOWN})

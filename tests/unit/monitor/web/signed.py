@@ -141,8 +141,8 @@ class DutyDesk:
             id=len(self.made) + 1,
             rota=rota,
             contact=contact,
-            begins=first,
-            ends=datetime.fromisoformat(ends),
+            starts_at=first,
+            ends_at=datetime.fromisoformat(ends),
             by=by,
             made_at=T0,
         )
@@ -192,7 +192,7 @@ class Site:
         wanted = [WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=t) for code, t in texts.items() if t]
         gone = [code for code, text in texts.items() if text is None]
         present = await self.documents.latest()
-        await self.documents.write(present, wanted, gone, pen=EditSource.FILES, by="Ravi", now=T0)
+        await self.documents.write(present, wanted, gone, edit_source=EditSource.FILES, by="Ravi", now=T0)
 
     async def text(self, code: str = "JCM") -> str:
         """Return what the store has."""
@@ -247,7 +247,7 @@ class House:
         user = await self.administration.add(name, f"{name.capitalize()} Contoh", roles, by="Ujian")
         key, now = SessionKey.new(), self.clock.now()
         session = WebSession(
-            digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
+            digest=key.digest, user=user, started_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
         )
         await self.users.begin(session, AuditEntry(at=now, actor=user.by, event="signed in"))
         browser = await self.stack.enter_async_context(self.browser())

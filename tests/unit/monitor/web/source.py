@@ -392,7 +392,9 @@ class Orders(Worklist):
     async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
         self._see(f"silence {about} {lasts}: {why}", by)
         begins = self.service.moment
-        added = Silence(id=len(self.silent) + 1, about=about, begins=begins, ends=begins + lasts, why=why, by=by)
+        added = Silence(
+            id=len(self.silent) + 1, target=about, starts_at=begins, ends_at=begins + lasts, reason=why, by=by
+        )
         self.silent.append(added)
         return added
 
@@ -449,7 +451,7 @@ def letter(notification_id: int, step: LetterStep, **more: Any) -> LetterView:
         purpose=Purpose.OUTAGE,
         to="Ketua Setiausaha, Kementerian Contoh",
         step=step,
-        laid_at=T0,
+        queued_at=T0,
         post_by=datetime(2026, 11, 25, 9, 0, tzinfo=UTC),
         overdue=step in WAITING,
         **more,
@@ -459,7 +461,7 @@ def letter(notification_id: int, step: LetterStep, **more: Any) -> LetterView:
 _PRINTED = {"printed_at": T0, "printed_by": "Kerani Contoh"}
 #: One of each kind.
 LETTERS = (
-    letter(7, LetterStep.LAID),
+    letter(7, LetterStep.QUEUED),
     letter(8, LetterStep.PRINTED, **_PRINTED),
     letter(9, LetterStep.POSTED, **_PRINTED, posted_at=T0, posted_by="Kerani Contoh", posted_on=T0.date()),
     letter(10, LetterStep.TAKEN_BACK, **_PRINTED, taken_back_at=T0),

@@ -76,7 +76,7 @@ async def test_an_empty_list_asks_for_the_first_agency_and_blames_no_search(
     place: House, admin: httpx.AsyncClient
 ) -> None:
     present = await place.site.documents.latest()
-    await place.site.documents.write(present, [], [*present], pen=EditSource.FILES, by="Ravi", now=T0)
+    await place.site.documents.write(present, [], [*present], edit_source=EditSource.FILES, by="Ravi", now=T0)
     text = (await admin.get("/agencies?lang=en")).text
     assert "No agencies yet. Add the first one below." in text
     assert "No such agency." not in text
@@ -88,7 +88,7 @@ async def test_an_empty_list_asks_for_the_first_agency_and_blames_no_search(
 async def test_a_page_of_the_list_leads_to_the_next(place: House, admin: httpx.AsyncClient) -> None:
     present = await place.site.documents.latest()
     many = [WrittenDocument(agency=f"A{each:03}", name=f"a{each}.yaml", text="x") for each in range(150)]
-    await place.site.documents.write(present, many, [], pen=EditSource.FILES, by="Ravi", now=T0)
+    await place.site.documents.write(present, many, [], edit_source=EditSource.FILES, by="Ravi", now=T0)
     first = await admin.get("/agencies")
     (more,) = re.findall(r'<p><a href="(/agencies\?[^"]+)">Seterusnya', first.text)
     second = await admin.get(unescape(more))

@@ -109,7 +109,7 @@ async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_take
     answer = await fill(place, officer, "interval", interval="10m")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{SETTINGS}?saved=2")
     latest = await place.site.editor.latest("JCM")
-    assert (latest.pen, latest.by) == (EditSource.PORTAL, "Siti Contoh (siti)")
+    assert (latest.source, latest.by) == (EditSource.PORTAL, "Siti Contoh (siti)")
     assert latest.text == agency("JCM") + "probing:\n  interval: 10m\n"
     assert place.site.reloads == ["Siti Contoh (siti)"]
     page = await officer.get(answer.headers["location"] + "&lang=en")

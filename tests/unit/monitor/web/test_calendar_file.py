@@ -40,7 +40,7 @@ def zone_of(times: int) -> str:
 def taken(*lines: str) -> str:
     found = read_calendar(calendar(event(*lines)), HERE, NOW)
     if found.refused:
-        return str(found.refused[0].why)
+        return str(found.refused[0].reason)
     (window,) = found.windows
     if "cron" in window:
         check_cron(window["cron"])
@@ -110,7 +110,7 @@ def test_a_series_from_a_later_date_by_another_clock_or_with_exceptions_is_refus
     assert taken("DTSTART:20261101T223000", *rule, "EXDATE:20261206T223000") == "exceptions"
     moved = event("UID:1", "RECURRENCE-ID:20261206T223000", "DTSTART:20261207T223000", "DURATION:PT1H")
     found = read_calendar(calendar(event("UID:1", "DTSTART:20261101T223000", *rule), moved), HERE, NOW)
-    assert [str(each.why) for each in found.refused] == ["exceptions"]
+    assert [str(each.reason) for each in found.refused] == ["exceptions"]
     assert [each["from"] for each in found.windows] == ["2026-12-07 22:30"]
 
 

@@ -32,8 +32,8 @@ HOUR = timedelta(hours=1)
 
 async def counted(database: Database, *rows: dict[str, Any]) -> None:
     """Write hours in which messages came."""
-    usual = {"agency": "JCM", "route": "JCM/internal", "begins": T0.replace(minute=0), "outcome": "delivered"}
-    zero = {"grade": "up", "minutes": 1, "every": 300, "duration": 9, "longest": 9}
+    usual = {"agency": "JCM", "route": "JCM/internal", "starts_at": T0.replace(minute=0), "outcome": "delivered"}
+    zero = {"grade": "up", "minutes": 1, "interval": 300, "duration": 9, "longest": 9}
     async with database.write() as connection:
         for row in rows:
             await connection.execute(insert(hour).values({**usual, **zero, **row}))
@@ -65,7 +65,7 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
             {"runs": 2, "transit": 6.0, "slowest": 5.0},
             {"runs": 2, "transit": 14.0, "slowest": 10.0, "route": "JCM/out"},
             {"runs": 9, "transit": 900.0, "slowest": 800.0, "agency": "MDC"},
-            {"runs": 9, "transit": 900.0, "slowest": 800.0, "begins": T0 - timedelta(days=40)},
+            {"runs": 9, "transit": 900.0, "slowest": 800.0, "starts_at": T0 - timedelta(days=40)},
             {"runs": 9, "transit": 0.0, "slowest": 0.0, "outcome": "lost"},
         )
         yield opened
@@ -124,9 +124,9 @@ async def test_another_agencys_history_is_not_shown(place: House) -> None:
 def test_a_day_is_as_tall_as_it_is_of_the_slowest_and_begins_at_midnight_in_malaysia() -> None:
     late = T0.replace(hour=16, minute=0)
     hours = [
-        HourlyTransit(begins=late - HOUR, runs=1, together=30, slowest=30),
-        HourlyTransit(begins=late, runs=2, together=60, slowest=40),
-        HourlyTransit(begins=late + HOUR, runs=1, together=120, slowest=120),
+        HourlyTransit(starts_at=late - HOUR, runs=1, together=30, slowest=30),
+        HourlyTransit(starts_at=late, runs=2, together=60, slowest=40),
+        HourlyTransit(starts_at=late + HOUR, runs=1, together=120, slowest=120),
     ]
     days = transit_days(hours, date(2026, 11, 23), date(2026, 11, 25))
     assert [(day.mean, day.slowest, day.height, day.reach) for day in days] == [

@@ -154,7 +154,7 @@ async def test_a_program_reads_the_letters_and_the_control_socket_takes_orders()
     async with client(portal(service, HOSTS, service)) as web:
         listed = (await web.get("/api/v1/letters")).json()
     assert [(each["id"], each["step"], each["overdue"]) for each in listed[:2]] == [
-        (7, "laid", True),
+        (7, "queued", True),
         (8, "printed", True),
     ]
     async with client(control(service, letter_orders(service))) as web:

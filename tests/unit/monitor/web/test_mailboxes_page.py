@@ -115,7 +115,7 @@ async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_s
         f"    login:\n      username: kaunter@jcm.gov.my\n      password_stored: {name}\n"
     )
     assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
-    assert (await place.site.editor.latest("JCM")).pen is EditSource.PORTAL
+    assert (await place.site.editor.latest("JCM")).source is EditSource.PORTAL
     async with place.database.read() as connection:
         entries = (await connection.execute(select(audit_log).where(audit_log.c.event == "secret typed"))).all()
     assert [(each.actor, each.detail) for each in entries] == [("Siti Contoh (siti)", {"secret": name})]
@@ -415,5 +415,5 @@ async def test_a_program_sets_a_password_that_nothing_can_read(place: House, off
     assert secret == StoredSecret(ANOTHER, allowed_hosts=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
     assert await place.site.text() == text.replace(before, name)
     assert answer.headers["ETag"] == f'"{digest_of(await place.site.text())}"'
-    assert (await place.site.editor.latest("JCM")).pen is EditSource.API
+    assert (await place.site.editor.latest("JCM")).source is EditSource.API
     assert (await officer.get(url)).status_code == 405

@@ -224,12 +224,12 @@ async def test_a_program_does_over_the_api_what_an_officer_does_on_the_pages(
 ) -> None:
     program, api = await place.program("officer:JCM"), "/api/v1/agencies/JCM/maintenance-notices"
     (work,) = (await program.get(api)).json()["works"]
-    assert (work["begins"], work["told"]) == ("2026-12-01T14:00:00Z", "")
-    draft = (await program.get(f"{api}/draft", params={"begins": work["begins"]})).json()
+    assert (work["starts_at"], work["told"]) == ("2026-12-01T14:00:00Z", "")
+    draft = (await program.get(f"{api}/draft", params={"starts_at": work["starts_at"]})).json()
     assert "1 Disember 2026 (Selasa), pukul 10.00 malam" in " ".join(draft["text"])
     assert [each["papers"] for each in draft["recipients"]] == [["letter", "fax"], []]
     assert not await told(place, MADE)
-    order = {"begins": work["begins"], "by": "Ravi Contoh"}
+    order = {"starts_at": work["starts_at"], "by": "Ravi Contoh"}
     made = await program.post(api, json=order, headers={"Idempotency-Key": "1"})
     again = await program.post(api, json=order, headers={"Idempotency-Key": "1"})
     assert (made.status_code, again.json()) == (201, made.json())

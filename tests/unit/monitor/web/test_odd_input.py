@@ -280,21 +280,21 @@ def _lines(begin: str, line: str, size: int) -> Iterator[str]:
 
 #: What the API is sent where nothing is wrong with it.
 USUAL: Final[Mapping[str, object]] = {
-    "about": "JCM",
+    "target": "JCM",
     "agency": "JCM",
-    "begins": "2026-12-01T10:00:00+08:00",
+    "starts_at": "2026-12-01T10:00:00+08:00",
     "before": "",
     "by": "Siti",
-    "ends": "2026-12-02T10:00:00+08:00",
-    "lasts": "2h",
-    "of": "Siti",
+    "ends_at": "2026-12-02T10:00:00+08:00",
+    "duration": "2h",
+    "from_user": "Siti",
     "password": "kerusi rotan",
     "person": "siti",
     "platform": "google",
     "rota": "JCM/bertugas",
     "text": "Sedang diperiksa",
     "type": "sending",
-    "why": "Ujian",
+    "reason": "Ujian",
 }
 #: As JSON, in the place of one member.
 ODD_MEMBERS: Final[Mapping[str, str]] = {

@@ -54,7 +54,7 @@ async def test_an_officer_chooses_a_route_and_sees_what_comes_of_it(place: House
     assert "Waiting: a regular run" in page.text
 
     (trial,) = place.bench.trials
-    trial.begun_at, trial.recorder = T0, TraceRecorder()
+    trial.started_at, trial.recorder = T0, TraceRecorder()
     with trial.recorder.phase(Phase.CONNECT, Party.SENDER):
         pass
     with trial.recorder.phase(Phase.TLS, Party.SENDER):

@@ -238,7 +238,12 @@ async def test_an_agency_in_maintenance_says_so_and_until_when() -> None:
 
 async def test_an_agency_that_nobody_is_told_about_says_so_until_when_why_and_by_whom() -> None:
     quiet = Silence(
-        id=1, about="JCM/internal/jcm", begins=T0, ends=T0 + timedelta(hours=2), why="<kerja>", by="Siti Contoh"
+        id=1,
+        target="JCM/internal/jcm",
+        starts_at=T0,
+        ends_at=T0 + timedelta(hours=2),
+        reason="<kerja>",
+        by="Siti Contoh",
     )
     async with client(portal(Service(silence=quiet), HOSTS)) as web:
         page = (await web.get("/")).text

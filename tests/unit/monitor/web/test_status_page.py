@@ -237,7 +237,7 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
     language: str, said: str
 ) -> None:
     down = SiteStatus(trouble=ActiveProblem(type=IncidentType.BOTH, since=T0))
-    sites = view_sites({"johor": down, "kuching": SiteStatus(well_since=T0), "sabah": None})
+    sites = view_sites({"johor": down, "kuching": SiteStatus(up_since=T0), "sabah": None})
     shown = MultiSiteDemo(views=[replace(view("JCM"), sites=sites), view("JKT")], codes=("JCM", "JKT"))
     async with client(portal(shown, HOSTS)) as web:
         web.headers["Cookie"] = f"bahasa={language}"
@@ -267,7 +267,7 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
 async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone_sees_is_no_outage(
     language: str, told: tuple[str, ...], by_one: tuple[str, ...]
 ) -> None:
-    down, well = SiteStatus(trouble=ActiveProblem(type=IncidentType.SENDING, since=T0)), SiteStatus(well_since=T0)
+    down, well = SiteStatus(trouble=ActiveProblem(type=IncidentType.SENDING, since=T0)), SiteStatus(up_since=T0)
     deaf, slow = [
         SiteStatus(trouble=ActiveProblem(type=each, since=T0))
         for each in (IncidentType.RECEIVING, IncidentType.DEGRADED)

@@ -41,7 +41,7 @@ async def test_without_a_known_token_nothing_is_acknowledged(header: str | None)
 @pytest.mark.parametrize("order", ["release", "correct"])
 async def test_nothing_else_can_be_ordered_over_http(order: str) -> None:
     async with client(portal(Service(), ["localhost"]), Authorization=f"Bearer {TOKEN}") as web:
-        answer = await web.post(f"/api/v1/incidents/JCM-01/{order}", json={**WORD, "why": "silap"})
+        answer = await web.post(f"/api/v1/incidents/JCM-01/{order}", json={**WORD, "reason": "silap"})
 
     assert answer.status_code == 404
 

@@ -330,7 +330,9 @@ async def test_nobody_is_asked_to_let_us_in_without_what_there_is_to_sign_in_wit
         raise AssertionError
 
     with pytest.raises(ProbeFailedError) as failed:
-        await with_key(UnavailableLogin(username="pantau", why="it was typed for other servers"), Party.SENDER, attempt)
+        await with_key(
+            UnavailableLogin(username="pantau", reason="it was typed for other servers"), Party.SENDER, attempt
+        )
 
     assert (failed.value.outcome, failed.value.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_SECRET)
     assert failed.value.failure.detail == "it was typed for other servers"

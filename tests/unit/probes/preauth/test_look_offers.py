@@ -15,7 +15,7 @@ from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Party
 from probes.preauth import capabilities as looking
-from probes.preauth.capabilities import look_at, seen
+from probes.preauth.capabilities import query_server, seen
 from probes.preauth.forbidden_sign_in import revealing
 from probes.preauth.session import Protocol
 from probes.protocol.pop3 import open_session
@@ -72,7 +72,7 @@ async def test_a_silent_server_is_left_after_some_seconds(monkeypatch: pytest.Mo
     monkeypatch.setattr(looking, "_SERVER_SECONDS", 0.05)
     async with listening(hang) as port, asyncio.timeout(HANGS):
         server = Server(host="127.0.0.1", port=port, security=Security.STARTTLS, tls=ssl.create_default_context())
-        found = await look_at(Protocol.SMTP, server)
+        found = await query_server(Protocol.SMTP, server)
     assert found.failure is not None
     assert found.failure.reason == Reason.NO_ANSWER
 
@@ -83,7 +83,7 @@ async def test_a_pop3_server_that_does_not_say_that_it_has_tls_is_found_no_bette
         server = Server(host="127.0.0.1", port=port, security=Security.STARTTLS, tls=ssl.create_default_context())
         login = Password(username="semakan", secret="rahsia")
         mailbox = Mailbox(name="a", address="semakan@jabatan-contoh.gov.my", login=login, pop3=server)
-        found = await look_at(Protocol.POP3, server)
+        found = await query_server(Protocol.POP3, server)
         check_scope = CheckScope(agency="JCM", mailboxes=(mailbox,), domains=("jabatan-contoh.gov.my",))
         offered, *_ = await CERTIFICATE.build(check_scope, lambda: datetime.now(UTC)).run()
         with pytest.raises(ProbeFailedError) as read:
@@ -106,6 +106,6 @@ async def test_what_is_offered_with_blanks_behind_it_is_offered(
 ) -> None:
     async with listening(standin) as port:
         server = Server(host="127.0.0.1", port=port, security=Security.STARTTLS, tls=ssl.create_default_context())
-        found = await look_at(protocol, server)
+        found = await query_server(protocol, server)
     assert found.failure is not None
     assert found.failure.reason == Reason.TLS_UNAVAILABLE

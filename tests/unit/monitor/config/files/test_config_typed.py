@@ -90,7 +90,7 @@ def test_one_that_is_not_there_keeps_its_own_mailbox_from_being_signed_in_to_and
 
     assert problems(ministry) == [f"{PLACE}: {why}; write instead: it again, on the agency's page in the portal"]
     registry = registry_of(ministry)
-    assert registry.mailboxes["JCONTOH/utama"].mailbox.login == UnavailableLogin(username="pantau", why=why)
+    assert registry.mailboxes["JCONTOH/utama"].mailbox.login == UnavailableLogin(username="pantau", reason=why)
     assert isinstance(registry.mailboxes["rujukan-a"].mailbox.login, Password)
 
 
@@ -316,4 +316,4 @@ def test_one_that_would_be_told_to_others_all_the_same_is_not_signed_in_with() -
     said = {"address": "pantau@jcm.gov.my", "imap": {"host": "imap.penyerang.example"}, "login": login}
     mailbox = MailboxSettings.model_validate(said).build("JCM/utama", Trust(), EgressPolicy())
 
-    assert mailbox.login == UnavailableLogin(username="pantau", why="it was typed for other servers")
+    assert mailbox.login == UnavailableLogin(username="pantau", reason="it was typed for other servers")

@@ -34,7 +34,7 @@ from monitor.store.engine.paper.restorations import SqlRestorations
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0, incident, trigger
 
-GO = ResumePaper(by="Siti Contoh", why="looked at all letters")
+GO = ResumePaper(by="Siti Contoh", reason="looked at all letters")
 
 
 class Clock:
@@ -170,7 +170,7 @@ async def test_a_copy_that_was_put_back_by_hand_is_noticed_by_the_mark_beside_it
 
         assert await is_held(store)
         (noticed,) = (await restorer.view()).restorations
-        assert (noticed.how, noticed.left_out) == (DetectionMethod.OLDER, {"JCM": (3, 5)})
+        assert (noticed.how, noticed.skipped) == (DetectionMethod.OLDER, {"JCM": (3, 5)})
         assert await opened(store) == ["JCM-06"]
         # It is said once, however often it is looked at.
         before = await entries(store)
@@ -259,7 +259,7 @@ async def test_the_machine_was_only_off_says_somebody_and_all_numbers_are_given(
         await restorer.look()
         assert len((await restorer.view()).restorations) == 1, "one at a time"
         done = await restorer.confirm(replace(GO, nothing_lost=True))
-        assert done.left_out == {"JCM": (2, 101)}, "whoever misses them finds them here"
+        assert done.skipped == {"JCM": (2, 101)}, "whoever misses them finds them here"
         assert house.let_go == 1
         assert not await is_held(store)
         assert await opened(store) == ["JCM-103"], "a number behind them was given"
@@ -311,7 +311,7 @@ async def test_a_person_says_after_which_number_and_it_goes_on_behind_it(alone: 
 
         done = await restorer.confirm(replace(GO, after=["JCM-23"]))
 
-        assert (done.confirmed_by, done.left_out) == ("Siti Contoh", {"JCM": (3, 23)})
+        assert (done.confirmed_by, done.skipped) == ("Siti Contoh", {"JCM": (3, 23)})
         assert await opened(store) == ["JCM-24"]
         with pytest.raises(OperationRejectedError, match="no paper waits"):
             await restorer.confirm(GO)

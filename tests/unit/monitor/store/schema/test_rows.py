@@ -31,8 +31,8 @@ ROTA = Rota(
     handover=time(17, 30),
     calendar=KEDAH,
     layers=(
-        Layer(days=Days.WORKDAYS, people=(SITI, RAVI), begins=date(2026, 11, 2), shift_days=3),
-        Layer(days=Days.REST, people=(replace(RAVI, addresses=(DESK,)),), begins=date(2026, 11, 1)),
+        Layer(days=Days.WORKDAYS, people=(SITI, RAVI), starts_on=date(2026, 11, 2), shift_days=3),
+        Layer(days=Days.REST, people=(replace(RAVI, addresses=(DESK,)),), starts_on=date(2026, 11, 1)),
     ),
 )
 ESCALATION = EscalationPolicy(
@@ -41,7 +41,7 @@ ESCALATION = EscalationPolicy(
             after=timedelta(minutes=5),
             rotas=(ROTA.name,),
             channels=(Channel.VOICE,),
-            redial=RedialPolicy(every=timedelta(minutes=2), times=4),
+            redial=RedialPolicy(interval=timedelta(minutes=2), times=4),
         ),
     ),
     rotas=(ROTA,),

@@ -20,9 +20,9 @@ from tests.unit.monitor.web.source import TOKEN, Service
 
 LATER = timedelta(minutes=10)
 HERE = "/api/v1/incidents/JCM-01"
-SILENCE = {"about": "jcm", "lasts": "2h", "why": "kerja rangkaian"}
-DECLARATION = {"agency": "jcm", "type": "receiving", "why": "mel web tidak dapat dibuka"}
-OVERRIDE = {"rota": "JCM/bertugas", "person": "siti", "ends": "2026-12-03T08:00:00+08:00"}
+SILENCE = {"target": "jcm", "duration": "2h", "reason": "kerja rangkaian"}
+DECLARATION = {"agency": "jcm", "type": "receiving", "reason": "mel web tidak dapat dibuka"}
+OVERRIDE = {"rota": "JCM/bertugas", "person": "siti", "ends_at": "2026-12-03T08:00:00+08:00"}
 
 
 @pytest.fixture
@@ -68,19 +68,19 @@ async def test_orders_about_an_incident(place: House) -> None:
         ("notes", {"text": "sedang disemak"}),
         ("escalate", {}),
         ("release", {}),
-        ("false-alarm", {"why": "rujukan silap"}),
+        ("false-alarm", {"reason": "rujukan silap"}),
     ):
         answer = await program.post(f"{HERE}/{order}", json=body)
         assert answer.status_code == 200, answer.text
         assert answer.json()["number"] == "JCM-01"
     assert answer.json()["false_alarm_by"] == "program konsol"
-    again = await program.post(f"{HERE}/false-alarm", json={"why": "rujukan silap"})
+    again = await program.post(f"{HERE}/false-alarm", json={"reason": "rujukan silap"})
     assert (again.status_code, again.json()["detail"][:32]) == (409, "JCM-01 was declared a false alar")
 
 
 @pytest.mark.parametrize(
     ("order", "body"),
-    [("release", {}), ("false-alarm", {"why": "silap"})],
+    [("release", {}), ("false-alarm", {"reason": "silap"})],
 )
 async def test_order_that_contradicts_what_is_measured_says_what_to_name(
     tmp_path: Path, order: str, body: Mapping[str, object]
@@ -101,7 +101,7 @@ async def test_the_journal_tells_where_an_order_came_from_and_no_more_often_than
     program = await place.program("duty:JCM", **{"Idempotency-Key": "satu"})
     for _ in range(2):
         assert (await program.post(f"{HERE}/notes", json={"text": "disemak"})).status_code == 200
-    refused = {"about": "JCM", "for": "bertahun"}
+    refused = {"target": "JCM", "for": "bertahun"}
     assert (await program.post("/api/v1/silences", json=refused)).status_code == 422
     told = [(each.actor, each.detail) for each in await rows(place, audit_log) if each.event == "order over the API"]
     assert told == [("program konsol", {"order": f"POST {HERE}/notes", "address": "127.0.0.1"})]
@@ -111,9 +111,9 @@ async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(pla
     program = await place.program("duty:JCM")
     siti = await place.admitted("siti", "duty:JCM")
     await siti.post(f"{HERE}/acknowledge", json={})
-    wrong = await program.post(f"{HERE}/take-over", json={"of": "Ravi"})
+    wrong = await program.post(f"{HERE}/take-over", json={"from_user": "Ravi"})
     assert (wrong.status_code, wrong.json()["acknowledged_by"]) == (200, "Siti Contoh (siti)")
-    right = await program.post(f"{HERE}/take-over", json={"of": "Siti Contoh (siti)"})
+    right = await program.post(f"{HERE}/take-over", json={"from_user": "Siti Contoh (siti)"})
     assert (right.status_code, right.json()["acknowledged_by"]) == (200, "program konsol")
     assert (await program.post(f"{HERE}/take-over", json={})).status_code == 422
 
@@ -125,7 +125,7 @@ async def test_an_outage_is_declared_and_closed(place: House) -> None:
     number = made.json()["incident"]["number"]
     # The portal of these tests shows one incident, whatever the store has.
     assert number == "JCM-01"
-    closed = await program.post(f"/api/v1/incidents/{number}/close", json={"why": "sudah pulih", "recovered": True})
+    closed = await program.post(f"/api/v1/incidents/{number}/close", json={"reason": "sudah pulih", "recovered": True})
     assert (closed.status_code, closed.json()["state"]) == (200, "resolved")
     [row] = await rows(place, incident)
     assert row.declared_by == "program konsol"
@@ -134,13 +134,13 @@ async def test_an_outage_is_declared_and_closed(place: House) -> None:
 async def test_a_silence_is_begun_listed_and_ended(place: House) -> None:
     program, other = await place.program("duty:JCM"), await place.program("viewer:MDC", name="lain")
     made = await program.post("/api/v1/silences", json=SILENCE)
-    assert (made.status_code, made.json()["about"], made.json()["by"]) == (201, "JCM", "program konsol")
+    assert (made.status_code, made.json()["target"], made.json()["by"]) == (201, "JCM", "program konsol")
     assert [each["id"] for each in (await program.get("/api/v1/silences")).json()] == [1]
     assert (await other.get("/api/v1/silences")).json() == []
     assert (await program.delete("/api/v1/silences/1")).status_code == 200
     assert (await program.delete("/api/v1/silences/1")).status_code == 404
-    wrong = await program.post("/api/v1/silences", json={**SILENCE, "lasts": "dua jam"})
-    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "#/lasts")
+    wrong = await program.post("/api/v1/silences", json={**SILENCE, "duration": "dua jam"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "#/duration")
 
 
 async def test_a_duty_is_handed_over_and_taken_back(place: House) -> None:
@@ -160,7 +160,7 @@ async def test_a_duty_is_handed_over_and_taken_back(place: House) -> None:
     [
         ("/api/v1/declarations", DECLARATION),
         ("/api/v1/silences", SILENCE),
-        ("/api/v1/silences", {**SILENCE, "about": " JCM/internal"}),
+        ("/api/v1/silences", {**SILENCE, "target": " JCM/internal"}),
         ("/api/v1/overrides", OVERRIDE),
         ("/api/v1/overrides", {**OVERRIDE, "rota": "jcm/bertugas"}),
         # One that all may name is nobody's.
@@ -204,7 +204,7 @@ async def test_an_order_with_a_key_is_carried_out_once_and_answered_the_same(pla
         again.headers["content-type"],
     )
     assert len(await rows(place, silence)) == 1
-    other_body = await program.post("/api/v1/silences", json={**SILENCE, "lasts": "3h"}, headers=key)
+    other_body = await program.post("/api/v1/silences", json={**SILENCE, "duration": "3h"}, headers=key)
     assert other_body.status_code == 422
     assert other_body.json()["errors"][0]["parameter"] == "Idempotency-Key"
     other_place = await program.post("/api/v1/declarations", json=SILENCE | DECLARATION, headers=key)
@@ -227,7 +227,7 @@ async def test_many_at_once_are_one(place: House) -> None:
 
 async def test_what_was_refused_may_be_sent_again(place: House) -> None:
     program, key = await place.program("duty:JCM"), {"Idempotency-Key": "k"}
-    order: dict[str, object] = {"why": "sudah pulih"}
+    order: dict[str, object] = {"reason": "sudah pulih"}
     assert (await program.post(f"{HERE}/close", json=order, headers=key)).status_code == 404
     await place.station.submit(trigger())
     order["recovered"] = True
@@ -272,8 +272,8 @@ async def test_a_key_that_cannot_be_kept_is_refused(place: House, key: str) -> N
 
 async def test_an_unknown_parameter_is_refused_as_elsewhere(place: House) -> None:
     program = await place.program("duty:JCM")
-    answer = await program.post("/api/v1/silences?why=x", json=SILENCE)
-    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "why")
+    answer = await program.post("/api/v1/silences?reason=x", json=SILENCE)
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "reason")
 
 
 async def test_the_journal_says_which_program(place: House) -> None:

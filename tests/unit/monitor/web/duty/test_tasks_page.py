@@ -18,7 +18,9 @@ QUIET = {"about": "JCM", "lasts": "2h", "why": "kerja rangkaian"}
 
 
 def silence(about: str, number: int = 1) -> Silence:
-    return Silence(id=number, about=about, begins=T0, ends=T0 + timedelta(hours=2), why="kerja", by="Ravi Contoh")
+    return Silence(
+        id=number, target=about, starts_at=T0, ends_at=T0 + timedelta(hours=2), reason="kerja", by="Ravi Contoh"
+    )
 
 
 async def test_it_shows_what_nobody_has_what_waits_for_release_and_what_is_theirs(tmp_path: Path) -> None:
