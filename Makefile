@@ -127,10 +127,11 @@ fuzz: $(VENV)/.dev
 	-$(PIP) --require-hashes -r requirements/fuzz.txt
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --target $(TARGET)
 
-# tests/data/texts.md: every text that people read, for a native reader to mark; tests/data/two-days.md: a long outage in their words.
+# docs/reference/values.md and configuration.md; tests/data/texts.md: every text that people read, for a native reader to mark; tests/data/two-days.md: a long outage in their words.
 texts: $(VENV)/.dev
 	$(BIN)/python -m tests.texts
 	$(BIN)/python -m tests.values
+	$(BIN)/python -m tests.configuration
 	$(BIN)/python -m tests.two_days
 
 # grafana/dashboards/*.json, of what grafana/boards/ says.

@@ -42,24 +42,31 @@ class RecipientSettings(Section):
     """Recipient outside the agency. Every one of `channels` is used, not only the first that works."""
 
     title: Line = Field(examples=["Ketua Setiausaha"])
-    """The office held, not the person: "Ketua Setiausaha"."""
+    """Title of the office holder: "Ketua Setiausaha"."""
     organisation: Line = Field(examples=["Kementerian Contoh"])
+    """Name of the organisation."""
     channels: tuple[Channel, ...] = Field(examples=["[fax, letter]"])
+    """Channels, in the order in which they are tried."""
     address: tuple[Line, ...] = ()
     """Postal address without the organisation; the last line is "<postcode> <TOWN>"."""
     attention: Line | None = None
-    """A named officer: printed as "(u.p.: ...)"."""
+    """Named officer, printed as "(u.p.: ...)"."""
     fax: Line | None = None
+    """Fax number."""
     sms: Line | None = None
+    """Mobile number."""
     voice: Line | None = None
+    """Number for calls."""
     extension: Extension | None = None
+    """Digits to dial after the landline answers."""
     hours: Presence = Presence.ALWAYS
-    """When this office may be rung and faxed: always (a fax machine answers by itself), or in its office hours."""
+    """When this office may be called and faxed: always, or in its office hours."""
     state: State | None = None
-    """The state whose weekends and holidays this office keeps; default: that of the agency."""
+    """State whose weekends and holidays apply to this office; default: that of the agency."""
     salutation: Line = "Tuan/Puan,"
     """ "YBhg. Datuk," and the like."""
     language: Language = Language.MALAY
+    """Language of its pages, SMS and calls."""
 
     def answers_on(self, channel: Channel) -> bool:
         """Return whether the recipient has an address for *channel*."""
@@ -96,11 +103,15 @@ class AnnouncementSettings(Section):
     """Recipients of announcements, and how announcements are released."""
 
     release: ReleaseMode = ReleaseMode.MANUAL
+    """Who releases an announcement: a person, or nobody (automatic)."""
     release_offered_after: Span = timedelta(minutes=30)
-    """When release is offered (or, if automatic, happens): a shorter outage needs no letter."""
+    """Duration of an outage after which the release is offered or, if automatic, happens: a shorter outage
+    needs no letter.
+    """
     updates: UpdateDays = UpdateDays.WORKDAYS
-    """When whoever was told is told again that it lasts: workdays, or never."""
+    """When recipients get progress reports: on workdays, or never."""
     recipients: Mapping[Slug, RecipientSettings] = {}
+    """Offices outside that are notified."""
 
     def build(self, calendar: CalendarSettings, zone: ZoneInfo) -> AnnouncementPlan:
         """Return the plan that incidents freeze; *calendar* and *zone* are the agency's."""

@@ -23,30 +23,31 @@ class GazettedDay(Section):
     """Day that the holiday library does not contain."""
 
     date: Day = Field(examples=["2026-12-07"])
+    """The day."""
     what: Line = Field(examples=["Cuti peristiwa"])
-    """What it is, for the next person who reads this."""
+    """Occasion of the day."""
     states: tuple[State, ...] = ()
-    """Where; default: everywhere."""
+    """States; default: all."""
 
 
 class Gazette(Section):
     """Days gazetted after the release of the holiday library: a separate file, or a part of `calendar`."""
 
     holidays: tuple[GazettedDay, ...] = ()
-    """Days on which offices are closed after all."""
+    """Additional days on which offices are closed."""
     workdays: tuple[GazettedDay, ...] = ()
-    """Days on which they are open after all."""
+    """Weekend days and holidays on which they are open."""
 
 
 class CalendarSettings(Gazette):
     """Working days and office hours. They apply to every agency that does not override them."""
 
     state: State = State.PUTRAJAYA
-    """Whose weekends and holidays: a federal office rests as the state does in which it is."""
+    """State whose weekends and holidays apply: a federal office follows the state where it is."""
     office_hours: tuple[DaySpan, ...] = ((time(8), time(17)),)
-    """On workdays, local time."""
+    """Office hours on workdays, in local time."""
     file: File | None = None
-    """A file with `holidays` and `workdays`, which is read beside those written here."""
+    """File with further `holidays` and `workdays`."""
 
     def days(self, state: State | None = None) -> Calendar:
         """Return the calendar of a state; default: the configured state."""
@@ -70,7 +71,9 @@ class CalendarOverrides(Section):
     """Calendar settings that an agency overrides."""
 
     state: State | None = None
+    """As in the settings."""
     office_hours: tuple[DaySpan, ...] | None = None
+    """As in the settings."""
 
     def over(self, general: CalendarSettings) -> CalendarSettings:
         """Return the agency's calendar, based on the *general* settings."""

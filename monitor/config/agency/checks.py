@@ -92,7 +92,9 @@ class ChecksSettings(Section):
     """Keys that the settings file and an agency's file share. `checks_model` adds the kinds, which are keys as well."""
 
     ask_recipients: Annotated[bool | None, BeforeValidator(_asks)] = None
-    """Whether an MX host may be asked (RCPT) if it would take mail; `None`: as it is elsewhere, and yes if nowhere."""
+    """Whether MX hosts are tested with RCPT for the agency's addresses; `None`: as in the settings, by default
+    yes.
+    """
 
     @property
     def kinds(self) -> Mapping[str, CheckSettings]:
@@ -108,6 +110,7 @@ class ServiceChecksSettings(ChecksSettings):
     name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_on_one_port), InvalidValue(())] = Field(
         default=(), examples=["[192.0.2.53], or nothing: those of this machine"]
     )
+    """Name servers for checks; default: the system's."""
 
     def resolvers(self) -> NameServers:
         """Return the name servers that checks query."""

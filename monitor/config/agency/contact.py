@@ -42,22 +42,23 @@ class ContactSettings(Section):
     """
 
     name: Line = Field(examples=["Siti Contoh"])
+    """Name of the person."""
     language: Language = Language.MALAY
-    """What SMS and calls to this person are worded in."""
+    """Language of SMS and calls."""
     sms: Line | None = None
-    """A mobile number."""
+    """Mobile number."""
     voice: Line | None = None
-    """A number that rings; also an office line."""
+    """Number for calls; also a landline."""
     extension: Extension | None = None
-    """Digits to press after the office line under `voice` answers."""
+    """Digits to dial after the landline in `voice` answers."""
     fax: Line | None = None
-    """A fax machine beside this person."""
+    """Fax number."""
     verified: Day | None = None
-    """When this person last answered at these numbers."""
+    """Date of the last answer at these numbers."""
     user: Line | None = None
-    """What this person signs in to the portal with: by it, and not by how their name is written, the portal knows who they are."""
+    """Portal account of this person; incidents are assigned by it, not by the name."""
     pin: Pin | None = None
-    """With it this person may release an announcement in a call. In the file: 6 to 12 digits."""
+    """PIN with which this person may release an announcement in a call. In the file: 6 to 12 digits."""
     addresses: tuple[AddressSettings, ...] | None = None
     """Mobiles, landlines and fax machines, in the order in which they are tried."""
 

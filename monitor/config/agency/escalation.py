@@ -20,40 +20,43 @@ class RedialSettings(Section):
     """Redial policy: a call that ended without a keypress is repeated while its step runs."""
 
     every: Span = Field(examples=["2m"])
-    """From the end of a call to the next."""
+    """Time from the end of a call to the next."""
     times: Count = 5
-    """How many calls follow the first."""
+    """Number of further calls."""
 
 
 class StepSettings(Section):
     """Escalation step, which runs while the incident is not acknowledged: contacts, on-call contacts, or both."""
 
     after: Duration = timedelta(0)
-    """How long after the step before (the first: after the opening)."""
+    """Time after the previous step; of the first, after the incident opens."""
     contacts: tuple[Slug, ...] = Field(default=(), examples=["[siti]"])
-    """All of them, at the same time."""
+    """Contacts that are notified at the same time."""
     rotas: tuple[Slug, ...] = Field(default=(), examples=["[bertugas]"])
-    """Of each whoever is on call when the step starts."""
+    """Rotas; the person on call at the start of the step is notified."""
     channels: tuple[Channel, ...] = Field(examples=["[sms, voice]"])
-    """In this order, each only when the one before failed for good."""
+    """Channels in order; each is used only after the previous one has failed."""
     redial: RedialSettings | None = None
-    """How often a call is repeated that nobody answers with a keypress; default: after one and after three minutes."""
+    """Repetition of calls that end without a key press; default: after one and after three minutes."""
 
 
 class EscalationSettings(Section):
     """Escalation steps, and how often they repeat."""
 
     steps: tuple[StepSettings, ...] = Field(examples=["[{contacts: [siti], channels: [sms, voice]}]"])
+    """Steps, in order."""
     rounds: Count = 3
-    """How many times all steps are gone through."""
+    """Number of passes over all steps."""
     repeat_after: Span = timedelta(minutes=15)
-    """From the last step of a round to the first of the next."""
+    """Time from the last step of a round to the first of the next."""
     repeat_interval: Span = timedelta(hours=1)
-    """How often staff on duty are called again after the last round, day and night, while nobody has acknowledged."""
+    """Interval at which staff on duty are called again after the last round, day and night, until somebody
+    acknowledges.
+    """
     acknowledgement_timeout: Span = timedelta(hours=1)
-    """How long an acknowledgement stands after whoever gave it was last heard of; then the next step begins."""
+    """How long an acknowledgement lasts after the assignee's last response; then the next step starts."""
     fallback: Slug | None = Field(default=None, examples=["pegawai-bertugas"])
-    """A contact who is told in the place of a rota that has nobody on call."""
+    """Contact who is notified instead of a rota without anybody on call."""
 
     @cached_property
     def rotas_named(self) -> frozenset[str]:

@@ -40,14 +40,18 @@ class Signatory(Section):
     """Signatory of letters."""
 
     name: Line
+    """Name."""
     post: Line
+    """Post."""
 
 
 class ContactOfficer(Section):
     """Contact officer for questions of recipients."""
 
     name: Line
+    """Name."""
     post: Line
+    """Post."""
     telephone: Line
     """As printed: "03-1234 5678"."""
 
@@ -66,23 +70,27 @@ class LetterheadSettings(Section):
     hours_en: Line | None = None
     """"8.00 am - 5.00 pm, Monday - Friday"."""
     website: Line | None = None
+    """Website, as printed."""
     division: Line | None = None
-    """The part of the office that speaks: "Bahagian Teknologi Maklumat"."""
+    """Division that issues the letter: "Bahagian Teknologi Maklumat"."""
     crest: File | None = None
-    """An SVG or PNG file with the crest that letters bear; at most 256 KiB. Circular 1/2013 says who may bear which."""
+    """SVG or PNG file with the crest; at most 256 KiB. Circular 1/2013 says who may use which."""
     reference: Line | None = None
-    """The file a clerk has given for these letters, such as "JCM.100-1/9/1"; the enclosure number is added. Without it a
-    line to fill in by hand is printed."""
+    """File reference of these letters, such as "JCM.100-1/9/1"; the enclosure number is added. Without it a
+    line to fill in by hand is printed.
+    """
     signatory: Signatory | None = None
+    """Who signs the letters."""
     head: Line | None = None
-    """Title of the head of department, printed after "b.p."; leave it out when the signatory is the head."""
+    """Title of the head of department, printed after "b.p."; omit it if the signatory is the head."""
     contact_officer: ContactOfficer | None = None
+    """Officer who answers questions."""
     slogans: tuple[Line, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
     """Quoted lines above the signature; governments and states change them."""
     copies: tuple[Line, ...] = ()
-    """Who gets a copy (s.k.)."""
+    """Recipients of copies (s.k.)."""
     unsigned: bool = False
-    """Print that the letter is a computer print and needs no signature: the head of department's decision."""
+    """Print that the letter is computer-generated and needs no signature: the head of department's decision."""
     english_attachment: bool = False
     """Attach the English translation to the letter."""
 

@@ -31,15 +31,15 @@ class LoginSettings(Section):
     """Login for sending and reading: one of password, oauth, token_file and token_command."""
 
     username: Line = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
-    """With an access token, the address of the mailbox to open; a shared one is named here."""
+    """User name; with an access token, the address of the mailbox to open, also of a shared one."""
     password: SecretStr | None = None
-    """By `password_file:` or `password_env:`; typed in the portal, by `password_stored:`, which that writes."""
+    """By `password_file:` or `password_env:`; the portal writes `password_stored:`."""
     oauth: OAuthSettings | None = None
-    """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace ask for."""
+    """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace require."""
     token_file: KeptFile | None = None
-    """A file whose first line is an access token that another program keeps fresh; read for each sign-in."""
+    """File whose first line is an access token that another program renews; read at each sign-in."""
     token_command: tuple[Line, ...] | None = None
-    """A command that prints an access token, with its arguments: [oama, access, peti@jabatan-contoh.gov.my]."""
+    """Command with arguments that prints an access token: [oama, access, peti@jabatan-contoh.gov.my]."""
 
     @property
     def typed(self) -> Mapping[str, StoredSecret]:
@@ -106,13 +106,13 @@ class ServerSettings(Section):
     """Address of a server, and how to connect to it."""
 
     host: Host = Field(examples=["mel.jabatan-contoh.gov.my"])
-    """Host name; a name of Google or Microsoft is fine, only the address must be the agency's own."""
+    """Host name. A host of Google or Microsoft is allowed: only the address must be the agency's own."""
     port: Port | None = None
     """Default: the registered port for `security` (465 or 587, 993 or 143, 995 or 110)."""
     security: Security = Security.IMPLICIT
-    """implicit: TLS from the first byte; starttls: upgraded before anything secret is said."""
+    """implicit: TLS from the first byte; starttls: upgraded before credentials are sent."""
     tls_name: Host | None = None
-    """The name in the certificate, when it is not `host`."""
+    """Name in the certificate, if it is not `host`."""
 
     def port_of(self, key: str) -> int:
         """Return the port of the server at *key*."""
@@ -139,19 +139,21 @@ class MailboxSettings(Section):
     """Mailbox that probe messages are sent from and arrive in. Use one that nobody reads."""
 
     address: MailAddress = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
+    """Mail address."""
     smtp: ServerSettings | None = None
-    """Its submission server; without it, nothing is sent from here."""
+    """Submission server; without it, nothing is sent from this mailbox."""
     imap: ServerSettings | None = None
-    """Its IMAP server; without it and `pop3`, nothing can be seen to arrive here."""
+    """IMAP server; without it and `pop3`, nothing can arrive in this mailbox."""
     pop3: ServerSettings | None = None
-    """Its POP3 server, where there is no IMAP: slower, and blind to junk folders."""
+    """POP3 server, if there is no IMAP: slower, and without junk folders."""
     login: LoginSettings
+    """How Pantau signs in."""
     inbox: Line | None = Field(default=None, examples=["Kongsi/Pro"])
-    """The IMAP folder where mail arrives, when it is not INBOX: of a shared mailbox, as the server shows it."""
+    """IMAP folder in which mail arrives, if it is not INBOX: of a shared mailbox, as the server names it."""
     ca_file: File | None = None
-    """Certificate authorities of the servers, as PEM; default: those this machine trusts."""
+    """Certificate authorities of the servers, as PEM; default: the system's."""
     junk_folders: tuple[Line, ...] = ()
-    """Folders beside the announced junk folder where this provider puts suspected junk."""
+    """Junk folders besides the one that the server marks as such."""
 
     @property
     def sends(self) -> bool:

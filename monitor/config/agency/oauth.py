@@ -58,14 +58,17 @@ class OAuthSettings(Section):
     """How access tokens are requested."""
 
     provider: KnownAuthorizationServer | None = None
-    """microsoft (with `tenant`) or google: fills in `token_url` and `scope`."""
+    """`microsoft` (with `tenant`) or `google`: sets `token_url` and `scope`."""
     tenant: Tenant | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
-    """Microsoft's: the tenant's domain or id."""
+    """Domain or id of the Microsoft tenant."""
     flow: Flow
-    """client_credentials: the client's own; refresh_token: a person's consent; service_account: a domain's delegation."""
+    """client_credentials: of the client itself; refresh_token: a person's consent; service_account: a domain's
+    delegation.
+    """
     token_url: TokenEndpoint | None = Field(default=None, examples=["https://log-masuk.jabatan-contoh.gov.my/token"])
-    """The token endpoint, where no `provider` is named."""
+    """Token endpoint, without `provider`."""
     client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
+    """Client identifier."""
     client_secret: SecretStr | None = None
     """By `client_secret_file:` or `client_secret_env:`."""
     scope: Line | None = None
@@ -75,9 +78,9 @@ class OAuthSettings(Section):
     service_account: SecretStr | None = None
     """By `service_account_file:` or `service_account_env:`, the JSON of its key; with the flow of that name."""
     rotation_file: KeptFile | None = None
-    """Where Pantau keeps the refresh token that came in exchange, where each is taken only once."""
+    """File for the newest refresh token, if the provider accepts each only once."""
     ca_file: File | None = None
-    """Certificate authorities of the token endpoint, as PEM; default: those this machine trusts."""
+    """Certificate authorities of the token endpoint, as PEM; default: the system's."""
 
     @property
     def endpoint(self) -> str | None:

@@ -30,12 +30,15 @@ class MaintenanceSettings(Section):
     """One maintenance window: once, by `from` and `until`, or recurring, by `cron` and `for`."""
 
     begins: Moment | None = Field(default=None, alias="from", examples=["2026-12-01 22:00"])
-    """When it begins, in local time or with an offset."""
+    """Start, in local time or with an offset."""
     ends: Moment | None = Field(default=None, alias="until", examples=["2026-12-02 04:00"])
+    """End."""
     cron: Cron | None = Field(default=None, examples=['"0 2 * * sun"'])
+    """Start of a recurring window: minute, hour, day, month and weekday."""
     lasts: Span | None = Field(default=None, alias="for", examples=["2h"])
+    """Duration of a recurring window."""
     reason: Line = Field(examples=["Naik taraf pelayan mel"])
-    """What is done then; the log quotes it."""
+    """The planned work; quoted in the log and in maintenance notices."""
 
     def build(self, zone: ZoneInfo) -> Window:
         """Return the window in *zone*."""
@@ -105,8 +108,9 @@ class FlappingSettings(Section):
     """Flapping limit: after so many failures within the span the incident stays open until no failure has occurred for as long."""
 
     threshold: Annotated[int, AfterValidator(_more_than_one), InvalidValue(3)] = 3
-    """How often an agency may go down; the fall with this number is told as unsteady, and its recovery not at once."""
+    """Number of outages within `window` from which an agency is flapping: its recovery is confirmed later."""
     window: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=2)
+    """Time in which outages are counted."""
 
     def build(self) -> FlappingPolicy:
         """Return the policy for the evaluator."""
@@ -117,27 +121,33 @@ class ProbingSettings(Section):
     """Defaults of all agencies. They suit a ministry."""
 
     interval: Span = timedelta(minutes=5)
-    """From one probe of a route to the next."""
+    """Interval between two probes of a route."""
     session_timeout: Span = timedelta(seconds=30)
-    """A connection that does nothing for this long is given up."""
+    """A connection that is idle for this long is closed."""
     arrival_timeout: Span = timedelta(minutes=4)
-    """A message that has not arrived this long after it was accepted is lost."""
+    """A message that has not arrived this long after its acceptance is lost."""
     slow_threshold: Span = timedelta(seconds=60)
-    """A message that took longer than this is slow: staff hear of it, nobody outside."""
+    """A message that takes longer is slow: staff are notified, recipients are not."""
     retry_interval: Span = timedelta(seconds=60)
-    """After a first failure, look again this soon."""
+    """Time to the next probe after a first failure."""
     failure_threshold: Count = 3
-    """So many failures in a row mean that mail is down."""
+    """Number of consecutive failures after which mail is down."""
     success_threshold: Count = 2
-    """So many successes in a row mean that mail works again."""
+    """Number of consecutive successes after which mail is up."""
     deferral_timeout: Span = timedelta(minutes=30)
-    """A server may greylist us for this long before it counts as a failure. Any other 4xx is one at once."""
+    """How long a server may greylist a message before that is a failure. Any other 4xx reply is a failure at
+    once.
+    """
     active_hours: tuple[WindowSettings, ...] | None = None
-    """The hours in which mail is probed, and an outage seen; default: always."""
+    """Hours in which mail is probed and outages are detected; default: always."""
     sharding: bool = True
-    """Services on one PostgreSQL share the agencies, so that each is probed by one of them; false: each probes all."""
+    """Processes on one PostgreSQL share the agencies, so that one of them probes each; false: each process
+    probes all.
+    """
     takeover_timeout: Annotated[Span, AfterValidator(_soon_and_not_too_soon)] = timedelta(seconds=10)
-    """So soon others probe the agencies of a service that has died; after 0.4 of it without a sign of life it is dead."""
+    """Time after which other processes take over the agencies of a dead process. A process is dead after 0.4 of
+    it without a heartbeat.
+    """
 
     def build(self, zone: ZoneInfo, maintenance: Sequence[Window]) -> ProbingPolicy:
         """Return how a route is probed and evaluated; local times are those of *zone*."""
@@ -158,14 +168,23 @@ class ProbingOverrides(Section):
     """Probing settings that an agency overrides; see `ProbingSettings`."""
 
     interval: Span | None = None
+    """As in the settings."""
     session_timeout: Span | None = None
+    """As in the settings."""
     arrival_timeout: Span | None = None
+    """As in the settings."""
     slow_threshold: Span | None = None
+    """As in the settings."""
     retry_interval: Span | None = None
+    """As in the settings."""
     failure_threshold: Count | None = None
+    """As in the settings."""
     success_threshold: Count | None = None
+    """As in the settings."""
     deferral_timeout: Span | None = None
+    """As in the settings."""
     active_hours: tuple[WindowSettings, ...] | None = None
+    """As in the settings."""
 
     def over(self, defaults: ProbingSettings) -> ProbingSettings:
         """Return *defaults* with these overrides; a longer interval alone extends the deferral budget to itself."""

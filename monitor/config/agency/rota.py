@@ -43,11 +43,11 @@ class LayerSettings(Section):
     """Contacts who take shifts in turn, on all days or only on some."""
 
     days: Days = Days.ALL
-    """On which days: all, workdays, or rest (weekends and public holidays)."""
+    """Days of the layer: all, workdays, or rest (weekends and public holidays)."""
     every: Shift = Field(default=7, examples=["weekly"])
-    """How long a shift is: daily, weekly, or so many days: 3d."""
+    """Length of a shift: daily, weekly, or a number of days: 3d."""
     begins: Day = Field(alias="from", examples=["2026-11-30"])
-    """The first day of the first person's first shift."""
+    """First day of the first person's first shift."""
     people: tuple[Slug, ...] = Field(examples=["[siti, ali]"])
     """Keys of contacts, in the order of their shifts."""
 
@@ -56,12 +56,13 @@ class RotaSettings(Section):
     """On-call rota. The first layer that has a contact on a day decides."""
 
     handover: TimeOfDay = time(8)
-    """When a day of duty begins, and the one before ends."""
+    """Time of day of the handover."""
     time_zone: Zone | None = None
-    """Of the handover; default: that of the file."""
+    """Time zone of the handover; default: that of the file."""
     state: State | None = None
-    """Whose weekends and holidays count; default: that of the file."""
+    """State whose weekends and holidays apply; default: that of the file."""
     layers: tuple[LayerSettings, ...] = Field(examples=["[{every: weekly, from: 2026-11-30, people: [siti, ali]}]"])
+    """Layers; the first one with a person on a day decides."""
 
     def build(self, name: str, people: Mapping[str, Contact], calendar: CalendarSettings, zone: ZoneInfo) -> Rota:
         """Return the rota that incidents freeze; *people* are all contacts that it may name."""

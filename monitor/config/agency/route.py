@@ -27,16 +27,17 @@ class RouteSettings(Section):
     """Configuration of one route of an agency."""
 
     direction: RouteDirection = Field(examples=["outbound"])
+    """Direction of the messages."""
     mailbox: Slug | None = None
-    """The agency's side; default: its first mailbox."""
+    """The agency's mailbox; default: its first one."""
     reference: Slug | None = None
-    """Our side, of an outbound or inbound route."""
+    """The reference mailbox of an outbound or inbound route."""
     recipient: Slug | None = None
     """The receiving mailbox of an internal route; default: the next one of the agency, or the same if it is the only one."""
     to: MailAddress | None = None
-    """The address that an inbound message is sent to, when it is not the mailbox's own: a public or secondary address."""
+    """Recipient address of an inbound message, if it is not the mailbox's own: a public or secondary address."""
     arrives_in: Slug | None = None
-    """The reference mailbox to which `to` is forwarded, where the agency gives us no mailbox of its own to look in."""
+    """The reference mailbox to which `to` is forwarded, for an agency that grants no access to a mailbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,14 +161,17 @@ class AddressSettings(Section):
     """One number: a mobile (SMS and calls), a landline (calls) or a fax machine."""
 
     mobile: Line | None = None
+    """Mobile number, for SMS and calls."""
     landline: Line | None = None
+    """Landline, for calls."""
     fax: Line | None = None
+    """Fax number."""
     extension: Extension | None = None
-    """Digits to press after the landline answers."""
+    """Digits to dial after the landline answers."""
     hours: Presence = Presence.ALWAYS
-    """When somebody is there: always, or in office hours. Outside of them another address is tried first."""
+    """When somebody answers: always, or in office hours. Outside of them another address is tried first."""
     verified: Day | None = None
-    """When somebody last answered there."""
+    """Date of the last answer."""
 
     @property
     def channels(self) -> tuple[Channel, ...]:

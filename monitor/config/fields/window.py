@@ -98,9 +98,9 @@ class WindowSettings(Section):
     """Recurring window."""
 
     cron: Cron = Field(examples=['"0 7 * * mon-fri"'])
-    """When it begins: minute, hour, day, month and weekday, in local time."""
+    """Start: minute, hour, day, month and weekday, in local time."""
     lasts: Span = Field(alias="for", examples=["12h"])
-    """How long it lasts."""
+    """Duration."""
 
     def build(self, zone: ZoneInfo) -> Recurring:
         """Return the window in *zone*."""

@@ -19,21 +19,21 @@ class AlertRouteSettings(Section):
     """Recipients of alerts with certain labels."""
 
     match: Mapping[str, str] = Field(examples=["{team: rangkaian}"])
-    """Labels, each with its whole value; an alert that has all of them matches."""
+    """Labels with their whole values; an alert matches if it has all of them."""
     escalation: EscalationSettings
-    """May name the contacts of `noc` and those of all, and rotas of all."""
+    """Escalation; it may name contacts of `noc`, shared contacts and shared rotas."""
 
 
 class ReceiveSettings(Section):
     """Receiver of Alertmanager's webhook at `/api/v1/alertmanager`."""
 
     token: Token
-    """What Alertmanager sends as `authorization: {credentials_file: ...}`."""
+    """Bearer token that Alertmanager sends (`authorization: {credentials_file: ...}`)."""
     routes: Mapping[Slug, AlertRouteSettings] = {}
-    """The first that matches an alert decides; an alert that none matches is told as a fault of ours: by the escalation of `noc`."""
+    """The first route that matches an alert decides; an alert without a match follows the escalation of `noc`."""
 
     fold_above: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Where more alerts of a group fire than that, those that begin are one incident with a count, and not one each."""
+    """With more firing alerts in a group, new ones share one incident with a count."""
 
     def told_by(self, labels: Mapping[str, str]) -> str:
         """Return the key of the first entry that matches an alert; "" if none does."""
@@ -60,21 +60,22 @@ class SendSettings(Section):
     urls: tuple[Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")], ...] = Field(
         examples=["[http://127.0.0.1:9093]"]
     )
-    """Every member of a cluster by itself, and nothing that shares out among them."""
+    """URLs of all members of the cluster, not of a load balancer."""
     token: SecretStr | None = None
-    """Sent as a bearer token."""
+    """Bearer token."""
     username: str | None = None
-    """Of basic authentication, with `password`."""
+    """User name of basic authentication, with `password`."""
     password: SecretStr | None = None
+    """Password of basic authentication."""
 
 
 class AlertmanagerSettings(Section):
     """The NOC's Alertmanager. Any alert of its monitoring can cause notifications by telephone, fax and letter."""
 
     receive: ReceiveSettings | None = None
-    """Alerts that it brings are incidents here, until it says that they are over."""
+    """Alerts received from Alertmanager; each becomes an incident until it is resolved."""
     send: SendSettings | None = None
-    """Our incidents are alerts there."""
+    """Incidents sent to Alertmanager as alerts."""
 
 
 def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> None:

@@ -44,30 +44,35 @@ class Agency(Section):
     """An agency file. The first key is `agency`, so that the first lines of the files identify their agencies."""
 
     agency: Code = Field(examples=["JCONTOH"])
-    """Short code: what an SMS calls the agency, a metric label, the prefix of its notice numbers."""
+    """Short code, used in SMS, as a metric label, and as the prefix of incident numbers."""
     name: Line = Field(examples=["Jabatan Contoh Malaysia"])
+    """Name of the agency."""
     domains: tuple[Domain, ...] = Field(examples=["[jabatan-contoh.gov.my]"])
-    """Its registered mail domains; subdomains are included. Notices quote the first."""
+    """Registered mail domains; subdomains are included. Notifications quote the first."""
     letterhead: LetterheadSettings = LetterheadSettings()
+    """Letterhead of its letters and faxes."""
     mailboxes: Mapping[Slug, MailboxSettings] = Field(default_factory=dict)
-    """Mailboxes that are probed; the first is the one that routes without `mailbox` mean. None: all routes `arrives_in`."""
+    """Probed mailboxes; a route without `mailbox` uses the first. Without any, all routes have `arrives_in`."""
     routes: tuple[RouteSettings, ...] | None = None
-    """Default: inside the agency, and both ways with every reference mailbox."""
+    """Probed routes; default: inside the agency, and both ways with every reference mailbox."""
     probing: ProbingOverrides = ProbingOverrides()
+    """Probing settings that differ from the general ones."""
     time_zone: Zone | None = None
-    """Of its hours and maintenance windows; default: that of the settings."""
+    """Time zone of hours and maintenance windows; default: that of the settings."""
     maintenance: tuple[MaintenanceSettings, ...] = ()
-    """When its mail may be down because somebody works on it: it is not probed then."""
+    """Planned maintenance of its mail; it is not probed then."""
     checks: ChecksSettings = ChecksSettings()
-    """Which checks are on or off, or run at another interval than everywhere."""
+    """Checks that are on, off, or run at another interval than in the settings."""
     contacts: Contacts = Field(default_factory=dict)
+    """Staff of the agency."""
     rotas: Rotas = Field(default_factory=dict)
-    """Who has duty when; steps of the escalation name them, beside those of the settings."""
+    """Rotas of the agency, besides those of the settings."""
     calendar: CalendarOverrides = CalendarOverrides()
-    """The state whose weekends and holidays it keeps, and its office hours; default: those of the settings."""
+    """State whose weekends and holidays apply, and office hours; default: those of the settings."""
     escalation: EscalationSettings = NOBODY
-    """Not to be left out, unless nobody is told (`mode: monitor_only`)."""
+    """Escalation to staff. Required, except with `mode: monitor_only`."""
     announcement: AnnouncementSettings = AnnouncementSettings()
+    """Announcements to recipients outside, by fax and letter."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

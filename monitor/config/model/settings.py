@@ -70,7 +70,7 @@ class ApiSettings(Section):
     """A client program, such as the console of the operations centre."""
 
     token: Token
-    """Sent as `Authorization: Bearer ...`."""
+    """Bearer token of the program."""
 
 
 #: Environment variable that overrides `listen`.
@@ -94,27 +94,31 @@ class MetricsSettings(Section):
     """Metrics settings: what a large service omits from `/metrics`, unless Prometheus can take it."""
 
     max_phase_routes: Annotated[int, Field(ge=0, le=100_000), InvalidValue(MAX_PHASE_ROUTES)] = MAX_PHASE_ROUTES
-    """Of how many routes at most it is told how long each phase took; of more, those whose last run did not go well."""
+    """Maximum number of routes with phase durations; beyond it, only routes whose last run was not good."""
 
 
 class CallbackSettings(Section):
     """Listener for delivery reports of providers. It serves nothing else."""
 
     listen: ListenAddress = Listen("127.0.0.1", 8081)
+    """Address of the listener."""
     public_url: PublicUrl | None = None
-    """The address at which providers reach this listener; without it receipts are asked for instead."""
+    """Public URL of this listener; without it, Pantau polls for receipts."""
 
 
 class NocSettings(Section):
     """Recipients of monitoring faults: a reference mailbox that fails, a network outage of ours."""
 
     short: Code = "PANTAU"
-    """What an SMS calls us."""
+    """Short name in SMS."""
     name: Line = Field(examples=["Pusat Operasi Rangkaian Kementerian Contoh"])
+    """Name of the operations centre."""
     letterhead: LetterheadSettings = LetterheadSettings()
+    """Letterhead of its letters and faxes."""
     contacts: Contacts = Field(default_factory=dict)
+    """Contacts of the operations centre."""
     escalation: EscalationSettings = NOBODY
-    """Not to be left out, unless nobody is told (`mode: monitor_only`)."""
+    """Escalation of incidents about Pantau itself. Required, except with `mode: monitor_only`."""
 
     def build_people(self, shared: SharedSettings) -> dict[str, Contact]:
         """Return its own contacts, by key."""
@@ -130,69 +134,77 @@ class Settings(Section):
     """The settings file. Relative paths, also those in agency files, start at its directory."""
 
     mode: Annotated[ServiceMode, renamed("mode")] = ServiceMode.NOTIFY
-    """Whether people are told, or mail is only watched."""
+    """Whether people are notified."""
     listen: ListenAddress = Listen("127.0.0.1", 8080)
-    """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only, unless people sign in (`portal`)."""
+    """Address of the portal, the API and `/metrics`; PANTAU_LISTEN overrides it. Loopback only, unless `portal`
+    is configured.
+    """
     portal: PortalSettings | None = None
-    """People sign in, and see and do what their roles allow (`pantau user`)."""
+    """Sign-in of people, each with the permissions of their roles (`pantau user`)."""
     callbacks: CallbackSettings = CallbackSettings()
+    """Listener for delivery reports of providers."""
     state_dir: File = STATE
-    """A directory of our own: the store and its lock, the control socket, the key that signs tokens."""
+    """Directory for the database file and its lock, the control socket and the key that signs tokens."""
     store: StoreSettings | None = None
-    """A PostgreSQL that several engines share; default: a file in `state_dir`, for one engine alone."""
+    """PostgreSQL database that several processes share; default: a file in `state_dir`, for one process."""
     agencies: DocumentsPlace = Field(examples=["agencies/"])
-    """The directory of the agency files; or `database`, which `pantau apply` writes them into."""
+    """Directory of the agency files, or `database`, into which `pantau apply` writes them."""
     wording: File | None = None
-    """A directory with wordings that replace those that ship."""
+    """Directory with texts that replace the shipped ones."""
     site: Slug = "utama"
-    """Where this prober stands; a metric label."""
+    """Name of this site; a metric label."""
     process_name: Slug = Field(default_factory=socket.gethostname)
     """Name of this process among those that share a database or mailboxes; default: the host name. It selects the mailbox of a pool."""
     hub: HubSettings | None = None
-    """Other sites that probe, and whose judgements come together here (docs/how-to/operator/sites.md)."""
+    """Other sites that probe; this process combines their results (docs/how-to/operator/sites.md)."""
     probing: ProbingSettings = ProbingSettings()
+    """Intervals, timeouts and thresholds of probes."""
     checks: ServiceChecksSettings = ServiceChecksSettings()
-    """What is looked at beside the mail itself: certificates, the DNS, what a server lets strangers do."""
+    """Checks besides probes: certificates, DNS, mail server hardening."""
     time_zone: Zone = MALAYSIA
-    """Of hours and maintenance windows."""
+    """Time zone of hours and maintenance windows."""
     maintenance: tuple[MaintenanceSettings, ...] = ()
-    """When nothing is probed, because somebody works on what is our own."""
+    """Maintenance of Pantau's own systems; nothing is probed then."""
     flapping: FlappingSettings = FlappingSettings()
-    """When an agency that goes down and up again and again is held to be unsteady."""
+    """When an agency that goes down repeatedly counts as flapping."""
     mail_providers: Mapping[Slug, MailProviderSettings] = {}
-    """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
+    """Limits of mail providers that differ from the defaults, by `gmail`, `google`, `microsoft` or a name of
+    your own.
+    """
     metrics: MetricsSettings = MetricsSettings()
-    """How much Prometheus is told."""
+    """Limits of exported metrics."""
     retention: RetentionSettings = RetentionSettings()
-    """How long ends of probe runs are kept; incidents and notices are for ever."""
+    """How long results of probe runs are stored; incidents and notifications are stored without limit."""
     official_suffixes: tuple[Domain, ...] = OFFICIAL_SUFFIXES
-    """What the domains of agencies end with (circular, 3d); list all of them when adding one."""
+    """Domain suffixes of agencies (circular, 3d); list all of them when adding one."""
     private_providers: tuple[Domain, ...] = PRIVATE_PROVIDERS
-    """Where no official address may be (circular, 3f); list all of them when adding one."""
+    """Domains where no official address may be (circular, 3f); list all of them when adding one."""
     references: Mapping[Slug, ReferenceSettings] = {}
-    """Our mailboxes outside the agencies, at least two that do not fail together; each one mailbox, or a `pool` of them."""
+    """Reference mailboxes outside the agencies, at least two that do not fail together; each is one mailbox or
+    a `pool` of them.
+    """
     api: Mapping[Slug, ApiSettings] = {}
-    """Programs that may acknowledge over HTTP, by the name that is written down."""
+    """Programs that may acknowledge incidents over HTTP, by the name in the audit log."""
     alertmanager: AlertmanagerSettings | None = None
-    """The NOC's own monitoring, whose alerts people can be told of as of outages."""
+    """The NOC's Alertmanager: its alerts become incidents, and incidents are sent to it as alerts."""
     gateways: Mapping[Channel, tuple[GatewaySettings, ...]] = {}
-    """The ways to send on each channel, in the order in which they are tried."""
+    """Gateways of each channel, in the order in which they are tried."""
     contacts: Contacts = Field(default_factory=dict)
-    """Staff whom every agency's escalation may name."""
+    """Staff whom the escalation of every agency may name."""
     rotas: Rotas = Field(default_factory=dict)
-    """Who of them has duty when; every agency's escalation, and that of the NOC, may name these."""
+    """Rotas of `contacts`; the escalation of every agency and of the NOC may name them."""
     calendar: CalendarSettings = CalendarSettings()
     """Weekends, public holidays and office hours."""
     reverify_after: Span = timedelta(days=180)
-    """How long a number counts as good after somebody has answered there; `pantau check` lists the others."""
+    """How long a number counts as verified after an answer; `pantau check` lists the others."""
     heartbeat: HeartbeatSettings | None = None
-    """A dead-man's switch outside, which calls somebody when it hears nothing from us."""
+    """External dead man's switch, which alerts when no heartbeat arrives."""
     out_of_band: OutOfBandSettings | None = None
-    """Rings the NOC when no notice can be written."""
+    """Alerts to the NOC when the database is unavailable or a process is silent."""
     drills: DrillSettings | None = None
-    """A test of every number and gateway, week after week."""
+    """Regular tests of every number and gateway."""
     noc: NocSettings = NocSettings(name="Pantau")
-    """Not to be left out, unless nobody is told (`mode: monitor_only`)."""
+    """Recipients of incidents about Pantau itself. Required, except with `mode: monitor_only`."""
 
     @property
     def references_in_use(self) -> Mapping[str, MailboxSettings]:

@@ -47,14 +47,15 @@ class MicrosoftConsentSettings(Section):
     """Registration at Microsoft Entra for accounts of any organization, with public client flows enabled."""
 
     client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
+    """Client identifier of the registered application."""
     tenant: Tenant | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
-    """The tenant of all mailboxes; default: that of each mailbox' own domain."""
+    """Tenant of all mailboxes; default: that of each mailbox's domain."""
     device_url: TokenEndpoint | None = None
-    """Where codes for another device come from, where it is not Microsoft's public cloud."""
+    """Device authorization endpoint outside of Microsoft's public cloud."""
     token_url: TokenEndpoint | None = None
-    """The token endpoint, with `device_url`."""
+    """Token endpoint, together with `device_url`."""
     servers: tuple[Host, ...] = PLATFORM_SERVERS[MailPlatform.MICROSOFT]
-    """The mail servers that are given its tokens; a name stands for all that end with it."""
+    """Mail servers that receive the tokens; a domain matches all hosts below it."""
 
     def way(self, domain: str, trust: Trust) -> ConsentWay:
         """Return the consent procedure for mailboxes of a domain."""
@@ -81,14 +82,15 @@ class GoogleConsentSettings(Section):
     """Client of the type "Web application" in a Google project, with the portal's redirect URI."""
 
     client_id: Line = Field(examples=["000000000000-contoh.apps.googleusercontent.com"])
+    """Client identifier of the registered application."""
     client_secret: SecretStr
     """By `client_secret_file:` or `client_secret_env:`."""
     authorize_url: TokenEndpoint | None = None
-    """Where browsers are sent, where it is not Google."""
+    """Authorization endpoint, if it is not Google's."""
     token_url: TokenEndpoint | None = None
-    """The token endpoint, with `authorize_url`."""
+    """Token endpoint, together with `authorize_url`."""
     servers: tuple[Host, ...] = PLATFORM_SERVERS[MailPlatform.GOOGLE]
-    """The mail servers that are given its tokens; a name stands for all that end with it."""
+    """Mail servers that receive the tokens; a domain matches all hosts below it."""
 
     def way(self, address: str, trust: Trust) -> ConsentWay:
         """Return the consent procedure, with redirects to the portal at *address*."""
@@ -115,9 +117,9 @@ class MailboxConsentSettings(Section):
     """
 
     microsoft: MicrosoftConsentSettings | None = None
-    """For Microsoft 365: a code that is typed on a page of Microsoft's."""
+    """Microsoft 365: the officer types a code on a page of Microsoft."""
     google: GoogleConsentSettings | None = None
-    """For Google Workspace: a page of Google's, from which the browser comes back; needs `portal.address`."""
+    """Google Workspace: the officer is redirected to a page of Google; requires `portal.address`."""
 
 
 def check_consent(settings: MailboxConsentSettings, address: str | None, findings: Findings) -> None:

@@ -25,11 +25,11 @@ class DrillSettings(Section):
     """Test of numbers and gateways, marked as a drill in every text. Real notifications take precedence."""
 
     when: WindowSettings = Field(examples=['{cron: "0 10 * * tue", for: 4h}'])
-    """When it begins, and how long it may take; what has not been tried by then is left out."""
+    """Start and maximum duration of drills; numbers that are left at the end are skipped."""
     contacts: Annotated[tuple[Slug, ...], BeforeValidator(_everybody), InvalidValue(())] = ()
-    """Whose numbers: `all`, or their keys."""
+    """`all`, or the keys of contacts."""
     pace: Span = timedelta(seconds=30)
-    """Between two drills on one gateway, and between two to one person."""
+    """Time between two tests on one gateway, and between two tests of one person."""
 
     def concerns(self, contact: str) -> bool:
         """Whether the contact participates."""

@@ -37,13 +37,15 @@ class HeartbeatSettings(Section):
     url: Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")] | None = Field(
         default=None, examples=["https://suis.kementerian-contoh.gov.my/pantau"]
     )
-    """Asked for as long as all is well. `{token}` in it is replaced by the token, for switches that have it there."""
+    """URL to request while everything works. `{token}` in it is replaced by the token."""
     method: Literal["GET", "POST"] = "GET"
+    """HTTP method."""
     token: SecretStr | None = None
-    """Sent as a bearer token, or in the address where that says `{token}`."""
+    """Bearer token, or the value of `{token}` in the URL."""
     interval: Span = timedelta(seconds=60)
+    """Interval between two heartbeats."""
     file: File | None = None
-    """A file whose time is set instead, or as well: for a watchdog on this machine."""
+    """File whose modification time is updated instead, or as well: for a watchdog on this machine."""
 
 
 def check_heartbeat(settings: HeartbeatSettings, findings: Findings) -> None:

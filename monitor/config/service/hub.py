@@ -32,15 +32,15 @@ class SiteSettings(Section):
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
     """postgresql://USER@HOST:PORT/DATABASE, as the site's certificate names the host."""
     password: SecretStr | None = None
-    """By `password_file:` or `password_env:`; asked for beside the certificate."""
+    """By `password_file:` or `password_env:`; required besides the certificate."""
     cert_file: File = Field(examples=["/etc/postgresql/pantau/johor.crt"])
-    """Our certificate for this site, as PEM; it names the role."""
+    """Client certificate for this site, as PEM; its name is the role."""
     key_file: File = Field(examples=["/etc/postgresql/pantau/johor.key"])
-    """The key to it. Nobody but its owner may read it."""
+    """Key of `cert_file`. Only its owner may read it."""
     ca_file: File = Field(examples=["/etc/postgresql/pantau/johor-ca.crt"])
-    """Who vouches for the site's certificate, as PEM."""
+    """Certificate authorities of the site's server, as PEM."""
     uplink: Slug | None = None
-    """The provider or line by which it reaches the Internet. Sites with the same one fail together, and have one vote."""
+    """Internet provider or line of the site. Sites with the same one fail together and have one vote."""
 
     def build(self) -> PostgresServer:
         """Return the site's server for the hub's connections."""
@@ -52,15 +52,17 @@ class HubSettings(Section):
     """Combination of the statuses of several sites."""
 
     quorum: Count = 1
-    """So many sites at least must say that mail is down, or works again. Only an agency that fewer probe needs fewer."""
+    """Minimum number of sites that must report that mail is down, or works again. An agency that fewer sites
+    probe needs fewer.
+    """
     quorum_share: Percent = 50
-    """And at least this share of those that are fresh and see it."""
+    """Minimum share of the fresh sites that observe the agency."""
     uplink: Slug | None = None
     """The hub's own uplink, as in `sites`."""
     stale_after: Span = timedelta(seconds=30)
-    """A site that has said for so long nothing has no say."""
+    """A site without a report for this long has no vote."""
     sites: Mapping[Slug, SiteSettings] = {}
-    """By what each calls itself (`site:` in its own settings); `pantau site add` lets it join."""
+    """Sites by the name in their own settings (`site:`); `pantau site add` joins one."""
 
     @property
     def probing_sites(self) -> int:

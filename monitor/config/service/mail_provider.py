@@ -27,19 +27,19 @@ class MailProviderSettings(Section):
     """Limits of a provider. gmail, google and microsoft have defaults; others need `hosts`."""
 
     hosts: tuple[Annotated[Host, AfterValidator(_lower)], ...] = ()
-    """Its servers; a name stands for all that end with it."""
+    """Its servers; a domain matches all hosts below it."""
     messages_per_day: Messages | None = None
-    """What one account may send in a day; default: what the provider is known to allow."""
+    """Messages that one account may send in a day; default: the provider's known limit."""
     messages_per_minute: Messages | None = None
-    """What one account may send in a minute."""
+    """Messages that one account may send in a minute."""
     received_per_minute: Messages | None = None
-    """What may come to one account in a minute."""
+    """Messages that one account may receive in a minute."""
     received_per_hour: Messages | None = None
-    """What may come to one account in an hour."""
+    """Messages that one account may receive in an hour."""
     concurrency: Sessions | None = None
-    """Sessions at a time, of all accounts together."""
+    """Concurrent sessions of all accounts."""
     account_concurrency: Sessions | None = None
-    """Sessions at a time of one account."""
+    """Concurrent sessions of one account."""
 
     def build(self, name: str) -> MailProvider:
         """Return the provider *name*."""

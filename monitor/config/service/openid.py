@@ -39,14 +39,15 @@ class OpenIdSettings(Section):
     issuer: Annotated[str, AfterValidator(_issuer), InvalidValue("https://x.invalid")] = Field(
         examples=["https://log-masuk.kementerian-contoh.gov.my/realms/kerajaan"]
     )
-    """As its metadata has it, to the letter; below it is `/.well-known/openid-configuration`."""
+    """Issuer, exactly as in the metadata at `/.well-known/openid-configuration` below it."""
     name: Line = "OpenID"
-    """What people call it: stands on the button."""
+    """Label of the sign-in button."""
     client_id: Line = Field(examples=["pantau"])
+    """Client identifier at the provider."""
     client_secret: SecretStr
     """By `client_secret_file:` or `client_secret_env:`."""
     ca_file: File | None = None
-    """Certificate authorities of the provider, as PEM; default: those this machine trusts."""
+    """Certificate authorities of the provider, as PEM; default: the system's."""
 
     def build(self, address: str) -> OpenIdClient:
         """Return the client data for a portal at *address*."""

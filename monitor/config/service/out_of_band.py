@@ -47,15 +47,15 @@ class OutOfBandSettings(Section):
     """
 
     numbers_file: File = Field(examples=["out-of-band-numbers"])
-    """One number a line; what follows a # is for people. Read at the start, and again whenever it changes."""
+    """File with one number per line; text after # is a comment. Read at the start and after each change."""
     gateways: tuple[Slug, ...] = Field(examples=["[suara-utama, sms-utama]"])
-    """Names of voice and SMS gateways; of each channel they are tried in this order until one takes it."""
+    """Names of voice and SMS gateways; those of a channel are tried in this order until one accepts."""
     store_unavailable_after: Span = timedelta(minutes=10)
-    """How long nothing could be written into the store before anybody is rung."""
+    """How long the database is unavailable before the first alert."""
     peer_silent_after: Span = timedelta(minutes=2)
-    """How long another process on the same PostgreSQL has said nothing."""
+    """How long another process on the same PostgreSQL is silent before the first alert."""
     repeat_interval: Span = timedelta(minutes=30)
-    """How often it rings again while it lasts."""
+    """Interval between repeated alerts."""
 
     def patience(self) -> OutOfBandPolicy:
         """Return the minimum durations of each condition."""

@@ -67,27 +67,33 @@ class PortalSettings(Section):
     """
 
     address: PublicUrl | None = None
-    """How browsers reach it; default: on this machine, at `listen`."""
+    """URL of the portal for browsers; default: `listen` on this machine."""
     certificate: File | None = None
-    """PEM, with those between it and its authority; without it a proxy speaks TLS to browsers."""
+    """PEM file with the certificate and its intermediate certificates; without it a proxy terminates TLS."""
     key: File | None = None
-    """PEM, of the certificate, without a pass phrase; nobody but the service may read it."""
+    """PEM file with the certificate's key, without a pass phrase; only the service may read it."""
     trusted_proxies: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
-    """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
+    """Addresses or networks of the proxies that terminate TLS. Requests from elsewhere are rejected."""
     secrets_key: Annotated[_SecretsKey | None, _LOST] = None
-    """By `secrets_key_file:` or `secrets_key_env:`; encrypts the secrets in the store. Without it none can be kept there."""
+    """Key that encrypts stored secrets, by `secrets_key_file:` or `secrets_key_env:`. Without it the portal
+    cannot store secrets.
+    """
     previous_secrets_key: Annotated[_SecretsKey | None, _OLD_LOST] = None
-    """The key of before, by `previous_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
+    """The previous key, by `previous_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has
+    finished.
+    """
     second_factor: tuple[Role, ...] = ()
-    """The roles that nobody has without one-time codes beside the password."""
+    """Roles that require one-time codes besides the password."""
     allowed_mail_networks: tuple[Annotated[str, AfterValidator(_opening), InvalidValue("127.0.0.1/32")], ...] = ()
-    """Where, beside the public Internet, servers may be that people name in the portal: 10.20.0.0/16, or 10.20.0.5:2525."""
+    """Networks of mail servers that users may configure, besides the public Internet: 10.20.0.0/16, or
+    10.20.0.5:2525.
+    """
     metrics_networks: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
-    """From where `/metrics` is read without signing in, beside this machine: that of Prometheus, where it is another."""
+    """Networks from which `/metrics` is readable without sign-in, besides this machine."""
     openid: OpenIdSettings | None = None
-    """People may sign in with the account that they have elsewhere."""
+    """Sign-in with an external account (OpenID Connect)."""
     mailbox_consent: MailboxConsentSettings | None = None
-    """Officers may let Pantau into a mailbox at Microsoft or Google on a page of theirs, without a password."""
+    """Access to mailboxes at Microsoft or Google by an officer's consent, without a password."""
 
     @property
     def host(self) -> str:

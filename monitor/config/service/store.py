@@ -30,13 +30,13 @@ class RetentionSettings(Section):
     """Retention by result. Incidents, notifications and the audit log are kept for ever."""
 
     delivered: Span = timedelta(days=30)
-    """Runs whose message arrived as it should. There are hundreds of times more of them than of all others."""
+    """Results of delivered runs, which are hundreds of times more than all others."""
     failed: Span = timedelta(days=365)
-    """All other runs: the evidence of a dossier."""
+    """Results of all other runs, which incident records contain."""
     hourly: Span = timedelta(days=365)
-    """What runs are counted in, by route and hour, so that availability and speed are known for longer."""
+    """Hourly counts by route, for availability and latency beyond the single runs."""
     daily: Span = timedelta(days=1096)
-    """Days of agencies, from which history and availability are shown: 400 days at least."""
+    """Daily timelines of agencies, for history and availability: at least 400 days."""
 
     @model_validator(mode="before")
     @classmethod
@@ -146,13 +146,15 @@ class StoreSettings(Section):
     """Location of the database, if it is not the file in `state_dir`."""
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
-    """postgresql://USER@HOST:PORT/DATABASE; without a host the Unix socket in /run/postgresql, and with `?host=A,B` whichever is the primary."""
+    """postgresql://USER@HOST:PORT/DATABASE; without a host, the Unix socket in /run/postgresql; with
+    `?host=A,B`, whichever is the primary.
+    """
     password: SecretStr | None = None
-    """By `password_file:` or `password_env:`; none where the server knows us otherwise (peer)."""
+    """By `password_file:` or `password_env:`; none if the server authenticates in another way (peer)."""
     tls: bool | None = None
-    """TLS with a certificate that is right for the host. Default: always, except on this machine itself."""
+    """Require TLS with a certificate that is valid for the host. Default: always, except on this machine."""
     ca_file: File | None = None
-    """Certificate authorities of the server, as PEM; default: those this machine trusts."""
+    """Certificate authorities of the server, as PEM; default: the system's."""
 
     def build(self) -> PostgresServer:
         """Return the server for the store's connections."""
