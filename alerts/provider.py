@@ -1,7 +1,7 @@
-"""HTTP client for providers: one deadline, and one classification of failures.
+"""HTTP client for the providers of SMS, calls and fax: one deadline, and one classification of failures.
 
-All HTTP gateways use it, because the difference between *nothing was sent* (retry) and *perhaps processed* (query
-first) must be the same everywhere.
+All HTTP gateways use it, because they must make the same difference between a request that was not sent, which is
+retried, and one that may have been processed, whose status is queried first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
 from alerts.model.gateway import CallbackHandler, DeliveryError, ErrorClass, InboundSms, SmsContent
 
-#: When the Internet is down, the local gateway must be tried within seconds.
+#: Deadline for connecting: when the Internet is down, the local gateway must be tried soon.
 CONNECT_DEADLINE = timedelta(seconds=5)
 
 #: Seconds for the whole exchange; configurable for slow lines.
@@ -35,7 +35,7 @@ DEADLINE_SECONDS = 10.0
 E164 = Annotated[str, StringConstraints(pattern=r"^\+[1-9]\d{6,14}$")]
 
 
-def _safe(url: str) -> str:
+def _check_url(url: str) -> str:
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -43,31 +43,31 @@ def _safe(url: str) -> str:
     except ValueError:
         loopback = host == "localhost"
     if not host or (parts.scheme != "https" and not (parts.scheme == "http" and loopback)):
-        # Every request's header contains the credentials.
+        # Each request contains the credentials in a header.
         raise ValueError("must be https (plain http only to this machine); write instead: https://...")
     if parts.username is not None:
         raise ValueError("holds a login; write instead: the address without it, and the login under the keys for it")
     return url
 
 
-#: The longest lists hold a thousand messages.
-_ANSWER_AT_MOST = 8 * 1024 * 1024
-#: Eleven days; larger values are not meant as seconds. Python refuses to parse numbers of thousands of digits.
-_WAIT_DIGITS_AT_MOST = 6
-#: Half surrogate pairs and NUL are valid JSON.
-_NOT_STORED = re.compile("[\0\ud800-\udfff]")
-#: The length of a provider's id in the store.
-_ID_AT_MOST = 100
+#: Maximum length of a response. The longest lists contain a thousand messages.
+_MAX_RESPONSE_OCTETS = 8 * 1024 * 1024
+#: Maximum digits of Retry-After in seconds: eleven days. Python refuses to parse numbers of thousands of digits.
+_MAX_WAIT_DIGITS = 6
+#: Characters that are valid in JSON, and that no database stores: single surrogates and NUL.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+#: Length of the store's column for a provider's id.
+_MAX_ID_LENGTH = 100
 
 #: URL of a request, checked.
-SafeUrl = Annotated[str, AfterValidator(_safe)]
+SafeUrl = Annotated[str, AfterValidator(_check_url)]
 #: A provider's base URL, without the trailing slash.
 ProviderUrl = Annotated[SafeUrl, AfterValidator(lambda url: url.rstrip("/"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorMeaning:
-    """Meaning of a provider's error, in our words: theirs quote numbers and texts."""
+    """Meaning of a provider's error, with a text of Pantau: a provider's text may contain telephone numbers and texts."""
 
     error: ErrorClass
     code: str
@@ -76,7 +76,7 @@ class ErrorMeaning:
 
 _HEADERS = {
     "User-Agent": "pantau",
-    # A small compressed body may expand beyond memory.
+    # No compression: a small compressed body may expand beyond memory.
     "Accept-Encoding": "identity",
 }
 
@@ -89,7 +89,7 @@ _NOTHING_SENT = (
     httpx.UnsupportedProtocol,
 )
 
-_BY_STATUS = {
+_STATUS_MEANINGS = {
     401: (ErrorClass.CONFIGURATION, "credentials refused"),
     402: (ErrorClass.CONFIGURATION, "no funds"),
     403: (ErrorClass.CONFIGURATION, "not allowed"),
@@ -116,23 +116,23 @@ class ProviderResponse:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
-    """Load the trusted authorities once for all gateways: it takes milliseconds and half a megabyte."""
+def _ssl_context() -> ssl.SSLContext:
+    """Return a context with the trusted authorities, loaded once: it takes milliseconds and half a megabyte."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 class HttpClient:
-    """Sends one request at a time to a provider. Returns the response or the reason for its absence."""
+    """HTTP client of one provider."""
 
     def __init__(self, *, proxy: SecretStr | None, deadline: Deadline) -> None:
         self._deadline = deadline
         connect = min(CONNECT_DEADLINE.total_seconds(), deadline)
         self._timeouts = {"timeout": httpx.Timeout(deadline, connect=connect).as_dict()}
-        # The transport, not the client: the client logs every URL at INFO, with the number in it. No keep-alive: a
-        # connection that the provider has closed would turn a clean send into an ambiguous one. The environment is
-        # ignored: a proxy is configured or not used.
+        # httpx's transport is used without its client, which logs every URL with the telephone number at INFO. There is
+        # no keep-alive, because a request on a connection that the provider has closed may have been processed or not.
+        # The environment is ignored, so that only a configured proxy is used.
         self._transport = httpx.AsyncHTTPTransport(
-            verify=_trust(),
+            verify=_ssl_context(),
             trust_env=False,
             proxy=None if proxy is None else httpx.Proxy(proxy.get_secret_value()),
             limits=httpx.Limits(max_keepalive_connections=0),
@@ -151,7 +151,7 @@ class HttpClient:
     ) -> ProviderResponse:
         """Return the response, whatever its status.
 
-        Raise `DeliveryError`: `ambiguous` when it may have been processed.
+        Raise `DeliveryError`, with the class *ambiguous* if the request may have been processed.
         """
         if params:
             url = str(httpx.URL(url).copy_merge_params(params))  # Keep the URL's own query.
@@ -173,7 +173,7 @@ class HttpClient:
             failure = DeliveryError(ambiguous, f"no whole answer ({type(error).__name__})")
         else:
             return ProviderResponse(status=response.status_code, headers=response.headers, body=body)
-        # Raised outside the handler: httpx's error contains the request, with credentials and text.
+        # Raised outside of the handler, so that it does not refer to httpx's error, which contains credentials and text.
         raise failure
 
     async def close(self) -> None:
@@ -181,10 +181,7 @@ class HttpClient:
 
 
 class JsonApi:
-    """JSON API with basic authentication, for one gateway.
-
-    `read_error` returns the `ErrorMeaning` of an error response's JSON, or `None` if the HTTP status decides.
-    """
+    """JSON API with basic authentication, for one gateway."""
 
     def __init__(
         self,
@@ -195,6 +192,7 @@ class JsonApi:
         deadline: Deadline,
         read_error: Callable[[Mapping[str, Any]], ErrorMeaning | None],
     ) -> None:
+        """*read_error* returns the meaning of an error response's JSON, or `None` if the HTTP status decides."""
         credentials = base64.b64encode(f"{user}:{password.get_secret_value()}".encode()).decode()
         self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
         self._read_error = read_error
@@ -211,62 +209,64 @@ class JsonApi:
     ) -> Mapping[str, Any]:
         """POST and return the response's JSON object.
 
-        Raise `DeliveryError`; a request that may have been processed is `UNKNOWN`.
+        Raise `DeliveryError`, with the class `UNKNOWN` if the request may have been processed.
         """
         ambiguous = ErrorClass.UNKNOWN
-        received = await self._client.exchange(
+        response = await self._client.exchange(
             "POST", url, ambiguous=ambiguous, headers=self._headers, form=form, json=json
         )
-        return self._read(received, ambiguous=ambiguous)
+        return self._read(response, ambiguous=ambiguous)
 
-    async def ask(self, url: str, *, params: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+    async def query(self, url: str, *, params: Mapping[str, str] | None = None) -> Mapping[str, Any]:
         """GET and return the response's JSON object.
 
-        Raise `DeliveryError`; a query changes nothing, so failures in transit are `TRANSIENT`.
+        Raise `DeliveryError`. A query changes nothing, so that a missing response is `TRANSIENT`.
         """
         ambiguous = ErrorClass.TRANSIENT
-        received = await self._client.exchange("GET", url, ambiguous=ambiguous, headers=self._headers, params=params)
-        return self._read(received, ambiguous=ambiguous)
+        response = await self._client.exchange("GET", url, ambiguous=ambiguous, headers=self._headers, params=params)
+        return self._read(response, ambiguous=ambiguous)
 
     async def close(self) -> None:
         await self._client.close()
 
-    def _read(self, received: ProviderResponse, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
-        self.date = _date_of(received)
+    def _read(self, response: ProviderResponse, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
+        self.date = _response_date(response)
         try:
-            body = read_json(received.body)
+            body = read_json(response.body)
         except ValueError:
             body = None
-        if received.is_success and isinstance(body, dict):
+        if response.is_success and isinstance(body, dict):
             return body
-        raise refusal(received, self._read_error(body) if isinstance(body, dict) else None, ambiguous)
+        raise rejection_error(response, self._read_error(body) if isinstance(body, dict) else None, ambiguous)
 
 
 class InboxPoll:
-    """Inbound SMS of a provider's inbox that is polled repeatedly. Each SMS is passed on once."""
+    """Filter for a provider's inbox that is polled repeatedly: it passes each SMS on once."""
 
     def __init__(self) -> None:
-        #: Avoids a database query for each known SMS at every poll.
-        self._handed_in: set[str] = set()
+        #: Ids of SMS that were passed on and are still in the inbox: they need no database query at each poll.
+        self._passed_on: set[str] = set()
 
-    async def hand_in(self, said: Sequence[InboundSms], desk: CallbackHandler) -> Sequence[tuple[str, SmsContent]]:
-        """Pass the new SMS of the inbox to *desk*. Return the replies to send, by number.
+    async def pass_on(
+        self, messages: Sequence[InboundSms], handler: CallbackHandler
+    ) -> Sequence[tuple[str, SmsContent]]:
+        """Pass the new SMS of the inbox to *handler*. Return the replies to send, each with its number.
 
-        Replies are sent after all SMS are stored: one may take as long as the deadline, and calls go on meanwhile.
+        The caller sends them after all SMS are stored, because sending one may take as long as the deadline.
         """
-        self._handed_in &= {one.event_id for one in said}
-        owed: list[tuple[str, SmsContent]] = []
-        for one in said:
-            if one.event_id not in self._handed_in:
-                answer = await desk.receive(one)
-                self._handed_in.add(one.event_id)
-                owed += [] if answer is None else [(one.sender, answer)]
-        return owed
+        self._passed_on &= {sms.event_id for sms in messages}
+        replies: list[tuple[str, SmsContent]] = []
+        for sms in messages:
+            if sms.event_id not in self._passed_on:
+                reply = await handler.receive(sms)
+                self._passed_on.add(sms.event_id)
+                replies += [] if reply is None else [(sms.sender, reply)]
+        return replies
 
 
-def _date_of(received: ProviderResponse) -> datetime | None:
+def _response_date(response: ProviderResponse) -> datetime | None:
     try:
-        at = parsedate_to_datetime(received.headers.get("Date", ""))
+        at = parsedate_to_datetime(response.headers.get("Date", ""))
     except (ValueError, OverflowError):
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
@@ -279,24 +279,24 @@ async def _body(response: httpx.Response) -> bytes:
     body = bytearray()
     async for part in response.aiter_raw():
         body += part
-        if len(body) > _ANSWER_AT_MOST:
+        if len(body) > _MAX_RESPONSE_OCTETS:
             return b""
     return bytes(body)
 
 
-def read_json(octets: bytes) -> Any:
-    """Parse JSON, with characters replaced that no database stores. Raise `ValueError` if it is invalid."""
+def read_json(text_octets: bytes) -> Any:
+    """Parse JSON, and replace characters that no database stores. Raise `ValueError` if it is invalid."""
     try:
-        return _storable(codec.loads(octets))
+        return _storable(codec.loads(text_octets))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def _storable(value: Any) -> Any:
-    # Item by item: one text must not invalidate a list of others.
+    # Only the affected text changes: it must not make a list of others unusable.
     match value:
         case str():
-            return _NOT_STORED.sub("\ufffd", value)
+            return _UNSTORABLE.sub("\ufffd", value)
         case list():
             return [_storable(item) for item in value]
         case dict():
@@ -307,24 +307,26 @@ def _storable(value: Any) -> Any:
 
 def is_id(value: object) -> bool:
     """Whether *value* is valid as a provider's id, in the store and in URLs."""
-    return isinstance(value, str) and 0 < len(value) <= _ID_AT_MOST and value.isascii() and value.isprintable()
+    return isinstance(value, str) and 0 < len(value) <= _MAX_ID_LENGTH and value.isascii() and value.isprintable()
 
 
-def refusal(received: ProviderResponse, verdict: ErrorMeaning | None, ambiguous: ErrorClass) -> DeliveryError:
-    """Return the error of a refused request: by the provider's error, else by the HTTP status."""
-    status = received.status
-    wait = received.headers.get("Retry-After", "")
-    said = wait.isascii() and wait.isdigit() and len(wait) <= _WAIT_DIGITS_AT_MOST
-    retry_after = timedelta(seconds=int(wait)) if said else None
-    if verdict is not None:
-        return DeliveryError(verdict.error, verdict.detail, code=verdict.code, retry_after=retry_after)
-    if received.is_success:
-        # A captive portal, or a proxy's own page.
+def rejection_error(response: ProviderResponse, meaning: ErrorMeaning | None, ambiguous: ErrorClass) -> DeliveryError:
+    """Return the error for a response that is no success: by *meaning* if the provider states one, else by HTTP status."""
+    status = response.status
+    retry_after_header = response.headers.get("Retry-After", "")
+    is_seconds = (
+        retry_after_header.isascii() and retry_after_header.isdigit() and len(retry_after_header) <= _MAX_WAIT_DIGITS
+    )
+    retry_after = timedelta(seconds=int(retry_after_header)) if is_seconds else None
+    if meaning is not None:
+        return DeliveryError(meaning.error, meaning.detail, code=meaning.code, retry_after=retry_after)
+    if response.is_success:
+        # For example the page of a captive portal or proxy.
         return DeliveryError(ambiguous, "the answer is not the provider's", code=str(status))
     if status >= 500:
         return DeliveryError(ambiguous, "the provider failed", code=str(status), retry_after=retry_after)
     if status < 400:
-        # Redirects are not followed: they would leak the credentials.
+        # A redirect is not followed, because the target would get the credentials.
         return DeliveryError(ErrorClass.CONFIGURATION, "something else answers here", code=str(status))
-    error, detail = _BY_STATUS.get(status, (ErrorClass.PERMANENT, "refused"))
+    error, detail = _STATUS_MEANINGS.get(status, (ErrorClass.PERMANENT, "refused"))
     return DeliveryError(error, detail, code=str(status), retry_after=retry_after)

@@ -1,4 +1,9 @@
-"""Composition root: builds all parts, runs them in one task group, and shuts down in order."""
+"""Composition root: builds all parts of the service, runs them in one task group, and shuts down in order.
+
+A *hub* is an installation that combines the statuses of several *sites* and notifies people; a site only probes. A
+*runtime* is the set of objects that probe and evaluate by one configuration; a reload replaces it. *Out-of-band alerts*
+call the operations centre (NOC) without the database.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +54,7 @@ from monitor.runtime.repeat import run_periodically
 from monitor.runtime.resolver import separate_resolver
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.token_key import token_key
-from monitor.runtime.version import own_version
+from monitor.runtime.version import installed_version
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
 from monitor.service.access.openid import OpenIdLogin
@@ -59,23 +64,23 @@ from monitor.service.access.wallboards import Wallboards
 from monitor.service.alertmanager.intake import AlertIntake
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.sender import AlertSender
-from monitor.service.days.statements import Statements
-from monitor.service.days.timeline_recorder import LOOKS, TimelineRecorder
+from monitor.service.days.statements import MonthlyReports
+from monitor.service.days.timeline_recorder import RECORD_INTERVAL, TimelineRecorder
 from monitor.service.declarations import DeclarationService
 from monitor.service.facade import ServiceFacade
-from monitor.service.gateways import build_lines, close_lines
+from monitor.service.gateways import build_gateways, close_gateways
 from monitor.service.measurement import MailMeasurement
 from monitor.service.oncall import OnCall
-from monitor.service.open_incidents import PresentBriefs
+from monitor.service.open_incidents import CurrentPolicies
 from monitor.service.order_check import OrderCheck
 from monitor.service.orphaned_incidents import OrphanedIncidentCloser
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restore_guard import RestoreGuard
-from monitor.service.per_configuration import PerConfiguration, contact_names, pin_book
+from monitor.service.per_configuration import PerConfiguration, build_pin_store, contact_names
 from monitor.service.portal.agency_directory import AgencyDirectory
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
-from monitor.service.portal.idempotency import MOST_KEPT, IdempotencyStore
+from monitor.service.portal.idempotency import MAX_STORED, IdempotencyStore
 from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
 from monitor.service.portal.maintenance_notices import MaintenanceNotices
 from monitor.service.portal.on_demand_runs import OnDemandRuns
@@ -86,7 +91,7 @@ from monitor.service.probing_runtime import ProbingRuntime, RuntimeContext, keep
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.sharding import ShardManager
-from monitor.service.silences import Silencer, first_verdict_muter, route_muter
+from monitor.service.silences import Silencer, restored_store_silence_lookup, route_silence_lookup
 from monitor.service.sites.continuity import SiteContinuity
 from monitor.service.sites.document_applier import DocumentApplier
 from monitor.service.sites.document_distributor import DocumentDistributor
@@ -121,13 +126,13 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.sites.link import SiteConnection
 from monitor.views.overview import view_checks
 from monitor.views.self_health import SelfHealthInputs
-from monitor.views.site_report import SITES_SAY
+from monitor.views.site_report import SITES_EVENT
 from monitor.views.status_line import status_line
-from monitor.watchdog.watchdog import Watchdog, store_opening
+from monitor.watchdog.watchdog import Watchdog, alert_on_failed_opening
 from monitor.web.access.access_control import AccessControl
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
@@ -145,210 +150,246 @@ from monitor.web.agency.settings import settings_pages
 from monitor.web.api.commands import incident_commands
 from monitor.web.api.document import agency_documents
 from monitor.web.api.mailbox_login import mailbox_logins
-from monitor.web.api.maintenance_notices import advance_orders
-from monitor.web.api.oncall import override_orders
-from monitor.web.api.silence import silence_orders
+from monitor.web.api.maintenance_notices import maintenance_notice_routes
+from monitor.web.api.oncall import override_routes
+from monitor.web.api.silence import silence_routes
 from monitor.web.audit_log import audit_log_pages
 from monitor.web.callbacks import callbacks
-from monitor.web.command.access import secrets_of, tokens_of, users_of
-from monitor.web.command.control import control, declarations, silences
-from monitor.web.command.documents import documents
-from monitor.web.command.drills import drills
-from monitor.web.command.oncall import duties
-from monitor.web.command.paper import paper
-from monitor.web.command.records import records, statements
-from monitor.web.command.renames import renames
+from monitor.web.command.access import secret_commands, token_commands, user_commands
+from monitor.web.command.control import control, declaration_commands, silence_commands
+from monitor.web.command.documents import document_commands
+from monitor.web.command.drills import drill_commands
+from monitor.web.command.oncall import on_call_commands
+from monitor.web.command.paper import paper_commands
+from monitor.web.command.records import monthly_report_commands, record_commands
+from monitor.web.command.renames import rename_commands
 from monitor.web.connection import connection_limits
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages
-from monitor.web.letters import letter_orders
+from monitor.web.letters import letter_commands
 from monitor.web.portal import portal
-from monitor.web.serving import open_port, open_unix, serve, url_of
+from monitor.web.serving import listener_url, open_port, open_unix, serve
 from probes.mail.token import TokenSigner
 
 log = structlog.get_logger()
 
-#: For results that wait for the database at a stop: longer than the time-out of a server.
-_LAST_WRITES = timedelta(seconds=15)
-#: The longest wait of the command line.
-_OWN_WORK = timedelta(hours=1)
-#: Interval of the status for systemd.
-_STATUS_EVERY = timedelta(seconds=5)
-#: Retry interval of what could not be stored.
-_RENEWED = timedelta(seconds=30)
-#: Interval for comparing documents with other processes, as last read by the process heartbeat.
-_PACE = timedelta(seconds=5)
+#: Limit for writing buffered run results at a stop: longer than the time-out of a database server.
+_DRAIN_TIMEOUT = timedelta(seconds=15)
+#: Limit for one request of the command line on the control socket: purging years of records takes minutes.
+_CONTROL_TIMEOUT = timedelta(hours=1)
+#: Interval of the status line for systemd.
+_STATUS_INTERVAL = timedelta(seconds=5)
+#: Retry interval for new refresh tokens that could not be stored.
+_REFRESH_TOKEN_RETRY = timedelta(seconds=30)
+#: Interval for comparing agency documents: with the other processes on the database, and between hub and sites.
+_DOCUMENT_POLL_INTERVAL = timedelta(seconds=5)
 #: Interval of site heartbeats, and of reading the sites at the hub.
-_BEATS_EVERY = timedelta(seconds=1)
-#: A replication slot is lost after hours, and examining it costs both ends.
-_WIRES = timedelta(minutes=1)
-#: A failed run is evaluated at its site: the hub does not need it at once.
-_TELLS_EVERY = timedelta(seconds=5)
+_SITE_INTERVAL = timedelta(seconds=1)
+#: Interval of replication checks. A slot is lost only after hours, and a check costs both servers.
+_REPLICATION_INTERVAL = timedelta(minutes=1)
+#: Interval of run reports to the hub. A failed run is evaluated at its site, so the hub does not need it at once.
+_SITE_REPORT_INTERVAL = timedelta(seconds=5)
 
 
 class App:
-    """The service. Created in a running loop."""
+    """The service. Create it in a running event loop."""
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
-        """*path*: the settings file."""
-        self._path = path
+        """Take the settings file from *path*, and overrides and secrets from *environ*."""
+        self._settings_file = path
         self._environ = environ
         self._manager = ServiceManager(environ)
-        #: The store's clock, once it is open.
+        #: The machine's clock until the database is open, then the database's clock.
         self._clock: Clock = MachineClock()
-        self._metrics = Metrics(version=own_version(), now=self._now)
-        self._renewals = RefreshTokenRotation()
-        self._memory = LoadCache(rotations=self._renewals.rotation)
-        self._pins = PerConfiguration(self._configuration, pin_book)
-        self._briefs = PerConfiguration(self._configuration, PresentBriefs)
+        self._metrics = Metrics(version=installed_version(), now=self._now)
+        self._refresh_tokens = RefreshTokenRotation()
+        self._load_cache = LoadCache(rotations=self._refresh_tokens.rotation)
+        self._pins = PerConfiguration(self._configuration, build_pin_store)
+        self._open_incident_policies = PerConfiguration(self._configuration, CurrentPolicies)
         self._stopping = asyncio.Event()
-        self._reload_wanted = asyncio.Event()
-        #: Set when another process has taken this one's name on the store.
-        self._ousted: StoreInUseError | None = None
+        self._reload_requested = asyncio.Event()
+        #: Set when another process has taken this process's name on the database.
+        self._name_conflict: StoreInUseError | None = None
 
     def stop(self) -> None:
         """Request `run` to end."""
         self._stopping.set()
 
-    def want_reload(self) -> None:
+    def request_reload(self) -> None:
         """Request a reload of the configuration (SIGHUP)."""
-        self._reload_wanted.set()
+        self._reload_requested.set()
 
     async def run(self) -> None:
-        """Run until `stop` is called, or until another process takes this one's name on the store.
+        """Run until `stop` is called, or until another process takes this process's name on the database.
 
         Raise `ConfigurationError`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, `StoreBarredError`, or
-        `OSError` when a port is not available; everything that was started is stopped.
+        `OSError` when a port is not available. Before an error is raised, everything that was started is stopped.
         """
         raise_open_files_limit()
-        async with AsyncExitStack() as life:
-            life.enter_context(separate_resolver())
+        async with AsyncExitStack() as stack:
+            stack.enter_context(separate_resolver())
             with self._manager.starting():
                 self._manager.status("Reading the configuration")
                 try:
-                    configuration = await read(self._path, self._environ, self._memory)
+                    configuration = await read(self._settings_file, self._environ, self._load_cache)
                 except ConfigurationError:
                     self._manager.status("The configuration cannot be used; `pantau check` lists what is wrong with it")
                     raise
-                except DocumentsAwayError as away:
-                    await self._give_up(away)
-                await life.enter_async_context(self._built(configuration))
+                except DocumentsAwayError as error:
+                    await self._alert_out_of_band(error)
+                await stack.enter_async_context(self._running_service(configuration))
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(loop) for loop in self._loops()]
-                # Its ports are open, the store is locked, and the schedule is planned.
+                running_tasks = [tasks.create_task(loop) for loop in self._background_tasks()]
+                # The ports are open, the process name is locked, and the first runs are scheduled.
                 self._manager.ready()
                 await self._stopping.wait()
                 self._manager.stopping()
-                for task in running:
+                for task in running_tasks:
                     task.cancel()
         log.info("stopped")
-        if self._ousted is not None:
-            raise self._ousted
+        if self._name_conflict is not None:
+            raise self._name_conflict
 
-    async def _give_up(self, away: DocumentsAwayError) -> NoReturn:
-        """Examine out-of-band alerts and end: the agencies are in the database, which is unavailable."""
+    async def _alert_out_of_band(self, unavailable: DocumentsAwayError) -> NoReturn:
+        """Send out-of-band alerts if they are due, and raise `StoreUnusableError`.
+
+        The agency documents are in the database, which is unavailable, so only the settings file is read.
+        """
         try:
-            settings_alone = await read(self._path, self._environ, LoadCache(), ())
-        except ConfigurationError:  # Documents may be missing that define the contacts of a drill.
-            raise StoreUnusableError(str(away)) from None
-        async with store_opening(settings_alone, self._path.parent, self._metrics.watchdog, self._clock):
-            raise StoreUnusableError(str(away)) from None
+            settings_only = await read(self._settings_file, self._environ, LoadCache(), ())
+        except ConfigurationError:
+            # Without the agency documents the settings may be invalid: drills may name contacts of an agency.
+            raise StoreUnusableError(str(unavailable)) from None
+        async with alert_on_failed_opening(
+            settings_only, self._settings_file.parent, self._metrics.watchdog, self._clock
+        ):
+            raise StoreUnusableError(str(unavailable)) from None
 
-    def _loops(self) -> Iterable[Coroutine[object, object, object]]:
-        history = self._around.history
+    def _background_tasks(self) -> Iterable[Coroutine[object, object, object]]:
+        """Return the loops of all parts, each of which runs until it is cancelled."""
+        history = self._runtime_context.history
         return (
             self._dispatcher.run(),
             self._poller.run(),
             self._verifier.run(),
-            # All probes and checks: prober, check runner, and their reporters.
-            self._reloader.keep_watching(),
-            self._reloader.keep_reloading(self._reload_wanted),
-            self._reloader.retirement.keep_closing(),
+            # Runs all probes and checks: prober, check runner, and their reporters.
+            self._reloader.run(),
+            self._reloader.reload_on_signal(self._reload_requested),
+            self._reloader.replaced_gateways.keep_closing(),
             self._watchdog.run(),
-            self._duty.keep_counting(),
-            self._letters.keep_in_order(),
-            self._leaver.keep_closing(),
-            self._alert_teller.keep_telling(),
+            self._on_call.keep_counting(),
+            self._letters.run(),
+            self._orphan_closer.keep_closing(),
+            self._alert_sender.run(),
             history.keep_writing(),
-            Retention(self._database, self._configuration().settings.site).keep_disposing(self._keep, self._clock),
-            self._chain.keep(),
-            self._restorer.keep(),
+            Retention(self._database, self._configuration().settings.site).keep_disposing(
+                self._retention_policy, self._clock
+            ),
+            self._chain.run(),
+            self._restore_guard.run(),
             keep_showing_mailboxes(self._metrics, self._runtime),
-            self._around.lag.keep_measuring(self._metrics),
-            run_periodically("refresh tokens", self._renewals.catch_up, _RENEWED),
+            self._runtime_context.lag.keep_measuring(self._metrics),
+            run_periodically("refresh tokens", self._refresh_tokens.catch_up, _REFRESH_TOKEN_RETRY),
             freeze_periodically(),
-            self._keep_name(),
-            *([self._sharing.keep()] if self._sharing else []),
+            self._hold_process_name(),
+            *([self._shard_manager.keep()] if self._shard_manager else []),
             *(
-                [run_periodically("probe requests", self._caller.answer, _BEATS_EVERY)]
+                [run_periodically("probe requests", self._probe_requester.execute, _SITE_INTERVAL)]
                 if self._database.is_shared
                 else []
             ),
-            run_periodically("day timelines", self._daybook.look, LOOKS),
-            run_periodically("document polling", self._keep_pace, _PACE),
-            run_periodically("service status", self._tell_status, _STATUS_EVERY),
-            *(run_periodically("site statuses", each, _BEATS_EVERY) for each in self._sites),
-            *(run_periodically("replication monitor", each.look, _WIRES) for each in self._wires),
-            *([run_periodically("document distributor", self._offering.look, _PACE)] if self._offering else []),
-            *([run_periodically("document applier", self._taker.take, _PACE)] if self._taker else []),
+            run_periodically("day timelines", self._timeline_recorder.record, RECORD_INTERVAL),
+            run_periodically("document polling", self._poll_documents, _DOCUMENT_POLL_INTERVAL),
+            run_periodically("service status", self._report_status, _STATUS_INTERVAL),
+            *(run_periodically("site statuses", each, _SITE_INTERVAL) for each in self._site_tasks),
             *(
-                [run_periodically("site status recorder", self._witness.look, _TELLS_EVERY)]
-                if self._told.others
+                run_periodically("replication monitor", each.check, _REPLICATION_INTERVAL)
+                for each in self._replication_monitors
+            ),
+            *(
+                [
+                    run_periodically(
+                        "document distributor", self._document_distributor.distribute, _DOCUMENT_POLL_INTERVAL
+                    )
+                ]
+                if self._document_distributor
                 else []
             ),
-            *([run_periodically("site run reporter", self._telling.tell, _TELLS_EVERY)] if self._telling else []),
+            *(
+                [run_periodically("document applier", self._document_applier.apply, _DOCUMENT_POLL_INTERVAL)]
+                if self._document_applier
+                else []
+            ),
+            *(
+                [run_periodically("site status recorder", self._site_status_recorder.record, _SITE_REPORT_INTERVAL)]
+                if self._site_records.others
+                else []
+            ),
+            *(
+                [run_periodically("site run reporter", self._site_run_reporter.publish, _SITE_REPORT_INTERVAL)]
+                if self._site_run_reporter
+                else []
+            ),
         )
 
     @asynccontextmanager
-    async def _built(self, configuration: Configuration) -> AsyncIterator[None]:
+    async def _running_service(self, configuration: Configuration) -> AsyncIterator[None]:
+        """Open the database and the ports, build all parts and serve; close everything at the end of the block."""
         settings = configuration.settings
         server = None if settings.store is None else settings.store.build()
         async with AsyncExitStack() as stack:
-            opening = partial(store_opening, configuration, self._path.parent, self._metrics.watchdog, self._clock)
+            watch_store_opening = partial(
+                alert_on_failed_opening, configuration, self._settings_file.parent, self._metrics.watchdog, self._clock
+            )
             self._manager.status("Opening the store; one of an older version is brought up to date first")
-            async with opening():
-                if (problem := state_problem(self._path, settings.state_dir)) is not None:
+            async with watch_store_opening():
+                if (problem := state_problem(self._settings_file, settings.state_dir)) is not None:
                     raise StoreUnusableError(str(problem))
                 try:
-                    opened = Database.open(settings.state_dir, server, name=_prober(settings))
-                    database = await stack.enter_async_context(opened)
+                    opened_database = Database.open(settings.state_dir, server, name=_process_name(settings))
+                    database = await stack.enter_async_context(opened_database)
                 except StoreUnusableError as error:
-                    raise StoreUnusableError(str(store_problem(self._path, error))) from None
+                    raise StoreUnusableError(str(store_problem(self._settings_file, error))) from None
             self._clock = database.clock
-            database.presence.on_change = lambda there: self._metrics.store_judged(there=there)
-            self._metrics.store_judged(there=True)
+            database.presence.on_change = lambda is_available: self._metrics.set_store_up(available=is_available)
+            self._metrics.set_store_up(available=True)
             # Ports first: a service without metrics should not probe.
-            faces = [self._opened(("listen",), settings.listen)]
-            stack.callback(faces[0].close)
-            faces.append(self._opened(("callbacks", "listen"), settings.callbacks.listen))
-            stack.callback(faces[1].close)
+            listeners = [self._open_listener(("listen",), settings.listen)]
+            stack.callback(listeners[0].close)
+            listeners.append(self._open_listener(("callbacks", "listen"), settings.callbacks.listen))
+            stack.callback(listeners[1].close)
             socket_file = settings.state_dir / CONTROL_SOCKET
             stack.callback(socket_file.unlink, missing_ok=True)
-            faces.append(open_unix(socket_file))
-            stack.callback(faces[2].close)
-            self._leave_signpost(stack, socket_file)
+            listeners.append(open_unix(socket_file))
+            stack.callback(listeners[2].close)
+            self._link_control_socket(stack, socket_file)
             try:
-                await self._build(configuration, database)
-            except StoreUnavailable as away:
-                # The database can be opened and read but not written: a full disk. For out-of-band alerts that is the
-                # same.
-                async with opening():
-                    raise StoreUnusableError(f"the store cannot be used: {away}") from None
-            # After all requests have ended, and while the store is still locked.
-            stack.push_async_exit(self._farewell)
-            stack.push_async_callback(self._close_lines)
-            await self._serve(stack, faces)
-            log.info("started", portal=url_of(faces[0]), callbacks=url_of(faces[1]), state_dir=str(settings.state_dir))
+                await self._build_parts(configuration, database)
+            except StoreUnavailable as error:
+                # The database can be read but not written, as with a full disk. Out-of-band alerts treat it as
+                # unavailable.
+                async with watch_store_opening():
+                    raise StoreUnusableError(f"the store cannot be used: {error}") from None
+            # The stack runs this after all requests have ended and before the process name is released.
+            stack.push_async_exit(self._record_stop)
+            stack.push_async_callback(self._close_gateways)
+            await self._serve(stack, listeners)
+            log.info(
+                "started",
+                portal=listener_url(listeners[0]),
+                callbacks=listener_url(listeners[1]),
+                state_dir=str(settings.state_dir),
+            )
             yield
 
-    def _opened(self, key: tuple[str, ...], listen: Listen) -> socket.socket:
+    def _open_listener(self, key: tuple[str, ...], listen: Listen) -> socket.socket:
         try:
             return open_port(listen.host, listen.port)
         except OSError as error:
-            raise OSError(str(port_problem(self._path, key, listen, error, self._environ))) from error
+            raise OSError(str(port_problem(self._settings_file, key, listen, error, self._environ))) from error
 
-    def _leave_signpost(self, stack: AsyncExitStack, socket_file: Path) -> None:
+    def _link_control_socket(self, stack: AsyncExitStack, socket_file: Path) -> None:
         """Link the control socket for clients that cannot read the configuration."""
         try:
             link = link_socket(socket_file, self._environ)
@@ -358,37 +399,41 @@ class App:
         if link is not None:
             stack.callback(link.unlink, missing_ok=True)
 
-    async def _build(self, configuration: Configuration, database: Database) -> None:
+    async def _build_parts(self, configuration: Configuration, database: Database) -> None:
+        """Build all parts except those that serve requests, and plan the first runs."""
         self._awaiting_restart = PerConfiguration(
-            self._configuration, lambda now: [p.key for p in needs_restart(configuration, now, self._path)]
+            self._configuration, lambda now: [p.key for p in needs_restart(configuration, now, self._settings_file)]
         )
         settings = configuration.settings
         store = SqlStore(database)
-        standings = SiteStatuses(database, settings.site)
-        history = History(database, standings)
-        processes = Processes(database, _prober(settings))
+        site_statuses = SiteStatuses(database, settings.site)
+        history = History(database, site_statuses)
+        processes = Processes(database, _process_name(settings))
         self._database = database
-        service = f"pantau@{_prober(settings)}"
+        service = f"pantau@{_process_name(settings)}"
         self._lifecycle = Lifecycle(store, self._clock, service)
         self._chain = Chain(database, self._metrics, self._clock, service)
-        self._pool = GatewayPool(build_lines(settings, self._path.parent))
-        self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
-        self._muter = first_verdict_muter(
-            route_muter(lambda agency: self._runtime().troubled(agency)),
-            lambda: self._restorer.sees_first_since,
-            lambda agency: self._runtime().is_unseen(agency),
+        self._pool = GatewayPool(build_gateways(settings, self._settings_file.parent))
+        self._composer = WordingComposer(
+            configuration.wording, self._may_release, self._noc_office, self._load_agency_crest
         )
-        self._restorer = RestoreGuard(
+        self._silence_lookup = restored_store_silence_lookup(
+            route_silence_lookup(lambda agency: self._runtime().failing_routes(agency)),
+            lambda: self._restore_guard.awaits_runs_since,
+            lambda agency: self._runtime().is_unevaluated(agency),
+        )
+        self._restore_guard = RestoreGuard(
             store=store,
             state=settings.state_dir,
             clock=self._clock,
             service=service,
             pool=self._pool,
             prefixes=lambda: {
-                number_prefix(code) for code in (NO_AGENCY, *(self._memory.in_force or configuration.registry).agencies)
+                number_prefix(code)
+                for code in (NO_AGENCY, *(self._load_cache.active_registry or configuration.registry).agencies)
             },
             metrics=self._metrics,
-            let_go=self._look_again,
+            on_resume=self._wake_dispatcher,
         )
         self._dispatcher = Dispatcher(
             store=store,
@@ -396,11 +441,11 @@ class App:
             composer=self._composer,
             clock=self._clock,
             observer=self._metrics,
-            owner=_owner(settings) if database.is_shared else None,
-            muter=self._muter,
-            rests=self._rests,
-            brief=self._present_brief,
-            note_page=self._restorer.note_page,
+            owner=_lease_owner(settings) if database.is_shared else None,
+            silence_lookup=self._silence_lookup,
+            is_monitor_only=self._is_monitor_only,
+            policy_for=self._current_policy,
+            record_page=self._restore_guard.record_page,
         )
         self._watchdog = Watchdog(
             database=database,
@@ -411,25 +456,33 @@ class App:
             clock=self._clock,
             runtime=self._runtime,
             processes=processes,
-            name=_prober(settings),
-            directory=self._path.parent,
+            name=_process_name(settings),
+            directory=self._settings_file.parent,
             manager=self._manager,
             wording=configuration.wording,
         )
-        self._measuring = MailMeasurement(runtime=self._runtime, history=history, clock=self._clock)
-        self._desks = CallbackHandlers(
+        self._mail_measurement = MailMeasurement(runtime=self._runtime, history=history, clock=self._clock)
+        self._callback_handlers = CallbackHandlers(
             dispatcher=self._dispatcher,
             store=store,
             wording=configuration.wording,
             pins=self._pins,
             clock=self._clock,
-            drills=self._watchdog.exerciser,
-            measuring=self._measuring,
+            drills=self._watchdog.drill_sender,
+            measuring=self._mail_measurement,
         )
-        self._poller = Poller(store=store, pool=self._pool, desks=self._desks, clock=self._clock, rests=self._rests)
-        self._verifier = GatewayVerifier(pool=self._pool, clock=self._clock, observer=self._metrics, rests=self._rests)
-        self._around = RuntimeContext(
-            signer=TokenSigner(token_key(settings.state_dir), _prober(settings), began=self._clock.now()),
+        self._poller = Poller(
+            store=store,
+            pool=self._pool,
+            callback_handlers=self._callback_handlers,
+            clock=self._clock,
+            is_monitor_only=self._is_monitor_only,
+        )
+        self._verifier = GatewayVerifier(
+            pool=self._pool, clock=self._clock, observer=self._metrics, is_monitor_only=self._is_monitor_only
+        )
+        self._runtime_context = RuntimeContext(
+            signer=TokenSigner(token_key(settings.state_dir), _process_name(settings), began=self._clock.now()),
             store=store,
             history=history,
             alerting=self._dispatcher,
@@ -440,32 +493,38 @@ class App:
         )
         self._continuity = SiteContinuity(
             processes,
-            standings,
+            site_statuses,
             self._clock,
             site=settings.site,
             stale_after=_stale_after(settings),
-            lag=self._around.lag,
+            lag=self._runtime_context.lag,
             runtime=self._runtime,
         )
-        self._sites = self._with_other_sites(settings, standings)
-        members = _members(settings)
-        self._wires = [ReplicationMonitor(members, self._metrics, notifies=settings.notifies)] if members else []
-        self._offering = (
-            DocumentDistributor(members, self._metrics, configuration=self._configuration, is_ours=self._speaks_for_all)
-            if members
+        self._site_tasks = self._build_site_tasks(settings, site_statuses)
+        site_connections = _site_connections(settings)
+        self._replication_monitors = (
+            [ReplicationMonitor(site_connections, self._metrics, notifies=settings.notifies)]
+            if site_connections
+            else []
+        )
+        self._document_distributor = (
+            DocumentDistributor(
+                site_connections, self._metrics, configuration=self._configuration, is_leader=self._is_leader
+            )
+            if site_connections
             else None
         )
-        self._told = SiteRecords(database, settings.site, settings.hub.sites if settings.hub else ())
-        self._witness = SiteStatusRecorder(
+        self._site_records = SiteRecords(database, settings.site, settings.hub.sites if settings.hub else ())
+        self._site_status_recorder = SiteStatusRecorder(
             store,
             self._clock,
-            says=self._sites_say,
-            write=partial(self._lifecycle.told, service, SITES_SAY),
+            site_statuses=self._site_statuses,
+            write_entry=partial(self._lifecycle.record, service, SITES_EVENT),
         )
-        self._telling = (
+        self._site_run_reporter = (
             SiteRunReporter(SiteRunWriter(database, settings.site), self._clock) if database.is_shared else None
         )
-        self._duty = OnCall(
+        self._on_call = OnCall(
             store=store,
             metrics=self._metrics,
             clock=self._clock,
@@ -479,262 +538,280 @@ class App:
             clock=self._clock,
             hours=lambda agency: office_hours(self._configuration(), agency),
         )
-        self._leaver = OrphanedIncidentCloser(
+        self._orphan_closer = OrphanedIncidentCloser(
             store=store,
             alerting=self._dispatcher,
             metrics=self._metrics,
             clock=self._clock,
-            known=lambda: self._reloader.watched,
+            agencies=lambda: self._reloader.monitored_agencies,
         )
         self._days = DayRecords(database)
-        self._daybook = TimelineRecorder(records=self._days, store=store, clock=self._clock, runtime=self._runtime)
-        self._caller = ProbeRequester(
+        self._timeline_recorder = TimelineRecorder(
+            records=self._days, store=store, clock=self._clock, runtime=self._runtime
+        )
+        self._probe_requester = ProbeRequester(
             ProbeRequests(database),
             self._lifecycle,
             self._runtime,
             self._clock,
-            members=members,
-            looks=database.is_shared,
+            connections=site_connections,
+            has_other_processes=database.is_shared,
         )
-        await self._daybook.begin(await processes.last_beat())
+        await self._timeline_recorder.begin(await processes.last_beat())
         await self._continuity.begin()
-        self._alert_teller = AlertSender(
+        self._alert_sender = AlertSender(
             store=store,
             metrics=self._metrics,
             clock=self._clock,
             settings=lambda: self._configuration().settings,
-            muter=self._muter,
+            silence_lookup=self._silence_lookup,
         )
-        # Before anything is written that an older copy lacks.
-        await self._restorer.look()
-        # The first write: a database that rejects writes is unusable.
-        await self._lifecycle.started(version=own_version(), user=f"uid {os.getuid()}")
+        # Detect a restored backup before the first write, which the backup would lack.
+        await self._restore_guard.check()
+        # This is the first write: it raises if the database rejects writes.
+        await self._lifecycle.record_start(version=installed_version(), user=f"uid {os.getuid()}")
         self._documents = Documents(database)
         self._reloader = Reloader(
-            self._path,
+            self._settings_file,
             self._environ,
-            around=self._around,
+            context=self._runtime_context,
             records=ConfigurationRecords(database),
             documents=self._documents,
             lifecycle=self._lifecycle,
             pool=self._pool,
             dispatcher=self._dispatcher,
-            memory=self._memory,
+            memory=self._load_cache,
             manager=self._manager,
             processes=processes if database.is_shared else None,
-            follow=self._duty.follow,
+            follow=self._on_call.adapt_overrides,
         )
-        self._sharing = (
+        self._shard_manager = (
             ShardManager(
-                name=_prober(settings),
+                name=_process_name(settings),
                 processes=processes,
                 history=history,
                 reloader=self._reloader,
-                around=self._around,
+                context=self._runtime_context,
                 # One clock for all processes: two machines may differ by more than a takeover timeout.
                 clock=database.clock,
                 policy=TakeoverPolicy(within=settings.probing.takeover_timeout),
-                take_over=self._dispatcher.take_over,
+                take_over_notifications=self._dispatcher.take_over,
             )
             if database.is_shared and settings.probing.sharding
             else None
         )
-        share = await self._sharing.begin() if self._sharing else WHOLE
+        shard = await self._shard_manager.begin() if self._shard_manager else WHOLE
         agencies = configuration.registry.agencies
-        owned = share.of(agencies)
-        # Load first: the result is frozen with all else that stays, or collecting it would block the loop.
+        owned = shard.owned(agencies)
+        # Load the latest runs now, so that the periodic `gc.freeze` includes them: a garbage collection that visits
+        # them would block the loop.
         await history.latest(owned if len(owned) < len(agencies) else None)
-        await self._reloader.begin(configuration, share)
+        await self._reloader.begin(configuration, shard)
 
-    def _speaks_for_all(self) -> bool:
-        """Return whether this process does the tasks that one process does for all on the store."""
-        return self._sharing is None or self._sharing.speaks_for_all
+    def _is_leader(self) -> bool:
+        """Return whether this process does the tasks that only one process on the database may do."""
+        return self._shard_manager is None or self._shard_manager.is_leader
 
-    def _sites_say(self, agency: str) -> Mapping[str, SiteStatus | None]:
-        # Another process of the hub writes the agencies that it probes.
+    def _site_statuses(self, agency: str) -> Mapping[str, SiteStatus | None]:
+        """Return what each site reports of an agency; empty if another process of the hub records that agency."""
         runtime = self._runtime()
-        return runtime.consensus.says(agency) if agency in runtime.owned else {}
+        return runtime.reporter.site_statuses(agency) if agency in runtime.owned else {}
 
-    def _with_other_sites(
-        self, settings: Settings, standings: SiteStatuses
+    def _build_site_tasks(
+        self, settings: Settings, site_statuses: SiteStatuses
     ) -> Sequence[Callable[[], Awaitable[object]]]:
-        """Return the tasks of each second for other sites: for the hub of this site, and for the sites of this hub."""
+        """Return the tasks that run each second: a site's heartbeat for its hub, and a hub's poll of its sites."""
         if not self._database.is_shared:
             return []
-        does: list[Callable[[], Awaitable[object]]] = [
+        tasks: list[Callable[[], Awaitable[object]]] = [
             SiteHeartbeatWriter(
-                standings,
+                site_statuses,
                 self._clock,
-                owes=lambda: self._around.history.owes,
-                look=self._continuity.look,
+                has_unwritten=lambda: self._runtime_context.history.has_unwritten,
+                check_continuity=self._continuity.check,
                 stale_after=_stale_after(settings),
-                # One writer is enough: each write is logged, sent and applied at the hub.
-                is_ours=self._speaks_for_all,
-            ).beat
+                # Only one process writes: each write is logged in the WAL, sent to the hub and applied there.
+                is_leader=self._is_leader,
+            ).write
         ]
         if settings.hub is not None and settings.hub.sites:
             hub = Hub(
-                standings,
+                site_statuses,
                 self._clock,
                 site=settings.site,
                 sites=settings.hub.sites.keys(),
                 stale_after=settings.hub.stale_after,
                 quorum=settings.hub.build(settings.site),
-                consensus=lambda: self._runtime().consensus,
+                reporter=lambda: self._runtime().reporter,
                 metrics=self._metrics,
-                speak=self._speak,
+                publish_own=self._publish_status,
             )
-            does.append(hub.listen)
-        return does
+            tasks.append(hub.poll)
+        return tasks
 
-    async def _serve(self, stack: AsyncExitStack, faces: Sequence[socket.socket]) -> None:
-        board = StatusReader(
-            store=self._around.store,
-            history=self._around.history,
+    async def _serve(self, stack: AsyncExitStack, listeners: Sequence[socket.socket]) -> None:
+        """Serve the portal, the providers' callbacks and the control socket on the three *listeners*, in this order."""
+        status_reader = StatusReader(
+            store=self._runtime_context.store,
+            history=self._runtime_context.history,
             days=self._days,
-            pool=self._pool,
+            gateway_pool=self._pool,
             clock=self._clock,
             runtime=self._runtime,
-            signs=self._signs,
-            told=self._told,
+            self_health_inputs=self._self_health_inputs,
+            site_records=self._site_records,
         )
-        check = OrderCheck(store=self._around.store, clock=self._clock, measure=self._measuring.measure)
+        check = OrderCheck(
+            store=self._runtime_context.store, clock=self._clock, measure_mail=self._mail_measurement.measure
+        )
         facade = ServiceFacade(
-            store=self._around.store,
-            board=board,
+            store=self._runtime_context.store,
+            status_reader=status_reader,
             dispatcher=self._dispatcher,
-            desks=self._desks,
+            callback_handlers=self._callback_handlers,
             pool=self._pool,
             composer=self._composer,
             metrics=self._metrics,
             clock=self._clock,
             runtime=self._runtime,
             reload=self._reloader.reload,
-            check=check,
-            away=self._watchdog.store_away,
-            ailments=self._watchdog.ailments,
+            order_check=check,
+            store_outage=self._watchdog.store_outage,
+            liveness_failures=self._watchdog.liveness_failures,
         )
-        door = self._configuration().settings.portal
-        hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0], *([door.host] if door else [])]
+        portal_settings = self._configuration().settings.portal
+        hosts = [
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            listeners[0].getsockname()[0],
+            *([portal_settings.host] if portal_settings else []),
+        ]
         users = Users(self._database)
         secrets = Secrets(self._database)
-        safe = SecretStore(secrets, self._clock, door.keyring() if door else None)
-        await safe.look()
-        self._renewals.open(secrets, safe, self._clock)
-        factors = SecondFactors(self._database)
+        secret_store = SecretStore(secrets, self._clock, portal_settings.keyring() if portal_settings else None)
+        await secret_store.log_unreadable()
+        self._refresh_tokens.open(secrets, secret_store, self._clock)
+        second_factors = SecondFactors(self._database)
         authenticator = (
             Authenticator(
                 users,
                 self._clock,
-                agencies=self._agencies,
-                factors=factors,
-                safe=safe,
-                required=frozenset(door.second_factor),
+                agencies=self._agency_codes,
+                factors=second_factors,
+                secret_store=secret_store,
+                second_factor_roles=frozenset(portal_settings.second_factor),
             )
-            if door
+            if portal_settings
             else None
         )
         administration = Administration(
             users,
             self._clock,
-            agencies=self._agencies,
-            factors=factors,
-            changed=authenticator.forget if authenticator else _nothing,
+            agencies=self._agency_codes,
+            factors=second_factors,
+            on_change=authenticator.clear_cache if authenticator else _do_nothing,
         )
-        feeds = RotaFeedService(RotaFeeds(self._database), self._duty, users, self._clock)
-        walls = Wallboards(WallboardLinks(self._database), self._clock, agencies=self._agencies)
-        tokens = ProgramTokens(TokenRecords(self._database), self._clock, agencies=self._agencies)
+        rota_feeds = RotaFeedService(RotaFeeds(self._database), self._on_call, users, self._clock)
+        wallboards = Wallboards(WallboardLinks(self._database), self._clock, agencies=self._agency_codes)
+        tokens = ProgramTokens(TokenRecords(self._database), self._clock, agencies=self._agency_codes)
         access_control = AccessControl(
             authenticator,
             tokens,
-            walls=walls,
-            is_secure=door is not None and door.is_secure,
-            scrapers=door.metrics_networks if door else (),
+            wallboards=wallboards,
+            is_secure=portal_settings is not None and portal_settings.is_secure,
+            metrics_networks=portal_settings.metrics_networks if portal_settings else (),
         )
         archive = Archive(
             database=self._database,
-            history=self._around.history,
+            history=self._runtime_context.history,
             clock=self._clock,
             wording=lambda: self._configuration().wording,
-            keep=self._keep,
-            sites=board.testimonies,
+            retention=self._retention_policy,
+            sites=status_reader.site_incident_data,
         )
         receiver = AlertReceiver(
             dispatcher=self._dispatcher,
             metrics=self._metrics,
             clock=self._clock,
             settings=lambda: self._configuration().settings,
-            # Each holds a connection: the portal's other clients keep three quarters.
-            intake=AlertIntake(connection_limits(open_files_limit()).in_all // 4),
+            # Each delivery occupies a connection, so three quarters stay free for other clients of the portal.
+            intake=AlertIntake(connection_limits(open_files_limit()).total // 4),
         )
-        silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
-        declarer = DeclarationService(
-            store=self._around.store,
+        silencer = Silencer(self._runtime_context.store, self._dispatcher, self._clock, self._silenceable_targets)
+        declarations_service = DeclarationService(
+            store=self._runtime_context.store,
             dispatcher=self._dispatcher,
             clock=self._clock,
-            known=self._agencies,
-            brief=self._brief,
+            agencies=self._agency_codes,
+            policy=self._policy,
             zone=lambda: self._configuration().settings.time_zone,
-            muter=self._muter,
-            check=check,
+            silence_lookup=self._silence_lookup,
+            order_check=check,
         )
-        writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe=safe, memory=self._memory)
-        self._taker = (
+        writer = DocumentWriter(
+            self._settings_file, self._environ, self._documents, self._clock, safe=secret_store, memory=self._load_cache
+        )
+        self._document_applier = (
             DocumentApplier(
                 Offers(self._database),
                 writer,
                 self._clock,
                 configuration=self._configuration,
                 reload=self._reloader.reload,
-                is_ours=self._speaks_for_all,
+                is_leader=self._is_leader,
             )
             if self._database.is_shared
             else None
         )
         editor = AgencyEditor(writer, self._documents, self._configuration, self._reloader.reload)
-        monthly = Statements(
-            store=self._around.store,
+        monthly_reports = MonthlyReports(
+            store=self._runtime_context.store,
             days=self._days,
             drills=Drills(self._database),
             lifecycle=self._lifecycle,
             clock=self._clock,
             configuration=self._configuration,
-            checks=lambda agency: view_checks(self._runtime().inspector.latest(agency)),
+            checks=lambda agency: view_checks(self._runtime().check_runner.latest(agency)),
             probed_by=lambda agency: self._runtime().probed_by(agency),
         )
-        advance = MaintenanceNotices(
+        maintenance_notices = MaintenanceNotices(
             records=MaintenanceNoticeRecords(self._database),
             lifecycle=self._lifecycle,
             clock=self._clock,
             configuration=self._configuration,
-            crest=self._crest,
+            crest=self._load_agency_crest,
         )
-        orders = control(
+        control_app = control(
             facade,
-            records(archive),
-            drills(self._watchdog.driller, self._rests),
-            duties(self._duty),
-            silences(silencer),
-            declarations(declarer),
-            letter_orders(self._letters),
-            paper(self._restorer),
-            statements(monthly),
-            users_of(administration),
-            tokens_of(tokens),
-            documents(writer, self._reloader.reload),
-            secrets_of(safe),
-            renames(
+            record_commands(archive),
+            drill_commands(self._watchdog.drill_runner, self._is_monitor_only),
+            on_call_commands(self._on_call),
+            silence_commands(silencer),
+            declaration_commands(declarations_service),
+            letter_commands(self._letters),
+            paper_commands(self._restore_guard),
+            monthly_report_commands(monthly_reports),
+            user_commands(administration),
+            token_commands(tokens),
+            document_commands(writer, self._reloader.reload),
+            secret_commands(secret_store),
+            rename_commands(
                 Renamer(
                     renames=Renames(self._database, self._configuration().settings.site),
                     reloader=self._reloader,
-                    store=self._around.store,
-                    history=self._around.history,
+                    store=self._runtime_context.store,
+                    history=self._runtime_context.history,
                     clock=self._clock,
                 )
             ),
         )
-        openid = self._openid(door, authenticator, users) if door and authenticator else None
-        roll = AgencyDirectory(
+        openid = (
+            self._build_openid_login(portal_settings, authenticator, users)
+            if portal_settings and authenticator
+            else None
+        )
+        agency_directory = AgencyDirectory(
             editor,
             self._documents,
             AgencyTraces(self._database),
@@ -742,210 +819,229 @@ class App:
             letters=self._letters.letters,
             drills=Drills(self._database).under_way,
         )
-        names = PerConfiguration(self._configuration, contact_names)
+        contacts_of_user = PerConfiguration(self._configuration, contact_names)
         worklist = Worklist(
-            store=self._around.store,
+            store=self._runtime_context.store,
             composer=self._composer,
             clock=self._clock,
-            muter=self._muter,
-            begin=self._measuring.begin,
-            called=lambda user: names().get(user, frozenset()),
+            silence_lookup=self._silence_lookup,
+            begin_measurement=self._mail_measurement.begin,
+            contact_names=lambda user: contacts_of_user().get(user, frozenset()),
         )
-        setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration))
+        mailbox_setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration))
         pages = [
             partial(user_pages, administration),
             partial(token_pages, tokens),
-            partial(task_pages, worklist, declarer, silencer),
-            partial(incident_pages, facade, worklist, declarer),
-            partial(agency_list_pages, editor, roll),
-            partial(removal_pages, editor, roll),
+            partial(task_pages, worklist, declarations_service, silencer),
+            partial(incident_pages, facade, worklist, declarations_service),
+            partial(agency_list_pages, editor, agency_directory),
+            partial(removal_pages, editor, agency_directory),
             partial(settings_pages, editor, self._clock),
-            partial(maintenance_notice_pages, advance),
-            partial(mailbox_setup_pages, setups, editor),
-            partial(history_pages, facade, self._around.history.transits),
-            partial(monthly_report_pages, monthly),
-            partial(drill_pages, self._watchdog.driller, self._rests),
+            partial(maintenance_notice_pages, maintenance_notices),
+            partial(mailbox_setup_pages, mailbox_setups, editor),
+            partial(history_pages, facade, self._runtime_context.history.transits),
+            partial(monthly_report_pages, monthly_reports),
+            partial(drill_pages, self._watchdog.drill_runner, self._is_monitor_only),
             partial(mailbox_pages, editor, self._clock),
-            partial(on_demand_run_pages, OnDemandRuns(self._lifecycle, self._clock, self._runtime), self._caller),
+            partial(
+                on_demand_run_pages, OnDemandRuns(self._lifecycle, self._clock, self._runtime), self._probe_requester
+            ),
             partial(audit_log_pages, AuditLogPages(self._database), users),
-            partial(wallboard_pages, walls, self._clock),
-            partial(rota_pages, self._duty, feeds),
+            partial(wallboard_pages, wallboards, self._clock),
+            partial(rota_pages, self._on_call, rota_feeds),
         ]
-        seen = portal(
+        portal_app = portal(
             facade,
             hosts,
             self._letters,
-            self._duty,
+            self._on_call,
             receiver,
             access_control=access_control,
             pages=pages,
             openid=openid,
-            once=IdempotencyStore(IdempotencyRecords(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
-            parts=[
-                incident_commands(facade, declarer),
-                silence_orders(silencer),
-                advance_orders(advance),
-                override_orders(self._duty),
+            idempotency=IdempotencyStore(
+                IdempotencyRecords(self._database, most=MAX_STORED), self._clock, self._lifecycle
+            ),
+            api_routers=[
+                incident_commands(facade, declarations_service),
+                silence_routes(silencer),
+                maintenance_notice_routes(maintenance_notices),
+                override_routes(self._on_call),
                 agency_documents(editor),
                 mailbox_logins(editor),
             ],
-            site=self._configuration().settings.named_site,
+            site=self._configuration().settings.displayed_site,
         )
-        certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
-        proxies = door.trusted_proxies if door else ()
-        past = door.metrics_networks if door else ()
-        await stack.enter_async_context(serve(seen, faces[0], certificate=certificate, proxies=proxies, past_them=past))
-        await stack.enter_async_context(serve(callbacks(facade), faces[1]))
-        # The control socket has no time-out: purging years of records takes minutes.
-        await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))
+        certificate = (
+            (portal_settings.certificate, portal_settings.key)
+            if portal_settings and portal_settings.certificate and portal_settings.key
+            else None
+        )
+        proxies = portal_settings.trusted_proxies if portal_settings else ()
+        metrics_networks = portal_settings.metrics_networks if portal_settings else ()
+        await stack.enter_async_context(
+            serve(
+                portal_app,
+                listeners[0],
+                certificate=certificate,
+                trusted_proxies=proxies,
+                direct_clients=metrics_networks,
+            )
+        )
+        await stack.enter_async_context(serve(callbacks(facade), listeners[1]))
+        await stack.enter_async_context(serve(control_app, listeners[2], response_timeout=_CONTROL_TIMEOUT))
 
-    def _signs(self) -> SelfHealthInputs:
-        """Return the state of this process."""
+    def _self_health_inputs(self) -> SelfHealthInputs:
+        """Return the state from which the health of this process is derived."""
         watchdog, metrics = self._watchdog, self._metrics.watchdog
-        has_hub = self._telling is not None and self._telling.has_hub
+        has_hub = self._site_run_reporter is not None and self._site_run_reporter.has_hub
         return SelfHealthInputs(
-            away=watchdog.store_away(),
-            ailments=watchdog.ailments(),
-            paper_held_since=self._restorer.held_since,
-            is_under_way=metrics.cycled_at is not None and metrics.audited_at is not None,
-            refused_at=self._metrics.refused_at,
+            store_outage=watchdog.store_outage(),
+            liveness_failures=watchdog.liveness_failures(),
+            paper_paused_since=self._restore_guard.paused_since,
+            has_started=metrics.cycled_at is not None and metrics.audited_at is not None,
+            config_rejected_at=self._metrics.config_rejected_at,
             awaiting_restart=self._awaiting_restart(),
-            departed={each.number: each.closes_at for each in self._leaver.departed},
-            deserted=self._duty.deserted,
-            monitor_only=self._rests() and not has_hub,
-            for_hub=self._rests() and has_hub,
-            is_unheard=self._telling is not None and not self._telling.is_heard,
-            ailing_sites=self._runtime().consensus.ailing_sites(),
-            short_of_sites_since=self._runtime().consensus.short_of_sites_since(),
+            orphaned_incidents={each.number: each.closes_at for each in self._orphan_closer.orphaned},
+            empty_rotas=self._on_call.empty_rotas,
+            monitor_only=self._is_monitor_only() and not has_hub,
+            for_hub=self._is_monitor_only() and has_hub,
+            is_hub_disconnected=self._site_run_reporter is not None and not self._site_run_reporter.is_read,
+            failing_sites=self._runtime().reporter.faulty_sites(),
+            quorum_lost_since=self._runtime().reporter.quorum_missing_since(),
         )
 
-    async def _tell_status(self) -> None:
+    async def _report_status(self) -> None:
         self._manager.status(
             status_line(
-                self._signs(),
+                self._self_health_inputs(),
                 agencies=len(self._configuration().registry.agencies),
                 routes=len(self._runtime().routes),
                 open_incidents=self._metrics.open_incidents,
             )
         )
 
-    async def _keep_pace(self) -> None:
-        await self._reloader.keep_pace(self._watchdog.pulse.peers)
+    async def _poll_documents(self) -> None:
+        await self._reloader.follow_documents(self._watchdog.process_heartbeat.peers)
 
-    def _openid(self, door: PortalSettings, authenticator: Authenticator, users: Users) -> OpenIdLogin | None:
-        settings = door.openid
-        if settings is None or door.address is None:
+    def _build_openid_login(
+        self, portal_settings: PortalSettings, authenticator: Authenticator, users: Users
+    ) -> OpenIdLogin | None:
+        settings = portal_settings.openid
+        if settings is None or portal_settings.address is None:
             return None
-        client = settings.build(door.address)
+        client = settings.build(portal_settings.address)
         return OpenIdLogin(client, settings.name, authenticator, users, self._clock)
 
-    def _agencies(self) -> Sequence[str]:
+    def _agency_codes(self) -> Sequence[str]:
         return list(self._configuration().registry.agencies)
 
-    def _brief(self, agency: str) -> PolicySnapshot:
-        """Return the policy of an agency's incident."""
-        return self._briefs().of_agency(agency)
+    def _policy(self, agency: str) -> PolicySnapshot:
+        """Return the policy for a new incident of *agency*."""
+        return self._open_incident_policies().of_agency(agency)
 
-    def _present_brief(self, incident: Incident) -> PolicySnapshot | None:
-        """Return the policy of an incident that opened now; `None`: its agency was removed."""
-        return self._briefs().of(incident.policy)
+    def _current_policy(self, incident: Incident) -> PolicySnapshot | None:
+        """Return the policy that *incident* would get if it opened now; `None` if its agency was removed."""
+        return self._open_incident_policies().of(incident.policy)
 
-    def _can_be_silent(self) -> Mapping[str, str]:
-        """Return the agencies and routes that may be silenced, with the agency's code."""
+    def _silenceable_targets(self) -> Mapping[str, str]:
+        """Return the agency's code by the name of each route and agency that may be silenced."""
         routes = {route.name: route.agency for route in self._configuration().registry.routes}
         return routes | {code: code for code in self._configuration().registry.agencies}
 
-    async def _farewell(self, failure: type[BaseException] | None, *_: object) -> None:
-        """Write that the service stops in order, if it does."""
+    async def _record_stop(self, failure: type[BaseException] | None, *_: object) -> None:
+        """Record an orderly stop in the audit log. After a *failure* nothing is recorded."""
         if failure is not None:
             return
-        await self._watchdog.pulse.stop()
+        await self._watchdog.process_heartbeat.stop()
         try:
-            await self._around.history.drain(_LAST_WRITES)
-            await self._daybook.look()
-            await self._lifecycle.stopped()
-        # The stop then looks like a crash in the audit log, without further effect.
-        except StoreUnavailable as away:
-            log.warning("stop could not be recorded in the audit log", reason=str(away))
+            await self._runtime_context.history.drain(_DRAIN_TIMEOUT)
+            await self._timeline_recorder.record()
+            await self._lifecycle.record_stop()
+        # In the audit log the stop then looks like a crash; this has no other effect.
+        except StoreUnavailable as error:
+            log.warning("stop could not be recorded in the audit log", reason=str(error))
         except Exception:
             log.exception("stop could not be recorded in the audit log")
 
-    async def _keep_name(self) -> None:
+    async def _hold_process_name(self) -> None:
         try:
             await self._database.keep_name()
         except StoreInUseError as error:
             log.warning("stopping: another process has this process name", reason=str(error))
-            self._ousted = error
+            self._name_conflict = error
             self.stop()
 
-    async def _close_lines(self) -> None:
-        await close_lines(self._pool)
-        await self._reloader.retirement.close()
+    async def _close_gateways(self) -> None:
+        await close_gateways(self._pool)
+        await self._reloader.replaced_gateways.close()
 
-    # -- interface of the parts ----------------------------------------------------------------------------------
+    # -- callables that the parts receive ------------------------------------------------------------------------
 
     def _now(self) -> datetime:
         return self._clock.now()
 
-    def _look_again(self) -> None:
-        self._dispatcher.poke()
+    def _wake_dispatcher(self) -> None:
+        self._dispatcher.wake()
 
     def _runtime(self) -> ProbingRuntime:
         return self._reloader.runtime
 
-    async def _speak(self) -> None:
-        await self._runtime().pipeline.speak()
+    async def _publish_status(self) -> None:
+        await self._runtime().pipeline.report_pending()
 
     def _configuration(self) -> Configuration:
         return self._reloader.runtime.configuration
 
-    def _rests(self) -> bool:
-        """Return whether nobody is notified of anything."""
+    def _is_monitor_only(self) -> bool:
+        """Return whether the service only monitors and notifies nobody."""
         return not self._configuration().settings.notifies
 
-    def _may_release(self, notice: Notification) -> bool:
-        # An office has its agency's code as its short name.
-        return self._pins().has(notice.facts.office.short, notice.person)
+    def _may_release(self, notification: Notification) -> bool:
+        # The short name of an office is its agency's code.
+        return self._pins().has_pin(notification.facts.office.short, notification.person)
 
-    def _operator(self) -> IssuingOffice:
+    def _noc_office(self) -> IssuingOffice:
         return self._configuration().settings.noc.build_office()
 
-    def _crest(self, office: str) -> Crest | None:
+    def _load_agency_crest(self, office: str) -> Crest | None:
         """Return an agency's crest from its file; a letter without one is valid."""
         agency = self._configuration().registry.agencies.get(office)
         if agency is None or agency.letterhead.crest is None:
             return None
         try:
             return load_crest(agency.letterhead.crest)
-        except InvalidCrestError as bad:
-            log.warning("crest cannot be used; letter is printed without it", agency=office, reason=str(bad))
+        except InvalidCrestError as error:
+            log.warning("crest cannot be used; letter is printed without it", agency=office, reason=str(error))
             return None
 
-    def _keep(self) -> RetentionPolicy:
+    def _retention_policy(self) -> RetentionPolicy:
         return self._configuration().settings.retention.build()
 
 
-def _nothing() -> None:
-    """Do nothing: there are no sessions."""
+def _do_nothing() -> None:
+    """Do nothing. Stands in for clearing the session cache: without sign-in there are no sessions."""
 
 
-def _members(settings: Settings) -> Sequence[SiteConnection]:
-    """Return the sites of this hub; empty if it is none."""
+def _site_connections(settings: Settings) -> Sequence[SiteConnection]:
+    """Return the connections to the sites of this hub; empty if the service is no hub."""
     if settings.hub is None or settings.store is None:
         return []
     store = settings.store.build()
-    each = settings.hub.sites.items()
-    return [SiteConnection(site=name, server=one.build(), hub=settings.site, store=store) for name, one in each]
+    return [
+        SiteConnection(site=name, server=site.build(), hub=settings.site, store=store)
+        for name, site in settings.hub.sites.items()
+    ]
 
 
 def _stale_after(settings: Settings) -> timedelta:
     return STALE_AFTER if settings.hub is None else settings.hub.stale_after
 
 
-def _prober(settings: Settings) -> str:
+def _process_name(settings: Settings) -> str:
     return settings.process_name
 
 
-def _owner(settings: Settings) -> str:
-    """Return this engine's name among those on the store, new at each start."""
-    return f"{_prober(settings)}/{token_hex(4)}"
+def _lease_owner(settings: Settings) -> str:
+    """Return the name under which this process leases incidents; it is new at each start."""
+    return f"{_process_name(settings)}/{token_hex(4)}"

@@ -63,7 +63,7 @@ def models_in(annotation: object) -> Iterator[tuple[type[BaseModel], str]]:
     """Yield the model in *annotation*, with the part of a path that leads to it: "" itself, "[]" items, ".NAME" values."""
     if (model := reading.as_model(annotation)) is not None:
         yield model, ""
-    elif (below := reading.item(annotation)) is not None:
+    elif (below := reading.item_type(annotation)) is not None:
         step = ".NAME" if reading.is_mapping(annotation) else "[]"
         yield from ((each, step + more) for each, more in models_in(below))
 
@@ -74,8 +74,8 @@ def sections(root: type[BaseModel]) -> Mapping[type[BaseModel], list[str]]:
     todo = [(root, "")]
     while todo:
         model, path = todo.pop(0)
-        for key, field in reading.names(model).items():
-            for below, step in models_in(reading.of_field(field)):
+        for key, field in reading.keys_of(model).items():
+            for below, step in models_in(reading.field_annotation(field)):
                 place = f"{path}.{key}{step}".lstrip(".")
                 if below not in found:
                     todo.append((below, place))
@@ -117,7 +117,9 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
         known = None if field.default is PydanticUndefined else written(field.default)
         default = "required" if field.is_required() else f"`{known}`" if known else ""
         example = (
-            reading.example(reading.of_field(field)).replace(reading.example(BaseModel), "...").replace("|", "\\|")
+            reading.example_value(reading.field_annotation(field))
+            .replace(reading.example_value(BaseModel), "...")
+            .replace("|", "\\|")
         )
         yield f"| `{field.alias or name}` | `{example}` | {default} | {texts.get(name, '')} |\n"
 

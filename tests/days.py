@@ -23,7 +23,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import select
 
-from alerts.decide.bundle import GROUP_INTERVAL
+from alerts.decide.bundle import BUNDLE_INTERVAL
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
@@ -44,7 +44,7 @@ HOUR = timedelta(hours=1)
 #: Monday, 23 November 2026, 14.00 in Malaysia.
 BEGINS = datetime(2026, 11, 23, 14, tzinfo=MALAYSIA)
 #: How much later than the bound a message may leave: others are gathered for two minutes, and a call takes a while.
-SLACK = GROUP_INTERVAL + MINUTE
+SLACK = BUNDLE_INTERVAL + MINUTE
 #: Longer than anything is played.
 _ONCE = timedelta(days=999)
 _NAMES = ("Siti", "Ravi", "Mei", "Ali", "Ketua")
@@ -95,7 +95,7 @@ class Scenario:
     @property
     def bound(self) -> timedelta:
         """How long nobody may be told while nobody has it."""
-        return self.policy.quiet_at_most
+        return self.policy.max_quiet_period
 
 
 def contact(name: str, number: str) -> Contact:
@@ -268,7 +268,7 @@ async def play(town: Town, scene: Scenario, days: float) -> Played:
     town.clock.moment = scene.begins
     town.carrier.on_sms = it.got_sms
     town.go_round(HOUR / 4, it.behave)
-    town.go_round(17 * MINUTE, auditor_of(town).look)
+    town.go_round(17 * MINUTE, auditor_of(town).audit)
     brief: PolicySnapshot = replace(BRIEF, escalation=scene.policy, announcement=AnnouncementPlan())
     await town.submit(
         Trigger(

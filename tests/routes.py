@@ -38,7 +38,7 @@ def _make_when_asked(patches: ExitStack) -> None:
     """
     from monitor.web.access import access_control  # noqa: PLC0415 - whoever hands the tests out needs none of it
 
-    whole, need_of = APIRoute.__init__, access_control.need_of
+    whole, requirement_of = APIRoute.__init__, access_control.requirement_of
     firsts: dict[object, APIRoute] = {}
 
     def begin(route: APIRoute, path: str, endpoint: Callable[..., Any], **said: Any) -> None:
@@ -68,7 +68,7 @@ def _make_when_asked(patches: ExitStack) -> None:
     patches.enter_context(patch.object(APIRoute, "__init__", begin))
     patches.enter_context(patch.object(APIRoute, "__getattr__", finish, create=True))
     patches.enter_context(
-        patch.object(access_control, "need_of", lambda route: need_of(vars(route).get("_first", route)))
+        patch.object(access_control, "requirement_of", lambda route: requirement_of(vars(route).get("_first", route)))
     )
 
 

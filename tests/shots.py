@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor.web.portal import portal
-from monitor.web.serving import open_port, serve, url_of
+from monitor.web.serving import listener_url, open_port, serve
 from tests.real.visitor import opened_browser
 from tests.unit.monitor.web.country import MultiSiteDemo, Weather
 
@@ -39,7 +39,7 @@ async def shoot(directory: Path, parts: Sequence[str]) -> None:
                     if all(part in f"-{name}-" for part in parts):
                         how: dict[str, Any] = {"viewport": viewport, "color_scheme": scheme}
                         page = await browser.new_page(**how)
-                        await page.goto(url_of(listener) + path)
+                        await page.goto(listener_url(listener) + path)
                         await page.wait_for_selector("#asof:not([hidden])")
                         tall = await page.evaluate("document.documentElement.scrollHeight")
                         clip = {"x": 0, "y": 0, "width": viewport["width"], "height": min(tall, _TALLEST)}

@@ -23,11 +23,11 @@ from alerts.wording import bundle, moment, spoken, values
 from alerts.wording.lint import septets
 from alerts.wording.source import read, sections
 from alerts.wording.template import parse
-from alerts.wording.text_spec import NEEDS
+from alerts.wording.text_spec import TEXT_SPECS
 from alerts.wording.texts import FILES, load
 from monitor.audit import dossier
-from monitor.bridge import noc_brief
-from monitor.service.errors import REFUSED
+from monitor.bridge import incident_policy
+from monitor.service.errors import REJECTION_TEXTS
 from monitor.web import page
 
 ROOT = Path(__file__).parents[1]
@@ -120,10 +120,10 @@ _CHANNELS = ("sms", "call", "letter", "fax", "list", "page", "dossier", "alert",
 
 #: What stands in the code and not in the YAML files: place, dictionary.
 _IN_CODE: tuple[tuple[str, Mapping[Any, str]], ...] = (
-    ("dossier.matter", phrase.MATTERS),
+    ("dossier.matter", phrase.INCIDENT_TYPES),
     ("dossier.state", phrase.STATES),
     ("dossier.event", phrase.EVENTS),
-    ("dossier.deed", phrase.DEEDS),
+    ("dossier.deed", phrase.ACTIONS),
     ("dossier.outcome", dossier.OUTCOMES),
     ("dossier.phase", dossier.PHASES),
     ("dossier.party", dossier.PARTIES),
@@ -201,7 +201,7 @@ def _wording(language: Language) -> Iterator[Text]:
     for entry in read(ROOT / "alerts/wording" / FILES[language]):
         channel, key = _channel(entry.key)
         templates = [parse(each) for each in ([entry.value] if isinstance(entry.value, str) else entry.value)]
-        maybe = NEEDS[entry.key].maybe
+        maybe = TEXT_SPECS[entry.key].maybe
         full, longest = _values(entry.key, language, _FACTS), _values(entry.key, language, _LONGEST)
         seen: list[str] = []
         # What was handed on is told of instead of since when nobody is heard of.
@@ -246,7 +246,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
     }
     channel, who = _channel(key)[0], Successors.OTHERS if facts is _FACTS else Successors.SELF
     if channel in {"sms", "call"}:
-        more["then"] = load().say(language, f"{channel}.then.{who}")
+        more["then"] = load().render(language, f"{channel}.then.{who}")
     if facts is _FACTS:
         more["cause"] = _CAUSES.get((language, key.partition(".")[0]), "")
         more["waits"] = _WAITS.get((language, key.partition(".")[0]), "")
@@ -287,7 +287,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
             }
             inner["you"] = "tuan/puan" if language is Language.MALAY else "you"
             inner["reference"] = "JCM.600-1/2 Jld. 1 (1)"
-            advance = _ADVANCE.values(language) if ".maintenance" in key else {}
+            advance = _ADVANCE.placeholders(language) if ".maintenance" in key else {}
             return {**values.for_page(facts, language), **advance, **inner, "count": "2"}
 
 
@@ -305,13 +305,13 @@ def _in_code() -> Iterator[Text]:
         channel, _, about = place.partition(".")
         for key, text in told.items():
             yield _malay(channel, f"{about}.{key}", text)
-    for key, (malay, *_) in REFUSED.items():
+    for key, (malay, *_) in REJECTION_TEXTS.items():
         yield _malay("page", f"refused.{key}", malay)
     for section in page.WORDS:
         if not section.startswith("english."):
-            for key, text in page.words(section, page.PageLanguage.MALAY).items():
+            for key, text in page.texts_of(section, page.PageLanguage.MALAY).items():
                 yield _malay("page", f"{section}.{key}", text)
-    for blame, (malay, _) in noc_brief.WORDS.items():
+    for blame, (malay, _) in incident_policy.FAULT_NAMES.items():
         yield _malay("page", f"subject.{blame}", malay)
 
 

@@ -23,7 +23,7 @@ from alerts.decide.paper import LetterStep
 from alerts.gateways.tray import LetterPlace
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.inbound.pin import PinStore, hashed
+from alerts.inbound.pin import PinStore, hash_pin
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.event import Trigger
@@ -43,7 +43,7 @@ DOCUMENT = ROOT / "tests/data/two-days.md"
 
 MINUTE = timedelta(minutes=1)
 #: Clerks say what they post; that nobody has moved the file instead needs no look every minute for two days.
-_SELDOM = DeliveryPolicy(check_every={**DeliveryPolicy().check_every, Channel.LETTER: timedelta(hours=1)})
+_SELDOM = DeliveryPolicy(check_interval={**DeliveryPolicy().check_interval, Channel.LETTER: timedelta(hours=1)})
 PIN = "280146"
 CLERK = "Kerani Contoh"
 DOES = "does"
@@ -137,15 +137,15 @@ class Play:
     async def remarks(self, who: Contact, text: str) -> None:
         """Let somebody of the staff say what is being done."""
         await self.does(
-            who.name, f"`pantau note JCM-01 '{text}'`", partial(self.town.facade.remark, "JCM-01", who.name, text)
+            who.name, f"`pantau note JCM-01 '{text}'`", partial(self.town.facade.add_note, "JCM-01", who.name, text)
         )
 
 
 async def play(town: Town) -> Sequence[Line]:
     """Play it, and return what came to everybody, in its order."""
     town.clock.moment = BEGAN + 2 * MINUTE
-    town.pins = PinStore({("JCM", "siti"): hashed(PIN), ("JCM", "mei"): hashed(PIN)})
-    town.go_round(10 * MINUTE, auditor_of(town).look)
+    town.pins = PinStore({("JCM", "siti"): hash_pin(PIN), ("JCM", "mei"): hash_pin(PIN)})
+    town.go_round(10 * MINUTE, auditor_of(town).audit)
     it = Play(town=town)
     town.fax_service.on_taken = lambda fax: it.note("Kementerian Contoh", "fax", _fax(fax))
     siti, ravi, mei, noc = (town.person(each.addresses[0].number) for each in (SITI, RAVI, MEI, OPERATIONS))
@@ -240,7 +240,7 @@ async def _laid(town: Town) -> Sequence[Line]:
             what=f"a letter in the tray, to {MINISTRY.addressee.organisation}",
             words=text_of(path.read_bytes()),
         )
-        for notice in await town.notices()
+        for notice in await town.notifications()
         if notice.channel is Channel.LETTER
         for delivery in notice.deliveries
         for attempt in delivery.attempts

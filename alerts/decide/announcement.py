@@ -1,9 +1,10 @@
-"""Announcement of outages outside the agency. Pure: the caller passes the time.
+"""Announcement of outages to the agency's recipients outside. Pure: the caller passes the time.
 
-The circular (paragraph 4) moves official business to letter, fax and telephone while mail is down; the agency's
-correspondents must be informed. A false letter cannot be recalled, so a duty officer releases the announcement, unless
-the agency has opted in to automatic release. An unreleased announcement is offered repeatedly: to the assignee, then to
-the staff of the next step, and so on. The auditor decides when the operations centre is notified.
+While mail is down, the circular (paragraph 4) requires letter, fax or telephone for official business, so the agency's
+correspondents must be informed. A false letter cannot be recalled: a duty officer releases the announcement, unless the
+agency has opted in to automatic release. Calls and SMS offer the release to staff repeatedly, in turns: first to the
+assignee, then to the staff of the next step, and so on. `alerts.decide.auditor` decides when the NOC is notified of an
+unreleased announcement.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.decide.escalation import facts, people_of, staff_know
+from alerts.decide.escalation import build_facts, is_staff_notified, step_contacts
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
@@ -21,7 +22,7 @@ from alerts.model.notification import Plan, Purpose
 from alerts.model.oncall import Override
 from alerts.model.policy_snapshot import AnnouncementPlan
 
-#: A fax without success after a working day is left to a person; a letter waits for its clerk.
+#: Expiry by channel. A fax is tried for a working day; a letter waits for a clerk, who posts it.
 EXPIRY: dict[Channel, timedelta] = {
     Channel.SMS: timedelta(hours=2),
     Channel.VOICE: timedelta(hours=2),
@@ -34,11 +35,11 @@ _NOT_ATTEMPTED = frozenset(
     {AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NOT_FOUND, AttemptState.NEVER_SENT}
 )
 
-#: Interval of offers in the first hour: enough for three calls, a decision, and finding the PIN.
-OFFERED_ANEW_AFTER = timedelta(minutes=15)
-#: Interval afterwards. All staff are informed; a deliberate refusal must not cause constant calls.
-OFFERED_LATER_AFTER = timedelta(hours=1)
-_QUICK_TURNS = 4
+#: Interval of the first offers: enough for three calls, a decision, and finding the PIN.
+REOFFER_INTERVAL = timedelta(minutes=15)
+#: Interval of later offers. By then all staff are informed, and perhaps refuse deliberately.
+LATE_REOFFER_INTERVAL = timedelta(hours=1)
+_FREQUENT_TURNS = 4
 #: Turns end at full quarters of an hour, so that the offers of a mass outage coincide.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -57,16 +58,16 @@ class NotBefore:
 
 @dataclass(frozen=True, slots=True)
 class AwaitStaffNotified:
-    """Automatic release is due, but no notification to staff has been sent, and staff come first."""
+    """Automatic release is due, but staff must be notified first, and are not yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitRelease:
-    """A duty officer decides."""
+    """A duty officer has to release the announcement."""
 
     #: Time of the next offer; `None`: the escalation's calls offer it, because nobody has acknowledged.
     at: datetime | None
-    #: Notifications to the people of this turn.
+    #: Offers to the people of the current turn.
     drafts: tuple[NotificationDraft, ...] = ()
     #: People on an override whom the policy does not contain yet.
     stand_ins: tuple[Contact, ...] = ()
@@ -88,11 +89,11 @@ Announcement = ReleaseNow | NotBefore | AwaitStaffNotified | AwaitRelease | Anno
 
 
 def announce(
-    incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
+    incident: Incident, notifications: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
 ) -> Announcement:
-    """Decide about an incident with its notifications. Idempotent: drafts have unique keys.
+    """Return the next action for an incident's announcement. Idempotent: drafts have unique keys.
 
-    *overrides*: those that may apply now, of any rota; they decide to whom a release is offered.
+    *overrides*: those that may apply now, of any rota. They decide to whom a release is offered.
     """
     plan = incident.policy.announcement
     if incident.type not in OUTAGES or not plan.recipients or not incident.is_open:
@@ -102,131 +103,136 @@ def announce(
     if incident.current_type not in OUTAGES:
         return NoRecipients()  # Mail is only slow by now.
     if not plan.automatic:
-        return _offer(incident, notices, now, overrides)
-    lasted = incident.since + plan.release_offered_after
-    if now < lasted:
-        return NotBefore(lasted)
-    return ReleaseNow() if staff_know(incident, notices) else AwaitStaffNotified()
+        return _offer(incident, notifications, now, overrides)
+    release_at = incident.since + plan.release_offered_after
+    if now < release_at:
+        return NotBefore(release_at)
+    return ReleaseNow() if is_staff_notified(incident, notifications) else AwaitStaffNotified()
 
 
-def waits_for_staff(notice: Notification, notices: Sequence[Notification]) -> bool:
+def must_wait_for_staff(notification: Notification, notifications: Sequence[Notification]) -> bool:
     """Return whether a notification outside must wait for one to staff that was due before and not attempted yet.
 
-    An attempt counts once a gateway accepted or refused it. One that may not have arrived, because the process died
-    during the call, does not count and is sent again. Every notification to staff is sent, fails or expires, so the
-    wait ends.
+    An attempt counts once a gateway has accepted or refused it, and not if the gateway may not have received it,
+    because the process died during the call. The wait ends, because every notification to staff is sent, fails or
+    expires.
 
-    *notices*: the notifications of one incident of *notice*.
+    *notifications*: the notifications of one incident of *notification*.
     """
-    if notice.plan is not Plan.ANNOUNCEMENT or notice.attempts:
+    if notification.plan is not Plan.ANNOUNCEMENT or notification.attempts:
         return False
     return any(
         n.plan is Plan.ESCALATION
         and n.state is NotificationState.PENDING
-        and n.due_at <= notice.due_at
+        and n.due_at <= notification.due_at
         and all(a.state in _NOT_ATTEMPTED for a in n.attempts)
-        for n in notices
+        for n in notifications
     )
 
 
-def offered_from(incident: Incident) -> datetime:
+def offers_start_at(incident: Incident) -> datetime:
     """Return when offers of the release begin: the outage has lasted, and a recipient is reachable."""
     plan = incident.policy.announcement
-    return _reachable(plan, incident.since + plan.release_offered_after)
+    return _reachable_at(plan, incident.since + plan.release_offered_after)
 
 
-def _reachable(plan: AnnouncementPlan, at: datetime) -> datetime:
-    """Return when a recipient is reachable, *at* or later. Letters do not count, because they wait for a clerk."""
-    lines = [a for recipient in plan.recipients for a in recipient.addresses if a.channel is not Channel.LETTER]
-    return min((at if line.hours is None else line.hours.opening(at) for line in lines), default=at)
+def _reachable_at(plan: AnnouncementPlan, at: datetime) -> datetime:
+    """Return when the first recipient is reachable by another channel than letter, *at* or later."""
+    numbers = [a for recipient in plan.recipients for a in recipient.addresses if a.channel is not Channel.LETTER]
+    return min((at if address.hours is None else address.hours.opening(at) for address in numbers), default=at)
 
 
 def _offer(
-    incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override]
+    incident: Incident, notifications: Sequence[Notification], now: datetime, overrides: Sequence[Override]
 ) -> AwaitRelease:
-    """Return the people of the current turn, and when the next begins. Missed turns are skipped."""
+    """Return the offers of the current turn, and when the next turn begins. Missed turns are skipped."""
     plan, policy = incident.policy.announcement, incident.policy.escalation
     since = incident.acknowledged_at
     if since is None:
         return AwaitRelease(at=None)
-    begins = max(offered_from(incident), _reachable(plan, since))
-    # Call nobody at night for what could only be sent in the morning.
-    at = max(begins, _reachable(plan, now))
-    if now < at:
-        return AwaitRelease(at=at)
-    number, ends = _turn(begins, now)
-    people = _people(incident, number, now, overrides)
-    if number < _QUICK_TURNS:
-        people = [person for person in people if not _has_listened(person, notices)]
+    first_at = max(offers_start_at(incident), _reachable_at(plan, since))
+    # Nobody is called at night about an announcement that could only be sent in the morning.
+    starts_at = max(first_at, _reachable_at(plan, now))
+    if now < starts_at:
+        return AwaitRelease(at=starts_at)
+    number, turn_ends_at = _current_turn(first_at, now)
+    contacts = _turn_contacts(incident, number, now, overrides)
+    if number < _FREQUENT_TURNS:
+        contacts = [person for person in contacts if not _has_answered_offer(person, notifications)]
     return AwaitRelease(
-        at=ends,
-        drafts=tuple(_call(incident, person, number, now, ends) for person in people),
-        stand_ins=tuple(person for person in people if policy.contact(person.key) is None),
+        at=turn_ends_at,
+        drafts=tuple(_offer_draft(incident, person, number, now, turn_ends_at) for person in contacts),
+        stand_ins=tuple(person for person in contacts if policy.contact(person.key) is None),
     )
 
 
-def _turn(begins: datetime, now: datetime) -> tuple[int, datetime]:
-    """Return the number of the turn, from 0, and its end. The first lasts a quarter of an hour at least."""
-    full = begins + (_EPOCH - begins) % OFFERED_ANEW_AFTER
-    number = max(now - full, timedelta(0)) // OFFERED_ANEW_AFTER
-    if number < _QUICK_TURNS:
-        return number, full + (number + 1) * OFFERED_ANEW_AFTER
-    quick = full + _QUICK_TURNS * OFFERED_ANEW_AFTER
-    later = (now - quick) // OFFERED_LATER_AFTER
-    return _QUICK_TURNS + later, quick + (later + 1) * OFFERED_LATER_AFTER
+def _current_turn(first_at: datetime, now: datetime) -> tuple[int, datetime]:
+    """Return the number of the turn at *now*, from 0, and its end. Turn 0 lasts a quarter of an hour at least."""
+    first_end = first_at + (_EPOCH - first_at) % REOFFER_INTERVAL
+    number = max(now - first_end, timedelta(0)) // REOFFER_INTERVAL
+    if number < _FREQUENT_TURNS:
+        return number, first_end + (number + 1) * REOFFER_INTERVAL
+    frequent_end = first_end + _FREQUENT_TURNS * REOFFER_INTERVAL
+    late_turns = (now - frequent_end) // LATE_REOFFER_INTERVAL
+    return _FREQUENT_TURNS + late_turns, frequent_end + (late_turns + 1) * LATE_REOFFER_INTERVAL
 
 
-def _people(incident: Incident, number: int, now: datetime, overrides: Sequence[Override]) -> Sequence[Contact]:
-    """Return the people of a turn: first the assignee, then step by step after the last that began, nobody twice a round."""
-    policy, following = incident.policy.escalation, incident.position.step + 1
-    holder = policy.named(incident.acknowledged_by or "")
-    groups = [] if holder is None else [[holder]]
+def _turn_contacts(incident: Incident, number: int, now: datetime, overrides: Sequence[Override]) -> Sequence[Contact]:
+    """Return the people of a turn: first the assignee, then those of each step after the last that began.
+
+    Nobody is repeated before everybody has had a turn.
+    """
+    policy, next_step = incident.policy.escalation, incident.position.step + 1
+    assignee = policy.contact_by_name(incident.acknowledged_by or "")
+    groups = [] if assignee is None else [[assignee]]
     if incident.flapping:
-        # Mail works intermittently. The assignee decides whether to announce that, and is asked once.
+        # While mail works intermittently, the release is offered to the assignee only, and once.
         return groups[number] if number < len(groups) else ()
-    asked = {person.key for group in groups for person in group}
-    for step in (*policy.steps[following:], *policy.steps[:following]):
-        group = [person for person in people_of(step, policy, now, overrides)[0] if person.key not in asked]
-        asked |= {person.key for person in group}
+    offered = {person.key for group in groups for person in group}
+    for step in (*policy.steps[next_step:], *policy.steps[:next_step]):
+        group = [person for person in step_contacts(step, policy, now, overrides)[0] if person.key not in offered]
+        offered |= {person.key for person in group}
         groups += [group] if group else []
     return groups[number % len(groups)] if groups else ()
 
 
-def _has_listened(person: Contact, notices: Sequence[Notification]) -> bool:
-    """Whether a person took a call about the release, and so knows of it."""
+def _has_answered_offer(person: Contact, notifications: Sequence[Notification]) -> bool:
+    """Whether a person has answered a call about the release."""
     return any(
         n.purpose is Purpose.RELEASE
         and n.person == person.key
         and n.channel is Channel.VOICE
         and n.state is NotificationState.DELIVERED
-        for n in notices
+        for n in notifications
     )
 
 
-def _call(incident: Incident, person: Contact, turn: int, now: datetime, ends: datetime) -> NotificationDraft:
+def _offer_draft(
+    incident: Incident, person: Contact, turn: int, now: datetime, turn_ends_at: datetime
+) -> NotificationDraft:
     return NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,
-        facts=facts(incident, Plan.ESCALATION, Purpose.RELEASE, now),
-        expires_at=ends,
+        facts=build_facts(incident, Plan.ESCALATION, Purpose.RELEASE, now),
+        expires_at=turn_ends_at,
         addresses=person.addresses_on([Channel.VOICE, Channel.SMS]),
         restarts=incident.position.restarts,
         round=turn,
-        once=ends.isoformat(timespec="seconds"),  # One per turn.
+        once=turn_ends_at.isoformat(timespec="seconds"),  # One per turn.
     )
 
 
 def expiry(address: Address, now: datetime) -> datetime:
     """Return the expiry of an announcement to *address* that is decided *now*.
 
-    For a closed office the time counts from its opening; otherwise an announcement of the night would expire.
+    For a closed office the time counts from its opening, so that an announcement of the night does not expire unsent.
     """
     span = EXPIRY[address.channel]
     if address.hours is None:
         return now + span
-    ends = address.hours.opening(now) + span
-    return ends if address.hours.is_open(ends) else address.hours.closing(ends)
+    ends_at = address.hours.opening(now) + span
+    return ends_at if address.hours.is_open(ends_at) else address.hours.closing(ends_at)
 
 
 def _draft(incident: Incident, recipient: Recipient, address: Address, now: datetime) -> NotificationDraft:
@@ -234,7 +240,9 @@ def _draft(incident: Incident, recipient: Recipient, address: Address, now: date
         incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,
-        facts=replace(facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1 + incident.skipped_pages),
+        facts=replace(
+            build_facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1 + incident.skipped_pages
+        ),
         expires_at=expiry(address, now),
         addresses=(address,),
         addressee=recipient.addressee,

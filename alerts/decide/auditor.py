@@ -1,8 +1,8 @@
-"""Audit of escalations: overdue actions and failed escalations. Pure.
+"""Audit of an incident: overdue actions and escalation failures. Pure: the caller passes the time.
 
-The auditor reads the store, independently of the engine's cycle, and computes by itself when each step was due: a cycle
-that has stopped, makes no progress or decides wrongly is detected the same way. Deliberate waits (a silence, office
-hours, a gateway's retry) are not overdue.
+The engine processes incidents in cycles. `monitor.watchdog.auditor` calls this module independently of them, with what
+is stored. The module itself computes when each step was due, so that it detects a cycle that has stopped, makes no
+progress or decides wrongly. Deliberate waits (a silence, office hours, a gateway's retry) are not overdue.
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from alerts.decide.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow, announce, offered_from, waits_for_staff
-from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.decide.escalation import calls_again, is_left_to_nobody
+from alerts.decide.announcement import (
+    REOFFER_INTERVAL,
+    Announce,
+    ReleaseNow,
+    announce,
+    must_wait_for_staff,
+    offers_start_at,
+)
+from alerts.decide.bundle import BUNDLE_INTERVAL
+from alerts.decide.escalation import has_no_next_person, has_redials_left
 from alerts.decide.followup import follow_up
-from alerts.decide.gateway.next_action import DeliveryPolicy, Wait, decisive, next_move
-from alerts.decide.release_result import releaser, undelivered
+from alerts.decide.gateway.next_action import DeliveryPolicy, Wait, decisive_attempt, next_action
+from alerts.decide.release_result import releasing_contact, undelivered
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import Notification, NotificationState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
-from alerts.model.notification import OF_TELLING, IncidentType, Plan, Purpose
+from alerts.model.notification import ABOUT_NOTIFICATIONS, IncidentType, Plan, Purpose
 
 #: Tolerated delay: a busy cycle, a gateway without free slots.
 GRACE = timedelta(minutes=2)
-#: How long an offered announcement may wait: until the assignee and the next step were called.
-RELEASED_WITHIN = 2 * OFFERED_ANEW_AFTER
+#: How long an announcement may await its release: the time of two offers, to the assignee and to the next step.
+RELEASE_DEADLINE = 2 * REOFFER_INTERVAL
 
 
 class MissedAction(StrEnum):
@@ -63,7 +70,7 @@ class OverdueAction:
     """An overdue action."""
 
     incident: Incident
-    lapse: MissedAction
+    action: MissedAction
     #: When it was due.
     since: datetime
     notification_id: int | None = None
@@ -71,250 +78,277 @@ class OverdueAction:
     @property
     def key(self) -> str:
         """Identifies the same overdue action in successive audits."""
-        return f"{self.incident.id}/{self.lapse}/{self.notification_id or ''}"
+        return f"{self.incident.id}/{self.action}/{self.notification_id or ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """Result for one incident."""
+    """Result of the audit of one incident."""
 
     overdue: tuple[OverdueAction, ...] = ()
-    #: Reasons of failure, each with its start.
-    unheard_since: Mapping[EscalationFailure, datetime] = field(default_factory=dict)
-    #: Notifications outside whose delivery a person must find out.
+    #: Escalation failures, each with its start.
+    failed_since: Mapping[EscalationFailure, datetime] = field(default_factory=dict)
+    #: Ids of notifications to recipients outside of which a person must find out whether they arrived.
     doubtful: tuple[int, ...] = ()
-    #: Silenced or paused on purpose: nothing is examined.
-    held: bool = False
+    #: The incident is silenced: only `doubtful` is examined.
+    is_silenced: bool = False
 
     @property
-    def unheard(self) -> frozenset[EscalationFailure]:
-        """The reasons of failure."""
-        return frozenset(self.unheard_since)
+    def failures(self) -> frozenset[EscalationFailure]:
+        """The escalation failures."""
+        return frozenset(self.failed_since)
 
 
 def examine(
     incident: Incident,
-    notices: Sequence[Notification],
+    notifications: Sequence[Notification],
     gateways: Mapping[Channel, Sequence[str]],
     policy: DeliveryPolicy,
     now: datetime,
     *,
-    held: bool = False,
-    paper_held: bool = False,
-    busy: Collection[Address] = (),
+    is_silenced: bool = False,
+    is_paper_paused: bool = False,
+    busy_telephones: Collection[Address] = (),
 ) -> Examination:
     """Return the overdue actions and the escalation failures of *incident*.
 
-    *gateways*: as for `alerts.decide.gateway.next_action.next_move`. *held*: all notifications are silenced;
-    *paper_held*: paper is paused until a person confirms a restored store. *busy*: telephones in another call.
+    *gateways*: as for `alerts.decide.gateway.next_action.next_action`. *is_silenced*: all notifications are silenced;
+    *is_paper_paused*: paper is paused until a person confirms a restored store. *busy_telephones*: telephones in
+    another call.
     """
-    doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NotificationState.UNKNOWN)
-    if held:
-        return Examination(held=True, doubtful=doubtful)
-    waiting = [
+    doubtful = tuple(
+        n.id for n in notifications if n.plan is Plan.ANNOUNCEMENT and n.state is NotificationState.UNKNOWN
+    )
+    if is_silenced:
+        return Examination(is_silenced=True, doubtful=doubtful)
+    examined = [
         n
-        for n in notices
-        if not (paper_held and n.channel in ON_PAPER) and _address(n) not in busy and not waits_for_staff(n, notices)
+        for n in notifications
+        if not (is_paper_paused and n.channel in ON_PAPER)
+        and _current_address(n) not in busy_telephones
+        and not must_wait_for_staff(n, notifications)
     ]
-    found = (
-        _step(incident, notices, now),
-        *_stuck(incident, waiting, gateways, policy, now),
-        _announcement(incident, notices, now),
-        _recovery(incident, notices, now),
+    actions = (
+        _overdue_step(incident, notifications, now),
+        *_overdue_notifications(incident, examined, gateways, policy, now),
+        _overdue_announcement(incident, notifications, now),
+        _overdue_recovery(incident, notifications, now),
     )
     return Examination(
-        overdue=tuple(lapse for lapse in found if lapse is not None),
-        unheard_since=dict(_unheard(incident, notices, now)),
+        overdue=tuple(action for action in actions if action is not None),
+        failed_since=dict(_escalation_failures(incident, notifications, now)),
         doubtful=doubtful,
     )
 
 
-def deserves_own_incident(incident: Incident) -> bool:
-    """Whether the NOC gets an incident about a failed escalation of *incident*.
+def needs_noc_incident(incident: Incident) -> bool:
+    """Whether the NOC gets an incident of its own about an escalation failure of *incident*.
 
-    Not of its own incidents: that would never end.
+    It gets none about the incidents that it is notified of itself, which would cause more and more incidents.
     """
-    return incident.type not in {IncidentType.MONITORING_FAULT, *OF_TELLING}
+    return incident.type not in {IncidentType.MONITORING_FAULT, *ABOUT_NOTIFICATIONS}
 
 
 # -- overdue ---------------------------------------------------------------------------------------------------------
 
 
-def _step(incident: Incident, notices: Sequence[Notification], now: datetime) -> OverdueAction | None:
+def _overdue_step(incident: Incident, notifications: Sequence[Notification], now: datetime) -> OverdueAction | None:
     if (until := incident.acknowledged_until) is not None and now - until > GRACE:
-        return OverdueAction(incident=incident, lapse=MissedAction.STEP, since=until)
+        return OverdueAction(incident=incident, action=MissedAction.STEP, since=until)
     if incident.state is not IncidentState.TRIGGERED:
         return None
-    at = incident.position
-    due = _next_step_due(incident)
-    of_step = [n for n in _to_staff(notices) if n.created_at >= at.since - GRACE]
-    if at.step >= 0:
-        failed = bool(of_step) and all(n.state is NotificationState.FAILED for n in of_step)
-        if failed and due is not None and _has_another_step(incident) and not calls_again(incident, notices):
-            # Waiting is useless then: the next step starts at once.
-            due = min(due, max(_given_up_at(n) for n in of_step))
-        elif now - at.since > GROUP_INTERVAL + GRACE and not (
-            _told_since(notices, at.since) or is_left_to_nobody(incident)
+    current = incident.position
+    due_at = _next_step_due(incident)
+    step_notifications = [n for n in _staff_notifications(notifications) if n.created_at >= current.since - GRACE]
+    if current.step >= 0:
+        has_failed = bool(step_notifications) and all(n.state is NotificationState.FAILED for n in step_notifications)
+        if (
+            has_failed
+            and due_at is not None
+            and _has_another_step(incident)
+            and not has_redials_left(incident, notifications)
         ):
-            return OverdueAction(incident=incident, lapse=MissedAction.STEP, since=at.since)
-    if due is None or now - due <= GRACE:
+            # After a failed step the next one of the round starts at once.
+            due_at = min(due_at, max(_failed_at(n) for n in step_notifications))
+        elif now - current.since > BUNDLE_INTERVAL + GRACE and not (
+            _is_staff_notified_since(notifications, current.since) or has_no_next_person(incident)
+        ):
+            return OverdueAction(incident=incident, action=MissedAction.STEP, since=current.since)
+    if due_at is None or now - due_at <= GRACE:
         return None
-    return OverdueAction(incident=incident, lapse=MissedAction.STEP, since=due)
+    return OverdueAction(incident=incident, action=MissedAction.STEP, since=due_at)
 
 
-def _told_since(notices: Sequence[Notification], since: datetime) -> bool:
-    """Whether staff were notified, or are about to be, since a step began: by time, not by the step's number.
+def _is_staff_notified_since(notifications: Sequence[Notification], since: datetime) -> bool:
+    """Whether staff were notified since a step began, or are about to be.
 
-    One notification may contain several incidents, and a step adds none to a throttled one.
+    This is decided by time and not by the step's number: a notification may contain several incidents, and a step
+    creates none if an earlier one is throttled (delayed by a rate limit).
     """
     since -= GRACE
     return any(
         n.state is NotificationState.PENDING
         or n.created_at >= since
         or any(a.started_at >= since for a in n.attempts)
-        # Throttled beyond its expiry.
+        # It was throttled until it expired.
         or (n.due_at >= since and (n.state is NotificationState.WITHDRAWN or n.attempts))
-        for n in _to_staff(notices)
+        for n in _staff_notifications(notifications)
     )
 
 
 def _has_another_step(incident: Incident) -> bool:
     """Whether a step of the same round follows."""
-    at, policy = incident.position, incident.policy.escalation
-    return at.round < policy.rounds and at.step + 1 < len(policy.steps)
+    current, policy = incident.position, incident.policy.escalation
+    return current.round < policy.rounds and current.step + 1 < len(policy.steps)
 
 
 def _next_step_due(incident: Incident) -> datetime | None:
     """Return when the next step is due at the latest; `None` when there is nobody to notify."""
-    at, policy = incident.position, incident.policy.escalation
+    current, policy = incident.position, incident.policy.escalation
     if not policy.steps:
         return None
     if _has_another_step(incident):
-        return at.since + policy.steps[at.step + 1].after
-    if at.round + 1 < policy.rounds:
-        return at.since + policy.repeat_after
+        return current.since + policy.steps[current.step + 1].after
+    if current.round + 1 < policy.rounds:
+        return current.since + policy.repeat_after
     # A degradation repeats once a day only.
-    least = timedelta(days=1 if incident.type is IncidentType.DEGRADED else 0)
-    return at.since + max(policy.repeat_interval, least)
+    min_interval = timedelta(days=1 if incident.type is IncidentType.DEGRADED else 0)
+    return current.since + max(policy.repeat_interval, min_interval)
 
 
-def _stuck(
+def _overdue_notifications(
     incident: Incident,
-    notices: Sequence[Notification],
+    notifications: Sequence[Notification],
     gateways: Mapping[Channel, Sequence[str]],
     policy: DeliveryPolicy,
     now: datetime,
 ) -> Iterator[OverdueAction]:
-    """Yield notifications with an action that was due a while ago and is still open."""
-    for notice in notices:
-        # The first incident of a bundle sends it, so that it is overdue once.
-        if notice.state is not NotificationState.PENDING or not notice.leads:
+    """Yield the notifications whose next action was due before the grace time and is still not done."""
+    for notification in notifications:
+        # Only the first incident of a bundle sends it, so the bundle is reported with that incident only.
+        if notification.state is not NotificationState.PENDING or not notification.leads:
             continue
-        since = _last_event(notice)
+        since = _last_progress_at(notification)
         if now - since <= GRACE:
             continue
-        moves = (next_move(notice, gateways, policy, at) for at in (now - GRACE, now))
-        if not any(isinstance(move, Wait) for move in moves):
-            yield OverdueAction(incident=incident, lapse=MissedAction.NOTICE, since=since, notification_id=notice.id)
+        next_actions = (next_action(notification, gateways, policy, at) for at in (now - GRACE, now))
+        if not any(isinstance(move, Wait) for move in next_actions):
+            yield OverdueAction(
+                incident=incident, action=MissedAction.NOTICE, since=since, notification_id=notification.id
+            )
 
 
-def _address(notice: Notification) -> Address:
+def _current_address(notification: Notification) -> Address:
     """Return the current address of a notification."""
-    return notice.deliveries[-1].address if notice.deliveries else notice.addresses[0]
+    return notification.deliveries[-1].address if notification.deliveries else notification.addresses[0]
 
 
-def _last_event(notice: Notification) -> datetime:
-    """Return when the notification last progressed, or was to be checked."""
-    last = decisive(notice)
+def _last_progress_at(notification: Notification) -> datetime:
+    """Return when the notification last changed, or when its gateway was to be queried, if later."""
+    last = decisive_attempt(notification)
     if last is None:
-        return notice.due_at
-    return max(notice.due_at, last.query_at, last.ended_at or last.started_at)
+        return notification.due_at
+    return max(notification.due_at, last.query_at, last.ended_at or last.started_at)
 
 
-def _given_up_at(notice: Notification) -> datetime:
-    """Return when a failed notification failed, as far as known."""
-    last = decisive(notice)
-    return notice.created_at if last is None else max(notice.created_at, last.ended_at or last.started_at)
+def _failed_at(notification: Notification) -> datetime:
+    """Return when a failed notification failed; when it was created if that is unknown."""
+    last = decisive_attempt(notification)
+    return notification.created_at if last is None else max(notification.created_at, last.ended_at or last.started_at)
 
 
-def _announcement(incident: Incident, notices: Sequence[Notification], now: datetime) -> OverdueAction | None:
-    told = {n.person for n in notices if n.plan is Plan.ANNOUNCEMENT}
-    match announce(incident, notices, now):
+def _overdue_announcement(
+    incident: Incident, notifications: Sequence[Notification], now: datetime
+) -> OverdueAction | None:
+    notified = {n.person for n in notifications if n.plan is Plan.ANNOUNCEMENT}
+    match announce(incident, notifications, now):
         case ReleaseNow():
             since = incident.since + incident.policy.announcement.release_offered_after
-        case Announce(drafts=drafts) if incident.released_at and any(d.person not in told for d in drafts):
+        case Announce(drafts=drafts) if incident.released_at and any(d.person not in notified for d in drafts):
             since = incident.released_at
-        case Announce() if (due := follow_up(incident, notices, now - GRACE).since) is not None:
-            since = due
+        case Announce() if (due_at := follow_up(incident, notifications, now - GRACE).since) is not None:
+            since = due_at
         case _:
             return None
     return (
-        OverdueAction(incident=incident, lapse=MissedAction.ANNOUNCEMENT, since=since) if now - since > GRACE else None
+        OverdueAction(incident=incident, action=MissedAction.ANNOUNCEMENT, since=since) if now - since > GRACE else None
     )
 
 
-def _recovery(incident: Incident, notices: Sequence[Notification], now: datetime) -> OverdueAction | None:
-    if incident.resolved_at is None or now - incident.resolved_at <= GROUP_INTERVAL + GRACE:
+def _overdue_recovery(incident: Incident, notifications: Sequence[Notification], now: datetime) -> OverdueAction | None:
+    if incident.resolved_at is None or now - incident.resolved_at <= BUNDLE_INTERVAL + GRACE:
         return None
-    owed = {
-        _reader(n)
-        for n in notices
+    expected = {
+        _reader_key(n)
+        for n in notifications
         if (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
-        and n.was_told
+        and n.may_have_arrived
         and n.state is not NotificationState.PENDING
         # Nobody outside is notified of an incident that was closed without a recovery.
         if n.plan is Plan.ESCALATION or not incident.closed_without_recovery
     }
-    told = {_reader(n) for n in notices if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION, Purpose.CLOSED}}
-    if owed <= told:
+    notified = {
+        _reader_key(n) for n in notifications if n.purpose in {Purpose.RECOVERY, Purpose.CORRECTION, Purpose.CLOSED}
+    }
+    if expected <= notified:
         return None
-    return OverdueAction(incident=incident, lapse=MissedAction.RECOVERY, since=incident.resolved_at)
+    return OverdueAction(incident=incident, action=MissedAction.RECOVERY, since=incident.resolved_at)
 
 
-def _reader(notice: Notification) -> tuple[Plan, str, Channel | None]:
-    """Return the reader of a notification: outside one per channel, for staff one per person."""
-    return notice.plan, notice.person, notice.channel if notice.plan is Plan.ANNOUNCEMENT else None
+def _reader_key(notification: Notification) -> tuple[Plan, str, Channel | None]:
+    """Return a key of a notification's reader: by person for staff, by person and channel for recipients outside."""
+    return (
+        notification.plan,
+        notification.person,
+        notification.channel if notification.plan is Plan.ANNOUNCEMENT else None,
+    )
 
 
 # -- escalation failures ---------------------------------------------------------------------------------------------
 
 
-def _unheard(
-    incident: Incident, notices: Sequence[Notification], now: datetime
+def _escalation_failures(
+    incident: Incident, notifications: Sequence[Notification], now: datetime
 ) -> Iterator[tuple[EscalationFailure, datetime]]:
     if incident.state is IncidentState.TRIGGERED:
-        staff = [n for n in _to_staff(notices) if n.created_at >= incident.since - GRACE]
-        # Not since the opening: it may have been acknowledged, and the announcement released.
+        staff = [n for n in _staff_notifications(notifications) if n.created_at >= incident.since - GRACE]
+        # The failure begins after the last response, because the incident may have been acknowledged before.
         since = max(incident.since, incident.last_response_at or incident.since)
         if _is_exhausted(incident, now):
             yield EscalationFailure.NOBODY_ANSWERED, since
-        if staff and all(n.state is NotificationState.FAILED and now - _given_up_at(n) > GRACE for n in staff):
+        if staff and all(n.state is NotificationState.FAILED and now - _failed_at(n) > GRACE for n in staff):
             yield EscalationFailure.NOBODY_REACHED, since
-    if incident.released_at is not None and _untold(incident, notices, now):
+    if incident.released_at is not None and _is_recipient_unnotified(incident, notifications, now):
         yield EscalationFailure.RECIPIENT_UNTOLD, incident.released_at
-    # A person is late, but no component: no overdue action, which would suppress the heartbeat.
-    if release_is_offered(incident, now) and not incident.flapping and now - offered_from(incident) >= RELEASED_WITHIN:
-        yield EscalationFailure.UNRELEASED, offered_from(incident)
+    # A person is late here and no component of Pantau. An overdue action would suppress the heartbeat.
+    if (
+        release_is_offered(incident, now)
+        and not incident.flapping
+        and now - offers_start_at(incident) >= RELEASE_DEADLINE
+    ):
+        yield EscalationFailure.UNRELEASED, offers_start_at(incident)
 
 
 def _is_exhausted(incident: Incident, now: datetime) -> bool:
     """Whether the last round is over; its last step lasts as long as the pause between two rounds."""
-    at, policy = incident.position, incident.policy.escalation
-    if at.round >= policy.rounds or not policy.steps:
+    current, policy = incident.position, incident.policy.escalation
+    if current.round >= policy.rounds or not policy.steps:
         return True
-    is_last = at.round + 1 == policy.rounds and at.step + 1 == len(policy.steps)
-    return is_last and now - at.since > policy.repeat_after
+    is_last = current.round + 1 == policy.rounds and current.step + 1 == len(policy.steps)
+    return is_last and now - current.since > policy.repeat_after
 
 
-def _untold(incident: Incident, notices: Sequence[Notification], now: datetime) -> bool:
-    lost = undelivered(incident, notices, now)
-    if lost and releaser(incident) is None:
-        return True  # No further step follows.
-    outside = [n for n in notices if n.plan is Plan.ANNOUNCEMENT and n.purpose is Purpose.OUTAGE]
+def _is_recipient_unnotified(incident: Incident, notifications: Sequence[Notification], now: datetime) -> bool:
+    missing = undelivered(incident, notifications, now)
+    if missing and releasing_contact(incident) is None:
+        return True  # Nobody gets the result of the release, which would report the missing notifications.
+    outside = [n for n in notifications if n.plan is Plan.ANNOUNCEMENT and n.purpose is Purpose.OUTAGE]
     return incident.is_open and bool(
-        {n.person for n in outside if n in lost} - {n.person for n in outside if n not in lost}
+        {n.person for n in outside if n in missing} - {n.person for n in outside if n not in missing}
     )
 
 
-def _to_staff(notices: Sequence[Notification]) -> Iterator[Notification]:
-    return (n for n in notices if n.plan is Plan.ESCALATION and (n.purpose is Purpose.OUTAGE or n.facts.is_handover))
+def _staff_notifications(notifications: Sequence[Notification]) -> Iterator[Notification]:
+    return (
+        n for n in notifications if n.plan is Plan.ESCALATION and (n.purpose is Purpose.OUTAGE or n.facts.is_handover)
+    )

@@ -1,7 +1,8 @@
-"""Effects of a person's command, and contradictions to the newest runs. Pure.
+"""Effect of a person's operation on an incident, and its contradiction to the newest runs. Pure.
 
-A release states that mail fails; a recovery or a correction states that it works. A command whose notifications
-contradict the newest runs needs the name of the contradiction as confirmation.
+A run is one probe message from a mailbox to another; a direction is sending from or receiving by the agency. The
+notifications of a release state that mail fails, those of a recovery or a correction that it works. If the newest runs
+show otherwise, the person has to confirm the operation with the name of the contradiction.
 """
 
 from __future__ import annotations
@@ -18,68 +19,75 @@ from alerts.model.event import Close, MarkFalseAlarm, Release
 from alerts.model.incident import Incident, apply
 from alerts.model.notification import IncidentType
 
-Order = Release | Close | MarkFalseAlarm
+Operation = Release | Close | MarkFalseAlarm
 
-#: Start of the newest run in each direction (`SENDING`, `RECEIVING`) whose message arrived.
-Delivered = Mapping[IncidentType, datetime]
+#: By direction (`SENDING`, `RECEIVING`): start of the newest run whose message arrived.
+LatestArrivals = Mapping[IncidentType, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderEffect:
-    """Effect of a command."""
+    """Effect of an operation."""
 
     #: The notifications that it would cause.
     drafts: Sequence[NotificationDraft]
     contradiction: Contradiction | None
-    #: The directions that work, or the type that still fails.
-    found: tuple[IncidentType, ...] = ()
+    #: For WORKS_AGAIN the directions that work, for STILL_FAILS the type that still fails.
+    conflicting_types: tuple[IncidentType, ...] = ()
 
 
-def effect(
-    incident: Incident, order: Order, notices: Sequence[Notification], delivered: Delivered, now: datetime
+def operation_effect(
+    incident: Incident,
+    operation: Operation,
+    notifications: Sequence[Notification],
+    latest_arrivals: LatestArrivals,
+    now: datetime,
 ) -> OrderEffect:
-    """Return the effect of *order*; *notices*: the notifications of the incident."""
-    after = apply(incident, order)
+    """Return the effect that *operation* would have now. *notifications*: all notifications of the incident."""
+    after = apply(incident, operation)
     if after is incident:
         return OrderEffect(drafts=(), contradiction=None)
-    if isinstance(order, Release):
+    if isinstance(operation, Release):
         decided = announce(after, (), now)
         drafts = decided.drafts if isinstance(decided, Announce) else ()
-        found = _working(incident, delivered)
-        return OrderEffect(drafts=drafts, contradiction=Contradiction.WORKS_AGAIN if found else None, found=found)
-    drafts = tuple(each.draft for each in conclude(after, notices, now) if isinstance(each, Notify))
-    wrong = None if after.is_open or after.closed_without_recovery else _still_wrong(incident, delivered)
-    if wrong is None:
+        recovered = _recovered_directions(incident, latest_arrivals)
+        contradiction = Contradiction.WORKS_AGAIN if recovered else None
+        return OrderEffect(drafts=drafts, contradiction=contradiction, conflicting_types=recovered)
+    drafts = tuple(each.draft for each in conclude(after, notifications, now) if isinstance(each, Notify))
+    remaining = None if after.is_open or after.closed_without_recovery else _remaining_type(incident, latest_arrivals)
+    if remaining is None:
         return OrderEffect(drafts=drafts, contradiction=None)
-    return OrderEffect(drafts=drafts, contradiction=Contradiction.STILL_FAILS, found=(wrong,))
+    return OrderEffect(drafts=drafts, contradiction=Contradiction.STILL_FAILS, conflicting_types=(remaining,))
 
 
-def ways(matter: IncidentType | None) -> frozenset[IncidentType]:
+def directions(incident_type: IncidentType | None) -> frozenset[IncidentType]:
     """Return the directions of an outage."""
-    return _WAYS if matter is IncidentType.BOTH else _WAYS & {matter}
+    return _DIRECTIONS if incident_type is IncidentType.BOTH else _DIRECTIONS & {incident_type}
 
 
-_WAYS: frozenset[IncidentType] = frozenset({IncidentType.SENDING, IncidentType.RECEIVING})
+_DIRECTIONS: frozenset[IncidentType] = frozenset({IncidentType.SENDING, IncidentType.RECEIVING})
 
 
-def _working(incident: Incident, delivered: Delivered) -> tuple[IncidentType, ...]:
-    """Return the failing directions in which a message has arrived since.
+def _recovered_directions(incident: Incident, latest_arrivals: LatestArrivals) -> tuple[IncidentType, ...]:
+    """Return the failing directions in which a message has arrived since the failure began.
 
-    Runs do not contradict a declared outage: it is declared because no run shows it.
+    Directions that a person has declared are left out: they were declared because no run shows the failure.
     """
-    told = ways(incident.reported_type) & ways(incident.detected) - ways(incident.declared_type)
-    return tuple(sorted(way for way in told if _is_delivered(way, incident, delivered)))
+    failing = directions(incident.reported_type) & directions(incident.detected) - directions(incident.declared_type)
+    return tuple(sorted(direction for direction in failing if _has_arrived(direction, incident, latest_arrivals)))
 
 
-def _still_wrong(incident: Incident, delivered: Delivered) -> IncidentType | None:
-    """Return the type that still fails, unless the newest message in each of its directions arrived."""
+def _remaining_type(incident: Incident, latest_arrivals: LatestArrivals) -> IncidentType | None:
+    """Return the detected type; `None` if a message has arrived in each of its directions since the failure began."""
     if not incident.is_open or incident.detected is None:
         return None
-    of_measured = ways(incident.detected)
-    works = bool(of_measured) and all(_is_delivered(way, incident, delivered) for way in of_measured)
-    return None if works else incident.detected
+    detected_directions = directions(incident.detected)
+    all_arrived = bool(detected_directions) and all(
+        _has_arrived(direction, incident, latest_arrivals) for direction in detected_directions
+    )
+    return None if all_arrived else incident.detected
 
 
-def _is_delivered(way: IncidentType, incident: Incident, delivered: Delivered) -> bool:
-    began_at = delivered.get(way)
+def _has_arrived(direction: IncidentType, incident: Incident, latest_arrivals: LatestArrivals) -> bool:
+    began_at = latest_arrivals.get(direction)
     return began_at is not None and began_at > incident.reported_type_began_at

@@ -1,8 +1,8 @@
 """Planning of drills, and results of their notifications. Pure: the caller passes the time.
 
-A drill tests people's numbers and the gateways; every text is marked as a drill. Its notifications are separate from
-those of incidents: no rate limits, bundles or escalations apply, and real notifications come first. Nothing is resent:
-a failure is the result.
+A drill tests people's numbers and the gateways by test notifications, which are marked as such. They are separate from
+the notifications of incidents: no rate limits, bundles or escalations apply, and notifications of incidents come first.
+A failed one is not resent, because the failure is the result of the test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from alerts.hours.elapsed import is_recent
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Contact
-from alerts.model.delivery import LEFT, Attempt, AttemptState
+from alerts.model.delivery import SUBMITTED, Attempt, AttemptState
 from alerts.model.notification import Facts, IncidentType, IssuingOffice, Plan, Purpose
 
 
@@ -43,7 +43,7 @@ class DrillState(StrEnum):
 #: Final states.
 ENDED = frozenset({DrillState.DELIVERED, DrillState.CONFIRMED, DrillState.FAILED, DrillState.SKIPPED})
 
-#: A state is not replaced by one of a lower rank; a late failure does not undo an arrival.
+#: A state is never replaced by one of a lower rank: a late report of a failure does not undo an arrival.
 _RANKS = (
     {DrillState.CALLING},
     {DrillState.ACCEPTED},
@@ -54,14 +54,14 @@ _RANKS = (
 _RANK = {state: rank for rank, states in enumerate(_RANKS) for state in states}
 
 
-def may_follow(before: DrillState, after: DrillState) -> bool:
+def may_replace(before: DrillState, after: DrillState) -> bool:
     """Whether *after* may replace *before*."""
     return _RANK[after] > _RANK[before]
 
 
 def drill_state(channel: Channel, attempt: Attempt) -> DrillState:
-    """Return the state by the only attempt. A doubtful attempt is not examined: it did not arrive."""
-    if attempt.state not in LEFT:
+    """Return the state of a drill notification after its only attempt. A doubtful attempt counts as failed."""
+    if attempt.state not in SUBMITTED:
         return DrillState.FAILED
     # The letter is in the tray, which completes a drill.
     has_arrived = attempt.state is AttemptState.DELIVERED or channel is Channel.LETTER
@@ -90,86 +90,92 @@ class DrillNotification:
     @property
     def key(self) -> str:
         """Identifies it within its drill. It does not contain the number, because keys are shown more widely."""
-        place = self.target.contact.addresses.index(self.address)
-        who = f"{self.target.agency}/{self.target.contact.key}"
-        return f"{who}/{self.address.channel}/{place}/{self.gateway}"
+        address_number = self.target.contact.addresses.index(self.address)
+        person = f"{self.target.agency}/{self.target.contact.key}"
+        return f"{person}/{self.address.channel}/{address_number}/{self.gateway}"
 
 
-def plan(
-    targets: Sequence[DrillTarget], gateways: Mapping[Channel, Sequence[str]], turn: int
+def plan_notifications(
+    targets: Sequence[DrillTarget], gateways: Mapping[Channel, Sequence[str]], drill_number: int
 ) -> tuple[DrillNotification, ...]:
     """Return the notifications of a drill: every address once, and every gateway at least once.
 
-    *gateways*: by channel, as configured. *turn*: the drill's number, which rotates the gateways of each address.
-    Gateways of a channel without addresses are not tested.
+    *gateways*: by channel, as configured. *drill_number*: the drill's number, which rotates the gateways of each
+    address. Gateways of a channel without addresses are not tested.
     """
-    found: list[DrillNotification] = []
+    planned: list[DrillNotification] = []
     for channel in Channel:
-        lines = gateways.get(channel, ())
+        gateway_names = gateways.get(channel, ())
         pairs = [(target, a) for target in targets for a in target.contact.addresses if a.channel is channel]
-        if not lines or not pairs:
+        if not gateway_names or not pairs:
             continue
-        chosen = [
-            DrillNotification(target=target, address=address, gateway=lines[(turn + place) % len(lines)])
-            for place, (target, address) in enumerate(pairs)
+        notifications = [
+            DrillNotification(
+                target=target, address=address, gateway=gateway_names[(drill_number + position) % len(gateway_names)]
+            )
+            for position, (target, address) in enumerate(pairs)
         ]
-        used = {notification.gateway for notification in chosen}
-        rest = [line for line in lines if line not in used]
+        used_gateways = {notification.gateway for notification in notifications}
+        unused = [name for name in gateway_names if name not in used_gateways]
         # Fewer addresses than gateways: some get two.
-        chosen += [
-            DrillNotification(target=pairs[place % len(pairs)][0], address=pairs[place % len(pairs)][1], gateway=line)
-            for place, line in enumerate(rest)
+        notifications += [
+            DrillNotification(
+                target=pairs[position % len(pairs)][0], address=pairs[position % len(pairs)][1], gateway=name
+            )
+            for position, name in enumerate(unused)
         ]
-        found += chosen
-    return tuple(found)
+        planned += notifications
+    return tuple(planned)
 
 
 def due_notifications(
-    notifications: Sequence[DrillNotification], begun: Mapping[str, datetime], pace: timedelta, now: datetime
+    notifications: Sequence[DrillNotification], started: Mapping[str, datetime], pace: timedelta, now: datetime
 ) -> Iterator[DrillNotification]:
-    """Yield the notifications to start now: the next one of each gateway if its last was *pace* ago.
+    """Yield the notifications to start now: the next one by each gateway, and to each person, after *pace*.
 
-    *begun*: start times by key. A person is never called by two gateways at once.
+    *started*: start times by key.
     """
-    gateways: dict[str, datetime] = {}
-    people: dict[tuple[str, str], datetime] = {}
+    gateway_last: dict[str, datetime] = {}
+    person_last: dict[tuple[str, str], datetime] = {}
     for notification in notifications:
-        at = begun.get(notification.key)
+        at = started.get(notification.key)
         if at is not None:
-            who = (notification.target.agency, notification.target.contact.key)
-            gateways[notification.gateway] = max(at, gateways.get(notification.gateway, at))
-            people[who] = max(at, people.get(who, at))
+            person = (notification.target.agency, notification.target.contact.key)
+            gateway_last[notification.gateway] = max(at, gateway_last.get(notification.gateway, at))
+            person_last[person] = max(at, person_last.get(person, at))
     for notification in notifications:
-        who = (notification.target.agency, notification.target.contact.key)
-        last = [at for at in (gateways.get(notification.gateway), people.get(who)) if at is not None]
-        if notification.key in begun or any(is_recent(at, now, pace) for at in last):
+        person = (notification.target.agency, notification.target.contact.key)
+        last = [at for at in (gateway_last.get(notification.gateway), person_last.get(person)) if at is not None]
+        if notification.key in started or any(is_recent(at, now, pace) for at in last):
             continue
-        gateways[notification.gateway] = people[who] = now
+        gateway_last[notification.gateway] = person_last[person] = now
         yield notification
 
 
-def obstacle(notification: DrillNotification, *, engaged: AbstractSet[str], pending: bool, now: datetime) -> str | None:
+def blocking_reason(
+    notification: DrillNotification, *, busy_keys: AbstractSet[str], pending: bool, now: datetime
+) -> str | None:
     """Return why *notification* must not start now, or `None`.
 
-    *engaged*: keys and numbers of contacts in open incidents: one person may be a contact of several agencies, under
-    several keys. *pending*: a real notification waits.
+    *busy_keys*: keys and numbers of contacts in open incidents, because one person may be a contact of several agencies
+    under several keys. *pending*: a notification of an incident waits to be sent.
     """
     contact = notification.target.contact
-    if not engaged.isdisjoint({contact.key, *(address.number for address in contact.addresses)}):
-        return "a real incident is open for this person"
+    if not busy_keys.isdisjoint({contact.key, *(address.number for address in contact.addresses)}):
+        return "an incident is open for this person"
     if pending:
-        return "a real notice waits to be sent"
-    if not is_answered(notification.address, now):
+        return "a notification of an incident waits to be sent"
+    if not may_call_now(notification.address, now):
         return "the office is closed"
     return None
 
 
-def facts(office: IssuingOffice, channel: Channel, number: str, now: datetime) -> Facts:
-    """Return the facts of a drill notification. A page of an agency has the letterhead that its recipients know."""
-    page = channel in ON_PAPER and bool(office.domain)
+def drill_facts(office: IssuingOffice, channel: Channel, number: str, now: datetime) -> Facts:
+    """Return the facts of a drill notification. A page of an agency has the letterhead of its announcements."""
+    is_official_page = channel in ON_PAPER and bool(office.domain)
     return Facts(
         purpose=Purpose.DRILL,
-        plan=Plan.ANNOUNCEMENT if page else Plan.ESCALATION,
+        plan=Plan.ANNOUNCEMENT if is_official_page else Plan.ESCALATION,
         type=IncidentType.BOTH,
         office=office,
         number=number,
@@ -182,13 +188,13 @@ def facts(office: IssuingOffice, channel: Channel, number: str, now: datetime) -
 _USUAL_HOURS = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
 
 
-def is_answered(address: Address, at: datetime) -> bool:
-    """Whether a drill may call there at *at*: an office number only during office hours.
+def may_call_now(address: Address, at: datetime) -> bool:
+    """Whether a drill may use *address* at *at*: an office number only during office hours.
 
-    A number without hours counts as an office's if it has an extension, is a fax machine, or is no Malaysian mobile
-    (which begin with 1); then the usual hours apply.
+    An address without hours of its own is an office's, with the usual hours, unless it is a Malaysian mobile number
+    (+601...) for SMS or voice without an extension.
     """
     if address.hours is not None:
-        return address.answers(at)
-    mobile = address.channel in {Channel.SMS, Channel.VOICE} and not address.extension
-    return (mobile and address.number.startswith("+601")) or _USUAL_HOURS.is_open(at)
+        return address.is_available(at)
+    is_mobile = address.channel in {Channel.SMS, Channel.VOICE} and not address.extension
+    return (is_mobile and address.number.startswith("+601")) or _USUAL_HOURS.is_open(at)

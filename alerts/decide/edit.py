@@ -1,9 +1,10 @@
 """Effects of an edited configuration on open incidents. Pure: the caller passes the time.
 
-People and numbers follow the edit: a new number is used from the next message on, people who were notified at the old
-one are notified again, and removed people are not notified any more. The schedule stays as it was at the opening: steps
-with their times and channels, rounds, offers of announcements. If the steps are unchanged, their people and rotas are
-replaced; otherwise only people in both remain.
+An incident has a snapshot of its notification policy. An edit changes the people and numbers in it: a new number is
+used from the next message on, people who were notified only at the old one are notified again, and removed people are
+not notified any more. The schedule stays as it was at the opening: steps with their times and channels, rounds, offers
+of announcements. If the configured steps are unchanged apart from people, their people and rotas are replaced;
+otherwise only people and rotas that are in both policies remain.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from alerts.decide.escalation import EXPIRY, facts
+from alerts.decide.escalation import EXPIRY, build_facts
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import Incident, IncidentState, Position
@@ -25,84 +26,96 @@ class Edited:
     """The incident after the edit, and its consequences."""
 
     incident: Incident
-    #: To withdraw: not sent yet, and addressed to a removed person or number.
+    #: Unsent notifications to a removed person or number, which the caller withdraws.
     withdrawn: tuple[Notification, ...] = ()
-    #: To send instead, and again to people notified at a number that is not theirs.
+    #: Their replacements, and repeated notifications to people who were notified at a replaced number.
     drafts: tuple[NotificationDraft, ...] = ()
 
 
-def follow_edit(
-    incident: Incident, present: PolicySnapshot, notices: Sequence[Notification], now: datetime
+def apply_edit(
+    incident: Incident, current: PolicySnapshot, notifications: Sequence[Notification], now: datetime
 ) -> Edited | None:
     """Return the changes to an incident; `None` without any.
 
-    *present*: the policy of an incident that opened now, with current substitutes.
+    *current*: the policy that an incident would get if it opened now, with current substitutes.
     """
     before = incident.policy
-    brief = edited(before, present, is_released=incident.released_at is not None)
-    if brief == before:
-        return _follow_late(incident, notices, now)
-    after = replace(incident, policy=brief)
-    if brief.escalation.steps and not _same_steps(before, brief):
-        # All its people are gone: the whole policy is replaced.
+    policy = merged_policy(before, current, is_released=incident.released_at is not None)
+    if policy == before:
+        return _resend_failed(incident, notifications, now)
+    after = replace(incident, policy=policy)
+    if policy.escalation.steps and not _has_same_steps(before, policy):
+        # None of its people are left, so the whole escalation policy was replaced and starts anew.
         after = replace(after, position=Position(restarts=incident.position.restarts + 1, since=now))
-    waiting = [n for n in notices if _is_left(brief, n)]
-    drafts = [draft for n in waiting if (draft := _again(after, n, now)) is not None]
-    again = {draft.person for draft in drafts if draft.facts.purpose is Purpose.OUTAGE}
-    left = [n for n in notices if n not in waiting and n.person not in again]
-    drafts += _told_elsewhere(after, left, now)
-    drafts += [draft for n in _failed_elsewhere(brief, notices, now) if (draft := _again(after, n, now)) is not None]
-    return Edited(incident=after, withdrawn=tuple(waiting), drafts=tuple(drafts))
-
-
-def _follow_late(incident: Incident, notices: Sequence[Notification], now: datetime) -> Edited | None:
-    """Return the consequences for notifications that were under way during an earlier edit and failed since."""
-    brief = incident.policy
-    # A notification without an attempt already follows this policy. A recovery also goes to people who are no longer
-    # named.
-    waiting = [
-        n for n in notices if n.attempts and _is_left(brief, n) and (n.purpose is Purpose.OUTAGE or _reached(brief, n))
+    obsolete = [n for n in notifications if _waits_for_removed(policy, n)]
+    drafts = [draft for n in obsolete if (draft := _resend_draft(after, n, now)) is not None]
+    resent = {draft.person for draft in drafts if draft.facts.purpose is Purpose.OUTAGE}
+    remaining = [n for n in notifications if n not in obsolete and n.person not in resent]
+    drafts += _drafts_for_replaced_numbers(after, remaining, now)
+    drafts += [
+        draft
+        for n in _failed_at_replaced_numbers(policy, notifications, now)
+        if (draft := _resend_draft(after, n, now)) is not None
     ]
-    failed = [n for n in _failed_elsewhere(brief, notices, now) if n not in waiting]
-    # At the edit, staff were notified of the outage at the new number.
-    again = [n for n in (*waiting, *failed) if n.plan is Plan.ANNOUNCEMENT or n.purpose is not Purpose.OUTAGE]
-    drafts = [draft for n in again if (draft := _again(incident, n, now)) is not None]
-    return Edited(incident=incident, withdrawn=tuple(waiting), drafts=tuple(drafts)) if waiting or drafts else None
+    return Edited(incident=after, withdrawn=tuple(obsolete), drafts=tuple(drafts))
 
 
-def edited(before: PolicySnapshot, present: PolicySnapshot, *, is_released: bool = False) -> PolicySnapshot:
-    """Return a policy with the people and numbers of *present*.
+def _resend_failed(incident: Incident, notifications: Sequence[Notification], now: datetime) -> Edited | None:
+    """Return the consequences for notifications that were being sent during an earlier edit and have failed since."""
+    policy = incident.policy
+    # A notification without an attempt was decided with this policy. Other notifications than the outage, such as a
+    # recovery, also go to people who are no longer in the policy.
+    obsolete = [
+        n
+        for n in notifications
+        if n.attempts
+        and _waits_for_removed(policy, n)
+        and (n.purpose is Purpose.OUTAGE or _reader_addresses(policy, n))
+    ]
+    failed = [n for n in _failed_at_replaced_numbers(policy, notifications, now) if n not in obsolete]
+    # Staff got the outage at the new number at the time of the edit.
+    resent = [n for n in (*obsolete, *failed) if n.plan is Plan.ANNOUNCEMENT or n.purpose is not Purpose.OUTAGE]
+    drafts = [draft for n in resent if (draft := _resend_draft(incident, n, now)) is not None]
+    return Edited(incident=incident, withdrawn=tuple(obsolete), drafts=tuple(drafts)) if obsolete or drafts else None
 
-    *is_released*: add nobody to whom a released announcement would go.
+
+def merged_policy(before: PolicySnapshot, current: PolicySnapshot, *, is_released: bool = False) -> PolicySnapshot:
+    """Return the policy *before* with the people and numbers of *current*.
+
+    *is_released*: the announcement is released, so that no recipient is added who would get it without a decision.
     """
-    if present.has_nobody_to_notify or before.has_nobody_to_notify:
+    if current.has_nobody_to_notify or before.has_nobody_to_notify:
         return before
-    escalation = _edited_escalation(before.escalation, present.escalation)
-    announcement = _edited_announcement(before.announcement, present.announcement, is_released=is_released)
+    escalation = _merged_escalation(before.escalation, current.escalation)
+    announcement = _merged_announcement(before.announcement, current.announcement, is_released=is_released)
     return replace(before, escalation=escalation, announcement=announcement)
 
 
-def keeps_plan(before: PolicySnapshot, present: PolicySnapshot) -> bool:
-    """Whether an incident keeps its steps although the configuration has others now."""
-    if before.has_nobody_to_notify or present.has_nobody_to_notify:
+def keeps_old_steps(before: PolicySnapshot, current: PolicySnapshot) -> bool:
+    """Whether an incident keeps the schedule of its policy *before* although the configuration has another one now."""
+    if before.has_nobody_to_notify or current.has_nobody_to_notify:
         return False
-    return _without_people(before) != _without_people(present)
+    return _plan_without_people(before) != _plan_without_people(current)
 
 
-def _without_people(brief: PolicySnapshot) -> tuple[EscalationPolicy, AnnouncementPlan]:
-    policy = replace(
-        brief.escalation, steps=tuple(_shape(brief.escalation.steps)), rotas=(), fallback=None, stand_ins=()
+def _plan_without_people(policy: PolicySnapshot) -> tuple[EscalationPolicy, AnnouncementPlan]:
+    escalation = replace(
+        policy.escalation,
+        steps=tuple(_without_contacts(policy.escalation.steps)),
+        rotas=(),
+        fallback=None,
+        stand_ins=(),
     )
-    return policy, replace(brief.announcement, recipients=())
+    return escalation, replace(policy.announcement, recipients=())
 
 
-def _edited_escalation(before: EscalationPolicy, present: EscalationPolicy) -> EscalationPolicy:
-    people = {person.key: person for person in present.people}
-    rotas = {rota.name for rota in present.rotas}
-    if _shape(before.steps) == _shape(present.steps):
+def _merged_escalation(before: EscalationPolicy, current: EscalationPolicy) -> EscalationPolicy:
+    people = {person.key: person for person in current.people}
+    rotas = {rota.name for rota in current.rotas}
+    if _without_contacts(before.steps) == _without_contacts(current.steps):
         steps = tuple(
             replace(step, contacts=now.contacts, rotas=now.rotas)
-            for step, now in zip(before.steps, present.steps, strict=True)
+            for step, now in zip(before.steps, current.steps, strict=True)
         )
     else:
         steps = tuple(
@@ -114,131 +127,138 @@ def _edited_escalation(before: EscalationPolicy, present: EscalationPolicy) -> E
             for step in before.steps
         )
     if not any(step.contacts or step.rotas for step in steps):
-        return present
+        return current
     return replace(
         before,
         steps=steps,
-        rotas=present.rotas,
-        fallback=present.fallback,
-        stand_ins=present.stand_ins,
+        rotas=current.rotas,
+        fallback=current.fallback,
+        stand_ins=current.stand_ins,
     )
 
 
-def _edited_announcement(before: AnnouncementPlan, present: AnnouncementPlan, *, is_released: bool) -> AnnouncementPlan:
-    known = {recipient.key for recipient in before.recipients}
-    recipients = (each for each in present.recipients if not is_released or each.key in known)
+def _merged_announcement(before: AnnouncementPlan, current: AnnouncementPlan, *, is_released: bool) -> AnnouncementPlan:
+    recipient_keys = {recipient.key for recipient in before.recipients}
+    recipients = (each for each in current.recipients if not is_released or each.key in recipient_keys)
     return replace(before, recipients=tuple(recipients))
 
 
-def _shape(steps: Iterable[Step]) -> Sequence[Step]:
+def _without_contacts(steps: Iterable[Step]) -> Sequence[Step]:
     """Return the steps without people."""
     return [replace(step, contacts=(), rotas=()) for step in steps]
 
 
-def _same_steps(before: PolicySnapshot, after: PolicySnapshot) -> bool:
-    return _shape(before.escalation.steps) == _shape(after.escalation.steps)
+def _has_same_steps(before: PolicySnapshot, after: PolicySnapshot) -> bool:
+    return _without_contacts(before.escalation.steps) == _without_contacts(after.escalation.steps)
 
 
-def _is_left(brief: PolicySnapshot, notice: Notification) -> bool:
-    """Whether a notification waits for a removed person or address. A call under way ends by itself."""
+def _waits_for_removed(policy: PolicySnapshot, notification: Notification) -> bool:
+    """Whether an unsent notification goes to a removed person or address. A call under way is not interrupted."""
     return (
-        notice.state is NotificationState.PENDING
-        and not set(notice.addresses) <= set(_reached(brief, notice))
-        and not any(attempt.state is AttemptState.CALLING for attempt in notice.attempts)
+        notification.state is NotificationState.PENDING
+        and not set(notification.addresses) <= set(_reader_addresses(policy, notification))
+        and not any(attempt.state is AttemptState.CALLING for attempt in notification.attempts)
     )
 
 
-def _reached(brief: PolicySnapshot, notice: Notification) -> Sequence[Address]:
-    """Return all addresses of a notification's reader in order; nothing for a person outside the policy."""
+def _reader_addresses(policy: PolicySnapshot, notification: Notification) -> Sequence[Address]:
+    """Return all addresses of a notification's reader in the policy, in order; none for a removed person."""
     reader: Contact | Recipient | None
-    if notice.plan is Plan.ESCALATION:
-        reader = brief.escalation.contact(notice.person)
+    if notification.plan is Plan.ESCALATION:
+        reader = policy.escalation.contact(notification.person)
     else:
-        reader = next((each for each in brief.announcement.recipients if each.key == notice.person), None)
+        reader = next((each for each in policy.announcement.recipients if each.key == notification.person), None)
     return () if reader is None else reader.addresses
 
 
-def _again(incident: Incident, notice: Notification, now: datetime) -> NotificationDraft | None:
-    """Return an unsent notification to the reader's present addresses; `None` without any."""
-    part = next((part for part in notice.parts if part.incident_id == incident.id), None)
-    addresses = _addresses(incident.policy, notice)
+def _resend_draft(incident: Incident, notification: Notification, now: datetime) -> NotificationDraft | None:
+    """Return a draft of an unsent notification to the reader's present addresses; `None` without any."""
+    part = next((part for part in notification.parts if part.incident_id == incident.id), None)
+    addresses = _current_reader_addresses(incident.policy, notification)
     if part is None or not addresses:
         return None
     return NotificationDraft(
         incident_id=incident.id,
-        person=notice.person,
-        language=notice.language,
+        person=notification.person,
+        language=notification.language,
         facts=part.facts,
-        expires_at=notice.expires_at,
+        expires_at=notification.expires_at,
         addresses=addresses,
-        addressee=notice.addressee,
+        addressee=notification.addressee,
         restarts=part.restarts,
         round=part.round,
         step=part.step,
-        once=_once(now),
+        once=_edit_key(now),
     )
 
 
-def _addresses(brief: PolicySnapshot, notice: Notification) -> tuple[Address, ...]:
-    """Return the present addresses of a notification's reader, for its channels."""
-    if notice.plan is Plan.ESCALATION:
-        return reached_at(brief, notice.person, notice.addresses)
-    channels = {address.channel for address in notice.addresses}
-    return tuple(address for address in _reached(brief, notice) if address.channel in channels)
+def _current_reader_addresses(policy: PolicySnapshot, notification: Notification) -> tuple[Address, ...]:
+    """Return the present addresses of a notification's reader on its channels."""
+    if notification.plan is Plan.ESCALATION:
+        return current_addresses(policy, notification.person, notification.addresses)
+    channels = {address.channel for address in notification.addresses}
+    return tuple(address for address in _reader_addresses(policy, notification) if address.channel in channels)
 
 
-def reached_at(brief: PolicySnapshot, person: str, addresses: Sequence[Address]) -> tuple[Address, ...]:
-    """Return a staff member's *addresses* as they are now; nothing for a person outside the policy."""
-    contact = brief.escalation.contact(person)
+def current_addresses(policy: PolicySnapshot, person: str, addresses: Sequence[Address]) -> tuple[Address, ...]:
+    """Return the present addresses of a staff member on the channels of *addresses*; none for a removed person."""
+    contact = policy.escalation.contact(person)
     if contact is None:
         return ()
     if all(address in contact.addresses for address in addresses):
         return tuple(addresses)
     once = {address.channel for address in addresses if address.once}
-    found = contact.addresses_on(dict.fromkeys(address.channel for address in addresses)) or contact.addresses
-    return tuple(replace(a, once=True) if a.channel in once else a for a in found)
+    addresses_now = contact.addresses_on(dict.fromkeys(address.channel for address in addresses)) or contact.addresses
+    return tuple(replace(a, once=True) if a.channel in once else a for a in addresses_now)
 
 
-def _told_elsewhere(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[NotificationDraft]:
-    """Yield the outage for people notified only at numbers that are not theirs, while nobody has acknowledged."""
+def _drafts_for_replaced_numbers(
+    incident: Incident, notifications: Sequence[Notification], now: datetime
+) -> Iterator[NotificationDraft]:
+    """Yield the outage for staff who were notified only at replaced numbers, while nobody has acknowledged."""
     if incident.state is not IncidentState.TRIGGERED:
         return
-    told: dict[str, list[Notification]] = {}
-    for n in notices:
-        is_news = n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE and n.restarts == incident.position.restarts
-        if is_news and n.deliveries and n.state is not NotificationState.WITHDRAWN:
-            told.setdefault(n.person, []).append(n)
-    for person, theirs in told.items():
-        contact, used = incident.policy.escalation.contact(person), {d.address for n in theirs for d in n.deliveries}
-        if contact is None or not used.isdisjoint(contact.addresses):
+    notified: dict[str, list[Notification]] = {}
+    for n in notifications:
+        is_outage = (
+            n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE and n.restarts == incident.position.restarts
+        )
+        if is_outage and n.deliveries and n.state is not NotificationState.WITHDRAWN:
+            notified.setdefault(n.person, []).append(n)
+    for person, earlier in notified.items():
+        contact = incident.policy.escalation.contact(person)
+        used_addresses = {delivery.address for n in earlier for delivery in n.deliveries}
+        if contact is None or not used_addresses.isdisjoint(contact.addresses):
             continue
-        last = theirs[-1]
+        last = earlier[-1]
         yield NotificationDraft(
             incident_id=incident.id,
             person=person,
             language=contact.language,
-            facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
+            facts=build_facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
             expires_at=now + EXPIRY,
-            addresses=reached_at(incident.policy, person, last.addresses),
+            addresses=current_addresses(incident.policy, person, last.addresses),
             restarts=last.restarts,
             round=last.round,
             step=last.step,
-            once=_once(now),
+            once=_edit_key(now),
         )
 
 
-def _failed_elsewhere(brief: PolicySnapshot, notices: Sequence[Notification], now: datetime) -> Iterator[Notification]:
-    """Yield the last page to each office on a failed channel whose former numbers are all replaced."""
-    last = {(n.person, n.addresses[0].channel): n for n in notices if n.plan is Plan.ANNOUNCEMENT}
+def _failed_at_replaced_numbers(
+    policy: PolicySnapshot, notifications: Sequence[Notification], now: datetime
+) -> Iterator[Notification]:
+    """Yield the last notification to each recipient and channel, if it failed and all its numbers are replaced."""
+    last = {(n.person, n.addresses[0].channel): n for n in notifications if n.plan is Plan.ANNOUNCEMENT}
     for n in last.values():
         if (
             n.state is NotificationState.FAILED
             and now < n.expires_at
-            and set(n.addresses).isdisjoint(_reached(brief, n))
+            and set(n.addresses).isdisjoint(_reader_addresses(policy, n))
         ):
             yield n
 
 
-def _once(now: datetime) -> str:
-    # In microseconds: two edits within a second are two.
+def _edit_key(now: datetime) -> str:
+    # With microseconds, because two edits may come within a second.
     return f"edited/{now.isoformat()}"

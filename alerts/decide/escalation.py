@@ -1,13 +1,14 @@
 """Escalation: which staff to notify next, when, and whom to call again. Pure: the caller passes the time.
 
-Only a recovery ends an escalation; an acknowledgement stops it until it expires (`alerts.decide.ack_timeout`). A failed
-delivery is handled elsewhere (`alerts.decide.gateway.next_action` uses the person's next address); but when every
-contact of a step has failed, the next step of the round starts at once. The same holds for a step without anybody. A
-step with redial has failed after its last call.
+Only a recovery ends an escalation; an acknowledgement stops it until it expires (`alerts.decide.ack_timeout`). After a
+failed delivery `alerts.decide.gateway.next_action` uses the person's next address. When the notifications to all
+contacts of a step have failed, the next step of the round starts at once, and so it does after a step without contacts.
+A step with redial has failed after its last call.
 
-Each of `rounds` rounds takes all steps. Then the escalation repeats without end: the staff on duty are called every
-`repeat_interval` (once a day unless it is an outage), and everybody in the policy at each start of office hours and
-each handover. A repeat is a round of one step.
+A policy has steps, and each of its `rounds` rounds takes all of them. Afterwards the escalation repeats without end:
+the staff on duty are called every `repeat_interval` (once a day for a degradation), and everybody in the policy at each
+start of office hours and each handover. A repeat is a round of one step. A restart begins the escalation anew, so that
+its notifications have new keys.
 
 The people on call are determined when a step starts: a handover during a step affects the next one.
 """
@@ -29,7 +30,7 @@ from alerts.model.incident import (
     IncidentState,
     Position,
     apply,
-    has_got_worse,
+    has_become_outage,
     release_is_offered,
 )
 from alerts.model.notification import Facts, IncidentType, Plan, Purpose, Successors
@@ -37,323 +38,346 @@ from alerts.model.oncall import Override, next_handover, on_call
 from alerts.model.policy_snapshot import EscalationPolicy, Step
 
 #: Purposes whose calls can release an announcement.
-_CALLS_FOR_ACTION = frozenset({Purpose.OUTAGE, Purpose.RELEASE})
+_RELEASE_CALL_PURPOSES = frozenset({Purpose.OUTAGE, Purpose.RELEASE})
 
 #: An older message would only confuse.
 EXPIRY = timedelta(minutes=30)
 
 #: Channels of a repeat, by preference.
-_LOUDEST = (Channel.VOICE, Channel.SMS, Channel.FAX, Channel.LETTER)
+_REPEAT_CHANNELS = (Channel.VOICE, Channel.SMS, Channel.FAX, Channel.LETTER)
 
 #: Repeats coincide at full quarters of an hour, so that those of a mass outage are bundled.
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_GRID = timedelta(minutes=15)
+_REPEAT_GRID = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartStep:
-    """Start this step: create its notifications and store the position."""
+    """The next step starts: create its notifications and store its position."""
 
     position: Position
     drafts: tuple[NotificationDraft, ...]
     #: Names of rotas without anybody on call.
-    deserted: tuple[str, ...] = ()
+    empty_rotas: tuple[str, ...] = ()
     #: People on an override whom the policy does not contain yet.
     stand_ins: tuple[Contact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redial:
-    """A call of the current step ended without a key press: call again. The position stays."""
+    """Calls of the current step ended without a key press and are repeated. The position stays."""
 
     drafts: tuple[NotificationDraft, ...]
-    #: Time of the next action after that.
+    #: When the next step starts.
     then: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Not acknowledged: the next step, or the next call of this one, is due then."""
+    """Nothing is due before `at`, when the next step or the next redial of this step is."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class EscalationStopped:
-    """Acknowledged or over, or nobody to notify."""
+    """The incident is acknowledged or over, or its policy has nobody to notify."""
 
 
 Escalation = StartStep | Redial | WaitUntil | EscalationStopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Following:
-    """The following step."""
+class _NextStep:
+    """The next step and when it starts."""
 
     position: Position
-    due: datetime
+    due_at: datetime
     #: Whether it notifies everybody in the policy, not only the people of one step.
     everybody: bool = False
 
 
 def escalate(
-    incident: Incident, notices: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
+    incident: Incident, notifications: Sequence[Notification], now: datetime, overrides: Sequence[Override] = ()
 ) -> Escalation:
-    """Decide about an incident with its notifications. Idempotent: drafts have unique keys.
+    """Return the next action of an incident's escalation. Idempotent: drafts have unique keys.
 
-    *overrides*: those that may apply now, of any rota.
+    *notifications*: all notifications of the incident. *overrides*: those that may apply now, of any rota.
     """
-    policy, at = incident.policy.escalation, incident.position
+    policy, current = incident.policy.escalation, incident.position
     if incident.state is not IncidentState.TRIGGERED or not policy.steps:
         return EscalationStopped()
-    of_step = _of_step(incident, notices)
-    calls = tuple(_calls_due(incident, notices))
-    following = _following(incident)
-    due = following.due
-    # Only within a round: the next one would call the same people again.
-    is_in_vain = bool(of_step) and not calls and all(n.state is NotificationState.FAILED for n in of_step)
-    if is_in_vain and following.position.round == at.round:
-        due = now
-    if now >= due:
+    step_notifications = _step_notifications(incident, notifications)
+    redials = tuple(_redials_due(incident, notifications))
+    next_step = _next_step(incident)
+    due_at = next_step.due_at
+    # The next round waits as usual, because it would notify the same people again.
+    has_failed = (
+        bool(step_notifications)
+        and not redials
+        and all(n.state is NotificationState.FAILED for n in step_notifications)
+    )
+    if has_failed and next_step.position.round == current.round:
+        due_at = now
+    if now >= due_at:
         # Start from the due time, so that a late cycle does not delay later steps. After a long pause, missed steps
         # must not all start at once.
-        since = due if now - due < timedelta(minutes=1) else now
-        position = replace(following.position, since=since)
-        return _start(incident, notices, replace(following, position=position), now, overrides)
-    if ripe := tuple(_draft_again(incident, n, number, now) for n, number, call_at in calls if call_at <= now):
-        return Redial(drafts=ripe, then=due)
-    return WaitUntil(min([due, *(call_at for _, _, call_at in calls)]))
+        since = due_at if now - due_at < timedelta(minutes=1) else now
+        position = replace(next_step.position, since=since)
+        return _start(incident, notifications, replace(next_step, position=position), now, overrides)
+    if due_redials := tuple(
+        _redial_draft(incident, n, number, now) for n, number, call_at in redials if call_at <= now
+    ):
+        return Redial(drafts=due_redials, then=due_at)
+    return WaitUntil(min([due_at, *(call_at for _, _, call_at in redials)]))
 
 
-def staff_know(incident: Incident, notices: Sequence[Notification]) -> bool:
-    """Whether staff were notified of what *incident* is now, or somebody has acknowledged it."""
+def is_staff_notified(incident: Incident, notifications: Sequence[Notification]) -> bool:
+    """Whether staff were notified of the present type of *incident*, or somebody has acknowledged it."""
     return incident.acknowledged_at is not None or any(
         n.plan is Plan.ESCALATION
         and n.purpose is Purpose.OUTAGE
-        and n.has_left
-        and not has_got_worse(incident, n.facts.type)
-        for n in notices
+        and n.is_submitted
+        and not has_become_outage(incident, n.facts.type)
+        for n in notifications
     )
 
 
-def put_back(incident: Incident, withheld: Sequence[Notification], now: datetime) -> Incident:
-    """Return a silenced *incident* with its escalation set back before the step that was *withheld*.
+def rewind_escalation(incident: Incident, silenced: Sequence[Notification], now: datetime) -> Incident:
+    """Return *incident* with its escalation set back before the first step of the *silenced* notifications.
 
-    Otherwise that step would count as done and its people be skipped. It starts when the silence ends, in a new
-    restart, because its notifications have been decided already.
+    Otherwise the silenced step would count as done, and its people would be skipped. The step starts when the silence
+    ends, in a new restart, because the keys of its notifications are used already.
     """
-    at, policy = incident.position, incident.policy.escalation
-    steps = [(n.round, n.step) for n in withheld if n.restarts == at.restarts and n.step < len(policy.steps)]
+    current, policy = incident.position, incident.policy.escalation
+    steps = [(n.round, n.step) for n in silenced if n.restarts == current.restarts and n.step < len(policy.steps)]
     if incident.state is not IncidentState.TRIGGERED or not steps:
         return incident
     round_, step = min(steps)
-    return replace(incident, position=_before(incident, round_, step, now))
+    return replace(incident, position=_position_before(incident, round_, step, now))
 
 
-def go_on(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Incident:
-    """Return an *incident* without an assignee, with the step after the one that was reached due *now*.
+def resume_escalation(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Incident:
+    """Return *incident* after its acknowledgement has ended: the step after the last started one is due *now*.
 
-    All rounds come again: an expired acknowledgement loses no step. The first step follows the last. After an
-    escalation by hand the first step with another person follows; without any, only repeats are left.
+    All rounds are repeated, so that an expired acknowledgement skips no step; the first step follows the last. After a
+    person has escalated, the first step with another person is due; without another person only repeats are left.
     """
-    at, policy = incident.position, incident.policy.escalation
+    current, policy = incident.position, incident.policy.escalation
     if not policy.steps:
         return incident
-    numbers = [(at.step + 1 + n) % len(policy.steps) for n in range(len(policy.steps))]
+    step_indexes = [(current.step + 1 + n) % len(policy.steps) for n in range(len(policy.steps))]
     if incident.escalated:
-        left = policy.named(incident.previous_assignee or "")
-        others = [n for n in numbers if _people(incident, n, now, overrides, but=left)[0]]
-        if not others and left is not None:
-            return replace(incident, position=replace(at, round=max(at.round, policy.rounds), since=now))
-        numbers = others or numbers
-    return replace(incident, position=_before(incident, 0, numbers[0], now))
+        escalated_by = policy.contact_by_name(incident.previous_assignee or "")
+        other_steps = [
+            n for n in step_indexes if _step_contacts_except(incident, n, now, overrides, excluded=escalated_by)[0]
+        ]
+        if not other_steps and escalated_by is not None:
+            return replace(incident, position=replace(current, round=max(current.round, policy.rounds), since=now))
+        step_indexes = other_steps or step_indexes
+    return replace(incident, position=_position_before(incident, 0, step_indexes[0], now))
 
 
-def is_left_to_nobody(incident: Incident) -> bool:
-    """Whether the last person of the policy has escalated: nobody is notified before the next repeat."""
-    at = incident.position
+def has_no_next_person(incident: Incident) -> bool:
+    """Whether a person has escalated and the policy has nobody else: nobody is notified before the next repeat."""
+    current = incident.position
     return (
-        incident.escalated and incident.last_response_at == at.since and at.round >= incident.policy.escalation.rounds
+        incident.escalated
+        and incident.last_response_at == current.since
+        and current.round >= incident.policy.escalation.rounds
     )
 
 
 def successors(incident: Incident, at: datetime, overrides: Sequence[Override] = ()) -> Successors:
-    """Return who is notified when the acknowledgement of *incident* expires *at* that time."""
+    """Return who is notified if the acknowledgement of *incident* expires *at* that time."""
     policy = incident.policy.escalation
-    holder = policy.named(incident.acknowledged_by or "")
-    expired = go_on(apply(incident, Expire(incident_id=incident.id, at=at)), at, overrides)
-    told = escalate(expired, (), at, overrides)
-    if isinstance(told, StartStep) and any(draft.person != (holder and holder.key) for draft in told.drafts):
+    assignee = policy.contact_by_name(incident.acknowledged_by or "")
+    expired = resume_escalation(apply(incident, Expire(incident_id=incident.id, at=at)), at, overrides)
+    decision = escalate(expired, (), at, overrides)
+    if isinstance(decision, StartStep) and any(
+        draft.person != (assignee and assignee.key) for draft in decision.drafts
+    ):
         return Successors.OTHERS
     steps = range(len(policy.steps))
-    others = any(_people(incident, n, at, overrides, but=holder)[0] for n in steps)
-    return Successors.SELF if others else Successors.NOBODY
+    has_others = any(_step_contacts_except(incident, n, at, overrides, excluded=assignee)[0] for n in steps)
+    return Successors.SELF if has_others else Successors.NOBODY
 
 
-def told_again_at(incident: Incident) -> datetime:
+def next_notification_at(incident: Incident) -> datetime:
     """Return when staff are notified next without an acknowledgement."""
-    return _following(incident).due
+    return _next_step(incident).due_at
 
 
 def repeat_interval(incident: Incident) -> timedelta:
-    """Return the interval of repeats after the last round. A degradation wakes nobody every hour."""
+    """Return the interval of repeats after the last round: at least a day for a degradation."""
     interval = incident.policy.escalation.repeat_interval
     return max(interval, timedelta(days=1)) if incident.type is IncidentType.DEGRADED else interval
 
 
-def _before(incident: Incident, round_: int, step: int, now: datetime) -> Position:
-    """Return the position before a step that is due *now*, in a new restart: the step's notifications may exist."""
-    at, policy = incident.position, incident.policy.escalation
+def _position_before(incident: Incident, round_: int, step: int, now: datetime) -> Position:
+    """Return the position from which *step* is due *now*, in a new restart: keys of this one may be used."""
+    current, policy = incident.position, incident.policy.escalation
     wait = repeat_interval(incident) if round_ >= policy.rounds else policy.steps[step].after
-    return replace(at, restarts=at.restarts + 1, round=round_, step=step - 1, since=now - wait)
+    return replace(current, restarts=current.restarts + 1, round=round_, step=step - 1, since=now - wait)
 
 
 def _start(
     incident: Incident,
-    notices: Sequence[Notification],
-    following: _Following,
+    notifications: Sequence[Notification],
+    next_step: _NextStep,
     now: datetime,
     overrides: Sequence[Override],
 ) -> StartStep:
-    """Start the next step, or the first after it in its round that has somebody to notify.
+    """Start *next_step*, or the first step after it in its round that has somebody to notify.
 
-    The person who escalated is left out unless nobody else is left. A repeat skips people whom a handover notifies at
-    the same moment by the same channel.
+    The person who escalated is left out unless the remaining steps have nobody else. A repeat skips people whom a
+    handover notification of the same time reaches by the same channel.
     """
-    policy, position = incident.policy.escalation, following.position
-    left = policy.named(incident.previous_assignee or "") if incident.escalated and not following.everybody else None
-    for but in dict.fromkeys((left, None)):
-        number, people, deserted = position.step, dict[str, Contact](), list[str]()
+    policy, position = incident.policy.escalation, next_step.position
+    escalated_by = (
+        policy.contact_by_name(incident.previous_assignee or "")
+        if incident.escalated and not next_step.everybody
+        else None
+    )
+    for excluded in dict.fromkeys((escalated_by, None)):
+        number, people, empty_rotas = position.step, dict[str, Contact](), list[str]()
         while True:
-            found, without = _people(incident, number, now, overrides, but=but)
-            deserted += without
-            people |= {person.key: person for person in found if person.key not in people}
-            if number + 1 == len(policy.steps) or (people and not following.everybody):
+            contacts, step_empty_rotas = _step_contacts_except(incident, number, now, overrides, excluded=excluded)
+            empty_rotas += step_empty_rotas
+            people |= {person.key: person for person in contacts if person.key not in people}
+            if number + 1 == len(policy.steps) or (people and not next_step.everybody):
                 break
             number += 1
         if people:
             break
-    position = position if following.everybody else replace(position, step=number)
+    position = position if next_step.everybody else replace(position, step=number)
     drafts = [_draft(incident, position, contact, now) for contact in people.values()]
-    relieving = [n for n in notices if n.facts.is_handover and n.created_at >= position.since]
-    told = {(n.person, n.channel) for n in relieving if position.round >= policy.rounds}
+    handovers = [n for n in notifications if n.facts.is_handover and n.created_at >= position.since]
+    notified = {(n.person, n.channel) for n in handovers if position.round >= policy.rounds}
     return StartStep(
         position=position,
-        drafts=tuple(d for d in drafts if not d.addresses or (d.person, d.addresses[0].channel) not in told),
-        deserted=tuple(dict.fromkeys(deserted)),
+        drafts=tuple(d for d in drafts if not d.addresses or (d.person, d.addresses[0].channel) not in notified),
+        empty_rotas=tuple(dict.fromkeys(empty_rotas)),
         stand_ins=tuple(person for person in people.values() if policy.contact(person.key) is None),
     )
 
 
-def _people(
-    incident: Incident, number: int, now: datetime, overrides: Sequence[Override], *, but: Contact | None
+def _step_contacts_except(
+    incident: Incident, number: int, now: datetime, overrides: Sequence[Override], *, excluded: Contact | None
 ) -> tuple[Sequence[Contact], Sequence[str]]:
-    """Return the people of a step as `people_of`, leaving one out."""
+    """Return `step_contacts` of step *number* without the *excluded* contact."""
     policy = incident.policy.escalation
-    people, deserted = people_of(policy.steps[number], policy, now, overrides)
-    return [person for person in people if person != but], deserted
+    people, empty_rotas = step_contacts(policy.steps[number], policy, now, overrides)
+    return [person for person in people if person != excluded], empty_rotas
 
 
-def people_of(
+def step_contacts(
     step: Step, policy: EscalationPolicy, now: datetime, overrides: Sequence[Override]
 ) -> tuple[Sequence[Contact], Sequence[str]]:
-    """Return the people of a step, each once, and its rotas without anybody on call, for whom the fallback is used."""
-    people, deserted = {contact.key: contact for contact in step.contacts}, []
+    """Return the contacts of a step, each once, and its rotas without anybody on call.
+
+    The policy's fallback replaces the person of such a rota.
+    """
+    people, empty_rotas = {contact.key: contact for contact in step.contacts}, []
     for name in step.rotas:
         rota = policy.rota(name)
         person = None if rota is None else on_call(rota, overrides, now)
         if person is None:
-            deserted.append(name)
+            empty_rotas.append(name)
             person = policy.fallback
         if person is not None:
             people.setdefault(person.key, person)
-    return tuple(people.values()), deserted
+    return tuple(people.values()), empty_rotas
 
 
-def _following(incident: Incident) -> _Following:
-    at, policy = incident.position, incident.policy.escalation
-    following = replace(at, step=at.step + 1)
-    if at.step >= 0 and (following.step == len(policy.steps) or at.round >= policy.rounds):
-        following = replace(at, step=0, round=at.round + 1)
-    if following.round >= policy.rounds:
-        return _repeat(incident, following)
-    wait = policy.repeat_after if following.round > at.round else policy.steps[following.step].after
-    return _Following(position=following, due=at.since + wait)
+def _next_step(incident: Incident) -> _NextStep:
+    current, policy = incident.position, incident.policy.escalation
+    next_position = replace(current, step=current.step + 1)
+    if current.step >= 0 and (next_position.step == len(policy.steps) or current.round >= policy.rounds):
+        next_position = replace(current, step=0, round=current.round + 1)
+    if next_position.round >= policy.rounds:
+        return _next_repeat(incident, next_position)
+    wait = policy.repeat_after if next_position.round > current.round else policy.steps[next_position.step].after
+    return _NextStep(position=next_position, due_at=current.since + wait)
 
 
-def _repeat(incident: Incident, following: Position) -> _Following:
-    """Return the next repeat: a start of office hours, a handover, or an interval after the last one."""
-    at, policy, interval = incident.position, incident.policy.escalation, repeat_interval(incident)
-    due = at.since + interval
-    if at.round >= policy.rounds:  # The first one comes a whole interval after the last round.
-        due -= (due - _EPOCH) % min(interval / 4, _GRID)
-    opening = policy.office_hours.next_opening(at.since) if policy.office_hours else None
-    handovers = (next_handover(rota, (), at.since, within=interval) for rota in policy.rotas)
+def _next_repeat(incident: Incident, next_position: Position) -> _NextStep:
+    """Return the next repeat: at the next start of office hours or handover, at most an interval after the last one."""
+    current, policy, interval = incident.position, incident.policy.escalation, repeat_interval(incident)
+    due_at = current.since + interval
+    if current.round >= policy.rounds:  # The first one comes a whole interval after the last round.
+        due_at -= (due_at - _EPOCH) % min(interval / 4, _REPEAT_GRID)
+    opening = policy.office_hours.next_opening(current.since) if policy.office_hours else None
+    handovers = (next_handover(rota, (), current.since, within=interval) for rota in policy.rotas)
     events = [
-        event for event in (opening, *(each.at for each in handovers if each)) if event is not None and event <= due
+        event for event in (opening, *(each.at for each in handovers if each)) if event is not None and event <= due_at
     ]
-    return _Following(position=following, due=min(events, default=due), everybody=bool(events))
+    return _NextStep(position=next_position, due_at=min(events, default=due_at), everybody=bool(events))
 
 
-def _of_step(incident: Incident, notices: Sequence[Notification]) -> Sequence[Notification]:
+def _step_notifications(incident: Incident, notifications: Sequence[Notification]) -> Sequence[Notification]:
     """Return the notifications of the last started step, in order."""
-    at = incident.position
+    current = incident.position
     return [
         n
-        for n in notices
+        for n in notifications
         if n.plan is Plan.ESCALATION
         and n.purpose is Purpose.OUTAGE
-        and (n.restarts, n.round, n.step) == (at.restarts, at.round, at.step)
+        and (n.restarts, n.round, n.step) == (current.restarts, current.round, current.step)
     ]
 
 
-def calls_again(incident: Incident, notices: Sequence[Notification]) -> bool:
-    """Return whether the last started step has further calls."""
-    return any(_calls_due(incident, notices))
+def has_redials_left(incident: Incident, notifications: Sequence[Notification]) -> bool:
+    """Return whether the last started step has redials left."""
+    return any(_redials_due(incident, notifications))
 
 
-def _calls_due(incident: Incident, notices: Sequence[Notification]) -> Iterator[tuple[Notification, int, datetime]]:
-    """Yield the last call to each person, the number of the next one, and its time."""
-    at, policy = incident.position, incident.policy.escalation
-    if not 0 <= at.step < len(policy.steps) or at.round >= policy.rounds:
+def _redials_due(
+    incident: Incident, notifications: Sequence[Notification]
+) -> Iterator[tuple[Notification, int, datetime]]:
+    """Yield the last call to each person of the current step, and the number and time of the redial."""
+    current, policy = incident.position, incident.policy.escalation
+    if not 0 <= current.step < len(policy.steps) or current.round >= policy.rounds:
         return
-    again = policy.steps[at.step].redial
-    if again is None:
+    redial_policy = policy.steps[current.step].redial
+    if redial_policy is None:
         return
     latest: dict[str, list[Notification]] = {}
-    for notice in _of_step(incident, notices):
-        latest.setdefault(notice.person, []).append(notice)
-    # A throttled call of an earlier step is enough.
-    held = {n.person for n in notices if n.plan is Plan.ESCALATION and n.state is NotificationState.PENDING}
-    for person in (person for person in latest if person not in held):
+    for notification in _step_notifications(incident, notifications):
+        latest.setdefault(notification.person, []).append(notification)
+    # A person with an unsent notification, such as one that is throttled, is called by that one.
+    pending_people = {
+        n.person for n in notifications if n.plan is Plan.ESCALATION and n.state is NotificationState.PENDING
+    }
+    for person in (person for person in latest if person not in pending_people):
         calls = latest[person]
         last = calls[-1]
-        if len(calls) <= again.times and (ended_at := _ended_in_vain(last)):
-            yield last, len(calls) + 1, ended_at + again.interval
+        if len(calls) <= redial_policy.times and (ended_at := _unacknowledged_call_end(last)):
+            yield last, len(calls) + 1, ended_at + redial_policy.interval
 
 
-def _ended_in_vain(notice: Notification) -> datetime | None:
-    """Return when an unacknowledged call ended; `None` if it lasts, was no call, or cannot be repeated."""
-    last = notice.last_attempt
-    over = {NotificationState.DELIVERED, NotificationState.FAILED}
-    if notice.channel is not Channel.VOICE or notice.state not in over or last is None:
+def _unacknowledged_call_end(notification: Notification) -> datetime | None:
+    """Return when an unacknowledged call ended; `None` if it is under way, was no call, or cannot be repeated."""
+    last = notification.last_attempt
+    ended_states = {NotificationState.DELIVERED, NotificationState.FAILED}
+    if notification.channel is not Channel.VOICE or notification.state not in ended_states or last is None:
         return None
-    hopeless = all(a.error is ErrorClass.PERMANENT for a in notice.attempts)
-    return None if hopeless else last.ended_at
+    is_permanent = all(a.error is ErrorClass.PERMANENT for a in notification.attempts)
+    return None if is_permanent else last.ended_at
 
 
-def _draft_again(incident: Incident, notice: Notification, number: int, now: datetime) -> NotificationDraft:
-    """Return the draft of call *number* (from 1) to the person of *notice*, at the numbers that ring."""
+def _redial_draft(incident: Incident, notification: Notification, number: int, now: datetime) -> NotificationDraft:
+    """Return the draft of call *number* (from 1) to the person of *notification*, at the voice addresses."""
     return NotificationDraft(
         incident_id=incident.id,
-        person=notice.person,
-        language=notice.language,
-        facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
+        person=notification.person,
+        language=notification.language,
+        facts=build_facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
         expires_at=now + EXPIRY,
-        addresses=tuple(address for address in notice.addresses if address.channel is Channel.VOICE),
-        restarts=notice.restarts,
-        round=notice.round,
-        step=notice.step,
+        addresses=tuple(address for address in notification.addresses if address.channel is Channel.VOICE),
+        restarts=notification.restarts,
+        round=notification.round,
+        step=notification.step,
         once=str(number),
     )
 
@@ -363,7 +387,7 @@ def _draft(incident: Incident, position: Position, contact: Contact, now: dateti
         incident_id=incident.id,
         person=contact.key,
         language=contact.language,
-        facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
+        facts=build_facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
         expires_at=now + EXPIRY,
         addresses=_addresses(contact, position, incident.policy.escalation),
         restarts=position.restarts,
@@ -373,35 +397,37 @@ def _draft(incident: Incident, position: Position, contact: Contact, now: dateti
 
 
 def _addresses(contact: Contact, position: Position, policy: EscalationPolicy) -> tuple[Address, ...]:
-    """Return a contact's addresses. Each redial is one call per notification, without the gateways' retries.
+    """Return a contact's addresses for a step, in order of preference.
 
-    A repeat is a call if the policy calls at all. A substitute without addresses on the step's channels is notified at
-    all addresses, because silence is worse.
+    In a step with redial and in a repeat, an address is called once per notification, without retries by the gateway.
+    A repeat uses voice first, if the policy uses voice at all. A contact without addresses on the step's channels,
+    such as a substitute, is notified at all addresses.
     """
     step = policy.steps[position.step]
     is_repeat = position.round >= policy.rounds
-    channels = sorted(policy.channels, key=_LOUDEST.index) if is_repeat else step.channels
+    channels = sorted(policy.channels, key=_REPEAT_CHANNELS.index) if is_repeat else step.channels
     addresses = contact.addresses_on(channels) or contact.addresses
     if step.redial is None and not is_repeat:
         return addresses
     return tuple(replace(a, once=True) if a.channel is Channel.VOICE else a for a in addresses)
 
 
-def staff_addresses(incident: Incident, notice: Notification) -> tuple[Address, ...]:
-    """Return where to inform a staff member about the result of *notice*: by SMS if possible.
+def staff_addresses(incident: Incident, notification: Notification) -> tuple[Address, ...]:
+    """Return the addresses for a later, less urgent notification to the staff reader of *notification*.
 
-    An SMS wakes nobody. Without one (STOP, no gateway) the notification's own addresses are used.
+    SMS addresses come first, because an SMS wakes nobody; the addresses of *notification* follow, for a reader who
+    opted out of SMS.
     """
-    contact = incident.policy.escalation.contact(notice.person)
-    by_sms = contact.addresses_on([Channel.SMS]) if contact else ()
-    return (*by_sms, *(address for address in notice.addresses if address not in by_sms))
+    contact = incident.policy.escalation.contact(notification.person)
+    sms_addresses = contact.addresses_on([Channel.SMS]) if contact else ()
+    return (*sms_addresses, *(address for address in notification.addresses if address not in sms_addresses))
 
 
-def facts(
+def build_facts(
     incident: Incident, plan: Plan, purpose: Purpose, now: datetime, first_notified_at: datetime | None = None
 ) -> Facts:
     """Return the facts of a notification about *incident* that is decided *now*."""
-    tells_staff = plan is Plan.ESCALATION and purpose is Purpose.OUTAGE
+    is_staff_outage = plan is Plan.ESCALATION and purpose is Purpose.OUTAGE
     return Facts(
         purpose=purpose,
         plan=plan,
@@ -415,11 +441,11 @@ def facts(
         followed_up=plan is Plan.ANNOUNCEMENT and incident.policy.announcement.is_followed_up,
         subject=incident.policy.subject,
         subject_en=incident.policy.subject_en,
-        cause=incident.policy.cause if tells_staff else None,
-        declared_by=incident.declared_by if tells_staff else "",
+        cause=incident.policy.cause if is_staff_outage else None,
+        declared_by=incident.declared_by if is_staff_outage else "",
         flapping=incident.flapping and incident.type in OUTAGES,
-        by=incident.previous_assignee or "" if tells_staff else "",
-        escalated=incident.escalated and tells_staff,
-        last_response_at=incident.last_response_at if tells_staff else None,
-        may_release=plan is Plan.ESCALATION and purpose in _CALLS_FOR_ACTION and release_is_offered(incident, now),
+        by=incident.previous_assignee or "" if is_staff_outage else "",
+        escalated=incident.escalated and is_staff_outage,
+        last_response_at=incident.last_response_at if is_staff_outage else None,
+        may_release=plan is Plan.ESCALATION and purpose in _RELEASE_CALL_PURPOSES and release_is_offered(incident, now),
     )

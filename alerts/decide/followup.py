@@ -1,15 +1,14 @@
 """Follow-ups of an outage that lasts or changes, and enclosure numbers of letters. Pure: the caller passes the time.
 
-An office that was told to write letters instead of mail asks a day later whether that still applies. On each of the
-agency's working days without another notification it gets a follow-up: on paper if it was notified on paper, otherwise
-by SMS; never by a call. A recipient whose earlier notification is not known to have arrived gets none, nor one with an
-unposted page: a clerk signs one letter at a time.
+A recipient outside (an office that is notified by an announcement) gets a follow-up on each of the agency's working
+days without another notification: on paper if it has a fax or postal address, otherwise by SMS, never by a call. It
+gets none if its earlier notification is not known to have arrived, or while a letter to it is unposted.
 
-A change of type (sending works again, receiving does not) is reported once it has lasted: to staff by SMS, outside by
-all channels used before. A degradation is reported to staff only.
+A change of type (sending works again, receiving does not) is reported after it has lasted for a while: to staff by SMS,
+to recipients outside by all channels used before. A degradation is reported to staff only.
 
-The release of an announcement covers its follow-ups, because they only report what became of it. A silence or the end
-of the outage stops them.
+Follow-ups need no release of their own: the release of the announcement covers them. A silence or the end of the outage
+stops them.
 """
 
 from __future__ import annotations
@@ -19,215 +18,238 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 
 from alerts.decide.announcement import expiry
-from alerts.decide.escalation import facts, staff_addresses
+from alerts.decide.escalation import build_facts, staff_addresses
 from alerts.hours.office_hours import OfficeHours
-from alerts.hours.wallclock import first_showing
+from alerts.hours.wallclock import first_instant
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Recipient
 from alerts.model.delivery import SETTLED, Notification, NotificationDraft, NotificationState
 from alerts.model.incident import OUTAGES, Incident
-from alerts.model.notification import TELLS_OF_IT, Plan, Purpose
+from alerts.model.notification import OUTAGE_PURPOSES, Plan, Purpose
 
-#: How long a change must last before staff are notified. Outside, it is as long as before an announcement is offered.
-STANDS = timedelta(minutes=10)
+#: How long a change of type must last before staff are notified. Recipients outside are notified after
+#: `AnnouncementPlan.release_offered_after`.
+CHANGE_DELAY = timedelta(minutes=10)
 
-#: Expiry for staff; by then they have asked, or were notified of the end.
-NEWS_FOR = timedelta(hours=2)
+#: Expiry of a notification of the change to staff; by then they have asked, or were notified of the end.
+STAFF_UPDATE_EXPIRY = timedelta(hours=2)
 
-#: Minimum time between two notifications: an outage of an afternoon needs no second page.
-NO_SOONER = timedelta(hours=12)
+#: Minimum time between a notification to a recipient and the next daily follow-up.
+MIN_INTERVAL = timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """Notifications due now, and the next time; `None`: nothing is due without another event."""
+    """Follow-ups that are due now."""
 
     drafts: tuple[NotificationDraft, ...] = ()
+    #: When the next one is due; `None`: none without another event.
     then: datetime | None = None
-    #: Since when the first draft is due.
+    #: Since when the first of `drafts` is due; `None`: without drafts.
     since: datetime | None = None
 
 
-def follow_up(incident: Incident, notices: Sequence[Notification], now: datetime) -> FollowUp:
-    """Decide about an incident with its notifications. Idempotent: what is written is not due any more."""
+def follow_up(incident: Incident, notifications: Sequence[Notification], now: datetime) -> FollowUp:
+    """Return the follow-ups of an incident. Idempotent: stored drafts are not due any more."""
     if not incident.is_open or incident.type not in OUTAGES:
         return FollowUp()
-    found = [*_to_staff(incident, notices, now), *_to_outside(incident, notices, now)]
+    updates = [*_staff_updates(incident, notifications, now), *_recipient_updates(incident, notifications, now)]
     return FollowUp(
-        drafts=tuple(each.draft for each in found if each.draft is not None),
-        then=min((each.at for each in found if each.draft is None), default=None),
-        since=min((each.due for each in found if each.draft is not None), default=None),
+        drafts=tuple(each.draft for each in updates if each.draft is not None),
+        then=min((each.send_at for each in updates if each.draft is None), default=None),
+        since=min((each.due_at for each in updates if each.draft is not None), default=None),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Due:
-    """A notification that is due now or then."""
+class _PlannedUpdate:
+    """A follow-up to one reader."""
 
-    at: datetime
-    #: Since when it is due; at night it waits.
-    due: datetime
+    #: When it is sent: not at night, unlike `due_at`.
+    send_at: datetime
+    #: Since when it is due.
+    due_at: datetime
+    #: `None`: it is not sent yet.
     draft: NotificationDraft | None
 
 
 # -- staff -----------------------------------------------------------------------------------------------------------
 
 
-def _to_staff(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[_Due]:
-    """Yield the change of type for each staff member who was notified of the outage."""
+def _staff_updates(
+    incident: Incident, notifications: Sequence[Notification], now: datetime
+) -> Iterator[_PlannedUpdate]:
+    """Yield a follow-up for each staff member who was last notified of another type."""
     if incident.flapping:
         return
-    latest_to: dict[str, Notification] = {}
-    for n in notices:
-        if n.plan is Plan.ESCALATION and n.purpose in TELLS_OF_IT and n.state is not NotificationState.WITHDRAWN:
-            latest_to[n.person] = n
-    told = {n.person for n in notices if n.plan is Plan.ESCALATION and n.facts.type in OUTAGES and n.was_told}
-    for person, last in latest_to.items():
+    last_by_person: dict[str, Notification] = {}
+    for n in notifications:
+        if n.plan is Plan.ESCALATION and n.purpose in OUTAGE_PURPOSES and n.state is not NotificationState.WITHDRAWN:
+            last_by_person[n.person] = n
+    notified = {
+        n.person for n in notifications if n.plan is Plan.ESCALATION and n.facts.type in OUTAGES and n.may_have_arrived
+    }
+    for person, last in last_by_person.items():
         addresses = staff_addresses(incident, last)
-        if person not in told or last.facts.type is incident.current_type or not addresses:
+        if person not in notified or last.facts.type is incident.current_type or not addresses:
             continue
-        due = incident.current_type_since + STANDS
-        draft = _to_officer(incident, last, addresses, now) if due <= now else None
-        yield _Due(at=due, due=due, draft=draft)
+        due_at = incident.current_type_since + CHANGE_DELAY
+        draft = _staff_draft(incident, last, addresses, now) if due_at <= now else None
+        yield _PlannedUpdate(send_at=due_at, due_at=due_at, draft=draft)
 
 
-def _to_officer(
+def _staff_draft(
     incident: Incident, last: Notification, addresses: tuple[Address, ...], now: datetime
 ) -> NotificationDraft:
-    """Return the draft for a staff member who was notified *last* of another type."""
-    told = facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
+    """Return the draft of the change of type. *last*: the last notification of the staff member."""
+    facts = build_facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
     return NotificationDraft(
         incident_id=incident.id,
         person=last.person,
         language=last.language,
         facts=replace(
-            told,
+            facts,
             type=incident.current_type,
             began_at=incident.current_type_began_at or incident.began_at,
             previous_type=last.facts.type,
         ),
-        expires_at=now + NEWS_FOR,
+        expires_at=now + STAFF_UPDATE_EXPIRY,
         addresses=addresses,
         restarts=last.restarts,
-        once=_changed(incident),
+        once=_change_key(incident),
     )
 
 
-def _changed(incident: Incident) -> str:
+def _change_key(incident: Incident) -> str:
     return incident.current_type_since.isoformat(timespec="seconds")
 
 
 # -- recipients ------------------------------------------------------------------------------------------------------
 
 
-def _to_outside(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[_Due]:
+def _recipient_updates(
+    incident: Incident, notifications: Sequence[Notification], now: datetime
+) -> Iterator[_PlannedUpdate]:
     if incident.released_at is None or incident.current_type not in OUTAGES:
         return
     for recipient in incident.policy.announcement.recipients:
-        daily = _daily(recipient)
+        daily_addresses = _daily_addresses(recipient)
         for address in recipient.addresses:
-            told = to_reader(notices, recipient.key, address.channel)
-            if (last := latest(told)) is None:
+            earlier = outage_notifications(notifications, recipient.key, address.channel)
+            if (last := latest_notification(earlier)) is None:
                 continue
-            due = [*_on_change(incident, last), *(_on_the_day(incident, last, now) if address in daily else ())]
-            # One page per reader: a change also says that the outage lasts.
-            ripe = next((each for each in due if each.at <= now), None)
-            for each in [ripe] if ripe else due:
-                draft = _draft(incident, recipient, address, notices, now, once=each.once) if ripe else None
-                yield _Due(at=each.at, due=each.due, draft=draft)
+            reasons = [
+                *_change_reasons(incident, last),
+                *(_daily_reasons(incident, last, now) if address in daily_addresses else ()),
+            ]
+            # One page per reader: a notification of the change also says that the outage lasts.
+            due_reason = next((each for each in reasons if each.send_at <= now), None)
+            for each in [due_reason] if due_reason else reasons:
+                draft = _draft(incident, recipient, address, notifications, now, once=each.once) if due_reason else None
+                yield _PlannedUpdate(send_at=each.send_at, due_at=each.due_at, draft=draft)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Occasion:
-    """Reason for a follow-up outside."""
+class _UpdateReason:
+    """Reason for a follow-up to a recipient outside; `send_at` and `due_at` as in `_PlannedUpdate`."""
 
-    at: datetime
-    due: datetime
+    send_at: datetime
+    due_at: datetime
     #: The day, or the time of the change: the end of the notification's key.
     once: str
 
 
-def _on_change(incident: Incident, last: Notification) -> Iterator[_Occasion]:
+def _change_reasons(incident: Incident, last: Notification) -> Iterator[_UpdateReason]:
     if last.facts.type is not incident.current_type and not incident.flapping:
-        due = incident.current_type_since + incident.policy.announcement.release_offered_after
-        yield _Occasion(at=due, due=due, once=_changed(incident))
+        due_at = incident.current_type_since + incident.policy.announcement.release_offered_after
+        yield _UpdateReason(send_at=due_at, due_at=due_at, once=_change_key(incident))
 
 
-def _on_the_day(incident: Incident, last: Notification, now: datetime) -> Iterator[_Occasion]:
+def _daily_reasons(incident: Incident, last: Notification, now: datetime) -> Iterator[_UpdateReason]:
     plan = incident.policy.announcement
     hours = plan.updates
     if hours is not None and plan.follows_up:
-        due = hours.opening(_again(hours, _told_at(last)))
-        # Not at night after a downtime or a silence, and not while the type may change again.
-        at = hours.opening(max(due, now, *(each.at for each in _on_change(incident, last))))
-        yield _Occasion(at=at, due=due, once=now.astimezone(hours.zone).date().isoformat())
+        due_at = hours.opening(_earliest_next(hours, _finished_at(last)))
+        # After a downtime or a silence *due_at* may be long ago: wait until the office is open, and until a change of
+        # type has lasted long enough to be reported.
+        at = hours.opening(max(due_at, now, *(each.send_at for each in _change_reasons(incident, last))))
+        yield _UpdateReason(send_at=at, due_at=due_at, once=now.astimezone(hours.zone).date().isoformat())
 
 
-def _daily(recipient: Recipient) -> Sequence[Address]:
-    """Return the addresses for daily follow-ups of a recipient."""
+def _daily_addresses(recipient: Recipient) -> Sequence[Address]:
+    """Return the addresses of a recipient for daily follow-ups: fax and letter, or SMS without either."""
     on_paper = [address for address in recipient.addresses if address.channel in ON_PAPER]
     return on_paper or [address for address in recipient.addresses if address.channel is Channel.SMS]
 
 
-def to_reader(notices: Sequence[Notification], person: str, channel: Channel) -> Sequence[Notification]:
-    """Return the notifications of the outage to a recipient on a channel, oldest first."""
+def outage_notifications(
+    notifications: Sequence[Notification], person: str, channel: Channel
+) -> Sequence[Notification]:
+    """Return the notifications of the outage and its updates to a recipient on a channel, oldest first."""
     return [
         n
-        for n in notices
-        if n.plan is Plan.ANNOUNCEMENT and n.purpose in TELLS_OF_IT and n.person == person and n.channel is channel
+        for n in notifications
+        if n.plan is Plan.ANNOUNCEMENT and n.purpose in OUTAGE_PURPOSES and n.person == person and n.channel is channel
     ]
 
 
-def latest(told: Sequence[Notification]) -> Notification | None:
-    """Return the latest notification to a reader, unless another is under way; `None`: nothing can be cited."""
-    if any(n.state not in SETTLED and not is_known(n) for n in told):
-        return None
-    tried = [n for n in told if n.state is not NotificationState.WITHDRAWN]
-    return tried[-1] if any(is_known(n) for n in tried) else None
+def latest_notification(notifications: Sequence[Notification]) -> Notification | None:
+    """Return the latest of a reader's notifications that was sent.
 
-
-def is_known(notice: Notification) -> bool:
-    """Whether *notice* is known to have arrived, as far as its channel can report.
-
-    A page must have arrived, because the next one cites it. For an SMS or a call, many providers only report the
-    submission.
+    `None`: none is known to have arrived, or one is still under way.
     """
-    return notice.has_arrived if notice.channel in ON_PAPER else notice.has_left
+    if any(n.state not in SETTLED and not has_known_arrival(n) for n in notifications):
+        return None
+    sent = [n for n in notifications if n.state is not NotificationState.WITHDRAWN]
+    return sent[-1] if any(has_known_arrival(n) for n in sent) else None
 
 
-def _told_at(notice: Notification) -> datetime:
-    """Return when *notice* arrived, was posted, or failed, as far as known."""
-    last = notice.last_attempt
-    return max(notice.created_at, last.ended_at) if last is not None and last.ended_at else notice.created_at
+def has_known_arrival(notification: Notification) -> bool:
+    """Whether *notification* is known to have arrived, as far as its channel reports arrivals.
+
+    For an SMS or a call acceptance by the gateway is enough, because many providers report no more. A page must have
+    arrived, because the next page cites it.
+    """
+    return notification.has_arrived if notification.channel in ON_PAPER else notification.is_submitted
 
 
-def _again(hours: OfficeHours, told_at: datetime) -> datetime:
-    """Return the earliest time of a follow-up after *told_at*: on another day."""
-    day_after = told_at.astimezone(hours.zone).date() + timedelta(days=1)
-    midnight = first_showing(datetime.combine(day_after, time()), hours.zone)
-    return max(midnight, told_at + NO_SOONER)
+def _finished_at(notification: Notification) -> datetime:
+    """Return when *notification* arrived, was posted or failed; when it was created if that is unknown."""
+    last = notification.last_attempt
+    return (
+        max(notification.created_at, last.ended_at) if last is not None and last.ended_at else notification.created_at
+    )
+
+
+def _earliest_next(hours: OfficeHours, last_at: datetime) -> datetime:
+    """Return the earliest time of a follow-up after a notification that finished at *last_at*: on another day."""
+    day_after = last_at.astimezone(hours.zone).date() + timedelta(days=1)
+    midnight = first_instant(datetime.combine(day_after, time()), hours.zone)
+    return max(midnight, last_at + MIN_INTERVAL)
 
 
 def _draft(
     incident: Incident,
     recipient: Recipient,
     address: Address,
-    notices: Sequence[Notification],
+    notifications: Sequence[Notification],
     now: datetime,
     *,
     once: str,
 ) -> NotificationDraft:
-    """Return the draft for a recipient. *once*: see `_Occasion`."""
-    cited = next(n for n in reversed(to_reader(notices, recipient.key, address.channel)) if is_known(n))
-    told = facts(incident, Plan.ANNOUNCEMENT, Purpose.UPDATE, now, first_notified_at=cited.created_at)
+    """Return the draft of a follow-up to a recipient. *once*: see `_UpdateReason`."""
+    cited = next(
+        n for n in reversed(outage_notifications(notifications, recipient.key, address.channel)) if has_known_arrival(n)
+    )
+    facts = build_facts(incident, Plan.ANNOUNCEMENT, Purpose.UPDATE, now, first_notified_at=cited.created_at)
     return NotificationDraft(
         incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,
         facts=replace(
-            told,
-            previous_type=cited.facts.type if cited.facts.type is not told.type else None,
-            enclosure=next_enclosure(incident, notices, recipient.key),
+            facts,
+            previous_type=cited.facts.type if cited.facts.type is not facts.type else None,
+            enclosure=next_enclosure(incident, notifications, recipient.key),
             cited=cited.facts.enclosure or 1,
         ),
         expires_at=expiry(address, now),
@@ -238,18 +260,18 @@ def _draft(
 
 
 def next_enclosure(
-    incident: Incident, notices: Sequence[Notification], person: str, purpose: Purpose | None = None
+    incident: Incident, notifications: Sequence[Notification], person: str, purpose: Purpose | None = None
 ) -> int:
-    """Return the number of the next page to a recipient.
+    """Return the enclosure number of the next page to a recipient: pages about an incident are numbered from 1.
 
-    Withdrawn pages count, because they may have been posted after all. A fax and a letter of the same time have the
-    same number, and so does a page of *purpose* after others of its kind.
+    Withdrawn pages count, because they may have been posted after all. Pages of *purpose* do not count, so that the fax
+    and the letter about the same end have the same number.
     """
-    return 1 + max((incident.skipped_pages, *_enclosures(notices, person, purpose)))
+    return 1 + max((incident.skipped_pages, *_enclosures(notifications, person, purpose)))
 
 
-def _enclosures(notices: Sequence[Notification], person: str, purpose: Purpose | None) -> Iterator[int]:
-    for n in notices:
+def _enclosures(notifications: Sequence[Notification], person: str, purpose: Purpose | None) -> Iterator[int]:
+    for n in notifications:
         if n.plan is Plan.ANNOUNCEMENT and n.person == person and n.purpose is not purpose:
-            # Before pages were numbered, the first was the outage.
+            # Early versions did not number pages: the first page was that of the outage.
             yield n.facts.enclosure or 1

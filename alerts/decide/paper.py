@@ -1,8 +1,8 @@
-"""Handling of queued letters by clerks: printed and posted, once each. Pure.
+"""Handling of queued letters by clerks, who print and post them. Pure.
 
-Both are statements of people: the first is recorded, and a repeated one gets the name of the first. A letter without a
-recorded printing is recorded as posted only on explicit confirmation; a posting can be undone as long as no other page
-depends on it.
+Letters wait in a tray, a directory from which a clerk prints and posts them. The clerk records both; the first record
+counts, and a second clerk sees the name of the first. A letter that nobody recorded as printed is recorded as posted
+only on explicit confirmation. A posting can be undone as long as no later page cites the letter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LetterStep(StrEnum):
 
 
 #: Steps in which a clerk must act.
-WAITING = (LetterStep.QUEUED, LetterStep.PRINTED)
+PENDING_STEPS = (LetterStep.QUEUED, LetterStep.PRINTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class QueuedLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrayLetter:
-    """A letter from its queueing on."""
+    """A letter with its progress since it was queued."""
 
     notification_id: int
     #: Number of the incident.
@@ -99,7 +99,7 @@ class TrayLetter:
 
     def is_overdue(self, hours: OfficeHours, now: datetime) -> bool:
         """Whether a clerk with these *hours* should have posted it by *now*."""
-        return self.step in WAITING and now >= post_by(self.queued_at, hours)
+        return self.step in PENDING_STEPS and now >= post_by(self.queued_at, hours)
 
 
 def post_by(queued_at: datetime, hours: OfficeHours) -> datetime:
@@ -108,20 +108,20 @@ def post_by(queued_at: datetime, hours: OfficeHours) -> datetime:
 
 
 def why_not_posted_on(day: date, queued_at: datetime, now: datetime, zone: ZoneInfo) -> ImpossibleDay | None:
-    """Return why a letter cannot have been posted on a *day* in the clerk's time zone; `None` if it can."""
+    """Return why a letter cannot have been posted on *day* in the clerk's time zone; `None` if it can."""
     if day > now.astimezone(zone).date():
         return ImpossibleDay.FUTURE
     return ImpossibleDay.BEFORE_QUEUED if day < queued_at.astimezone(zone).date() else None
 
 
-def page_resting_on(letter: Notification, notices: Sequence[Notification]) -> Notification | None:
-    """Return a later letter to the same reader that cites *letter*, which prevents undoing; `None` without any.
+def citing_letter(letter: Notification, notifications: Sequence[Notification]) -> Notification | None:
+    """Return a later letter to the same reader that cites *letter*, so that its posting cannot be undone; or `None`.
 
-    A letter about the end that is still in the tray does not count: it is withdrawn too.
+    A letter about the end that is still in the tray does not count, because undoing withdraws it too.
     """
     later = (
         n
-        for n in notices
+        for n in notifications
         if n.plan is Plan.ANNOUNCEMENT
         and n.channel is Channel.LETTER
         and n.person == letter.person

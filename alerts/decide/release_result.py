@@ -1,12 +1,12 @@
 """Result of a release, for the person who released. Pure: the caller passes the time.
 
-Notifications that were sent together are a batch: the announcement, a follow-up, the recovery, the correction. One
-message per batch states how many arrived and who was not reached, after the gateways have finished; for a follow-up, a
-recovery or a correction, and after the end, only if somebody was not reached. Another states how many letters are
-unposted at the end of the next workday. Results of several agencies within `RESULT_INTERVAL` are bundled
-(`alerts.decide.bundle`).
+An outage is announced to recipients outside after a person has released the announcement. The notifications of one
+decision are a batch: the announcement, a follow-up, the recovery, the correction. After the gateways have finished, one
+result per batch states how many notifications arrived and who was not reached; for another batch than the announcement,
+and after the end, it is sent only if somebody was not reached. A second result states how many letters are unposted at
+the end of the next workday. Results of several agencies within `RESULT_INTERVAL` are bundled (`alerts.decide.bundle`).
 
-Without a releasing staff member (`releaser`), the operations centre is notified of failures (`alerts.decide.auditor`).
+If the announcement was released automatically, the NOC is notified of failures instead (`alerts.decide.auditor`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from alerts.decide.escalation import facts
-from alerts.decide.followup import is_known
+from alerts.decide.escalation import build_facts
+from alerts.decide.followup import has_known_arrival
 from alerts.decide.paper import post_by
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
@@ -27,112 +27,116 @@ from alerts.model.notification import Plan, Purpose
 #: Expiry of a result.
 EXPIRY = timedelta(hours=12)
 #: For agencies without known office hours.
-_A_WORKDAY = timedelta(days=1)
+_WORKDAY = timedelta(days=1)
 #: Last digits that identify a number to an officer. More would be blocked in an SMS.
-_TAIL = 4
+_SHOWN_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseResult:
-    """Notifications due now, and the time of the next."""
+    """Results that are due now."""
 
     drafts: tuple[NotificationDraft, ...] = ()
+    #: When the next one is due; `None`: none without another event.
     then: datetime | None = None
 
 
-def release_result(incident: Incident, notices: Sequence[Notification], now: datetime) -> ReleaseResult:
-    """Decide about an incident with its notifications. Idempotent: drafts have unique keys."""
-    person = releaser(incident)
-    if person is None:
+def release_result(incident: Incident, notifications: Sequence[Notification], now: datetime) -> ReleaseResult:
+    """Return the results of an incident's release. Idempotent: drafts have unique keys."""
+    contact = releasing_contact(incident)
+    if contact is None:
         return ReleaseResult()
     drafts, then = list[NotificationDraft](), list[datetime]()
-    for begun, batch in _batches(notices).items():
+    for batch_key, batch in _batches(notifications).items():
         sent = [n for n in batch if n.channel is not Channel.LETTER]
         letters = [n for n in batch if n.channel is Channel.LETTER]
-        ends = [_over_at(incident, n) for n in sent]
-        if any(at > now for at in ends):
-            then.append(max(ends))
-        elif draft := _delivered(incident, person, sent, begun, now):
+        final_times = [_final_at(incident, n) for n in sent]
+        if any(at > now for at in final_times):
+            then.append(max(final_times))
+        elif draft := _delivery_draft(incident, contact, sent, batch_key, now):
             drafts.append(draft)
-        if late := _unposted(incident, letters, now):
-            drafts.append(_draft(incident, person, begun, now, unposted=len(late), issued_at=begun[1]))
+        if overdue := _overdue_letters(incident, letters, now):
+            drafts.append(_draft(incident, contact, batch_key, now, unposted=len(overdue), issued_at=batch_key[1]))
         else:
-            then += [at for n in letters if not _is_done(n) and (at := post_until(incident, n)) > now]
+            then += [at for n in letters if not _is_settled(n) and (at := posting_deadline(incident, n)) > now]
     return ReleaseResult(drafts=tuple(drafts), then=min(then, default=None))
 
 
-def releaser(incident: Incident) -> Contact | None:
+def releasing_contact(incident: Incident) -> Contact | None:
     """Return the staff member who released the announcement and is reachable by SMS or call; `None` without any."""
-    person = incident.policy.escalation.named(incident.released_by or "")
-    return person if person is not None and person.addresses_on([Channel.SMS, Channel.VOICE]) else None
+    contact = incident.policy.escalation.contact_by_name(incident.released_by or "")
+    return contact if contact is not None and contact.addresses_on([Channel.SMS, Channel.VOICE]) else None
 
 
-def undelivered(incident: Incident, notices: Sequence[Notification], now: datetime) -> Sequence[Notification]:
+def undelivered(incident: Incident, notifications: Sequence[Notification], now: datetime) -> Sequence[Notification]:
     """Return the failed notifications outside, including letters that should have been posted by *now*."""
-    outside = [n for n in notices if n.plan is Plan.ANNOUNCEMENT]
-    late = _unposted(incident, [n for n in outside if n.channel is Channel.LETTER], now)
-    return [n for n in outside if n.state is NotificationState.FAILED or n in late]
+    outside = [n for n in notifications if n.plan is Plan.ANNOUNCEMENT]
+    overdue = _overdue_letters(incident, [n for n in outside if n.channel is Channel.LETTER], now)
+    return [n for n in outside if n.state is NotificationState.FAILED or n in overdue]
 
 
-def post_until(incident: Incident, notice: Notification) -> datetime:
-    """Return when a letter must be posted."""
+def posting_deadline(incident: Incident, notification: Notification) -> datetime:
+    """Return when the letter *notification* must be posted."""
     hours = incident.policy.announcement.updates
-    return notice.created_at + _A_WORKDAY if hours is None else post_by(notice.created_at, hours)
+    return notification.created_at + _WORKDAY if hours is None else post_by(notification.created_at, hours)
 
 
-#: Purpose of notifications and the time of their decision.
-_Begun = tuple[Purpose, datetime]
+#: Identity of a batch: purpose of its notifications and the time of their decision.
+_BatchKey = tuple[Purpose, datetime]
 
 
-def _batches(notices: Sequence[Notification]) -> Mapping[_Begun, Sequence[Notification]]:
-    found: dict[_Begun, list[Notification]] = {}
-    for n in notices:
+def _batches(notifications: Sequence[Notification]) -> Mapping[_BatchKey, Sequence[Notification]]:
+    batches: dict[_BatchKey, list[Notification]] = {}
+    for n in notifications:
         if n.plan is Plan.ANNOUNCEMENT and n.state is not NotificationState.WITHDRAWN:
-            found.setdefault((n.purpose, n.facts.notified_at), []).append(n)
-    return found
+            batches.setdefault((n.purpose, n.facts.notified_at), []).append(n)
+    return batches
 
 
-def _over_at(incident: Incident, notice: Notification) -> datetime:
-    """Return when a notification is final; a settled one is final since its decision.
+def _final_at(incident: Incident, notification: Notification) -> datetime:
+    """Return when the state of a notification counts as final.
 
-    Without a receipt it is final when it expires. A person has a workday to find out the unknown result of another.
+    A settled one counts from its decision, one without a receipt from its expiry. If it is unknown whether it was sent,
+    a person has a workday to find out.
     """
-    if notice.state is NotificationState.UNKNOWN:
-        return post_until(incident, notice)
-    return notice.created_at if notice.state in SETTLED else notice.expires_at
+    if notification.state is NotificationState.UNKNOWN:
+        return posting_deadline(incident, notification)
+    return notification.created_at if notification.state in SETTLED else notification.expires_at
 
 
-def _is_done(letter: Notification) -> bool:
+def _is_settled(letter: Notification) -> bool:
     return letter.has_arrived or letter.state is NotificationState.WITHDRAWN
 
 
-def _unposted(incident: Incident, letters: Sequence[Notification], now: datetime) -> Sequence[Notification]:
-    """Return the letters that are still in a tray, or not even there, after a workday."""
-    return [n for n in letters if not _is_done(n) and now >= post_until(incident, n)]
+def _overdue_letters(incident: Incident, letters: Sequence[Notification], now: datetime) -> Sequence[Notification]:
+    """Return the letters that no clerk has posted after a workday."""
+    return [n for n in letters if not _is_settled(n) and now >= posting_deadline(incident, n)]
 
 
-def _delivered(
-    incident: Incident, person: Contact, sent: Sequence[Notification], begun: _Begun, now: datetime
+def _delivery_draft(
+    incident: Incident, contact: Contact, sent: Sequence[Notification], batch_key: _BatchKey, now: datetime
 ) -> NotificationDraft | None:
-    arrived = [n for n in sent if is_known(n)]
-    lost = [n for n in sent if not is_known(n)]
-    is_news = bool(lost) or (begun[0] is Purpose.OUTAGE and incident.is_open)
-    if not sent or not is_news:
+    arrived = [n for n in sent if has_known_arrival(n)]
+    missing = [n for n in sent if not has_known_arrival(n)]
+    is_reportable = bool(missing) or (batch_key[0] is Purpose.OUTAGE and incident.is_open)
+    if not sent or not is_reportable:
         return None
-    return _draft(incident, person, begun, now, arrived=len(arrived), undelivered=tuple(map(_called, lost)))
+    return _draft(
+        incident, contact, batch_key, now, arrived=len(arrived), undelivered=tuple(map(_recipient_label, missing))
+    )
 
 
-def _called(notice: Notification) -> str:
+def _recipient_label(notification: Notification) -> str:
     """Return who was not reached, with the last digits of the failed number."""
-    whom = notice.addressee.organisation if notice.addressee else notice.person
-    tail = "".join(filter(str.isdecimal, notice.addresses[0].number))[-_TAIL:]
-    return f"{whom} (no. {tail})" if tail else whom
+    name = notification.addressee.organisation if notification.addressee else notification.person
+    digits = "".join(filter(str.isdecimal, notification.addresses[0].number))[-_SHOWN_DIGITS:]
+    return f"{name} (no. {digits})" if digits else name
 
 
 def _draft(
     incident: Incident,
-    person: Contact,
-    begun: _Begun,
+    contact: Contact,
+    batch_key: _BatchKey,
     now: datetime,
     *,
     arrived: int = 0,
@@ -140,15 +144,15 @@ def _draft(
     unposted: int = 0,
     issued_at: datetime | None = None,
 ) -> NotificationDraft:
-    purpose, at = begun
-    told = facts(incident, Plan.ESCALATION, Purpose.RESULT, now)
-    what = "unposted" if unposted else "delivered"
+    purpose, at = batch_key
+    facts = build_facts(incident, Plan.ESCALATION, Purpose.RESULT, now)
+    kind = "unposted" if unposted else "delivered"
     return NotificationDraft(
         incident_id=incident.id,
-        person=person.key,
-        language=person.language,
-        facts=replace(told, arrived=arrived, undelivered=undelivered, unposted=unposted, first_notified_at=issued_at),
+        person=contact.key,
+        language=contact.language,
+        facts=replace(facts, arrived=arrived, undelivered=undelivered, unposted=unposted, first_notified_at=issued_at),
         expires_at=now + EXPIRY,
-        addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
-        once=f"{purpose}/{at.isoformat(timespec='seconds')}/{what}",
+        addresses=contact.addresses_on([Channel.SMS, Channel.VOICE]),
+        once=f"{purpose}/{at.isoformat(timespec='seconds')}/{kind}",
     )

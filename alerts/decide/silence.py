@@ -1,6 +1,7 @@
 """Silences of incidents. Pure: the caller passes the time.
 
-A silence is set by a person. The incident is still evaluated, stored and shown; nobody is notified.
+A person silences an agency or a monitoring fault for a time: its incidents are still evaluated, stored and shown, but
+nobody is notified.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ class Silence:
     reason: str
     by: str
 
-    def holds(self, at: datetime) -> bool:
+    def is_active(self, at: datetime) -> bool:
         """Whether the silence is active *at* that time."""
         return self.starts_at <= at < self.ends_at
 
 
-def is_about(silence: Silence, incident: Incident) -> bool:
+def matches_incident(silence: Silence, incident: Incident) -> bool:
     """Whether the silence matches the incident's key, or the agency of an alert from the NOC's monitoring."""
     return silence.target == incident.dedup_key or silence.target.casefold() == incident.policy.of_agency.casefold()
 
 
-def silence_over(incident: Incident, silences: Iterable[Silence], now: datetime) -> Silence | None:
+def active_silence(incident: Incident, silences: Iterable[Silence], now: datetime) -> Silence | None:
     """Return the active silence of an incident, of several the one that ends last; `None` without any."""
-    over = [s for s in silences if is_about(s, incident) and s.holds(now)]
-    return max(over, key=lambda silence: silence.ends_at, default=None)
+    matching = [s for s in silences if matches_incident(s, incident) and s.is_active(now)]
+    return max(matching, key=lambda silence: silence.ends_at, default=None)
 
 
-#: Returns the active silence of an incident among those that have not ended. An implementation may use more than the
-#: incident's key, unlike `silence_over`.
-Muter = Callable[[Incident, Sequence[Silence], datetime], Silence | None]
+#: Function that returns the active silence of an incident, given the silences that have not ended. Unlike
+#: `active_silence`, an implementation may use more than the incident's key.
+SilenceLookup = Callable[[Incident, Sequence[Silence], datetime], Silence | None]

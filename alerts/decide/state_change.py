@@ -1,9 +1,10 @@
-"""Consequences of an acknowledgement, a recovery or a correction for an incident's notifications. Pure.
+"""Consequences of an acknowledgement or the end of an incident for its notifications. Pure: the caller passes the time.
 
-A recovery goes to those who were notified of the outage, by the same channels, and to nobody else. Unsent notifications
-are cancelled; a letter in the tray is withdrawn and needs no recovery letter. After a false alarm the same people get a
-correction instead of a recovery. After closing without a recovery, staff are notified of the closing, and nobody
-outside. An incident that ended before any notification to staff is reported to them once, as past.
+A recovery notification goes to everybody who was notified of the outage, by the same channels, and to nobody else.
+Unsent notifications are cancelled; a letter that is still in the tray (the directory from which a clerk posts letters)
+is withdrawn and needs no recovery letter. After a false alarm the same people get a correction instead of a recovery.
+If a person closes the incident without a recovery, only staff are notified. An incident that ended before any staff
+were notified is reported to them once, as past.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from alerts.decide.announcement import expiry
-from alerts.decide.escalation import facts, staff_addresses
-from alerts.decide.followup import is_known, next_enclosure, to_reader
-from alerts.decide.gateway.next_action import CAME_TO_NOTHING, decisive
+from alerts.decide.escalation import build_facts, staff_addresses
+from alerts.decide.followup import has_known_arrival, next_enclosure, outage_notifications
+from alerts.decide.gateway.next_action import UNDELIVERED, decisive_attempt
 from alerts.hours.elapsed import is_recent
 from alerts.model.channel import Channel
 from alerts.model.delivery import (
@@ -28,37 +29,37 @@ from alerts.model.delivery import (
     NotificationState,
 )
 from alerts.model.event import AUTOMATIC
-from alerts.model.incident import Incident, IncidentState, has_got_worse
-from alerts.model.notification import OF_TELLING, Plan, Purpose
+from alerts.model.incident import Incident, IncidentState, has_become_outage
+from alerts.model.notification import ABOUT_NOTIFICATIONS, Plan, Purpose
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Not sent yet and no longer needed."""
+    """The notification is not sent yet and no longer needed: cancel it."""
 
-    notice: Notification
+    notification: Notification
 
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """Perhaps sent, and no longer needed: it is not sent again."""
+    """The notification was perhaps sent and is no longer needed: do not send it again."""
 
-    notice: Notification
+    notification: Notification
 
 
 @dataclass(frozen=True, slots=True)
 class WithdrawLetter:
-    """In the tray: withdraw it before a clerk posts it."""
+    """The letter is in the tray and no longer needed: withdraw it before a clerk posts it."""
 
-    notice: Notification
+    notification: Notification
     attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """A follow-up that is due to a person who was notified: the assignee, the end, or the correction.
+    """A person who was notified gets the name of the assignee, the end, or a correction.
 
-    Or a past incident that staff were not notified of in time.
+    Staff who could not be notified in time get the recovery only.
     """
 
     draft: NotificationDraft
@@ -66,74 +67,79 @@ class Notify:
 
 Conclusion = Cancel | Abandon | WithdrawLetter | Notify
 
-#: How long the name of the assignee is news; after that staff have asked, or sleep again.
-NEWS_FOR = timedelta(minutes=15)
+#: How long after an acknowledgement staff are notified of the assignee; later they have asked, or sleep again.
+ASSIGNEE_NEWS_PERIOD = timedelta(minutes=15)
 
 
-def conclude(incident: Incident, notices: Sequence[Notification], now: datetime) -> Iterator[Conclusion]:
+def conclude(incident: Incident, notifications: Sequence[Notification], now: datetime) -> Iterator[Conclusion]:
     """Yield the consequences for the notifications of an acknowledged or ended incident.
 
-    For another one only offers of a completed release are cancelled.
+    For an incident that is neither, only offers of a release that has been made are cancelled.
     """
     if incident.state is IncidentState.TRIGGERED:
-        notices = [notice for notice in notices if notice.purpose is Purpose.RELEASE]
-    over = incident.state is IncidentState.RESOLVED
-    told_late = over and incident.false_alarm_at is None and not incident.closed_without_recovery
-    unheard = told_late and not _may_have_heard(incident, notices)
-    told: set[str] = set()
-    for notice in notices:
-        needless = is_concluded(incident, notice) or _ends_nothing(notice, notices)
-        # A handover notification remains true and is the only one its reader got.
-        if not needless and not notice.facts.is_handover:
+        notifications = [notification for notification in notifications if notification.purpose is Purpose.RELEASE]
+    is_resolved = incident.state is IncidentState.RESOLVED
+    reports_recovery = is_resolved and incident.false_alarm_at is None and not incident.closed_without_recovery
+    is_late_report_due = reports_recovery and not _may_be_notified(incident, notifications)
+    notified_keys: set[str] = set()
+    for notification in notifications:
+        is_needless = is_obsolete(incident, notification) or _lacks_earlier_letter(notification, notifications)
+        # A handover notification is not cancelled by an acknowledgement, but its reader, who may have got no other one,
+        # is notified of the assignee and the end too.
+        if not is_needless and not notification.facts.is_handover:
             continue
-        last = decisive(notice)
-        if needless and notice.state not in SETTLED:
-            if last is None or last.state in CAME_TO_NOTHING:
-                yield Abandon(notice) if _is_doubtful(notice) else Cancel(notice)
-            elif over and notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
-                # An error means that the tray was not reachable: retry after a pause.
+        last = decisive_attempt(notification)
+        if is_needless and notification.state not in SETTLED:
+            if last is None or last.state in UNDELIVERED:
+                yield Abandon(notification) if _is_doubtful(notification) else Cancel(notification)
+            elif is_resolved and notification.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED:
+                # An error means that an earlier withdrawal could not reach the tray: retry after a pause.
                 if last.error is None or now >= last.query_at:
-                    yield WithdrawLetter(notice, last)
+                    yield WithdrawLetter(notification, last)
                 continue
-            elif last.state in _UNDER_WAY:
+            elif last.state in _IN_PROGRESS:
                 continue
-        tells_of_it = notice.purpose is Purpose.OUTAGE or notice.facts.is_handover
-        if over and tells_of_it and (notice.was_told or (unheard and _was_to_be_told(notice))):
-            draft = _last_word(incident, notice, notices, now)
-        elif not over and tells_of_it and notice.was_told:
-            draft = _who_has_it(incident, notice, now)
+        reports_outage = notification.purpose is Purpose.OUTAGE or notification.facts.is_handover
+        if (
+            is_resolved
+            and reports_outage
+            and (notification.may_have_arrived or (is_late_report_due and _was_pending_at_end(notification)))
+        ):
+            draft = _end_draft(incident, notification, notifications, now)
+        elif not is_resolved and reports_outage and notification.may_have_arrived:
+            draft = _assignee_draft(incident, notification, now)
         else:
             continue
-        if draft and draft.key not in told:
-            told.add(draft.key)
+        if draft and draft.key not in notified_keys:
+            notified_keys.add(draft.key)
             yield Notify(draft)
 
 
-def _may_have_heard(incident: Incident, notices: Sequence[Notification]) -> bool:
-    """Whether any staff member may have been notified of the incident."""
-    staff = [n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE]
+def _may_be_notified(incident: Incident, notifications: Sequence[Notification]) -> bool:
+    """Whether any staff member was, or may have been, notified of the incident."""
+    staff = [n for n in notifications if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE]
     calling = (last for n in staff if (last := n.last_attempt) and last.state is AttemptState.CALLING)
-    return incident.acknowledged_at is not None or any(n.was_told for n in staff) or any(calling)
+    return incident.acknowledged_at is not None or any(n.may_have_arrived for n in staff) or any(calling)
 
 
-def _was_to_be_told(notice: Notification) -> bool:
-    """Whether a notification to staff was still needed at the end, and not silenced."""
-    last = decisive(notice)
+def _was_pending_at_end(notification: Notification) -> bool:
+    """Whether a notification to staff was unsent, or had failed, at the end, and was not withdrawn before."""
+    last = decisive_attempt(notification)
     return (
-        notice.plan is Plan.ESCALATION
-        and notice.state is not NotificationState.WITHDRAWN
-        and (last is None or last.state in CAME_TO_NOTHING)
-        and notice.facts.type not in OF_TELLING
+        notification.plan is Plan.ESCALATION
+        and notification.state is not NotificationState.WITHDRAWN
+        and (last is None or last.state in UNDELIVERED)
+        and notification.facts.type not in ABOUT_NOTIFICATIONS
     )
 
 
-def is_concluded(incident: Incident, notice: Notification) -> bool:
-    """Whether an acknowledged or ended incident no longer needs *notice*."""
-    match notice.purpose:
+def is_obsolete(incident: Incident, notification: Notification) -> bool:
+    """Whether an acknowledged or ended incident no longer needs *notification*."""
+    match notification.purpose:
         case Purpose.OUTAGE:
-            return not incident.is_open or notice.plan is Plan.ESCALATION
+            return not incident.is_open or notification.plan is Plan.ESCALATION
         case Purpose.RECOVERY | Purpose.CLOSED:
-            # After a false alarm nothing has recovered.
+            # A person has marked the incident as a false alarm since: a correction follows instead.
             return incident.false_alarm_at is not None
         case Purpose.UPDATE:
             return not incident.is_open
@@ -144,93 +150,105 @@ def is_concluded(incident: Incident, notice: Notification) -> bool:
         case Purpose.RELEASE:
             return not incident.is_open or incident.released_at is not None
         case Purpose.RESULT:
-            # Full success does not matter after the end.
-            return not incident.is_open and not notice.facts.undelivered and not notice.facts.unposted
+            # After the end only failures are reported.
+            return not incident.is_open and not notification.facts.undelivered and not notification.facts.unposted
         case _:
             return False
 
 
-def _ends_nothing(notice: Notification, notices: Sequence[Notification]) -> bool:
-    """Whether a letter reports the end to a reader without an earlier letter, because that was never posted."""
-    if notice.purpose not in {Purpose.RECOVERY, Purpose.CORRECTION} or notice.channel is not Channel.LETTER:
+def _lacks_earlier_letter(notification: Notification, notifications: Sequence[Notification]) -> bool:
+    """Whether *notification* is a letter about the end whose reader got no earlier letter, because none was posted."""
+    if notification.purpose not in {Purpose.RECOVERY, Purpose.CORRECTION} or notification.channel is not Channel.LETTER:
         return False
-    told = to_reader(notices, notice.person, Channel.LETTER)
-    return notice.plan is Plan.ANNOUNCEMENT and not any(n.was_told for n in told)
+    letters = outage_notifications(notifications, notification.person, Channel.LETTER)
+    return notification.plan is Plan.ANNOUNCEMENT and not any(n.may_have_arrived for n in letters)
 
 
-#: States that decide whether a recovery is due; a letter may still be withdrawn.
-_UNDER_WAY = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
+#: States after which the message may turn out as sent, so that a recovery may be due.
+_IN_PROGRESS = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
 
 
-def _is_doubtful(notice: Notification) -> bool:
-    """Whether an attempt may have been sent without a trace. A call without a key press was certainly made."""
-    return any(a.state in DOUBTFUL for a in notice.attempts)
+def _is_doubtful(notification: Notification) -> bool:
+    """Whether an attempt may have been sent although the gateway does not confirm it."""
+    return any(a.state in DOUBTFUL for a in notification.attempts)
 
 
-def _last_word(
-    incident: Incident, notice: Notification, notices: Sequence[Notification], now: datetime
+def _end_draft(
+    incident: Incident, notification: Notification, notifications: Sequence[Notification], now: datetime
 ) -> NotificationDraft | None:
     purpose = Purpose.RECOVERY if incident.false_alarm_at is None else Purpose.CORRECTION
     if incident.closed_without_recovery:
-        if notice.plan is Plan.ANNOUNCEMENT:
-            return None  # A closing without a recovery says nothing about mail.
+        if notification.plan is Plan.ANNOUNCEMENT:
+            return None  # Recipients outside are only notified of changes of mail.
         purpose = Purpose.CLOSED
-    if notice.plan is Plan.ESCALATION:
-        addresses = staff_addresses(incident, notice)
+    if notification.plan is Plan.ESCALATION:
+        addresses = staff_addresses(incident, notification)
         expires_at = now + timedelta(hours=2)
     else:
-        addresses = notice.addresses
-        expires_at = expiry(notice.addresses[0], now)
+        addresses = notification.addresses
+        expires_at = expiry(notification.addresses[0], now)
     if not addresses:
         return None
-    first_noticed_at = notice.created_at if _is_known(notice) else None
-    told = facts(incident, notice.plan, purpose, now, first_notified_at=first_noticed_at)
+    first_notified_at = notification.created_at if _is_citable(notification) else None
+    facts = build_facts(incident, notification.plan, purpose, now, first_notified_at=first_notified_at)
     if purpose is Purpose.CLOSED and incident.closed is not None and incident.closed.by != AUTOMATIC:
-        told = replace(told, by=incident.closed.by)
-    if notice.plan is Plan.ANNOUNCEMENT:
-        told = replace(told, enclosure=next_enclosure(incident, notices, notice.person, purpose))
-        if purpose is Purpose.RECOVERY and (last := _last_known(notice, notices)) is not None:
-            told = replace(told, first_notified_at=last.created_at, cited=last.facts.enclosure or 1)
+        facts = replace(facts, by=incident.closed.by)
+    if notification.plan is Plan.ANNOUNCEMENT:
+        facts = replace(facts, enclosure=next_enclosure(incident, notifications, notification.person, purpose))
+        if purpose is Purpose.RECOVERY and (last := _last_citable(notification, notifications)) is not None:
+            facts = replace(facts, first_notified_at=last.created_at, cited=last.facts.enclosure or 1)
     return NotificationDraft(
         incident_id=incident.id,
-        person=notice.person,
-        language=notice.language,
-        facts=told,
+        person=notification.person,
+        language=notification.language,
+        facts=facts,
         expires_at=expires_at,
         addresses=addresses,
-        addressee=notice.addressee,
+        addressee=notification.addressee,
     )
 
 
-def _who_has_it(incident: Incident, notice: Notification, now: datetime) -> NotificationDraft | None:
-    """Return the notification of the assignee's name to a staff member; `None` for the assignee."""
+def _assignee_draft(incident: Incident, notification: Notification, now: datetime) -> NotificationDraft | None:
+    """Return a draft that names the assignee to the reader of *notification*; `None` if it is not needed."""
     by, at = incident.acknowledged_by or "", incident.acknowledged_at
-    person, holder = incident.policy.escalation.contact(notice.person), incident.policy.escalation.named(by)
-    # People notified before the previous assignee do not need each new name.
-    is_long_ago = notice.restarts < incident.position.restarts - 1 or has_got_worse(incident, notice.facts.type)
-    if at is None or person is None or person == holder or is_long_ago:
+    person, assignee = (
+        incident.policy.escalation.contact(notification.person),
+        incident.policy.escalation.contact_by_name(by),
+    )
+    # A reader who was notified before the last restart but one, or of a degradation only, does not need each new name.
+    is_outdated = notification.restarts < incident.position.restarts - 1 or has_become_outage(
+        incident, notification.facts.type
+    )
+    if at is None or person is None or person == assignee or is_outdated:
         return None
     # By SMS only: it must not wake anybody.
     addresses = person.addresses_on([Channel.SMS])
-    if not addresses or not is_recent(at, now, NEWS_FOR):
+    if not addresses or not is_recent(at, now, ASSIGNEE_NEWS_PERIOD):
         return None
     return NotificationDraft(
         incident_id=incident.id,
         person=person.key,
         language=person.language,
-        facts=replace(facts(incident, Plan.ESCALATION, Purpose.TAKEN, now), by=by),
-        expires_at=at + 2 * NEWS_FOR,
+        facts=replace(build_facts(incident, Plan.ESCALATION, Purpose.TAKEN, now), by=by),
+        expires_at=at + 2 * ASSIGNEE_NEWS_PERIOD,
         addresses=addresses,
         restarts=incident.position.restarts,
         once=at.isoformat(timespec="seconds"),
     )
 
 
-def _last_known(notice: Notification, notices: Sequence[Notification]) -> Notification | None:
-    """Return the latest notification that the reader of *notice* is known to have."""
-    return next((n for n in reversed(to_reader(notices, notice.person, notice.channel)) if is_known(n)), None)
+def _last_citable(notification: Notification, notifications: Sequence[Notification]) -> Notification | None:
+    """Return the latest notification of the outage that is known to have reached the reader of *notification*."""
+    return next(
+        (
+            n
+            for n in reversed(outage_notifications(notifications, notification.person, notification.channel))
+            if has_known_arrival(n)
+        ),
+        None,
+    )
 
 
-def _is_known(notice: Notification) -> bool:
-    """Whether a follow-up may cite *notice*: a page that may not have arrived is never cited."""
-    return is_known(notice) if notice.plan is Plan.ANNOUNCEMENT else notice.was_told
+def _is_citable(notification: Notification) -> bool:
+    """Whether a follow-up may cite *notification*: a page that may not have arrived is never cited."""
+    return has_known_arrival(notification) if notification.plan is Plan.ANNOUNCEMENT else notification.may_have_arrived

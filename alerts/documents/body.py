@@ -1,4 +1,7 @@
-"""Title, opening and paragraphs of a letter or a fax. Pure: the texts are in `alerts/wording`."""
+"""Title, opening and paragraphs of a letter or a fax. Pure. The texts are in `alerts/wording`, by key.
+
+A page is a letter or a fax.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from dataclasses import dataclass
 
 from alerts.documents.printable import Json
 from alerts.documents.sender import cited_reference
-from alerts.model.notification import TELLS_OF_IT, Addressee, Facts, Language, Plan, Purpose
-from alerts.wording.key import key, news
+from alerts.model.notification import OUTAGE_PURPOSES, Addressee, Facts, Language, Plan, Purpose
+from alerts.wording.key import key, occasion
 from alerts.wording.texts import Wording
-from alerts.wording.values import Values, cause, for_page, then, waits
+from alerts.wording.values import Values, failure_cause, for_page, next_step, pending_release
 
 #: Separates a list item's label from its text: "faks : 03-..."
 _LABEL_END = " : "
@@ -46,45 +49,45 @@ class Body:
         ]
 
 
-def subtag(language: Language) -> str:
+def typst_language(language: Language) -> str:
     """Return "ms" or "en", typst's name of a language."""
     return language.value.partition("-")[0]
 
 
-def marks(facts: Facts, wording: Wording) -> list[Json]:
-    """Return the stamps across the page, in both languages: a drill must not be taken for an incident."""
+def drill_stamps(facts: Facts, wording: Wording) -> list[Json]:
+    """Return the stamps across the page of a drill (a test), in both languages; none for other pages."""
     if facts.purpose is not Purpose.DRILL:
         return []
-    return [wording.say(language, "letter.label.drill") for language in (Language.MALAY, Language.ENGLISH)]
+    return [wording.render(language, "letter.label.drill") for language in (Language.MALAY, Language.ENGLISH)]
 
 
-def notice_body(kind: str, facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
+def notification_body(kind: str, facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return the body of a page; *kind*: "letter" or "fax". Raise `ValueError` for a type that is never announced."""
     values = {
         **for_page(facts, language),
         "you": form_of_address(addressee, language),
         "reference": cited_reference(facts),
-        "follow_ups": wording.say(language, "letter.follow_ups") if facts.followed_up else "",
+        "follow_ups": wording.render(language, "letter.follow_ups") if facts.followed_up else "",
     }
     if kind == "letter":
-        values["enquiries"] = wording.say(language, "letter.enquiries", values)
+        values["enquiries"] = wording.render(language, "letter.enquiries", values)
     texts = _texts(facts, language, wording, kind, values)
-    return body_of(kind, _section(facts, kind), texts, wording, language=language, values=values)
+    return build_body(kind, _section(facts, kind), texts, wording, language=language, values=values)
 
 
-def body_of(
+def build_body(
     kind: str, section: str, texts: Sequence[str], wording: Wording, *, language: Language, values: Values
 ) -> Body:
     """Return a body with the title and, for a letter, the opening of *section*; *texts*: its paragraphs."""
     return Body(
-        title=wording.say(language, f"{section}.title", values),
-        opening=wording.say(language, f"{section}.opening", values) if kind == "letter" else "",
+        title=wording.render(language, f"{section}.title", values),
+        opening=wording.render(language, f"{section}.opening", values) if kind == "letter" else "",
         paragraphs=tuple(_paragraph(text) for text in texts),
     )
 
 
 def form_of_address(addressee: Addressee, language: Language) -> str:
-    """Return the form of address that matches the salutation: "tuan/puan", or "YBhg. Datuk"."""
+    """Return the form of address within a sentence, from the salutation: "tuan/puan", or "YBhg. Datuk"."""
     if language is not Language.MALAY:
         return "you"
     greeting = addressee.salutation.strip().rstrip(",").strip() or Addressee(title="", organisation="").salutation
@@ -93,40 +96,44 @@ def form_of_address(addressee: Addressee, language: Language) -> str:
 
 
 def _is_to_staff(facts: Facts) -> bool:
-    """Whether the page has the text of a call; a drill states on every page that it is one."""
+    """Whether the page goes to staff and so has the text of a call. A drill has a text of its own."""
     return facts.plan is Plan.ESCALATION and facts.purpose is not Purpose.DRILL
 
 
 def _section(facts: Facts, kind: str) -> str:
-    return f"{kind}.staff" if _is_to_staff(facts) else f"{kind}.{news(facts)}"
+    return f"{kind}.staff" if _is_to_staff(facts) else f"{kind}.{occasion(facts)}"
 
 
 def _texts(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> Sequence[str]:
     situation = key(facts)
     if _is_to_staff(facts):
-        # Staff read the text of a call, with times in figures.
-        told = {**values, **cause(facts, wording, language, "call"), **waits(facts, wording, language, "call")}
-        told |= then([facts], wording, language, "call")
-        return wording.say_all(language, f"call.{situation}", told)
-    told = {**values, "channels": channels_listed(language, wording, kind, values)}
-    if facts.purpose in TELLS_OF_IT:
+        # Staff get the text of a call, but with times in figures.
+        text_values = {
+            **values,
+            **failure_cause(facts, wording, language, "call"),
+            **pending_release(facts, wording, language, "call"),
+        }
+        text_values |= next_step([facts], wording, language, "call")
+        return wording.render_all(language, f"call.{situation}", text_values)
+    text_values = {**values, "channels": channel_list(language, wording, kind, values)}
+    if facts.purpose in OUTAGE_PURPOSES:
         for phrase in ("change", "scope", "instruction", *(["warning"] if kind == "letter" else [])):
-            told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.type}", told)
-    return wording.say_all(language, f"{_section(facts, kind)}.paragraphs", told)
+            text_values[phrase] = wording.render(language, f"{kind}.{phrase}.{facts.type}", text_values)
+    return wording.render_all(language, f"{_section(facts, kind)}.paragraphs", text_values)
 
 
-def channels_listed(language: Language, wording: Wording, kind: str, values: Values) -> str:
+def channel_list(language: Language, wording: Wording, kind: str, values: Values) -> str:
     """Return the office's channels as list items, one per line, punctuated as in a letter."""
-    items = wording.say_all(language, f"{kind}.channels", values)
+    items = wording.render_all(language, f"{kind}.channels", values)
     if kind == "letter" and items:
-        joint = f"; {wording.say(language, 'letter.and')}"
-        ends = ([";"] * len(items))[2:] + [joint, "."][-len(items) :]
-        items = tuple(f"{item}{end}" for item, end in zip(items, ends, strict=True))
+        conjunction = f"; {wording.render(language, 'letter.and')}"
+        endings = ([";"] * len(items))[2:] + [conjunction, "."][-len(items) :]
+        items = tuple(f"{item}{end}" for item, end in zip(items, endings, strict=True))
     return "".join(f"\n{item}" for item in items)
 
 
 def _paragraph(text: str) -> Paragraph:
-    """Return a text as a paragraph; its further lines are list items."""
+    """Return a paragraph from the first line of *text*, and list items from the further lines."""
     head, *lines = text.split("\n")
     return Paragraph(text=head, items=tuple(_item(line) for line in lines))
 

@@ -1,7 +1,7 @@
-"""The crest above a letter, from a file of the agency, which is not trusted.
+"""Crest (emblem) above a letter, from a file of the agency, which is not trusted. Pure.
 
-A drawing (SVG) may contain shapes only: no script, no text (there is no font), no external references, no unbounded
-repetition. A picture (PNG) has a maximum size. Pure.
+An SVG drawing may contain shapes only: no script, no text (the font is missing), no external references, no unbounded
+repetition. A PNG picture has a maximum size.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from xml.etree import ElementTree as ET
 
-#: Octets. A coat of arms as plain shapes has some tens of thousands.
-LARGEST = 256 * 1024
-#: Pixels per side: four times the resolution of a printer at the printed height.
-_WIDEST = 2000
+#: Maximum size. A coat of arms as plain shapes has some tens of thousands of octets.
+MAX_OCTETS = 256 * 1024
+#: Maximum number of pixels per side: four times the resolution of a printer at the printed height.
+_MAX_PIXELS = 2000
 #: Maximum of elements of a drawing.
-_MOST = 5000
+_MAX_ELEMENTS = 5000
 _SVG = "http://www.w3.org/2000/svg"
-_PNG_BEGINS = b"\x89PNG\r\n\x1a\n"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SHAPES = frozenset(
     {"svg", "g", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "title", "desc", "metadata"}
     | {"defs", "linearGradient", "radialGradient", "stop", "clipPath", "mask", "style"}
@@ -46,9 +46,9 @@ class Crest:
 
 def read_crest(octets: bytes) -> Crest:
     """Parse a crest file. Raise `InvalidCrestError`."""
-    if len(octets) > LARGEST:
-        raise InvalidCrestError(f"is larger than {LARGEST // 1024} KiB")
-    if octets.startswith(_PNG_BEGINS):
+    if len(octets) > MAX_OCTETS:
+        raise InvalidCrestError(f"is larger than {MAX_OCTETS // 1024} KiB")
+    if octets.startswith(_PNG_SIGNATURE):
         _check_picture(octets)
         return Crest(format=CrestFormat.PNG, octets=octets)
     _check_drawing(octets)
@@ -60,8 +60,8 @@ def _check_picture(octets: bytes) -> None:
     if octets[12:16] != b"IHDR" or len(octets) < 24:
         raise InvalidCrestError("is no whole PNG picture")
     width, height = struct.unpack(">II", octets[16:24])
-    if not (0 < width <= _WIDEST and 0 < height <= _WIDEST):
-        raise InvalidCrestError(f"has {width} x {height} pixels; at most {_WIDEST} each way are printed")
+    if not (0 < width <= _MAX_PIXELS and 0 < height <= _MAX_PIXELS):
+        raise InvalidCrestError(f"has {width} x {height} pixels; at most {_MAX_PIXELS} each way are printed")
 
 
 def _check_drawing(octets: bytes) -> None:
@@ -79,8 +79,8 @@ def _check_drawing(octets: bytes) -> None:
     if root.tag != f"{{{_SVG}}}svg":
         raise InvalidCrestError("is XML, and no SVG drawing")
     for number, element in enumerate(root.iter()):
-        if number >= _MOST:
-            raise InvalidCrestError(f"has more than {_MOST} elements; simplify it")
+        if number >= _MAX_ELEMENTS:
+            raise InvalidCrestError(f"has more than {_MAX_ELEMENTS} elements; simplify it")
         _check_element(element)
 
 
@@ -90,7 +90,7 @@ def _check_element(element: ET.Element) -> None:
         return  # Metadata of an editor is not drawn.
     if name not in _SHAPES:
         raise InvalidCrestError(
-            f"holds <{_shown(name)}>; save it as plain SVG with nothing but shapes (text turned into paths)"
+            f"holds <{_quotable(name)}>; save it as plain SVG with nothing but shapes (text turned into paths)"
         )
     for attribute, value in element.attrib.items():
         if attribute.rpartition("}")[2].lower().startswith("on"):
@@ -102,11 +102,13 @@ def _check_element(element: ET.Element) -> None:
         _check_style(element.text or "")
 
 
-def _shown(name: str) -> str:
+def _quotable(name: str) -> str:
     return "".join(each if each.isascii() and each.isprintable() else "?" for each in name[:40])
 
 
 def _check_style(value: str) -> None:
     lowered = value.lower().replace(" ", "")
-    if "@import" in lowered or any(not rest.lstrip("'\"").startswith("#") for rest in lowered.split("url(")[1:]):
+    if "@import" in lowered or any(
+        not reference.lstrip("'\"").startswith("#") for reference in lowered.split("url(")[1:]
+    ):
         raise InvalidCrestError("leads to another file; save it as plain SVG")

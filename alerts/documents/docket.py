@@ -1,6 +1,6 @@
-"""Data of a docket: the letters posted on a day, for the post office counter and the messenger. Pure.
+"""Data of a docket: a list of the letters posted on a day, for the post office counter and the messenger. Pure.
 
-Registration numbers and the signature are written by hand.
+Numbers of registered letters and signatures are filled in by hand.
 """
 
 from __future__ import annotations

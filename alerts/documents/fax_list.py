@@ -1,17 +1,17 @@
 """Data of a fax that reports several incidents to one recipient, Malay first, English below. Pure.
 
-To an outside office it does not speak for one agency: it has the letterhead and the officer's name of Pantau's
-operator, and each row gives the contact of its agency.
+The incidents may be of several agencies, so the fax has the letterhead and the officer's name of the office that
+operates Pantau, and each row gives the contact of its agency.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alerts.documents.body import subtag
-from alerts.documents.fax import both, labelled
+from alerts.documents.body import typst_language
+from alerts.documents.fax import bilingual_label, labelled_fields
 from alerts.documents.printable import Json
-from alerts.documents.sender import letterhead, present, signature
+from alerts.documents.sender import letterhead, non_empty, signature
 from alerts.model.notification import Addressee, Facts, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import moment
 from alerts.wording.texts import Wording
@@ -28,48 +28,54 @@ def fax_list_data(
 
     *operator*: the office that operates Pantau, which is the sender.
     """
-    staff = facts[0].plan is Plan.ESCALATION
-    over = facts[0].purpose is Purpose.RECOVERY
-    section = f"bundle.list.{'staff.' if staff else ''}{facts[0].purpose}"
-    sent = max(each.notified_at for each in facts)
-    # An office counts agencies; a staff member has to acknowledge each incident.
-    count = {"count": str(len(facts) if staff else len({each.office.name for each in facts}))}
+    is_to_staff = facts[0].plan is Plan.ESCALATION
+    is_recovery = facts[0].purpose is Purpose.RECOVERY
+    section = f"bundle.list.{'staff.' if is_to_staff else ''}{facts[0].purpose}"
+    sent_at = max(each.notified_at for each in facts)
+    # Recipients outside are told the number of agencies. Staff are told that of incidents, which they acknowledge.
+    count = {"count": str(len(facts) if is_to_staff else len({each.office.name for each in facts}))}
 
     return {
-        "lang": subtag(MALAY),
-        "title": wording.say(MALAY, f"{section}.title", count),
+        "lang": typst_language(MALAY),
+        "title": wording.render(MALAY, f"{section}.title", count),
         "author": operator.name,
         "head": letterhead(operator, wording, MALAY),
-        "heading": both(wording, "heading"),
-        "fields": labelled(
+        "heading": bilingual_label(wording, "heading"),
+        "fields": labelled_fields(
             wording,
-            ("to", ", ".join(present(addressee.title, addressee.organisation))),
+            ("to", ", ".join(non_empty(addressee.title, addressee.organisation))),
             ("attention", addressee.attention),
             ("to_fax", addressee.fax),
-            ("from", ", ".join(present(operator.division, operator.name))),
+            ("from", ", ".join(non_empty(operator.division, operator.name))),
             ("telephone", operator.telephone),
             ("fax", operator.fax),
         ),
-        "behalf": both(wording, "from_monitoring" if staff else "from", _LABELS),
+        "behalf": bilingual_label(wording, "from_monitoring" if is_to_staff else "from", _LABELS),
         "signature": signature(operator, wording),
-        # Their labels are too long for a column.
-        "remarks": labelled(
+        # These labels are too long for the columns of `fields`.
+        "remarks": labelled_fields(
             wording,
-            ("moment", f"{moment.date(sent, MALAY)}, {moment.clock(sent, MALAY)}"),
-            ("classification", both(wording, "open")),
+            ("moment", f"{moment.date(sent_at, MALAY)}, {moment.clock(sent_at, MALAY)}"),
+            ("classification", bilingual_label(wording, "open")),
         ),
-        "pages": both(wording, "pages"),
+        "pages": bilingual_label(wording, "pages"),
         "openings": [
             {
-                "lang": subtag(language),
-                "title": wording.say(language, f"{section}.title", count),
-                "text": wording.say(language, f"{section}.opening"),
+                "lang": typst_language(language),
+                "title": wording.render(language, f"{section}.title", count),
+                "text": wording.render(language, f"{section}.opening"),
             }
             for language in (MALAY, ENGLISH)
         ],
         "columns": [
-            both(wording, label, _LABELS)
-            for label in ("agency", "was" if over else "matter", "ended" if over else "moment", "reach", "number")
+            bilingual_label(wording, label, _LABELS)
+            for label in (
+                "agency",
+                "was" if is_recovery else "matter",
+                "ended" if is_recovery else "moment",
+                "reach",
+                "number",
+            )
         ],
         "rows": [_row(each, wording) for each in facts],
     }
@@ -77,17 +83,17 @@ def fax_list_data(
 
 def _row(facts: Facts, wording: Wording) -> list[Json]:
     """Return the cells, each as a list of lines."""
-    over = facts.ended_at if facts.purpose is Purpose.RECOVERY else None
-    malay, english = (wording.say(language, f"bundle.list.matter.{facts.type}") for language in (MALAY, ENGLISH))
+    ended_at = facts.ended_at if facts.purpose is Purpose.RECOVERY else None
+    malay, english = (wording.render(language, f"bundle.list.matter.{facts.type}") for language in (MALAY, ENGLISH))
     return [
         [facts.office.name],
-        [": ".join(present(malay, facts.subject)), ": ".join(present(english, facts.subject_en))],
-        [moment.stamp(over or facts.began_at, MALAY)],
-        _reach(facts.office, wording),
+        [": ".join(non_empty(malay, facts.subject)), ": ".join(non_empty(english, facts.subject_en))],
+        [moment.stamp(ended_at or facts.began_at, MALAY)],
+        _contact_lines(facts.office, wording),
         [facts.number],
     ]
 
 
-def _reach(office: IssuingOffice, wording: Wording) -> list[str]:
+def _contact_lines(office: IssuingOffice, wording: Wording) -> list[str]:
     numbers = (("telephone", office.telephone), ("office_fax", office.fax))
-    return [f"{wording.say(MALAY, f'letter.label.{label}')} {number}" for label, number in numbers if number]
+    return [f"{wording.render(MALAY, f'letter.label.{label}')} {number}" for label, number in numbers if number]

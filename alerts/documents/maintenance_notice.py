@@ -1,6 +1,6 @@
 """Letter or fax that announces planned maintenance. Pure.
 
-It belongs to no incident, because no mail has failed, and no gateway sends it: a person prints, signs and sends it.
+It belongs to no incident, because no mail has failed. No gateway sends it: a person prints, signs and sends it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from alerts.documents.body import Body, body_of, channels_listed, form_of_address
-from alerts.documents.fax import fax_of
-from alerts.documents.letter import letter_of
+from alerts.documents.body import Body, build_body, channel_list, form_of_address
+from alerts.documents.fax import build_fax_data
+from alerts.documents.letter import build_letter_data
 from alerts.documents.printable import Json
-from alerts.documents.sender import reference_to
+from alerts.documents.sender import file_reference
 from alerts.model.notification import Addressee, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
 from alerts.wording.texts import Wording
 from alerts.wording.values import Values, for_page, on_one_line
@@ -64,45 +64,48 @@ class MaintenancePage:
         """Return the data of `letter.typ`."""
         languages = [Language.MALAY, *([Language.ENGLISH] if self.office.english_attachment else [])]
         bodies = {language: self.body("letter", language) for language in languages}
-        reference = reference_to(self.office, self.notice.number)
-        return letter_of(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
+        reference = file_reference(self.office, self.notice.number)
+        return build_letter_data(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
 
     def fax_data(self) -> dict[str, Json]:
         """Return the data of `fax.typ`."""
         bodies = {language: self.body("fax", language) for language in (Language.MALAY, Language.ENGLISH)}
-        reference = reference_to(self.office, self.notice.number)
-        return fax_of(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
+        reference = file_reference(self.office, self.notice.number)
+        return build_fax_data(self._facts(self.notice), reference, bodies, self.addressee, self.wording)
 
     def body(self, kind: str, language: Language) -> Body:
         """Return the body of the page; *kind*: "letter" or "fax"."""
-        values = self.values(language)
+        values = self.placeholders(language)
         if kind == "letter":
-            values["enquiries"] = self.wording.say(language, "letter.enquiries", values)
-        values["channels"] = channels_listed(language, self.wording, kind, values)
+            values["enquiries"] = self.wording.render(language, "letter.enquiries", values)
+        values["channels"] = channel_list(language, self.wording, kind, values)
         section = f"{kind}.{self.notice.kind}"
         if self.notice.kind is not MaintenanceNoticeKind.CANCELLED:
-            values["instruction"] = self.wording.say(language, f"{kind}.maintenance.instruction", values)
-        texts = self.wording.say_all(language, f"{section}.paragraphs", values)
-        return body_of(kind, section, texts, self.wording, language=language, values=values)
+            values["instruction"] = self.wording.render(language, f"{kind}.maintenance.instruction", values)
+        texts = self.wording.render_all(language, f"{section}.paragraphs", values)
+        return build_body(kind, section, texts, self.wording, language=language, values=values)
 
-    def values(self, language: Language) -> dict[str, str]:
-        """Return the placeholders' values, except those composed of other texts."""
+    def placeholders(self, language: Language) -> dict[str, str]:
+        """Return the values of the texts' placeholders, except those that are composed of other texts."""
         values = {
             **for_page(self._facts(self.notice), language),
             "you": form_of_address(self.addressee, language),
             "reference": "",
-            # The text continues the sentence with a full stop.
+            # The text has a full stop after the reason.
             **on_one_line({"why": self.notice.reason.rstrip(". ")}),
         }
         if (before := self.notice.before) is not None:
-            were: Values = for_page(self._facts(before), language)
-            values |= {f"was_{name}": were[name] for name in were if name.startswith(("began_", "ended_"))}
-            values["reference"] = reference_to(self.office, before.number)
+            previous: Values = for_page(self._facts(before), language)
+            values |= {f"was_{name}": previous[name] for name in previous if name.startswith(("began_", "ended_"))}
+            values["reference"] = file_reference(self.office, before.number)
             values["was_number"] = before.number
         return values
 
     def _facts(self, notice: MaintenanceNotice) -> Facts:
-        """Return the facts as for any page: the date, and begin and end of the work. Never urgent."""
+        """Return facts as for a page about an incident, with the date, and start and end of the work.
+
+        Its purpose marks a fax as not urgent.
+        """
         return Facts(
             purpose=Purpose.UPDATE,
             plan=Plan.ANNOUNCEMENT,

@@ -1,7 +1,7 @@
 """Data of a monthly report: an agency's mail in a month, for its head (circular, paragraph 6). Pure.
 
-It states measurements and records: minutes, incidents, notifications, drills, checks. It contains no telephone number,
-so that it may be shown to anybody; the incident record says who was notified by which number.
+It contains availability in minutes, incidents, notifications, drills and checks. It has no telephone numbers, so that
+it may be shown to anybody; the incident record says who was notified by which number.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from alerts.wording.texts import Wording
 
 MALAY = Language.MALAY
 
-#: Rows of a table of people; further rows are in the attached files.
-_SHOWN = 60
+#: Maximum number of rows of a table; further rows are in the attached files.
+_MAX_ROWS = 60
 
 
 class DayKind(StrEnum):
-    """Kinds of a day's parts, the worst last."""
+    """Kind of a minute, the worst last."""
 
     NO_DATA = "no_data"
     MAINTENANCE = "maintenance"
@@ -37,7 +37,7 @@ class DayKind(StrEnum):
     OUTAGE = "outage"
 
 
-KINDS: Mapping[DayKind, str] = {
+KIND_NAMES: Mapping[DayKind, str] = {
     DayKind.NO_DATA: "Tidak dipantau",
     DayKind.MAINTENANCE: "Penyelenggaraan atau di luar waktu ujian",
     DayKind.UP: "Baik",
@@ -48,7 +48,7 @@ KINDS: Mapping[DayKind, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedLine:
-    """A drill or check result as text."""
+    """Result of a drill or a check, as texts for a row."""
 
     at: datetime
     what: str
@@ -72,7 +72,7 @@ class MonthlyReport:
     office: IssuingOffice
     #: The first day.
     month: date
-    #: The end of the month, or of the data.
+    #: The end of the month, or of the data of the current month.
     until: datetime
     is_over: bool
     #: Share of the observed minutes in which mail could be sent, and received: 0 to 1. `None`: none was observed.
@@ -84,10 +84,10 @@ class MonthlyReport:
     exercises: Sequence[StatedLine]
     #: Latest findings of the checks that did not pass.
     checks: Sequence[StatedLine]
-    #: Whether checks have run.
+    #: Whether this process has results of checks.
     was_checked: bool
     made_at: datetime
-    #: The process that ran the checks, if this process does not have their results.
+    #: Name of the process that has the results of the checks, if it is another one.
     checked_by: str = ""
 
     @property
@@ -96,28 +96,28 @@ class MonthlyReport:
         return {kind: sum(day.minutes.get(kind, 0) for day in self.days) for kind in DayKind}
 
 
-def month_of(first: date) -> str:
+def month_name(first: date) -> str:
     """Return the name of a month: "November 2026"."""
     return moment.date(datetime(first.year, first.month, 1, 12, tzinfo=moment.MALAYSIA), MALAY).split(" ", 1)[1]
 
 
-def statement_data(statement: MonthlyReport, wording: Wording) -> dict[str, Json]:
+def monthly_report_data(report: MonthlyReport, wording: Wording) -> dict[str, Json]:
     """Return the data of `monthly_report.typ`."""
     return {
         "lang": "ms",
-        "title": f"Penyata e-mel {statement.agency}, {month_of(statement.month)}",
-        "author": statement.office.name,
-        "head": letterhead(statement.office, wording, MALAY),
-        "heading": f"PENYATA BULANAN E-MEL RASMI, {month_of(statement.month).upper()}",
-        "summary": {"heading": "RINGKASAN", "rows": _summary(statement)},
+        "title": f"Penyata e-mel {report.agency}, {month_name(report.month)}",
+        "author": report.office.name,
+        "head": letterhead(report.office, wording, MALAY),
+        "heading": f"PENYATA BULANAN E-MEL RASMI, {month_name(report.month).upper()}",
+        "summary": {"heading": "RINGKASAN", "rows": _summary(report)},
         "chart": "HARI DEMI HARI",
-        "kinds": [{"key": kind, "name": name} for kind, name in KINDS.items()],
-        "days": [_bar(day) for day in statement.days],
+        "kinds": [{"key": kind, "name": name} for kind, name in KIND_NAMES.items()],
+        "days": [_bar(day) for day in report.days],
         "sections": [
-            _incidents(statement, wording),
-            _notices(statement),
-            _exercises(statement),
-            _checks(statement),
+            _incidents_section(report, wording),
+            _notifications_section(report),
+            _drills_section(report),
+            _checks_section(report),
         ],
     }
 
@@ -129,43 +129,43 @@ def share_text(share: float | None) -> str:
     return f"{int(share * 10_000 + 1e-6) / 100:.2f} %"
 
 
-def _summary(statement: MonthlyReport) -> list[Json]:
-    minutes = statement.minutes
-    outages = [each for each, _ in statement.incidents if _is_outage(each)]
+def _summary(report: MonthlyReport) -> list[Json]:
+    minutes = report.minutes
+    outages = [each for each, _ in report.incidents if _is_outage(each)]
     rows = [
-        ("Agensi", f"{statement.office.name} ({statement.agency})"),
-        ("Domain", statement.office.domain),
-        ("Tempoh", f"{_day(statement.month)} hingga {_until(statement)}"),
-        ("E-mel dapat dihantar", share_text(statement.sending)),
-        ("E-mel dapat diterima", share_text(statement.receiving)),
-        ("Terganggu", _length(minutes[DayKind.OUTAGE])),
-        ("Terjejas", _length(minutes[DayKind.DEGRADED])),
-        ("Penyelenggaraan atau di luar waktu ujian", _length(minutes[DayKind.MAINTENANCE])),
-        ("Tidak dipantau", _length(minutes[DayKind.NO_DATA])),
+        ("Agensi", f"{report.office.name} ({report.agency})"),
+        ("Domain", report.office.domain),
+        ("Tempoh", f"{_day(report.month)} hingga {_until(report)}"),
+        ("E-mel dapat dihantar", share_text(report.sending)),
+        ("E-mel dapat diterima", share_text(report.receiving)),
+        ("Terganggu", _duration(minutes[DayKind.OUTAGE])),
+        ("Terjejas", _duration(minutes[DayKind.DEGRADED])),
+        ("Penyelenggaraan atau di luar waktu ujian", _duration(minutes[DayKind.MAINTENANCE])),
+        ("Tidak dipantau", _duration(minutes[DayKind.NO_DATA])),
         ("Gangguan", f"{len(outages)}"),
-        ("Penyata dijana", _long(statement.made_at)),
+        ("Penyata dijana", _long(report.made_at)),
     ]
     return [{"label": label, "value": value} for label, value in rows if value]
 
 
 def _bar(day: StatementDay) -> Json:
-    whole = max(1, sum(day.minutes.values()))
-    # In thousandths.
-    shares: dict[str, Json] = {kind: round(1000 * day.minutes.get(kind, 0) / whole) for kind in DayKind}
+    total = max(1, sum(day.minutes.values()))
+    # Parts of the day in thousandths.
+    shares: dict[str, Json] = {kind: round(1000 * day.minutes.get(kind, 0) / total) for kind in DayKind}
     return {"label": str(day.on.day), "shares": shares}
 
 
-def _incidents(statement: MonthlyReport, wording: Wording) -> dict[str, Json]:
+def _incidents_section(report: MonthlyReport, wording: Wording) -> dict[str, Json]:
     rows = [
         cells(
             incident.number,
-            _matter(incident, wording),
+            _type_and_cause(incident, wording),
             _minute(incident.reported_type_began_at),
             _minute(incident.ended_at) if incident.ended_at else "masih berlaku",
-            moment.lasted(incident.reported_type_began_at, incident.ended_at or statement.until, MALAY),
+            moment.duration_text(incident.reported_type_began_at, incident.ended_at or report.until, MALAY),
             incident.acknowledged_by or "",
         )
-        for incident, _ in statement.incidents
+        for incident, _ in report.incidents
     ]
     return {
         "heading": "GANGGUAN DAN KEJADIAN",
@@ -176,87 +176,91 @@ def _incidents(statement: MonthlyReport, wording: Wording) -> dict[str, Json]:
     }
 
 
-def _matter(incident: Incident, wording: Wording) -> str:
-    matter = phrase.MATTERS[incident.type]
-    lines = [matter]
+def _type_and_cause(incident: Incident, wording: Wording) -> str:
+    type_name = phrase.INCIDENT_TYPES[incident.type]
+    type_lines = [type_name]
     if (cause := incident.policy.cause) is not None:
-        lines.append(f"Punca: {wording.say(MALAY, f'call.cause.{cause}')}")
+        type_lines.append(f"Punca: {wording.render(MALAY, f'call.cause.{cause}')}")
     if incident.declared_by:
-        lines.append(f"Diisytiharkan oleh {incident.declared_by}")
+        type_lines.append(f"Diisytiharkan oleh {incident.declared_by}")
     if incident.false_alarm_at is not None:
-        lines.append(f"Amaran palsu, menurut {incident.false_alarm_by}")
-    return "\n".join(lines)
+        type_lines.append(f"Amaran palsu, menurut {incident.false_alarm_by}")
+    return "\n".join(type_lines)
 
 
-def _notices(statement: MonthlyReport) -> dict[str, Json]:
-    told = sorted(
-        ((notice, incident) for incident, notices in statement.incidents for notice in notices),
+def _notifications_section(report: MonthlyReport) -> dict[str, Json]:
+    notifications = sorted(
+        ((notice, incident) for incident, notices in report.incidents for notice in notices),
         key=lambda each: (each[0].created_at, each[0].id),
     )
     rows = [
         cells(
             _minute(notice.created_at),
             incident.number,
-            incident.reader(notice),
+            incident.reader_name(notice),
             f"{phrase.CHANNELS[notice.channel]}, {phrase.PURPOSES[notice.purpose]}",
             phrase.STATES[notice.state],
         )
-        for notice, incident in told
+        for notice, incident in notifications
     ]
-    left = sum(notice.has_left for notice, _ in told)
-    notes = [f"{left} daripada {len(told)} notis telah dikeluarkan."] if rows else ["Tiada sesiapa dimaklumkan."]
+    submitted = sum(notice.is_submitted for notice, _ in notifications)
+    notes = (
+        [f"{submitted} daripada {len(notifications)} notis telah dikeluarkan."]
+        if rows
+        else ["Tiada sesiapa dimaklumkan."]
+    )
     return {
         "heading": "SIAPA YANG DIMAKLUMKAN",
-        "notes": [*notes, *_more(rows)],
+        "notes": [*notes, *_omission_note(rows)],
         "columns": ["Masa", "No. notis", "Kepada", "Melalui", "Keadaan"],
         "widths": [28, 18, 0, 42, 30],
-        "rows": rows[:_SHOWN],
+        "rows": rows[:_MAX_ROWS],
     }
 
 
-def _exercises(statement: MonthlyReport) -> dict[str, Json]:
-    rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in statement.exercises]
+def _drills_section(report: MonthlyReport) -> dict[str, Json]:
+    rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in report.exercises]
     return {
         "heading": "LATIHAN PEGAWAI BERTUGAS",
-        "notes": _more(rows) if rows else ["Tiada latihan dalam bulan ini."],
+        "notes": _omission_note(rows) if rows else ["Tiada latihan dalam bulan ini."],
         "columns": ["Masa", "Pegawai", "Melalui", "Hasil"],
         "widths": [28, 0, 30, 50],
-        "rows": rows[:_SHOWN],
+        "rows": rows[:_MAX_ROWS],
     }
 
 
-def _checks(statement: MonthlyReport) -> dict[str, Json]:
-    rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in statement.checks]
-    well = "Semua pemeriksaan lulus." if statement.was_checked else "Belum dilihat."
-    if statement.checked_by:
-        well = f"Hasil pemeriksaan ada pada proses {statement.checked_by}: jana penyata di sana untuk mendapatkannya."
+def _checks_section(report: MonthlyReport) -> dict[str, Json]:
+    rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in report.checks]
+    note = "Semua pemeriksaan lulus." if report.was_checked else "Belum dilihat."
+    if report.checked_by:
+        note = f"Hasil pemeriksaan ada pada proses {report.checked_by}: jana penyata di sana untuk mendapatkannya."
     return {
         "heading": "PEMERIKSAAN PELAYAN DAN DOMAIN",
-        "notes": ["Ketika penyata ini dijana."] if rows else [well],
+        "notes": ["Ketika penyata ini dijana."] if rows else [note],
         "columns": ["Masa", "Perkara", "Pemeriksaan", "Hasil"],
         "widths": [28, 0, 40, 34],
-        "rows": rows[:_SHOWN],
+        "rows": rows[:_MAX_ROWS],
     }
 
 
-def _more(rows: Sequence[object]) -> list[Json]:
-    left = len(rows) - _SHOWN
-    return [f"{left} lagi ada dalam fail yang disertakan."] if left > 0 else []
+def _omission_note(rows: Sequence[object]) -> list[Json]:
+    omitted = len(rows) - _MAX_ROWS
+    return [f"{omitted} lagi ada dalam fail yang disertakan."] if omitted > 0 else []
 
 
 def _is_outage(incident: Incident) -> bool:
     return incident.type in OUTAGES and incident.false_alarm_at is None
 
 
-def _length(minutes: int) -> str:
+def _duration(minutes: int) -> str:
     start = datetime(2026, 1, 1, tzinfo=moment.MALAYSIA)
-    return moment.lasted(start, start + timedelta(minutes=minutes), MALAY) if minutes else "tiada"
+    return moment.duration_text(start, start + timedelta(minutes=minutes), MALAY) if minutes else "tiada"
 
 
-def _until(statement: MonthlyReport) -> str:
-    if statement.is_over:
-        return moment.date(statement.until - timedelta(minutes=1), MALAY)
-    return f"{_long(statement.until)} (bulan ini belum berakhir)"
+def _until(report: MonthlyReport) -> str:
+    if report.is_over:
+        return moment.date(report.until - timedelta(minutes=1), MALAY)
+    return f"{_long(report.until)} (bulan ini belum berakhir)"
 
 
 def _day(on: date) -> str:

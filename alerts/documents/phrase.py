@@ -1,7 +1,7 @@
-"""Malay words of an incident record (`phrase.yaml`).
+"""Malay words of incident records and reports, from `phrase.yaml`.
 
-An incident record is the office's own document and no notification: its words are the same everywhere, and no site
-edits them. An event of the audit log without a translation is printed as it is.
+These are internal documents and no notifications, so that their words are not configurable. An event of the audit log
+without a translation is printed as it is.
 """
 
 from __future__ import annotations
@@ -16,64 +16,64 @@ from alerts.model.gateway import NO_KEY
 from alerts.wording import moment
 from alerts.wording.source import sections
 
-#: By section and value: members of the enumerations that the sections are named after.
+#: Words by section and enum value.
 _WORDS = sections(Path(__file__).with_suffix(".yaml"))
-MATTERS: Mapping[str, str] = _WORDS["matters"]
+INCIDENT_TYPES: Mapping[str, str] = _WORDS["matters"]
 CHANNELS: Mapping[str, str] = _WORDS["channels"]
 PURPOSES: Mapping[str, str] = _WORDS["purposes"]
 STATES: Mapping[str, str] = _WORDS["states"]
 INCIDENT_STATES: Mapping[str, str] = _WORDS["incident_states"]
 RESULTS: Mapping[str, Mapping[str, str]] = {channel: _WORDS[f"results.{channel}"] for channel in Channel}
 COMMON_RESULTS: Mapping[str, str] = _WORDS["common_results"]
-DEEDS: Mapping[str, str] = _WORDS["deeds"]
+ACTIONS: Mapping[str, str] = _WORDS["deeds"]
 EVENTS: Mapping[str, str] = _WORDS["events"]
-LAPSES: Mapping[str, str] = _WORDS["lapses"]
-BRAKES: Mapping[str, str] = _WORDS["brakes"]
+MISSED_ACTIONS: Mapping[str, str] = _WORDS["lapses"]
+RATE_LIMITS: Mapping[str, str] = _WORDS["brakes"]
 _OVERDUE: Mapping[str, str] = _WORDS["overdue"]
-_MOMENTS: Mapping[str, str] = _WORDS["moments"]
-#: Details whose values are our own terms.
-_KINDS: Mapping[str, Mapping[str, str]] = {
+_TIME_LABELS: Mapping[str, str] = _WORDS["moments"]
+#: Words for the values of those details of audit entries that are enum values.
+_DETAIL_VALUES: Mapping[str, Mapping[str, str]] = {
     "channel": CHANNELS,
     "purpose": PURPOSES,
-    "brake": BRAKES,
-    "declared": MATTERS,
+    "brake": RATE_LIMITS,
+    "declared": INCIDENT_TYPES,
     "printing": _WORDS["printing"],
     "despite": _WORDS["despite"],
 }
-#: Events that have a table of their own.
-TOLD_ELSEWHERE = frozenset({"sites say"})
-#: Present events by those in entries from before schema 0055.
+#: Events that another table of the record shows.
+SHOWN_ELSEWHERE = frozenset({"sites say"})
+#: Events of entries from before schema 0055, and their present names.
 _FORMER_EVENTS = {"ask: no_trace": "ask: not_found"}
-#: Components of the program that act without a person.
-_OURS = frozenset({"engine", "auditor", "automatic"})
+#: Actors that are components of Pantau.
+_COMPONENTS = frozenset({"engine", "auditor", "automatic"})
 
 
 def event(text: str) -> str:
     """Return the name of an audit event: "Penghantaran: diterima"."""
     if text in EVENTS:
         return EVENTS[text]
-    deed, _, state = _FORMER_EVENTS.get(text, text).partition(": ")
-    if deed in DEEDS and state in STATES:
-        return f"{DEEDS[deed]}: {STATES[state]}"
-    first, _, rest = text.partition(" ")
-    if first == "notice" and rest in STATES:
-        return f"Notis: {STATES[rest]}"
-    if first in LAPSES and rest in _OVERDUE:
-        return f"{LAPSES[first]}: {_OVERDUE[rest]}"
-    if rest == "notice decided" and first in PURPOSES:
+    action, _, state = _FORMER_EVENTS.get(text, text).partition(": ")
+    if action in ACTIONS and state in STATES:
+        return f"{ACTIONS[action]}: {STATES[state]}"
+    first, _, remainder = text.partition(" ")
+    if first == "notice" and remainder in STATES:
+        return f"Notis: {STATES[remainder]}"
+    if first in MISSED_ACTIONS and remainder in _OVERDUE:
+        return f"{MISSED_ACTIONS[first]}: {_OVERDUE[remainder]}"
+    if remainder == "notice decided" and first in PURPOSES:
         return f"Notis {PURPOSES[first]} diputuskan"
     return text
 
 
-def is_machinery(text: str) -> bool:
+def is_delivery_step(text: str) -> bool:
     """Whether an audit event is an internal step of a delivery.
 
-    Recipients, times and results are in a table of their own; the steps are in the data.
+    Such steps are not printed, because another table shows recipients, times and results; the attached data have them.
     """
-    if text == "attempt written" or text.endswith(" notice decided") or text.partition(": ")[0] in DEEDS:
+    if text == "attempt written" or text.endswith(" notice decided") or text.partition(": ")[0] in ACTIONS:
         return True
-    first, _, rest = text.partition(" ")
-    return first == "notice" and rest in STATES
+    first, _, remainder = text.partition(" ")
+    return first == "notice" and remainder in STATES
 
 
 def result(channel: Channel, attempt: Attempt) -> str:
@@ -83,20 +83,20 @@ def result(channel: Channel, attempt: Attempt) -> str:
     return RESULTS[channel].get(attempt.state) or COMMON_RESULTS[attempt.state]
 
 
-def person(name: str) -> str:
-    """Return the name of an actor; the program has a name too."""
-    return "Pantau" if name in _OURS else name
+def actor_name(name: str) -> str:
+    """Return the name of an actor: a person's, or "Pantau" for a component."""
+    return "Pantau" if name in _COMPONENTS else name
 
 
 def detail(key: str, value: str) -> str:
-    """Return the value of a detail, if it is a term of ours or a time."""
+    """Return the text of an audit entry's detail: translated if it is an enum value, formatted if it is a time."""
     match key:
         case "day" if (day := _date(value)) is not None:
-            return f"{_MOMENTS[key]} {day:%d/%m/%Y}"
-        case _ if key in _KINDS:
-            return _KINDS[key].get(value, value)
-        case _ if key in _MOMENTS and (at := _moment(value)) is not None:
-            return f"{_MOMENTS[key]} {stamp(at)}"
+            return f"{_TIME_LABELS[key]} {day:%d/%m/%Y}"
+        case _ if key in _DETAIL_VALUES:
+            return _DETAIL_VALUES[key].get(value, value)
+        case _ if key in _TIME_LABELS and (at := _datetime(value)) is not None:
+            return f"{_TIME_LABELS[key]} {stamp(at)}"
         case _:
             return value
 
@@ -113,7 +113,7 @@ def _date(text: str) -> date | None:
         return None
 
 
-def _moment(text: str) -> datetime | None:
+def _datetime(text: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

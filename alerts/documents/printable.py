@@ -1,7 +1,7 @@
-"""Characters that the font can print.
+"""Replacement of characters that the font cannot print.
 
-PDF/A forbids a missing glyph, so one unsupported character in a recipient's name would prevent the whole letter. All
-characters outside the font's Latin range are replaced first.
+PDF/A forbids a missing glyph, so that one unsupported character in a recipient's name would prevent the whole letter.
+Characters outside the font's Latin range are replaced before rendering.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-#: First and last code points, all of which Arimo has (a test prints them): Latin, and the symbols of office prose.
+#: Ranges of code points (first, last) that the font Arimo has: Latin, and the symbols of office prose. A test prints
+#: all.
 _PRINTABLE = (
     (0x20, 0x7E),
     (0xA1, 0xAC),
@@ -34,7 +35,7 @@ Json = str | int | bool | Sequence["Json"] | Mapping[str, "Json"]
 
 
 def printable(text: str) -> str:
-    """Return *text* on one line with printable characters only; all others become "?"."""
+    """Return *text* on one line with printable characters only: others become a similar one, or "?"."""
     composed = unicodedata.normalize("NFC", text)
     # Control and format characters (a right-to-left override in a name) have no glyph.
     visible = "".join(
@@ -42,13 +43,16 @@ def printable(text: str) -> str:
         for character in composed
         if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf"}
     )
-    return "".join(character if _known(character) else _closest(character) for character in " ".join(visible.split()))
+    return "".join(
+        character if _is_printable(character) else _closest_printable(character)
+        for character in " ".join(visible.split())
+    )
 
 
-def lost(text: str) -> str:
-    """Return the characters of *text* that are printed as something else, each once."""
+def replaced_characters(text: str) -> str:
+    """Return the characters of *text* that `printable` replaces, each once."""
     composed = unicodedata.normalize("NFC", text)
-    return "".join(dict.fromkeys(c for c in composed if not c.isspace() and not _known(c)))
+    return "".join(dict.fromkeys(c for c in composed if not c.isspace() and not _is_printable(c)))
 
 
 def printable_all(data: Json) -> Json:
@@ -64,11 +68,11 @@ def printable_all(data: Json) -> Json:
             return [printable_all(value) for value in data]
 
 
-def _known(character: str) -> bool:
+def _is_printable(character: str) -> bool:
     return any(first <= ord(character) <= last for first, last in _PRINTABLE)
 
 
-def _closest(character: str) -> str:
-    """Return a letter without its diacritics, or the plain form of a full-width character."""
+def _closest_printable(character: str) -> str:
+    """Return a letter without its diacritics, or the plain form of a full-width character; "?" without either."""
     base = "".join(part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part))
-    return base if base and all(_known(part) for part in base) else _REPLACEMENT
+    return base if base and all(_is_printable(part) for part in base) else _REPLACEMENT

@@ -1,6 +1,6 @@
-"""PDF rendering: PDF/A-2a for the archive and PDF/UA-1 for accessibility, in one file.
+"""PDF rendering with typst: PDF/A-2a for the archive and PDF/UA-1 for accessibility, in one file.
 
-Typst blocks for some tens of milliseconds: call these functions from a thread. The same facts always give the same
+Rendering blocks for some tens of milliseconds: call these functions from a thread. The same data always give the same
 bytes.
 """
 
@@ -19,10 +19,10 @@ from alerts.documents.crest import Crest
 from alerts.documents.docket import Docket, docket_data
 from alerts.documents.fax import fax_data
 from alerts.documents.fax_list import fax_list_data
-from alerts.documents.incident_record import IncidentRecord, dossier_data
+from alerts.documents.incident_record import IncidentRecord, incident_record_data
 from alerts.documents.letter import letter_data
 from alerts.documents.maintenance_notice import MaintenancePage
-from alerts.documents.monthly_report import MonthlyReport, statement_data
+from alerts.documents.monthly_report import MonthlyReport, monthly_report_data
 from alerts.documents.printable import Json, printable, printable_all
 from alerts.documents.sender import sender_line
 from alerts.model.gateway import PageContent
@@ -30,10 +30,10 @@ from alerts.model.notification import Addressee, Facts, IssuingOffice
 from alerts.wording.texts import Wording
 
 _STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
-#: Typst writes this default explicitly (ISO 32000-1, table 321), and readers on poppler report an error. Blanks in its
-#: place keep all offsets of the file's index valid.
-_UNSUSPICIOUS = b"/Suspects false"
-#: Density steps of each template, from comfortable to tight.
+#: Typst writes this default value (ISO 32000-1, table 321), for which readers based on poppler report an error. It is
+#: replaced by blanks of the same length, so that all offsets in the file stay valid.
+_DEFAULT_SUSPECTS = b"/Suspects false"
+#: Number of density steps of each template, from wide to tight spacing.
 _LETTER_DENSITIES = 5
 _FAX_DENSITIES = 8
 
@@ -41,12 +41,12 @@ _FAX_DENSITIES = 8
 def letter(facts: Facts, addressee: Addressee, wording: Wording, crest: Crest | None = None) -> PageContent:
     """Return the letter, on one page if it fits, with the English translation if the office attaches one.
 
-    *crest*: a crest for which `draw` succeeded. Raise `ValueError` for a type that is never announced.
+    *crest*: one for which `can_render` is true. Raise `ValueError` for a type that is never announced.
     """
     return _letter(letter_data(facts, addressee, wording), facts.notified_at, crest)
 
 
-def advance_letter(page: MaintenancePage, crest: Crest | None = None) -> PageContent:
+def maintenance_letter(page: MaintenancePage, crest: Crest | None = None) -> PageContent:
     """Return the letter that announces planned maintenance."""
     return _letter(page.letter_data(), page.at, crest)
 
@@ -56,18 +56,18 @@ def _letter(data: dict[str, Json], at: datetime, crest: Crest | None) -> PageCon
         sheet = _Sheet("letter.typ", data, at, density, crest)
         if sheet.count("own-pages") == 1:
             return sheet.page()
-    # It needs two pages anyway, so use the comfortable density.
+    # It needs two pages anyway, so it gets the widest spacing.
     return _Sheet("letter.typ", data, at, 0, crest).page()
 
 
-def draw(crest: Crest) -> bool:
+def can_render(crest: Crest) -> bool:
     """Return whether a crest can be rendered."""
     try:
         _Sheet("crest.typ", {"title": "-"}, datetime(2026, 1, 1, tzinfo=UTC), 0, crest).page()
     except typst.TypstError:
         return False
     except BaseException as error:
-        # A bug in the rendering library must fail this crest only.
+        # A panic of the rendering library is no `Exception`. It must only make this crest unusable.
         if type(error).__name__ != "PanicException":
             raise
         return False
@@ -82,7 +82,7 @@ def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
     return _fax(fax_data(facts, addressee, wording), facts.notified_at, facts.office)
 
 
-def advance_fax(page: MaintenancePage) -> PageContent:
+def maintenance_fax(page: MaintenancePage) -> PageContent:
     """Return the fax page that announces planned maintenance."""
     return _fax(page.fax_data(), page.at, page.office)
 
@@ -95,19 +95,19 @@ def _fax(data: dict[str, Json], at: datetime, office: IssuingOffice) -> PageCont
     return sheet.page(sender_line(office))
 
 
-def dossier(of: IncidentRecord, digests: Mapping[str, str], wording: Wording) -> PageContent:
+def incident_record(record: IncidentRecord, digests: Mapping[str, str], wording: Wording) -> PageContent:
     """Return the record of an incident; *digests* are the SHA-256 of the attached files, by name."""
-    return _Sheet("incident_record.typ", dossier_data(of, digests, wording), of.made_at, 0).page()
+    return _Sheet("incident_record.typ", incident_record_data(record, digests, wording), record.made_at, 0).page()
 
 
-def statement(of: MonthlyReport, wording: Wording) -> PageContent:
+def monthly_report(report: MonthlyReport, wording: Wording) -> PageContent:
     """Return an agency's monthly report."""
-    return _Sheet("monthly_report.typ", statement_data(of, wording), of.made_at, 0).page()
+    return _Sheet("monthly_report.typ", monthly_report_data(report, wording), report.made_at, 0).page()
 
 
-def docket(of: Docket) -> PageContent:
+def docket(data: Docket) -> PageContent:
     """Return the docket of a day."""
-    return _Sheet("docket.typ", docket_data(of), of.made_at, 0).page()
+    return _Sheet("docket.typ", docket_data(data), data.made_at, 0).page()
 
 
 def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: IssuingOffice) -> PageContent:
@@ -135,20 +135,20 @@ class _Sheet:
         )
 
     def count(self, label: str) -> int:
-        """Return a page number that the template marks with a label."""
+        """Return the number that the template stores under a label."""
         return int(self._compiler.query(f"<{label}>", field="value", one=True))
 
     def page(self, sender: str = "") -> PageContent:
         pdf = self._compiler.compile(
             format="pdf",
             pdf_standards=_STANDARDS,
-            # Whole seconds since 1970: a page must not depend on the machine's clock.
+            # The date of the data, so that a page does not depend on the machine's clock.
             timestamp=int(self._at.timestamp()),
         )
         if not isinstance(pdf, bytes):
-            raise TypeError("typst makes one file of a PDF")
+            raise TypeError("typst did not return one PDF file")
         return PageContent(
-            pdf=pdf.replace(_UNSUSPICIOUS, b" " * len(_UNSUSPICIOUS), 1),
+            pdf=pdf.replace(_DEFAULT_SUSPECTS, b" " * len(_DEFAULT_SUSPECTS), 1),
             title=self._title,
             pages=self.count("pages"),
             sender=sender,

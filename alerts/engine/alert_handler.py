@@ -1,6 +1,7 @@
-"""Effects of alerts from the NOC's monitoring on the store, within one transaction.
+"""Application of the NOC's alerts, which Alertmanager posts, to the store within one transaction.
 
-`alerts.model.alert` decides their effect and their incidents; `alerts.model.incident` applies it.
+Usually each alert has an incident of its own; many alerts of a group share one. `alerts.model.alert` decides the effect
+of an alert and its incident, `alerts.model.incident` the change of the incident.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from alerts.engine.event_handler import take_in_all
+from alerts.engine.event_handler import handle_events
 from alerts.model.alert import (
-    MOST_OPEN,
+    MAX_OPEN_INCIDENTS,
     UNGROUPED,
     AlertEffect,
     AlertGroup,
     KnownAlert,
     ReceivedAlert,
-    folded_agency,
-    folded_subject,
-    heed,
+    apply_alert,
     incident_key,
-    rest_key,
-    told_together,
+    overflow_key,
+    shared_agency,
+    shared_audit_details,
+    shared_subject,
 )
 from alerts.model.event import Resolve, Trigger
 from alerts.model.incident import Incident
@@ -30,8 +31,8 @@ from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
-#: Returns the policy of an incident that the alert opens.
-BriefOf = Callable[[ReceivedAlert], PolicySnapshot]
+#: Returns the policy of the incident that an alert opens.
+PolicyLookup = Callable[[ReceivedAlert], PolicySnapshot]
 
 #: Actor in the audit log.
 ACTOR = "alertmanager"
@@ -43,169 +44,194 @@ class AlertsHandled:
 
     effects: Sequence[AlertEffect]
     #: Ids of the affected incidents.
-    concerned: Sequence[int]
+    incident_ids: Sequence[int]
 
 
-async def take_alerts(
-    ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup = UNGROUPED
+async def handle_alerts(
+    uow: UnitOfWork,
+    alerts: Sequence[ReceivedAlert],
+    policy_for: PolicyLookup,
+    now: datetime,
+    group: AlertGroup = UNGROUPED,
 ) -> AlertsHandled:
     """Process up to some two hundred alerts of a group from Alertmanager."""
-    news, concerned = list[AlertEffect](), list[int]()
-    for part in _apart(alerts):
-        decided = await _decide(ledger, part, brief, now, group)
-        await ledger.save_alerts(decided.changed)
-        concerned += await _take_own(ledger, decided.own, now)
-        concerned += await _take_folded(ledger, decided.folded, brief, now)
-        news += decided.effects
-    return AlertsHandled(effects=news, concerned=concerned)
+    effects, incident_ids = list[AlertEffect](), list[int]()
+    for batch in _split_repeated(alerts):
+        changes = await _decide_changes(uow, batch, policy_for, now, group)
+        await uow.save_alerts(changes.known_alerts)
+        incident_ids += await _apply_single_alerts(uow, changes.single_alerts, now)
+        incident_ids += await _apply_shared_alerts(uow, changes.shared_alerts, policy_for, now)
+        effects += changes.effects
+    return AlertsHandled(effects=effects, incident_ids=incident_ids)
 
 
-async def known_before(
-    ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup = UNGROUPED
+async def unchanged_effects(
+    uow: UnitOfWork,
+    alerts: Sequence[ReceivedAlert],
+    policy_for: PolicyLookup,
+    now: datetime,
+    group: AlertGroup = UNGROUPED,
 ) -> Sequence[AlertEffect] | None:
-    """Return the result if nothing needs to be written; `None` otherwise."""
-    if len({each.fingerprint for each in alerts}) < len(alerts):
+    """Return the effects of *alerts* if none of them changes the store; `None` otherwise."""
+    if len({alert.fingerprint for alert in alerts}) < len(alerts):
         return None
-    decided = await _decide(ledger, alerts, brief, now, group)
-    return None if decided.changed or decided.own or decided.opens_folded else decided.effects
+    changes = await _decide_changes(uow, alerts, policy_for, now, group)
+    is_changed = changes.known_alerts or changes.single_alerts or changes.opens_shared_incident
+    return None if is_changed else changes.effects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Decided:
-    """Effects of alerts."""
+class _AlertChanges:
+    """Decided changes of the store by alerts."""
 
     effects: Sequence[AlertEffect]
-    #: Alerts to store.
-    changed: Sequence[KnownAlert]
-    #: Events of incidents with one alert, with the alert.
-    own: Sequence[tuple[ReceivedAlert, Trigger | Resolve]]
-    #: Alerts of shared incidents with their effects, by dedup key.
-    folded: Mapping[str, Sequence[tuple[ReceivedAlert, AlertEffect]]]
-    #: Whether a firing alert has no incident.
-    opens_folded: bool
+    #: Alert states to store.
+    known_alerts: Sequence[KnownAlert]
+    #: Alerts with an incident of their own, each with its event.
+    single_alerts: Sequence[tuple[ReceivedAlert, Trigger | Resolve]]
+    #: Alerts of shared incidents with their effects, by the dedup key of the incident.
+    shared_alerts: Mapping[str, Sequence[tuple[ReceivedAlert, AlertEffect]]]
+    #: Whether a firing alert opens a shared incident.
+    opens_shared_incident: bool
 
 
-def _apart(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]:
-    """Return the alerts in order, in parts without duplicates: usually one."""
-    part: dict[str, ReceivedAlert] = {}
+def _split_repeated(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]:
+    """Return the alerts in order, in batches without repeated fingerprints: usually in one."""
+    batch: dict[str, ReceivedAlert] = {}
     for alert in alerts:
-        if alert.fingerprint in part:
-            yield list(part.values())
-            part = {}
-        part[alert.fingerprint] = alert
-    yield list(part.values())
+        if alert.fingerprint in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[alert.fingerprint] = alert
+    yield list(batch.values())
 
 
-async def _take_own(
-    ledger: UnitOfWork, events: Sequence[tuple[ReceivedAlert, Trigger | Resolve]], now: datetime
+async def _apply_single_alerts(
+    uow: UnitOfWork, events: Sequence[tuple[ReceivedAlert, Trigger | Resolve]], now: datetime
 ) -> Sequence[int]:
     """Open and end incidents of one alert each; return their ids."""
-    concerned = await take_in_all(ledger, [event for _, event in events])
-    told = {alert.dedup_key: alert.told() for alert, _ in events}
-    for incident in concerned:
+    incidents = await handle_events(uow, [event for _, event in events])
+    details = {alert.dedup_key: alert.audit_details() for alert, _ in events}
+    for incident in incidents:
         if incident.is_open:
-            await _journal(ledger, incident, told[incident.dedup_key], now)
-    return [each.id for each in concerned]
+            await _add_audit_entry(uow, incident, details[incident.dedup_key], now)
+    return [incident.id for incident in incidents]
 
 
-async def _take_folded(
-    ledger: UnitOfWork, folded: Mapping[str, Sequence[tuple[ReceivedAlert, AlertEffect]]], brief: BriefOf, now: datetime
+async def _apply_shared_alerts(
+    uow: UnitOfWork,
+    shared_alerts: Mapping[str, Sequence[tuple[ReceivedAlert, AlertEffect]]],
+    policy_for: PolicyLookup,
+    now: datetime,
 ) -> Sequence[int]:
     """Open, change and end shared incidents; return the ids of those opened or ended."""
-    firing, before = await ledger.firing_among(folded), await ledger.last_incidents(folded)
+    firing_counts = await uow.count_firing_alerts(shared_alerts)
+    last_incidents = await uow.last_incidents(shared_alerts)
     events = list[Trigger | Resolve]()
-    incidents = dict[str, Incident]()
-    for key, some in folded.items():
-        alerts, count = [alert for alert, _ in some], firing.get(key, 0)
-        fires = [alert for alert in alerts if alert.ended_at is None]
-        incident = before.get(key)
+    open_incidents = dict[str, Incident]()
+    for key, alerts_with_effects in shared_alerts.items():
+        alerts, count = [alert for alert, _ in alerts_with_effects], firing_counts.get(key, 0)
+        firing = [alert for alert in alerts if alert.ended_at is None]
+        incident = last_incidents.get(key)
         if incident is None or not incident.is_open:
-            if fires:
-                events.append(_shared_trigger(key, fires, _shared(brief(fires[0]), key, fires, count), now))
+            if firing:
+                policy = _shared_policy(policy_for(firing[0]), key, firing, count)
+                events.append(_shared_trigger(key, firing, policy, now))
         elif not count:
-            ended_at = max(min(each.ended_at or now, now) for each in alerts)
+            ended_at = max(min(alert.ended_at or now, now) for alert in alerts)
             events.append(Resolve(dedup_key=key, at=now, ended_at=max(ended_at, incident.began_at)))
         else:
-            incidents[key] = incident
-            told = _shared(incident.policy, key, alerts, count)
-            if told != incident.policy:
-                await ledger.save_brief(replace(incident, policy=told))
-    concerned = await take_in_all(ledger, events)
-    incidents |= {each.dedup_key: each for each in concerned if each.is_open}
-    for key, incident in incidents.items():
-        if new := [alert for alert, said in folded[key] if said is AlertEffect.FIRES]:
-            await _journal(ledger, incident, told_together(new, firing[key]), now)
-    return [each.id for each in concerned]
+            open_incidents[key] = incident
+            policy = _shared_policy(incident.policy, key, alerts, count)
+            if policy != incident.policy:
+                await uow.save_policy(replace(incident, policy=policy))
+    changed = await handle_events(uow, events)
+    open_incidents |= {incident.dedup_key: incident for incident in changed if incident.is_open}
+    for key, incident in open_incidents.items():
+        if new := [alert for alert, effect in shared_alerts[key] if effect is AlertEffect.FIRES]:
+            await _add_audit_entry(uow, incident, shared_audit_details(new, firing_counts[key]), now)
+    return [incident.id for incident in changed]
 
 
-def _shared(brief: PolicySnapshot, key: str, alerts: Sequence[ReceivedAlert], count: int) -> PolicySnapshot:
-    """Return *brief* for the shared incident *key* of *count* alerts, of which *alerts* are new."""
-    # The name of the rest must not change with each alert.
-    malay, english = folded_subject(() if key == rest_key(brief.policy_name) else alerts, count)
-    agency = folded_agency(alerts)
-    of_agency = agency if not brief.subject or brief.of_agency == agency else ""
-    return replace(brief, subject=malay, subject_en=english, of_agency=of_agency)
+def _shared_policy(policy: PolicySnapshot, key: str, alerts: Sequence[ReceivedAlert], count: int) -> PolicySnapshot:
+    """Return *policy* with the subject and agency of the shared incident *key*.
+
+    *count*: number of its firing alerts; *alerts*: those of its alerts in the webhook.
+    """
+    # The incident for alerts beyond the limit is not named after any of them: the name would change with each webhook.
+    malay, english = shared_subject(() if key == overflow_key(policy.policy_name) else alerts, count)
+    agency = shared_agency(alerts)
+    of_agency = agency if not policy.subject or policy.of_agency == agency else ""
+    return replace(policy, subject=malay, subject_en=english, of_agency=of_agency)
 
 
-def _shared_trigger(key: str, fires: Sequence[ReceivedAlert], brief: PolicySnapshot, now: datetime) -> Trigger:
-    starts = [min(each.starts_at, now) for each in fires]
+def _shared_trigger(key: str, firing: Sequence[ReceivedAlert], policy: PolicySnapshot, now: datetime) -> Trigger:
+    starts = [min(alert.starts_at, now) for alert in firing]
     return Trigger(
-        dedup_key=key, at=now, type=IncidentType.ALERT, began_at=min(starts), latest_at=max(starts), policy=brief
+        dedup_key=key, at=now, type=IncidentType.ALERT, began_at=min(starts), latest_at=max(starts), policy=policy
     )
 
 
-async def _journal(ledger: UnitOfWork, incident: Incident, detail: Mapping[str, str], now: datetime) -> None:
-    await ledger.journal(
+async def _add_audit_entry(uow: UnitOfWork, incident: Incident, detail: Mapping[str, str], now: datetime) -> None:
+    await uow.add_audit_entry(
         AuditEntry(at=now, actor=ACTOR, event="alert received", incident_id=incident.id, detail=detail)
     )
 
 
-async def _decide(
-    ledger: UnitOfWork, alerts: Sequence[ReceivedAlert], brief: BriefOf, now: datetime, group: AlertGroup
-) -> _Decided:
-    known = await ledger.known_alerts({each.fingerprint for each in alerts})
-    plans = {brief(each).policy_name for each in alerts}
-    shared = {each.merged_into for each in known.values() if each.merged_into is not None}
-    shared |= {key for plan in plans for key in (group.key(plan), rest_key(plan))}
-    open_keys = set(await ledger.open_among({each.dedup_key for each in alerts} | shared))
-    room = MOST_OPEN - await ledger.open_alerts()
-    news, changed = list[AlertEffect](), list[KnownAlert]()
-    own = list[tuple[ReceivedAlert, Trigger | Resolve]]()
-    folded = dict[str, list[tuple[ReceivedAlert, AlertEffect]]]()
-    opens_folded = False
+async def _decide_changes(
+    uow: UnitOfWork, alerts: Sequence[ReceivedAlert], policy_for: PolicyLookup, now: datetime, group: AlertGroup
+) -> _AlertChanges:
+    known_alerts = await uow.known_alerts({alert.fingerprint for alert in alerts})
+    policy_names = {policy_for(alert).policy_name for alert in alerts}
+    shared_keys = {known.merged_into for known in known_alerts.values() if known.merged_into is not None}
+    shared_keys |= {key for name in policy_names for key in (group.key(name), overflow_key(name))}
+    open_keys = set(await uow.open_dedup_keys({alert.dedup_key for alert in alerts} | shared_keys))
+    incidents_left = MAX_OPEN_INCIDENTS - await uow.count_open_alert_incidents()
+    effects, changed = list[AlertEffect](), list[KnownAlert]()
+    single_alerts = list[tuple[ReceivedAlert, Trigger | Resolve]]()
+    shared_alerts = dict[str, list[tuple[ReceivedAlert, AlertEffect]]]()
+    opens_shared_incident = False
     for alert in alerts:
-        before = known.get(alert.fingerprint)
-        said, after = heed(alert, before, now)
-        news.append(said)
-        told_by = brief(alert).policy_name
-        key = incident_key(alert, before, group, told_by, open_keys=open_keys, has_room=room > 0)
-        fires = said in {AlertEffect.FIRES, AlertEffect.GOES_ON}
+        before = known_alerts.get(alert.fingerprint)
+        effect, after = apply_alert(alert, before, now)
+        effects.append(effect)
+        policy_name = policy_for(alert).policy_name
+        key = incident_key(alert, before, group, policy_name, open_keys=open_keys, may_open=incidents_left > 0)
+        is_firing = effect in {AlertEffect.FIRES, AlertEffect.GOES_ON}
         if key == alert.dedup_key:
-            event = _event(alert, said, brief, now, is_open=key in open_keys)
+            event = _single_event(alert, effect, policy_for, now, is_open=key in open_keys)
             if event is not None:
-                own.append((alert, event))
-        elif fires or said is AlertEffect.IS_OVER:
-            folded.setdefault(key, []).append((alert, said))
-            opens_folded |= fires and key not in open_keys
+                single_alerts.append((alert, event))
+        elif is_firing or effect is AlertEffect.IS_OVER:
+            shared_alerts.setdefault(key, []).append((alert, effect))
+            opens_shared_incident |= is_firing and key not in open_keys
         if after is not before:
             changed.append(replace(after, merged_into=None if key == alert.dedup_key else key))
-        if fires and key not in open_keys:
-            # It is open from now on.
+        if is_firing and key not in open_keys:
+            # This alert opens the incident, so that the next alerts find it open.
             open_keys.add(key)
-            room -= 1
-    return _Decided(effects=news, changed=changed, own=own, folded=folded, opens_folded=opens_folded)
+            incidents_left -= 1
+    return _AlertChanges(
+        effects=effects,
+        known_alerts=changed,
+        single_alerts=single_alerts,
+        shared_alerts=shared_alerts,
+        opens_shared_incident=opens_shared_incident,
+    )
 
 
-def _event(
-    alert: ReceivedAlert, news: AlertEffect, brief: BriefOf, now: datetime, *, is_open: bool
+def _single_event(
+    alert: ReceivedAlert, effect: AlertEffect, policy_for: PolicyLookup, now: datetime, *, is_open: bool
 ) -> Trigger | Resolve | None:
-    """Return the event of an alert with an incident of its own, if its effect needs one."""
+    """Return the event for the own incident of an alert, or `None` if the incident does not change."""
     key, began_at = alert.dedup_key, min(alert.starts_at, now)
-    if news in {AlertEffect.FIRES, AlertEffect.GOES_ON} and not is_open:
-        # A firing alert without an open incident was closed by a person, which holds for a while.
-        told = replace(brief(alert), subject=alert.subject, subject_en=alert.subject, of_agency=alert.agency)
-        return Trigger(dedup_key=key, at=now, type=IncidentType.ALERT, began_at=began_at, policy=told)
-    # Also for an unknown earlier alert.
-    if alert.ended_at is not None and (news is AlertEffect.IS_OVER or (news is AlertEffect.WAS_OVER and is_open)):
+    if effect in {AlertEffect.FIRES, AlertEffect.GOES_ON} and not is_open:
+        # The incident of an alert that still fires was closed by a person. The event handler ignores this event for
+        # some time after that.
+        policy = replace(policy_for(alert), subject=alert.subject, subject_en=alert.subject, of_agency=alert.agency)
+        return Trigger(dedup_key=key, at=now, type=IncidentType.ALERT, began_at=began_at, policy=policy)
+    # An incident that is open although its alert was not known to fire ends as well.
+    is_ended = effect is AlertEffect.IS_OVER or (effect is AlertEffect.WAS_OVER and is_open)
+    if alert.ended_at is not None and is_ended:
         return Resolve(dedup_key=key, at=now, ended_at=max(min(alert.ended_at, now), began_at))
     return None

@@ -1,4 +1,4 @@
-"""Composition of messages from stored notifications: equal facts give equal texts."""
+"""Composition of the texts and pages of stored notifications. The same notification always gives the same content."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from alerts.wording.call import compose as compose_call
 from alerts.wording.sms import compose as compose_sms
 from alerts.wording.texts import Wording
 
-#: Sender of a list if the operator is not configured.
+#: Sender of a fax list (a fax about several incidents) if the operator of Pantau is not configured.
 NOBODY = IssuingOffice(short="PANTAU", name="Pantau", domain="")
 
 
 class Composer(Protocol):
     """Composes the content of a notification for a channel."""
 
-    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
+    async def compose(self, notification: Notification, channel: Channel, *, response: str = "") -> Content:
         """Return the content. *response*: the code for a reply to this SMS, or ""."""
 
 
@@ -38,50 +38,52 @@ class WordingComposer:
         operator: Callable[[], IssuingOffice] = lambda: NOBODY,
         crest: Callable[[str], Crest | None] = lambda _: None,
     ) -> None:
-        """*may_release*: whether the person has a PIN now; *operator*: the office that operates Pantau.
+        """*may_release* returns whether the person has a PIN now; *operator* returns the office that operates Pantau.
 
-        *crest*: returns an office's crest by its short name; it may read a file and is called in a thread.
+        *crest* returns an office's crest by its short name. It may read a file, and is called in a thread.
         """
         self._wording = wording
         self._may_release = may_release
         self._operator = operator
         self._crest = crest
 
-    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
-        """Return the content; pages are rendered in a thread, because typst blocks for about 50 ms."""
-        if len(notice.parts) > 1:
-            return await self._compose_bundle(notice, channel, response)
+    async def compose(self, notification: Notification, channel: Channel, *, response: str = "") -> Content:
+        """Return the content. Pages are rendered in a thread, because typst blocks for about 50 ms."""
+        if len(notification.parts) > 1:
+            return await self._compose_bundle(notification, channel, response)
         match channel:
             case Channel.SMS:
-                return compose_sms(notice.facts, notice.language, self._wording, response=response)
+                return compose_sms(notification.facts, notification.language, self._wording, response=response)
             case Channel.VOICE:
-                may_release = notice.facts.may_release and self._may_release(notice)
-                return compose_call(notice.facts, notice.language, self._wording, may_release=may_release)
+                may_release = notification.facts.may_release and self._may_release(notification)
+                return compose_call(notification.facts, notification.language, self._wording, may_release=may_release)
             case Channel.FAX:
-                return await asyncio.to_thread(fax, notice.facts, _addressee(notice), self._wording)
+                return await asyncio.to_thread(fax, notification.facts, _addressee(notification), self._wording)
             case Channel.LETTER:
-                return await asyncio.to_thread(self._letter, notice)
+                return await asyncio.to_thread(self._letter, notification)
 
-    def _letter(self, notice: Notification) -> PageContent:
-        crest = self._crest(notice.facts.office.short)
-        return letter(notice.facts, _addressee(notice), self._wording, crest=crest)
+    def _letter(self, notification: Notification) -> PageContent:
+        crest = self._crest(notification.facts.office.short)
+        return letter(notification.facts, _addressee(notification), self._wording, crest=crest)
 
-    async def _compose_bundle(self, notice: Notification, channel: Channel, response: str) -> Content:
-        facts = [part.facts for part in notice.parts]
+    async def _compose_bundle(self, notification: Notification, channel: Channel, response: str) -> Content:
+        facts = [part.facts for part in notification.parts]
         match channel:
             case Channel.SMS:
-                return bundle.compose_sms(facts, notice.language, self._wording, response=response)
+                return bundle.compose_sms(facts, notification.language, self._wording, response=response)
             case Channel.VOICE:
-                may_release = any(each.may_release for each in facts) and self._may_release(notice)
-                return bundle.compose_call(facts, notice.language, self._wording, may_release=may_release)
+                may_release = any(incident.may_release for incident in facts) and self._may_release(notification)
+                return bundle.compose_call(facts, notification.language, self._wording, may_release=may_release)
             case Channel.FAX:
-                return await asyncio.to_thread(fax_list, facts, _addressee(notice), self._wording, self._operator())
+                return await asyncio.to_thread(
+                    fax_list, facts, _addressee(notification), self._wording, self._operator()
+                )
             case Channel.LETTER:
-                raise ValueError("a letter is signed by one agency, and never tells of several")
+                raise ValueError("a letter is signed by one agency and reports no incidents of other agencies")
 
 
-def _addressee(notice: Notification) -> Addressee:
-    if notice.addressee is not None:
-        return notice.addressee
-    # Staff may be notified by fax (an office without mobile reception); the page names the person.
-    return Addressee(title=notice.person, organisation=notice.facts.office.name)
+def _addressee(notification: Notification) -> Addressee:
+    if notification.addressee is not None:
+        return notification.addressee
+    # Staff without mobile reception may be notified by fax. The page names the person.
+    return Addressee(title=notification.person, organisation=notification.facts.office.name)

@@ -1,7 +1,8 @@
-"""The engine's cycle: read, decide, write, send, record results.
+"""Main loop of the notification engine, and its entry points for events and callbacks.
 
-It holds no policy: `alerts.decide` decides, and all state is in the store. It runs until nothing changes, and then
-sleeps until the next due time or a wake-up. After a crash it continues from the store.
+Each cycle reads due incidents from the store, lets `alerts.decide` decide, writes the decisions and starts gateway calls.
+Then the loop sleeps until the next action is due or something wakes it. All state is in the store, from which the engine
+continues after a crash. Several engines may share a store: each incident is then leased to one of them.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ import structlog
 from alerts.decide.gateway.latency import NotificationLatency
 from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.paper import Handling, LetterStep
-from alerts.decide.silence import Muter, silence_over
-from alerts.engine.alert_handler import BriefOf, known_before, take_alerts
+from alerts.decide.silence import SilenceLookup, active_silence
+from alerts.engine.alert_handler import PolicyLookup, handle_alerts, unchanged_effects
 from alerts.engine.composer import Composer
-from alerts.engine.event_handler import ReportResult, come_to, freed_by, take_report, take_word
-from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, told_by
-from alerts.engine.gateway_caller import GatewayCaller, NotePage, no_notes
+from alerts.engine.event_handler import (
+    ReportResult,
+    handle_callback_event,
+    handle_submitted_event,
+    incidents_freed_by_call,
+    milestone_latencies,
+)
+from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, attempt_audit_entry
+from alerts.engine.gateway_caller import GatewayCaller, RecordPage, record_nothing
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.engine.group_commit import with_ledger
+from alerts.engine.group_commit import unit_of_work_commits
 from alerts.engine.incident_processor import IncidentProcessor
-from alerts.engine.manual_status import ManualStatusRequest, settle
+from alerts.engine.manual_status import ManualStatusRequest, set_manual_status
 from alerts.engine.notification_processor import NotificationProcessor
 from alerts.engine.observer import Observer
 from alerts.engine.processing_result import ProcessingResult
@@ -46,19 +53,19 @@ log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Accepts events and delivers all resulting notifications."""
+    """Engine that accepts events and delivers all resulting notifications."""
 
-    #: Interval of cycles without due work, because another process may have changed the store.
-    IDLE = timedelta(seconds=30)
-    #: Incidents per transaction, and per cycle.
-    BATCH = 16
-    AT_A_TIME = 512
-    #: Pause after an unexpected error.
-    AFTER_A_FAULT = timedelta(seconds=5)
-    #: Duration of an engine's lease on an incident, with several engines on a store.
-    CLAIM = timedelta(seconds=30)
-    #: Interval for renewing leases and looking for orphaned incidents.
-    CLAIMS_EVERY = timedelta(seconds=5)
+    #: Maximum pause between cycles, because another process may have changed the store.
+    MAX_IDLE = timedelta(seconds=30)
+    #: Maximum numbers of incidents.
+    INCIDENTS_PER_TRANSACTION = 16
+    INCIDENTS_PER_CYCLE = 512
+    #: Pause after an error.
+    RETRY_INTERVAL = timedelta(seconds=5)
+    #: Duration of this engine's lease on an incident, if several engines share the store.
+    LEASE_DURATION = timedelta(seconds=30)
+    #: Interval of renewing leases and taking over incidents of dead engines.
+    LEASE_RENEWAL_INTERVAL = timedelta(seconds=5)
 
     def __init__(
         self,
@@ -70,15 +77,16 @@ class Dispatcher:
         observer: Observer,
         policy: DeliveryPolicy | None = None,
         owner: str | None = None,
-        muter: Muter = silence_over,
-        rests: Callable[[], bool] = lambda: False,
-        brief: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
-        note_page: NotePage = no_notes,
+        silence_lookup: SilenceLookup = active_silence,
+        is_monitor_only: Callable[[], bool] = lambda: False,
+        policy_for: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
+        record_page: RecordPage = record_nothing,
     ) -> None:
-        """*owner*: this engine's name among those on the store, `PROCESS/LIFE`; `None` if it is alone.
+        """*owner*: name of this engine on the store, unique for each start of a process; `None` if it is the only one.
 
-        While *rests* returns true events are recorded and nobody is notified; *brief* then returns the policy of such
-        an incident. *note_page* is called with a page before it is sent.
+        *silence_lookup* returns the active silence of an incident. While *is_monitor_only* returns true, events are
+        recorded and nobody is notified. *policy_for* returns the currently configured policy of an open incident, or
+        `None` to keep the stored one. *record_page* is called with the facts of a fax or letter before it is sent.
         """
         self._store = store
         self._pool = pool
@@ -86,150 +94,154 @@ class Dispatcher:
         self._clock = clock
         self._observer = observer
         self._policy = policy or DeliveryPolicy()
-        self._poked = asyncio.Event()
-        self._agenda = WorkQueue()
-        # Separate units of work: an answer must not wait for a thousand events.
-        self._events, self._answers = with_ledger(store), with_ledger(store)
+        self._wake_event = asyncio.Event()
+        self._queue = WorkQueue()
+        # Separate transactions, so that the acknowledgement of a person does not wait for a thousand events.
+        self._event_commits, self._result_commits = unit_of_work_commits(store), unit_of_work_commits(store)
         self._calls = GatewayCaller(
             pool=pool,
             composer=composer,
             clock=clock,
             observer=observer,
             policy=self._policy,
-            write_down=self._write_down,
-            ended=lambda call: self.stir(call.notice.incident_id),  # The incident that sends the notification.
-            note_page=note_page,
+            store_result=self._store_result,
+            # Only one incident of a bundle sends the notification.
+            on_end=lambda call: self.enqueue(call.notification.incident_id),
+            record_page=record_page,
         )
-        pool.on_free = self._poked.set
-        self._doubter = ReceiptMonitor(store=store, pool=pool, clock=clock, observer=observer)
+        pool.on_free = self._wake_event.set
+        self._receipt_monitor = ReceiptMonitor(store=store, pool=pool, clock=clock, observer=observer)
         self._owner = owner
-        self._muter = muter
-        self._rests = rests
-        self._brief = brief
-        self._claimed_at: datetime | None = None
+        self._silence_lookup = silence_lookup
+        self._is_monitor_only = is_monitor_only
+        self._policy_for = policy_for
+        self._leases_renewed_at: datetime | None = None
         #: Time of the last cycle by the wall clock and by the loop's monotonic clock.
         self._last_cycle: tuple[datetime, float] | None = None
-        #: The first cycle has finished and the engine has not stopped.
+        #: Whether the first cycle has finished.
         self.is_running = False
 
     # -- incoming events -----------------------------------------------------------------------------------------
 
     async def submit(self, event: Event) -> Incident | None:
-        """Process an event. Return its incident after the event; `None` without one.
+        """Process an event. Return its incident after the event, or `None` if the event applies to none.
 
-        Committed on return. Idempotent.
+        The event is committed on return. Idempotent.
         """
         incident: Incident | None
-        incident, tellings = await self._events.write(lambda ledger: take_word(ledger, event))
-        self.note_told(tellings)
+        incident, latencies = await self._event_commits.write(lambda uow: handle_submitted_event(uow, event))
+        self.report_latencies(latencies)
         if incident is not None:
-            self.stir(incident.id)
+            self.enqueue(incident.id)
         return incident
 
-    async def take_alerts(
-        self, alerts: Sequence[ReceivedAlert], brief: BriefOf, group: AlertGroup = UNGROUPED
+    async def handle_alerts(
+        self, alerts: Sequence[ReceivedAlert], policy_for: PolicyLookup, group: AlertGroup = UNGROUPED
     ) -> Sequence[AlertEffect]:
-        """Process up to some two hundred alerts of a group from Alertmanager. Return those with an effect.
+        """Process up to some two hundred alerts of a group from Alertmanager. Return their effects.
 
-        *brief*: returns the policy of an incident. Committed on return. Idempotent.
+        *policy_for* returns the policy of the incident that an alert opens. The alerts are committed on return.
+        Idempotent.
         """
         now = self._clock.now()
-        # Usually nothing has changed, and no writer has to wait.
-        async with self._store.reading() as ledger:
-            before = await known_before(ledger, alerts, brief, now, group)
-        if before is not None:
-            return before
-        # In a transaction of its own: otherwise fifteen other writers, such as a key press, would wait for its commit.
-        async with self._store.transaction() as ledger:
-            taken = await take_alerts(ledger, alerts, brief, now, group)
-        self._agenda.stir(taken.concerned, first=False)
-        self._poked.set()
-        return taken.effects
+        # Usually no alert has changed: a read transaction finds that out without blocking writers.
+        async with self._store.reading() as uow:
+            effects = await unchanged_effects(uow, alerts, policy_for, now, group)
+        if effects is not None:
+            return effects
+        # Not in a group commit, where up to fifteen other writes, such as a person's key press, would wait for this one.
+        async with self._store.transaction() as uow:
+            handled = await handle_alerts(uow, alerts, policy_for, now, group)
+        self._queue.enqueue(handled.incident_ids, first=False)
+        self._wake_event.set()
+        return handled.effects
 
-    async def record(self, gateway: str, heard: CallbackEvent) -> AckResult:
-        """Commit the event of a provider's callback. Return the state of its acknowledgement."""
+    async def record_callback(self, gateway: str, callback: CallbackEvent) -> AckResult:
+        """Process and commit a provider's callback. Return the effect of the key that the person pressed."""
         now = self._clock.now()
-        taken: ReportResult = await self._answers.write(
-            lambda ledger: take_report(ledger, gateway, heard, self._policy, now)
+        report: ReportResult = await self._result_commits.write(
+            lambda uow: handle_callback_event(uow, gateway, callback, self._policy, now)
         )
-        self.note_told(taken.tellings)
-        self.stir(*taken.concerned)
-        return taken.result
+        self.report_latencies(report.latencies)
+        self.enqueue(*report.incident_ids)
+        return report.result
 
-    def note_told(self, tellings: Iterable[NotificationLatency]) -> None:
-        """Report committed latencies to the observer."""
-        for telling in tellings:
-            self._observer.told(telling)
+    def report_latencies(self, latencies: Iterable[NotificationLatency]) -> None:
+        """Report latencies to the observer, after their transaction."""
+        for latency in latencies:
+            self._observer.record_latency(latency)
 
-    async def _write_down(self, call: GatewayCall, outcome: CallResult) -> bool:
-        """Commit the result of a gateway call if it is new. Return whether it is.
+    async def _store_result(self, call: GatewayCall, result: CallResult) -> bool:
+        """Commit the result of a gateway call. Return `False` for a result that changes nothing and is not stored.
 
-        A result that arrives after the next query was due postpones that query.
+        An unchanged result is stored if the next query of the gateway is due, to postpone that query.
         """
-        now, attempt = self._clock.now(), outcome.attempt
-        if not outcome.is_news(call) and now < call.attempt.query_at:
+        now, attempt = self._clock.now(), result.attempt
+        if not result.is_new(call) and now < call.attempt.query_at:
             return False
 
-        async def answer(ledger: UnitOfWork) -> tuple[Sequence[NotificationLatency], Sequence[int]]:
+        async def store(uow: UnitOfWork) -> tuple[Sequence[NotificationLatency], Sequence[int]]:
             has_changed = attempt.state is not call.attempt.state
-            # A callback may have preceded the result.
-            before = await ledger.attempt_state(attempt.id) if has_changed else attempt.state
-            written = await ledger.save_attempt(attempt)
-            # A letter in the tray is checked every minute: only changes are logged.
+            # A callback may have changed the stored state before this result.
+            previous_state = await uow.attempt_state(attempt.id) if has_changed else attempt.state
+            is_saved = await uow.save_attempt(attempt)
+            # A letter in the tray is checked every minute: only its changes are audited.
             if call.kind is not CallKind.CHECK or has_changed:
-                told = told_by(attempt.gateway, call.notice, attempt, call.kind, now)
-                await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
-            tellings = await come_to(ledger, call.notice, attempt, before, now) if written else ()
-            return tellings, await freed_by(ledger, call.notice, attempt)
+                entry = attempt_audit_entry(attempt.gateway, call.notification, attempt, call.kind, now)
+                await uow.add_audit_entry(replace(entry, detail={**entry.detail, "sha256": result.sha256}))
+            latencies = (
+                await milestone_latencies(uow, call.notification, attempt, previous_state, now) if is_saved else ()
+            )
+            return latencies, await incidents_freed_by_call(uow, call.notification, attempt)
 
-        tellings, freed = await self._answers.write(answer)
-        self.note_told(tellings)
-        self.stir(*freed)
+        latencies, freed_incidents = await self._result_commits.write(store)
+        self.report_latencies(latencies)
+        self.enqueue(*freed_incidents)
         return True
 
-    async def note_letter(
-        self, reference: str, step: LetterStep, by: str, *, day: date | None = None, unprinted: bool = False
+    async def record_letter_step(
+        self, reference: str, step: LetterStep, by: str, *, day: date | None = None, is_unprinted: bool = False
     ) -> Handling | None:
-        """Record once that a clerk has printed or posted a letter.
+        """Record that a clerk has printed or posted the letter with this *reference*, unless it is recorded already.
 
-        *day*: day of posting, if stated; *unprinted*: the printing was not recorded. Follow-ups are decided by the time
-        of the record, because the posting was unknown before.
+        *day*: stated day of posting, for the record only; *is_unprinted*: the printing was not recorded. Follow-ups are
+        due after the time of this record: before it, the posting was unknown.
 
-        Return the earlier record; `None`: none, or no such letter.
+        Return the earlier record; `None` if there was none, or no such letter.
         """
         handling = Handling(by=by, at=self._clock.now(), day=day)
-        async with self._store.transaction() as ledger:
-            found = await ledger.attempt(reference)
-            if found is None:
+        async with self._store.transaction() as uow:
+            match = await uow.attempt(reference)
+            if match is None:
                 return None
-            notice, attempt = found
-            posted = attempt
-            before = await ledger.handle_letter(attempt.id, step, handling)
-            if before is not None:
-                return before
+            notification, attempt = match
+            after = attempt
+            earlier = await uow.record_letter_step(attempt.id, step, handling)
+            if earlier is not None:
+                return earlier
             if step is LetterStep.POSTED and attempt.state is AttemptState.WITHDRAWN:
-                await ledger.not_withdrawn(notice, attempt)
-                posted = replace(attempt, state=AttemptState.SENT)
-                # Its readers are due follow-ups.
-                for incident_id in notice.incident_ids:
-                    await ledger.rouse(incident_id)
+                await uow.undo_withdrawal(notification, attempt)
+                after = replace(attempt, state=AttemptState.SENT)
+                # The incidents may be inactive, and the reader must get their follow-ups.
+                for incident_id in notification.incident_ids:
+                    await uow.activate_incident(incident_id)
             elif step is LetterStep.POSTED:
-                posted = replace(attempt, state=AttemptState.SENT, ended_at=handling.at)
-                await ledger.save_attempt(posted)
-            await ledger.journal(
+                after = replace(attempt, state=AttemptState.SENT, ended_at=handling.at)
+                await uow.save_attempt(after)
+            await uow.add_audit_entry(
                 AuditEntry(
                     at=handling.at,
                     actor=by,
                     event="letter printed" if step is LetterStep.PRINTED else "letter dispatched",
-                    incident_id=notice.incident_id,
-                    notification_id=notice.id,
+                    incident_id=notification.incident_id,
+                    notification_id=notification.id,
                     detail=({} if day is None else {"day": day.isoformat()})
-                    | ({"printing": "not_recorded"} if unprinted else {}),
+                    | ({"printing": "not_recorded"} if is_unprinted else {}),
                 )
             )
-            tellings = await come_to(ledger, notice, posted, attempt.state, handling.at)
-        self.note_told(tellings)
-        self.stir(*notice.incident_ids)
+            latencies = await milestone_latencies(uow, notification, after, attempt.state, handling.at)
+        self.report_latencies(latencies)
+        self.enqueue(*notification.incident_ids)
         return None
 
     async def undo_posting(self, reference: str, by: str) -> bool:
@@ -237,199 +249,210 @@ class Dispatcher:
 
         Follow-ups for its reader are decided again.
         """
-        async with self._store.transaction() as ledger:
-            found = await ledger.attempt(reference)
-            if found is None or not await ledger.not_posted(found[1]):
+        async with self._store.transaction() as uow:
+            match = await uow.attempt(reference)
+            if match is None or not await uow.undo_posting(match[1]):
                 return False
-            notice, _ = found
-            for incident_id in notice.incident_ids:
-                await ledger.rouse(incident_id)
+            notification, _ = match
+            for incident_id in notification.incident_ids:
+                await uow.activate_incident(incident_id)
             entry = AuditEntry(
                 at=self._clock.now(),
                 actor=by,
                 event="letter not posted after all",
-                incident_id=notice.incident_id,
-                notification_id=notice.id,
+                incident_id=notification.incident_id,
+                notification_id=notification.id,
             )
-            await ledger.journal(entry)
-        self.stir(*notice.incident_ids)
+            await uow.add_audit_entry(entry)
+        self.enqueue(*notification.incident_ids)
         return True
 
-    async def settle(self, settlement: ManualStatusRequest) -> str | None:
-        """Apply a person's delivery status of a notification. Return why it is not possible, or `None`."""
-        async with self._store.transaction() as ledger:
-            settled = await settle(ledger, settlement)
-        if isinstance(settled, str):
-            return settled
-        self.note_told(settled.tellings)
-        self.stir(*settled.concerned)
+    async def set_notification_status(self, request: ManualStatusRequest) -> str | None:
+        """Set the delivery status of a notification that a person states. Return why it cannot be set, or `None`."""
+        async with self._store.transaction() as uow:
+            result = await set_manual_status(uow, request)
+        if isinstance(result, str):
+            return result
+        self.report_latencies(result.latencies)
+        self.enqueue(*result.incident_ids)
         return None
 
-    async def content(self, reference: str) -> Content | None:
-        """Return the content of an attempt, for a gateway that fetches it later."""
-        async with self._store.transaction() as ledger:
-            found = await ledger.attempt(reference)
-        if found is None:
+    async def attempt_content(self, reference: str) -> Content | None:
+        """Return the content of the attempt with this *reference*, for a provider that fetches it during a call."""
+        async with self._store.transaction() as uow:
+            match = await uow.attempt(reference)
+        if match is None:
             return None
-        notice, attempt = found
-        return await self._composer.compose(notice, notice.delivery_of(attempt).address.channel)
+        notification, attempt = match
+        return await self._composer.compose(notification, notification.find_delivery(attempt).address.channel)
 
     # -- processing loop -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Run until cancelled. Gateway calls are tasks in its task group and end with it."""
-        await self._take_up()
+        """Run until cancelled. Gateway calls are tasks of its task group and end with it."""
+        await self._query_orphaned_calls()
         try:
             async with asyncio.TaskGroup() as calls:
                 while True:
-                    self._poked.clear()
-                    advance = await self.cycle(calls)
+                    self._wake_event.clear()
+                    result = await self.run_cycle(calls)
                     self.is_running = True
-                    await self._sleep_until(advance.wake)
+                    await self._sleep_until(result.wake)
         finally:
-            for group in (self._events, self._answers):
-                await group.settle()
-            await self._hand_over()
+            for commits in (self._event_commits, self._result_commits):
+                await commits.drain()
+            await self._release_leases()
 
-    async def _take_up(self) -> None:
-        """Query calls of a process that is known to be dead."""
+    async def _query_orphaned_calls(self) -> None:
+        """Make the status queries due for gateway calls that the stop of a process interrupted."""
         while True:
             try:
-                async with self._store.transaction() as ledger:
-                    orphans = await ledger.orphan_calls(self._clock.now())
+                async with self._store.transaction() as uow:
+                    orphans = await uow.requery_orphaned_calls(self._clock.now())
             except StoreUnavailable:
-                await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
+                await asyncio.sleep(self.RETRY_INTERVAL.total_seconds())
                 continue
             if orphans:
                 log.warning("gateway calls interrupted by a stop; checking their status", calls=orphans)
             return
 
-    async def _hand_over(self) -> None:
-        """Release the leases, after all calls have ended."""
+    async def _release_leases(self) -> None:
+        """Release all leases of this engine, after its calls have ended."""
         if self._owner is None:
             return
         try:
-            async with asyncio.timeout(self.AFTER_A_FAULT.total_seconds()), self._store.transaction() as ledger:
-                await ledger.hand_over(self._owner, self._clock.now())
-        # The others get them when the leases expire.
+            async with asyncio.timeout(self.RETRY_INTERVAL.total_seconds()), self._store.transaction() as uow:
+                await uow.release_leases(self._owner, self._clock.now())
+        # Other engines take the incidents over when the leases expire.
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("handover to other engines failed; they take over when the leases expire", reason=str(error))
 
-    async def cycle(self, calls: asyncio.TaskGroup) -> ProcessingResult:
-        """Process the incidents with due work, the most urgent first, and start the resulting calls.
+    async def run_cycle(self, calls: asyncio.TaskGroup) -> ProcessingResult:
+        """Process the incidents with due work, the most urgent first, and start the resulting gateway calls.
 
-        Return the result; `wake` is the next due time.
+        Return their joint result with the time of the next action as `wake`.
         """
-        whole = ProcessingResult()
+        total = ProcessingResult()
         try:
-            await self._look_around()
+            await self._refresh()
         except StoreUnavailable:
-            return ProcessingResult(wake=self._clock.now() + self.AFTER_A_FAULT)
-        # No error may end the cycle.
+            return ProcessingResult(wake=self._clock.now() + self.RETRY_INTERVAL)
+        # No error may end the loop.
         except Exception:
             log.exception("database read failed; retrying")
-            return ProcessingResult(wake=self._clock.now() + self.AFTER_A_FAULT)
-        looked_at = 0
-        while looked_at < self.AT_A_TIME and (ids := self._following()):
-            if looked_at:
-                # Yield: calls start and results arrive, however many incidents there are.
+            return ProcessingResult(wake=self._clock.now() + self.RETRY_INTERVAL)
+        processed = 0
+        while processed < self.INCIDENTS_PER_CYCLE and (ids := self._take_next()):
+            if processed:
+                # Yield to other tasks: calls start and results arrive, however many incidents there are.
                 await asyncio.sleep(0)
-            looked_at += len(ids)
-            for incident_id, advance in (await self._bring_forward(ids)).items():
-                if advance is None:
-                    self._agenda.postpone(incident_id, self._clock.now() + self.AFTER_A_FAULT)
+            processed += len(ids)
+            for incident_id, result in (await self._process(ids)).items():
+                if result is None:
+                    self._queue.postpone(incident_id, self._clock.now() + self.RETRY_INTERVAL)
                 else:
-                    whole.calls += advance.calls
-                    self._start(calls, incident_id, advance)
-        whole.wake, whole.oldest_pending = self._agenda.wake, self._agenda.oldest_pending
-        if not self._agenda.is_empty or self._pool.in_turn():
-            whole.wake_at(self._clock.now())  # More incidents are due than one cycle processes.
-        self._observer.outages_declared(self._agenda.declared, all_known=self._agenda.has_seen_all)
-        self._observer.cycle_finished(self._clock.now(), whole.oldest_pending, self._agenda.open)
-        return whole
+                    total.calls += result.calls
+                    self._apply_result(calls, incident_id, result)
+        total.wake, total.oldest_pending = self._queue.wake, self._queue.oldest_pending
+        if not self._queue.is_empty or self._pool.next_waiters():
+            total.wake_at(self._clock.now())  # More incidents are due than this cycle has processed.
+        self._observer.set_declared_outages(self._queue.declared, all_known=self._queue.has_processed_all)
+        self._observer.record_cycle(self._clock.now(), total.oldest_pending, self._queue.open)
+        return total
 
-    async def _look_around(self) -> None:
-        """Look for new incidents from time to time, and renew leases."""
+    async def _refresh(self) -> None:
+        """Renew leases and read the active incidents from the store, each if it is due."""
         now = self._clock.now()
-        if self._owner is not None and not self._is_claimed(now):
-            async with self._store.transaction() as ledger:
-                self._agenda.stir(await ledger.keep_claims(self._owner, now, self.CLAIM))
-            self._claimed_at = now
-        if self._agenda.is_sweep_due(now):
-            async with self._store.transaction() as ledger:
-                if back := await ledger.move_back(now, self._expected_time()):
-                    # Earlier entries may have later times; this one states the difference.
-                    detail = {"seconds": str(round(back.total_seconds()))}
-                    await ledger.journal(AuditEntry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
-                    log.warning("system clock was set back; recorded times are moved back", offset=str(back))
+        if self._owner is not None and not self._are_leases_fresh(now):
+            async with self._store.transaction() as uow:
+                self._queue.enqueue(await uow.renew_leases(self._owner, now, self.LEASE_DURATION))
+            self._leases_renewed_at = now
+        if self._queue.is_refresh_due(now):
+            async with self._store.transaction() as uow:
+                if offset := await uow.move_times_back(now, self._expected_time()):
+                    # The audit log keeps its entries, of which some have later times. This entry states the difference.
+                    detail = {"seconds": str(round(offset.total_seconds()))}
+                    await uow.add_audit_entry(AuditEntry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
+                    log.warning("system clock was set back; recorded times are moved back", offset=str(offset))
                 if self._owner is None:
-                    active = await ledger.active_incidents()
+                    active = await uow.active_incidents()
                 else:
-                    # Events may concern an incident of another engine, which is then woken.
-                    active = [*await ledger.claimable(self._owner, now), *self._agenda.heard_of]
-            await self._doubter.look()
-            self._agenda.swept(active, now, shared=self._owner is not None)
+                    # Enqueued incidents may belong to other engines: the failed claim of one wakes its engine.
+                    active = [*await uow.claimable_incidents(self._owner, now), *self._queue.enqueued]
+            await self._receipt_monitor.check_gateways()
+            self._queue.set_active(active, now, shared=self._owner is not None)
         self._last_cycle = now, asyncio.get_running_loop().time()
 
     def _expected_time(self) -> datetime | None:
-        """Return the time without changes of the clock since the last cycle; `None` before the first."""
+        """Return the current time by the monotonic clock and the last cycle; `None` before the first cycle."""
         if self._last_cycle is None:
             return None
-        at, then = self._last_cycle
-        return at + timedelta(seconds=asyncio.get_running_loop().time() - then)
+        at, loop_time = self._last_cycle
+        return at + timedelta(seconds=asyncio.get_running_loop().time() - loop_time)
 
-    def _is_claimed(self, now: datetime) -> bool:
-        return self._claimed_at is not None and timedelta(0) <= now - self._claimed_at < self.CLAIMS_EVERY
+    def _are_leases_fresh(self, now: datetime) -> bool:
+        return (
+            self._leases_renewed_at is not None
+            and timedelta(0) <= now - self._leases_renewed_at < self.LEASE_RENEWAL_INTERVAL
+        )
 
-    def _following(self) -> list[int]:
-        return self._agenda.following(self._pool.in_turn(), self._clock.now(), self.BATCH)
+    def _take_next(self) -> list[int]:
+        return self._queue.take_next(self._pool.next_waiters(), self._clock.now(), self.INCIDENTS_PER_TRANSACTION)
 
-    def _start(self, calls: asyncio.TaskGroup, incident_id: int, advance: ProcessingResult) -> None:
-        """Start the calls of an incident's processing, and record the result."""
-        for call in advance.calls:
-            self._calls.begin(call, calls)
-        for entered in advance.entered:
-            self._observer.notice_entered(entered.channel, entered.purpose, entered.state)
-        for agency, rotas in advance.deserted.items():
-            self._observer.nobody_on_call(agency, rotas)
-        for channel, notices in advance.bundled.items():
-            self._observer.notices_bundled(channel, notices)
-        for (channel, brake), notices in advance.held.items():
-            self._observer.notices_held(channel, brake, notices)
-        standing = WorkItem(wake=advance.wake, oldest_pending=advance.oldest_pending, open=advance.open)
-        self._agenda.note(incident_id, None if advance.at_rest else standing)
-        self._agenda.stir(advance.stirred)
+    def _apply_result(self, calls: asyncio.TaskGroup, incident_id: int, result: ProcessingResult) -> None:
+        """Start the calls that the processing of an incident decided, and record its result."""
+        for call in result.calls:
+            self._calls.start(call, calls)
+        for change in result.state_changes:
+            self._observer.count_notification(change.channel, change.purpose, change.state)
+        for agency, rotas in result.empty_rotas.items():
+            self._observer.count_empty_rotas(agency, rotas)
+        for channel, notifications in result.bundled.items():
+            self._observer.count_bundled_notifications(channel, notifications)
+        for (channel, scope), notifications in result.throttled.items():
+            self._observer.count_throttled_notifications(channel, scope, notifications)
+        item = WorkItem(wake=result.wake, oldest_pending=result.oldest_pending, open=result.open)
+        self._queue.record(incident_id, None if result.is_inactive else item)
+        self._queue.enqueue(result.affected_incidents)
 
-    async def _bring_forward(self, incident_ids: Sequence[int]) -> Mapping[int, ProcessingResult | None]:
+    async def _process(self, incident_ids: Sequence[int]) -> Mapping[int, ProcessingResult | None]:
         """Process incidents in one transaction, because each commit waits for the disk and a mass outage has hundreds.
 
         Return the results; `None` for an incident that failed.
         """
         now = self._clock.now()
-        advances = {incident_id: ProcessingResult() for incident_id in incident_ids}
-        committed = False
+        results = {incident_id: ProcessingResult() for incident_id in incident_ids}
+        is_committed = False
         try:
-            async with self._store.transaction() as ledger:
-                mover = partial(
+            async with self._store.transaction() as uow:
+                new_notification_processor = partial(
                     NotificationProcessor,
-                    ledger=ledger,
+                    uow=uow,
                     pool=self._pool,
                     policy=self._policy,
                     now=now,
-                    under_way=self._calls.under_way,
+                    active_calls=self._calls.active_calls,
                 )
-                rests = self._rests()
-                cycle = IncidentProcessor(
-                    ledger=ledger, now=now, mover=mover, muter=self._muter, rests=rests, brief=self._brief
+                is_monitor_only = self._is_monitor_only()
+                processor = IncidentProcessor(
+                    uow=uow,
+                    now=now,
+                    new_notification_processor=new_notification_processor,
+                    silence_lookup=self._silence_lookup,
+                    is_monitor_only=is_monitor_only,
+                    policy_for=self._policy_for,
                 )
-                for incident_id, advance in advances.items():
-                    self._pool.forget(incident_id)
-                    # While this engine rests, others may process them.
-                    if self._owner and (rests or not await ledger.claim(incident_id, self._owner, now, self.CLAIM)):
-                        advance.at_rest = True  # Another engine has the lease.
+                for incident_id, result in results.items():
+                    self._pool.remove_waiter(incident_id)
+                    # In monitor-only mode this engine takes no leases and processes nothing.
+                    if self._owner and (
+                        is_monitor_only
+                        or not await uow.claim_incident(incident_id, self._owner, now, self.LEASE_DURATION)
+                    ):
+                        result.is_inactive = True
                         continue
-                    await cycle.bring_forward(incident_id, advance)
-            committed = True
+                    await processor.process(incident_id, result)
+            is_committed = True
         except StoreUnavailable:
             return dict.fromkeys(incident_ids)
         # A bug in one incident must not block all others.
@@ -437,50 +460,50 @@ class Dispatcher:
             if len(incident_ids) == 1:
                 log.exception("incident processing failed; retrying", incident=incident_ids[0])
         finally:
-            if not committed:  # Rolled back: the calls will be decided again.
-                for advance in advances.values():
-                    for gateway in advance.taken:
-                        self._pool.give_back(gateway)
-        if committed:
-            return advances
+            if not is_committed:  # The calls were rolled back and will be decided again.
+                for result in results.values():
+                    for gateway in result.taken_slots:
+                        self._pool.release_slot(gateway)
+        if is_committed:
+            return results
         if len(incident_ids) == 1:
             return {incident_ids[0]: None}
-        # One by one: only the faulty incident is skipped.
-        apart: dict[int, ProcessingResult | None] = {}
+        # Process one by one, so that only the failed incident is skipped.
+        single_results: dict[int, ProcessingResult | None] = {}
         for incident_id in incident_ids:
-            apart |= await self._bring_forward([incident_id])
-        return apart
+            single_results |= await self._process([incident_id])
+        return single_results
 
     async def _sleep_until(self, wake: datetime | None) -> None:
         now = self._clock.now()
-        idle = self.IDLE if self._owner is None else self.CLAIMS_EVERY
-        pause = min(idle, max(timedelta(0), wake - now)) if wake else idle
+        max_pause = self.MAX_IDLE if self._owner is None else self.LEASE_RENEWAL_INTERVAL
+        pause = min(max_pause, max(timedelta(0), wake - now)) if wake else max_pause
         try:
             async with asyncio.timeout(pause.total_seconds()):
-                await self._poked.wait()
+                await self._wake_event.wait()
         except TimeoutError:
             return
 
-    def poke(self) -> None:
-        """Run a cycle soon: something has changed, in unknown incidents."""
-        self._agenda.sweep()
-        self._poked.set()
+    def wake(self) -> None:
+        """Process all active incidents soon, because any of them may have changed."""
+        self._queue.enqueue_all()
+        self._wake_event.set()
 
     async def take_over(self, processes: Collection[str]) -> None:
-        """Take over the incidents of dead processes soon. Raise `StoreUnavailable`."""
+        """End the leases of dead processes, so that their incidents are taken over soon. Raise `StoreUnavailable`."""
         if self._owner is None:
             return
-        async with self._store.transaction() as ledger:
-            await ledger.end_claims(processes, self._owner, self._clock.now())
-        self._claimed_at = None
-        self._poked.set()
+        async with self._store.transaction() as uow:
+            await uow.end_leases(processes, self._owner, self._clock.now())
+        self._leases_renewed_at = None
+        self._wake_event.set()
 
-    def poke_about(self, agencies: Collection[str]) -> None:
+    def wake_agencies(self, agencies: Collection[str]) -> None:
         """Process the open incidents of these agencies soon."""
-        self._agenda.stir_about(agencies)
-        self._poked.set()
+        self._queue.enqueue_agencies(agencies)
+        self._wake_event.set()
 
-    def stir(self, *incident_ids: int) -> None:
+    def enqueue(self, *incident_ids: int) -> None:
         """Process these incidents soon."""
-        self._agenda.stir(incident_ids)
-        self._poked.set()
+        self._queue.enqueue(incident_ids)
+        self._wake_event.set()

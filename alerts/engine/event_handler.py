@@ -1,6 +1,6 @@
-"""Effects of events, delivery reports and acknowledgements on the store, within one transaction.
+"""Application of events, provider callbacks and acknowledgements to the store, within the caller's transaction.
 
-`alerts.model.incident` decides them; this module reads, writes and logs.
+`alerts.model.incident` computes the changed incident; this module reads and writes incidents, audit log and logs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from typing import TypeGuard, assert_never
 
 import structlog
 
-from alerts.decide.escalation import go_on, is_left_to_nobody
-from alerts.decide.gateway.latency import Milestone, NotificationLatency, due_at, is_first, reached, told_last
+from alerts.decide.escalation import has_no_next_person, resume_escalation
+from alerts.decide.gateway.latency import (
+    Milestone,
+    NotificationLatency,
+    acknowledged_notification,
+    is_first_notification,
+    latency_start,
+    new_milestones,
+)
 from alerts.decide.gateway.next_action import DeliveryPolicy
-from alerts.engine.gateway_call import reported, told_by
+from alerts.engine.gateway_call import apply_report, attempt_audit_entry
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationIncident
 from alerts.model.event import (
@@ -32,22 +39,29 @@ from alerts.model.event import (
     Trigger,
 )
 from alerts.model.gateway import AckResult, CallbackEvent
-from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_news, is_suppressed
+from alerts.model.incident import (
+    Incident,
+    IncidentState,
+    apply,
+    has_become_outage,
+    is_significant_change,
+    is_suppressed,
+)
 from alerts.model.notification import Plan, Purpose
 from alerts.model.oncall import Override
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
 log = structlog.get_logger()
 
-#: Beyond so many at once the log has one line; the audit log has each.
-_LOGGED_EACH = 10
+#: Above this number of incidents at once, one log line summarises them. The audit log has an entry for each.
+_MAX_SEPARATE_LOG_LINES = 10
 
 
-async def take_in(ledger: UnitOfWork, event: Event) -> Incident | None:
-    """Process an event. Return its incident after the event; `None` without one."""
-    before = await _find(ledger, event)
-    if _opens(event, before):
-        [opened] = await _open(ledger, [event])
+async def handle_event(uow: UnitOfWork, event: Event) -> Incident | None:
+    """Process an event. Return its incident after the event, or `None` if the event applies to none."""
+    before = await _find_incident(uow, event)
+    if _opens_incident(event, before):
+        [opened] = await _open_incidents(uow, [event])
         return opened
     if before is None:
         return None
@@ -55,226 +69,236 @@ async def take_in(ledger: UnitOfWork, event: Event) -> Incident | None:
     if isinstance(event, Resolve) and not before.is_open and after is before:
         return None
     if after is not before and isinstance(event, Expire | Escalate):
-        after = go_on(after, event.at, await overrides_for(ledger, after, event.at))
-    await _change(ledger, [(event, before, after)])
+        after = resume_escalation(after, event.at, await overrides_for(uow, after, event.at))
+    await _apply_changes(uow, [(event, before, after)])
     return after
 
 
-async def take_in_all(ledger: UnitOfWork, events: Sequence[Trigger | Resolve]) -> Sequence[Incident]:
-    """Process up to some two hundred events about different incidents in few statements.
+async def handle_events(uow: UnitOfWork, events: Sequence[Trigger | Resolve]) -> Sequence[Incident]:
+    """Process up to some two hundred events about different incidents, in few SQL statements.
 
     Return the changed incidents.
     """
-    known = await ledger.last_incidents([event.dedup_key for event in events])
+    last_incidents = await uow.last_incidents([event.dedup_key for event in events])
     opening, changes = list[Trigger | Declare](), list[tuple[Event, Incident, Incident]]()
     for event in events:
-        before = known.get(event.dedup_key)
-        if _opens(event, before):
+        before = last_incidents.get(event.dedup_key)
+        if _opens_incident(event, before):
             opening.append(event)
         elif before is not None and (after := apply(before, event)) is not before:
             changes.append((event, before, after))
-    await _change(ledger, changes)
-    return [*(await _open(ledger, opening)), *(after for _, _, after in changes)]
+    await _apply_changes(uow, changes)
+    return [*(await _open_incidents(uow, opening)), *(after for _, _, after in changes)]
 
 
-def _opens(event: Event, before: Incident | None) -> TypeGuard[Trigger | Declare]:
-    """Whether *event* opens an incident; *before*: the last one with the same key."""
+def _opens_incident(event: Event, before: Incident | None) -> TypeGuard[Trigger | Declare]:
+    """Whether *event* opens an incident. *before*: the last incident with its dedup key."""
     if before is not None and (before.is_open or (isinstance(event, Trigger) and is_suppressed(before, event))):
         return False
     return isinstance(event, Trigger | Declare)
 
 
-async def overrides_for(ledger: UnitOfWork, incident: Incident, now: datetime) -> Sequence[Override]:
+async def overrides_for(uow: UnitOfWork, incident: Incident, now: datetime) -> Sequence[Override]:
     """Return the overrides that apply *now* to the rotas of an incident's policy."""
     rotas = {rota.name for rota in incident.policy.escalation.rotas}
-    return await ledger.overrides(rotas, now) if rotas else ()
+    return await uow.overrides(rotas, now) if rotas else ()
 
 
-async def _open(ledger: UnitOfWork, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
-    opened = await ledger.add_incidents(events)
+async def _open_incidents(uow: UnitOfWork, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
+    opened = await uow.add_incidents(events)
     for event, incident in zip(events, opened, strict=True):
-        what = "incident opened" if isinstance(event, Trigger) else "outage declared"
-        await _journal(ledger, incident, event, what)
-        if len(events) <= _LOGGED_EACH:
-            log.warning(what, incident=incident.number, type=incident.type)
-    if len(events) > _LOGGED_EACH:
+        audit_event = "incident opened" if isinstance(event, Trigger) else "outage declared"
+        await _add_audit_entry(uow, incident, event, audit_event)
+        if len(events) <= _MAX_SEPARATE_LOG_LINES:
+            log.warning(audit_event, incident=incident.number, type=incident.type)
+    if len(events) > _MAX_SEPARATE_LOG_LINES:
         log.warning("incidents opened", incidents=len(opened), first=opened[0].number, last=opened[-1].number)
     return opened
 
 
-async def _change(ledger: UnitOfWork, changes: Sequence[tuple[Event, Incident, Incident]]) -> None:
-    """Write events with their incidents before and after."""
-    await ledger.save_incidents([after for _, before, after in changes if after is not before])
+async def _apply_changes(uow: UnitOfWork, changes: Sequence[tuple[Event, Incident, Incident]]) -> None:
+    """Write changed incidents and audit entries. *changes*: events with their incidents before and after."""
+    await uow.save_incidents([after for _, before, after in changes if after is not before])
     for event, before, after in changes:
         if after.policy is not before.policy:
-            await ledger.save_brief(after)
+            await uow.save_policy(after)
         if after is not before and isinstance(event, MarkFalseAlarm):
-            # It may be inactive: its recipients are due follow-ups now.
-            await ledger.rouse(after.id)
+            # The incident may be inactive, and its recipients must get a correction now.
+            await uow.activate_incident(after.id)
         if after is not before or isinstance(event, AddNote):
-            what = _what_happened(event, before, after)
-            await _journal(ledger, after, event, what)
-            if len(changes) <= _LOGGED_EACH:
-                log.info(what, incident=after.number, state=after.state)
-    if len(changes) > _LOGGED_EACH:
+            audit_event = _audit_event(event, before, after)
+            await _add_audit_entry(uow, after, event, audit_event)
+            if len(changes) <= _MAX_SEPARATE_LOG_LINES:
+                log.info(audit_event, incident=after.number, state=after.state)
+    if len(changes) > _MAX_SEPARATE_LOG_LINES:
         log.info("incidents changed", incidents=len(changes), first=changes[0][2].number, last=changes[-1][2].number)
 
 
-async def take_word(ledger: UnitOfWork, event: Event) -> tuple[Incident | None, Sequence[NotificationLatency]]:
-    """Process an event of a person or program without a gateway. Return the incident after it, and latencies."""
+async def handle_submitted_event(
+    uow: UnitOfWork, event: Event
+) -> tuple[Incident | None, Sequence[NotificationLatency]]:
+    """Process an event that did not arrive by a gateway. Return its incident after the event, and latencies to report."""
     if not isinstance(event, Acknowledge):
-        return await take_in(ledger, event), ()
-    before = await ledger.incident(event.incident_id)
-    after = await take_in(ledger, event)
-    if before is None or after is None or (before.state, after.state) != _TAKEN_ON:
+        return await handle_event(uow, event), ()
+    before = await uow.incident(event.incident_id)
+    after = await handle_event(uow, event)
+    if before is None or after is None or (before.state, after.state) != _FIRST_ACKNOWLEDGEMENT:
         return after, ()
-    person = after.policy.escalation.named(event.by)
-    told = told_last(await ledger.notices(after.id), person.key if person else "")
-    if told is None:
-        return after, ()  # Nobody was notified: they saw it on a page.
-    notice, attempt = told
-    channel, took = notice.delivery_of(attempt).address.channel, event.at - await _due_at(ledger, notice)
-    return after, [_telling(notice, channel, attempt.gateway, Milestone.ACKNOWLEDGED, took)]
+    person = after.policy.escalation.contact_by_name(event.by)
+    acknowledged = acknowledged_notification(await uow.notifications(after.id), person.key if person else "")
+    if acknowledged is None:
+        return after, ()  # Nobody was notified yet: the person saw the incident on a web page.
+    notification, attempt = acknowledged
+    channel = notification.find_delivery(attempt).address.channel
+    took = event.at - await _latency_start(uow, notification)
+    return after, [_latency(notification, channel, attempt.gateway, Milestone.ACKNOWLEDGED, took)]
 
 
-_TAKEN_ON = (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED)
+#: States before and after the event by which the first person takes the incident on.
+_FIRST_ACKNOWLEDGEMENT = (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportResult:
-    """Result of a provider's report."""
+    """Result of processing a provider's callback."""
 
-    #: State of its acknowledgement.
+    #: Effect of the person's key, if the callback has one.
     result: AckResult
     #: Ids of the affected incidents.
-    concerned: Sequence[int] = ()
-    #: Milestones that were reached.
-    tellings: Sequence[NotificationLatency] = ()
+    incident_ids: Sequence[int] = ()
+    #: Latencies of the milestones that were reached.
+    latencies: Sequence[NotificationLatency] = ()
 
 
-async def take_report(
-    ledger: UnitOfWork, gateway: str, heard: CallbackEvent, policy: DeliveryPolicy, now: datetime
+async def handle_callback_event(
+    uow: UnitOfWork, gateway: str, callback: CallbackEvent, policy: DeliveryPolicy, now: datetime
 ) -> ReportResult:
-    """Record a provider's report on an attempt. Idempotent."""
-    found = await ledger.attempt(heard.reference)
+    """Apply a provider's callback about an attempt: a delivery report, a key pressed by the person, or both. Idempotent."""
+    match = await uow.attempt(callback.reference)
     # A provider may only report on its own attempts.
-    if found is None or found[1].gateway != gateway:
+    if match is None or match[1].gateway != gateway:
         return ReportResult(result=AckResult.OVER)
-    notice, attempt = found
-    tellings, freed = list[NotificationLatency](), tuple[int, ...]()
-    if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
-        told = reported(notice.delivery_of(attempt), attempt, heard.report, policy, now)
-        if not await ledger.save_attempt(told):
-            if told.ended_at is not None:
-                await ledger.end_call(attempt.id, now)
-        elif told.state is not attempt.state:
-            await ledger.journal(told_by(gateway, notice, told, "reported", now))
-            tellings += await come_to(ledger, notice, told, attempt.state, now)
-        freed = await freed_by(ledger, notice, told)
-    if heard.escalated:
-        result = await hand_on(ledger, notice, now)
-        return ReportResult(result=result, concerned=(*notice.incident_ids, *freed), tellings=tellings)
-    if not heard.acknowledged:
-        return ReportResult(result=AckResult.NONE, concerned=(*notice.incident_ids[:1], *freed), tellings=tellings)
-    result = await acknowledge(ledger, notice, now)
-    channel = notice.delivery_of(attempt).address.channel
-    tellings += await taken_on(ledger, notice, result, now, channel=channel, gateway=gateway)
-    return ReportResult(result=result, concerned=(*notice.incident_ids, *freed), tellings=tellings)
+    notification, attempt = match
+    latencies, freed = list[NotificationLatency](), tuple[int, ...]()
+    if callback.report and await uow.add_callback(gateway, callback.event_id, now):
+        reported = apply_report(notification.find_delivery(attempt), attempt, callback.report, policy, now)
+        if not await uow.save_attempt(reported):
+            if reported.ended_at is not None:
+                await uow.end_call(attempt.id, now)
+        elif reported.state is not attempt.state:
+            await uow.add_audit_entry(attempt_audit_entry(gateway, notification, reported, "reported", now))
+            latencies += await milestone_latencies(uow, notification, reported, attempt.state, now)
+        freed = await incidents_freed_by_call(uow, notification, reported)
+    if callback.escalated:
+        result = await escalate_notification(uow, notification, now)
+        return ReportResult(result=result, incident_ids=(*notification.incident_ids, *freed), latencies=latencies)
+    if not callback.acknowledged:
+        return ReportResult(
+            result=AckResult.NONE, incident_ids=(*notification.incident_ids[:1], *freed), latencies=latencies
+        )
+    result = await acknowledge_notification(uow, notification, now)
+    channel = notification.find_delivery(attempt).address.channel
+    latencies += await acknowledgement_latencies(uow, notification, result, now, channel=channel, gateway=gateway)
+    return ReportResult(result=result, incident_ids=(*notification.incident_ids, *freed), latencies=latencies)
 
 
-async def freed_by(ledger: UnitOfWork, notice: Notification, attempt: Attempt) -> tuple[int, ...]:
-    """Return the incidents with a call due to the telephone of *attempt*, if its call has ended."""
-    address = notice.delivery_of(attempt).address
+async def incidents_freed_by_call(uow: UnitOfWork, notification: Notification, attempt: Attempt) -> tuple[int, ...]:
+    """Return the ids of incidents that wait to call the telephone of *attempt*, if its call has ended."""
+    address = notification.find_delivery(attempt).address
     if address.channel is not Channel.VOICE or attempt.ended_at is None:
         return ()
-    return tuple(await ledger.waiting_for(address))
+    return tuple(await uow.incidents_waiting_for(address))
 
 
-async def come_to(
-    ledger: UnitOfWork, notice: Notification, attempt: Attempt, before: AttemptState, now: datetime
+async def milestone_latencies(
+    uow: UnitOfWork, notification: Notification, attempt: Attempt, before: AttemptState, now: datetime
 ) -> Sequence[NotificationLatency]:
-    """Return the milestones that a written attempt has reached; *before*: its stored state until then."""
-    channel = notice.delivery_of(attempt).address.channel
-    milestones = reached(channel, before, attempt.state)
+    """Return the latencies of the milestones that a stored attempt has reached. *before*: its state before."""
+    channel = notification.find_delivery(attempt).address.channel
+    milestones = new_milestones(channel, before, attempt.state)
     if not milestones:
         return ()
-    took = now - await _due_at(ledger, notice)
-    return [_telling(notice, channel, attempt.gateway, milestone, took) for milestone in milestones]
+    took = now - await _latency_start(uow, notification)
+    return [_latency(notification, channel, attempt.gateway, milestone, took) for milestone in milestones]
 
 
-async def taken_on(
-    ledger: UnitOfWork, notice: Notification, result: AckResult, now: datetime, *, channel: Channel, gateway: str
+async def acknowledgement_latencies(
+    uow: UnitOfWork, notification: Notification, result: AckResult, now: datetime, *, channel: Channel, gateway: str
 ) -> Sequence[NotificationLatency]:
-    """Return the latency of an acknowledgement of *notice* by this answer, if there is one."""
-    if result is not AckResult.TAKEN or notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
+    """Return the latency of an acknowledgement of *notification*, if *result* is one."""
+    if (
+        result is not AckResult.TAKEN
+        or notification.plan is Plan.ANNOUNCEMENT
+        or notification.purpose is Purpose.RELEASE
+    ):
         return ()
-    took = now - await _due_at(ledger, notice)
-    return [_telling(notice, channel, gateway, Milestone.ACKNOWLEDGED, took)]
+    took = now - await _latency_start(uow, notification)
+    return [_latency(notification, channel, gateway, Milestone.ACKNOWLEDGED, took)]
 
 
-async def _due_at(ledger: UnitOfWork, notice: Notification) -> datetime:
-    incident = await ledger.incident(notice.incident_id) if is_first(notice) else None
-    # Most are decided at once.
-    late = incident is not None and notice.created_at - incident.opened_at > timedelta(minutes=1)
-    return due_at(notice, incident, await ledger.silences(incident.opened_at) if late and incident else ())
+async def _latency_start(uow: UnitOfWork, notification: Notification) -> datetime:
+    incident = await uow.incident(notification.incident_id) if is_first_notification(notification) else None
+    # Silences are read only for a notification that was created late; most are created when the incident opens.
+    is_late = incident is not None and notification.created_at - incident.opened_at > timedelta(minutes=1)
+    return latency_start(notification, incident, await uow.silences(incident.opened_at) if is_late and incident else ())
 
 
-def _telling(
-    notice: Notification, channel: Channel, gateway: str, milestone: Milestone, took: timedelta
+def _latency(
+    notification: Notification, channel: Channel, gateway: str, milestone: Milestone, took: timedelta
 ) -> NotificationLatency:
-    # Clocks of engines on one store may differ.
+    # The clocks of several engines on one store may differ.
     took = max(took, timedelta(0))
     return NotificationLatency(
-        channel=channel, gateway=gateway, milestone=milestone, took=took, incident=notice.facts.number
+        channel=channel, gateway=gateway, milestone=milestone, took=took, incident=notification.facts.number
     )
 
 
-async def acknowledge(ledger: UnitOfWork, notice: Notification, now: datetime) -> AckResult:
-    """Record a key press that acknowledges *notice*. Return the state of the acknowledgement."""
-    if notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
-        # A recipient outside has confirmed, while the escalation waits for staff; or another person has acknowledged,
-        # and this one only confirms.
-        await ledger.journal(_confirmed(notice, now))
-        for part in notice.parts if notice.purpose is Purpose.RELEASE else ():
-            before = await ledger.incident(part.incident_id)
-            # An unacknowledged incident becomes theirs, and their own acknowledgement is extended.
-            if before and before.acknowledged_by in {None, by := before.assignee_name(part.person)}:
-                await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=by))
-        return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
-    results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
-    return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+async def acknowledge_notification(uow: UnitOfWork, notification: Notification, now: datetime) -> AckResult:
+    """Apply an acknowledgement by key or SMS to the incidents of *notification*. Return its effect."""
+    if notification.plan is Plan.ANNOUNCEMENT or notification.purpose is Purpose.RELEASE:
+        # A recipient of an announcement only confirms it, and the escalation still waits for staff. An offer of the
+        # release may go to a person while another one has acknowledged: then it is a confirmation, too.
+        await uow.add_audit_entry(_confirmation_entry(notification, now))
+        for part in notification.parts if notification.purpose is Purpose.RELEASE else ():
+            before = await uow.incident(part.incident_id)
+            # The person acknowledges an unacknowledged incident, or extends their own acknowledgement.
+            if before and before.acknowledged_by in {None, by := before.acting_name(part.person)}:
+                await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=by))
+        return AckResult.OVER if await _are_all_ended(uow, notification) else AckResult.TAKEN
+    results = [await _acknowledge_incident(uow, notification, part, now) for part in notification.parts]
+    return next((result for result in _RESULT_PRECEDENCE if result in results), AckResult.OVER)
 
 
-async def hand_on(ledger: UnitOfWork, notice: Notification, now: datetime) -> AckResult:
-    """Record that the person escalates the incidents of *notice*. Return the result."""
-    if notice.plan is Plan.ANNOUNCEMENT:
+async def escalate_notification(uow: UnitOfWork, notification: Notification, now: datetime) -> AckResult:
+    """Escalate the incidents of *notification* for its person. Return the effect."""
+    if notification.plan is Plan.ANNOUNCEMENT:
         return AckResult.OVER
-    results = [await _hand_on(ledger, part, now) for part in notice.parts]
-    return next((result for result in _WEIGHT if result in results), AckResult.OVER)
+    results = [await _escalate_incident(uow, part, now) for part in notification.parts]
+    return next((result for result in _RESULT_PRECEDENCE if result in results), AckResult.OVER)
 
 
-async def _hand_on(ledger: UnitOfWork, part: NotificationIncident, now: datetime) -> AckResult:
-    before = await ledger.incident(part.incident_id)
+async def _escalate_incident(uow: UnitOfWork, part: NotificationIncident, now: datetime) -> AckResult:
+    before = await uow.incident(part.incident_id)
     if before is None or not before.is_open:
         return AckResult.OVER
-    name = before.assignee_name(part.person)
+    name = before.acting_name(part.person)
     # Only the assignee may escalate.
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
-    after = await take_in(ledger, Escalate(incident_id=before.id, at=now, by=name))
-    return AckResult.NOBODY_LEFT if after is not None and is_left_to_nobody(after) else AckResult.ESCALATED
+    after = await handle_event(uow, Escalate(incident_id=before.id, at=now, by=name))
+    return AckResult.NOBODY_LEFT if after is not None and has_no_next_person(after) else AckResult.ESCALATED
 
 
-async def _is_past(ledger: UnitOfWork, notice: Notification) -> bool:
-    """Whether a notification is about something that is over, so that a confirmation is only recorded."""
-    if notice.purpose not in {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RELEASE}:
+async def _are_all_ended(uow: UnitOfWork, notification: Notification) -> bool:
+    """Whether all incidents of an outage notification have ended, so that a confirmation has no further effect."""
+    if notification.purpose not in {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RELEASE}:
         return False
-    incidents = [await ledger.incident(part.incident_id) for part in notice.parts]
+    incidents = [await uow.incident(part.incident_id) for part in notification.parts]
     return all(incident is None or not incident.is_open for incident in incidents)
 
 
-#: The result for a bundle: the first of these that applies to any of its incidents.
-_WEIGHT = (
+#: Result for a notification about several incidents: the first of these that applies to any of them.
+_RESULT_PRECEDENCE = (
     AckResult.ESCALATED,
     AckResult.NOBODY_LEFT,
     AckResult.TAKEN,
@@ -285,54 +309,55 @@ _WEIGHT = (
 )
 
 
-async def _acknowledge(
-    ledger: UnitOfWork, notice: Notification, part: NotificationIncident, now: datetime
+async def _acknowledge_incident(
+    uow: UnitOfWork, notification: Notification, part: NotificationIncident, now: datetime
 ) -> AckResult:
-    before = await ledger.incident(part.incident_id)
+    before = await uow.incident(part.incident_id)
     if before is None:
         return AckResult.OVER
     if not before.is_open:
-        await ledger.journal(_confirmed(notice, now, part))
+        await uow.add_audit_entry(_confirmation_entry(notification, now, part))
         return AckResult.OVER
-    if notice.purpose is not Purpose.UPDATE and has_got_worse(before, part.facts.type):
-        # The notification is older than a worse state, of which this person is not notified yet.
-        await ledger.journal(_confirmed(notice, now, part))
+    if notification.purpose is not Purpose.UPDATE and has_become_outage(before, part.facts.type):
+        # The incident got worse after the notification, and this person is not notified of that yet.
+        await uow.add_audit_entry(_confirmation_entry(notification, now, part))
         return AckResult.WORSE
-    name = before.assignee_name(part.person)
+    name = before.acting_name(part.person)
     if before.state is IncidentState.TRIGGERED:
-        await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
+        await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN
     if part.facts.is_handover and before.acknowledged_by == part.facts.by != name:
-        # They have come on duty and were told the assignee. A later assignee keeps it.
-        await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name, of=part.facts.by))
+        # The notification told the person who came on duty of this assignee. A later assignee keeps the incident.
+        await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name, of=part.facts.by))
         return AckResult.TAKEN
-    # The name of another assignee would let them go back to sleep.
+    # ALREADY tells the person that somebody else has the incident: an assignee who presses the key again would go back to
+    # sleep.
     if before.acknowledged_by != name:
-        await ledger.journal(_confirmed(notice, now, part))
+        await uow.add_audit_entry(_confirmation_entry(notification, now, part))
         return AckResult.ALREADY
-    after = await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
+    after = await handle_event(uow, Acknowledge(incident_id=before.id, at=now, by=name))
     if after == before:
-        await ledger.journal(_confirmed(notice, now, part))
+        await uow.add_audit_entry(_confirmation_entry(notification, now, part))
         return AckResult.AGAIN
     return AckResult.PROLONGED
 
 
-async def _find(ledger: UnitOfWork, event: Event) -> Incident | None:
+async def _find_incident(uow: UnitOfWork, event: Event) -> Incident | None:
     match event:
         case Trigger() | Declare() | Resolve():
-            return await ledger.last_incident(event.dedup_key)
+            return await uow.last_incident(event.dedup_key)
         case Acknowledge() | AddNote() | Escalate() | Expire() | Release() | MarkFalseAlarm() | Close():
-            return await ledger.incident(event.incident_id)
+            return await uow.incident(event.incident_id)
         case _:
             assert_never(event)
 
 
-def _what_happened(event: Event, before: Incident, after: Incident) -> str:
+def _audit_event(event: Event, before: Incident, after: Incident) -> str:
     match event:
         case Trigger():
             if before.detected is None:
                 return "outage measured, too"
-            return "incident got worse" if is_news(event.type, before.type) else "incident changed"
+            return "incident got worse" if is_significant_change(event.type, before.type) else "incident changed"
         case Declare():
             return "outage declared"
         case Resolve():
@@ -340,7 +365,7 @@ def _what_happened(event: Event, before: Incident, after: Incident) -> str:
         case Close():
             return "declared outage over, measured still" if after.is_open else "incident closed"
         case Acknowledge():
-            return _whose_it_is(before.acknowledged_by, after.acknowledged_by)
+            return _acknowledgement_event(before.acknowledged_by, after.acknowledged_by)
         case AddNote():
             return "remark"
         case Escalate():
@@ -355,13 +380,13 @@ def _what_happened(event: Event, before: Incident, after: Incident) -> str:
             assert_never(event)
 
 
-def _whose_it_is(before: str | None, after: str | None) -> str:
+def _acknowledgement_event(before: str | None, after: str | None) -> str:
     if before is None:
         return "incident acknowledged"
     return "acknowledgement prolonged" if before == after else "incident taken over"
 
 
-async def _journal(ledger: UnitOfWork, incident: Incident, event: Event, what: str) -> None:
+async def _add_audit_entry(uow: UnitOfWork, incident: Incident, event: Event, audit_event: str) -> None:
     actor = "engine" if isinstance(event, Trigger | Resolve | Expire) else event.by
     detail = {"number": incident.number, "matter": str(incident.current_type if incident.is_open else incident.type)}
     if (until := incident.acknowledged_until) is not None:
@@ -384,15 +409,19 @@ async def _journal(ledger: UnitOfWork, incident: Incident, event: Event, what: s
             detail |= {"had": incident.previous_assignee, "since": incident.last_response_at.isoformat()}
     if isinstance(event, Release | MarkFalseAlarm | Close) and event.despite is not None:
         detail["despite"] = event.despite
-    await ledger.journal(AuditEntry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
+    await uow.add_audit_entry(
+        AuditEntry(at=event.at, actor=actor, event=audit_event, incident_id=incident.id, detail=detail)
+    )
 
 
-def _confirmed(notice: Notification, now: datetime, part: NotificationIncident | None = None) -> AuditEntry:
-    about = part or notice.parts[0]
+def _confirmation_entry(
+    notification: Notification, now: datetime, part: NotificationIncident | None = None
+) -> AuditEntry:
+    confirmed = part or notification.parts[0]
     return AuditEntry(
         at=now,
-        actor=about.person,
+        actor=confirmed.person,
         event="receipt confirmed",
-        incident_id=about.incident_id,
-        notification_id=notice.id,
+        incident_id=confirmed.incident_id,
+        notification_id=notification.id,
     )

@@ -1,4 +1,4 @@
-"""Execution of gateway calls, and storage of their results."""
+"""Execution of gateway calls as tasks, and storage of their results."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from alerts.persistence.store import StoreUnavailable
 log = structlog.get_logger()
 
 
-#: Called with the facts of a page.
-NotePage = Callable[[Sequence[Facts]], Awaitable[None]]
+#: Records the facts of a page (fax or letter) before it is sent.
+RecordPage = Callable[[Sequence[Facts]], Awaitable[None]]
 
 
-async def no_notes(_: Sequence[Facts]) -> None:
+async def record_nothing(_: Sequence[Facts]) -> None:
     """Do nothing."""
 
 
 class GatewayCaller:
-    """Calls under way. Their slots were taken and their attempts stored when they were decided."""
+    """Runner of gateway calls. The slots of the calls were taken, and their attempts stored, when they were decided."""
 
-    #: Retry interval of storing a result while the database is unavailable.
-    AFTER_A_FAULT = timedelta(seconds=5)
+    #: Interval of trying to store a result while the database is unavailable.
+    RETRY_INTERVAL = timedelta(seconds=5)
 
     def __init__(
         self,
@@ -46,77 +46,79 @@ class GatewayCaller:
         clock: Clock,
         observer: Observer,
         policy: DeliveryPolicy,
-        write_down: Callable[[GatewayCall, CallResult], Awaitable[bool]],
-        ended: Callable[[GatewayCall], None] = lambda _: None,
-        note_page: NotePage = no_notes,
+        store_result: Callable[[GatewayCall, CallResult], Awaitable[bool]],
+        on_end: Callable[[GatewayCall], None] = lambda _: None,
+        record_page: RecordPage = record_nothing,
     ) -> None:
-        """*write_down* stores a call's result, and returns whether it was new.
+        """*store_result* stores the result of a call, and returns whether it was new.
 
-        *ended* is called after a stored call if its result was new or another call waits for its end. *note_page* is
-        called with a page before it is sent.
+        *on_end* is called at the end of a call if its result was new, or if another call waits for the end.
+        *record_page* is called with the facts of a page before it is sent.
         """
         self._pool = pool
         self._composer = composer
         self._clock = clock
         self._observer = observer
         self._policy = policy
-        self._write_down = write_down
-        self._ended = ended
-        self._note_page = note_page
-        #: Ids of attempts with a call under way or an unstored result, each with whether another call waits for it.
-        self.under_way: dict[int, bool] = {}
-        #: SMS to one number are submitted one after the other.
-        self._turns = WeakValueDictionary[Address, asyncio.Lock]()
+        self._store_result = store_result
+        self._on_end = on_end
+        self._record_page = record_page
+        #: Ids of attempts with a running call or an unstored result, each with whether another call waits for its end.
+        self.active_calls: dict[int, bool] = {}
+        #: SMS to one number are submitted one after the other, so that they arrive in order.
+        self._sms_locks = WeakValueDictionary[Address, asyncio.Lock]()
 
-    def begin(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
-        """Start a call as a task of *calls*. Its attempt must have none under way."""
-        self.under_way[call.attempt.id] = False
-        in_turn = call.kind is CallKind.SEND and call.address.channel is Channel.SMS
-        turn = self._turns.setdefault(call.address, asyncio.Lock()) if in_turn else nullcontext()
-        calls.create_task(self._make(call, turn))
+    def start(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
+        """Start a call as a task of *calls*. No call of the same attempt may be running."""
+        self.active_calls[call.attempt.id] = False
+        is_serialised = call.kind is CallKind.SEND and call.address.channel is Channel.SMS
+        turn_lock = self._sms_locks.setdefault(call.address, asyncio.Lock()) if is_serialised else nullcontext()
+        calls.create_task(self._run(call, turn_lock))
 
-    async def _make(self, call: GatewayCall, turn: AbstractAsyncContextManager[None]) -> None:
-        gateway, is_news = call.attempt.gateway, True
+    async def _run(self, call: GatewayCall, turn_lock: AbstractAsyncContextManager[None]) -> None:
+        gateway = call.attempt.gateway
+        is_new_result = True
         try:
-            async with turn:
-                outcome = await self._call(call)
-            if outcome is not None:
-                is_news = await self._write_down_for_sure(call, outcome)
-        # An unstored attempt stays CALLING; it is queried when its lease ends.
+            async with turn_lock:
+                result = await self._call(call)
+            if result is not None:
+                is_new_result = await self._store_result_with_retries(call, result)
+        # The attempt stays CALLING in the store, and is queried when its lease ends.
         except Exception:
             log.exception("gateway call could not be completed", gateway=gateway, reference=call.attempt.reference)
         finally:
-            if self.under_way.pop(call.attempt.id) or is_news:
-                self._ended(call)
+            if self.active_calls.pop(call.attempt.id) or is_new_result:
+                self._on_end(call)
 
     async def _call(self, call: GatewayCall) -> CallResult | None:
-        """Call the gateway and release its slot: storing the result may take a while."""
+        """Call the gateway and release its slot, before the result is stored, which may take a while.
+
+        Return `None` if the call came too late and was not made.
+        """
         name = call.attempt.gateway
         try:
             if call.kind is CallKind.SEND and self._clock.now() >= call.attempt.query_at:
-                # The process was suspended before the call; another engine may have queried and sent it since.
+                # The process was suspended before the call. Another engine may have queried and sent the message since.
                 log.warning(
                     "gateway call is past its deadline; checking its status first", reference=call.attempt.reference
                 )
                 return None
-            line = self._pool[name]
-            if call.kind is CallKind.SEND and line.channel in ON_PAPER:
-                await self._note_page([part.facts for part in call.notice.parts])
-            outcome = await make_call(call, line, self._composer, self._policy, self._clock)
-            if outcome.gateway_up is not None:
-                if self._pool.record_state(name, up=outcome.gateway_up, now=self._clock.now()):
-                    log.info(
-                        "gateway state changed", gateway=name, up=outcome.gateway_up, reason=outcome.attempt.detail
-                    )
-                self._observer.gateway_judged(line.channel, name, up=outcome.gateway_up)
-            return outcome
+            configured = self._pool[name]
+            if call.kind is CallKind.SEND and configured.channel in ON_PAPER:
+                await self._record_page([part.facts for part in call.notification.parts])
+            result = await make_call(call, configured, self._composer, self._policy, self._clock)
+            if result.gateway_up is not None:
+                if self._pool.record_state(name, up=result.gateway_up, now=self._clock.now()):
+                    log.info("gateway state changed", gateway=name, up=result.gateway_up, reason=result.attempt.detail)
+                self._observer.set_gateway_up(configured.channel, name, up=result.gateway_up)
+            return result
         finally:
-            self._pool.give_back(name)
+            self._pool.release_slot(name)
 
-    async def _write_down_for_sure(self, call: GatewayCall, outcome: CallResult) -> bool:
-        """Store the result of a call, retrying while the database is unavailable: no other copy exists."""
+    async def _store_result_with_retries(self, call: GatewayCall, result: CallResult) -> bool:
+        """Store the result of a call. Retry while the database is unavailable, because no other copy of it exists."""
         while True:
             try:
-                return await self._write_down(call, outcome)
+                return await self._store_result(call, result)
             except StoreUnavailable:
-                await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
+                await asyncio.sleep(self.RETRY_INTERVAL.total_seconds())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from alerts.decide.gateway.receipt import TRY_AGAIN, OverdueReceipts
+from alerts.decide.gateway.receipt import RETRY_INTERVAL, OverdueReceipts
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway, SupportsReplies
 from alerts.model.urgency import Priority
@@ -20,179 +20,193 @@ class ConfiguredGateway:
     name: str
     channel: Channel
     gateway: Gateway
-    #: Concurrent calls: a slow gateway delays only its own.
+    #: Maximum number of concurrent calls, so that a slow gateway delays only its own.
     slots: int = 4
     #: Contracted messages per minute; `None`: no limit. The first notification of an incident is never limited.
     per_minute: int | None = None
 
 
 @dataclass(slots=True)
-class _Standing:
+class _GatewayState:
+    """Health, slots and queue of a gateway."""
+
+    #: Whether the last call succeeded; `None`: no call yet.
     up: bool | None = None
+    #: Time of the last call.
     since: datetime | None = None
-    #: It accepts messages, and receipts are overdue.
-    doubt: OverdueReceipts | None = None
-    #: Last message sent through it.
+    #: Overdue delivery receipts: it accepts messages, and may not deliver them.
+    overdue_receipts: OverdueReceipts | None = None
+    #: Time of the last sent message.
     used_at: datetime | None = None
+    #: Number of taken slots.
     busy: int = 0
-    #: Incidents that wait for a slot, with what of them and its priority.
+    #: Incidents that wait for a slot: by id, the priorities of their waiting notifications and queries.
     waiting: dict[int, dict[str, Priority]] = field(default_factory=dict)
 
 
 class GatewayPool:
-    """Gateways with health and free slots. All state may be lost in a restart."""
+    """Gateways with their health and slots. A slot is the right to one concurrent call.
 
-    #: A failed gateway is preferred again after this long: no event reports its repair.
-    REST = timedelta(minutes=5)
+    All state may be lost in a restart.
+    """
 
-    def __init__(self, lines: Iterable[ConfiguredGateway]) -> None:
-        self._lines = {line.name: line for line in lines}
-        self._standing = {name: _Standing() for name in self._lines}
+    #: How long other gateways are preferred to one that failed. No event reports its repair.
+    PENALTY = timedelta(minutes=5)
+
+    def __init__(self, gateways: Iterable[ConfiguredGateway]) -> None:
+        self._gateways = {configured.name: configured for configured in gateways}
+        self._states = {name: _GatewayState() for name in self._gateways}
         #: Called when a slot is released.
         self.on_free: Callable[[], object] = lambda: None
 
-    def replace(self, lines: Iterable[ConfiguredGateway]) -> list[ConfiguredGateway]:
-        """Replace the gateways; return the former ones. A gateway that stays keeps its health."""
-        before, retired = self._lines, list(self._lines.values())
-        self._lines = {line.name: line for line in lines}
-        for name, line in self._lines.items():
-            if name in before and line.gateway is not before[name].gateway:
-                # For example with other credentials, which are unproven.
-                self._standing[name].up = self._standing[name].since = None
-        # Removed gateways are kept: their calls may be under way, and they may come back.
-        self._standing |= {name: _Standing() for name in self._lines if name not in self._standing}
-        return retired
+    def replace(self, gateways: Iterable[ConfiguredGateway]) -> list[ConfiguredGateway]:
+        """Replace the gateways; return the former ones. An unchanged gateway keeps its health."""
+        former = self._gateways
+        self._gateways = {configured.name: configured for configured in gateways}
+        for name, configured in self._gateways.items():
+            if name in former and configured.gateway is not former[name].gateway:
+                # Rebuilt, for example with other credentials: its health is unknown.
+                self._states[name].up = self._states[name].since = None
+        # States of removed gateways are kept: they may have running calls, and may be configured again.
+        self._states |= {name: _GatewayState() for name in self._gateways if name not in self._states}
+        return list(former.values())
 
     def __getitem__(self, name: str) -> ConfiguredGateway:
-        return self._lines[name]
+        return self._gateways[name]
 
     def __contains__(self, name: str) -> bool:
-        return name in self._lines
+        return name in self._gateways
 
     def __iter__(self) -> Iterator[ConfiguredGateway]:
-        return iter(self._lines.values())
+        return iter(self._gateways.values())
 
-    def preference(self, now: datetime, *, trying: bool = False) -> Mapping[Channel, Sequence[str]]:
-        """Return the names for each channel, best first: as configured, then with overdue receipts, then failed.
+    def preference(self, now: datetime, *, is_retry: bool = False) -> Mapping[Channel, Sequence[str]]:
+        """Return the names for each channel, the best first, in configured order.
 
-        *trying*: for a repeated message, with which a gateway with overdue receipts may prove itself.
+        Gateways with overdue receipts follow the others, and failed ones come last. *is_retry*: for a repeated message,
+        which may test a gateway with overdue receipts from time to time.
         """
 
-        def rank(line: ConfiguredGateway) -> tuple[bool, bool]:
-            is_doubted = self.doubted_since(line.name) is not None
-            return self._is_resting(line.name, now), is_doubted and not (
-                trying and self._is_to_be_tried(line.name, now)
-            )
+        def rank(configured: ConfiguredGateway) -> tuple[bool, bool]:
+            has_overdue_receipts = self.receipts_overdue_since(configured.name) is not None
+            is_tested = is_retry and self._is_test_due(configured.name, now)
+            return self._has_failed(configured.name, now), has_overdue_receipts and not is_tested
 
         preference: dict[Channel, list[str]] = {}
-        for line in sorted(self._lines.values(), key=rank):
-            preference.setdefault(line.channel, []).append(line.name)
+        for configured in sorted(self._gateways.values(), key=rank):
+            preference.setdefault(configured.channel, []).append(configured.name)
         return preference
 
-    def _is_to_be_tried(self, name: str, now: datetime) -> bool:
+    def _is_test_due(self, name: str, now: datetime) -> bool:
         """Whether a gateway with overdue receipts has not been used recently, by any engine."""
-        standing = self._standing[name]
-        given = [standing.used_at] if standing.used_at else []
-        given += [standing.doubt.tried_at] if standing.doubt else []
-        return not any(timedelta(0) <= now - at < TRY_AGAIN for at in given)
+        state = self._states[name]
+        uses = [state.used_at] if state.used_at else []
+        uses += [state.overdue_receipts.last_accepted_at] if state.overdue_receipts else []
+        return not any(timedelta(0) <= now - at < RETRY_INTERVAL for at in uses)
 
-    def doubt(self, name: str, doubt: OverdueReceipts | None) -> bool:
-        """Record whether receipts are overdue; return whether that is new."""
-        standing = self._standing[name]
-        changed = (standing.doubt is None) is not (doubt is None)
-        if standing.doubt and doubt:
-            # Only the latest overdue receipts are counted.
-            doubt = replace(doubt, since=min(doubt.since, standing.doubt.since))
-        standing.doubt = doubt
+    def set_overdue_receipts(self, name: str, overdue: OverdueReceipts | None) -> bool:
+        """Record overdue receipts of a gateway, or `None` for none. Return whether they have begun or ended."""
+        state = self._states[name]
+        changed = (state.overdue_receipts is None) is not (overdue is None)
+        if state.overdue_receipts and overdue:
+            # Only the latest receipts are examined: their start may be later than the recorded one.
+            overdue = replace(overdue, since=min(overdue.since, state.overdue_receipts.since))
+        state.overdue_receipts = overdue
         return changed
 
-    def doubted_since(self, name: str) -> datetime | None:
+    def receipts_overdue_since(self, name: str) -> datetime | None:
         """Return since when a gateway's receipts are overdue; `None` if they are not."""
-        doubt = self._standing[name].doubt
-        return None if doubt is None else doubt.since
+        overdue = self._states[name].overdue_receipts
+        return None if overdue is None else overdue.since
 
-    def note_use(self, name: str, now: datetime) -> None:
-        """Record that a gateway was used, so that one with overdue receipts is not tried again at once."""
-        self._standing[name].used_at = now
+    def record_use(self, name: str, now: datetime) -> None:
+        """Record that a gateway was used, so that one with overdue receipts is not tested again at once."""
+        self._states[name].used_at = now
 
-    def doubted_before(self, name: str) -> Sequence[str]:
-        """Return the gateways that are configured before this one and used after it, because receipts are overdue."""
-        lines = list(self._lines.values())
-        earlier = lines[: lines.index(self._lines[name])]
-        channel = self._lines[name].channel
-        doubted = [e.name for e in earlier if e.channel is channel and self.doubted_since(e.name)]
-        return () if self.doubted_since(name) else doubted
+    def skipped_gateways(self, name: str) -> Sequence[str]:
+        """Return the gateways that are preferred to this one by configuration, and skipped because of overdue receipts."""
+        gateways = list(self._gateways.values())
+        preferred = gateways[: gateways.index(self._gateways[name])]
+        channel = self._gateways[name].channel
+        skipped = [
+            each.name for each in preferred if each.channel is channel and self.receipts_overdue_since(each.name)
+        ]
+        return () if self.receipts_overdue_since(name) else skipped
 
-    def _is_resting(self, name: str, now: datetime) -> bool:
-        standing = self._standing[name]
-        # After the clock was set back it must not rest until the clock has caught up.
-        return standing.up is False and standing.since is not None and timedelta(0) <= now - standing.since < self.REST
+    def _has_failed(self, name: str, now: datetime) -> bool:
+        state = self._states[name]
+        # After the clock was set back, `since` is in the future: then the gateway counts as usable.
+        return state.up is False and state.since is not None and timedelta(0) <= now - state.since < self.PENALTY
 
     def record_state(self, name: str, *, up: bool, now: datetime) -> bool:
         """Record the result of a call; return whether the gateway's health changed."""
-        standing = self._standing.setdefault(name, _Standing())
-        changed = standing.up is not up
-        standing.up, standing.since = up, now
+        state = self._states.setdefault(name, _GatewayState())
+        changed = state.up is not up
+        state.up, state.since = up, now
         return changed
 
     def is_up(self, name: str) -> bool | None:
         """Return whether the last call succeeded; `None` before the first."""
-        return self._standing[name].up
+        return self._states[name].up
 
-    def hears_people(self, name: str) -> bool:
+    def receives_replies(self, name: str) -> bool:
         """Whether people can reply to messages of this gateway."""
-        gateway: object = self._lines[name].gateway if name in self._lines else None
-        return isinstance(gateway, SupportsReplies) and gateway.hears_people
+        gateway: object = self._gateways[name].gateway if name in self._gateways else None
+        return isinstance(gateway, SupportsReplies) and gateway.receives_replies
 
     def free_slots(self, name: str) -> int:
-        """Return the number of calls that may start now; zero if a reload has reduced the slots below the calls under way."""
-        return max(0, self._lines[name].slots - self._standing[name].busy)
+        """Return the number of calls that may start now; zero also if a reload has left fewer slots than running calls."""
+        return max(0, self._gateways[name].slots - self._states[name].busy)
 
-    def take(self, name: str, *, incident_id: int, what: str, priority: Priority) -> bool:
-        """Take a slot if one is free and no waiter comes first; otherwise wait for it until `forget`.
+    def take_slot(self, name: str, *, incident_id: int, what: str, priority: Priority) -> bool:
+        """Take a slot if there are more free ones than waiters with a higher priority. Return whether it was taken.
 
-        A removed gateway has no slots. *what*: identifies the waiter within its incident.
+        Otherwise the caller waits in the queue until `remove_waiter`. A removed gateway has no slots. *what* identifies
+        the waiter within its incident.
         """
-        standing = self._standing.get(name)
-        if standing is None or name not in self._lines:
+        state = self._states.get(name)
+        if state is None or name not in self._gateways:
             return False
-        free = self.free_slots(name)
-        if free > sum(other < priority for waits in standing.waiting.values() for other in waits.values()):
-            standing.busy += 1
+        waiters_ahead = sum(other < priority for priorities in state.waiting.values() for other in priorities.values())
+        if self.free_slots(name) > waiters_ahead:
+            state.busy += 1
             return True
-        standing.waiting.setdefault(incident_id, {})[what] = priority
+        state.waiting.setdefault(incident_id, {})[what] = priority
         return False
 
-    def take_spare(self, name: str) -> bool:
-        """Take a slot if two are free and nobody waits: for a drill, which has the lowest priority."""
-        standing = self._standing.get(name)
-        if standing is None or name not in self._lines or standing.waiting:
+    def take_spare_slot(self, name: str) -> bool:
+        """Take a slot for a drill, which has the lowest priority. Return whether it was taken.
+
+        Nothing may wait, and one slot stays free for other calls, unless none of the slots is taken.
+        """
+        state = self._states.get(name)
+        if state is None or name not in self._gateways or state.waiting:
             return False
-        if self.free_slots(name) - bool(standing.busy) < 1:
+        if self.free_slots(name) - bool(state.busy) < 1:
             return False
-        standing.busy += 1
+        state.busy += 1
         return True
 
-    def forget(self, incident_id: int) -> None:
-        """Remove an incident from the queues, before each processing: its needs may have changed.
+    def remove_waiter(self, incident_id: int) -> None:
+        """Remove an incident from the queues. It is called before the incident is processed, which may queue it again.
 
-        An incident of another engine would otherwise stay for ever.
+        An incident that another engine has taken over would otherwise stay in the queues.
         """
-        for standing in self._standing.values():
-            standing.waiting.pop(incident_id, None)
+        for state in self._states.values():
+            state.waiting.pop(incident_id, None)
 
-    def in_turn(self) -> list[tuple[Priority, int]]:
-        """Return the incidents that wait for free slots, with their priorities, in order."""
+    def next_waiters(self) -> list[tuple[Priority, int]]:
+        """Return the incidents that can get a free slot now, with their priorities, the most urgent first."""
         waiters: list[tuple[Priority, int]] = []
-        for name in self._lines:
-            waits_here = self._standing[name].waiting
-            if waits_here and (free := self.free_slots(name)):
-                waiting = ((priority, i) for i, waits in waits_here.items() for priority in waits.values())
-                waiters += heapq.nsmallest(free, waiting)
+        for name in self._gateways:
+            waiting = self._states[name].waiting
+            if waiting and (free := self.free_slots(name)):
+                queue = ((priority, i) for i, priorities in waiting.items() for priority in priorities.values())
+                waiters += heapq.nsmallest(free, queue)
         return sorted(waiters)
 
-    def give_back(self, name: str) -> None:
+    def release_slot(self, name: str) -> None:
         """Release a slot."""
-        if name in self._standing:
-            self._standing[name].busy -= 1
+        if name in self._states:
+            self._states[name].busy -= 1
             self.on_free()

@@ -17,9 +17,9 @@ log = structlog.get_logger()
 
 
 class GatewayVerifier:
-    """Verifies each unused gateway until one request succeeds.
+    """Loop that verifies each gateway without a known state until a verification succeeds.
 
-    A failed verification leaves the gateway unused: credentials that may not read may still send.
+    A failed verification does not mark the gateway as down: its credentials may be allowed to send, but not to read.
     """
 
     EVERY = timedelta(minutes=1)
@@ -27,15 +27,20 @@ class GatewayVerifier:
     DEADLINE = timedelta(seconds=90)
 
     def __init__(
-        self, *, pool: GatewayPool, clock: Clock, observer: Observer, rests: Callable[[], bool] = lambda: False
+        self,
+        *,
+        pool: GatewayPool,
+        clock: Clock,
+        observer: Observer,
+        is_monitor_only: Callable[[], bool] = lambda: False,
     ) -> None:
-        """While *rests* returns true, it verifies nothing."""
+        """Verify nothing while *is_monitor_only* returns true."""
         self._pool = pool
         self._clock = clock
         self._observer = observer
-        self._rests = rests
-        #: By gateway: the error of its last verification.
-        self._failed: dict[str, str] = {}
+        self._is_monitor_only = is_monitor_only
+        #: Error of the last verification, by gateway: an unchanged error is logged once.
+        self._errors: dict[str, str] = {}
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -44,37 +49,40 @@ class GatewayVerifier:
             await asyncio.sleep(self.EVERY.total_seconds())
 
     async def verify(self) -> None:
-        """Verify every unused gateway once."""
-        if self._rests():
+        """Verify every gateway without a known state once."""
+        if self._is_monitor_only():
             return
-        async with asyncio.TaskGroup() as tests:
-            for line in self._pool:
-                if self._pool.is_up(line.name) is None:
-                    tests.create_task(self._verify(line))
+        async with asyncio.TaskGroup() as verifications:
+            for configured in self._pool:
+                if self._pool.is_up(configured.name) is None:
+                    verifications.create_task(self._verify(configured))
 
-    async def _verify(self, line: ConfiguredGateway) -> None:
-        gateway: object = line.gateway
+    async def _verify(self, configured: ConfiguredGateway) -> None:
+        gateway: object = configured.gateway
         if not isinstance(gateway, Verifiable):
             return
         try:
             async with asyncio.timeout(self.DEADLINE.total_seconds()):
                 await gateway.verify()
         except (DeliveryError, TimeoutError) as error:
-            self._fail(line, str(error) or "no answer in time")
-        # A bug in one gateway must not stop the others' verification.
+            self._record_failure(configured, str(error) or "no answer in time")
+        # A bug in one gateway must not stop the verification of the others.
         except Exception:
-            if line.name not in self._failed:
-                log.exception("gateway test failed", gateway=line.name)
-            self._failed[line.name] = "a bug"
+            if configured.name not in self._errors:
+                log.exception("gateway test failed", gateway=configured.name)
+            self._errors[configured.name] = "a bug"
         else:
-            self._failed.pop(line.name, None)
-            # A message sent meanwhile is the better evidence, and another gateway may have the name by now.
-            is_its_own = line.name in self._pool and self._pool[line.name].gateway is line.gateway
-            if is_its_own and self._pool.is_up(line.name) is None:
-                self._pool.record_state(line.name, up=True, now=self._clock.now())
-                self._observer.gateway_judged(line.channel, line.name, up=True)
+            self._errors.pop(configured.name, None)
+            # A reload may have given the name to another gateway, and the result of a message sent meanwhile must not be
+            # overwritten.
+            is_same_gateway = (
+                configured.name in self._pool and self._pool[configured.name].gateway is configured.gateway
+            )
+            if is_same_gateway and self._pool.is_up(configured.name) is None:
+                self._pool.record_state(configured.name, up=True, now=self._clock.now())
+                self._observer.set_gateway_up(configured.channel, configured.name, up=True)
 
-    def _fail(self, line: ConfiguredGateway, why: str) -> None:
-        if self._failed.get(line.name) != why:
-            log.warning("gateway test failed", gateway=line.name, reason=why)
-        self._failed[line.name] = why
+    def _record_failure(self, configured: ConfiguredGateway, reason: str) -> None:
+        if self._errors.get(configured.name) != reason:
+            log.warning("gateway test failed", gateway=configured.name, reason=reason)
+        self._errors[configured.name] = reason

@@ -1,8 +1,8 @@
-"""Group commit: work that arrives during a transaction shares the next one.
+"""Group commit: writes that arrive during a transaction share the next one.
 
-A durable commit waits for the disk: thousands of runs a minute write twice each, and a mass outage brings a thousand
-events and results within seconds. Single work is committed at once. A caller continues only after its own work is
-stored.
+A durable commit waits for the disk, while thousands of probe runs a minute write twice each, and a mass outage brings a
+thousand events and results within seconds. A single write is committed at once. Each caller continues only after its
+own write is stored.
 """
 
 from __future__ import annotations
@@ -17,114 +17,116 @@ from alerts.persistence.store import Store, StoreUnavailable, UnitOfWork
 
 Work = TypeVar("Work")
 
-#: Work on the unit of work. It has no other effects: if the shared transaction fails it is repeated.
-LedgerWork = Callable[[UnitOfWork], Awaitable[Any]]
+#: Function that writes in a unit of work. It must have no other effects, because it is repeated if the shared
+#: transaction fails.
+UnitOfWorkTask = Callable[[UnitOfWork], Awaitable[Any]]
 
 
 @dataclass(slots=True)
-class _Waiting(Generic[Work]):
-    """Work with its waiting caller."""
+class _PendingWork(Generic[Work]):
+    """Work with the future that its caller awaits."""
 
     work: Work
-    answer: asyncio.Future[Any] | None
+    future: asyncio.Future[Any] | None
 
-    def end(self, result: Any) -> None:
-        if (answer := self._taken()) is not None:
-            answer.set_result(result)
+    def succeed(self, result: Any) -> None:
+        if (future := self._release_future()) is not None:
+            future.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        if (answer := self._taken()) is not None:
-            answer.set_exception(error)
+        if (future := self._release_future()) is not None:
+            future.set_exception(error)
 
-    def _taken(self) -> asyncio.Future[Any] | None:
-        # Release the future at once: an exception refers to its call, which refers to this object, which would form a
-        # cycle.
-        answer, self.answer = self.answer, None
-        return None if answer is None or answer.done() else answer  # The caller may have been cancelled.
+    def _release_future(self) -> asyncio.Future[Any] | None:
+        # An exception set on the future refers to this object by its traceback. Without this release the two would
+        # form a reference cycle.
+        future, self.future = self.future, None
+        return None if future is None or future.done() else future  # It is done if the caller was cancelled.
 
 
 class GroupCommit(Generic[Work]):
-    """Commits waiting work while there is any."""
+    """Writer that collects work while a commit runs, and commits it together."""
 
     def __init__(
         self,
         commit: Callable[[Sequence[Work]], Awaitable[Sequence[Any]]],
         *,
-        at_once: int | None = None,
-        apart: float = 0,
+        max_batch: int | None = None,
+        min_interval: float = 0,
     ) -> None:
         """*commit* executes a batch of work in one transaction and returns the results.
 
-        *at_once*: maximum size of a batch; other writes wait meanwhile. *apart*: minimum seconds between the start of
-        two commits.
+        *max_batch*: maximum size of a batch, because other writers wait for its transaction. *min_interval*: minimum
+        seconds between the starts of two commits.
         """
         self._commit = commit
-        self._at_once = at_once
-        self._apart = apart
-        self._waiting: list[_Waiting[Work]] = []
-        self._committing: asyncio.Task[None] | None = None
+        self._max_batch = max_batch
+        self._min_interval = min_interval
+        self._pending: list[_PendingWork[Work]] = []
+        self._commit_task: asyncio.Task[None] | None = None
         #: Earliest start of the next commit, by the loop's clock.
         self._next_at = -math.inf
 
     async def write(self, work: Work) -> Any:
         """Execute *work* and return its result. It is stored on return, even for a caller that is cancelled meanwhile.
 
-        Raise the errors of the work or the store; then nothing of it is stored. All waiting callers get a
-        `StoreUnavailable`; after a connection failure during the commit the result is unknown.
+        Raise the error of the work or the store; then nothing of the work is stored. `StoreUnavailable` is raised for
+        all callers of the batch; after a connection failure during the commit the work may be stored nevertheless.
         """
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(work, answer))
-        if self._committing is None or self._committing.done():
-            # A task of its own: a caller may be cancelled while others wait for the same commit.
-            self._committing = asyncio.create_task(self._keep_committing())
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending.append(_PendingWork(work, future))
+        if self._commit_task is None or self._commit_task.done():
+            # A separate task, because a caller may be cancelled while others wait for the same commit.
+            self._commit_task = asyncio.create_task(self._commit_all())
         try:
-            return await answer
+            return await future
         finally:
-            # The exception refers to this call and back: only the garbage collector would free the cycle.
-            del answer
+            # An exception refers to this frame by its traceback, and the frame to the future with the exception: only
+            # the garbage collector would free this cycle.
+            del future
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Wait until no work is left, before the store is closed."""
-        while self._committing is not None and not self._committing.done():
-            await asyncio.wait({self._committing})
+        while self._commit_task is not None and not self._commit_task.done():
+            await asyncio.wait({self._commit_task})
 
-    async def _keep_committing(self) -> None:
+    async def _commit_all(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._waiting:
+        while self._pending:
             await asyncio.sleep(self._next_at - loop.time())
-            self._next_at = loop.time() + self._apart
-            batch = self._waiting[: self._at_once]
-            del self._waiting[: self._at_once]
-            await self._store(batch)
+            self._next_at = loop.time() + self._min_interval
+            batch = self._pending[: self._max_batch]
+            del self._pending[: self._max_batch]
+            await self._commit_batch(batch)
 
-    async def _store(self, batch: Sequence[_Waiting[Work]]) -> None:
-        """Execute work in one transaction; if that fails, one by one, so that a failure affects no other."""
-        apart = False
+    async def _commit_batch(self, batch: Sequence[_PendingWork[Work]]) -> None:
+        """Commit work in one transaction; if it fails, one by one, so that one failure does not affect the others."""
+        must_split = False
         try:
-            results = await self._commit([each.work for each in batch])
+            results = await self._commit([pending.work for pending in batch])
         except StoreUnavailable as error:
-            for each in batch:
-                # A copy for each caller, without the traceback, which would refer to all of them.
-                each.fail(type(error)(*error.args))
-        # Other errors belong to one caller, and are raised there.
+            for pending in batch:
+                # Each caller gets a copy without the traceback, because the traceback refers to all callers.
+                pending.fail(type(error)(*error.args))
+        # Another error belongs to the work of one caller, and is raised there.
         except Exception as error:  # noqa: BLE001 - as above
-            apart = len(batch) > 1
-            if not apart:
-                # Without this frame, which refers to the receiver of the exception.
+            must_split = len(batch) > 1
+            if not must_split:
+                # Drop this frame from the traceback: it refers to the pending work, which receives the exception.
                 batch[0].fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
         else:
-            for each, result in zip(batch, results, strict=True):
-                each.end(result)
-        if apart:
-            for each in batch:
-                await self._store([each])
+            for pending, result in zip(batch, results, strict=True):
+                pending.succeed(result)
+        if must_split:
+            for pending in batch:
+                await self._commit_batch([pending])
 
 
-def with_ledger(store: Store) -> GroupCommit[LedgerWork]:
+def unit_of_work_commits(store: Store) -> GroupCommit[UnitOfWorkTask]:
     """Return a group commit for the units of work of *store*."""
 
-    async def commit(works: Sequence[LedgerWork]) -> Sequence[Any]:
-        async with store.transaction() as ledger:
-            return [await work(ledger) for work in works]
+    async def commit(batch: Sequence[UnitOfWorkTask]) -> Sequence[Any]:
+        async with store.transaction() as uow:
+            return [await work(uow) for work in batch]
 
-    return GroupCommit(commit, at_once=16)
+    return GroupCommit(commit, max_batch=16)

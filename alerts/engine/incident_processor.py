@@ -1,7 +1,8 @@
-"""Incident processing within one database transaction.
+"""Processing of incidents within one database transaction: all decisions that are due now.
 
-Gateway calls are returned and made after the commit; their attempts are stored already. Processing is idempotent: with
-the same store and time it writes nothing new.
+An incident has two plans: the escalation notifies staff step by step, the announcement notifies recipients outside.
+Decided gateway calls are stored as attempts, returned in the result, and made after the commit. Processing is idempotent:
+with the same store and time it writes nothing new.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alerts.decide.ack_timeout import AckReminderDue, AckTimedOut, AckValid, NotAcknowledged, promise
+from alerts.decide.ack_timeout import AckReminderDue, AckTimedOut, AckValid, NotAcknowledged, check_acknowledgement
 from alerts.decide.announcement import (
     Announce,
     Announcement,
@@ -22,16 +23,16 @@ from alerts.decide.announcement import (
     announce,
 )
 from alerts.decide.bundle import (
-    GROUP_INTERVAL,
-    REACH,
+    BUNDLE_INTERVAL,
+    SEARCH_WINDOW,
     AlreadyPending,
     JoinBundle,
     SendAtOnce,
     StartBundle,
     bundle,
-    gathering,
+    bundle_key,
 )
-from alerts.decide.edit import follow_edit, reached_at
+from alerts.decide.edit import apply_edit, current_addresses
 from alerts.decide.escalation import (
     Escalation,
     EscalationStopped,
@@ -39,402 +40,427 @@ from alerts.decide.escalation import (
     StartStep,
     WaitUntil,
     escalate,
-    put_back,
+    rewind_escalation,
 )
 from alerts.decide.followup import follow_up
-from alerts.decide.gateway.next_action import decisive, rang_in_vain
-from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
+from alerts.decide.gateway.next_action import decisive_attempt, is_unanswered_call
+from alerts.decide.handover import MAX_HANDOVER_AGE, handover_notification, step_rotas
 from alerts.decide.release_result import release_result
-from alerts.decide.silence import Muter, Silence
+from alerts.decide.silence import Silence, SilenceLookup
 from alerts.decide.state_change import Abandon, Cancel, Notify, WithdrawLetter, conclude
-from alerts.engine.event_handler import overrides_for, take_in
+from alerts.engine.event_handler import handle_event, overrides_for
 from alerts.engine.notification_processor import NotificationProcessor
 from alerts.engine.processing_result import OpenIncident, ProcessingResult, StateChange
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import SETTLED, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import AUTOMATIC, Expire, Release
-from alerts.model.incident import Incident, apply, has_got_worse, release_is_offered
+from alerts.model.incident import Incident, apply, has_become_outage, release_is_offered
 from alerts.model.notification import Plan, Purpose
 from alerts.model.oncall import Override
 from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.model.urgency import urgency
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
-#: A silence of a route may end because the incident has become more than that route.
-_LOOK_AGAIN = timedelta(seconds=30)
+#: Interval of processing an incident during a silence. A silence of one route no longer applies once the incident
+#: affects others.
+_SILENCE_CHECK_INTERVAL = timedelta(seconds=30)
 
 
 class IncidentProcessor:
-    """Processes incidents one after the other in one transaction. Created for each transaction."""
+    """Processor of several incidents, one after the other. It is created for each transaction."""
 
     def __init__(
         self,
         *,
-        ledger: UnitOfWork,
+        uow: UnitOfWork,
         now: datetime,
-        mover: Callable[[int, ProcessingResult], NotificationProcessor],
-        muter: Muter,
-        rests: bool = False,
-        brief: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
+        new_notification_processor: Callable[[int, ProcessingResult], NotificationProcessor],
+        silence_lookup: SilenceLookup,
+        is_monitor_only: bool = False,
+        policy_for: Callable[[Incident], PolicySnapshot | None] = lambda _: None,
     ) -> None:
-        """*mover*: creates the processor of an incident's notifications, with the same unit of work and time.
+        """*new_notification_processor* returns the processor of an incident's notifications in the same transaction.
 
-        *rests*: nobody is notified for now. *brief*: returns the policy of an incident that opened meanwhile.
+        *is_monitor_only*: nobody is notified for now. *policy_for* returns the currently configured policy of an open
+        incident, or `None` to keep the stored one.
         """
-        self._ledger = ledger
+        self._uow = uow
         self._now = now
-        self._made = mover
-        self._muter = muter
-        self._rests = rests
-        self._brief = brief
+        self._new_notification_processor = new_notification_processor
+        self._silence_lookup = silence_lookup
+        self._is_monitor_only = is_monitor_only
+        self._policy_for = policy_for
         self._silences: Sequence[Silence] | None = None
-        self._known: Sequence[Notification] | None = None
-        #: Recent overrides by rotas: hundreds of incidents may share them.
+        #: Notifications of the current incident; `None` before they are read, and after they have changed.
+        self._cached_notifications: Sequence[Notification] | None = None
+        #: Recent overrides, by the names of rotas: hundreds of incidents may share them.
         self._overrides: dict[frozenset[str], Sequence[Override]] = {}
-        self.advance = ProcessingResult()
+        self.result = ProcessingResult()
 
-    async def bring_forward(self, incident_id: int, advance: ProcessingResult) -> None:
-        """Process all due steps of one incident. Record the result in *advance*."""
-        self.advance = advance
-        self._known = None
-        incident = await self._ledger.incident(incident_id)
+    async def process(self, incident_id: int, result: ProcessingResult) -> None:
+        """Take all actions of one incident that are due. Record them in *result*."""
+        self.result = result
+        self._cached_notifications = None
+        incident = await self._uow.incident(incident_id)
         if incident is None:
-            self.advance.at_rest = True
+            self.result.is_inactive = True
             return
-        if self._rests:
-            await self._leave_untold(incident)
+        if self._is_monitor_only:
+            await self._process_without_notifying(incident)
             return
-        self._mover = self._made(incident_id, advance)
-        incident = await self._tell(await self._briefed(incident))
-        await self._conclude(incident)
-        await self._tell_result(incident)
-        for notice in await self._notices(incident):
-            # The first incident sends the bundle, so that it is sent once.
-            if notice.state not in SETTLED and notice.leads:
-                await self._mover.deliver(notice)
-        if self._mover.has_moved:
-            self._known = None
-        notices = await self._notices(incident)
-        waiting = [n for n in notices if n.state is NotificationState.PENDING and n.due_at <= self._now and n.leads]
-        waiting = [n for n in waiting if n.id not in self._mover.waiting]
-        if any(n.channel in ON_PAPER for n in waiting) and await self._ledger.is_paper_held():
-            # Paused paper has a notification of its own.
-            waiting = [n for n in waiting if n.channel not in ON_PAPER]
-        self.advance.oldest_pending = min((n.due_at for n in waiting), default=None)
+        self._processor = self._new_notification_processor(incident_id, result)
+        incident = await self._notify(await self._apply_current_policy(incident))
+        await self._apply_state_changes(incident)
+        await self._notify_release_result(incident)
+        for notification in await self._notifications(incident):
+            # Its first incident sends a bundle (a notification about several incidents), so that it is sent once.
+            if notification.state not in SETTLED and notification.leads:
+                await self._processor.deliver(notification)
+        if self._processor.has_changes:
+            self._cached_notifications = None
+        notifications = await self._notifications(incident)
+        unsent = [
+            n for n in notifications if n.state is NotificationState.PENDING and n.due_at <= self._now and n.leads
+        ]
+        unsent = [n for n in unsent if n.id not in self._processor.blocked_ids]
+        if any(n.channel in ON_PAPER for n in unsent) and await self._uow.is_paper_paused():
+            # Paused paper is reported separately.
+            unsent = [n for n in unsent if n.channel not in ON_PAPER]
+        self.result.oldest_pending = min((n.due_at for n in unsent), default=None)
         if incident.is_open:
-            self._count(incident)
-        elif all(self._owes_nothing(n) for n in notices):
-            await self._put_to_rest(incident)
+            self._record_open(incident)
+        elif all(self._is_complete(n) for n in notifications):
+            await self._deactivate(incident)
 
-    async def _leave_untold(self, incident: Incident) -> None:
-        """Decide nothing and make no calls: processing continues from the store when notifications are allowed again."""
+    async def _process_without_notifying(self, incident: Incident) -> None:
+        """Decide nothing. When notifications are allowed again, processing continues from the store."""
         if incident.is_open:
-            self._count(incident)
-        elif not await self._notices(incident):
-            await self._put_to_rest(incident)
+            self._record_open(incident)
+        elif not await self._notifications(incident):
+            await self._deactivate(incident)
 
-    async def _briefed(self, incident: Incident) -> Incident:
-        """Set the current policy of an open incident without any; otherwise apply an edit of the configuration.
+    async def _apply_current_policy(self, incident: Incident) -> Incident:
+        """Set the currently configured policy of an open incident whose stored policy has nobody to notify.
 
-        Its escalation starts at the first step. Many such incidents are bundled.
+        Its escalation then starts at the first step. In another incident, only edited people and numbers are applied.
         """
-        if not incident.is_open or (brief := self._brief(incident)) is None:
+        if not incident.is_open or (policy := self._policy_for(incident)) is None:
             return incident
         if not incident.policy.has_nobody_to_notify:
-            return await self._follow_edit(incident, brief)
-        incident = replace(incident, policy=brief)
-        await self._ledger.save_brief(incident)
-        await self._write("told from now on", incident, number=incident.number)
+            return await self._apply_edit(incident, policy)
+        incident = replace(incident, policy=policy)
+        await self._uow.save_policy(incident)
+        await self._add_audit_entry("told from now on", incident, number=incident.number)
         return incident
 
-    async def _follow_edit(self, incident: Incident, present: PolicySnapshot) -> Incident:
+    async def _apply_edit(self, incident: Incident, current: PolicySnapshot) -> Incident:
         """Apply edited people and numbers to an open incident."""
-        present = await self._with_stand_ins(incident, present)
-        edit = follow_edit(incident, present, await self._notices(incident), self._now)
+        current = await self._add_missing_substitutes(incident, current)
+        edit = apply_edit(incident, current, await self._notifications(incident), self._now)
         if edit is None:
             return incident
-        for notice in edit.withdrawn:
-            await self._withdraw(notice)
+        for notification in edit.withdrawn:
+            await self._withdraw(notification)
         if edit.incident.position != incident.position:
-            await self._ledger.save_incident(edit.incident)
+            await self._uow.save_incident(edit.incident)
         if edit.incident.policy != incident.policy:
-            await self._ledger.save_brief(edit.incident)
-            await self._write("contacts updated", incident, number=incident.number)
+            await self._uow.save_policy(edit.incident)
+            await self._add_audit_entry("contacts updated", incident, number=incident.number)
         await self._add(edit.incident, edit.drafts, once=True)
         return edit.incident
 
-    async def _with_stand_ins(self, incident: Incident, present: PolicySnapshot) -> PolicySnapshot:
-        """Add people whom only an active override names: another process has their configuration."""
-        before, policy = incident.policy.escalation, present.escalation
-        unknown = {each.key: each for each in before.stand_ins if policy.contact(each.key) is None}
-        if not unknown:
-            return present
-        overrides = await self._ledger.overrides({rota.name for rota in policy.rotas}, self._now)
-        standing = {o.contact.key: o.contact for o in overrides if o.contact.key in unknown and self._now < o.ends_at}
-        return replace(present, escalation=replace(policy, stand_ins=(*policy.stand_ins, *standing.values())))
+    async def _add_missing_substitutes(self, incident: Incident, current: PolicySnapshot) -> PolicySnapshot:
+        """Add the incident's substitutes whose override is active to the *current* policy, which may lack them.
 
-    def _count(self, incident: Incident) -> None:
-        self.advance.open = OpenIncident(
+        A substitute is a person whom an override puts on call. It may be from an agency that another process probes.
+        """
+        before, policy = incident.policy.escalation, current.escalation
+        missing = {contact.key for contact in before.stand_ins if policy.contact(contact.key) is None}
+        if not missing:
+            return current
+        overrides = await self._uow.overrides({rota.name for rota in policy.rotas}, self._now)
+        active = {o.contact.key: o.contact for o in overrides if o.contact.key in missing and self._now < o.ends_at}
+        return replace(current, escalation=replace(policy, stand_ins=(*policy.stand_ins, *active.values())))
+
+    def _record_open(self, incident: Incident) -> None:
+        self.result.open = OpenIncident(
             agency=incident.policy.agency,
             number=incident.number,
             opened_at=incident.opened_at,
             declared=incident.declared_type,
         )
 
-    async def _put_to_rest(self, incident: Incident) -> None:
-        await self._ledger.put_to_rest(incident.id)
-        self.advance.at_rest = True
+    async def _deactivate(self, incident: Incident) -> None:
+        await self._uow.deactivate_incident(incident.id)
+        self.result.is_inactive = True
 
-    async def _notices(self, incident: Incident) -> Sequence[Notification]:
-        if self._known is None and _is_untold(incident):
-            self._known = ()
-        elif self._known is None:
-            self._known = await self._ledger.notices(incident.id)
-        return self._known
+    async def _notifications(self, incident: Incident) -> Sequence[Notification]:
+        if self._cached_notifications is None and _is_unprocessed(incident):
+            self._cached_notifications = ()
+        elif self._cached_notifications is None:
+            self._cached_notifications = await self._uow.notifications(incident.id)
+        return self._cached_notifications
 
-    async def _tell(self, incident: Incident) -> Incident:
-        silence = await self._silence(incident)
+    async def _notify(self, incident: Incident) -> Incident:
+        """Decide about notifications. During a silence, only about the announcement that a person has released."""
+        silence = await self._active_silence(incident)
         if silence is None:
-            incident = await self._hand_over(await self._hold_to_promise(incident))
+            incident = await self._notify_handover(await self._check_acknowledgement(incident))
             incident = await self._announce(await self._escalate(incident))
             await self._follow_up(incident)
             return incident
-        self.advance.wake_at(min(silence.ends_at, self._now + _LOOK_AGAIN))
-        incident = await self._fall_silent(incident)
+        self.result.wake_at(min(silence.ends_at, self._now + _SILENCE_CHECK_INTERVAL))
+        incident = await self._withdraw_unsent(incident)
         # A person's release goes out despite a silence.
         return await self._announce(incident) if incident.released_at is not None else incident
 
-    async def _silence(self, incident: Incident) -> Silence | None:
+    async def _active_silence(self, incident: Incident) -> Silence | None:
         if self._silences is None:
-            self._silences = await self._ledger.silences(self._now)
-        return self._muter(incident, self._silences, self._now)
+            self._silences = await self._uow.silences(self._now)
+        return self._silence_lookup(incident, self._silences, self._now)
 
-    async def _fall_silent(self, incident: Incident) -> Incident:
-        """Withdraw unsent notifications to staff: when the silence ends the escalation continues with current facts.
+    async def _withdraw_unsent(self, incident: Incident) -> Incident:
+        """Withdraw unsent notifications to staff, and unsent follow-ups, because a silence is active.
 
-        Follow-ups are withdrawn too; a released announcement is not.
+        When the silence ends, the escalation repeats its step with current facts. A released announcement is not
+        withdrawn.
         """
-        withheld = [
-            notice
-            for notice in await self._notices(incident)
-            if notice.state is NotificationState.PENDING and not notice.attempts
-            if notice.purpose is Purpose.UPDATE or (notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE)
+        withdrawn = [
+            notification
+            for notification in await self._notifications(incident)
+            if notification.state is NotificationState.PENDING and not notification.attempts
+            if notification.purpose is Purpose.UPDATE
+            or (notification.plan is Plan.ESCALATION and notification.purpose is Purpose.OUTAGE)
         ]
-        for notice in withheld:
-            await self._withdraw(notice)
-        steps = [notice for notice in withheld if notice.purpose is Purpose.OUTAGE]
-        back = put_back(incident, steps, self._now)
-        if back is not incident:
-            await self._ledger.save_incident(back)
-        return back
+        for notification in withdrawn:
+            await self._withdraw(notification)
+        steps = [notification for notification in withdrawn if notification.purpose is Purpose.OUTAGE]
+        rewound = rewind_escalation(incident, steps, self._now)
+        if rewound is not incident:
+            await self._uow.save_incident(rewound)
+        return rewound
 
-    async def _withdraw(self, notice: Notification) -> None:
-        self._known = None
-        if notice.tells_of > 1:
-            await self._mover.leave(notice)
+    async def _withdraw(self, notification: Notification) -> None:
+        self._cached_notifications = None
+        if notification.incident_count > 1:
+            await self._processor.remove_incident(notification)
         else:
-            await self._mover.enter(notice, NotificationState.WITHDRAWN)
+            await self._processor.set_state(notification, NotificationState.WITHDRAWN)
 
-    async def _hold_to_promise(self, incident: Incident) -> Incident:
-        """Remind the assignee, and continue the escalation if there is no answer."""
-        decision = promise(incident, self._now)
+    async def _check_acknowledgement(self, incident: Incident) -> Incident:
+        """Remind the assignee before the acknowledgement expires. Continue the escalation when it has expired."""
+        decision = check_acknowledgement(incident, self._now)
         if isinstance(decision, AckReminderDue):
-            decision = promise(incident, self._now, await overrides_for(self._ledger, incident, self._now))
+            decision = check_acknowledgement(incident, self._now, await overrides_for(self._uow, incident, self._now))
         match decision:
             case AckReminderDue(drafts=drafts):
                 incident = replace(incident, reminded_at=self._now)
-                await self._ledger.save_incident(incident)
+                await self._uow.save_incident(incident)
                 await self._add(incident, drafts, once=True)
-                return await self._hold_to_promise(incident)
+                return await self._check_acknowledgement(incident)
             case AckTimedOut():
-                incident = await take_in(self._ledger, Expire(incident_id=incident.id, at=self._now)) or incident
+                incident = await handle_event(self._uow, Expire(incident_id=incident.id, at=self._now)) or incident
             case AckValid(until=until):
-                self.advance.wake_at(until)
+                self.result.wake_at(until)
             case NotAcknowledged():
                 pass
         return incident
 
     async def _escalate(self, incident: Incident) -> Incident:
         while True:
-            notices = await self._notices(incident)
-            match await self._next_step(incident, notices):
-                case StartStep(position=position, drafts=drafts, deserted=deserted, stand_ins=stand_ins):
+            notifications = await self._notifications(incident)
+            match await self._next_step(incident, notifications):
+                case StartStep(position=position, drafts=drafts, empty_rotas=empty_rotas, stand_ins=stand_ins):
                     incident = replace(incident, position=position)
-                    await self._ledger.save_incident(incident)
-                    incident = await self._acquaint(incident, stand_ins)
+                    await self._uow.save_incident(incident)
+                    incident = await self._add_substitutes(incident, stand_ins)
                     await self._add(incident, drafts, once=True)
-                    await self._note_deserted(incident, deserted)
+                    await self._record_empty_rotas(incident, empty_rotas)
                 case Redial(drafts=drafts, then=then):
                     await self._add(incident, drafts)
-                    self.advance.wake_at(then)
+                    self.result.wake_at(then)
                     return incident
                 case WaitUntil(at=at):
-                    self.advance.wake_at(at)
+                    self.result.wake_at(at)
                     return incident
                 case EscalationStopped():
                     return incident
 
-    async def _next_step(self, incident: Incident, notices: Sequence[Notification]) -> Escalation:
-        decision = escalate(incident, notices, self._now)
+    async def _next_step(self, incident: Incident, notifications: Sequence[Notification]) -> Escalation:
+        decision = escalate(incident, notifications, self._now)
         if not isinstance(decision, StartStep):
             return decision
-        # Overrides determine the people of a step, not whether it starts: hundreds of waiting incidents need not read
-        # them.
-        overrides = await overrides_for(self._ledger, incident, self._now)
-        return escalate(incident, notices, self._now, overrides) if overrides else decision
+        # Overrides determine the people of a step, not whether it starts: they are read only for a step that starts, not
+        # for hundreds of waiting incidents.
+        overrides = await overrides_for(self._uow, incident, self._now)
+        return escalate(incident, notifications, self._now, overrides) if overrides else decision
 
-    async def _acquaint(self, incident: Incident, stand_ins: Sequence[Contact]) -> Incident:
+    async def _add_substitutes(self, incident: Incident, stand_ins: Sequence[Contact]) -> Incident:
         """Add substitutes to the incident's policy: their names are needed when they answer."""
         if not stand_ins:
             return incident
         policy = incident.policy.escalation
         policy = replace(policy, stand_ins=(*policy.stand_ins, *stand_ins))
         incident = replace(incident, policy=replace(incident.policy, escalation=policy))
-        await self._ledger.save_brief(incident)
+        await self._uow.save_policy(incident)
         return incident
 
-    async def _note_deserted(self, incident: Incident, rotas: Sequence[str]) -> None:
+    async def _record_empty_rotas(self, incident: Incident, rotas: Sequence[str]) -> None:
         fallback = incident.policy.escalation.fallback
         for rota in rotas:
-            await self._write("nobody is on call", incident, rota=rota, instead=fallback.key if fallback else "nobody")
-            self.advance.deserted[incident.policy.agency] += 1
+            await self._add_audit_entry(
+                "nobody is on call", incident, rota=rota, instead=fallback.key if fallback else "nobody"
+            )
+            self.result.empty_rotas[incident.policy.agency] += 1
 
     async def _announce(self, incident: Incident) -> Incident:
-        match await self._next_word(incident):
+        match await self._next_announcement(incident):
             case ReleaseNow():
                 release = Release(incident_id=incident.id, at=self._now, by=AUTOMATIC)
                 incident = apply(incident, release)
-                await self._ledger.save_incident(incident)
-                await self._write("announcement released by itself", incident)
+                await self._uow.save_incident(incident)
+                await self._add_audit_entry("announcement released by itself", incident)
                 return await self._announce(incident)
             case Announce(drafts=drafts):
                 await self._add(incident, drafts)
             case NotBefore(at=at):
-                self.advance.wake_at(at)
+                self.result.wake_at(at)
             case AwaitRelease(at=at, drafts=drafts, stand_ins=stand_ins):
-                incident = await self._acquaint(incident, stand_ins)
+                incident = await self._add_substitutes(incident, stand_ins)
                 await self._add(incident, drafts)
-                self.advance.wake_at(at)
+                self.result.wake_at(at)
             case NoRecipients() | AwaitStaffNotified():
-                pass  # Reports on their notifications will wake the engine.
+                pass  # Reports on the notifications to staff will wake the engine.
         return incident
 
-    async def _next_word(self, incident: Incident) -> Announcement:
-        # Overrides determine to whom a release is offered: without an offer they need not be read.
-        asks = release_is_offered(incident, self._now)
-        overrides = await overrides_for(self._ledger, incident, self._now) if asks else ()
-        return announce(incident, await self._notices(incident), self._now, overrides)
+    async def _next_announcement(self, incident: Incident) -> Announcement:
+        # Overrides determine to whom the release (approval) of the announcement is offered. They are read only then.
+        is_offered = release_is_offered(incident, self._now)
+        overrides = await overrides_for(self._uow, incident, self._now) if is_offered else ()
+        return announce(incident, await self._notifications(incident), self._now, overrides)
 
     async def _follow_up(self, incident: Incident) -> None:
-        """Create follow-ups for recipients outside."""
-        decision = follow_up(incident, await self._notices(incident), self._now)
+        """Create follow-ups, which tell earlier recipients of a change of the incident."""
+        decision = follow_up(incident, await self._notifications(incident), self._now)
         await self._add(incident, decision.drafts)
-        self.advance.wake_at(decision.then)
+        self.result.wake_at(decision.then)
 
-    async def _hand_over(self, incident: Incident) -> Incident:
-        """Notify people who come on duty of the open incident."""
-        rotas = frozenset(rota.name for rota in rotas_of(incident))
+    async def _notify_handover(self, incident: Incident) -> Incident:
+        """Notify people whose on-call shift starts of the open incident."""
+        rotas = frozenset(rota.name for rota in step_rotas(incident))
         if not rotas or not incident.is_open:
             return incident
         if rotas not in self._overrides:
-            self._overrides[rotas] = await self._ledger.overrides(rotas, self._now - LOOKS_BACK)
-        decision = come_on_duty(incident, await self._notices(incident), self._now, self._overrides[rotas])
-        incident = await self._acquaint(incident, decision.stand_ins)
+            self._overrides[rotas] = await self._uow.overrides(rotas, self._now - MAX_HANDOVER_AGE)
+        decision = handover_notification(
+            incident, await self._notifications(incident), self._now, self._overrides[rotas]
+        )
+        incident = await self._add_substitutes(incident, decision.stand_ins)
         await self._add(incident, decision.drafts)
-        self.advance.wake_at(decision.then)
+        self.result.wake_at(decision.then)
         return incident
 
-    async def _conclude(self, incident: Incident) -> None:
-        for conclusion in conclude(incident, await self._notices(incident), self._now):
+    async def _apply_state_changes(self, incident: Incident) -> None:
+        """Withdraw notifications that the incident's present state makes obsolete, and add those that it requires."""
+        for conclusion in conclude(incident, await self._notifications(incident), self._now):
             match conclusion:
-                case Cancel(notice=notice):
-                    await self._withdraw(notice)
-                case Abandon(notice=notice):
-                    await self._give_up(incident, notice)
-                case WithdrawLetter(notice=notice, attempt=attempt):
-                    await self._mover.take_back(notice, attempt)
-                    self._known = None
+                case Cancel(notification=notification):
+                    await self._withdraw(notification)
+                case Abandon(notification=notification):
+                    await self._abandon(incident, notification)
+                case WithdrawLetter(notification=notification, attempt=attempt):
+                    await self._processor.withdraw_letter(notification, attempt)
+                    self._cached_notifications = None
                 case Notify(draft=draft):
                     await self._add(incident, [draft])
 
-    async def _tell_result(self, incident: Incident) -> None:
-        """Notify the person who released of the result, also after the end and during a silence."""
+    async def _notify_release_result(self, incident: Incident) -> None:
+        """Notify the person who released the announcement of its result, also after the end and during a silence."""
         if incident.released_at is None:
             return
-        result = release_result(incident, await self._notices(incident), self._now)
+        result = release_result(incident, await self._notifications(incident), self._now)
         await self._add(incident, result.drafts)
-        self.advance.wake_at(result.then)
+        self.result.wake_at(result.then)
 
-    async def _give_up(self, incident: Incident, notice: Notification) -> None:
-        self._known = None
-        if notice.tells_of == 1:
-            await self._mover.enter(notice, NotificationState.UNKNOWN)
+    async def _abandon(self, incident: Incident, notification: Notification) -> None:
+        self._cached_notifications = None
+        if notification.incident_count == 1:
+            await self._processor.set_state(notification, NotificationState.UNKNOWN)
         elif not incident.is_open:
-            # Other recipients still need it. A person who acknowledged may get it once more: a recovery follows later.
-            await self._mover.leave(notice)
+            # Only an ended incident leaves the bundle, which its other incidents still need: its recovery is notified
+            # separately. A person who acknowledged may get the bundle once more.
+            await self._processor.remove_incident(notification)
 
     async def _add(self, incident: Incident, drafts: Sequence[NotificationDraft], *, once: bool = False) -> None:
-        """Write notifications that do not exist yet. *once*: they are not requested again."""
+        """Write notifications that do not exist yet.
+
+        *once*: processing does not decide on these drafts again, so that a superseded one is recorded in the audit log.
+        """
         for draft in drafts:
             if draft.plan is Plan.ESCALATION:
-                # A draft from before an edit may name a removed number or person.
-                addresses = reached_at(incident.policy, draft.person, draft.addresses)
-                draft = replace(draft, addresses=addresses)  # noqa: PLW2901 - the same draft, to where it goes
+                # The draft may name a number or person that an edit has removed.
+                addresses = current_addresses(incident.policy, draft.person, draft.addresses)
+                draft = replace(draft, addresses=addresses)  # noqa: PLW2901 - the same draft
             if draft.addresses and not await self._is_decided(incident, draft.key):
-                await self._decide(incident, draft, once=once)
+                await self._write_notification(incident, draft, once=once)
 
     async def _is_decided(self, incident: Incident, key: str) -> bool:
-        # Most are requested at each processing. The database is needed only for those that joined or left a bundle.
-        known = any(notice.key == key for notice in await self._notices(incident))
-        return known or await self._ledger.is_decided(key)
+        # Most drafts are decided again at each processing. The database is read only for those without a notification of
+        # the incident: they may be new, or have joined or left a bundle.
+        exists = any(notification.key == key for notification in await self._notifications(incident))
+        return exists or await self._uow.is_notification_decided(key)
 
-    async def _decide(self, incident: Incident, draft: NotificationDraft, *, once: bool) -> None:
-        """Write a notification: one of its own, or a part of one that waits."""
-        presses = urgency(
+    async def _write_notification(self, incident: Incident, draft: NotificationDraft, *, once: bool) -> None:
+        """Write a notification, or add the incident to a waiting one of the same person: a bundle."""
+        draft_urgency = urgency(
             draft.plan,
             draft.purpose,
             round=draft.round,
-            heard_before=_has_heard(incident, await self._notices(incident), draft),
+            notified_before=_was_notified(incident, await self._notifications(incident), draft),
         )
-        key = gathering(draft, presses)
-        recent = await self._ledger.gathered(key, self._now - REACH, incident.id) if key else ()
+        key = bundle_key(draft, draft_urgency)
+        recent = await self._uow.bundle_candidates(key, self._now - SEARCH_WINDOW, incident.id) if key else ()
         channel = draft.addresses[0].channel
         not_before: datetime | None = None
-        is_turn = draft.purpose is Purpose.RELEASE and draft.round > 0
-        match bundle(recent, self._now, draft.purpose, is_turn=is_turn):
-            case JoinBundle(notification_id=notification_id) if await self._ledger.join_notice(
+        is_repeat_offer = draft.purpose is Purpose.RELEASE and draft.round > 0
+        match bundle(recent, self._now, draft.purpose, is_repeat_offer=is_repeat_offer):
+            case JoinBundle(notification_id=notification_id) if await self._uow.join_notification(
                 notification_id, incident, draft
             ):
-                self._known = None
-                self.advance.bundled[channel] += 1
+                self._cached_notifications = None
+                self.result.bundled[channel] += 1
                 bundled = {"person": draft.person, "channel": channel, "purpose": draft.purpose}
-                await self._write("notice bundled", incident, notification_id, **bundled)
+                await self._add_audit_entry("notice bundled", incident, notification_id, **bundled)
                 return
             case JoinBundle():
-                # Another engine is sending it at this moment.
-                not_before = self._now + GROUP_INTERVAL
+                # Another engine is sending that bundle at this moment.
+                not_before = self._now + BUNDLE_INTERVAL
             case AlreadyPending():
-                # A step starts once; other requests would be logged at each processing.
+                # Drafts that are decided at each processing would fill the audit log.
                 if once:
-                    await self._write("notice superseded", incident, person=draft.person, channel=channel)
+                    await self._add_audit_entry("notice superseded", incident, person=draft.person, channel=channel)
                 return
             case StartBundle(until=until):
                 not_before = until
             case SendAtOnce():
                 pass
-        added = await self._ledger.add_notice(
-            incident, draft, self._now, urgency=presses, gathering=key, not_before=not_before
+        added = await self._uow.add_notification(
+            incident, draft, self._now, urgency=draft_urgency, bundle_key=key, not_before=not_before
         )
         if added is None:
             return
-        self._known = [*await self._notices(incident), added]
-        self.advance.entered.append(
+        self._cached_notifications = [*await self._notifications(incident), added]
+        self.result.state_changes.append(
             StateChange(channel=channel, purpose=draft.purpose, state=NotificationState.PENDING)
         )
-        await self._write(f"{draft.purpose} notice decided", incident, added.id, person=draft.person, channel=channel)
+        await self._add_audit_entry(
+            f"{draft.purpose} notice decided", incident, added.id, person=draft.person, channel=channel
+        )
 
-    async def _write(self, event: str, incident: Incident, notification_id: int | None = None, **detail: str) -> None:
+    async def _add_audit_entry(
+        self, event: str, incident: Incident, notification_id: int | None = None, **detail: str
+    ) -> None:
         entry = AuditEntry(
             at=self._now,
             actor="engine",
@@ -443,45 +469,45 @@ class IncidentProcessor:
             notification_id=notification_id,
             detail=detail,
         )
-        await self._ledger.journal(entry)
+        await self._uow.add_audit_entry(entry)
 
-    def _owes_nothing(self, notice: Notification) -> bool:
-        """Whether a notification of a resolved incident needs no further processing: settled, or sent and expired."""
-        if notice.state in SETTLED:
+    def _is_complete(self, notification: Notification) -> bool:
+        """Whether a notification of an ended incident needs no further processing: settled, or sent and expired."""
+        if notification.state in SETTLED:
             return True
-        last = decisive(notice)
-        in_the_tray = notice.channel is Channel.LETTER and last is not None and last.state is AttemptState.ACCEPTED
-        return notice.state is NotificationState.SENT and not in_the_tray and self._now >= notice.expires_at
+        last = decisive_attempt(notification)
+        is_in_tray = notification.channel is Channel.LETTER and last is not None and last.state is AttemptState.ACCEPTED
+        return notification.state is NotificationState.SENT and not is_in_tray and self._now >= notification.expires_at
 
 
-def _is_untold(incident: Incident) -> bool:
-    """Whether nothing can have been decided about an incident yet."""
-    at = incident.position
-    # An incident that was acknowledged before its first step still has reminders and offers of the release.
-    is_untouched = incident.last_response_at is None and incident.released_at is None
-    return incident.is_open and at.step < 0 and at.restarts == 0 and is_untouched
+def _is_unprocessed(incident: Incident) -> bool:
+    """Whether no notification of an incident can have been decided yet."""
+    position = incident.position
+    # An incident that was acknowledged before its first step may have reminders and offers of the release.
+    is_unanswered = incident.last_response_at is None and incident.released_at is None
+    return incident.is_open and position.step < 0 and position.restarts == 0 and is_unanswered
 
 
-def _has_heard(incident: Incident, notices: Sequence[Notification], draft: NotificationDraft) -> bool:
+def _was_notified(incident: Incident, notifications: Sequence[Notification], draft: NotificationDraft) -> bool:
     """Whether a person was notified, or is about to be, of the incident's present state.
 
-    Also if an earlier step called in vain: otherwise a sleeping person would be called without limit. A step itself
-    calls as often as configured.
+    An unanswered call of an earlier step counts, too: as a first notification, which no rate limit delays, a sleeping
+    person would otherwise be called without limit. Calls of the same step do not count: it calls as often as configured.
     """
-    place = draft.restarts, draft.round, draft.step
+    step = draft.restarts, draft.round, draft.step
     return any(
         n.plan is draft.plan
         and n.purpose is Purpose.OUTAGE
         and n.person == draft.person
-        and not has_got_worse(incident, n.facts.type)
+        and not has_become_outage(incident, n.facts.type)
         and (
             n.state not in {NotificationState.FAILED, NotificationState.WITHDRAWN}
-            or (_has_rung(n) and (n.restarts, n.round, n.step) != place)
+            or (_has_unanswered_call(n) and (n.restarts, n.round, n.step) != step)
         )
-        for n in notices
+        for n in notifications
     )
 
 
-def _has_rung(notice: Notification) -> bool:
-    calls = (d.attempts for d in notice.deliveries if d.address.channel is Channel.VOICE)
-    return any(rang_in_vain(attempt) for attempts in calls for attempt in attempts)
+def _has_unanswered_call(notification: Notification) -> bool:
+    calls = (d.attempts for d in notification.deliveries if d.address.channel is Channel.VOICE)
+    return any(is_unanswered_call(attempt) for attempts in calls for attempt in attempts)

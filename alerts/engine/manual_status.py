@@ -1,7 +1,7 @@
-"""Delivery status set by a person, for notifications whose delivery no machine can determine.
+"""Delivery status that a person sets, for a notification whose delivery could not be determined.
 
-A fax or a letter that may have been sent is not resent automatically; somebody telephones the reader, and the answer is
-stored in one transaction with its consequences.
+A fax or letter that may have been sent is not resent automatically. Somebody telephones its reader and sets the status,
+which is stored with its consequences in one transaction.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from alerts.decide.gateway.latency import NotificationLatency
-from alerts.decide.state_change import is_concluded
-from alerts.engine.event_handler import come_to
+from alerts.decide.state_change import is_obsolete
+from alerts.engine.event_handler import milestone_latencies
 from alerts.model.channel import ON_PAPER
 from alerts.model.delivery import DOUBTFUL, Attempt, AttemptState, Notification, NotificationState
 from alerts.model.gateway import ErrorClass
@@ -31,59 +31,66 @@ class ManualStatus(StrEnum):
     RESEND = "resend"
 
 
-#: The audit log keeps the value of older entries.
+#: Names of statuses in the audit log, where they differ: older entries have them.
 _AUDITED = {ManualStatus.DELIVERED: "arrived"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManualStatusRequest:
-    """A person's status of one notification."""
+    """Request of a person to set the status of one notification."""
 
     notification_id: int
-    ruling: ManualStatus
+    status: ManualStatus
     by: str
-    #: In the person's words; for the audit log, never for a notification.
+    #: In the person's words, for the audit log. It is not used in notifications.
     reason: str
     at: datetime
 
 
-def objection(notice: Notification, incident: Incident, ruling: ManualStatus, *, is_held: bool = False) -> str | None:
-    """Return why the status cannot be set for *notice*; `None` if it can.
+def objection(
+    notification: Notification, incident: Incident, status: ManualStatus, *, is_paused: bool = False
+) -> str | None:
+    """Return why the status cannot be set for *notification*; `None` if it can.
 
-    *is_held*: it is paused after a restore, and may have been posted before.
+    *is_paused*: all paper is paused, because the database may be an older copy. The letter may have been posted after
+    that copy was made, and a person may say so although it is pending.
     """
-    if is_held and ruling is not ManualStatus.RESEND:
+    if is_paused and status is not ManualStatus.RESEND:
         return None
-    if notice.state is not NotificationState.UNKNOWN:
-        return f"notice {notice.id} is {notice.state}: a person settles only what is unknown"
-    needless = incident.state is not IncidentState.TRIGGERED and is_concluded(incident, notice)
-    if ruling is ManualStatus.RESEND and needless:
-        return f"nobody needs notice {notice.id} any more: {incident.number} is {incident.state}; say --delivered or --lost"
+    if notification.state is not NotificationState.UNKNOWN:
+        return f"notice {notification.id} is {notification.state}: a person settles only what is unknown"
+    is_needless = incident.state is not IncidentState.TRIGGERED and is_obsolete(incident, notification)
+    if status is ManualStatus.RESEND and is_needless:
+        return f"nobody needs notice {notification.id} any more: {incident.number} is {incident.state}; say --delivered or --lost"
     return None
 
 
-def settled(notice: Notification, ruling: ManualStatus, now: datetime) -> Sequence[Attempt]:
-    """Return the attempts of *notice* with their status."""
-    doubtful = [a for a in notice.attempts if a.state in DOUBTFUL]
-    match ruling:
+def attempts_with_status(notification: Notification, status: ManualStatus, now: datetime) -> Sequence[Attempt]:
+    """Return the attempts of *notification* with an unknown outcome, changed according to *status*."""
+    doubtful = [a for a in notification.attempts if a.state in DOUBTFUL]
+    match status:
         case ManualStatus.DELIVERED:
             return [replace(doubtful[-1], state=AttemptState.DELIVERED, ended_at=now)] if doubtful else []
         case ManualStatus.LOST | ManualStatus.RESEND:
             # A notification to resend is retried at once, like one with a transient failure.
-            error = ErrorClass.PERMANENT if ruling is ManualStatus.LOST else ErrorClass.TRANSIENT
-            said = "somebody has found that it did not arrive"
+            error = ErrorClass.PERMANENT if status is ManualStatus.LOST else ErrorClass.TRANSIENT
+            detail = "somebody has found that it did not arrive"
             return [
-                replace(a, state=AttemptState.FAILED, error=error, detail=said, query_at=now, ended_at=now)
+                replace(a, state=AttemptState.FAILED, error=error, detail=detail, query_at=now, ended_at=now)
                 for a in doubtful
             ]
 
 
-async def _posted_before(ledger: UnitOfWork, notice: Notification, settlement: ManualStatusRequest) -> None:
-    """Write the attempt that the restored store lacks: its reader is due follow-ups."""
-    delivery = notice.deliveries[-1] if notice.deliveries else await ledger.add_delivery(notice.id, notice.addresses[0])
-    attempt = await ledger.add_attempt(delivery, "by hand", settlement.at, query_at=settlement.at)
-    posted = replace(attempt, state=AttemptState.DELIVERED, detail=settlement.reason, ended_at=settlement.at)
-    await ledger.save_attempt(posted)
+async def _add_posted_attempt(uow: UnitOfWork, notification: Notification, request: ManualStatusRequest) -> None:
+    """Write the attempt of a posted letter that the restored database lacks, because its reader must get follow-ups."""
+    delivery = (
+        notification.deliveries[-1]
+        if notification.deliveries
+        else await uow.add_delivery(notification.id, notification.addresses[0])
+    )
+    attempt = await uow.add_attempt(delivery, "by hand", request.at, query_at=request.at)
+    posted = replace(attempt, state=AttemptState.DELIVERED, detail=request.reason, ended_at=request.at)
+    await uow.save_attempt(posted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,48 +98,55 @@ class ManualStatusResult:
     """Result of setting a status."""
 
     #: Ids of the affected incidents.
-    concerned: Sequence[int]
-    #: Milestones that were reached.
-    tellings: Sequence[NotificationLatency]
+    incident_ids: Sequence[int]
+    #: Latencies of the milestones that were reached.
+    latencies: Sequence[NotificationLatency]
 
 
-async def settle(ledger: UnitOfWork, settlement: ManualStatusRequest) -> ManualStatusResult | str:
-    """Store a status with its consequences. Return the result, or why it cannot be set."""
+async def set_manual_status(uow: UnitOfWork, request: ManualStatusRequest) -> ManualStatusResult | str:
+    """Store a status with its consequences. Return the result, or the reason why it cannot be set."""
     try:
-        notice = await ledger.notice(settlement.notification_id)
+        notification = await uow.notification(request.notification_id)
     except LookupError:
-        return f"there is no notice {settlement.notification_id}; `pantau notifications` lists them"
-    incident = await ledger.incident(notice.incident_id)
+        return f"there is no notice {request.notification_id}; `pantau notifications` lists them"
+    incident = await uow.incident(notification.incident_id)
     if incident is None:
-        return f"notice {notice.id} belongs to no incident any more"
-    is_held = notice.state is NotificationState.PENDING and notice.channel in ON_PAPER and await ledger.is_paper_held()
-    if (problem := objection(notice, incident, settlement.ruling, is_held=is_held)) is not None:
+        return f"notice {notification.id} belongs to no incident any more"
+    is_paused = (
+        notification.state is NotificationState.PENDING
+        and notification.channel in ON_PAPER
+        and await uow.is_paper_paused()
+    )
+    if (problem := objection(notification, incident, request.status, is_paused=is_paused)) is not None:
         return problem
-    if is_held and settlement.ruling is ManualStatus.DELIVERED:
-        await _posted_before(ledger, notice, settlement)
-    tellings, before = list[NotificationLatency](), {a.id: a.state for a in notice.attempts}
-    for attempt in settled(notice, settlement.ruling, settlement.at):
-        await ledger.save_attempt(attempt)
-        tellings += await come_to(ledger, notice, attempt, before[attempt.id], settlement.at)
-    match settlement.ruling:
+    if is_paused and request.status is ManualStatus.DELIVERED:
+        await _add_posted_attempt(uow, notification, request)
+    latencies = list[NotificationLatency]()
+    previous_states = {a.id: a.state for a in notification.attempts}
+    for attempt in attempts_with_status(notification, request.status, request.at):
+        await uow.save_attempt(attempt)
+        latencies += await milestone_latencies(uow, notification, attempt, previous_states[attempt.id], request.at)
+    match request.status:
         case ManualStatus.DELIVERED:
-            await ledger.settle(notice.id, NotificationState.DELIVERED)
+            await uow.set_notification_state(notification.id, NotificationState.DELIVERED)
         case ManualStatus.LOST:
-            await ledger.settle(notice.id, NotificationState.FAILED)
+            await uow.set_notification_state(notification.id, NotificationState.FAILED)
         case ManualStatus.RESEND:
-            # It has its original time to arrive.
-            await ledger.reopen_notice(notice.id, settlement.at + (notice.expires_at - notice.created_at))
-    await ledger.journal(
+            # The resent notification has as much time to arrive as the original one.
+            await uow.reopen_notification(
+                notification.id, request.at + (notification.expires_at - notification.created_at)
+            )
+    await uow.add_audit_entry(
         AuditEntry(
-            at=settlement.at,
-            actor=settlement.by,
-            event=f"notice settled by hand: {_AUDITED.get(settlement.ruling, settlement.ruling)}",
+            at=request.at,
+            actor=request.by,
+            event=f"notice settled by hand: {_AUDITED.get(request.status, request.status)}",
             incident_id=incident.id,
-            notification_id=notice.id,
-            detail={"number": incident.number, "why": settlement.reason},
+            notification_id=notification.id,
+            detail={"number": incident.number, "why": request.reason},
         )
     )
-    for incident_id in notice.incident_ids:
-        # It may be inactive.
-        await ledger.rouse(incident_id)
-    return ManualStatusResult(concerned=notice.incident_ids, tellings=tellings)
+    for incident_id in notification.incident_ids:
+        # The incident may be inactive.
+        await uow.activate_incident(incident_id)
+    return ManualStatusResult(incident_ids=notification.incident_ids, latencies=latencies)

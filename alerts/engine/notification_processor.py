@@ -1,4 +1,7 @@
-"""Processing of notifications within a transaction: next actions, rate limits, gateway calls to make."""
+"""Processing of an incident's notifications within a transaction.
+
+It applies rate limits and other reasons to wait, and decides the gateway calls, which are made after the commit.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alerts.decide.announcement import waits_for_staff
+from alerts.decide.announcement import must_wait_for_staff
 from alerts.decide.gateway.next_action import (
     AskForReceipt,
     DeliveryPolicy,
@@ -15,297 +18,321 @@ from alerts.decide.gateway.next_action import (
     Reconcile,
     Try,
     Wait,
-    next_move,
-    shown_state,
-    wants_call_instead,
+    needs_call_instead,
+    next_action,
+    unsettled_state,
 )
 from alerts.decide.gateway.rate_limit import CONTACT_LIMITS, RateLimitScope, free_at, minute_limit, telephone_free_at
-from alerts.decide.response import printed
-from alerts.engine.event_handler import freed_by
+from alerts.decide.response import format_code
+from alerts.engine.event_handler import incidents_freed_by_call
 from alerts.engine.gateway_call import CallKind, GatewayCall
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.processing_result import ProcessingResult, StateChange
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notification, NotificationState
-from alerts.model.gateway import CALL_LASTS, ErrorClass
+from alerts.model.gateway import MAX_CALL_DURATION, ErrorClass
 from alerts.model.notification import Plan, Purpose
-from alerts.model.urgency import ALWAYS_GOES, NEVER_TOO_MANY, RANK, Priority, priority
+from alerts.model.urgency import RANK, UNLIMITED, UNLIMITED_PER_PERSON, Priority, priority
 from alerts.persistence.store import AuditEntry, UnitOfWork
 
 
 class NotificationProcessor:
-    """Processes the notifications of one incident. Created for each processing."""
+    """Processor of the notifications of one incident. It is created each time the incident is processed."""
 
     def __init__(
         self,
         incident_id: int,
-        advance: ProcessingResult,
+        result: ProcessingResult,
         *,
-        ledger: UnitOfWork,
+        uow: UnitOfWork,
         pool: GatewayPool,
         policy: DeliveryPolicy,
         now: datetime,
-        under_way: MutableMapping[int, bool],
+        active_calls: MutableMapping[int, bool],
     ) -> None:
-        """*under_way*: ids of attempts with a gateway call at this moment, each with whether its end is awaited."""
-        self._ledger = ledger
+        """*active_calls*: ids of attempts with a running gateway call, each with whether another call waits for its end."""
+        self._uow = uow
         self._pool = pool
         self._policy = policy
         self._now = now
-        self._under_way = under_way
-        self._preference, self._trying = pool.preference(now), pool.preference(now, trying=True)
-        self._advance = advance
+        self._active_calls = active_calls
+        self._preference, self._retry_preference = pool.preference(now), pool.preference(now, is_retry=True)
+        self._result = result
         self._incident_id = incident_id
         #: Whether notifications have changed since they were read.
-        self.has_moved = False
-        #: Ids of notifications that wait for others, not for a gateway or a decision.
-        self.waiting = set[int]()
+        self.has_changes = False
+        #: Ids of notifications that wait for the end of another call or notification, not for a gateway.
+        self.blocked_ids = set[int]()
 
-    async def deliver(self, notice: Notification) -> None:
+    async def deliver(self, notification: Notification) -> None:
         """Take the next actions of one notification until it has to wait."""
         while True:
-            # A first notification uses the most reliable gateway.
-            preference = self._preference if notice.urgency in ALWAYS_GOES else self._trying
-            match next_move(notice, preference, self._policy, self._now):
+            # A repeated message may test a gateway with overdue receipts again; a first notification may not.
+            preference = self._preference if notification.urgency in UNLIMITED else self._retry_preference
+            match next_action(notification, preference, self._policy, self._now):
                 case FallBack(to=address):
-                    delivery = await self._ledger.add_delivery(notice.id, address)
-                    notice = replace(notice, deliveries=(*notice.deliveries, delivery))
+                    delivery = await self._uow.add_delivery(notification.id, address)
+                    notification = replace(notification, deliveries=(*notification.deliveries, delivery))
                     continue
                 case Try(gateway=gateway):
-                    await self._try(notice, gateway)
+                    await self._send(notification, gateway)
                 case Reconcile(attempt=attempt):
-                    await self._question(CallKind.ASK, notice, attempt)
+                    await self._query(CallKind.ASK, notification, attempt)
                 case AskForReceipt(attempt=attempt):
-                    await self._question(CallKind.CHECK, notice, attempt)
-                case Finish(state=NotificationState.FAILED) if (call := await self._call_instead(notice)) is not None:
-                    delivery = await self._ledger.add_delivery(notice.id, call)
-                    notice = replace(notice, deliveries=(*notice.deliveries, delivery))
+                    await self._query(CallKind.CHECK, notification, attempt)
+                case Finish(state=NotificationState.FAILED) if (
+                    number := await self._number_to_call(notification)
+                ) is not None:
+                    delivery = await self._uow.add_delivery(notification.id, number)
+                    notification = replace(notification, deliveries=(*notification.deliveries, delivery))
                     continue
                 case Finish(state=state):
-                    await self.enter(notice, _settled(notice, state))
+                    await self.set_state(notification, _final_state(notification, state))
                     # After a step whose contacts all failed the next one starts at once.
-                    self._advance.wake_at(self._now)
+                    self._result.wake_at(self._now)
                     return
                 case Wait(until=until):
-                    self._advance.wake_at(until)
-            await self.enter(notice, shown_state(notice))
+                    self._result.wake_at(until)
+            await self.set_state(notification, unsettled_state(notification))
             return
 
-    async def _call_instead(self, notice: Notification) -> Address | None:
-        """Return the number to call for a staff member who sent STOP."""
-        incident = await self._ledger.incident(notice.incident_id) if wants_call_instead(notice, self._now) else None
-        person = incident.policy.escalation.contact(notice.person) if incident is not None else None
-        tried = {delivery.address for delivery in notice.deliveries}
+    async def _number_to_call(self, notification: Notification) -> Address | None:
+        """Return an untried number to call, for a staff member who has opted out of SMS (STOP)."""
+        incident = (
+            await self._uow.incident(notification.incident_id) if needs_call_instead(notification, self._now) else None
+        )
+        person = incident.policy.escalation.contact(notification.person) if incident is not None else None
+        tried = {delivery.address for delivery in notification.deliveries}
         numbers = person.addresses_on([Channel.VOICE]) if person is not None else ()
         return next((number for number in numbers if number not in tried), None)
 
-    async def _try(self, notice: Notification, gateway: str) -> None:
-        if await self._has_stopped(notice, gateway):
+    async def _send(self, notification: Notification, gateway: str) -> None:
+        if await self._has_opted_out(notification, gateway):
             return
-        if notice.not_before is not None and self._now < notice.not_before:
-            self._advance.wake_at(notice.not_before)
+        if notification.not_before is not None and self._now < notification.not_before:
+            self._result.wake_at(notification.not_before)
             return
-        if notice.channel in ON_PAPER and await self._ledger.is_paper_held():
-            return  # Releasing it triggers processing.
-        if notice.urgency not in ALWAYS_GOES and await self._is_held(notice, gateway):
+        if notification.channel in ON_PAPER and await self._uow.is_paper_paused():
+            return  # The incident is processed again when a person confirms that paper may continue.
+        if notification.urgency not in UNLIMITED and await self._is_throttled(notification, gateway):
             return
-        if await self._is_telephone_busy(notice) or await self._waits_for_staff(notice):
+        if await self._is_telephone_busy(notification) or await self._waits_for_staff(notification):
             return
-        if not self._take(gateway, f"notice {notice.id}", priority(notice.urgency, notice.due_at, notice.id)):
-            return  # It is processed when its turn comes.
-        lease = self._now + self._policy.lease_on(notice.channel)
-        # A notification that joins the bundle later is not in the sent message.
-        await self._ledger.lock_notice(notice.id)
-        whole = await self._whole(notice)
-        response = await self._response(whole, gateway)
-        delivery = whole.deliveries[-1]
-        attempt = await self._ledger.add_attempt(delivery, gateway, self._now, query_at=lease, response=response)
-        tried = replace(delivery, attempts=(*delivery.attempts, attempt))
-        whole = replace(whole, deliveries=(*whole.deliveries[:-1], tried))
-        self._pool.note_use(gateway, self._now)
-        doubted = {"doubted": ", ".join(before)} if (before := self._pool.doubted_before(gateway)) else {}
-        await self._write(notice, "attempt written", reference=attempt.reference, gateway=gateway, **doubted)
-        self._advance.calls.append(GatewayCall(kind=CallKind.SEND, notice=whole, attempt=attempt))
-        self._advance.wake_at(lease)
+        if not self._take_slot(
+            gateway, f"notice {notification.id}", priority(notification.urgency, notification.due_at, notification.id)
+        ):
+            return  # The incident is processed again when a slot is free.
+        lease = self._now + self._policy.lease_for(notification.channel)
+        # The lock keeps other incidents from joining the notification, whose message is fixed from now on.
+        await self._uow.lock_notification(notification.id)
+        full_notification = await self._with_all_incidents(notification)
+        response = await self._response_code(full_notification, gateway)
+        delivery = full_notification.deliveries[-1]
+        attempt = await self._uow.add_attempt(delivery, gateway, self._now, query_at=lease, response=response)
+        attempted = replace(delivery, attempts=(*delivery.attempts, attempt))
+        full_notification = replace(full_notification, deliveries=(*full_notification.deliveries[:-1], attempted))
+        self._pool.record_use(gateway, self._now)
+        skipped = self._pool.skipped_gateways(gateway)
+        detail = {"doubted": ", ".join(skipped)} if skipped else {}
+        await self._add_audit_entry(
+            notification, "attempt written", reference=attempt.reference, gateway=gateway, **detail
+        )
+        self._result.calls.append(GatewayCall(kind=CallKind.SEND, notification=full_notification, attempt=attempt))
+        self._result.wake_at(lease)
 
-    async def _has_stopped(self, notice: Notification, gateway: str) -> bool:
+    async def _has_opted_out(self, notification: Notification, gateway: str) -> bool:
         """Whether the person has opted out of SMS on this phone; then the attempt fails, and the next address is used."""
-        address = notice.deliveries[-1].address
+        address = notification.deliveries[-1].address
         if address.channel is not Channel.SMS:
             return False
-        known = await self._ledger.responses.sms_number(address.number)
-        if known.stopped_at is None:
+        sms_number = await self._uow.responses.sms_number(address.number)
+        if sms_number.stopped_at is None:
             return False
-        attempt = await self._ledger.add_attempt(notice.deliveries[-1], gateway, self._now, query_at=self._now)
-        refused = "the person has asked for no SMS (STOP)"
-        stopped = replace(
+        attempt = await self._uow.add_attempt(notification.deliveries[-1], gateway, self._now, query_at=self._now)
+        failed = replace(
             attempt,
             state=AttemptState.FAILED,
             error=ErrorClass.PERMANENT,
             code="STOP",
-            detail=refused,
+            detail="the person has asked for no SMS (STOP)",
             ended_at=self._now,
         )
-        await self._ledger.save_attempt(stopped)
-        await self._write(notice, "not sent: STOP", reference=attempt.reference)
-        self._advance.wake_at(self._now)
+        await self._uow.save_attempt(failed)
+        await self._add_audit_entry(notification, "not sent: STOP", reference=attempt.reference)
+        self._result.wake_at(self._now)
         return True
 
-    async def _response(self, notice: Notification, gateway: str) -> str:
-        """Return the code for a reply to an SMS about an outage; "" if replies are not received."""
-        address = notice.deliveries[-1].address
-        asked = notice.purpose in {Purpose.OUTAGE, Purpose.REMINDER} or notice.facts.is_handover
-        answerable = notice.plan is Plan.ESCALATION and asked
-        if address.channel is not Channel.SMS or not answerable or not self._pool.hears_people(gateway):
+    async def _response_code(self, notification: Notification, gateway: str) -> str:
+        """Return the code by which the person answers this SMS, such as "1"; "" if no reply is expected or received."""
+        address = notification.deliveries[-1].address
+        asks_for_reply = notification.purpose in {Purpose.OUTAGE, Purpose.REMINDER} or notification.facts.is_handover
+        is_answerable = notification.plan is Plan.ESCALATION and asks_for_reply
+        if address.channel is not Channel.SMS or not is_answerable or not self._pool.receives_replies(gateway):
             return ""
-        return printed(await self._ledger.responses.code_for(address.number, notice, self._now))
+        return format_code(await self._uow.responses.assign_response_code(address.number, notification, self._now))
 
-    async def _whole(self, notice: Notification) -> Notification:
-        """Return a notification with all its incidents."""
-        return notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
+    async def _with_all_incidents(self, notification: Notification) -> Notification:
+        """Return a notification with all its incidents: it was read with this incident only."""
+        return (
+            notification
+            if notification.incident_count == len(notification.parts)
+            else await self._uow.notification(notification.id)
+        )
 
-    async def _is_telephone_busy(self, notice: Notification) -> bool:
-        """Whether another call occupies the telephone. The end of that call makes this one due, and meanwhile it does not expire.
+    async def _is_telephone_busy(self, notification: Notification) -> bool:
+        """Whether another call occupies the telephone. Then this call waits for its end, and does not expire meanwhile.
 
-        The transaction excludes other engines, so that no two calls to a telephone start.
+        The transaction excludes other engines, so that no two of them start a call to the same telephone.
         """
-        address = notice.deliveries[-1].address
+        address = notification.deliveries[-1].address
         if address.channel is not Channel.VOICE:
             return False
-        under_way = await self._ledger.calls_under_way(self._now - CALL_LASTS, address)
-        free = telephone_free_at([began for _, began in under_way], self._now)
-        if free <= self._now:
+        calls = await self._uow.calls_under_way(self._now - MAX_CALL_DURATION, address)
+        free_from = telephone_free_at([began for _, began in calls], self._now)
+        if free_from <= self._now:
             return False
-        self.waiting.add(notice.id)
-        if notice.expires_at <= free:
-            await self._ledger.reopen_notice(notice.id, free + CALL_LASTS)
-        self._advance.wake_at(free)
+        self.blocked_ids.add(notification.id)
+        if notification.expires_at <= free_from:
+            await self._uow.reopen_notification(notification.id, free_from + MAX_CALL_DURATION)
+        self._result.wake_at(free_from)
         return True
 
-    async def _waits_for_staff(self, notice: Notification) -> bool:
-        """Whether a notification to a recipient waits for one to staff, in any of its incidents."""
-        if notice.plan is not Plan.ANNOUNCEMENT or notice.attempts:
+    async def _waits_for_staff(self, notification: Notification) -> bool:
+        """Whether a notification to a recipient outside must wait until staff are notified, in any of its incidents."""
+        if notification.plan is not Plan.ANNOUNCEMENT or notification.attempts:
             return False
-        for incident_id in (await self._whole(notice)).incident_ids:
-            if waits_for_staff(notice, await self._ledger.notices(incident_id)):
-                self.waiting.add(notice.id)
-                # Another incident may send the notification to staff, and its end does not wake this incident.
-                self._advance.wake_at(self._now + self._policy.lease / 2)
+        for incident_id in (await self._with_all_incidents(notification)).incident_ids:
+            if must_wait_for_staff(notification, await self._uow.notifications(incident_id)):
+                self.blocked_ids.add(notification.id)
+                # The notification to staff may belong to another incident, which does not wake this one when it is sent.
+                self._result.wake_at(self._now + self._policy.lease / 2)
                 return True
         return False
 
-    async def _is_held(self, notice: Notification, gateway: str) -> bool:
-        """Whether a rate limit delays a notification. The store counts, not memory."""
-        address, now = notice.deliveries[-1].address, self._now
-        until, brake = now, RateLimitScope.CONTACT
-        limits = () if notice.urgency in NEVER_TOO_MANY else CONTACT_LIMITS.get(address.channel, ())
+    async def _is_throttled(self, notification: Notification, gateway: str) -> bool:
+        """Whether a rate limit delays a notification. Sent messages are counted in the store, by all engines."""
+        address, now = notification.deliveries[-1].address, self._now
+        until, scope = now, RateLimitScope.CONTACT
+        limits = () if notification.urgency in UNLIMITED_PER_PERSON else CONTACT_LIMITS.get(address.channel, ())
         if limits:
-            taken = await self._ledger.taken_since(now - max(limit.within for limit in limits), address=address)
-            until = free_at(taken, limits, now)
+            accepted = await self._uow.accepted_call_times(now - max(limit.within for limit in limits), address=address)
+            until = free_at(accepted, limits, now)
         per_minute = self._pool[gateway].per_minute
         if per_minute is not None and until <= now:
-            taken = await self._ledger.taken_since(now - timedelta(minutes=1), gateway=gateway)
-            until, brake = free_at(taken, minute_limit(per_minute), now), RateLimitScope.GATEWAY
+            accepted = await self._uow.accepted_call_times(now - timedelta(minutes=1), gateway=gateway)
+            until, scope = free_at(accepted, minute_limit(per_minute), now), RateLimitScope.GATEWAY
         if until <= now:
             return False
-        self._advance.held[notice.channel, brake] += 1
-        self.has_moved = True
-        await self._ledger.hold(notice.id, until)
-        await self._write(notice, "notice held", brake=brake, until=until.isoformat())
-        self._advance.wake_at(until)
+        self._result.throttled[notification.channel, scope] += 1
+        self.has_changes = True
+        await self._uow.throttle(notification.id, until)
+        await self._add_audit_entry(notification, "notice held", brake=scope, until=until.isoformat())
+        self._result.wake_at(until)
         return True
 
-    async def _question(self, kind: CallKind, notice: Notification, attempt: Attempt) -> None:
-        if kind is CallKind.ASK and attempt.gateway not in self._pool and attempt.id not in self._under_way:
+    async def _query(self, kind: CallKind, notification: Notification, attempt: Attempt) -> None:
+        if kind is CallKind.ASK and attempt.gateway not in self._pool and attempt.id not in self._active_calls:
             # The gateway was removed from the configuration and cannot be queried.
             lost = replace(attempt, state=AttemptState.NOT_FOUND, ended_at=self._now)
-            await self._ledger.save_attempt(lost)
-            self._advance.stirred.update(await freed_by(self._ledger, notice, lost))
-            gone = {"reference": attempt.reference, "why": f"{attempt.gateway} is not configured any more"}
-            await self._write(notice, "ask: not_found", **gone)
-            self._advance.wake_at(self._now)
+            await self._uow.save_attempt(lost)
+            self._result.affected_incidents.update(await incidents_freed_by_call(self._uow, notification, lost))
+            detail = {"reference": attempt.reference, "why": f"{attempt.gateway} is not configured any more"}
+            await self._add_audit_entry(notification, "ask: not_found", **detail)
+            self._result.wake_at(self._now)
             return
-        interval = self._policy.lease if kind is CallKind.ASK else self._policy.check_every[notice.channel]
-        asking = replace(attempt, queries=attempt.queries + 1, query_at=self._now + interval)
-        if await self._call(kind, notice, asking, due_at=attempt.query_at):
-            await self._ledger.save_attempt(asking)
-        self._advance.wake_at(asking.query_at)
+        interval = self._policy.lease if kind is CallKind.ASK else self._policy.check_interval[notification.channel]
+        queried = replace(attempt, queries=attempt.queries + 1, query_at=self._now + interval)
+        if await self._add_call(kind, notification, queried, due_at=attempt.query_at):
+            await self._uow.save_attempt(queried)
+        self._result.wake_at(queried.query_at)
 
-    async def take_back(self, notice: Notification, attempt: Attempt) -> None:
+    async def withdraw_letter(self, notification: Notification, attempt: Attempt) -> None:
         """Withdraw a letter from its tray before a clerk posts it."""
         if attempt.gateway in self._pool:
-            await self._call(CallKind.WITHDRAW, notice, attempt)
-            self._advance.wake_at(self._now + self._policy.lease)
+            await self._add_call(CallKind.WITHDRAW, notification, attempt)
+            self._result.wake_at(self._now + self._policy.lease)
         else:
-            # The letter cannot be withdrawn, and its posting is unknown: a person decides, and follow-ups to its reader
-            # are due.
-            await self.enter(notice, NotificationState.UNKNOWN)
-            self._advance.wake_at(self._now)
+            # The tray is no longer configured: the letter cannot be withdrawn, and whether it is posted is unknown. A
+            # person decides, and its reader gets follow-ups.
+            await self.set_state(notification, NotificationState.UNKNOWN)
+            self._result.wake_at(self._now)
 
-    async def _call(
-        self, kind: CallKind, notice: Notification, attempt: Attempt, due_at: datetime | None = None
+    async def _add_call(
+        self, kind: CallKind, notification: Notification, attempt: Attempt, due_at: datetime | None = None
     ) -> bool:
-        """Add a gateway call about an attempt; return whether it can be made now.
+        """Decide a gateway call about an attempt. Return `False` if it cannot be made now.
 
-        *due_at*: since when it waits for a slot. It must be the same at each processing, or the waiter would move to
-        the end of the queue each time.
+        *due_at*: since when the call waits for a slot. It must be the same at each processing: the call would otherwise
+        move to the end of the gateway's queue each time.
         """
-        if attempt.id in self._under_way:
-            self._under_way[attempt.id] = True
+        if attempt.id in self._active_calls:
+            self._active_calls[attempt.id] = True
             return False
-        if any(attempt.id == e.attempt.id for e in self._advance.calls):
+        if any(attempt.id == e.attempt.id for e in self._result.calls):
             return False
-        # A query may decide about resending; a status check has the lowest priority.
-        rank = len(RANK) if kind is CallKind.CHECK else RANK[notice.urgency]
-        if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.query_at, notice.id)):
+        # A query after an unknown result decides about resending. A status check has the lowest priority.
+        rank = len(RANK) if kind is CallKind.CHECK else RANK[notification.urgency]
+        if not self._take_slot(
+            attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.query_at, notification.id)
+        ):
             return False
-        self._advance.calls.append(GatewayCall(kind=kind, notice=await self._whole(notice), attempt=attempt))
+        self._result.calls.append(
+            GatewayCall(kind=kind, notification=await self._with_all_incidents(notification), attempt=attempt)
+        )
         return True
 
-    def _take(self, gateway: str, what: str, wanted: Priority) -> bool:
-        if not self._pool.take(gateway, incident_id=self._incident_id, what=what, priority=wanted):
+    def _take_slot(self, gateway: str, waiter: str, slot_priority: Priority) -> bool:
+        if not self._pool.take_slot(gateway, incident_id=self._incident_id, what=waiter, priority=slot_priority):
             return False
-        # Record the slot at once, so that it is released after any error.
-        self._advance.taken.append(gateway)
+        # Recorded at once, so that the slot is released after any error.
+        self._result.taken_slots.append(gateway)
         return True
 
-    async def enter(self, notice: Notification, state: NotificationState) -> None:
-        """Write the notification's state if it has changed."""
-        if state is notice.state:
+    async def set_state(self, notification: Notification, state: NotificationState) -> None:
+        """Write the state of a notification if it has changed."""
+        if state is notification.state:
             return
-        self.has_moved = True
-        await self._ledger.settle(notice.id, state)
-        self._advance.entered.append(StateChange(channel=notice.channel, purpose=notice.purpose, state=state))
-        await self._write(notice, f"notice {state}", person=notice.person, purpose=notice.purpose)
-        # The next steps of the other incidents may be due, and the result of a release. Other changes are read when
-        # they are due.
-        is_news = state is NotificationState.FAILED or (notice.plan is Plan.ANNOUNCEMENT and state in SETTLED)
-        if notice.tells_of > 1 and is_news:
-            self._advance.stirred.update((await self._whole(notice)).incident_ids)
+        self.has_changes = True
+        await self._uow.set_notification_state(notification.id, state)
+        self._result.state_changes.append(
+            StateChange(channel=notification.channel, purpose=notification.purpose, state=state)
+        )
+        await self._add_audit_entry(
+            notification, f"notice {state}", person=notification.person, purpose=notification.purpose
+        )
+        # After these changes the next steps of the other incidents may be due, or the message about the result of a
+        # release. The other incidents read other changes when they are processed next.
+        affects_others = state is NotificationState.FAILED or (
+            notification.plan is Plan.ANNOUNCEMENT and state in SETTLED
+        )
+        if notification.incident_count > 1 and affects_others:
+            self._result.affected_incidents.update((await self._with_all_incidents(notification)).incident_ids)
 
-    async def leave(self, notice: Notification) -> None:
-        """Remove this incident from a bundle with others."""
-        await self._ledger.leave_notice(notice.id, self._incident_id, self._now)
-        await self._write(notice, "left a bundle", person=notice.person, purpose=notice.purpose)
-        if notice.leads and (other := await self._ledger.lead_of(notice.id)) is not None:
-            self._advance.stirred.add(other)  # It sends the notification from now on.
+    async def remove_incident(self, notification: Notification) -> None:
+        """Remove this incident from a bundle (a notification about several incidents)."""
+        await self._uow.leave_notification(notification.id, self._incident_id, self._now)
+        await self._add_audit_entry(
+            notification, "left a bundle", person=notification.person, purpose=notification.purpose
+        )
+        if notification.leads and (next_sender := await self._uow.sending_incident(notification.id)) is not None:
+            self._result.affected_incidents.add(next_sender)
 
-    async def _write(self, notice: Notification, event: str, **detail: str) -> None:
+    async def _add_audit_entry(self, notification: Notification, event: str, **detail: str) -> None:
         entry = AuditEntry(
             at=self._now,
             actor="engine",
             event=event,
             incident_id=self._incident_id,
-            notification_id=notice.id,
-            detail={**detail, "channel": notice.channel},
+            notification_id=notification.id,
+            detail={**detail, "channel": notification.channel},
         )
-        await self._ledger.journal(entry)
+        await self._uow.add_audit_entry(entry)
 
 
-def _settled(notice: Notification, state: NotificationState) -> NotificationState:
-    """Return the final state of a notification: one that was throttled too long has not failed."""
-    held = notice.not_before is not None and notice.urgency not in ALWAYS_GOES
-    if state is NotificationState.FAILED and held and notice.last_attempt is None:
+def _final_state(notification: Notification, state: NotificationState) -> NotificationState:
+    """Return the final state of a notification. One that expired while it was throttled is withdrawn, not failed."""
+    is_throttled = notification.not_before is not None and notification.urgency not in UNLIMITED
+    if state is NotificationState.FAILED and is_throttled and notification.last_attempt is None:
         return NotificationState.WITHDRAWN
     return state

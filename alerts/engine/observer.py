@@ -1,4 +1,4 @@
-"""Metrics interface of the engine."""
+"""Interface by which the engine reports to the metrics."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from alerts.model.notification import IncidentType, Purpose
 
 
 class Observer(Protocol):
-    """Receives what happened, after the commit."""
+    """Receiver of metrics. It is called after the transaction is committed."""
 
-    def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
+    def count_notification(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         """Count a notification that has reached this state."""
 
-    def told(self, telling: NotificationLatency) -> None:
-        """Record the latency of a milestone, once each."""
+    def record_latency(self, latency: NotificationLatency) -> None:
+        """Record how long a notification took to reach a milestone. Each milestone is reported once."""
 
-    def nobody_on_call(self, agency: str, rotas: int) -> None:
-        """Count rotas of a started step without anybody on call."""
+    def count_empty_rotas(self, agency: str, rotas: int) -> None:
+        """Count rotas of a started step with nobody on call."""
 
-    def notices_bundled(self, channel: Channel, notices: int) -> None:
+    def count_bundled_notifications(self, channel: Channel, notifications: int) -> None:
         """Count notifications that joined a bundle."""
 
-    def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None:
-        """Count notifications that a rate limit delays from now on."""
+    def count_throttled_notifications(self, channel: Channel, scope: RateLimitScope, notifications: int) -> None:
+        """Count notifications that a rate limit starts to delay."""
 
-    def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
+    def set_gateway_up(self, channel: Channel, gateway: str, *, up: bool) -> None:
         """Record whether a gateway call succeeded."""
 
-    def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
-        """Record whether a gateway's receipts are overdue; `None`: it has no baseline."""
+    def set_receipts_overdue(self, channel: Channel, gateway: str, *, overdue: bool | None) -> None:
+        """Record whether a gateway's delivery receipts are overdue. `None`: too few receipts to tell."""
 
-    def callback_refused(self, gateway: str, reason: str) -> None:
+    def count_rejected_callback(self, gateway: str, reason: str) -> None:
         """Count a provider's callback that was rejected."""
 
-    def outages_declared(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
+    def set_declared_outages(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
         """Record the declared outages that have not ended.
 
-        *all_known*: every open incident was processed since the start; otherwise there may be more.
+        *all_known*: whether every open incident was processed since the start; otherwise more may be declared.
         """
 
-    def cycle_finished(
+    def record_cycle(
         self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]
     ) -> None:
         """Record the end of a cycle and the open incidents.
 
-        *oldest_pending*: creation of the oldest unsent notification.
+        *oldest_pending*: since when the oldest unsent notification is due.
         """

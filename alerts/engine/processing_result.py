@@ -15,7 +15,7 @@ from alerts.model.notification import IncidentType, Purpose
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChange:
-    """A changed notification state, for metrics."""
+    """New state of a notification, for metrics."""
 
     channel: Channel
     purpose: Purpose
@@ -40,27 +40,27 @@ class ProcessingResult:
     """Result of processing an incident."""
 
     calls: list[GatewayCall] = field(default_factory=list)
-    #: Gateways with a taken slot, once for each; released after a rollback.
-    taken: list[str] = field(default_factory=list)
-    entered: list[StateChange] = field(default_factory=list)
+    #: Names of gateways, once for each slot that was taken; the slots are released after a rollback.
+    taken_slots: list[str] = field(default_factory=list)
+    state_changes: list[StateChange] = field(default_factory=list)
     #: When the next action is due.
     wake: datetime | None = None
     #: Since when the oldest unsent notification is due.
     oldest_pending: datetime | None = None
     #: The incident while it is open.
     open: OpenIncident | None = None
-    #: Rotas of started steps without anybody on call, by agency.
-    deserted: Counter[str] = field(default_factory=Counter)
-    #: Notifications that joined a bundle.
+    #: Number of rotas of started steps with nobody on call, by agency.
+    empty_rotas: Counter[str] = field(default_factory=Counter)
+    #: Number of notifications that joined a bundle.
     bundled: Counter[Channel] = field(default_factory=Counter)
-    #: Notifications that a rate limit delays.
-    held: Counter[tuple[Channel, RateLimitScope]] = field(default_factory=Counter)
-    #: Other incidents of a notification with a changed state.
-    stirred: set[int] = field(default_factory=set)
-    #: No action is due without another event.
-    at_rest: bool = False
+    #: Number of notifications that a rate limit delays.
+    throttled: Counter[tuple[Channel, RateLimitScope]] = field(default_factory=Counter)
+    #: Other incidents to process, because the state of a notification that they share has changed.
+    affected_incidents: set[int] = field(default_factory=set)
+    #: Whether no action will be due without another event.
+    is_inactive: bool = False
 
     def wake_at(self, at: datetime | None) -> None:
-        """Keep the earliest due time."""
+        """Set when the next action is due, unless an earlier time is set."""
         if at is not None and (self.wake is None or at < self.wake):
             self.wake = at

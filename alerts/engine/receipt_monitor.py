@@ -1,6 +1,7 @@
-"""Detects gateways with overdue receipts in the store and informs the pool.
+"""Detection of gateways that accept messages without delivering them: their delivery receipts are overdue.
 
-`alerts.decide.gateway.receipt` decides. All engines on a store, and one that has just started, detect the same.
+The receipts are read from the store, so that all engines on it, also one that has just started, get the same result.
+`alerts.decide.gateway.receipt` decides; the gateway pool then prefers other gateways.
 """
 
 from __future__ import annotations
@@ -9,7 +10,14 @@ from collections.abc import Sequence
 
 import structlog
 
-from alerts.decide.gateway.receipt import LATEST, OverdueReceipts, ReceiptBaseline, ReceivedReceipt, doubt, habit
+from alerts.decide.gateway.receipt import (
+    MAX_RECEIPTS,
+    OverdueReceipts,
+    ReceiptBaseline,
+    ReceivedReceipt,
+    overdue_receipts,
+    receipt_baseline,
+)
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.engine.observer import Observer
 from alerts.model.channel import Channel
@@ -20,7 +28,7 @@ log = structlog.get_logger()
 
 
 class ReceiptMonitor:
-    """Examines the gateways when called."""
+    """Check of all gateways for overdue receipts, which the engine calls periodically."""
 
     def __init__(self, *, store: Store, pool: GatewayPool, clock: Clock, observer: Observer) -> None:
         self._store = store
@@ -28,52 +36,57 @@ class ReceiptMonitor:
         self._clock = clock
         self._observer = observer
 
-    async def look(self) -> None:
-        """Examine every gateway except trays: a clerk may take days, and no provider is at fault."""
-        lines = [line for line in self._pool if line.channel is not Channel.LETTER]
-        if not await self._look_at(lines):
-            # One by one: only the faulty gateway is skipped.
-            for line in lines:
-                await self._look_at([line])
+    async def check_gateways(self) -> None:
+        """Check every gateway except those for letters: a clerk may take days to post one, and no provider is at fault."""
+        gateways = [gateway for gateway in self._pool if gateway.channel is not Channel.LETTER]
+        if not await self._check(gateways):
+            # Check one by one, so that only the failed one is skipped.
+            for gateway in gateways:
+                await self._check([gateway])
 
-    async def _look_at(self, lines: Sequence[ConfiguredGateway]) -> bool:
-        """Examine gateways in one read transaction. Return `False` if one of them failed."""
+    async def _check(self, gateways: Sequence[ConfiguredGateway]) -> bool:
+        """Check gateways in one read transaction. Return `False` if the check of one failed with an unexpected error."""
         try:
-            # A read transaction blocks no writer.
-            async with self._store.reading() as ledger:
-                answered = await ledger.answered([line.name for line in lines], LATEST)
-                seen = [(line, *await self._examine(ledger, line, answered[line.name])) for line in lines]
+            async with self._store.reading() as uow:
+                receipts = await uow.latest_receipts([gateway.name for gateway in gateways], MAX_RECEIPTS)
+                results = [
+                    (gateway, *await self._read_receipts(uow, gateway, receipts[gateway.name])) for gateway in gateways
+                ]
         except StoreUnavailable:
             return True
-        # It only affects the order of gateways, and must not stop deliveries.
+        # The check affects only the preference of gateways: a bug in it must not stop deliveries.
         except Exception:
-            if len(lines) == 1:
-                log.exception("delivery receipts could not be evaluated", gateway=lines[0].name)
+            if len(gateways) == 1:
+                log.exception("delivery receipts could not be evaluated", gateway=gateways[0].name)
             return False
-        for line, known, found in seen:
-            self._observer.gateway_doubted(
-                line.channel, line.name, doubted=None if known is None else found is not None
+        for gateway, baseline, overdue in results:
+            self._observer.set_receipts_overdue(
+                gateway.channel, gateway.name, overdue=None if baseline is None else overdue is not None
             )
-            if self._pool.doubt(line.name, found):
-                _tell(line, found)
+            if self._pool.set_overdue_receipts(gateway.name, overdue):
+                _log_change(gateway, overdue)
         return True
 
-    async def _examine(
-        self, ledger: UnitOfWork, line: ConfiguredGateway, answered: Sequence[ReceivedReceipt]
+    async def _read_receipts(
+        self, uow: UnitOfWork, gateway: ConfiguredGateway, receipts: Sequence[ReceivedReceipt]
     ) -> tuple[ReceiptBaseline | None, OverdueReceipts | None]:
         now = self._clock.now()
-        known = habit(answered)
-        if known is None:
+        baseline = receipt_baseline(receipts)
+        if baseline is None:
             return None, None
-        unanswered = await ledger.unanswered(line.name, *known.span(now), LATEST)
-        return known, doubt(known, unanswered, now)
+        missing = await uow.missing_receipts(gateway.name, *baseline.submission_window(now), MAX_RECEIPTS)
+        return baseline, overdue_receipts(baseline, missing, now)
 
 
-def _tell(line: ConfiguredGateway, found: OverdueReceipts | None) -> None:
-    if found is None:
-        log.info("delivery receipts no longer overdue", gateway=line.name)
+def _log_change(gateway: ConfiguredGateway, overdue: OverdueReceipts | None) -> None:
+    if overdue is None:
+        log.info("delivery receipts no longer overdue", gateway=gateway.name)
         return
-    usual = round(found.usual.total_seconds())
+    usual = round(overdue.usual_delay.total_seconds())
     log.warning(
-        "delivery receipts overdue", gateway=line.name, overdue=found.overdue, since=found.since, baseline_seconds=usual
+        "delivery receipts overdue",
+        gateway=gateway.name,
+        overdue=overdue.overdue,
+        since=overdue.since,
+        baseline_seconds=usual,
     )

@@ -1,6 +1,7 @@
-"""Queue of incidents to process. A hint in memory: it may be lost, because all incidents are processed periodically.
+"""Queue of incidents that the engine processes next.
 
-Without it each change would cause processing of every open incident, of which a mass outage has a thousand.
+Without it each change would cause processing of every open incident, of which a mass outage has a thousand. It is kept
+in memory only and may be lost: all active incidents are read from the store and processed periodically.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from alerts.engine.processing_result import OpenIncident
-from alerts.model.incident import joined
+from alerts.model.incident import combined_type
 from alerts.model.notification import IncidentType
 from alerts.model.urgency import RANK, Priority, Urgency
 
 #: Interval for reading the active incidents from the store.
-SWEEP = timedelta(seconds=30)
-#: Interval for processing each of them regardless, by an engine that has the store to itself.
-THOROUGH = timedelta(minutes=5)
+REFRESH_INTERVAL = timedelta(seconds=30)
+#: Interval for processing every active incident, changed or not, by an engine that has the store to itself.
+FULL_PASS_INTERVAL = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,125 +32,130 @@ class WorkItem:
     oldest_pending: datetime | None = None
     #: The incident; `None`: it has ended.
     open: OpenIncident | None = None
-    #: Whether it was processed at all.
-    was_seen: bool = True
+    #: `False`: processing has failed each time.
+    was_processed: bool = True
 
 
 class WorkQueue:
-    """Results of processing, and events since."""
+    """Active incidents with the result of their last processing, and the incidents that changed since."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, WorkItem] = {}
-        #: Never processed: a first notification is due. In order of arrival.
-        self._fresh: dict[int, None] = {}
-        self._stirred: dict[int, None] = {}
-        self._swept_at: datetime | None = None
-        self._thorough_at: datetime | None = None
+        self._items: dict[int, WorkItem] = {}
+        #: Ids of incidents that were never processed, in order of arrival: a first notification is due.
+        self._new: dict[int, None] = {}
+        #: Ids of incidents with an event since their last processing, in order of arrival.
+        self._changed: dict[int, None] = {}
+        self._refreshed_at: datetime | None = None
+        self._full_pass_at: datetime | None = None
 
-    def stir(self, incident_ids: Iterable[int], *, first: bool = True) -> None:
-        """Enqueue incidents with an event. *first*: before all others if they are new.
+    def enqueue(self, incident_ids: Iterable[int], *, first: bool = True) -> None:
+        """Enqueue incidents with an event. *first*: new incidents are processed before all others.
 
-        Incidents of alerts are not, so that an alert storm does not delay the first notification of an outage.
+        Callers set *first* to `False` for incidents of alerts, so that an alert storm does not delay the first
+        notification of an outage.
         """
         for incident_id in incident_ids:
-            is_new = first and incident_id not in self._seen and incident_id not in self._stirred
-            (self._fresh if is_new else self._stirred)[incident_id] = None
+            is_new = first and incident_id not in self._items and incident_id not in self._changed
+            (self._new if is_new else self._changed)[incident_id] = None
 
-    def sweep(self) -> None:
-        """Enqueue all incidents: an event may concern any of them."""
-        self._swept_at = self._thorough_at = None
+    def enqueue_all(self) -> None:
+        """Make all active incidents due: the next cycle reads them from the store and enqueues them."""
+        self._refreshed_at = self._full_pass_at = None
 
-    def stir_about(self, agencies: Collection[str]) -> None:
+    def enqueue_agencies(self, agencies: Collection[str]) -> None:
         """Enqueue the open incidents of these agencies."""
-        self.stir([i for i, standing in self._seen.items() if standing.open and standing.open.agency in agencies])
+        self.enqueue([i for i, item in self._items.items() if item.open and item.open.agency in agencies])
 
-    def is_sweep_due(self, now: datetime) -> bool:
-        """Whether the active incidents must be read from the store; also after the clock was set back."""
-        return self._swept_at is None or not timedelta(0) <= now - self._swept_at < SWEEP
+    def is_refresh_due(self, now: datetime) -> bool:
+        """Whether the active incidents must be read from the store. It is also due after the clock was set back."""
+        return self._refreshed_at is None or not timedelta(0) <= now - self._refreshed_at < REFRESH_INTERVAL
 
-    def swept(self, active: Iterable[int], now: datetime, *, shared: bool) -> None:
-        """Replace the active incidents. New ones are enqueued, ended ones dropped.
+    def set_active(self, active: Iterable[int], now: datetime, *, shared: bool) -> None:
+        """Replace the active incidents: enqueue new ones, and drop those that are no longer active.
 
-        All are enqueued periodically, and each time if the store is *shared*, because other engines change it.
+        All are enqueued every `FULL_PASS_INTERVAL`, and each time if the store is *shared*, because other engines
+        change it.
         """
         ids = dict.fromkeys(active)
-        self._seen = {i: standing for i, standing in self._seen.items() if i in ids}
-        self._fresh = {i: None for i in self._fresh if i in ids}
-        self._stirred = {i: None for i in self._stirred if i in ids}
-        thorough = self._thorough_at is None or not timedelta(0) <= now - self._thorough_at < THOROUGH
-        self.stir(ids if shared or thorough else ids.keys() - self._seen.keys())
-        self._swept_at = now
-        if thorough:
-            self._thorough_at = now
+        self._items = {i: item for i, item in self._items.items() if i in ids}
+        self._new = {i: None for i in self._new if i in ids}
+        self._changed = {i: None for i in self._changed if i in ids}
+        is_full_pass = self._full_pass_at is None or not timedelta(0) <= now - self._full_pass_at < FULL_PASS_INTERVAL
+        self.enqueue(ids if shared or is_full_pass else ids.keys() - self._items.keys())
+        self._refreshed_at = now
+        if is_full_pass:
+            self._full_pass_at = now
 
-    def following(self, in_turn: Sequence[tuple[Priority, int]], now: datetime, at_most: int) -> list[int]:
-        """Return the incidents to process now, the most urgent first, and mark them as processed.
+    def take_next(self, waiters: Sequence[tuple[Priority, int]], now: datetime, limit: int) -> list[int]:
+        """Return up to *limit* incidents to process now, the most urgent first, and remove them from the queue.
 
-        *in_turn*: those whose turn it is at a gateway. First notifications and new incidents come first, alone; then
-        the rest of *in_turn*, changed and due incidents. Incidents processed together are committed together, and a
-        first notification must not wait for the others.
+        *waiters*: incidents that can get a free slot of a gateway now. Those with a first notification, and new
+        incidents, are returned alone: incidents processed together are committed together, and a first notification
+        must not wait for the others. Otherwise the other *waiters* are returned, then changed and due incidents.
         """
-        news = RANK[Urgency.FIRST]
-        first = [incident_id for (rank, *_), incident_id in in_turn if rank <= news]
-        later = [incident_id for (rank, *_), incident_id in in_turn if rank > news]
-        due = (i for i, standing in self._seen.items() if standing.wake is not None and standing.wake <= now)
-        pressing = [*first, *self._fresh]
-        chosen: dict[int, None] = {}
-        for incident_id in pressing or chain(later, list(self._stirred), due):
-            if len(chosen) == at_most:
+        first_rank = RANK[Urgency.FIRST]
+        first_notifications = [incident_id for (rank, *_), incident_id in waiters if rank <= first_rank]
+        other_waiters = [incident_id for (rank, *_), incident_id in waiters if rank > first_rank]
+        due = (i for i, item in self._items.items() if item.wake is not None and item.wake <= now)
+        urgent = [*first_notifications, *self._new]
+        selected: dict[int, None] = {}
+        for incident_id in urgent or chain(other_waiters, list(self._changed), due):
+            if len(selected) == limit:
                 break
-            chosen[incident_id] = None
-        for incident_id in chosen:
-            self._fresh.pop(incident_id, None)
-            self._stirred.pop(incident_id, None)
-        return list(chosen)
+            selected[incident_id] = None
+        for incident_id in selected:
+            self._new.pop(incident_id, None)
+            self._changed.pop(incident_id, None)
+        return list(selected)
 
-    def note(self, incident_id: int, standing: WorkItem | None) -> None:
-        """Record the result of processing an incident; `None`: no action is due any more."""
-        if standing is None:
-            self._seen.pop(incident_id, None)
+    def record(self, incident_id: int, item: WorkItem | None) -> None:
+        """Record the result of processing an incident; `None`: it is not active any more."""
+        if item is None:
+            self._items.pop(incident_id, None)
         else:
-            self._seen[incident_id] = standing
+            self._items[incident_id] = item
 
     def postpone(self, incident_id: int, until: datetime) -> None:
-        """Record that processing failed."""
-        self._seen[incident_id] = replace(self._seen.get(incident_id, WorkItem(was_seen=False)), wake=until)
+        """Record that processing an incident failed and is repeated at *until*."""
+        self._items[incident_id] = replace(self._items.get(incident_id, WorkItem(was_processed=False)), wake=until)
 
     @property
-    def heard_of(self) -> Sequence[int]:
-        """Incidents with events since they were processed."""
-        return [*self._fresh, *self._stirred]
+    def enqueued(self) -> Sequence[int]:
+        """Ids of the enqueued incidents."""
+        return [*self._new, *self._changed]
 
     @property
     def is_empty(self) -> bool:
-        """Whether no event has occurred since everything was processed."""
-        return not self._fresh and not self._stirred
+        """Whether no incident is enqueued."""
+        return not self._new and not self._changed
 
     @property
     def wake(self) -> datetime | None:
         """Time of the next action."""
-        return min((s.wake for s in self._seen.values() if s.wake is not None), default=None)
+        return min((item.wake for item in self._items.values() if item.wake is not None), default=None)
 
     @property
     def oldest_pending(self) -> datetime | None:
         """Since when the oldest unsent notification is due."""
-        return min((s.oldest_pending for s in self._seen.values() if s.oldest_pending), default=None)
+        return min((item.oldest_pending for item in self._items.values() if item.oldest_pending), default=None)
 
     @property
     def open(self) -> Sequence[OpenIncident]:
         """The open incidents."""
-        return [s.open for s in self._seen.values() if s.open is not None]
+        return [item.open for item in self._items.values() if item.open is not None]
 
     @property
     def declared(self) -> Mapping[str, IncidentType]:
-        """Declared types by agency."""
-        found: dict[str, IncidentType] = {}
-        for each in self.open:
-            if each.declared is not None:
-                found[each.agency] = joined(each.declared, found.get(each.agency)) or each.declared
-        return found
+        """Types of the declared outages, by agency."""
+        types: dict[str, IncidentType] = {}
+        for incident in self.open:
+            if incident.declared is not None:
+                types[incident.agency] = (
+                    combined_type(incident.declared, types.get(incident.agency)) or incident.declared
+                )
+        return types
 
     @property
-    def has_seen_all(self) -> bool:
-        """Whether each incident was processed once; until then others may be open."""
-        return not self._fresh and all(s.was_seen for s in self._seen.values())
+    def has_processed_all(self) -> bool:
+        """Whether each active incident was processed at least once; until then `open` may be incomplete."""
+        return not self._new and all(item.was_processed for item in self._items.values())

@@ -38,9 +38,9 @@ _PROGRESS = {
     "FAILURE": SubmissionState.FAILED,
 }
 
-#: Meaning of an errorType whose code is not in `_CODES`. A document that cannot be converted is our fault, and a retry
-#: would send the same document.
-_TYPES = {
+#: Meaning of an errorType whose code is not in `_ERROR_CODES`. A document that cannot be converted is not retried,
+#: because it would be the same document.
+_ERROR_TYPES = {
     "DOCUMENT_CONVERSION_ERROR": ErrorClass.PERMANENT,
     "CALL_ERROR": ErrorClass.TRANSIENT,
     "FAX_ERROR": ErrorClass.TRANSIENT,
@@ -49,7 +49,7 @@ _TYPES = {
     "FATAL_ERROR": ErrorClass.PERMANENT,
 }
 
-_CODES = {
+_ERROR_CODES = {
     ("CALL_ERROR", 32): ErrorClass.PERMANENT,  # number not operational
     ("CALL_ERROR", 34): ErrorClass.PERMANENT,  # number not operational
     ("CALL_ERROR", 49): ErrorClass.PERMANENT,  # number not active
@@ -60,9 +60,9 @@ _CODES = {
 }
 
 _LABEL = "pantau"
-#: A larger number is not a page count.
-_MOST_PAGES = 10_000
-_CODE_AT_MOST = 50
+#: A larger number is not a valid page count.
+_MAX_PAGES = 10_000
+_MAX_CODE_LENGTH = 50
 _CALLBACK_USER = "pantau"
 
 
@@ -78,8 +78,8 @@ class SinchFaxSettings(BaseModel):
     #: Password in the callback URL, because Sinch signs nothing. Without one there are no callbacks and the status is
     #: queried.
     callback_secret: Annotated[SecretStr, Field(min_length=16)] | None = None
-    #: Redials by Sinch. Retries belong to one layer, which is ours (`alerts.decide.gateway.next_action`): it can stop
-    #: when the incident is over, and a second dial of a half-received fax leaves paper twice.
+    #: Redials by Sinch, besides the retries of `alerts.decide.gateway.next_action`, which stop when the incident ends. A
+    #: redial after a half-received fax prints the pages twice.
     provider_retries: Annotated[int, Field(ge=0, le=2)] = 0
     proxy: SecretStr | None = None
     #: The request contains the document, so a slow line needs longer.
@@ -87,9 +87,9 @@ class SinchFaxSettings(BaseModel):
 
 
 class SinchFax:
-    """Sends one document per call. Our reference is a label that every answer contains."""
+    """Gateway that sends one document per call. The reference of the attempt is a label in every answer."""
 
-    def __init__(self, settings: SinchFaxSettings, surroundings: GatewayContext) -> None:
+    def __init__(self, settings: SinchFaxSettings, context: GatewayContext) -> None:
         self._from = settings.from_number
         self._retries = settings.provider_retries
         self._faxes = f"{settings.base_url}/v3/projects/{settings.project_id}/faxes"
@@ -101,19 +101,19 @@ class SinchFax:
             read_error=lambda _body: None,  # The HTTP status decides.
         )
         secret = settings.callback_secret
-        self._callback_base = surroundings.callback_base if secret else None
+        self._callback_base = context.callback_base if secret else None
         self._callback_login = f"{_CALLBACK_USER}:{secret.get_secret_value()}" if secret else ""
 
-    async def send(self, order: SendRequest) -> DeliveryReport:
-        content = order.carried(PageContent)
+    async def send(self, request: SendRequest) -> DeliveryReport:
+        content = request.content_as(PageContent)
         fax: dict[str, Any] = {
-            "to": order.address,
+            "to": request.address,
             "from": self._from,
             "files": [{"file": base64.b64encode(content.pdf).decode(), "fileType": "PDF"}],
-            "labels": {_LABEL: order.reference},
+            "labels": {_LABEL: request.reference},
             "headerPageNumbers": True,
             "headerTimeZone": "Asia/Kuala_Lumpur",
-            # The page is black text on white: half-tones would blur it and take longer.
+            # The pages are black text on white: half-tones would blur them and take longer.
             "resolution": "FINE",
             "imageConversionMethod": "MONOCHROME",
             "maxRetries": self._retries,
@@ -121,32 +121,32 @@ class SinchFax:
         if content.sender:
             fax["headerText"] = content.sender
         if self._callback_base:
-            fax["callbackUrl"] = _with_login(f"{self._callback_base}/done/{order.reference}", self._callback_login)
+            fax["callbackUrl"] = _add_login(f"{self._callback_base}/done/{request.reference}", self._callback_login)
             fax["callbackUrlContentType"] = "application/json"
         return _report(await self._provider.submit(self._faxes, json=fax), ErrorClass.UNKNOWN)
 
-    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        # Queried by number, and the label is compared here: the label filter's syntax is not documented, and a filter
-        # that matches nothing would send the pages twice.
-        for fax in await self._listed({"to": order.address, "direction": "OUTBOUND", "pageSize": "1000"}):
-            if isinstance(fax, dict) and _reference(fax) == order.reference:
+    async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
+        # The query is by number, and the label is compared here: the syntax of Sinch's label filter is not documented,
+        # and pages would be sent twice if it did not match.
+        for fax in await self._list_faxes({"to": request.address, "direction": "OUTBOUND", "pageSize": "1000"}):
+            if isinstance(fax, dict) and _reference_of(fax) == request.reference:
                 return _report(fax, ErrorClass.TRANSIENT)
         return SubmissionNotFound(certain=False)
 
-    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - Sinch asks by its own id
-        return _report(await self._provider.ask(f"{self._faxes}/{provider_id}"), ErrorClass.TRANSIENT)
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - queried by Sinch's id
+        return _report(await self._provider.query(f"{self._faxes}/{provider_id}"), ErrorClass.TRANSIENT)
 
     async def verify(self) -> None:
-        await self._listed({"pageSize": "1"})
+        await self._list_faxes({"pageSize": "1"})
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
-        self._authenticate(incoming)
-        match incoming.path.split("/"):
+    async def handle_callback(self, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
+        self._authenticate(callback)
+        match callback.path.split("/"):
             case ["done", reference]:
                 pass
             case _:
                 raise CallbackRejectedError(404, "no such callback")
-        event = _event(incoming)
+        event = _read_event(callback)
         fax = event.get("fax")
         if (
             event.get("event") != "FAX_COMPLETED"
@@ -154,47 +154,47 @@ class SinchFax:
             or str(fax.get("status")) not in _PROGRESS
         ):
             raise CallbackRejectedError(400, "not the end of a fax")
-        if _reference(fax) not in {None, reference}:
+        if _reference_of(fax) not in {None, reference}:
             raise CallbackRejectedError(400, "the label is another fax's")
         try:
             report = _report(fax, ErrorClass.UNKNOWN)
         except DeliveryError:
             raise CallbackRejectedError(400, "a fax without an id") from None
         event_id = f"{report.provider_id}/{fax['status']}"
-        await desk.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
+        await handler.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
         # Sinch repeats a callback up to 16 times unless the status is 200.
         return CallbackResponse(status=200)
 
     async def close(self) -> None:
         await self._provider.close()
 
-    async def _listed(self, params: Mapping[str, str]) -> Sequence[Any]:
-        faxes = (await self._provider.ask(self._faxes, params=params)).get("faxes")
+    async def _list_faxes(self, params: Mapping[str, str]) -> Sequence[Any]:
+        faxes = (await self._provider.query(self._faxes, params=params)).get("faxes")
         if not isinstance(faxes, list):
             raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
         return faxes
 
-    def _authenticate(self, incoming: CallbackRequest) -> None:
-        given = incoming.header("authorization")
+    def _authenticate(self, callback: CallbackRequest) -> None:
+        credentials = callback.header("authorization")
         expected = "Basic " + base64.b64encode(self._callback_login.encode()).decode()
-        if not self._callback_login or not hmac.compare_digest(given.encode(), expected.encode()):
+        if not self._callback_login or not hmac.compare_digest(credentials.encode(), expected.encode()):
             raise CallbackRejectedError(403, "the callback's password is missing or wrong")
 
 
-def _with_login(url: str, login: str) -> str:
+def _add_login(url: str, login: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
 
-def _event(incoming: CallbackRequest) -> Mapping[str, Any]:
+def _read_event(callback: CallbackRequest) -> Mapping[str, Any]:
     """Read a callback in either format: JSON as requested, or Sinch's default, a multipart form."""
-    kind = incoming.header("content-type")
+    kind = callback.header("content-type")
     try:
         if kind.lower().startswith("multipart/"):
-            parts = _parts(kind, incoming.body)
+            parts = _read_multipart(kind, callback.body)
             event = {"event": parts.get("event", "").strip('"'), "fax": read_json(parts.get("fax", "").encode())}
         else:
-            event = read_json(incoming.body)
+            event = read_json(callback.body)
     except (ValueError, RecursionError):
         raise CallbackRejectedError(400, "not JSON") from None
     if not isinstance(event, dict):
@@ -202,7 +202,7 @@ def _event(incoming: CallbackRequest) -> Mapping[str, Any]:
     return event
 
 
-def _parts(kind: str, body: bytes) -> Mapping[str, str]:
+def _read_multipart(kind: str, body: bytes) -> Mapping[str, str]:
     """Return the fields of a multipart form (RFC 7578) by name, without the fax page."""
     message = message_from_bytes(b"Content-Type: " + kind.encode("latin-1", "replace") + b"\r\n\r\n" + body)
     parts = message.get_payload() if message.is_multipart() else ()
@@ -213,7 +213,7 @@ def _parts(kind: str, body: bytes) -> Mapping[str, str]:
     }
 
 
-def _reference(fax: Mapping[str, Any]) -> str | None:
+def _reference_of(fax: Mapping[str, Any]) -> str | None:
     labels = fax.get("labels")
     label = labels.get(_LABEL) if isinstance(labels, dict) else None
     return None if label is None else str(label)
@@ -227,21 +227,21 @@ def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> DeliveryReport:
     if progress is not SubmissionState.FAILED:
         return DeliveryReport(progress=progress, provider_id=str(fax["id"]))
     sent, pages = fax.get("pagesSentSuccessfully"), fax.get("numberOfPages")
-    counted = all(type(number) is int and 0 <= number <= _MOST_PAGES for number in (sent, pages))
-    kind, code = str(fax.get("errorType") or "")[:_CODE_AT_MOST], fax.get("errorCode")
+    has_page_counts = all(type(number) is int and 0 <= number <= _MAX_PAGES for number in (sent, pages))
+    kind, code = str(fax.get("errorType") or "")[:_MAX_CODE_LENGTH], fax.get("errorCode")
     return DeliveryReport(
         progress=progress,
         provider_id=str(fax["id"]),
         error=_error_class(kind, code),
-        code=f"{kind}/{code}"[:_CODE_AT_MOST],
-        detail=f"{sent} of {pages} pages" if sent and counted else "",
+        code=f"{kind}/{code}"[:_MAX_CODE_LENGTH],
+        detail=f"{sent} of {pages} pages" if sent and has_page_counts else "",
     )
 
 
 def _error_class(kind: str, code: object) -> ErrorClass:
-    if isinstance(code, int) and (kind, code) in _CODES:
-        return _CODES[kind, code]
-    return _TYPES.get(kind, ErrorClass.TRANSIENT)
+    if isinstance(code, int) and (kind, code) in _ERROR_CODES:
+        return _ERROR_CODES[kind, code]
+    return _ERROR_TYPES.get(kind, ErrorClass.TRANSIENT)
 
 
 GATEWAY = GatewayKind(name="sinch_fax", channel=Channel.FAX, config=SinchFaxSettings, build=SinchFax)

@@ -1,7 +1,7 @@
-"""Letter tray: a directory from which a clerk prints, signs and posts.
+"""Letter tray: a directory of PDF files from which a clerk prints, signs and posts letters.
 
-A letter's directory is its state: the tray, `posted/` (a clerk has recorded the posting) or `withdrawn/`. So a
-letter is found with certainty after a crash, and is never queued twice.
+The directory of a letter's file is its state: the tray itself, `posted/` (a clerk has recorded the posting) or
+`withdrawn/`. After a crash a letter is found there with certainty, and is never written twice.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ T = TypeVar("T")
 #: The date in a file name is in the clerk's time zone. Malaysia has no daylight saving time.
 _MALAYSIA = timezone(timedelta(hours=8))
 
-#: A reference is part of a file name, and `dispatch` is called with a browser's input.
+#: A reference is part of a file name, and `record_posting` is called with a browser's input.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-#: As many calls as a gateway makes at a time, besides the lists and pages of clerks.
-_AT_ONCE = 6
+#: For concurrent gateway calls, and for the lists and pages of clerks.
+_MAX_THREADS = 6
 
-#: Folder of posted letters in 0.2.0. They stay there, and count as posted.
-_POSTED_BEFORE = "dispatched"
+#: Folder of posted letters in version 0.2.0. Letters in it count as posted.
+_OLD_POSTED_FOLDER = "dispatched"
 
-#: Octets: our letters, with a crest, are far smaller.
-_LARGEST = 4 * 1024 * 1024
+#: Maximum size of a letter that is read. Letters with a crest are far smaller.
+_MAX_OCTETS = 4 * 1024 * 1024
 
 
 class LetterPlace(StrEnum):
@@ -73,57 +73,57 @@ class TraySettings(BaseModel):
 
 
 class Tray:
-    """Queues letters in a directory. File operations run in threads: the directory may be on a network share that hangs.
+    """Gateway that writes letters to a directory.
 
-    The tray has threads of its own: one that hangs cannot be stopped, and `asyncio.to_thread` has six for the whole
-    service on two cores.
+    File operations run in threads, because the directory may be on a network share that hangs. The tray has threads of its
+    own: a hanging one cannot be stopped, and `asyncio.to_thread` has only six for the whole service on two cores.
     """
 
-    def __init__(self, settings: TraySettings, surroundings: GatewayContext) -> None:
-        self.directory = Path(surroundings.directory) / settings.directory
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tray")
+    def __init__(self, settings: TraySettings, context: GatewayContext) -> None:
+        self.directory = Path(context.directory) / settings.directory
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="tray")
 
-    async def send(self, order: SendRequest) -> DeliveryReport:
-        return await self._in_thread(self._lay, order, order.carried(PageContent))
+    async def send(self, request: SendRequest) -> DeliveryReport:
+        return await self._in_thread(self._write, request, request.content_as(PageContent))
 
-    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        found = await self._in_thread(self._look, order.reference)
-        return SubmissionNotFound(certain=True) if found is None else _report(order.reference, found[0])
+    async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
+        match = await self._in_thread(self._find, request.reference)
+        return SubmissionNotFound(certain=True) if match is None else _report(request.reference, match[0])
 
-    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
-        found = await self._in_thread(self._look, provider_id)
-        if found is None:
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:
+        match = await self._in_thread(self._find, provider_id)
+        if match is None:
             raise DeliveryError(ErrorClass.UNKNOWN, "the letter is no longer in the tray", code="missing")
-        return _report(order.reference, found[0])
+        return _report(request.reference, match[0])
 
-    async def withdraw(self, order: SendRequest, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
-        return await self._in_thread(self._move, order.reference, LetterPlace.WITHDRAWN)
+    async def withdraw(self, request: SendRequest, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
+        return await self._in_thread(self._move, request.reference, LetterPlace.WITHDRAWN)
 
     async def verify(self) -> None:
         await self._in_thread(self._verify)
 
-    async def dispatch(self, reference: str, *, already_posted: bool = False) -> bool:
-        found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if already_posted else (LetterPlace.TRAY,)
-        return await self._in_thread(self._move, reference, LetterPlace.POSTED, found_in)
+    async def record_posting(self, reference: str, *, already_posted: bool = False) -> bool:
+        from_places = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if already_posted else (LetterPlace.TRAY,)
+        return await self._in_thread(self._move, reference, LetterPlace.POSTED, from_places)
 
-    async def undispatch(self, reference: str) -> bool:
+    async def undo_posting(self, reference: str) -> bool:
         return await self._in_thread(self._move, reference, LetterPlace.TRAY, (LetterPlace.POSTED,))
 
-    async def lying(self) -> Sequence[tuple[str, str]]:
+    async def list_letters(self) -> Sequence[tuple[str, str]]:
         """Return reference and place of each letter in the tray or posted, the oldest first."""
         return await self._in_thread(self._list)
 
     async def read(self, references: Collection[str]) -> Mapping[str, bytes]:
-        """Return those of the letters that are in the tray, by reference.
+        """Return the PDF files of the letters that are in the tray, by reference.
 
-        Letters that left it are not printed again.
+        Posted and withdrawn letters are not returned, so that they are not printed again.
         """
         return await self._in_thread(self._read, set(references))
 
-    async def tidy(self) -> None:
-        await self._in_thread(self._clear)
+    async def remove_incomplete(self) -> None:
+        await self._in_thread(self._remove_incomplete)
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:  # noqa: ARG002 - a directory calls nobody
+    async def handle_callback(self, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:  # noqa: ARG002 - a directory has no callbacks
         raise CallbackRejectedError(404, "a tray has no callbacks")
 
     async def close(self) -> None:
@@ -132,17 +132,17 @@ class Tray:
     async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
-    def _lay(self, order: SendRequest, content: PageContent) -> DeliveryReport:
-        found = self._look(order.reference)
-        if found is not None:
-            return _report(order.reference, found[0])
-        final = self.directory / _file_name(order, content)
+    def _write(self, request: SendRequest, content: PageContent) -> DeliveryReport:
+        match = self._find(request.reference)
+        if match is not None:
+            return _report(request.reference, match[0])
+        final = self.directory / _file_name(request, content)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            _write_whole(final, order.reference, content.pdf)
+            _write_atomically(final, request.reference, content.pdf)
         except OSError as error:
-            raise _unusable(error) from None
-        return _report(order.reference, LetterPlace.TRAY)
+            raise _directory_error(error) from None
+        return _report(request.reference, LetterPlace.TRAY)
 
     def _verify(self) -> None:
         try:
@@ -150,111 +150,114 @@ class Tray:
             with tempfile.TemporaryFile(dir=self.directory) as file:
                 file.write(b" ")
         except OSError as error:
-            raise _unusable(error) from None
+            raise _directory_error(error) from None
 
-    def _clear(self) -> None:
+    def _remove_incomplete(self) -> None:
         try:
             leftovers = list(self.directory.glob(".*_*.part"))
         except OSError as error:
-            raise _unusable(error) from None
+            raise _directory_error(error) from None
         for leftover in leftovers:
-            # The file is gone, locked by another process, or on a share without locks: it stays, and nobody prints it.
+            # An error means that the file is gone, locked by another process, or on a share without locks. It may stay,
+            # because nobody prints it.
             with contextlib.suppress(OSError), leftover.open("rb") as file:
-                # A process that still writes the file holds the lock; its death releases it.
+                # A process that writes the file holds the lock until it ends.
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 leftover.unlink()
 
     def _list(self) -> Sequence[tuple[str, str]]:
         try:
-            found = [
+            match = [
                 path.relative_to(self.directory)
                 for place in (LetterPlace.TRAY, LetterPlace.POSTED)
-                for path in self._in(place)
+                for path in self._letters_in(place)
             ]
         except OSError as error:
-            raise _unusable(error) from None
-        parts = [(path.name.split("_"), path) for path in sorted(found, key=lambda path: path.name)]
+            raise _directory_error(error) from None
+        parts = [(path.name.split("_"), path) for path in sorted(match, key=lambda path: path.name)]
         return [(name[1], str(path)) for name, path in parts if len(name) > 2]
 
     def _read(self, references: AbstractSet[str]) -> Mapping[str, bytes]:
-        found = dict[str, bytes]()
+        match = dict[str, bytes]()
         try:
-            # The tray is listed once, for any number of references.
+            # The tray is listed only once, for any number of references.
             for path in self.directory.iterdir():
                 for reference in references & set(path.name.split("_")[1:-1]):
-                    # A clerk may have moved the file just now.
+                    # A clerk may move the file at this moment.
                     with contextlib.suppress(FileNotFoundError):
-                        if path.stat().st_size <= _LARGEST:
-                            found[reference] = path.read_bytes()
+                        if path.stat().st_size <= _MAX_OCTETS:
+                            match[reference] = path.read_bytes()
         except OSError as error:
-            raise _unusable(error) from None
-        return found
+            raise _directory_error(error) from None
+        return match
 
-    def _look(self, reference: str) -> tuple[LetterPlace, Path] | None:
-        """Return place and path of a letter.
+    def _find(self, reference: str) -> tuple[LetterPlace, Path] | None:
+        """Return place and path of a letter; `None` if it is nowhere.
 
-        The directories that it moves to are read last, so a moving letter is found.
+        The tray is read before the directories that letters move to, so that a moving letter is found.
         """
         if not _REFERENCE.fullmatch(reference):
             return None
         try:
             for place in LetterPlace:
-                for path in self._in(place):
+                for path in self._letters_in(place):
                     # A clerk may have added text to the name: "dipos 2026-11-24_d42-1_gangguan.PDF".
                     if f"_{reference}_" in path.name:
                         return place, path
         except OSError as error:
-            raise _unusable(error) from None
+            raise _directory_error(error) from None
         return None
 
-    def _in(self, place: LetterPlace) -> Iterator[Path]:
-        folders = [self.directory / place, *([self.directory / _POSTED_BEFORE] if place is LetterPlace.POSTED else [])]
+    def _letters_in(self, place: LetterPlace) -> Iterator[Path]:
+        folders = [
+            self.directory / place,
+            *([self.directory / _OLD_POSTED_FOLDER] if place is LetterPlace.POSTED else []),
+        ]
         paths = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
         return (path for path in paths if path.suffix.lower() == ".pdf")
 
     def _move(
-        self, reference: str, place: LetterPlace, found_in: Collection[LetterPlace] = (LetterPlace.TRAY,)
+        self, reference: str, place: LetterPlace, from_places: Collection[LetterPlace] = (LetterPlace.TRAY,)
     ) -> bool:
-        """Move a letter out of the tray. Return whether it is in *place* afterwards."""
-        found = self._look(reference)
-        if found is None or found[0] not in found_in:
-            return found is not None and found[0] is place
+        """Move a letter to *place* if it is in one of *from_places*. Return whether it is in *place* afterwards."""
+        match = self._find(reference)
+        if match is None or match[0] not in from_places:
+            return match is not None and match[0] is place
         target = self.directory / place
         try:
             target.mkdir(exist_ok=True)
-            found[1].rename(target / found[1].name)
+            match[1].rename(target / match[1].name)
         except FileNotFoundError:
-            # A clerk and a recovery may move it at the same moment: the rename decides.
-            found = self._look(reference)
-            return found is not None and found[0] is place
+            # A clerk and the engine may move it at the same moment: the first rename decides.
+            match = self._find(reference)
+            return match is not None and match[0] is place
         except OSError as error:
-            raise _unusable(error) from None
+            raise _directory_error(error) from None
         return True
 
 
-def _write_whole(final: Path, reference: str, pdf: bytes) -> None:
-    """Write atomically: after a crash or a power cut the letter is complete or missing."""
-    # A temporary name for each attempt: one that hangs in a thread must not write into the next one's file.
+def _write_atomically(final: Path, reference: str, pdf: bytes) -> None:
+    """Write a letter atomically: after a crash or a power cut it is complete or missing."""
+    # Each attempt has a temporary file of its own, because an earlier attempt may still hang in a thread.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{reference}_", suffix=".part", dir=final.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The clerk belongs to the service's group; mkstemp gives access to the service only.
+            # The clerk belongs to the group of the service. mkstemp gives access to the service's user only.
             os.fchmod(file.fileno(), 0o640)
             file.write(pdf)
             file.flush()
             os.fsync(file.fileno())
-            # Rename while the lock is held: files without a lock are removed.
+            # The lock is held during the rename, because temporary files without a lock are removed.
             Path(temporary).rename(final)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    # The file of an older attempt that hangs is removed, so that it cannot queue a posted letter again.
+    # The temporary file of an earlier attempt is removed, so that it cannot become a letter after this one is posted.
     for leftover in final.parent.glob(f".{reference}_*.part"):
         leftover.unlink(missing_ok=True)
-    # Sync the directory, so that the name survives a power cut. Network shares may refuse; the letter is there all the
-    # same.
+    # The directory is synced, so that the name survives a power cut. Network shares may refuse to, which is no error.
     with contextlib.suppress(OSError):
         directory = os.open(final.parent, os.O_RDONLY)
         try:
@@ -263,12 +266,12 @@ def _write_whole(final: Path, reference: str, pdf: bytes) -> None:
             os.close(directory)
 
 
-def _file_name(order: SendRequest, content: PageContent) -> str:
-    """Return "2026-11-24_d42-1_gangguan-e-mel-jabatan-contoh.pdf": sorts by date and names the content."""
-    date = order.created_at.astimezone(_MALAYSIA).date().isoformat()
-    if not _REFERENCE.fullmatch(order.reference):
-        raise ValueError(f"a reference that is not safe in a file name: {order.reference!r}")
-    return f"{date}_{order.reference}_{_slug(content.title, order.address)}.pdf"
+def _file_name(request: SendRequest, content: PageContent) -> str:
+    """Return a file name that sorts by date: "2026-11-24_d42-1_gangguan-e-mel-jabatan-contoh.pdf"."""
+    date = request.created_at.astimezone(_MALAYSIA).date().isoformat()
+    if not _REFERENCE.fullmatch(request.reference):
+        raise ValueError(f"a reference that is not safe in a file name: {request.reference!r}")
+    return f"{date}_{request.reference}_{_slug(content.title, request.address)}.pdf"
 
 
 def _slug(*texts: str) -> str:
@@ -292,8 +295,8 @@ def _report(reference: str, place: LetterPlace) -> DeliveryReport:
             )
 
 
-def _unusable(error: OSError) -> DeliveryError:
-    # Use the errno's text, not str(error): the path contains the recipient's name.
+def _directory_error(error: OSError) -> DeliveryError:
+    # The text of the error number is used, because str(error) contains the path with the recipient's name.
     return DeliveryError(ErrorClass.CONFIGURATION, error.strerror or type(error).__name__, code=str(error.errno or ""))
 
 

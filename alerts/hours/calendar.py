@@ -1,4 +1,4 @@
-"""Workdays of Malaysian states. Pure.
+"""Workdays of Malaysian states, for office hours and rotas. Pure.
 
 Weekends and public holidays come from the library `holidays`, which has the Friday and Saturday weekend of Kedah,
 Kelantan and Terengganu, and of Johor from 2014 to 2024. Federal offices follow the state in which they are (PP 13/2005,
@@ -46,9 +46,9 @@ class Calendar:
     #: Additional workdays.
     workdays: tuple[date, ...] = ()
 
-    def fetched(self) -> Calendar:
-        """Load the library's data and return the calendar: the first access takes 50 ms and must not block the loop."""
-        _known(self.state)
+    def preload(self) -> Calendar:
+        """Load the library's data and return the calendar. It takes 50 ms: call it from a thread."""
+        _holidays_of(self.state)
         return self
 
     def is_workday(self, day: date) -> bool:
@@ -57,11 +57,11 @@ class Calendar:
             return True
         if day in self.holidays:
             return False
-        known = _known(self.state)
-        return not (known.is_weekend(day) or day in known)
+        days = _holidays_of(self.state)
+        return not (days.is_weekend(day) or day in days)
 
 
 @cache
-def _known(state: State) -> HolidayBase:
+def _holidays_of(state: State) -> HolidayBase:
     # ISO 3166-2:MY numbers the states in the order of the enumeration.
     return country_holidays("MY", subdiv=f"{list(State).index(state) + 1:02d}")

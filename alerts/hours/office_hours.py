@@ -1,6 +1,6 @@
 """Office hours, in which an office answers its telephone and fax. Pure: the caller passes the time.
 
-`monitor.config.agency.calendar` selects the state; `alerts.decide.gateway.next_action` delays deliveries.
+`monitor.config.agency.calendar` builds them; `alerts.decide.gateway.next_action` delays deliveries until they begin.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from alerts.hours.calendar import Calendar
-from alerts.hours.wallclock import first_showing, last_showing
+from alerts.hours.wallclock import first_instant, last_instant
 
 _DAY = timedelta(days=1)
-#: Days. No sequence of holidays in Malaysia is longer.
-_LONGEST_REST = 31
+#: Days that are searched for a workday. No sequence of holidays in Malaysia is longer.
+_SEARCH_DAYS = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,44 +29,44 @@ class OfficeHours:
 
     def is_open(self, at: datetime) -> bool:
         """Return whether the office is open."""
-        return any(begins <= at < ends for begins, ends in self._around(at))
+        return any(start <= at < end for start, end in self._spans_from(at))
 
     def opening(self, at: datetime) -> datetime:
-        """Return when the office is open, *at* or later.
+        """Return *at* if the office is open then, and otherwise when it opens next.
 
-        Returns *at* itself when the calendar has no workday for a month: to wait for ever would be worse.
+        Without a workday within a month return *at* too, because the caller must not wait for ever.
         """
-        coming = (max(begins, at) for begins, ends in self._around(at) if ends > at)
-        return next(coming, at)
+        openings = (max(start, at) for start, end in self._spans_from(at) if end > at)
+        return next(openings, at)
 
     def next_opening(self, after: datetime) -> datetime | None:
-        """Return the next opening after *after*; `None` when there is none for a month."""
+        """Return the first start of office hours after *after*; `None` without one within a month."""
         first = after.astimezone(self.zone).date()
-        days = (first + number * _DAY for number in range(_LONGEST_REST))
-        opening = (next((begins for begins, _ in self._on(day)), None) for day in days)
-        return next((begins for begins in opening if begins is not None and begins > after), None)
+        days = (first + number * _DAY for number in range(_SEARCH_DAYS))
+        openings = (next((start for start, _ in self._spans_on(day)), None) for day in days)
+        return next((start for start in openings if start is not None and start > after), None)
 
     def closing(self, at: datetime) -> datetime:
-        """Return the end of the current or next office hours; *at* itself when there are none for a month."""
-        return next((ends for _, ends in self._around(at) if ends > at), at)
+        """Return the end of the current or next office hours; *at* itself without any within a month."""
+        return next((end for _, end in self._spans_from(at) if end > at), at)
 
     def end_of_next_workday(self, at: datetime) -> datetime:
-        """Return the end of the first workday after the day of *at*; *at* itself when there is none for a month."""
-        following = at.astimezone(self.zone).date() + _DAY
-        for number in range(_LONGEST_REST):
-            if spans := list(self._on(following + number * _DAY)):
+        """Return the end of the first workday after the day of *at*; *at* itself without one within a month."""
+        next_day = at.astimezone(self.zone).date() + _DAY
+        for number in range(_SEARCH_DAYS):
+            if spans := list(self._spans_on(next_day + number * _DAY)):
                 return spans[-1][1]
         return at
 
-    def _around(self, at: datetime) -> Iterator[tuple[datetime, datetime]]:
+    def _spans_from(self, at: datetime) -> Iterator[tuple[datetime, datetime]]:
         first = at.astimezone(self.zone).date() - _DAY
-        for number in range(_LONGEST_REST):
-            yield from self._on(first + number * _DAY)
+        for number in range(_SEARCH_DAYS):
+            yield from self._spans_on(first + number * _DAY)
 
-    def _on(self, day: date) -> Iterator[tuple[datetime, datetime]]:
+    def _spans_on(self, day: date) -> Iterator[tuple[datetime, datetime]]:
         if self.calendar.is_workday(day):
-            for begins, ends in self.spans:
+            for start, end in self.spans:
                 yield (
-                    first_showing(datetime.combine(day, begins), self.zone),
-                    last_showing(datetime.combine(day, ends), self.zone),
+                    first_instant(datetime.combine(day, start), self.zone),
+                    last_instant(datetime.combine(day, end), self.zone),
                 )

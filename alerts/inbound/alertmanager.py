@@ -21,8 +21,8 @@ VERSION = "4"
 
 #: Times outside these bounds are not valid for an alert. Go writes an unset time as the year 1.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-#: Characters of an alert's location, which its sender chooses.
-_WHERE_ROOM = 80
+#: Maximum length of a quoted location in the payload, which contains names that the sender chooses.
+_MAX_LOCATION = 80
 
 
 class WebhookRejectedError(Exception):
@@ -40,17 +40,17 @@ class Webhook:
     omitted: int
 
 
-#: Of labels and of annotations. Prometheus itself accepts some dozens.
-_MOST_NAMES = 1000
+#: Maximum number of labels, and of annotations, of an alert. Usual alerts have some dozens.
+_MAX_NAMES = 1000
 
 
-def _few(names: object) -> object:
-    if isinstance(names, dict) and len(names) > _MOST_NAMES:
-        raise PydanticCustomError("many", "has more than {most} members", {"most": _MOST_NAMES})
+def _limit_names(names: object) -> object:
+    if isinstance(names, dict) and len(names) > _MAX_NAMES:
+        raise PydanticCustomError("many", "has more than {most} members", {"most": _MAX_NAMES})
     return names
 
 
-_Named = Annotated[dict[str, str], BeforeValidator(_few)]
+_NamedValues = Annotated[dict[str, str], BeforeValidator(_limit_names)]
 
 
 class _Payload(BaseModel):
@@ -59,8 +59,8 @@ class _Payload(BaseModel):
 
 class _Alert(_Payload):
     status: Literal["firing", "resolved"]
-    labels: _Named
-    annotations: _Named = {}
+    labels: _NamedValues
+    annotations: _NamedValues = {}
     starts_at: AwareDatetime
     ends_at: AwareDatetime | None = None
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
@@ -74,7 +74,7 @@ class _Webhook(_Payload):
 
 
 def webhook_schema() -> dict[str, Any]:
-    """Return the JSON Schema of what `read_webhook` reads."""
+    """Return the JSON Schema of the payloads that `read_webhook` accepts."""
     schema = _Webhook.model_json_schema()
     schema["properties"] |= {
         "alerts": {"type": "array", "items": _Alert.model_json_schema()},
@@ -96,37 +96,37 @@ def read_webhook(body: bytes, now: datetime) -> Webhook:
             "nothing else send here"
         )
     try:
-        read = _Webhook.model_validate(tree)
+        webhook = _Webhook.model_validate(tree)
     except ValidationError as error:
-        raise _refused(error) from None
-    alerts = [_alert(_read(each, place), now) for place, each in enumerate(read.alerts)]
-    return Webhook(alerts=alerts, group=read.group_key, omitted=max(0, read.truncated_alerts))
+        raise _rejection(error) from None
+    alerts = [_received_alert(_read_alert(alert, index), now) for index, alert in enumerate(webhook.alerts)]
+    return Webhook(alerts=alerts, group=webhook.group_key, omitted=max(0, webhook.truncated_alerts))
 
 
-def _read(alert: object, place: int) -> _Alert:
+def _read_alert(alert: object, index: int) -> _Alert:
     try:
         return _Alert.model_validate(alert)
     except ValidationError as error:
-        raise _refused(error, "alerts", place) from None
+        raise _rejection(error, "alerts", index) from None
 
 
-def _refused(error: ValidationError, *above: str | int) -> WebhookRejectedError:
+def _rejection(error: ValidationError, *location: str | int) -> WebhookRejectedError:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in (*above, *first["loc"]))[:_WHERE_ROOM]
-    return WebhookRejectedError(f"{ascii(where)[1:-1]}: {first['msg']}")
+    quoted = ".".join(str(part) for part in (*location, *first["loc"]))[:_MAX_LOCATION]
+    return WebhookRejectedError(f"{ascii(quoted)[1:-1]}: {first['msg']}")
 
 
-def _alert(read: _Alert, now: datetime) -> ReceivedAlert:
+def _received_alert(alert: _Alert, now: datetime) -> ReceivedAlert:
     return ReceivedAlert(
-        fingerprint=read.fingerprint,
-        starts_at=_moment(read.starts_at) or _EARLIEST,
-        ended_at=None if read.status == "firing" else (_moment(read.ends_at) or now),
-        labels=read.labels,
-        summary=read.annotations.get("summary") or read.annotations.get("description") or "",
+        fingerprint=alert.fingerprint,
+        starts_at=_valid_time(alert.starts_at) or _EARLIEST,
+        ended_at=None if alert.status == "firing" else (_valid_time(alert.ends_at) or now),
+        labels=alert.labels,
+        summary=alert.annotations.get("summary") or alert.annotations.get("description") or "",
     )
 
 
-def _moment(at: datetime | None) -> datetime | None:
+def _valid_time(at: datetime | None) -> datetime | None:
     """Return a time in UTC; `None` if unset or out of bounds."""
-    # Compare first: the year 1 in Malaysia is the year 0 in UTC, which does not exist.
+    # The comparison comes first: the year 1 in Malaysia is the year 0 in UTC, which no datetime can hold.
     return at.astimezone(UTC) if at is not None and _EARLIEST < at < _LATEST else None

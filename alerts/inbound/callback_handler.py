@@ -1,4 +1,7 @@
-"""Callback handlers of the gateways: implement `alerts.model.gateway.CallbackHandler`. Replies follow the commit."""
+"""Callback handlers of the gateways: they process what providers report and people answer.
+
+They implement `alerts.model.gateway.CallbackHandler`. A reply is returned after the commit of what it confirms.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +9,35 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from alerts.decide.contradiction import Delivered
+from alerts.decide.contradiction import LatestArrivals
 from alerts.engine.dispatcher import Dispatcher
-from alerts.inbound.inbound_sms import receive
+from alerts.inbound.inbound_sms import receive_sms
 from alerts.inbound.phone_release import PhoneRelease
 from alerts.inbound.pin import PinStore
 from alerts.model.gateway import AckResult, CallbackEvent, Content, InboundSms, ReleasePrompt, ReleaseStage, SmsContent
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import Store
-from alerts.wording.sms import answer
+from alerts.wording.sms import compose_reply
 from alerts.wording.texts import Wording
 
 
 class DrillCallbackHandler(Protocol):
-    """Handles callbacks of drill notifications; returns `None` for others. A key press acknowledges only the drill."""
+    """Handler of callbacks about drill notifications. It returns `None` for others.
 
-    async def record(self, heard: CallbackEvent) -> AckResult | None: ...
+    A key press acknowledges the drill only.
+    """
+
+    async def record(self, event: CallbackEvent) -> AckResult | None: ...
 
     async def content(self, reference: str) -> Content | None: ...
 
 
 class SupportsMeasuring(Protocol):
-    """Provides the newest runs of agencies, and starts new ones."""
+    """Provider of the agencies' newest probe runs. It can start new runs."""
 
     def begin(self, agencies: Collection[str]) -> object: ...
 
-    async def newest(self, agencies: Collection[str]) -> Mapping[str, Delivered]: ...
+    async def newest(self, agencies: Collection[str]) -> Mapping[str, LatestArrivals]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +51,10 @@ class CallbackHandlers:
     pins: Callable[[], PinStore]
     clock: Clock
     drills: DrillCallbackHandler | None = None
-    #: `None`: this process measures nothing.
+    #: `None` in a process that does not probe.
     measuring: SupportsMeasuring | None = None
 
-    def of(self, gateway: str) -> GatewayCallbackHandler:
+    def for_gateway(self, gateway: str) -> GatewayCallbackHandler:
         """Return the callback handler of the gateway with this name."""
         return GatewayCallbackHandler(self, gateway)
 
@@ -56,59 +62,60 @@ class CallbackHandlers:
 class GatewayCallbackHandler:
     """Callback handler of one gateway."""
 
-    def __init__(self, desks: CallbackHandlers, gateway: str) -> None:
-        self._desks = desks
+    def __init__(self, handlers: CallbackHandlers, gateway: str) -> None:
+        self._handlers = handlers
         self._gateway = gateway
-        self._releasing = PhoneRelease(desks.wording)
+        self._phone_release = PhoneRelease(handlers.wording)
 
-    async def record(self, heard: CallbackEvent) -> AckResult:
-        drills = self._desks.drills
-        if drills is not None and (result := await drills.record(heard)) is not None:
+    async def record(self, event: CallbackEvent) -> AckResult:
+        drills = self._handlers.drills
+        if drills is not None and (result := await drills.record(event)) is not None:
             return result
-        return await self._desks.dispatcher.record(self._gateway, heard)
+        return await self._handlers.dispatcher.record_callback(self._gateway, event)
 
     async def content(self, reference: str) -> Content | None:
-        drills = self._desks.drills
+        drills = self._handlers.drills
         if drills is not None and (content := await drills.content(reference)) is not None:
             return content
-        return await self._desks.dispatcher.content(reference)
+        return await self._handlers.dispatcher.attempt_content(reference)
 
-    async def receive(self, said: InboundSms) -> SmsContent | None:
-        desks = self._desks
-        async with desks.store.transaction() as ledger:
-            reaction = await receive(ledger, self._gateway, said, desks.clock.now())
-        if reaction is None:
+    async def receive(self, sms: InboundSms) -> SmsContent | None:
+        handlers = self._handlers
+        async with handlers.store.transaction() as uow:
+            reply = await receive_sms(uow, self._gateway, sms, handlers.clock.now())
+        if reply is None:
             return None
-        desks.dispatcher.note_told(reaction.tellings)
-        desks.dispatcher.stir(*reaction.concerned)
-        return answer(reaction.situation, reaction.language, desks.wording, reaction.told, until=reaction.until)
+        handlers.dispatcher.report_latencies(reply.latencies)
+        handlers.dispatcher.enqueue(*reply.incident_ids)
+        return compose_reply(reply.situation, reply.language, handlers.wording, reply.values, until=reply.until)
 
     async def begin_release(self, reference: str) -> ReleasePrompt:
-        desks = self._desks
-        async with desks.store.transaction() as ledger:
-            said = await self._releasing.begin(ledger, desks.pins(), reference, desks.clock.now())
-            about = await self._releasing.about(ledger, desks.pins(), reference, desks.clock.now())
-        if desks.measuring is not None and said.stage is ReleaseStage.PIN:
-            # The runs end before the PIN is typed and everything is read out.
-            desks.measuring.begin(about)
-        return said
+        handlers = self._handlers
+        async with handlers.store.transaction() as uow:
+            prompt = await self._phone_release.begin(uow, handlers.pins(), reference, handlers.clock.now())
+            agencies = await self._phone_release.agencies(uow, handlers.pins(), reference, handlers.clock.now())
+        if handlers.measuring is not None and prompt.stage is ReleaseStage.PIN:
+            # New runs end before the PIN is typed and the announcements are read out.
+            handlers.measuring.begin(agencies)
+        return prompt
 
-    async def prove_release(self, reference: str, pin: str) -> ReleasePrompt:
-        desks, pins = self._desks, self._desks.pins()
-        async with desks.store.transaction() as ledger:
-            whose = await self._releasing.whose(ledger, pins, reference, desks.clock.now())
+    async def verify_pin(self, reference: str, pin: str) -> ReleasePrompt:
+        handlers, pins = self._handlers, self._handlers.pins()
+        async with handlers.store.transaction() as uow:
+            pin_owner = await self._phone_release.pin_owner(uow, pins, reference, handlers.clock.now())
         # Outside the transaction, because hashing is slow on purpose.
-        right = whose is not None and await pins.check(*whose, pin)
-        async with desks.store.transaction() as ledger:
-            return await self._releasing.prove(ledger, pins, reference, desks.clock.now(), right=right)
+        is_correct = pin_owner is not None and await pins.check(*pin_owner, pin)
+        async with handlers.store.transaction() as uow:
+            now = handlers.clock.now()
+            return await self._phone_release.record_pin(uow, pins, reference, now, is_correct=is_correct)
 
     async def release(self, reference: str) -> ReleasePrompt:
-        desks, delivered = self._desks, dict[str, Delivered]()
-        if desks.measuring is not None:
-            async with desks.store.transaction() as ledger:
-                about = await self._releasing.about(ledger, desks.pins(), reference, desks.clock.now())
-            delivered |= await desks.measuring.newest(about)
-        async with desks.store.transaction() as ledger:
-            said = await self._releasing.confirm(ledger, desks.pins(), reference, desks.clock.now(), delivered)
-        desks.dispatcher.poke()
-        return said
+        handlers, arrivals = self._handlers, dict[str, LatestArrivals]()
+        if handlers.measuring is not None:
+            async with handlers.store.transaction() as uow:
+                agencies = await self._phone_release.agencies(uow, handlers.pins(), reference, handlers.clock.now())
+            arrivals |= await handlers.measuring.newest(agencies)
+        async with handlers.store.transaction() as uow:
+            prompt = await self._phone_release.release(uow, handlers.pins(), reference, handlers.clock.now(), arrivals)
+        handlers.dispatcher.wake()
+        return prompt

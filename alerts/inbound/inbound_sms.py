@@ -1,8 +1,8 @@
-"""Effects of an inbound SMS on the store, within one transaction, and the reply.
+"""Processing of an inbound SMS within one transaction: acknowledgement, escalation, opt-out, and the reply.
 
-`alerts.decide.response` interprets the text; `alerts.engine.event_handler` applies an acknowledgement. A sender to whom
-no SMS was ever addressed gets no reply: it would reveal that the number is in use, and two machines would reply to each
-other for ever.
+People answer an SMS by its response code, such as "1", or by the number of an incident. `alerts.decide.response`
+interprets the text; `alerts.engine.event_handler` applies the answer. A sender to whom no SMS was ever addressed gets no
+reply: it would reveal that the number is in use, and two machines would reply to each other for ever.
 """
 
 from __future__ import annotations
@@ -14,236 +14,262 @@ from datetime import datetime
 
 import structlog
 
-from alerts.decide.escalation import told_again_at
+from alerts.decide.escalation import next_notification_at
 from alerts.decide.gateway.latency import NotificationLatency
-from alerts.decide.response import Acknowledgement, OptIn, OptOut, Unrecognised, printed, understand
-from alerts.engine.event_handler import acknowledge, hand_on, taken_on
+from alerts.decide.response import Acknowledgement, OptIn, OptOut, Unrecognised, format_code, parse_reply
+from alerts.engine.event_handler import acknowledge_notification, acknowledgement_latencies, escalate_notification
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notification, NotificationIncident
 from alerts.model.gateway import AckResult, InboundSms
-from alerts.model.incident import Incident, has_got_worse
+from alerts.model.incident import Incident, has_become_outage
 from alerts.model.notification import Language
-from alerts.model.number import is_quoted
+from alerts.model.number import matches_number
 from alerts.persistence.store import AuditEntry, SmsNumber, UnitOfWork
 
 log = structlog.get_logger()
 
-#: Replies to SMS without an effect, per number, until one has an effect or the number asks for replies again.
-MOST_PUZZLED = 3
+#: Maximum number of replies to a number's SMS without an effect, counted from its last SMS with an effect.
+MAX_UNRECOGNISED_REPLIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmsReply:
-    """Reply to send: a text below `sms.response` and its values."""
+    """Reply to send."""
 
+    #: Key of the text below `sms.response`.
     situation: str
     language: Language
-    told: dict[str, str] = field(repr=False)
-    #: End of the acknowledgement; if no step is left, when the next round starts.
+    #: Values of the text's placeholders.
+    values: dict[str, str] = field(repr=False)
+    #: End of the acknowledgement; after an escalation, the time of the next notification to staff.
     until: datetime | None = None
-    #: The incidents that it changed.
-    concerned: tuple[int, ...] = ()
-    #: Latencies of acknowledgement, if this reply acknowledged.
-    tellings: Sequence[NotificationLatency] = ()
+    #: Ids of the incidents that the SMS changed.
+    incident_ids: tuple[int, ...] = ()
+    #: Latencies to report, if the SMS acknowledged an incident.
+    latencies: Sequence[NotificationLatency] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Alert:
-    """A notification with a code that the phone received."""
+class _Answerable:
+    """Notification that was sent to the phone with a response code."""
 
     code: int
-    notice: Notification
+    notification: Notification
 
     @property
     def number(self) -> str:
-        more = len(self.notice.parts) - 1
-        first = self.notice.parts[0].facts.number
+        """The number of the first incident, and how many more incidents the notification is about."""
+        more = len(self.notification.parts) - 1
+        first = self.notification.parts[0].facts.number
         return first if not more else f"{first} (+{more})"
 
-    def about(self, parts: Sequence[NotificationIncident]) -> _Alert:
-        """Return a copy with these incidents only."""
-        return replace(self, notice=replace(self.notice, parts=tuple(parts)))
+    def with_parts(self, parts: Sequence[NotificationIncident]) -> _Answerable:
+        """Return a copy that is about these incidents only."""
+        return replace(self, notification=replace(self.notification, parts=tuple(parts)))
 
-    def alone(self, quoted: str) -> Mapping[str, _Alert]:
-        """Return the incidents that *quoted* may name, by number. A quoted number acknowledges that incident only."""
-        parts = self.notice.parts
+    def matching(self, quoted: str) -> Mapping[str, _Answerable]:
+        """Return copies about one incident each, by number, for the incidents whose number *quoted* may be."""
+        parts = self.notification.parts
         return {
-            part.facts.number: self.about([part])
+            part.facts.number: self.with_parts([part])
             for part in parts
-            if is_quoted(quoted, part.facts.number, part.facts.office.short)
+            if matches_number(quoted, part.facts.number, part.facts.office.short)
         }
 
-    def react(self, situation: str, **more: str) -> SmsReply:
-        told = {"agency": self.notice.parts[0].facts.office.short, "number": self.number, **more}
-        return SmsReply(situation=situation, language=self.notice.language, told=told)
+    def reply(self, situation: str, **more: str) -> SmsReply:
+        values = {"agency": self.notification.parts[0].facts.office.short, "number": self.number, **more}
+        return SmsReply(situation=situation, language=self.notification.language, values=values)
 
 
-async def receive(ledger: UnitOfWork, gateway: str, said: InboundSms, now: datetime) -> SmsReply | None:
-    """Process an SMS. Return the reply, or `None` for a repeated SMS, an unknown sender, or without need."""
-    # A sender name may contain characters that no database stores; it must not block the SMS after it.
-    if not said.sender.isprintable() or not await ledger.responses.knows(said.sender):
+async def receive_sms(uow: UnitOfWork, gateway: str, sms: InboundSms, now: datetime) -> SmsReply | None:
+    """Process an SMS. Return the reply, or `None` if none is sent: to a repeated SMS, an unknown sender and others."""
+    # A sender name may contain characters that no database stores. Without this check it would block all later SMS.
+    if not sms.sender.isprintable() or not await uow.responses.has_sms_to(sms.sender):
         log.info("SMS from an unknown number ignored", gateway=gateway)
         return None
-    if not await ledger.first_heard(gateway, said.event_id, now):
+    if not await uow.add_callback(gateway, sms.event_id, now):
         return None
-    alerts = await _alerts(ledger, said.sender)
-    known = await ledger.responses.sms_number(said.sender)
-    match understand(said.text):
+    answerables = await _answerables(uow, sms.sender)
+    sms_number = await uow.responses.sms_number(sms.sender)
+    match parse_reply(sms.text):
         case OptOut():
-            return await _note_stop(ledger, said.sender, known, alerts, now, stopped=True)
+            return await _record_opt_out(uow, sms.sender, sms_number, answerables, now, is_opt_out=True)
         case OptIn():
-            return await _note_stop(ledger, said.sender, known, alerts, now, stopped=False)
-        case Acknowledgement() as meaning:
-            meant = await _meant(ledger, meaning, alerts)
-            if len(meant) > 1:
-                return await _puzzled(ledger, said.sender, known, meant[0], "several")
-            if meant and meaning.hands_on:
-                return await _hand_on(ledger, said.sender, meant[0], known, now)
-            if meant:
-                return await _accept(ledger, said.sender, meant[0], known, now, gateway=gateway)
+            return await _record_opt_out(uow, sms.sender, sms_number, answerables, now, is_opt_out=False)
+        case Acknowledgement() as reply:
+            answered = await _find_answered(uow, reply, answerables)
+            if len(answered) > 1:
+                return await _reply_without_effect(uow, sms.sender, sms_number, answered[0], "several")
+            if answered and reply.escalates:
+                return await _escalate(uow, sms.sender, answered[0], sms_number, now)
+            if answered:
+                return await _acknowledge(uow, sms.sender, answered[0], sms_number, now, gateway=gateway)
         case Unrecognised():
             pass
-    waiting = [alert for alert in alerts if await _waits(ledger, alert)]
-    if waiting:
-        return await _puzzled(ledger, said.sender, known, waiting[0], "unclear")
-    return await _puzzled(ledger, said.sender, known, alerts[0], "nothing") if alerts else None
+    unanswered = [answerable for answerable in answerables if await _needs_answer(uow, answerable)]
+    if unanswered:
+        return await _reply_without_effect(uow, sms.sender, sms_number, unanswered[0], "unclear")
+    if answerables:
+        return await _reply_without_effect(uow, sms.sender, sms_number, answerables[0], "nothing")
+    return None
 
 
-async def _meant(ledger: UnitOfWork, meaning: Acknowledgement, alerts: Sequence[_Alert]) -> Sequence[_Alert]:
-    """Return the *alerts* that an answer refers to: those that it names, or all that wait for one; otherwise the newest."""
-    if meaning.code is not None:
-        coded = [alert for alert in alerts if alert.code == meaning.code][:1]
-        if not coded or meaning.number is None or coded[0].alone(meaning.number):
-            return coded
-        # A number beside another alert's code is ambiguous, so the person is asked.
-        return [*coded, *(alert for alert in alerts if alert.alone(meaning.number))]
-    if meaning.number is not None:
-        named: dict[str, _Alert] = {}
-        for alert in reversed(alerts):
-            named |= alert.alone(meaning.number)
-        return list(named.values())
-    waiting = [alert for alert in alerts if await _waits(ledger, alert, had=meaning.hands_on)]
-    return waiting or list(alerts[:1])
+async def _find_answered(
+    uow: UnitOfWork, reply: Acknowledgement, answerables: Sequence[_Answerable]
+) -> Sequence[_Answerable]:
+    """Return the notifications that a reply answers; several if it is ambiguous.
 
-
-async def _alerts(ledger: UnitOfWork, number: str) -> Sequence[_Alert]:
-    """Return the notifications sent to the phone, the newest first. A reused code refers to its newest notification."""
-    alerts = []
-    for told in await ledger.responses.told(number):
-        # A bundle that was never sent may be empty.
-        with contextlib.suppress(LookupError):
-            alerts.append(_Alert(code=told.code, notice=await ledger.notice(told.notification_id)))
-    return alerts
-
-
-async def _waits(ledger: UnitOfWork, alert: _Alert, *, had: bool = False) -> bool:
-    """Whether an incident in it needs acknowledgement and has not become worse since.
-
-    *had*: or is acknowledged by this person already.
+    These are the ones that it names by code or incident number. A reply without either answers those that need an answer,
+    or else the newest notification.
     """
-    for part in alert.notice.parts:
-        incident = await ledger.incident(part.incident_id)
+    if reply.code is not None:
+        coded = [answerable for answerable in answerables if answerable.code == reply.code][:1]
+        if not coded or reply.number is None or coded[0].matching(reply.number):
+            return coded
+        # The code and the incident number belong to different notifications.
+        return [*coded, *(answerable for answerable in answerables if answerable.matching(reply.number))]
+    if reply.number is not None:
+        named: dict[str, _Answerable] = {}
+        for answerable in reversed(answerables):
+            named |= answerable.matching(reply.number)
+        return list(named.values())
+    unanswered = [each for each in answerables if await _needs_answer(uow, each, includes_own=reply.escalates)]
+    return unanswered or list(answerables[:1])
+
+
+async def _answerables(uow: UnitOfWork, number: str) -> Sequence[_Answerable]:
+    """Return the notifications sent to the phone with a response code, the newest first."""
+    answerables = []
+    for coded in await uow.responses.coded_notifications(number):
+        # A notification that was never sent may have lost all its incidents.
+        with contextlib.suppress(LookupError):
+            notification = await uow.notification(coded.notification_id)
+            answerables.append(_Answerable(code=coded.code, notification=notification))
+    return answerables
+
+
+async def _needs_answer(uow: UnitOfWork, answerable: _Answerable, *, includes_own: bool = False) -> bool:
+    """Whether one of the incidents needs an acknowledgement, and has not become worse since the notification.
+
+    *includes_own*: incidents that the person has acknowledged count, too.
+    """
+    for part in answerable.notification.parts:
+        incident = await uow.incident(part.incident_id)
         if incident is None or not incident.is_open:
             continue
-        # The person was asked to confirm the acknowledgement.
-        asked = had or incident.reminded_at is not None
-        theirs = asked and incident.acknowledged_by == incident.assignee_name(part.person)
-        if incident.acknowledged_at is not None and not theirs:
+        # A reminder asks the assignee for another acknowledgement.
+        counts_own = includes_own or incident.reminded_at is not None
+        is_own = counts_own and incident.acknowledged_by == incident.acting_name(part.person)
+        if incident.acknowledged_at is not None and not is_own:
             continue
-        if not has_got_worse(incident, part.facts.type):
+        if not has_become_outage(incident, part.facts.type):
             return True
     return False
 
 
-async def _accept(
-    ledger: UnitOfWork, number: str, alert: _Alert, known: SmsNumber, now: datetime, *, gateway: str
+async def _acknowledge(
+    uow: UnitOfWork, number: str, answerable: _Answerable, sms_number: SmsNumber, now: datetime, *, gateway: str
 ) -> SmsReply | None:
-    result = await acknowledge(ledger, alert.notice, now)
-    told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
-    # Name the incidents of a bundle that the answer applies to: others may be over or somebody else's.
-    held = [(part, incident) for part, incident in told if incident is not None and _holds(result, part, incident)]
-    by, corrected = "", False
-    if held:
-        alert, by = alert.about([part for part, _ in held]), held[0][1].acknowledged_by or ""
-        corrected = all(incident.false_alarm_at is not None for _, incident in held)
+    result = await acknowledge_notification(uow, answerable.notification, now)
+    incidents = [(part, await uow.incident(part.incident_id)) for part in answerable.notification.parts]
+    # The reply names only the incidents with this result: others of the notification may have ended or another assignee.
+    matching = [(part, incident) for part, incident in incidents if incident and _has_result(result, part, incident)]
+    by, is_false_alarm = "", False
+    if matching:
+        answerable = answerable.with_parts([part for part, _ in matching])
+        by = matching[0][1].acknowledged_by or ""
+        is_false_alarm = all(incident.false_alarm_at is not None for _, incident in matching)
     if result in {AckResult.TAKEN, AckResult.PROLONGED}:
-        await ledger.responses.save_sms_number(number, replace(known, unrecognised=0))
-        until = max((i.acknowledged_until for _, i in held if i.acknowledged_until is not None), default=None)
+        await uow.responses.save_sms_number(number, replace(sms_number, unrecognised=0))
+        until = max((i.acknowledged_until for _, i in matching if i.acknowledged_until is not None), default=None)
         situation = "taken" if result is AckResult.TAKEN else "prolonged"
         return replace(
-            alert.react(situation, by=by),
+            answerable.reply(situation, by=by),
             until=until,
-            concerned=tuple(alert.notice.incident_ids),
-            tellings=await taken_on(ledger, alert.notice, result, now, channel=Channel.SMS, gateway=gateway),
+            incident_ids=tuple(answerable.notification.incident_ids),
+            latencies=await acknowledgement_latencies(
+                uow, answerable.notification, result, now, channel=Channel.SMS, gateway=gateway
+            ),
         )
-    # The text names the assignee. An earlier acknowledgement is not confirmed again: a machine would be thanked for
-    # ever.
-    before = dict.fromkeys((AckResult.AGAIN, AckResult.ALREADY), "already")
-    over = "corrected" if corrected else "over"
-    situation = {**before, AckResult.WORSE: "worse"}.get(result, over)
-    return await _puzzled(ledger, number, known, alert, situation, by=by)
+    # A repeated acknowledgement counts as an SMS without an effect: a machine would get confirmations for ever. The text
+    # names the assignee.
+    situations = {AckResult.AGAIN: "already", AckResult.ALREADY: "already", AckResult.WORSE: "worse"}
+    situation = situations.get(result, "corrected" if is_false_alarm else "over")
+    return await _reply_without_effect(uow, number, sms_number, answerable, situation, by=by)
 
 
-async def _hand_on(ledger: UnitOfWork, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> SmsReply | None:
-    told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
-    result = await hand_on(ledger, alert.notice, now)
+async def _escalate(
+    uow: UnitOfWork, number: str, answerable: _Answerable, sms_number: SmsNumber, now: datetime
+) -> SmsReply | None:
+    incidents = [(part, await uow.incident(part.incident_id)) for part in answerable.notification.parts]
+    result = await escalate_notification(uow, answerable.notification, now)
     if result in {AckResult.ESCALATED, AckResult.NOBODY_LEFT}:
-        mine = [
-            p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.assignee_name(p.person)}
+        escalated = [
+            p
+            for p, i in incidents
+            if i is not None and i.is_open and i.acknowledged_by in {None, i.acting_name(p.person)}
         ]
-        await ledger.responses.save_sms_number(number, replace(known, unrecognised=0))
-        after = [await ledger.incident(part.incident_id) for part in mine]
-        again = min((told_again_at(each) for each in after if each is not None), default=None)
-        reaction = alert.about(mine).react(str(result))
-        return replace(reaction, concerned=tuple(part.incident_id for part in mine), until=again)
+        await uow.responses.save_sms_number(number, replace(sms_number, unrecognised=0))
+        after = [await uow.incident(part.incident_id) for part in escalated]
+        until = min((next_notification_at(incident) for incident in after if incident is not None), default=None)
+        reply = answerable.with_parts(escalated).reply(str(result))
+        return replace(reply, incident_ids=tuple(part.incident_id for part in escalated), until=until)
     if result is AckResult.ALREADY:
-        by = next((i.acknowledged_by for _, i in told if i is not None and i.acknowledged_by), "")
-        return await _puzzled(ledger, number, known, alert, "already", by=by)
-    return await _puzzled(ledger, number, known, alert, "over")
+        by = next((i.acknowledged_by for _, i in incidents if i is not None and i.acknowledged_by), "")
+        return await _reply_without_effect(uow, number, sms_number, answerable, "already", by=by)
+    return await _reply_without_effect(uow, number, sms_number, answerable, "over")
 
 
-def _holds(result: AckResult, part: NotificationIncident, incident: Incident) -> bool:
-    """Whether an answer applies to one of the incidents of a notification."""
+def _has_result(result: AckResult, part: NotificationIncident, incident: Incident) -> bool:
+    """Whether the result for a notification is that of this one of its incidents."""
     match result:
         case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
-            return incident.is_open and incident.acknowledged_by == incident.assignee_name(part.person)
+            return incident.is_open and incident.acknowledged_by == incident.acting_name(part.person)
         case AckResult.ALREADY:
             return incident.is_open and incident.acknowledged_by is not None
         case AckResult.WORSE:
-            return incident.is_open and has_got_worse(incident, part.facts.type)
+            return incident.is_open and has_become_outage(incident, part.facts.type)
         case _:
             return True
 
 
-async def _puzzled(
-    ledger: UnitOfWork, number: str, known: SmsNumber, alert: _Alert, situation: str, *, by: str = ""
+async def _reply_without_effect(
+    uow: UnitOfWork, number: str, sms_number: SmsNumber, answerable: _Answerable, situation: str, *, by: str = ""
 ) -> SmsReply | None:
-    """Reply to an SMS without an effect, a few times only: the sender may be a machine that says OK to everything."""
-    if known.unrecognised >= MOST_PUZZLED:
+    """Return the reply to an SMS without an effect; `None` after a few of them, because the sender may be a machine."""
+    if sms_number.unrecognised >= MAX_UNRECOGNISED_REPLIES:
         return None
-    await ledger.responses.save_sms_number(number, replace(known, unrecognised=known.unrecognised + 1))
-    return alert.react(situation, response=printed(alert.code), by=by)
+    await uow.responses.save_sms_number(number, replace(sms_number, unrecognised=sms_number.unrecognised + 1))
+    return answerable.reply(situation, response=format_code(answerable.code), by=by)
 
 
-async def _note_stop(
-    ledger: UnitOfWork, number: str, known: SmsNumber, alerts: Sequence[_Alert], now: datetime, *, stopped: bool
+async def _record_opt_out(
+    uow: UnitOfWork,
+    number: str,
+    sms_number: SmsNumber,
+    answerables: Sequence[_Answerable],
+    now: datetime,
+    *,
+    is_opt_out: bool,
 ) -> SmsReply | None:
     """Record STOP or START of a number. The audit log names the person, not the number.
 
-    A reply is sent on a change only: two machines that send STOP to each other do so once.
+    A reply is sent only if this is a change: two machines would otherwise send STOP to each other for ever.
     """
-    await ledger.responses.save_sms_number(number, replace(known, stopped_at=now if stopped else None, unrecognised=0))
-    event = "no more SMS wanted" if stopped else "SMS wanted again"
-    person, incident_id, situation = "somebody", None, "stopped_unreached" if stopped else "started"
-    if alerts:
-        notice = alerts[0].notice
-        incident = await ledger.incident(notice.incident_id)
-        contact = incident.policy.escalation.contact(notice.person) if incident else None
-        person = contact.name if contact else notice.person
-        if stopped and contact is not None and contact.addresses_on([Channel.VOICE]):
+    await uow.responses.save_sms_number(
+        number, replace(sms_number, stopped_at=now if is_opt_out else None, unrecognised=0)
+    )
+    event = "no more SMS wanted" if is_opt_out else "SMS wanted again"
+    person, incident_id, situation = "somebody", None, "stopped_unreached" if is_opt_out else "started"
+    if answerables:
+        notification = answerables[0].notification
+        incident = await uow.incident(notification.incident_id)
+        contact = incident.policy.escalation.contact(notification.person) if incident else None
+        person = contact.name if contact else notification.person
+        if is_opt_out and contact is not None and contact.addresses_on([Channel.VOICE]):
             situation = "stopped"
-        incident_id = notice.incident_id
+        incident_id = notification.incident_id
     log.warning(event, person=person)
-    await ledger.journal(AuditEntry(at=now, actor=person, event=event, incident_id=incident_id))
-    has_changed = (known.stopped_at is not None) is not stopped
-    return alerts[0].react(situation) if alerts and has_changed else None
+    await uow.add_audit_entry(AuditEntry(at=now, actor=person, event=event, incident_id=incident_id))
+    has_changed = (sms_number.stopped_at is not None) is not is_opt_out
+    return answerables[0].reply(situation) if answerables and has_changed else None

@@ -1,9 +1,8 @@
-"""Release of announcements in a telephone call: key 5, the PIN, the announcement read out, key 1.
+"""Release (approval) of announcements in a telephone call: key 5, the PIN, the announcement read out, key 1.
 
-All announcements that wait for the officer are read out and released together: a mass outage has many.
-
-Each step is committed before it is answered, and verifies anew that the announcement may still be released: hours may
-lie between a notification and the call, and another officer may have released it.
+All announcements that wait for the person in the call are read out and released together, because a mass outage has
+many. Each step is committed before it is answered, and checks again that the announcement may be released: the call may
+come hours after the notification, and another person may have released the announcement.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from types import MappingProxyType
 
 import structlog
 
-from alerts.decide.contradiction import Delivered, effect
-from alerts.decide.escalation import facts
-from alerts.engine.event_handler import take_in
+from alerts.decide.contradiction import LatestArrivals, operation_effect
+from alerts.decide.escalation import build_facts
+from alerts.engine.event_handler import handle_event
 from alerts.hours.elapsed import is_recent
 from alerts.inbound.pin import PinStore
 from alerts.model.event import Release
@@ -26,26 +25,29 @@ from alerts.model.incident import Incident, release_is_offered
 from alerts.model.notification import Plan, Purpose
 from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.persistence.store import AuditEntry, PinAttempt, UnitOfWork
-from alerts.wording import release as words
+from alerts.wording import release as release_texts
 from alerts.wording.texts import Wording
 
 log = structlog.get_logger()
 
-#: Wrong PINs within `LOCKED_FOR`, in any number of calls, before the person is locked out.
-MOST_WRONG = 3
-LOCKED_FOR = timedelta(hours=1)
-#: How long the PIN stays valid for key 1, in the same call.
-PROVEN_FOR = timedelta(minutes=3)
+#: Number of wrong PINs within `LOCKOUT_PERIOD`, in any number of calls, after which the person is locked out.
+MAX_WRONG_PINS = 3
+LOCKOUT_PERIOD = timedelta(hours=1)
+#: How long after the correct PIN key 1 is accepted in the same call.
+PIN_VALIDITY = timedelta(minutes=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
-    """The person in the call, and what may be released."""
+class _CallContext:
+    """Person in a call, and the incidents whose announcements the person may release."""
 
+    #: Reference of the attempt, which identifies the call.
     reference: str
-    #: All that wait for this person, first those of the call.
+    #: The first one belongs to the notification of the call, the others to other notifications.
     incidents: tuple[Incident, ...]
+    #: Key of the contact in the first incident's policy.
     person: str
+    #: Name of the person.
     name: str
 
     @property
@@ -54,151 +56,173 @@ class _Case:
 
 
 class PhoneRelease:
-    """The three steps of a release, each in its own transaction."""
+    """Steps of a release by telephone, each in its own transaction."""
 
     def __init__(self, wording: Wording) -> None:
         self._wording = wording
 
-    async def begin(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> ReleasePrompt:
+    async def begin(self, uow: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> ReleasePrompt:
         """Ask for the PIN, or return why nothing can be released."""
-        case = await self._case(ledger, pins, reference, now)
-        if case is None:
+        context = await self._read_context(uow, pins, reference, now)
+        if context is None:
             return self._end("over")
-        if not pins.has(case.agency, case.person):
+        if not pins.has_pin(context.agency, context.person):
             return self._end("nobody")
-        if await _is_locked(ledger, pins, case, now):
-            return self._end("locked")
-        return ReleasePrompt(stage=ReleaseStage.PIN, words=words.say("pin", self._wording), otherwise=self._cancelled())
-
-    async def about(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> Sequence[str]:
-        """Return the agencies whose announcements a call may release."""
-        case = await self._case(ledger, pins, reference, now)
-        return [] if case is None else [incident.policy.agency for incident in case.incidents]
-
-    async def whose(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> tuple[str, str] | None:
-        """Return agency and contact whose PIN a call requires; `None` if there is none."""
-        case = await self._case(ledger, pins, reference, now)
-        return None if case is None or await _is_locked(ledger, pins, case, now) else (case.agency, case.person)
-
-    async def prove(
-        self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime, *, right: bool
-    ) -> ReleasePrompt:
-        """Record a typed PIN. Return what would be released, or that the PIN was wrong."""
-        case = await self._case(ledger, pins, reference, now)
-        if case is None:
-            return self._end("over")
-        if await _is_locked(ledger, pins, case, now):
-            return self._end("locked")
-        await ledger.responses.add_pin_entry(
-            PinAttempt(reference=reference, agency=case.agency, person=case.person, at=now, accepted=right)
-        )
-        await _journal(ledger, case, "PIN proven" if right else "wrong PIN", now)
-        if right:
-            told = [(facts(i, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), i.policy.announcement) for i in case.incidents]
-            confirm = words.confirm(told, self._wording)
-            return ReleasePrompt(stage=ReleaseStage.CONFIRM, words=confirm, otherwise=self._cancelled())
-        log.warning("wrong PIN", incident=case.incidents[0].number, person=case.name)
-        if await _is_locked(ledger, pins, case, now):
+        if await _is_locked(uow, pins, context, now):
             return self._end("locked")
         return ReleasePrompt(
-            stage=ReleaseStage.PIN, words=words.say("wrong", self._wording), otherwise=self._cancelled()
+            stage=ReleaseStage.PIN,
+            words=release_texts.texts_by_language("pin", self._wording),
+            otherwise=self._cancelled(),
         )
 
-    async def confirm(
+    async def agencies(self, uow: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> Sequence[str]:
+        """Return the agencies whose announcements a call may release."""
+        context = await self._read_context(uow, pins, reference, now)
+        return [] if context is None else [incident.policy.agency for incident in context.incidents]
+
+    async def pin_owner(self, uow: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> tuple[str, str] | None:
+        """Return agency and key of the contact whose PIN is expected; `None` if none is, or the person is locked out."""
+        context = await self._read_context(uow, pins, reference, now)
+        return (
+            None if context is None or await _is_locked(uow, pins, context, now) else (context.agency, context.person)
+        )
+
+    async def record_pin(
+        self, uow: UnitOfWork, pins: PinStore, reference: str, now: datetime, *, is_correct: bool
+    ) -> ReleasePrompt:
+        """Record a typed PIN. Return the announcements to confirm, or that the PIN was wrong."""
+        context = await self._read_context(uow, pins, reference, now)
+        if context is None:
+            return self._end("over")
+        if await _is_locked(uow, pins, context, now):
+            return self._end("locked")
+        await uow.responses.add_pin_attempt(
+            PinAttempt(reference=reference, agency=context.agency, person=context.person, at=now, accepted=is_correct)
+        )
+        await _add_audit_entry(uow, context, "PIN proven" if is_correct else "wrong PIN", now)
+        if is_correct:
+            announcements = [
+                (build_facts(i, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), i.policy.announcement)
+                for i in context.incidents
+            ]
+            confirm = release_texts.confirm(announcements, self._wording)
+            return ReleasePrompt(stage=ReleaseStage.CONFIRM, words=confirm, otherwise=self._cancelled())
+        log.warning("wrong PIN", incident=context.incidents[0].number, person=context.name)
+        if await _is_locked(uow, pins, context, now):
+            return self._end("locked")
+        return ReleasePrompt(
+            stage=ReleaseStage.PIN,
+            words=release_texts.texts_by_language("wrong", self._wording),
+            otherwise=self._cancelled(),
+        )
+
+    async def release(
         self,
-        ledger: UnitOfWork,
+        uow: UnitOfWork,
         pins: PinStore,
         reference: str,
         now: datetime,
-        delivered: Mapping[str, Delivered] = MappingProxyType({}),
+        arrivals: Mapping[str, LatestArrivals] = MappingProxyType({}),
     ) -> ReleasePrompt:
-        """Release what was read out, if the PIN was proven in this call recently.
+        """Release the announcements that were read out, if the correct PIN was typed in this call recently.
 
-        *delivered*: the newest runs, by agency. An announcement that they contradict is not released: a call has no key
-        to insist.
+        *arrivals*: newest arrivals of probe messages, by agency. An announcement that they contradict is not released,
+        because the call has no key by which the person could insist.
         """
-        case = await self._case(ledger, pins, reference, now)
-        if case is None:
+        context = await self._read_context(uow, pins, reference, now)
+        if context is None:
             return self._end("over")
-        entries = await ledger.responses.pin_entries({case.agency}, case.person, now - PROVEN_FOR)
-        if not entries or not entries[-1].accepted or entries[-1].reference != reference:
+        attempts = await uow.responses.pin_attempts({context.agency}, context.person, now - PIN_VALIDITY)
+        if not attempts or not attempts[-1].accepted or attempts[-1].reference != reference:
             return self._end("cancelled")
-        released, kept = list[AnnouncementPlan](), list[str]()
-        for incident in case.incidents:
-            if not release_is_offered(incident, entries[-1].at):
-                continue  # It was not read out.
-            release = Release(incident_id=incident.id, at=now, by=case.name)
-            if effect(incident, release, (), delivered.get(incident.policy.agency, {}), now).contradiction is None:
-                await take_in(ledger, release)
+        released, contradicted = list[AnnouncementPlan](), list[str]()
+        for incident in context.incidents:
+            if not release_is_offered(incident, attempts[-1].at):
+                continue  # The announcement was not read out.
+            release = Release(incident_id=incident.id, at=now, by=context.name)
+            if (
+                operation_effect(incident, release, (), arrivals.get(incident.policy.agency, {}), now).contradiction
+                is None
+            ):
+                await handle_event(uow, release)
                 released.append(incident.policy.announcement)
             else:
-                kept.append(incident.policy.office.name)
-        return ReleasePrompt(stage=ReleaseStage.END, words=words.done(released, kept, self._wording))
+                contradicted.append(incident.policy.office.name)
+        return ReleasePrompt(stage=ReleaseStage.END, words=release_texts.done(released, contradicted, self._wording))
 
-    async def _case(self, ledger: UnitOfWork, pins: PinStore, reference: str, now: datetime) -> _Case | None:
-        found = await ledger.attempt(reference)
-        if found is None:
+    async def _read_context(
+        self, uow: UnitOfWork, pins: PinStore, reference: str, now: datetime
+    ) -> _CallContext | None:
+        match = await uow.attempt(reference)
+        if match is None:
             return None
-        notice, _ = found
-        if notice.plan is not Plan.ESCALATION:
+        notification, _ = match
+        if notification.plan is not Plan.ESCALATION:
             return None
-        told = await ledger.incidents(notice.incident_ids)
-        offered = [(told[p.incident_id], p.person) for p in notice.parts if p.incident_id in told]
-        offered = [(each, person) for each, person in offered if release_is_offered(each, now)]
+        incidents = await uow.incidents(notification.incident_ids)
+        offered = [(incidents[p.incident_id], p.person) for p in notification.parts if p.incident_id in incidents]
+        offered = [(incident, person) for incident, person in offered if release_is_offered(incident, now)]
         if not offered:
             return None
-        by_pin = _by_pin(offered, pins)
-        waiting = await ledger.unreleased({agency for _, _, agencies in by_pin for agency in agencies})
-        waiting = [each for each in waiting if release_is_offered(each, now)]
-        first, person, together = _most(offered[0], by_pin, waiting)
-        others = (each for each in together if each.id != first.id)
-        return _Case(reference=reference, incidents=(first, *others), person=person, name=first.name_of(person))
+        by_pin = _first_by_pin(offered, pins)
+        waiting = await uow.unreleased_incidents({agency for _, _, agencies in by_pin for agency in agencies})
+        waiting = [incident for incident in waiting if release_is_offered(incident, now)]
+        first, person, releasable = _choose_pin(offered[0], by_pin, waiting)
+        others = (incident for incident in releasable if incident.id != first.id)
+        return _CallContext(
+            reference=reference, incidents=(first, *others), person=person, name=first.contact_name(person)
+        )
 
-    def _end(self, line: str) -> ReleasePrompt:
-        return ReleasePrompt(stage=ReleaseStage.END, words=words.say(line, self._wording))
+    def _end(self, text_key: str) -> ReleasePrompt:
+        return ReleasePrompt(stage=ReleaseStage.END, words=release_texts.texts_by_language(text_key, self._wording))
 
     def _cancelled(self) -> dict[str, str]:
-        return dict(words.say("cancelled", self._wording))
+        return dict(release_texts.texts_by_language("cancelled", self._wording))
 
 
-def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinStore) -> Sequence[tuple[Incident, str, frozenset[str]]]:
-    """Return one of *offered* for each PIN, with the person there and the agencies where the PIN is valid."""
-    found, known = list[tuple[Incident, str, frozenset[str]]](), set[tuple[str, str]]()
-    for each, person in offered:
-        # In a mass outage hundreds are offered to one person, and the lookup searches all PINs.
-        if (each.policy.agency, person) not in known and pins.has(each.policy.agency, person):
-            agencies = pins.agencies(each.policy.agency, person)
+def _first_by_pin(
+    offered: Sequence[tuple[Incident, str]], pins: PinStore
+) -> Sequence[tuple[Incident, str, frozenset[str]]]:
+    """Return the first incident of *offered* for each PIN, with the person and the agencies where the PIN is valid."""
+    result, known = list[tuple[Incident, str, frozenset[str]]](), set[tuple[str, str]]()
+    for incident, person in offered:
+        # Each PIN is searched once, because in a mass outage hundreds of incidents are offered to one person.
+        if (incident.policy.agency, person) not in known and pins.has_pin(incident.policy.agency, person):
+            agencies = pins.agencies(incident.policy.agency, person)
             known |= {(agency, person) for agency in agencies}
-            found.append((each, person, agencies))
-    return found
+            result.append((incident, person, agencies))
+    return result
 
 
-def _most(
+def _choose_pin(
     first: tuple[Incident, str], by_pin: Sequence[tuple[Incident, str, frozenset[str]]], waiting: Sequence[Incident]
 ) -> tuple[Incident, str, Sequence[Incident]]:
-    """Return the PIN's owner, and what of *waiting* that person may release by it; *first*: the fallback without any PIN.
+    """Return the incident and person of the PIN to ask for, and the *waiting* incidents that it may release.
 
-    Two agencies of a bundle may have one person under different keys with different PINs, or none: the PIN that
-    releases most is chosen.
+    In a notification about several agencies, one person may have a different key and PIN, or no PIN, at each agency. The
+    PIN that releases the most incidents is chosen; without any PIN, *first* is returned.
     """
-    found: tuple[Incident, str, Sequence[Incident]] = (*first, ())
-    for each, person, agencies in by_pin:
-        theirs = [i for i in waiting if i.policy.agency in agencies and i.policy.escalation.contact(person) is not None]
-        if len(theirs) > len(found[2]):
-            found = each, person, theirs
-    return found
+    choice: tuple[Incident, str, Sequence[Incident]] = (*first, ())
+    for incident, person, agencies in by_pin:
+        releasable = [
+            i for i in waiting if i.policy.agency in agencies and i.policy.escalation.contact(person) is not None
+        ]
+        if len(releasable) > len(choice[2]):
+            choice = incident, person, releasable
+    return choice
 
 
-async def _is_locked(ledger: UnitOfWork, pins: PinStore, case: _Case, now: datetime) -> bool:
+async def _is_locked(uow: UnitOfWork, pins: PinStore, context: _CallContext, now: datetime) -> bool:
     """Whether too many wrong PINs were typed since the last correct one, in calls of any agency."""
-    wrong, agencies = 0, pins.agencies(case.agency, case.person)
-    for entry in await ledger.responses.pin_entries(agencies, case.person, now - LOCKED_FOR):
-        if is_recent(entry.at, now, LOCKED_FOR):
-            wrong = 0 if entry.accepted else wrong + 1
-    return wrong >= MOST_WRONG
+    wrong, agencies = 0, pins.agencies(context.agency, context.person)
+    for attempt in await uow.responses.pin_attempts(agencies, context.person, now - LOCKOUT_PERIOD):
+        if is_recent(attempt.at, now, LOCKOUT_PERIOD):
+            wrong = 0 if attempt.accepted else wrong + 1
+    return wrong >= MAX_WRONG_PINS
 
 
-async def _journal(ledger: UnitOfWork, case: _Case, event: str, now: datetime) -> None:
-    first = case.incidents[0]
-    detail = {"number": first.number, "reference": case.reference}
-    await ledger.journal(AuditEntry(at=now, actor=case.name, event=event, incident_id=first.id, detail=detail))
+async def _add_audit_entry(uow: UnitOfWork, context: _CallContext, event: str, now: datetime) -> None:
+    first = context.incidents[0]
+    detail = {"number": first.number, "reference": context.reference}
+    await uow.add_audit_entry(AuditEntry(at=now, actor=context.name, event=event, incident_id=first.id, detail=detail))

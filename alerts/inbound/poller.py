@@ -1,4 +1,4 @@
-"""Poller of inbound SMS, for providers that cannot reach us."""
+"""Poller of inbound SMS, for providers that cannot reach Pantau with a callback."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ log = structlog.get_logger()
 
 
 class Poller:
-    """Polls the providers every `EVERY` while an incident is active, and for `AFTERWARDS` after the last.
+    """Periodic query of providers for inbound SMS.
 
-    A person who answers a night's SMS after the recovery gets a reply. At other times the interval is `QUIETLY`, for
-    those who want SMS again (START).
+    The interval is `ACTIVE_INTERVAL` while an incident is active and for `AFTERWARDS` after the last one, because people
+    may answer an SMS of the night after the recovery. At other times it is `IDLE_INTERVAL`, for people who opt in to SMS
+    again (START).
     """
 
-    EVERY = timedelta(seconds=20)
+    ACTIVE_INTERVAL = timedelta(seconds=20)
     AFTERWARDS = timedelta(hours=1)
-    QUIETLY = timedelta(minutes=10)
-    #: How far back the first poll after a start reaches.
-    FURTHEST = timedelta(hours=24)
-    #: A gateway has its own deadlines, at most a minute; one without must not block the others.
+    IDLE_INTERVAL = timedelta(minutes=10)
+    #: How far back a poll reaches at most.
+    MAX_AGE = timedelta(hours=24)
+    #: Every gateway has a shorter deadline of its own. This one limits a gateway whose deadline fails.
     DEADLINE = timedelta(seconds=90)
 
     def __init__(
@@ -38,85 +39,89 @@ class Poller:
         *,
         store: Store,
         pool: GatewayPool,
-        desks: CallbackHandlers,
+        callback_handlers: CallbackHandlers,
         clock: Clock,
-        rests: Callable[[], bool] = lambda: False,
+        is_monitor_only: Callable[[], bool] = lambda: False,
     ) -> None:
-        """While *rests* returns true no provider is polled; messages are fetched afterwards."""
+        """Poll no provider while *is_monitor_only* returns true. The messages are fetched afterwards."""
         self._store = store
         self._pool = pool
-        self._desks = desks
+        self._callback_handlers = callback_handlers
         self._clock = clock
-        self._rests = rests
+        self._is_monitor_only = is_monitor_only
+        #: Time from which messages are fetched while an incident is active.
         self._since: datetime | None = None
+        #: When an incident was active last.
         self._active_at: datetime | None = None
-        self._looked_at: datetime | None = None
-        #: Gateways whose last poll failed.
-        self._silent: set[str] = set()
+        self._polled_at: datetime | None = None
+        #: Names of gateways whose last poll failed.
+        self._failed: set[str] = set()
 
     async def run(self) -> None:
         """Run until cancelled."""
         while True:
-            await self.look()
-            await asyncio.sleep(self.EVERY.total_seconds())
+            await self.poll()
+            await asyncio.sleep(self.ACTIVE_INTERVAL.total_seconds())
 
-    async def look(self) -> None:
-        """Poll every gateway once, if an answer is possible. A failing gateway delays no other."""
-        since = None if self._rests() else await self._begin()
+    async def poll(self) -> None:
+        """Poll every gateway once, if a poll is due. A failing gateway delays no other."""
+        since = None if self._is_monitor_only() else await self._start_of_poll()
         if since is None:
             return
-        async with asyncio.TaskGroup() as asking:
-            for line in self._pool:
-                asking.create_task(self._collect(line, since))
+        async with asyncio.TaskGroup() as polls:
+            for configured in self._pool:
+                polls.create_task(self._poll_gateway(configured, since))
 
-    async def _begin(self) -> datetime | None:
+    async def _start_of_poll(self) -> datetime | None:
+        """Return the time from which to fetch messages; `None` if no poll is due."""
         now = self._clock.now()
         try:
-            async with self._store.transaction() as ledger:
-                active = await ledger.active_incidents()
-                oldest = await ledger.incident(active[0]) if active else None
+            async with self._store.transaction() as uow:
+                active = await uow.active_incidents()
+                oldest = await uow.incident(active[0]) if active else None
         except StoreUnavailable:
-            return None  # Polled again the next time.
+            return None  # The next poll tries again.
         # A bug must not stop polling for good.
         except Exception:
             log.exception("database read failed")
             return None
         if oldest is not None:
             self._active_at = now
-            self._since = max(oldest.opened_at, now - self.FURTHEST)
+            self._since = max(oldest.opened_at, now - self.MAX_AGE)
         if self._active_at is not None and self._since is not None:
-            # Limit to now: the clock may have been set back.
+            # Limited to now, because the clock may have been set back.
             self._active_at, self._since = min(self._active_at, now), min(self._since, now)
             if timedelta(0) <= now - self._active_at <= self.AFTERWARDS:
-                self._looked_at = now
+                self._polled_at = now
                 return self._since
-        looked_at = self._looked_at = self._looked_at or now
-        if is_recent(looked_at, now, self.QUIETLY):
+        polled_at = self._polled_at = self._polled_at or now
+        if is_recent(polled_at, now, self.IDLE_INTERVAL):
             return None
-        self._looked_at = now
-        # Overlap with the previous poll, which may have failed. Duplicates are detected by id.
-        return min(looked_at, now) - self.QUIETLY
+        self._polled_at = now
+        # The poll overlaps with the previous one, which may have failed. Duplicates are detected by id.
+        return min(polled_at, now) - self.IDLE_INTERVAL
 
-    async def _collect(self, line: ConfiguredGateway, since: datetime) -> None:
-        gateway: object = line.gateway
+    async def _poll_gateway(self, configured: ConfiguredGateway, since: datetime) -> None:
+        gateway: object = configured.gateway
         if not isinstance(gateway, SupportsReplies):
             return
+        name = configured.name
         try:
             async with asyncio.timeout(self.DEADLINE.total_seconds()):
-                await gateway.collect(since, self._desks.of(line.name))
+                await gateway.collect(since, self._callback_handlers.for_gateway(name))
         except StoreUnavailable:
             return  # Messages that were not stored are fetched again.
         except (DeliveryError, TimeoutError) as error:
-            if line.name not in self._silent:
-                why = error.detail if isinstance(error, DeliveryError) else "it did not come back"
-                log.warning("inbound SMS poll failed", gateway=line.name, reason=why)
-            self._silent.add(line.name)
+            if name not in self._failed:
+                reason = error.detail if isinstance(error, DeliveryError) else "the poll did not end in time"
+                log.warning("inbound SMS poll failed", gateway=name, reason=reason)
+            self._failed.add(name)
         # A bug in one gateway must not stop polling.
         except Exception:
-            if line.name not in self._silent:
-                log.exception("inbound SMS could not be processed", gateway=line.name)
-            self._silent.add(line.name)
+            if name not in self._failed:
+                log.exception("inbound SMS could not be processed", gateway=name)
+            self._failed.add(name)
         else:
-            if line.name in self._silent:
-                log.info("inbound SMS poll succeeded again", gateway=line.name)
-            self._silent.discard(line.name)
+            if name in self._failed:
+                log.info("inbound SMS poll succeeded again", gateway=name)
+            self._failed.discard(name)

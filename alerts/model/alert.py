@@ -1,7 +1,9 @@
-"""Alerts of the NOC's Alertmanager and their effects. Pure.
+"""Alerts of the NOC's Alertmanager, and their effects. Pure.
 
-Alertmanager repeats a whole group, loses its state in a restart, and guarantees only the final state: repeated, late or
-unordered notifications must not notify anybody, and missing ones never mean that an alert is over.
+Alertmanager posts alerts of the NOC's other monitoring to Pantau, which notifies staff of them like of its own
+incidents. Alertmanager repeats whole groups, loses its state in a restart, and guarantees only that the final state
+arrives. So a repeated, late or unordered webhook must not notify anybody, and an alert is not over because webhooks
+stop.
 """
 
 from __future__ import annotations
@@ -15,29 +17,29 @@ from enum import StrEnum
 
 from alerts.hours.elapsed import TOLERANCE
 
-#: Name of the alerts that we send to Alertmanager: they are ignored when they come back.
+#: Name of the alerts that Pantau itself sends to Alertmanager. They are ignored when they come back.
 OWN_ALERT = "PantauIncident"
 
-#: A failed notification is retried until the next flush of its group, after five minutes (`group_interval`): so long a
-#: "firing" may arrive after the "resolved".
-LATE_FOR = timedelta(minutes=5)
+#: How long after its "resolved" a "firing" of the same occurrence may arrive: Alertmanager retries a failed webhook
+#: until the next flush of its group (`group_interval`, five minutes).
+LATE_WINDOW = timedelta(minutes=5)
 
-#: Interval of recording that an alert still fires.
-HEARD_EVERY = timedelta(days=1)
+#: Interval at which it is stored that an alert still fires.
+RECORD_INTERVAL = timedelta(days=1)
 
 #: Maximum of open incidents of alerts; further alerts share one incident per policy.
-MOST_OPEN = 500
+MAX_OPEN_INCIDENTS = 500
 
-#: Prefix of dedup keys of alerts. An agency's key has no slash.
-_KEY = "alert/"
+#: Prefix of the dedup keys of alerts. The key of an agency's incident has no slash.
+_KEY_PREFIX = "alert/"
 
-#: Characters of foreign names that are quoted in SMS and calls.
-_NAME_ROOM, _INSTANCE_ROOM = 30, 24
-_LABELS_ROOM, _SUMMARY_ROOM = 1000, 300
-#: Alerts of a shared incident named in the audit log.
-_NAMED = 20
-#: More than the longest code.
-_AGENCY_ROOM = 64
+#: Maximum number of characters of a name that is quoted in SMS and calls, and of a text in the audit log.
+_MAX_NAME, _MAX_INSTANCE = 30, 24
+_MAX_LABELS, _MAX_SUMMARY = 1000, 300
+#: Maximum number of alerts of a shared incident that are named in the audit log.
+_MAX_NAMED = 20
+#: Longer than any agency's code.
+_MAX_AGENCY = 64
 
 
 class AlertEffect(StrEnum):
@@ -57,7 +59,7 @@ class AlertEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedAlert:
-    """One alert in a notification of Alertmanager."""
+    """One alert in a webhook of Alertmanager."""
 
     #: 16 hexadecimal digits, computed from the labels.
     fingerprint: str
@@ -71,7 +73,7 @@ class ReceivedAlert:
     @property
     def dedup_key(self) -> str:
         """The key of its incident: equal labels are the same problem, whenever it began."""
-        return f"{_KEY}{self.fingerprint}"
+        return f"{_KEY_PREFIX}{self.fingerprint}"
 
     @property
     def subject(self) -> str:
@@ -79,20 +81,20 @@ class ReceivedAlert:
 
         Letters, digits and few others: it is used in SMS, calls and print.
         """
-        name = _plain(self.labels.get("alertname", ""), _NAME_ROOM)
-        instance = _plain(self.labels.get("instance", ""), _INSTANCE_ROOM)
+        name = _plain(self.labels.get("alertname", ""), _MAX_NAME)
+        instance = _plain(self.labels.get("instance", ""), _MAX_INSTANCE)
         return f"{name} ({instance})" if name and instance else name or instance
 
     @property
     def agency(self) -> str:
         """The code in the label `agency`; "" without a valid one."""
-        return _plain(self.labels.get("agency", ""), _AGENCY_ROOM)
+        return _plain(self.labels.get("agency", ""), _MAX_AGENCY)
 
-    def told(self) -> Mapping[str, str]:
+    def audit_details(self) -> Mapping[str, str]:
         """Return the details for the audit log, on one line and bounded."""
         labels = ", ".join(f'{name}="{value}"' for name, value in sorted(self.labels.items()))
-        found = {"labels": _line(labels, _LABELS_ROOM), "summary": _line(self.summary, _SUMMARY_ROOM)}
-        return {name: text for name, text in found.items() if text}
+        details = {"labels": _one_line(labels, _MAX_LABELS), "summary": _one_line(self.summary, _MAX_SUMMARY)}
+        return {name: text for name, text in details.items() if text}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,111 +118,113 @@ class AlertGroup:
 
     #: Its `groupKey`, which changes with the routing configuration.
     name: str = ""
-    #: So many of its alerts fire that new ones share an incident.
-    is_folded: bool = False
+    #: Whether so many of its alerts fire that new ones share an incident.
+    shares_incident: bool = False
 
-    def key(self, told_by: str) -> str:
-        """Return the dedup key of the shared incident of alerts *told_by* one policy."""
-        digest = hashlib.sha256(f"{self.name}\0{told_by}".encode()).hexdigest()
-        return f"{_KEY}group/{digest[:16]}"
+    def key(self, policy_name: str) -> str:
+        """Return the dedup key of the shared incident of the group's alerts with one policy."""
+        digest = hashlib.sha256(f"{self.name}\0{policy_name}".encode()).hexdigest()
+        return f"{_KEY_PREFIX}group/{digest[:16]}"
 
 
 #: For alerts without a group or in a small one.
 UNGROUPED = AlertGroup()
 
 
-def rest_key(told_by: str) -> str:
-    """Return the dedup key of the shared incident for alerts beyond `MOST_OPEN`."""
-    return f"{_KEY}rest/{told_by}"
+def overflow_key(policy_name: str) -> str:
+    """Return the dedup key of the shared incident for a policy's alerts beyond `MAX_OPEN_INCIDENTS`."""
+    return f"{_KEY_PREFIX}rest/{policy_name}"
 
 
 def incident_key(
     alert: ReceivedAlert,
     known: KnownAlert | None,
     group: AlertGroup,
-    told_by: str,
+    policy_name: str,
     *,
     open_keys: Collection[str],
-    has_room: bool,
+    may_open: bool,
 ) -> str:
-    """Return the dedup key of an alert's incident: its own, its group's, or that beyond the limit.
+    """Return the dedup key of an alert's incident: its own, its group's, or the one for alerts beyond the limit.
 
-    It stays the same while the alert fires, whatever its group. *open_keys*: keys of open incidents; *has_room*:
-    another incident may be opened.
+    It stays the same while the alert fires, whatever its group. *open_keys*: keys of open incidents; *may_open*: the
+    limit allows another incident.
     """
     if known is not None and known.ended_at is None:
         return known.merged_into or alert.dedup_key
     if alert.ended_at is not None or alert.dedup_key in open_keys:
         return alert.dedup_key
-    of_group = group.key(told_by)
-    if of_group in open_keys or (group.is_folded and has_room):
-        return of_group
-    return alert.dedup_key if has_room else rest_key(told_by)
+    group_key = group.key(policy_name)
+    if group_key in open_keys or (group.shares_incident and may_open):
+        return group_key
+    return alert.dedup_key if may_open else overflow_key(policy_name)
 
 
-def folded_subject(alerts: Iterable[ReceivedAlert], count: int) -> tuple[str, str]:
-    """Return the name of *count* alerts with a shared incident in Malay and English; *alerts*: some of them.
+def shared_subject(alerts: Iterable[ReceivedAlert], count: int) -> tuple[str, str]:
+    """Return the subject of a shared incident of *count* alerts in Malay and English. *alerts*: some of them.
 
-    "CakeraPenuh (40 amaran)"; "40 amaran" with different names.
+    It is "CakeraPenuh (40 amaran)", or "40 amaran" if the alerts have different names.
     """
-    names = {_plain(each.labels.get("alertname", ""), _NAME_ROOM) for each in alerts}
+    names = {_plain(each.labels.get("alertname", ""), _MAX_NAME) for each in alerts}
     name = names.pop() if len(names) == 1 else ""
-    words = f"{count} amaran", f"{count} alerts"
-    return (f"{name} ({words[0]})", f"{name} ({words[1]})") if name else words
+    texts = f"{count} amaran", f"{count} alerts"
+    return (f"{name} ({texts[0]})", f"{name} ({texts[1]})") if name else texts
 
 
-def folded_agency(alerts: Iterable[ReceivedAlert]) -> str:
-    """Return the common agency of alerts; "" for none or several, to which no silence of one agency applies."""
+def shared_agency(alerts: Iterable[ReceivedAlert]) -> str:
+    """Return the common agency of alerts; "" for none or several, so that no agency's silence applies."""
     agencies = {each.agency for each in alerts}
     return agencies.pop() if len(agencies) == 1 else ""
 
 
-def told_together(alerts: Collection[ReceivedAlert], firing: int) -> Mapping[str, str]:
+def shared_audit_details(alerts: Collection[ReceivedAlert], firing: int) -> Mapping[str, str]:
     """Return the details of a shared incident for the audit log; *firing*: number of firing alerts."""
-    named = ", ".join(filter(None, [each.subject for each in alerts][:_NAMED]))
-    return {"alerts": str(len(alerts)), "firing": str(firing), "named": _line(named, _LABELS_ROOM)}
+    subjects = ", ".join(filter(None, [each.subject for each in alerts][:_MAX_NAMED]))
+    return {"alerts": str(len(alerts)), "firing": str(firing), "named": _one_line(subjects, _MAX_LABELS)}
 
 
-def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple[AlertEffect, KnownAlert]:
-    """Return the effect of *alert* and the known state after it: the same object if nothing has changed.
+def apply_alert(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple[AlertEffect, KnownAlert]:
+    """Return the effect of *alert* and the known state after it: *known* itself if nothing has changed.
 
-    An alert that starts again before its end is known still fires: the end was lost, or the evaluating server
-    restarted. Nobody is notified again.
+    A firing alert with a later start, whose end was never received, counts as still firing, so that nobody is notified
+    again: the end was lost, or the evaluating server restarted.
     """
-    heard = KnownAlert(
+    received = KnownAlert(
         fingerprint=alert.fingerprint, starts_at=alert.starts_at, ended_at=alert.ended_at, received_at=now
     )
     if known is None:
-        return (AlertEffect.FIRES if alert.ended_at is None else AlertEffect.WAS_OVER), heard
+        return (AlertEffect.FIRES if alert.ended_at is None else AlertEffect.WAS_OVER), received
     if known.ended_at is not None:
-        return _after_the_end(alert, known, heard)
+        return _apply_after_end(alert, known, received)
     if alert.ended_at is None:
-        is_same = alert.starts_at <= known.starts_at and timedelta(0) <= now - known.received_at < HEARD_EVERY
+        is_same = alert.starts_at <= known.starts_at and timedelta(0) <= now - known.received_at < RECORD_INTERVAL
         return AlertEffect.GOES_ON, known if is_same else replace(
-            heard, starts_at=max(alert.starts_at, known.starts_at)
+            received, starts_at=max(alert.starts_at, known.starts_at)
         )
     if max(alert.starts_at, alert.ended_at) < known.starts_at <= now + TOLERANCE:
-        # That was an earlier occurrence. A start in the future comes from a clock that was set back since.
+        # The end of an earlier occurrence. A known start in the future comes from a clock that was set back since.
         return AlertEffect.LATE, known
-    return AlertEffect.IS_OVER, replace(heard, starts_at=max(alert.starts_at, known.starts_at))
+    return AlertEffect.IS_OVER, replace(received, starts_at=max(alert.starts_at, known.starts_at))
 
 
-def _after_the_end(alert: ReceivedAlert, known: KnownAlert, heard: KnownAlert) -> tuple[AlertEffect, KnownAlert]:
-    begins_anew = alert.starts_at > known.starts_at
+def _apply_after_end(alert: ReceivedAlert, known: KnownAlert, received: KnownAlert) -> tuple[AlertEffect, KnownAlert]:
+    is_new_occurrence = alert.starts_at > known.starts_at
     if alert.ended_at is not None:
-        return AlertEffect.WAS_OVER, heard if begins_anew else known
-    if not begins_anew and timedelta(0) <= heard.received_at - known.received_at < LATE_FOR:
+        return AlertEffect.WAS_OVER, received if is_new_occurrence else known
+    if not is_new_occurrence and timedelta(0) <= received.received_at - known.received_at < LATE_WINDOW:
         return AlertEffect.LATE, known
-    # Also for the same start: Alertmanager resolves alerts that it receives no more, and it was firing all the time.
-    return AlertEffect.FIRES, heard
+    # It fires again, even with the same start: Alertmanager resolves an alert that it stops receiving, though it fires.
+    return AlertEffect.FIRES, received
 
 
-def _plain(text: str, room: int) -> str:
+def _plain(text: str, max_length: int) -> str:
     """Return *text* with only ASCII letters, digits, dots, hyphens and underscores."""
-    return " ".join(re.sub(r"[^A-Za-z0-9._-]+", " ", text[: 4 * room], flags=re.ASCII).split())[:room].strip()
+    return " ".join(re.sub(r"[^A-Za-z0-9._-]+", " ", text[: 4 * max_length], flags=re.ASCII).split())[
+        :max_length
+    ].strip()
 
 
-def _line(text: str, room: int) -> str:
+def _one_line(text: str, max_length: int) -> str:
     """Return the beginning of *text* on one line, without control characters."""
-    line = "".join(character if character.isprintable() else " " for character in text[: room + 1])
-    return line[: room - 3] + "..." if len(line) > room else line.strip()
+    line = "".join(character if character.isprintable() else " " for character in text[: max_length + 1])
+    return line[: max_length - 3] + "..." if len(line) > max_length else line.strip()

@@ -1,4 +1,4 @@
-"""The sanctioned channels: a closed set.
+"""Channels of notifications: a closed set.
 
 MAMPU's circular of 1 June 2007, paragraph 4: when the e-mail system fails, communication is allowed only through
 official channels such as letter, fax or telephone. E-mail and chat are not members, and no configuration can add them.
@@ -22,5 +22,5 @@ class Channel(StrEnum):
     LETTER = "letter"
 
 
-#: Channels that leave paper in an outside office: Pantau never resends automatically.
+#: Channels that leave paper in an outside office. What may have been sent there is never resent automatically.
 ON_PAPER = frozenset({Channel.FAX, Channel.LETTER})

@@ -22,12 +22,12 @@ class Address:
     extension: str = field(default="", repr=False)
     #: Office hours; `None`: always available. Not part of the identity.
     hours: OfficeHours | None = field(default=None, compare=False, repr=False)
-    #: Called once per notification: redials are decided with the notification. Not part of the identity.
+    #: Called once per notification, because each redial is a notification of its own. Not part of the identity.
     once: bool = field(default=False, compare=False, repr=False)
     #: Last recorded answer; `None`: never.
     verified: date | None = field(default=None, compare=False, repr=False)
 
-    def answers(self, at: datetime) -> bool:
+    def is_available(self, at: datetime) -> bool:
         """Return whether the address is available *at* that time."""
         return self.hours is None or self.hours.is_open(at)
 

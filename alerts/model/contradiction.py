@@ -1,4 +1,4 @@
-"""Contradictions between a person's command and the newest runs."""
+"""Contradictions between a person's operation and the newest runs (probe messages)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Contradiction(StrEnum):
-    """Contradiction of a command's notifications to the newest runs (`alerts.decide.contradiction`)."""
+    """Contradiction of an operation's notifications to the newest runs (`alerts.decide.contradiction`)."""
 
     #: The text says that a direction fails, and its newest message arrived.
     WORKS_AGAIN = "works-again"

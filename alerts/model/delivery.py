@@ -1,7 +1,7 @@
 """Notifications with their deliveries and attempts. Data only.
 
-Notification 1-n part (one incident), notification 1-n delivery (one address) 1-n attempt (one gateway call). An attempt
-is stored as CALLING before the gateway is called, so that a crash loses nothing.
+A notification has one part per incident and one delivery per address tried; a delivery has one attempt per gateway
+call. An attempt is stored as CALLING before the gateway is called, so that after a crash the gateway can be queried.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ RANK: dict[AttemptState, int] = {
 }
 
 #: States of a submitted message.
-LEFT = frozenset({AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED})
+SUBMITTED = frozenset({AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED})
 
-#: States of a message that may have been sent without a trace.
+#: States of a message that may have been sent although the gateway does not confirm it.
 DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NOT_FOUND})
 
 
@@ -87,13 +87,15 @@ class Attempt:
     """One gateway call."""
 
     id: int
+    #: Number within the delivery, from 1.
     n: int
-    #: Our unique reference, which the gateway receives.
+    #: Pantau's unique reference of the attempt, which the gateway receives.
     reference: str
     gateway: str
     state: AttemptState
     started_at: datetime
-    #: Time of the next action: end of the lease, next query or check.
+    #: When the gateway is queried next, or the attempt may be repeated. While CALLING: end of the lease, the time that
+    #: the call may take.
     query_at: datetime
     #: Number of queries so far.
     queries: int = 0
@@ -102,7 +104,7 @@ class Attempt:
     code: str = ""
     detail: str = ""
     ended_at: datetime | None = None
-    #: Response code of its SMS: "1A"; empty if replies are not received.
+    #: Code by which the reader of the SMS acknowledges: "1A"; empty if the gateway receives no replies.
     response: str = ""
 
 
@@ -117,7 +119,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationIncident:
-    """One incident within a notification. A bundle has several, each at its own position in its policy."""
+    """One incident within a notification. A bundle has several, each with its own position in its escalation."""
 
     incident_id: int
     #: Contact or recipient key in the incident's policy. Keys of different agencies are unrelated.
@@ -130,15 +132,16 @@ class NotificationIncident:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """One message to one person, as stored. `key` is unique: a repeated decision writes once.
+    """One message to one person, as stored. `key` is unique, so that a repeated decision stores nothing.
 
-    `person`, `facts`, `wave`, `round` and `step` are those of the incident by which it was looked up, or of its first.
+    `person`, `facts`, `restarts`, `round` and `step` are those of the incident by which it was read from the database,
+    or else of its first incident.
     """
 
     id: int
     key: str
     #: Its incidents, the oldest first; empty only in a drill. Incidents acknowledged or over before it was sent are
-    #: removed. Looked up by an incident, it has that part only.
+    #: removed. If it was read by an incident, it has that part only.
     parts: tuple[NotificationIncident, ...]
     plan: Plan
     purpose: Purpose
@@ -152,7 +155,7 @@ class Notification:
     expires_at: datetime
     #: All possible addresses, in order of preference.
     addresses: tuple[Address, ...]
-    #: One per address tried so far, in the same order.
+    #: One per address tried, in the same order.
     deliveries: tuple[Delivery, ...] = ()
     #: Addressee of a page; `None` for staff.
     addressee: Addressee | None = None
@@ -162,10 +165,11 @@ class Notification:
     #: Priority at a gateway.
     urgency: Urgency = Urgency.FIRST
     #: Number of incidents.
-    tells_of: int = 1
-    #: Whether its first part is the bundle's first: that incident sends it, so that nothing is sent twice.
+    incident_count: int = 1
+    #: Whether its first part is the first of the whole bundle. The bundle is sent when that incident is processed, so
+    #: that it is sent once.
     leads: bool = True
-    #: Bundled or throttled: no attempt starts earlier.
+    #: No attempt starts earlier, because it waits for its bundle or a rate limit.
     not_before: datetime | None = None
 
     @property
@@ -175,17 +179,17 @@ class Notification:
 
     @property
     def incident_id(self) -> int:
-        """The first of them."""
+        """Id of its first incident."""
         return self.parts[0].incident_id
 
     @property
     def due_at(self) -> datetime:
-        """Since when it may be sent."""
+        """When it may be sent."""
         return max(self.created_at, self.not_before or self.created_at)
 
     @property
     def channel(self) -> Channel:
-        """The current channel."""
+        """Channel of the address in use, or of the first."""
         return (self.deliveries[-1].address if self.deliveries else self.addresses[0]).channel
 
     @property
@@ -194,34 +198,34 @@ class Notification:
         return tuple(a for d in self.deliveries for a in d.attempts)
 
     @property
-    def was_told(self) -> bool:
-        """Whether the person may have received it, so that a recovery is due."""
-        return any(a.state in LEFT | DOUBTFUL or a.code == NO_KEY for a in self.attempts)
+    def may_have_arrived(self) -> bool:
+        """Whether the person may have received it, so that they are notified of the end."""
+        return any(a.state in SUBMITTED | DOUBTFUL or a.code == NO_KEY for a in self.attempts)
 
     @property
-    def has_left(self) -> bool:
-        """Whether it is known to be submitted."""
-        return any(a.state in LEFT or a.code == NO_KEY for a in self.attempts)
+    def is_submitted(self) -> bool:
+        """Whether a gateway has certainly accepted it."""
+        return any(a.state in SUBMITTED or a.code == NO_KEY for a in self.attempts)
 
     @property
     def has_arrived(self) -> bool:
-        """Whether it is known to have arrived, as far as its channel reports: for a letter, that it was posted."""
+        """Whether its arrival was reported: for a letter, that it was posted."""
         arrived = {AttemptState.DELIVERED, AttemptState.SENT if self.channel is Channel.LETTER else None}
         return any(a.state in arrived for a in self.attempts)
 
-    def delivery_of(self, attempt: Attempt) -> Delivery:
-        """Return the delivery of an attempt, whatever its state."""
+    def find_delivery(self, attempt: Attempt) -> Delivery:
+        """Return the delivery that contains *attempt*, which is found by its id."""
         return next(d for d in self.deliveries if any(a.id == attempt.id for a in d.attempts))
 
     @property
     def last_attempt(self) -> Attempt | None:
-        """The attempt that determines the notification's state."""
+        """The latest attempt, at the address in use."""
         return self.deliveries[-1].attempts[-1] if self.deliveries and self.deliveries[-1].attempts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationDraft:
-    """A decided notification. Written once: a draft with an existing key has no effect."""
+    """A notification that was decided and is to be stored. A draft with an existing key has no effect."""
 
     incident_id: int
     person: str
@@ -233,12 +237,12 @@ class NotificationDraft:
     restarts: int = 0
     round: int = 0
     step: int = 0
-    #: Distinguishes it from others with the same purpose, person and step.
+    #: End of the key, which distinguishes it from others with the same purpose, person and step.
     once: str = ""
 
     @property
     def plan(self) -> Plan:
-        """The plan it belongs to."""
+        """The plan."""
         return self.facts.plan
 
     @property
@@ -248,8 +252,8 @@ class NotificationDraft:
 
     @property
     def key(self) -> str:
-        """The unique key: a repeated decision has the same."""
-        # An announcement uses each channel of a recipient.
+        """The unique key, the same for a repeated decision."""
+        # An announcement is sent on each channel of a recipient.
         channel = self.addresses[0].channel if self.plan is Plan.ANNOUNCEMENT else ""
         key = f"{self.incident_id}/{self.plan}/{self.restarts}.{self.round}.{self.step}/{self.purpose}/{self.person}"
         return "/".join(filter(None, (key, channel, self.once)))

@@ -1,4 +1,7 @@
-"""Events of incidents. Data only."""
+"""Events that change incidents: detections, and what people and time do. Data only.
+
+`alerts.model.incident.apply` gives the incident after an event.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from alerts.model.policy_snapshot import PolicySnapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """Something is wrong. Repeated while it lasts; a worse `type` is new, and so is a lesser one that lasts."""
+    """A problem is detected. While it lasts the event is sent again when the `type` changes."""
 
     #: Key of the problem: one open incident per key.
     dedup_key: str
@@ -24,15 +27,15 @@ class Trigger:
     policy: PolicySnapshot
     #: Flapping: the incident stays open until the state is stable.
     flapping: bool = False
-    #: Start of its latest part; `None`: all at `began_at`.
+    #: Start of the part that began last, such as a second direction; `None`: all began at `began_at`.
     latest_at: datetime | None = None
-    #: Since when less is wrong than was notified; `None`: since now.
+    #: For a lesser `type`: since when it is the type; `None`: since `at`.
     less_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declare:
-    """A person reports an outage, whatever is detected: users cannot read or send mail."""
+    """A person reports an outage, detected or not: users cannot read or send mail."""
 
     #: Key of the problem: one open incident per key, declared or detected.
     dedup_key: str
@@ -50,7 +53,7 @@ class Declare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolve:
-    """The problem is over, as far as it is detected."""
+    """The probes do not detect the problem any more."""
 
     dedup_key: str
     at: datetime
@@ -65,7 +68,7 @@ class Acknowledge:
     incident_id: int
     at: datetime
     by: str
-    #: The previous assignee, when a person comes on duty or takes over.
+    #: The assignee from whom the person takes over; `None`: it is no takeover.
     of: str | None = None
 
 
@@ -82,7 +85,7 @@ class AddNote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalate:
-    """A person gives the incident away: the next staff are notified at once."""
+    """A person passes the incident on: the next staff are notified at once."""
 
     incident_id: int
     at: datetime
@@ -134,7 +137,7 @@ class Close:
     by: str
     #: In the person's words; for the audit log, never for a notification.
     reason: str
-    #: Whether mail works again, so that everybody notified gets a recovery. `None`: as far as it was declared; a
+    #: Whether mail works again, so that everybody notified gets a recovery. `None`: only the declaration ends, and a
     #: detected outage continues.
     recovered: bool | None = None
     #: The contradiction that the person was shown and overrides.

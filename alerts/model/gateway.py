@@ -2,7 +2,8 @@
 
 A gateway is one module in `alerts.gateways` with one constant, `GATEWAY`. It contains everything about its provider:
 submission, the interpretation of responses, callbacks and receipts, the search for an earlier submission, and the
-classification of errors. Delivery policy (how often, when, alternatives) belongs to `alerts.decide`.
+classification of errors. `alerts.decide` decides how often and when a gateway is called, and what is used instead. The
+tray is the gateway for letters: a directory from which a clerk prints and posts them.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ class SmsContent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """Text of a call in one language: headline, menu, blocks, menu again."""
+    """Texts of a call in one language. The call speaks headline, menu, blocks, and the menu again."""
 
     language: str  #: BCP 47: "ms-MY" or "en-GB".
-    #: The full text.
+    #: The full text of the notification.
     blocks: tuple[str, ...] = field(repr=False)
-    #: Which key does what.
+    #: Says which key does what.
     menu: str
     #: Spoken after key 1, once the acknowledgement is stored.
     thanks: str
     #: Spoken instead of `thanks` when somebody else has acknowledged.
     already: str
-    #: Spoken at the end without a key.
+    #: Spoken at the end if no key was pressed.
     goodbye: str
     #: Spoken after key 1 when nothing is left to acknowledge; `goodbye` when empty.
     over: str = ""
@@ -51,12 +52,11 @@ class Script:
     nobody_left: str = ""
     #: Whether key 5 starts the release of an announcement; the menu says so.
     may_release: bool = False
-    #: One sentence before the menu, so that the menu follows within seconds; without it the blocks come first, each
-    #: twice.
+    #: One sentence, after which the menu follows within seconds; without it the blocks come first, each twice.
     headline: str = field(default="", repr=False)
-    #: Which key selects this script: spoken after another one's menu, in this one's voice.
+    #: Says which key selects this script. It is spoken after the menu of the other script, in this one's voice.
     invitation: str = ""
-    #: Spoken instead of the menu where keys cannot be received: what to do.
+    #: Spoken instead of the menu if keys cannot be received: what the person should do.
     unkeyed: str = ""
 
 
@@ -68,7 +68,7 @@ class VoiceContent:
 
 
 #: Characters of the line above a fax page: machines cut a longer one, even within a number.
-SENDER_LINE = 50
+MAX_SENDER_LENGTH = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,8 @@ class PageContent:
     pdf: bytes = field(repr=False)
     title: str
     pages: int
-    #: Sender for the line that a fax machine prints above each page: name and number, at most `SENDER_LINE` characters;
-    #: "" without a name.
+    #: Sender for the line that a fax machine prints above each page: name and number, at most `MAX_SENDER_LENGTH`
+    #: characters; "" without a name.
     sender: str = ""
 
 
@@ -91,24 +91,25 @@ C = TypeVar("C", bound=Content)
 class SendRequest:
     """One attempt, as a gateway receives it."""
 
-    #: Our reference, unique per attempt, safe in URLs, labels and file names: "d42-1".
+    #: Pantau's reference, unique per attempt, safe in URLs, labels and file names: "d42-1".
     reference: str
     #: E.164 for SMS, voice and fax; the recipient's name for a letter.
     address: str = field(repr=False)
     #: Digits to dial after an office line answers ("W1234#"), or empty.
     extension: str = field(default="", repr=False)
-    #: The content. `None` for queries about a submitted page, whose rendering takes 50 ms. For an SMS or a call it is
-    #: present in `find` too, because a provider may store nothing of ours but the text.
+    #: The content. `None` in queries about a page, whose rendering takes 50 ms. In `find` an SMS or a call has it,
+    #: because a provider may store no reference, so that only the text identifies the message.
     content: Content | None
     #: Expiry of the message.
     expires_at: datetime
     #: When the attempt was stored: the start of the search window of a query.
     created_at: datetime
-    #: Time of the query by the clock of `created_at`, which may differ from a provider's. `None`: they agree.
-    asked_at: datetime | None = None
+    #: Time of the query by the same clock as `created_at`, from which the difference to the provider's clock is
+    #: computed. `None`: the clocks agree.
+    queried_at: datetime | None = None
 
-    def carried(self, kind: type[C]) -> C:
-        """Return the content as the *kind* that the gateway sends.
+    def content_as(self, kind: type[C]) -> C:
+        """Return the content, which must be of the *kind* that the gateway sends.
 
         Raise `TypeError` for another kind, which is a bug.
         """
@@ -145,10 +146,10 @@ class ErrorClass(StrEnum):
 
 #: Maximum duration of a call, from the request to its end: three menus of 100 s and a PIN. Voice gateways limit their
 #: calls to this.
-CALL_LASTS = timedelta(minutes=7)
+MAX_CALL_DURATION = timedelta(minutes=7)
 
-#: Code of a call that was answered, perhaps by voicemail, without a key press. It reached nobody as far as known,
-#: although somebody may have heard it.
+#: Code of a call that was answered, perhaps by voicemail, without a key press. It counts as failed, although somebody
+#: may have listened to it.
 NO_KEY = "no-key"
 
 
@@ -190,18 +191,18 @@ class SubmissionNotFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackRequest:
-    """A provider's HTTP request to our callback listener, as received."""
+    """A provider's HTTP request to the callback listener, as received."""
 
     #: The path below the gateway's prefix: "status/d42-1".
     path: str
-    #: The full public URL given to the provider, with the query (for signatures). Built from the configuration, never
-    #: from Host.
+    #: The full public URL given to the provider, with the query, for signatures. It is built from the configuration and
+    #: not from the request's Host header.
     url: str
-    #: Contains numbers, and the headers may contain credentials: neither is shown.
+    #: Form fields. They contain telephone numbers, and headers may contain credentials, so neither is in the repr.
     form: Mapping[str, Sequence[str]] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
-    #: The sender's address; behind a proxy on this machine the one that the proxy names. "": unknown.
+    #: IP address of the client; behind a proxy on this machine as the proxy names it. "": unknown.
     peer: str = field(default="", repr=False)
 
     def field(self, name: str) -> str:
@@ -224,7 +225,7 @@ class CallbackResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackEvent:
-    """Meaning of a callback. `event_id` makes a repeated callback harmless."""
+    """Meaning of a callback. One with a known `event_id` is repeated and has no effect."""
 
     reference: str
     event_id: str
@@ -237,7 +238,7 @@ class CallbackEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundSms:
-    """An inbound SMS: a person answers a notification. `event_id` makes a repeated one harmless."""
+    """An inbound SMS: a person replies to a notification. One with a known `event_id` is repeated and has no effect."""
 
     #: E.164.
     sender: str = field(repr=False)
@@ -247,7 +248,7 @@ class InboundSms:
 
 
 class ReleaseStage(StrEnum):
-    """Stage of a release in a call."""
+    """Stage of releasing an announcement in a call, which needs a PIN."""
 
     #: The PIN is expected, and "#".
     PIN = "pin"
@@ -259,7 +260,7 @@ class ReleaseStage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasePrompt:
-    """What to speak to a duty officer, by language, and which input to expect."""
+    """What to say to a duty officer who releases an announcement in a call, and which input to expect."""
 
     stage: ReleaseStage
     #: BCP 47 language to text.
@@ -278,39 +279,39 @@ class CallbackRejectedError(Exception):
 
 
 class CallbackHandler(Protocol):
-    """What a gateway may request while it answers a callback. Stores first, then returns."""
+    """What a gateway may call while it handles a callback. Every method stores its effect before it returns."""
 
-    async def record(self, heard: CallbackEvent) -> AckResult:
+    async def record(self, event: CallbackEvent) -> AckResult:
         """Commit an event and return the state of the acknowledgement."""
 
     async def content(self, reference: str) -> Content | None:
         """Return the content of an attempt, or `None` without such an attempt."""
 
-    async def receive(self, said: InboundSms) -> SmsContent | None:
+    async def receive(self, sms: InboundSms) -> SmsContent | None:
         """Commit an inbound SMS and return the reply; `None`: no reply."""
 
     async def begin_release(self, reference: str) -> ReleasePrompt:
-        """Return whether the called person may release the announcement now."""
+        """Return the prompt for the PIN, or for the end if the called person must not release the announcement now."""
 
-    async def prove_release(self, reference: str, pin: str) -> ReleasePrompt:
+    async def verify_pin(self, reference: str, pin: str) -> ReleasePrompt:
         """Commit a typed PIN, correct or wrong, and return the next prompt."""
 
     async def release(self, reference: str) -> ReleasePrompt:
-        """Release the announcement if the PIN was proven in this call; committed on return."""
+        """Release the announcement if the PIN was verified in this call, commit, and return the final prompt."""
 
 
 class AckResult(StrEnum):
-    """State of an acknowledgement after the commit."""
+    """Effect of a key press, after the commit."""
 
     #: This key press acknowledged the incident.
     TAKEN = "taken"
     #: This person had acknowledged it before, by any channel: the acknowledgement is extended.
     PROLONGED = "prolonged"
-    #: The same, a moment ago.
+    #: This person acknowledged it a moment ago: the key press is a repetition.
     AGAIN = "again"
     #: This person has escalated: the next staff are notified.
     ESCALATED = "escalated"
-    #: The same, without a further step: staff are notified later, and the operations centre now.
+    #: This person has escalated, and no further step is left: staff are notified later, and the operations centre now.
     NOBODY_LEFT = "nobody_left"
     #: Somebody else had acknowledged it.
     ALREADY = "already"
@@ -325,20 +326,20 @@ class AckResult(StrEnum):
 class Gateway(Protocol):
     """Sends on one channel."""
 
-    async def send(self, order: SendRequest) -> DeliveryReport:
+    async def send(self, request: SendRequest) -> DeliveryReport:
         """Submit once. Raise `DeliveryError`; never retry."""
 
-    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        """Search for an earlier submission of the same request, after a crash or an ambiguous error. On paper without content.
+    async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
+        """Search for an earlier submission of the same request, after a crash or an ambiguous error.
 
-        Raise `DeliveryError` when the search is not possible now.
+        A *request* for paper has no content. Raise `DeliveryError` when the search is not possible now.
         """
 
-    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
-        """Query the status of a submission with an overdue receipt; *order* has no content. Raise `DeliveryError`."""
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:
+        """Query the status of a submission with an overdue receipt; *request* has no content. Raise `DeliveryError`."""
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
-        """Handle a provider's callback: authenticate it, record it with *desk*, then respond.
+    async def handle_callback(self, request: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
+        """Handle a provider's callback: authenticate it, record it with *handler*, then respond.
 
         Raise `CallbackRejectedError`.
         """
@@ -351,36 +352,36 @@ class Gateway(Protocol):
 class SupportsWithdrawal(Protocol):
     """A gateway that can withdraw an unsent message: a tray of letters."""
 
-    async def withdraw(self, order: SendRequest, provider_id: str) -> bool:
-        """Withdraw a message; return whether it was still there. *order* has no content."""
+    async def withdraw(self, request: SendRequest, provider_id: str) -> bool:
+        """Withdraw a message; return whether it was still there. *request* has no content."""
 
 
 @runtime_checkable
 class SupportsManualPosting(Protocol):
-    """A gateway whose messages are sent by a person: a tray of letters."""
+    """A gateway whose messages a person sends: a tray of letters."""
 
-    async def dispatch(self, reference: str, *, already_posted: bool = False) -> bool:
-        """Record that a clerk has posted it; return whether it was there, or recorded before.
+    async def record_posting(self, reference: str, *, already_posted: bool = False) -> bool:
+        """Record that a clerk has posted a letter; return whether it was in the tray, or recorded before.
 
-        *already_posted*: also a withdrawn one, which was posted before the withdrawal was known. From then on `check`
-        returns SENT and `withdraw` fails.
+        From then on `check` returns SENT, and `withdraw` fails. *already_posted*: record a withdrawn letter too, which
+        was posted before the clerk knew of the withdrawal.
         """
 
-    async def undispatch(self, reference: str) -> bool:
-        """Record that it was not posted after all; return whether it is there again. Raise `DeliveryError`."""
+    async def undo_posting(self, reference: str) -> bool:
+        """Undo `record_posting`; return whether the letter is in the tray again. Raise `DeliveryError`."""
 
     @property
     def directory(self) -> Path:
         """The directory of the letters."""
 
-    async def lying(self) -> Sequence[tuple[str, str]]:
-        """Return reference and place of each letter that is there or posted. Raise `DeliveryError`."""
+    async def list_letters(self) -> Sequence[tuple[str, str]]:
+        """Return reference and relative path of each letter in the tray or posted. Raise `DeliveryError`."""
 
     async def read(self, references: Collection[str]) -> Mapping[str, bytes]:
-        """Return those of the letters that are there, by reference, for printing. Raise `DeliveryError`."""
+        """Return the PDFs of those letters that are in the tray, by reference. Raise `DeliveryError`."""
 
-    async def tidy(self) -> None:
-        """Remove incomplete files of a killed process. Raise `DeliveryError`."""
+    async def remove_incomplete(self) -> None:
+        """Remove incomplete files that a killed process left. Raise `DeliveryError`."""
 
 
 @runtime_checkable
@@ -388,11 +389,11 @@ class SupportsReplies(Protocol):
     """A gateway that receives replies."""
 
     @property
-    def hears_people(self) -> bool:
-        """Whether replies to its messages are received: only then a response code is printed."""
+    def receives_replies(self) -> bool:
+        """Whether replies to its messages are received. Only then messages contain a response code."""
 
-    async def collect(self, since: datetime, desk: CallbackHandler) -> None:
-        """Fetch inbound SMS since then from a provider that cannot reach us, and pass them to *desk*.
+    async def collect(self, since: datetime, handler: CallbackHandler) -> None:
+        """Fetch inbound SMS *since* a time from a provider that sends no callbacks, and pass them to *handler*.
 
         Repeated SMS are allowed. Raise `DeliveryError` when the provider cannot be queried now.
         """

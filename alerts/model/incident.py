@@ -1,7 +1,10 @@
-"""Life cycle of an incident.
+"""Life cycle of an incident. Pure.
 
-This module alone changes an incident's state. `TRANSITIONS` is the specification: the tests read it, and the table in
-docs/explanation/incident.md.
+Only this module changes an incident's state: `apply` returns the incident after an event. `TRANSITIONS` is the
+specification, which the tests compare with the table in docs/explanation/incident.md.
+
+An incident has a detected type, by the probes, and perhaps one that a person has declared; their combination keeps it
+open. Its `type` is the worst so far, its `current_type` the present one.
 """
 
 from __future__ import annotations
@@ -69,15 +72,15 @@ TRANSITIONS: dict[tuple[IncidentState, type[Event]], IncidentState] = {
     (IncidentState.RESOLVED, MarkFalseAlarm): IncidentState.RESOLVED,
 }
 
-#: Repeated commands within this time have no effect: a provider reports a key twice, and a telephone may answer every
-#: reply with "OK".
-REPEATED_WITHIN = timedelta(minutes=1)
+#: An acknowledgement or escalation that is repeated within this time has no effect: a provider may report a key press
+#: twice, and a telephone may answer every reply with "OK".
+REPEAT_WINDOW = timedelta(minutes=1)
 
-#: How long after its end an incident may be marked as a false alarm. A later correction would only puzzle its readers.
-FALSE_ALARM_WITHIN = timedelta(hours=24)
+#: How long after its end an incident may be marked as a false alarm. A later correction would only confuse its readers.
+FALSE_ALARM_PERIOD = timedelta(hours=24)
 
-#: How long after a person has closed an incident its continued detection opens no new one.
-SUPPRESSED_FOR = timedelta(hours=24)
+#: After a person has closed an incident, the same problem opens no new incident for this long.
+SUPPRESSION_PERIOD = timedelta(hours=24)
 
 #: Severity of a type.
 SEVERITY: dict[IncidentType, int] = {
@@ -102,8 +105,10 @@ OUTAGES = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.
 class Position:
     """Position in the escalation."""
 
-    #: Number of restarts of the escalation, because the incident became worse, or of a step, after a silence.
+    #: How often the escalation has restarted: because the incident became worse, an acknowledgement ended, or a step
+    #: was silenced.
     restarts: int = 0
+    #: Number of the pass through all steps, from 0.
     round: int = 0
     #: Index of the last started step; -1 before the first.
     step: int = -1
@@ -131,7 +136,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManualClosure:
-    """Closing by a person, or of an incident that is no longer monitored (`AUTOMATIC`)."""
+    """Closing by a person, or automatically (`AUTOMATIC`) because the problem is no longer monitored."""
 
     at: datetime
     by: str
@@ -142,46 +147,48 @@ class ManualClosure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """One problem with its notifications' policy."""
+    """One problem, with the policy of its notifications."""
 
     id: int
+    #: Key of the problem, such as an agency's code. At most one open incident has it.
     dedup_key: str
     #: The number that people quote: "JKR-07".
     number: str
+    #: Worst type so far.
     type: IncidentType
     state: IncidentState
     policy: PolicySnapshot
     began_at: datetime
     opened_at: datetime
     position: Position
-    #: Since when it has its type: an outage may begin as a degradation.
+    #: Opening, or when a degradation became an outage.
     since: datetime
-    #: Last used enclosure number after a restore of the database (`alerts.persistence.restoration`).
+    #: Number of pages that were sent but are missing from a restored database: further pages are numbered after them.
     skipped_pages: int = 0
     #: Current type: while an outage ends it may be less than `type`.
     current_type: IncidentType
     current_type_since: datetime
-    #: Start of `type` and `current_type`, detected or declared, and the first failure in it; `None`: at the start of the
-    #: incident, or never. Junk since 22.16 is no failed sending since 22.16.
+    #: When mail first had the problem `type`, and when `current_type`; `None`: at `began_at`. They differ if, for example,
+    #: mail went to junk folders before it failed.
     type_began_at: datetime | None = None
     current_type_began_at: datetime | None = None
+    #: When the first outage of the incident began; `None`: it had none.
     outage_began_at: datetime | None = None
-    #: It flapped before it opened.
+    #: Mail was down and up repeatedly before the incident opened.
     flapping: bool = False
-    #: Last detected type; `None`: nothing is detected, and the incident is open by a declaration, or was closed by a
-    #: person.
+    #: Last detected type; `None`: nothing is detected, and a declaration keeps the incident open or a person closed it.
     detected: IncidentType | None = None
-    #: Its declaration, current or past; `None`: it was only detected.
+    #: Its last declaration, active or ended; `None`: it was only detected.
     declared: Declaration | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
-    #: Last answer of the current or previous assignee.
+    #: Last response of the current or previous assignee: an acknowledgement, a note, a release, an escalation.
     last_response_at: datetime | None = None
-    #: When the assignee was reminded; `None`: not since the last answer.
+    #: When the assignee was reminded of the expiry; `None`: not since the last response.
     reminded_at: datetime | None = None
-    #: The assignee at the expiry or escalation; `None`: none, or acknowledged again.
+    #: Assignee whose acknowledgement expired, or person who escalated; `None`: neither, or acknowledged since.
     previous_assignee: str | None = None
-    #: Whether the previous assignee escalated, and the acknowledgement did not just expire.
+    #: Whether `previous_assignee` escalated; otherwise the acknowledgement expired.
     escalated: bool = False
     released_at: datetime | None = None
     released_by: str | None = None
@@ -206,23 +213,23 @@ class Incident:
 
     @property
     def suppressed_since(self) -> datetime | None:
-        """When a person closed it while it was detected, which suppresses a new incident for a while (`is_suppressed`).
+        """When a person closed the incident, or marked it as a false alarm, although the problem was still detected.
 
-        Not after a correction of an ended incident: what is detected since is another problem.
+        `is_suppressed` uses it. `None` if the problem had ended by itself before: a later detection is another problem.
         """
-        by_hand = self.closed.at if self.closed is not None and self.closed.by != AUTOMATIC else None
-        at = max(filter(None, (self.false_alarm_at, by_hand)), default=None)
-        is_ended_by_word = self.resolved_at in {self.false_alarm_at, by_hand}
-        return at if self.detected is not None and is_ended_by_word else None
+        closed_at = self.closed.at if self.closed is not None and self.closed.by != AUTOMATIC else None
+        at = max(filter(None, (self.false_alarm_at, closed_at)), default=None)
+        is_ended_by_person = self.resolved_at in {self.false_alarm_at, closed_at}
+        return at if self.detected is not None and is_ended_by_person else None
 
     @property
     def reported_type(self) -> IncidentType:
-        """The type in a notification decided now: for an outage what is left of it."""
+        """The type in a notification decided now: for an outage the present one, otherwise the worst."""
         return self.current_type if {self.type, self.current_type} <= OUTAGES else self.type
 
     @property
     def reported_type_began_at(self) -> datetime:
-        """Start of `reported_type`; for an ended incident, of all of it."""
+        """Start of `reported_type`; of the whole outage or problem after the incident has ended."""
         if not self.is_open:
             return self.worst_began_at
         began_at = self.current_type_began_at if self.reported_type is self.current_type else self.type_began_at
@@ -230,56 +237,58 @@ class Incident:
 
     @property
     def worst_began_at(self) -> datetime:
-        """When mail first failed in it, or its start without a failure."""
+        """When the outage began; for other types when the incident began."""
         return (self.outage_began_at or self.began_at) if self.type in OUTAGES else self.began_at
 
     @property
     def declared_type(self) -> IncidentType | None:
-        """The declared type that has not ended."""
+        """The declared type; `None` if the declaration has ended, or without one."""
         return self.declared.type if self.declared is not None and self.declared.is_active else None
 
     @property
     def declared_by(self) -> str:
-        """Who declared it, while that exceeds what is detected; "" otherwise."""
-        said = self.declared
+        """Who declared it, if more is declared than detected; "" otherwise."""
+        declaration = self.declared
         return (
-            said.by
-            if said is not None and said.is_active and joined(self.detected, said.type) is not self.detected
+            declaration.by
+            if declaration is not None
+            and declaration.is_active
+            and combined_type(self.detected, declaration.type) is not self.detected
             else ""
         )
 
     @property
     def active_type(self) -> IncidentType | None:
-        """The type that keeps it open: detected, declared, or both; `None`: none."""
-        return joined(self.detected, self.declared_type)
+        """The detected and declared types combined; `None`: neither, so that nothing keeps it open."""
+        return combined_type(self.detected, self.declared_type)
 
-    def name_of(self, person: str) -> str:
-        """Return the name of a contact in the frozen policy by its key; the key without a contact."""
+    def contact_name(self, person: str) -> str:
+        """Return the name of the contact with the key *person*; *person* itself if the policy has no such contact."""
         contact = self.policy.escalation.contact(person)
         return contact.name if contact else person
 
-    def assignee_name(self, person: str) -> str:
-        """Return the name under which a contact acts: the assignee's name if they have the incident, or their own."""
+    def acting_name(self, person: str) -> str:
+        """Return the name to record for an action of a contact: as in `acknowledged_by` if the contact is the assignee."""
         by = self.acknowledged_by
-        return by if by is not None and self.is_assigned_to({self.name_of(person)}) else self.name_of(person)
+        return by if by is not None and self.is_assigned_to({self.contact_name(person)}) else self.contact_name(person)
 
     def is_assigned_to(self, names: AbstractSet[str]) -> bool:
-        """Whether one of *names* is the assignee's, or of the same contact (`EscalationPolicy.named`)."""
-        by, named = self.acknowledged_by, self.policy.escalation.named
+        """Whether one of *names* is `acknowledged_by`, or denotes the same contact."""
+        by, policy = self.acknowledged_by, self.policy.escalation
         if by is None or by in names:
             return by is not None
-        holder = named(by)
-        return holder is not None and any(named(name) == holder for name in names)
+        assignee = policy.contact_by_name(by)
+        return assignee is not None and any(policy.contact_by_name(name) == assignee for name in names)
 
-    def reader(self, notice: Notification) -> str:
-        """Return the reader of a notification, as people name them."""
-        return str(notice.addressee or self.name_of(notice.person))
+    def reader_name(self, notice: Notification) -> str:
+        """Return the name of a notification's reader, for people."""
+        return str(notice.addressee or self.contact_name(notice.person))
 
     @property
     def acknowledged_until(self) -> datetime | None:
-        """Expiry of the acknowledgement without further answers; `None`: not acknowledged, or over.
+        """When the acknowledgement expires without a further response; `None`: not acknowledged, or over.
 
-        After a late reminder the assignee has the usual time to answer.
+        After a late reminder the assignee has the usual time to respond.
         """
         if self.state is not IncidentState.ACKNOWLEDGED or self.last_response_at is None:
             return None
@@ -323,9 +332,9 @@ def apply(incident: Incident, event: Event) -> Incident:
         case AddNote():
             return _prolong(incident, event.at)
         case Escalate():
-            return _hand_on(incident, event, state)
+            return _escalate(incident, event, state)
         case Expire():
-            return replace(_let_go(incident), state=state, previous_assignee=incident.acknowledged_by)
+            return replace(_clear_acknowledgement(incident), state=state, previous_assignee=incident.acknowledged_by)
         case Release():
             return _release(incident, event)
         case Trigger():
@@ -338,7 +347,7 @@ def apply(incident: Incident, event: Event) -> Incident:
             return _close(incident, event, state)
         case MarkFalseAlarm():
             return (
-                _correct(replace(incident, state=state), event)
+                _mark_false_alarm(replace(incident, state=state), event)
                 if may_mark_false_alarm(incident, event.at)
                 else incident
             )
@@ -347,13 +356,16 @@ def apply(incident: Incident, event: Event) -> Incident:
 
 
 def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
-    """Acknowledge. The assignee extends the acknowledgement; another person takes over only by naming the assignee."""
+    """Apply an acknowledgement.
+
+    From the assignee it extends the earlier one. Another person takes over only if `event.of` names the assignee.
+    """
     if incident.state is IncidentState.ACKNOWLEDGED and (event.of is None or event.of != incident.acknowledged_by):
-        if event.by != incident.acknowledged_by or _was_heard_just_before(incident, event.at):
+        if event.by != incident.acknowledged_by or _is_repeated(incident, event.at):
             return incident
         return _prolong(incident, event.at)
     return replace(
-        _let_go(incident),
+        _clear_acknowledgement(incident),
         state=IncidentState.ACKNOWLEDGED,
         acknowledged_at=event.at,
         acknowledged_by=event.by,
@@ -361,11 +373,15 @@ def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
     )
 
 
-def _hand_on(incident: Incident, event: Escalate, state: IncidentState) -> Incident:
-    if incident.escalated and incident.previous_assignee == event.by and _was_heard_just_before(incident, event.at):
+def _escalate(incident: Incident, event: Escalate, state: IncidentState) -> Incident:
+    if incident.escalated and incident.previous_assignee == event.by and _is_repeated(incident, event.at):
         return incident
     return replace(
-        _let_go(incident), state=state, last_response_at=event.at, previous_assignee=event.by, escalated=True
+        _clear_acknowledgement(incident),
+        state=state,
+        last_response_at=event.at,
+        previous_assignee=event.by,
+        escalated=True,
     )
 
 
@@ -376,63 +392,63 @@ def _release(incident: Incident, event: Release) -> Incident:
     return released if event.by == AUTOMATIC else _prolong(released, event.at)
 
 
-def _was_heard_just_before(incident: Incident, at: datetime) -> bool:
-    return incident.last_response_at is not None and timedelta(0) <= at - incident.last_response_at < REPEATED_WITHIN
+def _is_repeated(incident: Incident, at: datetime) -> bool:
+    return incident.last_response_at is not None and timedelta(0) <= at - incident.last_response_at < REPEAT_WINDOW
 
 
 def _prolong(incident: Incident, at: datetime) -> Incident:
-    """Extend the acknowledgement, if there is one, to its full time from now."""
+    """Extend the acknowledgement, if there is one, to its full time from *at*."""
     if incident.state is not IncidentState.ACKNOWLEDGED:
         return incident
     return replace(incident, last_response_at=at, reminded_at=None)
 
 
-def _let_go(incident: Incident) -> Incident:
+def _clear_acknowledgement(incident: Incident) -> Incident:
     """Remove the current and the previous assignee."""
     return replace(
         incident, acknowledged_at=None, acknowledged_by=None, reminded_at=None, previous_assignee=None, escalated=False
     )
 
 
-def is_news(matter: IncidentType, told: IncidentType) -> bool:
-    """Whether *matter* must be notified after *told*: more is wrong than before, or as much of another type.
+def is_significant_change(incident_type: IncidentType, notified_type: IncidentType) -> bool:
+    """Whether people notified of *notified_type* must learn of *incident_type*: it is another, and not less severe.
 
-    While an outage ends, less is wrong from run to run, which is no news. A change from sending to receiving would make
-    the notification wrong.
+    While an outage ends, the type becomes less severe from run to run, which is not reported. A change from sending to
+    receiving is reported, because the notification would be wrong.
     """
-    return matter is not told and SEVERITY[matter] >= SEVERITY[told]
+    return incident_type is not notified_type and SEVERITY[incident_type] >= SEVERITY[notified_type]
 
 
-def joined(one: IncidentType | None, other: IncidentType | None) -> IncidentType | None:
-    """Return the type of both problems together: no sending and no receiving is both."""
-    if one is None or other is None:
-        return one or other
-    if one is not other and {one, other} <= OUTAGES:
+def combined_type(first: IncidentType | None, second: IncidentType | None) -> IncidentType | None:
+    """Return the type of two problems together: SENDING and RECEIVING give BOTH, otherwise the more severe counts."""
+    if first is None or second is None:
+        return first or second
+    if first is not second and {first, second} <= OUTAGES:
         return IncidentType.BOTH
-    return max(one, other, key=SEVERITY.__getitem__)
+    return max(first, second, key=SEVERITY.__getitem__)
 
 
 def _trigger(incident: Incident, event: Trigger) -> Incident:
-    """Apply a detection; a declared type is wrong besides."""
-    wrong = joined(event.type, incident.declared_type) or event.type
-    # The declared part began before: both are wrong since the later start.
-    began_at = event.began_at if wrong is event.type else max(event.began_at, incident.reported_type_began_at)
-    after = _worsen(incident, wrong, event.less_since or event.at, event.policy.cause, began_at)
+    """Apply a detection; an active declaration is combined with it."""
+    combined = combined_type(event.type, incident.declared_type) or event.type
+    # Both problems exist since the later one began.
+    began_at = event.began_at if combined is event.type else max(event.began_at, incident.reported_type_began_at)
+    after = _change_type(incident, combined, event.less_since or event.at, event.policy.cause, began_at)
     return after if event.type is incident.detected else replace(after, detected=event.type)
 
 
 def _declare(incident: Incident, event: Declare) -> Incident:
-    """Apply a declaration. The part that keeps the incident open already need not be repeated."""
-    wrong = joined(event.type, incident.active_type) or event.type
-    if wrong is incident.active_type:
+    """Apply a declaration. One that adds nothing to the active type has no effect."""
+    combined = combined_type(event.type, incident.active_type) or event.type
+    if combined is incident.active_type:
         return incident
-    # A declaration of more withdraws nothing.
-    said = joined(event.type, incident.declared_type) or event.type
-    began_at = event.began_at if wrong is event.type else max(event.began_at, incident.reported_type_began_at)
+    # A second declaration adds to the first.
+    declared_type = combined_type(event.type, incident.declared_type) or event.type
+    began_at = event.began_at if combined is event.type else max(event.began_at, incident.reported_type_began_at)
     return replace(
-        _worsen(incident, wrong, event.at, None, began_at),
+        _change_type(incident, combined, event.at, None, began_at),
         began_at=min(incident.began_at, event.began_at),
-        declared=replace(_declaration(event), type=said),
+        declared=replace(_declaration(event), type=declared_type),
     )
 
 
@@ -441,7 +457,7 @@ def _declaration(event: Declare) -> Declaration:
 
 
 def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incident:
-    """End the detection: the incident is over unless a declaration keeps it open, or a person closed it before."""
+    """Apply the end of the detection. It resolves the incident, except one that an active declaration keeps open."""
     if not incident.is_open:
         if incident.closed is None or incident.detected is None:
             return incident
@@ -449,69 +465,77 @@ def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incide
         return replace(incident, detected=None, ended_at=ended_at)
     declared = incident.declared
     if declared is not None and declared.is_active:
-        left = replace(incident, detected=None)
+        undetected = replace(incident, detected=None)
         began_at = incident.began_at if declared.at <= incident.opened_at else declared.at
-        return incident if incident.detected is None else _worsen(left, declared.type, event.at, None, began_at)
+        return (
+            incident if incident.detected is None else _change_type(undetected, declared.type, event.at, None, began_at)
+        )
     ended_at = event.ended_at if declared is None else max(event.ended_at, declared.ended_at or event.ended_at)
     return replace(incident, state=state, resolved_at=event.at, ended_at=_end(incident, ended_at, event.at))
 
 
 def _end(incident: Incident, ended_at: datetime, found_at: datetime) -> datetime:
-    """Return when an ended incident ended.
+    """Return when an incident ended: at *ended_at*, the first good run, or else at *found_at*, when the end was found.
 
-    The remaining parts may have worked since before its start, when the failing part was removed or is attributed
-    elsewhere. Then its end was not observed.
+    *ended_at* may lie before the start: if the failing probe routes were removed, or their failures were attributed to
+    another party, the remaining routes have worked all the time and no end was observed.
     """
     began_at = incident.worst_began_at
     return ended_at if ended_at > began_at else max(found_at, began_at)
 
 
 def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
-    """End the declaration: the incident is over unless it is still detected and the person did not close that too."""
-    said, after = incident.declared, incident
-    if said is not None and said.is_active:
-        after = replace(incident, declared=replace(said, ended_at=event.at, ended_by=event.by))
+    """Apply a closing by a person, which ends an active declaration.
+
+    Without a statement about recovery (`event.recovered` is `None`) an incident that is also detected stays open.
+    """
+    declaration, after = incident.declared, incident
+    if declaration is not None and declaration.is_active:
+        after = replace(incident, declared=replace(declaration, ended_at=event.at, ended_by=event.by))
     if event.recovered is None and incident.detected is not None:
-        return after if after is incident else _prolong(_measured_alone(after, incident.detected, event.at), event.at)
+        return (
+            after if after is incident else _prolong(_without_declaration(after, incident.detected, event.at), event.at)
+        )
     recovered = event.recovered is not False
-    closing = ManualClosure(at=event.at, by=event.by, reason=event.reason, recovered=recovered)
+    closure = ManualClosure(at=event.at, by=event.by, reason=event.reason, recovered=recovered)
     # Without a recovery the time of the end is unknown.
     ended_at = event.at if recovered else None
-    return replace(after, state=state, resolved_at=event.at, ended_at=ended_at, closed=closing)
+    return replace(after, state=state, resolved_at=event.at, ended_at=ended_at, closed=closure)
 
 
-def _measured_alone(incident: Incident, measured: IncidentType, at: datetime) -> Incident:
-    """Return an incident without a declaration."""
-    return _worsen(incident, measured, at, incident.policy.cause, incident.reported_type_began_at)
+def _without_declaration(incident: Incident, detected: IncidentType, at: datetime) -> Incident:
+    """Return the incident with only its *detected* type."""
+    return _change_type(incident, detected, at, incident.policy.cause, incident.reported_type_began_at)
 
 
-def _worsen(incident: Incident, matter: IncidentType, at: datetime, why: Cause | None, began_at: datetime) -> Incident:
-    """Change the type, with the time of the change, its cause *why* if detected, and its start.
+def _change_type(
+    incident: Incident, incident_type: IncidentType, at: datetime, cause: Cause | None, began_at: datetime
+) -> Incident:
+    """Change the type: *at* is the time of the change, *cause* the cause if detected, *began_at* the start of the type.
 
-    When a degradation becomes an outage, staff who acknowledged the degradation are not notified of the outage yet: the
-    escalation restarts. An outage that spreads, changes its direction or loses one is reported in later notifications,
-    and by `alerts.decide.followup` to people notified before.
+    When a degradation becomes an outage, the escalation restarts, because staff who acknowledged the degradation do not
+    know of the outage. When the direction of an outage changes, later notifications say so, and
+    `alerts.decide.followup` notifies people who were notified before.
     """
-    if matter is incident.current_type:
+    if incident_type is incident.current_type:
         return incident
     # The policy stays frozen; the cause may have changed.
-    brief = incident.policy
-    brief = brief if brief.cause is why else replace(brief, cause=why)
+    policy = incident.policy if incident.policy.cause is cause else replace(incident.policy, cause=cause)
     changed = replace(
         incident,
-        current_type=matter,
+        current_type=incident_type,
         current_type_since=at,
         current_type_began_at=began_at,
-        outage_began_at=incident.outage_began_at or (began_at if matter in OUTAGES else None),
-        policy=brief,
+        outage_began_at=incident.outage_began_at or (began_at if incident_type in OUTAGES else None),
+        policy=policy,
     )
-    if not is_news(matter, incident.type):
+    if not is_significant_change(incident_type, incident.type):
         return changed
     if incident.type in OUTAGES:
-        return replace(changed, type=matter, type_began_at=began_at)
+        return replace(changed, type=incident_type, type_began_at=began_at)
     return replace(
-        _let_go(changed),
-        type=matter,
+        _clear_acknowledgement(changed),
+        type=incident_type,
         type_began_at=began_at,
         state=IncidentState.TRIGGERED,
         since=at,
@@ -520,22 +544,22 @@ def _worsen(incident: Incident, matter: IncidentType, at: datetime, why: Cause |
     )
 
 
-def has_got_worse(incident: Incident, told: IncidentType) -> bool:
-    """Whether a person notified of *told* is not notified of the outage that a degradation has become."""
-    return told not in OUTAGES and incident.type in OUTAGES
+def has_become_outage(incident: Incident, notified_type: IncidentType) -> bool:
+    """Whether the incident has become an outage since a person was notified of *notified_type*."""
+    return notified_type not in OUTAGES and incident.type in OUTAGES
 
 
 def may_mark_false_alarm(incident: Incident, now: datetime) -> bool:
-    """Whether it may be marked as a false alarm: once, while open or within `FALSE_ALARM_WITHIN` of its end."""
+    """Whether *incident* may be marked as a false alarm: once, while open or within `FALSE_ALARM_PERIOD` of its end."""
     if incident.false_alarm_at is not None:
         return False
-    return incident.resolved_at is None or -TOLERANCE <= now - incident.resolved_at <= FALSE_ALARM_WITHIN
+    return incident.resolved_at is None or -TOLERANCE <= now - incident.resolved_at <= FALSE_ALARM_PERIOD
 
 
 def release_is_offered(incident: Incident, now: datetime) -> bool:
-    """Whether a duty officer is asked to release the announcement: the outage has lasted, and it is not released.
+    """Whether the release of the announcement is offered to staff: the outage has lasted, and it is not released.
 
-    Not while mail is only slow, of which nobody outside is notified.
+    While the outage is only a degradation, no release is offered: recipients outside are not notified of degradations.
     """
     plan = incident.policy.announcement
     return (
@@ -548,7 +572,7 @@ def release_is_offered(incident: Incident, now: datetime) -> bool:
     )
 
 
-def _correct(incident: Incident, event: MarkFalseAlarm) -> Incident:
+def _mark_false_alarm(incident: Incident, event: MarkFalseAlarm) -> Incident:
     corrected = replace(incident, false_alarm_at=event.at, false_alarm_by=event.by, false_alarm_reason=event.reason)
     if incident.resolved_at is not None:
         return corrected
@@ -556,16 +580,15 @@ def _correct(incident: Incident, event: MarkFalseAlarm) -> Incident:
 
 
 def is_suppressed(ended: Incident, event: Trigger) -> bool:
-    """Whether *event* only detects what a person has closed: *ended* is the last incident with its key.
+    """Whether *event* only detects the problem that a person has closed. *ended*: the last incident with its key.
 
-    Detection does not change because a person knows better: without this the next run would reopen the incident. A
-    problem that began later, or is worse, is another one, and after a day a person has to close again. Where nothing
-    was detected, the person has only ended a declaration.
+    Otherwise the next run, which still detects the problem, would open a new incident. A problem that began later, or
+    is worse, is another one, and after `SUPPRESSION_PERIOD` a person has to close again.
     """
     since = ended.suppressed_since
     return (
         since is not None
         and (event.latest_at or event.began_at) <= since
-        and -TOLERANCE <= event.at - since <= SUPPRESSED_FOR
-        and not is_news(event.type, ended.type)
+        and -TOLERANCE <= event.at - since <= SUPPRESSION_PERIOD
+        and not is_significant_change(event.type, ended.type)
     )

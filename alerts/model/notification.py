@@ -137,10 +137,12 @@ class Language(StrEnum):
 
 
 #: Purposes that report a problem, as opposed to its end.
-TELLS_OF_IT = frozenset({Purpose.OUTAGE, Purpose.UPDATE})
+OUTAGE_PURPOSES = frozenset({Purpose.OUTAGE, Purpose.UPDATE})
 
-#: Types about notifications. The NOC is notified, and not of their end.
-OF_TELLING = frozenset({IncidentType.UNREACHED, IncidentType.DOUBTFUL, IncidentType.UNRELEASED, IncidentType.RESTORED})
+#: Types of the NOC's incidents about notifications that fail or wait. The NOC is not notified of their end.
+ABOUT_NOTIFICATIONS = frozenset(
+    {IncidentType.UNREACHED, IncidentType.DOUBTFUL, IncidentType.UNRELEASED, IncidentType.RESTORED}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +176,7 @@ class IssuingOffice:
     #: Quoted lines above the signature, which change with governments and states.
     slogans: tuple[str, ...] = ('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"')
     copies: tuple[str, ...] = ()
-    #: Print "Surat ini ialah cetakan komputer dan tidak memerlukan tandatangan."
+    #: Print "Surat ini ialah cetakan komputer dan tidak memerlukan tandatangan." instead of leaving room to sign.
     unsigned: bool = False
     #: Add the English translation as an attachment to the letter.
     english_attachment: bool = False
@@ -195,13 +197,13 @@ class Addressee:
     salutation: str = "Tuan/Puan,"
 
     def __str__(self) -> str:
-        """Return it as in a list."""
+        """Return the title and organisation, as in a list of readers."""
         return f"{self.title}, {self.organisation}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Facts of a notification, for all channels."""
+    """Facts of a notification, from which the texts of all channels are written."""
 
     purpose: Purpose
     plan: Plan
@@ -213,14 +215,14 @@ class Facts:
     began_at: datetime
     #: Time of the decision (aware UTC); the date of a page.
     notified_at: datetime
-    #: Date of the notification that an update, a recovery or a correction refers to; `None`: none was sent to staff
-    #: before the end, or it may not have arrived outside.
+    #: Time of the notification that an update, a recovery or a correction refers to; `None`: staff got none before the
+    #: end, or it is unknown whether the recipient outside got it.
     first_notified_at: datetime | None = None
     ended_at: datetime | None = None
-    #: Number of this page to an outside office within the incident, from 1, at the end of its reference. 0: not
-    #: numbered.
+    #: Enclosure number: of this page among the pages to a recipient about the incident, from 1, printed at the end of
+    #: its reference. 0: not numbered.
     enclosure: int = 0
-    #: Number of the page of `first_notified_at`.
+    #: Enclosure number of the page of `first_notified_at`.
     cited: int = 1
     #: Type in the reader's previous notification, if it has changed.
     previous_type: IncidentType | None = None
@@ -232,19 +234,20 @@ class Facts:
     cause: Cause | None = None
     #: Who declared it, if the probes do not detect all of it; for staff only.
     declared_by: str = ""
-    #: Flapping: notified once until it is stable.
+    #: Mail is down and up repeatedly, which is one incident until it is stable.
     flapping: bool = False
     #: Whether recipients outside get a follow-up on each working day.
     followed_up: bool = False
-    #: A duty officer could release the announcement at the decision: key 5 in a call.
+    #: Whether the release of the announcement is offered: key 5 in a call.
     may_release: bool = False
-    #: Who acknowledged (`Purpose.TAKEN`) or closed it (`Purpose.CLOSED`), or was the assignee at an expiry or
-    #: escalation (`Purpose.OUTAGE`); "" without one.
+    #: Who acknowledged (`Purpose.TAKEN`) or closed it (`Purpose.CLOSED`), or whose acknowledgement expired or who
+    #: escalated (`Purpose.OUTAGE`); "" without one.
     by: str = ""
+    #: Whether `by` escalated.
     escalated: bool = False
     #: Who was on duty before the reader (`Purpose.UPDATE`); "": nobody.
     relieved: str = ""
-    #: Last answer of the current or previous assignee.
+    #: Last response of the current or previous assignee.
     last_response_at: datetime | None = None
     #: Expiry of the acknowledgement, and who is notified then.
     until: datetime | None = None
@@ -262,5 +265,5 @@ class Facts:
 
     @property
     def is_belated(self) -> bool:
-        """Whether it reports a past problem of which staff could not be notified."""
+        """Whether it reports a problem that ended before staff could be notified."""
         return self.purpose is Purpose.RECOVERY and self.plan is Plan.ESCALATION and self.first_notified_at is None

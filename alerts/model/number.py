@@ -1,4 +1,4 @@
-"""Incident numbers: format, and interpretation of quoted numbers.
+"""Incident numbers such as "JCM-01": format, and interpretation of numbers that people quote.
 
 `monitor.store.engine.incidents` assigns them.
 """
@@ -9,19 +9,19 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-#: Prefix of drill numbers, which incidents should not have.
-DRILLS_BEGIN: Final = "LATIH"
-_MORE_DIGITS = re.compile(r"(?<=\d\d)\d+$")
-#: With the hyphen. The code may contain others: "PPD-01-01".
-_QUOTED = re.compile(r"([A-Z0-9][A-Z0-9-]*)-(\d{1,6})", re.ASCII)
+#: Prefix of the numbers of drills (test notifications); an agency whose incidents would have it gets a warning.
+DRILL_PREFIX: Final = "LATIH"
+_EXTRA_DIGITS = re.compile(r"(?<=\d\d)\d+$")
+#: A number with its hyphen. The agency's code may contain further ones: "PPD-01-01".
+_HYPHENATED = re.compile(r"([A-Z0-9][A-Z0-9-]*)-(\d{1,6})", re.ASCII)
 
 
 def number_prefix(agency: str) -> str:
-    """Return the prefix of an agency's incident numbers: few letters, short for an SMS and quick to spell.
+    """Return the prefix of an agency's incident numbers: few letters, which are short in an SMS and quick to spell.
 
-    It ends with at most two digits: with four more, carriers do not take it for a telephone number.
+    It ends with at most two digits, so that carriers do not mistake a number for a telephone number.
     """
-    return _MORE_DIGITS.sub("", agency[:5].upper()) or "NOC"
+    return _EXTRA_DIGITS.sub("", agency[:5].upper()) or "NOC"
 
 
 def incident_number(prefix: str, count: int) -> str:
@@ -29,30 +29,30 @@ def incident_number(prefix: str, count: int) -> str:
     return f"{prefix}-{count:02d}"
 
 
-def numbers_quoted(quoted: str) -> Sequence[str]:
-    """Return the numbers that *quoted* may mean: JCONT-01 for "jcontoh-1". `is_quoted` decides.
+def candidate_numbers(quoted: str) -> Sequence[str]:
+    """Return the incident numbers that *quoted* may mean: JCONT-01 for "jcontoh-1"; `matches_number` decides.
 
-    Also NOC-01: an SMS begins with the centre's name, which people put before the number.
+    The number with the prefix NOC is one of them: an SMS begins with the NOC's name, which people put before a number.
     """
-    if not (found := _QUOTED.fullmatch(quoted.upper())):
+    if not (match := _HYPHENATED.fullmatch(quoted.upper())):
         return [quoted.upper()]
-    codes = dict.fromkeys((found[1].replace("-", ""), ""))
-    return [incident_number(number_prefix(code), int(found[2])) for code in codes]
+    codes = dict.fromkeys((match[1].replace("-", ""), ""))
+    return [incident_number(number_prefix(code), int(match[2])) for code in codes]
 
 
-def is_quoted(quoted: str, number: str, agency: str) -> bool:
-    """Whether *quoted* means the incident of *agency* with that *number*.
+def matches_number(quoted: str, number: str, agency: str) -> bool:
+    """Whether *quoted* may mean the incident of *agency* with *number*.
 
-    People write the agency's whole code instead of the prefix, and leave out the hyphen and zeros. Without the hyphen
-    "PPD0101" may be PPD01-01 or PPD-101.
+    People write the agency's whole code instead of the prefix, and leave out the hyphen and zeros. Without the hyphen a
+    text may mean several incidents: "PPD0101" is PPD01-01 or PPD-101.
     """
     prefix, _, count = number.upper().rpartition("-")
     text = quoted.upper()
-    with_hyphen = _QUOTED.fullmatch(text)
-    for begins in (prefix, agency.upper()):
-        head, tail = text[: len(begins)], text[len(begins) :]
-        if with_hyphen:
-            head, tail = with_hyphen[1].replace("-", ""), with_hyphen[2]
-        if begins and head == begins and tail.isdecimal() and tail.lstrip("0") == count.lstrip("0"):
+    hyphenated = _HYPHENATED.fullmatch(text)
+    for code in (prefix, agency.upper()):
+        head, tail = text[: len(code)], text[len(code) :]
+        if hyphenated:
+            head, tail = hyphenated[1].replace("-", ""), hyphenated[2]
+        if code and head == code and tail.isdecimal() and tail.lstrip("0") == count.lstrip("0"):
             return True
     return False

@@ -1,11 +1,11 @@
-"""Who is on call. Pure: the caller passes the time.
+"""Rotas: who is on call when. Pure: the caller passes the time.
 
-A rota's *definition* is frozen into an incident with its policy; the person on call follows from it, the overrides in
-the store, and the start of a step.
+A rota has layers of people who follow one another in shifts. It is frozen into an incident with the incident's policy.
+The person on call at a time follows from the rota and the stored overrides, which replace a person for a while.
 
-A day of duty begins at the rota's handover time and ends at the next, without gaps. It is a workday or a rest day like
-the date of its start. At clock changes the handover is the first instant that shows its time, or the first after the
-gap (`alerts.hours.wallclock`).
+A day of duty begins at the rota's handover time and ends at the next one, without gaps. It is a workday or a rest day
+like the date of its start. When clocks change, the handover is the first instant that shows its time, or the first
+after the gap (`alerts.hours.wallclock`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from alerts.hours.calendar import Calendar
-from alerts.hours.wallclock import first_showing
+from alerts.hours.wallclock import first_instant
 from alerts.model.contact import Contact
 
 #: How far ahead gaps are reported.
-OUTLOOK = timedelta(days=7)
-#: Days ahead in which a handover is searched: a quarter covers monthly shifts.
-_FAR = 92
+GAP_HORIZON = timedelta(days=7)
+#: Days ahead in which a handover is searched. A quarter covers monthly shifts.
+_SEARCH_DAYS = 92
 _DAY = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)
 
@@ -59,7 +59,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rota:
-    """Rota of duties. The first layer with a person on a day decides."""
+    """Plan of who is on call. On each day the first layer with a person decides."""
 
     #: "CODE/key" of an agency's rota, "key" of a shared one.
     name: str
@@ -68,22 +68,22 @@ class Rota:
     calendar: Calendar = field(default_factory=Calendar)
     layers: tuple[Layer, ...]
 
-    def begin(self, day: date) -> datetime:
+    def duty_start(self, day: date) -> datetime:
         """Return the start of the duty of *day* (UTC)."""
-        return first_showing(datetime.combine(day, self.handover), self.zone)
+        return first_instant(datetime.combine(day, self.handover), self.zone)
 
     def day(self, moment: datetime) -> date:
         """Return the day of duty at *moment*."""
         day = moment.astimezone(self.zone).date() + _DAY
-        while self.begin(day) > moment:
+        while self.duty_start(day) > moment:
             day -= _DAY
         return day
 
     def person(self, day: date) -> Contact | None:
         """Return the planned person of *day*."""
         kind = Days.WORKDAYS if self.calendar.is_workday(day) else Days.REST
-        fitting = (layer.person(day) for layer in self.layers if layer.days in (Days.ALL, kind))
-        return next((person for person in fitting if person is not None), None)
+        shift_people = (layer.person(day) for layer in self.layers if layer.days in (Days.ALL, kind))
+        return next((person for person in shift_people if person is not None), None)
 
     @property
     def people(self) -> tuple[Contact, ...]:
@@ -93,12 +93,12 @@ class Rota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """A temporary replacement, made at run time and read anew each time."""
+    """Replacement of the person on call for a time, made at run time and stored outside of the policy."""
 
     id: int
     #: Name of the rota.
     rota: str
-    #: As known when the override was made; an incident's own data on the person take precedence.
+    #: As configured when the override was made. A contact with the same key in the rota takes precedence.
     contact: Contact
     starts_at: datetime
     #: Exclusive.
@@ -113,7 +113,7 @@ class Handover:
 
     at: datetime
     to: Contact | None
-    #: The previous person; `None`: nobody, or not requested.
+    #: The previous person; `None`: nobody, or not determined (`next_handover`).
     previous: Contact | None = None
 
 
@@ -136,81 +136,93 @@ class OnCallPeriod:
 
 def on_call(rota: Rota, overrides: Sequence[Override], moment: datetime) -> Contact | None:
     """Return the person on call at *moment*, or `None`. Of overlapping overrides the latest wins."""
-    standing = [o for o in overrides if o.rota == rota.name and o.starts_at <= moment < o.ends_at]
-    if not standing:
+    active = [o for o in overrides if o.rota == rota.name and o.starts_at <= moment < o.ends_at]
+    if not active:
         return rota.person(rota.day(moment))
-    contact = max(standing, key=lambda override: override.id).contact
+    contact = max(active, key=lambda override: override.id).contact
     return next((person for person in rota.people if person.key == contact.key), contact)
 
 
 def next_handover(
-    rota: Rota, overrides: Sequence[Override], moment: datetime, *, within: timedelta = _FAR * _DAY
+    rota: Rota, overrides: Sequence[Override], moment: datetime, *, within: timedelta = _SEARCH_DAYS * _DAY
 ) -> Handover | None:
-    """Return the next handover after *moment*; `None` when there is none, or not *within* three months."""
-    now = on_call(rota, overrides, moment)
-    for at in _changes(rota, overrides, moment, moment + within + _INSTANT):
-        then = on_call(rota, overrides, at)
-        if _key(then) != _key(now):
-            return Handover(at=at, to=then)
+    """Return the next handover after *moment*; `None` without one *within* that time."""
+    current_person = on_call(rota, overrides, moment)
+    for at in _possible_handovers(rota, overrides, moment, moment + within + _INSTANT):
+        next_person = on_call(rota, overrides, at)
+        if _key(next_person) != _key(current_person):
+            return Handover(at=at, to=next_person)
     return None
 
 
 def last_handover(rota: Rota, overrides: Sequence[Override], after: datetime, moment: datetime) -> Handover | None:
-    """Return the handover to the person on call at *moment*; `None`: not *after* that time."""
-    for at in reversed([*_changes(rota, overrides, after, moment + _INSTANT)]):
-        before, then = on_call(rota, overrides, at - _INSTANT), on_call(rota, overrides, at)
-        if _key(before) != _key(then):
-            return Handover(at=at, to=then, previous=before)
+    """Return the handover to the person on call at *moment*; `None` if it was not later than *after*."""
+    for at in reversed([*_possible_handovers(rota, overrides, after, moment + _INSTANT)]):
+        before_person, after_person = on_call(rota, overrides, at - _INSTANT), on_call(rota, overrides, at)
+        if _key(before_person) != _key(after_person):
+            return Handover(at=at, to=after_person, previous=before_person)
     return None
 
 
 def next_change(rota: Rota, overrides: Sequence[Override], moment: datetime) -> datetime | None:
-    """Return the next possible handover; `None` when not within a day of duty."""
-    return next(_changes(rota, overrides, moment, moment + 2 * _DAY), None)
+    """Return the next time at which the person on call may change; `None` without one within two days."""
+    return next(_possible_handovers(rota, overrides, moment, moment + 2 * _DAY), None)
 
 
-def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, outlook: timedelta = OUTLOOK) -> tuple[Gap, ...]:
-    """Return the gaps between *now* and the end of the *outlook*, in order and in full length."""
-    during = _between(rota, overrides, now, now + outlook)
-    return tuple(Gap(starts_at=each.starts_at, ends_at=each.ends_at) for each in during if each.person is None)
+def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, horizon: timedelta = GAP_HORIZON) -> tuple[Gap, ...]:
+    """Return the gaps between *now* and the end of the *horizon*, in order."""
+    periods = _periods_between(rota, overrides, now, now + horizon)
+    return tuple(Gap(starts_at=each.starts_at, ends_at=each.ends_at) for each in periods if each.person is None)
 
 
-def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime) -> tuple[OnCallPeriod, ...]:
-    """Return the periods between two times, in order; those at the edges in full length, up to a quarter.
+def on_call_periods(
+    rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime
+) -> tuple[OnCallPeriod, ...]:
+    """Return the periods from *first* to *last*, in order; the first and the last in full length, up to a quarter.
 
-    An earlier start is limited to the start of its month, so that it does not depend on the time of the call.
+    A first period that began longer ago starts with the month of *first*, so that it is the same in successive calls.
     """
-    begins = last_handover(rota, overrides, first - _FAR * _DAY, first)
-    ends = next_handover(rota, overrides, last)
-    start = begins.at if begins else rota.begin(rota.day(first).replace(day=1))
-    return tuple(_between(rota, overrides, start, ends.at if ends else last))
+    first_handover = last_handover(rota, overrides, first - _SEARCH_DAYS * _DAY, first)
+    next_end = next_handover(rota, overrides, last)
+    start = first_handover.at if first_handover else rota.duty_start(rota.day(first).replace(day=1))
+    return tuple(_periods_between(rota, overrides, start, next_end.at if next_end else last))
 
 
-def _between(rota: Rota, overrides: Sequence[Override], start: datetime, end: datetime) -> Sequence[OnCallPeriod]:
+def _periods_between(
+    rota: Rota, overrides: Sequence[Override], start: datetime, end: datetime
+) -> Sequence[OnCallPeriod]:
     """Return the periods between two times, in order."""
-    found: list[OnCallPeriod] = []
-    for at, until in pairwise([start, *_changes(rota, overrides, start, end), end]):
+    periods: list[OnCallPeriod] = []
+    for at, until in pairwise([start, *_possible_handovers(rota, overrides, start, end), end]):
         person = on_call(rota, overrides, at)
-        goes_on = bool(found) and _key(found[-1].person) == _key(person)
-        found.append(OnCallPeriod(starts_at=found.pop().starts_at if goes_on else at, ends_at=until, person=person))
-    return found
+        continues = bool(periods) and _key(periods[-1].person) == _key(person)
+        periods.append(
+            OnCallPeriod(starts_at=periods.pop().starts_at if continues else at, ends_at=until, person=person)
+        )
+    return periods
 
 
-def concerned(rota: Rota, override: Override, others: Sequence[Override], now: datetime) -> tuple[Contact, ...]:
-    """Return the people whose duty an override changes from *now* on: the replacement, and the replaced, each once.
+def affected_contacts(
+    rota: Rota, override: Override, overrides: Sequence[Override], now: datetime
+) -> tuple[Contact, ...]:
+    """Return the people whose duty an override changes from *now* on, each once: the substitute and the replaced.
 
-    *others*: the other overrides.
+    *overrides*: all overrides of the rota.
     """
-    begins = max(override.starts_at, now)
-    without = spells(rota, [each for each in others if each.id != override.id], begins, override.ends_at)
-    relieved = [each.person for each in without if each.starts_at < override.ends_at and each.person]
-    return tuple({person.key: person for person in (override.contact, *relieved)}.values())
+    starts_at = max(override.starts_at, now)
+    planned_periods = on_call_periods(
+        rota, [each for each in overrides if each.id != override.id], starts_at, override.ends_at
+    )
+    replaced = [each.person for each in planned_periods if each.starts_at < override.ends_at and each.person]
+    return tuple({person.key: person for person in (override.contact, *replaced)}.values())
 
 
-def _changes(rota: Rota, overrides: Sequence[Override], after: datetime, before: datetime) -> Iterator[datetime]:
-    """Yield the times between the two at which a handover is possible, in order, each once."""
+def _possible_handovers(
+    rota: Rota, overrides: Sequence[Override], after: datetime, before: datetime
+) -> Iterator[datetime]:
+    """Yield the times between *after* and *before* at which the person on call may change, in order, each once."""
     first, last = rota.day(after), rota.day(before)
-    moments = {rota.begin(first + number * _DAY) for number in range((last - first).days + 2)}
+    moments = {rota.duty_start(first + number * _DAY) for number in range((last - first).days + 2)}
     moments |= {at for o in overrides if o.rota == rota.name for at in (o.starts_at, o.ends_at)}
     yield from sorted(at for at in moments if after < at < before)
 

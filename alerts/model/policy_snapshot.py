@@ -1,7 +1,8 @@
 """Notification policy, frozen into an incident when it opens.
 
-An edit while an incident is open changes people and numbers (`alerts.decide.edit`), not steps. The person on call is
-determined when a step starts (`alerts.model.oncall`).
+It has two plans: the escalation notifies staff step by step, the announcement notifies recipients outside the agency.
+An edit of the configuration while an incident is open changes people and numbers in the snapshot
+(`alerts.decide.edit`), not steps. The person on call is determined when a step starts (`alerts.model.oncall`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from alerts.model.notification import Cause, IssuingOffice
 from alerts.model.number import number_prefix
 from alerts.model.oncall import Rota
 
-#: Time to find the telephone, look, and answer.
+#: How long before its expiry the assignee of an acknowledgement is reminded: time to find the telephone and respond.
 REMIND_BEFORE = timedelta(minutes=10)
 
 
@@ -24,7 +25,7 @@ REMIND_BEFORE = timedelta(minutes=10)
 class RedialPolicy:
     """Policy for repeating unacknowledged calls within a step."""
 
-    #: From the end of a call to the next.
+    #: From the end of a call to the start of the next.
     interval: timedelta
     #: Number of further calls per person.
     times: int
@@ -37,7 +38,7 @@ class Step:
     #: Delay after the previous step (for the first: after the opening).
     after: timedelta
     contacts: tuple[Contact, ...] = ()
-    #: Rotas of the policy: the person on call when the step starts.
+    #: Names of rotas, of each of which the person on call at the start of the step is notified.
     rotas: tuple[str, ...] = ()
     #: In order of preference; each is used after the final failure of the previous one.
     channels: tuple[Channel, ...]
@@ -55,19 +56,19 @@ class EscalationPolicy:
     repeat_after: timedelta = timedelta(minutes=15)
     #: Interval of calls to the staff on duty after the last round, until somebody acknowledges.
     repeat_interval: timedelta = timedelta(hours=1)
-    #: Everybody is notified again at each start of these hours; `None`: only at handovers.
+    #: After the last round everybody is notified again at each start of these hours; `None`: only at handovers.
     office_hours: OfficeHours | None = None
-    #: Duration of an acknowledgement after the assignee's last answer.
+    #: Duration of an acknowledgement after the assignee's last response.
     acknowledgement_timeout: timedelta = timedelta(minutes=60)
     #: The rotas of the steps.
     rotas: tuple[Rota, ...] = ()
-    #: Replaces an empty rota.
+    #: Notified instead when a rota has nobody on call.
     fallback: Contact | None = None
-    #: People notified because of an override only. The only part of a snapshot that grows.
+    #: People who were notified only because an override made them substitutes; added while the incident is open.
     stand_ins: tuple[Contact, ...] = ()
 
     @property
-    def quiet_at_most(self) -> timedelta:
+    def max_quiet_period(self) -> timedelta:
         """Return the longest time without notifications to staff while nobody has acknowledged."""
         return max(self.repeat_interval, self.repeat_after, *(step.after for step in self.steps))
 
@@ -97,15 +98,16 @@ class EscalationPolicy:
         """Return the staff member with this key."""
         return next((contact for contact in self.people if contact.key == key), None)
 
-    def named(self, by: str) -> Contact | None:
-        """Return the staff member that an actor's name denotes, also a key given at the console or by a program.
+    def contact_by_name(self, by: str) -> Contact | None:
+        """Return the staff member whom *by*, the actor of an event, denotes; `None`: nobody in the policy.
 
-        The portal writes "Full Name (user)", which denotes the person with that user, whatever the name.
+        The portal writes "Full Name (user)", which denotes the contact with that portal account, whatever the name.
+        Commands and programs may give a contact's name or key.
         """
         name, _, user = by.removesuffix(")").partition(" (")
-        signed_in = (contact for contact in self.people if user and contact.user == user)
-        called = (contact for contact in self.people if {by, name} & {contact.name, contact.key})
-        return next(signed_in, None) or next(called, None)
+        with_account = (contact for contact in self.people if user and contact.user == user)
+        with_name = (contact for contact in self.people if {by, name} & {contact.name, contact.key})
+        return next(with_account, None) or next(with_name, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +115,13 @@ class AnnouncementPlan:
     """Recipients outside, notified once the announcement is released."""
 
     recipients: tuple[Recipient, ...] = ()
-    #: Release automatically. Opt-in: a false letter cannot be recalled.
+    #: Release automatically. It is off by default, because a false letter cannot be recalled.
     automatic: bool = False
-    #: When the release is offered (or, if automatic, happens): a shorter outage needs no letter.
+    #: How long an outage must last before its release is offered or, if automatic, happens.
     release_offered_after: timedelta = timedelta(minutes=30)
-    #: The agency's office hours, in which a clerk posts letters; `None`: unknown.
+    #: The agency's office hours, in which a clerk posts letters and follow-ups are sent; `None`: unknown.
     updates: OfficeHours | None = None
-    #: Recipients get follow-ups on each working day, in those hours.
+    #: Whether recipients get a follow-up on each working day, if the office hours are known.
     follows_up: bool = True
 
     @property
@@ -140,9 +142,9 @@ class PolicySnapshot:
     #: For a monitoring fault: what is affected, in Malay and English; empty otherwise.
     subject: str = ""
     subject_en: str = ""
-    #: For an alert: the office's policy for it, as named in the configuration; "": the default.
+    #: For an alert of the NOC's Alertmanager: name of its policy in the configuration; "": the default.
     policy_name: str = ""
-    #: For an alert: the agency that its labels name, whose silences apply too; "": none.
+    #: For such an alert: code of the agency in its labels, whose silences apply too; "": none.
     of_agency: str = ""
     #: Cause at the last notification, if known.
     cause: Cause | None = None
@@ -152,7 +154,7 @@ class PolicySnapshot:
         """Whether the policy has nobody to notify."""
         return not self.escalation.steps
 
-    def with_nobody(self) -> PolicySnapshot:
+    def without_people(self) -> PolicySnapshot:
         """Return a copy without anybody to notify."""
         return replace(self, escalation=EscalationPolicy(steps=()), announcement=AnnouncementPlan())
 

@@ -1,6 +1,6 @@
-"""Priority of notifications at a gateway. Pure.
+"""Priority of notifications that wait for one gateway. Pure.
 
-Within one class the oldest comes first.
+Of the same urgency the oldest notification comes first.
 """
 
 from __future__ import annotations
@@ -17,30 +17,34 @@ class Urgency(StrEnum):
 
     #: The person has not been notified of this incident. Before all others, and never rate-limited.
     FIRST = "first"
-    #: A later step of the first round.
+    #: A later step of the first round; a reminder, an update or the result of an announcement.
     ESCALATION = "escalation"
-    #: To a recipient; to staff, the offer to release; to anybody, a correction. Never rate-limited.
+    #: To an office outside (an announcement); to staff, the request to release an announcement; a correction. Never
+    #: rate-limited.
     ANNOUNCEMENT = "announcement"
     #: A later round.
     REPEAT = "repeat"
-    #: Good news, after bad news.
+    #: A recovery, a closing, or who acknowledged: nobody needs to act.
     RECOVERY = "recovery"
 
 
 RANK = MappingProxyType({urgency: rank for rank, urgency in enumerate(Urgency)})
 
-#: Never limited: otherwise a person would not be notified at all, or act on wrong information.
-ALWAYS_GOES = frozenset({Urgency.FIRST, Urgency.ANNOUNCEMENT})
-#: Limited per gateway, not per person: they are bundled, so they come every two minutes at most, and a recovery must
-#: not come last.
-NEVER_TOO_MANY = ALWAYS_GOES | {Urgency.RECOVERY}
+#: Exempt from rate limits: otherwise a person would not be notified at all, or act on wrong information.
+UNLIMITED = frozenset({Urgency.FIRST, Urgency.ANNOUNCEMENT})
+#: Exempt from the rate limit per person. Recoveries are bundled, so that a person gets one every two minutes at most.
+UNLIMITED_PER_PERSON = UNLIMITED | {Urgency.RECOVERY}
 
-#: Sort key at a gateway: rank, age, number.
+#: Sort key: rank of the urgency, due time, id.
 Priority = tuple[int, datetime, int]
 
 
-def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> Urgency:  # noqa: A002 - our word
-    """Return the urgency of a notification. *heard_before*: the person had one in this restart before."""
+def urgency(plan: Plan, purpose: Purpose, *, round: int, notified_before: bool) -> Urgency:  # noqa: A002 - our word
+    """Return the urgency of a notification.
+
+    *notified_before*: the person was notified before in this run of the escalation, which restarts when an incident
+    becomes worse.
+    """
     match purpose:
         case Purpose.RECOVERY | Purpose.TAKEN | Purpose.CLOSED:
             return Urgency.RECOVERY
@@ -48,7 +52,7 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
             return Urgency.ANNOUNCEMENT
         case Purpose.REMINDER | Purpose.UPDATE | Purpose.RESULT:
             return Urgency.ESCALATION
-        case _ if not heard_before:
+        case _ if not notified_before:
             return Urgency.FIRST
         case _:
             return Urgency.REPEAT if round else Urgency.ESCALATION

@@ -1,4 +1,4 @@
-"""Audit log as a hash chain: sealing of entries, and verification. Pure.
+"""Audit log as a hash chain: appending of entries, and verification. Pure.
 
 Each entry contains the hash of the previous one, so changing, removing, inserting or moving one changes all later
 hashes. docs/explanation/audit.md describes how a third party verifies a chain from this format alone.
@@ -31,10 +31,10 @@ CLOCK_SET_BACK = "clock set back"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainedEntry:
-    """An entry in the chain.
+    """Entry in the chain.
 
-    A *tombstone* is an entry whose content was purged with authority: number, time and hashes remain, `purged_by` is
-    the number of the purge's entry, and the rest is empty.
+    A *tombstone* is an entry whose content was deleted by an authorised purge: number, time and hashes remain,
+    `purged_by` is the number of the entry that records the purge, and the rest is empty.
     """
 
     number: int
@@ -48,15 +48,15 @@ class ChainedEntry:
     previous: str
     #: SHA-256 of the content (`canonical`).
     content: str
-    #: SHA-256 of `previous` and `content`. So the chain can be verified with the contents of some entries and only this
-    #: hash of the others, without disclosing them.
+    #: SHA-256 of `previous` and `content`. The chain can be verified with the content of some entries, and only the hashes
+    #: of the others, so that these need not be disclosed.
     hash: str
     purged_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainHead:
-    """End of a chain. A copy kept elsewhere proves later that nothing before it was rewritten."""
+    """Last entry of a chain. A copy that is kept elsewhere proves later that nothing before it was rewritten."""
 
     number: int = 0
     hash: str = BEGINNING
@@ -77,10 +77,10 @@ def canonical(entry: ChainedEntry) -> str:
 
     That is one object with sorted keys, no blanks, and only `"`, `\\` and control characters escaped.
     """
-    return compact(_said(entry))
+    return compact(_content_of(entry))
 
 
-def _said(entry: ChainedEntry) -> dict[str, Any]:
+def _content_of(entry: ChainedEntry) -> dict[str, Any]:
     return {
         "actor": entry.actor,
         "at": moment(entry.at),
@@ -92,18 +92,18 @@ def _said(entry: ChainedEntry) -> dict[str, Any]:
     }
 
 
-def link(previous: str, content: str) -> str:
-    """Return the hash of an entry: of the previous hash, a blank, and the hash of its content."""
+def link_hash(previous: str, content: str) -> str:
+    """Return the hash of an entry: the SHA-256 of the previous hash, a blank, and the hash of its content."""
     return digest(f"{previous} {content}")
 
 
-def as_json(entry: ChainedEntry) -> dict[str, Any]:
+def entry_to_json(entry: ChainedEntry) -> dict[str, Any]:
     """Return the export format of an entry: content, three hashes, and for a tombstone `purged_by`."""
-    values = _said(entry) | {"previous": entry.previous, "content": entry.content, "hash": entry.hash}
+    values = _content_of(entry) | {"previous": entry.previous, "content": entry.content, "hash": entry.hash}
     return values if entry.purged_by is None else values | {"purged_by": entry.purged_by}
 
 
-def of_json(values: Mapping[str, Any]) -> ChainedEntry:
+def entry_from_json(values: Mapping[str, Any]) -> ChainedEntry:
     """Return the entry of an exported line. Raise `KeyError` or `ValueError` for an invalid one."""
     return ChainedEntry(
         number=values["number"],
@@ -120,7 +120,7 @@ def of_json(values: Mapping[str, Any]) -> ChainedEntry:
     )
 
 
-# Created once: an audit log of years has as many texts.
+# Created once, because an audit log of several years has very many entries.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -135,7 +135,7 @@ def digest(text: str) -> str:
 
 
 def seal(entry: AuditEntry, head: ChainHead) -> ChainedEntry:
-    """Return the entry as the successor of *head*."""
+    """Return *entry* chained to *head*."""
     sealed = ChainedEntry(
         number=head.number + 1,
         at=entry.at,
@@ -149,15 +149,15 @@ def seal(entry: AuditEntry, head: ChainHead) -> ChainedEntry:
         hash="",
     )
     content = digest(canonical(sealed))
-    return replace(sealed, content=content, hash=link(head.hash, content))
+    return replace(sealed, content=content, hash=link_hash(head.hash, content))
 
 
 def tombstones_digest(entries: Iterable[ChainedEntry]) -> str:
-    """Return the digest of purged entries for the purge's entry, in the order of the chain."""
-    return digest("".join(epitaph(entry) for entry in entries))
+    """Return the digest of purged entries, in the order of the chain. The entry that records the purge contains it."""
+    return digest("".join(tombstone_line(entry) for entry in entries))
 
 
-def epitaph(entry: ChainedEntry) -> str:
+def tombstone_line(entry: ChainedEntry) -> str:
     """Return the remaining data of a purged entry as a line: number, time, hash of the content, hash."""
     return f"{entry.number} {moment(entry.at)} {entry.content} {entry.hash}\n"
 
@@ -167,30 +167,30 @@ class ChainViolation:
     """A violation of the chain at entry `number`."""
 
     number: int
-    what: str
+    problem: str
 
     def __str__(self) -> str:
-        return f"entry {self.number}: {self.what}"
+        return f"entry {self.number}: {self.problem}"
 
 
 @dataclass(slots=True)
-class _Grave:
-    """Tombstones of one purge."""
+class _Tombstones:
+    """Tombstones of one purge: the number of the first, and the digest of all."""
 
     first: int
-    lines: Any = field(default_factory=hashlib.sha256)
+    digest: Any = field(default_factory=hashlib.sha256)
 
 
 def checkpoint(at: datetime, actor: str, last: ChainHead) -> AuditEntry:
-    """Return the entry of a complete verification; *last*: the previous checkpoint."""
+    """Return the entry that records a complete verification. *last*: the previous checkpoint."""
     return AuditEntry(at=at, actor=actor, event=CHECKPOINT, detail={"number": str(last.number), "hash": last.hash})
 
 
 class Verifier:
-    """Verifies a chain entry by entry from its beginning, and collects violations. Pass the entries in order."""
+    """Verifier of a chain, to which all entries are passed in order. It collects violations."""
 
     def __init__(self, since: ChainHead | None = None) -> None:
-        """*since*: a checkpoint to start after; then only later entries are verified."""
+        """Start after the checkpoint *since*, or at the beginning of the chain without one."""
         self.flaws: list[ChainViolation] = []
         #: The last verified entry.
         self.head = since or ChainHead()
@@ -199,86 +199,88 @@ class Verifier:
         self._is_whole = since is None
         self.entries = 0
         self.tombstones = 0
-        self._graves: dict[int, _Grave] = {}
+        self._tombstones: dict[int, _Tombstones] = {}
         self._purges: dict[int, Mapping[str, Any]] = {}
 
-    def take(self, entry: ChainedEntry) -> None:
+    def verify(self, entry: ChainedEntry) -> None:
         """Verify the next entry."""
         self.entries += 1
         expected = self.head.number + 1
         if entry.number > expected:
-            alone = entry.number == expected + 1
-            gone = f"entry {expected} is" if alone else f"entries {expected} to {entry.number - 1} are"
-            self._note(entry.number, f"{gone} missing before it")
+            is_single = entry.number == expected + 1
+            missing = f"entry {expected} is" if is_single else f"entries {expected} to {entry.number - 1} are"
+            self._add_violation(entry.number, f"{missing} missing before it")
         elif entry.number < expected:
-            self._note(entry.number, f"stands after entry {self.head.number}: it was put in, or moved")
+            self._add_violation(entry.number, f"follows entry {self.head.number}: it was inserted or moved")
         elif entry.previous != self.head.hash:
-            self._note(entry.number, "does not follow the entry before it: one of the two was put in, moved or changed")
-        if link(entry.previous, entry.content) != entry.hash:
-            self._note(entry.number, "was changed: its hash is not that of what it holds")
+            self._add_violation(
+                entry.number, "does not continue the entry before it: one of the two was inserted, moved or changed"
+            )
+        if link_hash(entry.previous, entry.content) != entry.hash:
+            self._add_violation(entry.number, "was changed: its hash does not match its data")
         elif entry.purged_by is None:
-            self._look(entry)
+            self._verify_content(entry)
         else:
-            self._bury(entry)
+            self._add_tombstone(entry)
         self.head = ChainHead(number=max(entry.number, self.head.number), hash=entry.hash)
 
-    def unreadable(self, number: int) -> None:
-        """Record an entry with an invalid form; the next one will not match either."""
+    def add_unreadable(self, number: int) -> None:
+        """Record an entry that cannot be parsed. The next entry will not match, either."""
         self.entries += 1
-        self._note(number, "cannot be read: it was changed")
+        self._add_violation(number, "is invalid: it was changed")
         self.head = ChainHead(number=max(number, self.head.number), hash="")
 
     @property
-    def knows_all(self) -> bool:
-        """Whether the verified part is self-contained: a purge may refer to any earlier entry."""
-        return self._is_whole or not (self._purges or self._graves)
+    def is_self_contained(self) -> bool:
+        """Whether no entry of the verified part refers to an entry before it, as tombstones and purges may."""
+        return self._is_whole or not (self._purges or self._tombstones)
 
     def end(self, head: ChainHead) -> None:
-        """Compare with *head*, which the store keeps separately, and account for every purge."""
+        """Compare the end of the chain with *head*, which the store keeps separately, and each purge with its tombstones."""
         if self.head.number < head.number:
-            self._note(head.number, f"is the last one written, and entry {self.head.number} is the last one there")
+            self._add_violation(head.number, f"was written last, but entry {self.head.number} is the last one present")
         elif self.head.number == head.number and self.head.hash != head.hash:
-            self._note(head.number, "is another than the last one written")
+            self._add_violation(head.number, "differs from the last one written")
         elif self.head != head:
-            self._note(self.head.number, f"is the last one there, and entry {head.number} is the last one written")
-        for number, grave in self._graves.items():
-            told = self._purges.get(number)
-            if told is None:
-                self._note(grave.first, f"is empty, and entry {number} tells of no purge")
-            elif told.get("tombstones") != grave.lines.hexdigest():
-                self._note(number, "tells of a purge of other entries than those that are empty")
-        for number, told in self._purges.items():
-            if number not in self._graves and told.get("entries") != "0":
-                self._note(number, "tells of a purge, and nothing is empty")
+            self._add_violation(self.head.number, f"is the last one present, but entry {head.number} was written last")
+        for number, tombstones in self._tombstones.items():
+            purge = self._purges.get(number)
+            if purge is None:
+                self._add_violation(tombstones.first, f"is empty, but entry {number} records no purge")
+            elif purge.get("tombstones") != tombstones.digest.hexdigest():
+                self._add_violation(number, "records a purge of other entries than the empty ones")
+        for number, purge in self._purges.items():
+            if number not in self._tombstones and purge.get("entries") != "0":
+                self._add_violation(number, "records a purge, but no entry is empty")
 
-    def against(self, head: ChainHead, found: str | None) -> None:
-        """Compare with a head that was kept elsewhere; *found*: the hash of that entry here, `None` if missing."""
-        if found is None:
-            self._note(head.number, "is not there, and was when the copy of the head was made")
-        elif found != head.hash:
-            self._note(head.number, "is another than when the copy of the head was made: the chain was rewritten")
+    def compare_kept_head(self, head: ChainHead, present_hash: str | None) -> None:
+        """Compare with *head*, which was kept elsewhere. *present_hash*: hash of this entry now, `None` if it is missing."""
+        if present_hash is None:
+            self._add_violation(head.number, "is missing, but was present when the copy of the head was made")
+        elif present_hash != head.hash:
+            self._add_violation(head.number, "differs from the copy of the head: the chain was rewritten")
 
-    def _look(self, entry: ChainedEntry) -> None:
+    def _verify_content(self, entry: ChainedEntry) -> None:
         if digest(canonical(entry)) != entry.content:
-            self._note(entry.number, "was changed: it says something else than was written")
+            self._add_violation(entry.number, "was changed: its content does not match its hash")
         if entry.event == CHECKPOINT:
-            self._pass(entry)
+            self._verify_checkpoint(entry)
         if entry.event == PURGED and isinstance(entry.detail, Mapping):
             self._purges[entry.number] = entry.detail
 
-    def _pass(self, entry: ChainedEntry) -> None:
+    def _verify_checkpoint(self, entry: ChainedEntry) -> None:
         last = {"number": str(self.checkpoint.number), "hash": self.checkpoint.hash}
         if entry.detail != last:
-            self._note(entry.number, "vouches for another checkpoint than the one before it")
+            self._add_violation(entry.number, "refers to another checkpoint than the one before it")
         self.checkpoint = ChainHead(number=entry.number, hash=entry.hash)
 
-    def _bury(self, entry: ChainedEntry) -> None:
+    def _add_tombstone(self, entry: ChainedEntry) -> None:
         self.tombstones += 1
         number = entry.purged_by or 0
-        grave = self._graves.setdefault(number, _Grave(first=entry.number))
-        grave.lines.update(epitaph(entry).encode())
+        tombstones = self._tombstones.setdefault(number, _Tombstones(first=entry.number))
+        tombstones.digest.update(tombstone_line(entry).encode())
         if entry.actor or entry.event or entry.detail or (entry.incident_id, entry.notification_id) != (None, None):
-            self._note(entry.number, "was purged, and yet says something")
+            self._add_violation(entry.number, "was purged, but has content")
 
-    def _note(self, number: int, what: str) -> None:
-        self.flaws.append(ChainViolation(number=number, what=what))
+    def _add_violation(self, number: int, problem: str) -> None:
+        self.flaws.append(ChainViolation(number=number, problem=problem))

@@ -1,8 +1,8 @@
-"""Detection of a restored database, and of numbers used on paper that it does not contain. Pure.
+"""Detection of a database that was restored from an older copy, and of the numbers that the copy lacks. Pure.
 
-A restored copy takes itself for the present. A *high-water mark* outside of the database holds the head of its audit
-log and the highest assigned numbers. Without a mark beyond the database, only a silence indicates a copy: after an hour
-without writes an hour may be missing, or the machine is a snapshot.
+Letters and faxes carry numbers of incidents and pages (enclosures), which must not be assigned twice. A *high-water mark*
+outside of the database contains the head of its audit log and the highest assigned numbers. A mark beyond the database
+proves an older copy. Without a mark, only a period without writes indicates a copy, such as a snapshot of the machine.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import Any
 
 from alerts.persistence.audit import ChainHead
 
-#: A database without writes for longer may be an older copy. An upgrade takes less.
-SILENT_FOR = timedelta(hours=1)
-#: Numbers skipped when the assigned ones are unknown: far more than the incidents between two backups.
-LEFT_OUT = 100
-#: Delay of notifications about incidents that the copy has open: the probes first see whether they are.
-SEE_FIRST = timedelta(minutes=10)
-#: Number of incidents, the latest, whose pages a mark records.
-_KEPT = 500
+#: A database without writes for longer may be an older copy. An upgrade takes less time.
+MAX_SILENCE = timedelta(hours=1)
+#: How many numbers are skipped if the assigned ones are unknown: far more than the incidents between two backups.
+DEFAULT_SKIP = 100
+#: Delay of notifications about incidents that are open in the copy: the probes first find out whether they still are.
+RECHECK_DELAY = timedelta(minutes=10)
+#: Maximum number of incidents whose pages a mark records: the latest ones.
+_MAX_INCIDENTS = 500
 
-_WORD = re.compile(r"([A-Z0-9]+)-(\d{1,6})(?:/(\d{1,4}))?", re.ASCII)
+#: "JCM-23" or, with the number of a page, "JCM-07/3".
+_STATED_NUMBER = re.compile(r"([A-Z0-9]+)-(\d{1,6})(?:/(\d{1,4}))?", re.ASCII)
 
 
 class DetectionMethod(StrEnum):
@@ -43,7 +44,7 @@ class DetectionMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HighWaterMark:
-    """Progress of a database, kept outside of it."""
+    """Position of a database, kept outside of it."""
 
     #: Hash of the audit log's first entry, which identifies a database.
     chain: str
@@ -64,30 +65,30 @@ class HighWaterMark:
         }
 
 
-def mark_of(values: Any) -> HighWaterMark:
+def read_mark(values: Any) -> HighWaterMark:
     """Return the mark of a file's content. Raise `KeyError`, `TypeError` or `ValueError` when it is invalid."""
     head = ChainHead(number=int(values["number"]), hash=str(values["hash"]))
     numbers, pages = ({str(k): int(v) for k, v in values[name].items()} for name in ("numbers", "pages"))
     return HighWaterMark(chain=str(values["chain"]), head=head, numbers=numbers, pages=pages)
 
 
-def highest(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Return the highest number of each key, the last named keys last."""
-    found: dict[str, int] = {}
-    for each in maps:
-        for name, number in each.items():
-            found[name] = max(number, found.pop(name, 0))
-    return found
+def merge_highest(maps: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return the highest number of each key. Keys of later maps are last."""
+    result: dict[str, int] = {}
+    for numbers in maps:
+        for name, number in numbers.items():
+            result[name] = max(number, result.pop(name, 0))
+    return result
 
 
-def latest(pages: Mapping[str, int]) -> dict[str, int]:
+def latest_pages(pages: Mapping[str, int]) -> dict[str, int]:
     """Return the pages of the latest incidents."""
-    return dict(list(pages.items())[-_KEPT:])
+    return dict(list(pages.items())[-_MAX_INCIDENTS:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePosition:
-    """Progress of a database by its own content."""
+    """Position of a database by its own content."""
 
     #: Hash of the audit log's first entry; "": empty.
     chain: str
@@ -100,75 +101,75 @@ class StorePosition:
     following: Mapping[str, int]
 
 
-def ahead(standing: StorePosition, marks: Collection[HighWaterMark]) -> Sequence[HighWaterMark]:
-    """Return the marks beyond or beside the database. A mark of another database says nothing."""
+def marks_beyond(position: StorePosition, marks: Collection[HighWaterMark]) -> Sequence[HighWaterMark]:
+    """Return the marks that are not part of the database's past. Marks of another database are ignored."""
     return [
         mark
         for mark in marks
-        if not standing.chain
-        or (mark.chain == standing.chain and standing.hashes.get(mark.head.number) != mark.head.hash)
+        if not position.chain
+        or (mark.chain == position.chain and position.hashes.get(mark.head.number) != mark.head.hash)
     ]
 
 
-def noticed(
-    standing: StorePosition, marks: Collection[HighWaterMark], now: datetime, *, was_away: bool
+def detect_restore(
+    position: StorePosition, marks: Collection[HighWaterMark], now: datetime, *, was_unchecked: bool
 ) -> DetectionMethod | None:
-    """Return how the database appears to be an older copy; `None`: it does not.
+    """Return how the database was detected as an older copy; `None` if it does not seem to be one.
 
-    *was_away*: none of our processes was running, so that a silence is significant.
+    *was_unchecked*: no process of Pantau was running, so that a long time without writes is significant.
     """
-    if ahead(standing, marks):
-        return DetectionMethod.OLDER if standing.chain else DetectionMethod.EMPTY
-    if was_away and standing.received_at is not None and now - standing.received_at > SILENT_FOR:
+    if marks_beyond(position, marks):
+        return DetectionMethod.OLDER if position.chain else DetectionMethod.EMPTY
+    if was_unchecked and position.received_at is not None and now - position.received_at > MAX_SILENCE:
         return DetectionMethod.SILENT
     return None
 
 
-def left_out(
-    standing: StorePosition, marks: Collection[HighWaterMark], words: Mapping[str, int], prefixes: Collection[str]
+def skipped_numbers(
+    position: StorePosition, marks: Collection[HighWaterMark], stated: Mapping[str, int], prefixes: Collection[str]
 ) -> Mapping[str, tuple[int, int]]:
     """Return the numbers to skip, the first and the last by prefix.
 
-    Those known from a mark or from a person (*words*); without either the next hundred.
+    They are known from a mark, or stated by a person (*stated*). Without either, the next hundred are skipped.
     """
-    further = ahead(standing, marks)
-    known = highest([*(mark.numbers for mark in further), words])
-    found: dict[str, tuple[int, int]] = {}
-    for prefix in {*standing.following, *prefixes, *known}:
-        first = standing.following.get(prefix, 1)
-        is_known = bool(further) or prefix in words
-        last = known.get(prefix, 0) if is_known else first + LEFT_OUT - 1
+    beyond = marks_beyond(position, marks)
+    known = merge_highest([*(mark.numbers for mark in beyond), stated])
+    skipped: dict[str, tuple[int, int]] = {}
+    for prefix in {*position.following, *prefixes, *known}:
+        first = position.following.get(prefix, 1)
+        is_known = bool(beyond) or prefix in stated
+        last = known.get(prefix, 0) if is_known else first + DEFAULT_SKIP - 1
         if last >= first:
-            found[prefix] = (first, last)
-    return found
+            skipped[prefix] = (first, last)
+    return skipped
 
 
-def pages_left_out(number: str, marks: Collection[HighWaterMark], words: Mapping[str, int]) -> int:
+def last_used_page(number: str, marks: Collection[HighWaterMark], stated: Mapping[str, int]) -> int:
     """Return the last used enclosure of an incident. *marks*: those beyond the database."""
-    if not marks and number not in words:
-        return LEFT_OUT
-    return highest([*(mark.pages for mark in marks), words]).get(number, 0)
+    if not marks and number not in stated:
+        return DEFAULT_SKIP
+    return merge_highest([*(mark.pages for mark in marks), stated]).get(number, 0)
 
 
 class BadNumberError(ValueError):
     """A number in an invalid format."""
 
 
-def last_on_paper(words: Iterable[str]) -> tuple[Mapping[str, int], Mapping[str, int]]:
+def parse_last_numbers(stated: Iterable[str]) -> tuple[Mapping[str, int], Mapping[str, int]]:
     """Return the last used numbers and pages as a person states them: "JCM-23", or "JCM-07/3" for pages.
 
     Raise `BadNumberError`.
     """
     numbers: list[Mapping[str, int]] = []
     pages: list[Mapping[str, int]] = []
-    for word in words:
-        if (found := _WORD.fullmatch(word.strip().upper())) is None:
-            raise BadNumberError(f"{word}: write the last number that is on paper, as JCM-23; of its pages as JCM-07/3")
-        prefix, number, page = found.groups()
+    for text in stated:
+        if (match := _STATED_NUMBER.fullmatch(text.strip().upper())) is None:
+            raise BadNumberError(f"{text}: write the last number that is on paper, as JCM-23; of its pages as JCM-07/3")
+        prefix, number, page = match.groups()
         numbers.append({prefix: int(number)})
         if page is not None:
             pages.append({f"{prefix}-{int(number):02d}": int(page)})
-    return highest(numbers), highest(pages)
+    return merge_highest(numbers), merge_highest(pages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

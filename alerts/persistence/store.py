@@ -1,6 +1,7 @@
-"""Protocol of the store. Implemented in `monitor.store`; the contract tests run with every implementation.
+"""Protocols of the store of incidents and notifications.
 
-Each decision is taken within one transaction: read, decide, write. Unique keys make repeated writes harmless.
+The engine takes each decision within one transaction: read, decide, write. Unique keys make repeated writes harmless.
+`monitor.store` implements the protocols; the contract tests run with each supported database.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class StoreUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """An entry of the audit log: what was decided, sent or received, and by whom."""
+    """Entry of the audit log: what was decided, sent or received, and by whom."""
 
     at: datetime
     #: "engine", a person's name, or a gateway's name.
@@ -43,11 +44,11 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodedNotification:
-    """A notification with a response code on a phone."""
+    """Notification that was sent to a phone with a response code, by which its reader can answer."""
 
     code: int
     notification_id: int
-    #: When the code was last printed.
+    #: When the code was last sent.
     given_at: datetime
 
 
@@ -63,9 +64,9 @@ class SmsNumber:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinAttempt:
-    """A PIN typed in a call, without its digits."""
+    """Attempt to type a PIN in a call, without the digits."""
 
-    #: Reference of the attempt, which is the call.
+    #: Reference of the gateway attempt that is the call.
     reference: str
     agency: str
     person: str
@@ -74,28 +75,28 @@ class PinAttempt:
 
 
 class Responses(Protocol):
-    """Answers by SMS and PIN, within one transaction."""
+    """Reads and writes about answers by SMS and PIN, within one transaction."""
 
-    async def code_for(self, number: str, notice: Notification, now: datetime) -> int:
+    async def assign_response_code(self, number: str, notification: Notification, now: datetime) -> int:
         """Return the response code of a notification on a phone; the same problem keeps its code.
 
-        The phone gets replies again from then on (`SmsNumber.puzzled`).
+        `SmsNumber.unrecognised` of the phone is set to zero, so that its next SMS get replies.
         """
 
-    async def told(self, number: str) -> Sequence[CodedNotification]:
+    async def coded_notifications(self, number: str) -> Sequence[CodedNotification]:
         """Return the notifications with a code on a phone, the newest first."""
 
-    async def knows(self, number: str) -> bool:
+    async def has_sms_to(self, number: str) -> bool:
         """Whether any SMS was addressed to this number."""
 
     async def sms_number(self, number: str) -> SmsNumber: ...
 
-    async def save_sms_number(self, number: str, known: SmsNumber) -> None: ...
+    async def save_sms_number(self, number: str, sms_number: SmsNumber) -> None: ...
 
-    async def add_pin_entry(self, entry: PinAttempt) -> None: ...
+    async def add_pin_attempt(self, attempt: PinAttempt) -> None: ...
 
-    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
-        """Return the PINs typed for a person of any of these agencies since then, oldest first."""
+    async def pin_attempts(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
+        """Return the attempts to type the PIN of a person of these agencies since then, the oldest first."""
 
 
 class UnitOfWork(Protocol):
@@ -106,18 +107,18 @@ class UnitOfWork(Protocol):
         """Answers of people."""
 
     async def active_incidents(self) -> Sequence[int]:
-        """Ids of the incidents that are open or have actions due, oldest first."""
+        """Return the ids of the incidents that are open or have actions due, the oldest first."""
 
     async def incident(self, incident_id: int) -> Incident | None: ...
 
     async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
         """Return any number of incidents by id, without blocking others for long."""
 
-    async def unreleased(self, agencies: Collection[str]) -> Sequence[Incident]:
-        """Return the open incidents of these agencies without a release, oldest first; as `incidents`."""
+    async def unreleased_incidents(self, agencies: Collection[str]) -> Sequence[Incident]:
+        """Return the open incidents of these agencies whose announcement is not released, the oldest first."""
 
     async def last_incident(self, dedup_key: str) -> Incident | None:
-        """Return the newest incident with *dedup_key*, open or over. At most one is open, and that is the newest."""
+        """Return the newest incident with *dedup_key*. If an incident with it is open, this is the newest one."""
 
     async def last_incidents(self, dedup_keys: Collection[str]) -> Mapping[str, Incident]:
         """Return the newest incident of each of up to some two hundred dedup keys."""
@@ -136,99 +137,108 @@ class UnitOfWork(Protocol):
     async def save_alerts(self, known: Sequence[KnownAlert]) -> None:
         """Write the known states of alerts."""
 
-    async def firing_among(self, keys: Collection[str]) -> Mapping[str, int]:
-        """Return the number of firing alerts by the dedup key of their shared incident, among *keys*."""
+    async def count_firing_alerts(self, keys: Collection[str]) -> Mapping[str, int]:
+        """Return the number of firing alerts of each shared incident, by its dedup key among *keys*."""
 
-    async def open_alerts(self) -> int:
-        """Return the number of open incidents of alerts."""
+    async def count_open_alert_incidents(self) -> int:
+        """Return the number of open incidents about alerts."""
 
-    async def open_among(self, keys: Collection[str]) -> Collection[str]:
+    async def open_dedup_keys(self, keys: Collection[str]) -> Collection[str]:
         """Return those of up to some two hundred dedup keys that have an open incident."""
 
-    async def save_brief(self, incident: Incident) -> None:
+    async def save_policy(self, incident: Incident) -> None:
         """Write an incident's policy after a substitute was added."""
 
-    async def put_to_rest(self, incident_id: int) -> None:
-        """Remove an incident from `active_incidents`: no action is due."""
+    async def deactivate_incident(self, incident_id: int) -> None:
+        """Remove an incident from `active_incidents`, because no action is due."""
 
-    async def rouse(self, incident_id: int) -> None:
-        """Add an incident to `active_incidents` again: an action may be due."""
+    async def activate_incident(self, incident_id: int) -> None:
+        """Add an incident to `active_incidents` again, because an action may be due."""
 
-    async def notices(self, incident_id: int) -> Sequence[Notification]:
+    async def notifications(self, incident_id: int) -> Sequence[Notification]:
         """Return all notifications of an incident with deliveries and attempts, oldest first.
 
-        Of a bundle only the part of this incident.
+        A notification about several incidents is returned with this one only.
         """
 
-    async def notice(self, notification_id: int) -> Notification: ...
+    async def notification(self, notification_id: int) -> Notification: ...
 
-    async def is_decided(self, key: str) -> bool:
-        """Whether the notification with this key was decided before, by itself or in a bundle."""
+    async def is_notification_decided(self, key: str) -> bool:
+        """Whether a notification with this key was written, or joined another one."""
 
-    async def add_notice(
+    async def add_notification(
         self,
         of: Incident,
         draft: NotificationDraft,
         now: datetime,
         *,
         urgency: Urgency = Urgency.FIRST,
-        gathering: str | None = None,
+        bundle_key: str | None = None,
         not_before: datetime | None = None,
     ) -> Notification | None:
-        """Write a notification and return it; `None`: its key exists."""
+        """Write a notification and return it; `None` if one with its key exists.
 
-    async def join_notice(self, notification_id: int, of: Incident, draft: NotificationDraft) -> bool:
-        """Add an incident to a notification, unless a gateway call has started; return whether it was added."""
+        *bundle_key*: the key by which others may join it; *not_before*: when it may be sent.
+        """
 
-    async def lock_notice(self, notification_id: int) -> None:
-        """Lock a notification until the end of the transaction: no incident joins it, and it is not sent."""
+    async def join_notification(self, notification_id: int, of: Incident, draft: NotificationDraft) -> bool:
+        """Add an incident to an unsent notification. Return `False` if it is being sent already."""
 
-    async def leave_notice(self, notification_id: int, incident_id: int, now: datetime) -> None:
+    async def lock_notification(self, notification_id: int) -> None:
+        """Lock a notification until the end of the transaction, so that no incident joins it."""
+
+    async def leave_notification(self, notification_id: int, incident_id: int, now: datetime) -> None:
         """Remove an incident from a notification."""
 
-    async def lead_of(self, notification_id: int) -> int | None:
-        """Return the incident that sends a notification, its first; `None`: it has none any more."""
+    async def sending_incident(self, notification_id: int) -> int | None:
+        """Return the id of the incident that sends a notification, its first; `None` if it has no incident any more."""
 
-    async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
-        """Return the notifications with a bundle key since then, oldest first, for a decision about an incident."""
+    async def bundle_candidates(self, bundle_key: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
+        """Return the notifications with a bundle key that were created since then, the oldest first.
 
-    async def hold(self, notification_id: int, until: datetime) -> None:
+        Those that *incident_id* belongs to are marked.
+        """
+
+    async def throttle(self, notification_id: int, until: datetime) -> None:
         """Delay all attempts of a notification until then."""
 
-    async def taken_since(
+    async def accepted_call_times(
         self, since: datetime, *, address: Address | None = None, gateway: str | None = None
     ) -> Sequence[datetime]:
-        """Return the times of gateway calls that were accepted or are under way, oldest first.
+        """Return the times of gateway calls since then that were accepted or are running, the oldest first.
 
-        *address*: only to it, by any gateway; *gateway*: only by it. Refused calls do not count.
+        *address*: only calls to this address; *gateway*: only calls of this gateway. Rejected calls are not returned.
         """
 
     async def calls_under_way(
         self, since: datetime, telephone: Address | None = None
     ) -> Sequence[tuple[Address, datetime]]:
-        """Return the calls, to one telephone or to all, that began after *since* and have no known end."""
+        """Return address and start of the telephone calls that began after *since* and have no known end.
+
+        *telephone*: only calls to this number.
+        """
 
     async def end_call(self, attempt_id: int, now: datetime) -> None:
-        """Write the end of a call unless it is written: its outcome was known before."""
+        """Write the end of a call whose outcome is known already, unless its end is written."""
 
-    async def waiting_for(self, telephone: Address) -> Sequence[int]:
+    async def incidents_waiting_for(self, telephone: Address) -> Sequence[int]:
         """Return the incidents whose pending notifications go to a telephone, the most urgent first."""
 
-    async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
-        """Return the latest messages that arrived by each of these gateways, including drills."""
+    async def latest_receipts(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
+        """Return the latest messages of each gateway with a receipt of delivery, including drill notifications."""
 
-    async def unanswered(
+    async def missing_receipts(
         self, gateway: str, after: datetime, until: datetime, at_most: int
     ) -> Sequence[MissingReceipt]:
         """Return the latest messages of a gateway between two times without a receipt."""
 
-    async def settle(self, notification_id: int, state: NotificationState) -> None: ...
+    async def set_notification_state(self, notification_id: int, state: NotificationState) -> None: ...
 
-    async def is_paper_held(self) -> bool:
-        """Whether paper is paused: the database may be an older copy, and nobody has confirmed it."""
+    async def is_paper_paused(self) -> bool:
+        """Whether letters and faxes are paused, because the database may be an older copy and nobody has confirmed it."""
 
-    async def reopen_notice(self, notification_id: int, expires_at: datetime) -> None:
-        """Reopen a settled notification until then."""
+    async def reopen_notification(self, notification_id: int, expires_at: datetime) -> None:
+        """Make a notification pending again, until *expires_at*."""
 
     async def add_delivery(self, notification_id: int, address: Address) -> Delivery: ...
 
@@ -244,68 +254,73 @@ class UnitOfWork(Protocol):
         """Return the stored state of an attempt."""
 
     async def save_attempt(self, attempt: Attempt) -> bool:
-        """Write an attempt; return `False` without writing if the stored state ranks higher."""
+        """Write an attempt. Return `False` without writing if the stored state is further than the new one."""
 
-    async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
-        """Write who printed or posted a letter; return an earlier record without writing."""
+    async def record_letter_step(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
+        """Write who printed or posted a letter. Return an earlier record instead, if there is one."""
 
-    async def handled(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
+    async def letter_steps(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
         """Return who printed and posted a letter."""
 
-    async def not_posted(self, attempt: Attempt) -> bool:
-        """Write that a letter recorded as posted is in its tray; return whether it was recorded as posted."""
+    async def undo_posting(self, attempt: Attempt) -> bool:
+        """Write that a letter is in its tray after all. Return `False` if it was not recorded as posted."""
 
-    async def not_withdrawn(self, notice: Notification, attempt: Attempt) -> None:
-        """Write that a withdrawn attempt was sent after all; its notification counts as sent again."""
+    async def undo_withdrawal(self, notification: Notification, attempt: Attempt) -> None:
+        """Write that a withdrawn letter was sent after all. Its notification counts as sent again."""
 
     async def attempt(self, reference: str) -> tuple[Notification, Attempt] | None: ...
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
 
-    async def add_silence(self, about: str, begins: datetime, ends: datetime, why: str, by: str) -> Silence:
-        """Add a silence."""
+    async def add_silence(self, target: str, starts_at: datetime, ends_at: datetime, reason: str, by: str) -> Silence:
+        """Add a silence of *target*, an agency or a route."""
 
     async def end_silence(self, silence_id: int, now: datetime) -> Silence | None:
-        """End a silence; return it, or `None` without an active one."""
+        """End a silence. Return it, or `None` if it is not active."""
 
-    async def first_heard(self, gateway: str, event_id: str, now: datetime) -> bool:
-        """Return whether this callback is new."""
+    async def add_callback(self, gateway: str, event_id: str, now: datetime) -> bool:
+        """Record a callback by its id. Return `False` if it was recorded before."""
 
-    async def orphan_calls(self, now: datetime) -> int:
-        """Make the queries of all calls of dead processes due now. Return their number.
+    async def requery_orphaned_calls(self, now: datetime) -> int:
+        """Make the status queries due for calls that a dead process has left. Return their number.
 
-        With other engines on the store none is known to be dead: each call waits for its `query_at`.
+        If other engines use the store, a process cannot be known to be dead: then the queries are due at `query_at`.
         """
 
-    async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
-        """Move times after *now* back, because the clock was set back; return by how much, or zero.
+    async def move_times_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
+        """Move stored times after *now* back, because the clock was set back. Return by how much, or zero.
 
-        *latest*: the time without the change, if the caller was running; otherwise the audit log tells.
+        *latest*: the current time without the change, if the caller was running meanwhile. Otherwise the time of the last
+        audit entry is used.
         """
 
-    async def claimable(self, owner: str, now: datetime) -> Sequence[int]:
+    async def claimable_incidents(self, owner: str, now: datetime) -> Sequence[int]:
         """Return the `active_incidents` without another engine's lease, oldest first."""
 
-    async def claim(self, incident_id: int, owner: str, now: datetime, lease: timedelta) -> bool:
-        """Lease an incident to *owner* until *lease* after *now*, unless another engine has it; return whether it succeeded."""
+    async def claim_incident(self, incident_id: int, owner: str, now: datetime, lease: timedelta) -> bool:
+        """Lease an incident to *owner* for the time *lease*. Return `False` if another engine has it.
 
-    async def keep_claims(self, owner: str, now: datetime, lease: timedelta) -> Sequence[int]:
-        """Renew the leases of *owner* and take over abandoned ones; return those, oldest first.
-
-        Also those of *owner* that others requested, because of a new event.
+        That engine then gets the incident from `renew_leases`, because of a new event.
         """
 
-    async def end_claims(self, processes: Collection[str], owner: str, now: datetime) -> None:
-        """End the leases of dead *processes*; those of *owner* stay."""
+    async def renew_leases(self, owner: str, now: datetime, lease: timedelta) -> Sequence[int]:
+        """Renew the leases of *owner*, and take over expired ones. Return the ids of incidents to process, the oldest first.
 
-    async def hand_over(self, owner: str, now: datetime) -> None:
-        """End all leases of *owner*: it stops, and no call is under way."""
+        These are the ones that were taken over, and those of *owner* that another engine tried to lease because of an
+        event.
+        """
+
+    async def end_leases(self, processes: Collection[str], owner: str, now: datetime) -> None:
+        """End the leases of dead *processes*, but not those of *owner*."""
+
+    async def release_leases(self, owner: str, now: datetime) -> None:
+        """End all leases of *owner*, which stops and has no running call."""
 
     async def overrides(self, rotas: Collection[str], now: datetime) -> Sequence[Override]:
         """Return the overrides of these rotas that have not ended at *now*, in the order of their creation."""
 
-    async def journal(self, entry: AuditEntry) -> None: ...
+    async def add_audit_entry(self, entry: AuditEntry) -> None: ...
 
 
 class Store(Protocol):

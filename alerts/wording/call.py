@@ -1,4 +1,4 @@
-"""Text of a call, in the person's language first."""
+"""Text of a call about one incident, in the person's language first."""
 
 from __future__ import annotations
 
@@ -14,40 +14,48 @@ from alerts.wording.texts import Wording
 def compose(facts: Facts, language: Language, wording: Wording, *, may_release: bool = False) -> VoiceContent:
     """Return two scripts: *language* first, the other for key 3. *may_release*: key 5 starts the release.
 
-    Every call states that it asks for no personal data and no payment, because people in Malaysia know such calls as
+    Every call states that it asks for no personal data and no payment, because people in Malaysia know calls that do as
     scams. A call that may ask for a PIN states so.
     """
 
-    def script_in(each: Language) -> Script:
-        told = {**values.for_call(facts, each), **values.cause(facts, wording, each, "call")}
-        told |= {**values.waits(facts, wording, each, "call"), **values.then([facts], wording, each, "call")}
-        opening = wording.say(each, f"call.opening.{facts.plan}", told)
-        asks = Purpose.OUTAGE if facts.is_handover else facts.purpose
-        asked = facts.plan is Plan.ESCALATION and asks in {Purpose.OUTAGE, Purpose.RELEASE}
-        unkeyed = wording.say(each, f"call.unkeyed.{asks}") if asked else ""
-        # Without a PIN, or in a call about nothing else, another way to release is named.
-        console = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
+    def script_in(script_language: Language) -> Script:
+        values_by_name = {
+            **values.for_call(facts, script_language),
+            **values.failure_cause(facts, wording, script_language, "call"),
+        }
+        values_by_name |= {
+            **values.pending_release(facts, wording, script_language, "call"),
+            **values.next_step([facts], wording, script_language, "call"),
+        }
+        opening = wording.render(script_language, f"call.opening.{facts.plan}", values_by_name)
+        effective_purpose = Purpose.OUTAGE if facts.is_handover else facts.purpose
+        can_answer = facts.plan is Plan.ESCALATION and effective_purpose in {Purpose.OUTAGE, Purpose.RELEASE}
+        unkeyed = wording.render(script_language, f"call.unkeyed.{effective_purpose}") if can_answer else ""
+        # Where key 5 cannot release, the call names the other way: the portal.
+        without_pin = (unkeyed,) if facts.purpose is Purpose.RELEASE and not may_release else ()
         return script(
             facts,
-            each,
+            script_language,
             wording,
-            headline=f"{opening} {wording.say(each, f'call.headline.{key(facts)}', told)}",
+            headline=f"{opening} {wording.render(script_language, f'call.headline.{key(facts)}', values_by_name)}",
             blocks=(
-                *wording.say_all(each, f"call.{key(facts)}", told),
-                *console,
-                *wording.say_all(each, "call.release.closing" if may_release else "call.closing", told),
+                *wording.render_all(script_language, f"call.{key(facts)}", values_by_name),
+                *without_pin,
+                *wording.render_all(
+                    script_language, "call.release.closing" if may_release else "call.closing", values_by_name
+                ),
             ),
-            unkeyed="" if console else unkeyed,
+            unkeyed="" if without_pin else unkeyed,
             may_release=may_release,
         )
 
-    return in_both(language, script_in)
+    return in_both_languages(language, script_in)
 
 
-def in_both(language: Language, script_in: Callable[[Language], Script]) -> VoiceContent:
+def in_both_languages(language: Language, script_in: Callable[[Language], Script]) -> VoiceContent:
     """Return a call in *language* first, and in the other for key 3."""
-    other = Language.ENGLISH if language is Language.MALAY else Language.MALAY
-    return VoiceContent(scripts=(script_in(language), script_in(other)))
+    second_language = Language.ENGLISH if language is Language.MALAY else Language.MALAY
+    return VoiceContent(scripts=(script_in(language), script_in(second_language)))
 
 
 def script(
@@ -61,21 +69,21 @@ def script(
     may_release: bool,
 ) -> Script:
     """Return the script for the plan and purpose of *facts*, with the keys and the common sentences."""
-    menu, can = wording.say(language, f"call.menu.{facts.plan}"), can_escalate(facts)
-    menu = f"{menu} {wording.say(language, 'call.escalate')}" if can else menu
+    menu, has_escalation_key = wording.render(language, f"call.menu.{facts.plan}"), can_escalate(facts)
+    menu = f"{menu} {wording.render(language, 'call.escalate')}" if has_escalation_key else menu
     return Script(
         language=language.value,
         headline=headline,
         blocks=blocks,
-        menu=f"{menu} {wording.say(language, 'call.release.offer')}" if may_release else menu,
-        invitation=wording.say(language, "call.menu.invitation"),
+        menu=f"{menu} {wording.render(language, 'call.release.offer')}" if may_release else menu,
+        invitation=wording.render(language, "call.menu.invitation"),
         unkeyed=unkeyed,
-        thanks=wording.say(language, "call.thanks"),
-        already=wording.say(language, "call.already"),
-        over=wording.say(language, "call.over"),
-        worse=wording.say(language, "call.worse"),
-        escalated=wording.say(language, "call.escalated") if can else "",
-        nobody_left=wording.say(language, "call.nobody_left") if can else "",
+        thanks=wording.render(language, "call.thanks"),
+        already=wording.render(language, "call.already"),
+        over=wording.render(language, "call.over"),
+        worse=wording.render(language, "call.worse"),
+        escalated=wording.render(language, "call.escalated") if has_escalation_key else "",
+        nobody_left=wording.render(language, "call.nobody_left") if has_escalation_key else "",
         may_release=may_release,
-        goodbye=wording.say(language, f"call.goodbye.{facts.purpose}"),
+        goodbye=wording.render(language, f"call.goodbye.{facts.purpose}"),
     )

@@ -1,4 +1,4 @@
-"""Texts with placeholders, checked against a specification. Independent of their subject."""
+"""Check of texts with placeholders against a specification. It does not depend on which texts there are."""
 
 from __future__ import annotations
 
@@ -45,71 +45,73 @@ class TextSpec:
     several: bool = False
     #: Placeholders that always have a value.
     always: frozenset[str] = frozenset()
-    #: Placeholders that may be empty, and so must be inside `[ ]`.
+    #: Placeholders that may be empty, and so must be inside `[ ]` (see `alerts.wording.template`).
     maybe: frozenset[str] = frozenset()
     #: The text may be missing.
     optional: bool = False
 
 
-def checked(
+def check_texts(
     entries: tuple[TextEntry, ...],
-    needs: Mapping[str, TextSpec],
+    specs: Mapping[str, TextSpec],
     file: str,
     problems: list[str],
     rules: Callable[[TextEntry, Template], None] | None = None,
 ) -> Texts:
-    """Return the texts of *entries*, of which the last of a key wins; append problems to *problems*.
+    """Return the texts of *entries* by key, of which the last entry wins; append problems to *problems*.
 
     *rules* raises `TemplateError` for a text that breaks further rules.
     """
     texts: dict[str, tuple[Template, ...]] = {}
     for entry in entries:
-        need = needs.get(entry.key)
-        if need is None:
-            problems.append(f"{entry.place}: {entry.key}: {_unknown(entry.key, needs)}")
+        spec = specs.get(entry.key)
+        if spec is None:
+            problems.append(f"{entry.position}: {entry.key}: {_unknown_key_message(entry.key, specs)}")
             continue
         try:
-            texts[entry.key] = tuple(_read(entry, need, rules))
+            texts[entry.key] = tuple(_parse_entry(entry, spec, rules))
         except TemplateError as error:
-            problems.append(f"{entry.place}: {entry.key}: {error}")
-            texts[entry.key] = ()  # reported once, not as missing too
-    missing = (key for key, need in needs.items() if key not in texts and not need.optional)
+            problems.append(f"{entry.position}: {entry.key}: {error}")
+            texts[entry.key] = ()  # Present, so that it is not reported as missing too.
+    missing = (key for key, spec in specs.items() if key not in texts and not spec.optional)
     problems.extend(f"{file}: {key}: is missing; write it" for key in missing)
     return texts
 
 
-def _unknown(key: str, needs: Collection[str]) -> str:
+def _unknown_key_message(key: str, specs: Collection[str]) -> str:
     for old, new in RENAMED_KEYS.items():
-        if (renamed := f"{key}.".replace(old, new)[:-1]) != key and renamed in needs:
+        if (renamed := f"{key}.".replace(old, new)[:-1]) != key and renamed in specs:
             return f"`{old.strip('.')}` is now `{new.strip('.')}`; write {renamed}"
-    return f"is no text of ours{_closest(key, needs)}"
+    return f"is no text of ours{_closest_key_advice(key, specs)}"
 
 
-def _closest(key: str, needs: Collection[str]) -> str:
-    close = difflib.get_close_matches(key, needs, n=1)
+def _closest_key_advice(key: str, specs: Collection[str]) -> str:
+    close = difflib.get_close_matches(key, specs, n=1)
     return f"; write {close[0]}, or remove it" if close else "; remove it"
 
 
-def _read(entry: TextEntry, need: TextSpec, rules: Callable[[TextEntry, Template], None] | None) -> Iterator[Template]:
-    if need.several is isinstance(entry.value, str):
-        raise TemplateError(f"must be {'a list of texts' if need.several else 'one text'}")
+def _parse_entry(
+    entry: TextEntry, spec: TextSpec, rules: Callable[[TextEntry, Template], None] | None
+) -> Iterator[Template]:
+    if spec.several is isinstance(entry.value, str):
+        raise TemplateError(f"must be {'a list of texts' if spec.several else 'one text'}")
     values = (entry.value,) if isinstance(entry.value, str) else entry.value
     if not all(values) or not values:
         raise TemplateError("is empty; write the text")
     for value in values:
         template = parse(value)
-        _placeholders(template, need)
+        _check_placeholders(template, spec)
         if rules is not None:
             rules(entry, template)
         yield template
 
 
-def _placeholders(template: Template, need: TextSpec) -> None:
-    known = need.always | need.maybe
-    if unknown := template.used() - known:
+def _check_placeholders(template: Template, spec: TextSpec) -> None:
+    known_names = spec.always | spec.maybe
+    if unknown := template.used() - known_names:
         listed = ", ".join(f"{{{name}}}" for name in sorted(unknown))
-        choice = ", ".join(f"{{{name}}}" for name in sorted(known)) or "no placeholder at all"
+        choice = ", ".join(f"{{{name}}}" for name in sorted(known_names)) or "no placeholder at all"
         raise TemplateError(f"{listed} is unknown here; write {choice}")
-    if bare := template.needed() & need.maybe:
+    if bare := template.needed() & spec.maybe:
         listed = ", ".join(f"{{{name}}}" for name in sorted(bare))
         raise TemplateError(f"{listed} may be empty; put what is to vanish with it between [ and ]")

@@ -1,23 +1,23 @@
-"""Selection of the text for SMS and voice."""
+"""Key of the text for an SMS or a call about one incident, from the facts of the notification."""
 
 from __future__ import annotations
 
-from alerts.model.notification import OF_TELLING, Facts, IncidentType, Plan, Purpose
+from alerts.model.notification import ABOUT_NOTIFICATIONS, Facts, IncidentType, Plan, Purpose
 
-#: Types that are announced outside; slowness and our own faults never are.
+#: Types that are announced to the agency's recipients; slow mail and faults of the monitoring never are.
 ANNOUNCED = frozenset({IncidentType.BOTH, IncidentType.SENDING, IncidentType.RECEIVING})
 
-#: Purposes for officers on duty: nobody outside, and never on paper.
+#: Purposes that only officers on duty are notified of, and never on paper.
 FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.CLOSED, Purpose.RESULT})
 
-#: Types that an outage may change into: while mail is only slow, staff alone are notified.
+#: Types that an outage may change into, by plan: only staff are notified of slow mail and of refused sign-ins.
 CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {IncidentType.DEGRADED, IncidentType.SIGN_IN}}
 
 
 def can_escalate(facts: Facts) -> bool:
     """Whether the recipient can escalate to the next staff."""
-    asked = facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE, Purpose.REMINDER} or facts.is_handover
-    return facts.plan is Plan.ESCALATION and asked
+    expects_answer = facts.purpose in {Purpose.OUTAGE, Purpose.RELEASE, Purpose.REMINDER} or facts.is_handover
+    return facts.plan is Plan.ESCALATION and expects_answer
 
 
 def key(facts: Facts) -> str:
@@ -28,7 +28,7 @@ def key(facts: Facts) -> str:
     if facts.plan is Plan.ANNOUNCEMENT and facts.type not in ANNOUNCED:
         raise ValueError(f"{facts.type} is never announced outside the agency")
     if facts.plan is Plan.ANNOUNCEMENT and facts.purpose in FOR_STAFF:
-        raise ValueError(f"a {facts.purpose} is told to staff only")
+        raise ValueError(f"a {facts.purpose} is for staff only")
     if facts.previous_type is not None and facts.type not in CHANGED[facts.plan]:
         raise ValueError(f"an outage does not become {facts.type}")
     match facts.purpose, facts.plan:
@@ -37,32 +37,33 @@ def key(facts: Facts) -> str:
         case Purpose.OUTAGE, Plan.ESCALATION if facts.flapping:
             return "escalation.outage.unsteady"
         case ((Purpose.OUTAGE | Purpose.UPDATE), plan):
-            return f"{plan}.{news(facts)}.{facts.type}"
+            return f"{plan}.{occasion(facts)}.{facts.type}"
         case Purpose.RECOVERY, Plan.ESCALATION:
-            return f"escalation.{news(facts)}.{'mail' if facts.type in ANNOUNCED else recovered(facts.type)}"
+            return f"escalation.{occasion(facts)}.{'mail' if facts.type in ANNOUNCED else recovery_type(facts.type)}"
         case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.type is IncidentType.ALERT:
             return f"escalation.{facts.purpose}_alert"
-        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.type in OF_TELLING | {
+        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.type in ABOUT_NOTIFICATIONS | {
             IncidentType.MONITORING_FAULT
         }:
             return f"escalation.{facts.purpose}_ours"
         case Purpose.CLOSED, _ if not facts.by:
             return "escalation.unwatched"
         case Purpose.RESULT, _:
-            return f"escalation.{news(facts)}"
+            return f"escalation.{occasion(facts)}"
         case purpose, plan:
             return f"{plan}.{purpose}"
 
 
-def recovered(matter: IncidentType) -> IncidentType:
-    """Return the type whose texts report the recovery from *matter*: mail is normal, after an outage or slowness."""
-    return IncidentType.DEGRADED if matter is IncidentType.SIGN_IN else matter
+def recovery_type(incident_type: IncidentType) -> IncidentType:
+    """Return the type whose texts report the recovery: after refused sign-ins those for slow mail."""
+    return IncidentType.DEGRADED if incident_type is IncidentType.SIGN_IN else incident_type
 
 
-def news(facts: Facts) -> str:
-    """Return the subject of a notification, as in the texts' keys.
+def occasion(facts: Facts) -> str:
+    """Return the part of a text's key that says why the notification is sent.
 
-    It is the purpose; or that all is over, that the type has changed, or a handover of duty.
+    It is the purpose, except for an incident that is over when first notified ("belated"), a handover of duty, letters
+    that nobody has posted, and an outage that changed its type.
     """
     if facts.is_belated:
         return "belated"

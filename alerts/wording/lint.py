@@ -1,4 +1,4 @@
-"""Rules for an SMS in Malaysia.
+"""Check of an SMS against the rules of Malaysian carriers.
 
 Since 1 September 2024 carriers silently drop an SMS with a link, a telephone number or a request for personal data
 (directive of the regulator, which includes enterprise short codes). They replace the sender by a short code, so the
@@ -22,16 +22,16 @@ _EXTENDED = frozenset("\f^{}\\[~]|€")
 
 #: One message. A longer text is split in parts of 153, each charged.
 LIMIT = 160
-#: Beyond this one provider does not add the RM0, and another has no room for its code.
-COMFORTABLE = 153
+#: In a longer text one provider does not add the RM0, and another has no room for its code.
+SAFE_LENGTH = 153
 PREFIX = "RM0 "
 
 _LINK = re.compile(r"https?|\bwww|://|@|[A-Za-z0-9-]+\.(?:[A-Za-z]{2,}|\d+[A-Za-z])|\d+\.\d+\.\d+", re.IGNORECASE)
 _DIGITS = re.compile(r"\d[\d -]{5,}\d")
 #: An agency's code or an incident number: JBA1001, PPD01-9999. A telephone number has no letter.
 _CODE = re.compile(r"(?<![\w-])[A-Z\d]+(?:-\d+)?(?![\w-])", re.ASCII)
-#: Filters may count digits across letters and hyphens: seven digits are blocked in a code too.
-_FEWEST_DIALLED = 7
+#: Filters may count digits across letters and hyphens, so a code with so many digits is rejected too.
+_MIN_TELEPHONE_DIGITS = 7
 _WORDS = re.compile(
     r"\b(?:kata laluan|kad pengenalan|akaun bank|klik|pautan|password|identity card|bank account|click|link)\b",
     re.IGNORECASE,
@@ -42,7 +42,7 @@ _HELP = re.compile(r"\bhelp\b", re.IGNORECASE)
 class TextSeverity(StrEnum):
     """Severity of a problem."""
 
-    #: Better reworded; may be sent.
+    #: Should be reworded, but may be sent.
     WARNING = "warning"
     #: Must not be sent.
     ERROR = "error"
@@ -79,7 +79,7 @@ def septets(text: str) -> int:
 
 def lint(text: str, agency: str) -> tuple[TextProblem, ...]:
     """Return the problems of an SMS that must name *agency*; empty if it may be sent."""
-    return (*_form(text, agency), *substance(text))
+    return (*_check_form(text, agency), *blocked_content(text))
 
 
 def errors(problems: tuple[TextProblem, ...]) -> tuple[TextProblem, ...]:
@@ -87,7 +87,7 @@ def errors(problems: tuple[TextProblem, ...]) -> tuple[TextProblem, ...]:
     return tuple(problem for problem in problems if problem.severity is TextSeverity.ERROR)
 
 
-def _form(text: str, agency: str) -> tuple[TextProblem, ...]:
+def _check_form(text: str, agency: str) -> tuple[TextProblem, ...]:
     problems = []
     if not text.startswith(PREFIX):
         problems.append(_error(Rule.PREFIX, f"the text must begin with '{PREFIX}'"))
@@ -102,47 +102,47 @@ def _form(text: str, agency: str) -> tuple[TextProblem, ...]:
     length = septets(text)
     if length > LIMIT:
         problems.append(_error(Rule.LENGTH, f"{length} septets; shorten the text by {length - LIMIT}"))
-    elif length > COMFORTABLE:
+    elif length > SAFE_LENGTH:
         problems.append(
             TextProblem(
                 rule=Rule.LENGTH,
                 severity=TextSeverity.WARNING,
-                detail=f"{length} septets fit, but some providers need {length - COMFORTABLE} fewer",
+                detail=f"{length} septets fit, but some providers need {length - SAFE_LENGTH} fewer",
             )
         )
     return tuple(problems)
 
 
-def substance(text: str) -> tuple[TextProblem, ...]:
-    """Return content in *text* that is blocked anywhere, whatever the length."""
+def blocked_content(text: str) -> tuple[TextProblem, ...]:
+    """Return the problems of the content alone: links, telephone numbers, and blocked words."""
     problems = []
-    if found := _LINK.search(text):
+    if match := _LINK.search(text):
         problems.append(
-            _error(Rule.LINK, f"'{found[0]}' looks like a link; leave it out, and put a space after a full stop")
+            _error(Rule.LINK, f"'{match[0]}' looks like a link; leave it out, and put a space after a full stop")
         )
-    if found := _telephone(text):
+    if match := _find_telephone_number(text):
         problems.append(
-            _error(Rule.DIGITS, f"'{found[0]}' looks like a telephone number; say it by voice, fax or letter")
+            _error(Rule.DIGITS, f"'{match[0]}' looks like a telephone number; say it by voice, fax or letter")
         )
-    if found := _WORDS.search(text):
-        problems.append(_error(Rule.WORDS, f"'{found[0]}' is blocked as a request for personal data; leave it out"))
-    if found := _HELP.search(text):
+    if match := _WORDS.search(text):
+        problems.append(_error(Rule.WORDS, f"'{match[0]}' is blocked as a request for personal data; leave it out"))
+    if match := _HELP.search(text):
         problems.append(
             TextProblem(
                 rule=Rule.WORDS,
                 severity=TextSeverity.WARNING,
-                detail=f"'{found[0]}' is a command word of some providers; write INFO",
+                detail=f"'{match[0]}' is a command word of some providers; write INFO",
             )
         )
     return tuple(problems)
 
 
-def _telephone(text: str) -> re.Match[str] | None:
-    """Return the first run of digits that is not inside one code with few digits."""
+def _find_telephone_number(text: str) -> re.Match[str] | None:
+    """Return the first run of digits that is not part of an agency's code or incident number with few digits."""
     runs = list(_DIGITS.finditer(text))
     codes = [code.span() for code in _CODE.finditer(text)] if runs else []
     for run in runs:
-        is_short = sum(character.isdecimal() for character in run[0]) < _FEWEST_DIALLED
+        is_short = sum(character.isdecimal() for character in run[0]) < _MIN_TELEPHONE_DIGITS
         if not (is_short and any(first < run.start() and run.end() <= last for first, last in codes)):
             return run
     return None

@@ -1,4 +1,4 @@
-"""Dates, times and spans in the notation of official letters.
+"""Dates, times and durations in the notation of official letters.
 
 Malay follows Pekeliling Perkhidmatan and PP 13/2005: "24 November 2026", "2.15 petang", "12.15 tgh". English keeps the
 dot. All times are aware and shown in Malaysian time.
@@ -40,7 +40,7 @@ _UNDER_A_MINUTE = {Language.MALAY: "kurang daripada 1 minit", Language.ENGLISH: 
 def local(at: datetime) -> datetime:
     """Return *at* in Malaysian time. Raise `ValueError` for a naive datetime."""
     if at.tzinfo is None:
-        raise ValueError("a naive datetime has no place in a notice")
+        raise ValueError("a naive datetime has no local time; give it a time zone")
     return at.astimezone(MALAYSIA)
 
 
@@ -70,10 +70,10 @@ def clock(at: datetime, language: Language) -> str:
     """Return "2.15 petang" or "2.15 pm"; 12.00 sharp is noon or midnight in words."""
     time = local(at)
     if language is Language.MALAY:
-        return f"{_face(time)} {part_of_day(at)}"
+        return f"{_twelve_hour_clock(time)} {part_of_day(at)}"
     if time.minute == 0 and time.hour in {0, 12}:
         return f"12.00 {'noon' if time.hour else 'midnight'}"
-    return f"{_face(time)} {_half(time)}"
+    return f"{_twelve_hour_clock(time)} {_am_or_pm(time)}"
 
 
 def stamp(at: datetime, language: Language) -> str:
@@ -82,21 +82,21 @@ def stamp(at: datetime, language: Language) -> str:
     The comma and the space before "ptg" are required: "2.15ptg" looks like a link to phones and filters.
     """
     time = local(at)
-    part = _SHORT_PARTS[part_of_day(at)] if language is Language.MALAY else _half(time)
-    return f"{time.day}/{time.month}, {_face(time)} {part}"
+    part = _SHORT_PARTS[part_of_day(at)] if language is Language.MALAY else _am_or_pm(time)
+    return f"{time.day}/{time.month}, {_twelve_hour_clock(time)} {part}"
 
 
 def span(start: datetime, end: datetime, language: Language) -> str:
     """Return "24/11, 2.15 ptg-2.20 ptg" for an SMS, with the date once if it is the same."""
-    begins, ends = stamp(start, language), stamp(end, language)
-    day, _, clock_time = ends.partition(", ")
-    return f"{begins}-{clock_time if begins.startswith(f'{day}, ') else ends}"
+    start_text, end_text = stamp(start, language), stamp(end, language)
+    day, _, clock_time = end_text.partition(", ")
+    return f"{start_text}-{clock_time if start_text.startswith(f'{day}, ') else end_text}"
 
 
-def lasted(start: datetime, end: datetime, language: Language) -> str:
+def duration_text(start: datetime, end: datetime, language: Language) -> str:
     """Return "3 jam 25 minit", without zero parts.
 
-    Seconds are dropped from both ends first, so that the span matches the two printed times.
+    Seconds are dropped from both times first, so that the duration matches the printed times.
     """
     span = end.replace(second=0, microsecond=0) - start.replace(second=0, microsecond=0)
     minutes = span // timedelta(minutes=1)
@@ -110,9 +110,9 @@ def lasted(start: datetime, end: datetime, language: Language) -> str:
     )
 
 
-def _face(time: datetime) -> str:
+def _twelve_hour_clock(time: datetime) -> str:
     return f"{time.hour % 12 or 12}.{time.minute:02}"
 
 
-def _half(time: datetime) -> str:
+def _am_or_pm(time: datetime) -> str:
     return "am" if time.hour < 12 else "pm"

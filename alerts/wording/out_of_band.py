@@ -1,4 +1,7 @@
-"""SMS and calls to the NOC when the database is unavailable. Short, in Malay and English, without a number."""
+"""Texts of out-of-band alerts: SMS and calls to the operations centre (NOC) that need no database.
+
+They are short, in Malay and English, and have no notification number.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from alerts.wording.lint import TextProblem, lint
 from alerts.wording.texts import Wording
 from alerts.wording.values import spoken_at
 
-#: Situations, as in the texts' keys.
+#: Situations, as in the texts' keys: the database is unavailable, another process is silent, all is well again.
 SITUATIONS = ("store", "peer", "clear")
 
-#: The longest possible time: see `alerts.wording.sms`.
+#: No other time is longer as text: see `alerts.wording.sms`.
 _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
 
@@ -30,49 +33,50 @@ class OutOfBandMessage:
     office: IssuingOffice
     #: When it began; for "clear", when it ended.
     at: datetime
-    #: A process's name, or "".
-    whose: str = ""
+    #: Name of the process concerned, or "".
+    process: str = ""
 
 
-def sms(plight: OutOfBandMessage, wording: Wording) -> SmsContent:
+def sms(message: OutOfBandMessage, wording: Wording) -> SmsContent:
     """Return one text in both languages. A name that carriers would take for a link is left out."""
-    text = _text(plight, wording, plight.whose)
-    if plight.whose and lint(text, plight.office.short):
-        text = _text(plight, wording, "")
+    text = _text(message, wording, message.process)
+    if message.process and lint(text, message.office.short):
+        text = _text(message, wording, "")
     return SmsContent(text=text)
 
 
-def call(plight: OutOfBandMessage, wording: Wording) -> VoiceContent:
-    """Return a call in Malay and English. It accepts no key, because nothing could be stored."""
-    return VoiceContent(scripts=tuple(_script(plight, language, wording) for language in Language))
+def call(message: OutOfBandMessage, wording: Wording) -> VoiceContent:
+    """Return a call in Malay and English. It accepts no key: without the database no answer can be stored."""
+    return VoiceContent(scripts=tuple(_script(message, language, wording) for language in Language))
 
 
-def faults(office: IssuingOffice, wording: Wording) -> tuple[tuple[str, TextProblem], ...]:
+def find_problems(office: IssuingOffice, wording: Wording) -> tuple[tuple[str, TextProblem], ...]:
     """Return the problems of each text at its longest, with the text's key; empty if all can be sent."""
-    found = []
+    problems = []
     for situation in SITUATIONS:
         text = sms(OutOfBandMessage(situation=situation, office=office, at=_LONGEST_MOMENT), wording).text
-        found += [(f"out_of_band.sms.{situation}", problem) for problem in lint(text, office.short)]
-    return tuple(found)
+        problems += [(f"out_of_band.sms.{situation}", problem) for problem in lint(text, office.short)]
+    return tuple(problems)
 
 
-def _text(plight: OutOfBandMessage, wording: Wording, whose: str) -> str:
+def _text(message: OutOfBandMessage, wording: Wording, process: str) -> str:
+    """Return the SMS with the name *process*, or without one if it is ""."""
     halves = [
-        wording.say(
+        wording.render(
             language,
-            f"out_of_band.sms.{plight.situation}",
-            {_moment_of(plight): moment.stamp(plight.at, language), "whose": whose},
+            f"out_of_band.sms.{message.situation}",
+            {_time_placeholder(message): moment.stamp(message.at, language), "whose": process},
         )
         for language in (Language.MALAY, Language.ENGLISH)
     ]
-    return f"RM0 {plight.office.short}: {' '.join(halves)}"
+    return f"RM0 {message.office.short}: {' '.join(halves)}"
 
 
-def _script(plight: OutOfBandMessage, language: Language, wording: Wording) -> Script:
-    goodbye = wording.say(language, "out_of_band.goodbye")
+def _script(message: OutOfBandMessage, language: Language, wording: Wording) -> Script:
+    goodbye = wording.render(language, "out_of_band.goodbye")
     return Script(
         language=language.value,
-        blocks=wording.say_all(language, f"out_of_band.call.{plight.situation}", _spoken(plight, language)),
+        blocks=wording.render_all(language, f"out_of_band.call.{message.situation}", _spoken(message, language)),
         menu=goodbye,
         thanks=goodbye,
         already=goodbye,
@@ -80,10 +84,10 @@ def _script(plight: OutOfBandMessage, language: Language, wording: Wording) -> S
     )
 
 
-def _spoken(plight: OutOfBandMessage, language: Language) -> Mapping[str, str]:
-    at = spoken_at({_moment_of(plight): plight.at}, language)
-    return {"agency_name": plight.office.name, "whose": plight.whose, **at}
+def _spoken(message: OutOfBandMessage, language: Language) -> Mapping[str, str]:
+    at = spoken_at({_time_placeholder(message): message.at}, language)
+    return {"agency_name": message.office.name, "whose": message.process, **at}
 
 
-def _moment_of(plight: OutOfBandMessage) -> str:
-    return "ended" if plight.situation == "clear" else "began"
+def _time_placeholder(message: OutOfBandMessage) -> str:
+    return "ended" if message.situation == "clear" else "began"

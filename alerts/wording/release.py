@@ -1,4 +1,7 @@
-"""Texts of a release by telephone."""
+"""Texts of a release by telephone.
+
+An announcement to an agency is held back until an officer releases it, by key and PIN in a call.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,29 @@ from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.wording import spoken, values
 from alerts.wording.texts import Wording
 
-#: Agencies read out before key 1: an officer must hear what is released. The others are counted.
-READ_OUT = 20
+#: A call reads out so many agencies, so that the officer hears what is released. The others are counted.
+MAX_NAMES_READ_OUT = 20
 
 
-def say(line: str, wording: Wording) -> Mapping[str, str]:
-    """Return a line below `call.release` without values, by language."""
-    return {language.value: wording.say(language, f"call.release.{line}") for language in Language}
+def texts_by_language(line: str, wording: Wording) -> Mapping[str, str]:
+    """Return the text `call.release.`*line*, which has no placeholders, by language."""
+    return {language.value: wording.render(language, f"call.release.{line}") for language in Language}
 
 
 def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording) -> Mapping[str, str]:
-    """Return what would be released, to how many and by which channels, by language; for several a list."""
+    """Return the question before the release: which announcements, to how many recipients, by which channels.
+
+    By language; several announcements are listed by agency.
+    """
     plans = [plan for _, plan in waiting]
-    told = [facts for facts, _ in waiting]
+    all_facts = [facts for facts, _ in waiting]
     return {
-        language.value: wording.say(
+        language.value: wording.render(
             language,
-            "call.release.confirm.several" if len(told) > 1 else f"call.release.confirm.{told[0].type}",
+            "call.release.confirm.several" if len(all_facts) > 1 else f"call.release.confirm.{all_facts[0].type}",
             {
-                **values.for_call(told[0], language),
-                **_list([facts.office.name for facts in told], language),
+                **values.for_call(all_facts[0], language),
+                **_list([facts.office.name for facts in all_facts], language),
                 "recipients": _recipients(plans, language),
                 "counts": _counts(plans, language, wording),
                 "updates": _updates(plans, language, wording),
@@ -40,22 +46,25 @@ def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording)
     }
 
 
-def done(plans: Sequence[AnnouncementPlan], kept: Sequence[str], wording: Wording) -> Mapping[str, str]:
-    """Return the released announcements, and the offices *kept* because mail works again, by language."""
-    said = dict[str, str]()
+def done(plans: Sequence[AnnouncementPlan], withheld: Sequence[str], wording: Wording) -> Mapping[str, str]:
+    """Return the confirmation after the release, by language.
+
+    *withheld*: agencies whose announcement was not released, because their mail works again.
+    """
+    texts = dict[str, str]()
     for language in Language:
-        recipients, names = {"recipients": _recipients(plans, language)}, _list(kept, language)
-        lines = [wording.say(language, "call.release.done", recipients)] if plans or not kept else []
-        lines += [wording.say(language, "call.release.works", names)] if kept else []
-        said[language.value] = " ".join(lines)
-    return said
+        recipients, names = {"recipients": _recipients(plans, language)}, _list(withheld, language)
+        lines = [wording.render(language, "call.release.done", recipients)] if plans or not withheld else []
+        lines += [wording.render(language, "call.release.works", names)] if withheld else []
+        texts[language.value] = " ".join(lines)
+    return texts
 
 
 def _list(names: Sequence[str], language: Language) -> Mapping[str, str]:
     return {
         "count": spoken.number(len(names), language),
-        "names": "; ".join(names[:READ_OUT]),
-        "more": spoken.number(len(names) - READ_OUT, language) if len(names) > READ_OUT else "",
+        "names": "; ".join(names[:MAX_NAMES_READ_OUT]),
+        "more": spoken.number(len(names) - MAX_NAMES_READ_OUT, language) if len(names) > MAX_NAMES_READ_OUT else "",
     }
 
 
@@ -64,8 +73,8 @@ def _recipients(plans: Sequence[AnnouncementPlan], language: Language) -> str:
 
 
 def _updates(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:
-    """Return that progress reports are released too; "" without any."""
-    return wording.say(language, "call.release.updates") if any(plan.is_followed_up for plan in plans) else ""
+    """Return the sentence that progress reports are released too; "" if there are none."""
+    return wording.render(language, "call.release.updates") if any(plan.is_followed_up for plan in plans) else ""
 
 
 def _counts(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:
@@ -73,9 +82,9 @@ def _counts(plans: Sequence[AnnouncementPlan], language: Language, wording: Word
     channels = Counter(
         address.channel for plan in plans for recipient in plan.recipients for address in recipient.addresses
     )
-    *before, last = (
-        wording.say(language, f"call.release.count.{channel}", {"count": spoken.number(channels[channel], language)})
+    *all_but_last, last = (
+        wording.render(language, f"call.release.count.{channel}", {"count": spoken.number(channels[channel], language)})
         for channel in Channel
         if channels[channel]
     )
-    return f"{', '.join(before)} {wording.say(language, 'letter.and')} {last}" if before else last
+    return f"{', '.join(all_but_last)} {wording.render(language, 'letter.and')} {last}" if all_but_last else last

@@ -8,29 +8,30 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerts.model.gateway import SmsContent
-from alerts.model.notification import OF_TELLING, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
+from alerts.model.notification import ABOUT_NOTIFICATIONS, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import moment, values
 from alerts.wording.key import ANNOUNCED, CHANGED, FOR_STAFF, key
-from alerts.wording.lint import COMFORTABLE, PREFIX, TextProblem, errors, lint, septets, substance
+from alerts.wording.lint import PREFIX, SAFE_LENGTH, TextProblem, blocked_content, errors, lint, septets
 from alerts.wording.texts import Wording
 
-#: The longest notification number that the texts have room for.
+#: Length of the longest notification number ("JKR-07") that the texts have room for.
 NUMBER_ROOM = 8
-#: More than 99 open incidents on one phone are bundled.
+#: The longest response code: an incident's number on the phone, and the letter of the answer. From 100 open incidents on
+#: one phone are bundled.
 _LONGEST_RESPONSE = "99A"
-#: 22 December, 12.58 pm in Malaysia: the longest time in either language.
+#: 12.58 pm on 22 December in Malaysia: no other time is longer as text, in either language.
 _LONGEST_MOMENT = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
-#: Placeholders for the office's short name and the notification number. No wording contains them.
+#: Stand for the office's short name and the notification number: private-use characters, which no wording contains.
 _SHORT, _NUMBER = "\ue000", "\ue001"
-#: Replacement that no rule rejects.
-_PLAIN = "N"
+#: Replaces both of them where only the rest of the text is checked: no rule rejects it.
+_HARMLESS = "N"
 _MAYBE_DIGITS = re.compile(f"[\\d{_SHORT}{_NUMBER}-]*")
 
 #: Placeholders that hold names of people.
 _PEOPLE = ("relieved", "by", "declared")
 
-_WHOSE_CHILD = re.compile(r"\s+(?:bin|binti|bt|a/l|a/p|anak)\s", re.IGNORECASE)
+_PATRONYMIC = re.compile(r"\s+(?:bin|binti|bt|a/l|a/p|anak)\s", re.IGNORECASE)
 
 
 class UnsendableTextError(Exception):
@@ -58,125 +59,166 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
     """Return an SMS that carriers in Malaysia deliver. Raise `UnsendableTextError` when the office's name does not fit.
 
     *response*: the code of a reply, or "". A subject that breaks the rules (a host name looks like a link) is left out,
-    then the code: the notification number replaces the one, a telephone call the other. The cause is included if it
-    fits; a call always contains it.
+    then the code: the recipient can look up the notification number, and can answer by telephone. The cause is included
+    if it fits; a call always contains it.
     """
-    text_key, short = f"sms.{key(facts)}", facts.office.short
-    told = {**values.for_sms(facts, language), **values.waits(facts, wording, language, "sms"), "response": response}
-    told |= values.then([facts], wording, language, "sms")
-    if not facts.declared_by and (why := values.cause(facts, wording, language, "sms")):
-        text = wording.say(language, text_key, {**told, **why})
-        if not lint(text, short):  # Only with room to spare: the response code is more important.
+    text_key, short_name = f"sms.{key(facts)}", facts.office.short
+    values_by_name = {
+        **values.for_sms(facts, language),
+        **values.pending_release(facts, wording, language, "sms"),
+        "response": response,
+    }
+    values_by_name |= values.next_step([facts], wording, language, "sms")
+    if not facts.declared_by and (cause_text := values.failure_cause(facts, wording, language, "sms")):
+        text = wording.render(language, text_key, {**values_by_name, **cause_text})
+        # Warnings count too: the response code is more important than the cause.
+        if not lint(text, short_name):
             return SmsContent(text=text)
     optional = ("relieved", "waits", "subject", "by", "declared", "response", "unreached")
-    return _sendable(text_key, short, language, wording, told=told, optional=optional)
+    return _shorten_until_sendable(
+        text_key, short_name, language, wording, values_by_name=values_by_name, optional=optional
+    )
 
 
-def answer(
-    situation: str, language: Language, wording: Wording, told: values.Values, *, until: datetime | None = None
+def compose_reply(
+    situation: str,
+    language: Language,
+    wording: Wording,
+    values_by_name: values.Values,
+    *,
+    until: datetime | None = None,
 ) -> SmsContent:
     """Return the reply to an officer's SMS. Raise `UnsendableTextError`.
 
-    *situation*: a text below `sms.response`. *told*: `agency`, and the values of that text. *until*: end of the
+    *situation*: a text below `sms.response`. *values_by_name*: `agency`, and the values of that text. *until*: end of the
     acknowledgement. The name of the assignee is left out if it would prevent delivery.
     """
-    told = {**told, "until": moment.stamp(until, language) if until else ""}
-    return _sendable(f"sms.response.{situation}", told["agency"], language, wording, told=told, optional=("by",))
+    values_by_name = {**values_by_name, "until": moment.stamp(until, language) if until else ""}
+    return _shorten_until_sendable(
+        f"sms.response.{situation}",
+        values_by_name["agency"],
+        language,
+        wording,
+        values_by_name=values_by_name,
+        optional=("by",),
+    )
 
 
-def _sendable(
-    text_key: str, agency: str, language: Language, wording: Wording, *, told: values.Values, optional: Sequence[str]
+def _shorten_until_sendable(
+    text_key: str,
+    agency: str,
+    language: Language,
+    wording: Wording,
+    *,
+    values_by_name: values.Values,
+    optional: Sequence[str],
 ) -> SmsContent:
-    """Return a text with as few *optional* values removed, in their order, as it takes to be sendable.
+    """Return the text without the first of the *optional* values, as few as possible, so that it can be sent.
 
-    Names are shortened first, also to leave room for the provider: "Siti" is enough of "Siti binti Contoh", and the
-    number of "JCM-01 (Siti)".
+    Names of people are shortened first ("Siti binti Contoh" to "Siti"), so that the text has `SAFE_LENGTH`. Of a value
+    with a bracket, such as "JCM-01 (Siti)", the bracket is removed first.
     """
-    wrong: tuple[TextProblem, ...] = ()
-    left = dict(told)
+    problems: tuple[TextProblem, ...] = ()
+    remaining = dict(values_by_name)
     for name in _PEOPLE:
-        if left.get(name) and septets(wording.say(language, text_key, left)) > COMFORTABLE:
-            left[name] = call_name(left[name])
-    if left.get("relieved") and septets(wording.say(language, text_key, left)) > COMFORTABLE:
-        left["relieved"] = ""
+        if remaining.get(name) and septets(wording.render(language, text_key, remaining)) > SAFE_LENGTH:
+            remaining[name] = call_name(remaining[name])
+    if remaining.get("relieved") and septets(wording.render(language, text_key, remaining)) > SAFE_LENGTH:
+        remaining["relieved"] = ""
     for name in ("", *optional):
-        for short in (left.get(name, "").partition(" (")[0], ""):
-            left[name] = short
-            text = wording.say(language, text_key, left)
-            if not (wrong := errors(lint(text, agency))):
+        for value in (remaining.get(name, "").partition(" (")[0], ""):
+            remaining[name] = value
+            text = wording.render(language, text_key, remaining)
+            if not (problems := errors(lint(text, agency))):
                 return SmsContent(text=text)
-    raise UnsendableTextError(text_key, wrong)
+    raise UnsendableTextError(text_key, problems)
 
 
 def call_name(name: str) -> str:
     """Return a person's name without the patronymic: "Siti" of "Siti binti Contoh"."""
-    return _WHOSE_CHILD.split(name, maxsplit=1)[0]
+    return _PATRONYMIC.split(name, maxsplit=1)[0]
 
 
 class WorstCase:
-    """Every SMS of an office with the longest values. Created once for all offices, which differ in two words only."""
+    """Every SMS of an office with the longest values.
+
+    Created once for all offices: their texts differ only in two words, the short name and the notification number.
+    """
 
     def __init__(self, wording: Wording) -> None:
         #: By language, key and text, with placeholders for the two words.
         self._texts: dict[tuple[Language, str, str], None] = {}
-        marked = IssuingOffice(short=_SHORT, name=_SHORT, domain=_SHORT)
-        situations = {f"sms.{key(facts)}": facts for facts in _situations(marked, _NUMBER)}
+        placeholder_office = IssuingOffice(short=_SHORT, name=_SHORT, domain=_SHORT)
+        situations = {f"sms.{key(facts)}": facts for facts in _situations(placeholder_office, _NUMBER)}
         for text_key, facts in situations.items():
             for language in Language:
                 # The name of the previous assignee is left out where it does not fit.
-                told = {**values.for_sms(facts, language), **values.then([facts], wording, language, "sms"), "by": ""}
-                # A text without room for the response code is the same with it.
+                values_by_name = {
+                    **values.for_sms(facts, language),
+                    **values.next_step([facts], wording, language, "sms"),
+                    "by": "",
+                }
+                # A text that asks for no reply ignores the response code.
                 for response in ("", _LONGEST_RESPONSE):
-                    self._texts[language, text_key, wording.say(language, text_key, {**told, "response": response})] = (
-                        None
-                    )
+                    self._texts[
+                        language, text_key, wording.render(language, text_key, {**values_by_name, "response": response})
+                    ] = None
         texts = [text for _, _, text in self._texts]
-        #: Whether only the two words can break a rule.
-        self._sound = all(_SHORT in text and not lint(_unmarked(text), _PLAIN) for text in texts)
-        #: The surroundings of each placeholder, and the room left for the words, once per kind of text.
-        self._near = tuple(dict.fromkeys(near for text in texts for near in _near_marks(text)))
-        self._room = {(septets(_unmarked(text, "")), text.count(_SHORT), text.count(_NUMBER)) for text in texts}
+        #: Whether no text breaks a rule, apart from the two words.
+        self._other_rules_pass = all(
+            _SHORT in text and not lint(_without_placeholders(text), _HARMLESS) for text in texts
+        )
+        #: Each placeholder with its neighbouring words.
+        self._contexts = tuple(dict.fromkeys(context for text in texts for context in _placeholder_contexts(text)))
+        #: Septets of each text without the two words, and how often each of them occurs.
+        self._sizes = {
+            (septets(_without_placeholders(text, "")), text.count(_SHORT), text.count(_NUMBER)) for text in texts
+        }
 
-    def of(self, office: IssuingOffice, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99") -> tuple[TextFinding, ...]:
+    def find_problems(
+        self, office: IssuingOffice, *, number: str = "N" * (NUMBER_ROOM - 3) + "-99"
+    ) -> tuple[TextFinding, ...]:
         """Return the problems of any SMS of *office* with the longest *number*; empty if all can be sent."""
-        if self._is_clear(office.short, number):
+        if self._is_sendable(office.short, number):
             return ()
         findings: list[TextFinding] = []
-        for language, text_key, marked in self._texts:
-            text = _filled(marked, office.short, number)
-            found = [
+        for language, text_key, template_text in self._texts:
+            text = _fill_placeholders(template_text, office.short, number)
+            problems = [
                 TextFinding(language=language, key=text_key, text=text, problem=p) for p in lint(text, office.short)
             ]
-            findings += [finding for finding in found if finding not in findings]
+            findings += [finding for finding in problems if finding not in findings]
         return tuple(findings)
 
-    def _is_clear(self, short: str, number: str) -> bool:
-        """Whether no text has a problem, by the two words alone. A full check takes ten times as long."""
-        longest = max(rest + s * septets(short) + n * septets(number) for rest, s, n in self._room)
-        if not self._sound or longest > COMFORTABLE:
+    def _is_sendable(self, short_name: str, number: str) -> bool:
+        """Whether no text has a problem, judged by the two words alone. `False`: check all texts, ten times as slow."""
+        longest = max(rest + s * septets(short_name) + n * septets(number) for rest, s, n in self._sizes)
+        if not self._other_rules_pass or longest > SAFE_LENGTH:
             return False
-        near = "\n".join(self._near)
-        return not lint(f"{PREFIX}{short} {number}", short) and not substance(_filled(near, short, number))
+        text = "\n".join(self._contexts)
+        return not lint(f"{PREFIX}{short_name} {number}", short_name) and not blocked_content(
+            _fill_placeholders(text, short_name, number)
+        )
 
 
-def _filled(marked: str, short: str, number: str) -> str:
-    return marked.replace(_SHORT, short).replace(_NUMBER, number)
+def _fill_placeholders(template_text: str, short: str, number: str) -> str:
+    return template_text.replace(_SHORT, short).replace(_NUMBER, number)
 
 
-def _unmarked(text: str, plain: str = _PLAIN) -> str:
-    return _filled(text, plain, plain)
+def _without_placeholders(text: str, plain: str = _HARMLESS) -> str:
+    return _fill_placeholders(text, plain, plain)
 
 
-def _near_marks(text: str) -> Iterator[str]:
-    """Yield each placeholder with the words on either side, as far as a rule may reach.
+def _placeholder_contexts(text: str) -> Iterator[str]:
+    """Yield each placeholder with as many words on either side as one match of a rule can include.
 
     A link contains no blank, blocked phrases contain one at most, and a telephone number may continue over words of
     digits and hyphens.
     """
     words = text.split(" ")
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if _SHORT in word or _NUMBER in word:
-            first, last = place - 1, place + 1
+            first, last = index - 1, index + 1
             while first > 0 and _MAYBE_DIGITS.fullmatch(words[first]):
                 first -= 1
             while last < len(words) - 1 and _MAYBE_DIGITS.fullmatch(words[last]):
@@ -185,6 +227,7 @@ def _near_marks(text: str) -> Iterator[str]:
 
 
 def _situations(office: IssuingOffice, number: str) -> Iterator[Facts]:
+    """Yield facts with the longest values for every text of an SMS."""
     longest = Facts(
         purpose=Purpose.OUTAGE,
         plan=Plan.ESCALATION,
@@ -205,14 +248,16 @@ def _situations(office: IssuingOffice, number: str) -> Iterator[Facts]:
         for purpose in Purpose:
             if purpose is Purpose.UPDATE if staff else purpose in FOR_STAFF:
                 continue
-            for matter in IncidentType if staff else sorted(ANNOUNCED):
-                yield replace(longest, plan=plan, purpose=purpose, type=matter)
-        for matter in sorted(CHANGED[plan]):
-            yield replace(longest, plan=plan, purpose=Purpose.UPDATE, type=matter, previous_type=IncidentType.BOTH)
+            for incident_type in IncidentType if staff else sorted(ANNOUNCED):
+                yield replace(longest, plan=plan, purpose=purpose, type=incident_type)
+        for incident_type in sorted(CHANGED[plan]):
+            yield replace(
+                longest, plan=plan, purpose=Purpose.UPDATE, type=incident_type, previous_type=IncidentType.BOTH
+            )
     yield replace(longest, flapping=True)
     yield replace(longest, purpose=Purpose.CLOSED, by="-")
     yield replace(longest, purpose=Purpose.RESULT, unposted=999)
-    yield from (replace(longest, type=matter, by="-") for matter in IncidentType)
-    yield from (replace(longest, purpose=Purpose.UPDATE, type=matter) for matter in IncidentType)
-    for matter in set(IncidentType) - OF_TELLING:
-        yield replace(longest, purpose=Purpose.RECOVERY, type=matter, first_notified_at=None)
+    yield from (replace(longest, type=incident_type, by="-") for incident_type in IncidentType)
+    yield from (replace(longest, purpose=Purpose.UPDATE, type=incident_type) for incident_type in IncidentType)
+    for incident_type in set(IncidentType) - ABOUT_NOTIFICATIONS:
+        yield replace(longest, purpose=Purpose.RECOVERY, type=incident_type, first_notified_at=None)

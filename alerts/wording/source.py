@@ -1,4 +1,4 @@
-"""Parser of YAML files of texts, with positions. Independent of which texts exist."""
+"""Parser of YAML files of texts, with positions for error messages. It accepts any keys."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-#: Octets. Our own texts have some 30 KiB.
-_LARGEST = 512 * 1024
-#: Maximum estimated nesting for libyaml. Our texts have six levels.
-_DEEPEST = 2_000
-#: Maximum of open brackets: PyYAML takes a second for a thousand, and then refuses them.
-_MOST_OPEN = 100
+#: The shipped texts have some 30 KiB.
+_MAX_OCTETS = 512 * 1024
+#: Maximum estimated nesting that libyaml may parse: deeper nesting could exhaust its stack. The shipped texts have six
+#: levels.
+_MAX_DEPTH = 2_000
+#: Maximum of open brackets for PyYAML's own parser: it takes a second for a thousand, and then fails.
+_MAX_OPEN_BRACKETS = 100
 
 
 class SourceError(Exception):
@@ -28,16 +29,16 @@ class TextEntry:
     key: str
     value: str | tuple[str, ...]
     #: "ms.yaml:12"
-    place: str
+    position: str
 
 
 def read(path: Path) -> tuple[TextEntry, ...]:
     """Return the entries of a file, nested keys joined by dots. Raise `SourceError` with file and line."""
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST:
+        if not path.is_file() or path.stat().st_size > _MAX_OCTETS:
             # A pipe or a device would block the reader and every later reload.
             raise SourceError(f"{path.name}: is no file of texts; write keys and texts in it, or remove it")
-        root = tree(path.read_text(encoding="utf-8"))
+        root = parse_nodes(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SourceError(
             f"{path.name}: cannot be read: {error.strerror}; write a file that this user may read"
@@ -47,9 +48,9 @@ def read(path: Path) -> tuple[TextEntry, ...]:
     except yaml.YAMLError as error:
         mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
         # The parser's own message has six lines with a drawing of the position.
-        place = f"{path.name}:{mark.line + 1}" if mark else path.name
-        what = getattr(error, "problem", "") or getattr(error, "reason", "")
-        raise SourceError(f"{place}: is not YAML ({what}); write a key, a colon, a blank and the text") from error
+        location = f"{path.name}:{mark.line + 1}" if mark else path.name
+        reason = getattr(error, "problem", "") or getattr(error, "reason", "")
+        raise SourceError(f"{location}: is not YAML ({reason}); write a key, a colon, a blank and the text") from error
     except RecursionError:
         raise SourceError(f"{path.name}: is nested too deeply; write fewer levels") from None
     except (ValueError, OverflowError):  # The type of error depends on the version of Python.
@@ -63,13 +64,13 @@ def read(path: Path) -> tuple[TextEntry, ...]:
     return tuple(_entries(root, "", path.name, set()))
 
 
-def tree(text: str) -> yaml.Node | None:
+def parse_nodes(text: str) -> yaml.Node | None:
     """Parse YAML into nodes with positions. Raise PyYAML's errors.
 
     libyaml is ten times as fast. PyYAML's own parser reads what libyaml rejects, because its messages are better, and
     deeply nested files, because libyaml would exhaust the stack.
     """
-    if _depth_at_most(text) <= _DEEPEST:
+    if _depth_bound(text) <= _MAX_DEPTH:
         try:
             return yaml.compose(text, Loader=yaml.CSafeLoader)
         except (yaml.YAMLError, ValueError, OverflowError):
@@ -81,41 +82,41 @@ class _Reader(yaml.SafeLoader):
     """PyYAML's parser, with a limit of open brackets."""
 
     def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803 - PyYAML's name
-        if self.flow_level > _MOST_OPEN:
+        if self.flow_level > _MAX_OPEN_BRACKETS:
             raise RecursionError
         super().fetch_flow_collection_start(TokenClass)
 
 
-def _depth_at_most(text: str) -> int:
-    # A nested node is indented further, or in brackets.
+def _depth_bound(text: str) -> int:
+    """Return an upper bound of the nesting: each level is indented further, or in brackets."""
     return 2 * max(map(len, text.splitlines()), default=0) + text.count("[") + text.count("{")
 
 
 def sections(path: Path) -> dict[str, dict[str, Any]]:
-    """Return our own texts of a file by section and name."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the texts of a file that is part of the program, by section and name."""
+    by_section: dict[str, dict[str, Any]] = {}
     for entry in read(path):
         section, _, name = entry.key.rpartition(".")
-        found.setdefault(section, {})[name] = entry.value
-    return found
+        by_section.setdefault(section, {})[name] = entry.value
+    return by_section
 
 
-def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[TextEntry]:
-    place = f"{file}:{node.start_mark.line + 1}"
+def _entries(node: yaml.Node, key: str, file: str, ancestors: set[int]) -> Iterator[TextEntry]:
+    location = f"{file}:{node.start_mark.line + 1}"
     match node:
         case yaml.MappingNode():
-            if id(node) in met:
+            if id(node) in ancestors:
                 # Aliases of aliases can expand without bound, and an alias may contain itself.
-                raise SourceError(f"{place}: aliases (*) are not read here; write the texts out")
-            met.add(id(node))
-            seen = set()
+                raise SourceError(f"{location}: aliases (*) are not read here; write the texts out")
+            ancestors.add(id(node))
+            keys = set()
             for name, child in node.value:
                 if not isinstance(name, yaml.ScalarNode):
                     raise SourceError(f"{file}:{name.start_mark.line + 1}: a key must be a plain word")
-                if name.value in seen:
+                if name.value in keys:
                     raise SourceError(f"{file}:{name.start_mark.line + 1}: {name.value} stands twice; keep one")
-                seen.add(name.value)
-                yield from _entries(child, f"{key}.{name.value}" if key else str(name.value), file, met)
+                keys.add(name.value)
+                yield from _entries(child, f"{key}.{name.value}" if key else str(name.value), file, ancestors)
         case yaml.SequenceNode():
             items = []
             for item in node.value:
@@ -124,9 +125,9 @@ def _entries(node: yaml.Node, key: str, file: str, met: set[int]) -> Iterator[Te
                         f"{file}:{item.start_mark.line + 1}: {key} must be a list of texts; put quotes around each"
                     )
                 items.append(_text(item))
-            yield TextEntry(key=key, value=tuple(items), place=place)
+            yield TextEntry(key=key, value=tuple(items), position=location)
         case _:
-            yield TextEntry(key=key, value=_text(node), place=place)
+            yield TextEntry(key=key, value=_text(node), position=location)
 
 
 def _text(node: yaml.Node) -> str:

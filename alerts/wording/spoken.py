@@ -27,7 +27,7 @@ _SIGNS = {
     Language.MALAY: {"-": "sempang", "/": "garis miring", ".": "titik"},
     Language.ENGLISH: {"-": "dash", "/": "slash", ".": "point"},
 }
-#: Until this hour (exclusive).
+#: Each applies to hours before its number.
 _ENGLISH_PARTS = ((12, "in the morning"), (18, "in the afternoon"), (21, "in the evening"), (24, "at night"))
 
 
@@ -41,13 +41,13 @@ def number(value: int, language: Language) -> str:
 def letters(text: str, language: Language) -> str:
     """Return a notification number letter by letter: "J, K, R, sempang, kosong, tujuh"."""
     signs = _SIGNS[language]
-    said = []
+    words = []
     for character in text.upper():
         if character.isdecimal():
-            said.append(number(int(character), language))
+            words.append(number(int(character), language))
         elif not character.isspace():
-            said.append(signs.get(character, character))
-    return ", ".join(said)
+            words.append(signs.get(character, character))
+    return ", ".join(words)
 
 
 def date(at: datetime, language: Language) -> str:
@@ -82,11 +82,11 @@ def _malay(value: int) -> str:
         return units[value]
     if value < 20:
         return f"{units[value - 10]} belas"
-    for size, name, one in ((1000, "ribu", "seribu"), (100, "ratus", "seratus"), (10, "puluh", "")):
+    for size, name, single in ((1000, "ribu", "seribu"), (100, "ratus", "seratus"), (10, "puluh", "")):
         if value >= size:
-            many, rest = divmod(value, size)
-            head = one if one and many == 1 else f"{units[many]} {name}"
-            return f"{head} {_malay(rest)}" if rest else head
+            many, remainder = divmod(value, size)
+            head = single if single and many == 1 else f"{units[many]} {name}"
+            return f"{head} {_malay(remainder)}" if remainder else head
     raise AssertionError(value)
 
 
@@ -95,12 +95,12 @@ def _english(value: int) -> str:
     if value < 20:
         return units[value]
     if value < 100:
-        tens, rest = divmod(value, 10)
-        return f"{_TENS[tens - 2]}-{units[rest]}" if rest else _TENS[tens - 2]
+        tens, remainder = divmod(value, 10)
+        return f"{_TENS[tens - 2]}-{units[remainder]}" if remainder else _TENS[tens - 2]
     size, name = (1000, "thousand") if value >= 1000 else (100, "hundred")
-    many, rest = divmod(value, size)
-    joint = " " if rest >= 100 else " and "
-    return f"{units[many]} {name}" + (f"{joint}{_english(rest)}" if rest else "")
+    many, remainder = divmod(value, size)
+    joint = " " if remainder >= 100 else " and "
+    return f"{units[many]} {name}" + (f"{joint}{_english(remainder)}" if remainder else "")
 
 
 def _ordinal(value: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-_LITERAL = "{}[]|\\"
+_SYNTAX = "{}[]|\\"
 
 
 class TemplateError(ValueError):
@@ -47,55 +47,55 @@ class Template:
 
     def fill(self, values: Mapping[str, str]) -> str:
         """Return the text. Raise `ValueError` when a required placeholder is missing or empty, which is a bug."""
-        text = self._say(values)
+        text = self._render(values)
         if text is None:
-            empty = sorted(name for name in self.needed() if not values.get(name))
-            raise ValueError(f"nothing to say for {', '.join(empty)}")
+            missing = sorted(name for name in self.needed() if not values.get(name))
+            raise ValueError(f"no value for {', '.join(missing)}")
         return text
 
-    def _say(self, values: Mapping[str, str]) -> str | None:
-        said = []
+    def _render(self, values: Mapping[str, str]) -> str | None:
+        rendered = []
         for piece in self.pieces:
             match piece:
                 case Placeholder(name):
                     if not values.get(name):
                         return None
-                    said.append(values[name])
+                    rendered.append(values[name])
                 case Choice(parts):
-                    choices = (part._say(values) for part in parts)  # noqa: SLF001 - its own class
-                    said.append(next((choice for choice in choices if choice is not None), ""))
+                    choices = (part._render(values) for part in parts)  # noqa: SLF001 - its own class
+                    rendered.append(next((choice for choice in choices if choice is not None), ""))
                 case _:
-                    said.append(piece)
-        return "".join(said)
+                    rendered.append(piece)
+        return "".join(rendered)
 
 
 def parse(text: str) -> Template:
     """Parse a text. Raise `TemplateError`."""
-    marks = _marks(text)
-    template, end = _sequence(marks, inside=False)
+    characters = _mark_syntax(text)
+    template, end = _parse_sequence(characters, inside=False)
     if end:
         raise TemplateError(f"a '{end}' closes nothing; write '\\{end}' for the character itself")
     return template
 
 
-def _marks(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the characters, each with whether it is syntax."""
+def _mark_syntax(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield each character, and whether it is syntax (not escaped)."""
     characters = iter(text)
     for character in characters:
         if character == "\\":
             escaped = next(characters, "")
-            if not escaped or escaped not in _LITERAL:
-                raise TemplateError(f"a backslash stands only before one of {_LITERAL}; write '\\\\' for a backslash")
+            if not escaped or escaped not in _SYNTAX:
+                raise TemplateError(f"a backslash stands only before one of {_SYNTAX}; write '\\\\' for a backslash")
             yield escaped, False
         else:
-            yield character, character in _LITERAL
+            yield character, character in _SYNTAX
 
 
-def _sequence(marks: Iterator[tuple[str, bool]], *, inside: bool) -> tuple[Template, str]:
+def _parse_sequence(characters: Iterator[tuple[str, bool]], *, inside: bool) -> tuple[Template, str]:
     """Parse up to the end, a `]` or, inside brackets, a `|`; return the terminator ("" at the end of the text)."""
     pieces: list[str | Placeholder | Choice] = []
     literal = ""
-    for character, special in marks:
+    for character, special in characters:
         if not special or (character == "|" and not inside):
             literal += character
             continue
@@ -103,9 +103,9 @@ def _sequence(marks: Iterator[tuple[str, bool]], *, inside: bool) -> tuple[Templ
             pieces.append(literal)
             literal = ""
         if character == "{":
-            pieces.append(_placeholder(marks))
+            pieces.append(_parse_placeholder(characters))
         elif character == "[":
-            pieces.append(_choice(marks))
+            pieces.append(_parse_choice(characters))
         else:
             return Template(tuple(pieces)), character
     if literal:
@@ -113,9 +113,9 @@ def _sequence(marks: Iterator[tuple[str, bool]], *, inside: bool) -> tuple[Templ
     return Template(tuple(pieces)), ""
 
 
-def _placeholder(marks: Iterator[tuple[str, bool]]) -> Placeholder:
+def _parse_placeholder(characters: Iterator[tuple[str, bool]]) -> Placeholder:
     name = ""
-    for character, special in marks:
+    for character, special in characters:
         if special and character == "}":
             if not name.isidentifier():
                 break
@@ -124,11 +124,11 @@ def _placeholder(marks: Iterator[tuple[str, bool]]) -> Placeholder:
     raise TemplateError(f"'{{{name}' is no placeholder; write a name and '}}', or '\\{{' for the character itself")
 
 
-def _choice(marks: Iterator[tuple[str, bool]]) -> Choice:
+def _parse_choice(characters: Iterator[tuple[str, bool]]) -> Choice:
     parts = []
     end = "|"
     while end == "|":
-        part, end = _sequence(marks, inside=True)
+        part, end = _parse_sequence(characters, inside=True)
         parts.append(part)
     if end != "]":
         where = f"'{end}'" if end else "the end"

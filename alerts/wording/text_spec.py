@@ -1,4 +1,8 @@
-"""Specification of the texts in the YAML files: the keys that each language must have, and the placeholders of each."""
+"""Specification of the texts in the YAML files: the keys that each language must have, and the placeholders of each.
+
+A placeholder for a time, such as "began", has the forms "began_day", "began_date" and "began_clock" in calls and on
+pages (letters and faxes); an SMS has one short form, "began".
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,22 @@ from alerts.model.notification import Cause, IncidentType, Plan, Purpose, Succes
 from alerts.wording.catalogue import TextSpec
 from alerts.wording.key import FOR_STAFF
 
-#: Kinds of pages for recipients. See `alerts.wording.key.news`.
+#: Kinds of pages for recipients. See `alerts.wording.key.occasion`.
 PRINTED = (*(str(purpose) for purpose in Purpose if purpose not in FOR_STAFF), "changed")
 OUTAGES = ("both", "sending", "receiving")
-#: Incident types that only staff are notified of.
-_TO_STAFF = ("degraded", "sign_in", "monitoring_fault", "unreached", "doubtful", "unreleased", "restored", "alert")
-_WRITTEN = ("day", "date", "clock")
+#: Incident types that are notified to staff only, as in the keys.
+_STAFF_ONLY = ("degraded", "sign_in", "monitoring_fault", "unreached", "doubtful", "unreleased", "restored", "alert")
+_MOMENT_FORMS = ("day", "date", "clock")
 
 
-def _moments(*names: str) -> frozenset[str]:
-    return frozenset(f"{name}_{form}" for name in names for form in _WRITTEN)
+def _time_placeholders(*names: str) -> frozenset[str]:
+    return frozenset(f"{name}_{form}" for name in names for form in _MOMENT_FORMS)
 
 
+#: Placeholders that always have a value in an SMS, in a call, and on a page; and those that may be empty on a page.
 _SMS = frozenset({"agency", "number", "began", "noticed"})
-_CALL = frozenset({"agency", "agency_name"}) | _moments("began", "noticed")
-_PAGE = frozenset({"agency", "agency_name", "agency_capitals", "domain", "number", "you"}) | _moments(
+_CALL = frozenset({"agency", "agency_name"}) | _time_placeholders("began", "noticed")
+_PAGE = frozenset({"agency", "agency_name", "agency_capitals", "domain", "number", "you"}) | _time_placeholders(
     "began", "noticed"
 )
 _PAGE_MAYBE = frozenset(
@@ -35,84 +40,95 @@ _PAGE_MAYBE = frozenset(
 
 def _situations() -> Iterator[tuple[str, bool]]:
     """Yield the content of an SMS or a call, and whether the incident is over. See `alerts.wording.key`."""
-    for matter in OUTAGES:
-        yield f"announcement.outage.{matter}", False
-        yield f"announcement.update.{matter}", False
-        yield f"announcement.changed.{matter}", False
-        yield f"escalation.changed.{matter}", False
-        yield f"escalation.outage.{matter}", False
-    for matter in (*_TO_STAFF, "unsteady"):
-        yield f"escalation.outage.{matter}", False
-    for matter in ("degraded", "sign_in"):
-        yield f"escalation.changed.{matter}", False
-    for matter in ("mail", "degraded", "monitoring_fault", "unreached", "doubtful", "unreleased", "restored", "alert"):
-        yield f"escalation.recovery.{matter}", True
-    for matter in ("mail", "degraded", "monitoring_fault", "alert"):
-        yield f"escalation.belated.{matter}", True
+    for incident_type in OUTAGES:
+        yield f"announcement.outage.{incident_type}", False
+        yield f"announcement.update.{incident_type}", False
+        yield f"announcement.changed.{incident_type}", False
+        yield f"escalation.changed.{incident_type}", False
+        yield f"escalation.outage.{incident_type}", False
+    for incident_type in (*_STAFF_ONLY, "unsteady"):
+        yield f"escalation.outage.{incident_type}", False
+    for incident_type in ("degraded", "sign_in"):
+        yield f"escalation.changed.{incident_type}", False
+    for incident_type in (
+        "mail",
+        "degraded",
+        "monitoring_fault",
+        "unreached",
+        "doubtful",
+        "unreleased",
+        "restored",
+        "alert",
+    ):
+        yield f"escalation.recovery.{incident_type}", True
+    for incident_type in ("mail", "degraded", "monitoring_fault", "alert"):
+        yield f"escalation.belated.{incident_type}", True
     yield "announcement.recovery", True
     yield "escalation.release", False
     yield "escalation.taken", False
     yield "escalation.closed", False
     yield "escalation.unwatched", False
     for purpose in (Purpose.CLOSED, Purpose.CORRECTION):
-        for of in ("alert", "ours"):
-            yield f"escalation.{purpose}_{of}", False
+        for kind in ("alert", "ours"):
+            yield f"escalation.{purpose}_{kind}", False
     yield "escalation.reminder", False
     yield "escalation.result", False
     yield "escalation.unposted", False
-    for matter in IncidentType:
-        yield f"escalation.lapsed.{matter}", False
-        yield f"escalation.handover.{matter}", False
+    for incident_type in IncidentType:
+        yield f"escalation.lapsed.{incident_type}", False
+        yield f"escalation.handover.{incident_type}", False
     for plan in Plan:
         yield f"{plan}.correction", False
         yield f"{plan}.drill", False
 
 
-#: The previous assignee, and when they acted last or escalated.
-_SMS_HAD = frozenset({"by", "heard", "handed"})
-_CALL_HAD = frozenset({"by"}) | _moments("heard", "handed")
-#: Result of a release.
-_ARRIVED, _LOST = frozenset({"arrived"}), frozenset({"failed", "unreached", "others"})
-#: Further placeholders that an SMS and a call always have.
-_ENDS = {
-    "escalation.reminder": (frozenset({"until", "then"}), _moments("until") | {"then"}),
-    "escalation.result": (_ARRIVED, _ARRIVED),
-    "escalation.unposted": (frozenset({"unposted", "issued"}), frozenset({"unposted"}) | _moments("issued")),
+#: The previous assignee, and when they last responded ("heard") or escalated ("handed").
+_SMS_ASSIGNEE = frozenset({"by", "heard", "handed"})
+_CALL_ASSIGNEE = frozenset({"by"}) | _time_placeholders("heard", "handed")
+#: Result of a release: notifications delivered, and not delivered.
+_DELIVERED, _UNDELIVERED = frozenset({"arrived"}), frozenset({"failed", "unreached", "others"})
+#: Further placeholders that an SMS and a call always have, by situation.
+_ALWAYS_BY_SITUATION = {
+    "escalation.reminder": (frozenset({"until", "then"}), _time_placeholders("until") | {"then"}),
+    "escalation.result": (_DELIVERED, _DELIVERED),
+    "escalation.unposted": (frozenset({"unposted", "issued"}), frozenset({"unposted"}) | _time_placeholders("issued")),
 }
 #: Keys of texts that ask for an answer by SMS.
-_ANSWERED = ("escalation.outage.", "escalation.lapsed", "escalation.handover", "escalation.reminder")
+_EXPECTING_REPLY = ("escalation.outage.", "escalation.lapsed", "escalation.handover", "escalation.reminder")
 
 
-def _short() -> Iterator[tuple[str, TextSpec]]:
-    for situation, over in _situations():
-        sms_end, call_end = (frozenset({"ended"}), _moments("ended")) if over else (frozenset(), frozenset())
-        alarm = situation.startswith(("escalation.outage.", "escalation.lapsed."))
-        sms_maybe = call_maybe = frozenset({"subject", "cause", "declared"} if alarm else {"subject"})
+def _sms_and_calls() -> Iterator[tuple[str, TextSpec]]:
+    for situation, is_over in _situations():
+        sms_extra, call_extra = (
+            (frozenset({"ended"}), _time_placeholders("ended")) if is_over else (frozenset(), frozenset())
+        )
+        is_alarm = situation.startswith(("escalation.outage.", "escalation.lapsed."))
+        sms_maybe = call_maybe = frozenset({"subject", "cause", "declared"} if is_alarm else {"subject"})
         if situation.startswith("escalation.lapsed."):
-            sms_maybe, call_maybe = sms_maybe | _SMS_HAD, call_maybe | _CALL_HAD
+            sms_maybe, call_maybe = sms_maybe | _SMS_ASSIGNEE, call_maybe | _CALL_ASSIGNEE
         elif situation.startswith("escalation.handover."):
-            more = frozenset({"by", "relieved", "waits"})
+            extra = frozenset({"by", "relieved", "waits"})
             sms_maybe, call_maybe = (
-                sms_maybe | more | {"heard"},
-                call_maybe | more | {"cause", "declared"} | _moments("heard"),
+                sms_maybe | extra | {"heard"},
+                call_maybe | extra | {"cause", "declared"} | _time_placeholders("heard"),
             )
         elif situation in {"escalation.taken", *(f"escalation.closed{of}" for of in ("", "_alert", "_ours"))}:
             sms_maybe = call_maybe = frozenset({"by"})
         elif situation == "escalation.result":
-            sms_maybe = call_maybe = _LOST
-        sms_end, call_end = _ENDS.get(situation, (sms_end, call_end))
-        answered = frozenset({"response"}) if situation.startswith(_ANSWERED) else frozenset()
-        yield f"sms.{situation}", TextSpec(always=_SMS | sms_end, maybe=sms_maybe | answered)
-        yield f"call.{situation}", TextSpec(several=True, always=_CALL | call_end, maybe=call_maybe)
-        yield f"call.headline.{situation}", TextSpec(always=_CALL | call_end)
+            sms_maybe = call_maybe = _UNDELIVERED
+        sms_extra, call_extra = _ALWAYS_BY_SITUATION.get(situation, (sms_extra, call_extra))
+        response = frozenset({"response"}) if situation.startswith(_EXPECTING_REPLY) else frozenset()
+        yield f"sms.{situation}", TextSpec(always=_SMS | sms_extra, maybe=sms_maybe | response)
+        yield f"call.{situation}", TextSpec(several=True, always=_CALL | call_extra, maybe=call_maybe)
+        yield f"call.headline.{situation}", TextSpec(always=_CALL | call_extra)
     for plan in Plan:
         yield f"call.opening.{plan}", TextSpec(always=_CALL)
         yield f"call.menu.{plan}", TextSpec()
     yield "call.menu.invitation", TextSpec()
     for channel in ("sms", "call"):
         yield f"{channel}.waits", TextSpec()
-        for who in (*Successors, "again"):
-            yield f"{channel}.then.{who}", TextSpec()
+        for successor in (*Successors, "again"):
+            yield f"{channel}.then.{successor}", TextSpec()
     for cause in Cause:
         yield f"sms.cause.{cause}", TextSpec()
         yield f"call.cause.{cause}", TextSpec()
@@ -129,15 +145,15 @@ def _short() -> Iterator[tuple[str, TextSpec]]:
 
 def _responses() -> Iterator[tuple[str, TextSpec]]:
     """Yield the replies to SMS."""
-    about = frozenset({"agency", "number"})
+    placeholders = frozenset({"agency", "number"})
     for answer in ("taken", "already"):
-        yield f"sms.response.{answer}", TextSpec(always=about, maybe=frozenset({"by"}))
-    yield "sms.response.prolonged", TextSpec(always=about | {"until"}, maybe=frozenset({"by"}))
+        yield f"sms.response.{answer}", TextSpec(always=placeholders, maybe=frozenset({"by"}))
+    yield "sms.response.prolonged", TextSpec(always=placeholders | {"until"}, maybe=frozenset({"by"}))
     for answer in ("over", "corrected", "worse", "escalated"):
-        yield f"sms.response.{answer}", TextSpec(always=about)
-    yield "sms.response.nobody_left", TextSpec(always=about | {"until"})
+        yield f"sms.response.{answer}", TextSpec(always=placeholders)
+    yield "sms.response.nobody_left", TextSpec(always=placeholders | {"until"})
     for answer in ("unclear", "several"):
-        yield f"sms.response.{answer}", TextSpec(always=about | {"response"})
+        yield f"sms.response.{answer}", TextSpec(always=placeholders | {"response"})
     for answer in ("nothing", "stopped", "stopped_unreached", "started"):
         yield f"sms.response.{answer}", TextSpec(always=frozenset({"agency"}))
 
@@ -148,8 +164,8 @@ def _release() -> Iterator[tuple[str, TextSpec]]:
     yield "call.release.closing", TextSpec(several=True, always=_CALL | {"number"})
     for line in ("offer", "pin", "wrong", "locked", "nobody", "over", "cancelled"):
         yield f"call.release.{line}", TextSpec()
-    for matter in OUTAGES:
-        yield f"call.release.confirm.{matter}", TextSpec(always=_CALL | {"recipients", "counts"}, maybe=updates)
+    for incident_type in OUTAGES:
+        yield f"call.release.confirm.{incident_type}", TextSpec(always=_CALL | {"recipients", "counts"}, maybe=updates)
     several = frozenset({"count", "names", "recipients", "counts"})
     yield "call.release.confirm.several", TextSpec(always=several, maybe=updates | {"more"})
     yield "call.release.updates", TextSpec()
@@ -160,62 +176,62 @@ def _release() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _out_of_band() -> Iterator[tuple[str, TextSpec]]:
-    """Yield the texts of out-of-band calls: no notification, and no number."""
-    whose = frozenset({"whose"})
+    """Yield the texts of out-of-band alerts, which have no notification number."""
+    placeholders = frozenset({"whose"})
     for situation, moment in (("store", "began"), ("peer", "began"), ("clear", "ended")):
         # The halves of one SMS: Malay, then English.
-        yield f"out_of_band.sms.{situation}", TextSpec(always=frozenset({moment}), maybe=whose)
-        always = _moments(moment) | {"agency_name"}
-        yield f"out_of_band.call.{situation}", TextSpec(several=True, always=always, maybe=whose)
+        yield f"out_of_band.sms.{situation}", TextSpec(always=frozenset({moment}), maybe=placeholders)
+        always = _time_placeholders(moment) | {"agency_name"}
+        yield f"out_of_band.call.{situation}", TextSpec(several=True, always=always, maybe=placeholders)
     yield "out_of_band.goodbye", TextSpec()
 
 
-def _bodies(kind: str) -> Iterator[tuple[str, TextSpec]]:
-    """Yield the texts that a letter and a fax each have separately."""
+def _page_texts(kind: str) -> Iterator[tuple[str, TextSpec]]:
+    """Yield the texts that letters and faxes both have. *kind*: "letter" or "fax"."""
     yield f"{kind}.channels", TextSpec(several=True, maybe=_PAGE_MAYBE)
-    for matter in OUTAGES:
-        yield f"{kind}.scope.{matter}", TextSpec(always=_PAGE)
-        yield f"{kind}.instruction.{matter}", TextSpec(always=_PAGE, maybe=_PAGE_MAYBE | {"channels"})
-    for matter in OUTAGES:
-        yield f"{kind}.change.{matter}", TextSpec(always=_PAGE)
-    for news in PRINTED:
+    for incident_type in OUTAGES:
+        yield f"{kind}.scope.{incident_type}", TextSpec(always=_PAGE)
+        yield f"{kind}.instruction.{incident_type}", TextSpec(always=_PAGE, maybe=_PAGE_MAYBE | {"channels"})
+    for incident_type in OUTAGES:
+        yield f"{kind}.change.{incident_type}", TextSpec(always=_PAGE)
+    for situation in PRINTED:
         always = _PAGE
-        if news in {"outage", "update", "changed"}:
-            always |= {"change" if news == "changed" else "scope", "instruction"}
+        if situation in {"outage", "update", "changed"}:
+            always |= {"change" if situation == "changed" else "scope", "instruction"}
             always |= {"warning"} if kind == "letter" else frozenset()
-        if news == "recovery":
-            always |= _moments("ended") | {"lasted"}
+        if situation == "recovery":
+            always |= _time_placeholders("ended") | {"lasted"}
         maybe = _PAGE_MAYBE | {"enquiries", "follow_ups"}
-        yield f"{kind}.{news}.title", TextSpec(always=_PAGE)
-        yield f"{kind}.{news}.paragraphs", TextSpec(several=True, always=always, maybe=maybe)
+        yield f"{kind}.{situation}.title", TextSpec(always=_PAGE)
+        yield f"{kind}.{situation}.paragraphs", TextSpec(several=True, always=always, maybe=maybe)
     yield f"{kind}.staff.title", TextSpec(always=_PAGE)
 
 
-def _advance(kind: str) -> Iterator[tuple[str, TextSpec]]:
+def _maintenance_notice(kind: str) -> Iterator[tuple[str, TextSpec]]:
     """Yield the texts of a maintenance notice. See `alerts.documents.maintenance_notice`."""
-    planned = _PAGE | _moments("ended") | {"why", "lasted"}
+    planned = _PAGE | _time_placeholders("ended") | {"why", "lasted"}
     yield f"{kind}.maintenance.instruction", TextSpec(always=planned, maybe=_PAGE_MAYBE | {"channels"})
-    for news in ("maintenance", "maintenance_changed", "maintenance_cancelled"):
+    for situation in ("maintenance", "maintenance_changed", "maintenance_cancelled"):
         always = planned
-        if news != "maintenance":
-            always |= _moments("was_began", "was_ended") | {"was_number"}
-        yield f"{kind}.{news}.title", TextSpec(always=_PAGE)
+        if situation != "maintenance":
+            always |= _time_placeholders("was_began", "was_ended") | {"was_number"}
+        yield f"{kind}.{situation}.title", TextSpec(always=_PAGE)
         if kind == "letter":
-            yield f"{kind}.{news}.opening", TextSpec(always=always, maybe=_PAGE_MAYBE)
-        told = always if news == "maintenance_cancelled" else always | {"instruction"}
+            yield f"{kind}.{situation}.opening", TextSpec(always=always, maybe=_PAGE_MAYBE)
+        placeholders = always if situation == "maintenance_cancelled" else always | {"instruction"}
         yield (
-            f"{kind}.{news}.paragraphs",
-            TextSpec(several=True, always=told, maybe=_PAGE_MAYBE | {"enquiries", "channels"}),
+            f"{kind}.{situation}.paragraphs",
+            TextSpec(several=True, always=placeholders, maybe=_PAGE_MAYBE | {"enquiries", "channels"}),
         )
 
 
 def _letter() -> Iterator[tuple[str, TextSpec]]:
-    yield from _bodies("letter")
-    yield from _advance("letter")
-    for matter in OUTAGES:
-        yield f"letter.warning.{matter}", TextSpec(always=_PAGE)
-    for news in PRINTED:
-        yield f"letter.{news}.opening", TextSpec(always=_PAGE, maybe=_PAGE_MAYBE)
+    yield from _page_texts("letter")
+    yield from _maintenance_notice("letter")
+    for incident_type in OUTAGES:
+        yield f"letter.warning.{incident_type}", TextSpec(always=_PAGE)
+    for situation in PRINTED:
+        yield f"letter.{situation}.opening", TextSpec(always=_PAGE, maybe=_PAGE_MAYBE)
     yield "letter.staff.opening", TextSpec(always=_PAGE)
     yield "letter.enquiries", TextSpec(maybe=_PAGE_MAYBE)
     yield "letter.follow_ups", TextSpec()
@@ -230,8 +246,8 @@ def _letter() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _fax() -> Iterator[tuple[str, TextSpec]]:
-    yield from _bodies("fax")
-    yield from _advance("fax")
+    yield from _page_texts("fax")
+    yield from _maintenance_notice("fax")
     for label in (
         *("heading", "to", "attention", "to_fax", "from", "telephone", "fax", "moment", "reference", "notice"),
         *("pages", "classification", "open", "urgent", "action", "information", "subject"),
@@ -242,49 +258,57 @@ def _fax() -> Iterator[tuple[str, TextSpec]]:
 
 
 def _bundle() -> Iterator[tuple[str, TextSpec]]:
-    """Yield the texts about several incidents. See `alerts.wording.bundle`."""
-    several, more = frozenset({"count", "names"}), frozenset({"more"})
+    """Yield the texts of a bundle: one notification about several incidents. See `alerts.wording.bundle`."""
+    several, extra = frozenset({"count", "names"}), frozenset({"more"})
     for situation in _BUNDLES:
-        over = ".recovery" in situation or ".belated" in situation
+        is_over = ".recovery" in situation or ".belated" in situation
         sms = _SMS - {"noticed"}
-        answered = frozenset({"response"}) if situation.startswith(_ANSWERED) else frozenset()
-        end = "until" if situation == "escalation.reminder" else "ended" if over else "began"
-        had = {
-            "escalation.lapsed": (_SMS_HAD, _CALL_HAD),
+        response = frozenset({"response"}) if situation.startswith(_EXPECTING_REPLY) else frozenset()
+        end = "until" if situation == "escalation.reminder" else "ended" if is_over else "began"
+        assignee_by_situation = {
+            "escalation.lapsed": (_SMS_ASSIGNEE, _CALL_ASSIGNEE),
             "escalation.taken": (frozenset({"by"}),) * 2,
-            "escalation.result": (_LOST, _LOST),
+            "escalation.result": (_UNDELIVERED, _UNDELIVERED),
         }
-        sms_maybe, call_maybe = had.get(situation, (frozenset(), frozenset()))
-        told = {"escalation.result": _ARRIVED, "escalation.unposted": {"unposted"}, "escalation.reminder": {"then"}}
-        besides = frozenset(told.get(situation, ()))
+        sms_maybe, call_maybe = assignee_by_situation.get(situation, (frozenset(), frozenset()))
+        placeholders = {
+            "escalation.result": _DELIVERED,
+            "escalation.unposted": {"unposted"},
+            "escalation.reminder": {"then"},
+        }
+        situation_placeholders = frozenset(placeholders.get(situation, ()))
         yield (
             f"bundle.sms.{situation}",
-            TextSpec(always=sms | several | besides | {end}, maybe=more | answered | sms_maybe),
+            TextSpec(always=sms | several | situation_placeholders | {end}, maybe=extra | response | sms_maybe),
         )
         yield (
             f"bundle.call.{situation}",
-            TextSpec(several=True, always=several | besides | _moments("began", end), maybe=more | call_maybe),
+            TextSpec(
+                several=True,
+                always=several | situation_placeholders | _time_placeholders("began", end),
+                maybe=extra | call_maybe,
+            ),
         )
-        # Of the previous assignee only what fits one breath.
-        breath = frozenset() if situation == "escalation.lapsed" else _moments("began", end)
-        yield f"bundle.call.headline.{situation}", TextSpec(always=several | breath, maybe=more)
+        # The headline with the previous assignee has no room for times.
+        headline_moments = frozenset() if situation == "escalation.lapsed" else _time_placeholders("began", end)
+        yield f"bundle.call.headline.{situation}", TextSpec(always=several | headline_moments, maybe=extra)
     for situation in _BUNDLES_ABOUT_ONE:
-        # Each name is a number with its times.
-        yield f"bundle.sms.one.{situation}", TextSpec(always=frozenset({"agency", "names", "count"}), maybe=more)
+        # "names" lists notification numbers, each with the times of its outage.
+        yield f"bundle.sms.one.{situation}", TextSpec(always=frozenset({"agency", "names", "count"}), maybe=extra)
     for plan in Plan:
         yield f"bundle.call.opening.{plan}", TextSpec()
-    yield "bundle.call.names", TextSpec(several=True, always=several, maybe=more)
+    yield "bundle.call.names", TextSpec(several=True, always=several, maybe=extra)
     for label in ("from", "from_monitoring", "agency", "matter", "was", "moment", "ended", "number", "reach"):
         yield f"bundle.list.label.{label}", TextSpec()
-    for matter in (*OUTAGES, *_TO_STAFF):
-        yield f"bundle.list.matter.{matter}", TextSpec()
+    for incident_type in (*OUTAGES, *_STAFF_ONLY):
+        yield f"bundle.list.matter.{incident_type}", TextSpec()
     for list_ in ("outage", "update", "recovery", "staff.outage", "staff.recovery"):
         yield f"bundle.list.{list_}.title", TextSpec(always=frozenset({"count"}))
         yield f"bundle.list.{list_}.opening", TextSpec()
 
 
 #: Types about notifications, of which there may be several. See `alerts.wording.bundle`.
-_NOTICES = ("unreached", "doubtful", "unreleased")
+_ABOUT_NOTIFICATIONS = ("unreached", "doubtful", "unreleased")
 _BUNDLES = (
     "announcement.outage",
     "announcement.update",
@@ -292,10 +316,10 @@ _BUNDLES = (
     *("escalation.changed", "escalation.handover", "escalation.outage.sign_in"),
     *("escalation.taken", "escalation.lapsed", "escalation.reminder"),
     *("escalation.release", "escalation.result", "escalation.unposted"),
-    *(f"escalation.{news}.{kind}" for news in ("outage", "recovery") for kind in _NOTICES),
+    *(f"escalation.{occasion}.{kind}" for occasion in ("outage", "recovery") for kind in _ABOUT_NOTIFICATIONS),
     *(
-        f"escalation.{news}.{kind}"
-        for news in ("outage", "recovery", "belated")
+        f"escalation.{occasion}.{kind}"
+        for occasion in ("outage", "recovery", "belated")
         for kind in ("mail", "degraded", "ours", "alert")
     ),
 )
@@ -303,9 +327,11 @@ _BUNDLES = (
 
 _BUNDLES_ABOUT_ONE = (
     "announcement.recovery",
-    *(f"escalation.{news}.{kind}" for news in ("recovery", "belated") for kind in ("mail", "degraded")),
+    *(f"escalation.{occasion}.{kind}" for occasion in ("recovery", "belated") for kind in ("mail", "degraded")),
 )
 
 
 #: All required texts, by their keys in the YAML file.
-NEEDS: Mapping[str, TextSpec] = MappingProxyType(dict((*_short(), *_out_of_band(), *_letter(), *_fax(), *_bundle())))
+TEXT_SPECS: Mapping[str, TextSpec] = MappingProxyType(
+    dict((*_sms_and_calls(), *_out_of_band(), *_letter(), *_fax(), *_bundle()))
+)

@@ -1,4 +1,4 @@
-"""Values of the placeholders: the same facts for SMS, voice and paper."""
+"""Values of the placeholders in the texts, from the facts of a notification, for SMS, voice and paper."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ Values = Mapping[str, str]
 
 
 def for_sms(facts: Facts, language: Language) -> Values:
-    """Return the values for an SMS: moments as "24/11, 2.15 ptg"."""
+    """Return the values for an SMS: times as "24/11, 2.15 ptg"."""
     values = {"agency": facts.office.short, "number": facts.number, "subject": subject(facts, language)}
     values |= {"by": facts.by, "relieved": facts.relieved, "declared": facts.declared_by}
-    values |= result([facts])
+    values |= release_result([facts])
     values |= {name: moment.stamp(at, language) for name, at in _moments(facts).items()}
     return on_one_line(values)
 
 
 def for_call(facts: Facts, language: Language) -> Values:
-    """Return the values for a voice: numbers and times as words."""
+    """Return the values for a call: numbers and times as words."""
     values = _names(facts, language) | spoken_at(_moments(facts), language)
-    came_of = result([facts])
-    counts = {name: spoken.number(int(count), language) for name, count in came_of.items() if count.isdecimal()}
-    return on_one_line({**values, **came_of, **counts, "number": spoken.letters(facts.number, language)})
+    results = release_result([facts])
+    counts = {name: spoken.number(int(count), language) for name, count in results.items() if count.isdecimal()}
+    return on_one_line({**values, **results, **counts, "number": spoken.letters(facts.number, language)})
 
 
 def for_page(facts: Facts, language: Language) -> Values:
@@ -34,8 +34,8 @@ def for_page(facts: Facts, language: Language) -> Values:
     office = facts.office
     values = {
         **_names(facts, language),
-        **result([facts]),
-        **_told(_moments(facts), language, moment.date, moment.clock),
+        **release_result([facts]),
+        **_day_date_clock(_moments(facts), language, moment.date, moment.clock),
         "agency_capitals": office.name.upper(),
         "domain": office.domain,
         "number": facts.number,
@@ -49,33 +49,33 @@ def for_page(facts: Facts, language: Language) -> Values:
         "contact_telephone": office.contact_telephone or office.telephone,
     }
     if facts.ended_at is not None:
-        values["lasted"] = moment.lasted(facts.began_at, facts.ended_at, language)
+        values["lasted"] = moment.duration_text(facts.began_at, facts.ended_at, language)
     return on_one_line(values)
 
 
 def subject(facts: Facts, language: Language) -> str:
-    """Return what our own fault affects, in the other language if need be."""
+    """Return what the incident is about, such as a host; in the other language if it has no text in *language*."""
     if language is Language.MALAY:
         return facts.subject or facts.subject_en
     return facts.subject_en or facts.subject
 
 
-def cause(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
+def failure_cause(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
     """Return the cause of a failure for an SMS or a call; empty if unknown."""
-    return {"cause": wording.say(language, f"{channel}.cause.{facts.cause}")} if facts.cause else {}
+    return {"cause": wording.render(language, f"{channel}.cause.{facts.cause}")} if facts.cause else {}
 
 
-def waits(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
-    """Return that an announcement waits for its release, for a handover of duty; empty otherwise."""
-    return {"waits": wording.say(language, f"{channel}.waits")} if facts.is_handover and facts.may_release else {}
+def pending_release(facts: Facts, wording: Wording, language: Language, channel: str) -> Values:
+    """Return the sentence that an announcement waits for its release, if the duty is handed over; empty otherwise."""
+    return {"waits": wording.render(language, f"{channel}.waits")} if facts.is_handover and facts.may_release else {}
 
 
-def result(told: Sequence[Facts]) -> Values:
-    """Return the result of releases: delivered and failed notifications, and who was not reached."""
-    names = list(dict.fromkeys(name for facts in told for name in facts.undelivered))
-    failed, unposted = sum(len(facts.undelivered) for facts in told), sum(facts.unposted for facts in told)
+def release_result(all_facts: Sequence[Facts]) -> Values:
+    """Return the result of releases: counts of notifications, and the recipients that were not reached."""
+    names = list(dict.fromkeys(name for facts in all_facts for name in facts.undelivered))
+    failed, unposted = sum(len(facts.undelivered) for facts in all_facts), sum(facts.unposted for facts in all_facts)
     return {
-        "arrived": str(sum(facts.arrived for facts in told)),
+        "arrived": str(sum(facts.arrived for facts in all_facts)),
         "failed": str(failed) if failed else "",
         "unreached": next(iter(names), ""),
         "others": str(len(names) - 1) if len(names) > 1 else "",
@@ -83,15 +83,15 @@ def result(told: Sequence[Facts]) -> Values:
     }
 
 
-def then(facts: Sequence[Facts], wording: Wording, language: Language, channel: str) -> Values:
-    """Return who is notified when an acknowledgement expires, for a reminder; empty otherwise."""
+def next_step(facts: Sequence[Facts], wording: Wording, language: Language, channel: str) -> Values:
+    """Return the sentence on who is notified when the acknowledgement expires, for a reminder; empty otherwise."""
     if facts[0].purpose is not Purpose.REMINDER:
         return {}
-    who = {each.successors for each in facts}
-    situation = str(who.pop()) if len(who) == 1 else str(Successors.OTHERS)
+    successors = {each.successors for each in facts}
+    situation = str(successors.pop()) if len(successors) == 1 else str(Successors.OTHERS)
     if situation == Successors.NOBODY and facts[0].office.domain == "":
-        situation = "again"  # The operations centre has no next step.
-    return {"then": wording.say(language, f"{channel}.then.{situation}")}
+        situation = "again"  # The operations centre (no domain) has no next step: it is notified again.
+    return {"then": wording.render(language, f"{channel}.then.{situation}")}
 
 
 def on_one_line(values: Mapping[str, str]) -> dict[str, str]:
@@ -112,26 +112,32 @@ def _names(facts: Facts, language: Language) -> dict[str, str]:
 
 def _moments(facts: Facts) -> dict[str, datetime]:
     moments = {"began": facts.began_at, "noticed": facts.notified_at}
-    heard, handed = (None, facts.last_response_at) if facts.escalated else (facts.last_response_at, None)
+    responded_at, escalated_at = (None, facts.last_response_at) if facts.escalated else (facts.last_response_at, None)
     issued = facts.first_notified_at if facts.unposted else None
-    later = {"ended": facts.ended_at, "heard": heard, "handed": handed, "until": facts.until, "issued": issued}
+    later = {
+        "ended": facts.ended_at,
+        "heard": responded_at,
+        "handed": escalated_at,
+        "until": facts.until,
+        "issued": issued,
+    }
     return moments | {name: at for name, at in later.items() if at is not None}
 
 
 def spoken_at(moments: Mapping[str, datetime], language: Language) -> dict[str, str]:
     """Return day, date and clock time of each of *moments*, by its name, as words."""
-    return _told(moments, language, spoken.date, spoken.clock)
+    return _day_date_clock(moments, language, spoken.date, spoken.clock)
 
 
-def _told(
+def _day_date_clock(
     moments: Mapping[str, datetime],
     language: Language,
     date: Callable[[datetime, Language], str],
     clock: Callable[[datetime, Language], str],
 ) -> dict[str, str]:
-    told = {}
+    values = {}
     for name, at in moments.items():
-        told[f"{name}_day"] = moment.weekday(at, language)
-        told[f"{name}_date"] = date(at, language)
-        told[f"{name}_clock"] = clock(at, language)
-    return told
+        values[f"{name}_day"] = moment.weekday(at, language)
+        values[f"{name}_date"] = date(at, language)
+        values[f"{name}_clock"] = clock(at, language)
+    return values

@@ -80,7 +80,7 @@ class RecordingCallbackHandler:
     async def begin_release(self, reference: str) -> ReleasePrompt:
         return self._release(ReleaseStage.PIN if reference in self.contents else ReleaseStage.END, "masukkan PIN")
 
-    async def prove_release(self, reference: str, pin: str) -> ReleasePrompt:  # noqa: ARG002 - every call has this PIN
+    async def verify_pin(self, reference: str, pin: str) -> ReleasePrompt:  # noqa: ARG002 - every call has this PIN
         if pin == self.pin:
             return self._release(ReleaseStage.CONFIRM, "akan dihantar kepada dua penerima")
         self.wrong_pins += 1
@@ -129,7 +129,7 @@ class CallbackListener:
             peer=request.client.host if request.client else "",
         )
         try:
-            answer = await gateway.hear(incoming, self.desk)
+            answer = await gateway.handle_callback(incoming, self.desk)
         except CallbackRejectedError as refused:
             self.refusals.append(refused)
             return Response(status_code=refused.status)

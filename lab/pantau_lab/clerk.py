@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from monitor.runtime.unix_socket import reachable
+from monitor.runtime.unix_socket import short_socket_path
 from pantau_lab.world import CLERK
 
 #: From the letter in the tray to the printer, and to the letter box. A letter taken back before needs no recovery letter.
@@ -27,7 +27,7 @@ async def post_letters(control: Path, now: datetime) -> None:
 
 
 def _look_through(control: Path, now: datetime) -> None:
-    with reachable(control) as name, httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=5) as client:
+    with short_socket_path(control) as name, httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=5) as client:
         letters: Sequence[Mapping[str, Any]] = client.get("http://pantau/letters").raise_for_status().json()
         for letter in letters:
             lain_for = now - datetime.fromisoformat(letter["queued_at"])

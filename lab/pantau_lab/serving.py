@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from monitor.web.serving import open_port, url_of
+from monitor.web.serving import listener_url, open_port
 from monitor.web.serving import serve as serve_on
 
 
@@ -19,7 +19,7 @@ async def serve(app: Any, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIte
     """
     listener = open_port(host, port)
     async with serve_on(app, listener):
-        yield url_of(listener)
+        yield listener_url(listener)
 
 
 def claim(port: int = 0) -> socket.socket:

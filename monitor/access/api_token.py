@@ -10,17 +10,17 @@ from typing import Final
 
 from monitor.access.role import PERMISSIONS, Permission, RoleAssignment, scope_of
 
-#: Prefix by which secret scanners recognise our tokens in logs and repositories.
+#: Prefix of tokens, by which secret scanners recognise them in logs and repositories.
 PREFIX: Final = "pantau_"
 #: A token must be renewed at least once a year.
-LONGEST_TOKEN: Final = timedelta(days=366)
+MAX_TOKEN_LIFETIME: Final = timedelta(days=366)
 #: A leaked token must not create an account or another token.
-NEVER_BY_TOKEN: Final = frozenset({Permission.MANAGE_USERS})
+FORBIDDEN_TO_TOKENS: Final = frozenset({Permission.MANAGE_USERS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiToken:
-    """Permissions of a program that shows the token's secret."""
+    """API token of a program, with its permissions."""
 
     id: int
     #: Name of the program: "konsol-noc". It may have two tokens during a rotation.
@@ -38,18 +38,23 @@ class ApiToken:
         """The actor in the audit log."""
         return f"program {self.name}"
 
-    def stands(self, now: datetime) -> bool:
+    def is_valid(self, now: datetime) -> bool:
         """Whether the token is valid."""
         return self.revoked_at is None and now < self.ends_at
 
 
-def exceeding(wanted: Iterable[RoleAssignment], own: AbstractSet[RoleAssignment]) -> RoleAssignment | None:
-    """Return the first *wanted* assignment whose permissions *own* does not have; `None` without any."""
+def first_exceeding(
+    requested: Iterable[RoleAssignment], own_assignments: AbstractSet[RoleAssignment]
+) -> RoleAssignment | None:
+    """Return the first *requested* assignment that grants more than *own_assignments*; `None` if none does."""
     return next(
         (
-            each
-            for each in sorted(wanted)
-            if any(each.agency not in scope_of(own, permission) for permission in PERMISSIONS[each.role])
+            assignment
+            for assignment in sorted(requested)
+            if any(
+                assignment.agency not in scope_of(own_assignments, permission)
+                for permission in PERMISSIONS[assignment.role]
+            )
         ),
         None,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_WRITTEN: Final = """
+_WORD_LIST: Final = """
 katalaluan rahsia sayang malaysia kata laluan abc123 cinta selamat merdeka pagi kerajaan jabatan kementerian emel
 selamatpagi putrajaya kualalumpur masuk logmasuk malaysiamerdeka merdekamalaysia rahsiakerajaan kerajaanmalaysia
 pengguna pentadbir pejabat admin aku saya awak kamu kita jangan lupa janganlupa rahsiaku akusayangkamu sayangku
@@ -39,4 +39,4 @@ tanahtumpahnyadarahku negarakutanahtumpahnyadarahku
 """
 
 #: Lower case, without blanks. Phrases that people write as one word are one.
-GUESSED: Final[tuple[str, ...]] = tuple(_WRITTEN.split())
+COMMON_WORDS: Final[tuple[str, ...]] = tuple(_WORD_LIST.split())

@@ -25,7 +25,7 @@ class EncryptionKey:
     id: str
 
     @classmethod
-    def read(cls, text: str) -> Self:
+    def parse(cls, text: str) -> Self:
         """Parse a key file. Raise `BadKeyError`."""
         try:
             octets = b64decode(text.strip().encode("ascii"), altchars=b"-_", validate=True)

@@ -1,7 +1,7 @@
-"""Single-use codes for an invitation or a reset, given by telephone or letter, never by mail.
+"""Single-use codes for an invitation or a password reset, given by telephone or letter, never by e-mail.
 
-By telephone a short one, valid for ten minutes (ASVS 6.5.5) and stored like a password. By letter a long one, valid for
-two weeks: it has 120 bits, so that a plain digest may be stored (ASVS 6.5.2).
+A code by telephone is short, valid for ten minutes (ASVS 6.5.5) and stored like a password. A code by letter is long and
+valid for two weeks; it has 120 bits, so that a plain digest may be stored (ASVS 6.5.2).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-#: Crockford's base 32: no ambiguous letters, none that form words. Five bits each.
+#: Characters of a code: Crockford's base 32, without letters that are mistaken for others. Five bits each.
 SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_READ_AS: Final = str.maketrans("ILO", "110")
+_LOOKALIKES: Final = str.maketrans("ILO", "110")
 
 
 class CodeWay(StrEnum):
@@ -23,21 +23,21 @@ class CodeWay(StrEnum):
     LETTER = "letter"
 
     @property
-    def signs(self) -> int:
+    def length(self) -> int:
         """Number of characters."""
         return 10 if self is CodeWay.TELEPHONE else 24
 
     @property
-    def good_for(self) -> timedelta:
+    def validity(self) -> timedelta:
         """Validity."""
         return timedelta(minutes=10) if self is CodeWay.TELEPHONE else timedelta(days=14)
 
 
-def typed_code(text: str) -> str:
-    """Return a code normalised for comparison: without separators, and with O as 0."""
-    return "".join(each for each in text.upper().translate(_READ_AS) if each in SIGNS)
+def normalise_code(text: str) -> str:
+    """Return a typed code in the form for comparison: without separators, and O as 0, I and L as 1."""
+    return "".join(character for character in text.upper().translate(_LOOKALIKES) if character in SIGNS)
 
 
 def digest_of_code(text: str) -> str:
     """Return the stored digest of a long code."""
-    return sha256(typed_code(text).encode()).hexdigest()
+    return sha256(normalise_code(text).encode()).hexdigest()

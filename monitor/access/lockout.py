@@ -1,8 +1,8 @@
 """Delays after wrong passwords: growing, but never permanent.
 
-A fixed lock could be triggered by anybody, and would stop a duty officer at night. So each address waits for its own
-attempts on an account, for minutes at most. A hundred attempts an hour from all addresses lock the account: an
-administrator unlocks it, and an administrator's code is accepted nevertheless (ADR 0073).
+Anybody could trigger a lock, and so keep a duty officer out at night. So an address is delayed for its own attempts on an
+account only, and for minutes at most. The exception is a hundred attempts an hour from all addresses together: they lock
+the account until an administrator unlocks it; a code from an administrator is accepted nevertheless (ADR 0073).
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-#: Free attempts on an account from one address, one known browser, in one session, or with one-time codes: typing
-#: errors cost nothing.
-OF_ACCOUNT: Final = 3
-#: From an address: many people may share one.
-OF_ADDRESS: Final = 20
-#: On an account from all addresses together.
-OF_ALL: Final = 100
+#: Number of attempts without a delay on an account, each from one address, from one browser with a device cookie, in one
+#: session, and with one-time codes. They allow for typing errors.
+FREE_ACCOUNT_ATTEMPTS: Final = 3
+#: The same from an address on all accounts, because many people may share an address.
+FREE_ADDRESS_ATTEMPTS: Final = 20
+#: The same on an account from all addresses together.
+MAX_ACCOUNT_FAILURES: Final = 100
 #: Time without delays after an administrator has unlocked an account.
-UNLOCKED_FOR: Final = timedelta(minutes=10)
-_LONGEST: Final = timedelta(minutes=5)
-#: Failures are forgotten after this time without another.
-_FORGET: Final = timedelta(hours=1)
+UNLOCK_DURATION: Final = timedelta(minutes=10)
+_MAX_DELAY: Final = timedelta(minutes=5)
+#: After this time without a failure the count starts again.
+_RESET_AFTER: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,20 +32,21 @@ class Failures:
     count: int = 0
     last: datetime | None = None
 
-    def more(self, now: datetime) -> Failures:
-        """Return a copy with one more."""
-        return Failures(count=self._counted(now) + 1, last=now)
+    def with_failure(self, now: datetime) -> Failures:
+        """Return a copy with one more failure."""
+        return Failures(count=self._current_count(now) + 1, last=now)
 
-    def until(self, now: datetime, free: int) -> datetime | None:
-        """Return until when attempts are rejected; `None`: now allowed. *free*: failures without a delay."""
-        count = self._counted(now)
-        if self.last is None or count < free:
+    def blocked_until(self, now: datetime, free_attempts: int) -> datetime | None:
+        """Return until when attempts are rejected; `None`: they are allowed. *free_attempts*: failures without a delay."""
+        count = self._current_count(now)
+        if self.last is None or count < free_attempts:
             return None
-        # After the clock was set back nobody waits until it has caught up. Clocks of two services may differ by less.
-        if self.last - now > _LONGEST:
+        # A failure so far in the future is from before the clock was set back, and must not block anybody. The clocks of
+        # two processes may differ by less.
+        if self.last - now > _MAX_DELAY:
             return None
-        ends = self.last + min(timedelta(seconds=2 ** min(count - free, 20)), _LONGEST)
-        return ends if ends > now else None
+        blocked_until = self.last + min(timedelta(seconds=2 ** min(count - free_attempts, 20)), _MAX_DELAY)
+        return blocked_until if blocked_until > now else None
 
-    def _counted(self, now: datetime) -> int:
-        return 0 if self.last is None or now - self.last >= _FORGET else self.count
+    def _current_count(self, now: datetime) -> int:
+        return 0 if self.last is None or now - self.last >= _RESET_AFTER else self.count

@@ -1,7 +1,6 @@
-"""Password policy.
+"""Password policy, after OWASP (Authentication cheat sheet, ASVS 5.0 section 6.2).
 
-Figures of OWASP (Authentication cheat sheet, ASVS 5.0 section 6.2): fifteen characters without a second factor, no
-composition rules, no rotation, and no common password.
+At least fifteen characters, no common password, no composition rules, no rotation.
 """
 
 from __future__ import annotations
@@ -9,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from monitor.access.common_password import GUESSED
+from monitor.access.common_password import COMMON_WORDS
 
-#: Characters. The minimum is a sentence, the maximum protects the hash function.
+#: Number of characters. The maximum protects the hash function from long inputs.
 SHORTEST: Final = 15
 LONGEST: Final = 200
 
-#: zxcvbn's "safely unguessable" without access to the hash: 3 of 0 to 4.
-_GOOD: Final = 3
-#: zxcvbn takes quadratic time, and so many characters decide.
-_LOOKED_AT: Final = 72
+#: Lowest accepted score of zxcvbn, of 0 to 4: "safely unguessable".
+_MIN_SCORE: Final = 3
+#: Only so many characters are rated, because zxcvbn takes quadratic time.
+_MAX_RATED_LENGTH: Final = 72
 
 
 def password_problem(password: str, names: Iterable[str]) -> str | None:
-    """Return what is wrong with a password, as a key of the portal's texts; `None`: acceptable. Takes milliseconds.
+    """Return why a password is rejected, as a key of the portal's texts; `None`: it is accepted. Takes milliseconds.
 
-    *names*: of the person and the agencies, which an attacker would try.
+    *names*: of the person and the agencies, because an attacker would try them.
     """
     if len(password) < SHORTEST:
         return "password_short"
@@ -32,5 +31,5 @@ def password_problem(password: str, names: Iterable[str]) -> str | None:
         return "password_long"
     from zxcvbn import zxcvbn  # noqa: PLC0415 - reads its lists of thirty thousand passwords
 
-    found = zxcvbn(password[:_LOOKED_AT], user_inputs=[*names, "pantau", *GUESSED])
-    return None if found["score"] >= _GOOD else "password_guessable"
+    strength = zxcvbn(password[:_MAX_RATED_LENGTH], user_inputs=[*names, "pantau", *COMMON_WORDS])
+    return None if strength["score"] >= _MIN_SCORE else "password_guessable"

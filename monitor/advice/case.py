@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from probes.model import refusal
-from probes.model.domain import parent_of
+from probes.model.domain import find_parent
 from probes.model.mail_platform import PLATFORM_SERVERS
 from probes.model.mailbox import Mailbox, OAuth, Security, Server
 from probes.model.probe import Route
@@ -23,7 +23,7 @@ _MAIL_PROVIDERS = {
     "yahoo.com": "Yahoo",
 }
 
-#: Follows `openssl s_client`: shows the certificate.
+#: Continuation of an `openssl s_client` command that prints the certificate.
 _SHOW = "</dev/null 2>/dev/null | openssl x509 -noout -subject -issuer -dates -ext subjectAltName"
 
 #: Needs no quotes in a list in YAML. A name of digits, or such as "no", would be parsed as another type.
@@ -58,10 +58,10 @@ class Case:
     @property
     def mail_provider(self) -> str | None:
         """The provider, if the host name of the server identifies it."""
-        name = None if self.server is None else parent_of(self.server.host, _MAIL_PROVIDERS)
+        name = None if self.server is None else find_parent(self.server.host, _MAIL_PROVIDERS)
         return None if name is None else _MAIL_PROVIDERS[name]
 
-    def with_token(self) -> bool:
+    def uses_token(self) -> bool:
         """Whether the sign-in uses an access token."""
         return isinstance(self.mailbox.login, OAuth)
 
@@ -70,23 +70,23 @@ class Case:
         status = self.failure.status or ""
         return any(status == one or (one.endswith(".") and status.startswith(one)) for one in wanted)
 
-    def says(self, *words: str) -> bool:
+    def reply_contains(self, *words: str) -> bool:
         """Whether the server's reply contains one of these, in any case."""
         return any(word in self.failure.detail.lower() for word in words)
 
-    def names_nobody(self) -> bool:
+    def is_unknown_mailbox(self) -> bool:
         """Whether the server reports that the mailbox does not exist."""
-        return self.has_status("5.1.1", "5.1.10", "5.1.6") or self.says(
+        return self.has_status("5.1.1", "5.1.10", "5.1.6") or self.reply_contains(
             "user unknown", "no such user", "no such mailbox"
         )
 
     def is_limited(self) -> bool:
         """Whether the server's reply reports a limit on the amount or the rate of requests."""
-        return refusal.is_limited(self.failure.detail)
+        return refusal.mentions_limit(self.failure.detail)
 
     def has_sent_too_much(self) -> bool:
         """Whether the server reports that the account's sending limit is used up, as opposed to the quota of a mailbox."""
-        return refusal.has_sent_all(self.failure.status, self.failure.detail)
+        return refusal.is_over_daily_limit(self.failure.status, self.failure.detail)
 
     def is_full(self) -> bool:
         """Whether the server reports that a mailbox or a disk is full (RFC 3463 3.3, 3.4).
@@ -97,7 +97,9 @@ class Case:
             return False
         failure = self.failure
         disk = self.has_status("5.3.1", "4.3.1") or (failure.status is None and failure.code == 452)
-        return disk or refusal.is_full(failure.code, failure.status, failure.detail) or self.says("insufficient")
+        return (
+            disk or refusal.is_full(failure.code, failure.status, failure.detail) or self.reply_contains("insufficient")
+        )
 
     def is_closing(self) -> bool:
         """Whether the server is shutting down or refuses all clients for now (RFC 5321 3.8, RFC 3463 3.4)."""
@@ -105,23 +107,29 @@ class Case:
 
     def is_blocked(self) -> bool:
         """Whether the server's reply mentions a block list."""
-        return refusal.is_listed(self.failure.detail) or self.says("blocked")
+        return refusal.mentions_block_list(self.failure.detail) or self.reply_contains("blocked")
 
     def is_not_understood(self) -> bool:
         """Whether the server reports a syntax error (RFC 5321 4.2.1: x0z is syntax)."""
         return self.failure.code in {500, 501, 502, 503, 504} or self.has_status("5.5.")
 
     def is_public(self) -> bool:
-        """Whether the message was sent to another address than that of the mailbox in which it is expected."""
+        """Whether the message was sent to another address than that of the mailbox in which it is expected.
+
+        Mail to such a public address is forwarded to the mailbox.
+        """
         return self.route.to is not None
 
-    def stays(self) -> bool:
-        """Whether the mailbox in which it is expected also belongs to the agency."""
+    def is_internal(self) -> bool:
+        """Whether the mailbox in which the message is expected belongs to an agency."""
         return "/" in self.route.recipient.name
 
     @property
-    def words(self) -> dict[str, str]:
-        """The placeholders, besides those of every route; `detail` and `mail_provider` may be empty."""
+    def placeholders(self) -> dict[str, str]:
+        """The placeholders of a text about a failure, besides those of every route.
+
+        `detail` and `mail_provider` may be empty.
+        """
         server, protocol = self.server, self.protocol
         name, implicit, starttls = _SERVICES[protocol]
         upgraded = server is not None and server.security is Security.STARTTLS
@@ -145,7 +153,7 @@ class Case:
             "security": server.security if server else Security.IMPLICIT,
             "address": self.mailbox.address,
             "inbox": self.mailbox.inbox,
-            "folder": _in_yaml(self.failure.detail),
+            "folder": _yaml_item(self.failure.detail),
             "username": self.mailbox.login.username,
             "section": section,
             "setting": f"{section}.{protocol}",
@@ -157,6 +165,6 @@ class Case:
         }
 
 
-def _in_yaml(name: str) -> str:
-    """Return the name of a folder as an item of a YAML list."""
+def _yaml_item(name: str) -> str:
+    """Return the name of a folder as an item of a YAML list, quoted if necessary."""
     return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)

@@ -1,6 +1,6 @@
 """Obstacles to signing in to a mailbox, for the officer who sets it up: a closed set, each with texts in both languages.
 
-The server's reply is not included: a person who has typed its name learns only the kind of failure.
+The server's reply is not included, so that nobody can use the form to read the replies of any server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from monitor.advice.case import Case
-from monitor.advice.usual import text_of
+from monitor.advice.usual import text_key
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Route
 from probes.model.reply import Reason
@@ -70,7 +70,7 @@ class Obstacle(StrEnum):
     OURS = "ours"
 
 
-#: By reason alone.
+#: Obstacle of a reason, unless a frequent cause has its own.
 _BY_REASON: Final[Mapping[str, Obstacle]] = {
     Reason.NAME_UNKNOWN: Obstacle.NO_HOST,
     Reason.NAME_SERVER_SILENT: Obstacle.NAMES_SILENT,
@@ -83,9 +83,9 @@ _BY_REASON: Final[Mapping[str, Obstacle]] = {
     Reason.TLS_UNAVAILABLE: Obstacle.NO_TLS,
     Reason.TLS_REFUSED: Obstacle.TLS_BROKEN,
     Reason.TLS_NOT_SPOKEN: Obstacle.ANOTHER_SERVICE,
-    Reason.TLS_TAMPERED: Obstacle.TLS_BROKEN,
+    Reason.TLS_INJECTION: Obstacle.TLS_BROKEN,
     Reason.CERTIFICATE_EXPIRED: Obstacle.EXPIRED,
-    Reason.CERTIFICATE_OF_ANOTHER: Obstacle.OTHER_NAME,
+    Reason.CERTIFICATE_NAME_MISMATCH: Obstacle.OTHER_NAME,
     Reason.CERTIFICATE_UNTRUSTED: Obstacle.UNTRUSTED,
     Reason.CREDENTIALS_REFUSED: Obstacle.PASSWORD,
     Reason.SIGN_IN_UNAVAILABLE: Obstacle.LATER,
@@ -95,12 +95,12 @@ _BY_REASON: Final[Mapping[str, Obstacle]] = {
     Reason.SERVICE_REFUSED: Obstacle.TURNED_AWAY,
     Reason.SENDER_REFUSED: Obstacle.SENDER,
     Reason.RECIPIENT_REFUSED: Obstacle.RECIPIENT,
-    Reason.COME_AGAIN: Obstacle.LATER,
+    Reason.TRY_LATER: Obstacle.LATER,
     Reason.MAILBOX_REFUSED: Obstacle.FOLDER,
     Reason.MAILBOX_IN_USE: Obstacle.LATER,
-    Reason.OUT_OF_BOUNDS: Obstacle.NOT_ALLOWED,
+    Reason.EGRESS_DENIED: Obstacle.NOT_ALLOWED,
 }
-#: For reasons with frequent cases (`monitor.advice.usual`).
+#: Obstacle of a frequent cause of a reason, by text key (`monitor.advice.usual.text_key`).
 _BY_TEXT: Final[Mapping[str, Obstacle]] = {
     f"{Reason.CREDENTIALS_REFUSED}.{usual}": obstacle
     for usual, obstacle in {
@@ -110,7 +110,7 @@ _BY_TEXT: Final[Mapping[str, Obstacle]] = {
         "SMTP AUTH off": Obstacle.SMTP_OFF,
         "app password": Obstacle.APP_PASSWORD,
         "at Yahoo": Obstacle.APP_PASSWORD,
-        # Neither accepts the password of the account itself.
+        # Google and Microsoft do not accept the password of the account itself.
         "at Google": Obstacle.APP_PASSWORD,
         "at Microsoft": Obstacle.MICROSOFT_PASSWORD,
     }.items()
@@ -139,17 +139,17 @@ def obstacle_of(mailbox: Mailbox, result: ProbeResult) -> Obstacle | None:
     if failure.reason in {Reason.CREDENTIALS_REFUSED, Reason.SIGN_IN_UNAVAILABLE}:
         if failure.party is Party.RECIPIENT and _reading_is_off(case):
             return Obstacle.IMAP_OFF
-        if (found := _BY_TEXT.get(text_of(case))) is not None:
+        if (found := _BY_TEXT.get(text_key(case))) is not None:
             return found
     if failure.reason == Reason.TOKEN_REFUSED:
-        return _BY_TEXT.get(text_of(case), Obstacle.CONSENT)
+        return _BY_TEXT.get(text_key(case), Obstacle.CONSENT)
     return plain_obstacle(failure.reason)
 
 
 def plain_obstacle(reason: str) -> Obstacle:
-    """Return the obstacle of a reason alone."""
+    """Return the obstacle of a reason without regard to its cause."""
     return _BY_REASON.get(reason, Obstacle.OURS)
 
 
 def _reading_is_off(case: Case) -> bool:
-    return case.says(_NOT_CONNECTED) or (case.says("imap", "pop") and case.says(*_OFF))
+    return case.reply_contains(_NOT_CONNECTED) or (case.reply_contains("imap", "pop") and case.reply_contains(*_OFF))

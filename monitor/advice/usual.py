@@ -1,4 +1,4 @@
-"""Frequent causes of each outcome, each with a text of its own, and how to recognise them. Pure."""
+"""Frequent causes of each failure reason, and how to recognise them. Each has a text of its own. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from probes.model.mailbox import Security
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase, RefusalCause
 
-#: Cases of a reason that none of its other names matches.
+#: Key of the text for cases of a reason that match none of its frequent causes.
 OTHERWISE = "otherwise"
-#: A reason that is not ours: a third-party kind of probe may have its own.
-UNHEARD_OF = "another reason"
+#: Key of the text for a reason that is no `Reason`, from a third-party kind of probe.
+UNKNOWN_REASON = "another reason"
 
-#: Reasons whose outcome has another name.
-ENDED_OTHERWISE = (Reason.MAILBOX_REFUSED, Reason.FOLDER_NOT_WATCHED)
+#: Reasons with a name of the outcome of their own.
+REASONS_WITH_OUTCOME_TEXT = (Reason.MAILBOX_REFUSED, Reason.FOLDER_NOT_WATCHED)
 
 _REASONS = frozenset(Reason)
 _SMTP_AUTH_OFF = ("smtpclientauthentication is disabled", "basic authentication is disabled", "5.7.30")
@@ -33,54 +33,54 @@ class Ending(StrEnum):
     FORWARDED_TO_JUNK = "junk, forwarded"
     #: The sender's server never confirmed that it accepted the message.
     UNANSWERED = "unanswered"
-    #: It confirmed late.
+    #: The sender's server confirmed that it accepted the message, but late.
     ANSWERED_LATE = "answered late"
 
 
-def text_of(case: Case) -> str:
-    """Return the key of the text for *case*."""
+def text_key(case: Case) -> str:
+    """Return the key of the text that explains *case*."""
     reason = case.failure.reason
     if reason not in _REASONS:
-        return UNHEARD_OF
-    if reason not in USUAL:
+        return UNKNOWN_REASON
+    if reason not in KNOWN_CAUSES:
         return reason
-    return f"{reason}.{next((name for name, holds in USUAL[reason].items() if holds(case)), OTHERWISE)}"
+    return f"{reason}.{next((name for name, matches in KNOWN_CAUSES[reason].items() if matches(case)), OTHERWISE)}"
 
 
-def texts_of_failures() -> Iterator[str]:
+def failure_text_keys() -> Iterator[str]:
     """Yield the keys of all texts about failures."""
     for reason in Reason:
-        if reason in USUAL:
-            yield from (f"{reason}.{name}" for name in (*USUAL[reason], OTHERWISE))
+        if reason in KNOWN_CAUSES:
+            yield from (f"{reason}.{name}" for name in (*KNOWN_CAUSES[reason], OTHERWISE))
         else:
             yield reason
-    yield UNHEARD_OF
+    yield UNKNOWN_REASON
 
 
-def _in_doubt(case: Case) -> bool:
+def _is_uncertain(case: Case) -> bool:
     """Whether the connection failed or timed out after the message was sent."""
     return case.result.uncertain
 
 
-def _before_words(case: Case) -> bool:
+def _is_before_greeting(case: Case) -> bool:
     return case.failure.phase in {Phase.CONNECT, Phase.TLS}
 
 
-def _unopened(case: Case) -> bool:
+def _is_unopened(case: Case) -> bool:
     return case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.CONNECT
 
 
-def _greeted_too_late(case: Case) -> bool:
+def _is_plain_on_tls_port(case: Case) -> bool:
     """Whether a port for implicit TLS was used in plain text: both sides wait for the other to begin."""
-    silent = case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.TIMEOUT
-    return silent and case.server is not None and case.server.security is Security.STARTTLS
+    has_timed_out = case.failure.phase is Phase.CONNECT and case.result.outcome is Outcome.TIMEOUT
+    return has_timed_out and case.server is not None and case.server.security is Security.STARTTLS
 
 
-def _at_port(case: Case, *ports: int) -> bool:
+def _uses_port(case: Case, *ports: int) -> bool:
     return case.server is not None and case.server.port in ports
 
 
-def _greylisted(case: Case) -> bool:
+def _is_greylisted(case: Case) -> bool:
     return case.failure.cause is RefusalCause.GREYLISTING
 
 
@@ -88,65 +88,73 @@ def _is_busy(case: Case) -> bool:
     return case.is_limited() or (case.failure.code == 421 and case.has_status("4.7."))
 
 
-def _throttled(case: Case) -> bool:
+def _is_throttled(case: Case) -> bool:
     return _is_busy(case) or case.has_sent_too_much()
 
 
-def _may_not_send_as(case: Case) -> bool:
+def _is_sender_address_denied(case: Case) -> bool:
     # Exchange Online reports it only after it has received the message.
-    return case.has_status("5.7.60", "5.2.252") or case.says("send as this sender", "sendasdenied")
+    return case.has_status("5.7.60", "5.2.252") or case.reply_contains("send as this sender", "sendasdenied")
 
 
 #: By reason, in this order: the name of a frequent cause, and whether the case is one. The first match is used.
-USUAL: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
+KNOWN_CAUSES: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
     Reason.NO_ANSWER: {
-        "in doubt": _in_doubt,
-        "port 25": lambda case: _unopened(case) and _at_port(case, 25),
-        "not opened": _unopened,
-        "TLS expected": _greeted_too_late,
-        "no end": lambda case: case.says("without an end"),
+        "in doubt": _is_uncertain,
+        "port 25": lambda case: _is_unopened(case) and _uses_port(case, 25),
+        "not opened": _is_unopened,
+        "TLS expected": _is_plain_on_tls_port,
+        "no end": lambda case: case.reply_contains("without an end"),
         "during TLS": lambda case: case.failure.phase is Phase.TLS,
     },
-    Reason.CONNECTION_CLOSED: {"in doubt": _in_doubt, "before words": _before_words},
-    Reason.UNEXPECTED_ANSWER: {"endless": lambda case: case.says("response too long", "does not stop talking")},
+    Reason.CONNECTION_CLOSED: {"in doubt": _is_uncertain, "before words": _is_before_greeting},
+    Reason.UNEXPECTED_ANSWER: {
+        "endless": lambda case: case.reply_contains("response too long", "does not stop talking")
+    },
     Reason.SERVICE_REFUSED: {
         "greeting not understood": Case.is_not_understood,
         "takes no mail": lambda case: case.failure.code == 521 or case.is_closing(),
     },
-    Reason.TLS_NOT_SPOKEN: {"begins in clear": lambda case: _at_port(case, 25, 110, 143, 587)},
+    Reason.TLS_NOT_SPOKEN: {"begins in clear": lambda case: _uses_port(case, 25, 110, 143, 587)},
     Reason.TOKEN_REFUSED: {
-        "client secret": lambda case: case.says("aadsts7000215", "aadsts7000222", "aadsts7000216", "invalid_client"),
-        "no consent": lambda case: case.says("aadsts65001", "aadsts90094", "consent"),
-        "unknown application": lambda case: case.says("aadsts700016", "aadsts90002", "aadsts900023", "aadsts500011"),
+        "client secret": lambda case: case.reply_contains(
+            "aadsts7000215", "aadsts7000222", "aadsts7000216", "invalid_client"
+        ),
+        "no consent": lambda case: case.reply_contains("aadsts65001", "aadsts90094", "consent"),
+        "unknown application": lambda case: case.reply_contains(
+            "aadsts700016", "aadsts90002", "aadsts900023", "aadsts500011"
+        ),
         # Google's replies for a service account (RFC 7523); the clock first, which it also calls an invalid JWT.
-        "clock": lambda case: case.says("reasonable timeframe"),
-        "not delegated": lambda case: case.says("unauthorized_client"),
-        "no such mailbox": lambda case: case.says("invalid email or user id"),
-        "service account": lambda case: case.says("invalid jwt", "account not found"),
-        "refresh token": lambda case: case.says("aadsts700082", "aadsts50173", "aadsts70008", "invalid_grant"),
+        "clock": lambda case: case.reply_contains("reasonable timeframe"),
+        "not delegated": lambda case: case.reply_contains("unauthorized_client"),
+        "no such mailbox": lambda case: case.reply_contains("invalid email or user id"),
+        "service account": lambda case: case.reply_contains("invalid jwt", "account not found"),
+        "refresh token": lambda case: case.reply_contains(
+            "aadsts700082", "aadsts50173", "aadsts70008", "invalid_grant"
+        ),
     },
     Reason.CREDENTIALS_REFUSED: {
-        "Google's token": lambda case: case.with_token() and case.mail_provider == "Google",
-        "token": Case.with_token,
+        "Google's token": lambda case: case.uses_token() and case.mail_provider == "Google",
+        "token": Case.uses_token,
         "password to be shown": lambda case: case.has_status("4.7.12"),
         "account disabled": lambda case: case.failure.code == 525 or case.has_status("5.7.13"),
-        "SMTP AUTH off": lambda case: case.has_status("5.7.30", "5.7.139") or case.says(*_SMTP_AUTH_OFF),
-        "app password": lambda case: case.failure.code == 534 or case.says(*_APP_PASSWORD),
+        "SMTP AUTH off": lambda case: case.has_status("5.7.30", "5.7.139") or case.reply_contains(*_SMTP_AUTH_OFF),
+        "app password": lambda case: case.failure.code == 534 or case.reply_contains(*_APP_PASSWORD),
         "at Yahoo": lambda case: case.mail_provider == "Yahoo",
         "at Google": lambda case: case.mail_provider == "Google",
         "at Microsoft": lambda case: case.mail_provider == "Microsoft",
     },
     Reason.SIGN_IN_UNAVAILABLE: {
-        "too many": lambda case: _is_busy(case) or case.says("[inuse]"),
+        "too many": lambda case: _is_busy(case) or case.reply_contains("[inuse]"),
         "closing": Case.is_closing,
         "no end of asking": lambda case: case.failure.code is not None and 300 <= case.failure.code < 400,
         "not understood": Case.is_not_understood,
     },
-    Reason.SIGN_IN_NOT_OFFERED: {"for a token": Case.with_token},
+    Reason.SIGN_IN_NOT_OFFERED: {"for a token": Case.uses_token},
     Reason.SENDER_REFUSED: {
         "all sent": Case.has_sent_too_much,
         "sign-in not passed on": lambda case: (
-            case.failure.code == 530 or case.says("authentication required", "must issue a starttls")
+            case.failure.code == 530 or case.reply_contains("authentication required", "must issue a starttls")
         ),
         "no such domain": lambda case: case.has_status("5.1.7", "5.1.8"),
         "full": Case.is_full,
@@ -154,55 +162,57 @@ USUAL: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
     Reason.RECIPIENT_REFUSED: {
         "all sent": Case.has_sent_too_much,
         "no server": lambda case: case.has_status("5.1.2", "5.1.10", "5.4.4", "5.4.14") or case.failure.code == 556,
-        "no such mailbox": Case.names_nobody,
+        "no such mailbox": Case.is_unknown_mailbox,
         "full": Case.is_full,
         "switched off": lambda case: case.has_status("5.2.1"),
         "block list": Case.is_blocked,
-        "relaying": lambda case: case.says("relay") or case.failure.code == 554,
+        "relaying": lambda case: case.reply_contains("relay") or case.failure.code == 554,
     },
     Reason.MESSAGE_REFUSED: {
         "all sent": Case.has_sent_too_much,
-        "another's address": _may_not_send_as,
+        "another's address": _is_sender_address_denied,
         "full": Case.is_full,
         "too large": lambda case: case.has_status("5.3.4", "5.2.3"),
-        "loop": lambda case: case.has_status("5.4.6") or case.says("loop", "too many hops"),
+        "loop": lambda case: case.has_status("5.4.6") or case.reply_contains("loop", "too many hops"),
         "closing": Case.is_closing,
         "not understood": Case.is_not_understood,
         "not vouched for": lambda case: (
-            case.has_status("5.7.26", "5.7.25", "5.7.27") or case.says("dmarc", "spf", "dkim")
+            case.has_status("5.7.26", "5.7.25", "5.7.27") or case.reply_contains("dmarc", "spf", "dkim")
         ),
     },
-    Reason.COME_AGAIN: {
-        "limit": _throttled,
+    Reason.TRY_LATER: {
+        "limit": _is_throttled,
         "full": Case.is_full,
-        "greylisted": _greylisted,
+        "greylisted": _is_greylisted,
         "closing": Case.is_closing,
     },
     Reason.RETURNED: {
-        "no such mailbox": Case.names_nobody,
+        "no such mailbox": Case.is_unknown_mailbox,
         "full": Case.is_full,
-        "no server": lambda case: case.has_status("5.1.2", "5.4.4", "5.4.6", "5.4.14") or case.says("loop"),
+        "no server": lambda case: case.has_status("5.1.2", "5.4.4", "5.4.6", "5.4.14") or case.reply_contains("loop"),
         "not reached": lambda case: case.has_status("4.", "5.4."),
         "block list": lambda case: case.failure.cause is RefusalCause.BLOCK_LIST,
         "policy": lambda case: (
-            case.has_status("5.7.") or case.says("spam", "blocked", "blocklist", "blacklist", "policy")
+            case.has_status("5.7.") or case.reply_contains("spam", "blocked", "blocklist", "blacklist", "policy")
         ),
         "takes no mail": lambda case: case.has_status("5.3."),
         "conversion": lambda case: case.has_status("5.6."),
     },
-    Reason.COPY_RETURNED: {"inside the agency": Case.stays},
-    Reason.CHANGED: {
-        "letters": lambda case: case.says("outside ascii"),
-        "attachment": lambda case: case.says("attachment"),
+    Reason.COPY_RETURNED: {"inside the agency": Case.is_internal},
+    Reason.CONTENT_CHANGED: {
+        "letters": lambda case: case.reply_contains("outside ascii"),
+        "attachment": lambda case: case.reply_contains("attachment"),
     },
     Reason.NOT_ARRIVED: {
         "public address": Case.is_public,
         "by POP3": lambda case: case.protocol == "pop3",
     },
     Reason.MAILBOX_REFUSED: {
-        "not connected": lambda case: case.says("authenticated but not connected"),
+        "not connected": lambda case: case.reply_contains("authenticated but not connected"),
         "not shown": lambda case: case.failure.credentials_refused,
         "by POP3": lambda case: case.protocol == "pop3",
     },
-    Reason.OUR_OWN: {"no connection": lambda case: case.failure.phase in {Phase.DNS, Phase.CONNECT, Phase.TLS}},
+    Reason.MONITORING_FAULT: {
+        "no connection": lambda case: case.failure.phase in {Phase.DNS, Phase.CONNECT, Phase.TLS}
+    },
 }

@@ -17,12 +17,12 @@ from monitor.store.engine import audit
 
 log = structlog.get_logger()
 
-#: The usual scrape interval.
-_SHOWN_EVERY = timedelta(seconds=15)
-_FOLLOWED_EVERY = timedelta(days=1)
-#: Interval of checking whether a day has passed.
-_LOOKED_EVERY = timedelta(minutes=1)
-#: Between two parts of the log, each some milliseconds of work: a million entries take five minutes.
+#: Interval of the export of the head: the usual scrape interval of Prometheus.
+_EXPORT_INTERVAL = timedelta(seconds=15)
+_VERIFY_INTERVAL = timedelta(days=1)
+#: Interval of checking whether a verification is due.
+_CHECK_INTERVAL = timedelta(minutes=1)
+#: Pause between two parts of the log, each of which takes some milliseconds: a million entries take five minutes.
 _PAUSE = timedelta(milliseconds=50)
 
 
@@ -32,50 +32,50 @@ class Chain:
     def __init__(
         self, database: Database, metrics: Metrics, clock: Clock, service: str, pause: timedelta = _PAUSE
     ) -> None:
-        """*service* names this process in the audit log."""
+        """Take *service*, the name of this process in the audit log."""
         self._database = database
         self._metrics = metrics
         self._clock = clock
         self._service = service
         self._pause = pause
         #: When the whole chain was last verified, by any process; `None`: not known yet.
-        self._followed_at: datetime | None = None
+        self._verified_at: datetime | None = None
 
-    async def keep(self) -> NoReturn:
-        """Export the head, and verify the chain when it is time, until cancelled."""
+    async def run(self) -> NoReturn:
+        """Export the head, and verify the chain when it is due, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(run_periodically("audit head", self.show, _SHOWN_EVERY))
-            await run_periodically("audit chain check", self.look, _LOOKED_EVERY)
+            tasks.create_task(run_periodically("audit head", self.export_head, _EXPORT_INTERVAL))
+            await run_periodically("audit chain check", self.verify_if_due, _CHECK_INTERVAL)
 
-    async def show(self) -> None:
+    async def export_head(self) -> None:
         """Export the head."""
         async with self._database.read() as connection:
-            self._metrics.audit_head(await audit.head(connection))
+            self._metrics.set_audit_head(await audit.head(connection))
 
-    async def look(self) -> None:
-        """Verify the chain if it is time: at first from its last checkpoint, and the whole chain once a day."""
+    async def verify_if_due(self) -> None:
+        """Verify the chain if it is due: at the start from the last checkpoint, and the whole chain once a day."""
         now = self._clock.now()
-        if self._followed_at is None and await self._take_up(now):
+        if self._verified_at is None and await self._verify_new_entries(now):
             return
-        if self._followed_at is None or not timedelta(0) <= now - self._followed_at < _FOLLOWED_EVERY:
-            await self.follow()
-            self._followed_at = now
+        if self._verified_at is None or not timedelta(0) <= now - self._verified_at < _VERIFY_INTERVAL:
+            await self.verify_all()
+            self._verified_at = now
 
-    async def _take_up(self, now: datetime) -> bool:
-        """Verify the entries after the last checkpoint; return whether that is all for now."""
+    async def _verify_new_entries(self, now: datetime) -> bool:
+        """Verify the entries after the last checkpoint; return whether no full verification is due."""
         async with self._database.read() as connection:
             last = await audit.last_checkpoint(connection)
-        if last is None or not timedelta(0) <= now - last.at < _FOLLOWED_EVERY:
+        if last is None or not timedelta(0) <= now - last.at < _VERIFY_INTERVAL:
             return False
         since = ChainHead(number=last.number, hash=last.hash)
         verifier = await audit.verify(self._database.read, since=since, pause=self._pause)
-        if not verifier.knows_all:
+        if not verifier.is_self_contained:
             return False
-        self._followed_at = last.at
-        self._tell(verifier)
+        self._verified_at = last.at
+        self._report(verifier)
         return True
 
-    async def follow(self) -> None:
+    async def verify_all(self) -> None:
         """Verify the whole chain, report the result, and write a checkpoint if it is intact."""
         verifier = await audit.verify(self._database.read, pause=self._pause)
         if verifier.flaws:  # A concurrent purge looks like a violation: only one that appears twice counts.
@@ -83,11 +83,11 @@ class Chain:
         if not verifier.flaws:
             async with self._database.write() as connection:
                 await audit.add_checkpoint(connection, verifier, self._clock.now(), self._service)
-        self._tell(verifier)
+        self._report(verifier)
 
-    def _tell(self, verifier: Verifier) -> None:
-        """Report the result in the log, where a copy of the head outlives the store."""
-        self._metrics.audit_followed(len(verifier.flaws))
+    def _report(self, verifier: Verifier) -> None:
+        """Export and log the result. The log is a copy of the head outside of the database."""
+        self._metrics.set_audit_violations(len(verifier.flaws))
         head = verifier.head
         log.info("audit head", number=head.number, hash=head.hash, fingerprint=head.fingerprint)
         if verifier.flaws:

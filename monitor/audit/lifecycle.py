@@ -10,36 +10,38 @@ from monitor.store.probing.records import Applied
 
 
 class Lifecycle:
-    """Writes audit entries. Raises when the database is unavailable: an action without an entry is not executed."""
+    """Writer of audit entries. It raises if the database is unavailable, so that no action is executed without an entry."""
 
     def __init__(self, store: Store, clock: Clock, service: str) -> None:
-        """*service* names this process in the audit log: "pantau@prober-1"."""
+        """Take *service*, the name of this process in the audit log: "pantau@prober-1"."""
         self._store = store
         self._clock = clock
         self._service = service
 
-    async def started(self, *, version: str, user: str) -> None:
+    async def record_start(self, *, version: str, user: str) -> None:
         """Record the start of the service. A start without a preceding stop follows a crash or a power failure."""
-        await self.told(self._service, "service started", {"version": version, "user": user})
+        await self.record(self._service, "service started", {"version": version, "user": user})
 
-    async def stopped(self) -> None:
+    async def record_stop(self) -> None:
         """Record an orderly stop of the service."""
-        await self.told(self._service, "service stopped", {})
+        await self.record(self._service, "service stopped", {})
 
-    async def configured(self, by: str, digest: str, files: int, applied: Applied, *, notifies: bool = True) -> None:
+    async def record_configuration(
+        self, by: str, digest: str, files: int, applied: Applied, *, notifies: bool = True
+    ) -> None:
         """Record the configuration that is applied from now on; *digest* as `monitor.config.loading` computes it.
 
-        Not *notifies*: nobody is notified with it.
+        *notifies*: false in monitor-only mode, in which nobody is notified.
         """
         detail = {"sha256": digest, "files": str(files)} | ({} if notifies else {"mode": "monitor_only"})
-        await self.told(by, "configuration taken up", detail | applied.detail())
+        await self.record(by, "configuration taken up", detail | applied.detail())
 
-    async def refused(self, by: str, errors: Sequence[str]) -> None:
+    async def record_rejection(self, by: str, errors: Sequence[str]) -> None:
         """Record that a configuration was rejected, and its number of errors."""
-        await self.told(by, "configuration refused", {"errors": str(len(errors)), "first": next(iter(errors), "")})
+        await self.record(by, "configuration refused", {"errors": str(len(errors)), "first": next(iter(errors), "")})
 
-    async def told(self, by: str, event: str, detail: Mapping[str, str], incident_id: int | None = None) -> None:
-        """Record an action that is no event of an incident."""
+    async def record(self, by: str, event: str, detail: Mapping[str, str], incident_id: int | None = None) -> None:
+        """Record an action that is not an event of an incident."""
         entry = AuditEntry(at=self._clock.now(), actor=by, event=event, incident_id=incident_id, detail=detail)
-        async with self._store.transaction() as ledger:
-            await ledger.journal(entry)
+        async with self._store.transaction() as uow:
+            await uow.add_audit_entry(entry)

@@ -1,7 +1,11 @@
-"""Incident reporter: compares the joint status of the sites with the open incidents, and submits the differences.
+"""Reporter of outages and monitoring faults to the notification engine, as events that open, change and end incidents.
 
-Level-triggered: whenever a site reports a status, the joint status is compared with what was submitted last. At the
-start the open incidents are read, so no change has to be observed.
+Sites probe the mail of agencies; each has a status of an agency, and together the sites have a joint status. Whenever a
+site's status changes, the joint status is compared with the type of incident that was reported last, and the difference
+is submitted. The open incidents are read at the start, so that no change is missed while this process is down.
+
+A status belongs to a dedup key: the short code of an agency, or a key of a monitoring fault (a fault of the monitoring
+itself, such as the network of a site).
 """
 
 from __future__ import annotations
@@ -18,17 +22,17 @@ from typing import NoReturn, Protocol
 import structlog
 
 from alerts.model.event import Event, Resolve, Trigger
-from alerts.model.incident import OUTAGES, Incident, is_news
+from alerts.model.incident import OUTAGES, Incident, is_significant_change
 from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
-from monitor.bridge.noc_brief import agency_of
+from monitor.bridge.incident_policy import agency_of
 from monitor.evaluation.attribution import FaultDomain
-from monitor.evaluation.evaluator import AT_A_TIME
+from monitor.evaluation.evaluator import ATTRIBUTIONS_PER_STEP
 from monitor.evaluation.flapping import Flapping, FlappingPolicy
-from monitor.evaluation.incident_type import WAYS, can_end, is_proven_less
-from monitor.evaluation.joint.quorum import Quorum, agreed, disagree, votes_of
+from monitor.evaluation.incident_type import TYPE_DIRECTIONS, can_prove_end, is_partial_recovery
+from monitor.evaluation.joint.quorum import Quorum, joint_status, sites_disagree, votes_by_voter
 from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource
 from monitor.metrics import Metrics
@@ -36,53 +40,55 @@ from monitor.runtime.repeat import run_periodically
 
 log = structlog.get_logger()
 
-#: Prefix of dedup keys of monitoring faults; an agency's key is its short code.
-OURS = "ours/"
+#: Prefix of the dedup keys of monitoring faults. An agency's key is its short code.
+MONITORING_FAULT_PREFIX = "ours/"
 
-#: Keys of other sites, which no evaluator here covers.
-SITES = f"{OURS}{FaultDomain.SITE}/"
+#: Prefix of the keys of other sites that are silent or cannot evaluate.
+SITE_FAULT_PREFIX = f"{MONITORING_FAULT_PREFIX}{FaultDomain.SITE}/"
 
-#: Key of a missing quorum, which no evaluator covers either.
-QUORUM = f"{OURS}{FaultDomain.QUORUM}"
-OF_HUB = (SITES, QUORUM)
+#: Key of too few connected sites.
+QUORUM_FAULT_KEY = f"{MONITORING_FAULT_PREFIX}{FaultDomain.QUORUM}"
+#: Monitoring faults that the hub detects, not the evaluator.
+HUB_FAULT_PREFIXES = (SITE_FAULT_PREFIX, QUORUM_FAULT_KEY)
 
 #: Retry interval of failed events.
-_RETRY = timedelta(seconds=2)
+_RETRY_INTERVAL = timedelta(seconds=2)
 
 #: Interval for reading the open incidents: a person may have closed one, or marked a false alarm.
-_LOOK_UP = timedelta(minutes=1)
+_OPEN_KEYS_INTERVAL = timedelta(minutes=1)
 
-#: How long one direction must work again before a lesser type is reported; and how long sites must deny an outage that
-#: none of them has seen. By then a recovery has reached all routes with usual intervals.
-_LASTS = timedelta(minutes=10)
+#: How long one direction of mail must work again before a lesser type of incident is reported, and how long sites must
+#: see an agency up to end an outage that none of them has seen. In this time all routes are probed at usual intervals.
+_CONFIRMATION_PERIOD = timedelta(minutes=10)
 
-#: Names of monitoring faults in metrics that differ from ours.
+#: Causes of monitoring faults that have another name in metrics.
 _CAUSES = {str(FaultDomain.OURS): "configuration"}
 
 
 class Alerting(Protocol):
-    """The part of `alerts.engine.dispatcher.Dispatcher` used here."""
+    """The part of `alerts.engine.dispatcher.Dispatcher` that is used here."""
 
     async def submit(self, event: Event) -> Incident | None:
         """Process an event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Briefs:
-    """Policies for incidents, as configured now."""
+class IncidentPolicies:
+    """Currently configured policies of incidents."""
 
+    #: By short code.
     agencies: Mapping[str, PolicySnapshot]
     #: Returns the policy for a monitoring fault.
-    ours: Callable[[FaultSource], PolicySnapshot]
+    monitoring_fault: Callable[[FaultSource], PolicySnapshot]
 
 
 class IncidentReporter:
-    """Receives the statuses of sites and reports differences to the engine."""
+    """Comparison of the sites' statuses with the reported incidents, for the agencies that this process monitors."""
 
     def __init__(
         self,
         *,
-        briefs: Briefs,
+        policies: IncidentPolicies,
         alerting: Alerting,
         metrics: Metrics,
         clock: Clock,
@@ -90,272 +96,286 @@ class IncidentReporter:
         open_incidents: Mapping[str, IncidentType],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
         quorum: Quorum | None = None,
-        others: AbstractSet[str] = frozenset(),
+        other_sites: AbstractSet[str] = frozenset(),
         flapping: FlappingPolicy | None = None,
     ) -> None:
-        """*open_incidents*: the reported type of each open incident, by dedup key; *quorum*: number of votes.
+        """*site*: this site. Nothing is reported about an agency until this site has a status of it.
 
-        *site*: this site; until it has a status of an agency, nothing is reported about it, because the others would
-        count as all. *open_keys* returns the present keys; without it nobody else ends an incident. Incidents open by a
-        declaration alone are in neither. *others*: the other sites with a vote.
+        *other_sites*: the other sites with a vote; *quorum*: the required number of votes. *open_incidents*: the reported
+        type of each open incident, by dedup key. *open_keys* returns the dedup keys of the incidents that are open now;
+        without it, only this reporter ends incidents. Neither contains incidents that only a person has declared.
         """
-        self._briefs = briefs
-        #: The reported agencies; few policies are ever needed.
-        self._agencies = set(briefs.agencies)
+        self._policies = policies
+        #: Agencies that this process reports.
+        self._agencies = set(policies.agencies)
         self._alerting = alerting
         self._metrics = metrics
         self._clock = clock
         self._quorum = quorum or Quorum()
-        self._others = others
-        #: Those of them with a status of an agency.
-        self._spoken: set[str] = set()
+        self._other_sites = other_sites
+        #: Sites that have had a status of any agency.
+        self._reporting_sites: set[str] = set()
         self._site = site
-        #: By dedup key and site.
-        self._said: dict[str, dict[str, SiteStatus]] = {}
-        #: Sites with a vote; `None`: all.
-        self._fresh: AbstractSet[str] | None = None
-        self._told: dict[str, IncidentType] = {}
-        #: By agency: start of the reported outage, and the time of the report.
-        self._outages: dict[str, tuple[datetime, datetime]] = {}
-        #: By dedup key: a lesser type than reported, and since when.
-        self._less: dict[str, tuple[IncidentType, datetime]] = {}
-        #: Number of reported monitoring faults by metric labels.
-        self._told_of: Counter[tuple[str, str]] = Counter()
-        #: Agencies with statuses of several voting sites, and whether they disagree.
-        self._disputed: dict[str, bool] = {}
+        #: Statuses by dedup key and site.
+        self._statuses: dict[str, dict[str, SiteStatus]] = {}
+        #: Sites with a vote now; `None`: all.
+        self._voting_sites: AbstractSet[str] | None = None
+        #: Type of the reported incident, by dedup key.
+        self._reported_types: dict[str, IncidentType] = {}
+        #: Start and report time of the reported outage, by agency.
+        self._reported_outages: dict[str, tuple[datetime, datetime]] = {}
+        #: Present type if it is lesser than the reported one, and since when, by dedup key.
+        self._lesser_types: dict[str, tuple[IncidentType, datetime]] = {}
+        #: Number of reported monitoring faults, by metric labels.
+        self._reported_fault_counts: Counter[tuple[str, str]] = Counter()
+        #: Whether the voting sites disagree, by agency with statuses of several of them.
+        self._disagreements: dict[str, bool] = {}
         self._open_keys = open_keys
-        self._looked_up_at = clock.now()
-        #: By dedup key: an incident that a person closed while it is still detected.
-        self.ended_by_hand: dict[str, Incident] = {}
-        #: Dedup keys of failed events.
-        self._untold: set[str] = set()
+        self._open_keys_read_at = clock.now()
+        #: Incidents that a person closed while the problem is still detected, by dedup key.
+        self.closed_by_hand: dict[str, Incident] = {}
+        #: Dedup keys whose last event failed.
+        self._failed_keys: set[str] = set()
         #: Set when something may have to be reported.
-        self._poked = asyncio.Event()
-        #: Dedup keys whose status may differ from the report. Few: most runs change nothing, and there are thousands.
-        self._unsettled: set[str] = set()
-        #: Flapping of the joint status: each site may have seen too little of it.
+        self._wake_event = asyncio.Event()
+        #: Dedup keys whose status may differ from what was reported. Comparing all of them would take too long: thousands
+        #: of runs a minute change nothing.
+        self._pending_keys: set[str] = set()
+        #: Flapping (repeated falls) of the joint status: each site may have seen too few of the falls.
         self._flapping_policy = flapping or FlappingPolicy()
         self._flapping: dict[str, Flapping] = {}
-        #: By agency: until when a recovery is doubted, and when it was found.
-        self._unbelieved: dict[str, tuple[datetime, datetime]] = {}
-        for key, matter in open_incidents.items():
-            self._note_told(key, matter)
+        #: Recoveries that are not reported yet, by agency: until when, and when the recovery was recorded.
+        self._unconfirmed_recoveries: dict[str, tuple[datetime, datetime]] = {}
+        for key, incident_type in open_incidents.items():
+            self._set_reported_type(key, incident_type)
 
     # -- agencies of this process --------------------------------------------------------------------------------
 
     @property
     def agencies(self) -> AbstractSet[str]:
-        """The reported agencies."""
+        """Agencies that this process reports."""
         return self._agencies
 
     @property
-    def told(self) -> Mapping[str, IncidentType]:
-        """Reported types that are not over, by dedup key."""
-        return MappingProxyType(self._told)
+    def reported_types(self) -> Mapping[str, IncidentType]:
+        """Types of the reported incidents that have not ended, by dedup key."""
+        return MappingProxyType(self._reported_types)
 
-    def brief(self, briefs: Briefs) -> None:
-        """Replace the policies. An open incident keeps its own."""
-        self._briefs = briefs
+    def set_policies(self, policies: IncidentPolicies) -> None:
+        """Replace the policies. An open incident keeps the policy that it was opened with."""
+        self._policies = policies
 
-    def believe(self, flapping: FlappingPolicy) -> None:
-        """Replace the flapping policy; the recorded falls stay."""
+    def set_flapping_policy(self, flapping: FlappingPolicy) -> None:
+        """Replace the flapping policy. Recorded falls are kept."""
         self._flapping_policy = flapping
-        for each in self._flapping.values():
-            each.policy = flapping
+        for agency_flapping in self._flapping.values():
+            agency_flapping.policy = flapping
 
     def restore_falls(self, falls: Mapping[str, Sequence[datetime]], unsteady: AbstractSet[str]) -> None:
-        """Restore recent falls of agencies from their incidents, and those held open; after `gain`."""
+        """Restore the recent falls of agencies from their incidents. Call it after `add_agencies`.
+
+        *unsteady*: agencies whose incident stays open because they were flapping.
+        """
         for agency in falls.keys() & self._agencies - self._flapping.keys():
             flapping = self._flapping[agency] = Flapping(self._flapping_policy)
-            flapping.restore(falls[agency], is_down=agency in self._told, is_unsteady=agency in unsteady)
+            flapping.restore(falls[agency], is_down=agency in self._reported_types, is_flapping=agency in unsteady)
 
     def restore_outages(self, outages: Mapping[str, tuple[datetime, datetime]]) -> None:
-        """Restore start and report time of outages; after `gain`."""
-        self._outages |= {key: outages[key] for key in outages.keys() & self._told.keys() & self._agencies}
+        """Restore start and report time of outages. Call it after `add_agencies`."""
+        self._reported_outages |= {
+            key: outages[key] for key in outages.keys() & self._reported_types.keys() & self._agencies
+        }
 
-    def gain(self, agencies: AbstractSet[str], open_incidents: Mapping[str, IncidentType]) -> None:
-        """Report *agencies* from now on, for which there are policies; *open_incidents*: what was reported."""
+    def add_agencies(self, agencies: AbstractSet[str], open_incidents: Mapping[str, IncidentType]) -> None:
+        """Report *agencies* from now on. Their policies must be set; *open_incidents*: the reported types, by dedup key."""
         self._agencies |= agencies
-        self._unsettled |= agencies
+        self._pending_keys |= agencies
         for agency in agencies:
-            # Drop what another process of this site said: this one evaluates from now on.
-            self._said.get(agency, {}).pop(self._site, None)
-        for key, matter in open_incidents.items():
+            # The status of another process of this site is dropped: this process evaluates the agency from now on.
+            self._statuses.get(agency, {}).pop(self._site, None)
+        for key, incident_type in open_incidents.items():
             if agency_of(key) in agencies:
-                self._note_told(key, matter)
+                self._set_reported_type(key, incident_type)
 
-    def release(self, agencies: AbstractSet[str]) -> None:
+    def remove_agencies(self, agencies: AbstractSet[str]) -> None:
         """Stop reporting *agencies*. Their incidents stay open, because their end is unknown here.
 
-        Statuses of other sites are kept until they come back.
+        Statuses of other sites are kept, for the case that the agencies come back.
         """
-        self._leave(agencies)
+        self._drop_agencies(agencies)
         for agency in agencies:
-            self._said.get(agency, {}).pop(self._site, None)
+            self._statuses.get(agency, {}).pop(self._site, None)
 
-    def hand_over(self, agencies: AbstractSet[str]) -> None:
-        """Stop reporting *agencies* and our accounts there: another process does, and ends their incidents."""
-        self._leave(agencies)
-        for key in [key for key in self._told.keys() | self._said.keys() if agency_of(key) in agencies]:
-            self._note_told(key, None)
-            # The last status stays valid until the other process replaces it.
-            if key.startswith(OURS):
-                self._said.get(key, {}).pop(self._site, None)
+    def transfer_agencies(self, agencies: AbstractSet[str]) -> None:
+        """Stop reporting *agencies* and the probe accounts there, because another process takes them over."""
+        self._drop_agencies(agencies)
+        for key in [key for key in self._reported_types.keys() | self._statuses.keys() if agency_of(key) in agencies]:
+            self._set_reported_type(key, None)
+            # An agency's last status stays valid until the other process replaces it.
+            if key.startswith(MONITORING_FAULT_PREFIX):
+                self._statuses.get(key, {}).pop(self._site, None)
 
-    def inherit(self, open_incidents: Mapping[str, IncidentType]) -> AbstractSet[str]:
-        """Take over the reported monitoring faults of dead processes; return the unknown ones.
+    def take_over_faults(self, open_incidents: Mapping[str, IncidentType]) -> AbstractSet[str]:
+        """Take over the reported monitoring faults of dead processes; return the keys of those that are new here.
 
-        A process that sees the recovery ends them. A live one in trouble reports again.
+        Any process that sees the recovery ends them. Another one that still has the fault reports it again.
         """
-        # The operations centre also has incidents without a site: an alert, or an unreachable person.
-        left = {
-            key for key in open_incidents.keys() - self._told.keys() if key.startswith(OURS) and agency_of(key) is None
+        # Only monitoring faults: the NOC also has incidents about alerts and unreachable people.
+        new_keys = {
+            key
+            for key in open_incidents.keys() - self._reported_types.keys()
+            if key.startswith(MONITORING_FAULT_PREFIX) and agency_of(key) is None
         }
-        for key in left:
-            self._note_told(key, open_incidents[key])
-        self._unsettled |= left
-        return left
+        for key in new_keys:
+            self._set_reported_type(key, open_incidents[key])
+        self._pending_keys |= new_keys
+        return new_keys
 
-    def _leave(self, agencies: AbstractSet[str]) -> None:
+    def _drop_agencies(self, agencies: AbstractSet[str]) -> None:
         self._agencies -= agencies
         for agency in agencies:
-            self._told.pop(agency, None)
-            self._outages.pop(agency, None)
-            self._less.pop(agency, None)
+            self._reported_types.pop(agency, None)
+            self._reported_outages.pop(agency, None)
+            self._lesser_types.pop(agency, None)
             self._flapping.pop(agency, None)
-            self._unbelieved.pop(agency, None)
-            self.ended_by_hand.pop(agency, None)
-            self._disputed.pop(agency, None)
-            self._metrics.disputed(agency, is_so=None)
-            self._show_told(agency)
+            self._unconfirmed_recoveries.pop(agency, None)
+            self.closed_by_hand.pop(agency, None)
+            self._disagreements.pop(agency, None)
+            self._metrics.set_disputed(agency, is_disputed=None)
+            self._export_reported_outage(agency)
 
     # -- status --------------------------------------------------------------------------------------------------
 
-    def hear(self, site: str, key: str, standing: SiteStatus) -> None:
-        """Record a *site*'s status of an agency or a monitoring fault; `tell` reports it.
+    def record_status(self, site: str, key: str, status: SiteStatus) -> None:
+        """Record a *site*'s status of an agency or a monitoring fault, for the next `report`.
 
-        For an agency of another process it is only stored: the agency may come to this one.
+        A status of another process's agency is kept without a report, because this process may take the agency over.
         """
-        if not key.startswith(OURS):
-            self._spoken.add(site)
-        said = self._said.setdefault(key, {})
-        if said.get(site) != standing:
-            said[site] = standing
-            self._unsettle(key)
+        if not key.startswith(MONITORING_FAULT_PREFIX):
+            self._reporting_sites.add(site)
+        statuses = self._statuses.setdefault(key, {})
+        if statuses.get(site) != status:
+            statuses[site] = status
+            self._mark_pending(key)
 
-    def forget(self, site: str, key: str) -> None:
-        """Record that *site* has no status of something any more."""
-        said = self._said.get(key, {})
-        if said.pop(site, None) is not None:
-            if not said:
-                # Keys of a site change over time.
-                del self._said[key]
-            self._unsettle(key)
+    def remove_status(self, site: str, key: str) -> None:
+        """Record that *site* has no status of *key* any more."""
+        statuses = self._statuses.get(key, {})
+        if statuses.pop(site, None) is not None:
+            if not statuses:
+                # The keys of a site change over time: the dictionary must not grow.
+                del self._statuses[key]
+            self._mark_pending(key)
 
-    def fresh(self, sites: AbstractSet[str]) -> None:
-        """Count only *sites* from now on. Until the first call all count."""
-        if self._fresh != sites:
-            self._fresh = frozenset(sites)
-            for key in self._said:
-                self._unsettle(key)
+    def set_voting_sites(self, sites: AbstractSet[str]) -> None:
+        """Count only the statuses of *sites* from now on. Until the first call all sites count."""
+        if self._voting_sites != sites:
+            self._voting_sites = frozenset(sites)
+            for key in self._statuses:
+                self._mark_pending(key)
 
-    def _unsettle(self, key: str) -> None:
-        if self._is_told_of(key):
-            self._unsettled.add(key)
+    def _mark_pending(self, key: str) -> None:
+        if self._is_responsible_for(key):
+            self._pending_keys.add(key)
 
-    def says(self, agency: str) -> Mapping[str, SiteStatus | None]:
-        """Return each site's status of an agency by name; `None`: no vote. Empty with fewer than two statuses."""
-        said = self._said.get(agency, {})
-        if len(said) < 2:
+    def site_statuses(self, agency: str) -> Mapping[str, SiteStatus | None]:
+        """Return the statuses of an agency by site; `None` for a site without a vote. Empty with fewer than two statuses."""
+        statuses = self._statuses.get(agency, {})
+        if len(statuses) < 2:
             return {}
         return {
-            site: each if self._fresh is None or site in self._fresh else None for site, each in sorted(said.items())
+            site: status if self._voting_sites is None or site in self._voting_sites else None
+            for site, status in sorted(statuses.items())
         }
 
-    def troubled(self, agency: str) -> AbstractSet[str]:
-        """Return the unhealthy routes of an agency at voting sites, whichever process reports it."""
-        said = self._said.get(agency, {}).items()
-        voices = (each for site, each in said if self._fresh is None or site in self._fresh)
-        return frozenset(route for each in voices for route in each.failing_routes)
+    def failing_routes(self, agency: str) -> AbstractSet[str]:
+        """Return the unhealthy routes of an agency at voting sites, also for an agency of another process."""
+        statuses = self._statuses.get(agency, {}).items()
+        voting = (status for site, status in statuses if self._voting_sites is None or site in self._voting_sites)
+        return frozenset(route for status in voting for route in status.failing_routes)
 
-    def together(self, agency: str) -> SiteStatus | None:
-        """Return the joint status of an agency; `None`: fewer than two voting sites have one, or it is invalid."""
-        said, silent = self._votes(agency)
+    def joint_status(self, agency: str) -> SiteStatus | None:
+        """Return the joint status of an agency; `None` if fewer than two sites have a status, or one is invalid."""
+        statuses, silent = self._votes(agency)
         try:
-            return agreed(said, self._quorum, silent) if len(said) + len(silent) > 1 else None
+            return joint_status(statuses, self._quorum, silent) if len(statuses) + len(silent) > 1 else None
         except (TypeError, OverflowError):
-            # The comparison logs the error; the page is shown nevertheless.
+            # `report` logs the error. The web page that called is shown nevertheless.
             return None
 
-    def ails_us(self, key: str) -> bool:
-        """Whether a monitoring fault is active at this site."""
-        standing = self._said.get(key, {}).get(self._site)
-        return standing is not None and standing.trouble is not None
+    def has_fault(self, key: str) -> bool:
+        """Whether this site has a monitoring fault with this key."""
+        status = self._statuses.get(key, {}).get(self._site)
+        return status is not None and status.trouble is not None
 
-    def ailing_sites(self) -> Mapping[str, datetime]:
+    def faulty_sites(self) -> Mapping[str, datetime]:
         """Return other sites that are silent or cannot evaluate, and since when."""
-        said = ((key, self._said[key].get(self._site)) for key in self._said if key.startswith(SITES))
-        troubles = ((key, standing.trouble) for key, standing in said if standing is not None)
-        return {key.removeprefix(SITES): trouble.since for key, trouble in troubles if trouble is not None}
+        statuses = (
+            (key, by_site.get(self._site))
+            for key, by_site in self._statuses.items()
+            if key.startswith(SITE_FAULT_PREFIX)
+        )
+        troubles = ((key, status.trouble) for key, status in statuses if status is not None)
+        return {key.removeprefix(SITE_FAULT_PREFIX): trouble.since for key, trouble in troubles if trouble is not None}
 
-    def short_of_sites_since(self) -> datetime | None:
-        """Return since when too few sites are connected for any report; `None`: enough are."""
-        standing = self._said.get(QUORUM, {}).get(self._site)
-        return None if standing is None or standing.trouble is None else standing.trouble.since
+    def quorum_missing_since(self) -> datetime | None:
+        """Return since when too few sites are connected to report an outage; `None`: enough are connected."""
+        status = self._statuses.get(QUORUM_FAULT_KEY, {}).get(self._site)
+        return None if status is None or status.trouble is None else status.trouble.since
 
-    def _is_told_of(self, key: str) -> bool:
-        return key.startswith(OURS) or key in self._agencies
+    def _is_responsible_for(self, key: str) -> bool:
+        return key.startswith(MONITORING_FAULT_PREFIX) or key in self._agencies
 
-    def told_faults(self) -> AbstractSet[tuple[str, str]]:
+    def reported_faults(self) -> AbstractSet[tuple[str, str]]:
         """Return the reported monitoring faults as metric labels (`fault_of`)."""
-        return {fault for fault, incidents in self._told_of.items() if incidents > 0}
+        return {fault for fault, incidents in self._reported_fault_counts.items() if incidents > 0}
 
     # -- reporting -----------------------------------------------------------------------------------------------
 
-    def poke(self) -> None:
-        """Wake `keep_telling`. Not awaited: probes must not wait for a database that may not even refuse."""
-        self._poked.set()
+    def wake(self) -> None:
+        """Make `run` report soon. The caller does not wait: a probe must not wait for a database that may hang."""
+        self._wake_event.set()
 
-    async def keep_telling(self) -> NoReturn:
-        """Report whenever woken, and retry failed events: the next run may be minutes away."""
-        await run_periodically("incident reporter", self._tell_when_poked, timedelta(0))
+    async def run(self) -> NoReturn:
+        """Report whenever woken, and retry failed events, because the next probe run may end minutes later."""
+        await run_periodically("incident reporter", self._report_when_woken, timedelta(0))
 
-    async def _tell_when_poked(self) -> None:
-        await self._poked.wait()
-        self._poked.clear()
-        if not await self.tell():
-            self._poked.set()
-            await asyncio.sleep(_RETRY.total_seconds())
+    async def _report_when_woken(self) -> None:
+        await self._wake_event.wait()
+        self._wake_event.clear()
+        if not await self.report():
+            self._wake_event.set()
+            await asyncio.sleep(_RETRY_INTERVAL.total_seconds())
 
-    async def tell(self) -> bool:
-        """Report all differences; return whether all events succeeded.
+    async def report(self) -> bool:
+        """Report all differences. Return whether all events succeeded.
 
-        Not reentrant: a report is recorded after its event.
+        Not reentrant: the reported type is recorded after its event.
         """
         now = self._clock.now()
         try:
-            await self._look_up(now)
-            self._unsettled |= {*self._ripe(now), *self._quiet(now)}
-            # Agencies first: a short code consists of capital letters and digits.
-            for number, key in enumerate(sorted(self._unsettled), 1):
+            await self._drop_closed(now)
+            self._pending_keys |= {*self._lasting_lesser_types(now), *self._confirmed_recoveries(now)}
+            # Agencies sort first: their codes are capital letters and digits, the other keys begin with a small letter.
+            for number, key in enumerate(sorted(self._pending_keys), 1):
                 await self._compare(key, now)
-                if number % AT_A_TIME == 0:
+                if number % ATTRIBUTIONS_PER_STEP == 0:
                     await asyncio.sleep(0)
         except StoreUnavailable:
             return False
-        return not self._untold & self._unsettled
+        return not self._failed_keys & self._pending_keys
 
-    async def _look_up(self, now: datetime) -> None:
-        """Drop the reports of incidents that were closed elsewhere.
+    async def _drop_closed(self, now: datetime) -> None:
+        """Drop the reported types of incidents that were closed elsewhere, so that a present problem is reported again.
 
-        Then a present problem is reported again. Only the engine suppresses what a person closed, for a while:
-        otherwise an agency whose one route never recovers would never be reported again.
+        The engine suppresses an incident that a person closed, but only for a while. Suppressed here, an agency with one
+        route that never recovers would never be reported again.
         """
-        if self._open_keys is None or timedelta(0) <= now - self._looked_up_at < _LOOK_UP:
+        if self._open_keys is None or timedelta(0) <= now - self._open_keys_read_at < _OPEN_KEYS_INTERVAL:
             return
-        self._looked_up_at = now
+        self._open_keys_read_at = now
         try:
-            ended = self._told.keys() - await self._open_keys()
+            ended = self._reported_types.keys() - await self._open_keys()
         except StoreUnavailable:
             raise
         # A bug here must not prevent reports.
@@ -363,233 +383,247 @@ class IncidentReporter:
             log.exception("open incidents could not be read; retrying")
             return
         for key in ended:
-            self._note_told(key, None)
-        self._unsettled |= ended
+            self._set_reported_type(key, None)
+        self._pending_keys |= ended
 
     async def _compare(self, key: str, now: datetime) -> None:
-        # Discard first: the status may change during the report.
-        self._unsettled.discard(key)
-        if not self._is_told_of(key):
-            return  # Removed, or taken by another process, during an earlier report.
+        # The key is discarded first, because its status may change during the report.
+        self._pending_keys.discard(key)
+        if not self._is_responsible_for(key):
+            return  # The agency was removed, or taken over by another process, during the report of an earlier key.
         try:
-            if len(self._said.get(key, ())) > 1 or key in self._disputed:
-                said = self._counted(key)
-                self._show_dispute(key, is_so=disagree(said) if len(said) > 1 else None)
-            standing = self._agreed(key)
-            if standing is None:
-                # No status, or removed (a person ends that), or invisible now: a lesser type has not lasted.
-                self._less.pop(key, None)
+            if len(self._statuses.get(key, ())) > 1 or key in self._disagreements:
+                statuses = self._voting_statuses(key)
+                self._set_disagreement(key, is_so=sites_disagree(statuses) if len(statuses) > 1 else None)
+            status = self._status_to_report(key)
+            if status is None:
+                # Without a status nothing is proven: a lesser type must last from its next status on.
+                self._lesser_types.pop(key, None)
                 return
-            if standing.trouble is not None:
-                await self._tell(key, self._as_it_flaps(key, standing.trouble, now), standing, now)
-            elif key in self._told and (ended_at := self._ended_at(key, standing, now)) is not None:
-                await self._tell_over(key, ended_at, now)
+            if status.trouble is not None:
+                await self._report_problem(key, self._record_fall(key, status.trouble, now), status, now)
+            elif key in self._reported_types and (ended_at := self._confirmed_end(key, status, now)) is not None:
+                await self._report_end(key, ended_at, now)
         except StoreUnavailable:
-            self._unsettled.add(key)
+            self._pending_keys.add(key)
             raise
-        # An invalid status of one must not prevent other reports.
+        # An invalid status of one key must not prevent reports of others.
         except Exception:
-            if self._owe(key):
+            if self._mark_failed(key):
                 log.exception("comparison of incidents with site statuses failed; retrying", key=key)
 
-    def _as_it_flaps(self, key: str, trouble: ActiveProblem, now: datetime) -> ActiveProblem:
-        """Record a fall, and return the problem with whether it flaps.
+    def _record_fall(self, key: str, trouble: ActiveProblem, now: datetime) -> ActiveProblem:
+        """Record that the joint status of an agency is down. Return the problem with its flapping.
 
-        A site detects the flapping of its own status.
+        With a status of one site only, that site has detected the flapping already.
         """
-        if key.startswith(OURS) or len(self._said[key]) < 2:
+        if key.startswith(MONITORING_FAULT_PREFIX) or len(self._statuses[key]) < 2:
             return trouble
         flapping = self._flapping.setdefault(key, Flapping(self._flapping_policy))
-        flapping.fell(now)
-        self._unbelieved.pop(key, None)
-        return replace(trouble, flapping=trouble.flapping or flapping.is_unsteady)
+        flapping.record_fall(now)
+        self._unconfirmed_recoveries.pop(key, None)
+        return replace(trouble, flapping=trouble.flapping or flapping.is_flapping)
 
-    def _is_believed(self, key: str, now: datetime) -> bool:
-        """Record a recovery; return whether it has lasted long enough to be reported."""
-        if (flapping := self._flapping.get(key)) is None or len(self._said[key]) < 2:
+    def _is_recovery_confirmed(self, key: str, now: datetime) -> bool:
+        """Record a recovery of the joint status. Return whether it has lasted long enough to be reported."""
+        if (flapping := self._flapping.get(key)) is None or len(self._statuses[key]) < 2:
             return True
-        if (until := flapping.rose(now, now)) is None:
-            self._unbelieved.pop(key, None)
+        if (until := flapping.record_recovery(now, now)) is None:
+            self._unconfirmed_recoveries.pop(key, None)
             return True
-        self._unbelieved[key] = until, now
+        self._unconfirmed_recoveries[key] = until, now
         return False
 
-    async def _tell(self, key: str, trouble: ActiveProblem, standing: SiteStatus, now: datetime) -> None:
-        told, less_since = self._told.get(key), None
-        if told is not None and not is_news(trouble.type, told):
-            # During a recovery the type becomes lesser from run to run; what remains is reported once it has lasted.
-            less_since = self._less_since(key, trouble.type, told, standing, now)
-            if less_since is None or now - less_since < _LASTS:
+    async def _report_problem(self, key: str, trouble: ActiveProblem, status: SiteStatus, now: datetime) -> None:
+        reported_type, lesser_since = self._reported_types.get(key), None
+        if reported_type is not None and not is_significant_change(trouble.type, reported_type):
+            # During a recovery the type gets lesser with each run. The remaining type is reported once it has lasted.
+            lesser_since = self._lesser_type_since(key, trouble.type, reported_type, status, now)
+            if lesser_since is None or now - lesser_since < _CONFIRMATION_PERIOD:
                 return
         event = Trigger(
             dedup_key=key,
             at=now,
             type=trouble.type,
             began_at=trouble.since,
-            policy=self._brief_for(key, standing),
+            policy=self._policy_for(key, status),
             flapping=trouble.flapping,
             latest_at=trouble.latest,
-            less_since=less_since,
+            less_since=lesser_since,
         )
         if await self._submit(event):
-            self._note_told(key, trouble.type)
-            if not key.startswith(OURS):
-                self._outages[key] = trouble.since, now
+            self._set_reported_type(key, trouble.type)
+            if not key.startswith(MONITORING_FAULT_PREFIX):
+                self._reported_outages[key] = trouble.since, now
 
-    def _agreed(self, key: str) -> SiteStatus | None:
-        if key.startswith(OURS):
-            # A site's own fault needs its own vote only.
-            return agreed(self._said.get(key, {}).values(), Quorum())
-        if self._site not in self._said.get(key, {}):
+    def _status_to_report(self, key: str) -> SiteStatus | None:
+        if key.startswith(MONITORING_FAULT_PREFIX):
+            # A monitoring fault needs no other site's vote.
+            return joint_status(self._statuses.get(key, {}).values(), Quorum())
+        if self._site not in self._statuses.get(key, {}):
             return None
-        said, silent = self._votes(key)
-        return agreed(said, self._quorum, silent)
+        statuses, silent = self._votes(key)
+        return joint_status(statuses, self._quorum, silent)
 
     def _votes(self, agency: str) -> tuple[Sequence[SiteStatus], Sequence[SiteStatus]]:
-        """Return the voting statuses of an agency, and the last ones of sites without a vote.
+        """Return the statuses of an agency with a vote, and the last known statuses of sites without a vote.
 
-        A site that never reported may see everything.
+        A site that never reported counts as a disconnected site that might vote on any problem.
         """
-        said = self._said.get(agency, {})
-        if self._fresh is None:
-            return [*votes_of(said, self._quorum).values()], []
-        heard = votes_of({site: each for site, each in said.items() if site in self._fresh}, self._quorum)
-        known = dict.fromkeys(self._others - self._spoken, UNTROUBLED) | said
-        silent = votes_of({site: each for site, each in known.items() if site not in self._fresh}, self._quorum)
-        return [*heard.values()], [each for voter, each in silent.items() if voter not in heard]
+        statuses = self._statuses.get(agency, {})
+        if self._voting_sites is None:
+            return [*votes_by_voter(statuses, self._quorum).values()], []
+        voting = votes_by_voter(
+            {site: status for site, status in statuses.items() if site in self._voting_sites}, self._quorum
+        )
+        known = dict.fromkeys(self._other_sites - self._reporting_sites, UNTROUBLED) | statuses
+        silent = votes_by_voter(
+            {site: status for site, status in known.items() if site not in self._voting_sites}, self._quorum
+        )
+        return [*voting.values()], [status for voter, status in silent.items() if voter not in voting]
 
-    def _counted(self, agency: str) -> Sequence[SiteStatus]:
+    def _voting_statuses(self, agency: str) -> Sequence[SiteStatus]:
         """Return the statuses of an agency with a vote."""
-        said = self._said.get(agency, {})
-        return [each for site, each in said.items() if self._fresh is None or site in self._fresh]
+        statuses = self._statuses.get(agency, {})
+        return [status for site, status in statuses.items() if self._voting_sites is None or site in self._voting_sites]
 
-    def _show_dispute(self, agency: str, *, is_so: bool | None) -> None:
-        """Export whether sites disagree about an agency; `None`: fewer than two voting sites have a status."""
-        if self._disputed.get(agency) == is_so:
+    def _set_disagreement(self, agency: str, *, is_so: bool | None) -> None:
+        """Record and export whether sites disagree about an agency; `None`: fewer than two voting sites have a status."""
+        if self._disagreements.get(agency) == is_so:
             return
-        self._disputed.pop(agency, None)
+        self._disagreements.pop(agency, None)
         if is_so is not None:
-            self._disputed[agency] = is_so
-        self._metrics.disputed(agency, is_so=is_so)
-        self._show_told(agency)
+            self._disagreements[agency] = is_so
+        self._metrics.set_disputed(agency, is_disputed=is_so)
+        self._export_reported_outage(agency)
 
-    def _show_told(self, key: str) -> None:
-        """Export the joint outage reported by several sites; a single site's is exported by its evaluator."""
-        if not self._others or key.startswith(OURS):
+    def _export_reported_outage(self, key: str) -> None:
+        """Export the reported outage of an agency, if there are several sites. A single site's evaluator exports its own."""
+        if not self._other_sites or key.startswith(MONITORING_FAULT_PREFIX):
             return
-        told = self._told.get(key)
-        is_known = told in OUTAGES if told is not None else key in self._disputed
-        self._metrics.outage_agreed(key, WAYS.get(told, ()) if told is not None else (), is_known=is_known)
+        reported_type = self._reported_types.get(key)
+        is_known = reported_type in OUTAGES if reported_type is not None else key in self._disagreements
+        self._metrics.set_quorum_outage(
+            key, TYPE_DIRECTIONS.get(reported_type, ()) if reported_type is not None else (), has_quorum_result=is_known
+        )
 
-    def _brief_for(self, key: str, standing: SiteStatus) -> PolicySnapshot:
-        if not key.startswith(OURS):
-            return replace(self._briefs.agencies[key], cause=standing.cause)
-        blame, _, name = key.removeprefix(OURS).partition("/")
-        return self._briefs.ours(FaultSource(FaultDomain(blame), name))
+    def _policy_for(self, key: str, status: SiteStatus) -> PolicySnapshot:
+        if not key.startswith(MONITORING_FAULT_PREFIX):
+            return replace(self._policies.agencies[key], cause=status.cause)
+        domain, _, name = key.removeprefix(MONITORING_FAULT_PREFIX).partition("/")
+        return self._policies.monitoring_fault(FaultSource(FaultDomain(domain), name))
 
-    def _ended_at(self, key: str, standing: SiteStatus, now: datetime) -> datetime | None:
-        """Return the end of a reported problem; `None`: not over, or doubted.
+    def _confirmed_end(self, key: str, status: SiteStatus, now: datetime) -> datetime | None:
+        """Return the end of a reported problem; `None` if it has not ended, or the end is not confirmed yet.
 
-        Sites that saw it may be lost, and the others may have been well only because they have not probed since.
+        The sites that saw the problem may be disconnected, and the others may be up only because they have not probed
+        since it began.
         """
-        ended_at = standing.up_since
-        if ended_at is None or not (key.startswith(OURS) or can_end(self._told[key], standing.directions)):
+        ended_at = status.up_since
+        if ended_at is None or not (
+            key.startswith(MONITORING_FAULT_PREFIX) or can_prove_end(self._reported_types[key], status.directions)
+        ):
             return None
-        began, told_at = self._outages.get(key, (ended_at, now))
-        if ended_at < began and len(self._said[key]) > 1:
-            seen = [each.up_since for each in self._counted(key) if each.up_since and each.up_since >= began]
-            told_at = min(told_at, now)
-            self._outages[key] = began, told_at
-            if not seen and now - told_at < _LASTS:
-                self._unbelieved[key] = told_at + _LASTS, now
+        began, reported_at = self._reported_outages.get(key, (ended_at, now))
+        if ended_at < began and len(self._statuses[key]) > 1:
+            recoveries = [
+                status.up_since for status in self._voting_statuses(key) if status.up_since and status.up_since >= began
+            ]
+            reported_at = min(reported_at, now)  # After the clock was set back.
+            self._reported_outages[key] = began, reported_at
+            if not recoveries and now - reported_at < _CONFIRMATION_PERIOD:
+                self._unconfirmed_recoveries[key] = reported_at + _CONFIRMATION_PERIOD, now
                 return None
-            ended_at = min(seen, default=now)
-        return ended_at if self._is_believed(key, now) else None
+            ended_at = min(recoveries, default=now)
+        return ended_at if self._is_recovery_confirmed(key, now) else None
 
-    def _less_since(
-        self, key: str, matter: IncidentType, told: IncidentType, standing: SiteStatus, now: datetime
+    def _lesser_type_since(
+        self, key: str, incident_type: IncidentType, reported_type: IncidentType, status: SiteStatus, now: datetime
     ) -> datetime | None:
-        """Return since when it is proven that no more than *matter* is wrong, which is less than reported."""
-        if not is_proven_less(matter, told, standing.directions):
-            self._less.pop(key, None)
+        """Return since when *incident_type* is proven, which is lesser than the reported type; `None` if it is not proven."""
+        if not is_partial_recovery(incident_type, reported_type, status.directions):
+            self._lesser_types.pop(key, None)
             return None
-        known, since = self._less.get(key, (matter, now))
-        self._less[key] = matter, (since if known is matter else now)
-        return self._less[key][1]
+        previous, since = self._lesser_types.get(key, (incident_type, now))
+        self._lesser_types[key] = incident_type, (since if previous is incident_type else now)
+        return self._lesser_types[key][1]
 
-    def _ripe(self, now: datetime) -> Collection[str]:
-        """Return the keys whose lesser type has lasted long enough, without a new status."""
+    def _lasting_lesser_types(self, now: datetime) -> Collection[str]:
+        """Return the keys whose lesser type has lasted long enough to be reported."""
         # After the clock was set back the time counts from now.
-        self._less = {key: (matter, min(since, now)) for key, (matter, since) in self._less.items()}
-        return [key for key, (_, since) in self._less.items() if now - since >= _LASTS]
+        self._lesser_types = {
+            key: (incident_type, min(since, now)) for key, (incident_type, since) in self._lesser_types.items()
+        }
+        return [key for key, (_, since) in self._lesser_types.items() if now - since >= _CONFIRMATION_PERIOD]
 
-    def _quiet(self, now: datetime) -> Collection[str]:
-        """Return the keys whose recovery is not doubted any more, without a new status."""
-        # A clock set back restarts the stable time.
-        return [key for key, (until, found_at) in self._unbelieved.items() if not found_at <= now < until]
+    def _confirmed_recoveries(self, now: datetime) -> Collection[str]:
+        """Return the keys whose unconfirmed recovery must be examined again: its time is over, or the clock was set back."""
+        return [
+            key for key, (until, recorded_at) in self._unconfirmed_recoveries.items() if not recorded_at <= now < until
+        ]
 
-    async def _tell_over(self, key: str, ended_at: datetime, now: datetime) -> None:
+    async def _report_end(self, key: str, ended_at: datetime, now: datetime) -> None:
         if await self._submit(Resolve(dedup_key=key, at=now, ended_at=ended_at)):
-            self._note_told(key, None)
+            self._set_reported_type(key, None)
 
-    def _note_told(self, key: str, matter: IncidentType | None) -> None:
-        """Record the reported type; `None`: over."""
-        before = self._told.pop(key, None)
-        for notes in (self._outages, self._less, self._unbelieved):
-            notes.pop(key, None)
-        if matter is not None:
-            self._told[key] = matter
-        if matter is not before:
-            self._show_told(key)
-        if key.startswith(OURS):
-            blame, _, name = key.removeprefix(OURS).partition("/")
-            self._told_of[fault_of(blame, name)] += (matter is not None) - (before is not None)
+    def _set_reported_type(self, key: str, incident_type: IncidentType | None) -> None:
+        """Record the reported type of an incident; `None`: the incident has ended."""
+        before = self._reported_types.pop(key, None)
+        for records in (self._reported_outages, self._lesser_types, self._unconfirmed_recoveries):
+            records.pop(key, None)
+        if incident_type is not None:
+            self._reported_types[key] = incident_type
+        if incident_type is not before:
+            self._export_reported_outage(key)
+        if key.startswith(MONITORING_FAULT_PREFIX):
+            domain, _, name = key.removeprefix(MONITORING_FAULT_PREFIX).partition("/")
+            self._reported_fault_counts[fault_of(domain, name)] += (incident_type is not None) - (before is not None)
 
     async def _submit(self, event: Trigger | Resolve) -> bool:
-        """Submit an event; return whether it succeeded and its key still belongs to this process."""
+        """Submit an event. Return whether it succeeded and this process still reports its key."""
         key = event.dedup_key
         try:
             incident = await self._alerting.submit(event)
         except StoreUnavailable:
             raise
-        # A bug in one event must not prevent others.
+        # A bug in one event must not prevent other events.
         except Exception:
-            if self._owe(key):
+            if self._mark_failed(key):
                 log.exception("incident event could not be submitted; retrying", key=key)
             return False
-        self._untold.discard(key)
-        if not self._is_told_of(key) or self._site not in self._said.get(key, ()):
-            # Removed, or taken by another process meanwhile: a record here would end its incident.
+        self._failed_keys.discard(key)
+        if not self._is_responsible_for(key) or self._site not in self._statuses.get(key, ()):
+            # The agency was removed or taken over meanwhile: with a recorded type, this process would end its incident.
             return False
-        is_held = isinstance(event, Trigger) and incident is not None and not incident.is_open
-        self._note_ended_by_hand(key, incident if is_held else None)
+        is_suppressed = isinstance(event, Trigger) and incident is not None and not incident.is_open
+        self._set_closed_by_hand(key, incident if is_suppressed else None)
         return True
 
-    def _owe(self, key: str) -> bool:
-        """Mark a failed event for a retry; return whether it is new and must be logged."""
-        is_first = key not in self._untold
-        self._untold.add(key)
-        self._unsettled.add(key)
+    def _mark_failed(self, key: str) -> bool:
+        """Mark the event of *key* for a retry. Return whether it is its first failure, which is logged."""
+        is_first = key not in self._failed_keys
+        self._failed_keys.add(key)
+        self._pending_keys.add(key)
         return is_first
 
-    def _note_ended_by_hand(self, key: str, incident: Incident | None) -> None:
-        """Record and export a problem that is detected although a person closed it: it must not look healthy."""
-        self.ended_by_hand.pop(key, None)
+    def _set_closed_by_hand(self, key: str, incident: Incident | None) -> None:
+        """Record and export the closed incident of a problem that is still detected: the agency must not look healthy."""
+        self.closed_by_hand.pop(key, None)
         if incident is not None:
-            self.ended_by_hand[key] = incident
-        if not key.startswith(OURS):
-            self._metrics.ended_by_hand(key, is_so=incident is not None)
+            self.closed_by_hand[key] = incident
+        if not key.startswith(MONITORING_FAULT_PREFIX):
+            self._metrics.set_closed_manually(key, is_closed=incident is not None)
 
 
 def outages_of(incidents: Iterable[Incident]) -> Mapping[str, tuple[datetime, datetime]]:
     """Return start and earliest report time of each detected incident, by dedup key."""
-    measured = {each.dedup_key: each for each in incidents if each.detected is not None}
+    detected = {incident.dedup_key: incident for incident in incidents if incident.detected is not None}
     return {
-        key: (each.reported_type_began_at, max(each.reported_type_began_at, each.opened_at))
-        for key, each in measured.items()
+        key: (incident.reported_type_began_at, max(incident.reported_type_began_at, incident.opened_at))
+        for key, incident in detected.items()
     }
 
 
-def fault_of(blame: str, name: str) -> tuple[str, str]:
+def fault_of(domain: str, name: str) -> tuple[str, str]:
     """Return the metric labels of a monitoring fault: its cause, and the mailbox or site, or ""."""
-    return _CAUSES.get(blame, blame), name
+    return _CAUSES.get(domain, domain), name

@@ -1,4 +1,7 @@
-"""Pipeline of results: evaluation, export, storage, and statuses for the incident reporter."""
+"""Processing of each probe run's result: evaluation, metrics, storage, and statuses for the incident reporter.
+
+A status is what this site knows about an agency or a monitoring fault; it has a dedup key.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ import structlog
 
 from alerts.model.notification import IncidentType
 from alerts.persistence.clock import Clock
-from monitor.bridge.incident_reporter import OF_HUB, OURS, IncidentReporter, fault_of
-from monitor.bridge.noc_brief import agency_of, cause_of, subject_of
-from monitor.evaluation.evaluator import AT_A_TIME, HealthEvaluator
-from monitor.evaluation.evidence import is_prompt, was_taken_well
+from monitor.bridge.incident_policy import agency_of, find_cause, stored_key
+from monitor.bridge.incident_reporter import HUB_FAULT_PREFIXES, MONITORING_FAULT_PREFIX, IncidentReporter, fault_of
+from monitor.evaluation.evaluator import ATTRIBUTIONS_PER_STEP, HealthEvaluator
+from monitor.evaluation.evidence import is_prompt, was_confirmed_in_time
 from monitor.evaluation.health_tracker import GradedRun
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
-from monitor.model.health import IN_TROUBLE, Grade, Health
+from monitor.model.health import UNHEALTHY, Grade, Health
 from monitor.model.route import Direction, MonitoredRoute
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, ProbeResult
@@ -28,7 +31,7 @@ log = structlog.get_logger()
 
 
 class ResultPipeline:
-    """Processes the result of each run."""
+    """Processor of the results of probe runs, for the agencies of this process."""
 
     def __init__(
         self,
@@ -36,242 +39,259 @@ class ResultPipeline:
         evaluator: HealthEvaluator,
         routes: Mapping[str, MonitoredRoute],
         history: History,
-        consensus: IncidentReporter,
+        reporter: IncidentReporter,
         metrics: Metrics,
         clock: Clock,
         site: str,
         process: str = "",
-        is_read: bool = False,
+        writes_all: bool = False,
     ) -> None:
-        """*routes*: the evaluator's, updated in place; *site*: where they are probed; *process*: by which process.
+        """*routes*: the routes of *evaluator*, which are updated in place; *site*, *process*: where they are probed.
 
-        *is_read*: other processes read the statuses, so all are written, including healthy ones.
+        *writes_all*: write healthy statuses, too, because other processes read them.
         """
         self._evaluator = evaluator
         self._routes = routes
         self._history = history
-        self._consensus = consensus
+        self._reporter = reporter
         self._metrics = metrics
         self._clock = clock
         self._site = site
         self._process = process
-        self._is_read = is_read
-        #: `_weigh_the_rest` is running.
-        self._is_weighing = False
+        self._writes_all = writes_all
+        #: Whether `_attribute_remaining` is running.
+        self._is_attributing = False
         #: Outcome and reason of each route's last run.
-        self._endings: dict[str, tuple[Outcome, str]] = {}
-        #: By agency and route: its direction, and why its last run failed ("" if it did not).
+        self._last_outcomes: dict[str, tuple[Outcome, str]] = {}
+        #: Direction of each route and the reason of its last failure ("" if the last run succeeded), by agency and route.
         self._reasons: dict[str, dict[str, tuple[Direction, str]]] = {}
-        #: Last determined status by dedup key.
-        self._standings: dict[str, SiteStatus] = {}
-        #: Keys whose status is not reported yet, and not stored yet.
-        self._unsaid: set[str] = set()
-        self._unkept: set[str] = set()
-        #: Health that could not be stored yet.
-        self._unwritten: dict[str, tuple[Health, datetime]] = {}
-        self._unwritten_streaks: dict[str, tuple[GradedRun, ...]] = {}
-        #: Dedup keys whose status may differ from the report. Few: most runs change nothing, and there are thousands.
-        #: Removed monitoring faults, unknown to the evaluator, are included.
-        ours = (key for key in consensus.told if key.startswith(OURS) and not key.startswith(OF_HUB))
-        self._moved = {*consensus.agencies, *ours}
-        # All are exported here: thousands at the first run would block the loop.
-        evaluator.moved()
-        for agency in consensus.agencies:
-            self._show(agency)
-        self._show_faults(clock.now())
+        #: Last determined status, by dedup key.
+        self._statuses: dict[str, SiteStatus] = {}
+        #: Keys whose status is not passed to the reporter yet, and not stored yet.
+        self._unreported_keys: set[str] = set()
+        self._unstored_keys: set[str] = set()
+        #: Health and streaks of routes that could not be stored yet.
+        self._unstored_healths: dict[str, tuple[Health, datetime]] = {}
+        self._unstored_streaks: dict[str, tuple[GradedRun, ...]] = {}
+        #: Dedup keys whose status may have changed. At first these are all: also reported monitoring faults whose source
+        #: was removed, which the evaluator does not know.
+        fault_keys = (
+            key
+            for key in reporter.reported_types
+            if key.startswith(MONITORING_FAULT_PREFIX) and not key.startswith(HUB_FAULT_PREFIXES)
+        )
+        self._changed_keys = {*reporter.agencies, *fault_keys}
+        # All agencies are exported here. The first run would otherwise export thousands and block the event loop.
+        evaluator.take_changed_agencies()
+        for agency in reporter.agencies:
+            self._export_agency(agency)
+        self._export_faults(clock.now())
 
-    def look_again(self, gained: AbstractSet[str] = frozenset()) -> None:
-        """Export the statuses after a change of routes; news are reported with the next run.
+    def apply_routes(self, gained: AbstractSet[str] = frozenset()) -> None:
+        """Export the health after a change of routes. Changed statuses are reported with the next run.
 
-        *gained*: agencies that are reported from now on; a run may have ended before.
+        *gained*: agencies that this process reports from now on. Runs of them may have ended before.
         """
-        self._moved |= gained
+        self._changed_keys |= gained
         for agency in gained:
-            self._show(agency)
-        self._show_moved(self._clock.now())
-        # The reporter has dropped removed agencies and the statuses of gained ones: report them again.
-        self._standings = {
-            key: said for key, said in self._standings.items() if key not in gained and self._is_ours_to_say(key)
+            self._export_agency(agency)
+        self._export_changes(self._clock.now())
+        # The reporter has dropped the statuses of gained agencies. Without a known status they are reported again.
+        self._statuses = {
+            key: stored_statuses
+            for key, stored_statuses in self._statuses.items()
+            if key not in gained and self._is_responsible_for(key)
         }
-        self._unsaid &= self._standings.keys()
-        self._unkept &= self._standings.keys()
-        self._endings = {name: ending for name, ending in self._endings.items() if name in self._routes}
+        self._unreported_keys &= self._statuses.keys()
+        self._unstored_keys &= self._statuses.keys()
+        self._last_outcomes = {name: outcome for name, outcome in self._last_outcomes.items() if name in self._routes}
         for agency, reasons in self._reasons.items():
             self._reasons[agency] = {name: reason for name, reason in reasons.items() if name in self._routes}
 
-    def say_again(self) -> None:
-        """Write all statuses of this process again with the next run: others may have changed them."""
-        self._history.say_again()
-        self._unkept |= self._standings.keys()
+    def rewrite_statuses(self) -> None:
+        """Write all statuses again with the next run, because another process may have changed them in the store."""
+        self._history.rewrite_statuses()
+        self._unstored_keys |= self._statuses.keys()
 
-    def inherit(self, open_incidents: Mapping[str, IncidentType]) -> None:
-        """Take over the reported monitoring faults of dead processes: their network, our references."""
-        self._moved |= {key for key in self._consensus.inherit(open_incidents) if not key.startswith(OF_HUB)}
+    def take_over_faults(self, open_incidents: Mapping[str, IncidentType]) -> None:
+        """Take over the reported monitoring faults of dead processes."""
+        self._changed_keys |= {
+            key for key in self._reporter.take_over_faults(open_incidents) if not key.startswith(HUB_FAULT_PREFIXES)
+        }
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
-    async def take(self, result: ProbeResult) -> None:
+    async def process(self, result: ProbeResult) -> None:
         """Process the result of a run.
 
-        Health is evaluated and exported at once, and reported by `IncidentReporter.keep_telling`, which is not awaited.
+        Health is evaluated and exported at once. `IncidentReporter.run` reports it later.
         Raise the store's error if the run cannot be written because of a bug; everything else is done nevertheless.
         """
         route = self._routes.get(result.route)
         if route is None:
-            return  # The route was removed during its last run.
+            return  # The route was removed during this run.
         now = self._clock.now()
-        verdict = self._evaluator.take_in(result, now)
-        self._metrics.probe_finished(
+        verdict = self._evaluator.record_run(result, now)
+        self._metrics.record_run(
             result,
             agency=route.agency,
             direction=route.direction,
             site=self._site,
-            went_well=is_prompt(route, result) and was_taken_well(route, result),
+            is_prompt=is_prompt(route, result) and was_confirmed_in_time(route, result),
         )
         if result.path is not None:
-            self._metrics.path_known(route.agency, route.direction, result.path)
+            self._metrics.record_path(route.agency, route.direction, result.path)
         self._log(result)
         reason = result.failure.reason if result.failure else ""
         self._reasons.setdefault(route.agency, {})[result.route] = (route.direction, reason)
-        self._show_moved(now)
-        await self._find_standings(now)
+        self._export_changes(now)
+        await self._update_statuses(now)
         try:
-            await self._write_down(result, route, None if verdict is None else verdict.grade)
+            await self._store(result, route, None if verdict is None else verdict.grade)
         finally:
-            self._say()
-            await self._weigh_the_rest()
+            self._report()
+            await self._attribute_remaining()
 
-    async def _weigh_the_rest(self) -> None:
-        """Attribute the rest of the runs with new evidence, yielding in between."""
-        if self._is_weighing:
+    async def _attribute_remaining(self) -> None:
+        """Attribute the remaining runs by the new evidence, in steps that let other tasks run."""
+        if self._is_attributing:
             return
-        self._is_weighing, now = True, None
+        self._is_attributing, now = True, None
         try:
-            while not self._evaluator.is_done:
+            while not self._evaluator.is_caught_up:
                 await asyncio.sleep(0)
                 now = self._clock.now()
-                self._evaluator.weigh_more(now)
-                self._show_moved(now)
+                self._evaluator.attribute_more(now)
+                self._export_changes(now)
         finally:
-            self._is_weighing = False
+            self._is_attributing = False
         if now is not None:
-            await self._find_standings(now)
-            self._say()
+            await self._update_statuses(now)
+            self._report()
 
-    def _show_moved(self, now: datetime) -> None:
-        """Export changed statuses, and mark them for a report."""
-        for (agency, direction, verdict), runs in self._evaluator.counted().items():
-            self._metrics.runs_judged(agency, direction, verdict, runs)
-        moved = self._evaluator.moved() & self._consensus.agencies
-        self._moved |= moved | {f"{OURS}{suspect}" for suspect in self._evaluator.own_moved()}
-        for agency in moved:
-            self._show(agency)
-        self._show_faults(now)
+    def _export_changes(self, now: datetime) -> None:
+        """Export changed health, and mark the statuses as changed."""
+        for (agency, direction, verdict), runs in self._evaluator.take_verdict_counts().items():
+            self._metrics.count_runs(agency, direction, verdict, runs)
+        changed_agencies = self._evaluator.take_changed_agencies() & self._reporter.agencies
+        self._changed_keys |= changed_agencies | {
+            f"{MONITORING_FAULT_PREFIX}{fault_source}" for fault_source in self._evaluator.take_changed_fault_sources()
+        }
+        for agency in changed_agencies:
+            self._export_agency(agency)
+        self._export_faults(now)
 
-    async def _find_standings(self, now: datetime) -> None:
-        """Determine the statuses that may have changed."""
-        for number, key in enumerate(sorted(self._moved), 1):
-            self._moved.discard(key)
-            if not self._is_ours_to_say(key):
+    async def _update_statuses(self, now: datetime) -> None:
+        """Determine the statuses that may have changed, and mark those that have for the reporter and the store."""
+        for number, key in enumerate(sorted(self._changed_keys), 1):
+            self._changed_keys.discard(key)
+            if not self._is_responsible_for(key):
                 continue
-            standing = self._standing(key, now)
-            if self._standings.get(key) != standing:
-                self._standings[key] = standing
-                self._unsaid.add(key)
-                self._unkept.add(key)
-            if number % AT_A_TIME == 0:
+            status = self._status(key, now)
+            if self._statuses.get(key) != status:
+                self._statuses[key] = status
+                self._unreported_keys.add(key)
+                self._unstored_keys.add(key)
+            if number % ATTRIBUTIONS_PER_STEP == 0:
                 await asyncio.sleep(0)
 
-    def _is_ours_to_say(self, key: str) -> bool:
-        """Whether this process determines the status: not of another process's agency or account.
+    def _is_responsible_for(self, key: str) -> bool:
+        """Whether this process determines the status of *key*: for its own agencies, and for faults of no agency.
 
-        Of a removed account once more, if it was reported.
+        A reported fault of a removed probe account is determined, too, so that its incident ends.
         """
-        agency, consensus = agency_of(key), self._consensus
-        return agency is None or agency in consensus.agencies or key in consensus.told
+        agency, reporter = agency_of(key), self._reporter
+        return agency is None or agency in reporter.agencies or key in reporter.reported_types
 
-    async def speak(self) -> None:
-        """Report pending statuses although no run has ended: other sites wait for them."""
-        await self._find_standings(self._clock.now())
-        self._let_hear()
+    async def report_pending(self) -> None:
+        """Report changed statuses without a run: the reports of other sites depend on them."""
+        await self._update_statuses(self._clock.now())
+        self._pass_to_reporter()
 
-    def _say(self) -> None:
-        self._let_hear()
-        self._consensus.poke()
+    def _report(self) -> None:
+        self._pass_to_reporter()
+        self._reporter.wake()
 
-    def _let_hear(self) -> None:
-        """Pass the latest pending statuses to the reporter."""
-        unsaid, self._unsaid = self._unsaid, set()
-        for key in unsaid:
-            self._consensus.hear(self._site, key, self._standings[key])
+    def _pass_to_reporter(self) -> None:
+        """Pass the changed statuses to the reporter."""
+        keys, self._unreported_keys = self._unreported_keys, set()
+        for key in keys:
+            self._reporter.record_status(self._site, key, self._statuses[key])
 
-    def _standing(self, key: str, now: datetime) -> SiteStatus:
-        # Since when an agency is well is expensive to determine, and needed only after a report.
-        is_told = key in self._consensus.told
-        if not key.startswith(OURS):
-            standing = self._evaluator.standing(key, now, is_told=is_told or self._is_read)
-            if standing.trouble is None:
-                return standing
-            why = cause_of(standing.trouble.type, self._reasons.get(key, {}).values())
-            return replace(standing, cause=why)
-        suspect = self._evaluator.suspect(key.removeprefix(OURS))
-        # A removed reference or account cannot be at fault any more.
+    def _status(self, key: str, now: datetime) -> SiteStatus:
+        # The start of a recovery takes long to determine, and is needed only for a reported incident.
+        has_open_incident = key in self._reporter.reported_types
+        if not key.startswith(MONITORING_FAULT_PREFIX):
+            status = self._evaluator.agency_status(key, now, has_open_incident=has_open_incident or self._writes_all)
+            if status.trouble is None:
+                return status
+            cause = find_cause(status.trouble.type, self._reasons.get(key, {}).values())
+            return replace(status, cause=cause)
+        fault_source = self._evaluator.find_fault_source(key.removeprefix(MONITORING_FAULT_PREFIX))
+        # A removed reference mailbox or account has no fault any more.
         return (
-            SiteStatus(up_since=now) if suspect is None else self._evaluator.own_standing(suspect, now, is_told=is_told)
+            SiteStatus(up_since=now)
+            if fault_source is None
+            else self._evaluator.fault_source_status(fault_source, now, has_open_incident=has_open_incident)
         )
 
     def _log(self, result: ProbeResult) -> None:
-        """Log a changed outcome of a route, once."""
+        """Log the outcome of a route's run if it differs from the last one."""
         reason = result.failure.reason if result.failure else ""
-        before = self._endings.get(result.route, (Outcome.DELIVERED, ""))
-        self._endings[result.route] = ending = (result.outcome, reason)
-        if ending != before:
+        before = self._last_outcomes.get(result.route, (Outcome.DELIVERED, ""))
+        self._last_outcomes[result.route] = outcome = (result.outcome, reason)
+        if outcome != before:
             event = "probe failed" if result.failure else "probe arrived"
             log.info(event, route=result.route, outcome=result.outcome, reason=reason)
 
-    async def _write_down(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
-        # Take the changes before writing: runs that end meanwhile write theirs afterwards, in order.
-        changed, self._unwritten = self._unwritten | self._evaluator.rejudged(), {}
-        streaks, self._unwritten_streaks = self._unwritten_streaks | self._evaluator.other_streaks(), {}
-        kept, self._unkept = {key: self._standings[key] for key in self._unkept}, set()
-        said = {subject_of(key, self._process): standing for key, standing in kept.items()}
+    async def _store(self, result: ProbeResult, route: MonitoredRoute, grade: Grade | None) -> None:
+        # The changes are taken before writing, so that runs that end meanwhile write their changes afterwards, in order.
+        changed, self._unstored_healths = self._unstored_healths | self._evaluator.take_changed_healths(), {}
+        streaks, self._unstored_streaks = self._unstored_streaks | self._evaluator.take_changed_streaks(), {}
+        statuses, self._unstored_keys = {key: self._statuses[key] for key in self._unstored_keys}, set()
+        stored_statuses = {stored_key(key, self._process): status for key, status in statuses.items()}
         try:
-            every = route.probing.interval
-            await self._history.ended(
-                result, route.agency, changed, streaks=streaks, grade=grade, every=every, standings=said
+            await self._history.record_run(
+                result,
+                route.agency,
+                changed,
+                streaks=streaks,
+                grade=grade,
+                interval=route.probing.interval,
+                statuses=stored_statuses,
             )
         except asyncio.CancelledError:
-            # The route was removed; its statuses of others may not be written.
-            self._keep_again(kept)
+            # The route was removed, and other statuses may not have been written.
+            self._retry_storing(statuses)
             raise
         except Exception:
-            self._keep_again(kept)
-            # Retry with the next run.
-            self._unwritten = changed | self._unwritten
-            self._unwritten_streaks = streaks | self._unwritten_streaks
+            self._retry_storing(statuses)
+            # The next run writes them again.
+            self._unstored_healths = changed | self._unstored_healths
+            self._unstored_streaks = streaks | self._unstored_streaks
             raise
         for name, (health, _) in changed.items():
             log.info("health changed", subject=name, health=health)
 
-    def _keep_again(self, kept: Mapping[str, SiteStatus]) -> None:
-        # Some may have been removed meanwhile.
-        self._unkept |= kept.keys() & self._standings.keys()
+    def _retry_storing(self, statuses: Mapping[str, SiteStatus]) -> None:
+        # Statuses of removed keys are not written again.
+        self._unstored_keys |= statuses.keys() & self._statuses.keys()
 
-    def _show_faults(self, now: datetime) -> None:
-        # A reported fault lasts until its recovery is proven: after a start no failure has been seen yet.
-        seen = {fault_of(each.blame, each.name) for each in self._evaluator.own_faults(now)}
-        self._metrics.own_faults(self._consensus.told_faults() | seen)
+    def _export_faults(self, now: datetime) -> None:
+        # A reported fault counts until its recovery is proven, because after a start no failure has been seen yet.
+        active_faults = {fault_of(source.domain, source.name) for source in self._evaluator.own_faults(now)}
+        self._metrics.set_monitoring_faults(self._reporter.reported_faults() | active_faults)
 
-    def _show(self, agency: str) -> None:
+    def _export_agency(self, agency: str) -> None:
         mail = self._evaluator.mail(agency)
-        directions, unseen = mail.directions(), mail.unseen()
+        directions, unobserved = mail.directions(), mail.unobserved_directions()
         for direction in map(Direction, AGENCY_DIRECTIONS):
-            # A direction that is not probed any more is unknown. So is an invisible one, unless it is down, which lasts
-            # until disproven.
+            # A direction that is not probed any more is unknown. One that cannot be observed now is unknown, too, unless it
+            # is down: it stays down until a run proves the opposite.
             health = directions.get(direction, Health.UNKNOWN)
-            if direction in unseen and health is not Health.DOWN:
+            if direction in unobserved and health is not Health.DOWN:
                 health = Health.UNKNOWN
             up = None if health is Health.UNKNOWN else health is not Health.DOWN
-            self._metrics.mail_judged(agency, direction, up=up, degraded=health is Health.DEGRADED)
-            if health in IN_TROUBLE and (cause := mail.cause(direction)) is not None:
-                self._metrics.cause_known(agency, direction, cause)
+            self._metrics.set_mail_health(agency, direction, up=up, degraded=health is Health.DEGRADED)
+            if health in UNHEALTHY and (cause := mail.cause(direction)) is not None:
+                self._metrics.set_failure_cause(agency, direction, cause)

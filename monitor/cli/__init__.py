@@ -1,4 +1,8 @@
-"""The `pantau` command line: one function a command, one module a subject."""
+"""The `pantau` command line.
+
+Each command is the function of its name in a module below this package. Modules are grouped in packages by subject, and
+`load_command` imports only the module of the command that is called.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ from typer.core import TyperCommand, TyperGroup
 from monitor.cli.log import log_to_stderr
 from monitor.cli.service import fail
 
-#: The help of each command. Its module is imported when it is called: importing all of them costs two seconds of CPU.
+#: The first sentence of each command's help, for the list of commands: importing all modules for it takes two seconds of
+#: CPU.
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "Create a first configuration: ask for a mailbox, test it, and write the files.",
     "run": "Run the service until SIGTERM or Ctrl-C. SIGHUP reloads the configuration.",
@@ -60,8 +65,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "lab": "Start mail systems that can be broken on purpose, and read commands from this terminal.",
 }
 
-#: Modules of several commands. Every other command has a module of its own name.
-_TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
+#: Modules that have several commands. Every other command has a module of its own name.
+_SHARED_MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "incident": ("incidents", "ack", "escalate", "note", "release", "declare", "close", "false-alarm"),
     "notification": ("notifications", "set-status"),
     "record": ("incident-record", "monthly-report", "purge"),
@@ -69,8 +74,9 @@ _TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-#: How Python decodes an octet that is not UTF-8, such as a Latin-1 terminal sends. Neither JSON nor the store can hold it.
-_UNREADABLE: Final = re.compile("[\udc80-\udcff]")
+#: Surrogates, as which Python decodes octets that are not UTF-8, such as from a Latin-1 terminal. Neither JSON nor the
+#: database accepts them.
+_UNDECODABLE: Final = re.compile("[\udc80-\udcff]")
 
 
 class _Commands(TyperGroup):
@@ -81,50 +87,51 @@ class _Commands(TyperGroup):
         self.commands = {name: TyperCommand(name=name, help=text) for name, text in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        for word in filter(_UNREADABLE.search, args):
+        for word in filter(_UNDECODABLE.search, args):
             fail(f"{word!a} is not UTF-8: set the terminal to UTF-8, or write plain letters", 2)
-        name, known, rest = super().resolve_command(ctx, args)
-        found = known and command(known.name or "")
+        name, placeholder, rest = super().resolve_command(ctx, args)
+        command = placeholder and load_command(placeholder.name or "")
+        # `main` passes the function that configures logging: it must run after the imports of the command.
         if ctx.obj is not None:
             ctx.obj()
-        return name, found, rest
+        return name, command, rest
 
 
-def command(name: str) -> TyperCommand | TyperGroup:
+def load_command(name: str) -> TyperCommand | TyperGroup:
     """Import and return the command *name*."""
-    # Imported modules are never garbage: collecting meanwhile costs a sixth of a start.
+    # Imports create no garbage, and collections during them take a sixth of the start time.
     gc.disable()
     try:
-        module = _module(name)
+        module = _import_module(name)
     finally:
         gc.enable()
     if hasattr(module, "app"):
         group = typer.main.get_group(module.app)
         group.name = name
         for each in group.commands.values():
-            _flow(each)
+            _unwrap_help(each)
         return group
-    alone = typer.Typer(add_completion=False)
-    alone.command(name)(getattr(module, name.replace("-", "_")))
-    found = cast(TyperCommand, typer.main.get_command(alone))
-    _flow(found)
-    return found
+    single = typer.Typer(add_completion=False)
+    single.command(name)(getattr(module, name.replace("-", "_")))
+    command = cast(TyperCommand, typer.main.get_command(single))
+    _unwrap_help(command)
+    return command
 
 
-def _flow(found: Any) -> None:
-    """Unwrap the paragraphs of a command's help, so that they fill the terminal."""
-    found.help = "\n\n".join(" ".join(each.split()) for each in cleandoc(found.help or "").split("\n\n"))
+def _unwrap_help(command: Any) -> None:
+    """Remove the line breaks within the paragraphs of a command's help, so that it uses the width of the terminal."""
+    command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(command.help or "").split("\n\n"))
 
 
-def _module(name: str) -> ModuleType:
-    module = next((module for module, names in _TOGETHER.items() if name in names), name.replace("-", "_"))
+def _import_module(name: str) -> ModuleType:
+    module = next((module for module, names in _SHARED_MODULES.items() if name in names), name.replace("-", "_"))
     for file in Path(__file__).parent.glob(f"*/{module}.py"):
         return import_module(f"{__name__}.{file.parent.name}.{module}")
     # The lab is a distribution of its own: a production service does not need it.
-    found = entry_points(group="pantau.commands", name=name)
-    if not found:
+    entry_points_found = entry_points(group="pantau.commands", name=name)
+    if not entry_points_found:
         fail(f"`pantau {name}` needs pantau-lab, which is not installed here; in the source tree: pip install ./lab")
-    return cast(ModuleType, found[name].load())
+    return cast(ModuleType, entry_points_found[name].load())
 
 
 app = typer.Typer(
@@ -137,8 +144,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(*, wanted: bool) -> None:
-    if wanted:
+def _show_version(*, is_wanted: bool) -> None:
+    if is_wanted:
         typer.echo(f"pantau {version('pantau')}")
         raise typer.Exit
 
@@ -152,5 +159,5 @@ def pantau(
 
 def main() -> None:
     """Run the command line."""
-    # Before any command runs: the default log of a library may show a password when it fails.
+    # Logging is configured before any command runs: with the defaults, a failing library may log a password.
     app(obj=log_to_stderr)

@@ -1,4 +1,4 @@
-"""Configuration for commands that work without the running service."""
+"""Access to the configuration files for commands that work without the running service."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from monitor.store.admin.unopened import DocumentsAwayError
 from monitor.store.backend.postgres import PostgresServer
 
 
-def configuration(path: Path) -> Configuration:
+def load_configuration(path: Path) -> Configuration:
     """Read the configuration, or end the command with all its problems (exit code 2)."""
     try:
         return load(path, os.environ).accepted()
-    except ConfigurationError as bad:
-        fail("\n".join(str(problem) for problem in bad.problems), 2)
-    except DocumentsAwayError as away:
-        fail(str(away))
+    except ConfigurationError as error:
+        fail("\n".join(str(problem) for problem in error.problems), 2)
+    except DocumentsAwayError as unavailable:
+        fail(str(unavailable))
 
 
-def section(path: Path, key: str, model: type[M]) -> M | None:
-    """Return a section of the settings, regardless of problems elsewhere; `None`: it is missing.
+def read_section(path: Path, key: str, model: type[M]) -> M | None:
+    """Return the section *key* of the settings file, also if other sections are invalid; `None`: it is missing.
 
-    End the command if that section is invalid (exit code 2).
+    End the command if the section itself is invalid (exit code 2).
     """
     document = read_document(path)
     if document.data.get(key) is None:
@@ -43,10 +43,10 @@ def section(path: Path, key: str, model: type[M]) -> M | None:
     return settings
 
 
-def store_server(path: Path) -> PostgresServer | None:
-    """Return the server of the store, regardless of problems elsewhere in the configuration; `None`: it is a file.
+def read_store_server(path: Path) -> PostgresServer | None:
+    """Return the PostgreSQL server of the store (the database); `None`: the store is an SQLite file.
 
-    End the command if that part of the configuration is invalid (exit code 2).
+    Other sections of the settings may be invalid. End the command if this one is (exit code 2).
     """
-    settings = section(path, "store", StoreSettings)
+    settings = read_section(path, "store", StoreSettings)
     return None if settings is None else settings.build()

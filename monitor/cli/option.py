@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Command-line options that several commands share, as annotated types."""
 
 from __future__ import annotations
 
@@ -36,33 +36,36 @@ def login_name() -> str:
         return f"uid {uid}"
 
 
-def _or_yours(name: str) -> str:
+def _or_login_name(name: str) -> str:
     return name or login_name()
 
 
 By = Annotated[
-    str, typer.Option("--by", help="Who does this. Default: your login name.", metavar="NAME", callback=_or_yours)
+    str, typer.Option("--by", help="Who does this. Default: your login name.", metavar="NAME", callback=_or_login_name)
 ]
 
 
-def _numbers(words: list[str] | None) -> list[str] | None:
-    """Refuse an empty number, as from an unset variable of a script: it would count as none, and 100 numbers would be skipped."""
-    if words and not all(map(str.strip, words)):
+def _reject_empty_numbers(numbers: list[str] | None) -> list[str] | None:
+    """Raise `typer.BadParameter` for an empty number, as an unset variable of a script gives.
+
+    It would be ignored, and without a number 100 numbers are skipped.
+    """
+    if numbers and not all(map(str.strip, numbers)):
         raise typer.BadParameter("is empty; write the last number that is on paper, as JCM-23, or leave it out")
-    return words
+    return numbers
 
 
 LastNumbers = Annotated[
     list[str] | None,
     typer.Option(
         "--last-number",
-        callback=_numbers,
+        callback=_reject_empty_numbers,
         help="The last number on paper, such as JCM-23, or the last page of an open incident, such as JCM-07/3. May be repeated.",
         metavar="NUMBER",
     ),
 ]
 
 
-def in_path(number: str) -> str:
-    """Return an incident's number as a part of a path, in upper case, so that lower case may be entered."""
+def url_part(number: str) -> str:
+    """Return an incident's number as a part of a URL path. Convert it to upper case, because users may type lower case."""
     return quote(number.strip().upper(), safe="")

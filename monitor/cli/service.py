@@ -1,6 +1,6 @@
-"""Requests of commands to the running service over its Unix socket.
+"""Client of the running service's HTTP API on its Unix socket (the control socket), for commands.
 
-Commands must start quickly: nothing here imports the service or the configuration loader.
+Commands must start quickly, so this module imports neither the service nor the configuration loader.
 """
 
 from __future__ import annotations
@@ -16,90 +16,94 @@ from typing import Any, NoReturn
 import httpx
 import typer
 
-from monitor.cli.log import complain
+from monitor.cli.log import write_error
 from monitor.config.files.document import read_document
-from monitor.runtime.place import CONTROL_SOCKET, MODE_HEADER, MONITOR_ONLY, STATE, linked_sockets
-from monitor.runtime.unix_socket import reachable
+from monitor.runtime.place import CONTROL_SOCKET, DEFAULT_STATE_DIR, MODE_HEADER, MONITOR_ONLY, linked_sockets
+from monitor.runtime.unix_socket import short_socket_path
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Print a message to standard error and end the command."""
-    complain(message)
+    write_error(message)
     raise typer.Exit(code)
 
 
-def control_socket(config: Path, given: Path | None) -> Path:
-    """Return the control socket: *given*; else that of the configuration; else that of the running service of this user.
+def control_socket(config: Path, socket_option: Path | None) -> Path:
+    """Return the control socket: *socket_option*, or that of the settings file, or that of this user's running service.
 
-    During an incident the configuration may be half edited, and secrets may be in the service's environment only: only the
-    state directory has to be readable. If it is not, print which socket is used. End the command when there is no running
-    service then, or more than one.
+    During an incident the settings may be half edited, and secrets may be in the service's environment only, so nothing but
+    `state_dir` is read. If `state_dir` is unreadable, use the only running service and print its socket; end the command
+    if none or several are running.
     """
-    if given is not None:
-        return given
+    if socket_option is not None:
+        return socket_option
     document = read_document(config)
-    state = document.data.get("state_dir", STATE)
-    # An editor or a full disk may leave the file half-written or empty, without `state_dir`.
-    is_cut = "state_dir" not in document.data and not os.path.exists(STATE)  # noqa: PTH110 - as below
-    is_old = "state" in document.data and "state_dir" not in document.data
-    if document.readable and isinstance(state, str | Path) and not is_cut and not is_old:
+    state = document.data.get("state_dir", DEFAULT_STATE_DIR)
+    # An editor or a full disk may have truncated the file before `state_dir`. The default applies if it exists.
+    is_truncated = "state_dir" not in document.data and not os.path.exists(DEFAULT_STATE_DIR)  # noqa: PTH110 - as below
+    uses_old_key = "state" in document.data and "state_dir" not in document.data
+    if document.readable and isinstance(state, str | Path) and not is_truncated and not uses_old_key:
         return (config.parent / state).absolute() / CONTROL_SOCKET
-    unsaid = f"is missing, and there is no {STATE}" if is_cut else "must be a directory"
-    wrong = str(document.problems[0]) if document.problems else f"{config}: state_dir: {unsaid}"
-    if is_old:
-        wrong = str(document.problem(("state",), "`state` is now `state_dir`", "state_dir"))
-    found, others = linked_sockets(os.environ)
-    running = [socket for socket in found if is_open(socket)]
-    if document.readable and is_cut and not running:
-        return STATE / CONTROL_SOCKET
+    missing = f"is missing, and there is no {DEFAULT_STATE_DIR}" if is_truncated else "must be a directory"
+    message = str(document.problems[0]) if document.problems else f"{config}: state_dir: {missing}"
+    if uses_old_key:
+        message = str(document.problem(("state",), "`state` is now `state_dir`", "state_dir"))
+    own_sockets, foreign_directories = linked_sockets(os.environ)
+    running = [socket for socket in own_sockets if is_open(socket)]
+    if document.readable and is_truncated and not running:
+        return DEFAULT_STATE_DIR / CONTROL_SOCKET
     if len(running) == 1:
-        typer.echo(f"{wrong}; asking the service at {running[0]}", err=True)
+        typer.echo(f"{message}; asking the service at {running[0]}", err=True)
         return running[0]
     if running:
         choice = "\n".join(f"  --socket {socket}" for socket in running)
-        fail(f"{wrong}\n{len(running)} of your services run here; choose one:\n{choice}", 2)
-    foreign = "".join(f"\n{each} belongs to another user: run this command as the service's user" for each in others)
-    fail(f"{wrong}{foreign}\nno running service of yours was found; if there is one, give its socket with --socket", 2)
+        fail(f"{message}\n{len(running)} of your services run here; choose one:\n{choice}", 2)
+    foreign = "".join(
+        f"\n{each} belongs to another user: run this command as the service's user" for each in foreign_directories
+    )
+    fail(
+        f"{message}{foreign}\nno running service of yours was found; if there is one, give its socket with --socket", 2
+    )
 
 
-def to_run(config: Path) -> str:
-    """Return the command that starts the service, quoted for a shell."""
+def run_command(config: Path) -> str:
+    """Return the shell command that starts the service."""
     return shlex.join(["pantau", "run", "--config", str(config)])
 
 
-#: Seconds until a request times out.
-USUAL = 30.0
-#: For requests that may take minutes with years of records.
-LONG = 3600.0
+#: In seconds.
+DEFAULT_TIMEOUT = 30.0
+#: In seconds, for requests that take minutes if there are years of records.
+LONG_TIMEOUT = 3600.0
 
 
 def request(
-    socket: Path, method: str, path: str, word: Mapping[str, Any] | None = None, *, within: float = USUAL
+    socket: Path, method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout: float = DEFAULT_TIMEOUT
 ) -> httpx.Response:
-    """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` when the service does not answer."""
-    with reachable(socket) as name:
-        _try_connection(name)  # The library leaks its socket when the connection fails.
-        with httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=within) as client:
-            return client.request(method, f"http://pantau{path}", json=word)
+    """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` if the service does not answer."""
+    with short_socket_path(socket) as address:
+        _check_connection(address)  # Before httpx, which leaks its socket if the connection fails.
+        with httpx.Client(transport=httpx.HTTPTransport(uds=address), timeout=timeout) as client:
+            return client.request(method, f"http://pantau{path}", json=body)
 
 
 def is_open(socket: Path) -> bool:
     """Whether a process listens on a socket."""
     try:
-        with reachable(socket) as name:
-            _try_connection(name)
+        with short_socket_path(socket) as address:
+            _check_connection(address)
     except OSError:
         return False
     return True
 
 
-def _try_connection(name: str) -> None:
-    with Socket(AF_UNIX) as trial:
-        trial.connect(name)
+def _check_connection(address: str) -> None:
+    with Socket(AF_UNIX) as probe:
+        probe.connect(address)
 
 
 def belongs_to_another(socket: Path) -> bool:
-    """Whether this user may not use a socket or its directory."""
+    """Whether this user has no access to a socket, or to its directory."""
     directory = socket.parent
     # Not Path.exists: it raises when the directory is not accessible.
     if os.path.exists(directory) and not os.access(directory, os.X_OK, effective_ids=True):  # noqa: PTH110
@@ -107,42 +111,43 @@ def belongs_to_another(socket: Path) -> bool:
     return os.path.exists(socket) and not os.access(socket, os.W_OK, effective_ids=True)  # noqa: PTH110
 
 
-def ask(
+def call_service(
     config: Path,
-    given: Path | None,
+    socket_option: Path | None,
     method: str,
     path: str,
-    word: Mapping[str, Any] | None = None,
+    body: Mapping[str, Any] | None = None,
     *,
-    within: float = USUAL,
-    refused: list[str] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    rejections: list[str] | None = None,
 ) -> Any:
-    """Send a request to the running service and return its answer; end the command when it is unreachable or refuses.
+    """Send a request to the running service and return the JSON of its response.
 
-    *given*: its socket; else `control_socket` finds it. With *refused*, a refusal is appended there and `None` is returned.
+    End the command if the service is unreachable or rejects the request. With *rejections*, append the reason of a
+    rejection to it and return `None` instead. *socket_option*: as in `control_socket`.
     """
-    socket = control_socket(config, given)
+    socket = control_socket(config, socket_option)
     try:
-        answer = request(socket, method, path, word, within=within)
+        response = request(socket, method, path, body, timeout=timeout)
     except (httpx.ConnectError, OSError):
         if belongs_to_another(socket):
             fail(f"{socket} belongs to another user: run this command as the service's user")
-        fail(f"the service is not running (nothing answers at {socket}); start it with `{to_run(config)}`")
+        fail(f"the service is not running (nothing answers at {socket}); start it with `{run_command(config)}`")
     except httpx.TimeoutException:
         fail(
-            f"the service did not answer within {within:.0f} s and may still carry this out: check before you repeat it"
+            f"the service did not answer within {timeout:.0f} s and may still carry this out: check before you repeat it"
         )
     except httpx.HTTPError as error:
         fail(f"the service does not answer at {socket}: {type(error).__name__}")
-    if answer.status_code == 422:
-        fail(answer.json()["detail"], 2)
-    if refused is not None and answer.status_code in {404, 409}:
-        refused.append(answer.json()["detail"])
+    if response.status_code == 422:
+        fail(response.json()["detail"], 2)
+    if rejections is not None and response.status_code in {404, 409}:
+        rejections.append(response.json()["detail"])
         return None
-    if answer.status_code in {404, 409, 503}:
-        fail(answer.json()["detail"])
-    if answer.status_code >= 500:
-        fail(f"the service reported an internal error ({answer.status_code}); see its log")
-    if answer.headers.get(MODE_HEADER) == MONITOR_ONLY:
+    if response.status_code in {404, 409, 503}:
+        fail(response.json()["detail"])
+    if response.status_code >= 500:
+        fail(f"the service reported an internal error ({response.status_code}); see its log")
+    if response.headers.get(MODE_HEADER) == MONITOR_ONLY:
         typer.echo("NOBODY IS NOTIFIED: the service only monitors (mode: monitor_only)", err=True)
-    return answer.json()
+    return response.json()

@@ -8,5 +8,6 @@
 - `validation`: consistency checks across sections and files.
 - `review`: one file, read and checked by itself. `loading`: all files; unchanged files are not read again.
 
-Shape errors are found first. Validation runs over blanks, too, so one `pantau check` shows all problems.
+Errors of shape (a text instead of a list) are found first, and each invalid value is replaced by a valid one, a *blank*.
+So the other checks run as well, and one `pantau check` shows all problems.
 """

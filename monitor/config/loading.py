@@ -17,14 +17,14 @@ from types import MappingProxyType
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
 from alerts.model.number import number_prefix
-from alerts.wording.out_of_band import faults as lifeline_faults
+from alerts.wording.out_of_band import find_problems as out_of_band_problems
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording
 from monitor.config.agency.calendar import check_gazette, read_gazette
-from monitor.config.agency.contact import lines_of
+from monitor.config.agency.contact import contact_channels
 from monitor.config.agency.route import RouteDirection
 from monitor.config.fields.trust import Trust, TrustStoreError
-from monitor.config.files.document import ENDINGS, Document, agency_files, document_of, read_document
+from monitor.config.files.document import SUFFIXES, Document, document_from_text, list_agency_files, read_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path as KeyPath
 from monitor.config.files.problem import Problem, Severity
@@ -32,34 +32,40 @@ from monitor.config.files.secret import SecretLookup, SecretResolver, StoredSecr
 from monitor.config.files.section import IN_DATABASE
 from monitor.config.model.registry import Agency, Registry, build_registry
 from monitor.config.model.settings import Settings, SettingsContext
-from monitor.config.model.typed import ReadSecrets, StoredSecrets
+from monitor.config.model.typed import SecretCache, StoredSecrets
 from monitor.config.review import (
+    apply_environment,
+    build_settings_context,
     check_agency,
     check_settings,
-    listen_problem,
-    provision_of,
+    find_listen_problem,
     read_agency,
     read_settings,
-    with_environment,
 )
-from monitor.config.service.drill import check_drilled, check_room
+from monitor.config.service.drill import check_drill_contacts, check_drill_duration
 from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.mail_provider import build_mail_providers
-from monitor.config.validation.capacity import Workload, check_storage, check_timetable, spread_of, workloads
-from monitor.config.validation.duplicate import Claim, Claims, Uniques, check_shared_domains
-from monitor.config.validation.expiry import check_outlook
-from monitor.config.validation.independence import check_neighbours, references_near
+from monitor.config.validation.capacity import (
+    Workload,
+    build_spread,
+    check_probing_load,
+    check_storage,
+    compute_workloads,
+)
+from monitor.config.validation.duplicate import Claim, Claims, NameRegistry, check_shared_domains
+from monitor.config.validation.expiry import check_future_problems
+from monitor.config.validation.independence import check_dependent_references, dependent_references
 from monitor.config.validation.reachability import check_rotas_used
-from monitor.config.validation.texts import check_texts, read_texts
+from monitor.config.validation.texts import check_sms_texts, load_wording
 from monitor.model.document import DocumentVersion, WrittenDocument
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from monitor.model.mail_provider import MailProviders
 from monitor.model.pool import Spread
 from monitor.runtime.plugins import check_kinds
 from monitor.store.admin.documents import read_documents
 from monitor.store.admin.duty import DutyRecords
 from monitor.store.admin.unopened import DocumentsAwayError
-from probes.credentials.oauth_endpoint import Rotations
+from probes.credentials.oauth_endpoint import RotationFactory
 from probes.model.check import CheckKind
 
 
@@ -69,29 +75,30 @@ class CachedAgency:
 
     #: Results of reading. Inputs: the file and the secrets that it names.
     agency: Agency | None
-    read: Findings
+    read_findings: Findings
     secrets: MutableSequence[SecretLookup]
-    #: Results of checking the file by itself. Inputs: the settings' context and the authorities that the file names.
-    checked: Findings
+    #: Results of reading and checking the file by itself. Inputs: the settings' context, and the files of certificate
+    #: authorities that the agency file names.
+    all_findings: Findings
     claims: Claims = field(default_factory=Claims)
-    #: Mailboxes of references that would fail together with the agency. Input: the references.
-    near: frozenset[KeyPath] = frozenset()
-    near_of: object = None
-    provision: SettingsContext | None = None
+    #: Reference mailboxes that would fail together with the agency. Input: the references.
+    dependent_references: frozenset[KeyPath] = frozenset()
+    references: object = None
+    settings_context: SettingsContext | None = None
     authorities: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
     #: Results of checking its SMS. Input: the wording.
-    texts: Sequence[Problem] = ()
+    sms_problems: Sequence[Problem] = ()
     wording: Wording | None = None
 
-    def is_checked_by(self, provision: SettingsContext, trust: Trust) -> bool:
+    def is_checked_by(self, settings_context: SettingsContext, trust: Trust) -> bool:
         """Whether another check would give the same result."""
-        return self.provision is provision and all(
-            authority(trust, file) == context for file, context in self.authorities.items()
+        return self.settings_context is settings_context and all(
+            authority_context(trust, file) == context for file, context in self.authorities.items()
         )
 
 
-def authority(trust: Trust, file: Path | None) -> ssl.SSLContext | str:
-    """Return the TLS context of a file of authorities, or why the file is unusable."""
+def authority_context(trust: Trust, file: Path | None) -> ssl.SSLContext | str:
+    """Return the TLS context of a file of certificate authorities, or the reason why the file is unusable."""
     try:
         return trust.context(file)
     except TrustStoreError as error:
@@ -104,47 +111,49 @@ class LoadCache:
 
     trust: Trust = field(default_factory=Trust)
     files: dict[str, CachedAgency] = field(default_factory=dict)
-    #: Each is the same object while its value is equal.
-    provision: SettingsContext = field(default_factory=SettingsContext)
+    #: The three following values stay the same objects while they are equal, so that they are compared by identity.
+    settings_context: SettingsContext = field(default_factory=SettingsContext)
     wording: Wording | None = None
     references: object = None
     providers: tuple[MailProviders, Spread] | None = None
-    #: The workload of each agency's routes with these providers.
-    loads: Mapping[str, Workload] = field(default_factory=dict, repr=False)
-    #: Worst-case SMS in this wording, as far as agencies are alike. Computing them takes a fifth of a read; they are
-    #: valid until the wording changes.
-    texts: WorstCase | None = None
+    #: The workload of each agency's routes with these mail providers.
+    known_workloads: Mapping[str, Workload] = field(default_factory=dict, repr=False)
+    #: Longest SMS in this wording, without the parts that depend on the agency. Computing them takes a fifth of a read;
+    #: they are valid until the wording changes.
+    worst_case_sms: WorstCase | None = None
     #: The agencies in use. An unchanged mailbox is kept as the same object, with its access token.
-    in_force: Registry | None = None
+    active_registry: Registry | None = None
     #: Returns the stored documents of the last read, by agency. Documents that are still the latest are not read again.
-    versions: Callable[[], Mapping[str, DocumentVersion]] = dict
+    document_versions: Callable[[], Mapping[str, DocumentVersion]] = dict
     #: Secrets entered in the portal that documents name.
-    typed: ReadSecrets = field(default_factory=dict, repr=False)
-    #: The successors of those refresh tokens; `None`: they are stored only in memory.
-    rotations: Rotations | None = None
-    #: A read in a thread runs to its end even if its caller is cancelled.
+    stored_secrets: SecretCache = field(default_factory=dict, repr=False)
+    #: Source of the refresh tokens that follow the stored ones; `None`: new tokens are kept only in memory.
+    rotations: RotationFactory | None = None
+    #: Needed because a read in a thread runs to its end even if its caller is cancelled, while another read may start.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def same_provision(self, provision: SettingsContext) -> SettingsContext:
-        """Return the cached object that equals *provision*; otherwise cache *provision*."""
-        if provision != self.provision:
-            self.provision = provision
-        return self.provision
+    def reuse_settings_context(self, settings_context: SettingsContext) -> SettingsContext:
+        """Return the cached object that equals *settings_context*; otherwise cache *settings_context*."""
+        if settings_context != self.settings_context:
+            self.settings_context = settings_context
+        return self.settings_context
 
-    def same_wording(self, wording: Wording | None) -> Wording | None:
+    def reuse_wording(self, wording: Wording | None) -> Wording | None:
         """Return the cached object that equals *wording*; otherwise cache *wording*."""
         if wording is not None and wording != self.wording:
-            self.wording, self.texts = wording, None
+            self.wording, self.worst_case_sms = wording, None
         return None if wording is None else self.wording
 
-    def workloads(self, registry: Registry, mail_providers: MailProviders, spread: Spread) -> Mapping[str, Workload]:
+    def compute_workloads(
+        self, registry: Registry, mail_providers: MailProviders, spread: Spread
+    ) -> Mapping[str, Workload]:
         """Return the workload of each agency's routes. Only new routes are computed."""
         if (mail_providers, spread) != self.providers:
-            self.providers, self.loads = (mail_providers, spread), {}
-        self.loads = workloads(registry, mail_providers, spread, self.loads)
-        return self.loads
+            self.providers, self.known_workloads = (mail_providers, spread), {}
+        self.known_workloads = compute_workloads(registry, mail_providers, spread, self.known_workloads)
+        return self.known_workloads
 
-    def same_references(self, settings: Settings) -> object:
+    def reuse_references(self, settings: Settings) -> object:
         """Return an object that stays the same while the references, and those in use, are unchanged."""
         references = (settings.references, settings.references_in_use, settings.official_suffixes)
         if references != self.references:
@@ -152,15 +161,15 @@ class LoadCache:
         return self.references
 
     def worst_case(self, wording: Wording) -> WorstCase:
-        """Return the worst-case SMS of the wording that `same_wording` returned last."""
-        if self.texts is None:
-            self.texts = WorstCase(wording)
-        return self.texts
+        """Return the worst-case SMS of the wording that `reuse_wording` returned last."""
+        if self.worst_case_sms is None:
+            self.worst_case_sms = WorstCase(wording)
+        return self.worst_case_sms
 
 
-#: Default directory of agency files. It is read if the settings file cannot be parsed, so that problems of agency files
-#: are shown as well.
-_USUAL_DIRECTORY = "agencies"
+#: Directory of agency files that is read if the settings file cannot be parsed, so that problems of agency files are
+#: shown as well.
+_DEFAULT_DIRECTORY = "agencies"
 
 
 class ConfigurationError(Exception):
@@ -183,14 +192,14 @@ class Configuration:
     #: it.
     digest: str = ""
     files: int = 0
-    #: Problems of unavailable items, without which all else works.
+    #: Problems of unavailable values, such as secrets; the configuration works without these values.
     losses: tuple[Problem, ...] = ()
     #: The content of each agency's file as it was read.
     documents: tuple[WrittenDocument, ...] = ()
 
     @property
-    def has_lost_key(self) -> bool:
-        """Whether the key is missing, so that secrets entered in the portal will be unreadable after the next start."""
+    def is_secrets_key_missing(self) -> bool:
+        """Whether `portal.secrets_key` is unavailable: stored secrets are then unreadable after the next start."""
         return any(each.key.startswith("portal.secrets_key") for each in self.losses)
 
 
@@ -199,17 +208,17 @@ class AgencySource:
     """Source of an agency's document: a file, or a text."""
 
     #: Its name in problems.
-    called: str
-    #: The name of its file, actual or hypothetical.
+    label: str
+    #: The name of its file. A document in the database has the name that its file would have.
     name: str
     file: Path | None = None
     text: str = field(default="", repr=False)
 
-    def read(self, known: Document | None = None) -> Document:
-        """Read the document. Return *known* if the content is the same as when *known* was read."""
+    def read(self, cached: Document | None = None) -> Document:
+        """Read the document. Return *cached* if the content is the same as when *cached* was read."""
         if self.file is not None:
-            return read_document(self.file, known)
-        return document_of(self.text, self.called, known)
+            return read_document(self.file, cached)
+        return document_from_text(self.text, self.label, cached)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,8 +233,8 @@ class Loaded:
     digest: str
     #: `None` if there is an error.
     configuration: Configuration | None = None
-    #: Why the documents in the store could not be read.
-    away: DocumentsAwayError | None = None
+    #: Why the documents in the database could not be read; `None` if they were read.
+    database_error: DocumentsAwayError | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -234,7 +243,7 @@ class Loaded:
 
     @property
     def losses(self) -> tuple[Problem, ...]:
-        """Problems of unavailable items, without which all else works."""
+        """Problems of unavailable values; the configuration works without these values."""
         return tuple(problem for problem in self.problems if problem.severity is Severity.LOSS)
 
     @property
@@ -245,11 +254,11 @@ class Loaded:
     def accepted(self) -> Configuration:
         """Return the configuration. Raise `ConfigurationError` if it is unusable.
 
-        Raise `DocumentsAwayError` if that is unknown, because a part of the configuration is in the unavailable
-        database.
+        Raise `DocumentsAwayError` if the documents are in the database and the database is unavailable: whether they
+        are valid is then unknown.
         """
-        if self.away is not None:
-            raise self.away
+        if self.database_error is not None:
+            raise self.database_error
         if self.configuration is None:
             raise ConfigurationError(self.problems)
         return self.configuration
@@ -261,102 +270,118 @@ def load(
     *,
     kinds: Mapping[str, GatewayKind] | None = None,
     now: datetime | None = None,
-    duty: Callable[[Settings], DutyRecords] = lambda _: DutyRecords(),
-    memory: LoadCache | None = None,
+    read_duty_records: Callable[[Settings], DutyRecords] = lambda _: DutyRecords(),
+    cache: LoadCache | None = None,
     documents: Sequence[AgencySource] | None = None,
-    typed: Mapping[str, StoredSecret] = MappingProxyType({}),
+    new_secrets: Mapping[str, StoredSecret] = MappingProxyType({}),
 ) -> Loaded:
     """Read the settings file at *path* and the agencies that it names. Invalid file content raises no error.
 
     *kinds* are the gateways that may be configured; default: those that are shipped. With *now*, future problems are
-    reported as well; they do not make a configuration unusable. *duty*: the stored overrides and drill results, which
-    those checks use. Raise `TypeError` if one of the kinds is invalid.
+    reported as well; they do not make a configuration unusable. *read_duty_records* returns the stored overrides and
+    drill results, which the checks for future problems use. Raise `TypeError` if one of the kinds is invalid.
 
-    *memory*: cache of earlier reads with the same kinds; the result is the same as without. *documents*: the documents
-    of all agencies, which replace those at the configured place. *typed*: secrets that the documents name and that are
-    about to be stored.
+    *cache* holds results of earlier reads with the same kinds, and does not change the result. *documents*: the
+    documents of all agencies, which replace those at the configured location. *new_secrets*: secrets that the documents
+    name and that are about to be stored.
     """
-    memory = memory or LoadCache()
-    with memory.lock:
+    cache = cache or LoadCache()
+    with cache.lock:
         kinds = gateway_kinds() if kinds is None else kinds
         return _load(
-            path, environ, memory, _Known(kinds=kinds, checks=check_kinds(), now=now, duty=duty, typed=typed), documents
+            path,
+            environ,
+            cache,
+            _ReadContext(
+                kinds=kinds, checks=check_kinds(), now=now, read_duty_records=read_duty_records, new_secrets=new_secrets
+            ),
+            documents,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What may be configured, and the time of the read."""
+class _ReadContext:
+    """Inputs of one read besides the files: the available plug-ins, the time, stored records and new secrets."""
 
     kinds: Mapping[str, GatewayKind]
     checks: Mapping[str, CheckKind]
     now: datetime | None
-    duty: Callable[[Settings], DutyRecords]
-    typed: Mapping[str, StoredSecret] = field(repr=False)
+    read_duty_records: Callable[[Settings], DutyRecords]
+    new_secrets: Mapping[str, StoredSecret] = field(repr=False)
 
 
 def _load(
-    path: Path, environ: Mapping[str, str], memory: LoadCache, known: _Known, documents: Sequence[AgencySource] | None
+    path: Path,
+    environ: Mapping[str, str],
+    cache: LoadCache,
+    context: _ReadContext,
+    documents: Sequence[AgencySource] | None,
 ) -> Loaded:
-    vault, uniques, claims = SecretResolver(directory=path.parent, environ=environ), Uniques(), list[Claim]()
-    memory.trust.look_again()
+    secret_resolver = SecretResolver(directory=path.parent, environ=environ)
+    unique_names, claims = NameRegistry(), list[Claim]()
+    cache.trust.recheck_files()
     findings = Findings(read_document(path))
-    settings = read_settings(findings, vault, known.kinds, known.checks)
-    provision = memory.same_provision(provision_of(settings, findings))
+    settings = read_settings(findings, secret_resolver, context.kinds, context.checks)
+    settings_context = cache.reuse_settings_context(build_settings_context(settings, findings))
     if settings is not None:
-        check_settings(settings, provision, findings, claims, memory.trust)
-        uniques.settle(Claims(claims, findings), findings)
-    settings, days = _with_gazette(settings, vault, findings)
+        check_settings(settings, settings_context, findings, claims, cache.trust)
+        unique_names.register(Claims(claims, findings), findings)
+    settings, gazette_findings = _with_gazette(settings, secret_resolver, findings)
 
-    away = None
+    database_error = None
     if documents is None:
         try:
-            documents = _sources(path, settings, findings, memory)
+            documents = _agency_sources(path, settings, findings, cache)
         except DocumentsAwayError as error:
             findings["agencies"].error(str(error), "the same, once it can be read again")
-            away, documents = error, ()
-    wording = memory.same_wording(read_texts(settings, findings))
-    vault = replace(
-        vault, typed=StoredSecrets(settings, known.typed, memory.typed, is_followed=memory.rotations is not None)
+            database_error, documents = error, ()
+    wording = cache.reuse_wording(load_wording(settings, findings))
+    secret_resolver = replace(
+        secret_resolver,
+        find_stored=StoredSecrets(
+            settings, context.new_secrets, cache.stored_secrets, resolves_rotations=cache.rotations is not None
+        ),
     )
-    filed = _read_agencies(documents, vault, provision, known.checks, memory)
-    others = [each.checked.copy() for each in filed]
-    for each, found in zip(filed, others, strict=True):
-        uniques.settle(each.claims, found)
+    cached_agencies = _read_agencies(documents, secret_resolver, settings_context, context.checks, cache)
+    agency_findings = [each.all_findings.copy() for each in cached_agencies]
+    for each, file_findings in zip(cached_agencies, agency_findings, strict=True):
+        unique_names.register(each.claims, file_findings)
     if wording is not None:
-        _check_texts(settings, filed, wording, memory, (findings, *others))
-    agencies = [each.agency for each in filed if each.agency is not None]
-    _check_references(agencies, provision, findings)
+        _check_texts(settings, cached_agencies, wording, cache, (findings, *agency_findings))
+    agencies = [each.agency for each in cached_agencies if each.agency is not None]
+    _check_references(agencies, settings_context, findings)
 
-    loaded = _loaded((findings, *others, *days), environ)
+    loaded = _build_result((findings, *agency_findings, *gazette_findings), environ)
     if loaded.errors or settings is None or wording is None:
-        return replace(loaded, away=away)
+        return replace(loaded, database_error=database_error)
     registry = build_registry(
         {agency.agency: agency for agency in agencies},
         settings,
-        memory.trust,
-        memory.in_force,
-        rotations=memory.rotations,
+        cache.trust,
+        cache.active_registry,
+        rotations=cache.rotations,
     )
-    found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
-    providers, spread = build_mail_providers(settings.mail_providers), spread_of(settings)
-    loads = memory.workloads(registry, providers, spread)
-    check_timetable(loads, providers, {"": findings, **found_in}, spread)
-    check_shared_domains(registry.agencies, found_in)
-    check_neighbours(settings, _near_to(filed, settings, memory), findings)
-    check_rotas_used(settings, registry.agencies, {"": findings, **found_in})
-    _check_vigil(settings, agencies, wording, findings)
-    loaded = _loaded((findings, *others, *days), environ)
+    findings_by_agency = {agency.agency: each for agency, each in zip(agencies, agency_findings, strict=True)}
+    providers, spread = build_mail_providers(settings.mail_providers), build_spread(settings)
+    agency_workloads = cache.compute_workloads(registry, providers, spread)
+    check_probing_load(agency_workloads, providers, {"": findings, **findings_by_agency}, spread)
+    check_shared_domains(registry.agencies, findings_by_agency)
+    check_dependent_references(settings, _find_dependent_references(cached_agencies, settings, cache), findings)
+    check_rotas_used(settings, registry.agencies, {"": findings, **findings_by_agency})
+    _check_drills_and_alerts(settings, agencies, wording, findings)
+    loaded = _build_result((findings, *agency_findings, *gazette_findings), environ)
     if loaded.errors:
         return loaded
-    if known.now is not None:
-        check_outlook(settings, registry.agencies, {"": findings, **found_in}, known.now, known.duty)
+    if context.now is not None:
+        check_future_problems(
+            settings, registry.agencies, {"": findings, **findings_by_agency}, context.now, context.read_duty_records
+        )
         check_storage(settings, registry.routes, findings)
-        loaded = _loaded((findings, *others, *days), environ)
-    settings = with_environment(settings, environ)
-    written = [
-        WrittenDocument(agency=each.agency.agency, name=source.name, text=each.read.document.text)
-        for source, each in zip(documents, filed, strict=True)
+        loaded = _build_result((findings, *agency_findings, *gazette_findings), environ)
+    settings = apply_environment(settings, environ)
+    written_documents = [
+        WrittenDocument(agency=each.agency.agency, name=source.name, text=each.read_findings.document.text)
+        for source, each in zip(documents, cached_agencies, strict=True)
         if each.agency is not None
     ]
     accepted = Configuration(
@@ -366,15 +391,15 @@ def _load(
         digest=loaded.digest,
         files=loaded.files,
         losses=loaded.losses,
-        documents=tuple(written),
+        documents=tuple(written_documents),
     )
     return replace(loaded, configuration=accepted)
 
 
 def _with_gazette(
-    settings: Settings | None, vault: SecretResolver, findings: Findings
+    settings: Settings | None, secret_resolver: SecretResolver, findings: Findings
 ) -> tuple[Settings | None, tuple[Findings, ...]]:
-    """Return the settings with the days of the gazette's file, and the findings of that file."""
+    """Return the settings with the days of `calendar.file` (gazetted holidays and workdays), and that file's findings."""
     if settings is None or settings.calendar.file is None or findings["calendar"].is_broken:
         return settings, ()
     document = read_document(settings.calendar.file)
@@ -383,16 +408,16 @@ def _with_gazette(
         problem = document.problems[0]
         findings["calendar", "file"].error(f"{settings.calendar.file} {problem.message}", problem.instead)
         return settings, ()
-    found = Findings(document)
-    gazette = read_gazette(found, vault)
+    gazette_findings = Findings(document)
+    gazette = read_gazette(gazette_findings, secret_resolver)
     if gazette is not None:
-        check_gazette(gazette, found)
+        check_gazette(gazette, gazette_findings)
     calendar = settings.calendar.with_gazette(gazette)
-    return settings.model_copy(update={"calendar": calendar}), (found,)
+    return settings.model_copy(update={"calendar": calendar}), (gazette_findings,)
 
 
-def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loaded:
-    environment = listen_problem(environ)
+def _build_result(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loaded:
+    environment = find_listen_problem(environ)
     problems = [] if environment is None else [environment]
     for each in findings:
         problems += each.problems
@@ -404,23 +429,27 @@ def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loade
     )
 
 
-def _sources(path: Path, settings: Settings | None, findings: Findings, memory: LoadCache) -> Sequence[AgencySource]:
+def _agency_sources(
+    path: Path, settings: Settings | None, findings: Findings, cache: LoadCache
+) -> Sequence[AgencySource]:
     if settings is not None and settings.agencies == IN_DATABASE and not findings["agencies"].is_broken:
-        return _stored(settings, findings, memory)
+        return _stored_sources(settings, findings, cache)
     files = _agency_files(path, settings, findings)
-    return [AgencySource(called=str(file), name=file.name, file=file) for file in files]
+    return [AgencySource(label=str(file), name=file.name, file=file) for file in files]
 
 
-def _stored(settings: Settings, findings: Findings, memory: LoadCache) -> Sequence[AgencySource]:
+def _stored_sources(settings: Settings, findings: Findings, cache: LoadCache) -> Sequence[AgencySource]:
     server = None if settings.store is None else settings.store.build()
-    latest = (each.document for each in read_documents(settings.state_dir, server, memory.versions()).values())
-    written = [each for each in latest if each is not None]
-    if not written:
+    documents = (
+        each.document for each in read_documents(settings.state_dir, server, cache.document_versions()).values()
+    )
+    stored_documents = [each for each in documents if each is not None]
+    if not stored_documents:
         # A service without agencies is reported as unhealthy. The first agency is added in the portal, or before the
         # start.
-        note = findings["agencies"].warning if settings.officers_write else findings["agencies"].error
+        record = findings["agencies"].warning if settings.allows_portal_edits else findings["agencies"].error
         instead = "the same, after `pantau apply DIRECTORY` with the agency files"
-        if settings.officers_write:
+        if settings.allows_portal_edits:
             instead += ", or add the first in the portal (/agencies)"
             if len(findings.document.data.get("references") or ()) < 2:
                 # A user who adds the agency in the portal cannot fix the references, and would see the problem only
@@ -429,157 +458,169 @@ def _stored(settings: Settings, findings: Findings, memory: LoadCache) -> Sequen
                     "there are not two, and an agency that is added in the portal is refused until there are",
                     "at least two reference mailboxes with different providers",
                 )
-        note("the store holds no agency", instead)
-    return [stored_source(each) for each in written]
+        record("the store holds no agency", instead)
+    return [stored_source(each) for each in stored_documents]
 
 
 def stored_source(document: WrittenDocument) -> AgencySource:
     """Return the source of a stored document."""
-    return AgencySource(called=called_in_store(document.agency), name=document.name, text=document.text)
+    return AgencySource(label=stored_document_label(document.agency), name=document.name, text=document.text)
 
 
 @lru_cache(maxsize=16_384)
-def called_in_store(agency: str) -> str:
+def stored_document_label(agency: str) -> str:
     """Return the name of an agency's stored document in problems."""
-    return said("{agency} in the store", agency=agency)
+    return lazy_text("{agency} in the store", agency=agency)
 
 
 def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:
-    known = settings is not None and not findings["agencies"].is_broken
-    directory = settings.agencies if settings is not None and known else path.parent / _USUAL_DIRECTORY
+    has_directory = settings is not None and not findings["agencies"].is_broken
+    directory = settings.agencies if settings is not None and has_directory else path.parent / _DEFAULT_DIRECTORY
     try:
-        files = agency_files(directory)
-        read = {*files}
-        overlooked = sorted(each for each in directory.iterdir() if each not in read and _is_meant(each))
+        files = list_agency_files(directory)
+        agency_file_set = {*files}
+        overlooked = sorted(
+            each for each in directory.iterdir() if each not in agency_file_set and _looks_like_agency_file(each)
+        )
     except (OSError, ValueError):
-        if known:
-            instead = said("the directory of agency files, or: {otherwise}", otherwise=IN_DATABASE)
+        if has_directory:
+            instead = lazy_text("the directory of agency files, or: {otherwise}", otherwise=IN_DATABASE)
             findings["agencies"].error(
-                said("{directory} is no directory that can be read", directory=directory), instead
+                lazy_text("{directory} is no directory that can be read", directory=directory), instead
             )
         return []
-    for file in overlooked if known else ():
-        message = said(
+    for file in overlooked if has_directory else ():
+        message = lazy_text(
             "{file} is not read: agency files are called *.yaml and lie in {directory} itself",
             file=file,
             directory=directory,
         )
         findings["agencies"].warning(message, "another name, or one that begins with a dot where that is meant")
-    if not files and known:
-        # A service that monitors nothing would appear healthy for ever.
+    if not files and has_directory:
+        # An error, because a service that monitors nothing would always appear healthy.
         findings["agencies"].error(
-            said("{directory} holds no agency file (*.yaml)", directory=directory),
+            lazy_text("{directory} holds no agency file (*.yaml)", directory=directory),
             "a directory with one file an agency",
         )
     return files
 
 
-def _is_meant(file: Path) -> bool:
-    """Whether a user would expect the file, or the files of the directory, to be read: ".YAML", ".yaml.txt"."""
+def _looks_like_agency_file(file: Path) -> bool:
+    """Whether a user would expect *file*, or files in this directory, to be read: ".YAML", ".yaml.txt"."""
     if file.name.startswith("."):
         return False
     if file.is_dir():
-        return any(each.suffix in ENDINGS for each in file.glob("*"))
-    return file.name.lower().strip().removesuffix(".txt").endswith(ENDINGS)
+        return any(each.suffix in SUFFIXES for each in file.glob("*"))
+    return file.name.lower().strip().removesuffix(".txt").endswith(SUFFIXES)
 
 
 def _read_agencies(
     sources: Sequence[AgencySource],
-    vault: SecretResolver,
-    provision: SettingsContext,
+    secret_resolver: SecretResolver,
+    settings_context: SettingsContext,
     checks: Mapping[str, CheckKind],
-    memory: LoadCache,
+    cache: LoadCache,
 ) -> Sequence[CachedAgency]:
     """Return the results of reading and checking each source by itself. Valid cached results are reused."""
-    filed = {}
+    cached_agencies = {}
     for source in sources:
-        known = memory.files.get(source.called)
-        document = source.read(known.read.document if known else None)
-        if known is None or document is not known.read.document:
-            known = _read_agency(Findings(document), vault.apart(), checks)
-        elif not vault.still_sees(known.secrets):
-            known = _read_agency(Findings(source.read()), vault.apart(), checks)
-        if not known.is_checked_by(provision, memory.trust):
-            _check_agency(known, provision, memory.trust)
-        filed[source.called] = known
-    memory.files = filed
-    return list(filed.values())
+        cached = cache.files.get(source.label)
+        document = source.read(cached.read_findings.document if cached else None)
+        if cached is None or document is not cached.read_findings.document:
+            cached = _read_agency(Findings(document), secret_resolver.with_separate_lookups(), checks)
+        elif not secret_resolver.are_unchanged(cached.secrets):
+            cached = _read_agency(Findings(source.read()), secret_resolver.with_separate_lookups(), checks)
+        if not cached.is_checked_by(settings_context, cache.trust):
+            _check_agency(cached, settings_context, cache.trust)
+        cached_agencies[source.label] = cached
+    cache.files = cached_agencies
+    return list(cached_agencies.values())
 
 
-def _read_agency(findings: Findings, vault: SecretResolver, checks: Mapping[str, CheckKind]) -> CachedAgency:
-    agency = read_agency(findings, vault, checks)
-    return CachedAgency(agency=agency, read=findings, checked=findings, secrets=vault.seen)
+def _read_agency(findings: Findings, secret_resolver: SecretResolver, checks: Mapping[str, CheckKind]) -> CachedAgency:
+    agency = read_agency(findings, secret_resolver, checks)
+    return CachedAgency(agency=agency, read_findings=findings, all_findings=findings, secrets=secret_resolver.lookups)
 
 
-def _check_agency(filed: CachedAgency, provision: SettingsContext, trust: Trust) -> None:
-    findings, claims = filed.read.copy(), list[Claim]()
-    if filed.agency is not None:
-        check_agency(filed.agency, provision, findings, claims, trust)
-        boxes = filed.agency.mailboxes.values()
-        files = {box.ca_file for box in boxes} | {box.login.oauth.ca_file for box in boxes if box.login.oauth}
-        filed.authorities = {file: authority(trust, file) for file in files}
-    filed.read.document = findings.document = findings.document.shelved()
-    filed.checked, filed.claims, filed.provision = findings, Claims(claims, findings), provision
+def _check_agency(cached: CachedAgency, settings_context: SettingsContext, trust: Trust) -> None:
+    findings, claims = cached.read_findings.copy(), list[Claim]()
+    if cached.agency is not None:
+        check_agency(cached.agency, settings_context, findings, claims, trust)
+        mailboxes = cached.agency.mailboxes.values()
+        files = {box.ca_file for box in mailboxes} | {box.login.oauth.ca_file for box in mailboxes if box.login.oauth}
+        cached.authorities = {file: authority_context(trust, file) for file in files}
+    cached.read_findings.document = findings.document = findings.document.compacted()
+    cached.all_findings, cached.claims = findings, Claims(claims, findings)
+    cached.settings_context = settings_context
 
 
-def _near_to(filed: Sequence[CachedAgency], settings: Settings, memory: LoadCache) -> Mapping[str, frozenset[KeyPath]]:
-    """Return for each agency the mailboxes of references that would fail together with it."""
-    references, found = memory.same_references(settings), {}
-    for each in filed:
-        if each.agency is not None:
-            if each.near_of is not references:
-                each.near, each.near_of = references_near(each.agency, settings), references
-            found[each.agency.agency] = each.near
-    return found
+def _find_dependent_references(
+    cached_agencies: Sequence[CachedAgency], settings: Settings, cache: LoadCache
+) -> Mapping[str, frozenset[KeyPath]]:
+    """Return the paths of the reference mailboxes that would fail together with each agency, by its code."""
+    references, by_agency = cache.reuse_references(settings), {}
+    for cached in cached_agencies:
+        if cached.agency is not None:
+            if cached.references is not references:
+                cached.dependent_references = dependent_references(cached.agency, settings)
+                cached.references = references
+            by_agency[cached.agency.agency] = cached.dependent_references
+    return by_agency
 
 
 def _check_texts(
     settings: Settings | None,
-    filed: Sequence[CachedAgency],
+    cached_agencies: Sequence[CachedAgency],
     wording: Wording,
-    memory: LoadCache,
+    cache: LoadCache,
     findings: Sequence[Findings],
 ) -> None:
-    """Record SMS that would not arrive. Skip files with errors, whose office may be missing."""
+    """Record SMS that would not arrive. Check none if any file has errors: the office that an SMS names may be blank."""
     if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
         return
-    noc, texts = settings.noc_brief(subject="", subject_en=""), memory.worst_case(wording)
-    check_texts(noc.office, noc.prefix, texts, findings[0]["noc", "short"])
-    for each, found in zip(filed, findings[1:], strict=True):
-        if each.agency is not None and each.wording is not wording:
-            apart = Findings(each.read.document)
-            check_texts(each.agency.build_office(), number_prefix(each.agency.agency), texts, apart["agency"])
-            each.texts, each.wording = apart.problems, wording
-        found.add(each.texts)
+    noc, texts = settings.build_noc_policy(subject="", subject_en=""), cache.worst_case(wording)
+    check_sms_texts(noc.office, noc.prefix, texts, findings[0]["noc", "short"])
+    for cached, agency_findings in zip(cached_agencies, findings[1:], strict=True):
+        if cached.agency is not None and cached.wording is not wording:
+            sms_findings = Findings(cached.read_findings.document)
+            check_sms_texts(
+                cached.agency.build_office(), number_prefix(cached.agency.agency), texts, sms_findings["agency"]
+            )
+            cached.sms_problems, cached.wording = sms_findings.problems, wording
+        agency_findings.add(cached.sms_problems)
 
 
-def _check_vigil(settings: Settings, agencies: Sequence[Agency], wording: Wording, findings: Findings) -> None:
+def _check_drills_and_alerts(
+    settings: Settings, agencies: Sequence[Agency], wording: Wording, findings: Findings
+) -> None:
     """Record unknown participants of drills, and out-of-band alerts that could not be worded."""
     if settings.drills is not None:
         people = {*settings.contacts, *settings.noc.contacts, *(key for agency in agencies for key in agency.contacts)}
-        check_drilled(settings.drills, people, findings["drills"])
-        ours = [*lines_of(settings.contacts), *lines_of(settings.noc.contacts)]
-        theirs = chain.from_iterable(agency.lines for agency in agencies)
-        concerned = Counter(channel for key, channel in chain(ours, theirs) if settings.drills.concerns(key))
-        exercises = {channel: concerned[channel] for channel in Channel}
-        lines = {channel: len(entries) for channel, entries in settings.gateways.items()}
-        check_room(settings.drills, exercises, lines, findings["drills"])
+        check_drill_contacts(settings.drills, people, findings["drills"])
+        shared_channels = [*contact_channels(settings.contacts), *contact_channels(settings.noc.contacts)]
+        agency_channels = chain.from_iterable(agency.contact_channels for agency in agencies)
+        counts = Counter(
+            channel for key, channel in chain(shared_channels, agency_channels) if settings.drills.includes(key)
+        )
+        drills_by_channel = {channel: counts[channel] for channel in Channel}
+        gateways_by_channel = {channel: len(entries) for channel, entries in settings.gateways.items()}
+        check_drill_duration(settings.drills, drills_by_channel, gateways_by_channel, findings["drills"])
     if settings.out_of_band is not None:
-        for key, problem in lifeline_faults(settings.noc.build_office(), wording):
+        for key, problem in out_of_band_problems(settings.noc.build_office(), wording):
             findings["out_of_band"].error(
-                said("an SMS of it would be refused or split: {key}: {problem}", key=key, problem=problem)
+                lazy_text("an SMS of it would be refused or split: {key}: {problem}", key=key, problem=problem)
             )
 
 
-def _check_references(agencies: list[Agency], provision: SettingsContext, findings: Findings) -> None:
+def _check_references(agencies: list[Agency], settings_context: SettingsContext, findings: Findings) -> None:
     """Record routes between sites if there are too few reference mailboxes to separate the fault domains."""
-    if provision.references is None or len(findings.document.data.get("references", ())) >= 2:
+    if settings_context.references is None or len(findings.document.data.get("references", ())) >= 2:
         return
     for agency in agencies:
         if agency.routes is None or any(route.direction is not RouteDirection.INTERNAL for route in agency.routes):
-            number = said("none") if not provision.references else said("only one")
+            number = lazy_text("none") if not settings_context.references else lazy_text("only one")
             findings["references"].error(
-                said("there is {number}, and one alone cannot tell whose side is broken", number=number),
+                lazy_text("there is {number}, and one alone cannot tell whose side is broken", number=number),
                 "at least two reference mailboxes with different providers",
             )
             return

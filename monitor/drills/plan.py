@@ -1,4 +1,4 @@
-"""Participants of drills by the configuration."""
+"""Drill plan (participants and schedule) of a configuration. A drill is a test of contacts and gateways."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from monitor.config.model.settings import Settings, SharedSettings
 from monitor.drills.runner import DrillPlan
 from monitor.model.window import WindowOccurrence
 
-#: For drills on request only.
+#: Pace if no scheduled drills are configured, for those on request.
 _PACE = timedelta(seconds=30)
 
 
 class DrillPlans:
-    """Creates the drill plan of each configuration. Unchanged agencies are cached among thousands."""
+    """Creates the drill plan of each configuration. Targets of unchanged agencies are cached."""
 
     def __init__(self) -> None:
         self._shared: SharedSettings | None = None
-        self._known: dict[str, tuple[Agency, tuple[DrillTarget, ...]]] = {}
+        self._cache: dict[str, tuple[Agency, tuple[DrillTarget, ...]]] = {}
 
     def make(self, configuration: Configuration) -> DrillPlan:
         """Return the drill plan of a configuration."""
@@ -32,39 +32,42 @@ class DrillPlans:
         drills = settings.drills
         window = drills.when.build(settings.time_zone) if drills else None
 
-        def stretch(now: datetime) -> WindowOccurrence | None:
-            return window.following(now) if window else None
+        def next_window(now: datetime) -> WindowOccurrence | None:
+            return window.next_occurrence(now) if window else None
 
         return DrillPlan(
-            targets=tuple(self._trainees(configuration)),
+            targets=tuple(self._targets(configuration)),
             pace=drills.pace if drills else _PACE,
-            stretch=stretch,
+            next_window=next_window,
             schedule=drills.when if drills else None,
-            concerns=drills.concerns if drills else lambda _: True,
+            takes_part=drills.includes if drills else lambda _: True,
         )
 
-    def _trainees(self, configuration: Configuration) -> Iterator[DrillTarget]:
+    def _targets(self, configuration: Configuration) -> Iterator[DrillTarget]:
         settings = configuration.settings
-        office, shared = settings.noc.build_office(), settings.shared()
-        known = self._known if shared == self._shared else {}
-        self._shared, self._known = shared, {}
-        yield from _people("", office, [*shared.people.values(), *settings.noc.build_people(shared).values()])
+        office, shared = settings.noc.build_office(), settings.build_shared()
+        cache = self._cache if shared == self._shared else {}
+        self._shared, self._cache = shared, {}
+        yield from _contact_targets("", office, [*shared.people.values(), *settings.noc.build_people(shared).values()])
         for code, agency in configuration.registry.agencies.items():
-            there = known.get(code)
-            if there is None or there[0] is not agency:
-                there = agency, tuple(_people(code, agency.build_office(), agency.build_people(shared).values()))
-            self._known[code] = there
-            yield from there[1]
-        yield from _office(office, settings)
+            cached = cache.get(code)
+            if cached is None or cached[0] is not agency:
+                cached = (
+                    agency,
+                    tuple(_contact_targets(code, agency.build_office(), agency.build_people(shared).values())),
+                )
+            self._cache[code] = cached
+            yield from cached[1]
+        yield from _office_target(office, settings)
 
 
-def _people(agency: str, office: IssuingOffice, contacts: Iterable[Contact]) -> Iterator[DrillTarget]:
+def _contact_targets(agency: str, office: IssuingOffice, contacts: Iterable[Contact]) -> Iterator[DrillTarget]:
     return (DrillTarget(agency=agency, contact=contact, office=office) for contact in contacts)
 
 
-def _office(office: IssuingOffice, settings: Settings) -> Iterator[DrillTarget]:
-    """Yield the office itself: letters of a drill are addressed to it and withdrawn from the tray."""
+def _office_target(office: IssuingOffice, settings: Settings) -> Iterator[DrillTarget]:
+    """Yield the operating office, to which letters of a drill are addressed; they are withdrawn at its end."""
     if settings.gateways.get(Channel.LETTER):
-        to_ourselves = (Address(channel=Channel.LETTER, number=office.name),)
-        ourselves = Contact(key="", name=office.name, language=Language.MALAY, addresses=to_ourselves)
-        yield DrillTarget(agency="", contact=ourselves, office=office)
+        address = Address(channel=Channel.LETTER, number=office.name)
+        contact = Contact(key="", name=office.name, language=Language.MALAY, addresses=(address,))
+        yield DrillTarget(agency="", contact=contact, office=office)

@@ -1,4 +1,4 @@
-"""Sender of drill notifications: one gateway call each; later results are recorded."""
+"""Sender of drill notifications (tests of contacts and gateways), by one gateway call each, and recorder of results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 from alerts.decide.drill import ENDED, DrillState, drill_state
 from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.engine.composer import WordingComposer
-from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call, reported
+from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, apply_report, make_call
 from alerts.engine.gateway_caller import GatewayCaller
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import Channel
@@ -21,15 +21,15 @@ from alerts.model.notification import Addressee
 from alerts.persistence.clock import Clock
 from alerts.wording.texts import Wording
 from monitor.metrics import Metrics
-from monitor.store.engine.drills import Drills, Record
+from monitor.store.engine.drills import DrillNotificationRecord, Drills
 
 log = structlog.get_logger()
 
-#: Interval of queries to a provider without callbacks, and their end.
-ASK_EVERY = timedelta(minutes=1)
-ASK_FOR = timedelta(minutes=15)
-#: Prefix of references of drill notifications; those of attempts have another letter.
-_OURS = "d"
+#: Interval and period of status queries to a provider that sends no callbacks.
+QUERY_INTERVAL = timedelta(minutes=1)
+QUERY_PERIOD = timedelta(minutes=15)
+#: Prefix of the references of drill notifications. References of incidents' notifications have another one.
+_REFERENCE_PREFIX = "d"
 _POLICY = DeliveryPolicy()
 
 
@@ -48,36 +48,36 @@ class DrillSender:
             clock=clock,
             observer=metrics,
             policy=_POLICY,
-            write_down=self._write_down,
+            store_result=self._record_result,
         )
 
-    def send(self, record: Record, expires_at: datetime, calls: asyncio.TaskGroup) -> None:
-        """Send once, as a task of *calls*; the gateway's slot is released."""
-        self.calls.begin(_call(CallKind.SEND, record, expires_at), calls)
+    def send(self, record: DrillNotificationRecord, expires_at: datetime, calls: asyncio.TaskGroup) -> None:
+        """Send once, as a task of *calls*, and release the gateway's slot at its end."""
+        self.calls.start(_gateway_call(CallKind.SEND, record, expires_at), calls)
 
-    def check(self, record: Record, calls: asyncio.TaskGroup) -> None:
-        """Query the provider in the same way, unless a call is under way."""
-        self.calls.begin(_call(CallKind.CHECK, record), calls)
+    def check(self, record: DrillNotificationRecord, calls: asyncio.TaskGroup) -> None:
+        """Query the status, as a task of *calls*, unless a call for the record is under way."""
+        self.calls.start(_gateway_call(CallKind.CHECK, record), calls)
 
-    def is_called_for(self, record: Record) -> bool:
+    def has_call(self, record: DrillNotificationRecord) -> bool:
         """Whether a gateway call is under way or its result is not stored."""
-        return record.id in self.calls.under_way
+        return record.id in self.calls.active_calls
 
-    async def take_back(self, record: Record) -> None:
+    async def withdraw_letter(self, record: DrillNotificationRecord) -> None:
         """Withdraw a letter from its tray: a drill's letter must not be posted."""
-        call = _call(CallKind.WITHDRAW, record)
-        outcome = await make_call(call, self._pool[record.gateway], self.composer, _POLICY, self._clock)
-        if outcome.attempt.error is not None:
-            why = outcome.attempt.detail
+        call = _gateway_call(CallKind.WITHDRAW, record)
+        result = await make_call(call, self._pool[record.gateway], self.composer, _POLICY, self._clock)
+        if result.attempt.error is not None:
+            why = result.attempt.detail
             log.warning("drill letter could not be withdrawn from the tray", gateway=record.gateway, reason=why)
 
-    async def _write_down(self, call: GatewayCall, outcome: CallResult) -> bool:
-        # Without a result it is queried again.
-        if is_news := outcome.attempt is not call.attempt:
-            await self._note(call.address.channel, outcome.attempt)
-        return is_news
+    async def _record_result(self, call: GatewayCall, result: CallResult) -> bool:
+        # A query without a result leaves the attempt unchanged, and is repeated.
+        if has_changed := result.attempt is not call.attempt:
+            await self._record_attempt(call.address.channel, result.attempt)
+        return has_changed
 
-    async def _note(self, channel: Channel, attempt: Attempt) -> None:
+    async def _record_attempt(self, channel: Channel, attempt: Attempt) -> None:
         before = await self._drills.find(attempt.reference)  # A callback may have reported more meanwhile.
         now, state = self._clock.now(), drill_state(channel, attempt)
         failed = state is DrillState.FAILED
@@ -87,29 +87,29 @@ class DrillSender:
             now,
             why=" ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else ""))) if failed else "",
             provider_id=attempt.provider_id,
-            query_at=None if failed else now + ASK_EVERY,
+            query_at=None if failed else now + QUERY_INTERVAL,
         )
-        self._count(before, after)
+        self._count_end(before, after)
 
-    def _count(self, before: Record | None, after: Record | None) -> None:
+    def _count_end(self, before: DrillNotificationRecord | None, after: DrillNotificationRecord | None) -> None:
         if before is not None and after is not None and after.state is not before.state and after.state in ENDED:
-            self._metrics.watchdog.drill_notification_ended(after.channel, after.state)
+            self._metrics.watchdog.count_drill_notification(after.channel, after.state)
 
     # -- callbacks of providers ----------------------------------------------------------------------------------
 
-    async def record(self, heard: CallbackEvent) -> AckResult | None:
+    async def record(self, event: CallbackEvent) -> AckResult | None:
         """Record a callback of a drill notification, and return the state of its key press; `None`: not a drill's."""
-        before = await self._find(heard.reference)
+        before = await self._find(event.reference)
         if before is None:
             return None
-        if heard.report is not None:
-            call = _call(CallKind.CHECK, before)
-            told = reported(call.delivery, call.attempt, heard.report, _POLICY, self._clock.now())
-            await self._note(before.channel, told)
-        if not heard.acknowledged:
+        if event.report is not None:
+            call = _gateway_call(CallKind.CHECK, before)
+            attempt = apply_report(call.delivery, call.attempt, event.report, _POLICY, self._clock.now())
+            await self._record_attempt(before.channel, attempt)
+        if not event.acknowledged:
             return AckResult.NONE
-        after = await self._drills.change(heard.reference, DrillState.CONFIRMED, self._clock.now())
-        self._count(before, after)
+        after = await self._drills.change(event.reference, DrillState.CONFIRMED, self._clock.now())
+        self._count_end(before, after)
         return AckResult.AGAIN if before.state is DrillState.CONFIRMED else AckResult.TAKEN
 
     async def content(self, reference: str) -> Content | None:
@@ -117,15 +117,15 @@ class DrillSender:
         record = await self._find(reference)
         if record is None:
             return None
-        return await self.composer.compose(_call(CallKind.CHECK, record).notice, record.channel)
+        return await self.composer.compose(_gateway_call(CallKind.CHECK, record).notification, record.channel)
 
-    async def _find(self, reference: str) -> Record | None:
-        return await self._drills.find(reference) if reference.startswith(_OURS) else None
+    async def _find(self, reference: str) -> DrillNotificationRecord | None:
+        return await self._drills.find(reference) if reference.startswith(_REFERENCE_PREFIX) else None
 
 
-def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) -> GatewayCall:
+def _gateway_call(kind: CallKind, record: DrillNotificationRecord, expires_at: datetime | None = None) -> GatewayCall:
     """Return the gateway call: a notification without an incident."""
-    until = expires_at or record.started_at + ASK_FOR
+    expiry = expires_at or record.started_at + QUERY_PERIOD
     address = Address(channel=record.channel, number=record.number, extension=record.extension)
     attempt = Attempt(
         id=record.id,
@@ -134,10 +134,10 @@ def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) ->
         gateway=record.gateway,
         state=AttemptState.CALLING,
         started_at=record.started_at,
-        query_at=until,
+        query_at=expiry,
         provider_id=record.provider_id,
     )
-    notice = Notification(
+    notification = Notification(
         id=record.id,
         key=record.key,
         parts=(),
@@ -148,9 +148,9 @@ def _call(kind: CallKind, record: Record, expires_at: datetime | None = None) ->
         facts=record.facts,
         state=NotificationState.PENDING,
         created_at=record.started_at,
-        expires_at=until,
+        expires_at=expiry,
         addresses=(address,),
         deliveries=(Delivery(id=record.id, address=address, attempts=(attempt,)),),
         addressee=Addressee(title=record.name, organisation=record.facts.office.name),
     )
-    return GatewayCall(kind=kind, notice=notice, attempt=attempt)
+    return GatewayCall(kind=kind, notification=notification, attempt=attempt)

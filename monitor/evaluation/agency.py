@@ -1,4 +1,7 @@
-"""Health of an agency's mail by its routes: each direction, and what is wrong. No clock, no I/O."""
+"""Health of an agency's mail, from the health of its routes. No clock, no I/O.
+
+The routes of a direction (outbound, inbound, internal) decide its health, and the directions decide the incident type.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +14,37 @@ from alerts.hours.elapsed import is_recent
 from alerts.model.notification import IncidentType
 from monitor.evaluation.flapping import Flapping, FlappingPolicy
 from monitor.evaluation.health import combine
-from monitor.evaluation.health_tracker import GradedRun, HealthTracker, with_a_say
-from monitor.evaluation.incident_type import began_at, matter_of, with_sign_in
+from monitor.evaluation.health_tracker import GradedRun, HealthTracker, deciding_trackers
+from monitor.evaluation.incident_type import incident_type_of, outage_start, with_refused_sign_in
 from monitor.evaluation.monitoring_faults import ActiveProblem
-from monitor.evaluation.timeline_builder import Observation, sight_of
-from monitor.model.health import IN_TROUBLE, Grade, Health
+from monitor.evaluation.timeline_builder import Observation, observe_agency
+from monitor.model.health import UNHEALTHY, Grade, Health
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Party
 
-#: Grades of runs that explain an unhealthy route.
-_SAY_WHY = {Health.DOWN: (Grade.BAD,), Health.DEGRADED: (Grade.BAD, Grade.SLOW)}
+#: Grades of runs that explain an unhealthy route, the worst health first.
+_EXPLAINING_GRADES = {Health.DOWN: (Grade.BAD,), Health.DEGRADED: (Grade.BAD, Grade.SLOW)}
 
-#: The party that must act, by direction. A run across sides counts only after the reference is proven.
-_MUST_ACT = {Direction.OUTBOUND: Party.SENDER, Direction.INBOUND: Party.RECIPIENT}
+#: The end of a route whose operator must act: the agency's. A reference mailbox at the other end is proven to work
+#: before a failure counts.
+_RESPONSIBLE_PARTIES = {Direction.OUTBOUND: Party.SENDER, Direction.INBOUND: Party.RECIPIENT}
 
 
 @dataclass(frozen=True, slots=True)
-class PresentCause:
-    """Outcome of the current runs in a direction, and the party that must act."""
+class CurrentCause:
+    """Outcome of the current runs in a direction, and the end of the route whose operator must act."""
 
     outcome: Outcome
     party: Party
 
 
 class AgencyMail:
-    """Combines an agency's routes into directions, and these into an incident type."""
+    """Routes of an agency, and the health of its mail."""
 
     def __init__(
         self, flapping: FlappingPolicy, is_refused: Callable[[MonitoredRoute], bool] = lambda _: False
     ) -> None:
-        """*is_refused*: whether an account of a route is refused at sign-in."""
+        """Take *is_refused*, which tells whether an account of a route is refused at sign-in."""
         self._routes: dict[str, tuple[MonitoredRoute, HealthTracker]] = {}
         self._flapping = Flapping(flapping)
         self._is_refused = is_refused
@@ -50,179 +54,186 @@ class AgencyMail:
         """The agency's routes with their health trackers."""
         return self._routes.values()
 
-    def judge_by(self, route: MonitoredRoute, subject: HealthTracker) -> None:
+    def set_route(self, route: MonitoredRoute, tracker: HealthTracker) -> None:
         """Add or replace a route."""
-        self._routes[route.name] = route, subject
+        self._routes[route.name] = route, tracker
 
-    def release(self, route: str) -> None:
+    def remove_route(self, route: str) -> None:
         """Remove a route."""
         del self._routes[route]
 
-    def govern(self, flapping: FlappingPolicy) -> None:
+    def set_flapping_policy(self, flapping: FlappingPolicy) -> None:
         """Replace the flapping policy; the recorded falls stay."""
         self._flapping.policy = flapping
 
-    def restore_falls(self, times: Iterable[datetime], *, is_down: bool, is_unsteady: bool) -> None:
-        """Restore falls from before a restart, oldest first, and whether an incident is open, and held open by flapping."""
-        self._flapping.restore(times, is_down=is_down, is_unsteady=is_unsteady)
+    def restore_falls(self, times: Iterable[datetime], *, is_down: bool, is_flapping: bool) -> None:
+        """Restore the *times* at which the agency went down before a restart, oldest first, and the state."""
+        self._flapping.restore(times, is_down=is_down, is_flapping=is_flapping)
 
     def directions(self) -> Mapping[Direction, Health]:
         """Return the health of each direction that is probed."""
         return {
-            direction: combine(s.health for s in with_a_say(subjects))
-            for direction, subjects in self._by_direction().items()
+            direction: combine(s.health for s in deciding_trackers(trackers))
+            for direction, trackers in self._trackers_by_direction().items()
         }
 
     def current_directions(self) -> Mapping[Direction, Health]:
-        """Return the health of each direction without routes whose trouble is stale."""
+        """Return the health of each direction; an unhealthy route counts as unknown while its health is stale."""
         return {
-            direction: combine(s.current_health for s in with_a_say(subjects))
-            for direction, subjects in self._by_direction().items()
+            direction: combine(s.current_health for s in deciding_trackers(trackers))
+            for direction, trackers in self._trackers_by_direction().items()
         }
 
     @property
     def is_current(self) -> bool:
-        """Whether no health that counts is stale, except routes that are mute beside others that are not."""
-        saying = [with_a_say(subjects) for subjects in self._by_direction().values()]
+        """Whether each direction has a route with current health, and no route with conclusive runs is stale."""
+        deciding = [deciding_trackers(trackers) for trackers in self._trackers_by_direction().values()]
         return not any(
-            any(s.is_stale and not s.is_mute for s in subjects) or all(s.is_stale for s in subjects)
-            for subjects in saying
+            any(s.is_stale and not s.is_inconclusive for s in trackers) or all(s.is_stale for s in trackers)
+            for trackers in deciding
         )
 
-    def cause(self, direction: Direction) -> PresentCause | None:
-        """Return why a direction is down or degraded: the most frequent cause of its unhealthy routes' latest runs.
+    def cause(self, direction: Direction) -> CurrentCause | None:
+        """Return the most frequent cause of the latest runs on the unhealthy routes of a direction.
 
-        `None` if it is neither, or no run has explained it: a restart restores the health only.
+        `None` if the direction is healthy, or if no run explains its health since a restart, which restores no causes.
         """
-        subjects = with_a_say([s for r, s in self.routes if r.direction is direction])
-        # If the direction is down, only routes that are down explain it, not the slow ones.
-        worst = next((health for health in _SAY_WHY if any(s.health is health for s in subjects)), None)
-        runs = [run for s in subjects if s.health is worst and (run := _says_why(s)) is not None]
-        # The latest among the most frequent.
+        trackers = deciding_trackers([s for r, s in self.routes if r.direction is direction])
+        # If a route is down, only routes that are down explain the direction, not the degraded ones.
+        worst_health = next(
+            (health for health in _EXPLAINING_GRADES if any(s.health is health for s in trackers)), None
+        )
+        runs = [run for s in trackers if s.health is worst_health and (run := _explaining_run(s)) is not None]
+        # Latest first: on a tie, `max` takes the first.
         runs.sort(key=lambda run: run.started_at, reverse=True)
-        causes = Counter(PresentCause(run.outcome, _must_act(run, direction)) for run in runs)
+        causes = Counter(CurrentCause(run.outcome, _responsible_party(run, direction)) for run in runs)
         return max(causes, key=causes.__getitem__, default=None)
 
-    def troubled(self) -> Sequence[str]:
+    def unhealthy_routes(self) -> Sequence[str]:
         """Return the names of unhealthy routes."""
-        return [route.name for route, subject in self.routes if subject.health in IN_TROUBLE]
+        return [route.name for route, tracker in self.routes if tracker.health in UNHEALTHY]
 
-    def troubled_since(self) -> datetime | None:
-        """Return since when the oldest trouble lasts; `None` without any."""
-        troubled = [s for s in self._with_a_say() if s.health in IN_TROUBLE]
-        return min((at for s in troubled if (at := s.trouble_since())), default=None)
+    def unhealthy_since(self) -> datetime | None:
+        """Return since when a route has been unhealthy; `None` if none is."""
+        unhealthy = [s for s in self._deciding_trackers() if s.health in UNHEALTHY]
+        return min((at for s in unhealthy if (at := s.trouble_since())), default=None)
 
-    def unseen(self) -> Sequence[Direction]:
-        """Return the directions without visible routes: because of our own fault, or a refused account."""
+    def unobserved_directions(self) -> Sequence[Direction]:
+        """Return the directions of which nothing is known, by a monitoring fault or a refused account."""
         # Called for every agency on every page, and nearly always empty.
         routes = self._routes.values()
-        seen = [r.direction for r, s in routes if not s.is_mute and not self._is_refused(r)]
-        if len(seen) == len(routes):
+        observed = [r.direction for r, s in routes if not s.is_inconclusive and not self._is_refused(r)]
+        if len(observed) == len(routes):
             return ()
-        return tuple(direction for direction in self._by_direction() if direction not in seen)
+        return tuple(direction for direction in self._trackers_by_direction() if direction not in observed)
 
     def is_refused(self) -> bool:
         """Whether the accounts of all routes in some direction are refused."""
         accepted = {r.direction for r, _ in self.routes if not self._is_refused(r)}
         return any(r.direction not in accepted for r, _ in self.routes)
 
-    def spreading_until(self, now: datetime) -> datetime | None:
-        """Return until when to wait for a failing but undecided route beside one that is down.
+    def undecided_until(self, now: datetime) -> datetime | None:
+        """Return until when the incident type is undecided while a route is down; `None` if it is decided.
 
-        Only then the type is clear (slow, sending, receiving, both). The wait is two confirmations long, so that staff
-        are not notified twice within a minute. `None`: nothing to wait for. A route with a stale outage counts as
-        undecided.
+        It is undecided while another route fails that is not down yet, or a route that is down is stale: it may become
+        sending, receiving, or both. The time is limited to two repeated runs. Waiting avoids that staff are notified of
+        two types within a minute.
         """
-        if all(s.health is not Health.DOWN for s in self._with_a_say()):
+        if all(s.health is not Health.DOWN for s in self._deciding_trackers()):
             return None
         down = [s for _, s in self.routes if s.health is Health.DOWN]
-        # Wait for each route from the first outage that is known without it.
-        since = [s.stale_since for s in down if s.stale_since and s.is_stale and not s.is_mute]
+        # The wait begins when the health became stale, or when the first route went down.
+        starts = [s.stale_since for s in down if s.stale_since and s.is_stale and not s.is_inconclusive]
         if any(_is_undecided(s) for _, s in self.routes):
-            since.append(min((s.changed_at for s in down if s.changed_at), default=now))
-        if not since:
+            starts.append(min((s.changed_at for s in down if s.changed_at), default=now))
+        if not starts:
             return None
-        patience: timedelta = max(2 * (r.probing.retry_interval + r.probing.patience.whole) for r, _ in self.routes)
-        until = max(since) + patience
-        # A later time was recorded before the clock was set back.
-        return until if is_recent(max(since), now, patience) else None
+        max_wait: timedelta = max(2 * (r.probing.retry_interval + r.probing.timeouts.total) for r, _ in self.routes)
+        deadline = max(starts) + max_wait
+        # A start in the future was recorded before the clock was set back.
+        return deadline if is_recent(max(starts), now, max_wait) else None
 
-    def sight(self) -> Observation:
-        """Return the current observation and the last proven health."""
-        return sight_of(self._by_direction(), self.up_since())
+    def observe(self) -> Observation:
+        """Return the current observation for the timeline."""
+        return observe_agency(self._trackers_by_direction(), self.up_since())
 
-    def seen_within(self) -> timedelta:
-        """Return the longest gap between two runs that prove the time between them.
-
-        An inconclusive run leaves a gap.
-        """
-        return max(2 * route.probing.interval + route.probing.patience.whole for route, _ in self.routes)
+    def longest_proven_gap(self) -> timedelta:
+        """Return how far two runs of a route may be apart to prove the time between them: one run may be missing."""
+        return max(2 * route.probing.interval + route.probing.timeouts.total for route, _ in self.routes)
 
     def trouble(self, now: datetime, refused_since: datetime | None = None) -> ActiveProblem | None:
-        """Return what is wrong by current health, and record the fall; `None` if nothing is wrong.
+        """Return the problem by current health, and record it for flap detection; `None` without one.
 
-        *refused_since*: since when sign-ins are refused, unless only our accounts are proven to be at fault.
+        *refused_since*: since when sign-ins are refused for which the agency's service may be at fault.
         """
         internal = [s for r, s in self.routes if r.direction is Direction.INTERNAL]
-        matter = with_sign_in(matter_of(self.current_directions(), internal), is_refused=refused_since is not None)
-        if matter is None:
+        incident_type = with_refused_sign_in(
+            incident_type_of(self.current_directions(), internal), is_refused=refused_since is not None
+        )
+        if incident_type is None:
             return None
-        troubled = [s for s in self._with_a_say() if s.current_health in IN_TROUBLE]
-        refused = [refused_since] if refused_since is not None else []
-        self._flapping.fell(now)
-        heard = {direction: with_a_say(subjects) for direction, subjects in self._by_direction().items()}
-        began = refused_since if matter is IncidentType.SIGN_IN else began_at(matter, heard, self.seen_within())
+        unhealthy = [s for s in self._deciding_trackers() if s.current_health in UNHEALTHY]
+        refused_times = [refused_since] if refused_since is not None else []
+        self._flapping.record_fall(now)
+        deciding = {
+            direction: deciding_trackers(trackers) for direction, trackers in self._trackers_by_direction().items()
+        }
+        start = (
+            refused_since
+            if incident_type is IncidentType.SIGN_IN
+            else outage_start(incident_type, deciding, self.longest_proven_gap())
+        )
         return ActiveProblem(
-            type=matter,
-            since=began or min(at for s in troubled if (at := s.trouble_since())),
-            latest=max([*refused, *(at for s in troubled if (at := s.fell_at()))]),
-            flapping=self._flapping.is_unsteady,
+            type=incident_type,
+            since=start or min(at for s in unhealthy if (at := s.trouble_since())),
+            latest=max([*refused_times, *(at for s in unhealthy if (at := s.unhealthy_since()))]),
+            flapping=self._flapping.is_flapping,
         )
 
     def up_since(self) -> datetime | None:
         """Return since when every direction works; `None` if not all do.
 
-        A direction that was never evaluated, and cannot be because its reference mailboxes are down, is ignored.
+        A direction with unknown health and only inconclusive runs is ignored: its reference mailboxes do not work.
         """
-        by_direction = self._by_direction()
-        for subjects in by_direction.values():
-            health = combine(s.health for s in with_a_say(subjects))
-            if health is not Health.UP and not (health is Health.UNKNOWN and all(s.is_mute for s in subjects)):
+        by_direction = self._trackers_by_direction()
+        for trackers in by_direction.values():
+            health = combine(s.health for s in deciding_trackers(trackers))
+            if health is not Health.UP and not (health is Health.UNKNOWN and all(s.is_inconclusive for s in trackers)):
                 return None
-        well = [s for subjects in by_direction.values() for s in subjects if s.health is Health.UP]
-        return max((at for s in well if (at := s.working_since or s.changed_at)), default=None)
+        up_trackers = [s for trackers in by_direction.values() for s in trackers if s.health is Health.UP]
+        return max((at for s in up_trackers if (at := s.working_since or s.changed_at)), default=None)
 
-    def rose(self, now: datetime) -> datetime | None:
-        """Record the recovery. Return until when it is doubted because of flapping; `None` if it is not."""
-        # Use the time of evaluation, which survives a restart, not of the runs: a single failed run is no fall.
-        evaluated = (s.changed_at for _, s in self.routes if s.health is Health.UP and s.changed_at)
-        return self._flapping.rose(max(evaluated, default=now), now)
+    def record_recovery(self, now: datetime) -> datetime | None:
+        """Record a recovery. Return when flapping ends if the mail stays up; `None` if it does not flap."""
+        # The time of the last change of health, which is restored after a restart, unlike the times of runs.
+        changes = (s.changed_at for _, s in self.routes if s.health is Health.UP and s.changed_at)
+        return self._flapping.record_recovery(max(changes, default=now), now)
 
-    def _with_a_say(self) -> Sequence[HealthTracker]:
-        return [s for subjects in self._by_direction().values() for s in with_a_say(subjects)]
+    def _deciding_trackers(self) -> Sequence[HealthTracker]:
+        return [s for trackers in self._trackers_by_direction().values() for s in deciding_trackers(trackers)]
 
-    def _by_direction(self) -> Mapping[Direction, Sequence[HealthTracker]]:
-        found: dict[Direction, list[HealthTracker]] = {}
-        for route, subject in self.routes:
-            found.setdefault(route.direction, []).append(subject)
-        return found
+    def _trackers_by_direction(self) -> Mapping[Direction, Sequence[HealthTracker]]:
+        trackers: dict[Direction, list[HealthTracker]] = {}
+        for route, tracker in self.routes:
+            trackers.setdefault(route.direction, []).append(tracker)
+        return trackers
 
 
-def _is_undecided(subject: HealthTracker) -> bool:
-    """Whether a route is failing and not yet down."""
-    if subject.health is Health.DOWN:
+def _is_undecided(tracker: HealthTracker) -> bool:
+    """Whether a route fails and is not down yet."""
+    if tracker.health is Health.DOWN:
         return False
-    fails = bool(subject.recent) and subject.recent[-1].grade in {Grade.BAD, Grade.PENDING}
-    return fails or 0 < subject.silent < subject.policy.failure_threshold
+    is_failing = bool(tracker.recent) and tracker.recent[-1].grade in {Grade.BAD, Grade.PENDING}
+    return is_failing or 0 < tracker.inconclusive_runs < tracker.policy.failure_threshold
 
 
-def _says_why(subject: HealthTracker) -> GradedRun | None:
+def _explaining_run(tracker: HealthTracker) -> GradedRun | None:
     """Return the latest run of a route that explains its health."""
-    grades = _SAY_WHY[subject.health]
-    return max((run for run in subject.recent if run.grade in grades), key=lambda run: run.started_at, default=None)
+    grades = _EXPLAINING_GRADES[tracker.health]
+    return max((run for run in tracker.recent if run.grade in grades), key=lambda run: run.started_at, default=None)
 
 
-def _must_act(run: GradedRun, direction: Direction) -> Party:
-    """Return the party that must act: within an agency where the run failed; for late mail the recipient."""
+def _responsible_party(run: GradedRun, direction: Direction) -> Party:
+    """Return the end of the route whose operator must act: on an internal route, where it failed, or the recipient."""
     failure = run.result.failure if run.result is not None else None
-    return _MUST_ACT.get(direction) or (Party.RECIPIENT if failure is None else failure.party)
+    return _RESPONSIBLE_PARTIES.get(direction) or (Party.RECIPIENT if failure is None else failure.party)

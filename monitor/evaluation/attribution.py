@@ -1,9 +1,9 @@
 """Attribution of failed runs to a fault domain. Pure.
 
-Our own fault never turns an agency red: a failure that our network, a reference mailbox or our account may have caused
-counts against an agency only after we are proven to work *since* the run began. Until then it is pending; if the proof
-fails, it does not count and the NOC is notified instead. `monitor.evaluation.monitoring_faults` evaluates our own side;
-`monitor.views.self_health` shows it; the route shows the run's outcome and its verdict (`HealthEvaluator.counted_as`).
+A monitoring fault must never count as an agency's outage. So a failure that our network, a reference mailbox (ours,
+outside of the agencies) or our account may have caused counts against the agency only if they are proven to have worked
+since the run began. Until then the run is pending; if they have failed, it does not count, and the NOC is notified.
+`monitor.evaluation.monitoring_faults` evaluates our own side, and `monitor.views.self_health` shows it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from enum import StrEnum
 
 from monitor.evaluation.evidence import (
     ARRIVED,
+    CONNECTING,
+    IN_TRANSIT,
     NETWORK,
-    ON_THE_WAY,
-    REACHING,
     UNANSWERED,
     Ability,
     Evidence,
     EvidenceNeed,
-    end_of,
+    affected_mailbox,
     is_prompt,
-    only_mailbox,
-    was_taken_well,
+    mailbox_at,
+    was_confirmed_in_time,
 )
 from monitor.model.health import Grade
 from monitor.model.route import Direction, MonitoredRoute
@@ -71,19 +71,19 @@ class RunVerdict(StrEnum):
     UNDETERMINED = "undetermined"
 
 
-_COUNTED = {Grade.GOOD: RunVerdict.GOOD, Grade.SLOW: RunVerdict.SLOW, Grade.BAD: RunVerdict.FAILED}
+_GRADE_VERDICTS = {Grade.GOOD: RunVerdict.GOOD, Grade.SLOW: RunVerdict.SLOW, Grade.BAD: RunVerdict.FAILED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
-    """Meaning of one run: its grade for the agency, and who else is to blame."""
+    """What one run shows: its grade for the agency, and the fault domain."""
 
     grade: Grade
-    blame: FaultDomain = FaultDomain.NOBODY
-    #: Name of the reference mailbox or account that is to blame.
-    suspect: str = ""
-    #: The time for evidence has run out.
-    unproven: bool = False
+    domain: FaultDomain = FaultDomain.NOBODY
+    #: Name of the reference mailbox or account at fault, if the domain is one.
+    mailbox: str = ""
+    #: No evidence arrived until the deadline.
+    is_expired: bool = False
 
     @property
     def verdict(self) -> RunVerdict | None:
@@ -93,128 +93,148 @@ class Attribution:
         if self.grade is Grade.NONE:
             return (
                 RunVerdict.UNDETERMINED
-                if self.unproven or self.blame is FaultDomain.NOBODY
+                if self.is_expired or self.domain is FaultDomain.NOBODY
                 else RunVerdict.MONITORING_FAULT
             )
-        return _COUNTED[self.grade]
+        return _GRADE_VERDICTS[self.grade]
 
 
-def weigh(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Return the attribution of *result* by the evidence about our own side."""
+def attribute(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
+    """Return the attribution of *result*, given the evidence about our own side."""
     failure = result.failure
-    if failure is not None and (one := only_mailbox(route, failure)) is not None:
-        return _of_one_mailbox(route, one, failure, result, evidence)
+    if failure is not None and (mailbox := affected_mailbox(route, failure)) is not None:
+        return _attribute_mailbox_failure(route, mailbox, failure, result, evidence)
     match result.outcome:
-        case Outcome.DELIVERED | Outcome.JUNK if _is_taken_badly(route, result):
-            return _taken_badly(route, result, evidence)
+        case Outcome.DELIVERED | Outcome.JUNK if _is_confirmed_late(route, result):
+            return _attribute_late_confirmation(route, result, evidence)
         case Outcome.DELIVERED if is_prompt(route, result):
             return Attribution(grade=Grade.GOOD)
         case Outcome.DELIVERED | Outcome.JUNK:
-            # Late or junk is the agency's fault once the reference is proven to do better.
-            return _once_proven(route, result, evidence, Grade.SLOW)
+            # Late or in junk: counts once the reference mailbox is proven to be in time and in the inbox.
+            return _attribute_with_references(route, result, evidence, Grade.SLOW)
         case Outcome.INCONCLUSIVE:
-            return Attribution(grade=Grade.NONE, blame=FaultDomain.OURS)
+            return Attribution(grade=Grade.NONE, domain=FaultDomain.OURS)
     if failure is None:
-        # A failed run without a location is a bug of ours, not evidence against an agency.
-        return Attribution(grade=Grade.NONE, blame=FaultDomain.OURS)
-    mailbox = end_of(route, failure.party)
+        # A failed run without a `Failure` is a bug in Pantau.
+        return Attribution(grade=Grade.NONE, domain=FaultDomain.OURS)
+    mailbox = mailbox_at(route, failure.party)
     if route.direction is Direction.CONTROL:
-        return _between_references(mailbox.name, failure, result, evidence)
-    if result.outcome in ON_THE_WAY:
-        return _on_the_way(route, result, evidence)
+        return _attribute_control_failure(mailbox.name, failure, result, evidence)
+    if result.outcome in IN_TRANSIT:
+        return _attribute_failure_in_transit(route, result, evidence)
     if mailbox.name in route.references:
-        return Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=mailbox.name)
-    return _at_the_agency(failure, result, evidence)
+        return Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=mailbox.name)
+    return _attribute_agency_failure(failure, result, evidence)
 
 
-def _of_one_mailbox(
-    route: MonitoredRoute, one: Mailbox, failure: Failure, result: ProbeResult, evidence: Evidence
+def _attribute_mailbox_failure(
+    route: MonitoredRoute, mailbox: Mailbox, failure: Failure, result: ProbeResult, evidence: Evidence
 ) -> Attribution:
-    """Blame our account or mailbox; the agency once others of its mailboxes are refused too."""
+    """Attribute a failure that concerns one mailbox: to it, or to the agency if another of its mailboxes fails too."""
     if failure.credentials_refused:
-        return Attribution(grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect=one.name)
-    if evidence.others_are_refused(one.name, result.started_at - 2 * route.probing.interval):
-        return Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)
-    return Attribution(grade=Grade.NONE, blame=FaultDomain.MAILBOX, suspect=one.name)
+        return Attribution(grade=Grade.NONE, domain=FaultDomain.CREDENTIALS, mailbox=mailbox.name)
+    if evidence.has_other_refusal(mailbox.name, result.started_at - 2 * route.probing.interval):
+        return Attribution(grade=Grade.BAD, domain=FaultDomain.AGENCY)
+    return Attribution(grade=Grade.NONE, domain=FaultDomain.MAILBOX, mailbox=mailbox.name)
 
 
-def rests_on(route: MonitoredRoute, result: ProbeResult) -> Sequence[EvidenceNeed]:
+def required_evidence(route: MonitoredRoute, result: ProbeResult) -> Sequence[EvidenceNeed]:
     """Return the evidence that a failed run needs before it counts.
 
-    For a message in transit: every reference on the route does its part. For all else: our network works.
+    If the message was lost in transit or was late: the ability of each reference mailbox on the route. Otherwise: our
+    network works.
     """
-    if _is_taken_badly(route, result):
+    if _is_confirmed_late(route, result):
         return (NETWORK,)
     if result.outcome in ARRIVED:
         send, receive = Ability.SEND_WELL, Ability.RECEIVE_WELL
-    elif result.outcome in ON_THE_WAY:
+    elif result.outcome in IN_TRANSIT:
         send, receive = Ability.SEND, Ability.RECEIVE
     else:
         return (NETWORK,)
     sender, recipient = route.route.sender.name, route.route.recipient.name
-    wants = [EvidenceNeed(send, sender)] if sender in route.references else []
-    return [*wants, EvidenceNeed(receive, recipient)] if recipient in route.references else wants
+    needs = [EvidenceNeed(send, sender)] if sender in route.references else []
+    return [*needs, EvidenceNeed(receive, recipient)] if recipient in route.references else needs
 
 
-def _is_taken_badly(route: MonitoredRoute, result: ProbeResult) -> bool:
+def _is_confirmed_late(route: MonitoredRoute, result: ProbeResult) -> bool:
     """Whether a message arrived although the sender's server had not confirmed it in time.
 
-    A slow reference server does not concern the agency.
+    Only the agency's own server counts; on a control route, that of the reference mailbox.
     """
-    is_about_sending = route.direction is Direction.CONTROL or route.route.sender.name not in route.references
-    return is_about_sending and result.outcome in ARRIVED and not was_taken_well(route, result)
+    concerns_sender = route.direction is Direction.CONTROL or route.route.sender.name not in route.references
+    return concerns_sender and result.outcome in ARRIVED and not was_confirmed_in_time(route, result)
 
 
-def _taken_badly(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Blame the agency once our network is proven, which can also break connections halfway."""
+def _attribute_late_confirmation(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
+    """Attribute a late confirmation: to the agency once our network is proven, because it may break connections too."""
     if route.direction is Direction.CONTROL:
-        return Attribution(grade=Grade.SLOW, blame=FaultDomain.REFERENCE, suspect=route.route.sender.name)
-    return _if(evidence.network_stands(result.started_at), Grade.SLOW, otherwise=FaultDomain.NETWORK)
+        return Attribution(grade=Grade.SLOW, domain=FaultDomain.REFERENCE, mailbox=route.route.sender.name)
+    return _attribute_if_proven(
+        evidence.has_network_worked_since(result.started_at), Grade.SLOW, alternative=FaultDomain.NETWORK
+    )
 
 
-def _on_the_way(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a message that did not arrive intact: the agency's fault once the reference is proven."""
+def _attribute_failure_in_transit(route: MonitoredRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
+    """Attribute a message that did not arrive intact: to the agency once the reference mailboxes are proven."""
     if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
-        # The agency accepted and forwarded the message. A reference that refuses forwarded mail is not its fault.
-        return Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=route.route.recipient.name)
+        # The agency accepted and forwarded the message, and the reference mailbox refused the forwarded copy.
+        return Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=route.route.recipient.name)
     sender = route.route.sender.name
     if sender in route.references and result.failure is not None and result.failure.cause is RefusalCause.BLOCK_LIST:
-        return Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=sender)
-    return _once_proven(route, result, evidence, Grade.BAD)
+        return Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=sender)
+    return _attribute_with_references(route, result, evidence, Grade.BAD)
 
 
-def _once_proven(route: MonitoredRoute, result: ProbeResult, evidence: Evidence, grade: Grade) -> Attribution:
-    """Grade a run against the agency if every reference on the route is proven in its part."""
-    stands = [(evidence.proof(want).stands_for(result.started_at), want.reference) for want in rests_on(route, result)]
-    # A reference that is known to fail explains more than an untested one.
-    for doubt in (False, None):
-        for proven, name in stands:
-            if proven is doubt:
-                return _if(doubt, grade, otherwise=FaultDomain.REFERENCE, suspect=name)
-    return _if(True, grade, otherwise=FaultDomain.NOBODY)
+def _attribute_with_references(
+    route: MonitoredRoute, result: ProbeResult, evidence: Evidence, grade: Grade
+) -> Attribution:
+    """Grade a run if every reference mailbox on the route is proven to have worked."""
+    proofs = [
+        (evidence.record(need).has_worked_since(result.started_at), need.reference)
+        for need in required_evidence(route, result)
+    ]
+    # First one that is proven to have failed, then an untested one.
+    for answer in (False, None):
+        for proven, name in proofs:
+            if proven is answer:
+                return _attribute_if_proven(answer, grade, alternative=FaultDomain.REFERENCE, mailbox=name)
+    return _attribute_if_proven(True, grade, alternative=FaultDomain.NOBODY)
 
 
-def _at_the_agency(failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a failure at the agency's own server: its fault once our network is proven."""
-    if failure.phase in REACHING or result.outcome in UNANSWERED:
-        return _if(evidence.network_stands(result.started_at), otherwise=FaultDomain.NETWORK)
-    return Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)
-
-
-def _between_references(at: str, failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
-    """Attribute a control run: to a reference or to our network."""
-    if result.outcome not in ON_THE_WAY and (failure.phase in REACHING or result.outcome in UNANSWERED):
-        verdict = _if(evidence.network_stands(result.started_at), otherwise=FaultDomain.NETWORK)
-        return (
-            Attribution(grade=Grade.BAD, blame=FaultDomain.REFERENCE, suspect=at)
-            if verdict.grade is Grade.BAD
-            else verdict
+def _attribute_agency_failure(failure: Failure, result: ProbeResult, evidence: Evidence) -> Attribution:
+    """Attribute a failure at the agency's own server: to the agency once our network is proven."""
+    if failure.phase in CONNECTING or result.outcome in UNANSWERED:
+        return _attribute_if_proven(
+            evidence.has_network_worked_since(result.started_at), alternative=FaultDomain.NETWORK
         )
-    return Attribution(grade=Grade.BAD, blame=FaultDomain.REFERENCE, suspect=at)
+    return Attribution(grade=Grade.BAD, domain=FaultDomain.AGENCY)
 
 
-def _if(proven: bool | None, grade: Grade = Grade.BAD, *, otherwise: FaultDomain, suspect: str = "") -> Attribution:  # noqa: FBT001
-    """Grade a run against the agency if we are proven; otherwise name the alternative."""
+def _attribute_control_failure(
+    mailbox_name: str, failure: Failure, result: ProbeResult, evidence: Evidence
+) -> Attribution:
+    """Attribute a control run: to a reference or to our network."""
+    if result.outcome not in IN_TRANSIT and (failure.phase in CONNECTING or result.outcome in UNANSWERED):
+        attribution = _attribute_if_proven(
+            evidence.has_network_worked_since(result.started_at), alternative=FaultDomain.NETWORK
+        )
+        return (
+            Attribution(grade=Grade.BAD, domain=FaultDomain.REFERENCE, mailbox=mailbox_name)
+            if attribution.grade is Grade.BAD
+            else attribution
+        )
+    return Attribution(grade=Grade.BAD, domain=FaultDomain.REFERENCE, mailbox=mailbox_name)
+
+
+def _attribute_if_proven(
+    proven: bool | None,  # noqa: FBT001
+    grade: Grade = Grade.BAD,
+    *,
+    alternative: FaultDomain,
+    mailbox: str = "",
+) -> Attribution:
+    """Grade a run if our own side is proven; otherwise attribute it to the *alternative* domain, pending or not."""
     if proven:
-        return Attribution(grade=grade, blame=FaultDomain.AGENCY if grade is Grade.BAD else FaultDomain.NOBODY)
-    return Attribution(grade=Grade.PENDING if proven is None else Grade.NONE, blame=otherwise, suspect=suspect)
+        return Attribution(grade=grade, domain=FaultDomain.AGENCY if grade is Grade.BAD else FaultDomain.NOBODY)
+    return Attribution(grade=Grade.PENDING if proven is None else Grade.NONE, domain=alternative, mailbox=mailbox)

@@ -1,9 +1,13 @@
-"""Health evaluation of routes, agencies and our own side from the latest runs. No clock, no I/O.
+"""Evaluation of finished runs: health of routes and agencies, and of fault sources. No clock, no I/O.
 
-Each run is attributed when it ends (`attribution.weigh`). A pending run is attributed again when evidence that it needs
-arrives (`pending.Pending`); a final verdict does not change. The queries after each run (`moved`, `rejudged`,
-`own_moved`, `looks`) cost as much as has changed, not as much as exists: there are thousands of routes, and thousands
-of runs may be pending.
+A run is one execution of a probe on a route. A fault source is a part of the monitoring itself that can make runs
+fail: our network, a reference mailbox (ours, outside of the agencies) or the account of a probed mailbox. Control
+runs, between two reference mailboxes, show which of them work.
+
+Each run is attributed to a fault domain when it ends (`attribution.attribute`). A run whose attribution needs evidence
+is pending, and is attributed again when the evidence arrives (`pending.Pending`); a final verdict does not change. The
+cost of the methods that are called after each run (`take_changed_…`, `routes_to_run_soon`) depends on the number of
+changes only: there are thousands of routes, and thousands of runs may be pending.
 """
 
 from __future__ import annotations
@@ -19,31 +23,31 @@ from types import MappingProxyType
 
 from alerts.hours.elapsed import TOLERANCE
 from monitor.evaluation.agency import AgencyMail
-from monitor.evaluation.attribution import Attribution, RunVerdict, rests_on, weigh
-from monitor.evaluation.evidence import ARRIVED, NETWORK, EvidenceCollector, is_prompt, proven_by
+from monitor.evaluation.attribution import Attribution, RunVerdict, attribute, required_evidence
+from monitor.evaluation.evidence import ARRIVED, NETWORK, EvidenceCollector, evidence_of, is_prompt
 from monitor.evaluation.flapping import Flapping, FlappingPolicy
-from monitor.evaluation.health import is_news
+from monitor.evaluation.health import contradicts
 from monitor.evaluation.health_tracker import GradedRun, HealthTracker, Streaks
 from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource, MonitoringFaultDetector
 from monitor.evaluation.pending import Pending, PendingRun
-from monitor.model.difference import exchanged, goes_elsewhere
-from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
+from monitor.model.difference import changes_path, replaced_mailboxes
+from monitor.model.health import UNHEALTHY, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
 
-#: A failure waits for evidence about our own side.
-_PROOF_SOON = timedelta(seconds=5)
+#: Maximum delay of a control run that a pending run needs, because its failure does not count until then.
+_CONTROL_RUN_DELAY = timedelta(seconds=5)
 
-#: Routes attributed again in one step: when a reference recovers, thousands get their answer at once, which would block
-#: the event loop for half a second.
-AT_A_TIME = 50
+#: Maximum number of routes whose pending runs are attributed in one step. When a reference mailbox recovers, thousands
+#: of runs get their evidence at once; attributing all of them would block the event loop for half a second.
+ATTRIBUTIONS_PER_STEP = 50
 
-#: Prefix of the names of our own parts; a route is named by itself.
-_OURS = "ours/"
+#: Prefix of the dedup keys of fault sources, to distinguish them from routes and agencies.
+_SOURCE_PREFIX = "ours/"
 
 #: Agency ("" for a control run), direction and verdict of a run.
-CountedAs = tuple[str, Direction, RunVerdict]
+VerdictKey = tuple[str, Direction, RunVerdict]
 
 
 class HealthEvaluator:
@@ -52,547 +56,568 @@ class HealthEvaluator:
     def __init__(
         self, routes: Iterable[MonitoredRoute], policy: HealthPolicy, flapping: FlappingPolicy | None = None
     ) -> None:
-        """*policy* applies to our own side, *flapping* to recoveries of agencies."""
+        """Take the *policy* for fault sources (a route has its own) and the *flapping* policy for all incidents."""
         self._routes: dict[str, MonitoredRoute] = {}
-        self._subjects: dict[str, HealthTracker] = {}
+        self._trackers: dict[str, HealthTracker] = {}
         self._flapping = flapping or FlappingPolicy()
         #: By code; "" holds the control routes. Agencies without routes are absent.
         self._agencies: dict[str, AgencyMail] = {}
-        self._witness = EvidenceCollector()
-        self._own = MonitoringFaultDetector(self._witness.evidence(), policy)
-        #: Flapping of our own parts that were down; and those whose recovery is doubted.
-        self._own_flapping: dict[FaultSource, Flapping] = {}
-        self._own_unsteady: set[FaultSource] = set()
+        self._evidence = EvidenceCollector()
+        self._fault_detector = MonitoringFaultDetector(self._evidence.evidence(), policy)
+        #: Flap detection of fault sources that were down; and those that flap now.
+        self._source_flapping: dict[FaultSource, Flapping] = {}
+        self._flapping_sources: set[FaultSource] = set()
         #: Latest result of each control route.
-        self._controlled: dict[str, ProbeResult | None] = {}
+        self._control_results: dict[str, ProbeResult | None] = {}
         self._pending = Pending()
-        #: Names of routes whose pending runs may have evidence now, in order; and of those that got it since `looks`
-        #: was last called. Dicts as ordered sets.
-        self._answered: dict[str, None] = {}
-        self._proven: dict[str, None] = {}
-        #: Agencies whose status may change by time alone, and when.
-        self._clocked: list[tuple[datetime, str]] = []
+        #: Routes whose pending runs may have evidence now, in order; and routes of which a pending run was attributed
+        #: since the last `routes_to_run_soon`. Dicts as ordered sets.
+        self._to_attribute: dict[str, None] = {}
+        self._newly_attributed: dict[str, None] = {}
+        #: Heap of agencies whose status may change without a run, and when.
+        self._timed_agencies: list[tuple[datetime, str]] = []
         #: The latest time passed in.
-        self._heard: datetime | None = None
-        #: Agencies whose status may have changed since the last `moved`, and routes whose health changed.
-        self._moved: set[str] = set()
-        self._rejudged: set[str] = set()
+        self._latest_time: datetime | None = None
+        #: Agencies and routes for the next `take_changed_agencies` and `take_changed_healths`.
+        self._changed_agencies: set[str] = set()
+        self._changed_healths: set[str] = set()
         self._streaks = Streaks()
-        #: Final verdicts since the last `counted`.
-        self._counted: Counter[CountedAs] = Counter()
-        self.gain(routes)
+        #: Final verdicts since the last `take_verdict_counts`.
+        self._verdict_counts: Counter[VerdictKey] = Counter()
+        self.add_routes(routes)
 
     @property
     def routes(self) -> Mapping[str, MonitoredRoute]:
-        """The evaluated routes by name; follows `gain`, `alter` and `release`."""
+        """The evaluated routes by name: a live view."""
         return MappingProxyType(self._routes)
 
     # -- routes and agencies -------------------------------------------------------------------------------------
 
-    def gain(self, routes: Iterable[MonitoredRoute]) -> None:
-        """Add *routes*. The `restore` methods add what is known from before."""
+    def add_routes(self, routes: Iterable[MonitoredRoute]) -> None:
+        """Add *routes* with unknown health; the `restore` methods set their earlier state."""
         for route in routes:
             self._routes[route.name] = route
-            subject = self._subjects[route.name] = HealthTracker(policy=route.probing.health)
-            mail = self._agencies.setdefault(route.agency, AgencyMail(self._flapping, self._own.is_refused))
-            mail.judge_by(route, subject)
-            self._moved.add(route.agency)
-        self._follow()
+            tracker = self._trackers[route.name] = HealthTracker(policy=route.probing.health)
+            mail = self._agencies.setdefault(route.agency, AgencyMail(self._flapping, self._fault_detector.is_refused))
+            mail.set_route(route, tracker)
+            self._changed_agencies.add(route.agency)
+        self._update_detectors()
 
-    def release(self, routes: Iterable[MonitoredRoute]) -> None:
+    def remove_routes(self, routes: Iterable[MonitoredRoute]) -> None:
         """Remove *routes* and their state, with each agency that has no route left."""
         for route in routes:
-            del self._routes[route.name], self._subjects[route.name]
-            self._await_nothing(route.name)
-            self._rejudged.discard(route.name)
-            self._streaks.forget(route.name)
-            self._moved.add(route.agency)
+            del self._routes[route.name], self._trackers[route.name]
+            self._drop_pending(route.name)
+            self._changed_healths.discard(route.name)
+            self._streaks.remove(route.name)
+            self._changed_agencies.add(route.agency)
             mail = self._agencies[route.agency]
-            mail.release(route.name)
+            mail.remove_route(route.name)
             if not mail.routes:
                 del self._agencies[route.agency]
-        self._follow()
+        self._update_detectors()
 
-    def alter(self, routes: Iterable[MonitoredRoute]) -> None:
+    def replace_routes(self, routes: Iterable[MonitoredRoute]) -> None:
         """Replace *routes* by their new definitions.
 
-        A route with the same path keeps its streak. On another path nothing is known yet: it keeps its health until it
-        is.
+        A route between the same mailboxes keeps its runs. Otherwise its earlier runs are dropped, and its health stays
+        until new runs change it.
         """
-        others: set[str] = set()
+        replaced: set[str] = set()
         for route in routes:
-            before, subject = self._routes[route.name], self._subjects[route.name]
-            if goes_elsewhere(before, route):
-                subject.begin_anew(route.probing.health)
-                self._await_nothing(route.name)
-                self._streaks.note(route.name, subject)
-                others |= exchanged(before, route)
+            before, tracker = self._routes[route.name], self._trackers[route.name]
+            if changes_path(before, route):
+                tracker.reset(route.probing.health)
+                self._drop_pending(route.name)
+                self._streaks.record(route.name, tracker)
+                replaced |= replaced_mailboxes(before, route)
             else:
-                # The route's policy limits how long it may wait.
-                self._pending.put(route.name, _pending_runs(route, subject))
-            subject.policy = route.probing.health
+                # The deadlines of pending runs depend on the route's policy.
+                self._pending.set_runs(route.name, _pending_runs(route, tracker))
+            tracker.policy = route.probing.health
             self._routes[route.name] = route
-            self._agencies[route.agency].judge_by(route, subject)
-            self._moved.add(route.agency)
-        self._follow(others)
+            self._agencies[route.agency].set_route(route, tracker)
+            self._changed_agencies.add(route.agency)
+        self._update_detectors(replaced)
 
-    def _await_nothing(self, route_name: str) -> None:
-        """Drop the pending runs of a route and their evidence."""
-        self._pending.put(route_name, ())
-        self._answered.pop(route_name, None)
-        self._proven.pop(route_name, None)
+    def _drop_pending(self, route_name: str) -> None:
+        """Remove a route from the indexes of pending runs."""
+        self._pending.set_runs(route_name, ())
+        self._to_attribute.pop(route_name, None)
+        self._newly_attributed.pop(route_name, None)
 
-    def govern(self, policy: HealthPolicy, flapping: FlappingPolicy) -> None:
-        """Replace the policies for our own side and for flapping."""
+    def set_policies(self, policy: HealthPolicy, flapping: FlappingPolicy) -> None:
+        """Replace the policies for fault sources and for flapping."""
         self._flapping = flapping
-        self._own.govern(policy)
+        self._fault_detector.set_policy(policy)
         for mail in self._agencies.values():
-            mail.govern(flapping)
-        for each in self._own_flapping.values():
-            each.policy = flapping
+            mail.set_flapping_policy(flapping)
+        for source_flapping in self._source_flapping.values():
+            source_flapping.policy = flapping
 
-    def _follow(self, others: AbstractSet[str] = frozenset()) -> None:
-        """Update our own side after a change of routes; *others*: mailboxes replaced under the same name."""
+    def _update_detectors(self, replaced: AbstractSet[str] = frozenset()) -> None:
+        """Pass changed routes to the collectors; *replaced*: names that now belong to another mailbox."""
         controls = {r.name: r for r, _ in self._agencies[""].routes} if "" in self._agencies else {}
         accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
-        self._witness.follow(controls.values(), others, accounts)
-        evaluated = {name: (route, self._subjects[name]) for name, route in controls.items()}
-        self._own.follow(evaluated, accounts, others, routes=self._routes.values())
-        self._controlled = {
-            name: None if {r.route.sender.name, r.route.recipient.name} & others else self._controlled.get(name)
+        self._evidence.replace_routes(controls.values(), replaced, accounts)
+        controls_with_trackers = {name: (route, self._trackers[name]) for name, route in controls.items()}
+        self._fault_detector.replace_routes(controls_with_trackers, accounts, replaced, routes=self._routes.values())
+        self._control_results = {
+            name: None if {r.route.sender.name, r.route.recipient.name} & replaced else self._control_results.get(name)
             for name, r in controls.items()
         }
 
     # -- state of an earlier process -----------------------------------------------------------------------------
 
     def restore(self, healths: Mapping[str, tuple[Health, datetime]]) -> None:
-        """Restore the health of routes and own parts from before a restart, by name."""
+        """Restore the health of routes and fault sources from before a restart, by name."""
         for name, (health, since) in healths.items():
-            if name in self._subjects:
-                self._subjects[name].health = health
-                self._subjects[name].changed_at = since
-            elif name.startswith(_OURS):
-                self._own.restore(name.removeprefix(_OURS), health, since)
+            if name in self._trackers:
+                self._trackers[name].health = health
+                self._trackers[name].changed_at = since
+            elif name.startswith(_SOURCE_PREFIX):
+                self._fault_detector.restore(name.removeprefix(_SOURCE_PREFIX), health, since)
 
     def restore_deferrals(self, deferrals: Mapping[str, datetime]) -> None:
-        """Restore since when routes are deferred, by name: the deferral time-out continues."""
+        """Restore since when the server defers a route's messages, by route: the deferral time-out continues."""
         for name, since in deferrals.items():
-            if name in self._subjects:
-                self._subjects[name].deferred_since = since
+            if name in self._trackers:
+                self._trackers[name].deferred_since = since
 
     def restore_arrivals(self, arrivals: Mapping[str, datetime]) -> None:
         """Restore the start of each route's last delivered run, by name: its accounts were accepted then."""
         for name, at in arrivals.items():
             if name in self._routes:
-                self._own.restore_arrival(self._routes[name], at)
+                self._fault_detector.restore_arrival(self._routes[name], at)
 
     def restore_streaks(self, streaks: Mapping[str, Sequence[GradedRun]], now: datetime) -> None:
-        """Restore the latest runs of routes and own parts from before a restart, by name, after their health.
+        """Restore the latest runs of routes and fault sources from before a restart, by name; call `restore` before.
 
-        Runs before a gap in which another run was due say nothing about now and are left out.
+        A streak is ignored if its last run is so old that another one was due since.
         """
         for name, streak in streaks.items():
             if not streak:
                 continue
-            ago, route = now - streak[-1].started_at, self._routes.get(name)
-            if route is not None and ago <= _proof_within(route):
-                self._subjects[name].restore(streak)
-                self._settle(name, now)
-            elif (suspect := self._suspect_of(name)) is not None and ago <= self._spoken_of_within(suspect):
-                self._own.restore_streak(name.removeprefix(_OURS), streak, now)
+            age, route = now - streak[-1].started_at, self._routes.get(name)
+            if route is not None and age <= _evidence_timeout(route):
+                self._trackers[name].restore(streak)
+                self._evaluate(name, now)
+            elif (source := self._find_streak_source(name)) is not None and age <= self._streak_lifetime(source):
+                self._fault_detector.restore_streak(name.removeprefix(_SOURCE_PREFIX), streak, now)
 
-    def _suspect_of(self, name: str) -> FaultSource | None:
-        """Return the own part with this name."""
-        return self._own.suspect(name.removeprefix(_OURS).partition("#")[0]) if name.startswith(_OURS) else None
+    def _find_streak_source(self, name: str) -> FaultSource | None:
+        """Return the fault source of a stored streak."""
+        if not name.startswith(_SOURCE_PREFIX):
+            return None
+        return self._fault_detector.find_source(name.removeprefix(_SOURCE_PREFIX).partition("#")[0])
 
-    def _spoken_of_within(self, suspect: FaultSource) -> timedelta:
-        """Return the interval in which a run refers to it."""
-        routes = self._routes.values()
-        if suspect.name:
-            about = [r for r in routes if suspect.name in {r.route.sender.name, r.route.recipient.name}]
+    def _streak_lifetime(self, source: FaultSource) -> timedelta:
+        """Return the shortest time in which one of the source's routes runs again."""
+        all_routes = self._routes.values()
+        if source.name:
+            routes = [r for r in all_routes if source.name in {r.route.sender.name, r.route.recipient.name}]
         else:
-            about = [r for r in routes if r.direction is Direction.CONTROL]
-        return min(map(_proof_within, about), default=timedelta(0))
+            routes = [r for r in all_routes if r.direction is Direction.CONTROL]
+        return min(map(_evidence_timeout, routes), default=timedelta(0))
 
     def restore_falls(
-        self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str], unsteady: AbstractSet[str] = frozenset()
+        self, falls: Mapping[str, Sequence[datetime]], down: AbstractSet[str], flapping: AbstractSet[str] = frozenset()
     ) -> None:
-        """Restore falls of agencies and own parts from before a restart, by dedup key, oldest first.
+        """Restore when agencies and fault sources went down before a restart, by dedup key, oldest first.
 
-        *down*: those with an open incident; *unsteady*: those of them whose incident is held open. Newer knowledge
-        about own parts is kept.
+        *down*: those with an open incident; *flapping*: those of them whose incident stays open because of flapping.
+        A fault source that was down since the restart keeps its newer state.
         """
         for key, times in falls.items():
-            how = {"is_down": key in down, "is_unsteady": key in unsteady}
-            suspect = self._own.suspect(key.removeprefix(_OURS)) if key.startswith(_OURS) else None
+            state = {"is_down": key in down, "is_flapping": key in flapping}
+            source = None
+            if key.startswith(_SOURCE_PREFIX):
+                source = self._fault_detector.find_source(key.removeprefix(_SOURCE_PREFIX))
             if key in self._agencies:
-                self._agencies[key].restore_falls(times, **how)
-            elif suspect is not None and suspect not in self._own_flapping:
-                self._own_flapping[suspect] = Flapping(self._flapping)
-                self._own_flapping[suspect].restore(times, **how)
+                self._agencies[key].restore_falls(times, **state)
+            elif source is not None and source not in self._source_flapping:
+                self._source_flapping[source] = Flapping(self._flapping)
+                self._source_flapping[source].restore(times, **state)
 
     def restore_continuity(self, routes: Iterable[str], since: datetime | None, now: datetime) -> None:
-        """Mark the health of *routes* from before a silence as stale, unless they have run since.
+        """Mark the health of *routes* as stale if this site has not evaluated continuously.
 
-        *since*: end of the silence; `None` without one.
+        *since*: end of the interruption; `None` without one. Health is stale until every route had time to run again.
         """
         if since is not None:
-            self.mark_stale([name for name in routes if now - since <= _proof_within(self._routes[name])], now)
+            self.mark_stale([name for name in routes if now - since <= _evidence_timeout(self._routes[name])], now)
 
     def mark_stale(self, routes: Iterable[str], at: datetime) -> None:
         """Ignore the health of *routes*, good or bad, until runs after *at* confirm it."""
         for name in routes:
-            self._subjects[name].stale_since = at
-            self._own.mark_stale(self._routes[name])
-            self._moved.add(self._routes[name].agency)
+            self._trackers[name].stale_since = at
+            self._fault_detector.mark_stale(self._routes[name])
+            self._changed_agencies.add(self._routes[name].agency)
 
-    def is_to_be_confirmed(self, route_name: str) -> bool:
+    def needs_confirmation(self, route_name: str) -> bool:
         """Whether the route's agency is unhealthy by stale health, including this route's."""
-        if not self._subjects[route_name].is_stale:
+        if not self._trackers[route_name].is_stale:
             return False
-        beside = self._agencies[self._routes[route_name].agency].routes
-        return any(subject.health in IN_TROUBLE and subject.is_stale for _, subject in beside)
+        agency_routes = self._agencies[self._routes[route_name].agency].routes
+        return any(tracker.health in UNHEALTHY and tracker.is_stale for _, tracker in agency_routes)
 
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all health states that a restart restores."""
-        routes = {name: (s.health, s.changed_at) for name, s in self._subjects.items() if s.changed_at is not None}
-        return routes | {f"{_OURS}{name}": evaluated for name, evaluated in self._own.healths().items()}
+        routes = {name: (s.health, s.changed_at) for name, s in self._trackers.items() if s.changed_at is not None}
+        return routes | {
+            f"{_SOURCE_PREFIX}{name}": evaluated for name, evaluated in self._fault_detector.healths().items()
+        }
 
-    def rejudged(self) -> dict[str, tuple[Health, datetime]]:
+    def take_changed_healths(self) -> dict[str, tuple[Health, datetime]]:
         """Return the health states that changed since the last call."""
-        names, self._rejudged = self._rejudged, set()
-        subjects = ((name, self._subjects[name]) for name in names)
-        routes = {name: (s.health, s.changed_at) for name, s in subjects if s.changed_at is not None}
-        return routes | {f"{_OURS}{name}": evaluated for name, evaluated in self._own.rejudged().items()}
+        names, self._changed_healths = self._changed_healths, set()
+        trackers = ((name, self._trackers[name]) for name in names)
+        routes = {name: (s.health, s.changed_at) for name, s in trackers if s.changed_at is not None}
+        sources = self._fault_detector.take_changed_healths()
+        return routes | {f"{_SOURCE_PREFIX}{name}": state for name, state in sources.items()}
 
-    def other_streaks(self) -> dict[str, tuple[GradedRun, ...]]:
-        """Return the streaks that a restart restores, if changed since the last call, by name."""
-        return self._streaks.others() | {f"{_OURS}{name}": runs for name, runs in self._own.other_streaks().items()}
+    def take_changed_streaks(self) -> dict[str, tuple[GradedRun, ...]]:
+        """Return the streaks for `restore_streaks` that changed since the last call, by name."""
+        sources = self._fault_detector.take_changed_streaks()
+        return self._streaks.take_changed() | {f"{_SOURCE_PREFIX}{name}": runs for name, runs in sources.items()}
 
-    def counted(self) -> Mapping[CountedAs, int]:
+    def take_verdict_counts(self) -> Mapping[VerdictKey, int]:
         """Return the number of final verdicts since the last call."""
-        counted, self._counted = self._counted, Counter()
-        return counted
+        counts, self._verdict_counts = self._verdict_counts, Counter()
+        return counts
 
-    def moved(self) -> set[str]:
+    def take_changed_agencies(self) -> set[str]:
         """Return the agencies whose status may have changed since the last call; at first all."""
-        moved, self._moved = self._moved, set()
-        return moved
+        changed, self._changed_agencies = self._changed_agencies, set()
+        return changed
 
     # -- evaluation ----------------------------------------------------------------------------------------------
 
-    def take_in(self, result: ProbeResult, now: datetime) -> Attribution | None:
-        """Attribute a finished run, and the pending runs that it gives evidence for; `None` for an unknown route.
+    def record_run(self, result: ProbeResult, now: datetime) -> Attribution | None:
+        """Record a finished run, and return its attribution; `None` for an unknown route.
 
-        If there are many, `weigh_more` continues.
+        Pending runs for which it gives evidence are attributed as well. If there are many, `attribute_more` continues.
         """
         route = self._routes.get(result.route)
         if route is None:
             return None
-        self._hear(now)
-        self._witness.hear(route, result)
+        self._update_time(now)
+        self._evidence.record_run(route, result)
         if route.direction is Direction.CONTROL:
-            self._controlled[route.name] = result
-        subject = self._subjects[route.name]
-        verdict = self._weigh(route, subject, result)
-        self._count(route, verdict)
-        subject.note(result, verdict)
-        self._settle(route.name, now)
-        refused = self._own.hear(route, result, verdict, now)
-        self._moved.update(account.partition("/")[0] for account in refused)
-        self._weigh_pending(now)
+            self._control_results[route.name] = result
+        tracker = self._trackers[route.name]
+        verdict = self._attribute_first(route, tracker, result)
+        self._count_verdict(route, verdict)
+        tracker.record(result, verdict)
+        self._evaluate(route.name, now)
+        refused_accounts = self._fault_detector.record_run(route, result, verdict, now)
+        self._changed_agencies.update(account.partition("/")[0] for account in refused_accounts)
+        self._attribute_pending(now)
         return verdict
 
-    def _count(self, route: MonitoredRoute, attribution: Attribution) -> None:
+    def _count_verdict(self, route: MonitoredRoute, attribution: Attribution) -> None:
         if attribution.verdict is not None:
-            self._counted[route.agency, route.direction, attribution.verdict] += 1
+            self._verdict_counts[route.agency, route.direction, attribution.verdict] += 1
 
-    def came_late(self, route_name: str, token_id: str, transit: timedelta, now: datetime) -> None:
-        """Record that a message given up as lost has arrived: the run was slow."""
-        subject = self._subjects.get(route_name)
-        if subject is None:
+    def record_late_arrival(self, route_name: str, token_id: str, transit: timedelta, now: datetime) -> None:
+        """Record that the message of a failed run has arrived: the run becomes slow."""
+        tracker = self._trackers.get(route_name)
+        if tracker is None:
             return
-        for run in tuple(subject.recent):
-            if run.token_id == token_id and _may_still_come(run):
-                subject.replace(run, _having_come(run, transit))
-        self._weigh_pending(now, route_name)
+        for run in tuple(tracker.recent):
+            if run.token_id == token_id and _may_arrive_late(run):
+                tracker.replace(run, _as_arrived_late(run, transit))
+        self._attribute_pending(now, route_name)
 
-    def _hear(self, now: datetime) -> None:
-        """Update the current time, and detect that the clock was set back."""
-        # A run from before the clock was set back may end after it.
-        self._witness.rewind(now)
-        if self._heard is not None and now < self._heard:
-            # The clock was set back.
-            self._moved.update(agency for _, agency in self._clocked)
-            self._clocked.clear()
-            if (back := self._heard - now) > TOLERANCE:
-                self._rewind(now, back)
-            for subject in self._subjects.values():
-                if subject.stale_since is not None:
-                    subject.stale_since = min(subject.stale_since, now)
-        self._heard = now
-        while self._clocked and self._clocked[0][0] <= now:
-            self._moved.add(heapq.heappop(self._clocked)[1])
+    def _update_time(self, now: datetime) -> None:
+        """Set the current time, and detect that the clock was set back."""
+        # Always: a run that started before the clock was set back may end after it, with a start in the future.
+        self._evidence.rewind(now)
+        if self._latest_time is not None and now < self._latest_time:
+            self._changed_agencies.update(agency for _, agency in self._timed_agencies)
+            self._timed_agencies.clear()
+            if (step := self._latest_time - now) > TOLERANCE:
+                self._rewind(now, step)
+            for tracker in self._trackers.values():
+                if tracker.stale_since is not None:
+                    tracker.stale_since = min(tracker.stale_since, now)
+        self._latest_time = now
+        while self._timed_agencies and self._timed_agencies[0][0] <= now:
+            self._changed_agencies.add(heapq.heappop(self._timed_agencies)[1])
 
-    def _rewind(self, now: datetime, back: timedelta) -> None:
-        """Move times in the future back; otherwise they would wait until the clock has caught up."""
-        for name, subject in self._subjects.items():
-            subject.rewind(now, back)
-            pending = _pending_runs(self._routes[name], subject)
-            self._pending.put(name, pending)
+    def _rewind(self, now: datetime, step: timedelta) -> None:
+        """Move times after *now* back by *step*; otherwise they would stay in effect until the clock reaches them."""
+        for name, tracker in self._trackers.items():
+            tracker.rewind(now, step)
+            pending = _pending_runs(self._routes[name], tracker)
+            self._pending.set_runs(name, pending)
             if pending:
-                # The order of evidence and runs may have changed.
-                self._answered[name] = None
-        self._own.rewind(now, back)
-        self._controlled = {
-            name: last
-            and replace(last, started_at=min(last.started_at - back, now) if last.started_at > now else last.started_at)
-            for name, last in self._controlled.items()
+                # Times were moved, so evidence may now be newer than a run that it preceded.
+                self._to_attribute[name] = None
+        self._fault_detector.rewind(now, step)
+        self._control_results = {
+            name: result
+            and replace(
+                result, started_at=min(result.started_at - step, now) if result.started_at > now else result.started_at
+            )
+            for name, result in self._control_results.items()
         }
-        self._moved.update(self._agencies)
+        self._changed_agencies.update(self._agencies)
 
-    def _settle(self, route_name: str, now: datetime) -> None:
-        route, subject = self._routes[route_name], self._subjects[route_name]
-        self._moved.add(route.agency)
-        if subject.settle(now):
-            self._rejudged.add(route_name)
-        self._pending.put(route_name, _pending_runs(route, subject))
-        self._streaks.note(route_name, subject)
+    def _evaluate(self, route_name: str, now: datetime) -> None:
+        route, tracker = self._routes[route_name], self._trackers[route_name]
+        self._changed_agencies.add(route.agency)
+        if tracker.evaluate(now):
+            self._changed_healths.add(route_name)
+        self._pending.set_runs(route_name, _pending_runs(route, tracker))
+        self._streaks.record(route_name, tracker)
 
-    def _weigh(self, route: MonitoredRoute, subject: HealthTracker, result: ProbeResult) -> Attribution:
-        verdict = weigh(route, result, self._witness.evidence())
+    def _attribute_first(self, route: MonitoredRoute, tracker: HealthTracker, result: ProbeResult) -> Attribution:
+        verdict = attribute(route, result, self._evidence.evidence())
         if result.outcome in ARRIVED:
-            subject.deferred_since = None
-        # Greylisting is no failure, because the sender may come again; other deferrals count as failures.
+            tracker.deferred_since = None
+        # Greylisting is no failure until the deferral time-out, because servers accept the message when it is retried;
+        # other deferrals are failures.
         if not _is_greylisted(result) or verdict.grade is Grade.NONE:
             return verdict
-        subject.deferred_since = subject.deferred_since or result.started_at
-        if result.started_at - subject.deferred_since < route.probing.deferral_timeout:
+        tracker.deferred_since = tracker.deferred_since or result.started_at
+        if result.started_at - tracker.deferred_since < route.probing.deferral_timeout:
             return Attribution(grade=Grade.NONE)
         return verdict
 
     @property
-    def is_done(self) -> bool:
-        """Whether all pending runs with new evidence are attributed; otherwise call `weigh_more`."""
-        return not self._answered
+    def is_caught_up(self) -> bool:
+        """Whether all pending runs with new evidence are attributed; otherwise call `attribute_more`."""
+        return not self._to_attribute
 
-    def weigh_more(self, now: datetime) -> None:
+    def attribute_more(self, now: datetime) -> None:
         """Attribute some more of the pending runs with new evidence."""
-        for name in _first(self._answered):
-            self._weigh_again(name, now)
+        for name in _pop_some(self._to_attribute):
+            self._attribute_again(name, now)
 
-    def _weigh_pending(self, now: datetime, *others: str) -> None:
-        """Attribute runs with new evidence, runs whose time is over, and *others*."""
-        touched = self._pending.touched(self._witness.changes())
-        self._answered |= dict.fromkeys(sorted(touched | self._pending.ended(now) | {*others}))
-        self.weigh_more(now)
+    def _attribute_pending(self, now: datetime, *additional: str) -> None:
+        """Attribute pending runs with new evidence, those past their deadline, and those of the *additional* routes."""
+        affected = self._pending.routes_affected_by(self._evidence.take_changes())
+        self._to_attribute |= dict.fromkeys(sorted(affected | self._pending.take_expired_routes(now) | {*additional}))
+        self.attribute_more(now)
 
-    def _weigh_again(self, route_name: str, now: datetime) -> None:
-        route, subject = self._routes[route_name], self._subjects[route_name]
-        for result, verdict in subject.weigh_again(lambda result: self._outcome(route, result, now)):
-            self._own.hear(route, result, verdict, now)
-            self._count(route, verdict)
-            self._proven[route_name] = None
-        self._settle(route_name, now)
+    def _attribute_again(self, route_name: str, now: datetime) -> None:
+        route, tracker = self._routes[route_name], self._trackers[route_name]
+        for result, verdict in tracker.attribute_pending(lambda result: self._attribute_or_expire(route, result, now)):
+            self._fault_detector.record_run(route, result, verdict, now)
+            self._count_verdict(route, verdict)
+            self._newly_attributed[route_name] = None
+        self._evaluate(route_name, now)
 
-    def _outcome(self, route: MonitoredRoute, result: ProbeResult, now: datetime) -> Attribution:
-        verdict = weigh(route, result, self._witness.evidence())
-        if verdict.grade is Grade.PENDING and now - result.started_at > _proof_within(route):
-            # No evidence arrived in all that time: that itself is the fault.
-            return replace(verdict, grade=Grade.NONE, unproven=True)
+    def _attribute_or_expire(self, route: MonitoredRoute, result: ProbeResult, now: datetime) -> Attribution:
+        verdict = attribute(route, result, self._evidence.evidence())
+        if verdict.grade is Grade.PENDING and now - result.started_at > _evidence_timeout(route):
+            # Control runs should have given evidence by now; their absence is a monitoring fault.
+            return replace(verdict, grade=Grade.NONE, is_expired=True)
         return verdict
 
-    # -- mailboxes to search -------------------------------------------------------------------------------------
+    # -- repeated runs -------------------------------------------------------------------------------------------
 
-    def looks(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
+    def routes_to_run_soon(self, route_name: str, now: datetime) -> Mapping[str, datetime]:
         """Return the routes to run soon after this one's run, and when."""
-        looks: dict[str, datetime] = {}
-        for evaluated in (route_name, *_first(self._proven)):
-            for name in self.looks_wanted(evaluated):
-                looks[name] = now + self._routes[name].probing.retry_interval
-        for name in self.proofs_wanted():
-            looks[name] = self._proof_at(name, now)
-        return looks
+        start_times: dict[str, datetime] = {}
+        for evaluated_route in (route_name, *_pop_some(self._newly_attributed)):
+            for name in self.routes_to_repeat(evaluated_route):
+                start_times[name] = now + self._routes[name].probing.retry_interval
+        for name in self.control_routes_to_run():
+            start_times[name] = self._next_control_run(name, now)
+        return start_times
 
-    def is_suspicious(self, route_name: str) -> bool:
+    def needs_another_run(self, route_name: str) -> bool:
         """Whether this route should run again soon."""
-        route, subject = self._routes[route_name], self._subjects[route_name]
-        if subject.is_suspicious() or (self._heard is not None and self._own.is_undecided(route, self._heard)):
+        route, tracker = self._routes[route_name], self._trackers[route_name]
+        if tracker.needs_another_run() or (
+            self._latest_time is not None and self._fault_detector.needs_another_sign_in(route, self._latest_time)
+        ):
             return True
         if route.direction is Direction.CONTROL:
-            return self._own.is_suspicious()
-        # A mute route runs if the type of the agency's trouble depends on it.
-        beside = (s for r, s in self._agencies[route.agency].routes if r.direction is route.direction)
-        return 0 < subject.silent < subject.policy.failure_threshold and any(s.health is Health.DOWN for s in beside)
-
-    def looks_wanted(self, route_name: str) -> Sequence[str]:
-        """Return the routes to run again soon after this one's run.
-
-        The route itself while it is suspicious; the agency's other routes once the first has failed, so that the extent
-        is known at once.
-        """
-        if not self.is_suspicious(route_name):
-            return ()
-        route = self._routes[route_name]
-        if not route.agency or not self._subjects[route_name].has_just_failed():
-            return (route_name,)
-        beside = self._agencies[route.agency].routes
-        is_first = all(subject.is_steady() for other, subject in beside if other.name != route_name)
-        return tuple(other.name for other, _ in beside) if is_first else (route_name,)
-
-    def proofs_wanted(self) -> Sequence[str]:
-        """Return the control routes to run soon, because a pending run needs evidence that only they can give.
-
-        Each pending run requests once, and again while the failed part has to prove itself. A run that confirms its
-        route's health makes no request: its next run gets the evidence. A control route without a result in its last
-        run keeps its own pace: what cannot be proven must not be probed every few seconds.
-        """
-        return [name for name, last in self._controlled.items() if self._is_wanted(self._routes[name], last)]
-
-    def _is_wanted(self, control: MonitoredRoute, last: ProbeResult | None) -> bool:
-        newest = {want: at for want in proven_by(control) if (at := self._pending.newest(want)) is not None}
-        if last is None:
-            return bool(newest)
-        if last.outcome not in ARRIVED:
-            return False
-        prompt = is_prompt(control, last)
-        return any(
-            (prompt or not want.ability.is_well) and (last.started_at < at or self._witness.owes(want))
-            for want, at in newest.items()
+            return self._fault_detector.needs_another_run()
+        # A route without conclusive runs: the incident type depends on it while another route is down.
+        same_direction = (s for r, s in self._agencies[route.agency].routes if r.direction is route.direction)
+        return 0 < tracker.inconclusive_runs < tracker.policy.failure_threshold and any(
+            s.health is Health.DOWN for s in same_direction
         )
 
-    def _proof_at(self, control: str, now: datetime) -> datetime:
+    def routes_to_repeat(self, route_name: str) -> Sequence[str]:
+        """Return the routes to run again soon after this one's run.
+
+        While its result is in doubt, the route itself; after the first failure also the agency's other routes, so that
+        the extent of the outage is known early.
+        """
+        if not self.needs_another_run(route_name):
+            return ()
+        route = self._routes[route_name]
+        if not route.agency or not self._trackers[route_name].has_just_failed():
+            return (route_name,)
+        agency_routes = self._agencies[route.agency].routes
+        is_first = all(tracker.is_steady() for other, tracker in agency_routes if other.name != route_name)
+        return tuple(other.name for other, _ in agency_routes) if is_first else (route_name,)
+
+    def control_routes_to_run(self) -> Sequence[str]:
+        """Return the control routes to run soon, because a pending run needs evidence that only they can give.
+
+        Each pending run causes one control run, and further ones while the reference mailbox is on probation after a
+        failure. A run that confirms its route's health causes none. A control route whose last message did not arrive
+        runs at its own interval: it gives no evidence, and must not be probed every few seconds.
+        """
+        return [
+            name
+            for name, last in self._control_results.items()
+            if self._is_control_run_needed(self._routes[name], last)
+        ]
+
+    def _is_control_run_needed(self, control: MonitoredRoute, last: ProbeResult | None) -> bool:
+        latest_starts = {
+            need: at for need in evidence_of(control) if (at := self._pending.latest_urgent_start(need)) is not None
+        }
+        if last is None:
+            return bool(latest_starts)
+        if last.outcome not in ARRIVED:
+            return False
+        was_prompt = is_prompt(control, last)
+        return any(
+            (was_prompt or not need.ability.is_prompt)
+            and (last.started_at < at or self._evidence.is_on_probation(need))
+            for need, at in latest_starts.items()
+        )
+
+    def _next_control_run(self, control: str, now: datetime) -> datetime:
         """Return when to run a control route: soon, but not more often than any other repeated run."""
-        retry_interval, last = self._routes[control].probing.retry_interval, self._controlled[control]
-        soon = now + min(retry_interval, _PROOF_SOON)
-        return soon if last is None else max(soon, last.started_at + retry_interval)
+        retry_interval, last = self._routes[control].probing.retry_interval, self._control_results[control]
+        earliest = now + min(retry_interval, _CONTROL_RUN_DELAY)
+        return earliest if last is None else max(earliest, last.started_at + retry_interval)
 
     # -- status --------------------------------------------------------------------------------------------------
 
     def route_health(self, route_name: str) -> Health:
         """Return the health of a route; unknown for a route of another process."""
-        subject = self._subjects.get(route_name)
-        return Health.UNKNOWN if subject is None else subject.health
+        tracker = self._trackers.get(route_name)
+        return Health.UNKNOWN if tracker is None else tracker.health
 
-    def knows(self, agency: str) -> bool:
-        """Whether a route of the agency is evaluated here."""
+    def has_agency(self, agency: str) -> bool:
+        """Whether this process evaluates a route of the agency."""
         return agency in self._agencies
 
-    def counted_as(self, route_name: str, token_id: str) -> RunVerdict | None:
+    def run_verdict(self, route_name: str, token_id: str) -> RunVerdict | None:
         """Return the verdict of a route's latest run; `None` while pending, or from before a restart."""
-        subject = self._subjects.get(route_name)
-        latest = None if subject is None else subject.latest
+        tracker = self._trackers.get(route_name)
+        latest = None if tracker is None else tracker.latest_run
         return latest[2] if latest is not None and latest[0] == token_id else None
 
     def mail(self, agency: str) -> AgencyMail:
         """Return an agency's mail; empty for an agency of another process."""
         return self._agencies.get(agency) or AgencyMail(self._flapping)
 
-    def standing(self, agency: str, now: datetime, *, is_told: bool) -> SiteStatus:
-        """Return an agency's status, and record a fall.
+    def agency_status(self, agency: str, now: datetime, *, has_open_incident: bool) -> SiteStatus:
+        """Return an agency's status at this site, and record for flap detection if it is down.
 
-        *is_told*: an incident is open. Only then the recovery is examined and recorded.
+        *has_open_incident*: only then the recovery is examined and recorded.
         """
         mail = self.mail(agency)
-        trouble, unseen = self.trouble(agency, now), mail.unseen()
-        if trouble is None and not is_told and not unseen:
+        trouble, unobserved = self.trouble(agency, now), mail.unobserved_directions()
+        if trouble is None and not has_open_incident and not unobserved:
             return UNTROUBLED
-        up_since = self.is_well(agency, now) if trouble is None and is_told else None
-        # The last known health says nothing about now.
-        evaluated = mail.directions() if trouble is None else mail.current_directions()
-        directions = {**evaluated, **dict.fromkeys(unseen, Health.UNKNOWN)}
+        up_since = self.up_since(agency, now) if trouble is None and has_open_incident else None
+        # In trouble, a health that is stale must not be shown as current.
+        healths = mail.directions() if trouble is None else mail.current_directions()
+        directions = {**healths, **dict.fromkeys(unobserved, Health.UNKNOWN)}
         return SiteStatus(
             trouble=trouble,
             up_since=up_since,
             directions=directions,
-            failing_routes=frozenset(mail.troubled()),
+            failing_routes=frozenset(mail.unhealthy_routes()),
         )
 
-    def own_standing(self, suspect: FaultSource, now: datetime, *, is_told: bool) -> SiteStatus:
-        """Return the status of an own part; as `standing`."""
-        if (trouble := self.own_trouble(suspect, now)) is None and not is_told:
+    def fault_source_status(self, source: FaultSource, now: datetime, *, has_open_incident: bool) -> SiteStatus:
+        """Return the status of a fault source; as `agency_status`."""
+        if (trouble := self.own_trouble(source, now)) is None and not has_open_incident:
             return UNTROUBLED
-        return SiteStatus(trouble=trouble, up_since=self.own_up_since(suspect, now) if trouble is None else None)
+        return SiteStatus(trouble=trouble, up_since=self.own_up_since(source, now) if trouble is None else None)
 
     def trouble(self, agency: str, now: datetime) -> ActiveProblem | None:
-        """Return what is wrong with an agency's mail once the type is clear; `None` if nothing is.
+        """Return the problem of an agency's mail, and record it for flap detection; `None` without one.
 
-        Records the fall.
+        Also `None` while the incident type is undecided.
         """
         mail = self.mail(agency)
-        if (until := mail.spreading_until(now)) is not None:
-            heapq.heappush(self._clocked, (until, agency))
+        if (until := mail.undecided_until(now)) is not None:
+            heapq.heappush(self._timed_agencies, (until, agency))
             return None
-        return mail.trouble(now, self._own.refused_since((route for route, _ in mail.routes), now))
+        return mail.trouble(now, self._fault_detector.refused_since((route for route, _ in mail.routes), now))
 
-    def is_well(self, agency: str, now: datetime) -> datetime | None:
+    def up_since(self, agency: str, now: datetime) -> datetime | None:
         """Return since when every direction of an agency works; `None` if not all do.
 
-        A flapping agency is not well yet, nor one whose health from before a start or a pause is not confirmed.
+        Also `None` while the agency flaps, and while no run has confirmed a stale health.
         """
         mail = self.mail(agency)
         if (since := mail.up_since()) is None or not mail.is_current or mail.is_refused():
             return None
-        since = max([since, *self._own.accepted_since(route for route, _ in mail.routes)])
-        if (until := mail.rose(now)) is not None:
-            heapq.heappush(self._clocked, (until, agency))
+        since = max([since, *self._fault_detector.accepted_since(route for route, _ in mail.routes)])
+        if (until := mail.record_recovery(now)) is not None:
+            heapq.heappush(self._timed_agencies, (until, agency))
             return None
         return since
 
-    def suspect(self, name: str) -> FaultSource | None:
-        """Return the own part with this name; `None` if the configuration has none."""
-        return self._own.suspect(name)
+    def find_fault_source(self, name: str) -> FaultSource | None:
+        """Return the fault source with this name; `None` if the configuration has none."""
+        return self._fault_detector.find_source(name)
 
     def own_troubles(self, now: datetime) -> Mapping[FaultSource, ActiveProblem]:
-        """Return the current problems of own parts."""
-        troubles = ((suspect, self.own_trouble(suspect, now)) for suspect in self._own.suspects())
-        return {suspect: trouble for suspect, trouble in troubles if trouble is not None}
+        """Return the current problems of all fault sources."""
+        troubles = ((source, self.own_trouble(source, now)) for source in self._fault_detector.fault_sources())
+        return {source: trouble for source, trouble in troubles if trouble is not None}
 
-    def own_moved(self) -> set[FaultSource]:
-        """Return the own parts whose status may have changed since the last call; at first all that were ever evaluated."""
-        return self._own.moved() | self._own_unsteady
+    def take_changed_fault_sources(self) -> set[FaultSource]:
+        """Return the fault sources whose status may have changed since the last call."""
+        return self._fault_detector.take_changed_sources() | self._flapping_sources
 
     def own_faults(self, now: datetime) -> AbstractSet[FaultSource]:
-        """Return the own parts in trouble; agency accounts are merged into one without a name."""
-        return self._own.faults(now)
+        """Return the fault sources in trouble."""
+        return self._fault_detector.faults(now)
 
-    def own_trouble(self, suspect: FaultSource, now: datetime) -> ActiveProblem | None:
-        """Return what is wrong with an own part, and record the fall; `None` if nothing is."""
-        trouble = self._own.trouble(suspect, now)
+    def own_trouble(self, source: FaultSource, now: datetime) -> ActiveProblem | None:
+        """Return the problem of a fault source, and record it for flap detection; `None` without one."""
+        trouble = self._fault_detector.trouble(source, now)
         if trouble is None:
             return None
-        flapping = self._own_flapping.setdefault(suspect, Flapping(self._flapping))
-        flapping.fell(now)
-        return replace(trouble, flapping=flapping.is_unsteady)
+        flapping = self._source_flapping.setdefault(source, Flapping(self._flapping))
+        flapping.record_fall(now)
+        return replace(trouble, flapping=flapping.is_flapping)
 
-    def own_up_since(self, suspect: FaultSource, now: datetime) -> datetime | None:
-        """Return since when an own part works; `None` if it does not, or flaps."""
-        self._own_unsteady.discard(suspect)
-        since, flapping = self._own.up_since(suspect, now), self._own_flapping.get(suspect)
-        if since is not None and flapping is not None and flapping.rose(now, now) is not None:
-            self._own_unsteady.add(suspect)
+    def own_up_since(self, source: FaultSource, now: datetime) -> datetime | None:
+        """Return since when a fault source works; `None` if it does not, or flaps."""
+        self._flapping_sources.discard(source)
+        since, flapping = self._fault_detector.up_since(source, now), self._source_flapping.get(source)
+        if since is not None and flapping is not None and flapping.record_recovery(now, now) is not None:
+            self._flapping_sources.add(source)
             return None
         return since
 
 
-def _first(names: dict[str, None]) -> Sequence[str]:
-    """Remove and return the first few *names*."""
-    first = [*islice(names, AT_A_TIME)]
+def _pop_some(names: dict[str, None]) -> Sequence[str]:
+    """Remove and return up to `ATTRIBUTIONS_PER_STEP` of *names*."""
+    first = [*islice(names, ATTRIBUTIONS_PER_STEP)]
     for name in first:
         del names[name]
     return first
 
 
-def _pending_runs(route: MonitoredRoute, subject: HealthTracker) -> Sequence[PendingRun]:
-    """Return the pending runs of a route. A control run requests no evidence: it has its own pace."""
+def _pending_runs(route: MonitoredRoute, tracker: HealthTracker) -> Sequence[PendingRun]:
+    """Return the pending runs of a route. Those of a control route are never urgent: it runs at its own interval."""
     return [
         PendingRun(
             started_at=run.started_at,
-            wants=(NETWORK,) if route.direction is Direction.CONTROL else rests_on(route, run.result),
-            until=run.started_at + _proof_within(route),
-            asks=route.direction is not Direction.CONTROL and is_news(run.presumed(), subject.health),
+            needs=(NETWORK,) if route.direction is Direction.CONTROL else required_evidence(route, run.result),
+            deadline=run.started_at + _evidence_timeout(route),
+            is_urgent=route.direction is not Direction.CONTROL and contradicts(run.presumed_grade(), tracker.health),
         )
-        for run in subject.recent
+        for run in tracker.recent
         if run.grade is Grade.PENDING and run.result is not None
     ]
 
@@ -602,25 +627,25 @@ def _is_greylisted(result: ProbeResult) -> bool:
     return failure is not None and failure.cause is RefusalCause.GREYLISTING
 
 
-def _may_still_come(run: GradedRun) -> bool:
-    """Whether a message was given up without any trace."""
+def _may_arrive_late(run: GradedRun) -> bool:
+    """Whether the message of a failed run may still arrive: nothing was heard of it after submission."""
     if run.outcome is Outcome.LOST:
         return True
     result = run.result
     return result is not None and result.uncertain and result.failure is not None and result.failure.phase is Phase.DATA
 
 
-def _having_come(run: GradedRun, transit: timedelta) -> GradedRun:
-    """Return *run* after its message has arrived, also one from before a restart."""
+def _as_arrived_late(run: GradedRun, transit: timedelta) -> GradedRun:
+    """Return *run* after its message has arrived late. After a restart its `result` is missing."""
     result = run.result
     if result is not None:
         phases = {**result.phases, Phase.TRANSIT: transit}
         result = replace(result, outcome=Outcome.DELIVERED, failure=None, phases=phases)
-    # A run that counted stays counted, as slow; another is attributed again.
+    # A run that counted as bad becomes slow; a pending run is attributed again.
     grade = Grade.SLOW if run.grade is Grade.BAD else run.grade
     return replace(run, outcome=Outcome.DELIVERED, grade=grade, result=result)
 
 
-def _proof_within(route: MonitoredRoute) -> timedelta:
-    """Return how long a run may wait for evidence: until every control route has run, including an agency's."""
-    return route.probing.interval + 2 * route.probing.patience.whole
+def _evidence_timeout(route: MonitoredRoute) -> timedelta:
+    """Return how long a run may be pending: until every control route has run once."""
+    return route.probing.interval + 2 * route.probing.timeouts.total

@@ -1,4 +1,8 @@
-"""Evidence about our own side: when our network and each reference mailbox last worked. No clock, no I/O."""
+"""Evidence that our own side works: when our network and each reference mailbox last worked. No clock, no I/O.
+
+A reference mailbox is a mailbox of ours outside of the agencies, at the other end of their routes. Control runs, from
+one reference mailbox to another, give evidence about both; other runs give evidence about those at their ends.
+"""
 
 from __future__ import annotations
 
@@ -13,36 +17,36 @@ from probes.model.mailbox import Mailbox
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult, RefusalCause
 
-#: Phases whose failure may be due to our network or the server.
-REACHING = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
+#: Phases in which our network may be the cause of a failure, as well as the server.
+CONNECTING = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
 
-#: Outcomes, in any phase, that may be due to our network or the server: no trustworthy answer.
+#: Outcomes, in any phase, without an authentic answer of the server: our network may be the cause.
 UNANSWERED = frozenset({Outcome.DNS, Outcome.CONNECT, Outcome.TLS, Outcome.TIMEOUT})
 
 #: The message reached its mailbox.
 ARRIVED = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 
-#: A server accepted the message; either side may have lost it.
-ON_THE_WAY = frozenset({Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED})
+#: A server accepted the message, and it did not arrive intact: either side may be the cause.
+IN_TRANSIT = frozenset({Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED})
 
-#: The party whose mailbox a refusal is about; `None`: the one that was refused.
-_ONE_MAILBOX: Final[Mapping[RefusalCause, Party | None]] = {
+#: Refusals that concern one mailbox, with its end of the route; `None`: the end at which the server refused.
+_MAILBOX_REFUSALS: Final[Mapping[RefusalCause, Party | None]] = {
     RefusalCause.ACCOUNT: None,
     RefusalCause.SESSION_LIMIT: None,
     RefusalCause.SENDING_LIMIT: Party.SENDER,
     RefusalCause.RECEIVING_LIMIT: Party.RECIPIENT,
 }
 
-#: Reasons about the mailbox that is searched, whatever the address.
-_OF_RECIPIENT: Final = frozenset({Reason.COPY_RETURNED, Reason.NOT_ARRIVED})
+#: Reasons about the mailbox in which the message is searched, even if it was sent to another address.
+_RECIPIENT_REASONS: Final = frozenset({Reason.COPY_RETURNED, Reason.NOT_ARRIVED})
 
-#: Control runs that a failed reference must pass before it is trusted: one that loses every other message would
-#: otherwise vouch for itself with the rest.
-PENANCE = 2
+#: Number of successful control runs after a failure until a reference mailbox gives evidence again. Otherwise one that
+#: loses every second message would prove by the rest that it works.
+PROBATION_RUNS = 2
 
 
 class Ability(StrEnum):
-    """An ability of a reference mailbox."""
+    """An ability of a reference mailbox that evidence is about."""
 
     #: Its servers answer, which also proves our network.
     REACH = "reach"
@@ -55,43 +59,43 @@ class Ability(StrEnum):
     RECEIVE_WELL = "receive_well"
 
     @property
-    def is_well(self) -> bool:
+    def is_prompt(self) -> bool:
         """Whether it needs more than an arrival."""
         return self in {Ability.SEND_WELL, Ability.RECEIVE_WELL}
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceNeed:
-    """Evidence that a run waits for: an ability of a reference, or of any ("") for our network."""
+    """Evidence that a pending run needs: an ability of one reference mailbox; without a name, of any."""
 
     ability: Ability
     reference: str = ""
 
 
-#: Our network.
+#: Our network works if any reference mailbox can be reached.
 NETWORK = EvidenceNeed(Ability.REACH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceRecord:
-    """When an ability was last proven and disproven (start of that run)."""
+    """When an ability was last proven and disproven. Each time is the start of a run."""
 
-    #: Last seen to work, by any run.
+    #: Last success.
     seen_at: datetime | None = None
-    #: Last seen to work while trusted.
+    #: Last success outside of a probation.
     worked_at: datetime | None = None
     failed_at: datetime | None = None
-    #: First success after the failure, while trusted.
+    #: First success after the failure, outside of a probation.
     regained_at: datetime | None = None
-    #: Control runs left before it is trusted again.
-    owed: int = 0
-    #: Start of a failed control run whose other end was at fault, until that end works again.
-    absolved_at: datetime | None = None
+    #: Number of successful control runs left until the probation ends.
+    probation_runs: int = 0
+    #: Start of a failed control run for which the other end is at fault; until that end works again.
+    excused_at: datetime | None = None
 
-    def stands_for(self, moment: datetime) -> bool | None:
-        """Return whether it has worked, and not failed, since *moment*; `None` if untested since.
+    def has_worked_since(self, moment: datetime) -> bool | None:
+        """Return whether it has worked, and not failed, since *moment*; `None` if there is no run to show it.
 
-        Also `None` between a failure and the next success.
+        Also `None` if *moment* is between a failure and the first success after it.
         """
         if self.failed_at is not None and self.failed_at >= moment:
             return False
@@ -100,87 +104,87 @@ class EvidenceRecord:
         uncertain = self.failed_at is not None and self.regained_at is not None and moment < self.regained_at
         return None if uncertain else True
 
-    def was_seen_since(self, moment: datetime) -> bool:
-        """Whether any message passed since *moment*."""
+    def has_passed_since(self, moment: datetime) -> bool:
+        """Whether it had a success since *moment*, even in a probation."""
         return self.seen_at is not None and self.seen_at >= moment
 
     def is_later_than(self, now: datetime) -> bool:
         """Whether any time is later than *now*."""
-        times = (self.seen_at, self.worked_at, self.failed_at, self.regained_at, self.absolved_at)
+        times = (self.seen_at, self.worked_at, self.failed_at, self.regained_at, self.excused_at)
         return any(at is not None and at > now for at in times)
 
 
-_UNKNOWN = EvidenceRecord()
-_EVER = datetime.min.replace(tzinfo=UTC)
+_NO_RECORD = EvidenceRecord()
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 #: By name of the reference mailbox.
-Proofs = Mapping[str, EvidenceRecord]
+Records = Mapping[str, EvidenceRecord]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofChange:
-    """A change of evidence. It affects no moment before *first* or after *last*."""
+    """A change of evidence. `has_worked_since` is the same as before for moments before *first* and after *last*."""
 
-    want: EvidenceNeed
+    need: EvidenceNeed
     first: datetime
     last: datetime
 
 
-def stretch(before: EvidenceRecord, after: EvidenceRecord) -> tuple[datetime, datetime] | None:
-    """Return the first and last moment at which the two records may differ; `None` if there is none."""
+def changed_span(before: EvidenceRecord, after: EvidenceRecord) -> tuple[datetime, datetime] | None:
+    """Return the first and last moment for which `has_worked_since` may differ; `None` if there is none."""
     pairs = (
         (before.worked_at, after.worked_at),
         (before.failed_at, after.failed_at),
         (before.regained_at, after.regained_at),
     )
-    moved = [at or _EVER for pair in pairs if pair[0] != pair[1] for at in pair]
-    if not moved:
+    changed = [at or _LONG_AGO for pair in pairs if pair[0] != pair[1] for at in pair]
+    if not changed:
         return None
     if (before.failed_at is None) is not (after.failed_at is None):
-        # The recovery matters only after a failure.
-        moved += [before.regained_at or _EVER, after.regained_at or _EVER]
-    first, last = min(moved), max(moved)
+        # `regained_at` has an effect only together with `failed_at`.
+        changed += [before.regained_at or _LONG_AGO, after.regained_at or _LONG_AGO]
+    first, last = min(changed), max(changed)
     if before.failed_at is not None and before.failed_at == after.failed_at:
-        # Until then it has failed in both.
+        # For earlier moments the answer is false in both.
         first = max(first, before.failed_at)
     return first, last
 
 
-class _Book:
-    """Evidence of one ability for each reference, with changes."""
+class _AbilityRecords:
+    """Evidence about one ability of each reference mailbox, and its changes."""
 
     def __init__(self, ability: Ability) -> None:
         self._ability = ability
-        self.proofs: dict[str, EvidenceRecord] = {}
-        #: The records before the changes, by reference.
+        self.records: dict[str, EvidenceRecord] = {}
+        #: Changed records as of the last `changes`, by reference mailbox.
         self._before: dict[str, EvidenceRecord] = {}
 
-    def follow(self, references: Iterable[str], exchanged: Collection[str]) -> None:
-        """Keep the records of *references*, except those *exchanged*."""
-        known = dict(self.proofs)
+    def replace_references(self, references: Iterable[str], replaced: Collection[str]) -> None:
+        """Keep the records of *references*; reset those of *replaced* ones."""
+        record_before = dict(self.records)
         # In place, because `Evidence` holds the same mapping.
-        self.proofs.clear()
+        self.records.clear()
         for reference in references:
-            self.proofs[reference] = known.get(reference, EvidenceRecord())
-            if reference in exchanged:
-                self.put(reference, EvidenceRecord())
-        for gone in known.keys() - self.proofs.keys():
-            self._before.pop(gone, None)
+            self.records[reference] = record_before.get(reference, EvidenceRecord())
+            if reference in replaced:
+                self.set(reference, EvidenceRecord())
+        for removed in record_before.keys() - self.records.keys():
+            self._before.pop(removed, None)
 
     def get(self, reference: str) -> EvidenceRecord | None:
-        return self.proofs.get(reference)
+        return self.records.get(reference)
 
-    def put(self, reference: str, proof: EvidenceRecord) -> None:
-        before = self.proofs[reference]
-        if proof is not before:
+    def set(self, reference: str, record: EvidenceRecord) -> None:
+        before = self.records[reference]
+        if record is not before:
             self._before.setdefault(reference, before)
-            self.proofs[reference] = proof
+            self.records[reference] = record
 
     def changes(self) -> Iterator[ProofChange]:
         for reference, before in self._before.items():
-            if (span := stretch(before, self.proofs[reference])) is not None:
-                want = NETWORK if self._ability is Ability.REACH else EvidenceNeed(self._ability, reference)
-                yield ProofChange(want=want, first=span[0], last=span[1])
+            if (span := changed_span(before, self.records[reference])) is not None:
+                need = NETWORK if self._ability is Ability.REACH else EvidenceNeed(self._ability, reference)
+                yield ProofChange(need=need, first=span[0], last=span[1])
         self._before.clear()
 
 
@@ -188,251 +192,279 @@ class _Book:
 class Evidence:
     """Evidence about our own side, by ability."""
 
-    proofs: Mapping[Ability, Proofs] = field(default_factory=dict)
-    #: Latest refusal that concerned one mailbox of an agency: by agency, mailbox and party. It has not worked since.
+    by_ability: Mapping[Ability, Records] = field(default_factory=dict)
+    #: Start of the latest run in which a mailbox of an agency was refused by itself, and has not worked since: by
+    #: agency, then by mailbox and end of the route.
     refused: Mapping[str, Mapping[tuple[str, Party], datetime]] = field(default_factory=dict)
 
-    def of(self, ability: Ability) -> Proofs:
+    def records(self, ability: Ability) -> Records:
         """Return the records of one ability."""
-        return self.proofs.get(ability, {})
+        return self.by_ability.get(ability, {})
 
-    def proof(self, want: EvidenceNeed) -> EvidenceRecord:
+    def record(self, need: EvidenceNeed) -> EvidenceRecord:
         """Return the record of one ability of one reference."""
-        return self.of(want.ability).get(want.reference, _UNKNOWN)
+        return self.records(need.ability).get(need.reference, _NO_RECORD)
 
-    def others_are_refused(self, mailbox: str, since: datetime) -> bool:
+    def has_other_refusal(self, mailbox: str, since: datetime) -> bool:
         """Return whether another mailbox of the same agency was refused *since* a moment."""
-        beside = self.refused.get(mailbox.rpartition("/")[0], {})
-        return any(at >= since for (other, _), at in beside.items() if other != mailbox)
+        refused = self.refused.get(mailbox.rpartition("/")[0], {})
+        return any(at >= since for (other, _), at in refused.items() if other != mailbox)
 
-    def network_stands(self, moment: datetime) -> bool | None:
-        """Return whether our network worked at or after *moment*: one reachable reference is enough."""
-        found = [proof.stands_for(moment) for proof in self.of(Ability.REACH).values()]
-        if any(found):
+    def has_network_worked_since(self, moment: datetime) -> bool | None:
+        """Return whether our network has worked since *moment*; `None` if there is no run to show it.
+
+        One reachable reference mailbox is enough.
+        """
+        answers = [proof.has_worked_since(moment) for proof in self.records(Ability.REACH).values()]
+        if any(answers):
             return True
-        return False if found and all(f is False for f in found) else None
+        return False if answers and all(f is False for f in answers) else None
 
 
 class EvidenceCollector:
-    """Collects evidence from every run with a reference mailbox."""
+    """Collects evidence from the runs on all routes."""
 
     def __init__(self, controls: Iterable[MonitoredRoute] = ()) -> None:
-        self._next: dict[str, str] = {}
-        self._previous: dict[str, str] = {}
-        self._books = {ability: _Book(ability) for ability in Ability}
+        self._recipients: dict[str, str] = {}
+        self._senders: dict[str, str] = {}
+        self._books = {ability: _AbilityRecords(ability) for ability in Ability}
         self._refused: dict[str, dict[tuple[str, Party], datetime]] = {}
-        proofs = {ability: book.proofs for ability, book in self._books.items()}
-        self._evidence = Evidence(proofs=proofs, refused=self._refused)
-        self.follow([*controls])
+        proofs = {ability: records.records for ability, records in self._books.items()}
+        self._evidence = Evidence(by_ability=proofs, refused=self._refused)
+        self.replace_routes([*controls])
 
-    def follow(
-        self, controls: Collection[MonitoredRoute], exchanged: Collection[str] = (), accounts: Iterable[str] = ()
+    def replace_routes(
+        self, controls: Collection[MonitoredRoute], replaced: Collection[str] = (), accounts: Iterable[str] = ()
     ) -> None:
-        """Replace the control routes. Without any, every mailbox of *accounts* proves our network.
+        """Replace the control routes. Without any, each mailbox of *accounts* can prove our network.
 
-        Records of references are kept, except for those *exchanged*, which are other mailboxes under the same name.
+        The records of *replaced* names are reset, because they belong to other mailboxes now.
         """
-        self._next = {r.route.sender.name: r.route.recipient.name for r in controls}
-        self._previous = {recipient: sender for sender, recipient in self._next.items()}
-        references = dict.fromkeys([*self._next, *self._previous])
-        for book in self._books.values():
-            book.follow(references, exchanged)
+        self._recipients = {r.route.sender.name: r.route.recipient.name for r in controls}
+        self._senders = {recipient: sender for sender, recipient in self._recipients.items()}
+        references = dict.fromkeys([*self._recipients, *self._senders])
+        for records in self._books.values():
+            records.replace_references(references, replaced)
         accounts = {*accounts}
         for refused in self._refused.values():
-            for mailbox in [key for key in refused if key[0] not in accounts or key[0] in exchanged]:
+            for mailbox in [key for key in refused if key[0] not in accounts or key[0] in replaced]:
                 del refused[mailbox]
         if not references:
-            # Otherwise nothing could prove our network, and unreachable agencies would stay up for ever.
-            self._books[Ability.REACH].follow(accounts, exchanged)
+            # Otherwise nothing could prove our network, and agencies that cannot be reached would never be down.
+            self._books[Ability.REACH].replace_references(accounts, replaced)
 
     def evidence(self) -> Evidence:
         """Return the current evidence."""
         return self._evidence
 
-    def changes(self) -> Sequence[ProofChange]:
+    def take_changes(self) -> Sequence[ProofChange]:
         """Return the changes since the last call."""
-        return [change for book in self._books.values() for change in book.changes()]
+        return [change for records in self._books.values() for change in records.changes()]
 
     def rewind(self, now: datetime) -> None:
-        """Drop records later than *now*: the clock was set back, and they would apply to everything until then."""
-        for book in self._books.values():
-            for name, proof in book.proofs.items():
-                if proof.is_later_than(now):
-                    book.put(name, EvidenceRecord(owed=proof.owed))
+        """Drop evidence later than *now*, from before the clock was set back: it would apply to all runs until then."""
+        for records in self._books.values():
+            for name, record in records.records.items():
+                if record.is_later_than(now):
+                    records.set(name, EvidenceRecord(probation_runs=record.probation_runs))
         for refused in self._refused.values():
             for mailbox in [mailbox for mailbox, at in refused.items() if at > now]:
                 del refused[mailbox]
 
-    def owes(self, want: EvidenceNeed) -> bool:
-        """Whether a failed reference must still prove itself."""
-        return self._evidence.proof(want).owed > 0
+    def is_on_probation(self, need: EvidenceNeed) -> bool:
+        """Whether a reference mailbox has to pass more control runs after a failure."""
+        return self._evidence.record(need).probation_runs > 0
 
-    def hear(self, route: MonitoredRoute, result: ProbeResult) -> None:
-        """Record what a run proves about the references at its ends.
+    def record_run(self, route: MonitoredRoute, result: ProbeResult) -> None:
+        """Record what a run proves about the reference mailboxes at its ends.
 
-        Evidence is dated by the *start* of its run, so that no earlier event excuses or blames a run.
+        The time of evidence is the *start* of its run, so that it never describes an event before a run that it
+        decides.
         """
-        self._hear_reach(route, result)
-        self._hear_mailboxes(route, result)
+        self._record_connections(route, result)
+        self._record_refusals(route, result)
         sender, recipient = route.route.sender.name, route.route.recipient.name
-        at, control = result.started_at, route.direction is Direction.CONTROL
-        sends, receives = self._books[Ability.SEND], self._books[Ability.RECEIVE]
+        started_at, is_control = result.started_at, route.direction is Direction.CONTROL
+        senders, recipients = self._books[Ability.SEND], self._books[Ability.RECEIVE]
         if result.outcome in ARRIVED:
-            self._passed(sends, receives, sender, recipient, at, control=control)
-        elif control and result.outcome in ON_THE_WAY and only_party(result.failure) is None:
-            self._got_lost(sends, receives, sender, recipient, at)
-        elif control and result.failure is not None and result.outcome is not Outcome.INCONCLUSIVE:
-            # It failed at one end and says nothing about the other.
-            if (only_party(result.failure) or result.failure.party) is Party.SENDER:
-                _fails(sends, sender, at)
+            self._record_delivery(senders, recipients, sender, recipient, started_at, is_control=is_control)
+        elif is_control and result.outcome in IN_TRANSIT and affected_party(result.failure) is None:
+            self._record_loss(senders, recipients, sender, recipient, started_at)
+        elif is_control and result.failure is not None and result.outcome is not Outcome.INCONCLUSIVE:
+            # It failed at one end, and proves nothing about the other.
+            if (affected_party(result.failure) or result.failure.party) is Party.SENDER:
+                _record_failure(senders, sender, started_at)
             else:
-                _fails(receives, recipient, at)
-        sends, receives = self._books[Ability.SEND_WELL], self._books[Ability.RECEIVE_WELL]
+                _record_failure(recipients, recipient, started_at)
+        senders, recipients = self._books[Ability.SEND_WELL], self._books[Ability.RECEIVE_WELL]
         if is_prompt(route, result):
-            self._passed(sends, receives, sender, recipient, at, control=control)
-        elif control and (result.outcome in ARRIVED or result.outcome in ON_THE_WAY):
-            self._got_lost(sends, receives, sender, recipient, at)
+            self._record_delivery(senders, recipients, sender, recipient, started_at, is_control=is_control)
+        elif is_control and (result.outcome in ARRIVED or result.outcome in IN_TRANSIT):
+            self._record_loss(senders, recipients, sender, recipient, started_at)
 
-    def _hear_mailboxes(self, route: MonitoredRoute, result: ProbeResult) -> None:
-        """Record which mailbox of an agency was refused alone, or no longer is."""
+    def _record_refusals(self, route: MonitoredRoute, result: ProbeResult) -> None:
+        """Record that a mailbox of an agency was refused by itself, or works again."""
         failure = result.failure
-        refused = None if failure is None or failure.credentials_refused else only_mailbox(route, failure)
+        refused = None if failure is None or failure.credentials_refused else affected_mailbox(route, failure)
         if refused is not None and (agency := refused.name.rpartition("/")[0]):
-            what = refused.name, only_party(failure) or Party.RECIPIENT
-            self._refused.setdefault(agency, {})[what] = result.started_at
+            key = refused.name, affected_party(failure) or Party.RECIPIENT
+            self._refused.setdefault(agency, {})[key] = result.started_at
         elif result.outcome in ARRIVED and route.agency in self._refused:
             for party in Party:
-                self._refused[route.agency].pop((end_of(route, party).name, party), None)
+                self._refused[route.agency].pop((mailbox_at(route, party).name, party), None)
 
-    def _passed(
-        self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime, *, control: bool
+    def _record_delivery(
+        self,
+        sends: _AbilityRecords,
+        receives: _AbilityRecords,
+        sender: str,
+        recipient: str,
+        at: datetime,
+        *,
+        is_control: bool,
     ) -> None:
         """Record a delivered message.
 
-        An agency's message absolves a reference of a failed control run only while the other end of that run has not
-        worked since: then the other end was at fault.
+        If the message is an agency's, and the control run of a reference mailbox failed before, the other end of that
+        control run was at fault, provided that it has not worked since. Then the failure is deleted.
         """
-        for book, name, others, other in (
-            (sends, sender, receives, self._next.get(sender, "")),
-            (receives, recipient, sends, self._previous.get(recipient, "")),
+        for records, name, other_records, other_end in (
+            (sends, sender, receives, self._recipients.get(sender, "")),
+            (receives, recipient, sends, self._senders.get(recipient, "")),
         ):
-            known = book.get(name) or _UNKNOWN
-            failed_at = known.failed_at
-            before = failed_at is not None and failed_at < at
-            if before and failed_at and not control and not (others.get(other) or _UNKNOWN).was_seen_since(failed_at):
-                book.put(name, replace(known, failed_at=None, owed=0, absolved_at=failed_at))
-            _works(book, name, at, control=control)
+            record = records.get(name) or _NO_RECORD
+            failed_at = record.failed_at
+            had_failed = failed_at is not None and failed_at < at
+            if (
+                had_failed
+                and failed_at
+                and not is_control
+                and not (other_records.get(other_end) or _NO_RECORD).has_passed_since(failed_at)
+            ):
+                records.set(name, replace(record, failed_at=None, probation_runs=0, excused_at=failed_at))
+            _record_success(records, name, at, is_control=is_control)
 
-    def _got_lost(self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime) -> None:
-        """Record a lost message of a control run: either end may be at fault, unless it is known which."""
-        for book, name, others, other in ((sends, sender, receives, recipient), (receives, recipient, sends, sender)):
-            absolved_at = book.proofs[name].absolved_at
-            if absolved_at is None or others.proofs[other].was_seen_since(absolved_at):
-                _fails(book, name, at)
+    def _record_loss(
+        self, sends: _AbilityRecords, receives: _AbilityRecords, sender: str, recipient: str, at: datetime
+    ) -> None:
+        """Record that a message of a control run was lost, as a failure of each end that may be at fault."""
+        for records, name, other_records, other_end in (
+            (sends, sender, receives, recipient),
+            (receives, recipient, sends, sender),
+        ):
+            absolved_at = records.records[name].excused_at
+            if absolved_at is None or other_records.records[other_end].has_passed_since(absolved_at):
+                _record_failure(records, name, at)
 
-    def _hear_reach(self, route: MonitoredRoute, result: ProbeResult) -> None:
+    def _record_connections(self, route: MonitoredRoute, result: ProbeResult) -> None:
         sender, recipient, at = route.route.sender.name, route.route.recipient.name, result.started_at
         reach = self._books[Ability.REACH]
         if Phase.AUTH in result.phases:
-            _works(reach, sender, at)
-        if result.outcome in ARRIVED or result.outcome in ON_THE_WAY:
-            # The mailbox was searched after the message was accepted, so it was reachable.
-            _works(reach, recipient, at)
+            _record_success(reach, sender, at)
+        if result.outcome in ARRIVED or result.outcome in IN_TRANSIT:
+            # The mailbox was read after the message was accepted, so it was reachable.
+            _record_success(reach, recipient, at)
         elif (failure := result.failure) is not None:
-            place = sender if failure.party is Party.SENDER else recipient
-            if result.outcome in UNANSWERED or could_not_reach(result):
-                _fails(reach, place, at, owed=0)
-            elif (result.outcome is not Outcome.INCONCLUSIVE or failure.cause) and not _may_be_old(failure):
-                # A refusal is an answer.
-                _works(reach, place, at)
+            end = sender if failure.party is Party.SENDER else recipient
+            if result.outcome in UNANSWERED or failed_to_connect(result):
+                _record_failure(reach, end, at, probation_runs=0)
+            elif (result.outcome is not Outcome.INCONCLUSIVE or failure.cause) and not _may_be_cached(failure):
+                # A refusal is an answer as well.
+                _record_success(reach, end, at)
 
 
-def only_mailbox(route: MonitoredRoute, failure: Failure) -> Mailbox | None:
-    """Return the only mailbox that a failure is about, by the server's answer; `None`: the service."""
-    if failure.cause is RefusalCause.RECEIVING_LIMIT and route.route.to and failure.reason not in _OF_RECIPIENT:
-        # The public address belongs to the agency.
+def affected_mailbox(route: MonitoredRoute, failure: Failure) -> Mailbox | None:
+    """Return the mailbox that alone is affected, by the server's answer; `None`: the service may be."""
+    if failure.cause is RefusalCause.RECEIVING_LIMIT and route.route.to and failure.reason not in _RECIPIENT_REASONS:
+        # The limit is that of the public address, which is not the mailbox at the end of the route.
         return None
-    party = only_party(failure)
-    return None if party is None else end_of(route, party)
+    party = affected_party(failure)
+    return None if party is None else mailbox_at(route, party)
 
 
-def only_party(failure: Failure | None) -> Party | None:
-    """Return the party whose mailbox alone a failure is about."""
+def affected_party(failure: Failure | None) -> Party | None:
+    """Return the end of the route whose mailbox alone is affected by a failure; `None`: the service may be."""
     if failure is None:
         return None
     if failure.credentials_refused:
         return failure.party
-    if failure.cause is None or failure.cause not in _ONE_MAILBOX:
+    if failure.cause is None or failure.cause not in _MAILBOX_REFUSALS:
         return None
-    return _ONE_MAILBOX[failure.cause] or failure.party
+    return _MAILBOX_REFUSALS[failure.cause] or failure.party
 
 
-def end_of(route: MonitoredRoute, party: Party) -> Mailbox:
+def mailbox_at(route: MonitoredRoute, party: Party) -> Mailbox:
     """Return the mailbox at one end of a route."""
     return route.route.sender if party is Party.SENDER else route.route.recipient
 
 
-def could_not_reach(result: ProbeResult) -> bool:
-    """Whether this machine could not open a connection. Unknown for one that was suspended."""
+def failed_to_connect(result: ProbeResult) -> bool:
+    """Whether this machine could not open a connection. False if it was suspended meanwhile."""
     failure = result.failure
     if result.outcome is not Outcome.INCONCLUSIVE or failure is None:
         return False
-    return failure.phase in REACHING and failure.reason != Reason.OUR_LATENESS
+    return failure.phase in CONNECTING and failure.reason != Reason.PROCESS_BLOCKED
 
 
-def proven_by(route: MonitoredRoute) -> Sequence[EvidenceNeed]:
-    """Return what a control route proves when its message arrives."""
+def evidence_of(route: MonitoredRoute) -> Sequence[EvidenceNeed]:
+    """Return the evidence that a control route gives when its message arrives."""
     sender, recipient = route.route.sender.name, route.route.recipient.name
-    ways = ((Ability.SEND, Ability.RECEIVE), (Ability.SEND_WELL, Ability.RECEIVE_WELL))
-    ends = [want for send, receive in ways for want in (EvidenceNeed(send, sender), EvidenceNeed(receive, recipient))]
-    return [NETWORK, *ends]
+    pairs = ((Ability.SEND, Ability.RECEIVE), (Ability.SEND_WELL, Ability.RECEIVE_WELL))
+    needs = [need for send, receive in pairs for need in (EvidenceNeed(send, sender), EvidenceNeed(receive, recipient))]
+    return [NETWORK, *needs]
 
 
-def _may_be_old(failure: Failure) -> bool:
-    """Whether a refusal may be a minute old: then it does not prove our network now.
+def _may_be_cached(failure: Failure) -> bool:
+    """Whether a refusal may be up to a minute old, so that it does not prove that our network works now.
 
-    A watcher does not retry a refused password for each run, and token requests are not repeated either.
+    A mailbox watcher does not repeat a refused sign-in for each run, and refused token requests are not repeated.
     """
-    held = failure.credentials_refused and failure.party is Party.RECIPIENT
-    return held or failure.reason == Reason.TOKEN_REFUSED
+    is_refused_login = failure.credentials_refused and failure.party is Party.RECIPIENT
+    return is_refused_login or failure.reason == Reason.TOKEN_REFUSED
 
 
 def is_prompt(route: MonitoredRoute, result: ProbeResult) -> bool:
     """Whether the message arrived in time and in the inbox."""
     transit = result.phases.get(Phase.TRANSIT)
-    late = transit is not None and transit > route.probing.slow_threshold
-    return result.outcome is Outcome.DELIVERED and not late
+    is_late = transit is not None and transit > route.probing.slow_threshold
+    return result.outcome is Outcome.DELIVERED and not is_late
 
 
-def was_taken_well(route: MonitoredRoute, result: ProbeResult) -> bool:
+def was_confirmed_in_time(route: MonitoredRoute, result: ProbeResult) -> bool:
     """Whether the sender's server confirmed the message in time.
 
-    Otherwise mail programs report an error although the message arrives, and people send it again.
+    Otherwise mail programs report an error although the message arrives, and people send the message again.
     """
-    took = result.phases.get(Phase.DATA)
-    return not result.uncertain and (took is None or took <= route.probing.patience.slow_data)
+    duration = result.phases.get(Phase.DATA)
+    return not result.uncertain and (duration is None or duration <= route.probing.timeouts.slow_data)
 
 
-def _works(proofs: _Book, name: str, at: datetime, *, control: bool = False) -> None:
-    known = proofs.get(name)
-    if known is None:
+def _record_success(records: _AbilityRecords, name: str, at: datetime, *, is_control: bool = False) -> None:
+    record = records.get(name)
+    if record is None:
         return
-    if known.seen_at is None or known.seen_at < at:
-        known = replace(known, seen_at=at)
-    if known.owed and control and (known.failed_at is None or known.failed_at < at):
-        known = replace(known, owed=known.owed - 1)
-    if not known.owed:
-        known = _trusted(known, at)
-    proofs.put(name, known)
+    if record.seen_at is None or record.seen_at < at:
+        record = replace(record, seen_at=at)
+    if record.probation_runs and is_control and (record.failed_at is None or record.failed_at < at):
+        record = replace(record, probation_runs=record.probation_runs - 1)
+    if not record.probation_runs:
+        record = _record_trusted_success(record, at)
+    records.set(name, record)
 
 
-def _trusted(known: EvidenceRecord, at: datetime) -> EvidenceRecord:
-    if known.failed_at is not None and known.failed_at < at and (known.regained_at is None or at < known.regained_at):
-        known = replace(known, regained_at=at)
-    return known if known.worked_at is not None and known.worked_at >= at else replace(known, worked_at=at)
+def _record_trusted_success(record: EvidenceRecord, at: datetime) -> EvidenceRecord:
+    if (
+        record.failed_at is not None
+        and record.failed_at < at
+        and (record.regained_at is None or at < record.regained_at)
+    ):
+        record = replace(record, regained_at=at)
+    return record if record.worked_at is not None and record.worked_at >= at else replace(record, worked_at=at)
 
 
-def _fails(proofs: _Book, name: str, at: datetime, *, owed: int = PENANCE) -> None:
-    known = proofs.get(name)
-    if known is not None and (known.failed_at is None or known.failed_at < at):
-        proofs.put(name, replace(known, failed_at=at, regained_at=None, owed=owed, absolved_at=None))
+def _record_failure(records: _AbilityRecords, name: str, at: datetime, *, probation_runs: int = PROBATION_RUNS) -> None:
+    record = records.get(name)
+    if record is not None and (record.failed_at is None or record.failed_at < at):
+        records.set(
+            name, replace(record, failed_at=at, regained_at=None, probation_runs=probation_runs, excused_at=None)
+        )

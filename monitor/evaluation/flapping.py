@@ -1,7 +1,7 @@
-"""Flap detection. Pure: the caller passes the time.
+"""Flap detection (as in Nagios) for agencies and fault sources. Pure: the caller passes the time.
 
-Without it, each fall would notify people and each recovery would end the incident. The incident of a fall that exceeds
-the threshold stays open until the state has not changed for the window.
+A fall is a change to down. Without flap detection each fall would open an incident and notify people, and each recovery
+would end it. If there are too many falls, the incident stays open until the state has not changed for a window.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlappingPolicy:
-    """Falls within a window that count as flapping, and the stable time that ends it.
+    """Number of falls (*threshold*) within a *window* that is flapping; it ends after a *window* without a change.
 
-    The defaults were found by simulation: within an hour, an outage of five minutes in every 25 is seldom seen to fall
-    three times.
+    The defaults were found by simulation. With a window of an hour, three falls would seldom be detected where five
+    minutes in every 25 are an outage.
     """
 
     threshold: int = 3
@@ -29,48 +29,49 @@ class Flapping:
 
     policy: FlappingPolicy = field(default_factory=FlappingPolicy)
     is_down: bool = False
-    #: Latched until it is stable: otherwise a recovery would count each time the oldest fall leaves the window.
-    is_unsteady: bool = False
-    #: Oldest first; only as many as decide.
+    #: Stays true until the state is stable. Otherwise the flapping would end, and the recovery be reported, each time
+    #: that the oldest fall leaves the window.
+    is_flapping: bool = False
+    #: Times of the latest falls, oldest first; at most `threshold`.
     _falls: list[datetime] = field(default_factory=list)
     #: Time of the last fall or recovery.
-    _turned_at: datetime | None = None
+    _changed_at: datetime | None = None
 
-    def restore(self, falls: Iterable[datetime], *, is_down: bool, is_unsteady: bool = False) -> None:
-        """Restore falls from before a restart, oldest first, whether it has recovered, and whether it flapped."""
+    def restore(self, falls: Iterable[datetime], *, is_down: bool, is_flapping: bool = False) -> None:
+        """Restore the *falls* from before a restart, oldest first, and the state."""
         self._falls = [*falls]
         # Later falls of an incident that was held open are unknown.
-        self._turned_at = self._falls[-1] if self._falls and not is_unsteady else None
-        self.is_down, self.is_unsteady = is_down, is_unsteady
+        self._changed_at = self._falls[-1] if self._falls and not is_flapping else None
+        self.is_down, self.is_flapping = is_down, is_flapping
 
-    def fell(self, now: datetime) -> None:
-        """Record a fall; repeated calls are the same fall."""
+    def record_fall(self, now: datetime) -> None:
+        """Record that it is down; a call while it is down is no new fall."""
         if self.is_down:
             return
         # The stable time may have passed without a call.
-        self.is_unsteady = self.is_unsteady and not self._is_steady(now)
-        self.is_down, self._turned_at = True, now
+        self.is_flapping = self.is_flapping and not self._is_stable(now)
+        self.is_down, self._changed_at = True, now
         self._falls = [*self._falls, now][-self.policy.threshold :]
-        self.is_unsteady = self.is_unsteady or self._has_fallen_too_often(now)
+        self.is_flapping = self.is_flapping or self._has_fallen_too_often(now)
 
-    def rose(self, since: datetime, now: datetime) -> datetime | None:
-        """Record a recovery. Return until when it is doubted; `None` if it is not.
+    def record_recovery(self, recovered_at: datetime, now: datetime) -> datetime | None:
+        """Record that it is up. Return when flapping ends if the state stays stable; `None` if it does not flap.
 
-        A clock set back restarts the stable time.
+        If the clock was set back, the stable time starts again.
         """
         if self.is_down:
-            # A long outage is stable as well: its end counts.
-            self.is_unsteady = self.is_unsteady and not self._is_steady(since)
-            self.is_down, self._turned_at = False, max([since, *self._falls[-1:]])
-        if self._turned_at is None or self._turned_at > now:
-            self._turned_at = now
-        self.is_unsteady = self.is_unsteady and not self._is_steady(now)
-        return self._turned_at + self.policy.window if self.is_unsteady else None
+            # A long outage is a stable state as well; its end is no flapping.
+            self.is_flapping = self.is_flapping and not self._is_stable(recovered_at)
+            self.is_down, self._changed_at = False, max([recovered_at, *self._falls[-1:]])
+        if self._changed_at is None or self._changed_at > now:
+            self._changed_at = now
+        self.is_flapping = self.is_flapping and not self._is_stable(now)
+        return self._changed_at + self.policy.window if self.is_flapping else None
 
-    def _is_steady(self, now: datetime) -> bool:
-        return self._turned_at is not None and now - self._turned_at >= self.policy.window
+    def _is_stable(self, now: datetime) -> bool:
+        return self._changed_at is not None and now - self._changed_at >= self.policy.window
 
     def _has_fallen_too_often(self, now: datetime) -> bool:
-        """Whether it flaps. Times in the future, after the clock was set back, are dropped."""
+        """Whether the threshold is reached. Times in the future, from before the clock was set back, do not count."""
         recent = [at for at in self._falls if timedelta(0) <= now - at < self.policy.window]
         return len(recent) >= self.policy.threshold

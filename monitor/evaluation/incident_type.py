@@ -1,4 +1,4 @@
-"""Incident type of an agency whose mail is down in some direction. Pure."""
+"""Incident type of an agency's mail, by the health of its directions, and when the outage began. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from alerts.model.notification import Cause, IncidentType
-from monitor.evaluation.evidence import ON_THE_WAY
+from monitor.evaluation.evidence import IN_TRANSIT
 from monitor.evaluation.health import combine
 from monitor.evaluation.health_tracker import HealthTracker
 from monitor.model.health import Grade, Health
@@ -15,20 +15,23 @@ from monitor.model.route import Direction
 from probes.model.result import Party
 
 
-def matter_of(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType | None:
-    """Return what is wrong with an agency's mail; `None` if nothing is known. *internal*: see `what_is_down`."""
+def incident_type_of(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType | None:
+    """Return the incident type by the health of an agency's *directions*; `None` without trouble.
+
+    *internal*: trackers of the agency's routes to itself (`outage_type`).
+    """
     if Health.DOWN in directions.values():
-        return what_is_down(directions, internal)
+        return outage_type(directions, internal)
     return IncidentType.DEGRADED if Health.DEGRADED in directions.values() else None
 
 
-def with_sign_in(matter: IncidentType | None, *, is_refused: bool) -> IncidentType | None:
-    """Return the type with refused sign-ins, perhaps everybody's, beside *matter*: an outage takes precedence."""
-    return IncidentType.SIGN_IN if is_refused and matter in {None, IncidentType.DEGRADED} else matter
+def with_refused_sign_in(incident_type: IncidentType | None, *, is_refused: bool) -> IncidentType | None:
+    """Return the type if sign-ins are refused as well: an outage takes precedence, slowness does not."""
+    return IncidentType.SIGN_IN if is_refused and incident_type in {None, IncidentType.DEGRADED} else incident_type
 
 
-def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType:
-    """Return which part of an agency's mail is down; *internal* are its routes to itself, which show where they fail."""
+def outage_type(directions: Mapping[Direction, Health], internal: Iterable[HealthTracker]) -> IncidentType:
+    """Return the type of an outage. A failed run on an *internal* route shows whether sending or receiving fails."""
     sending = directions.get(Direction.OUTBOUND) is Health.DOWN
     receiving = directions.get(Direction.INBOUND) is Health.DOWN
     if directions.get(Direction.INTERNAL) is Health.DOWN:
@@ -40,83 +43,87 @@ def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Heal
     if sending or receiving:
         return IncidentType.SENDING if sending else IncidentType.RECEIVING
     if directions.keys() <= {Direction.INTERNAL}:
-        # Nothing else is probed, so nothing proves that any mail works.
+        # No other direction is probed, so nothing proves that sending or receiving works.
         return IncidentType.BOTH
-    # Only mail within the agency fails in transit: staff must act, but nobody outside is affected.
+    # Mail within the agency is lost in transit, and other mail works.
     return IncidentType.DEGRADED
 
 
-#: Directions that a type is about.
-WAYS: Mapping[IncidentType, Collection[Direction]] = {
+#: Directions in which mail fails, by incident type.
+TYPE_DIRECTIONS: Mapping[IncidentType, Collection[Direction]] = {
     IncidentType.BOTH: (Direction.OUTBOUND, Direction.INBOUND),
     IncidentType.SENDING: (Direction.OUTBOUND,),
     IncidentType.RECEIVING: (Direction.INBOUND,),
     IncidentType.DEGRADED: (),
     IncidentType.SIGN_IN: (),
 }
-#: Health of a direction in which mail passes, perhaps slowly or not always.
-WORKS = frozenset({Health.UP, Health.DEGRADED})
+#: Health of a direction in which mail arrives, even if slowly or not always.
+PASSING = frozenset({Health.UP, Health.DEGRADED})
 
 
-def began_at(
-    matter: IncidentType, by_direction: Mapping[Direction, Sequence[HealthTracker]], within: timedelta
+def outage_start(
+    incident_type: IncidentType, by_direction: Mapping[Direction, Sequence[HealthTracker]], max_gap: timedelta
 ) -> datetime | None:
-    """Return when an outage began; `None` for slowness, or if no route has a start.
+    """Return when an outage began; `None` for slowness, or if the start is unknown.
 
-    Only the direction that is down counts: an outage of sending begins with failed sending, not with the first junk.
-    For both directions the later start counts. *within*: routes run one after the other, and failures no further apart
-    are one.
+    Only routes that are down count, not slow ones. If both directions are down, the outage began when the second
+    failed. Routes run one after the other, so failures up to *max_gap* apart belong to one outage, which began with the
+    first of them.
     """
-    inside = _down_since(by_direction.get(Direction.INTERNAL, ()))
+    internal_starts = _outage_starts(by_direction.get(Direction.INTERNAL, ()))
     starts: list[datetime] = []
-    for way in WAYS.get(matter, ()):
-        subjects = by_direction.get(way, ())
-        # If the direction itself is not down, mail within the agency fails at that end.
-        own = _down_since(subjects) if combine(s.current_health for s in subjects) is Health.DOWN else inside
-        if own:
-            starts.append(_first_of_one((*own, *inside), max(own), within))
-    return _first_of_one(starts, max(starts), within) if starts else None
+    for direction in TYPE_DIRECTIONS.get(incident_type, ()):
+        trackers = by_direction.get(direction, ())
+        # If the direction itself is not down, its type was derived from the internal routes.
+        direction_starts = (
+            _outage_starts(trackers) if combine(s.current_health for s in trackers) is Health.DOWN else internal_starts
+        )
+        if direction_starts:
+            starts.append(_start_of_outage((*direction_starts, *internal_starts), max(direction_starts), max_gap))
+    return _start_of_outage(starts, max(starts), max_gap) if starts else None
 
 
-def _first_of_one(starts: Iterable[datetime], last: datetime, within: timedelta) -> datetime:
+def _start_of_outage(starts: Iterable[datetime], last: datetime, max_gap: timedelta) -> datetime:
     """Return the first start that belongs to the *last* outage."""
-    return min(at for at in starts if last - at <= within)
+    return min(at for at in starts if last - at <= max_gap)
 
 
-def _down_since(subjects: Iterable[HealthTracker]) -> list[datetime]:
-    return [at for s in subjects if s.current_health is Health.DOWN and (at := s.trouble_since())]
+def _outage_starts(trackers: Iterable[HealthTracker]) -> list[datetime]:
+    return [at for s in trackers if s.current_health is Health.DOWN and (at := s.trouble_since())]
 
 
-def is_proven_less(matter: IncidentType, told: IncidentType, directions: Mapping[Direction, Health]) -> bool:
-    """Return whether less is wrong than was *told*, and the rest is proven to work.
+def is_partial_recovery(
+    incident_type: IncidentType, notified_type: IncidentType, directions: Mapping[Direction, Health]
+) -> bool:
+    """Return whether fewer directions fail than in *notified_type*, and the others are proven to work.
 
-    A direction that is not probed any more, or unknown, is not proven.
+    A direction that is unknown, or not probed any more, is not proven.
     """
-    if matter not in WAYS or told not in WAYS:
+    if incident_type not in TYPE_DIRECTIONS or notified_type not in TYPE_DIRECTIONS:
         return False
-    gone = set(WAYS[told]) - set(WAYS[matter])
-    return bool(gone) and all(directions.get(way) in WORKS for way in gone)
+    recovered = set(TYPE_DIRECTIONS[notified_type]) - set(TYPE_DIRECTIONS[incident_type])
+    return bool(recovered) and all(directions.get(direction) in PASSING for direction in recovered)
 
 
-def prevailing(causes: Iterable[Cause]) -> Cause | None:
-    """Return the most frequent cause. `None` on a tie: half the truth sends people to the wrong server."""
+def most_frequent_cause(causes: Iterable[Cause]) -> Cause | None:
+    """Return the most frequent cause. `None` on a tie, because a wrong cause would send people to the wrong server."""
     match Counter(causes).most_common(2):
         case [(only, _)]:
             return only
-        case [(first, often), (_, seldom)] if often > seldom:
+        case [(first, most), (_, fewer)] if most > fewer:
             return first
         case _:
             return None
 
 
-def can_end(matter: IncidentType, directions: Collection[Direction]) -> bool:
-    """Return whether runs in *directions*, all that are probed now, can prove the end of *matter*.
+def can_prove_end(incident_type: IncidentType, directions: Collection[Direction]) -> bool:
+    """Return whether runs in *directions* can prove the end of an incident of *incident_type*.
 
-    The failing direction may have been removed from the configuration; the others prove nothing about it.
+    *directions*: all that are probed now. The failing one may have been removed from the configuration.
     """
     sends = bool({Direction.OUTBOUND, Direction.INTERNAL}.intersection(directions))
     receives = bool({Direction.INBOUND, Direction.INTERNAL}.intersection(directions))
-    match matter:
+    match incident_type:
         case IncidentType.SENDING:
             return sends
         case IncidentType.RECEIVING:
@@ -128,10 +135,10 @@ def can_end(matter: IncidentType, directions: Collection[Direction]) -> bool:
 
 
 def _failing_parties(internal: Iterable[HealthTracker]) -> set[Party]:
-    """Return the failing parties, if known."""
+    """Return the ends at which *internal* routes fail, except for messages that are lost in transit."""
     return {
         run.result.failure.party
-        for subject in internal
-        for run in subject.recent
-        if run.grade is Grade.BAD and run.result and run.result.failure and run.outcome not in ON_THE_WAY
+        for tracker in internal
+        for run in tracker.recent
+        if run.grade is Grade.BAD and run.result and run.result.failure and run.outcome not in IN_TRANSIT
     }

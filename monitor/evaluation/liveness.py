@@ -1,7 +1,7 @@
-"""Liveness of this process, for an external dead man's switch. Pure.
+"""Liveness of this process, for its heartbeat to an external dead man's switch and for systemd. Pure.
 
-The switch alerts somebody when heartbeats stop. So a heartbeat means more than a running process: probes run, nobody is
-left without a notification, and results are stored.
+The dead man's switch alerts somebody when heartbeats stop. A heartbeat states not only that the process runs, but also
+that probes start on time, notifications are sent, and results are stored.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Final
 
 from alerts.hours.elapsed import TOLERANCE
 
-#: The engine's cycle runs every 30 s without work; one with a thousand incidents may take a minute.
-CYCLE_WITHIN = timedelta(minutes=3)
-#: A database without an answer or an error for so long hangs in this process or with its disk. The out-of-band alert is
-#: sent before.
-ANSWERS_WITHIN = timedelta(minutes=15)
-#: The auditor runs every 30 s.
-AUDIT_WITHIN = timedelta(minutes=3)
-#: Written every 15 s; a group commit on a slow disk takes longer.
-WRITTEN_WITHIN = timedelta(minutes=1)
+#: The engine, which processes incidents, has a cycle at least every 30 s; with a thousand incidents it may take a minute.
+CYCLE_TIMEOUT = timedelta(minutes=3)
+#: If the database gives neither an answer nor an error for so long, a restart may help. The NOC is alerted out of band
+#: before.
+DATABASE_TIMEOUT = timedelta(minutes=15)
+#: The auditor, which finds missed actions, runs every 30 s.
+AUDIT_TIMEOUT = timedelta(minutes=3)
+#: The process writes every 15 s at least; a group commit on a slow disk takes some seconds.
+WRITE_TIMEOUT = timedelta(minutes=1)
 #: A busy event loop starts runs some seconds late.
-PROBES_WITHIN = timedelta(minutes=2)
+PROBE_TIMEOUT = timedelta(minutes=2)
 
 
 class LivenessFailure(StrEnum):
@@ -42,11 +42,11 @@ class LivenessFailure(StrEnum):
     PROBING = "probing"
 
 
-_STANDS_STILL: Final = {
-    LivenessFailure.ENGINE: "the engine stands still: nobody is told",
-    LivenessFailure.STORE: "nothing can be written into the store",
-    LivenessFailure.AUDIT: "the auditor stands still: nobody knows whether anything is overdue",
-    LivenessFailure.PROBING: "probes are not started on time",
+_UNREADY_TEXTS: Final = {
+    LivenessFailure.ENGINE: "the engine has stopped: nobody is notified",
+    LivenessFailure.STORE: "nothing can be written to the database",
+    LivenessFailure.AUDIT: "the auditor has stopped: overdue actions are not found",
+    LivenessFailure.PROBING: "probes do not start on time",
 }
 
 
@@ -60,45 +60,48 @@ class LivenessInputs:
     #: Last successful write to the database.
     written_at: datetime | None
     #: The database reports that it is unavailable.
-    store_is_away: bool
+    is_store_unavailable: bool
     #: When the auditor last ran.
     audited_at: datetime | None
-    #: Duration of the longest overdue action.
+    #: How long the oldest missed action is overdue.
     overdue: timedelta
     #: Delay of the next probe.
-    late: timedelta
+    probe_delay: timedelta
 
 
-def ailments(signs: LivenessInputs, now: datetime) -> frozenset[LivenessFailure]:
-    """Return the failures; empty if heartbeats may be sent. After a start each has its full time."""
+def find_liveness_failures(inputs: LivenessInputs, now: datetime) -> frozenset[LivenessFailure]:
+    """Return the failures; empty if heartbeats may be sent. After a start, each limit counts from the start."""
 
-    def is_old(at: datetime | None, within: timedelta) -> bool:
-        # Later times were recorded before the clock was set back; they are renewed within seconds unless it has
-        # stopped.
-        return not -TOLERANCE <= now - (at or signs.started_at) <= within
+    def is_old(at: datetime | None, timeout: timedelta) -> bool:
+        # A time in the future, from before the clock was set back, counts as old: what still works is renewed within
+        # seconds.
+        return not -TOLERANCE <= now - (at or inputs.started_at) <= timeout
 
-    found = {
-        LivenessFailure.ENGINE: is_old(signs.cycled_at, CYCLE_WITHIN),
-        LivenessFailure.STORE: is_old(signs.written_at, WRITTEN_WITHIN),
-        LivenessFailure.AUDIT: is_old(signs.audited_at, AUDIT_WITHIN),
-        LivenessFailure.OVERDUE: signs.overdue > timedelta(0),
-        LivenessFailure.PROBING: signs.late > PROBES_WITHIN,
+    states = {
+        LivenessFailure.ENGINE: is_old(inputs.cycled_at, CYCLE_TIMEOUT),
+        LivenessFailure.STORE: is_old(inputs.written_at, WRITE_TIMEOUT),
+        LivenessFailure.AUDIT: is_old(inputs.audited_at, AUDIT_TIMEOUT),
+        LivenessFailure.OVERDUE: inputs.overdue > timedelta(0),
+        LivenessFailure.PROBING: inputs.probe_delay > PROBE_TIMEOUT,
     }
-    return frozenset(ailment for ailment, present in found.items() if present)
+    return frozenset(failure for failure, is_failing in states.items() if is_failing)
 
 
-def unready(found: AbstractSet[LivenessFailure]) -> str | None:
-    """Return which part has stopped; `None` if none has. A late notification may be a gateway's fault."""
-    return next((why for ailment, why in _STANDS_STILL.items() if ailment in found), None)
+def unready_reason(failures: AbstractSet[LivenessFailure]) -> str | None:
+    """Return why the process is not ready; `None` if it is. An overdue notification is no reason: a gateway may fail."""
+    return next((reason for failure, reason in _UNREADY_TEXTS.items() if failure in failures), None)
 
 
-def is_alive(signs: LivenessInputs, now: datetime) -> bool:
-    """Whether a restart could not help, for systemd's watchdog.
+def is_alive(inputs: LivenessInputs, now: datetime) -> bool:
+    """Whether systemd's watchdog should leave the process running, because a restart does not help.
 
-    A restart cures a cycle or an auditor that has stopped, unless it waits for an unavailable database: then it would
-    only stop the probes. A database without any answer may be our own fault.
+    A restart helps if the engine or the auditor has stopped, unless they wait for an unavailable database: then it would
+    only stop the probes. It also helps if the database has not answered for `DATABASE_TIMEOUT`.
     """
-    found = ailments(signs, now)
-    if LivenessFailure.STORE in found:
-        return signs.store_is_away or -TOLERANCE <= now - (signs.written_at or signs.started_at) <= ANSWERS_WITHIN
-    return not found & {LivenessFailure.ENGINE, LivenessFailure.AUDIT}
+    failures = find_liveness_failures(inputs, now)
+    if LivenessFailure.STORE in failures:
+        return (
+            inputs.is_store_unavailable
+            or -TOLERANCE <= now - (inputs.written_at or inputs.started_at) <= DATABASE_TIMEOUT
+        )
+    return not failures & {LivenessFailure.ENGINE, LivenessFailure.AUDIT}

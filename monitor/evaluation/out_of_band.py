@@ -1,7 +1,7 @@
-"""Decision to alert the NOC out of band, without the database. Pure.
+"""Decision to alert the NOC out of band, which needs no database. Pure.
 
-Used when the database or a whole process has failed: no incident can be opened and no notification written. The alert
-is short and without acknowledgement: it is sent once, repeated while the problem lasts, and followed by an all-clear.
+If the database or another process has failed, no incident can be opened and no notification be stored. Then the NOC gets
+a short alert, which nobody acknowledges. It is repeated while the problem lasts, and followed by an all-clear.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from alerts.hours.elapsed import TOLERANCE
 
 
 class OutOfBandReason(StrEnum):
-    """Reason why the NOC is called without the store."""
+    """Reason why the NOC is alerted out of band."""
 
-    #: Nothing can be written to the store: incidents do not open and nobody is notified.
+    #: Nothing can be written to the database: incidents do not open and nobody is notified.
     STORE = "store"
-    #: Another process on the store has stopped.
+    #: Another process on the database has stopped.
     PEER = "peer"
 
 
@@ -33,17 +33,17 @@ class OutOfBandPolicy:
     repeat: timedelta = timedelta(minutes=30)
     #: Retry interval when every gateway failed.
     retry: timedelta = timedelta(minutes=1)
-    #: A peer that is silent for so long has been reported or removed for good.
+    #: A peer that has no heartbeat for so long was reported long ago, or was removed.
     forget_peer: timedelta = timedelta(days=1)
 
-    def of(self, trouble: OutOfBandReason) -> timedelta:
+    def delay(self, reason: OutOfBandReason) -> timedelta:
         """Return how long a problem must last."""
-        return self.store if trouble is OutOfBandReason.STORE else self.peer
+        return self.store if reason is OutOfBandReason.STORE else self.peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActiveReason:
-    """One occurrence of a problem."""
+    """A problem that lasts, and the alerts about it."""
 
     since: datetime
     #: Last alert; `None`: none yet.
@@ -54,90 +54,96 @@ class ActiveReason:
     whose: str = ""
 
 
-#: State by reason. It is kept in a file, so that a restart does not repeat alerts.
-Memory = Mapping[OutOfBandReason, ActiveReason]
+#: Problems by reason. They are stored in a file, so that a restart does not repeat alerts.
+ActiveReasons = Mapping[OutOfBandReason, ActiveReason]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOutOfBand:
-    """Alert the NOC now."""
+    """Decision: alert the NOC now, or send the all-clear."""
 
-    trouble: OutOfBandReason
+    problem: OutOfBandReason
     since: datetime
-    whose: str = ""
+    peer: str = ""
     #: The problem is over.
-    clear: bool = False
+    is_resolved: bool = False
 
 
-def recall(
-    memory: Memory,
-    present: Memory,
-    patience: OutOfBandPolicy,
+def update_reasons(
+    stored_reasons: ActiveReasons,
+    current_reasons: ActiveReasons,
+    policy: OutOfBandPolicy,
     now: datetime,
     unknown: AbstractSet[OutOfBandReason] = frozenset(),
-) -> tuple[Memory, tuple[SendOutOfBand, ...]]:
-    """Return the new state and the alerts to send.
+) -> tuple[ActiveReasons, tuple[SendOutOfBand, ...]]:
+    """Return the problems to store, and the alerts to send.
 
-    *present*: current problems with their start; *unknown*: reasons that cannot be examined now. An earlier start in
-    the state counts, unless it is in the future because the clock was set back.
+    *current_reasons*: problems now; *unknown*: reasons that cannot be examined now, and stay as stored. A problem keeps
+    its stored start, unless that is in the future because the clock was set back.
     """
-    kept: dict[OutOfBandReason, ActiveReason] = {}
-    rings = []
-    for trouble in OutOfBandReason:
-        before, found = memory.get(trouble), present.get(trouble)
-        if before is not None and any(at > now for at in (before.since, before.notified_at, before.failed_at) if at):
-            before = None
-        if trouble in unknown:
-            if before is not None:
-                kept[trouble] = before
+    updated: dict[OutOfBandReason, ActiveReason] = {}
+    due_alerts = []
+    for reason in OutOfBandReason:
+        stored, current = stored_reasons.get(reason), current_reasons.get(reason)
+        if stored is not None and any(at > now for at in (stored.since, stored.notified_at, stored.failed_at) if at):
+            stored = None
+        if reason in unknown:
+            if stored is not None:
+                updated[reason] = stored
             continue
-        if found is None:
-            if before is not None and before.notified_at is not None:
-                rings.append(SendOutOfBand(trouble=trouble, since=before.since, whose=before.whose, clear=True))
+        if current is None:
+            if stored is not None and stored.notified_at is not None:
+                due_alerts.append(
+                    SendOutOfBand(problem=reason, since=stored.since, peer=stored.whose, is_resolved=True)
+                )
             continue
-        since = min(found.since, now) if before is None else min(before.since, found.since)
-        spell = replace(before or found, since=since)
-        if _is_due(spell, trouble, patience, now):
-            rings.append(SendOutOfBand(trouble=trouble, since=spell.since, whose=found.whose))
-            # Saved before sending: a process that dies meanwhile must not repeat the alert at once.
-            spell = replace(spell, notified_at=now, failed_at=None, whose=found.whose)
-        kept[trouble] = spell
-    return kept, tuple(rings)
+        since = min(current.since, now) if stored is None else min(stored.since, current.since)
+        active = replace(stored or current, since=since)
+        if _is_due(active, reason, policy, now):
+            due_alerts.append(SendOutOfBand(problem=reason, since=active.since, peer=current.whose))
+            # The caller stores this before it sends: if the process ends meanwhile, the alert is not repeated at once.
+            active = replace(active, notified_at=now, failed_at=None, whose=current.whose)
+        updated[reason] = active
+    return updated, tuple(due_alerts)
 
 
-def untold(memory: Memory, ring: SendOutOfBand, now: datetime) -> Memory:
-    """Return the state after no gateway accepted *ring*: it stays due."""
-    spell = memory.get(ring.trouble)
-    return memory if spell is None else {**memory, ring.trouble: replace(spell, notified_at=None, failed_at=now)}
+def mark_failed(stored_reasons: ActiveReasons, alert: SendOutOfBand, now: datetime) -> ActiveReasons:
+    """Return the problems to store after no gateway accepted *alert*, so that it is retried."""
+    active = stored_reasons.get(alert.problem)
+    return (
+        stored_reasons
+        if active is None
+        else {**stored_reasons, alert.problem: replace(active, notified_at=None, failed_at=now)}
+    )
 
 
-def _is_due(spell: ActiveReason, trouble: OutOfBandReason, patience: OutOfBandPolicy, now: datetime) -> bool:
-    if now - spell.since < patience.of(trouble):
+def _is_due(active: ActiveReason, reason: OutOfBandReason, policy: OutOfBandPolicy, now: datetime) -> bool:
+    if now - active.since < policy.delay(reason):
         return False
-    if spell.notified_at is not None:
-        return now - spell.notified_at >= patience.repeat
-    return spell.failed_at is None or now - spell.failed_at >= patience.retry
+    if active.notified_at is not None:
+        return now - active.notified_at >= policy.repeat
+    return active.failed_at is None or now - active.failed_at >= policy.retry
 
 
-def silent_peer(
-    me: str, beats: Mapping[str, tuple[datetime, datetime | None]], patience: OutOfBandPolicy, now: datetime
+def find_silent_peer(
+    own_name: str, heartbeats: Mapping[str, tuple[datetime, datetime | None]], policy: OutOfBandPolicy, now: datetime
 ) -> ActiveReason | None:
-    """Return the peer that is silent for longest and that *me* must report; `None` without any.
+    """Return the process without a heartbeat for longest, if the process *own_name* must report it; otherwise `None`.
 
-    *beats*: last heartbeat and orderly stop (or `None`) of every other process. The first live process by name sends
-    the alert, so that one silence causes one alert.
+    *heartbeats*: last heartbeat and last orderly stop (or `None`) of every other process, by name. Of the live processes,
+    the first by name reports, so that there is one alert.
     """
 
-    def has_beaten(at: datetime) -> bool:
-        return -TOLERANCE <= now - at <= patience.peer
+    def is_alive(at: datetime) -> bool:
+        return -TOLERANCE <= now - at <= policy.peer
 
-    gone = {
+    silent = {
         name: at
-        for name, (at, stopped) in beats.items()
-        if (stopped is None or stopped < at) and not has_beaten(at) and now - at < patience.forget_peer
+        for name, (at, stopped) in heartbeats.items()
+        if (stopped is None or stopped < at) and not is_alive(at) and now - at < policy.forget_peer
     }
-    living = [name for name, (at, stopped) in beats.items() if stopped is None and has_beaten(at)]
-    if not gone or min([me, *living]) != me:
+    live = [name for name, (at, stopped) in heartbeats.items() if stopped is None and is_alive(at)]
+    if not silent or min([own_name, *live]) != own_name:
         return None
-    whose = min(gone, key=lambda name: (gone[name], name))
-    return ActiveReason(since=gone[whose], whose=whose)
+    longest_silent = min(silent, key=lambda name: (silent[name], name))
+    return ActiveReason(since=silent[longest_silent], whose=longest_silent)

@@ -1,6 +1,7 @@
-"""Index of pending runs by the evidence they need. No clock, no I/O.
+"""Index of pending runs by the evidence that their attribution needs. No clock, no I/O.
 
-While a reference is deaf thousands of runs are pending; to attribute all of them at each result would stop the service.
+While a reference mailbox receives nothing, thousands of runs are pending. Attributing all of them after each result
+would block the service, so only those are attributed that a change of evidence may decide.
 """
 
 from __future__ import annotations
@@ -17,73 +18,73 @@ from monitor.evaluation.evidence import EvidenceNeed, ProofChange
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingRun:
-    """A pending run."""
+    """A failed run that is not attributed yet."""
 
     started_at: datetime
-    wants: Sequence[EvidenceNeed]
-    #: End of the wait.
-    until: datetime
-    #: It requests evidence, because it contradicts the current health.
-    asks: bool
+    needs: Sequence[EvidenceNeed]
+    #: When the run is attributed without the evidence.
+    deadline: datetime
+    #: A control run must give the evidence soon, because the run contradicts its route's health.
+    is_urgent: bool
 
 
-#: Starts of runs with their routes, in order.
-_Line = list[tuple[datetime, str]]
+#: Start and route of each run, sorted.
+_Index = list[tuple[datetime, str]]
 
 
 @dataclass(slots=True)
 class Pending:
-    """All pending runs of all routes."""
+    """Pending runs of all routes."""
 
     _runs: dict[str, Sequence[PendingRun]] = field(default_factory=dict)
-    _waiting: dict[EvidenceNeed, _Line] = field(default_factory=dict)
-    _asking: dict[EvidenceNeed, _Line] = field(default_factory=dict)
-    #: Ends of waits. May contain runs that are final already.
-    _ends: _Line = field(default_factory=list)
+    _by_need: dict[EvidenceNeed, _Index] = field(default_factory=dict)
+    _urgent: dict[EvidenceNeed, _Index] = field(default_factory=dict)
+    #: Heap of deadlines with their routes; may contain runs that are final already.
+    _deadlines: _Index = field(default_factory=list)
 
     def __len__(self) -> int:
         return sum(map(len, self._runs.values()))
 
-    def put(self, route: str, runs: Sequence[PendingRun]) -> None:
+    def set_runs(self, route: str, runs: Sequence[PendingRun]) -> None:
         """Replace the pending runs of a route."""
         before = self._runs.pop(route, ())
         if runs:
             self._runs[route] = runs
         for run in before:
-            for line in self._lines(run):
-                del line[bisect_left(line, (run.started_at, route))]
+            for index in self._indexes(run):
+                del index[bisect_left(index, (run.started_at, route))]
         for run in runs:
-            for line in self._lines(run):
-                insort(line, (run.started_at, route))
+            for index in self._indexes(run):
+                insort(index, (run.started_at, route))
             if run not in before:
-                heapq.heappush(self._ends, (run.until, route))
+                heapq.heappush(self._deadlines, (run.deadline, route))
 
-    def touched(self, changes: Iterable[ProofChange]) -> set[str]:
-        """Return the routes with a run that the changes may decide."""
-        found: set[str] = set()
+    def routes_affected_by(self, changes: Iterable[ProofChange]) -> set[str]:
+        """Return the routes with a run that *changes* of evidence may decide."""
+        routes: set[str] = set()
         for change in changes:
-            line = self._waiting.get(change.want, ())
-            first = bisect_left(line, change.first, key=itemgetter(0))
-            last = bisect_right(line, change.last, key=itemgetter(0))
-            found.update(route for _, route in line[first:last])
-        return found
+            index = self._by_need.get(change.need, ())
+            first = bisect_left(index, change.first, key=itemgetter(0))
+            last = bisect_right(index, change.last, key=itemgetter(0))
+            routes.update(route for _, route in index[first:last])
+        return routes
 
-    def ended(self, now: datetime) -> set[str]:
-        """Return the routes with a run whose wait has ended since the last call."""
-        found: set[str] = set()
-        while self._ends and self._ends[0][0] < now:
-            _, route = heapq.heappop(self._ends)
+    def take_expired_routes(self, now: datetime) -> set[str]:
+        """Return the routes with a run whose deadline has passed since the last call."""
+        routes: set[str] = set()
+        while self._deadlines and self._deadlines[0][0] < now:
+            _, route = heapq.heappop(self._deadlines)
             if route in self._runs:
-                found.add(route)
-        return found
+                routes.add(route)
+        return routes
 
-    def newest(self, want: EvidenceNeed) -> datetime | None:
-        """Return the latest start of the runs that request this evidence."""
-        line = self._asking.get(want)
-        return line[-1][0] if line else None
+    def latest_urgent_start(self, need: EvidenceNeed) -> datetime | None:
+        """Return the latest start of the urgent runs that need this evidence."""
+        index = self._urgent.get(need)
+        return index[-1][0] if index else None
 
-    def _lines(self, run: PendingRun) -> Iterable[_Line]:
-        for want in run.wants:
-            yield self._waiting.setdefault(want, [])
-            if run.asks:
-                yield self._asking.setdefault(want, [])
+    def _indexes(self, run: PendingRun) -> Iterable[_Index]:
+        for need in run.needs:
+            yield self._by_need.setdefault(need, [])
+            if run.is_urgent:
+                yield self._urgent.setdefault(need, [])

@@ -1,8 +1,7 @@
-"""Timeline of an agency's mail from proven states. No clock, no I/O.
+"""Timeline of an agency's mail: the state of each minute, as far as runs prove it. No clock, no I/O.
 
-A minute counts when runs prove it, not because nothing contradicts it: two runs prove the time between them, and the
-time after the last run is unproven until the next. Minutes without visible runs, because of our own fault or no
-process, have no data.
+Two consecutive runs prove the time between them; the time after the last run is unproven until the next one. Minutes
+without conclusive runs, by a monitoring fault or because no process probed, have no data.
 """
 
 from __future__ import annotations
@@ -13,141 +12,149 @@ from datetime import datetime, timedelta
 
 from alerts.model.notification import IncidentType
 from monitor.evaluation.health import combine
-from monitor.evaluation.health_tracker import HealthTracker, with_a_say
-from monitor.evaluation.incident_type import WAYS, matter_of
+from monitor.evaluation.health_tracker import HealthTracker, deciding_trackers
+from monitor.evaluation.incident_type import TYPE_DIRECTIONS, incident_type_of
 from monitor.model.day import MinuteState, TimelineSpan
-from monitor.model.health import IN_TROUBLE, Health
+from monitor.model.health import UNHEALTHY, Health
 from monitor.model.route import Direction
 
-#: Minute state of a direction that is down; both directions are marked separately.
-_WAYS = {Direction.OUTBOUND: MinuteState.NO_SENDING, Direction.INBOUND: MinuteState.NO_RECEIVING}
+#: Minute state while a direction is down. If both are, each gets its own span, and `DayTimeline` combines them.
+_DIRECTION_STATES = {Direction.OUTBOUND: MinuteState.NO_SENDING, Direction.INBOUND: MinuteState.NO_RECEIVING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmedHealth:
-    """Last confirmed health of an agency's mail."""
+    """Health of an agency's mail as of its last confirming run."""
 
-    #: Start by state: one state, or sending and receiving separately.
+    #: Start of each state. There are two if sending and receiving are down.
     since: Mapping[MinuteState, datetime]
-    #: Start of the run that confirms it.
+    #: Start of the last run that confirms it.
     until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """Current observation of an agency's mail."""
+    """Input of the timeline after each run."""
 
-    #: `None`: the health of some direction is unknown.
+    #: `None`: the health of some direction is unknown, or the mail has no state.
     proven: ConfirmedHealth | None
-    #: Some direction is invisible because of our own fault.
-    is_blind: bool
+    #: Some direction has inconclusive runs only, by a monitoring fault.
+    is_obstructed: bool
 
 
 class TimelineBuilder:
-    """Derives the proven minutes of one agency from successive observations."""
+    """Derives the timeline of one agency from successive observations."""
 
     def __init__(self) -> None:
         self._last: ConfirmedHealth | None = None
-        #: Start of uninterrupted observation: earlier changes were not seen by this process.
-        self._began: datetime | None = None
+        #: Start of continuous observation by this process; changes are known only since then.
+        self._observed_since: datetime | None = None
 
     def resume(self, state: MinuteState, until: datetime) -> None:
-        """Continue from what another process of the same name had proven just before."""
-        states = (*_WAYS.values(),) if state is MinuteState.NO_MAIL else (state,)
+        """Continue from the last *state*, proven until *until*, of an earlier process of the same name."""
+        states = (*_DIRECTION_STATES.values(),) if state is MinuteState.NO_MAIL else (state,)
         if state in _PROVABLE:
-            self._last, self._began = ConfirmedHealth(since=dict.fromkeys(states, until), until=until), until
+            self._last, self._observed_since = ConfirmedHealth(since=dict.fromkeys(states, until), until=until), until
 
     def interrupt(self) -> None:
-        """Record a gap in observation: the health before it proves nothing for the gap."""
+        """Start again after a gap in observation, which the health before it does not prove."""
         self._last = None
 
-    def follow(self, sight: Observation, within: timedelta) -> Sequence[TimelineSpan]:
-        """Return the minutes that are settled now.
+    def advance(self, observation: Observation, max_gap: timedelta) -> Sequence[TimelineSpan]:
+        """Return the newly proven spans.
 
-        Two runs more than *within* apart prove nothing about the time between.
+        Two runs that are further than *max_gap* apart do not prove the time between them.
         """
-        last, proven = self._last, sight.proven
+        last, proven = self._last, observation.proven
         if proven is None:
-            if sight.is_blind:
+            if observation.is_obstructed:
                 self.interrupt()
             return ()
         if last == proven:
             return ()
         self._last = proven
-        if last is None or self._began is None or proven.until < last.until - within:
-            # Start here, also after the clock was set back.
-            self._began = proven.until
-            return list(_marks(proven.since, proven.until, proven.until))
+        if last is None or self._observed_since is None or proven.until < last.until - max_gap:
+            # First observation, or the clock was set back.
+            self._observed_since = proven.until
+            return list(_spans(proven.since, proven.until, proven.until))
         if last.since.keys() == proven.since.keys():
-            if proven.until - last.until > within:
-                self._began = proven.until
-                return list(_marks(proven.since, proven.until, proven.until))
-            return list(_marks(proven.since, last.until, proven.until))
-        # The current health began with an earlier run: an outage begins at the first failure.
-        turned = max(min(proven.since.values()), self._began)
-        marks = [
-            TimelineSpan(state=state, starts_at=max(at, self._began), until=proven.until)
+            if proven.until - last.until > max_gap:
+                self._observed_since = proven.until
+                return list(_spans(proven.since, proven.until, proven.until))
+            return list(_spans(proven.since, last.until, proven.until))
+        # The state changed, and began with an earlier run: an outage begins with the first failure of its streak.
+        changed_at = max(min(proven.since.values()), self._observed_since)
+        spans = [
+            TimelineSpan(state=state, starts_at=max(at, self._observed_since), until=proven.until)
             for state, at in proven.since.items()
         ]
-        if last.until < turned <= last.until + within:
+        if last.until < changed_at <= last.until + max_gap:
             # The minute of a change has the new state, as in a reported duration: 14.15 to 17.40 are 3 h 25 min.
-            marks += _marks(last.since, last.until, max(last.until, turned - timedelta(minutes=1)))
-        return marks
+            spans += _spans(last.since, last.until, max(last.until, changed_at - timedelta(minutes=1)))
+        return spans
 
 
-#: States that a run can prove. Others come from people or the time of day.
-_PROVABLE = frozenset({MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL, *_WAYS.values()})
+#: States that runs can prove; others are set by maintenance, active hours or people.
+_PROVABLE = frozenset({MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL, *_DIRECTION_STATES.values()})
 
 
-def _marks(states: Collection[MinuteState], begins: datetime, until: datetime) -> Iterator[TimelineSpan]:
-    return (TimelineSpan(state=state, starts_at=begins, until=until) for state in states)
+def _spans(states: Collection[MinuteState], start: datetime, until: datetime) -> Iterator[TimelineSpan]:
+    return (TimelineSpan(state=state, starts_at=start, until=until) for state in states)
 
 
-def ways_of(matter: IncidentType) -> Sequence[MinuteState]:
-    """Return what the minutes of an outage are; nothing for what is none."""
-    return [_WAYS[way] for way in WAYS.get(matter, ())]
+def outage_states(incident_type: IncidentType) -> Sequence[MinuteState]:
+    """Return the minute states of an outage, one per direction that is down; empty for other incident types."""
+    return [_DIRECTION_STATES[direction] for direction in TYPE_DIRECTIONS.get(incident_type, ())]
 
 
-def sight_of(by_direction: Mapping[Direction, Sequence[HealthTracker]], up_since: datetime | None) -> Observation:
-    """Return the observation of an agency from the trackers of its routes; *up_since*: since when all of it works."""
-    saying = {direction: with_a_say(subjects) for direction, subjects in by_direction.items()}
-    seen = {direction: at for direction, subjects in saying.items() if (at := _seen_at(subjects))}
-    healths = {d: combine(s.health for s in saying[d]) if d in seen else Health.UNKNOWN for d in saying}
-    proven = _proven(by_direction, saying, seen, healths, up_since)
-    return Observation(proven=proven, is_blind=any(all(s.silent for s in subjects) for subjects in saying.values()))
+def observe_agency(by_direction: Mapping[Direction, Sequence[HealthTracker]], up_since: datetime | None) -> Observation:
+    """Return the observation of an agency by its trackers; *up_since*: since when every direction works."""
+    deciding = {direction: deciding_trackers(trackers) for direction, trackers in by_direction.items()}
+    confirmed = {direction: at for direction, trackers in deciding.items() if (at := _last_confirmation(trackers))}
+    healths = {d: combine(s.health for s in deciding[d]) if d in confirmed else Health.UNKNOWN for d in deciding}
+    proven = _confirmed_health(by_direction, deciding, confirmed, healths, up_since)
+    return Observation(
+        proven=proven, is_obstructed=any(all(s.inconclusive_runs for s in trackers) for trackers in deciding.values())
+    )
 
 
-def _proven(
+def _confirmed_health(
     by_direction: Mapping[Direction, Sequence[HealthTracker]],
-    saying: Mapping[Direction, Sequence[HealthTracker]],
-    seen: Mapping[Direction, datetime],
+    deciding: Mapping[Direction, Sequence[HealthTracker]],
+    confirmed: Mapping[Direction, datetime],
     healths: Mapping[Direction, Health],
     up_since: datetime | None,
 ) -> ConfirmedHealth | None:
-    matter = matter_of(healths, by_direction.get(Direction.INTERNAL, ()))
-    if matter is None:
-        # No later than the direction that was observed the longest ago.
-        is_well = bool(healths) and all(health is Health.UP for health in healths.values())
-        until = min(seen.values()) if is_well else None
+    incident_type = incident_type_of(healths, by_direction.get(Direction.INTERNAL, ()))
+    if incident_type is None:
+        # All directions must be confirmed, so the oldest confirmation counts.
+        is_up = bool(healths) and all(health is Health.UP for health in healths.values())
+        until = min(confirmed.values()) if is_up else None
         return ConfirmedHealth(since={MinuteState.UP: up_since or until}, until=until) if until else None
-    if not (ways := WAYS[matter]):
-        ill = [d for d, health in healths.items() if health in IN_TROUBLE]
+    if not (directions := TYPE_DIRECTIONS[incident_type]):
+        unhealthy = [d for d, health in healths.items() if health in UNHEALTHY]
         since = min(
-            (at for d in ill for s in saying[d] if s.health in IN_TROUBLE and (at := s.trouble_since())), default=None
+            (at for d in unhealthy for s in deciding[d] if s.health in UNHEALTHY and (at := s.trouble_since())),
+            default=None,
         )
-        until = max(seen[d] for d in ill)
+        until = max(confirmed[d] for d in unhealthy)
         return ConfirmedHealth(since={MinuteState.DEGRADED: since or until}, until=until)
-    # A direction is down since its last route is; mail within the agency decides where nothing else is known.
-    told = {way: way if healths.get(way) is Health.DOWN else Direction.INTERNAL for way in ways}
-    until = max(seen[d] for d in told.values())
+    # A direction is down since its last route went down. If it is not down itself, its type was derived from the
+    # internal routes.
+    sources = {
+        direction: direction if healths.get(direction) is Health.DOWN else Direction.INTERNAL
+        for direction in directions
+    }
+    until = max(confirmed[d] for d in sources.values())
     return ConfirmedHealth(
         since={
-            _WAYS[way]: max((at for s in saying[d] if (at := s.turned_at())), default=until) for way, d in told.items()
+            _DIRECTION_STATES[direction]: max((at for s in deciding[d] if (at := s.state_since())), default=until)
+            for direction, d in sources.items()
         },
         until=until,
     )
 
 
-def _seen_at(subjects: Sequence[HealthTracker]) -> datetime | None:
-    """Return the start of the last run that agrees with a direction's health, if any of its routes is visible."""
-    return max((at for s in subjects if not s.silent and (at := s.said_at())), default=None)
+def _last_confirmation(trackers: Sequence[HealthTracker]) -> datetime | None:
+    """Return the start of the last run that agrees with the health of its route, among routes with conclusive runs."""
+    return max((at for s in trackers if not s.inconclusive_runs and (at := s.confirmed_at())), default=None)

@@ -1,8 +1,8 @@
 """Definitions of all metrics.
 
-`docs/reference/metrics.md` has the table for people who write queries, of names, types, labels and their values; a test compares
-the two. Another asks for each metric on a dashboard. Both are in `tests/unit/grafana`. What has a series for each
-agency, route or mailbox is a `Family`; what is bounded by closed sets and by the gateways is prometheus-client's.
+A metric with series for each agency, route or mailbox is a `Family`; all others are metrics of prometheus-client, whose
+labels are closed sets and the gateways. `docs/reference/metrics.md` lists names, types, labels and their values; the
+tests in `tests/unit/grafana` compare it with this module, and require each metric on a dashboard.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from probes.model.result import Arrival, Outcome
 AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")
 #: "control" is from one reference mailbox to another.
 DIRECTIONS: Final = (*AGENCY_DIRECTIONS, "control")
-#: What can be wrong on our side.
+#: Causes of monitoring faults: failures of Pantau or its reference mailboxes, not of an agency.
 MONITORING_FAULTS: Final = ("network", "reference", "credentials", "mailbox", "configuration", "site", "quorum")
-#: Which of these is about one of our reference mailboxes.
-OF_A_REFERENCE: Final = ("reference", "credentials", "mailbox")
+#: Causes that concern one reference mailbox, which is a mailbox of the operator outside the agencies.
+REFERENCE_FAULTS: Final = ("reference", "credentials", "mailbox")
 
-#: Why a callback was refused, by the status it was answered with.
+#: Reasons why a callback was refused, by the HTTP status of the response.
 REFUSALS: Final = {400: "malformed", 401: "untrusted", 403: "untrusted", 404: "unknown", 413: "too_large", 429: "busy"}
 OTHER_REFUSAL: Final = "other"
 REFUSAL_REASONS: Final = frozenset({*REFUSALS.values(), OTHER_REFUSAL})
-#: The gateway of a callback that was addressed to none of ours.
+#: Label of a callback whose address names no configured gateway.
 NO_GATEWAY: Final = "none"
 
 #: Receivers of the heartbeat.
 RECEIVERS: Final = ("switch", "file", "systemd")
 
-#: Relays by their position on the way of a message; the last value includes all further ones.
-HOPS: Final = tuple(str(place) for place in range(1, 9))
+#: Positions of relays on the path of a message; the last one includes all further relays.
+HOPS: Final = tuple(str(position) for position in range(1, 9))
 
-#: From one server of a building to the next, to one hour: a greylisted first message comes after 5 to 60 minutes and would
-#: vanish in +Inf (most peers stop at 29 s).
+#: From two servers in one building up to one hour: a greylisted first message arrives after 5 to 60 minutes, and would
+#: be in +Inf otherwise.
 TRANSIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
 #: Mail programs time out after 30 s, a minute or a hundred seconds; a session may last longer.
 DATA_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 100, 600, 3600)
@@ -68,14 +68,14 @@ LAG_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60)
 
 _Kind = Literal["gauge", "counter"]
 
-#: All names are plain ASCII: `allow-utf-8` saves the escaping of each character.
-_in_open_metrics, _ = choose_encoder("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8")
+#: All names are plain ASCII, so `allow-utf-8` changes nothing and saves time: the library escapes no names.
+_generate_open_metrics, _ = choose_encoder("application/openmetrics-text; version=1.0.0; escaping=allow-utf-8")
 #: The last line of OpenMetrics; a scrape without it is incomplete.
 _END: Final = b"# EOF\n"
 
 
 class Definitions:
-    """All metrics of one service. Nothing is global, so that two services in one process share no value."""
+    """All metrics of one service. The registry is not global, so that two services in one process share no value."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -85,168 +85,172 @@ class Definitions:
         self._define_mail()
         self._define_checks()
         self._define_notices()
-        self._define_vigil()
+        self._define_watchdog()
         self._define_service()
         self._define_shares()
         self._define_mailboxes()
 
     def _define_mailboxes(self) -> None:
-        many = self._many
-        meaning = "Unix time in seconds when the access token of the mailbox expires."
-        self.token_expiry = many("gauge", "oauth_token_expiry_timestamp_seconds", meaning, "mailbox")
-        meaning = "Always 1: the stored secret of the mailbox cannot be read, and Pantau does not sign in."
-        self.credential_unavailable = many("gauge", "mailbox_credential_unavailable", meaning, "mailbox")
-        meaning = "Messages of Pantau that stay in the mailbox although they were deleted."
-        self.undeleted = many("gauge", "mailbox_undeleted_messages", meaning, "mailbox")
-        meaning = "Share of the quota that the mailbox uses; full from 1 on."
-        self.used = many("gauge", "mailbox_used_ratio", meaning, "mailbox")
+        agency_family = self._agency_family
+        help_text = "Unix time in seconds when the access token of the mailbox expires."
+        self.token_expiry = agency_family("gauge", "oauth_token_expiry_timestamp_seconds", help_text, "mailbox")
+        help_text = "Always 1: the stored secret of the mailbox cannot be read, and Pantau does not sign in."
+        self.credential_unavailable = agency_family("gauge", "mailbox_credential_unavailable", help_text, "mailbox")
+        help_text = "Messages of Pantau that stay in the mailbox although they were deleted."
+        self.undeleted_messages = agency_family("gauge", "mailbox_undeleted_messages", help_text, "mailbox")
+        help_text = "Share of the quota that the mailbox uses; full from 1 on."
+        self.mailbox_usage = agency_family("gauge", "mailbox_used_ratio", help_text, "mailbox")
 
     def _define_mail(self) -> None:
         gauge, counter, histogram = self._gauge, self._counter, self._histogram
-        many = self._many
-        self.mail_up = many("gauge", "mail_up", "Whether mail is up (1) or down (0).", "direction")
-        self.mail_degraded = many(
+        agency_family = self._agency_family
+        self.mail_up = agency_family("gauge", "mail_up", "Whether mail is up (1) or down (0).", "direction")
+        self.mail_degraded = agency_family(
             "gauge",
             "mail_degraded",
             "Whether mail is slow, lands in junk or is sent with errors (1) or not (0).",
             "direction",
         )
-        meaning = "Always 1, while mail is down or degraded: how most runs end, and which end of the route must act."
-        self.failure_cause = many("gauge", "mail_failure_cause", meaning, "direction", "outcome", "party")
-        meaning = "Whether a person has declared an outage and not closed it (1)."
-        self.declared = many("gauge", "outage_declared", meaning, "direction")
-        meaning = "Whether a person has closed an incident that probes still detect (1)."
-        self.closed_manually = many("gauge", "incident_closed_manually", meaning)
-        self.quorum_outage = many(
+        help_text = "Always 1, while mail is down or degraded: how most runs end, and which end of the route must act."
+        self.failure_cause = agency_family("gauge", "mail_failure_cause", help_text, "direction", "outcome", "party")
+        help_text = "Whether a person has declared an outage and not closed it (1)."
+        self.declared = agency_family("gauge", "outage_declared", help_text, "direction")
+        help_text = "Whether a person has closed an incident that probes still detect (1)."
+        self.closed_manually = agency_family("gauge", "incident_closed_manually", help_text)
+        self.quorum_outage = agency_family(
             "gauge", "quorum_outage", "Whether a quorum of sites has reported an outage (1) or not (0).", "direction"
         )
-        meaning = "Whether some sites report a failure while others prove that all mail works (1) or not (0)."
-        self.disputed = many("gauge", "quorum_disagreement", meaning)
-        meaning = "Whether the last conclusive run was delivered, complete and to the inbox (1), or not (0)."
-        self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
-        self.last_success = many(
+        help_text = "Whether some sites report a failure while others prove that all mail works (1) or not (0)."
+        self.disputed = agency_family("gauge", "quorum_disagreement", help_text)
+        help_text = "Whether the last conclusive run was delivered, complete and to the inbox (1), or not (0)."
+        self.success = agency_family("gauge", "probe_success", help_text, "route", "direction", "site")
+        self.last_success = agency_family(
             "gauge", "probe_success_timestamp_seconds", "Unix time in seconds of the last delivered run.", "route"
         )
-        self.last_run = many(
+        self.last_run = agency_family(
             "gauge",
             "probe_run_timestamp_seconds",
             "Unix time in seconds when the last run ended, whatever its outcome.",
             "route",
         )
-        meaning = "Unix time in seconds after which the next run of the agency is overdue."
-        self.run_overdue = many("gauge", "probe_overdue_timestamp_seconds", meaning)
-        meaning = "Unix time in seconds after which the next delivered run of the agency is overdue."
-        self.success_overdue = many("gauge", "probe_success_overdue_timestamp_seconds", meaning)
-        meaning = "Duration of each finished phase of the last conclusive run, in seconds."
+        help_text = "Unix time in seconds after which the next run of the agency is overdue."
+        self.run_overdue = agency_family("gauge", "probe_overdue_timestamp_seconds", help_text)
+        help_text = "Unix time in seconds after which the next delivered run of the agency is overdue."
+        self.success_overdue = agency_family("gauge", "probe_success_overdue_timestamp_seconds", help_text)
+        help_text = "Duration of each finished phase of the last conclusive run, in seconds."
         # Seven lines a route, whose name is unique: the agency is left out of them, and most routes are.
-        self.phase_duration = self._define_many("gauge", "probe_phase_duration_seconds", meaning, "route", "phase")
-        meaning = "Runs by final verdict."
-        self.runs = many("counter", "probe_runs_total", meaning, "direction", "verdict")
-        meaning = "Seconds by which a relay's clock is ahead of this machine's, by the latest message."
-        self.relay_clock_skew = many("gauge", "relay_clock_skew_seconds", meaning, "direction")
-        self.maintenance = many("gauge", "maintenance", "Whether a maintenance window is active (1) or not (0).")
-        self.off_hours = many(
+        self.phase_duration = self._family("gauge", "probe_phase_duration_seconds", help_text, "route", "phase")
+        help_text = "Runs by final verdict."
+        self.runs = agency_family("counter", "probe_runs_total", help_text, "direction", "verdict")
+        help_text = "Seconds by which a relay's clock is ahead of this machine's, by the latest message."
+        self.relay_clock_skew = agency_family("gauge", "relay_clock_skew_seconds", help_text, "direction")
+        self.maintenance = agency_family(
+            "gauge", "maintenance", "Whether a maintenance window is active (1) or not (0)."
+        )
+        self.off_hours = agency_family(
             "gauge", "off_hours", "Whether the time is outside the agency's probing hours (1) or not (0)."
         )
         self.outcomes = counter("probe_outcomes", "Runs by outcome.", "direction", "outcome")
         start_at_zero(self.outcomes, DIRECTIONS, Outcome)
         self.arrivals = counter("probe_arrivals", "Messages with a token that no run waited for.", "arrival")
         start_at_zero(self.arrivals, Arrival)
-        meaning = "Time from the acceptance of a message until it is in the mailbox, in seconds."
-        self.transit = histogram("mail_transit_seconds", meaning, TRANSIT_BUCKETS, "direction")
+        help_text = "Time from the acceptance of a message until it is in the mailbox, in seconds."
+        self.transit = histogram("mail_transit_seconds", help_text, TRANSIT_BUCKETS, "direction")
         start_at_zero(self.transit, DIRECTIONS)
-        meaning = "Time until the sender's server answers the message or the connection ends, in seconds."
-        self.smtp_data = histogram("smtp_data_duration_seconds", meaning, DATA_BUCKETS, "direction")
+        help_text = "Time until the sender's server answers the message or the connection ends, in seconds."
+        self.smtp_data = histogram("smtp_data_duration_seconds", help_text, DATA_BUCKETS, "direction")
         start_at_zero(self.smtp_data, DIRECTIONS)
-        meaning = "Time that a message takes to each relay, by trusted Received headers, in seconds."
-        self.hop_delay = histogram("mail_hop_delay_seconds", meaning, HOP_BUCKETS, "direction", "hop")
-        meaning = "Time that the latest message took to its slowest relay, in seconds; only from ten seconds on."
-        self.slowest_hop = many("gauge", "mail_slowest_hop_seconds", meaning, "direction", "hop")
+        help_text = "Time that a message takes to each relay, by trusted Received headers, in seconds."
+        self.hop_delay = histogram("mail_hop_delay_seconds", help_text, HOP_BUCKETS, "direction", "hop")
+        help_text = "Time that the latest message took to its slowest relay, in seconds; only from ten seconds on."
+        self.slowest_hop = agency_family("gauge", "mail_slowest_hop_seconds", help_text, "direction", "hop")
         self.routes = gauge("config_routes", "Configured routes.")
 
     def _define_shares(self) -> None:
         self.owned = self._gauge("agencies_owned", "Agencies that this process probes.")
-        meaning = "Agencies assigned to this process that it has not taken over yet."
-        self.takeover_pending = self._gauge("agencies_takeover_pending", meaning)
-        meaning = "Agencies that another process on the store has documents of, and this one has not."
-        self.config_missing = self._gauge("agencies_config_missing", meaning)
-        meaning = "Agencies that this process has taken over from another since its start."
-        self.takeovers = self._counter("takeovers", meaning)
+        help_text = "Agencies assigned to this process that it has not taken over yet."
+        self.takeover_pending = self._gauge("agencies_takeover_pending", help_text)
+        help_text = "Agencies that another process on the store has documents of, and this one has not."
+        self.config_missing = self._gauge("agencies_config_missing", help_text)
+        help_text = "Agencies that this process has taken over from another since its start."
+        self.takeovers = self._counter("takeovers", help_text)
 
     def _define_checks(self) -> None:
-        many = self._many
-        meaning = "State of a finding: 0 pass, 1 warn, 2 fail."
-        self.check_state = many("gauge", "check_state", meaning, "check", "aspect", "subject")
-        self.check_unknown = many(
+        agency_family = self._agency_family
+        help_text = "State of a finding: 0 pass, 1 warn, 2 fail."
+        self.check_state = agency_family("gauge", "check_state", help_text, "check", "aspect", "subject")
+        self.check_unknown = agency_family(
             "gauge", "check_unknown_findings", "Findings that the last run of the check could not determine.", "check"
         )
-        self.check_last_run = many(
+        self.check_last_run = agency_family(
             "gauge", "check_run_timestamp_seconds", "Unix time in seconds when the check last finished.", "check"
         )
-        meaning = "Unix time in seconds when the certificate of the server expires."
-        self.certificate_expiry = many("gauge", "certificate_expiry_timestamp_seconds", meaning, "server")
+        help_text = "Unix time in seconds when the certificate of the server expires."
+        self.certificate_expiry = agency_family("gauge", "certificate_expiry_timestamp_seconds", help_text, "server")
 
     def _define_notices(self) -> None:
         gauge, counter = self._gauge, self._counter
-        self.incidents_open = self._many(
+        self.incidents_open = self._agency_family(
             "gauge", "incidents_open", "Open incidents; NaN before the engine's first cycle."
         )
-        meaning = "Unix time in seconds when the open incident was opened."
-        self.incident_opened = self._many("gauge", "incident_opened_timestamp_seconds", meaning, "incident")
-        meaning = "Open incidents whose agency is not in the configuration."
-        self.orphaned = gauge("incidents_orphaned", meaning)
+        help_text = "Unix time in seconds when the open incident was opened."
+        self.incident_opened = self._agency_family("gauge", "incident_opened_timestamp_seconds", help_text, "incident")
+        help_text = "Open incidents whose agency is not in the configuration."
+        self.orphaned = gauge("incidents_orphaned", help_text)
         self.notifications = counter(
             "notifications", "Notifications that entered a state.", "channel", "purpose", "state"
         )
         start_at_zero(self.notifications, Channel, Purpose, NotificationState)
-        meaning = "Notifications that were joined to others instead of being sent by themselves."
-        self.notifications_bundled = counter("notifications_bundled", meaning, "channel")
+        help_text = "Notifications that were joined to others instead of being sent by themselves."
+        self.notifications_bundled = counter("notifications_bundled", help_text, "channel")
         start_at_zero(self.notifications_bundled, Channel)
-        meaning = "Notifications that a rate limit delayed."
-        self.notifications_throttled = counter("notifications_throttled", meaning, "channel", "limit")
+        help_text = "Notifications that a rate limit delayed."
+        self.notifications_throttled = counter("notifications_throttled", help_text, "channel", "limit")
         start_at_zero(self.notifications_throttled, Channel, RateLimitScope)
-        meaning = "Time from the verdict until a gateway accepts a notification, delivers it, and somebody acknowledges, in seconds."
+        help_text = "Time from the verdict until a gateway accepts a notification, delivers it, and somebody acknowledges, in seconds."
         self.notification_latency = self._histogram(
-            "notification_latency_seconds", meaning, LATENCY_BUCKETS, "channel", "gateway", "milestone"
+            "notification_latency_seconds", help_text, LATENCY_BUCKETS, "channel", "gateway", "milestone"
         )
-        meaning = "Age of the oldest notification that is due and not sent, in seconds; 0 without one."
-        self.oldest_pending = gauge("notification_oldest_pending_seconds", meaning)
+        help_text = "Age of the oldest notification that is due and not sent, in seconds; 0 without one."
+        self.oldest_pending = gauge("notification_oldest_pending_seconds", help_text)
         self.letters = gauge("letters_waiting", "Letters in the trays by step.", "step")
-        meaning = "Letters not posted by the end of the workday after the one on which they were queued."
-        self.letters_overdue = gauge("letters_overdue", meaning)
-        meaning = "Rotas without anybody on call when an incident needed them."
-        self.nobody_on_call = self._many("counter", "nobody_on_call_total", meaning)
-        self.on_call = self._many("gauge", "on_call", "Whether somebody is on call (1) or nobody is (0).", "rota")
-        meaning = "Time without anybody on call in the next seven days, in seconds."
-        self.on_call_gap = self._many("gauge", "on_call_gap_seconds", meaning, "rota")
-        meaning = "Telephone numbers of staff that are not verified, or not recently."
-        self.unverified = self._many("gauge", "contact_numbers_unverified", meaning)
+        help_text = "Letters not posted by the end of the workday after the one on which they were queued."
+        self.letters_overdue = gauge("letters_overdue", help_text)
+        help_text = "Rotas without anybody on call when an incident needed them."
+        self.nobody_on_call = self._agency_family("counter", "nobody_on_call_total", help_text)
+        self.on_call = self._agency_family(
+            "gauge", "on_call", "Whether somebody is on call (1) or nobody is (0).", "rota"
+        )
+        help_text = "Time without anybody on call in the next seven days, in seconds."
+        self.on_call_gap = self._agency_family("gauge", "on_call_gap_seconds", help_text, "rota")
+        help_text = "Telephone numbers of staff that are not verified, or not recently."
+        self.unverified_numbers = self._agency_family("gauge", "contact_numbers_unverified", help_text)
         self.gateway_up = gauge("gateway_up", "Whether the gateway works (1) or not (0).", "channel", "gateway")
-        meaning = "Whether the gateway accepts messages and its receipts are overdue (1) or not (0)."
-        self.receipts_overdue = gauge("gateway_receipts_overdue", meaning, "channel", "gateway")
-        meaning = "Callbacks that were refused."
-        self.callbacks_refused = counter("callbacks_refused", meaning, "gateway", "reason")
+        help_text = "Whether the gateway accepts messages and its receipts are overdue (1) or not (0)."
+        self.receipts_overdue = gauge("gateway_receipts_overdue", help_text, "channel", "gateway")
+        help_text = "Callbacks that were refused."
+        self.callbacks_refused = counter("callbacks_refused", help_text, "gateway", "reason")
         start_at_zero(self.callbacks_refused, [NO_GATEWAY], REFUSAL_REASONS)
-        meaning = "Alerts in webhooks of Alertmanager by their effect."
-        self.alerts_received = counter("alerts_received", meaning, "effect")
+        help_text = "Alerts in webhooks of Alertmanager by their effect."
+        self.alerts_received = counter("alerts_received", help_text, "effect")
         start_at_zero(self.alerts_received, AlertEffect)
-        meaning = "Whether the Alertmanager accepted the incidents that were last sent to it (1) or not (0)."
-        self.alertmanager_up = gauge("alertmanager_up", meaning, "member")
-        meaning = "Webhooks of Alertmanager that were refused."
-        self.alert_webhooks_refused = counter("alert_webhooks_refused", meaning, "reason")
+        help_text = "Whether the Alertmanager accepted the incidents that were last sent to it (1) or not (0)."
+        self.alertmanager_up = gauge("alertmanager_up", help_text, "member")
+        help_text = "Webhooks of Alertmanager that were refused."
+        self.alert_webhooks_refused = counter("alert_webhooks_refused", help_text, "reason")
         start_at_zero(self.alert_webhooks_refused, REFUSAL_REASONS)
 
-    def _define_vigil(self) -> None:
+    def _define_watchdog(self) -> None:
         gauge = self._gauge
-        meaning = "Time since the oldest missed action of an escalation was due, in seconds; 0 without one."
-        self.overdue_seconds = gauge("escalation_overdue_seconds", meaning)
+        help_text = "Time since the oldest missed action of an escalation was due, in seconds; 0 without one."
+        self.overdue_seconds = gauge("escalation_overdue_seconds", help_text)
         self.overdue = gauge("escalation_overdue", "Missed actions of escalations.", "action")
         start_at_zero(self.overdue, MissedAction)
-        meaning = "Open incidents whose escalation has failed, by reason."
-        self.escalation_failed = gauge("incidents_escalation_failed", meaning, "reason")
+        help_text = "Open incidents whose escalation has failed, by reason."
+        self.escalation_failed = gauge("incidents_escalation_failed", help_text, "reason")
         start_at_zero(self.escalation_failed, EscalationFailure)
-        meaning = "Whether this reason suppresses the heartbeat (1) or not (0)."
-        self.heartbeat_suppressed = gauge("heartbeat_suppressed", meaning, "reason")
+        help_text = "Whether this reason suppresses the heartbeat (1) or not (0)."
+        self.heartbeat_suppressed = gauge("heartbeat_suppressed", help_text, "reason")
         start_at_zero(self.heartbeat_suppressed, LivenessFailure)
         name = "heartbeat_last_success_timestamp_seconds"
         self.heartbeat_at = gauge(name, "Unix time in seconds when the receiver last accepted a heartbeat.", "receiver")
@@ -259,23 +263,23 @@ class Definitions:
             "site_fresh", "Whether the reports of another site are recent enough to count (1) or not (0).", "site"
         )
         self.site_lag = gauge("site_lag_seconds", "Maximum age of the reports of another site, in seconds.", "site")
-        meaning = "Seconds by which the clock of another site is behind this one."
-        self.site_offset = gauge("site_clock_offset_seconds", meaning, "site")
-        meaning = "State of the replication from another site: 1 for the current one, else 0."
-        self.site_replication = gauge("site_replication_state", meaning, "site", "state")
-        meaning = "Bytes that another site keeps because the hub has not confirmed them."
-        self.site_replication_lag = gauge("site_replication_lag_bytes", meaning, "site")
-        meaning = "Errors of the hub's PostgreSQL while it applied the reports of another site."
-        self.site_errors = self._counter("site_replication_errors", meaning, "site")
-        meaning = "Agency documents of the hub that another site has not applied."
-        self.site_documents_outdated = gauge("site_documents_outdated", meaning, "site")
-        meaning = "Unix time in seconds when a drill last reached the contact; 0 if never."
-        self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
+        help_text = "Seconds by which the clock of another site is behind this one."
+        self.site_offset = gauge("site_clock_offset_seconds", help_text, "site")
+        help_text = "State of the replication from another site: 1 for the current one, else 0."
+        self.site_replication = gauge("site_replication_state", help_text, "site", "state")
+        help_text = "Bytes that another site keeps because the hub has not confirmed them."
+        self.site_replication_lag = gauge("site_replication_lag_bytes", help_text, "site")
+        help_text = "Errors of the hub's PostgreSQL while it applied the reports of another site."
+        self.site_errors = self._counter("site_replication_errors", help_text, "site")
+        help_text = "Agency documents of the hub that another site has not applied."
+        self.site_documents_outdated = gauge("site_documents_outdated", help_text, "site")
+        help_text = "Unix time in seconds when a drill last reached the contact; 0 if never."
+        self.reached_at = self._agency_family("gauge", "contact_reached_timestamp_seconds", help_text, "contact")
         self.drilled_at = gauge(
             "drill_last_timestamp_seconds", "Unix time in seconds when a drill of all contacts last finished."
         )
-        meaning = "Unix time in seconds after which the next drill of all contacts is overdue."
-        self.drill_overdue = gauge("drill_overdue_timestamp_seconds", meaning)
+        help_text = "Unix time in seconds after which the next drill of all contacts is overdue."
+        self.drill_overdue = gauge("drill_overdue_timestamp_seconds", help_text)
         self.drill_notifications = self._counter(
             "drill_notifications", "Notifications of drills by result.", "channel", "result"
         )
@@ -289,19 +293,19 @@ class Definitions:
         )
         name = "config_last_reload_success_timestamp_seconds"
         self.reload_at = gauge(name, "Unix time in seconds of the last successful configuration reload.")
-        meaning = "Whether settings of the current configuration need a restart (1) or not (0)."
-        self.restart_needed = gauge("config_restart_needed", meaning)
-        meaning = "Whether mail is monitored and nobody is notified (1) or people are notified (0)."
-        self.monitor_only = gauge("monitor_only", meaning)
+        help_text = "Whether settings of the current configuration need a restart (1) or not (0)."
+        self.restart_needed = gauge("config_restart_needed", help_text)
+        help_text = "Whether mail is monitored and nobody is notified (1) or people are notified (0)."
+        self.monitor_only = gauge("monitor_only", help_text)
         name = "engine_last_cycle_timestamp_seconds"
         self.cycle_at = gauge(name, "Unix time in seconds when the engine last finished a cycle.")
         self.audit_entries = gauge("audit_entries", "Entries of the audit log.")
-        meaning = "First 52 bits of the hash of the last audit entry; a copy outside reveals a rewritten log."
-        self.audit_fingerprint = gauge("audit_head_fingerprint", meaning)
-        meaning = "Violations of the audit log's hash chain at the last complete verification."
-        self.audit_chain_violations = gauge("audit_chain_violations", meaning)
-        meaning = "Unix time in seconds since when letters and faxes are paused; 0 if they are not."
-        self.paper_paused = gauge("paper_paused_timestamp_seconds", meaning)
+        help_text = "First 52 bits of the hash of the last audit entry; a copy outside reveals a rewritten log."
+        self.audit_fingerprint = gauge("audit_head_fingerprint", help_text)
+        help_text = "Violations of the audit log's hash chain at the last complete verification."
+        self.audit_chain_violations = gauge("audit_chain_violations", help_text)
+        help_text = "Unix time in seconds since when letters and faxes are paused; 0 if they are not."
+        self.paper_paused = gauge("paper_paused_timestamp_seconds", help_text)
         self.store_up = gauge("store_up", "Whether the store is available (1) or not (0).")
         self.loop_lag = gauge(
             "event_loop_lag_seconds", "Maximum delay of the event loop in the last second, in seconds."
@@ -309,10 +313,10 @@ class Definitions:
         self.schedule_lag = self._histogram(
             "probe_schedule_lag_seconds", "Delay of the start of runs, in seconds.", LAG_BUCKETS
         )
-        meaning = "Runs that were skipped because they could not start in time."
-        self.runs_skipped = self._counter("probe_runs_skipped", meaning)
-        meaning = "Runs that were discarded because this process was suspended meanwhile."
-        self.runs_discarded = self._counter("probe_runs_discarded", meaning)
+        help_text = "Runs that were skipped because they could not start in time."
+        self.runs_skipped = self._counter("probe_runs_skipped", help_text)
+        help_text = "Runs that were discarded because this process was suspended meanwhile."
+        self.runs_discarded = self._counter("probe_runs_discarded", help_text)
         self.monitoring_fault = gauge(
             "monitoring_fault",
             "Whether this monitoring fault prevents an evaluation (1) or not (0).",
@@ -321,40 +325,40 @@ class Definitions:
         )
         start_at_zero(self.monitoring_fault, MONITORING_FAULTS, [""])
 
-    def _many(self, kind: _Kind, name: str, meaning: str, *labels: str) -> Family:
-        return self._define_many(kind, name, meaning, "agency", *labels)
+    def _agency_family(self, kind: _Kind, name: str, help_text: str, *labels: str) -> Family:
+        return self._family(kind, name, help_text, "agency", *labels)
 
-    def _define_many(self, kind: _Kind, name: str, meaning: str, *labels: str) -> Family:
-        family = Family(name=f"pantau_{name}", kind=kind, meaning=meaning, labels=labels)
+    def _family(self, kind: _Kind, name: str, help_text: str, *labels: str) -> Family:
+        family = Family(name=f"pantau_{name}", kind=kind, help_text=help_text, labels=labels)
         self.families.append(family)
         return family
 
-    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        gauge = Gauge(f"pantau_{name}", meaning, labels, registry=self.registry)
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        gauge = Gauge(f"pantau_{name}", help_text, labels, registry=self.registry)
         if not labels:
             gauge.set(math.nan)  # Not exported before it is known; the library would export 0.
         return gauge
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(f"pantau_{name}_total", meaning, labels, registry=self.registry)
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(f"pantau_{name}_total", help_text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"pantau_{name}", meaning, labels, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"pantau_{name}", help_text, labels, buckets=buckets, registry=self.registry)
 
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         """Yield the text in pieces: the first takes some milliseconds, each other well under one."""
-        known = _Known(self.registry)
+        set_values = _SetValues(self.registry)
         if open_metrics:
-            yield _in_open_metrics(known).removesuffix(_END)
+            yield _generate_open_metrics(set_values).removesuffix(_END)
         else:
-            yield generate_latest(known)
+            yield generate_latest(set_values)
         for family in self.families:
             yield from family.pieces(open_metrics=open_metrics)
         if open_metrics:
             yield _END
 
 
-class _Known(Collector):
+class _SetValues(Collector):
     """Collector that leaves out unset values and `_created` series.
 
     `_created` adds a third to the counters without use here; the library's own switch for it is global to the process.
@@ -370,6 +374,6 @@ class _Known(Collector):
 
 
 def start_at_zero(metric: Counter | Gauge | Histogram, *values: Iterable[str]) -> None:
-    """Create all series of a closed set, so that `rate` includes the first increment and a panel has no gaps."""
+    """Create the series of all combinations of *values*, so that `rate` includes the first increment."""
     for labels in product(*values):
         metric.labels(*labels)

@@ -1,8 +1,8 @@
 """Prometheus' text formats for metrics with a series for every agency, route or mailbox.
 
-prometheus-client keeps an object for each series and writes every line anew at each scrape: seconds for ten thousand
-routes, in which nothing else runs. Here a line is written when its value changes, and a scrape only joins what is
-there. What is bounded by closed sets stays with prometheus-client.
+prometheus-client formats every series at each scrape: with ten thousand routes this takes seconds and blocks the event
+loop. Here a line is formatted when its value changes, and a scrape only joins the lines. Metrics with few series stay
+with prometheus-client.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from prometheus_client.exposition import choose_encoder
 Sample = tuple[tuple[str, ...], float]
 
 #: Lines are joined so many agencies at a time: a piece takes well under a millisecond.
-_AGENCIES_A_PIECE: Final = 100
+_AGENCIES_PER_PIECE: Final = 100
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """A metric with many series, each of which belongs to an agency and is a part of it: a route, a check.
+    """A metric with many series, grouped by agency and *part*: the route, check, mailbox or other key within the agency.
 
     Only the event loop may change it; `pieces` may be read from any thread.
     """
@@ -34,7 +34,7 @@ class Family:
     name: str
     kind: Literal["gauge", "counter"]
     #: One sentence.
-    meaning: str
+    help_text: str
     labels: tuple[str, ...]
     #: By agency, then by part: its lines as they are exported.
     _lines: dict[str, dict[str, bytes]] = field(default_factory=dict, repr=False)
@@ -51,7 +51,7 @@ class Family:
         return ",".join([f'{name}="{_escaped(value)}"' for name, value in zip(self.labels, values, strict=True)])
 
     def drop(self, agency: str, part: str | None = None) -> None:
-        """Remove the series of a part, or all of the agency."""
+        """Remove the series of a part, or all series of the agency."""
         parts = self._lines.get(agency, {})
         if part is not None:
             parts.pop(part, None)
@@ -66,12 +66,12 @@ class Family:
     def pieces(self, *, open_metrics: bool = False) -> Iterator[bytes]:
         """Return the family as text, a piece at a time. In OpenMetrics a counter is called without its `_total`."""
         name = self.name.removesuffix("_total") if open_metrics and self.kind == "counter" else self.name
-        yield f"# HELP {name} {self.meaning}\n# TYPE {name} {self.kind}\n".encode()
-        # Lists, because they are created atomically: agencies come and go while another thread reads.
+        yield f"# HELP {name} {self.help_text}\n# TYPE {name} {self.kind}\n".encode()
+        # `list` copies a dictionary's values atomically: the event loop may change them while another thread reads.
         agencies = list(self._lines.values())
-        for start in range(0, len(agencies), _AGENCIES_A_PIECE):
-            some = agencies[start : start + _AGENCIES_A_PIECE]
-            yield b"".join(chain.from_iterable(list(parts.values()) for parts in some))
+        for start in range(0, len(agencies), _AGENCIES_PER_PIECE):
+            agencies_in_piece = agencies[start : start + _AGENCIES_PER_PIECE]
+            yield b"".join(chain.from_iterable(list(parts.values()) for parts in agencies_in_piece))
 
 
 def accepts_open_metrics(accept: str) -> bool:

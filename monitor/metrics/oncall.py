@@ -1,4 +1,4 @@
-"""Metrics of rotas and contact numbers."""
+"""Metrics of rotas (who is on call when) and of the telephone numbers of staff."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from monitor.metrics.definition import Definitions
 
-#: The only part of an agency in a family that has one series for each.
+#: Name of the part in a family that has one series per agency (see `monitor.metrics.exposition.Family`).
 _WHOLE: Final = ""
 
 
@@ -16,37 +16,40 @@ class OnCallSeries:
     """Series of rotas and of contact numbers."""
 
     def __init__(self, metrics: Definitions) -> None:
-        self._all = metrics
-        #: By agency.
-        self._deserted: dict[str, int] = {}
+        self._definitions = metrics
+        #: The counter of each agency.
+        self._empty_rotas: dict[str, int] = {}
 
     def watch(self, agency: str) -> None:
-        """Start the counter at 0, so that `increase` includes the first event."""
-        self.deserted(agency, self._deserted.get(agency, 0), anew=True)
+        """Register an agency. Its counter starts at 0, so that `increase` includes the first event."""
+        self.count_empty_rotas(agency, self._empty_rotas.get(agency, 0), restart=True)
 
-    def deserted(self, agency: str, rotas: int, *, anew: bool = False) -> None:
-        """Count rotas without anybody on call at a notification; ignore agencies that are not announced."""
-        if not anew and agency not in self._deserted:
+    def count_empty_rotas(self, agency: str, rotas: int, *, restart: bool = False) -> None:
+        """Count rotas that had nobody on call when they were notified. Unregistered agencies are ignored.
+
+        *restart*: set the counter to *rotas* instead, and register the agency.
+        """
+        if not restart and agency not in self._empty_rotas:
             return
-        count = self._deserted[agency] = rotas if anew else self._deserted[agency] + rotas
-        self._all.nobody_on_call.put(agency, _WHOLE, [((agency,), count)])
+        count = self._empty_rotas[agency] = rotas if restart else self._empty_rotas[agency] + rotas
+        self._definitions.nobody_on_call.put(agency, _WHOLE, [((agency,), count)])
 
     def show(
-        self, agency: str, gaps: Mapping[str, timedelta], unverified: int, *, deserted: Collection[str] = ()
+        self, agency: str, gaps: Mapping[str, timedelta], unverified_numbers: int, *, empty_rotas: Collection[str] = ()
     ) -> None:
         """Export how long each rota (by key) has nobody on call in the days ahead, and how many numbers are unverified.
 
-        *deserted*: rotas without anybody on call now.
+        *empty_rotas*: rotas without anybody on call now.
         """
-        if agency not in self._deserted:
+        if agency not in self._empty_rotas:
             return
         for rota, gap in gaps.items():
-            self._all.on_call_gap.put(agency, rota, [((agency, rota), gap.total_seconds())])
-            self._all.on_call.put(agency, rota, [((agency, rota), rota not in deserted)])
-        self._all.on_call_gap.keep(agency, gaps)
-        self._all.on_call.keep(agency, gaps)
-        self._all.unverified.put(agency, _WHOLE, [((agency,), unverified)])
+            self._definitions.on_call_gap.put(agency, rota, [((agency, rota), gap.total_seconds())])
+            self._definitions.on_call.put(agency, rota, [((agency, rota), rota not in empty_rotas)])
+        self._definitions.on_call_gap.keep(agency, gaps)
+        self._definitions.on_call.keep(agency, gaps)
+        self._definitions.unverified_numbers.put(agency, _WHOLE, [((agency,), unverified_numbers)])
 
     def forget(self, agency: str) -> None:
         """Remove the state of an agency; the caller drops its series."""
-        self._deserted.pop(agency, None)
+        self._empty_rotas.pop(agency, None)

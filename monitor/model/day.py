@@ -1,7 +1,7 @@
 """Timeline of a day: the state of an agency's mail in each of its 1,440 minutes. Pure.
 
-A day begins at midnight in Malaysia, which has no clock changes: every day has as many minutes. A minute has one state,
-and marking is idempotent and commutative: the state with precedence stays.
+A day begins at midnight in Malaysia, which has no daylight saving: all days have equally many minutes. A minute has one
+state: of two marks the one with precedence stays, whatever their order.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from enum import StrEnum
 
 from alerts.wording.moment import MALAYSIA
 
-#: Per day.
+#: Minutes per day.
 MINUTES = 24 * 60
 
 _MINUTE = timedelta(minutes=1)
 
 
 class MinuteState(StrEnum):
-    """State of an agency's mail in one minute. A later member outweighs earlier ones."""
+    """State of an agency's mail in one minute. A later member has precedence over earlier ones."""
 
     #: Nothing was measured: Pantau did not run, or had a monitoring fault; or the minute is in the future.
     NO_DATA = "no_data"
@@ -44,20 +44,22 @@ class MinuteState(StrEnum):
 
 
 _STATES = tuple(MinuteState)
-#: Stored letters. A letter never changes its meaning: days are kept for years.
-_LETTERS = "-hmwdsrbx"
+#: Letter of each state in the stored format. A letter never changes its meaning, because days are stored for years.
+_STATE_LETTERS = "-hmwdsrbx"
 _SENDING, _RECEIVING = _STATES.index(MinuteState.NO_SENDING), _STATES.index(MinuteState.NO_RECEIVING)
 
 
-def _joined(one: int, other: int) -> int:
+def _combined_state(one: int, other: int) -> int:
     """Return the state of a minute with two marks, by their indices in `_STATES`."""
     if {one, other} == {_SENDING, _RECEIVING}:
         return _STATES.index(MinuteState.NO_MAIL)
     return max(one, other)
 
 
-#: By marked state: the result for each present state.
-_MARKED = tuple(bytes(_joined(there, state) for there in range(256)) for state in range(len(_STATES)))
+#: For each state that is marked: a translation table from the present state to the combined one.
+_COMBINED = tuple(
+    bytes(_combined_state(present_state, state) for present_state in range(256)) for state in range(len(_STATES))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,27 +72,27 @@ class TimelineSpan:
 
 
 class DayTimeline:
-    """The minutes of one day, unmarked at first."""
+    """The states of the minutes of one day. An unmarked minute has no data."""
 
     __slots__ = ("_minutes",)
 
-    def __init__(self, written: str = "") -> None:
+    def __init__(self, text: str = "") -> None:
         """Parse the format of `str`. An unknown state, from a later version, counts as no data."""
         self._minutes = bytearray(MINUTES)
-        at = 0
-        for letter, length in re.findall(r"(.)(\d+)", written):
-            end = min(at + int(length), MINUTES)
-            self._minutes[at:end] = bytes([max(_LETTERS.find(letter), 0)]) * (end - at)
-            at = end
+        minute = 0
+        for letter, length in re.findall(r"(.)(\d+)", text):
+            end = min(minute + int(length), MINUTES)
+            self._minutes[minute:end] = bytes([max(_STATE_LETTERS.find(letter), 0)]) * (end - minute)
+            minute = end
 
     def __str__(self) -> str:
         """Return the stored format: "-480w615s30", each state with its number of minutes."""
-        return "".join(f"{_LETTERS[state]}{end - begin}" for state, begin, end in self._runs())
+        return "".join(f"{_STATE_LETTERS[state]}{end - begin}" for state, begin, end in self._runs())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DayTimeline) and self._minutes == other._minutes
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def mark(self, state: MinuteState, begin: int, end: int) -> None:
         """Mark the minutes from *begin* up to *end*, exclusive."""
@@ -105,17 +107,17 @@ class DayTimeline:
         """Return the number of minutes in each state, up to *end*, exclusive."""
         return {state: self._minutes.count(number, 0, end) for number, state in enumerate(MinuteState)}
 
-    def last(self) -> tuple[MinuteState, int] | None:
-        """Return the last marked minute with its state; `None` without any."""
-        watched = self._minutes.rstrip(b"\0")
-        return (_STATES[watched[-1]], len(watched) - 1) if watched else None
+    def last_marked(self) -> tuple[MinuteState, int] | None:
+        """Return the state of the last marked minute, and that minute; `None` if none is marked."""
+        marked = self._minutes.rstrip(b"\0")
+        return (_STATES[marked[-1]], len(marked) - 1) if marked else None
 
     def runs(self) -> Iterator[tuple[MinuteState, int, int]]:
-        """Yield each state with its first minute and the one after its last, up to the last mark."""
+        """Yield the runs of equal states up to the last mark: state, first minute, and the one after the last."""
         return ((_STATES[state], begin, end) for state, begin, end in self._runs())
 
     def _mark(self, state: int, begin: int, end: int) -> None:
-        self._minutes[begin:end] = self._minutes[begin:end].translate(_MARKED[state])
+        self._minutes[begin:end] = self._minutes[begin:end].translate(_COMBINED[state])
 
     def _runs(self) -> Iterator[tuple[int, int, int]]:
         for match in re.finditer(rb"(.)\1*", self._minutes.rstrip(b"\0"), re.DOTALL):
@@ -127,7 +129,7 @@ def day_of(at: datetime) -> date:
     return at.astimezone(MALAYSIA).date()
 
 
-def moment_of(day: date, minute: int) -> datetime:
+def time_of(day: date, minute: int) -> datetime:
     """Return the start of a minute."""
     return datetime.combine(day, time(), MALAYSIA) + minute * _MINUTE
 
@@ -138,12 +140,12 @@ def minute_of(at: datetime) -> int:
     return local.hour * 60 + local.minute
 
 
-def cut(marks: Iterable[TimelineSpan]) -> Iterator[tuple[date, MinuteState, int, int]]:
-    """Yield the parts of *marks* by day: first minute, and the one after the last."""
-    for mark in marks:
-        first, last = day_of(mark.starts_at), day_of(mark.until)
+def split_by_day(spans: Iterable[TimelineSpan]) -> Iterator[tuple[date, MinuteState, int, int]]:
+    """Yield the parts of *spans* on each day: day, state, first minute, and the one after the last."""
+    for span in spans:
+        first, last = day_of(span.starts_at), day_of(span.until)
         for number in range((last - first).days + 1):
             day = first + timedelta(days=number)
-            begin = minute_of(mark.starts_at) if day == first else 0
-            end = minute_of(mark.until) + 1 if day == last else MINUTES
-            yield day, mark.state, begin, end
+            begin = minute_of(span.starts_at) if day == first else 0
+            end = minute_of(span.until) + 1 if day == last else MINUTES
+            yield day, span.state, begin, end

@@ -1,7 +1,8 @@
-"""Desired agency documents that a hub distributes to a site, and the differences. Pure.
+"""Desired agency documents that a hub distributes to a site, and what has to change at the site. Pure.
 
-The hub writes its documents beside the site's, never over them: only the site can decide which of them work with its
-own secrets. It applies what it can and reports why it rejects the rest.
+A *site* runs Pantau in one place; a *hub* collects the results of several sites and distributes the documents (the
+configuration of each agency). The hub stores its documents beside the site's own, never over them: only the site can
+decide which of them work with its secrets. The site applies what it can, and reports why it rejects the rest.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from monitor.model.document import WrittenDocument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredDocument:
-    """A desired document, as the site reads it."""
+    """A desired document at the site."""
 
     agency: str
     #: File name: "jcontoh.yaml".
     name: str
     #: `None`: the agency is to be removed.
     text: str | None = field(repr=False)
-    #: The hub.
+    #: Name of the hub.
     by: str
     at: datetime
     #: Why the site rejected it at the last attempt.
@@ -46,62 +47,65 @@ class DesiredDocumentState:
     #: "": the agency is to be removed.
     digest: str
     is_processed: bool = False
-    refusal: str | None = None
+    rejection_reason: str | None = None
 
     @property
-    def is_done(self) -> bool:
+    def is_applied(self) -> bool:
         """Whether the site has applied it."""
-        return self.is_processed and self.refusal is None
+        return self.is_processed and self.rejection_reason is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferDifference:
-    """Changes to write to a site, and its lag."""
+    """Changes to send to a site, and how far it is behind."""
 
     offered: tuple[WrittenDocument, ...] = ()
-    #: Agencies to remove.
-    leaving: tuple[str, ...] = ()
-    #: Agencies without a desired document any more.
+    #: Agencies that the site is to remove.
+    removed: tuple[str, ...] = ()
+    #: Agencies whose desired document is deleted: the hub neither wants nor removes them any more.
     withdrawn: tuple[str, ...] = ()
     #: Number of agencies whose desired document is not in use.
-    behind: int = 0
+    outdated: int = 0
     #: Reasons of rejection, as reported by the site.
-    refused: Mapping[str, str] = field(default_factory=dict)
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
 
 def offer_difference(
-    wanted: Mapping[str, WrittenDocument],
-    there: Mapping[str, ActualDocument],
+    desired: Mapping[str, WrittenDocument],
+    actual: Mapping[str, ActualDocument],
     offered: Mapping[str, DesiredDocumentState],
 ) -> OfferDifference:
-    """Return the changes for a site from its actual and its previous desired documents, by agency.
+    """Return the changes to write to a site. All documents are by agency.
 
-    Only agencies written by the hub are removed, and none if no document is desired at all: a hub with an empty store
-    would disable its sites.
+    *desired*: the hub's documents. *actual*: those that the site uses. *offered*: those that the hub has written to the
+    site before. Only agencies that the hub wrote are removed, and none if no document is desired at all: a hub with an
+    empty store would disable its sites.
     """
-    if not wanted:
+    if not desired:
         return OfferDifference()
-    targets = {agency: each.digest for agency, each in wanted.items()}
-    targets |= {agency: "" for agency, each in there.items() if agency not in wanted and each.digest and each.is_by_hub}
-    offering, refused, behind = list[str](), dict[str, str](), 0
+    targets = {agency: each.digest for agency, each in desired.items()}
+    targets |= {
+        agency: "" for agency, each in actual.items() if agency not in desired and each.digest and each.is_by_hub
+    }
+    offering, rejected, behind = list[str](), dict[str, str](), 0
     for agency, digest in targets.items():
-        present, offer = there.get(agency), offered.get(agency)
+        present, offer = actual.get(agency), offered.get(agency)
         is_new = offer is None or offer.digest != digest
         if present is not None and present.digest == digest:
-            # An outdated desired document must not be applied any more.
+            # The site uses the desired document; an outdated one that was sent must be replaced.
             if offer is not None and is_new:
                 offering.append(agency)
             continue
         behind += 1
-        # A document that was changed at the site is sent again.
-        if offer is None or is_new or offer.is_done:
+        # A document that was applied, and then changed at the site, is sent again.
+        if offer is None or is_new or offer.is_applied:
             offering.append(agency)
-        elif offer.refusal is not None:
-            refused[agency] = offer.refusal
+        elif offer.rejection_reason is not None:
+            rejected[agency] = offer.rejection_reason
     return OfferDifference(
-        offered=tuple(wanted[agency] for agency in offering if agency in wanted),
-        leaving=tuple(agency for agency in offering if agency not in wanted),
+        offered=tuple(desired[agency] for agency in offering if agency in desired),
+        removed=tuple(agency for agency in offering if agency not in desired),
         withdrawn=tuple(agency for agency in offered if agency not in targets),
-        behind=behind,
-        refused=refused,
+        outdated=behind,
+        rejected=rejected,
     )

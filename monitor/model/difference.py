@@ -16,33 +16,33 @@ class Difference:
     """Changed routes, in disjoint sets."""
 
     #: New routes.
-    gained: tuple[MonitoredRoute, ...] = ()
+    added: tuple[MonitoredRoute, ...] = ()
     #: Removed routes.
-    released: tuple[MonitoredRoute, ...] = ()
+    removed: tuple[MonitoredRoute, ...] = ()
     #: Changed routes in their new form.
-    altered: tuple[MonitoredRoute, ...] = ()
+    changed: tuple[MonitoredRoute, ...] = ()
 
     @property
     def agencies(self) -> frozenset[str]:
         """The agencies of all of them."""
-        return frozenset(route.agency for route in (*self.gained, *self.released, *self.altered))
+        return frozenset(route.agency for route in (*self.added, *self.removed, *self.changed))
 
 
 def difference(before: Mapping[str, MonitoredRoute], after: Mapping[str, MonitoredRoute]) -> Difference:
     """Return the difference between *before* and *after*, by name."""
     return Difference(
-        gained=tuple(route for name, route in after.items() if name not in before),
-        released=tuple(route for name, route in before.items() if name not in after),
-        altered=tuple(
+        added=tuple(route for name, route in after.items() if name not in before),
+        removed=tuple(route for name, route in before.items() if name not in after),
+        changed=tuple(
             route
             for name, route in after.items()
             # Most of thousands are the same object.
-            if (was := before.get(name)) is not None and was is not route and was != route
+            if (previous := before.get(name)) is not None and previous is not route and previous != route
         ),
     )
 
 
-def goes_elsewhere(before: MonitoredRoute, after: MonitoredRoute) -> bool:
+def changes_path(before: MonitoredRoute, after: MonitoredRoute) -> bool:
     """Whether a route of the same name uses other mailboxes, so that earlier results do not apply.
 
     A mailbox is replaced when its address, a server, the sign-in or the trust in its servers changes. Interval, hours
@@ -51,7 +51,7 @@ def goes_elsewhere(before: MonitoredRoute, after: MonitoredRoute) -> bool:
     return (before.route, before.forwarded) != (after.route, after.forwarded)
 
 
-def exchanged(before: MonitoredRoute, after: MonitoredRoute) -> frozenset[str]:
+def replaced_mailboxes(before: MonitoredRoute, after: MonitoredRoute) -> frozenset[str]:
     """Return the names of the replaced mailboxes."""
     ends = {end.name: end for end in (before.route.sender, before.route.recipient)}
     return frozenset(end.name for end in (after.route.sender, after.route.recipient) if ends.get(end.name, end) != end)

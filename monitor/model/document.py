@@ -1,8 +1,8 @@
 """Versioned agency documents, and the changes of an edit. Pure.
 
-A writer is an edit source: the files of a directory (`pantau apply`), the API, the portal's forms. Two may edit one
-document: the second is shown what the other has written, and nothing is overwritten unseen. The digest of the text
-identifies the version an edit started from.
+A document is the YAML text that configures one agency. It may be edited from several sources: the files of a directory
+(`pantau apply`), the API, the portal's forms. An edit names the version that it started from, by the digest of its text;
+a version that its author has not seen is a conflict, and is not overwritten.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-#: Valid file names: in the directory itself.
+#: Valid file names: no path, and not hidden.
 FILE_NAME: Final = r"^[^./\x00][^/\x00]*\.ya?ml$"
 
-#: Name of a stored secret in documents: 80 random bits, so that no name is repeated.
+#: Name of a stored secret in documents, with 80 random bits, so that no name occurs twice.
 SECRET_NAME: Final = re.compile(r"typed-[a-z2-7]{16}")
 
 
-def secrets_named(text: str) -> frozenset[str]:
-    """Return the stored secrets named in a document, including its comments."""
+def secret_names_in(text: str) -> frozenset[str]:
+    """Return the names of stored secrets that occur in a document, including its comments."""
     return frozenset(SECRET_NAME.findall(text))
 
 
 class EditSource(StrEnum):
-    """Source of a version."""
+    """Source of a document version."""
 
     #: Files of a directory.
     FILES = "files"
@@ -57,7 +57,7 @@ class WrittenDocument:
 
     @property
     def digest(self) -> str:
-        """See `digest_of`."""
+        """The digest of the text."""
         return digest_of(self.text)
 
 
@@ -96,30 +96,30 @@ class DocumentEdit:
     documents: Mapping[str, WrittenDocument] = field(default_factory=dict)
     #: By agency: digest of the version that the edit started from; "": none.
     started_from: Mapping[str, str] = field(default_factory=dict)
-    #: Whether agencies that the author has seen and left out are removed.
+    #: Whether agencies without a document in this edit are removed.
     prune: bool = False
     #: Agencies to remove, whatever the documents.
-    gone: AbstractSet[str] = frozenset()
+    removed: AbstractSet[str] = frozenset()
     #: By agency: number of another source's version that the author has seen and overwrites.
-    over: Mapping[str, int] = field(default_factory=dict)
+    overwrites: Mapping[str, int] = field(default_factory=dict)
 
-    def takes_out(self, agency: str) -> bool:
-        """Whether an agency without a document is removed."""
-        return self.prune or agency in self.gone
+    def removes_agency(self, agency: str) -> bool:
+        """Whether the edit removes an agency of which it has no document."""
+        return self.prune or agency in self.removed
 
     def has_seen(self, theirs: DocumentVersion) -> bool:
         """Whether the author has seen this version, so that it may be overwritten."""
         agency = theirs.agency
-        return self.started_from.get(agency) == theirs.digest or self.over.get(agency) == theirs.number
+        return self.started_from.get(agency) == theirs.digest or self.overwrites.get(agency) == theirs.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditConflict:
     """A version of another source that conflicts with an edit."""
 
-    theirs: DocumentVersion
+    stored: DocumentVersion
     #: `None`: the edit removes the agency.
-    ours: WrittenDocument | None
+    submitted: WrittenDocument | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +131,8 @@ class DocumentDifference:
     changed: tuple[tuple[DocumentVersion, WrittenDocument], ...] = ()
     removed: tuple[DocumentVersion, ...] = ()
     #: Conflicts: with any, nothing is written.
-    clashes: tuple[EditConflict, ...] = ()
-    #: Changes of other sources that the edit does not touch: they stay.
+    conflicts: tuple[EditConflict, ...] = ()
+    #: Newer versions of other sources, of documents that the edit has not changed: they stay.
     newer: tuple[DocumentVersion, ...] = ()
     #: Agencies that the edit leaves out without removing them.
     missing: tuple[DocumentVersion, ...] = ()
@@ -142,43 +142,45 @@ class DocumentDifference:
         return bool(self.added or self.changed or self.removed)
 
 
-def document_difference(present: Mapping[str, DocumentVersion], edit: DocumentEdit) -> DocumentDifference:
-    """Return the changes of *edit* to the latest versions *present*, by agency; a removal is a version too."""
+def diff_documents(present: Mapping[str, DocumentVersion], edit: DocumentEdit) -> DocumentDifference:
+    """Return the changes of *edit*. *present*: the latest version by agency, which may be a removal."""
     added, changed = list[WrittenDocument](), list[tuple[DocumentVersion, WrittenDocument]]()
-    clashes, newer = list[EditConflict](), list[DocumentVersion]()
-    for agency, ours in edit.documents.items():
-        theirs = present.get(agency)
-        if theirs is None:
-            added.append(ours)
-        elif (theirs.text, theirs.name) == (ours.text, ours.name):
+    conflicts, newer = list[EditConflict](), list[DocumentVersion]()
+    for agency, submitted in edit.documents.items():
+        stored = present.get(agency)
+        if stored is None:
+            added.append(submitted)
+        elif (stored.text, stored.name) == (submitted.text, submitted.name):
             continue
-        elif not edit.has_seen(theirs):
-            is_as_it_was = theirs.text is not None and ours.digest == edit.started_from.get(agency)
-            if is_as_it_was:
-                newer.append(theirs)
+        elif not edit.has_seen(stored):
+            is_unchanged_by_author = stored.text is not None and submitted.digest == edit.started_from.get(agency)
+            if is_unchanged_by_author:
+                newer.append(stored)
             else:
-                clashes.append(EditConflict(theirs=theirs, ours=ours))
-        elif theirs.text is None:
-            added.append(ours)
+                conflicts.append(EditConflict(stored=stored, submitted=submitted))
+        elif stored.text is None:
+            added.append(submitted)
         else:
-            changed.append((theirs, ours))
-    left = [each for code, each in present.items() if each.text is not None and code not in edit.documents]
-    leaving = [each for each in left if edit.takes_out(each.agency)]
-    unseen = [each for each in leaving if not edit.has_seen(each)]
-    clashes += [EditConflict(theirs=each, ours=None) for each in unseen]
+            changed.append((stored, submitted))
+    missing = [each for code, each in present.items() if each.text is not None and code not in edit.documents]
+    to_remove = [each for each in missing if edit.removes_agency(each.agency)]
+    unseen_removals = [each for each in to_remove if not edit.has_seen(each)]
+    conflicts += [EditConflict(stored=each, submitted=None) for each in unseen_removals]
     return DocumentDifference(
         added=tuple(added),
         changed=tuple(changed),
-        removed=tuple(each for each in leaving if edit.has_seen(each)),
-        clashes=tuple(clashes),
+        removed=tuple(each for each in to_remove if edit.has_seen(each)),
+        conflicts=tuple(conflicts),
         newer=tuple(newer),
-        missing=tuple(each for each in left if not edit.takes_out(each.agency)),
+        missing=tuple(each for each in missing if not edit.removes_agency(each.agency)),
     )
 
 
-def edited(present: Mapping[str, DocumentVersion], change: DocumentDifference) -> Mapping[str, WrittenDocument]:
+def documents_after(
+    present: Mapping[str, DocumentVersion], change: DocumentDifference
+) -> Mapping[str, WrittenDocument]:
     """Return all documents after *change*, by agency."""
     documents = {agency: each.document for agency, each in present.items() if each.document is not None}
     documents |= {ours.agency: ours for ours in (*change.added, *(ours for _, ours in change.changed))}
-    gone = {each.agency for each in change.removed}
-    return {agency: each for agency, each in documents.items() if agency not in gone}
+    removed = {each.agency for each in change.removed}
+    return {agency: each for agency, each in documents.items() if agency not in removed}

@@ -1,4 +1,4 @@
-"""Health states, grades of runs, and lengths of streaks."""
+"""Health states, grades of runs, and the numbers of equal grades in a row (streaks) that change a state."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Health(StrEnum):
-    """Health of a route, a direction or a part of our own."""
+    """Health of a route, of a direction of an agency's mail, or of a part of the monitoring itself."""
 
     #: Nothing is proven yet. Not the same as up.
     UNKNOWN = "unknown"
@@ -19,8 +19,8 @@ class Health(StrEnum):
     DOWN = "down"
 
 
-#: Trouble, which is reported.
-IN_TROUBLE = frozenset({Health.DEGRADED, Health.DOWN})
+#: Health states that are reported as a problem.
+UNHEALTHY = frozenset({Health.DEGRADED, Health.DOWN})
 
 
 class Grade(StrEnum):
@@ -50,5 +50,5 @@ class HealthPolicy:
 
     @property
     def patience(self) -> int:
-        """Number of graded runs without a streak after which alternating results are a state of their own."""
+        """Number of graded runs without a streak after which alternating results decide the health themselves."""
         return self.memory + 2

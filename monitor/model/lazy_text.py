@@ -19,9 +19,9 @@ class LazyText(str):
 
     def __new__(cls, pattern: str, words: Mapping[str, object]) -> Self:
         """Return *pattern* with *words* filled in as by `str.format`."""
-        said = super().__new__(cls, pattern.format(**words))
-        said.pattern, said.words = pattern, words
-        return said
+        lazy_text = super().__new__(cls, pattern.format(**words))
+        lazy_text.pattern, lazy_text.words = pattern, words
+        return lazy_text
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return the constructor and its arguments for a copy."""
@@ -32,37 +32,40 @@ class LazyText(str):
         return self
 
 
-def said(pattern: str, /, **words: object) -> LazyText:
-    """Return *pattern* with *words* filled in. A test requires the Malay pattern with the same words."""
+def lazy_text(pattern: str, /, **words: object) -> LazyText:
+    """Return *pattern* with *words* filled in. A test requires a Malay pattern with the same placeholders."""
     return LazyText(pattern, words)
 
 
-def either(texts: Iterable[str]) -> str:
+def any_of(texts: Iterable[str]) -> str:
     """Return the *texts* as alternatives: "a or b or c"."""
-    return _chain("{before} or {after}", texts)
+    return _join("{before} or {after}", texts)
 
 
-def both(texts: Iterable[str]) -> str:
+def all_of(texts: Iterable[str]) -> str:
     """Return all *texts*: "a and b and c"."""
-    return _chain("{before} and {after}", texts)
+    return _join("{before} and {after}", texts)
 
 
-def in_other_words(text: str, patterns: Mapping[str, str]) -> str | None:
-    """Return *text* by the translated pattern, with translated values; `None` without one in *patterns*."""
+def translate(text: str, patterns: Mapping[str, str]) -> str | None:
+    """Return the translation of *text*, with its values translated too; `None` if *patterns* lacks its pattern.
+
+    *patterns*: translated patterns, by the English ones.
+    """
     if not isinstance(text, LazyText):
         return patterns.get(text)
-    other = patterns.get(text.pattern)
-    if other is None:
+    translated = patterns.get(text.pattern)
+    if translated is None:
         return None
-    return other.format(**{key: _other(word, patterns) for key, word in text.words.items()})
+    return translated.format(**{key: _translate_value(value, patterns) for key, value in text.words.items()})
 
 
-def _other(word: object, patterns: Mapping[str, str]) -> object:
-    return (in_other_words(word, patterns) or word) if isinstance(word, LazyText) else word
+def _translate_value(value: object, patterns: Mapping[str, str]) -> object:
+    return (translate(value, patterns) or value) if isinstance(value, LazyText) else value
 
 
-def _chain(pattern: str, texts: Iterable[str]) -> str:
-    chain, *others = [*texts] or [""]
-    for each in others:
-        chain = said(pattern, before=chain, after=each)
-    return chain
+def _join(pattern: str, texts: Iterable[str]) -> str:
+    joined, *remaining = [*texts] or [""]
+    for each in remaining:
+        joined = lazy_text(pattern, before=joined, after=each)
+    return joined

@@ -1,6 +1,6 @@
 """The large mail providers: their servers, and their limits on messages and sessions.
 
-The sending limits are from their own and other public pages (Exchange Online: 30 messages a minute and 10,000
+The sending limits are from the providers' own and other public pages (Exchange Online: 30 messages a minute and 10,000
 recipients a day; Gmail: 500 messages a day, Workspace 2,000). An account above its limit is blocked for a day.
 
 Receiving limits: Google 60 messages a minute and 3,600 an hour, all editions (support.google.com/a/answer/1366776);
@@ -23,16 +23,16 @@ class MailProvider:
     """A provider of mail for many organisations."""
 
     name: str
-    #: Of submission servers: the name, or its end from a dot on (".gmail.com").
+    #: Submission servers: full names, or ends of names from a dot on (".gmail.com").
     hosts: tuple[str, ...]
     #: Further servers at which its mailboxes are read.
     inboxes: tuple[str, ...] = ()
     #: Domains of addresses, where that matters; empty: all.
     domains: tuple[str, ...] = ()
-    #: Per account; `None`: no known limit.
+    #: Sent by each account; `None`: no known limit.
     messages_per_day: int | None = None
     messages_per_minute: int | None = None
-    #: Received by each account.
+    #: Received by each account; `None`: no known limit.
     received_per_minute: int | None = None
     received_per_hour: int | None = None
     #: Concurrent sessions of all accounts.
@@ -40,28 +40,28 @@ class MailProvider:
     #: Concurrent sessions of one account.
     account_concurrency: int = 10
 
-    def serves(self, host: str, address: str) -> bool:
+    def sends_for(self, host: str, address: str) -> bool:
         """Whether mail of *address* submitted at *host* uses this provider."""
-        return is_within(host, self.hosts) and self._has(address)
+        return is_within(host, self.hosts) and self._has_domain(address)
 
-    def keeps(self, host: str, address: str) -> bool:
+    def receives_for(self, host: str, address: str) -> bool:
         """Whether this provider receives mail to *address* that is read at *host*."""
-        return is_within(host, (*self.hosts, *self.inboxes)) and self._has(address)
+        return is_within(host, (*self.hosts, *self.inboxes)) and self._has_domain(address)
 
-    def _has(self, address: str) -> bool:
+    def _has_domain(self, address: str) -> bool:
         return not self.domains or address.rpartition("@")[2].lower() in self.domains
 
 
 #: Servers at which Google's mailboxes are read.
-_GOOGLES = ("imap.gmail.com", "imap.googlemail.com", "pop.gmail.com", "pop.googlemail.com")
+_GOOGLE_INBOXES = ("imap.gmail.com", "imap.googlemail.com", "pop.gmail.com", "pop.googlemail.com")
 
 
-#: The first match is the provider.
-KNOWN = (
+#: In order of precedence: the first that matches a mailbox is its provider.
+KNOWN_PROVIDERS = (
     MailProvider(
         name="gmail",
         hosts=("smtp.gmail.com", "smtp.googlemail.com"),
-        inboxes=_GOOGLES,
+        inboxes=_GOOGLE_INBOXES,
         domains=("gmail.com", "googlemail.com"),
         messages_per_day=500,
         received_per_minute=60,
@@ -72,7 +72,7 @@ KNOWN = (
     MailProvider(
         name="google",
         hosts=("smtp.gmail.com", "smtp.googlemail.com", "smtp-relay.gmail.com"),
-        inboxes=_GOOGLES,
+        inboxes=_GOOGLE_INBOXES,
         messages_per_day=2000,
         received_per_minute=60,
         received_per_hour=3600,
@@ -95,41 +95,43 @@ KNOWN = (
 class MailProviders:
     """All known providers, those of the configuration first."""
 
-    known: Sequence[MailProvider] = KNOWN
+    providers: Sequence[MailProvider] = KNOWN_PROVIDERS
 
-    def of(self, mailbox: Mailbox) -> MailProvider | None:
+    def sending_provider(self, mailbox: Mailbox) -> MailProvider | None:
         """Return the provider that *mailbox* sends through; `None` without a known one."""
         if mailbox.smtp is None:
             return None
         host, address = mailbox.smtp.host, mailbox.address
-        return next((one for one in self.known if one.serves(host, address)), None)
+        return next((provider for provider in self.providers if provider.sends_for(host, address)), None)
 
-    def receiving(self, mailbox: Mailbox) -> MailProvider | None:
+    def receiving_provider(self, mailbox: Mailbox) -> MailProvider | None:
         """Return the provider that receives the mail of *mailbox*; `None` without a known one, or without reading."""
         server = mailbox.imap or mailbox.pop3
         if server is None:
             return None
-        return next((one for one in self.known if one.keeps(server.host, mailbox.address)), None)
+        return next(
+            (provider for provider in self.providers if provider.receives_for(server.host, mailbox.address)), None
+        )
 
-    def lanes(self, sender: Mailbox) -> tuple[str, ...]:
-        """Return the concurrency limits of *sender*: its server, or its account and provider.
+    def limit_names(self, sender: Mailbox) -> tuple[str, ...]:
+        """Return the names of the concurrency limits that apply to *sender*: of its account and provider, or its server.
 
-        A recipient has none: its mailbox is read over one connection. A limit there would let an agency with a slow
-        server delay others that use the same reference.
+        Recipients have no limit: a mailbox is read over one connection, and a limit would let an agency with a slow
+        server delay the others that use the same reference mailbox.
         """
         if sender.smtp is None:
             return ()
-        if (provider := self.of(sender)) is not None:
+        if (provider := self.sending_provider(sender)) is not None:
             return (_account(sender), _provider(provider))
         return (f"server {sender.smtp.host}:{sender.smtp.port}",)
 
-    def room(self, senders: Iterable[Mailbox]) -> Mapping[str, int]:
-        """Return the limits of *senders* that differ from the default."""
-        room = {_provider(provider): provider.concurrency for provider in self.known}
-        return room | {
+    def session_limits(self, senders: Iterable[Mailbox]) -> Mapping[str, int]:
+        """Return the concurrent sessions by limit name, for limits that differ from the default."""
+        session_limits = {_provider(provider): provider.concurrency for provider in self.providers}
+        return session_limits | {
             _account(sender): provider.account_concurrency
             for sender in senders
-            if (provider := self.of(sender)) is not None
+            if (provider := self.sending_provider(sender)) is not None
         }
 
 

@@ -1,4 +1,4 @@
-"""Receive quotas of reference mailboxes. Pure."""
+"""Receive quotas: whether a reference mailbox (outside the agencies) would receive more than its provider allows. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from monitor.model.mail_provider import MailProvider, MailProviders
-from monitor.model.pool import ALONE, Spread
+from monitor.model.pool import SINGLE_SITE, Spread
 from monitor.model.route import Direction, MonitoredRoute
-from monitor.model.send_quota import CONFIRMATIONS, rounded
+from monitor.model.send_quota import CONFIRMATIONS, round_up_interval
 from probes.model.mailbox import Mailbox
 
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
-#: Routes are spread over their intervals by hash: few minutes exceed the mean by more standard deviations.
+#: The fullest span is estimated as the mean plus so many standard deviations: routes are spread over their intervals by
+#: hash, so the number of messages in a span varies.
 _DEVIATIONS = 3
 
 
@@ -25,58 +26,62 @@ class ReceiveQuotaExceeded:
 
     recipient: Mailbox
     mail_provider: MailProvider
-    #: The exceeded span: a minute or an hour.
+    #: Time of the limit that is exceeded: a minute or an hour.
     span: timedelta
-    #: Messages in the fullest of these spans.
+    #: Messages in the busiest span.
     messages: int
     allowed: int
     #: Interval of all its routes that would suffice.
     interval: timedelta
-    #: Number of sites that send together.
+    #: Number of sites whose messages are counted together.
     sites: int
     #: Number of pool mailboxes, and processes, that would suffice; `None`: no pool does.
     mailboxes: int | None
 
 
-def floods(
-    routes: Iterable[MonitoredRoute], mail_providers: MailProviders, spread: Spread = ALONE
+def overloaded_references(
+    routes: Iterable[MonitoredRoute], mail_providers: MailProviders, spread: Spread = SINGLE_SITE
 ) -> list[ReceiveQuotaExceeded]:
     """Return the reference mailboxes that the runs of *routes* would overload."""
     by_recipient: dict[str, list[MonitoredRoute]] = {}
     for route in routes:
-        if comes_to_us(route):
+        if arrives_at_reference(route):
             by_recipient.setdefault(route.route.recipient.name, []).append(route)
-    return [found for each in by_recipient.values() if (found := _flood(each, mail_providers, spread)) is not None]
+    return [
+        found for each in by_recipient.values() if (found := _quota_exceeded(each, mail_providers, spread)) is not None
+    ]
 
 
-def comes_to_us(route: MonitoredRoute) -> bool:
+def arrives_at_reference(route: MonitoredRoute) -> bool:
     """Whether a route's messages arrive in a reference mailbox."""
     return route.direction in (Direction.OUTBOUND, Direction.CONTROL) or route.forwarded
 
 
-def _flood(
+def _quota_exceeded(
     routes: Sequence[MonitoredRoute], mail_providers: MailProviders, spread: Spread
 ) -> ReceiveQuotaExceeded | None:
-    mail_provider = mail_providers.receiving(routes[0].route.recipient)
+    mail_provider = mail_providers.receiving_provider(routes[0].route.recipient)
     if mail_provider is None:
         return None
     limits = ((_MINUTE, mail_provider.received_per_minute), (_HOUR, mail_provider.received_per_hour))
-    found = [_over(routes, mail_provider, spread, span, allowed) for span, allowed in limits if allowed is not None]
-    return max((each for each in found if each is not None), key=lambda each: each.interval, default=None)
+    exceeded = [
+        _exceeded_limit(routes, mail_provider, spread, span, allowed) for span, allowed in limits if allowed is not None
+    ]
+    return max((each for each in exceeded if each is not None), key=lambda each: each.interval, default=None)
 
 
-def _over(
+def _exceeded_limit(
     routes: Sequence[MonitoredRoute], mail_provider: MailProvider, spread: Spread, span: timedelta, allowed: int
 ) -> ReceiveQuotaExceeded | None:
-    recipient, fitting = routes[0].route.recipient, _fitting(allowed)
+    recipient, sufficient_mean = routes[0].route.recipient, _sufficient_mean(allowed)
     shares = [spread.share(each, recipient.name) for each in routes]
     means = [CONFIRMATIONS * share * (span / r.probing.interval) for r, share in zip(routes, shares, strict=True)]
     mean = sum(means)
-    if mean <= fitting:
+    if mean <= sufficient_mean:
         return None
     # Messages from agencies are shared by the processes; control runs come from each of them.
-    own = sum(mean for mean, route in zip(means, routes, strict=True) if not route.agency)
-    together = (mean - own) * spread.pools.get(recipient.name, 1)
+    control_mean = sum(mean for mean, route in zip(means, routes, strict=True) if not route.agency)
+    shared_mean = (mean - control_mean) * spread.pools.get(recipient.name, 1)
     return ReceiveQuotaExceeded(
         recipient=recipient,
         mail_provider=mail_provider,
@@ -84,11 +89,16 @@ def _over(
         messages=math.ceil(mean + _DEVIATIONS * math.sqrt(mean)),
         allowed=allowed,
         sites=spread.sites,
-        interval=rounded(sum(shares) * span * CONFIRMATIONS / fitting),
-        mailboxes=None if own >= fitting else math.ceil(together / (fitting - own)),
+        interval=round_up_interval(sum(shares) * span * CONFIRMATIONS / sufficient_mean),
+        mailboxes=None
+        if control_mean >= sufficient_mean
+        else math.ceil(shared_mean / (sufficient_mean - control_mean)),
     )
 
 
-def _fitting(allowed: int) -> float:
-    """Return the mean at which *allowed* suffices for the fullest span."""
+def _sufficient_mean(allowed: int) -> float:
+    """Return the largest mean at which the fullest span has at most *allowed* messages.
+
+    It solves mean + `_DEVIATIONS` * sqrt(mean) = allowed, because the variance of a Poisson distribution is its mean.
+    """
     return ((math.sqrt(_DEVIATIONS**2 + 4 * allowed) - _DEVIATIONS) / 2) ** 2

@@ -1,4 +1,4 @@
-"""Keys and values of the configuration that have another name now: for errors, and for documents that the store keeps. Pure."""
+"""Renamed keys and values of the configuration, for error messages and for the rewriting of stored documents. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any, Final
 
 import yaml
 
-from alerts.wording.source import tree
+from alerts.wording.source import parse_nodes
 
-#: The way to a value from the top of its file.
+#: Keys and list indices that lead from the top of a file to a value.
 _Path = tuple[str | int, ...]
 
 _ESCALATIONS: Final = ("escalation", "noc.escalation", "alertmanager.receive.routes.*.escalation")
 
-#: Old keys with their new names. A path has the present names before its last key, `*` where people choose a key, and no numbers.
+#: Paths of old keys, with the new name of the last key. The keys before it have their new names. `*` stands for a key
+#: that people choose; list indices are left out.
 RENAMED_KEYS: Final[Mapping[str, str]] = {
     "state": "state_dir",
     "prober": "process_name",
@@ -66,7 +67,7 @@ RENAMED_VALUES: Final[Mapping[str, Mapping[str, str]]] = {
     "agencies": {"in the store": "database"},
 }
 
-#: New names by the last key, each with the keys above it.
+#: By old key: the pattern of the keys above it, and the new name.
 _BY_KEY: Final[dict[str, list[tuple[tuple[str, ...], str]]]] = {}
 for _path, _name in RENAMED_KEYS.items():
     *_above, _key = _path.split(".")
@@ -74,45 +75,48 @@ for _path, _name in RENAMED_KEYS.items():
 
 
 def new_key(path: _Path) -> str | None:
-    """Return the new name of the key that ends *path*, whose keys before it are present ones; `None`: it has no other."""
-    above = [part for part in path[:-1] if isinstance(part, str)]
+    """Return the new name of the last key of *path*, whose other keys have their new names; `None`: it is not renamed."""
+    parents = [part for part in path[:-1] if isinstance(part, str)]
     for pattern, name in _BY_KEY.get(str(path[-1]), ()):
-        if len(pattern) == len(above) and all(p in ("*", a) for p, a in zip(pattern, above, strict=True)):
+        if len(pattern) == len(parents) and all(p in ("*", a) for p, a in zip(pattern, parents, strict=True)):
             return name
     return None
 
 
-def old_keys(data: Any, written: _Path = (), present: _Path = ()) -> Iterator[tuple[_Path, str]]:
-    """Yield where old keys stand in *data*, each with its new name; those below another before that."""
+def find_old_keys(data: Any, location: _Path = (), current_path: _Path = ()) -> Iterator[tuple[_Path, str]]:
+    """Yield the location of each old key in *data*, and its new name. Keys inside its value come before it.
+
+    *location*, *current_path*: path of *data*, as written and with new names.
+    """
     if isinstance(data, Mapping):
         for key, value in data.items():
-            name = new_key((*present, key))
-            yield from old_keys(value, (*written, key), (*present, name or key))
+            name = new_key((*current_path, key))
+            yield from find_old_keys(value, (*location, key), (*current_path, name or key))
             if name is not None:
-                yield (*written, key), name
+                yield (*location, key), name
     elif isinstance(data, list):
         for number, value in enumerate(data):
-            yield from old_keys(value, (*written, number), (*present, number))
+            yield from find_old_keys(value, (*location, number), (*current_path, number))
 
 
 def rename_keys(text: str) -> str:
-    """Return a document's *text* with the new name of each old key, and all else as it is; what is no YAML is returned."""
+    """Return a document's *text* with its old keys renamed, and otherwise unchanged. Text that is no YAML is unchanged."""
     try:
-        root = tree(text)
+        root = parse_nodes(text)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError):
         return text
-    for key, name in sorted(_old_nodes(root, ()), key=lambda found: -found[0].start_mark.index):
+    for key, name in sorted(_old_nodes(root, ()), key=lambda pair: -pair[0].start_mark.index):
         text = text[: key.start_mark.index] + name + text[key.end_mark.index :]
     return text
 
 
-def _old_nodes(node: yaml.Node | None, present: _Path) -> Iterator[tuple[yaml.Node, str]]:
+def _old_nodes(node: yaml.Node | None, current_path: _Path) -> Iterator[tuple[yaml.Node, str]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            name = new_key((*present, str(key.value)))
+            name = new_key((*current_path, str(key.value)))
             if name is not None:
                 yield key, name
-            yield from _old_nodes(value, (*present, name or str(key.value)))
+            yield from _old_nodes(value, (*current_path, name or str(key.value)))
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            yield from _old_nodes(value, (*present, number))
+            yield from _old_nodes(value, (*current_path, number))

@@ -1,4 +1,4 @@
-"""Renaming of agencies and mailboxes: all names derived from theirs. Pure."""
+"""Renaming of an agency or a mailbox: the new names of routes and other objects that contain its name. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from monitor.model.route import Direction
 
 #: Prefix of dedup keys of monitoring faults.
-_OURS = "ours/"
+_MONITORING_FAULT_PREFIX = "ours/"
 
 
 class Renamed(StrEnum):
@@ -22,59 +22,59 @@ class Renamed(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renaming:
-    """An object with its two names."""
+    """An object with its old and its new name. Each method returns the new form of one kind of name."""
 
-    what: Renamed
+    kind: Renamed
     old: str
     new: str
 
     def agency(self, code: str) -> str:
         """Return an agency's new name."""
-        return self.new if self.what is Renamed.AGENCY and code == self.old else code
+        return self.new if self.kind is Renamed.AGENCY and code == self.old else code
 
     def route(self, name: str) -> str:
         """Return a route's new name: "JCM/outbound/rujukan-a" with a possible suffix, "JCM/internal", "control/a/b"."""
         parts = name.split("/")
-        if self.what is Renamed.AGENCY:
+        if self.kind is Renamed.AGENCY:
             return "/".join([self.agency(parts[0]), *parts[1:]])
-        code, own, old_key = self.old.rpartition("/")
+        code, prefix, old_key = self.old.rpartition("/")
         new_key = self.new.rpartition("/")[2]
-        if own and parts[0] != code:
+        if prefix and parts[0] != code:
             return name
-        # A reference follows the direction, an agency's mailbox follows it or replaces it; the address of a forwarded
-        # route may follow.
-        places: tuple[int, ...]
-        match parts[0], own:
+        # Positions of mailbox keys in a route's name. A reference follows the direction; an agency's mailbox follows the
+        # direction in an internal route, and the reference in others.
+        indices: tuple[int, ...]
+        match parts[0], prefix:
             case Direction.CONTROL, "":
-                places = (1, 2)
+                indices = (1, 2)
             case _, "":
-                places = () if parts[1:2] == [Direction.INTERNAL] else (2,)
+                indices = () if parts[1:2] == [Direction.INTERNAL] else (2,)
             case _:
-                places = (2,) if parts[1:2] == [Direction.INTERNAL] else (3,)
-        return "/".join(new_key if n in places and part == old_key else part for n, part in enumerate(parts))
+                indices = (2,) if parts[1:2] == [Direction.INTERNAL] else (3,)
+        return "/".join(new_key if n in indices and part == old_key else part for n, part in enumerate(parts))
 
     def mailbox(self, name: str) -> str:
         """Return a mailbox's new name: "JCM/utama", "rujukan-a"."""
-        if self.what is Renamed.MAILBOX:
+        if self.kind is Renamed.MAILBOX:
             return self.new if name == self.old else name
-        code, own, key = name.partition("/")
-        return f"{self.agency(code)}/{key}" if own else name
+        code, slash, key = name.partition("/")
+        return f"{self.agency(code)}/{key}" if slash else name
 
-    def subject(self, name: str) -> str:
-        """Return the new name of a health tracker: a route or an own part ("ours/credentials/JCM/utama#sender")."""
-        if name.startswith(_OURS):
-            return _OURS + self._suspect(name.removeprefix(_OURS))
+    def tracker(self, name: str) -> str:
+        """Return the new name of a health tracker: a route, or a monitoring fault ("ours/credentials/JCM/utama#sender")."""
+        if name.startswith(_MONITORING_FAULT_PREFIX):
+            return _MONITORING_FAULT_PREFIX + self._monitoring_fault(name.removeprefix(_MONITORING_FAULT_PREFIX))
         return self.route(name)
 
-    def _suspect(self, name: str) -> str:
-        blame, slash, rest = name.partition("/")
-        suspect, mark, server = rest.partition("#")
-        return f"{blame}{slash}{self.mailbox(suspect)}{mark}{server}"
+    def _monitoring_fault(self, name: str) -> str:
+        fault_domain, slash, name_part = name.partition("/")
+        suspect, hash_sign, server = name_part.partition("#")
+        return f"{fault_domain}{slash}{self.mailbox(suspect)}{hash_sign}{server}"
 
     def key(self, name: str) -> str:
         """Return the new dedup key of an incident or a silence: an agency, a route, or a monitoring fault."""
-        return self.subject(name) if "/" in name else self.agency(name)
+        return self.tracker(name) if "/" in name else self.agency(name)
 
     def rota(self, name: str) -> str:
         """Return a rota's new name: an agency's "JCM/bertugas"."""
-        return self.mailbox(name) if self.what is Renamed.AGENCY else name
+        return self.mailbox(name) if self.kind is Renamed.AGENCY else name

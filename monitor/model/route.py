@@ -1,4 +1,8 @@
-"""Monitored routes with their probing policies."""
+"""Monitored routes with their probing policies.
+
+A route is a pair of mailboxes between which probe messages are sent: of an agency, or of an agency and a *reference*, a
+mailbox of the operator outside the agencies.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ class Direction(StrEnum):
     OUTBOUND = "outbound"
     #: Reference mailbox to the agency.
     INBOUND = "inbound"
-    #: From one reference mailbox to another: proves that our own side works.
+    #: From one reference mailbox to another: proves that the monitoring itself works.
     CONTROL = "control"
 
 
@@ -31,7 +35,7 @@ class ProbingPolicy:
     interval: timedelta = timedelta(minutes=5)
     #: A run that contradicts the current health is repeated after this.
     retry_interval: timedelta = timedelta(seconds=60)
-    patience: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = field(default_factory=Timeouts)
     #: A message that takes longer is slow.
     slow_threshold: timedelta = timedelta(seconds=60)
     #: Greylisting (RFC 6647) is no verdict for this long. Any other 4xx is a failure.

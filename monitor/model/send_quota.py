@@ -1,6 +1,6 @@
-"""Send quotas of accounts: what a configuration needs, and what is left at run time. Pure.
+"""Send quotas: what a configuration would send from each account, and what an account may still send at run time. Pure.
 
-For probes only. `alerts.decide.gateway.rate_limit` limits notifications.
+For probe messages only. `alerts.decide.gateway.rate_limit` limits notifications.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.model.mail_provider import MailProvider, MailProviders
-from monitor.model.pool import ALONE, Spread
+from monitor.model.pool import SINGLE_SITE, Spread
 from monitor.model.route import MonitoredRoute
 from probes.model.mailbox import Mailbox
 
-#: Repeated runs after failures, and control runs for evidence: a tenth more than the intervals alone.
+#: Factor for runs beside the regular ones: repetitions after failures, and control runs as evidence.
 CONFIRMATIONS = 1.1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
-#: A Monday; windows differ by day, and all weekdays are examined.
-_SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
-#: Sent messages are counted in parts of a day.
-_PIECE = timedelta(minutes=10)
+#: Start of the days for which active hours are computed: any date would do.
+_SAMPLE_MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+#: Sent messages of the last day are counted in buckets of this length.
+_BUCKET_SPAN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,56 +39,66 @@ class QuotaExceeded:
     messages_per_day: int
     #: Interval of all its routes that would suffice.
     interval: timedelta
-    #: Number of sites that exceed it together with this account; and whether one alone would not.
+    #: Number of sites that send with this account; and whether a single site would stay within the quota.
     sites: int = 1
-    takes_several: bool = False
+    needs_several_sites: bool = False
 
     @property
     def allowed(self) -> str:
         """The provider's limit as text."""
-        a_day, a_minute = self.mail_provider.messages_per_day, self.mail_provider.messages_per_minute
-        limits = [f"{a_day} a day" if a_day else "", f"{a_minute} a minute" if a_minute else ""]
+        per_day, per_minute = self.mail_provider.messages_per_day, self.mail_provider.messages_per_minute
+        limits = [f"{per_day} a day" if per_day else "", f"{per_minute} a minute" if per_minute else ""]
         return " and ".join(filter(None, limits))
 
 
-def overdrafts(
-    routes: Iterable[MonitoredRoute], mail_providers: MailProviders, spread: Spread = ALONE
+def accounts_over_quota(
+    routes: Iterable[MonitoredRoute], mail_providers: MailProviders, spread: Spread = SINGLE_SITE
 ) -> list[QuotaExceeded]:
     """Return the accounts whose quota the runs of *routes* would exceed."""
     by_sender: dict[str, list[MonitoredRoute]] = {}
     for route in routes:
         by_sender.setdefault(route.route.sender.name, []).append(route)
-    return [found for each in by_sender.values() if (found := _overdraft(each, mail_providers, spread)) is not None]
+    return [
+        found for each in by_sender.values() if (found := _quota_exceeded(each, mail_providers, spread)) is not None
+    ]
 
 
-def _overdraft(routes: list[MonitoredRoute], mail_providers: MailProviders, spread: Spread) -> QuotaExceeded | None:
+def _quota_exceeded(
+    routes: list[MonitoredRoute], mail_providers: MailProviders, spread: Spread
+) -> QuotaExceeded | None:
     sender = routes[0].route.sender
-    mail_provider = mail_providers.of(sender)
+    mail_provider = mail_providers.sending_provider(sender)
     if mail_provider is None:
         return None
-    found = _over(routes, mail_provider, spread)
-    if found is None or spread.sites == 1:
-        return found
-    alone = _over(routes, mail_provider, replace(spread, sites=1))
-    return replace(found, sites=spread.sites, takes_several=alone is None)
+    exceeded = _exceeded_limit(routes, mail_provider, spread)
+    if exceeded is None or spread.sites == 1:
+        return exceeded
+    alone_exceeded = _exceeded_limit(routes, mail_provider, replace(spread, sites=1))
+    return replace(exceeded, sites=spread.sites, needs_several_sites=alone_exceeded is None)
 
 
-def _over(routes: list[MonitoredRoute], mail_provider: MailProvider, spread: Spread) -> QuotaExceeded | None:
+def _exceeded_limit(routes: list[MonitoredRoute], mail_provider: MailProvider, spread: Spread) -> QuotaExceeded | None:
     sender = routes[0].route.sender
     shares = [spread.share(each, sender.name) for each in routes]
-    busy = [each.probing.hours.busiest_day(_SOME_DAY) * share for each, share in zip(routes, shares, strict=True)]
+    active_spans = [
+        each.probing.hours.longest_active_day(_SAMPLE_MONDAY) * share
+        for each, share in zip(routes, shares, strict=True)
+    ]
     intervals = [each.probing.interval for each in routes]
-    a_day = _messages(span / interval for span, interval in zip(busy, intervals, strict=True))
-    a_minute = _messages(share * (_MINUTE / interval) for share, interval in zip(shares, intervals, strict=True))
-    least = timedelta(0)
-    if mail_provider.messages_per_day is not None and a_day > mail_provider.messages_per_day:
-        least = sum(busy, timedelta(0)) * CONFIRMATIONS / mail_provider.messages_per_day
-    if mail_provider.messages_per_minute is not None and a_minute > mail_provider.messages_per_minute:
-        least = max(least, sum(shares) * _MINUTE * CONFIRMATIONS / mail_provider.messages_per_minute)
-    if not least:
+    per_day = _messages(span / interval for span, interval in zip(active_spans, intervals, strict=True))
+    per_minute = _messages(share * (_MINUTE / interval) for share, interval in zip(shares, intervals, strict=True))
+    min_interval = timedelta(0)
+    if mail_provider.messages_per_day is not None and per_day > mail_provider.messages_per_day:
+        min_interval = sum(active_spans, timedelta(0)) * CONFIRMATIONS / mail_provider.messages_per_day
+    if mail_provider.messages_per_minute is not None and per_minute > mail_provider.messages_per_minute:
+        min_interval = max(min_interval, sum(shares) * _MINUTE * CONFIRMATIONS / mail_provider.messages_per_minute)
+    if not min_interval:
         return None
     return QuotaExceeded(
-        sender=sender, mail_provider=mail_provider, messages_per_day=math.ceil(a_day), interval=rounded(least)
+        sender=sender,
+        mail_provider=mail_provider,
+        messages_per_day=math.ceil(per_day),
+        interval=round_up_interval(min_interval),
     )
 
 
@@ -97,8 +107,8 @@ def _messages(runs: Iterable[float]) -> float:
     return round(CONFIRMATIONS * sum(runs), 6)
 
 
-def rounded(span: timedelta) -> timedelta:
-    """Return the next span that a person would write."""
+def round_up_interval(span: timedelta) -> timedelta:
+    """Return *span* rounded up to ten seconds, or from five minutes on to a minute."""
     step = timedelta(seconds=10) if span < 5 * _MINUTE else _MINUTE
     return math.ceil(span / step) * step
 
@@ -106,91 +116,93 @@ def rounded(span: timedelta) -> timedelta:
 @dataclass(slots=True)
 class _Account:
     address: str
-    a_day: float
-    a_minute: float
-    #: Messages per part of the last day.
-    pieces: dict[int, int] = field(default_factory=dict)
-    #: Messages of the last minute, if limited.
-    latest: deque[datetime] = field(default_factory=deque)
+    per_day: float
+    per_minute: float
+    #: Number of messages by bucket, for the last day.
+    counts: dict[int, int] = field(default_factory=dict)
+    #: Times of the latest messages, at most as many as the limit per minute; empty without one.
+    last_minute: deque[datetime] = field(default_factory=deque)
     #: By route: time of the latest recorded message.
-    until: dict[str, datetime] = field(default_factory=dict)
+    latest_by_route: dict[str, datetime] = field(default_factory=dict)
     #: The latest of all routes.
-    newest: datetime = _EPOCH
+    latest: datetime = _EPOCH
 
-    def spend(self, at: datetime, route: str) -> None:
-        self.until[route] = at
-        self.newest = max(self.newest, at)
-        piece = _piece(at)
-        self.pieces[piece] = self.pieces.get(piece, 0) + 1
-        if self.a_minute < math.inf:
-            # Messages of another process arrive late.
-            insort(self.latest, at)
-            while len(self.latest) > self.a_minute:
-                self.latest.popleft()
+    def record(self, at: datetime, route: str) -> None:
+        self.latest_by_route[route] = at
+        self.latest = max(self.latest, at)
+        bucket = _bucket(at)
+        self.counts[bucket] = self.counts.get(bucket, 0) + 1
+        if self.per_minute < math.inf:
+            # Messages of another process may be recorded out of order.
+            insort(self.last_minute, at)
+            while len(self.last_minute) > self.per_minute:
+                self.last_minute.popleft()
 
-    def put_right(self, now: datetime) -> None:
+    def clamp_future_times(self, now: datetime) -> None:
         """Move messages in the future, counted by a clock that was ahead, to *now*: they would block the account until then."""
-        self.newest = now
-        here = _piece(now)
-        if ahead := [piece for piece in self.pieces if piece > here]:
-            self.pieces[here] = self.pieces.get(here, 0) + sum(self.pieces.pop(piece) for piece in ahead)
-        if self.latest and self.latest[-1] > now:
-            self.latest = deque(min(at, now) for at in self.latest)
-        self.until = {route: min(at, now) for route, at in self.until.items()}
+        self.latest = now
+        current_bucket = _bucket(now)
+        if ahead := [bucket for bucket in self.counts if bucket > current_bucket]:
+            self.counts[current_bucket] = self.counts.get(current_bucket, 0) + sum(
+                self.counts.pop(bucket) for bucket in ahead
+            )
+        if self.last_minute and self.last_minute[-1] > now:
+            self.last_minute = deque(min(at, now) for at in self.last_minute)
+        self.latest_by_route = {route: min(at, now) for route, at in self.latest_by_route.items()}
 
 
 @dataclass(slots=True)
 class SendQuota:
-    """Messages of accounts with a limit in the last day and minute."""
+    """Messages that accounts with a limit have sent in the last day and minute."""
 
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
-    def follow(self, senders: Iterable[Mailbox], mail_providers: MailProviders) -> None:
+    def set_senders(self, senders: Iterable[Mailbox], mail_providers: MailProviders) -> None:
         """Track the accounts of *senders* whose provider has a limit; recorded messages stay."""
-        before, self._accounts = self._accounts, {}
+        accounts_before, self._accounts = self._accounts, {}
         for sender in senders:
-            mail_provider = mail_providers.of(sender)
+            mail_provider = mail_providers.sending_provider(sender)
             if mail_provider is None or not (mail_provider.messages_per_day or mail_provider.messages_per_minute):
                 continue
-            account = before.get(sender.name)
+            account = accounts_before.get(sender.name)
             if account is None or account.address != sender.address:
-                account = _Account(address=sender.address, a_day=math.inf, a_minute=math.inf)
-            account.a_day = mail_provider.messages_per_day or math.inf
-            account.a_minute = mail_provider.messages_per_minute or math.inf
+                account = _Account(address=sender.address, per_day=math.inf, per_minute=math.inf)
+            account.per_day = mail_provider.messages_per_day or math.inf
+            account.per_minute = mail_provider.messages_per_minute or math.inf
             self._accounts[sender.name] = account
 
-    def spent(self, sender: str, at: datetime, route: str = "") -> None:
+    def record(self, sender: str, at: datetime, route: str = "") -> None:
         """Record a message on a route at *at*."""
         account = self._accounts.get(sender)
         if account is not None:
-            account.spend(at, route)
+            account.record(at, route)
 
-    def recall(self, sender: str, at: datetime, route: str) -> None:
-        """Record a message from before a start or of another process, unless it is recorded.
+    def record_earlier(self, sender: str, at: datetime, route: str) -> None:
+        """Record a message that was sent before the start or by another process, unless it is recorded already.
 
-        A route may be removed while its account stays, as with references.
+        It is when a route was removed and is added again while its account stayed in use, as with reference mailboxes.
         """
         account = self._accounts.get(sender)
-        if account is not None and at > account.until.get(route, _EPOCH):
-            account.spend(at, route)
+        if account is not None and at > account.latest_by_route.get(route, _EPOCH):
+            account.record(at, route)
 
-    def room_at(self, sender: str, now: datetime) -> datetime:
+    def next_send_at(self, sender: str, now: datetime) -> datetime:
         """Return when *sender* may send its next message: *now*, or later."""
         account = self._accounts.get(sender)
         if account is None:
             return now
-        if account.newest > now:
-            account.put_right(now)
-        first = _piece(now - _DAY)
-        for piece in [one for one in account.pieces if one < first]:
-            del account.pieces[piece]
+        if account.latest > now:
+            account.clamp_future_times(now)
+        first = _bucket(now - _DAY)
+        for bucket in [early for early in account.counts if early < first]:
+            del account.counts[bucket]
         at = now
-        if sum(account.pieces.values()) >= account.a_day:
-            at = _EPOCH + (min(account.pieces) + 1) * _PIECE + _DAY
-        if len(account.latest) >= account.a_minute:
-            at = max(at, account.latest[0] + _MINUTE)
+        if sum(account.counts.values()) >= account.per_day:
+            at = _EPOCH + (min(account.counts) + 1) * _BUCKET_SPAN + _DAY
+        if len(account.last_minute) >= account.per_minute:
+            at = max(at, account.last_minute[0] + _MINUTE)
         return max(at, now)
 
 
-def _piece(at: datetime) -> int:
-    return (at - _EPOCH) // _PIECE
+def _bucket(at: datetime) -> int:
+    return (at - _EPOCH) // _BUCKET_SPAN

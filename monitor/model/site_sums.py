@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSums:
-    """Sums; inconclusive runs are left out."""
+    """Sums of the conclusive runs."""
 
     site: str
     runs: int

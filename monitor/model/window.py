@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
-#: Steps between two windows after which a third is considered impossible.
+#: Limit of window occurrences that a search examines: it ends although windows and maintenance never leave a gap.
 _STEPS = 1000
 
 
@@ -32,7 +32,7 @@ class WindowOccurrence:
     ends_at: datetime
     reason: str = ""
 
-    def holds(self, at: datetime) -> bool:
+    def contains(self, at: datetime) -> bool:
         """Whether *at* is inside."""
         return self.starts_at <= at < self.ends_at
 
@@ -40,7 +40,7 @@ class WindowOccurrence:
 class Window(Protocol):
     """A window of time."""
 
-    def following(self, at: datetime) -> WindowOccurrence | None:
+    def next_occurrence(self, at: datetime) -> WindowOccurrence | None:
         """Return the first occurrence that ends after *at*, which may have begun; `None` without any."""
 
 
@@ -48,45 +48,47 @@ class Window(Protocol):
 class OneTimeWindow:
     """A window that occurs once."""
 
-    stretch: WindowOccurrence
+    occurrence: WindowOccurrence
 
-    def following(self, at: datetime) -> WindowOccurrence | None:
-        return self.stretch if at < self.stretch.ends_at else None
+    def next_occurrence(self, at: datetime) -> WindowOccurrence | None:
+        return self.occurrence if at < self.occurrence.ends_at else None
 
 
 @dataclass(slots=True)
 class Recurring:
-    """A window that begins whenever a five-field cron expression matches, in local time (Debian's cron)."""
+    """A window that begins whenever a five-field cron expression matches in the zone's local time, as in Debian's cron."""
 
     cron: str
     duration: timedelta
     zone: ZoneInfo
     reason: str = ""
-    #: Cached answer, and since when it is valid: thousands of routes ask for the same.
-    _known: tuple[datetime, WindowOccurrence] | None = field(default=None, compare=False, repr=False)
+    #: The latest result, and from when on it is valid. Thousands of routes share one window.
+    _cached: tuple[datetime, WindowOccurrence] | None = field(default=None, compare=False, repr=False)
 
-    def following(self, at: datetime) -> WindowOccurrence | None:
-        if self._known is not None and self._known[0] <= at < self._known[1].ends_at:
-            return self._known[1]
+    def next_occurrence(self, at: datetime) -> WindowOccurrence | None:
+        if self._cached is not None and self._cached[0] <= at < self._cached[1].ends_at:
+            return self._cached[1]
         try:
-            begins = next(CronSim(self.cron, (at - self.duration).astimezone(self.zone))).astimezone(UTC)
+            start = next(CronSim(self.cron, (at - self.duration).astimezone(self.zone))).astimezone(UTC)
         except (StopIteration, OverflowError):
             return None
-        found = WindowOccurrence(begins, begins + self.duration, self.reason)
-        self._known = (at, found)
-        return found
+        occurrence = WindowOccurrence(start, start + self.duration, self.reason)
+        self._cached = (at, occurrence)
+        return occurrence
 
 
 def check_cron(cron: str) -> None:
     """Raise `InvalidCronError` with the reason unless *cron* has five fields and matches at some time."""
     if len(cron.split()) != 5:
         raise InvalidCronError(
-            said("has {count} fields and not five: minute hour day month weekday", count=len(cron.split()))
+            lazy_text("has {count} fields and not five: minute hour day month weekday", count=len(cron.split()))
         )
     try:
         next(CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
-        raise InvalidCronError(said("is no cron expression ({error})", error=said(str(error).lower()))) from None
+        raise InvalidCronError(
+            lazy_text("is no cron expression ({error})", error=lazy_text(str(error).lower()))
+        ) from None
     except (StopIteration, OverflowError):
         raise InvalidCronError("never comes") from None
 
@@ -95,40 +97,43 @@ def check_cron(cron: str) -> None:
 class Hours:
     """Active hours of a route: inside one of its windows, if it has any, and outside of all maintenance."""
 
+    #: Empty: always active, except for maintenance.
     when: Sequence[Window] = ()
     maintenance: Sequence[Window] = ()
 
-    def opens(self, at: datetime) -> datetime | None:
+    def next_active_at(self, at: datetime) -> datetime | None:
         """Return the first active time from *at* on; `None` without any."""
         if not self.when and not self.maintenance:
             return at
         for _ in range(_STEPS):
-            if (closed := self.closed_by(at)) is not None:
-                at = closed.ends_at
+            if (current_maintenance := self.maintenance_at(at)) is not None:
+                at = current_maintenance.ends_at
                 continue
             if not self.when:
                 return at
-            stretches = [found for window in self.when if (found := window.following(at)) is not None]
-            if not stretches:
+            occurrences = [found for window in self.when if (found := window.next_occurrence(at)) is not None]
+            if not occurrences:
                 return None
-            begins = min(stretch.starts_at for stretch in stretches)
-            if begins <= at:
+            start = min(occurrence.starts_at for occurrence in occurrences)
+            if start <= at:
                 return at
-            at = begins
+            at = start
         return None
 
-    def closed_by(self, at: datetime) -> WindowOccurrence | None:
+    def maintenance_at(self, at: datetime) -> WindowOccurrence | None:
         """Return the maintenance at *at*, of several the one that ends last."""
-        return self.closed_during(at, at)
+        return self.maintenance_during(at, at)
 
-    def closed_during(self, begins: datetime, ends: datetime) -> WindowOccurrence | None:
+    def maintenance_during(self, begins: datetime, ends: datetime) -> WindowOccurrence | None:
         """Return a maintenance that overlaps the span from *begins* to *ends*; `None` without any."""
-        following: Iterable[WindowOccurrence | None] = (window.following(begins) for window in self.maintenance)
-        touched = [stretch for stretch in following if stretch is not None and stretch.starts_at <= ends]
-        return max(touched, key=lambda stretch: stretch.ends_at, default=None)
+        candidates: Iterable[WindowOccurrence | None] = (window.next_occurrence(begins) for window in self.maintenance)
+        overlapping = [
+            occurrence for occurrence in candidates if occurrence is not None and occurrence.starts_at <= ends
+        ]
+        return max(overlapping, key=lambda occurrence: occurrence.ends_at, default=None)
 
-    def busiest_day(self, since: datetime) -> timedelta:
-        """Return the longest active time within 24 hours among five weeks' days from *since* on."""
+    def longest_active_day(self, since: datetime) -> timedelta:
+        """Return the longest active time of a day, among the 35 days from *since* on."""
         day = timedelta(days=1)
         if not self.when:
             return day
@@ -139,24 +144,31 @@ class Hours:
 ALWAYS = Hours()
 
 
-def next_to_begin(following: Callable[[datetime], WindowOccurrence | None], after: datetime) -> WindowOccurrence | None:
-    """Return the first occurrence that begins after *after*; *following* is `Window.following`, of non-overlapping ones."""
-    found = following(after)
-    return following(found.ends_at) if found is not None and found.starts_at <= after else found
+def next_to_begin(
+    next_occurrence: Callable[[datetime], WindowOccurrence | None], after: datetime
+) -> WindowOccurrence | None:
+    """Return the first occurrence that begins after *after*.
+
+    *next_occurrence*: `Window.next_occurrence` of a window whose occurrences do not overlap.
+    """
+    occurrence = next_occurrence(after)
+    if occurrence is not None and occurrence.starts_at <= after:
+        return next_occurrence(occurrence.ends_at)
+    return occurrence
 
 
 def _covered(windows: Sequence[Window], begins: datetime, ends: datetime) -> timedelta:
     """Return the part of the time from *begins* to *ends* that is in any of *windows*."""
-    whole, at = timedelta(0), begins
+    covered, at = timedelta(0), begins
     for _ in range(_STEPS):
-        stretches = [
-            found for window in windows if (found := window.following(at)) is not None and found.starts_at < ends
+        occurrences = [
+            found for window in windows if (found := window.next_occurrence(at)) is not None and found.starts_at < ends
         ]
-        if not stretches or at >= ends:
-            return whole
-        first = min(stretches, key=lambda stretch: stretch.starts_at)
+        if not occurrences or at >= ends:
+            return covered
+        first = min(occurrences, key=lambda occurrence: occurrence.starts_at)
         start = max(at, first.starts_at)
         # Up to the end of the present occurrence; another overlapping one is counted in the next step.
         end = min(ends, first.ends_at)
-        whole, at = whole + (end - start), end
-    return whole
+        covered, at = covered + (end - start), end
+    return covered

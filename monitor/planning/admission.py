@@ -1,9 +1,9 @@
 """Admission control: how many runs may start now. Pure.
 
-With more routes than the machine carries, every run would be slow at each step, reach its deadlines and report good
-mail as lost. So runs start at a limited rate: the rate grows slowly while it is used up, and falls below the rate at
-which runs finish when the event loop lags. A limit on concurrent runs would not do: runs that wait for a dead server
-cost nothing, and would block all others.
+With more routes than the machine can probe, every run would be slow, miss its deadlines and report good mail as lost.
+So runs start at a limited rate. The rate grows slowly while it is used up. When the event loop lags, it is set below the
+rate at which runs finish. A limit on concurrent runs would not work: runs that wait for a dead server cost nothing, and
+would block all others.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from dataclasses import dataclass
 
 #: Seconds between two adjustments of the rate.
 ADJUSTMENT_INTERVAL = 0.5
-#: Seconds between two decreases. Runs that have started already still delay the loop; without the pause the rate would
-#: fall several times for one cause and leave half of the machine idle.
+#: Seconds between two decreases. Runs that have already started still delay the loop; without the cooldown the rate
+#: would decrease several times for one cause, and leave half of the machine idle.
 COOLDOWN = 2.0
-#: The loop lags when it spends more than this share of its time late, which is about 50 ms per adjustment. A run needs
-#: about a hundred turns of the loop, so it takes five seconds longer then. One stop of half a second stays below the
-#: threshold.
+#: The loop lags if it is late for more than this share of its time, about 50 ms per measurement. A run needs about a
+#: hundred turns of the loop, so it takes five seconds longer then. A single stop of half a second is below the threshold.
 LAG_THRESHOLD = 0.5
 #: The rate decreases to this share of the finish rate, and increases by this many runs per second or by this share.
 DECREASE_FACTOR = 0.9
 MIN_INCREASE, INCREASE_FACTOR = 2.0, 0.1
 #: Runs per second. Below this rate, a lag has another cause than our runs.
 MIN_RATE = 5.0
-#: Seconds of the rate that may start at once.
+#: Runs that may start at once, as seconds of the rate.
 _BURST = 0.1
-#: The finish rate is a mean over so many seconds. The peak decays by this factor per adjustment: no run finishes while
-#: the loop stands still, although the machine could carry more.
+#: The finish rate is a mean over so many seconds. Its peak decays by this factor per adjustment. The peak is used because
+#: no run finishes while the loop is blocked, although the machine can run more.
 _MEAN_WINDOW = 2.0
 _PEAK_DECAY = 0.95
 
@@ -64,20 +63,20 @@ class Admission:
         self._credit, self._credited_at = min(max(1.0, _BURST * self.rate), self._credit + earned), now
         return int(self._credit)
 
-    def begun(self, count: int) -> None:
+    def record_starts(self, count: int) -> None:
         """Record that *count* runs have started."""
         self._credit -= count
         self._is_limited = self._is_limited or self._credit < 1
 
-    def ended(self) -> None:
+    def record_end(self) -> None:
         """Record that a run has finished."""
         self._finished += 1
 
-    def refused(self) -> None:
-        """Refund a started run that did not run after all."""
+    def refund(self) -> None:
+        """Undo the start of a run that did not run."""
         self._credit += 1
 
-    def pause(self) -> float:
+    def seconds_to_next_start(self) -> float:
         """Return the seconds until the next run may start."""
         return max(0.0, 1.0 - self._credit) / self.rate
 
@@ -89,7 +88,7 @@ class Admission:
         if late > LAG_THRESHOLD and now >= self._cooled_down_at:
             if self.rate == math.inf:
                 self._credit, self._credited_at = 0.0, now
-            # A limit that was not used up says nothing about what the machine carries.
+            # The current rate may be unused, and so higher than what the machine can run: hence the peak.
             self.rate = max(MIN_RATE, DECREASE_FACTOR * min(self.rate, self._peak))
             self._cooled_down_at = now + COOLDOWN
         elif late <= LAG_THRESHOLD and self._is_limited:

@@ -1,4 +1,7 @@
-"""Assignments of checks to agencies, and results of check runs. Pure."""
+"""Assignments of checks to agencies, and results of check runs. Pure.
+
+A check is a probe that sends no message and never decides an agency's health, such as that of a certificate.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from monitor.config.agency.checks import CheckSettings, intervals
+from monitor.config.agency.checks import CheckSettings, check_intervals
 from monitor.model.window import ALWAYS, Hours
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 
@@ -54,7 +57,7 @@ class VerdictChange:
 
 def assignments(
     kinds: Mapping[str, CheckKind],
-    check_scope: Iterable[CheckScope],
+    check_scopes: Iterable[CheckScope],
     service: Mapping[str, CheckSettings],
     agencies: Mapping[str, Mapping[str, CheckSettings]],
     hours: Mapping[str, Hours],
@@ -65,26 +68,28 @@ def assignments(
     hours of agencies that have some. An opt-in kind never runs for reference mailboxes, because their provider has not
     opted in.
     """
-    found = []
-    for place in check_scope:
-        spans = intervals(kinds, service, agencies.get(place.agency, {}))
-        for name, interval in spans.items():
-            if place.agency or not kinds[name].opt_in:
-                when = hours.get(place.agency, ALWAYS)
-                found.append(CheckAssignment(kind=kinds[name], check_scope=place, interval=interval, hours=when))
+    check_assignments = []
+    for scope in check_scopes:
+        intervals = check_intervals(kinds, service, agencies.get(scope.agency, {}))
+        for name, interval in intervals.items():
+            if scope.agency or not kinds[name].opt_in:
+                active_hours = hours.get(scope.agency, ALWAYS)
+                check_assignments.append(
+                    CheckAssignment(kind=kinds[name], check_scope=scope, interval=interval, hours=active_hours)
+                )
     order = {name: number for number, name in enumerate(kinds)}
-    return tuple(sorted(found, key=lambda each: order[each.kind.name]))
+    return tuple(sorted(check_assignments, key=lambda assignment: order[assignment.kind.name]))
 
 
 def changes(before: Sequence[Finding], after: Sequence[Finding]) -> tuple[VerdictChange, ...]:
     """Return the verdicts that changed. A pass at the first run is no change."""
-    known = {(finding.aspect, finding.subject): finding.verdict for finding in before}
-    found = []
+    verdicts_before = {(finding.aspect, finding.subject): finding.verdict for finding in before}
+    verdict_changes = []
     for finding in after:
-        was = known.get((finding.aspect, finding.subject))
-        if finding.verdict is not (was or Verdict.PASS):
-            found.append(VerdictChange(finding=finding, before=was))
-    return tuple(found)
+        verdict_before = verdicts_before.get((finding.aspect, finding.subject))
+        if finding.verdict is not (verdict_before or Verdict.PASS):
+            verdict_changes.append(VerdictChange(finding=finding, before=verdict_before))
+    return tuple(verdict_changes)
 
 
 def printable(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -97,22 +102,22 @@ def printable(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def _printable(text: str) -> str:
     if len(text) > _MAX_TEXT:
         text = f"{text[: _MAX_TEXT - 1]}…"
-    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
+    return text if text.isprintable() else "".join(character if character.isprintable() else "?" for character in text)
 
 
-def unknown_findings(kind: CheckKind, before: Sequence[Finding], why: str) -> tuple[Finding, ...]:
+def unknown_findings(kind: CheckKind, before: Sequence[Finding], reason: str) -> tuple[Finding, ...]:
     """Return the findings of a run that failed: every verdict becomes unknown."""
     if before:
-        return tuple(replace(finding, verdict=Verdict.UNKNOWN, detail=why, expires_at=None) for finding in before)
-    return tuple(Finding(aspect=aspect, subject="", verdict=Verdict.UNKNOWN, detail=why) for aspect in kind.aspects)
+        return tuple(replace(finding, verdict=Verdict.UNKNOWN, detail=reason, expires_at=None) for finding in before)
+    return tuple(Finding(aspect=aspect, subject="", verdict=Verdict.UNKNOWN, detail=reason) for aspect in kind.aspects)
 
 
-def worst(findings: Iterable[Finding]) -> Verdict:
+def worst_verdict(findings: Iterable[Finding]) -> Verdict:
     """Return the most severe verdict; `PASS` without findings."""
     return max((finding.verdict for finding in findings), key=_SEVERITY.index, default=Verdict.PASS)
 
 
-def amiss(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+def problem_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return the findings that did not pass, the most severe first."""
-    odd = (finding for finding in findings if finding.verdict is not Verdict.PASS)
-    return tuple(sorted(odd, key=lambda finding: -_SEVERITY.index(finding.verdict)))
+    failed = (finding for finding in findings if finding.verdict is not Verdict.PASS)
+    return tuple(sorted(failed, key=lambda finding: -_SEVERITY.index(finding.verdict)))

@@ -1,8 +1,8 @@
 """Validity of a run during which the event loop lagged. Pure.
 
-Our own lag must not count as an agency's failure. What a server answered is valid however late it is read; a deadline
-that passed during the lag proves nothing, and a server that waited for us in vain closes the connection with good
-reason.
+A lag of this process must not count as an agency's failure. A server's answer is valid, however late it is read. A
+deadline that passed because of the lag proves nothing; neither does a connection that the server closed after it had
+waited for this process.
 """
 
 from __future__ import annotations
@@ -15,58 +15,61 @@ from probes.model.probe import Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
-#: A shorter lag is load: a run has a minute, and needs about a hundred turns of the loop.
-HARMLESS = timedelta(milliseconds=250)
-#: The lag may take this share of a deadline.
-TOLERATED = 0.1
+#: Shorter lags are normal under load: a run has a minute, and needs about a hundred turns of the loop.
+MIN_COUNTED_LAG = timedelta(milliseconds=250)
+#: Maximum share of a deadline that the lag may take.
+MAX_DEADLINE_SHARE = 0.1
 #: A server may close a connection that is silent for so long: the shortest time-out in use is ten seconds (Postfix
 #: under stress).
 SERVER_TIMEOUT = timedelta(seconds=5)
 
 #: Outcomes that a server's answer proves, however late it is read.
 _ANSWERED = frozenset({Outcome.JUNK, Outcome.BOUNCED, Outcome.CORRUPTED, Outcome.REJECTED, Outcome.INCONCLUSIVE})
-#: Reasons that are our own time-outs.
+#: Reasons that stand for a time-out of this process.
 _TIMEOUTS = frozenset({Reason.NO_ANSWER, Reason.NAME_SERVER_SILENT, Reason.NOT_ARRIVED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopLag:
-    """Lag of the event loop during a run: the sum and the longest. Lags up to `HARMLESS` are not counted."""
+    """Lag of the event loop during a run: the sum and the longest. Shorter ones than `MIN_COUNTED_LAG` do not count."""
 
     whole: timedelta
     longest: timedelta
 
 
-def is_valid(result: ProbeResult, lateness: LoopLag, probing: ProbingPolicy) -> bool:
-    """Whether *result* is due to the mail service, not to a lag of this process."""
+def is_valid(result: ProbeResult, lag: LoopLag, probing: ProbingPolicy) -> bool:
+    """Whether *result* is caused by the mail service, and not by a lag of this process."""
     if result.outcome in _ANSWERED:
         return True
     if result.outcome is Outcome.DELIVERED:
-        return _is_as_slow_without_lag(result, lateness, probing)
-    if lateness.longest >= SERVER_TIMEOUT:
+        return _is_as_slow_without_lag(result, lag, probing)
+    if lag.longest >= SERVER_TIMEOUT:
         return False
     failure = result.failure
     if failure is None or failure.reason not in _TIMEOUTS:
         return True
-    return lateness.whole <= TOLERATED * _deadline(failure, probing.patience)
+    return lag.whole <= MAX_DEADLINE_SHARE * _deadline(failure, probing.timeouts)
 
 
-def invalid_result(result: ProbeResult, lateness: LoopLag) -> ProbeResult:
-    """Return the result of a run that a lag made invalid."""
+def invalid_result(result: ProbeResult, lag: LoopLag) -> ProbeResult:
+    """Return an inconclusive result in place of one that a lag made invalid."""
     phase, party = (result.failure.phase, result.failure.party) if result.failure else (Phase.TRANSIT, Party.RECIPIENT)
-    detail_text = f"this process stood still for {lateness.whole.total_seconds():.1f} s of it"
-    failure = Failure(phase=phase, party=party, reason=Reason.OUR_LATENESS, detail=detail_text)
+    lag_text = f"this process was blocked for {lag.whole.total_seconds():.1f} s"
+    failure = Failure(phase=phase, party=party, reason=Reason.PROCESS_BLOCKED, detail=lag_text)
     return replace(result, outcome=Outcome.INCONCLUSIVE, failure=failure)
 
 
-def _is_as_slow_without_lag(result: ProbeResult, lateness: LoopLag, probing: ProbingPolicy) -> bool:
-    """Whether a delivered run is as slow without the lag. Invalid where a server may have closed the connection."""
-    if result.uncertain and lateness.longest >= SERVER_TIMEOUT:
+def _is_as_slow_without_lag(result: ProbeResult, lag: LoopLag, probing: ProbingPolicy) -> bool:
+    """Whether a delivered run exceeds the same slow limits if the lag is subtracted.
+
+    False if the server may have closed the connection because of the lag.
+    """
+    if result.uncertain and lag.longest >= SERVER_TIMEOUT:
         return False
-    spans = ((Phase.TRANSIT, probing.slow_threshold), (Phase.DATA, probing.patience.slow_data))
-    took = ((result.phases.get(phase), limit) for phase, limit in spans)
-    return not any(span is not None and span - lateness.whole <= limit < span for span, limit in took)
+    limits = ((Phase.TRANSIT, probing.slow_threshold), (Phase.DATA, probing.timeouts.slow_data))
+    durations = ((result.phases.get(phase), limit) for phase, limit in limits)
+    return not any(duration is not None and duration - lag.whole <= limit < duration for duration, limit in durations)
 
 
-def _deadline(failure: Failure, patience: Timeouts) -> timedelta:
-    return patience.arrival if failure.reason == Reason.NOT_ARRIVED else patience.session
+def _deadline(failure: Failure, timeouts: Timeouts) -> timedelta:
+    return timeouts.arrival if failure.reason == Reason.NOT_ARRIVED else timeouts.session

@@ -1,4 +1,4 @@
-"""Membership of the processes on one store, and ownership of agencies among them. Pure.
+"""Membership of the processes that share a database, and ownership of agencies among them. Pure.
 
 Rendezvous hashing assigns each agency to one live process: the one whose name weighs most with the agency's code. All
 processes compute the same without coordination, and when one joins or dies only its own share moves. During a rollout,
@@ -16,10 +16,10 @@ from types import MappingProxyType
 
 #: Heartbeats per takeover timeout.
 _HEARTBEATS = 10
-#: Share of the takeover timeout without a heartbeat after which a process is dead. The rest is for noticing, reading
-#: its history, and load.
+#: Share of the takeover timeout without a heartbeat after which a process is dead. The rest of the time is for detecting
+#: it, reading the history of its routes, and load.
 _DEAD_AFTER = 0.4
-#: A process that starts ignores others without a heartbeat for so long.
+#: When a process starts, others without a heartbeat for so long are dead at once.
 GIVEN_UP = timedelta(days=1)
 #: Octets of the hash.
 _HASH_SIZE = 8
@@ -27,12 +27,12 @@ _HASH_SIZE = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeoverPolicy:
-    """How soon the others take over the agencies of a dead process."""
+    """Time in which the agencies of a dead process are taken over by others (*within*)."""
 
     within: timedelta = timedelta(seconds=10)
 
     @property
-    def beat_every(self) -> timedelta:
+    def heartbeat_interval(self) -> timedelta:
         """Interval between two heartbeats."""
         return self.within / _HEARTBEATS
 
@@ -49,101 +49,108 @@ class ClusterMember:
     name: str
     #: By the database's clock.
     heartbeat_at: datetime
-    #: It has shut down in order.
+    #: The process has shut down in order.
     has_left: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class ClusterMembership:
-    """Live processes, as one of them sees it. Times are the database's clock.
+    """Live processes, as one of them computes them. Times are those of the database's clock.
 
-    A process declares another dead only after its own heartbeats have succeeded for as long: after an outage of the
-    database every heartbeat is old. During the outage nothing changes.
+    After an outage of the database all heartbeats are old. So another process is dead only if the own heartbeats have
+    succeeded for `dead_after` since. During the outage nothing changes.
     """
 
-    #: Its own name.
+    #: Name of this process.
     name: str
     policy: TakeoverPolicy = field(default_factory=TakeoverPolicy)
-    #: Since when its heartbeats succeed without a gap, and the latest one.
+    #: Since when own heartbeats succeed without a gap, and the time of the latest one.
     _succeeding_since: datetime | None = None
-    _beat_at: datetime | None = None
-    #: Dead processes with their last heartbeat; they stay dead until the next one.
+    _heartbeat_at: datetime | None = None
+    #: Dead processes with their last heartbeat. They stay dead until they have another one.
     _dead: dict[str, datetime] = field(default_factory=dict)
-    #: Heartbeats in the future, as after the clock was set back: the heartbeat, and when it was first seen.
-    _ahead: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
-    _has_begun: bool = False
+    #: Processes with a heartbeat in the future, after the clock was set back: that time, and when it was first seen.
+    _future_heartbeats: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    _is_started: bool = False
 
-    def missed(self) -> None:
+    def record_failure(self) -> None:
         """Record that an own heartbeat failed."""
         self._succeeding_since = None
 
-    def beat(self, others: Collection[ClusterMember], now: datetime) -> frozenset[str]:
-        """Record that an own heartbeat succeeded *now*, and those of the *others*.
-
-        Return the names of the live processes.
-        """
-        is_gap = self._beat_at is None or not timedelta(0) <= now - self._beat_at < self.policy.dead_after
+    def record_heartbeats(self, others: Collection[ClusterMember], now: datetime) -> frozenset[str]:
+        """Record an own heartbeat that succeeded *now*, and the latest of the *others*; return the live processes."""
+        is_gap = self._heartbeat_at is None or not timedelta(0) <= now - self._heartbeat_at < self.policy.dead_after
         if self._succeeding_since is None or is_gap:
             self._succeeding_since = now
-        self._beat_at = now
-        self._ahead = {one.name: self._first_seen(one, now) for one in others if one.heartbeat_at > now}
-        self._dead = {one.name: one.heartbeat_at for one in others if self._is_dead(one, self._succeeding_since, now)}
-        self._has_begun = True
-        return frozenset({self.name, *(one.name for one in others if not one.has_left and one.name not in self._dead)})
+        self._heartbeat_at = now
+        self._future_heartbeats = {
+            member.name: self._first_seen(member, now) for member in others if member.heartbeat_at > now
+        }
+        self._dead = {
+            member.name: member.heartbeat_at for member in others if self._is_dead(member, self._succeeding_since, now)
+        }
+        self._is_started = True
+        return frozenset(
+            {self.name, *(member.name for member in others if not member.has_left and member.name not in self._dead)}
+        )
 
     def _first_seen(self, other: ClusterMember, now: datetime) -> tuple[datetime, datetime]:
-        beat_at, seen_at = self._ahead.get(other.name, (None, now))
-        return other.heartbeat_at, min(seen_at, now) if beat_at == other.heartbeat_at else now
+        known_heartbeat_at, seen_at = self._future_heartbeats.get(other.name, (None, now))
+        return other.heartbeat_at, min(seen_at, now) if known_heartbeat_at == other.heartbeat_at else now
 
-    def _is_dead(self, other: ClusterMember, steady_since: datetime, now: datetime) -> bool:
+    def _is_dead(self, other: ClusterMember, succeeding_since: datetime, now: datetime) -> bool:
         if self._dead.get(other.name) == other.heartbeat_at:
             return True
-        if not self._has_begun and now - other.heartbeat_at > GIVEN_UP:
+        if not self._is_started and now - other.heartbeat_at > GIVEN_UP:
             return True
-        _, beat_at = self._ahead.get(other.name, (None, other.heartbeat_at))
-        return now - max(beat_at, steady_since) > self.policy.dead_after
+        _, first_seen_at = self._future_heartbeats.get(other.name, (None, other.heartbeat_at))
+        return now - max(first_seen_at, succeeding_since) > self.policy.dead_after
 
 
 def owners(
-    agencies: Iterable[str], alive: Collection[str], known: Mapping[str, AbstractSet[str]] = MappingProxyType({})
+    agencies: Iterable[str], alive: Collection[str], documents: Mapping[str, AbstractSet[str]] = MappingProxyType({})
 ) -> Mapping[str, str]:
-    """Return the owner of each agency: one of *alive* (at least one) that knows the agency.
+    """Return the owner of each agency: one of the processes *alive*, of which there is at least one.
 
-    *known*: agencies of which a process has documents, by its name; a process that is missing there has all.
+    *documents*: agencies whose document a process has, by its name; a process without an entry has all. An agency is
+    owned by a process with its document, if there is one.
     """
     if len(alive) == 1:
         return dict.fromkeys(agencies, *alive)
-    # The length prefix keeps different pairs of name and code apart.
+    # With the length of the name as a prefix, no two pairs of name and code give the same octets.
     keys = [(name, len(name.encode()).to_bytes(2, "big") + name.encode()) for name in alive]
-    found: dict[str, str] = {}
+    owner_of: dict[str, str] = {}
     for agency in agencies:
         code = agency.encode()
-        able = keys
-        if known:
-            able = [(name, key) for name, key in keys if name not in known or agency in known[name]] or keys
+        candidates = keys
+        if documents:
+            candidates = [
+                (name, key) for name, key in keys if name not in documents or agency in documents[name]
+            ] or keys
         # On equal weights the name decides, so that all processes agree.
-        found[agency] = max((blake2b(key + code, digest_size=_HASH_SIZE).digest(), name) for name, key in able)[1]
-    return found
+        owner_of[agency] = max(
+            (blake2b(key + code, digest_size=_HASH_SIZE).digest(), name) for name, key in candidates
+        )[1]
+    return owner_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """The agencies of one process. What belongs to no agency, such as control routes, runs in every process."""
+    """Agencies of one process. Control routes, between reference mailboxes, belong to no agency and run everywhere."""
 
     #: The process's name, and those of all live processes.
     name: str = ""
     alive: frozenset[str] = frozenset({""})
-    #: Agencies of which the other processes have documents, as far as reported. Queried only for agencies that this
-    #: process has.
+    #: Agencies whose document another process has, by its name, as far as it was reported.
     known: Mapping[str, AbstractSet[str]] = field(default_factory=dict, hash=False)
 
-    def of(self, agencies: Iterable[str]) -> frozenset[str]:
+    def owned(self, agencies: Iterable[str]) -> frozenset[str]:
         """Return those of *agencies* that this process owns."""
-        return frozenset(code for code, whose in owners(agencies, self.alive, self.known).items() if whose == self.name)
+        return frozenset(code for code, owner in owners(agencies, self.alive, self.known).items() if owner == self.name)
 
     @property
-    def watched_elsewhere(self) -> frozenset[str]:
-        """Agencies of which other processes have documents."""
+    def monitored_elsewhere(self) -> frozenset[str]:
+        """Agencies whose document another process has."""
         return frozenset[str]().union(*self.known.values())
 
     def owner(self, agency: str) -> str:

@@ -1,8 +1,8 @@
 """Schedule of routes: which are due, and when the next one is. Pure: the caller passes the time.
 
-Times are absolute: each run is due at its route's own phase of the interval, with jitter, so a slow run or a pause does
-not shift the others, and two sites do not run in step. After a pause there is no burst: a run that is late by more than
-`TOLERANCE` is skipped, and the route runs at its next time. Only a requested run stays due.
+Each run is due at a fixed phase of its route's interval, plus or minus a jitter. So a slow run or a suspension of the
+process does not shift other runs, and two sites do not run in step. There is no burst after a suspension: a run that is
+late by more than `TOLERANCE` is skipped, and the route runs at its next time. Only a requested run stays due.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 #: A run that would start later is skipped: the process was suspended, or the clock was set forward. Load delays runs by
 #: far less.
 TOLERANCE = timedelta(seconds=5)
-#: A run comes up to this share of the interval earlier or later than its phase, but no more than so long.
+#: A run is earlier or later than its phase by up to this share of the interval, and by `MAX_JITTER` at most.
 JITTER = 0.1
-JITTER_AT_MOST = timedelta(seconds=30)
-#: When active hours begin, the first run comes within this; not at once, because they begin for many routes.
+MAX_JITTER = timedelta(seconds=30)
+#: When active hours begin, the first run comes within this time; not at once, because they begin for many routes.
 HOURS_SPREAD = timedelta(seconds=60)
-#: A route with a long interval runs within this after a skipped run.
+#: After a skipped run, a route with a long interval runs within this time.
 CATCH_UP = timedelta(minutes=10)
 
-#: A route that another process ran is run at once when it is late by no more than this: the time to detect a dead
-#: process.
+#: A route that is taken over from another process runs at once if it is late by no more than this: the time in which a
+#: dead process is detected.
 TAKEOVER_TOLERANCE = timedelta(seconds=10)
-#: Later routes are spread over so long per route.
+#: Routes that are later are spread over this time per route.
 TAKEOVER_SPREAD = timedelta(seconds=2)
 
 
@@ -43,32 +43,32 @@ class _Entry:
     #: Hash of the seed and the route's name: the phase, and the seed of the jitter.
     seed_hash: int
     due: datetime
-    #: The due run was requested.
+    #: The due run was requested, so that it is not skipped.
     urgent: bool = False
     running: bool = False
     #: Time of a run that was requested while one is in flight.
     requested_at: datetime | None = None
-    #: A person requested the run and waits for it, whatever the active hours.
+    #: A person requested the run and waits for it; active hours do not apply.
     on_demand: bool = False
     #: Skipped runs since the last one that started.
     skipped: int = 0
 
     @property
-    def rank(self) -> int:
-        """Priority, highest first: a requested run, but not before a route that was skipped repeatedly."""
+    def priority(self) -> int:
+        """Priority of a due run: a requested one counts as much as two skipped ones."""
         return self.skipped + 2 * self.urgent
 
 
 @dataclass(slots=True)
 class Schedule:
-    """Due times of all routes. At most one run of a route is in flight."""
+    """Due times of all routes (or checks), by name. At most one run of each is in flight."""
 
-    #: Distinguishes this schedule's phases from another site's with the same routes.
+    #: Name of the process, so that the same routes have other phases at another site.
     seed: str = ""
     _entries: dict[str, _Entry] = field(default_factory=dict)
-    #: (due, name); entries that no longer match their route's due time are skipped.
+    #: Heap of (due time, name). A pair is ignored if the route has another due time by now.
     _heap: list[tuple[datetime, str]] = field(default_factory=list)
-    #: Due runs that have not started, by priority and due time; and the same by due time.
+    #: Due runs that have not started: a heap by priority and due time, and a queue by due time.
     _ready: list[tuple[int, datetime, str]] = field(default_factory=list)
     _overdue: deque[tuple[datetime, str]] = field(default_factory=deque)
     #: Skipped runs not yet reported.
@@ -88,19 +88,19 @@ class Schedule:
         Runs that are late by more than a takeover are spread: after an outage of the database a whole shard would run
         at once, and providers limit the rate.
         """
-        known = {name: at for name, at in last_runs.items() if name in self._entries}
-        # A last run in the future comes from a clock that was ahead, perhaps by days.
-        dues = {name: min(at, now) + self._entries[name].interval for name, at in known.items()}
-        late = sum(now - due > TAKEOVER_TOLERANCE for due in dues.values())
+        last_run_at = {name: at for name, at in last_runs.items() if name in self._entries}
+        # A last run in the future was stored by a process whose clock was ahead, perhaps by days.
+        dues = {name: min(at, now) + self._entries[name].interval for name, at in last_run_at.items()}
+        overdue_count = sum(now - due > TAKEOVER_TOLERANCE for due in dues.values())
         for name, planned in dues.items():
             entry, due = self._entries[name], max(planned, now)
             if now - planned > TAKEOVER_TOLERANCE:
-                # Another hash than that of the phase, or both runs would come close together.
-                due += min(entry.interval * (late / len(dues)), late * TAKEOVER_SPREAD) * _fraction(
+                # Another hash than that of the phase; otherwise the run after this one would follow at once.
+                due += min(entry.interval * (overdue_count / len(dues)), overdue_count * TAKEOVER_SPREAD) * _fraction(
                     crc32(b"late", entry.seed_hash)
                 )
             if entry.urgent or entry.running:
-                self.bring_forward(name, due)
+                self.advance(name, due)
             else:
                 self._plan_within_hours(name, entry, due, urgent=planned <= now)
 
@@ -120,10 +120,10 @@ class Schedule:
         entry.interval, entry.hours = interval, hours
         if entry.running or entry.due <= now:
             return
-        opt_in = entry.due if entry.urgent else None
+        requested_for = entry.due if entry.urgent else None
         self._plan_within_hours(name, entry, min(entry.due, _next_time(entry, now)))
-        if opt_in is not None:
-            self.bring_forward(name, opt_in)
+        if requested_for is not None:
+            self.advance(name, requested_for)
 
     def due(self, now: datetime, room: int | None = None) -> list[str]:
         """Return the routes to start now, at most *room*, and mark them as running.
@@ -131,16 +131,16 @@ class Schedule:
         Requested runs come first, then routes that were skipped, then the longest due. So under constant overload every
         route runs: with twice the routes, every other time.
         """
-        self._detect_clock_step(now)
+        self._handle_clock_step(now)
         self._collect_due(now)
         names: list[str] = []
         while self._ready and (room is None or len(names) < room):
             _, due, name = heapq.heappop(self._ready)
-            entry = self._waiting(name, due)
+            entry = self._find_waiting(name, due)
             if entry is None:
                 continue
-            if entry.hours.opens(now) != now and not entry.on_demand:
-                self._plan_missed(name, entry, now)  # Its active hours ended while it was due.
+            if entry.hours.next_active_at(now) != now and not entry.on_demand:
+                self._plan_after_skip(name, entry, now)  # Its active hours ended while it was due.
                 continue
             entry.running, entry.skipped, entry.on_demand = True, 0, False
             names.append(name)
@@ -148,25 +148,25 @@ class Schedule:
 
     def take_skipped(self) -> int:
         """Return how many runs were skipped since the last call."""
-        told, self._skipped = self._skipped, 0
-        return told
+        skipped, self._skipped = self._skipped, 0
+        return skipped
 
     def _collect_due(self, now: datetime) -> None:
         """Move due runs to the priority queue, and skip those that are late."""
         while self._heap and self._heap[0][0] <= now:
             due, name = heapq.heappop(self._heap)
-            if (entry := self._waiting(name, due)) is not None:
-                heapq.heappush(self._ready, (-entry.rank, due, name))
+            if (entry := self._find_waiting(name, due)) is not None:
+                heapq.heappush(self._ready, (-entry.priority, due, name))
                 self._overdue.append((due, name))
         while self._overdue and now - self._overdue[0][0] > TOLERANCE:
             due, name = self._overdue.popleft()
-            entry = self._waiting(name, due)
+            entry = self._find_waiting(name, due)
             if entry is not None and not entry.urgent:
                 entry.skipped += 1
                 self._skipped += 1
-                self._plan_missed(name, entry, now)
+                self._plan_after_skip(name, entry, now)
 
-    def _waiting(self, name: str, due: datetime) -> _Entry | None:
+    def _find_waiting(self, name: str, due: datetime) -> _Entry | None:
         """Return the entry of a route that is due at this time and not running."""
         entry = self._entries.get(name)
         return None if entry is None or entry.running or entry.due != due else entry
@@ -175,7 +175,7 @@ class Schedule:
         """Return when the run in flight was due. Raise `KeyError` for an unknown route."""
         return self._entries[name].due
 
-    def finished(self, name: str, now: datetime) -> None:
+    def plan_next(self, name: str, now: datetime) -> None:
         """Plan the next run of a route whose run has finished, or did not start."""
         entry = self._entries.get(name)
         if entry is None:
@@ -184,11 +184,11 @@ class Schedule:
         requested_at, entry.requested_at = entry.requested_at, None
         self._plan_ahead(name, entry, now)
         if requested_at is not None:
-            self.bring_forward(name, max(now, requested_at))
+            self.advance(name, max(now, requested_at))
         if entry.on_demand:
             self._plan(name, entry, now, urgent=True)
 
-    def order(self, name: str, now: datetime) -> None:
+    def request_now(self, name: str, now: datetime) -> None:
         """Run a route now, or as soon as its run in flight has finished.
 
         Active hours do not apply: whoever repairs a mail system wants to see whether it works.
@@ -200,7 +200,7 @@ class Schedule:
         if not entry.running:
             self._plan(name, entry, now, urgent=True)
 
-    def bring_forward(self, name: str, at: datetime) -> None:
+    def advance(self, name: str, at: datetime) -> None:
         """Bring a route's next run forward to *at*, or to the begin of its active hours. Never postpone it."""
         entry = self._entries.get(name)
         if entry is None:
@@ -210,48 +210,48 @@ class Schedule:
         elif at >= entry.due:
             entry.urgent = True  # The planned run comes first; it only gets the priority.
             if entry.due <= self._latest:
-                heapq.heappush(self._ready, (-entry.rank, entry.due, name))
-        elif (opens := entry.hours.opens(at)) is not None and opens < entry.due:
+                heapq.heappush(self._ready, (-entry.priority, entry.due, name))
+        elif (opens := entry.hours.next_active_at(at)) is not None and opens < entry.due:
             self._plan(name, entry, opens, urgent=True)
 
-    def bring_forward_within(self, name: str, span: timedelta, now: datetime) -> None:
+    def advance_within(self, name: str, span: timedelta, now: datetime) -> None:
         """Bring a route's next run forward to within *span*, at a time of its own: thousands of routes may be concerned."""
         if (entry := self._entries.get(name)) is not None:
-            self.bring_forward(name, now + span * _fraction(crc32(b"again", entry.seed_hash)))
+            self.advance(name, now + span * _fraction(crc32(b"again", entry.seed_hash)))
 
-    def wake(self) -> datetime | None:
+    def next_due(self) -> datetime | None:
         """Return when the next run is due, which may be past; `None` if nothing is planned."""
         while self._ready:
             _, due, name = self._ready[0]
-            if self._waiting(name, due) is not None:
+            if self._find_waiting(name, due) is not None:
                 return due
             heapq.heappop(self._ready)
         while self._heap:
             due, name = self._heap[0]
-            if self._waiting(name, due) is not None:
+            if self._find_waiting(name, due) is not None:
                 return due
             heapq.heappop(self._heap)
         return None
 
-    def _detect_clock_step(self, now: datetime) -> None:
+    def _handle_clock_step(self, now: datetime) -> None:
         """Plan all routes anew when the clock was set back: the planned times may be hours away."""
-        back, self._latest = self._latest - now, now
-        if back <= TOLERANCE:
+        set_back_by, self._latest = self._latest - now, now
+        if set_back_by <= TOLERANCE:
             return
         self._heap.clear()
         self._ready.clear()
         self._overdue.clear()
         for name, entry in self._entries.items():
             if entry.requested_at is not None:
-                entry.requested_at -= back
+                entry.requested_at -= set_back_by
             if entry.running:
                 continue
-            opt_in = entry.due - back if entry.urgent else None
+            requested_for = entry.due - set_back_by if entry.urgent else None
             self._plan_ahead(name, entry, now)
-            if opt_in is not None:
-                self.bring_forward(name, opt_in)
+            if requested_for is not None:
+                self.advance(name, requested_for)
 
-    def _plan_missed(self, name: str, entry: _Entry, now: datetime) -> None:
+    def _plan_after_skip(self, name: str, entry: _Entry, now: datetime) -> None:
         due = _next_time(entry, now)
         if due - now > CATCH_UP:
             due = now + CATCH_UP * _fraction(entry.seed_hash)
@@ -261,12 +261,12 @@ class Schedule:
         self._plan_within_hours(name, entry, _next_time(entry, now))
 
     def _plan_within_hours(self, name: str, entry: _Entry, due: datetime, *, urgent: bool = False) -> None:
-        opens = entry.hours.opens(due)
+        opens = entry.hours.next_active_at(due)
         if opens is None:
             return  # The configuration check rejects a route without active hours.
         if opens != due:
-            soon = opens + min(entry.interval, HOURS_SPREAD) * _fraction(entry.seed_hash)
-            due = soon if entry.hours.opens(soon) == soon else opens
+            spread_start = opens + min(entry.interval, HOURS_SPREAD) * _fraction(entry.seed_hash)
+            due = spread_start if entry.hours.next_active_at(spread_start) == spread_start else opens
         self._plan(name, entry, due, urgent=urgent)
 
     def _plan(self, name: str, entry: _Entry, due: datetime, *, urgent: bool) -> None:
@@ -285,8 +285,8 @@ def _next_time(entry: _Entry, now: datetime) -> datetime:
 
 
 def _jitter(entry: _Entry, number: int) -> timedelta:
-    most = min(entry.interval * JITTER, JITTER_AT_MOST)
-    return most * (2 * _fraction(crc32(number.to_bytes(8, "big", signed=True), entry.seed_hash)) - 1)
+    maximum = min(entry.interval * JITTER, MAX_JITTER)
+    return maximum * (2 * _fraction(crc32(number.to_bytes(8, "big", signed=True), entry.seed_hash)) - 1)
 
 
 def _fraction(seed_hash: int) -> float:

@@ -1,4 +1,7 @@
-"""Messages that no run waits for: classification, route, and delay."""
+"""Probe messages that no run waits for: copies, late messages, and those of another prober.
+
+A token is the signed mark in a message that identifies its run.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ from probes.model.result import Arrival
 
 log = structlog.get_logger()
 
-#: Number of remembered tokens without an arrival.
-_REMEMBERED = 50_000
-#: Number of remembered tokens with an arrival.
-_CAME_REMEMBERED = 4_096
+#: Maximum number of tokens without an arrival.
+_MAX_MISSING = 50_000
+#: Maximum number of tokens with an arrival.
+_MAX_ARRIVED = 4_096
 
 
 class Arrivals:
@@ -30,7 +33,7 @@ class Arrivals:
 
     def __init__(
         self,
-        known: Mapping[str, SentToken],
+        known_tokens: Mapping[str, SentToken],
         *,
         routes: Mapping[str, MonitoredRoute],
         evaluator: HealthEvaluator,
@@ -38,54 +41,55 @@ class Arrivals:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        """*known*: tokens of earlier runs, the oldest first (`History.tokens`); *routes*: updated in place."""
+        """Take *known_tokens* of earlier runs, oldest first (`History.tokens`), and *routes*, a live mapping."""
         self._routes = routes
         self._evaluator = evaluator
         self._history = history
         self._metrics = metrics
         self._clock = clock
-        self._began = clock.now()
-        #: Tokens without an arrival, the oldest first, which tell how late a message is.
-        self._missing = {token_id: sent for token_id, sent in known.items() if not sent.came}
-        #: Latest arrivals. A public address may forward to two of our mailboxes: the second copy is not late.
-        self._came: deque[str] = deque(maxlen=_CAME_REMEMBERED)
+        self._started_at = clock.now()
+        #: Tokens without an arrival, oldest first, with the time of sending.
+        self._missing = {token_id: sent for token_id, sent in known_tokens.items() if not sent.has_arrived}
+        #: Tokens that arrived last. A public address may forward to two of our mailboxes; the second copy is no late
+        #: message.
+        self._arrived_tokens: deque[str] = deque(maxlen=_MAX_ARRIVED)
         self._late: asyncio.Queue[tuple[str, datetime]] = asyncio.Queue()
         self._has_prober_conflict = False
 
-    def know(self, known: Mapping[str, SentToken]) -> None:
-        """Add tokens of earlier runs, of routes gained since the start."""
-        self._missing |= {token_id: sent for token_id, sent in known.items() if not sent.came}
-        while len(self._missing) > _REMEMBERED:
+    def add_known(self, known_tokens: Mapping[str, SentToken]) -> None:
+        """Add tokens of earlier runs on routes that were added since the start."""
+        self._missing |= {token_id: sent for token_id, sent in known_tokens.items() if not sent.has_arrived}
+        while len(self._missing) > _MAX_MISSING:
             del self._missing[next(iter(self._missing))]
 
-    def sent(self, token_id: str, route: str, at: datetime) -> None:
+    def record_sent(self, token_id: str, route: str, at: datetime) -> None:
         """Record a token before its message is sent."""
-        self._missing[token_id] = SentToken(route=route, at=at, came=False)
-        if len(self._missing) > _REMEMBERED:
+        self._missing[token_id] = SentToken(route=route, at=at, has_arrived=False)
+        if len(self._missing) > _MAX_MISSING:
             del self._missing[next(iter(self._missing))]
 
-    def came(self, token_id: str) -> None:
-        """Record a token's arrival: further messages with it are copies."""
+    def record_arrival(self, token_id: str) -> None:
+        """Record that a token has arrived, so that further messages with it are copies."""
         self._missing.pop(token_id, None)
-        self._came.append(token_id)
+        self._arrived_tokens.append(token_id)
 
-    def hear(
-        self, arrival: Arrival, token_id: str | None, seen_at: datetime, *, mailbox: str, at_first_look: bool
+    def process_message(
+        self, arrival: Arrival, token_id: str | None, seen_at: datetime, *, mailbox: str, is_first_poll: bool
     ) -> None:
-        """Process a message that a watcher saw in *mailbox*; *at_first_look*: it was there at the first look."""
+        """Classify and count a message that a watcher found in *mailbox*; *is_first_poll*: when it opened the mailbox."""
         sent = self._missing.get(token_id or "")
         route = self._routes.get(sent.route) if sent else None
-        elsewhere = route is not None and route.route.recipient.name != mailbox
-        if arrival is Arrival.LATE and (elsewhere or token_id in self._came):
+        is_other_mailbox = route is not None and route.route.recipient.name != mailbox
+        if arrival is Arrival.LATE and (is_other_mailbox or token_id in self._arrived_tokens):
             arrival = Arrival.DUPLICATE
         transit = None
         if arrival is Arrival.LATE and token_id is not None:
             self._late.put_nowait((token_id, seen_at))
-            self.came(token_id)
-            # The arrival time of a message from before the start is unknown at the first look.
-            if sent and route and (sent.at >= self._began or not at_first_look):
+            self.record_arrival(token_id)
+            # A message that was sent before the start and is found at the first poll may have arrived long ago.
+            if sent and route and (sent.at >= self._started_at or not is_first_poll):
                 transit = max(timedelta(0), seen_at - sent.at)  # The clock may have been set back in between.
-                self._evaluator.came_late(route.name, token_id, transit, self._clock.now())
+                self._evaluator.record_late_arrival(route.name, token_id, transit, self._clock.now())
         if arrival is Arrival.PROBER_CONFLICT and not self._has_prober_conflict:
             self._has_prober_conflict = True
             log.warning(
@@ -94,7 +98,7 @@ class Arrivals:
                 advice="give each machine its own process_name",
             )
         direction = route.direction if route else None
-        self._metrics.arrived(arrival, direction=direction, transit=transit)
+        self._metrics.count_arrival(arrival, direction=direction, transit=transit)
         log.info(
             "unexpected probe message",
             arrival=arrival,
@@ -104,12 +108,12 @@ class Arrivals:
             seen_at=seen_at.isoformat(),
         )
 
-    async def write_down(self) -> NoReturn:
+    async def store_late_arrivals(self) -> NoReturn:
         """Store late messages as they arrive, until cancelled."""
         while True:
             token_id, seen_at = await self._late.get()
             try:
-                await self._history.came_late(token_id, seen_at)
-            # A bug; if the message is seen again, it is counted as late again.
+                await self._history.record_late_arrival(token_id, seen_at)
+            # A bug must not end the task. If the message is found again, it counts as late again.
             except Exception:
                 log.exception("late message could not be recorded", token=token_id)

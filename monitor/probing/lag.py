@@ -1,7 +1,8 @@
-"""Lag of the event loop: a blocked loop starts probes late, answers no request, and reports good mail as lost.
+"""Measurement of the lag of the asyncio event loop: how late it runs its callbacks.
 
-It lags when it has too much to do, when the machine is busy, or when the process or the machine was suspended. On a
-suspended virtual machine no time passes, but the wall clock has moved when it resumes.
+If the loop lags, probes start late, requests are not answered, and good mail is reported as lost. It lags when it has too
+much to do, when the machine is busy, or when the process or the machine was suspended. In a suspended virtual machine the
+monotonic clock stops, and only the wall clock shows the time that has passed.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from itertools import takewhile
 from typing import NoReturn
 
 from monitor.metrics import Metrics
-from monitor.planning.loop_lag import HARMLESS, LoopLag
+from monitor.planning.loop_lag import MIN_COUNTED_LAG, LoopLag
 
 #: Seconds between two measurements, which cost microseconds.
-_EVERY = 0.05
-#: The maximum of so many seconds is exported.
-_EXPORT_EVERY = 1.0
+_INTERVAL = 0.05
+#: Seconds between two exports of the maximum.
+_EXPORT_INTERVAL = 1.0
 #: Time constant of `LagMeter.share` in seconds.
-_MEMORY = 1.0
-#: A single lag counts as so many seconds at most: a suspension, however long, says nothing about the load. Under load
-#: the next measurement is late as well.
-_ONE_STOP = 0.5
-#: Time synchronization adjusts the wall clock by less than this all the time, in seconds.
-_PUT_RIGHT = 1.0
-#: Number of recorded lags. Those that matter are rare, and a run takes minutes.
-_REMEMBERED = 1000
+_SHARE_TIME_CONSTANT = 1.0
+#: Maximum weight of one lag in `share`, in seconds: a long suspension is no load. Under load, the next measurements are
+#: late as well.
+_MAX_LAG_WEIGHT = 0.5
+#: Seconds. A smaller difference between the wall clock and the loop's clock comes from time synchronization.
+_MAX_CLOCK_ADJUSTMENT = 1.0
+#: Number of recorded lags; enough for the minutes of a run, because only lags above `MIN_COUNTED_LAG` are recorded.
+_MAX_LAGS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,72 +40,72 @@ class LagSample:
     """A time of the loop's clock with the total lag until then."""
 
     at: float
-    late: float
+    total_lag: float
 
 
 class LagMeter:
     """Measures the lag of the loop; zero before `keep_measuring`."""
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
-        """*wall*: a clock that continues during a suspension."""
-        self._wall = wall
+    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
+        """Take *wall_clock*, a clock that continues during a suspension."""
+        self._wall_clock = wall_clock
         #: Recent share of time in which the loop lagged.
         self.share = 0.0
         #: Time of the next measurement.
         self._due = math.inf
-        #: Lags above `HARMLESS`: the sum, and end and length of each.
-        self._late = 0.0
-        self._lags: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
-        self._worst = 0.0
+        #: Lags above `MIN_COUNTED_LAG`: the sum, and end and length of each.
+        self._total = 0.0
+        self._lags: deque[tuple[float, float]] = deque(maxlen=_MAX_LAGS)
+        self._max_lag = 0.0
         #: Lead of the wall clock over the loop's clock.
-        self._ahead = 0.0
+        self._wall_clock_lead = 0.0
 
     async def keep_measuring(self, metrics: Metrics) -> NoReturn:
         """Measure and export the maximum of each second, until cancelled."""
         loop = asyncio.get_running_loop()
-        self._ahead = self._wall() - loop.time()
-        self._look_next(loop)
+        self._wall_clock_lead = self._wall_clock() - loop.time()
+        self._schedule_measurement(loop)
         try:
             while True:
-                await asyncio.sleep(_EXPORT_EVERY)
-                metrics.loop_lagged(timedelta(seconds=self._worst))
-                self._worst = 0.0
+                await asyncio.sleep(_EXPORT_INTERVAL)
+                metrics.set_loop_lag(timedelta(seconds=self._max_lag))
+                self._max_lag = 0.0
         finally:
-            self._looking.cancel()
+            self._next_measurement.cancel()
             self._due = math.inf
 
     def mark(self) -> LagSample:
-        """Return the present total."""
+        """Return the total lag until now."""
         now = time.monotonic()
-        return LagSample(now, self._late + _harmful(now - self._due))
+        return LagSample(now, self._total + _harmful_lag(now - self._due))
 
-    def since(self, mark: LagSample) -> LoopLag:
-        """Return the lag since *mark*, including one in progress."""
+    def lag_since(self, sample: LagSample) -> LoopLag:
+        """Return the lag since *sample*, including one in progress."""
         now = time.monotonic()
-        under_way = _harmful(now - self._due)
-        lags = [lag for _, lag in takewhile(lambda each: each[0] >= mark.at, reversed(self._lags))]
-        whole = max(0.0, self._late + under_way - mark.late)
-        return LoopLag(whole=timedelta(seconds=whole), longest=timedelta(seconds=max([*lags, under_way])))
+        current_lag = _harmful_lag(now - self._due)
+        lags = [lag for _, lag in takewhile(lambda lag_entry: lag_entry[0] >= sample.at, reversed(self._lags))]
+        total = max(0.0, self._total + current_lag - sample.total_lag)
+        return LoopLag(whole=timedelta(seconds=total), longest=timedelta(seconds=max([*lags, current_lag])))
 
-    def _look_next(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due = loop.time() + _EVERY
-        # Not a sleeping task: the loop would first resume runs whose deadlines have passed.
-        self._looking = loop.call_at(self._due, self._look, loop)
+    def _schedule_measurement(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + _INTERVAL
+        # A timer, not a sleeping task: a lag must be recorded before the loop resumes runs whose deadlines have passed.
+        self._next_measurement = loop.call_at(self._due, self._measure, loop)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _measure(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        lag, ahead = max(0.0, now - self._due), self._wall() - now
-        if ahead - self._ahead > _PUT_RIGHT:
-            lag += ahead - self._ahead
-        self._ahead = ahead
-        weight = 1 - math.exp(-(_EVERY + min(lag, _ONE_STOP)) / _MEMORY)
-        self.share += weight * (lag / (_EVERY + lag) - self.share)
-        self._worst = max(self._worst, lag)
-        if harmful := _harmful(lag):
-            self._late += harmful
-            self._lags.append((now, harmful))
-        self._look_next(loop)
+        lag, clock_lead = max(0.0, now - self._due), self._wall_clock() - now
+        if clock_lead - self._wall_clock_lead > _MAX_CLOCK_ADJUSTMENT:
+            lag += clock_lead - self._wall_clock_lead
+        self._wall_clock_lead = clock_lead
+        weight = 1 - math.exp(-(_INTERVAL + min(lag, _MAX_LAG_WEIGHT)) / _SHARE_TIME_CONSTANT)
+        self.share += weight * (lag / (_INTERVAL + lag) - self.share)
+        self._max_lag = max(self._max_lag, lag)
+        if harmful_lag := _harmful_lag(lag):
+            self._total += harmful_lag
+            self._lags.append((now, harmful_lag))
+        self._schedule_measurement(loop)
 
 
-def _harmful(lag: float) -> float:
-    return lag if lag >= HARMLESS.total_seconds() else 0.0
+def _harmful_lag(lag: float) -> float:
+    return lag if lag >= MIN_COUNTED_LAG.total_seconds() else 0.0

@@ -1,7 +1,7 @@
 """Cleans pool mailboxes that no process uses any more.
 
-A process that is gone leaves the messages of its last runs. Every live process visits such a mailbox now and then, and
-deletes what any prober has evidently abandoned.
+A pool is a set of mailboxes of one reference; each process uses its own. A process that ends leaves the messages of its
+last runs. The other processes visit its mailbox each hour, and delete old probe messages of any process.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from probes.model.probe import ProbeFailedError
 
 _log = structlog.get_logger(__name__)
 
-#: Interval per mailbox. Messages are deleted a day after their run at the earliest, and disturb nobody.
-_EVERY: Final = timedelta(hours=1)
-_WITHIN: Final = timedelta(minutes=5)
+#: Interval between two mailboxes. Long, because messages are deleted a day after their run at the earliest.
+_INTERVAL: Final = timedelta(hours=1)
+_TIMEOUT: Final = timedelta(minutes=5)
 
 
 class MailboxCleaner:
     """Cleans one mailbox at a time, in turn."""
 
-    def __init__(self, at_rest: Callable[[], Sequence[Mailbox]], signer: TokenSigner) -> None:
-        """*at_rest*: returns the mailboxes that this process does not use."""
-        self._at_rest = at_rest
+    def __init__(self, unused_mailboxes: Callable[[], Sequence[Mailbox]], signer: TokenSigner) -> None:
+        """Take *unused_mailboxes*, which returns the mailboxes that this process does not use."""
+        self._unused_mailboxes = unused_mailboxes
         self._signer = signer
-        self._turn = 0
+        self._next_index = 0
 
-    async def keep_sweeping(self) -> NoReturn:
+    async def run(self) -> NoReturn:
         """Clean until cancelled."""
-        await asyncio.sleep(_EVERY.total_seconds())
-        await run_periodically("pool mailbox cleaning", self.sweep_next, _EVERY)
+        await asyncio.sleep(_INTERVAL.total_seconds())
+        await run_periodically("pool mailbox cleaning", self.clean_next, _INTERVAL)
 
-    async def sweep_next(self) -> None:
-        """Visit the next mailbox once, and delete abandoned messages."""
-        # A POP3 server would refuse other users of the mailbox meanwhile.
-        mailboxes = [each for each in self._at_rest() if each.imap is not None]
+    async def clean_next(self) -> None:
+        """Poll the next mailbox once, and delete abandoned messages."""
+        # Not by POP3: the server would lock the mailbox, and refuse the process that may use it.
+        mailboxes = [each for each in self._unused_mailboxes() if each.imap is not None]
         if not mailboxes:
             return
-        mailbox = mailboxes[self._turn % len(mailboxes)]
-        self._turn += 1
+        mailbox = mailboxes[self._next_index % len(mailboxes)]
+        self._next_index += 1
         watcher = MailboxWatcher(mailbox, self._signer, on_arrival=lambda *_: None)
         try:
-            async with asyncio.timeout(_WITHIN.total_seconds()):
-                await watcher.look_once()
+            async with asyncio.timeout(_TIMEOUT.total_seconds()):
+                await watcher.poll_once()
         except (ProbeFailedError, TimeoutError) as failure:
-            # The process that uses it reports the failure.
+            # Only a debug message: a process that uses the mailbox reports the failure.
             _log.debug("pool mailbox could not be cleaned", mailbox=mailbox.name, reason=str(failure))

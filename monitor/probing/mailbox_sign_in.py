@@ -15,16 +15,17 @@ from probes.model.result import Outcome, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import TraceRecorder
 
-#: In this order: a wrong password is tried once, by the first, and not by both.
+#: Kinds of check for the two sign-ins. After a refusal by the first, the second is not tried, so that a wrong password
+#: counts once.
 SENDING: Final = "submission"
 READING: Final = "retrieval"
 
 
 class MailboxSignIn:
-    """A sign-in as a probe, so that its result is reported as that of any run."""
+    """A sign-in in the form of a probe, so that it gives a `ProbeResult`."""
 
     def __init__(self, kind: str, mailbox: Mailbox) -> None:
-        """*kind*: `SENDING` or `READING`."""
+        """Take the *kind*, `SENDING` or `READING`."""
         check_scope = CheckScope(agency="", mailboxes=(mailbox,), domains=())
         self._check: Any = check_kinds()[kind].build(check_scope, lambda: datetime.now(UTC))
         self._mailbox = mailbox
@@ -44,19 +45,19 @@ class SignInResult:
     result: ProbeResult
 
     @property
-    def is_well(self) -> bool:
+    def is_accepted(self) -> bool:
         """Whether it was accepted."""
         return self.result.failure is None and self.result.outcome is Outcome.DELIVERED
 
 
-async def try_mailbox(mailbox: Mailbox, patience: Timeouts) -> Sequence[SignInResult]:
+async def try_mailbox(mailbox: Mailbox, timeouts: Timeouts) -> Sequence[SignInResult]:
     """Sign in for submission and reading, as far as *mailbox* has servers, until the first failure."""
     tried: list[SignInResult] = []
-    for kind, is_there in ((SENDING, mailbox.sends), (READING, mailbox.is_read)):
-        if is_there and all(each.is_well for each in tried):
+    for kind, is_there in ((SENDING, mailbox.can_send), (READING, mailbox.is_readable)):
+        if is_there and all(each.is_accepted for each in tried):
             attempt = MailboxSignIn(kind, mailbox)
             result = await run_probe(
-                attempt, route=mailbox.name, token_id="", patience=patience, recorder=TraceRecorder()
+                attempt, route=mailbox.name, token_id="", timeouts=timeouts, recorder=TraceRecorder()
             )
             tried.append(SignInResult(kind=kind, result=result))
     return tried

@@ -1,4 +1,4 @@
-"""Exports maintenance and active hours of agencies. The schedule itself uses their hours directly."""
+"""Export of maintenance and active hours of agencies to metrics and the log. The schedule itself uses `Hours`."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _LOOK_EVERY = timedelta(seconds=5)
 
 
 async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: Clock) -> NoReturn:
-    """Export and log starts and ends of maintenance and hours.
+    """Export and log when maintenance and active hours of agencies begin and end.
 
-    *hours*: by agency; updated in place.
+    *hours*: by agency; a live mapping.
     """
     #: The exported state by agency.
     active: dict[str, bool] = {}
     with_hours: set[str] = set()
     while True:
         now = clock.now()
-        for gone in active.keys() - hours.keys():
-            del active[gone]
-        async for agency, theirs in yielding([*hours.items()]):
+        for removed_agency in active.keys() - hours.keys():
+            del active[removed_agency]
+        async for agency, agency_hours in yielding([*hours.items()]):
             if agency not in hours:
                 continue  # Removed meanwhile.
-            maintenance = theirs.closed_by(now) if theirs.maintenance else None
-            if theirs.when or agency in with_hours:
-                (with_hours.add if theirs.when else with_hours.discard)(agency)
-                metrics.off_hours(agency, active=Hours(when=theirs.when).opens(now) != now)
+            maintenance = agency_hours.maintenance_at(now) if agency_hours.maintenance else None
+            if agency_hours.when or agency in with_hours:
+                (with_hours.add if agency_hours.when else with_hours.discard)(agency)
+                metrics.set_off_hours(agency, active=Hours(when=agency_hours.when).next_active_at(now) != now)
             if agency not in active:
                 active[agency] = False
-                metrics.maintenance(agency, active=False)
+                metrics.set_maintenance(agency, active=False)
             if active[agency] is (maintenance is not None):
                 continue
             active[agency] = maintenance is not None
-            metrics.maintenance(agency, active=active[agency])
+            metrics.set_maintenance(agency, active=active[agency])
             if maintenance is None:
                 log.info("maintenance ended", agency=agency)
             else:

@@ -1,4 +1,4 @@
-"""An on-demand run and its progress, for a person who waits."""
+"""On-demand run: a run that a person requests on a page and watches."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from probes.run.trace import TraceRecorder
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OnDemandRun:
-    """One run of a route, from its request to its end. The prober fills it in; it is a run like any other."""
+    """Progress of a requested run, from the request to its end. The prober updates it."""
 
     #: The route at the time of the request.
     route: MonitoredRoute
-    asked_at: datetime
-    #: `None`: another run of the route is in flight, or capacity is missing.
+    requested_at: datetime
+    #: `None`: it waits for another run of the route, or for a free slot.
     started_at: datetime | None = None
     #: `None`: it waits for the mailbox to be readable, or for a permit at the server.
     recorder: TraceRecorder | None = field(default=None, repr=False)
     result: ProbeResult | None = None
     #: Time of the result, or of the cancellation.
     ended_at: datetime | None = None
-    #: The account's send quota is used up until then: no message was sent.
-    room_at: datetime | None = None
-    over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    #: Time until which the send quota of the account is used up; then no message was sent.
+    next_send_at: datetime | None = None
+    finished: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
-    def end(self, at: datetime) -> None:
-        """Wake the waiting person: nothing more happens."""
+    def finish(self, at: datetime) -> None:
+        """Record the end, and wake whoever waits for it."""
         self.ended_at = at
-        self.over.set()
+        self.finished.set()
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more happens."""
+    def is_finished(self) -> bool:
+        """Whether the run has ended, with or without a result."""
         return self.ended_at is not None
 
     @property
@@ -50,5 +50,5 @@ class OnDemandRun:
     @property
     def phase(self) -> Phase | None:
         """The current phase."""
-        # A phase may be entered again: connecting, for the server's greeting.
-        return None if self.is_over or self.recorder is None else self.recorder.current
+        # Not derived from the finished phases, because a phase may be entered twice.
+        return None if self.is_finished or self.recorder is None else self.recorder.current

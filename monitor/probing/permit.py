@@ -1,4 +1,4 @@
-"""Submission permits: runs wait for the concurrency limits of `monitor.planning.concurrency`."""
+"""Submission permits: a run waits here until the limits of `monitor.planning.concurrency` allow it to submit."""
 
 from __future__ import annotations
 
@@ -13,66 +13,66 @@ from probes.model.result import Phase
 class SubmissionPermit:
     """Permit of one run, which ends when the message is submitted.
 
-    Waiting for the arrival uses no server, and takes minutes where mail is lost.
+    Waiting for the arrival uses no connection to the sender's server, and takes minutes if mail is lost.
     """
 
-    def __init__(self, name: str, turns: SubmissionPermits) -> None:
+    def __init__(self, name: str, permits: SubmissionPermits) -> None:
         self._name = name
-        self._turns: SubmissionPermits | None = turns
+        self._permits: SubmissionPermits | None = permits
 
-    def follow(self, phase: Phase) -> None:
+    def enter_phase(self, phase: Phase) -> None:
         """Record that the run enters *phase*."""
         if phase is Phase.TRANSIT:
-            self.end()
+            self.release()
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Release the permit. Idempotent."""
-        if self._turns is not None:
-            self._turns.give(self._name)
-            self._turns = None
+        if self._permits is not None:
+            self._permits.release(self._name)
+            self._permits = None
 
 
 class SubmissionPermits:
     """Permits in use, and runs that wait for one."""
 
-    def __init__(self, lanes: ConcurrencyLimits) -> None:
-        self._lanes = lanes
+    def __init__(self, limits: ConcurrencyLimits) -> None:
+        self._limits = limits
         self._waiting: dict[str, asyncio.Future[None]] = {}
 
     @asynccontextmanager
-    async def take(self, name: str, needs: Sequence[str]) -> AsyncIterator[SubmissionPermit]:
-        """Wait for the slots *needs* of the run *name*."""
-        if not self._lanes.enter(name, needs):
-            await self._let_in(name)
-        turn = SubmissionPermit(name, self)
+    async def acquire(self, name: str, limit_names: Sequence[str]) -> AsyncIterator[SubmissionPermit]:
+        """Wait for the slots *limit_names* of the run *name*."""
+        if not self._limits.acquire(name, limit_names):
+            await self._wait_for_permit(name)
+        permit = SubmissionPermit(name, self)
         try:
-            yield turn
+            yield permit
         finally:
-            turn.end()
+            permit.release()
 
-    async def _let_in(self, name: str) -> None:
-        waiting = self._waiting[name] = asyncio.get_running_loop().create_future()
+    async def _wait_for_permit(self, name: str) -> None:
+        granted = self._waiting[name] = asyncio.get_running_loop().create_future()
         try:
-            await waiting
+            await granted
         except asyncio.CancelledError:
-            # Its route was removed: release it, so that nobody waits for it.
+            # The run was cancelled, because its route was removed. It may have got the permit just before.
             if self._waiting.pop(name, None) is None:
-                self.give(name)
+                self.release(name)
             else:
-                self._lanes.withdraw(name)
+                self._limits.withdraw(name)
             raise
 
-    def give(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """Release the permit of the run *name*, and grant waiting ones."""
-        self._begin(self._lanes.leave(name))
+        self._grant(self._limits.release(name))
 
-    def resize(self, room: Mapping[str, int]) -> None:
+    def resize(self, limits: Mapping[str, int]) -> None:
         """Replace the limits."""
-        self._begin(self._lanes.resize(room))
+        self._grant(self._limits.resize(limits))
 
-    def _begin(self, names: Iterable[str]) -> None:
+    def _grant(self, names: Iterable[str]) -> None:
         for name in names:
-            waiting = self._waiting.pop(name)
-            # It may just have been cancelled, and then releases its permit itself.
-            if not waiting.done():
-                waiting.set_result(None)
+            granted = self._waiting.pop(name)
+            # A run that was just cancelled releases its permit itself.
+            if not granted.done():
+                granted.set_result(None)

@@ -1,4 +1,4 @@
-"""Prober: runs probes on schedule and passes on their results."""
+"""Prober: runs the probes of routes on schedule, and passes their results to the pipeline."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import structlog
 from alerts.persistence.clock import Clock
 from monitor.bridge.pipeline import ResultPipeline
 from monitor.evaluation.evaluator import HealthEvaluator
-from monitor.evaluation.evidence import is_prompt, was_taken_well
+from monitor.evaluation.evidence import is_prompt, was_confirmed_in_time
 from monitor.metrics import Metrics
-from monitor.model.difference import goes_elsewhere
+from monitor.model.difference import changes_path
 from monitor.model.mail_provider import MailProviders
 from monitor.model.route import Direction, MonitoredRoute
 from monitor.model.send_quota import SendQuota
@@ -33,7 +33,7 @@ from monitor.probing.on_demand_run import OnDemandRun
 from monitor.probing.permit import SubmissionPermits
 from monitor.probing.ticker import Ticker
 from monitor.runtime.cooperative import yielding
-from monitor.store.probing.history import CAME, History, SentToken
+from monitor.store.probing.history import ARRIVED_OUTCOMES, History, SentToken
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox, MailboxQuota
@@ -44,8 +44,8 @@ from probes.run.trace import TraceRecorder
 
 log = structlog.get_logger()
 
-#: Delay between opening two mailboxes at the start: a thousand handshakes at once would delay all.
-_APART = timedelta(milliseconds=5)
+#: Delay between opening two mailboxes at the start, because a thousand TLS handshakes at once would block the loop.
+_WATCHER_SPACING = timedelta(milliseconds=5)
 
 
 class Prober:
@@ -65,12 +65,12 @@ class Prober:
         known_tokens: Mapping[str, SentToken],
         last_runs: Mapping[str, datetime] | None = None,
         mail_providers: MailProviders | None = None,
-        specimens: MutableMapping[str, bytes] | None = None,
+        sample_messages: MutableMapping[str, bytes] | None = None,
         lag: LagMeter | None = None,
     ) -> None:
-        """*known_tokens*: of earlier runs, the oldest first (`History.tokens`). *specimens*: store of sample messages.
+        """Take *known_tokens* of earlier runs, oldest first (`History.tokens`), and *last_runs* in other processes.
 
-        *last_runs*: last runs of routes that other processes probed until now.
+        *sample_messages*: receives the latest message of each agency, for the DKIM check.
         """
         self._routes: dict[str, MonitoredRoute] = {}
         self._kind = kind
@@ -81,15 +81,15 @@ class Prober:
         self._metrics = metrics
         self._clock = clock
         self._mail_providers = mail_providers or MailProviders()
-        #: Watchers by mailbox name; and those at work.
+        #: Watchers by mailbox name, and their tasks.
         self._watchers: dict[str, MailboxWatcher] = {}
-        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._watcher_tasks: dict[str, asyncio.Task[None]] = {}
         #: The run in flight by route.
         self._runs: dict[str, asyncio.Task[None]] = {}
-        #: Routes that start no run because they are being changed, with those that became due meanwhile.
-        self._held: dict[str, set[str]] = {}
+        #: Routes that are being changed and start no run, each with the set of routes to run afterwards.
+        self._suspended_routes: dict[str, set[str]] = {}
         #: On-demand runs that have not started, by route.
-        self._trials: dict[str, OnDemandRun] = {}
+        self._on_demand_runs: dict[str, OnDemandRun] = {}
         #: The task group of `run`.
         self._tasks: asyncio.TaskGroup | None = None
         #: Hours by agency.
@@ -97,379 +97,382 @@ class Prober:
         self._arrivals = Arrivals(
             {}, routes=self._routes, evaluator=evaluator, history=history, metrics=metrics, clock=clock
         )
-        self._budget = SendQuota()
+        self._send_quota = SendQuota()
         #: Accounts whose daily quota is used up.
         self._exhausted: set[str] = set()
-        self._turns = SubmissionPermits(ConcurrencyLimits())
-        #: By sender.
-        self._lanes: dict[str, Sequence[str]] = {}
+        self._permits = SubmissionPermits(ConcurrencyLimits())
+        #: Names of the concurrency limits of each sender.
+        self._limit_names: dict[str, Sequence[str]] = {}
         self._schedule = Schedule(seed=signer.prober)
         self._last_runs = last_runs or {}
-        self._expectations = OverdueTracker()
-        #: The caller keeps the lag meter running.
+        self._overdue = OverdueTracker()
+        #: The caller runs the lag meter.
         self._lag = lag or LagMeter()
         self._ticker = Ticker(self._schedule, clock, self._lag)
-        #: The latest intact message from each agency at a reference mailbox, by code.
-        self._specimens: MutableMapping[str, bytes] = {} if specimens is None else specimens
-        self._enter(routes.values(), known_tokens)
+        #: Latest intact message that arrived from each agency at a reference mailbox, by agency code.
+        self._sample_messages: MutableMapping[str, bytes] = {} if sample_messages is None else sample_messages
+        self._add_routes(routes.values(), known_tokens)
 
-    def undeleted(self) -> Mapping[str, int]:
+    def undeleted_counts(self) -> Mapping[str, int]:
         """Return the number of undeleted messages in each mailbox."""
-        return {name: watcher.undeleted for name, watcher in self._watchers.items()}
+        return {name: watcher.undeleted_count for name, watcher in self._watchers.items()}
 
     def quotas(self) -> Mapping[str, MailboxQuota | None]:
         """Return the quota of each mailbox; `None`: its server does not report it."""
         return {name: watcher.quota for name, watcher in self._watchers.items()}
 
     def run_now(self, name: str) -> OnDemandRun:
-        """Run a route now, or after its run in flight, and return its progress. Raise `KeyError`.
+        """Run a route now, or after its run in flight, and return its progress. Raise `KeyError` for an unknown route.
 
-        A run like any other: it uses the same sessions, quotas and permits, and counts.
+        The run uses the same sessions, quotas and permits as a scheduled one, and its result is evaluated as well.
         """
         now = self._clock.now()
-        trial = self._trials.get(name)
-        if trial is None:
-            trial = self._trials[name] = OnDemandRun(route=self._routes[name], asked_at=now)
-            self._schedule.order(name, now)
-            self._ticker.poke()
-        return trial
+        on_demand_run = self._on_demand_runs.get(name)
+        if on_demand_run is None:
+            on_demand_run = self._on_demand_runs[name] = OnDemandRun(route=self._routes[name], requested_at=now)
+            self._schedule.request_now(name, now)
+            self._ticker.wake()
+        return on_demand_run
 
     # -- routes --------------------------------------------------------------------------------------------------
 
-    async def gain(
+    async def add_routes(
         self,
         routes: Collection[MonitoredRoute],
         known_tokens: Mapping[str, SentToken],
         last_runs: Mapping[str, datetime] | None = None,
     ) -> None:
-        """Probe *routes* from now on, which the evaluator has gained; *known_tokens*: of their earlier runs.
+        """Probe *routes* from now on; they must have been added to the evaluator.
 
-        *last_runs*: their last runs in another process. They run again an interval later.
+        *known_tokens*: of their earlier runs; *last_runs*: their last runs in another process, which are followed by
+        the next one after an interval.
         """
-        self._enter(routes, known_tokens)
-        # With thousands this alone takes a second.
+        self._add_routes(routes, known_tokens)
+        # Adding thousands of routes takes a second.
         await asyncio.sleep(0)
-        self._watch_mailboxes()
+        self._start_watchers()
         await self._plan(routes)
         self._schedule.resume(last_runs or {}, self._clock.now())
-        self._ticker.poke()
+        self._ticker.wake()
 
-    async def release(self, routes: Collection[MonitoredRoute]) -> None:
-        """Stop probing *routes*, before the evaluator releases them: their runs in flight are cancelled."""
+    async def remove_routes(self, routes: Collection[MonitoredRoute]) -> None:
+        """Stop probing *routes*, and cancel their runs in flight; call it before they are removed from the evaluator."""
         names = {route.name for route in routes}
-        async with self._holding(names):
+        async with self._suspended(names):
             for route in routes:
                 del self._routes[route.name]
                 self._schedule.remove(route.name)
-                if (trial := self._trials.pop(route.name, None)) is not None:
-                    trial.end(self._clock.now())
-                self._expectations.forget(route)
-                self._show_overdue(route.agency)
-            await self._follow()
+                if (on_demand_run := self._on_demand_runs.pop(route.name, None)) is not None:
+                    on_demand_run.finish(self._clock.now())
+                self._overdue.remove_route(route)
+                self._export_deadlines(route.agency)
+            await self._update_watchers()
         for agency in {route.agency for route in routes} - self._hours.keys():
-            self._specimens.pop(agency, None)
+            self._sample_messages.pop(agency, None)
 
-    async def alter(self, routes: Collection[MonitoredRoute]) -> None:
+    async def replace_routes(self, routes: Collection[MonitoredRoute]) -> None:
         """Change *routes*.
 
         A run in flight continues if the mailboxes are the same; otherwise it is cancelled and repeated soon.
         """
-        elsewhere = {route.name for route in routes if goes_elsewhere(self._routes[route.name], route)}
-        async with self._holding(elsewhere) as interrupted:
+        rerouted = {route.name for route in routes if changes_path(self._routes[route.name], route)}
+        async with self._suspended(rerouted) as interrupted:
             now = self._clock.now()
             for route in routes:
                 self._routes[route.name] = route
                 self._schedule.change(route.name, route.probing.interval, now, route.probing.hours)
-                self._expectations.change(route, now)
-                self._show_overdue(route.agency)
-            self._keep_times()
-            if elsewhere:
-                await self._follow()
+                self._overdue.change_route(route, now)
+                self._export_deadlines(route.agency)
+            self._update_times()
+            if rerouted:
+                await self._update_watchers()
         now = self._clock.now()
         for name in interrupted:
-            self._schedule.finished(name, now)
-            self._schedule.bring_forward(name, now)
-        self._ticker.poke()
+            self._schedule.plan_next(name, now)
+            self._schedule.advance(name, now)
+        self._ticker.wake()
 
-    def allow(self, mail_providers: MailProviders) -> None:
+    def set_mail_providers(self, mail_providers: MailProviders) -> None:
         """Replace the limits of mail providers."""
         self._mail_providers = mail_providers
-        self._keep_books()
+        self._update_limits()
 
     @asynccontextmanager
-    async def _holding(self, names: AbstractSet[str]) -> AsyncIterator[set[str]]:
-        """Cancel the runs of these routes, and start none during the block; yield the routes to resume."""
+    async def _suspended(self, names: AbstractSet[str]) -> AsyncIterator[set[str]]:
+        """Cancel the runs of these routes, and start none during the block; yield the routes to run afterwards."""
         interrupted = {name for name in names if name in self._runs}
-        self._held |= dict.fromkeys(names, interrupted)
+        self._suspended_routes |= dict.fromkeys(names, interrupted)
         try:
-            await _ended([self._runs[name] for name in interrupted])
+            await _cancel_tasks([self._runs[name] for name in interrupted])
             yield interrupted
         finally:
             for name in names:
-                del self._held[name]
+                del self._suspended_routes[name]
 
-    def _enter(self, routes: Iterable[MonitoredRoute], known: Mapping[str, SentToken]) -> None:
+    def _add_routes(self, routes: Iterable[MonitoredRoute], known_tokens: Mapping[str, SentToken]) -> None:
         self._routes |= {route.name: route for route in routes}
-        self._arrivals.know(known)
-        self._make_watchers(known)
-        self._keep_books()
-        self._keep_times()
-        for sent in known.values():
-            # For a pool the sending mailbox is unknown: charging all would block one for a day.
+        self._arrivals.add_known(known_tokens)
+        self._create_watchers(known_tokens)
+        self._update_limits()
+        self._update_times()
+        for sent in known_tokens.values():
+            # In a pool it is unknown which mailbox sent the message; counting it for this one could block it for a day.
             if (route := self._routes.get(sent.route)) is not None and not route.route.sender.pooled:
-                self._budget.recall(route.route.sender.name, sent.at, sent.route)
+                self._send_quota.record_earlier(route.route.sender.name, sent.at, sent.route)
 
-    async def _follow(self) -> None:
+    async def _update_watchers(self) -> None:
         """Update watchers and quotas after a change of routes."""
-        wanted = {mailbox.name: mailbox for mailbox in _mailboxes(self._routes.values())}
-        gone = {name for name, watcher in self._watchers.items() if wanted.get(name) != watcher.mailbox}
-        # One connection per mailbox: a server with a lock would refuse the next one.
-        await _ended([self._watching.pop(name) for name in gone if name in self._watching])
-        for name in gone:
+        needed = {mailbox.name: mailbox for mailbox in _mailboxes(self._routes.values())}
+        unneeded = {name for name, watcher in self._watchers.items() if needed.get(name) != watcher.mailbox}
+        # First end the old connection: a server that locks mailboxes would refuse a second one.
+        await _cancel_tasks([self._watcher_tasks.pop(name) for name in unneeded if name in self._watcher_tasks])
+        for name in unneeded:
             del self._watchers[name]
-        self._make_watchers({})
-        self._watch_mailboxes()
-        self._keep_books()
-        self._keep_times()
+        self._create_watchers({})
+        self._start_watchers()
+        self._update_limits()
+        self._update_times()
 
-    def _make_watchers(self, known: Mapping[str, SentToken]) -> None:
-        #: A watcher gets the tokens sent to its mailbox only.
+    def _create_watchers(self, known_tokens: Mapping[str, SentToken]) -> None:
+        # Tokens by the mailbox to which they were sent.
         expected: dict[str, dict[str, bool]] = {}
-        for token_id, sent in known.items():
+        for token_id, sent in known_tokens.items():
             if (route := self._routes.get(sent.route)) is not None:
-                expected.setdefault(route.route.recipient.name, {})[token_id] = sent.came
-        patiences = _patiences(self._routes.values())
+                expected.setdefault(route.route.recipient.name, {})[token_id] = sent.has_arrived
+        timeouts_by_mailbox = _timeouts_by_mailbox(self._routes.values())
         for mailbox in _mailboxes(self._routes.values()):
-            patience, tokens = patiences[mailbox.name], expected.get(mailbox.name, {})
+            timeouts, tokens = timeouts_by_mailbox[mailbox.name], expected.get(mailbox.name, {})
             if (watcher := self._watchers.get(mailbox.name)) is not None:
-                watcher.know(tokens)
-            elif mailbox.is_read:
+                watcher.add_known_tokens(tokens)
+            elif mailbox.is_readable:
                 self._watchers[mailbox.name] = MailboxWatcher(
                     mailbox,
                     self._signer,
-                    on_arrival=partial(self._arrived, mailbox.name),
-                    patience=patience,
+                    on_arrival=partial(self._process_arrival, mailbox.name),
+                    timeouts=timeouts,
                     ended=tokens,
-                    arrived=[token_id for token_id, came in tokens.items() if came],
+                    arrived=[token_id for token_id, has_arrived in tokens.items() if has_arrived],
                     clock=self._clock.now,
                 )
 
-    def _keep_books(self) -> None:
+    def _update_limits(self) -> None:
         """Update quotas and limits from the routes."""
         senders = {route.route.sender.name: route.route.sender for route in self._routes.values()}
-        self._budget.follow(senders.values(), self._mail_providers)
-        self._turns.resize(self._mail_providers.room(senders.values()))
-        self._lanes = {name: self._mail_providers.lanes(sender) for name, sender in senders.items()}
+        self._send_quota.set_senders(senders.values(), self._mail_providers)
+        self._permits.resize(self._mail_providers.session_limits(senders.values()))
+        self._limit_names = {name: self._mail_providers.limit_names(sender) for name, sender in senders.items()}
 
-    def _keep_times(self) -> None:
+    def _update_times(self) -> None:
         """Update hours and the watchers' time-outs from the routes."""
         self._hours.clear()
         self._hours.update((route.agency, route.probing.hours) for route in self._routes.values())
-        for name, patience in _patiences(self._routes.values()).items():
+        for name, timeouts in _timeouts_by_mailbox(self._routes.values()).items():
             if (watcher := self._watchers.get(name)) is not None:
-                watcher.be_patient(patience)
+                watcher.set_timeouts(timeouts)
 
     async def run(self) -> None:
-        """Run until cancelled. Runs and watchers are tasks in its task group."""
+        """Run until cancelled, with a task for each run and each watcher."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             await self.plan()
             self._schedule.resume(self._last_runs, self._clock.now())
-            self._watch_mailboxes()
+            self._start_watchers()
             tasks.create_task(show_maintenance(self._hours, self._metrics, self._clock))
-            tasks.create_task(self._arrivals.write_down())
+            tasks.create_task(self._arrivals.store_late_arrivals())
             while True:
-                for name in await self._ticker.due():
-                    self._begin(tasks, name)
-                self._metrics.runs_skipped(self._schedule.take_skipped())
+                for name in await self._ticker.wait_for_due():
+                    self._start_run(tasks, name)
+                self._metrics.count_skipped_runs(self._schedule.take_skipped())
 
     async def plan(self) -> None:
         """Add every route to the schedule."""
         await self._plan(self._routes.values())
 
-    def confirm(self) -> None:
-        """Run the routes of agencies with a stale problem soon."""
+    def advance_stale_routes(self) -> None:
+        """Run the routes of agencies soon of which a stale problem must be confirmed."""
         now = self._clock.now()
         for name, route in self._routes.items():
-            if self._evaluator.is_to_be_confirmed(name):
-                self._schedule.bring_forward_within(name, route.probing.retry_interval, now)
-        self._ticker.poke()
+            if self._evaluator.needs_confirmation(name):
+                self._schedule.advance_within(name, route.probing.retry_interval, now)
+        self._ticker.wake()
 
     async def _plan(self, routes: Iterable[MonitoredRoute]) -> None:
         async for name in yielding([route.name for route in routes]):
-            # It may have been changed or removed meanwhile.
+            # The loop yields to other tasks, which may have changed or removed the route.
             if (route := self._routes.get(name)) is not None:
                 now = self._clock.now()
                 self._schedule.add(route.name, route.probing.interval, now, route.probing.hours)
-                self._expectations.begin(route, now)
-                self._show_overdue(route.agency)
-                if self._evaluator.is_suspicious(name) or self._evaluator.is_to_be_confirmed(name):
-                    # A repeated run was due when the service or its process ended, or the health is stale.
-                    self._schedule.bring_forward_within(name, route.probing.retry_interval, now)
-                if name in self._trials:
-                    self._schedule.order(name, now)
-        self._ticker.poke()
+                self._overdue.add_route(route, now)
+                self._export_deadlines(route.agency)
+                if self._evaluator.needs_another_run(name) or self._evaluator.needs_confirmation(name):
+                    # Before a restart a repeated run was planned, or the health is stale.
+                    self._schedule.advance_within(name, route.probing.retry_interval, now)
+                if name in self._on_demand_runs:
+                    self._schedule.request_now(name, now)
+        self._ticker.wake()
 
-    def _watch_mailboxes(self) -> None:
+    def _start_watchers(self) -> None:
         if self._tasks is None:
-            return  # All start with `run`.
-        for number, name in enumerate(self._watchers.keys() - self._watching.keys()):
-            self._watching[name] = self._tasks.create_task(_begin_after(number * _APART, self._watchers[name]))
+            return  # `run` starts them.
+        for number, name in enumerate(self._watchers.keys() - self._watcher_tasks.keys()):
+            self._watcher_tasks[name] = self._tasks.create_task(
+                _run_watcher_after(number * _WATCHER_SPACING, self._watchers[name])
+            )
 
-    def _begin(self, tasks: asyncio.TaskGroup, name: str) -> None:
-        if name in self._held:
-            self._held[name].add(name)
-            self._schedule.finished(name, self._clock.now())
-            self._ticker.refused()
+    def _start_run(self, tasks: asyncio.TaskGroup, name: str) -> None:
+        if name in self._suspended_routes:
+            self._suspended_routes[name].add(name)
+            self._schedule.plan_next(name, self._clock.now())
+            self._ticker.refund()
             return
 
-        def forget(run: asyncio.Task[None]) -> None:
+        def remove_task(run: asyncio.Task[None]) -> None:
             if self._runs.get(name) is run:
                 del self._runs[name]
 
         self._runs[name] = run = tasks.create_task(self._run(self._routes[name]))
-        run.add_done_callback(forget)
+        run.add_done_callback(remove_task)
 
-    def late(self, now: datetime) -> timedelta:
+    def next_run_delay(self, now: datetime) -> timedelta:
         """Return the delay of the next due run; zero unless the loop is blocked."""
-        due = self._schedule.wake()
+        due = self._schedule.next_due()
         return timedelta(0) if due is None else max(timedelta(0), now - due)
 
     # -- one run -------------------------------------------------------------------------------------------------
 
     async def _run(self, route: MonitoredRoute) -> None:
-        trial = self._trials.pop(route.name, None)
+        on_demand_run = self._on_demand_runs.pop(route.name, None)
         try:
-            if self._may_send(route, trial):
-                await self._probe(route, trial)
-                self._ticker.ended()
+            if self._reserve_send(route, on_demand_run):
+                await self._probe(route, on_demand_run)
+                self._ticker.record_end()
             else:
-                self._ticker.refused()
+                self._ticker.refund()
         # A result that cannot be stored or evaluated (a bug) must not stop other probes.
         except Exception:
             log.exception("probe result was lost", route=route.name)
         finally:
-            if trial is not None:
-                trial.end(self._clock.now())
+            if on_demand_run is not None:
+                on_demand_run.finish(self._clock.now())
             self._plan_next(route)
 
-    def _may_send(self, route: MonitoredRoute, trial: OnDemandRun | None) -> bool:
+    def _reserve_send(self, route: MonitoredRoute, on_demand_run: OnDemandRun | None) -> bool:
         now, sender = self._clock.now(), route.route.sender
-        room_at = self._budget.room_at(sender.name, now)
-        if room_at == now:
-            self._budget.spent(sender.name, now, route.name)
+        next_send_at = self._send_quota.next_send_at(sender.name, now)
+        if next_send_at == now:
+            self._send_quota.record(sender.name, now, route.name)
             self._exhausted.discard(sender.name)
             return True
-        self._schedule.bring_forward(route.name, room_at)
-        if trial is not None:
-            trial.room_at = room_at
-        if room_at - now > timedelta(minutes=1) and sender.name not in self._exhausted:
+        self._schedule.advance(route.name, next_send_at)
+        if on_demand_run is not None:
+            on_demand_run.next_send_at = next_send_at
+        if next_send_at - now > timedelta(minutes=1) and sender.name not in self._exhausted:
             self._exhausted.add(sender.name)
             log.warning(
                 "send quota of an account is used up; its routes are paused",
                 account=sender.name,
-                until=room_at.isoformat(),
+                until=next_send_at.isoformat(),
             )
         return False
 
-    async def _probe(self, route: MonitoredRoute, trial: OnDemandRun | None) -> None:
-        name, patience = route.name, route.probing.patience
-        if trial is not None:
-            trial.started_at = self._clock.now()
-        token = self._signer.issue(name, self._clock.now(), patience.whole)
-        self._arrivals.sent(token.id, name, token.sent_at)
-        await self._history.sent(token.id, name, token.sent_at, token.sent_at + patience.whole)
-        waited = await self._settled(route, token)
-        async with self._turns.take(name, self._lanes[route.route.sender.name]) as turn:
-            lag = self._clock.now() - self._schedule.due_at(name) - waited
-            self._metrics.schedule_lagged(max(timedelta(0), lag))
+    async def _probe(self, route: MonitoredRoute, on_demand_run: OnDemandRun | None) -> None:
+        name, timeouts = route.name, route.probing.timeouts
+        if on_demand_run is not None:
+            on_demand_run.started_at = self._clock.now()
+        token = self._signer.issue(name, self._clock.now(), timeouts.total)
+        self._arrivals.record_sent(token.id, name, token.sent_at)
+        await self._history.record_sent_token(token.id, name, token.sent_at, token.sent_at + timeouts.total)
+        wait_time = await self._wait_until_readable(route, token)
+        async with self._permits.acquire(name, self._limit_names[route.route.sender.name]) as permit:
+            lag = self._clock.now() - self._schedule.due_at(name) - wait_time
+            self._metrics.record_schedule_lag(max(timedelta(0), lag))
             probe = self._kind.build(
                 route=route.route,
                 token=token,
-                patience=patience,
+                timeouts=timeouts,
                 sender=self._watchers.get(route.route.sender.name),
                 recipient=self._watchers[route.route.recipient.name],
                 clock=self._clock.now,
             )
-            recorder, began = TraceRecorder(entering=turn.follow), self._lag.mark()
-            if trial is not None:
-                trial.recorder = recorder
+            recorder, start = TraceRecorder(on_phase=permit.enter_phase), self._lag.mark()
+            if on_demand_run is not None:
+                on_demand_run.recorder = recorder
             result = await run_probe(
-                probe, route=name, token_id=token.id, patience=patience, recorder=recorder, clock=self._clock.now
+                probe, route=name, token_id=token.id, timeouts=timeouts, recorder=recorder, clock=self._clock.now
             )
-        if came := result.outcome in CAME:
-            self._arrivals.came(token.id)
+        if has_arrived := result.outcome in ARRIVED_OUTCOMES:
+            self._arrivals.record_arrival(token.id)
         if recorder.content is not None and route.direction is Direction.OUTBOUND:
-            self._specimens[route.agency] = recorder.content
-        result = _begun_by(self._believed(result, route, began), self._clock.now())
-        if trial is not None:
-            trial.result = result
-        await self._take(result, route)
-        if came and result.outcome not in CAME:
-            # The message is there, however late it was seen: its copy is a duplicate after a restart too.
-            await self._history.came_late(token.id, self._clock.now())
-        self._expectations.ended(route, self._clock.now(), proven=result.outcome is Outcome.DELIVERED)
-        self._show_overdue(route.agency)
+            self._sample_messages[route.agency] = recorder.content
+        result = _with_derived_start(self._valid_result(result, route, start), self._clock.now())
+        if on_demand_run is not None:
+            on_demand_run.result = result
+        await self._process_result(result, route)
+        if has_arrived and result.outcome not in ARRIVED_OUTCOMES:
+            # The result was discarded, but the message has arrived: after a restart, a copy must count as a duplicate.
+            await self._history.record_late_arrival(token.id, self._clock.now())
+        self._overdue.record_end(route, self._clock.now(), has_succeeded=result.outcome is Outcome.DELIVERED)
+        self._export_deadlines(route.agency)
 
-    def _show_overdue(self, agency: str) -> None:
-        overdue = self._expectations.of(agency)
+    def _export_deadlines(self, agency: str) -> None:
+        overdue = self._overdue.deadlines(agency)
         if overdue is None:
-            self._metrics.nothing_expected(agency)
+            self._metrics.clear_overdue_times(agency)
         else:
-            self._metrics.expected(agency, run_by=overdue.run, proof_by=overdue.proof)
+            self._metrics.set_overdue_times(agency, run_by=overdue.run, success_by=overdue.success)
 
-    def _believed(self, result: ProbeResult, route: MonitoredRoute, began: LagSample) -> ProbeResult:
-        """Return *result*, or an inconclusive one if the loop lagged meanwhile."""
-        lateness = self._lag.since(began)
-        if is_valid(result, lateness, route.probing):
+    def _valid_result(self, result: ProbeResult, route: MonitoredRoute, start: LagSample) -> ProbeResult:
+        """Return *result*, or an inconclusive one if a lag of the event loop made it invalid."""
+        loop_lag = self._lag.lag_since(start)
+        if is_valid(result, loop_lag, route.probing):
             return result
-        self._metrics.run_disbelieved()
-        return invalid_result(result, lateness)
+        self._metrics.count_discarded_run()
+        return invalid_result(result, loop_lag)
 
-    async def _settled(self, route: MonitoredRoute, token: Token) -> timedelta:
-        """Wait until the recipient's mailbox is known to be readable, before taking a permit at the sender's server.
+    async def _wait_until_readable(self, route: MonitoredRoute, token: Token) -> timedelta:
+        """Wait until the recipient's mailbox is open or has failed, and return how long it took.
 
-        Otherwise nothing is sent: an agency whose server hangs must not block others. Return the duration, which is the
-        server's delay and not ours.
+        The run waits before it takes a permit at the sender's server, so that a mailbox server that hangs does not
+        block other agencies. The time is not counted as lag of the schedule.
         """
         loop = asyncio.get_running_loop()
-        began, watcher = loop.time(), self._watchers[route.route.recipient.name]
-        with watcher.expect(token, Party.RECIPIENT) as letter:
-            if not letter.ready.done():
-                await asyncio.wait({letter.ready}, timeout=route.probing.patience.session.total_seconds())
-        return timedelta(seconds=loop.time() - began)
+        start, watcher = loop.time(), self._watchers[route.route.recipient.name]
+        with watcher.expect(token, Party.RECIPIENT) as expectation:
+            if not expectation.ready.done():
+                await asyncio.wait({expectation.ready}, timeout=route.probing.timeouts.session.total_seconds())
+        return timedelta(seconds=loop.time() - start)
 
-    async def _take(self, result: ProbeResult, began_as: MonitoredRoute) -> None:
-        # The current policy: the result may be due to work that has just begun.
-        route = self._routes.get(result.route, began_as)
-        disturbance = route.probing.hours.closed_during(result.started_at, self._clock.now())
-        if disturbance is None or (is_prompt(route, result) and was_taken_well(route, result)):
-            await self._pipeline.take(result)
+    async def _process_result(self, result: ProbeResult, initial_route: MonitoredRoute) -> None:
+        # The current definition of the route, because maintenance may have begun during the run.
+        route = self._routes.get(result.route, initial_route)
+        maintenance = route.probing.hours.maintenance_during(result.started_at, self._clock.now())
+        if maintenance is None or (is_prompt(route, result) and was_confirmed_in_time(route, result)):
+            await self._pipeline.process(result)
             return
         # During maintenance a failure is neither attributed nor counted.
-        log.info("run overlapped maintenance", route=route.name, outcome=result.outcome, reason=disturbance.reason)
-        await self._history.ended(result, route.agency, {}, every=route.probing.interval)
+        log.info("run overlapped maintenance", route=route.name, outcome=result.outcome, reason=maintenance.reason)
+        await self._history.record_run(result, route.agency, {}, interval=route.probing.interval)
 
     def _plan_next(self, route: MonitoredRoute) -> None:
         now = self._clock.now()
-        self._schedule.finished(route.name, now)
-        for name, at in self._evaluator.looks(route.name, now).items():
+        self._schedule.plan_next(route.name, now)
+        for name, at in self._evaluator.routes_to_run_soon(route.name, now).items():
             # A route that is being removed is not repeated.
             if name in self._routes:
-                self._schedule.bring_forward(name, at)
-        self._ticker.poke()
+                self._schedule.advance(name, at)
+        self._ticker.wake()
 
-    def _arrived(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
-        at_first_look = self._watchers[mailbox].looked_at is None
-        self._arrivals.hear(arrival, token_id, seen_at, mailbox=mailbox, at_first_look=at_first_look)
+    def _process_arrival(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
+        is_first_poll = self._watchers[mailbox].polled_at is None
+        self._arrivals.process_message(arrival, token_id, seen_at, mailbox=mailbox, is_first_poll=is_first_poll)
 
 
-def _begun_by(result: ProbeResult, now: datetime) -> ProbeResult:
-    """Return *result* with a start derived from its duration if the clock was set back meanwhile."""
+def _with_derived_start(result: ProbeResult, now: datetime) -> ProbeResult:
+    """Return *result*, with its start computed from its duration if the clock was set back during the run."""
     return result if result.started_at <= now else replace(result, started_at=now - result.duration)
 
 
-async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
+async def _cancel_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
     """Cancel tasks and wait for their end."""
     for task in tasks:
         task.cancel()
@@ -477,7 +480,7 @@ async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
         await asyncio.wait(tasks)
 
 
-async def _begin_after(delay: timedelta, watcher: MailboxWatcher) -> None:
+async def _run_watcher_after(delay: timedelta, watcher: MailboxWatcher) -> None:
     await asyncio.sleep(delay.total_seconds())
     await watcher.run()
 
@@ -487,12 +490,12 @@ def _mailboxes(routes: Iterable[MonitoredRoute]) -> Iterable[Mailbox]:
     return {m.name: m for r in routes for m in (r.route.sender, r.route.recipient)}.values()
 
 
-def _patiences(routes: Iterable[MonitoredRoute]) -> Mapping[str, Timeouts]:
-    """Return the longest time-outs of the routes of each mailbox, by name."""
-    found: dict[str, Timeouts] = {}
+def _timeouts_by_mailbox(routes: Iterable[MonitoredRoute]) -> Mapping[str, Timeouts]:
+    """Return the longest time-outs among the routes of each mailbox, by mailbox name."""
+    by_mailbox: dict[str, Timeouts] = {}
     for route in routes:
-        patience = route.probing.patience
+        timeouts = route.probing.timeouts
         for name in (route.route.sender.name, route.route.recipient.name):
-            if name not in found or patience.whole > found[name].whole:
-                found[name] = patience
-    return found
+            if name not in by_mailbox or timeouts.total > by_mailbox[name].total:
+                by_mailbox[name] = timeouts
+    return by_mailbox

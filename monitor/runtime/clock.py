@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from alerts.hours.elapsed import TOLERANCE
 
-#: The clock loses this share of a lead over the machine's clock: one second in ten.
+#: Share by which the clock runs slower while it is ahead of the machine's clock: one second in ten.
 _SLEW = 0.1
 
 
@@ -23,7 +23,7 @@ def wall_time() -> datetime:
 
 
 class MachineClock:
-    """Clock of a process that has its store to itself.
+    """Clock of a process that has a database to itself. Processes on a shared database use the database's clock.
 
     It follows the machine's clock forward at once. When the machine's clock is set back by up to a minute, this clock
     runs slower until both agree, so that nothing ends before it began. A larger step corrects a clock that was wrong:
@@ -33,12 +33,12 @@ class MachineClock:
     def __init__(self, wall: Callable[[], datetime] = wall_time, monotonic: Callable[[], timedelta] = uptime) -> None:
         self._wall = wall
         self._monotonic = monotonic
-        self._last = wall(), monotonic()
+        self._last_reading = wall(), monotonic()
 
     def now(self) -> datetime:
         """Return the current time, aware, in UTC."""
         wall, monotonic = self._wall(), self._monotonic()
-        last, then = self._last
-        now = wall if last - wall > TOLERANCE else max(wall, last + (monotonic - then) * (1 - _SLEW))
-        self._last = now, monotonic
+        last_time, last_uptime = self._last_reading
+        now = wall if last_time - wall > TOLERANCE else max(wall, last_time + (monotonic - last_uptime) * (1 - _SLEW))
+        self._last_reading = now, monotonic
         return now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-#: The kernel has a limit where the process has none.
+#: Assumed limit of a process without one: the kernel still limits it.
 _UNLIMITED = 1 << 20
 
 

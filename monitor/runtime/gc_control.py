@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 _FIRST_DELAY = timedelta(minutes=1)
 #: Interval of freezing. The collector visits the young objects only, so each collection is short.
 _FREEZE_INTERVAL = timedelta(seconds=1)
-#: The frozen objects are counted at this interval, which takes milliseconds, and collected at that one.
+#: The frozen objects are counted each minute, which takes milliseconds, and collected each hour.
 _COUNT_INTERVAL = timedelta(minutes=1)
 _COLLECT_INTERVAL = timedelta(hours=1)
-#: Growth that triggers an early full collection: frozen garbage with reference cycles is not freed otherwise.
+#: Growth of the frozen heap that triggers an early full collection, which frees frozen garbage with reference cycles.
 _GROWTH = 1.25
 #: Net allocations before the young generation is collected (`gc.set_threshold`). With Python's default of 700, a
 #: service with bursts of work spent a sixth of its time there.
@@ -48,28 +48,28 @@ def gc_paused() -> Iterator[None]:
 
 
 async def freeze_periodically(
-    first: timedelta = _FIRST_DELAY,
-    unseen: timedelta = _FREEZE_INTERVAL,
-    counted: timedelta = _COUNT_INTERVAL,
-    again: timedelta = _COLLECT_INTERVAL,
+    first_delay: timedelta = _FIRST_DELAY,
+    freeze_interval: timedelta = _FREEZE_INTERVAL,
+    count_interval: timedelta = _COUNT_INTERVAL,
+    collect_interval: timedelta = _COLLECT_INTERVAL,
 ) -> NoReturn:
     """Freeze live objects periodically, until cancelled."""
     break_transport_cycles()
     gc.set_threshold(_YOUNG_THRESHOLD, *gc.get_threshold()[1:])
-    await _freeze_for(first, unseen)
+    await _freeze_for(first_delay, freeze_interval)
     while True:
-        enough = _GROWTH * gc.get_freeze_count()
-        for _ in range(again // counted):
-            await _freeze_for(counted, unseen)
-            if gc.get_freeze_count() > enough:
+        threshold = _GROWTH * gc.get_freeze_count()
+        for _ in range(collect_interval // count_interval):
+            await _freeze_for(count_interval, freeze_interval)
+            if gc.get_freeze_count() > threshold:
                 break
         freeze_heap()
 
 
-async def _freeze_for(span: timedelta, every: timedelta) -> None:
-    """Freeze what is created within *span*, without a collection."""
-    for _ in range(span // every):
-        await asyncio.sleep(every.total_seconds())
+async def _freeze_for(duration: timedelta, interval: timedelta) -> None:
+    """Freeze new objects at each *interval* for *duration*, without a full collection."""
+    for _ in range(duration // interval):
+        await asyncio.sleep(interval.total_seconds())
         gc.freeze()
 
 
@@ -78,15 +78,15 @@ def break_transport_cycles() -> None:
 
     Python 3.12 and later do so in `close()`, but not in `abort()`. There is no setting; a test detects a change.
     """
-    transport: Any = vars(selector_events)["_SelectorSocketTransport"]
-    end = transport._call_connection_lost  # noqa: SLF001
-    if end.__module__ == __name__:
+    transport_class: Any = vars(selector_events)["_SelectorSocketTransport"]
+    original = transport_class._call_connection_lost  # noqa: SLF001
+    if original.__module__ == __name__:
         return
 
-    def untied(self: Any, error: Exception | None) -> None:
+    def call_connection_lost(self: Any, error: Exception | None) -> None:
         try:
-            end(self, error)
+            original(self, error)
         finally:
             self._read_ready_cb = self._write_ready = None
 
-    transport._call_connection_lost = untied  # noqa: SLF001
+    transport_class._call_connection_lost = call_connection_lost  # noqa: SLF001

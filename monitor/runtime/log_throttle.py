@@ -9,9 +9,9 @@ _MAX_KINDS = 1000
 
 
 class LogThrottle:
-    """Admits one line per kind and minute."""
+    """Rate limit that admits one line per kind and minute."""
 
-    EVERY_SECONDS = 60.0
+    INTERVAL_SECONDS = 60.0
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -21,9 +21,9 @@ class LogThrottle:
     def admit(self, kind: Hashable) -> int | None:
         """Return how many lines of *kind* were suppressed since the last one, or `None` to suppress this one."""
         now = self._monotonic()
-        at, suppressed = self._admitted.pop(kind, (now - self.EVERY_SECONDS, 0))
-        is_due = now - at >= self.EVERY_SECONDS
-        self._admitted[kind] = (now, 0) if is_due else (at, suppressed + 1)
+        admitted_at, suppressed = self._admitted.pop(kind, (now - self.INTERVAL_SECONDS, 0))
+        is_due = now - admitted_at >= self.INTERVAL_SECONDS
+        self._admitted[kind] = (now, 0) if is_due else (admitted_at, suppressed + 1)
         if len(self._admitted) > _MAX_KINDS:
             del self._admitted[next(iter(self._admitted))]
         return suppressed if is_due else None

@@ -1,4 +1,4 @@
-"""State directory and control sockets."""
+"""State directory, and the control sockets by which command-line clients reach running services."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-#: The default.
-STATE: Final = Path("/var/lib/pantau")
+#: Default state directory.
+DEFAULT_STATE_DIR: Final = Path("/var/lib/pantau")
 
-#: In the state directory.
+#: File name of the control socket in the state directory.
 CONTROL_SOCKET: Final = "control.sock"
 
 #: Header of every answer in monitor-only mode, so that the client can warn that nobody is notified.
@@ -24,19 +24,19 @@ _RUN: Final = Path("/run")
 
 
 def link_socket(socket: Path, environ: Mapping[str, str]) -> Path | None:
-    """Link a control socket in the runtime directory, where clients find it without the configuration. Return the link.
+    """Link a control socket into the runtime directory, where clients find it without the configuration.
 
-    `None`: the process has no runtime directory. Raise `OSError` when the link cannot be created.
+    Return the link; `None` if the process has no runtime directory. Raise `OSError` when the link cannot be created.
     """
     directory = next(iter(_runtime_directories(environ)), None)
     if directory is None:
         return None
-    # Check the parent too: a command line of root may name a directory of another user.
-    if not directory.exists() and _is_ours(directory.parent):
+    # Check the parent too: the environment of a root process may name a directory of another user.
+    if not directory.exists() and _is_private(directory.parent):
         directory.mkdir(mode=0o700)
-    if not _is_ours(directory):
+    if not _is_private(directory):
         raise PermissionError(f"{directory} does not belong to this user alone")
-    # One name per state directory, which is locked: a link left by a dead service is replaced.
+    # The name is unique for the state directory, which the service has locked, so an existing link is stale.
     link = directory / f"{sha256(os.fsencode(socket.resolve())).hexdigest()[:12]}.sock"
     link.unlink(missing_ok=True)
     link.symlink_to(socket.resolve())
@@ -46,13 +46,14 @@ def link_socket(socket: Path, environ: Mapping[str, str]) -> Path | None:
 def linked_sockets(environ: Mapping[str, str], run: Path = _RUN) -> tuple[list[Path], list[Path]]:
     """Return this user's linked control sockets, and the runtime directories of other users.
 
-    The services may have died since. Links that another user may have created are not followed.
+    A socket may belong to a service that has died. Links that another user may have created are not followed.
     """
-    # A second service has its own unit and directory. To skip it would be to ask the wrong service.
-    every = {Path(os.path.abspath(d)) for d in (*_runtime_directories(environ), *run.glob("pantau*"))}  # noqa: PTH100 - links stay
-    there = sorted(directory for directory in every if os.path.isdir(directory))  # noqa: PTH112 - may be closed to us
-    ours = [directory for directory in there if _is_ours(directory)]
-    return sorted(set(_own_sockets(ours))), [directory for directory in there if directory not in ours]
+    # Search all directories: another service has its own unit and directory, and a client that misses it would send
+    # commands to the wrong service.
+    candidates = {Path(os.path.abspath(d)) for d in (*_runtime_directories(environ), *run.glob("pantau*"))}  # noqa: PTH100 - links stay
+    existing = sorted(directory for directory in candidates if os.path.isdir(directory))  # noqa: PTH112 - may be closed to us
+    private = [directory for directory in existing if _is_private(directory)]
+    return sorted(set(_own_sockets(private))), [directory for directory in existing if directory not in private]
 
 
 def _runtime_directories(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -62,7 +63,7 @@ def _runtime_directories(environ: Mapping[str, str]) -> Iterator[Path]:
         yield Path(session) / "pantau"
 
 
-def _is_ours(directory: Path) -> bool:
+def _is_private(directory: Path) -> bool:
     """Whether only this user can write to a directory."""
     try:
         status = directory.lstat()
@@ -76,6 +77,6 @@ def _own_sockets(directories: Iterable[Path]) -> Iterator[Path]:
         try:
             status = link.stat()
         except OSError:
-            continue  # The state directory is gone or not accessible.
+            continue  # The state directory was removed or is not accessible.
         if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid():
             yield link.resolve()

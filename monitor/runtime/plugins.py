@@ -13,11 +13,11 @@ from probes.model.probe import ProbeKind
 
 
 class Plugin(Protocol):
-    """A plug-in constant."""
+    """A plug-in: the value of a constant in its module."""
 
     @property
     def name(self) -> str:
-        """The configured name: that of the module, prefixed with that of its folder if it has one."""
+        """The name in the configuration: the module's name, in a folder prefixed with the folder's name."""
 
 
 K = TypeVar("K", bound=Plugin)
@@ -27,23 +27,23 @@ def discover(package: ModuleType, constant: str, *kinds: type[K]) -> dict[str, K
     """Return the plug-ins that the modules of *package* define as *constant*, by name.
 
     Plug-ins of one provider may share a folder: `twilio/sms.py` defines "twilio_sms", and a module there without the
-    constant is a helper. Raise `TypeError` for a module or folder without a plug-in or with another name: the bug must
-    stop the start and not appear in the first incident.
+    constant is a helper. Raise `TypeError` for a module or folder without a plug-in, or a plug-in with another name, so
+    that such a bug appears at the start and not in the first incident.
     """
-    found: dict[str, K] = {}
+    plugins: dict[str, K] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
-        offering = _folder_plugins(module, info.name, constant) if info.ispkg else {}
-        for name, one in (offering or {info.name: module}).items():
-            offered = getattr(one, constant, None)
-            if not isinstance(offered, kinds):
+        plugin_modules = _folder_plugins(module, info.name, constant) if info.ispkg else {}
+        for name, plugin_module in (plugin_modules or {info.name: module}).items():
+            plugin = getattr(plugin_module, constant, None)
+            if not isinstance(plugin, kinds):
                 raise TypeError(
-                    f"{one.__name__} does not end with a {' or '.join(kind.__name__ for kind in kinds)} called {constant}"
+                    f"{plugin_module.__name__} does not end with a {' or '.join(kind.__name__ for kind in kinds)} called {constant}"
                 )
-            if offered.name != name:
-                raise TypeError(f"{one.__name__} calls itself {offered.name!r}")
-            found[name] = offered
-    return found
+            if plugin.name != name:
+                raise TypeError(f"{plugin_module.__name__} calls itself {plugin.name!r}")
+            plugins[name] = plugin
+    return plugins
 
 
 def _folder_plugins(folder: ModuleType, prefix: str, constant: str) -> dict[str, ModuleType]:
@@ -55,7 +55,7 @@ def _folder_plugins(folder: ModuleType, prefix: str, constant: str) -> dict[str,
     return {name: module for name, module in modules.items() if hasattr(module, constant)}
 
 
-#: The kind that probes every route.
+#: Name of the probe kind that probes every route.
 ROUND_TRIP = "roundtrip"
 
 
@@ -70,5 +70,5 @@ def probe_kinds() -> dict[str, ProbeKind]:
 
 
 def check_kinds() -> dict[str, CheckKind]:
-    """Return the kinds that check the configuration of mail."""
+    """Return the kinds that examine what mail depends on, and send no message."""
     return {name: kind for name, kind in kinds().items() if isinstance(kind, CheckKind)}

@@ -1,4 +1,4 @@
-"""Periodic tasks that survive errors. The first error of a row and the recovery are logged."""
+"""Periodic tasks that continue after errors. The first of consecutive errors and the recovery are logged."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from alerts.persistence.store import StoreUnavailable
 log = structlog.get_logger()
 
 
-async def run_periodically(what: str, action: Callable[[], Awaitable[object]], every: timedelta) -> NoReturn:
-    """Run *action* now and *every* so long after it has finished, until cancelled. *what* names it in the log."""
+async def run_periodically(task_name: str, action: Callable[[], Awaitable[object]], interval: timedelta) -> NoReturn:
+    """Run *action* now and *interval* so long after it has finished, until cancelled. *task_name* names it in the log."""
     failure: type[Exception] | None = None
     while True:
         try:
             await action()
-        except StoreUnavailable as away:
+        except StoreUnavailable as error:
             if failure is not StoreUnavailable:
-                log.warning("task waits for the database", task=what, reason=str(away))
+                log.warning("task waits for the database", task=task_name, reason=str(error))
             failure = StoreUnavailable
-        # A bug in one task must not end the others. An error of another type is another bug.
+        # A bug in one task must not end the other tasks. An error of another type is logged as another bug.
         except Exception as error:
             if failure is not type(error):
-                log.exception("task failed; retrying", task=what)
+                log.exception("task failed; retrying", task=task_name)
             failure = type(error)
         else:
             if failure is not None:
-                log.info("task recovered", task=what)
+                log.info("task recovered", task=task_name)
             failure = None
-        await asyncio.sleep(every.total_seconds())
+        await asyncio.sleep(interval.total_seconds())

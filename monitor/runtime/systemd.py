@@ -1,6 +1,6 @@
-"""Notifications to systemd by the protocol of sd_notify(3).
+"""Notifications to systemd by the protocol of sd_notify(3): datagrams of text lines to a Unix socket.
 
-A datagram of lines on a Unix socket. Without a socket, as in a terminal or a container, nothing is sent.
+Without a socket, as in a terminal or a container, nothing is sent.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-#: Seconds by which a start or a stop extends its time-out, again and again while it lasts.
-_GRACE: Final = 60.0
+#: Seconds by which a running start extends its time-out, and interval of the extensions.
+_EXTENSION: Final = 60.0
 _EXTEND_INTERVAL: Final = 20.0
-#: Seconds. A start that takes longer, such as a migration of many years of data, does not end by itself.
+#: Maximum seconds for which a long start, such as a migration of many years of data, extends its time-out.
 _MAX_EXTENSION: Final = 3600.0
 
 
@@ -27,9 +27,9 @@ class ServiceManager:
         address = environ.get("NOTIFY_SOCKET", "")
         # "@" denotes the zero octet of an abstract socket name.
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        meant_for_us = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        #: systemd restarts the process without a keep-alive in time (`keep_alive`).
-        self.has_watchdog = bool(address) and "WATCHDOG_USEC" in environ and meant_for_us
+        is_for_this_process = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        #: Whether systemd restarts the process if `keep_alive` is not called in time.
+        self.has_watchdog = bool(address) and "WATCHDOG_USEC" in environ and is_for_this_process
         self._status = ""
 
     def ready(self) -> None:
@@ -66,13 +66,13 @@ class ServiceManager:
         until = loop.time() + _MAX_EXTENSION
         timer: asyncio.TimerHandle | None = None
 
-        def ask() -> None:
+        def extend() -> None:
             nonlocal timer
-            self._notify(f"EXTEND_TIMEOUT_USEC={round(_GRACE * 1e6)}")
+            self._notify(f"EXTEND_TIMEOUT_USEC={round(_EXTENSION * 1e6)}")
             if loop.time() < until:
-                timer = loop.call_later(_EXTEND_INTERVAL, ask)
+                timer = loop.call_later(_EXTEND_INTERVAL, extend)
 
-        ask()
+        extend()
         try:
             yield
         finally:

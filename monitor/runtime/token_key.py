@@ -1,4 +1,4 @@
-"""The key that signs probe tokens: created once, in the state directory, readable by the service's user only."""
+"""The key that signs the tokens in probe messages: created once, in the state directory, for the service's user only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 #: Relative to the state directory.
 KEY_FILE = "token.key"
-_OCTETS = 32
+_KEY_OCTETS = 32
 
 
 def new_key() -> bytes:
     """Return a new random key."""
-    return secrets.token_bytes(_OCTETS)
+    return secrets.token_bytes(_KEY_OCTETS)
 
 
 def token_key(state: Path) -> bytes:
@@ -36,6 +36,6 @@ def token_key(state: Path) -> bytes:
 
 def _read(path: Path) -> bytes:
     key = path.read_bytes()
-    if len(key) != _OCTETS:
-        raise ValueError(f"{path} is not a token key ({_OCTETS} octets); remove it and a new one is made")
+    if len(key) != _KEY_OCTETS:
+        raise ValueError(f"{path} is not a token key ({_KEY_OCTETS} octets); remove it and a new one is made")
     return key

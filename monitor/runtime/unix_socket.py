@@ -12,7 +12,7 @@ _MAX_PATH = 100
 
 
 @contextmanager
-def reachable(path: Path) -> Iterator[str]:
+def short_socket_path(path: Path) -> Iterator[str]:
     """Yield a name for *path* that is short enough to bind and connect.
 
     A state directory may be deep below a home directory. Raise `OSError` when its directory cannot be opened.

@@ -7,6 +7,6 @@ from importlib.metadata import version
 
 
 @cache
-def own_version() -> str:
+def installed_version() -> str:
     """Return the version. Cached: reading the metadata takes a millisecond."""
     return version("pantau")

@@ -1,4 +1,7 @@
-"""Errors of commands that cannot be executed and of queries about objects that do not exist."""
+"""Errors of operations that the service rejects, and of queries for objects that do not exist.
+
+The texts are in `errors.yaml`, in Malay and in English.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from alerts.wording.source import sections
-from monitor.config.files.problem import nearest
+from monitor.config.files.problem import closest_match
 
 if TYPE_CHECKING:
     from alerts.model.incident import Incident
     from monitor.store.engine.ledger import SqlUnitOfWork
 
-#: By key: the Malay text, the English text, and, if that names commands, the English text for a page.
-REFUSED: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
+#: By key: the Malay text, the English text, and the English text for a page, if the other one names commands.
+REJECTION_TEXTS: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
 
 
 @dataclass(frozen=True, slots=True)
 class Bilingual:
-    """Words of an error that differ by language."""
+    """Placeholder value of an error text, in both languages."""
 
     english: str
     malay: str
@@ -30,55 +33,56 @@ class Bilingual:
 
 
 class OperationRejectedError(Exception):
-    """An operation is refused. The message gives the reason, and what to do or write instead.
+    """Error for an operation that the service rejects. The message gives the reason, and what to do or write instead.
 
-    It is in English, for commands and programs. A page shows `malay` instead, or `on_page`; "": there is none.
+    The message is in English, for commands and API clients. A page shows `malay` or `page_text` instead, unless that is
+    empty.
     """
 
     malay: str = ""
-    on_page: str = ""
-    #: Name that overrides the refusal.
+    page_text: str = ""
+    #: Value of the parameter `despite` with which the operation is executed all the same; "": there is none.
     despite: str = ""
 
     @classmethod
-    def said(cls, key: str, **words: object) -> Self:
-        """Return an error with the words of `errors.yaml`."""
-        malay, english, *on_page = REFUSED[key]
-        made = cls(english.format(**words))
-        # The words of another error are inserted in the same language.
-        made.malay = malay.format(**{key: getattr(word, "malay", "") or word for key, word in words.items()})
-        made.on_page = "".join(on_page).format(**words)
-        return made
+    def from_text(cls, key: str, **placeholders: object) -> Self:
+        """Return an error with the text of *key* in `errors.yaml`."""
+        malay, english, *page_text = REJECTION_TEXTS[key]
+        error = cls(english.format(**placeholders))
+        # A placeholder value that exists in both languages, such as another error, is inserted in Malay.
+        error.malay = malay.format(**{key: getattr(value, "malay", "") or value for key, value in placeholders.items()})
+        error.page_text = "".join(page_text).format(**placeholders)
+        return error
 
 
 class NotFoundError(OperationRejectedError):
-    """The object of the command does not exist."""
+    """Error for an object that does not exist."""
 
 
-def no_incident(number: str) -> NotFoundError:
+def incident_not_found(number: str) -> NotFoundError:
     """Return the error that no incident has this number."""
-    return NotFoundError.said("no_incident", number=number)
+    return NotFoundError.from_text("no_incident", number=number)
 
 
-async def numbered(ledger: SqlUnitOfWork, number: str) -> Incident:
+async def find_incident(uow: SqlUnitOfWork, number: str) -> Incident:
     """Return the incident with *number* in any notation. Raise `NotFoundError`."""
-    found = await ledger.incident_numbered(number)
-    if found is None:
-        raise no_incident(number)
-    return found
+    incident = await uow.incident_by_number(number)
+    if incident is None:
+        raise incident_not_found(number)
+    return incident
 
 
-def no_notice(notification_id: int) -> NotFoundError:
+def notification_not_found(notification_id: int) -> NotFoundError:
     """Return the error that no notification has this number."""
-    return NotFoundError.said("no_notice", notice=notification_id)
+    return NotFoundError.from_text("no_notice", notice=notification_id)
 
 
-def agency_called(quoted: str, codes: Iterable[str]) -> str:
+def find_agency_code(name: str, codes: Iterable[str]) -> str:
     """Return the code of an agency, whatever the case of the given one. Raise `NotFoundError`."""
-    known = {code.casefold(): code for code in codes}
-    code = known.get(quoted.strip().casefold())
+    code_by_folded_name = {code.casefold(): code for code in codes}
+    code = code_by_folded_name.get(name.strip().casefold())
     if code is not None:
         return code
-    if near := nearest(quoted.strip(), known):
-        raise NotFoundError.said("no_agency_near", agency=quoted.strip(), near=known[near])
-    raise NotFoundError.said("no_agency", agency=quoted.strip())
+    if suggestion := closest_match(name.strip(), code_by_folded_name):
+        raise NotFoundError.from_text("no_agency_near", agency=name.strip(), near=code_by_folded_name[suggestion])
+    raise NotFoundError.from_text("no_agency", agency=name.strip())

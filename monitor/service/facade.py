@@ -1,4 +1,4 @@
-"""Interface of the running service for the web: queries and operations."""
+"""Facade of the running service for pages, the API and the control socket: queries, and operations on incidents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 
 from alerts.engine.composer import Composer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.event_handler import take_in
+from alerts.engine.event_handler import handle_event
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.manual_status import ManualStatus, ManualStatusRequest
 from alerts.inbound.callback_handler import CallbackHandlers
@@ -19,90 +19,91 @@ from alerts.model.contradiction import Contradiction
 from alerts.model.event import Acknowledge, AddNote, Escalate, Event, MarkFalseAlarm, Release
 from alerts.model.gateway import CallbackRejectedError, CallbackRequest, CallbackResponse, Content
 from alerts.model.incident import (
-    FALSE_ALARM_WITHIN,
-    REPEATED_WITHIN,
+    FALSE_ALARM_PERIOD,
+    REPEAT_WINDOW,
     Incident,
     may_mark_false_alarm,
     release_is_offered,
 )
 from alerts.persistence.clock import Clock
 from monitor.config.files.problem import Problem
-from monitor.evaluation.liveness import LivenessFailure, unready
+from monitor.evaluation.liveness import LivenessFailure, unready_reason
 from monitor.metrics import REFUSALS, Metrics
-from monitor.service.errors import OperationRejectedError, no_incident, numbered
+from monitor.service.errors import OperationRejectedError, find_incident, incident_not_found
 from monitor.service.gateways import callback_base
 from monitor.service.order_check import OrderCheck
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.service.status_reader import StatusReader
 from monitor.store.engine.ledger import SqlStore
-from monitor.views.overview import IncidentView, NotificationView, view_incident, view_notice
+from monitor.views.overview import IncidentView, NotificationView, view_incident, view_notification
 
 
 class ServiceFacade:
-    """The running service, as the web uses it."""
+    """Queries and operations of the running service."""
 
     def __init__(
         self,
         *,
         store: SqlStore,
-        board: StatusReader,
+        status_reader: StatusReader,
         dispatcher: Dispatcher,
-        desks: CallbackHandlers,
+        callback_handlers: CallbackHandlers,
         pool: GatewayPool,
         composer: Composer,
         metrics: Metrics,
         clock: Clock,
         runtime: Callable[[], ProbingRuntime],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
-        check: OrderCheck,
-        away: Callable[[], tuple[datetime, str] | None] = lambda: None,
-        ailments: Callable[[], AbstractSet[LivenessFailure]] = frozenset,
+        order_check: OrderCheck,
+        store_outage: Callable[[], tuple[datetime, str] | None] = lambda: None,
+        liveness_failures: Callable[[], AbstractSet[LivenessFailure]] = frozenset,
     ) -> None:
-        """*runtime* returns the current one; *reload* reads the configuration again in the name of a principal.
+        """Take the current configuration and its objects from *runtime*.
 
-        *away* returns since when the database is unavailable, and why; *ailments* the problems of this process.
+        *reload* reads the configuration again, in the name of a principal. *store_outage* returns since when the
+        database is unavailable, and why; *liveness_failures* returns the problems of this process.
         """
         self._store = store
-        #: Status of everything.
-        self.board = board
-        self._away = away
-        self._ailments = ailments
+        self.status_reader = status_reader
+        self._store_outage = store_outage
+        self._liveness_failures = liveness_failures
         self._dispatcher = dispatcher
-        self._desks = desks
+        self._callback_handlers = callback_handlers
         self._pool = pool
         self._composer = composer
         self._metrics = metrics
         self._clock = clock
         self._runtime = runtime
         self._reload = reload
-        self._order_check = check
+        self._order_check = order_check
 
     # -- state ---------------------------------------------------------------------------------------------------
 
-    async def content(self, notification_id: int) -> tuple[NotificationView, Content] | None:
-        """Return a notification and its content, composed again from its facts; `None`: it does not exist."""
-        async with self._store.reading() as ledger:
+    async def composed_notification(self, notification_id: int) -> tuple[NotificationView, Content] | None:
+        """Return a notification with its text or page, composed again from the stored facts; `None`: it does not exist."""
+        async with self._store.reading() as uow:
             try:
-                notice = await ledger.notice(notification_id)
+                notification = await uow.notification(notification_id)
             except LookupError:
                 return None
-            incident = await ledger.incident(notice.incident_id)
+            incident = await uow.incident(notification.incident_id)
         if incident is None:
             return None
-        return view_notice(notice, incident), await self._composer.compose(notice, notice.channel)
+        content = await self._composer.compose(notification, notification.channel)
+        return view_notification(notification, incident), content
 
     def metrics(self, *, open_metrics: bool = False) -> Iterator[bytes]:
-        """Yield Prometheus' text format in parts. The first one blocks for a while: request it in a thread."""
+        """Yield the metrics in Prometheus' text format, in parts. The first part blocks for a while: take it in a thread."""
         return self._metrics.pieces(open_metrics=open_metrics)
 
-    def unready(self) -> str | None:
-        """Return why the service is not ready (it starts, the database is unavailable, the engine is stuck)."""
+    def not_ready_reason(self) -> str | None:
+        """Return why the service is not ready: it starts, the database is unavailable, or a part is stuck; `None`: it is ready."""
         if not self._dispatcher.is_running:
             return "starting"
-        if (away := self._away()) is not None:
-            since, why = away
-            return f"the store is away since {since.isoformat(timespec='seconds')}: {why}"
-        return unready(self._ailments())
+        if (outage := self._store_outage()) is not None:
+            since, reason = outage
+            return f"the store is away since {since.isoformat(timespec='seconds')}: {reason}"
+        return unready_reason(self._liveness_failures())
 
     def is_monitor_only(self) -> bool:
         """Return whether mail is only monitored, and nobody is notified."""
@@ -121,99 +122,105 @@ class ServiceFacade:
         """
         return await self._reload(by)
 
-    def program(self, token: str) -> str | None:
-        """Return the name of the program with this token; `None`: it is invalid."""
-        known = self._runtime().configuration.settings.api
-        # All are compared, each in constant time.
-        found = [
+    def find_api_client(self, token: str) -> str | None:
+        """Return the name of the API client with this token of the settings; `None`: no client has it."""
+        clients = self._runtime().configuration.settings.api
+        # Every token is compared, each in constant time, so that the duration reveals nothing.
+        names = [
             name
-            for name, each in known.items()
-            if hmac.compare_digest(each.token.get_secret_value().encode(), token.encode())
+            for name, client in clients.items()
+            if hmac.compare_digest(client.token.get_secret_value().encode(), token.encode())
         ]
-        return next(iter(found), None)
+        return next(iter(names), None)
 
     async def acknowledge(self, number: str, by: str) -> Incident:
-        """Acknowledge an incident in a person's name. Raise `NotFoundError`, as all operations on an incident."""
-        return await self._order(number, partial(Acknowledge, by=by))
+        """Acknowledge an incident in the name of *by*. Raise `NotFoundError`, as all operations on an incident do."""
+        return await self._submit(number, partial(Acknowledge, by=by))
 
-    async def take_over(self, number: str, by: str, of: str) -> Incident:
-        """Transfer an incident from its assignee *of*; nothing changes if *of* is not the assignee any more.
+    async def take_over(self, number: str, by: str, previous_assignee: str) -> Incident:
+        """Assign an incident to *by*, unless *previous_assignee* is not its assignee any more.
 
-        The notified staff and the previous assignee are notified of the new assignee by SMS.
+        The notified staff and the previous assignee receive an SMS that names the new assignee.
         """
-        return await self._order(number, partial(Acknowledge, by=by, of=of))
+        return await self._submit(number, partial(Acknowledge, by=by, of=previous_assignee))
 
-    async def remark(self, number: str, by: str, text: str) -> Incident:
+    async def add_note(self, number: str, by: str, text: str) -> Incident:
         """Add a note to an incident; a note by the assignee extends the acknowledgement.
 
-        The same note sent again at once changes nothing: a button was pressed twice.
+        The same note sent again within `REPEAT_WINDOW` adds nothing: it is a second click.
         """
         now = self._clock.now()
-        async with self._store.transaction() as ledger:
-            found = await numbered(ledger, number)
-            done = await ledger.listing.done_about(found.id, {"remark"}, most=10)
-            if any((each.actor, each.said) == (by, text) and abs(now - each.at) < REPEATED_WITHIN for each in done):
-                return found
-            after = await take_in(ledger, AddNote(incident_id=found.id, at=now, by=by, text=text))
-        self._dispatcher.stir(found.id)
-        return after or found
+        async with self._store.transaction() as uow:
+            incident = await find_incident(uow, number)
+            notes = await uow.listing.incident_history(incident.id, {"remark"}, most=10)
+            if any((each.actor, each.text) == (by, text) and abs(now - each.at) < REPEAT_WINDOW for each in notes):
+                return incident
+            updated = await handle_event(uow, AddNote(incident_id=incident.id, at=now, by=by, text=text))
+        self._dispatcher.enqueue(incident.id)
+        return updated or incident
 
-    async def hand_on(self, number: str, by: str) -> Incident:
-        """Escalate an incident to the next step at once."""
-        return await self._order(number, partial(Escalate, by=by))
+    async def escalate(self, number: str, by: str) -> Incident:
+        """Start the next step of an incident's escalation at once."""
+        return await self._submit(number, partial(Escalate, by=by))
 
     async def release(self, number: str, by: str, *, despite: Contradiction | None = None) -> Incident:
-        """Release an incident's announcement.
+        """Release the announcement of an outage, which notifies the agency's recipients.
 
-        Raise `OperationRejectedError` in monitor-only mode, or if probes contradict.
+        Raise `OperationRejectedError` in monitor-only mode, or if the newest runs contradict the outage.
         """
         if self.is_monitor_only():
-            raise OperationRejectedError.said("nothing_to_release")
-        return await self._order(number, partial(Release, by=by, despite=despite))
+            raise OperationRejectedError.from_text("nothing_to_release")
+        return await self._submit(number, partial(Release, by=by, despite=despite))
 
     async def releases(self) -> Sequence[IncidentView]:
-        """Return the outages whose announcements may be released, oldest first."""
+        """Return the open outages whose announcements are offered for release, oldest first."""
         now = self._clock.now()
-        async with self._store.reading() as ledger:
-            found = await ledger.open_incidents()
-        return [view_incident(incident) for incident in found if release_is_offered(incident, now)]
+        async with self._store.reading() as uow:
+            incidents = await uow.open_incidents()
+        return [view_incident(incident) for incident in incidents if release_is_offered(incident, now)]
 
-    async def correct(self, number: str, by: str, why: str, *, despite: Contradiction | None = None) -> Incident:
+    async def mark_false_alarm(
+        self, number: str, by: str, reason: str, *, despite: Contradiction | None = None
+    ) -> Incident:
         """Mark an incident as a false alarm.
 
-        Raise `OperationRejectedError` if it is too late, was done before, or probes contradict.
+        Raise `OperationRejectedError` if it is too late, if a person has done so before, or if the newest runs fail.
         """
-        before = await self.numbered(number)
-        if before.false_alarm_at is not None:
-            raise OperationRejectedError.said("corrected_before", number=before.number, by=before.false_alarm_by)
-        if not may_mark_false_alarm(before, self.now()):
-            hours = FALSE_ALARM_WITHIN // timedelta(hours=1)
-            raise OperationRejectedError.said("correct_too_late", number=before.number, hours=hours)
-        return await self._order(number, partial(MarkFalseAlarm, by=by, reason=why, despite=despite))
+        incident = await self.find_incident(number)
+        if incident.false_alarm_at is not None:
+            raise OperationRejectedError.from_text(
+                "corrected_before", number=incident.number, by=incident.false_alarm_by
+            )
+        if not may_mark_false_alarm(incident, self.now()):
+            hours = FALSE_ALARM_PERIOD // timedelta(hours=1)
+            raise OperationRejectedError.from_text("correct_too_late", number=incident.number, hours=hours)
+        return await self._submit(number, partial(MarkFalseAlarm, by=by, reason=reason, despite=despite))
 
-    async def settle(self, notification_id: int, ruling: ManualStatus, by: str, why: str) -> None:
-        """Set the status of a notification manually. Raise `OperationRejectedError`."""
-        settlement = ManualStatusRequest(
-            notification_id=notification_id, ruling=ruling, by=by, reason=why, at=self._clock.now()
+    async def set_notification_status(self, notification_id: int, status: ManualStatus, by: str, reason: str) -> None:
+        """Set the status of a notification whose delivery is unknown. Raise `OperationRejectedError`."""
+        status_request = ManualStatusRequest(
+            notification_id=notification_id, status=status, by=by, reason=reason, at=self._clock.now()
         )
-        if (problem := await self._dispatcher.settle(settlement)) is not None:
+        if (problem := await self._dispatcher.set_notification_status(status_request)) is not None:
             raise OperationRejectedError(problem)
 
-    async def numbered(self, number: str) -> Incident:
-        """Return the incident with *number* in any notation. Raise `NotFoundError`."""
-        async with self._store.reading() as ledger:
-            return await numbered(ledger, number)
+    async def find_incident(self, number: str) -> Incident:
+        """Return the incident with *number*, in any notation. Raise `NotFoundError`."""
+        async with self._store.reading() as uow:
+            return await find_incident(uow, number)
 
-    async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
-        found = await self.numbered(number)
-        order = event(incident_id=found.id, at=self._clock.now())
-        if isinstance(order, Release | MarkFalseAlarm):
-            await self._order_check.check(found, order)
-            order = replace(order, at=self._clock.now())
-        after = await self._dispatcher.submit(order)
-        if after is None:
-            raise no_incident(number)
-        return after
+    async def _submit(self, number: str, make_event: Callable[..., Event]) -> Incident:
+        """Submit the event that *make_event* builds for an incident, after the check against the newest runs."""
+        incident = await self.find_incident(number)
+        operation = make_event(incident_id=incident.id, at=self._clock.now())
+        if isinstance(operation, Release | MarkFalseAlarm):
+            await self._order_check.check(incident, operation)
+            # The check may take seconds.
+            operation = replace(operation, at=self._clock.now())
+        updated = await self._dispatcher.submit(operation)
+        if updated is None:
+            raise incident_not_found(number)
+        return updated
 
     # -- providers -----------------------------------------------------------------------------------------------
 
@@ -221,7 +228,7 @@ class ServiceFacade:
         """Return the public URL that was given to this gateway's provider."""
         return callback_base(self._runtime().configuration.settings, gateway) if gateway in self._pool else None
 
-    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
+    async def handle_callback(self, gateway: str, request: CallbackRequest) -> CallbackResponse | None:
         """Pass a provider's callback to its gateway; `None`: no such gateway.
 
         Raise `alerts.model.gateway.CallbackRejectedError`.
@@ -229,7 +236,9 @@ class ServiceFacade:
         if gateway not in self._pool:
             return None
         try:
-            return await self._pool[gateway].gateway.hear(incoming, self._desks.of(gateway))
-        except CallbackRejectedError as refusal:
-            self._metrics.callback_refused(gateway, REFUSALS.get(refusal.status, ""))
+            return await self._pool[gateway].gateway.handle_callback(
+                request, self._callback_handlers.for_gateway(gateway)
+            )
+        except CallbackRejectedError as error:
+            self._metrics.count_rejected_callback(gateway, REFUSALS.get(error.status, ""))
             raise

@@ -1,4 +1,4 @@
-"""Configured gateways: built, replaced by a reload, and closed."""
+"""Life of the configured gateways (ways to send SMS, calls, faxes and letters): they are built, replaced by a reload, and closed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from monitor.config.service.gateway import gateway_kinds
 
 log = structlog.get_logger()
 
-#: Below the callback listener's public URL; the gateway's name follows.
+#: First path segment of a callback URL; the second is the gateway's name.
 CALLBACK_PREFIX = "callbacks"
 
-#: In seconds, for closing each: a connection that its provider does not close either is abandoned.
-_CLOSES_WITHIN = 10.0
+#: In seconds. A connection that the provider does not close in this time is abandoned.
+_CLOSE_TIMEOUT = 10.0
 
 
-def build_lines(
+def build_gateways(
     settings: Settings, directory: Path, *, before: Settings | None = None, in_use: Iterable[ConfiguredGateway] = ()
 ) -> list[ConfiguredGateway]:
     """Return the configured gateways in the order of preference. Relative paths start at *directory*.
 
-    Of those *in_use*, a gateway whose configuration *before* was the same is kept, with its connections.
+    *in_use*: the present gateways, and *before* their settings. A gateway with unchanged settings is used again, with
+    its connections.
     """
-    kinds, kept = gateway_kinds(), _unchanged(before, settings, in_use)
+    kinds, reusable = gateway_kinds(), _unchanged_gateways(before, settings, in_use)
     return [
         ConfiguredGateway(
             name=entry.name,
             channel=channel,
             per_minute=entry.per_minute,
-            gateway=kept.get(entry.name)
+            gateway=reusable.get(entry.name)
             or kinds[entry.kind].build(
                 entry.config,
                 GatewayContext(callback_base=callback_base(settings, entry.name), directory=str(directory)),
@@ -50,70 +51,73 @@ def build_lines(
     ]
 
 
-def _unchanged(before: Settings | None, after: Settings, in_use: Iterable[ConfiguredGateway]) -> dict[str, Gateway]:
+def _unchanged_gateways(
+    before: Settings | None, after: Settings, in_use: Iterable[ConfiguredGateway]
+) -> dict[str, Gateway]:
     if before is None or before.callbacks.public_url != after.callbacks.public_url:
         return {}
-    known = {entry.name: entry for entries in before.gateways.values() for entry in entries}
-    same = {
+    entries_before = {entry.name: entry for entries in before.gateways.values() for entry in entries}
+    unchanged = {
         entry.name
         for entries in after.gateways.values()
         for entry in entries
         # The rate limit belongs to the configured gateway, not to the implementation.
-        if (was := known.get(entry.name)) and replace(was, per_minute=entry.per_minute) == entry
+        if (entry_before := entries_before.get(entry.name))
+        and replace(entry_before, per_minute=entry.per_minute) == entry
     }
-    return {line.name: line.gateway for line in in_use if line.name in same}
+    return {configured.name: configured.gateway for configured in in_use if configured.name in unchanged}
 
 
-async def close_lines(lines: Iterable[ConfiguredGateway]) -> None:
-    """Close gateways, all at once."""
-    await asyncio.gather(*map(_close, lines))
+async def close_gateways(gateways: Iterable[ConfiguredGateway]) -> None:
+    """Close gateways concurrently."""
+    await asyncio.gather(*map(_close, gateways))
 
 
-async def _close(line: ConfiguredGateway) -> None:
+async def _close(configured: ConfiguredGateway) -> None:
     try:
-        async with asyncio.timeout(_CLOSES_WITHIN):
-            await line.gateway.close()
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
+            await configured.gateway.close()
     except TimeoutError:
-        log.warning("gateway did not stop in time", gateway=line.name)
+        log.warning("gateway did not stop in time", gateway=configured.name)
     # A bug in one gateway must end neither the service nor the closing of the others.
     except Exception:
-        log.exception("gateway could not be closed", gateway=line.name)
+        log.exception("gateway could not be closed", gateway=configured.name)
 
 
-class Retirement:
-    """Gateways that a reload has replaced. They are closed after their attempts in progress."""
+class ReplacedGateways:
+    """Gateways that a reload has replaced. They are closed later, when none of their attempts is in progress any more."""
 
     #: Longer than any gateway's own timeout.
-    LASTS = timedelta(seconds=100)
+    DELAY = timedelta(seconds=100)
 
     def __init__(self) -> None:
-        #: With the time to close them, on the loop's clock, earliest first.
+        #: Gateways, each group with the time to close it on the loop's clock, earliest first.
         self._waiting: deque[tuple[float, Sequence[ConfiguredGateway]]] = deque()
-        self._entered = asyncio.Event()
+        self._added = asyncio.Event()
 
-    def enter(self, lines: Sequence[ConfiguredGateway]) -> None:
-        """Add gateways that are to be closed."""
-        self._waiting.append((asyncio.get_running_loop().time() + self.LASTS.total_seconds(), lines))
-        self._entered.set()
+    def add(self, gateways: Sequence[ConfiguredGateway]) -> None:
+        """Add gateways, to be closed after `DELAY`."""
+        self._waiting.append((asyncio.get_running_loop().time() + self.DELAY.total_seconds(), gateways))
+        self._added.set()
 
     async def keep_closing(self) -> NoReturn:
-        """Close gateways when their time has come, until cancelled."""
+        """Close each group of gateways at its time, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._entered.wait()
-            self._entered.clear()
+            await self._added.wait()
+            self._added.clear()
             while self._waiting:
                 await asyncio.sleep(max(0.0, self._waiting[0][0] - loop.time()))
-                await close_lines(self._waiting.popleft()[1])
+                await close_gateways(self._waiting.popleft()[1])
 
     async def close(self) -> None:
-        """Close the remaining ones: no attempt is in progress."""
-        waiting = [line for _, lines in self._waiting for line in lines]
+        """Close the remaining gateways at once, at the end of the service: no attempt is in progress."""
+        remaining = [gateway for _, gateways in self._waiting for gateway in gateways]
         self._waiting.clear()
-        await close_lines(waiting)
+        await close_gateways(remaining)
 
 
 def callback_base(settings: Settings, gateway: str) -> str | None:
-    """Return the URL below which this gateway's provider reaches us; `None` if there is none."""
-    public = settings.callbacks.public_url
-    return f"{public.rstrip('/')}/{CALLBACK_PREFIX}/{gateway}" if public else None
+    """Return the base URL of the callbacks of this gateway's provider; `None`: no public URL is configured."""
+    public_url = settings.callbacks.public_url
+    return f"{public_url.rstrip('/')}/{CALLBACK_PREFIX}/{gateway}" if public_url else None

@@ -1,4 +1,7 @@
-"""Measurement of an agency's mail for an operation that states its health: the newest runs, repeated if they are old."""
+"""Measurement of an agency's mail for an operation that states its health, such as a release or a false alarm.
+
+The newest runs of the agency's routes count; old ones are repeated first.
+"""
 
 from __future__ import annotations
 
@@ -8,93 +11,102 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.decide.contradiction import Delivered
+from alerts.decide.contradiction import LatestArrivals
 from alerts.model.notification import IncidentType
 from alerts.persistence.clock import Clock
 from monitor.evaluation.evidence import ARRIVED
-from monitor.evaluation.incident_type import WAYS, WORKS
+from monitor.evaluation.incident_type import PASSING, TYPE_DIRECTIONS
 from monitor.model.route import Direction, MonitoredRoute
 from monitor.probing.on_demand_run import OnDemandRun
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, ProbeResult
 
-#: How long an operation waits for new runs. A failing run takes longer than one that arrives, and is not awaited.
-PATIENCE: Final = timedelta(seconds=6)
+#: Maximum time that an operation waits for new runs. Most messages arrive in this time; failing runs take longer.
+MAX_WAIT: Final = timedelta(seconds=6)
 #: A run that began this recently is not repeated.
-FRESH: Final = timedelta(minutes=1)
+FRESH_PERIOD: Final = timedelta(minutes=1)
 #: Maximum of agencies whose routes are run for one operation.
-MOST: Final = 20
-_OF: Final[Mapping[IncidentType, Direction]] = {
-    matter: way for matter in (IncidentType.SENDING, IncidentType.RECEIVING) for way in WAYS[matter]
+MAX_AGENCIES: Final = 20
+_DIRECTION_OF: Final[Mapping[IncidentType, Direction]] = {
+    incident_type: direction
+    for incident_type in (IncidentType.SENDING, IncidentType.RECEIVING)
+    for direction in TYPE_DIRECTIONS[incident_type]
 }
 
 
 class MailMeasurement:
-    """Returns the directions in which the newest message of an agency arrived."""
+    """Measurement of the directions, to and from an agency, in which its newest message arrived."""
 
     def __init__(
-        self, *, runtime: Callable[[], ProbingRuntime], history: History, clock: Clock, patience: timedelta = PATIENCE
+        self, *, runtime: Callable[[], ProbingRuntime], history: History, clock: Clock, timeout: timedelta = MAX_WAIT
     ) -> None:
         self._runtime = runtime
         self._history = history
         self._clock = clock
-        self._patience = patience
-        #: Runs that were begun for an operation, by route.
-        self._trials: dict[str, OnDemandRun] = {}
+        self._timeout = timeout
+        #: Runs in progress that were started for an operation, by route.
+        self._runs: dict[str, OnDemandRun] = {}
 
     def begin(self, agencies: Collection[str]) -> Sequence[OnDemandRun]:
-        """Run the routes of *agencies* that this process probes, except those with a fresh run."""
+        """Start runs of the routes of *agencies* that this process probes, except routes with a fresh run; return all in progress."""
         runtime, now = self._runtime(), self._clock.now()
-        self._trials = {name: each for name, each in self._trials.items() if not each.is_over}
-        for agency in [each for each in agencies if each in runtime.owned][:MOST]:
-            for route in {each.name for routes in self._by_way(agency).values() for each in routes}:
-                newest = self._history.known().get(route)
-                is_fresh = newest is not None and abs(now - newest.started_at) < FRESH
-                if not is_fresh and route not in self._trials:
-                    # A route that has just left the configuration is not there.
+        self._runs = {name: run for name, run in self._runs.items() if not run.is_finished}
+        for agency in [run for run in agencies if run in runtime.owned][:MAX_AGENCIES]:
+            for route in {run.name for routes in self._routes_by_type(agency).values() for run in routes}:
+                latest = self._history.known().get(route)
+                is_fresh = latest is not None and abs(now - latest.started_at) < FRESH_PERIOD
+                if not is_fresh and route not in self._runs:
+                    # The route may just have been removed from the configuration.
                     with suppress(KeyError):
-                        self._trials[route] = runtime.prober.run_now(route)
-        return [each for each in self._trials.values() if each.route.agency in agencies]
+                        self._runs[route] = runtime.prober.run_now(route)
+        return [run for run in self._runs.values() if run.route.agency in agencies]
 
-    async def measure(self, agency: str) -> Delivered:
-        """Run the routes of an agency, wait for a while until they end, and return the result of the newest runs."""
-        trials = self.begin([agency])
+    async def measure(self, agency: str) -> LatestArrivals:
+        """Run the routes of an agency, wait until they end or the timeout, and return the result of the newest runs."""
+        runs = self.begin([agency])
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience.total_seconds()):
-                for each in trials:
-                    await each.over.wait()
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                for run in runs:
+                    await run.finished.wait()
         return (await self.newest([agency]))[agency]
 
-    async def newest(self, agencies: Collection[str]) -> Mapping[str, Delivered]:
-        """Return, by agency and direction, when the newest run began if its message arrived.
+    async def newest(self, agencies: Collection[str]) -> Mapping[str, LatestArrivals]:
+        """Return, by agency and incident type, when the newest run began if its message arrived.
 
         Raise `StoreUnavailable`.
         """
-        # In another process, or before the start.
-        await self._history.look_up(agencies)
-        return {agency: self._delivered(agency) for agency in agencies}
+        # The newest run may be by another process, or from before the start.
+        await self._history.refresh_latest(agencies)
+        return {agency: self._latest_arrivals(agency) for agency in agencies}
 
-    def _delivered(self, agency: str) -> Delivered:
+    def _latest_arrivals(self, agency: str) -> LatestArrivals:
         runtime, known = self._runtime(), self._history.known()
-        if (together := runtime.consensus.together(agency)) is not None:
-            # Mail that arrives at one site may fail at another.
-            works = [way for way, direction in _OF.items() if together.directions.get(direction) in WORKS]
-            return dict.fromkeys(works, self._clock.now())
-        found: dict[IncidentType, datetime] = {}
-        for way, routes in self._by_way(agency).items():
-            newest = _newest(known[each.name] for each in routes if each.name in known)
-            if newest is not None and newest.outcome in ARRIVED:
-                found[way] = newest.started_at
-        return found
+        if (joint_status := runtime.reporter.joint_status(agency)) is not None:
+            # Several sites probe, and mail that arrives at one may fail at another: their joint health counts.
+            working = [
+                incident_type
+                for incident_type, direction in _DIRECTION_OF.items()
+                if joint_status.directions.get(direction) in PASSING
+            ]
+            return dict.fromkeys(working, self._clock.now())
+        arrivals: dict[IncidentType, datetime] = {}
+        for incident_type, routes in self._routes_by_type(agency).items():
+            latest = _newest(known[each.name] for each in routes if each.name in known)
+            if latest is not None and latest.outcome in ARRIVED:
+                arrivals[incident_type] = latest.started_at
+        return arrivals
 
-    def _by_way(self, agency: str) -> Mapping[IncidentType, Sequence[MonitoredRoute]]:
-        """Return the routes that show a direction: internal routes only if there are no others."""
-        routes = self._runtime().configuration.registry.routes_of(agency)
-        inside = [each for each in routes if each.direction is Direction.INTERNAL]
-        return {way: [each for each in routes if each.direction is _OF[way]] or inside for way in _OF}
+    def _routes_by_type(self, agency: str) -> Mapping[IncidentType, Sequence[MonitoredRoute]]:
+        """Return the routes that show whether sending and receiving work: internal routes if there are no others."""
+        routes = self._runtime().configuration.registry.routes_for(agency)
+        internal = [route for route in routes if route.direction is Direction.INTERNAL]
+        return {
+            incident_type: [route for route in routes if route.direction is _DIRECTION_OF[incident_type]] or internal
+            for incident_type in _DIRECTION_OF
+        }
 
 
 def _newest(runs: Iterable[ProbeResult]) -> ProbeResult | None:
-    told = (run for run in runs if run.outcome is not Outcome.INCONCLUSIVE)
-    return max(told, key=lambda run: run.started_at, default=None)
+    conclusive = (run for run in runs if run.outcome is not Outcome.INCONCLUSIVE)
+    return max(conclusive, key=lambda run: run.started_at, default=None)

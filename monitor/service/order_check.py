@@ -1,4 +1,7 @@
-"""Check of an operation on an incident against the newest measurements, before notifications are sent because of it."""
+"""Check of an operation on an incident against the newest runs, before it notifies anybody.
+
+A release contradicts runs that arrive; a closure or a false alarm contradicts runs that fail.
+"""
 
 from __future__ import annotations
 
@@ -6,93 +9,102 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from alerts.decide.contradiction import Delivered, Order, OrderEffect, effect
+from alerts.decide.contradiction import LatestArrivals, Operation, OrderEffect, operation_effect
 from alerts.documents import phrase
 from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import NotificationDraft
 from alerts.model.event import MarkFalseAlarm, Release
-from alerts.model.incident import SUPPRESSED_FOR, Incident, apply
+from alerts.model.incident import SUPPRESSION_PERIOD, Incident, apply
 from alerts.model.notification import IncidentType
 from alerts.persistence.clock import Clock
 from monitor.service.errors import Bilingual, OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
-#: Maximum of readers that are named; the others are counted.
-_NAMED: Final = 8
-_WAYS: Final = {
+#: Maximum of readers (recipients of the notifications) that an error names; further ones are counted.
+_MAX_NAMED: Final = 8
+_DIRECTIONS: Final = {
     IncidentType.SENDING: Bilingual("from the agency", malay="daripada agensi"),
     IncidentType.RECEIVING: Bilingual("to the agency", malay="kepada agensi"),
 }
 
 
 class OrderCheck:
-    """Refuses operations that contradict the newest runs, unless the contradiction is overridden."""
+    """Check that rejects operations that contradict the newest runs, unless their author overrides the contradiction."""
 
-    def __init__(self, *, store: SqlStore, clock: Clock, measure: Callable[[str], Awaitable[Delivered]]) -> None:
-        """*measure* measures an agency's mail now."""
+    def __init__(
+        self, *, store: SqlStore, clock: Clock, measure_mail: Callable[[str], Awaitable[LatestArrivals]]
+    ) -> None:
+        """*measure_mail* returns the latest arrivals of an agency, after new runs if necessary."""
         self._store = store
         self._clock = clock
-        self._measure = measure
+        self._measure_mail = measure_mail
 
-    async def check(self, incident: Incident, order: Order) -> None:
-        """Raise `OperationRejectedError` with the value for `despite`.
+    async def check(self, incident: Incident, operation: Operation) -> None:
+        """Raise `OperationRejectedError`, with the value of `despite` that overrides it, if the newest runs contradict.
 
-        A measurement takes some seconds and is omitted if no run could contradict.
+        A measurement takes some seconds, and is omitted if no run could contradict.
         """
-        possible = Contradiction.WORKS_AGAIN if isinstance(order, Release) else Contradiction.STILL_FAILS
-        if order.despite is possible or incident.detected is None or apply(incident, order) is incident:
+        expected_contradiction = (
+            Contradiction.WORKS_AGAIN if isinstance(operation, Release) else Contradiction.STILL_FAILS
+        )
+        if (
+            operation.despite is expected_contradiction
+            or incident.detected is None
+            or apply(incident, operation) is incident
+        ):
             return
-        if not isinstance(order, Release) and (await self.effect(incident, order, {})).contradiction is None:
+        if not isinstance(operation, Release) and (await self.effect(incident, operation, {})).contradiction is None:
             return
-        found = await self.effect(incident, order, await self._measure(incident.policy.agency))
-        if found.contradiction is not None:
-            raise _contradicted(incident, order, found, found.contradiction)
+        outcome = await self.effect(incident, operation, await self._measure_mail(incident.policy.agency))
+        if outcome.contradiction is not None:
+            raise _contradiction_error(incident, operation, outcome, outcome.contradiction)
 
-    async def effect(self, incident: Incident, order: Order, delivered: Delivered) -> OrderEffect:
-        """Return the effect that an operation would have."""
-        async with self._store.reading() as ledger:
-            notices = await ledger.notices(incident.id)
-        return effect(incident, order, notices, delivered, self._clock.now())
+    async def effect(self, incident: Incident, operation: Operation, latest_arrivals: LatestArrivals) -> OrderEffect:
+        """Return the effect that an operation would have on an incident."""
+        async with self._store.reading() as uow:
+            notices = await uow.notifications(incident.id)
+        return operation_effect(incident, operation, notices, latest_arrivals, self._clock.now())
 
 
-def _contradicted(
-    incident: Incident, order: Order, found: OrderEffect, contradiction: Contradiction
+def _contradiction_error(
+    incident: Incident, operation: Operation, effect: OrderEffect, contradiction: Contradiction
 ) -> OperationRejectedError:
-    number, reading = incident.number, readers(incident, found.drafts)
+    number, named_readers = incident.number, readers(incident, effect.drafts)
     if contradiction is Contradiction.WORKS_AGAIN:
-        ways = _together([_WAYS[way] for way in found.found])
-        wrong = OperationRejectedError.said("works_again", number=number, readers=reading, ways=ways)
+        directions = _joined([_DIRECTIONS[direction] for direction in effect.conflicting_types])
+        error = OperationRejectedError.from_text("works_again", number=number, readers=named_readers, ways=directions)
     else:
-        [matter] = found.found
-        measured = Bilingual(str(matter), malay=phrase.MATTERS[matter])
-        hours = SUPPRESSED_FOR // timedelta(hours=1)
-        if isinstance(order, MarkFalseAlarm):
-            wrong = OperationRejectedError.said(
-                "still_fails_false_alarm", number=number, readers=reading, measured=measured, hours=hours
+        [incident_type] = effect.conflicting_types
+        detected = Bilingual(str(incident_type), malay=phrase.INCIDENT_TYPES[incident_type])
+        hours = SUPPRESSION_PERIOD // timedelta(hours=1)
+        if isinstance(operation, MarkFalseAlarm):
+            error = OperationRejectedError.from_text(
+                "still_fails_false_alarm", number=number, readers=named_readers, measured=detected, hours=hours
             )
         else:
-            wrong = OperationRejectedError.said(
-                "still_fails_recovered", number=number, readers=reading, measured=measured, hours=hours
+            error = OperationRejectedError.from_text(
+                "still_fails_recovered", number=number, readers=named_readers, measured=detected, hours=hours
             )
-    wrong.despite = contradiction
-    return wrong
+    error.despite = contradiction
+    return error
 
 
 def readers(incident: Incident, drafts: Sequence[NotificationDraft]) -> Bilingual:
-    """Return the readers of notifications: "Siti Contoh (sms), Kementerian Contoh (fax) and 3 more"."""
-    named = [
-        (str(draft.addressee or incident.name_of(draft.person)), draft.addresses[0].channel)
-        for draft in drafts[:_NAMED]
+    """Return the recipients of notifications: "Siti Contoh (sms), Kementerian Contoh (fax) and 3 more"."""
+    readers_with_channel = [
+        (str(draft.addressee or incident.contact_name(draft.person)), draft.addresses[0].channel)
+        for draft in drafts[:_MAX_NAMED]
     ]
-    if not named:
+    if not readers_with_channel:
         return Bilingual("nobody", malay="tiada sesiapa")
-    more = len(drafts) - len(named)
+    more = len(drafts) - len(readers_with_channel)
     return Bilingual(
-        ", ".join(f"{who} ({channel})" for who, channel in named) + (f" and {more} more" if more else ""),
-        malay=", ".join(f"{who} ({phrase.CHANNELS[channel]})" for who, channel in named)
+        ", ".join(f"{reader} ({channel})" for reader, channel in readers_with_channel)
+        + (f" and {more} more" if more else ""),
+        malay=", ".join(f"{reader} ({phrase.CHANNELS[channel]})" for reader, channel in readers_with_channel)
         + (f" dan {more} lagi" if more else ""),
     )
 
 
-def _together(words: Sequence[Bilingual]) -> Bilingual:
-    return Bilingual(" and ".join(map(str, words)), malay=" dan ".join(each.malay for each in words))
+def _joined(texts: Sequence[Bilingual]) -> Bilingual:
+    return Bilingual(" and ".join(map(str, texts)), malay=" dan ".join(text.malay for text in texts))

@@ -1,7 +1,7 @@
-"""Closes incidents of agencies that have left the configuration: their recovery would never be detected.
+"""Closing of open incidents whose agency was removed from the configuration: no probe would detect their recovery.
 
-Not at once: a file that was removed by mistake is restored within minutes, the agency may be renamed, and two processes
-on one store read their files at different moments.
+They are closed after a delay: a file that was removed by mistake is restored within minutes, the agency may be renamed,
+and two processes on one database read their files at different moments.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
 
-#: How long an incident stays open after its agency has left, from when this process first noticed.
-STAYS = timedelta(minutes=10)
-_EVERY = timedelta(seconds=30)
-_WHY = "its agency has left the configuration"
+#: From the check that first found the agency missing.
+CLOSING_DELAY = timedelta(minutes=10)
+_INTERVAL = timedelta(seconds=30)
+_REASON = "its agency has left the configuration"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class OrphanedIncident:
 
 
 class OrphanedIncidentCloser:
-    """Closer of open incidents whose agency is no longer monitored."""
+    """Task that closes open incidents whose agency is no longer monitored."""
 
     def __init__(
         self,
@@ -47,61 +47,63 @@ class OrphanedIncidentCloser:
         alerting: Alerting,
         metrics: Metrics,
         clock: Clock,
-        known: Callable[[], Collection[str]],
+        agencies: Callable[[], Collection[str]],
     ) -> None:
-        """*known* returns the monitored agencies."""
+        """*agencies* returns the monitored agencies."""
         self._store = store
         self._alerting = alerting
         self._metrics = metrics
         self._clock = clock
-        self._known = known
-        #: By agency. In memory only: after a start the period begins again.
-        self._departed: Mapping[str, OrphanedIncident] = {}
+        self._agencies = agencies
+        #: By agency. In memory only: after a restart the delay begins again.
+        self._orphaned: Mapping[str, OrphanedIncident] = {}
 
     @property
-    def departed(self) -> Sequence[OrphanedIncident]:
-        """The open incidents of agencies that have left, by the last check."""
-        return list(self._departed.values())
+    def orphaned(self) -> Sequence[OrphanedIncident]:
+        """The open incidents without a monitored agency, by the last check."""
+        return list(self._orphaned.values())
 
     async def keep_closing(self) -> NoReturn:
         """Check repeatedly, until cancelled."""
-        await run_periodically("orphaned incident closer", self.look, _EVERY)
+        await run_periodically("orphaned incident closer", self.check, _INTERVAL)
 
-    async def look(self) -> None:
-        """Record incidents without an agency, and close those whose period is over."""
-        now, known = self._clock.now(), self._known()
-        async with self._store.reading() as ledger:
-            # Keys of our own parts contain a slash.
+    async def check(self) -> None:
+        """Find open incidents without a monitored agency, and close those whose delay is over."""
+        now, agencies = self._clock.now(), self._agencies()
+        async with self._store.reading() as uow:
+            # The dedup key of an agency's incident is its code; those of Pantau's own components contain a slash.
             numbers = {
-                key: each.number
-                for key, each in (await ledger.open_numbers()).items()
-                if "/" not in key and key not in known
+                key: orphan.number
+                for key, orphan in (await uow.open_incidents_by_key()).items()
+                if "/" not in key and key not in agencies
             }
-        before = self._departed
-        self._departed = {
-            agency: was
-            if (was := before.get(agency)) is not None and was.number == number
-            else OrphanedIncident(number=number, agency=agency, closes_at=now + STAYS)
+        previous = self._orphaned
+        self._orphaned = {
+            agency: known
+            if (known := previous.get(agency)) is not None and known.number == number
+            else OrphanedIncident(number=number, agency=agency, closes_at=now + CLOSING_DELAY)
             for agency, number in sorted(numbers.items())
         }
-        for each in self._departed.values():
-            if before.get(each.agency) is not each:
+        for orphan in self._orphaned.values():
+            if previous.get(orphan.agency) is not orphan:
                 log.warning(
                     "orphaned incident: its agency left the configuration; it will be closed",
-                    incident=each.number,
-                    agency=each.agency,
-                    closes_at=each.closes_at.isoformat(timespec="seconds"),
+                    incident=orphan.number,
+                    agency=orphan.agency,
+                    closes_at=orphan.closes_at.isoformat(timespec="seconds"),
                 )
-        for each in list(self._departed.values()):
-            # A clock that was set back does not extend the period.
-            if not now < each.closes_at <= now + STAYS:
-                await self._close(each, now)
-        self._metrics.incidents_departed(len(self._departed))
+        for orphan in list(self._orphaned.values()):
+            # A clock that was set back must not extend the delay.
+            if not now < orphan.closes_at <= now + CLOSING_DELAY:
+                await self._close(orphan, now)
+        self._metrics.set_orphaned_incidents(len(self._orphaned))
 
-    async def _close(self, each: OrphanedIncident, now: datetime) -> None:
-        async with self._store.reading() as ledger:
-            found = await ledger.incident_numbered(each.number)
-        if found is not None and found.is_open:
-            await self._alerting.submit(Close(incident_id=found.id, at=now, by=AUTOMATIC, reason=_WHY, recovered=False))
-            log.warning("orphaned incident closed", incident=each.number)
-        self._departed = {agency: rest for agency, rest in self._departed.items() if rest is not each}
+    async def _close(self, orphan: OrphanedIncident, now: datetime) -> None:
+        async with self._store.reading() as uow:
+            incident = await uow.incident_by_number(orphan.number)
+        if incident is not None and incident.is_open:
+            await self._alerting.submit(
+                Close(incident_id=incident.id, at=now, by=AUTOMATIC, reason=_REASON, recovered=False)
+            )
+            log.warning("orphaned incident closed", incident=orphan.number)
+        self._orphaned = {agency: other for agency, other in self._orphaned.items() if other is not orphan}

@@ -1,4 +1,4 @@
-"""Values derived from the current configuration, computed once for each."""
+"""Values derived from the current configuration, computed once per configuration."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ T = TypeVar("T")
 
 
 class PerConfiguration(Generic[T]):
-    """Callable that returns the derived value.
+    """Callable that returns the derived value. It computes the value again only when the configuration was replaced.
 
     The computation may be slow: an installation has thousands of contacts.
     """
 
-    def __init__(self, configuration: Callable[[], Configuration], make: Callable[[Configuration], T]) -> None:
-        """Take the current configuration from *configuration*; *make* computes the value."""
+    def __init__(self, configuration: Callable[[], Configuration], compute: Callable[[Configuration], T]) -> None:
+        """Take the current configuration from *configuration*; *compute* derives the value."""
         self._configuration = configuration
-        self._make = make
-        self._made: tuple[Configuration, T] | None = None
+        self._compute = compute
+        self._computed: tuple[Configuration, T] | None = None
 
     def __call__(self) -> T:
         configuration = self._configuration()
-        if self._made is None or self._made[0] is not configuration:
-            self._made = configuration, self._make(configuration)
-        return self._made[1]
+        if self._computed is None or self._computed[0] is not configuration:
+            self._computed = configuration, self._compute(configuration)
+        return self._computed[1]
 
 
 def contact_names(configuration: Configuration) -> Mapping[str, frozenset[str]]:
-    """Return the names of the contacts that name a user, by that user."""
+    """Return the names of the contacts that belong to a user of the portal, by user name."""
     settings, names = configuration.settings, defaultdict[str, set[str]](set)
     groups = (
         settings.contacts,
@@ -44,8 +44,8 @@ def contact_names(configuration: Configuration) -> Mapping[str, frozenset[str]]:
     return {user: frozenset(each) for user, each in names.items()}
 
 
-def pin_book(configuration: Configuration) -> PinStore:
-    """Return the PINs of all contacts that have one: those of an agency's file for that agency, and the shared ones for all."""
+def build_pin_store(configuration: Configuration) -> PinStore:
+    """Return the PINs of all contacts that have one: an agency's contacts for that agency, and shared contacts for all."""
     shared = configuration.settings.contacts
     return PinStore(
         {

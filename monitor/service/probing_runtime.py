@@ -1,7 +1,8 @@
-"""Runtime of one configuration (routes, evaluator, reporter, prober), and the transition to the next.
+"""Objects that probe and evaluate mail by one configuration, and the transition to the next configuration.
 
-A reload changes what the configuration changes, and nothing else (docs/adr/0026); a change of shards changes only who
-probes which agency (docs/adr/0061).
+A reload changes only what the new configuration changes (docs/adr/0026). A change of *shards*, the agencies of each
+process, changes only which process probes which agency (docs/adr/0061). A *route* is mail from one mailbox to another;
+control routes, between the reference mailboxes of Pantau, belong to the agency "".
 """
 
 from __future__ import annotations
@@ -21,18 +22,26 @@ from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
-from monitor.bridge.incident_reporter import OF_HUB, QUORUM, SITES, Alerting, Briefs, IncidentReporter, outages_of
-from monitor.bridge.noc_brief import agency_of, own_brief
+from monitor.bridge.incident_policy import agency_of, monitoring_fault_policy
+from monitor.bridge.incident_reporter import (
+    HUB_FAULT_PREFIXES,
+    QUORUM_FAULT_KEY,
+    SITE_FAULT_PREFIX,
+    Alerting,
+    IncidentPolicies,
+    IncidentReporter,
+    outages_of,
+)
 from monitor.bridge.pipeline import ResultPipeline
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration
-from monitor.config.model.registry import Agency, Registry, check_scope
+from monitor.config.model.registry import Agency, Registry, build_check_scope
 from monitor.config.model.settings import Settings
 from monitor.config.service.mail_provider import build_mail_providers
 from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.evaluation.flapping import FlappingPolicy
 from monitor.evaluation.health_tracker import GradedRun
-from monitor.evaluation.incident_type import can_end
+from monitor.evaluation.incident_type import can_prove_end
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.difference import Difference, difference
@@ -46,8 +55,8 @@ from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
 from monitor.runtime.cooperative import yielding
 from monitor.runtime.plugins import ROUND_TRIP, check_kinds, probe_kinds
-from monitor.service.orphaned_incidents import STAYS
-from monitor.store.engine.incidents import OpenNumber
+from monitor.service.orphaned_incidents import CLOSING_DELAY
+from monitor.store.engine.incidents import OpenIncidentSummary
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
@@ -55,12 +64,12 @@ from probes.model.mailbox import Mailbox, OAuth, UnavailableLogin
 
 log = structlog.get_logger()
 
-_TOKENS_EVERY = timedelta(seconds=15)
+_METRICS_INTERVAL = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeContext:
-    """Dependencies of a runtime."""
+    """Dependencies of a runtime, which outlive it."""
 
     signer: TokenSigner
     store: SqlStore
@@ -68,56 +77,56 @@ class RuntimeContext:
     alerting: Alerting
     metrics: Metrics
     clock: Clock
-    #: A hub may read our statuses.
+    #: Whether a hub, which decides for several sites, may read the statuses of this site.
     is_read: bool = False
     #: Since when the site has evaluated health without interruption
     #: (`monitor.evaluation.joint.freshness.continuous_since`).
     continuous_since: Callable[[], datetime | None] = lambda: None
-    #: Measured by the owner of the event loop.
+    #: Lag of the event loop, measured by its owner.
     lag: LagMeter = field(default_factory=LagMeter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbingRuntime:
-    """An applied configuration. The next one has the same parts, which are given the changes."""
+    """An applied configuration with the objects that work by it. The next runtime has the same objects, with the changes applied."""
 
     configuration: Configuration
     #: The routes that this process probes.
     routes: Mapping[str, MonitoredRoute]
     evaluator: HealthEvaluator
-    consensus: IncidentReporter
+    reporter: IncidentReporter
     pipeline: ResultPipeline
     prober: Prober
-    inspector: CheckRunner
-    #: Written by the prober, and read by the checks.
-    specimens: MutableMapping[str, bytes]
-    share: Shard
+    check_runner: CheckRunner
+    #: Newest message of each agency, for the DKIM check. Written by the prober, and read by the checks.
+    sample_messages: MutableMapping[str, bytes]
+    shard: Shard
     #: The agencies that this process probes, by code.
     owned: AbstractSet[str]
-    #: Evaluator of all other routes, by the health that their processes have stored. It processes no run.
-    elsewhere: HealthEvaluator
+    #: Evaluator of the routes that other processes probe, by the health that those have stored. It processes no run.
+    peer_evaluator: HealthEvaluator
 
     def evaluator_of(self, agency: str) -> HealthEvaluator:
-        """Return the evaluator of an agency's routes; "": of our own routes, whichever process probes them."""
-        # Not by `owned`: during a change of shards that is the old set.
-        return self.elsewhere if self.elsewhere.knows(agency) else self.evaluator
+        """Return the evaluator of an agency's routes; for "", of the control routes of this process."""
+        # `owned` is no criterion: during a change of shards it is the old set.
+        return self.peer_evaluator if self.peer_evaluator.has_agency(agency) else self.evaluator
 
     def probed_by(self, agency: str) -> str:
-        """Return the process that probes an agency, if it is another one; else ""."""
-        return "" if agency in self.owned else self.share.owner(agency)
+        """Return the name of the other process that probes an agency; "": this process does."""
+        return "" if agency in self.owned else self.shard.owner(agency)
 
-    def is_unseen(self, agency: str) -> bool:
+    def is_unevaluated(self, agency: str) -> bool:
         """Whether this process has not evaluated an agency's mail since its start."""
         return agency not in self.owned or not self.evaluator.mail(agency).is_current
 
-    def troubled(self, agency: str) -> AbstractSet[str]:
-        """Return the routes of an agency that are in trouble, here or at another site that has a vote."""
-        return {*self.evaluator_of(agency).mail(agency).troubled(), *self.consensus.troubled(agency)}
+    def failing_routes(self, agency: str) -> AbstractSet[str]:
+        """Return the routes of an agency that are unhealthy at this site, or at another site with a vote."""
+        return {*self.evaluator_of(agency).mail(agency).unhealthy_routes(), *self.reporter.failing_routes(agency)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Past:
-    """Stored state of routes and agencies from before this process monitors them."""
+class _StoredState:
+    """Stored state of routes and agencies that this process begins to monitor."""
 
     healths: Mapping[str, tuple[Health, datetime]] = field(default_factory=dict)
     streaks: Mapping[str, Sequence[GradedRun]] = field(default_factory=dict)
@@ -126,7 +135,7 @@ class _Past:
     #: Agencies whose incident stays open until they stop flapping.
     flapping: AbstractSet[str] = frozenset()
     open_incidents: Mapping[str, IncidentType] = field(default_factory=dict)
-    #: By dedup key: since when each has the notified state, and when it was notified.
+    #: Open outages by dedup key: since when each has the notified state, and when it was notified.
     outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
     #: Declared and unresolved incident types, by agency.
     declared: Mapping[str, IncidentType] = field(default_factory=dict)
@@ -134,139 +143,148 @@ class _Past:
     #: Since when the site has evaluated health without interruption.
     continuous_since: datetime | None = None
 
-    def tell(
+    def restore_to(
         self, evaluator: HealthEvaluator, routes: Iterable[MonitoredRoute], agencies: Collection[str], now: datetime
     ) -> None:
-        """Restore the state of the *routes* and *agencies* that *evaluator* has gained."""
+        """Restore the state of *routes* and *agencies* in *evaluator*, which has just gained them."""
         names = {route.name for route in routes}
         evaluator.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
-        ours = {name: evaluated for name, evaluated in self.healths.items() if name not in evaluator.routes}
-        evaluator.restore({name: evaluated for name, evaluated in self.healths.items() if name in names} | ours)
+        # Subjects that are no routes are the components of Pantau itself.
+        own = {name: health for name, health in self.healths.items() if name not in evaluator.routes}
+        evaluator.restore({name: health for name, health in self.healths.items() if name in names} | own)
         evaluator.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
-        came = {sent.route: sent.at for sent in self.tokens.values() if sent.came and sent.route in names}
-        evaluator.restore_arrivals(came)
+        arrivals = {sent.route: sent.at for sent in self.tokens.values() if sent.has_arrived and sent.route in names}
+        evaluator.restore_arrivals(arrivals)
         evaluator.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
-        # With them those of our own parts, of which the evaluator keeps newer ones.
+        # Keys with a slash are components of Pantau, of which the evaluator keeps newer falls.
         falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}
         evaluator.restore_falls(falls, self.open_incidents.keys(), self.flapping)
 
 
-async def make_runtime(configuration: Configuration, around: RuntimeContext, share: Shard = WHOLE) -> ProbingRuntime:
-    """Build the runtime of a shard that continues where the stored state ends."""
+async def make_runtime(configuration: Configuration, context: RuntimeContext, shard: Shard = WHOLE) -> ProbingRuntime:
+    """Build the runtime of a shard, which continues from the stored state."""
     settings, registry = configuration.settings, configuration.registry
-    owned = share.of(registry.agencies)
+    owned = shard.owned(registry.agencies)
     routes = {route.name: route for route in registry.routes if _is_probed(route, owned)}
-    past = await _past(routes.values(), settings, around)
-    evaluator = HealthEvaluator(routes.values(), _own_policy(settings), settings.flapping.build())
-    past.tell(evaluator, routes.values(), owned, around.clock.now())
-    # Those of our own parts, which a reload does not interrupt.
-    ours = {name: runs for name, runs in past.streaks.items() if name not in routes}
-    evaluator.restore_streaks(ours, around.clock.now())
-    specimens: dict[str, bytes] = {}
+    state = await _read_stored_state(routes.values(), settings, context)
+    evaluator = HealthEvaluator(routes.values(), _health_policy(settings), settings.flapping.build())
+    state.restore_to(evaluator, routes.values(), owned, context.clock.now())
+    # Subjects that are no routes are the components of Pantau; only a start restores their streaks.
+    own_streaks = {name: runs for name, runs in state.streaks.items() if name not in routes}
+    evaluator.restore_streaks(own_streaks, context.clock.now())
+    sample_messages: dict[str, bytes] = {}
     agencies = (*(code for code in registry.agencies if code in owned), NO_AGENCY)
-    assigned = _assigned(configuration, agencies, specimens)
-    # Before metrics can be scraped.
-    around.metrics.restore_declared(past.declared)
-    await announce(around.metrics, configuration, assigned, agencies)
-    _say_members(registry)
-    around.metrics.agencies_shared(owned=len(owned))
-    around.metrics.agencies_lacking(0)
-    consensus = IncidentReporter(
-        briefs=_briefs(configuration, owned),
-        alerting=around.alerting,
-        metrics=around.metrics,
-        clock=around.clock,
+    check_assignments = _assign_checks(configuration, agencies, sample_messages)
+    # Metrics are complete before they can be scraped.
+    context.metrics.restore_declared(state.declared)
+    await announce(context.metrics, configuration, check_assignments, agencies)
+    _log_pool_members(registry)
+    context.metrics.set_agency_ownership(owned=len(owned))
+    context.metrics.set_agencies_without_config(0)
+    reporter = IncidentReporter(
+        policies=_policies(configuration, owned),
+        alerting=context.alerting,
+        metrics=context.metrics,
+        clock=context.clock,
         site=settings.site,
-        open_incidents=_ours(past.open_incidents, owned),
-        open_keys=partial(_measured_keys, around.store),
+        open_incidents=_own_open_incidents(state.open_incidents, owned),
+        open_keys=partial(_detected_keys, context.store),
         quorum=settings.hub.build(settings.site) if settings.hub else None,
-        others=settings.hub.sites.keys() if settings.hub else frozenset(),
+        other_sites=settings.hub.sites.keys() if settings.hub else frozenset(),
         flapping=settings.flapping.build(),
     )
-    consensus.restore_falls(past.falls, past.flapping)
-    consensus.restore_outages(past.outages)
-    _let_go_of_sites(consensus, settings, around.clock.now())
+    reporter.restore_falls(state.falls, state.flapping)
+    reporter.restore_outages(state.outages)
+    _resolve_removed_sites(reporter, settings, context.clock.now())
     pipeline = ResultPipeline(
         evaluator=evaluator,
         routes=evaluator.routes,
-        history=around.history,
-        consensus=consensus,
-        metrics=around.metrics,
-        clock=around.clock,
+        history=context.history,
+        reporter=reporter,
+        metrics=context.metrics,
+        clock=context.clock,
         site=settings.site,
         process=settings.process_name,
-        is_read=around.is_read,
+        writes_all=context.is_read,
     )
     prober = Prober(
         routes=routes,
         kind=probe_kinds()[ROUND_TRIP],
-        signer=around.signer,
+        signer=context.signer,
         evaluator=evaluator,
         pipeline=pipeline,
-        history=around.history,
-        metrics=around.metrics,
-        clock=around.clock,
-        known_tokens=past.tokens,
-        # Others have run them until now. A process alone starts each route at its own phase.
-        last_runs=_last_runs(routes.values(), around.history) if len(share.alive) > 1 else {},
+        history=context.history,
+        metrics=context.metrics,
+        clock=context.clock,
+        known_tokens=state.tokens,
+        # Other processes have run these routes until now. A process alone starts each route at its own phase.
+        last_runs=_last_runs(routes.values(), context.history) if len(shard.alive) > 1 else {},
         mail_providers=build_mail_providers(settings.mail_providers),
-        specimens=specimens,
-        lag=around.lag,
+        sample_messages=sample_messages,
+        lag=context.lag,
     )
-    inspector = CheckRunner(assigned, latest={}, metrics=around.metrics, clock=around.clock)
-    others = [route for route in registry.routes if not _is_probed(route, owned)]
-    elsewhere = HealthEvaluator(others, _own_policy(settings), settings.flapping.build())
-    elsewhere.restore(past.healths)
+    check_runner = CheckRunner(check_assignments, latest={}, metrics=context.metrics, clock=context.clock)
+    other_routes = [route for route in registry.routes if not _is_probed(route, owned)]
+    peer_evaluator = HealthEvaluator(other_routes, _health_policy(settings), settings.flapping.build())
+    peer_evaluator.restore(state.healths)
     return ProbingRuntime(
         configuration=configuration,
         routes=routes,
         evaluator=evaluator,
-        consensus=consensus,
+        reporter=reporter,
         pipeline=pipeline,
         prober=prober,
-        inspector=inspector,
-        specimens=specimens,
-        share=share,
+        check_runner=check_runner,
+        sample_messages=sample_messages,
+        shard=shard,
         owned=owned,
-        elsewhere=elsewhere,
+        peer_evaluator=peer_evaluator,
     )
 
 
-def _say_members(registry: Registry) -> None:
-    for name, fitted in registry.mailboxes.items():
-        if fitted.mailbox.pooled:
-            log.info("pool mailbox selected", reference=name, address=fitted.mailbox.address)
+def _log_pool_members(registry: Registry) -> None:
+    for name, configured in registry.mailboxes.items():
+        if configured.mailbox.pooled:
+            log.info("pool mailbox selected", reference=name, address=configured.mailbox.address)
 
 
-def _let_go_of_sites(consensus: IncidentReporter, settings: Settings, now: datetime) -> None:
-    """Resolve the problems of sites that are no longer configured: no site reports on them any more."""
-    known = settings.hub.sites if settings.hub else {}
-    watched = {f"{SITES}{name}" for name in known} | ({QUORUM} if known else set())
-    for key in [key for key in consensus.told if key.startswith(OF_HUB) and key not in watched]:
-        consensus.hear(settings.site, key, SiteStatus(up_since=now))
+def _resolve_removed_sites(reporter: IncidentReporter, settings: Settings, now: datetime) -> None:
+    """Resolve the hub's incidents about sites that are no longer configured: nothing else would resolve them."""
+    configured_sites = settings.hub.sites if settings.hub else {}
+    monitored_keys = {f"{SITE_FAULT_PREFIX}{name}" for name in configured_sites} | (
+        {QUORUM_FAULT_KEY} if configured_sites else set()
+    )
+    for key in [
+        key for key in reporter.reported_types if key.startswith(HUB_FAULT_PREFIXES) and key not in monitored_keys
+    ]:
+        reporter.record_status(settings.site, key, SiteStatus(up_since=now))
 
 
 def _is_probed(route: MonitoredRoute, owned: AbstractSet[str]) -> bool:
-    # Our own parts belong to every process: they depend on its machine and network.
+    # Every process probes the control routes: they depend on its machine and network.
     return route.agency == NO_AGENCY or route.agency in owned
 
 
-def _ours(told: Mapping[str, IncidentType], owned: AbstractSet[str]) -> Mapping[str, IncidentType]:
-    """Return the notified problems that this process must resolve."""
-    return {key: matter for key, matter in told.items() if (agency := agency_of(key)) is None or agency in owned}
+def _own_open_incidents(reported: Mapping[str, IncidentType], owned: AbstractSet[str]) -> Mapping[str, IncidentType]:
+    """Return the reported problems that this process resolves: of its agencies, and of Pantau itself."""
+    return {
+        key: incident_type
+        for key, incident_type in reported.items()
+        if (agency := agency_of(key)) is None or agency in owned
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationChange:
-    """A configuration that can be applied. Nothing has changed yet, and no further step can fail."""
+    """Prepared change to another configuration or shard. Nothing has changed yet, and applying it cannot fail."""
 
     configuration: Configuration
     routes: Mapping[str, MonitoredRoute]
-    share: Shard
+    shard: Shard
     owned: AbstractSet[str]
     difference: Difference
-    past: _Past
-    #: The agencies, and "" for our own parts, that may have changed; and the assignments of checks for them.
+    past: _StoredState
+    #: The agencies, and "" for the control routes, that may have changed; and the assignments of checks for them.
     touched: Collection[str]
     assigned: Sequence[CheckAssignment]
     #: Latest runs at other processes of the routes that are taken over, by name.
@@ -276,32 +294,32 @@ class ConfigurationChange:
 async def prepare(
     runtime: ProbingRuntime,
     configuration: Configuration,
-    around: RuntimeContext,
-    share: Shard | None = None,
-    most: int | None = None,
+    context: RuntimeContext,
+    shard: Shard | None = None,
+    limit: int | None = None,
 ) -> ConfigurationChange:
-    """Return what *configuration* and *share* change, with the stored state of what is new.
+    """Return what *configuration* and *shard* change, with the stored state of the gained routes.
 
-    *most*: the maximum of agencies gained now. Raise `StoreUnavailable`.
+    *limit*: the maximum of agencies that are gained now. Raise `StoreUnavailable`.
     """
-    share = share or runtime.share
+    shard = shard or runtime.shard
     # In a thread: thousands of agencies may have changed.
-    change = await asyncio.to_thread(_changed, runtime, configuration, share, most)
-    if not (gained := change.difference.gained):
+    change = await asyncio.to_thread(_compute_change, runtime, configuration, shard, limit)
+    if not (gained := change.difference.added):
         return change
-    # The agencies that another process owned.
-    among = None if len(share.alive) == len(runtime.share.alive) == 1 else {route.name for route in gained}
-    past = await _past(gained, configuration.settings, around, among)
+    # With several processes most of the stored state belongs to others, and only the gained routes are read.
+    route_names = None if len(shard.alive) == len(runtime.shard.alive) == 1 else {route.name for route in gained}
+    state = await _read_stored_state(gained, configuration.settings, context, route_names)
     last_runs: Mapping[str, datetime] = {}
-    known_before = runtime.configuration.registry.agencies.keys()
+    known_agencies = runtime.configuration.registry.agencies.keys()
     taken_over = {route.agency for route in gained} & configuration.registry.agencies.keys() - runtime.owned
-    if len(share.alive) == 1:
-        # Other processes may have had documents of some that are new here.
-        taken_over &= known_before
+    if len(shard.alive) == 1:
+        # Nobody has probed agencies that are new in the configuration: other processes, which might have, do not exist.
+        taken_over &= known_agencies
     if taken_over:
-        await around.history.look_up(taken_over)
-        last_runs = _last_runs(gained, around.history)
-    return replace(change, past=past, last_runs=last_runs)
+        await context.history.refresh_latest(taken_over)
+        last_runs = _last_runs(gained, context.history)
+    return replace(change, past=state, last_runs=last_runs)
 
 
 def _last_runs(routes: Iterable[MonitoredRoute], history: History) -> Mapping[str, datetime]:
@@ -309,151 +327,161 @@ def _last_runs(routes: Iterable[MonitoredRoute], history: History) -> Mapping[st
     return {route.name: known[route.name].started_at for route in routes if route.name in known}
 
 
-def _changed(
-    runtime: ProbingRuntime, configuration: Configuration, share: Shard, most: int | None
+def _compute_change(
+    runtime: ProbingRuntime, configuration: Configuration, shard: Shard, limit: int | None
 ) -> ConfigurationChange:
-    owned = share.of(configuration.registry.agencies)
-    if most is not None:
-        owned = (owned & runtime.owned) | {*sorted(owned - runtime.owned)[:most]}
+    owned = shard.owned(configuration.registry.agencies)
+    if limit is not None:
+        owned = (owned & runtime.owned) | {*sorted(owned - runtime.owned)[:limit]}
     routes = {route.name: route for route in configuration.registry.routes if _is_probed(route, owned)}
-    found = difference(runtime.routes, routes)
+    changed_routes = difference(runtime.routes, routes)
     touched = [
-        code for code in _touched(runtime.configuration, configuration, found) if code == NO_AGENCY or code in owned
+        code
+        for code in _touched_agencies(runtime.configuration, configuration, changed_routes)
+        if code == NO_AGENCY or code in owned
     ]
     return ConfigurationChange(
         configuration=configuration,
         routes=routes,
-        share=share,
+        shard=shard,
         owned=owned,
-        difference=found,
-        past=_Past(),
+        difference=changed_routes,
+        past=_StoredState(),
         touched=touched,
-        assigned=_assigned(configuration, touched, runtime.specimens),
+        assigned=_assign_checks(configuration, touched, runtime.sample_messages),
     )
 
 
-async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, around: RuntimeContext) -> ProbingRuntime:
-    """Apply a change to the parts of *runtime*, and return the new runtime.
+async def take_up(runtime: ProbingRuntime, change: ConfigurationChange, context: RuntimeContext) -> ProbingRuntime:
+    """Apply a change to the objects of *runtime*, and return the new runtime.
 
-    Whatever the change does not name continues: runs, watchers, streaks, budgets, places in the schedule.
+    Everything else continues: runs, watchers, streaks, quotas, and the places of routes in the schedule.
     """
-    before, after, found = runtime.configuration, change.configuration, change.difference
-    old, new = runtime.owned, change.owned
-    # The agencies that another process monitors from now on.
-    handed_over = (old - new) & after.registry.agencies.keys()
-    evaluator, consensus, prober = runtime.evaluator, runtime.consensus, runtime.prober
-    judged_here = evaluator.healths() if handed_over else {}
-    if found.released:
-        await prober.release(found.released)
-        evaluator.release(found.released)
-        # Their latest runs are read from the database: those in memory would become outdated, and never be freed.
-        around.history.forget(route.name for route in found.released)
-    _follow(runtime.elsewhere, change, judged_here)
-    # At once: the evaluator has dropped the account, whose problem would otherwise be resolved.
-    consensus.hand_over(handed_over)
+    before, after, changed_routes = runtime.configuration, change.configuration, change.difference
+    owned_before, owned_after = runtime.owned, change.owned
+    # Agencies that another process probes from now on.
+    handed_over = (owned_before - owned_after) & after.registry.agencies.keys()
+    evaluator, reporter, prober = runtime.evaluator, runtime.reporter, runtime.prober
+    healths_here = evaluator.healths() if handed_over else {}
+    if changed_routes.removed:
+        await prober.remove_routes(changed_routes.removed)
+        evaluator.remove_routes(changed_routes.removed)
+        # The latest runs in memory would become outdated, and never be freed.
+        context.history.forget(route.name for route in changed_routes.removed)
+    _update_peer_evaluator(runtime.peer_evaluator, change, healths_here)
+    # Before any await: the evaluator has dropped these agencies, and the reporter would resolve their problems.
+    reporter.transfer_agencies(handed_over)
     for agency in handed_over:
-        around.metrics.forget_agency(agency)
+        context.metrics.unregister_agency(agency)
     if before.settings.mail_providers != after.settings.mail_providers:
-        prober.allow(build_mail_providers(after.settings.mail_providers))
-    if found.altered:
-        # Their runs in progress have reported with the old settings until now.
-        await prober.alter(found.altered)
-        evaluator.alter(found.altered)
-    if found.gained:
-        evaluator.gain(found.gained)
-    evaluator.govern(_own_policy(after.settings), after.settings.flapping.build())
-    change.past.tell(evaluator, found.gained, new - old, around.clock.now())
-    retire(around.metrics, before, after)
-    await announce(around.metrics, after, change.assigned, change.touched)
-    around.metrics.agencies_shared(owned=len(new))
-    if new - old:
-        # The previous owner has stored their statuses, and this process may have done so earlier.
-        around.history.say_again()
-    consensus.brief(_briefs(after))
-    consensus.release(old - new - handed_over)
-    consensus.believe(after.settings.flapping.build())
-    consensus.gain(new - old, change.past.open_incidents)
-    consensus.restore_falls(change.past.falls, change.past.flapping)
-    consensus.restore_outages(change.past.outages)
-    runtime.pipeline.look_again(new - old)
-    runtime.inspector.release(old - new)
-    await runtime.inspector.assign_in_turn(change.assigned, change.touched)
-    if found.gained:
-        await prober.gain(found.gained, change.past.tokens, change.last_runs)
-    return replace(runtime, configuration=after, routes=change.routes, share=change.share, owned=new)
+        prober.set_mail_providers(build_mail_providers(after.settings.mail_providers))
+    if changed_routes.changed:
+        # The runs in progress have reported with the old settings until now.
+        await prober.replace_routes(changed_routes.changed)
+        evaluator.replace_routes(changed_routes.changed)
+    if changed_routes.added:
+        evaluator.add_routes(changed_routes.added)
+    evaluator.set_policies(_health_policy(after.settings), after.settings.flapping.build())
+    change.past.restore_to(evaluator, changed_routes.added, owned_after - owned_before, context.clock.now())
+    retire(context.metrics, before, after)
+    await announce(context.metrics, after, change.assigned, change.touched)
+    context.metrics.set_agency_ownership(owned=len(owned_after))
+    if owned_after - owned_before:
+        # The previous owner has overwritten the statuses that this process may have written earlier.
+        context.history.rewrite_statuses()
+    reporter.set_policies(_policies(after))
+    reporter.remove_agencies(owned_before - owned_after - handed_over)
+    reporter.set_flapping_policy(after.settings.flapping.build())
+    reporter.add_agencies(owned_after - owned_before, change.past.open_incidents)
+    reporter.restore_falls(change.past.falls, change.past.flapping)
+    reporter.restore_outages(change.past.outages)
+    runtime.pipeline.apply_routes(owned_after - owned_before)
+    runtime.check_runner.release(owned_before - owned_after)
+    await runtime.check_runner.assign_cooperatively(change.assigned, change.touched)
+    if changed_routes.added:
+        await prober.add_routes(changed_routes.added, change.past.tokens, change.last_runs)
+    return replace(runtime, configuration=after, routes=change.routes, shard=change.shard, owned=owned_after)
 
 
-def _follow(
-    elsewhere: HealthEvaluator, change: ConfigurationChange, evaluated: Mapping[str, tuple[Health, datetime]]
+def _update_peer_evaluator(
+    peer_evaluator: HealthEvaluator, change: ConfigurationChange, evaluated: Mapping[str, tuple[Health, datetime]]
 ) -> None:
-    """Give *elsewhere* the routes that are not probed here, with the health *evaluated* of those that were until now."""
-    others = {route.name: route for route in change.configuration.registry.routes if route.name not in change.routes}
-    found = difference(elsewhere.routes, others)
-    elsewhere.release(found.released)
-    elsewhere.alter(found.altered)
-    elsewhere.gain(found.gained)
-    elsewhere.restore({route.name: evaluated[route.name] for route in found.gained if route.name in evaluated})
+    """Give *peer_evaluator* the routes that other processes probe; *evaluated*: the health of those probed here until now."""
+    other_routes = {
+        route.name: route for route in change.configuration.registry.routes if route.name not in change.routes
+    }
+    changed_routes = difference(peer_evaluator.routes, other_routes)
+    peer_evaluator.remove_routes(changed_routes.removed)
+    peer_evaluator.replace_routes(changed_routes.changed)
+    peer_evaluator.add_routes(changed_routes.added)
+    peer_evaluator.restore(
+        {route.name: evaluated[route.name] for route in changed_routes.added if route.name in evaluated}
+    )
 
 
-def _touched(before: Configuration, after: Configuration, found: Difference) -> Collection[str]:
-    """Return the agencies, and "" for our own parts, that may have changed, in the order of their files."""
+def _touched_agencies(before: Configuration, after: Configuration, changed_routes: Difference) -> Collection[str]:
+    """Return the agencies, and "" for the control routes, that may have changed, in the order of their files."""
     agencies = (*after.registry.agencies, NO_AGENCY)
-    was, becomes = before.settings, after.settings
-    if (was.checks, was.references) != (becomes.checks, becomes.references):
-        return agencies  # The name servers and addresses of checks.
-    known, moved = before.registry.agencies, found.agencies
+    old_settings, new_settings = before.settings, after.settings
+    if (old_settings.checks, old_settings.references) != (new_settings.checks, new_settings.references):
+        return agencies  # These are the name servers and addresses of all checks.
+    known_agencies, with_changed_routes = before.registry.agencies, changed_routes.agencies
     return [
-        agency for agency in agencies if agency in moved or known.get(agency) is not after.registry.agencies.get(agency)
+        agency
+        for agency in agencies
+        if agency in with_changed_routes or known_agencies.get(agency) is not after.registry.agencies.get(agency)
     ]
 
 
-async def _past(
+async def _read_stored_state(
     routes: Collection[MonitoredRoute],
     settings: Settings,
-    around: RuntimeContext,
-    among: AbstractSet[str] | None = None,
-) -> _Past:
-    """Read the stored state of *routes*; *among*: their names, if far more is stored."""
-    history, now = around.history, around.clock.now()
+    context: RuntimeContext,
+    route_names: AbstractSet[str] | None = None,
+) -> _StoredState:
+    """Read the stored state of *routes*; *route_names*: their names, if the database holds far more routes."""
+    history, now = context.history, context.clock.now()
     if await history.catch_up():
         raise StoreUnavailable("results still wait to be written")
-    budgets = [route.probing.deferral_timeout for route in routes]
-    falls, still = await _falls(around.store, settings.flapping.build(), now)
-    return _Past(
-        # Limited to the present: the clock may have been ahead when it was written.
-        healths={name: (health, min(at, now)) for name, (health, at) in (await history.healths(among)).items()},
+    deferral_timeouts = [route.probing.deferral_timeout for route in routes]
+    falls, open_incidents = await _read_falls(context.store, settings.flapping.build(), now)
+    return _StoredState(
+        # No time is in the future: the clock may have been ahead when it was written.
+        healths={name: (health, min(at, now)) for name, (health, at) in (await history.healths(route_names)).items()},
         streaks={
-            name: [run.at(min(run.started_at, now)) for run in runs]
-            for name, runs in (await history.streaks(among)).items()
+            name: [run.with_start(min(run.started_at, now)) for run in runs]
+            for name, runs in (await history.streaks(route_names)).items()
         },
-        # A deferral of more than twice the budget has used it up, however long it has lasted.
+        # A deferral of more than twice the timeout is over the timeout, however long it has lasted.
         deferrals={
             name: min(at, now)
-            for name, at in (await history.deferrals(now - 2 * max(budgets, default=timedelta(0)))).items()
+            for name, at in (await history.deferrals(now - 2 * max(deferral_timeouts, default=timedelta(0)))).items()
         },
         falls=falls,
-        flapping={incident.dedup_key for incident in still if incident.flapping},
-        open_incidents={incident.dedup_key: incident.detected for incident in still if incident.detected},
-        outages=outages_of(still),
-        declared={incident.policy.agency: incident.declared_type for incident in still if incident.declared_type},
-        tokens=await history.tokens(now, among),
-        continuous_since=around.continuous_since(),
+        flapping={incident.dedup_key for incident in open_incidents if incident.flapping},
+        open_incidents={incident.dedup_key: incident.detected for incident in open_incidents if incident.detected},
+        outages=outages_of(open_incidents),
+        declared={
+            incident.policy.agency: incident.declared_type for incident in open_incidents if incident.declared_type
+        },
+        tokens=await history.tokens(now, route_names),
+        continuous_since=context.continuous_since(),
     )
 
 
-class _Briefs(Mapping[str, PolicySnapshot]):
-    """Policies of agencies, built on first use: of thousands few are needed."""
+class _LazyPolicies(Mapping[str, PolicySnapshot]):
+    """Policies of agencies, each built on first use: few of thousands are needed."""
 
     def __init__(self, agencies: Mapping[str, Agency], settings: Settings) -> None:
         self._agencies = agencies
         self._settings = settings
-        self._shared = cache(settings.shared)
-        self._made: dict[str, PolicySnapshot] = {}
+        self._shared = cache(settings.build_shared)
+        self._built: dict[str, PolicySnapshot] = {}
 
     def __getitem__(self, agency: str) -> PolicySnapshot:
-        if agency not in self._made:
-            self._made[agency] = self._settings.heeded(self._agencies[agency].brief(self._shared()))
-        return self._made[agency]
+        if agency not in self._built:
+            self._built[agency] = self._settings.effective_policy(self._agencies[agency].build_policy(self._shared()))
+        return self._built[agency]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._agencies)
@@ -462,136 +490,144 @@ class _Briefs(Mapping[str, PolicySnapshot]):
         return len(self._agencies)
 
 
-def _briefs(configuration: Configuration, owned: AbstractSet[str] | None = None) -> Briefs:
-    """Return the policies; *owned*: of these agencies only."""
+def _policies(configuration: Configuration, owned: AbstractSet[str] | None = None) -> IncidentPolicies:
+    """Return the policies of all agencies, or only of *owned* ones, and of monitoring faults."""
     settings, agencies = configuration.settings, configuration.registry.agencies
     if owned is not None:
         agencies = {code: agency for code, agency in agencies.items() if code in owned}
-    return Briefs(
-        agencies=_Briefs(agencies, settings),
-        ours=lambda suspect: settings.heeded(own_brief(settings, suspect)),
+    return IncidentPolicies(
+        agencies=_LazyPolicies(agencies, settings),
+        monitoring_fault=lambda suspect: settings.effective_policy(monitoring_fault_policy(settings, suspect)),
     )
 
 
 async def announce(
-    metrics: Metrics, configuration: Configuration, assigned: Sequence[CheckAssignment], agencies: Iterable[str]
+    metrics: Metrics,
+    configuration: Configuration,
+    check_assignments: Sequence[CheckAssignment],
+    agencies: Iterable[str],
 ) -> None:
-    """Create the metrics of *agencies* and gateways; `retire` removes those of what has left."""
+    """Create the metrics of *agencies* and gateways; `retire` removes them."""
     checks: dict[str, list[str]] = {}
-    for each in assigned:
+    for each in check_assignments:
         checks.setdefault(each.check_scope.agency, []).append(each.kind.name)
     async for agency in yielding(agencies):
-        routes = [route.name for route in configuration.registry.routes_of(agency)]
-        metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
+        routes = [route.name for route in configuration.registry.routes_for(agency)]
+        metrics.register_agency(agency, routes=routes, checks=checks.get(agency, ()))
     settings = configuration.settings
-    metrics.watch_references(settings.references)
+    metrics.register_references(settings.references)
     metrics.limit_phase_routes(settings.metrics.max_phase_routes)
     for channel, entries in settings.gateways.items():
         for entry in entries:
-            metrics.watch_gateway(channel, entry.name)
+            metrics.register_gateway(channel, entry.name)
 
 
 def show_tokens(metrics: Metrics, routes: Iterable[MonitoredRoute]) -> None:
     """Export when the access tokens of mailboxes expire."""
-    ends = (end for route in routes for end in (route.route.sender, route.route.recipient))
-    for mailbox in {end.name: end for end in ends}.values():
+    mailboxes = (mailbox for route in routes for mailbox in (route.route.sender, route.route.recipient))
+    for mailbox in {mailbox.name: mailbox for mailbox in mailboxes}.values():
         if isinstance(mailbox.login, OAuth):
-            metrics.token_known(mailbox.name, mailbox.login.tokens.expires_at)
+            metrics.set_token_expiry(mailbox.name, mailbox.login.tokens.expires_at)
 
 
 def show_locked(metrics: Metrics, mailboxes: Iterable[Mailbox]) -> None:
-    """Export which mailboxes cannot be signed in to because their secrets are unavailable."""
+    """Export for which mailboxes no sign-in is possible, because their secrets are unavailable."""
     for mailbox in mailboxes:
-        metrics.mailbox_seen(mailbox.name, locked=isinstance(mailbox.login, UnavailableLogin))
+        metrics.set_credential_unavailable(mailbox.name, unavailable=isinstance(mailbox.login, UnavailableLogin))
 
 
 async def keep_showing_mailboxes(metrics: Metrics, runtime: Callable[[], ProbingRuntime]) -> NoReturn:
-    """Update the metrics of mailboxes at every scrape interval, until cancelled.
+    """Update the metrics of mailboxes at an interval, until cancelled.
 
-    Tokens are renewed at any sign-in, and deletions succeed or fail, without an event.
+    No event tells that a token was renewed at a sign-in, or that a deletion succeeded or failed.
     """
     while True:
         show_tokens(metrics, runtime().routes.values())
         show_locked(metrics, (each.mailbox for each in runtime().configuration.registry.mailboxes.values()))
-        for mailbox, count in runtime().prober.undeleted().items():
-            metrics.mail_undeleted(mailbox, count)
+        for mailbox, count in runtime().prober.undeleted_counts().items():
+            metrics.set_undeleted_messages(mailbox, count)
         for mailbox, quota in runtime().prober.quotas().items():
-            metrics.mailbox_used(mailbox, None if quota is None else quota.share)
-        await asyncio.sleep(_TOKENS_EVERY.total_seconds())
+            metrics.set_mailbox_usage(mailbox, None if quota is None else quota.share)
+        await asyncio.sleep(_METRICS_INTERVAL.total_seconds())
 
 
 def retire(metrics: Metrics, before: Configuration, after: Configuration) -> None:
-    """Remove the metrics of what *after* does not contain any more."""
+    """Remove the metrics of agencies and gateways that *after* does not contain any more."""
     for agency in before.registry.agencies.keys() - after.registry.agencies.keys():
-        metrics.forget_agency(agency)
-    kept = {(channel, entry.name) for channel, entries in after.settings.gateways.items() for entry in entries}
+        metrics.unregister_agency(agency)
+    remaining = {(channel, entry.name) for channel, entries in after.settings.gateways.items() for entry in entries}
     for channel, entries in before.settings.gateways.items():
         for entry in entries:
-            if (channel, entry.name) not in kept:
-                metrics.forget_gateway(channel, entry.name)
+            if (channel, entry.name) not in remaining:
+                metrics.unregister_gateway(channel, entry.name)
 
 
-def abandoned(incidents: Mapping[str, OpenNumber], configuration: Configuration) -> Sequence[Problem]:
-    """Return a warning for each of the open *incidents*, by key, that *configuration* cannot resolve any more."""
-    registry, place = configuration.registry, str(configuration.settings.agencies)
-    found: list[Problem] = []
+def find_unresolvable_incidents(
+    incidents: Mapping[str, OpenIncidentSummary], configuration: Configuration
+) -> Sequence[Problem]:
+    """Return a warning for each of *incidents*, by dedup key, that no probe of *configuration* can resolve any more."""
+    registry, file = configuration.registry, str(configuration.settings.agencies)
+    problems: list[Problem] = []
     for agency, incident in incidents.items():
-        number, measured = incident.number, incident.detected
+        number, detected = incident.number, incident.detected
         if "/" in agency:
-            continue  # It is about one of our own parts.
+            continue  # The incident is about a component of Pantau.
         if agency not in registry.agencies:
             message = (
-                f"{number} is open, and its agency is watched no more: in {STAYS // timedelta(minutes=1)} minutes it is closed, "
+                f"{number} is open, and its agency is watched no more: in {CLOSING_DELAY // timedelta(minutes=1)} minutes it is closed, "
                 "and the staff who were told hear so"
             )
-            instead = f"what was there, or close it yourself: pantau close {number} (in a shell)"
-        elif measured is None or can_end(measured, {route.direction for route in registry.routes_of(agency)}):
+            remedy = f"what was there, or close it yourself: pantau close {number} (in a shell)"
+        elif detected is None or can_prove_end(detected, {route.direction for route in registry.routes_for(agency)}):
             continue
         else:
             message = f"what failed is watched no more, and {number} is open: nobody finds out when it works again"
-            instead = f"what was there until it does; or end it: pantau close {number} (in a shell)"
-        found.append(Problem(file=place, key=agency, message=message, instead=instead, severity=Severity.WARNING))
-    return found
+            remedy = f"what was there until it does; or end it: pantau close {number} (in a shell)"
+        problems.append(Problem(file=file, key=agency, message=message, instead=remedy, severity=Severity.WARNING))
+    return problems
 
 
-def _assigned(
-    configuration: Configuration, agencies: Iterable[str], specimens: Mapping[str, bytes]
+def _assign_checks(
+    configuration: Configuration, agencies: Iterable[str], sample_messages: Mapping[str, bytes]
 ) -> Sequence[CheckAssignment]:
     settings, registry = configuration.settings, configuration.registry
-    places = [check_scope(code, registry, settings, sample_message=partial(specimens.get, code)) for code in agencies]
-    known = [code for code in (place.agency for place in places) if code in registry.agencies]
+    scopes = [
+        build_check_scope(code, registry, settings, sample_message=partial(sample_messages.get, code))
+        for code in agencies
+    ]
+    codes = [code for code in (scope.agency for scope in scopes) if code in registry.agencies]
     return assignments(
         check_kinds(),
-        places,
+        scopes,
         settings.checks.kinds,
-        {code: registry.agencies[code].checks.kinds for code in known},
+        {code: registry.agencies[code].checks.kinds for code in codes},
         # Maintenance applies to the whole agency; active hours only decide when mail is probed.
         {
-            place.agency: Hours(maintenance=routes[0].probing.hours.maintenance)
-            for place in places
-            if (routes := registry.routes_of(place.agency))
+            scope.agency: Hours(maintenance=routes[0].probing.hours.maintenance)
+            for scope in scopes
+            if (routes := registry.routes_for(scope.agency))
         },
     )
 
 
-def _own_policy(settings: Settings) -> HealthPolicy:
+def _health_policy(settings: Settings) -> HealthPolicy:
     probing = settings.probing
     return HealthPolicy(failure_threshold=probing.failure_threshold, success_threshold=probing.success_threshold)
 
 
-async def _falls(
+async def _read_falls(
     store: SqlStore, policy: FlappingPolicy, now: datetime
 ) -> tuple[Mapping[str, Sequence[datetime]], Sequence[Incident]]:
-    """Return the recent falls of agencies, by their detected incidents, and the open ones."""
-    async with store.reading() as ledger:
-        opened = await ledger.opened_since(now - policy.window)
-        still = await ledger.open_incidents()
-    falls: dict[str, list[datetime]] = {i.dedup_key: [i.opened_at] for i in still if i.detected}
+    """Return the recent falls (beginnings of detected incidents) by dedup key, and the open incidents."""
+    async with store.reading() as uow:
+        opened = await uow.opened_since(now - policy.window)
+        incidents = await uow.open_incidents()
+    falls: dict[str, list[datetime]] = {i.dedup_key: [i.opened_at] for i in incidents if i.detected}
     for key, at in opened:
         falls[key] = sorted({*falls.get(key, ()), at})
-    return falls, still
+    return falls, incidents
 
 
-async def _measured_keys(store: SqlStore) -> Collection[str]:
-    async with store.reading() as ledger:
-        return await ledger.measured_keys()
+async def _detected_keys(store: SqlStore) -> Collection[str]:
+    async with store.reading() as uow:
+        return await uow.detected_keys()

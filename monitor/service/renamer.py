@@ -1,6 +1,6 @@
-"""Renaming of an agency or a mailbox: its records are renamed, and the configuration with the new name is applied.
+"""Renaming of an agency or a mailbox: its records get the new name, and the configuration with the new name is applied.
 
-The files are edited first: `pantau rename` then declares that the new name denotes the same thing.
+The operator first edits the files, and then runs `pantau rename`: otherwise the new name would be a new agency.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import structlog
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
 from monitor.bridge.incident_reporter import outages_of
-from monitor.config.files.problem import Problem, Severity, nearest
+from monitor.config.files.problem import Problem, Severity, closest_match
 from monitor.config.loading import Configuration, ConfigurationError
 from monitor.model.renaming import Renamed, Renaming
 from monitor.service.errors import NotFoundError, OperationRejectedError
@@ -26,20 +26,21 @@ from monitor.store.probing.history import History
 
 log = structlog.get_logger()
 
-#: An agency with older records under the new name is another one, and not one whose file was edited a moment ago.
-_NEW_FOR = timedelta(days=1)
+#: Maximum age of records under the new name. Records since the edit of the file are the same agency's; older ones belong
+#: to another agency.
+_NEW_AGENCY_PERIOD = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenameResult:
-    """Result: the number of renamed records of each kind, and the problems of the configuration."""
+    """Number of renamed records by kind, and the problems of the configuration."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
 
 
 class Renamer:
-    """Executes renames. Nothing else may apply a configuration meanwhile."""
+    """Executor of renames. No reload runs at the same time."""
 
     def __init__(
         self, *, renames: Renames, reloader: Reloader, store: SqlStore, history: History, clock: Clock
@@ -49,13 +50,13 @@ class Renamer:
         self._store = store
         self._history = history
         self._clock = clock
-        #: A concurrent request for the same rename gets the result of the first.
+        #: One rename at a time: a concurrent request for the same rename then finds it done.
         self._renaming = asyncio.Lock()
 
     async def rename(self, renaming: Renaming, by: str) -> RenameResult:
         """Rename the records, and apply the configuration of the files.
 
-        Raise `OperationRejectedError`; then nothing has changed.
+        Raise `OperationRejectedError`; then nothing has changed, unless the message says so.
         """
         async with self._renaming:
             return await self._rename(renaming, by)
@@ -63,100 +64,100 @@ class Renamer:
     async def _rename(self, renaming: Renaming, by: str) -> RenameResult:
         counts: dict[str, int] = {}
 
-        async def follow(configuration: Configuration) -> None:
+        async def rename_records(configuration: Configuration) -> None:
             await self._check(renaming, configuration)
             await self._history.catch_up()
             counts.update(await self._renames.rename(renaming, by=by, now=self._clock.now()))
             self._history.rename(renaming.route)
-            log.warning("records renamed", kind=str(renaming.what), old=renaming.old, new=renaming.new, **counts)
+            log.warning("records renamed", kind=str(renaming.kind), old=renaming.old, new=renaming.new, **counts)
 
         try:
-            problems = await self._reloader.take_up_after(follow, by)
-            # Runs that ended under the old name before the new one was active.
+            problems = await self._reloader.apply_after(rename_records, by)
+            # Runs that ended under the old name, after the first rename and before the new configuration was active.
             await self._renames.rename(renaming, by=by, now=self._clock.now(), is_rest=True)
-            await self._acquaint(renaming)
-        except ConfigurationError as bad:
-            errors = [str(p) for p in bad.problems if p.severity is Severity.ERROR]
+            await self._apply_in_memory(renaming)
+        except ConfigurationError as error:
+            errors = [str(p) for p in error.problems if p.severity is Severity.ERROR]
             raise OperationRejectedError(
                 "\n".join(["the configuration has errors, and nothing is renamed:", *errors[:20]])
             ) from None
-        except StoreUnavailable as away:
+        except StoreUnavailable as error:
             raise OperationRejectedError(
-                f"the store is away ({away}); repeat it when it is back: what has followed stays so"
+                f"the store is away ({error}); run the command again when it is back: records that are renamed stay so"
             ) from None
         return RenameResult(counts=counts, problems=problems)
 
-    async def _acquaint(self, renaming: Renaming) -> None:
-        """Apply the new name in memory, also if it was monitored before its records were renamed."""
+    async def _apply_in_memory(self, renaming: Renaming) -> None:
+        """Apply the new name in memory, also if a reload had made it active before its records were renamed."""
         self._history.rename(renaming.route)
-        async with self._store.reading() as ledger:
-            incidents = await ledger.open_incidents()
-        still = {i.dedup_key: i.detected for i in incidents if i.detected is not None}
+        async with self._store.reading() as uow:
+            incidents = await uow.open_incidents()
+        detected_types = {i.dedup_key: i.detected for i in incidents if i.detected is not None}
         runtime = self._reloader.runtime
-        gained = {renaming.new} & runtime.owned
-        runtime.consensus.gain(gained, still)
-        runtime.consensus.restore_outages(outages_of(incidents))
-        runtime.pipeline.look_again(gained)
+        owned_new = {renaming.new} & runtime.owned
+        runtime.reporter.add_agencies(owned_new, detected_types)
+        runtime.reporter.restore_outages(outages_of(incidents))
+        runtime.pipeline.apply_routes(owned_new)
 
     async def _check(self, renaming: Renaming, configuration: Configuration) -> None:
         if renaming.old == renaming.new:
             raise OperationRejectedError(f"{renaming.old} is called so already; there is nothing to do")
-        if renaming.what is Renamed.AGENCY:
+        if renaming.kind is Renamed.AGENCY:
             await self._check_agency(renaming, configuration)
             return
         _check_mailbox(renaming, configuration)
         if not await self._renames.has_any(renaming):
-            if await self._renames.was_done(renaming):
-                raise OperationRejectedError(_done_before(renaming))
+            if await self._renames.is_already_renamed(renaming):
+                raise OperationRejectedError(_already_done_message(renaming))
             raise NotFoundError(
                 f"there are no records of a mailbox '{renaming.old}'; `pantau reload` is enough for what is new"
             )
 
     async def _check_agency(self, renaming: Renaming, configuration: Configuration) -> None:
         old, new, agencies = renaming.old, renaming.new, configuration.registry.agencies
-        _in_the_files(renaming, agencies, "agency", f"`agency: {new}` in its file")
-        known, theirs = await self._renames.known(old), await self._renames.known(new)
-        done = await self._renames.was_done(renaming)
-        if not known.is_anything:
-            if done:
-                raise OperationRejectedError(_done_before(renaming))
+        _check_files(renaming, agencies, "agency", f"`agency: {new}` in its file")
+        old_records, new_records = await self._renames.known(old), await self._renames.known(new)
+        is_repeat = await self._renames.is_already_renamed(renaming)
+        if not old_records.is_anything:
+            if is_repeat:
+                raise OperationRejectedError(_already_done_message(renaming))
             codes = {code.casefold(): code for code in await self._renames.agencies()}
-            near = codes.get(nearest(old.casefold(), codes) or "")
+            suggestion = codes.get(closest_match(old.casefold(), codes) or "")
             raise NotFoundError(
-                f"there are no records of an agency '{old}'" + (f"; did you mean {near}?" if near else "")
+                f"there are no records of an agency '{old}'" + (f"; did you mean {suggestion}?" if suggestion else "")
             )
-        if known.open is not None and theirs.open is not None:
+        if old_records.open is not None and new_records.open is not None:
             raise OperationRejectedError(
-                f"{known.open} of {old} and {theirs.open} of {new} are both open; end one with `pantau close`, and repeat this"
+                f"{old_records.open} of {old} and {new_records.open} of {new} are both open; end one with `pantau close`, and repeat this"
             )
-        if not done and _is_another(theirs, self._clock.now() - _NEW_FOR):
+        if not is_repeat and _is_other_agency(new_records, self._clock.now() - _NEW_AGENCY_PERIOD):
             raise OperationRejectedError(
-                f"{new} has records of its own ({theirs.incidents} incidents); two agencies cannot become one. If {old} has "
+                f"{new} has records of its own ({new_records.incidents} incidents); two agencies cannot become one. If {old} has "
                 f"been merged into it, leave the records of both as they are"
             )
 
 
-def _done_before(renaming: Renaming) -> str:
+def _already_done_message(renaming: Renaming) -> str:
     return f"{renaming.old} has been renamed to {renaming.new} before, and nothing is left under {renaming.old}"
 
 
-def _is_another(theirs: Known, before: datetime) -> bool:
-    return theirs.since is not None and theirs.since < before
+def _is_other_agency(records: Known, before: datetime) -> bool:
+    return records.since is not None and records.since < before
 
 
-def _in_the_files(renaming: Renaming, known: Iterable[str], what: str, key: str) -> None:
+def _check_files(renaming: Renaming, names_in_files: Iterable[str], kind: str, hint: str) -> None:
     """Raise `OperationRejectedError` unless the files use the new name and not the old one."""
-    names, old, new = list(known), renaming.old, renaming.new
+    names, old, new = list(names_in_files), renaming.old, renaming.new
     if old in names:
         raise OperationRejectedError(
-            f"{old} is in the configuration still: write {new} there first ({key}), and repeat this"
+            f"{old} is in the configuration still: write {new} there first ({hint}), and repeat this"
         )
     if new not in names:
         folded = {name.casefold(): name for name in names}
-        near = folded.get(nearest(new.casefold(), folded) or "")
+        suggestion = folded.get(closest_match(new.casefold(), folded) or "")
         raise OperationRejectedError(
-            f"there is no {what} '{new}' in the configuration"
-            + (f"; did you mean {near}?" if near else f": write it there first ({key}), and repeat this")
+            f"there is no {kind} '{new}' in the configuration"
+            + (f"; did you mean {suggestion}?" if suggestion else f": write it there first ({hint}), and repeat this")
         )
 
 
@@ -169,9 +170,9 @@ def _check_mailbox(renaming: Renaming, configuration: Configuration) -> None:
             "is a reference"
         )
     if not new_code:
-        _in_the_files(renaming, configuration.settings.references, "reference", "its key below `references`")
+        _check_files(renaming, configuration.settings.references, "reference", "its key below `references`")
         return
     agency = configuration.registry.agencies.get(new_code)
     if agency is None:
         raise NotFoundError(f"there is no agency '{new_code}' in the configuration")
-    _in_the_files(renaming, [f"{new_code}/{key}" for key in agency.mailboxes], "mailbox", "its key below `mailboxes`")
+    _check_files(renaming, [f"{new_code}/{key}" for key in agency.mailboxes], "mailbox", "its key below `mailboxes`")

@@ -1,7 +1,8 @@
 """Distribution of the agencies among the processes on one PostgreSQL: heartbeats, detection of dead processes, takeover.
 
-The database is queried each second for the live processes only: they determine the owner of each agency
-(docs/adr/0061). While it is unavailable every process keeps its agencies.
+Each second a process writes its heartbeat and reads those of the others. The set of live processes determines the owner
+of each agency (docs/adr/0061), so no other coordination is needed. While the database is unavailable, every process
+keeps its agencies.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import structlog
 from alerts.hours.elapsed import is_recent
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
-from monitor.bridge.noc_brief import speaker_of
+from monitor.bridge.incident_policy import process_of
 from monitor.planning.ownership import ClusterMember, ClusterMembership, Shard, TakeoverPolicy
 from monitor.runtime.cooperative import yielding
 from monitor.runtime.repeat import run_periodically
@@ -26,14 +27,14 @@ from monitor.store.probing.processes import Process, Processes
 
 log = structlog.get_logger()
 
-#: Delay before a change of shards that had to wait is tried again.
-_AGAIN = timedelta(seconds=1)
-#: Interval of reading the results of other processes' agencies, and the addition for each route.
-_FOLLOWED, _FOR_EACH = 2.0, 0.001
+#: Delay before a failed change of shards is tried again.
+_RETRY_DELAY = timedelta(seconds=1)
+#: In seconds: interval of reading the results of other processes' agencies, and the addition for each route.
+_PEER_INTERVAL, _PER_ROUTE = 2.0, 0.001
 
 
 class ShardManager:
-    """Manager of this process's shard. `begin` returns it before the first run."""
+    """Manager of this process's shard, the agencies that it probes. Call `begin` first."""
 
     def __init__(
         self,
@@ -42,192 +43,201 @@ class ShardManager:
         processes: Processes,
         history: History,
         reloader: Reloader,
-        around: RuntimeContext,
+        context: RuntimeContext,
         clock: Clock,
         policy: TakeoverPolicy,
-        take_over: Callable[[Collection[str]], Awaitable[None]],
+        take_over_notifications: Callable[[Collection[str]], Awaitable[None]],
     ) -> None:
-        """*name*: this process's own.
+        """*name*: the name of this process. *clock*: the clock of the database, the same for all processes.
 
-        *clock*: the database's. *take_over*: continues pending notifications of dead processes.
+        *take_over_notifications* continues the pending notifications of the dead processes with these names.
         """
         self._name = name
         self._processes = processes
         self._history = history
         self._reloader = reloader
-        self._metrics = around.metrics
-        self._signer = around.signer
-        self._store = around.store
+        self._metrics = context.metrics
+        self._signer = context.signer
+        self._store = context.store
         self._clock = clock
         self._policy = policy
-        self._take_over = take_over
+        self._take_over_notifications = take_over_notifications
         self._membership = ClusterMembership(name=name, policy=policy)
-        self._share = Shard(name=name, alive=frozenset({name}))
-        #: The agencies of which others have documents, by the digest in their rows.
-        self._known: dict[str, frozenset[str]] = {}
-        #: The agencies of which this process has published that it has documents, and those that only others have.
-        self._said: Collection[str] | None = None
-        self._lacking: frozenset[str] = frozenset()
-        #: Dead processes, and earlier incarnations of this one.
-        self._gone = frozenset({name})
+        self._shard = Shard(name=name, alive=frozenset({name}))
+        #: Agencies of which other processes have documents, by the digest in their rows.
+        self._agencies_by_digest: dict[str, frozenset[str]] = {}
+        #: Agencies of which this process has published that it has documents.
+        self._published_agencies: Collection[str] | None = None
+        #: Agencies of which only other processes have documents, by the last report.
+        self._missing_agencies: frozenset[str] = frozenset()
+        #: Names of dead processes, and the own name, for the previous incarnation of this process.
+        self._dead_names = frozenset({name})
         #: Set when the live processes differ from those of the current shard.
-        self._changed = asyncio.Event()
-        #: Set when a process is gone, perhaps before the start, that may have left pending work.
-        self._left = asyncio.Event()
-        self._left.set()
-        #: Begin of the latest successful heartbeat: this is its age for the others, until the next is written.
-        self._lived_at: datetime | None = None
-        #: When all statuses are written again after a recovery: others may not have noticed it at once.
-        self._says_again_at: datetime | None = None
+        self._shard_changed = asyncio.Event()
+        #: Set when a process has died that may have left pending work; at the start, one may have died before.
+        self._processes_left = asyncio.Event()
+        self._processes_left.set()
+        #: Start of the latest successful heartbeat, which is the time in its row.
+        self._heartbeat_at: datetime | None = None
+        #: When all statuses are written once more after a recovery: other processes may have noticed the recovery late,
+        #: and have written statuses of this shard until then.
+        self._rewrite_at: datetime | None = None
 
     async def begin(self) -> Shard:
-        """Return the first shard: among the live processes and this one. Raise `StoreUnavailable`."""
+        """Return the first shard, by the processes that are alive now. Raise `StoreUnavailable`."""
         others = await self._processes.others()
-        await self._learn(others)
-        self._see(others, self._clock.now())
-        return self._share
+        await self._read_agencies(others)
+        self._update_shard(others, self._clock.now())
+        return self._shard
 
     @property
-    def speaks_for_all(self) -> bool:
-        """Whether this process does the work that one of the live processes does for all."""
-        return self._name == min(self._share.alive)
+    def is_leader(self) -> bool:
+        """Whether this process does the work that one live process does for all."""
+        return self._name == min(self._shard.alive)
 
     async def keep(self) -> None:
-        """Send heartbeats, take over, and read the results of others, until cancelled."""
+        """Send heartbeats, change the shard, take over from dead processes and read results of others, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for loop in (
-                # Separate from the takeover, which may read for longer than a process may be silent.
-                run_periodically("process heartbeats", self._beat, self._policy.beat_every),
-                run_periodically("sharding", self._take_share, _AGAIN),
-                run_periodically("takeover", self._take_back, _AGAIN),
-                run_periodically("peer results", self._follow, timedelta(0)),
+                # A loop of its own: a takeover may take longer than a process may be without a heartbeat.
+                run_periodically("process heartbeats", self._send_heartbeat, self._policy.heartbeat_interval),
+                run_periodically("sharding", self._apply_shard, _RETRY_DELAY),
+                run_periodically("takeover", self._take_over_from_dead, _RETRY_DELAY),
+                run_periodically("peer results", self._read_peer_results, timedelta(0)),
             ):
                 tasks.create_task(loop)
 
-    async def _beat(self) -> None:
+    async def _send_heartbeat(self) -> None:
         try:
-            # After this time others consider this process dead: waiting longer is useless.
+            # After this time the other processes consider this one dead: waiting longer is useless.
             async with asyncio.timeout(self._policy.dead_after.total_seconds()):
-                await self._say_what_is_known()
-                begun = self._clock.now()
-                others = await self._processes.lives(begun)
-                await self._learn(others)
+                await self._publish_agencies()
+                started_at = self._clock.now()
+                others = await self._processes.refresh_heartbeat(started_at)
+                await self._read_agencies(others)
         except TimeoutError:
-            self._membership.missed()
-            raise StoreUnavailable("it took no sign of life in time") from None
+            self._membership.record_failure()
+            raise StoreUnavailable("the database took no heartbeat in time") from None
         except StoreUnavailable:
-            self._membership.missed()
+            self._membership.record_failure()
             raise
-        before = self._share
-        if self._lived_at is not None and not is_recent(self._lived_at, self._clock.now(), self._policy.dead_after):
-            # The others may have considered it dead, and written statuses of its agencies.
-            self._reloader.runtime.pipeline.say_again()
-            self._says_again_at = begun + self._policy.within
-        elif self._says_again_at is not None and begun >= self._says_again_at:
-            self._reloader.runtime.pipeline.say_again()
-            self._says_again_at = None
-        self._lived_at = begun
-        # They were read before ours was written, which may have taken long.
-        self._see(others, begun)
-        gone, come = before.alive - self._share.alive, self._share.alive - before.alive
-        if gone:
-            self._left.set()
-        if gone or come:
-            log.info("cluster membership changed", left=sorted(gone), joined=sorted(come))
-        if self._share != before:
-            self._changed.set()
-        self._show_what_is_lacking()
+        before = self._shard
+        if self._heartbeat_at is not None and not is_recent(
+            self._heartbeat_at, self._clock.now(), self._policy.dead_after
+        ):
+            # The other processes may have considered this one dead, and written statuses of its agencies.
+            self._reloader.runtime.pipeline.rewrite_statuses()
+            self._rewrite_at = started_at + self._policy.within
+        elif self._rewrite_at is not None and started_at >= self._rewrite_at:
+            self._reloader.runtime.pipeline.rewrite_statuses()
+            self._rewrite_at = None
+        self._heartbeat_at = started_at
+        # The heartbeats of the others are compared with the start: the write may have taken long.
+        self._update_shard(others, started_at)
+        left, joined = before.alive - self._shard.alive, self._shard.alive - before.alive
+        if left:
+            self._processes_left.set()
+        if left or joined:
+            log.info("cluster membership changed", left=sorted(left), joined=sorted(joined))
+        if self._shard != before:
+            self._shard_changed.set()
+        self._report_missing_agencies()
 
-    async def _say_what_is_known(self) -> None:
+    async def _publish_agencies(self) -> None:
         agencies = self._reloader.runtime.configuration.registry.agencies
-        if agencies is not self._said and await self._processes.knows(agencies):
-            self._said = agencies
+        if agencies is not self._published_agencies and await self._processes.record_agencies(agencies):
+            self._published_agencies = agencies
 
-    async def _learn(self, others: Iterable[Process]) -> None:
-        """Read the agencies of which others have documents, for those whose digest has changed."""
+    async def _read_agencies(self, others: Iterable[Process]) -> None:
+        """Read of which agencies the other processes have documents, where their digest is new."""
         digests = {other.name: other.agencies_digest for other in others if other.agencies_digest is not None}
-        new = [name for name, digest in digests.items() if digest not in self._known]
+        new = [name for name, digest in digests.items() if digest not in self._agencies_by_digest]
         if new:
-            self._known |= await self._processes.known(new)
-        self._known = {digest: self._known[digest] for digest in digests.values() if digest in self._known}
+            self._agencies_by_digest |= await self._processes.known(new)
+        self._agencies_by_digest = {
+            digest: self._agencies_by_digest[digest]
+            for digest in digests.values()
+            if digest in self._agencies_by_digest
+        }
 
-    def _show_what_is_lacking(self) -> None:
-        """Export the number of agencies of which only others have documents, and log changes."""
-        here = self._reloader.runtime.configuration.registry.agencies.keys()
-        lacking = self._share.watched_elsewhere - here
-        self._metrics.agencies_lacking(len(lacking))
-        if lacking - self._lacking:
+    def _report_missing_agencies(self) -> None:
+        """Export the number of agencies of which only other processes have documents; log new ones."""
+        own_agencies = self._reloader.runtime.configuration.registry.agencies.keys()
+        missing = self._shard.monitored_elsewhere - own_agencies
+        self._metrics.set_agencies_without_config(len(missing))
+        if missing - self._missing_agencies:
             log.warning(
                 "agency documents missing here; other processes monitor these agencies",
-                agencies=len(lacking),
-                examples=sorted(lacking)[:10],
+                agencies=len(missing),
+                examples=sorted(missing)[:10],
             )
-        self._lacking = lacking
+        self._missing_agencies = missing
 
-    def _see(self, others: Sequence[Process], now: datetime) -> None:
-        alive = self._membership.beat(_members(others), now)
+    def _update_shard(self, others: Sequence[Process], now: datetime) -> None:
+        alive = self._membership.record_heartbeats(_cluster_members(others), now)
         known = {
-            other.name: self._known[other.agencies_digest]
+            other.name: self._agencies_by_digest[other.agencies_digest]
             for other in others
-            if other.name in alive and other.agencies_digest in self._known
+            if other.name in alive and other.agencies_digest in self._agencies_by_digest
         }
-        self._share = Shard(name=self._name, alive=alive, known=known)
+        self._shard = Shard(name=self._name, alive=alive, known=known)
         dead = [other.name for other in others if other.name not in alive]
-        self._gone = frozenset({self._name, *dead})
+        self._dead_names = frozenset({self._name, *dead})
         self._signer.inherit(dead)
 
-    async def _take_share(self) -> None:
-        await self._changed.wait()
-        share = self._share
-        self._changed.clear()
+    async def _apply_shard(self) -> None:
+        await self._shard_changed.wait()
+        shard = self._shard
+        self._shard_changed.clear()
         try:
             owned = self._reloader.runtime.owned
-            wanted = share.of(self._reloader.runtime.configuration.registry.agencies)
-            self._metrics.agencies_shared(owned=len(owned), unowned=len(wanted - owned))
-            gained = await self._reloader.take_share(share)
+            owned_after = shard.owned(self._reloader.runtime.configuration.registry.agencies)
+            self._metrics.set_agency_ownership(owned=len(owned), unowned=len(owned_after - owned))
+            gained = await self._reloader.change_shard(shard)
         except Exception:
-            self._changed.set()
+            self._shard_changed.set()
             raise
         if gained:
-            self._metrics.agencies_taken_over(len(gained))
+            self._metrics.count_takeovers(len(gained))
             log.info("agencies taken over", agencies=len(gained), examples=sorted(gained)[:10])
 
-    async def _take_back(self) -> None:
-        """Continue the pending notifications of processes that are gone, and delete their statuses of our own parts.
+    async def _take_over_from_dead(self) -> None:
+        """Continue the pending notifications of dead processes, and take over their monitoring faults.
 
-        No other process deletes what they reported about their network and our references.
+        A monitoring fault is a fault of Pantau itself: of a process's network, or of a reference mailbox. Only the
+        process that reported it would delete its status.
         """
-        await self._left.wait()
-        self._left.clear()
+        await self._processes_left.wait()
+        self._processes_left.clear()
         try:
-            # First: notifications are pending.
-            await self._take_over(self._gone)
-            await self._history.say_no_more(self._is_left)
-            async with self._store.reading() as ledger:
-                measured = {each.dedup_key: each.detected for each in await ledger.open_incidents() if each.detected}
+            # Pending notifications are the most urgent.
+            await self._take_over_notifications(self._dead_names)
+            await self._history.delete_statuses(self._is_of_dead_process)
+            async with self._store.reading() as uow:
+                detected_types = {each.dedup_key: each.detected for each in await uow.open_incidents() if each.detected}
         except Exception:
-            self._left.set()
+            self._processes_left.set()
             raise
-        self._reloader.runtime.pipeline.inherit(measured)
+        self._reloader.runtime.pipeline.take_over_faults(detected_types)
 
-    def _is_left(self, subject: str) -> bool:
-        speaker = speaker_of(subject)
-        return speaker is not None and speaker not in self._share.alive
+    def _is_of_dead_process(self, subject: str) -> bool:
+        process = process_of(subject)
+        return process is not None and process not in self._shard.alive
 
-    async def _follow(self) -> None:
-        """Read the health of others' agencies after a while, and the latest runs of those in trouble."""
-        elsewhere = self._reloader.runtime.elsewhere
-        await asyncio.sleep(_FOLLOWED + _FOR_EACH * len(elsewhere.routes))
-        if not elsewhere.routes:
+    async def _read_peer_results(self) -> None:
+        """Wait, then read the health of other processes' agencies, and the latest runs of the unhealthy ones."""
+        peer_evaluator = self._reloader.runtime.peer_evaluator
+        await asyncio.sleep(_PEER_INTERVAL + _PER_ROUTE * len(peer_evaluator.routes))
+        if not peer_evaluator.routes:
             return
-        elsewhere.restore(await self._history.healths(elsewhere.routes.keys()))
-        agencies = yielding({route.agency for route in elsewhere.routes.values()})
-        troubled = [agency async for agency in agencies if elsewhere.mail(agency).troubled()]
-        # For more of them all agencies would be read, every few seconds of a mass outage.
-        await self._history.look_up(sorted(troubled)[:APART])
+        peer_evaluator.restore(await self._history.healths(peer_evaluator.routes.keys()))
+        agencies = yielding({route.agency for route in peer_evaluator.routes.values()})
+        failing_agencies = [agency async for agency in agencies if peer_evaluator.mail(agency).unhealthy_routes()]
+        # At most `APART`: for more the runs of all agencies would be read, every few seconds of a mass outage.
+        await self._history.refresh_latest(sorted(failing_agencies)[:APART])
 
 
-def _members(others: Iterable[Process]) -> Sequence[ClusterMember]:
+def _cluster_members(others: Iterable[Process]) -> Sequence[ClusterMember]:
     return [
         ClusterMember(name=each.name, heartbeat_at=each.heartbeat_at, has_left=each.stopped_at is not None)
         for each in others

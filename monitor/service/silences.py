@@ -1,133 +1,139 @@
-"""Silences: of an agency, of a route, or of one of our own parts."""
+"""Silences: periods in which nobody is notified of an agency, of a route (mail from one mailbox to another), or of a component of Pantau.
+
+`Silencer` adds and ends them. The lookups decide which silence applies to an incident.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from alerts.decide.silence import Muter, Silence, silence_over
+from alerts.decide.silence import Silence, SilenceLookup, active_silence
 from alerts.engine.dispatcher import Dispatcher
-from alerts.model.incident import REPEATED_WITHIN, Incident
+from alerts.model.incident import REPEAT_WINDOW, Incident
 from alerts.persistence.clock import Clock
-from alerts.persistence.restoration import SEE_FIRST
+from alerts.persistence.restoration import RECHECK_DELAY
 from alerts.persistence.store import AuditEntry
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
-#: Nobody needs a longer one, and a forgotten one must expire.
-LONGEST = timedelta(days=7)
+#: Nobody needs a longer silence, and a forgotten one must expire.
+MAX_DURATION = timedelta(days=7)
 
 
 class Silencer:
-    """Operators' commands about silences."""
+    """Operators' commands on silences."""
 
     def __init__(
-        self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, known: Callable[[], Mapping[str, str]]
+        self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, agency_by_name: Callable[[], Mapping[str, str]]
     ) -> None:
-        """*known* returns the monitored agencies and routes, each with the code of its agency."""
+        """*agency_by_name* returns the codes of agencies, by the names of everything monitored: agencies and routes."""
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
-        self._known = known
+        self._agency_by_name = agency_by_name
 
-    async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
-        """Add a silence for something, however its name is written. Raise `OperationRejectedError`.
+    async def add(self, target: str, duration: timedelta, reason: str, by: str) -> Silence:
+        """Silence *target*, an agency or a route in any notation. Raise `OperationRejectedError`.
 
-        The same request repeated at once is a second click and adds none.
+        The same request within `REPEAT_WINDOW` is a second click, and returns the existing silence.
         """
-        named = self.called(about)
-        if not timedelta(0) < lasts <= LONGEST:
-            raise OperationRejectedError.said("silence_span", days=LONGEST.days)
+        name = self.find_target(target)
+        if not timedelta(0) < duration <= MAX_DURATION:
+            raise OperationRejectedError.from_text("silence_span", days=MAX_DURATION.days)
         now = self._clock.now()
-        async with self._store.transaction() as ledger:
-            stands = next((s for s in await ledger.silences(now) if _is_same(s, (named, lasts, why, by), now)), None)
-            if stands is not None:
-                return stands
-            added = await ledger.add_silence(named, now, now + lasts, why, by)
-            detail = {"about": named, "until": added.ends_at.isoformat(), "why": why, "silence": str(added.id)}
-            await ledger.journal(AuditEntry(at=now, actor=by, event="silence begun", detail=detail))
-        self._dispatcher.poke()
+        async with self._store.transaction() as uow:
+            existing = next(
+                (s for s in await uow.silences(now) if _is_same(s, (name, duration, reason, by), now)), None
+            )
+            if existing is not None:
+                return existing
+            added = await uow.add_silence(name, now, now + duration, reason, by)
+            detail = {"about": name, "until": added.ends_at.isoformat(), "why": reason, "silence": str(added.id)}
+            await uow.add_audit_entry(AuditEntry(at=now, actor=by, event="silence begun", detail=detail))
+        self._dispatcher.wake()
         return added
 
-    def called(self, about: str) -> str:
-        """Return the name of a monitored agency or route, however it is written. Raise `OperationRejectedError`."""
-        named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
-        if named is None:
-            raise OperationRejectedError.said("nothing_called", about=about)
-        return named
+    def find_target(self, name: str) -> str:
+        """Return the exact name of a monitored agency or route, whatever the case. Raise `OperationRejectedError`."""
+        target = next((known for known in self._agency_by_name() if known.casefold() == name.strip().casefold()), None)
+        if target is None:
+            raise OperationRejectedError.from_text("nothing_called", about=name)
+        return target
 
-    def whose(self, about: str) -> str:
-        """Return the agency code of a silence; "": it is about one of our own parts, or something no longer monitored."""
-        return self._known().get(about, "")
+    def agency_of(self, target: str) -> str:
+        """Return the agency code of a silence's target; "": the target is a component of Pantau, or no longer monitored."""
+        return self._agency_by_name().get(target, "")
 
     async def current(self) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
-        async with self._store.reading() as ledger:
-            return await ledger.silences(self._clock.now())
+        async with self._store.reading() as uow:
+            return await uow.silences(self._clock.now())
 
     async def remove(self, number: int, by: str) -> Silence:
         """End a silence now. Raise `NotFoundError`."""
         now = self._clock.now()
-        async with self._store.transaction() as ledger:
-            ended = await ledger.end_silence(number, now)
+        async with self._store.transaction() as uow:
+            ended = await uow.end_silence(number, now)
             if ended is None:
-                raise NotFoundError.said("no_silence", number=number)
+                raise NotFoundError.from_text("no_silence", number=number)
             detail = {"about": ended.target, "silence": str(number)}
-            await ledger.journal(AuditEntry(at=now, actor=by, event="silence ended", detail=detail))
-        self._dispatcher.poke()
+            await uow.add_audit_entry(AuditEntry(at=now, actor=by, event="silence ended", detail=detail))
+        self._dispatcher.wake()
         return ended
 
 
-def _is_same(silence: Silence, order: tuple[str, timedelta, str, str], now: datetime) -> bool:
-    """Whether a request repeats one that was executed a moment ago."""
-    given = (silence.target, silence.ends_at - silence.starts_at, silence.reason, silence.by)
-    return given == order and timedelta(0) <= now - silence.starts_at < REPEATED_WITHIN
+def _is_same(silence: Silence, request: tuple[str, timedelta, str, str], now: datetime) -> bool:
+    """Whether *request* (target, duration, reason, author) repeats the one that added *silence* a moment ago."""
+    silence_request = (silence.target, silence.ends_at - silence.starts_at, silence.reason, silence.by)
+    return silence_request == request and timedelta(0) <= now - silence.starts_at < REPEAT_WINDOW
 
 
-def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
-    """Return a muter for which an incident is silenced by itself, or because every route in trouble is.
+def route_silence_lookup(troubled: Callable[[str], Collection[str]]) -> SilenceLookup:
+    """Return a lookup by which an incident is silenced if its agency is, or if each of its failing routes is.
 
-    *troubled* returns the routes of an agency in trouble, by name.
+    *troubled* returns the names of an agency's failing routes.
     """
 
-    def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
-        found = silence_over(incident, silences, now)
-        if found is not None or not incident.policy.agency:
-            return found
+    def find(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
+        silence = active_silence(incident, silences, now)
+        if silence is not None or not incident.policy.agency:
+            return silence
         routes = troubled(incident.policy.agency)
-        covering = [[s for s in silences if s.target == route and s.holds(now)] for route in routes]
-        if not covering or not all(covering):
+        silences_by_route = [[s for s in silences if s.target == route and s.is_active(now)] for route in routes]
+        if not silences_by_route or not all(silences_by_route):
             return None
-        # It ends with the first of these silences to end.
-        return min((max(each, key=lambda s: s.ends_at) for each in covering), key=lambda s: s.ends_at)
+        # The incident is silenced until the first of the routes has no silence any more.
+        return min((max(each, key=lambda s: s.ends_at) for each in silences_by_route), key=lambda s: s.ends_at)
 
-    return over
+    return find
 
 
-def first_verdict_muter(
-    muter: Muter, sees_first_since: Callable[[], datetime | None], is_unseen: Callable[[str], bool]
-) -> Muter:
-    """Return *muter* with an additional silence of the incidents that an older copy of the store has open.
+def restored_store_silence_lookup(
+    silence_lookup: SilenceLookup, restored_at: Callable[[], datetime | None], is_unevaluated: Callable[[str], bool]
+) -> SilenceLookup:
+    """Return *silence_lookup* with an additional silence of the incidents that were open in a restored database.
 
-    It ends with the first evaluation of the agency's mail by this process, when *is_unseen* becomes false, or after
-    `SEE_FIRST`. Incidents of no agency, or that were only declared, have no evaluation to wait for.
+    Such an incident may have ended since the backup, so it is silenced until this process evaluates its agency's mail
+    (*is_unevaluated* becomes false), at most for `RECHECK_DELAY` after *restored_at*. Incidents of no agency, and those that
+    were only declared, have no evaluation: they are silenced for the whole period.
     """
 
-    def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
-        since = sees_first_since()
-        found = muter(incident, silences, now)
-        if found is not None or since is None or incident.opened_at > since:
-            return found
+    def find(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
+        since = restored_at()
+        silence = silence_lookup(incident, silences, now)
+        if silence is not None or since is None or incident.opened_at > since:
+            return silence
         is_measured = incident.policy.agency != "" and incident.detected is not None
-        if not since <= now < since + SEE_FIRST or (is_measured and not is_unseen(incident.policy.agency)):
+        if not since <= now < since + RECHECK_DELAY or (is_measured and not is_unevaluated(incident.policy.agency)):
             return None
         return Silence(
             id=0,
             target=incident.dedup_key,
             starts_at=since,
-            ends_at=since + SEE_FIRST,
+            ends_at=since + RECHECK_DELAY,
             reason="the store may be an older copy: it is measured first whether this lasts",
             by="Pantau",
         )
 
-    return over
+    return find

@@ -11,7 +11,7 @@ from monitor.config.fields.listen import Listen
 from monitor.config.files.document import read_document
 from monitor.config.files.problem import Path as KeyPath
 from monitor.config.files.problem import Problem
-from monitor.config.files.regular import own_user
+from monitor.config.files.regular import process_user
 from monitor.config.model.settings import LISTEN_VARIABLE
 from monitor.store.backend.database import StoreUnusableError
 
@@ -26,7 +26,7 @@ def port_problem(
             message = f"another program listens at {listen}"
             instead = f"{free}, or end that program; to see it: ss -ltnp 'sport = :{listen.port}' (in a shell)"
         case errno.EACCES:
-            message = f"user {own_user()} may not listen at port {listen.port}, which is below 1024"
+            message = f"user {process_user()} may not listen at port {listen.port}, which is below 1024"
             instead = f"{Listen(listen.host, 8080)}, with a proxy in front where browsers need port {listen.port}"
         case errno.EADDRNOTAVAIL:
             message, instead = f"{listen.host} is no address of this machine", "one that `ip address` lists"
@@ -49,10 +49,8 @@ def state_problem(settings_file: Path, state: Path) -> Problem | None:
     reason = reason or (
         "is on a file system that is mounted read-only" if _is_read_only(state) else "cannot be written"
     )
-    message = f"{state} {reason} (by user {own_user()}, as whom the service runs)"
-    instead = (
-        f"a directory that user {own_user()} may write: install -d -o {own_user()} -m 700 {state} (in a shell, as root)"
-    )
+    message = f"{state} {reason} (by user {process_user()}, as whom the service runs)"
+    instead = f"a directory that user {process_user()} may write: install -d -o {process_user()} -m 700 {state} (in a shell, as root)"
     return read_document(settings_file).problem(("state_dir",), message, instead)
 
 

@@ -1,4 +1,8 @@
-"""Current status for people: agencies from memory, incidents and notifications from the database while it is available."""
+"""Current status for pages and the API: agencies from memory, incidents and notifications from the database.
+
+A *route* is mail from one mailbox to another; a *direction* is its way as seen from the agency. Several *sites* may
+probe the same agencies.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,9 @@ from alerts.model.incident import Incident, IncidentState
 from alerts.model.notification import IncidentType
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
-from monitor.evaluation.incident_type import WAYS
+from monitor.evaluation.incident_type import TYPE_DIRECTIONS
 from monitor.metrics import NO_AGENCY
-from monitor.model.day import day_of, moment_of
+from monitor.model.day import day_of, time_of
 from monitor.model.health import Health
 from monitor.model.route import Direction, MonitoredRoute
 from monitor.model.site_sums import SiteSums
@@ -25,9 +29,9 @@ from monitor.model.window import WindowOccurrence
 from monitor.planning.check_run import CheckRun
 from monitor.runtime.cooperative import yielding
 from monitor.service.days.availability import AvailabilityCache
-from monitor.service.errors import NotFoundError, agency_called, no_notice
+from monitor.service.errors import NotFoundError, find_agency_code, notification_not_found
 from monitor.service.probing_runtime import ProbingRuntime
-from monitor.store.engine.incidents import OpenNumber
+from monitor.store.engine.incidents import OpenIncidentSummary
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 from monitor.store.engine.listing import NEWEST, IncidentFilter, NotificationFilter
 from monitor.store.probing.days import DayRecords
@@ -45,7 +49,7 @@ from monitor.views.overview import (
     view_checks,
     view_detail,
     view_incident,
-    view_notice,
+    view_notification,
     view_route,
 )
 from monitor.views.self_health import (
@@ -54,68 +58,71 @@ from monitor.views.self_health import (
     PartView,
     ReferenceView,
     SelfHealthInputs,
-    own_health,
+    self_health,
     view_reference,
 )
-from monitor.views.site_report import SiteIncidentData, SiteIncidentSummary, SiteReport, view_evidence, view_sites
+from monitor.views.site_report import SiteIncidentData, SiteIncidentSummary, SiteReport, view_site_incident, view_sites
 from probes.model.result import ProbeResult
 
-#: Maximum of listed incidents and notifications, for programs and on the page.
-_LISTED = 200
-_INCIDENTS, _NOTICES = 20, 40
-#: Maximum of open incidents on the page, most of them folded: first those without an assignee, outages before slow
-#: mail. Each also appears on its agency's card or tile.
-_OPEN = 50
-#: Failed and uncertain notifications stay on the page longer than successful ones.
-_ATTENTION = 20
-#: The audit log triggers a new read; changes that it misses appear after this time.
-_READ_AGAIN = timedelta(seconds=15)
-#: Runs of other sites are shown within this time around an incident; the last so many of each site.
-_AROUND = timedelta(minutes=15)
-_SITE_RUNS = 200
-#: No audit entry has this number.
+#: Maximum of incidents and notifications in a list: in general, and on the status page.
+_MAX_LISTED = 200
+_MAX_INCIDENTS, _MAX_NOTIFICATIONS = 20, 40
+#: Maximum of open incidents on the page, the most urgent first. Each also appears on its agency's card or tile.
+_MAX_OPEN = 50
+#: Maximum of failed and uncertain notifications on the page, where they stay longer than successful ones.
+_MAX_ATTENTION = 20
+#: The database is read again when the audit log has a new entry, or after this time: not every change has an entry.
+_REFRESH_INTERVAL = timedelta(seconds=15)
+#: Runs of sites are shown from so long before an incident until so long after it.
+_MARGIN = timedelta(minutes=15)
+#: Maximum of these runs of each site, the latest.
+_MAX_SITE_RUNS = 200
+#: Stands for the number of the last audit entry before the first read; no entry has it.
 _NEVER_READ = -1
-#: Days change once a minute.
-_HISTORY_FOR = timedelta(minutes=1)
-#: Number of agencies whose days are in memory, some 60 kB each.
-_HISTORIES = 32
+#: Time for which an agency's days are used from memory: they change once a minute.
+_HISTORY_LIFETIME = timedelta(minutes=1)
+#: Maximum of agencies whose days are in memory, some 60 kB each.
+_MAX_HISTORIES = 32
 #: In seconds. An unresponsive database must not delay the page that reports it.
-_PATIENCE = 2.0
+_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusOverview:
-    """Status of everything, as the page shows it."""
+    """Status of everything on the status page."""
 
+    #: Components of Pantau itself.
     own: Sequence[PartView]
-    #: All, by code.
+    #: All agencies, by code.
     agencies: Sequence[AgencyView]
-    #: Check results of our own reference mailboxes.
+    #: Check results of the reference mailboxes, which Pantau has outside the agencies.
     own_checks: Sequence[CheckView]
-    #: The open incidents: first those without an assignee, outages and then the oldest first, then the others; and
-    #: their total number.
+    #: The most urgent open incidents: those without an assignee before the others, then outages first, then the oldest.
     open: Sequence[IncidentView]
+    #: Number of all open incidents.
     open_count: int
-    #: The newest first.
+    #: The newest incidents, newest first.
     incidents: Sequence[IncidentView]
+    #: The newest notifications, newest first.
     notices: Sequence[NotificationView]
-    #: Notifications that require a person.
+    #: Failed and uncertain notifications, which require a person.
     attention: Sequence[NotificationView]
     #: When the database was last read, if it is unavailable now; `None`: incidents and notifications are current.
     recorded_at: datetime | None = None
-    #: `False`: the database was not read since the start, so incidents and notifications are unknown.
+    #: `False`: the database was never read since the start, so incidents and notifications are unknown.
     was_read: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Recorded:
-    """The part of the page that comes from the database."""
+class _DatabaseStatus:
+    """Part of the status that comes from the database."""
 
+    #: When it was read.
     at: datetime
-    #: The last audit entry at that time.
-    journal: int = _NEVER_READ
+    #: Number of the last audit entry at that time.
+    audit_number: int = _NEVER_READ
     #: Numbers of open incidents, by dedup key.
-    open: Mapping[str, OpenNumber] = field(default_factory=dict)
+    open: Mapping[str, OpenIncidentSummary] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     open_first: Sequence[IncidentView] = ()
     incidents: Sequence[IncidentView] = ()
@@ -124,7 +131,7 @@ class _Recorded:
 
 
 class StatusReader:
-    """Reads the status. Objects that have not changed since the last read are identical."""
+    """Reader of the status. A view that has not changed since the last read is the same object."""
 
     def __init__(
         self,
@@ -132,123 +139,126 @@ class StatusReader:
         store: SqlStore,
         history: History,
         days: DayRecords,
-        pool: GatewayPool,
+        gateway_pool: GatewayPool,
         clock: Clock,
         runtime: Callable[[], ProbingRuntime],
-        signs: Callable[[], SelfHealthInputs],
-        told: SiteRecords | None = None,
+        self_health_inputs: Callable[[], SelfHealthInputs],
+        site_records: SiteRecords | None = None,
     ) -> None:
-        """*runtime* returns the current runtime; *signs* the state of the service itself; *told* what other sites have published."""
+        """Take the current configuration and its objects from *runtime*.
+
+        *self_health_inputs* returns the state of the service itself. *site_records*: runs that other sites have
+        published; `None`: this is no hub of other sites.
+        """
         self._store = store
         self._history = history
         self._days = days
-        self._book = AvailabilityCache(days, clock)
-        self._pool = pool
+        self._availability_cache = AvailabilityCache(days, clock)
+        self._gateway_pool = gateway_pool
         self._clock = clock
         self._runtime = runtime
-        self._signs = signs
-        self._told = told
-        self._recorded: _Recorded | None = None
-        #: By code: the days of an agency, and when they were read.
+        self._self_health_inputs = self_health_inputs
+        self._site_records = site_records
+        self._database_status: _DatabaseStatus | None = None
+        #: By agency code: when the agency's days were read, and the days.
         self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
-        #: When the database last failed to return days: it is not queried for a while, or each reader would wait again.
-        self._no_days_at: datetime | None = None
-        self._looked_elsewhere_at = datetime.min.replace(tzinfo=UTC)
-        #: By code: all inputs of an agency's view, and the view.
-        self._made: dict[str, tuple[Any, AgencyView]] = {}
-        #: By name: a route's health, its last run with its verdict, and its view.
-        self._routes: dict[str, tuple[Any, RouteView]] = {}
+        #: When the database last failed to return days. Then it is not queried for a while: each reader would wait again.
+        self._days_failed_at: datetime | None = None
+        self._peers_read_at = datetime.min.replace(tzinfo=UTC)
+        #: By agency code: all inputs of the agency's view, and the view.
+        self._agency_views: dict[str, tuple[Any, AgencyView]] = {}
+        #: By route name: health, last run and verdict, and the view that was made of them.
+        self._route_views: dict[str, tuple[Any, RouteView]] = {}
 
     async def overview(self) -> StatusOverview:
-        """Return the status of everything. While the database is unavailable its part is that of the last read.
-
-        Unchanged objects are identical.
-        """
-        recorded, is_present = await self._read_in_time()
+        """Return the status of everything. While the database is unavailable, its part is that of the last read."""
+        status, is_current = await self._read_with_timeout()
         return StatusOverview(
             own=self.own(),
-            agencies=await self._agencies(recorded),
+            agencies=await self._all_agency_views(status),
             own_checks=self.own_checks(),
-            open=recorded.open_first,
-            open_count=len(recorded.open),
-            incidents=recorded.incidents,
-            notices=recorded.notices,
-            attention=recorded.attention,
-            recorded_at=None if is_present else recorded.at,
-            was_read=recorded.journal != _NEVER_READ,
+            open=status.open_first,
+            open_count=len(status.open),
+            incidents=status.incidents,
+            notices=status.notices,
+            attention=status.attention,
+            recorded_at=None if is_current else status.at,
+            was_read=status.audit_number != _NEVER_READ,
         )
 
-    async def testimonies(self, incident: Incident, most: int) -> Sequence[SiteIncidentData]:
-        """Return each site's status of an incident's agency, and its failed runs during the incident: the last *most* of each.
+    async def site_incident_data(self, incident: Incident, limit: int) -> Sequence[SiteIncidentData]:
+        """Return each site's status of an incident's agency, and at most *limit* of its latest failed runs during the incident.
 
-        Our own site comes first. Empty if there is no other site.
+        This site comes first. Empty if there is no other site.
         """
         code = incident.policy.agency
-        if self._told is None or not code:
+        if self._site_records is None or not code:
             return ()
-        now, since = self._clock.now(), incident.began_at - _AROUND
-        until = (incident.resolved_at or now) + _AROUND
-        if not (told := await self._told.failed(code, since, until, most)):
+        now, since = self._clock.now(), incident.began_at - _MARGIN
+        until = (incident.resolved_at or now) + _MARGIN
+        if not (site_failures := await self._site_records.failed(code, since, until, limit)):
             return ()
         runtime = self._runtime()
         settings = runtime.configuration.settings
-        said = {each.site: each for each in view_sites(runtime.consensus.says(code) if incident.is_open else {})}
-        ours = await self._history.failed(code, since, until, most)
-        own = SiteIncidentData(site=settings.site, report=said.get(settings.site), results=ours)
-        others = (
-            SiteIncidentData(site=each.site, report=said.get(each.site), results=each.results, unclear=each.unclear)
-            for each in told
+        reports = {
+            each.site: each for each in view_sites(runtime.reporter.site_statuses(code) if incident.is_open else {})
+        }
+        own_results = await self._history.failed(code, since, until, limit)
+        own = SiteIncidentData(site=settings.site, report=reports.get(settings.site), results=own_results)
+        other_sites = (
+            SiteIncidentData(site=each.site, report=reports.get(each.site), results=each.results, unclear=each.unclear)
+            for each in site_failures
         )
-        return [own, *others]
+        return [own, *other_sites]
 
     async def site_evidence(self, incident: Incident) -> Sequence[SiteIncidentSummary]:
-        """Return the same for display."""
-        return [view_evidence(each) for each in await self.testimonies(incident, _SITE_RUNS)]
+        """Return each site's status of an incident's agency and its failed runs, for display."""
+        return [view_site_incident(each) for each in await self.site_incident_data(incident, _MAX_SITE_RUNS)]
 
     async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
-        """Return the results of each site's runs in the last days, our own first; empty if there is no other."""
-        agency = self.called(code)
-        if self._told is None:
+        """Return the sums of each site's runs in the last *days*, this site first; empty if there is no other site."""
+        agency = self.find_agency_code(code)
+        if self._site_records is None:
             return ()
         now = self._clock.now()
-        return await self._told.sums(agency, moment_of(day_of(now) - timedelta(days=days - 1), 0))
+        return await self._site_records.sums(agency, time_of(day_of(now) - timedelta(days=days - 1), 0))
 
     def own(self) -> Sequence[PartView]:
-        """Return the status of Pantau itself."""
+        """Return the status of the components of Pantau itself."""
         runtime, latest = self._runtime(), self._history.known()
-        return own_health(
-            self._signs(),
+        return self_health(
+            self._self_health_inputs(),
             controls=[
                 Control(route=r.name, health=runtime.evaluator.route_health(r.name), last=latest.get(r.name))
-                for r in runtime.configuration.registry.routes_of(NO_AGENCY)
+                for r in runtime.configuration.registry.routes_for(NO_AGENCY)
             ],
             routes=len(runtime.routes),
-            troubles=runtime.evaluator.own_troubles(self._clock.now()),
+            faults=runtime.evaluator.own_troubles(self._clock.now()),
             gateways=self.gateways(),
         )
 
     def gateways(self) -> Sequence[GatewayStatus]:
-        """Return the status of the gateways: by channel, in the order in which they are tried while all work."""
+        """Return the status of the gateways: by channel, in the order in which they are tried if all are up."""
         return [
             GatewayStatus(
-                channel=line.channel,
-                gateway=line.name,
-                up=self._pool.is_up(line.name),
-                receipts_overdue_since=self._pool.doubted_since(line.name),
+                channel=configured.channel,
+                gateway=configured.name,
+                up=self._gateway_pool.is_up(configured.name),
+                receipts_overdue_since=self._gateway_pool.receipts_overdue_since(configured.name),
             )
-            for line in self._pool
+            for configured in self._gateway_pool
         ]
 
     def references(self) -> Sequence[ReferenceView]:
-        """Return the status of our own mailboxes."""
+        """Return the status of the reference mailboxes, by the control routes between them."""
         runtime, latest = self._runtime(), self._history.known()
         configuration, troubles = runtime.configuration, runtime.evaluator.own_troubles(self._clock.now())
-        controls = configuration.registry.routes_of(NO_AGENCY)
+        controls = configuration.registry.routes_for(NO_AGENCY)
         return [
             view_reference(
                 name,
                 [
-                    self._route(runtime, each, latest.get(each.name))
+                    self._route_view(runtime, each, latest.get(each.name))
                     for each in controls
                     if name in {each.route.sender.name, each.route.recipient.name}
                 ],
@@ -258,39 +268,41 @@ class StatusReader:
         ]
 
     async def agencies(self) -> Sequence[AgencyView]:
-        """Return all agencies, by code. Raise `StoreUnavailable` while it is unknown which have an incident."""
-        async with self._store.reading() as ledger:
-            recorded = await self._standing_orders(ledger)
+        """Return all agencies, by code. Raise `StoreUnavailable`: open incidents and silences are part of their status."""
+        async with self._store.reading() as uow:
+            status = await self._read_open_numbers_and_silences(uow)
         await self._history.latest()
-        await self._look_elsewhere()
-        return await self._agencies(recorded)
+        await self._refresh_peer_runs()
+        return await self._all_agency_views(status)
 
-    async def _look_elsewhere(self) -> None:
-        """Read the latest runs of other processes' routes, but not for every request."""
+    async def _refresh_peer_runs(self) -> None:
+        """Read the latest runs of agencies that other processes probe, at most once in `_REFRESH_INTERVAL`."""
         runtime, now = self._runtime(), self._clock.now()
-        others = runtime.configuration.registry.agencies.keys() - runtime.owned
-        if others and not timedelta(0) <= now - self._looked_elsewhere_at < _READ_AGAIN:
-            self._looked_elsewhere_at = now
-            await self._history.look_up(others)
+        peer_agencies = runtime.configuration.registry.agencies.keys() - runtime.owned
+        if peer_agencies and not timedelta(0) <= now - self._peers_read_at < _REFRESH_INTERVAL:
+            self._peers_read_at = now
+            await self._history.refresh_latest(peer_agencies)
 
-    async def agency(self, quoted: str) -> AgencyView:
+    async def agency(self, name: str) -> AgencyView:
         """Return an agency by its code in any case.
 
         Raise `NotFoundError`, and `StoreUnavailable` as `agencies` does.
         """
-        self.called(quoted)
-        async with self._store.reading() as ledger:
-            recorded = await self._standing_orders(ledger)
+        self.find_agency_code(name)
+        async with self._store.reading() as uow:
+            status = await self._read_open_numbers_and_silences(uow)
         await self._history.latest()
-        if (code := self.called(quoted)) not in self._runtime().owned:
-            await self._history.look_up([code])
-        # It may have left meanwhile.
-        code, runtime = self.called(quoted), self._runtime()
-        return self._agency(runtime, code, runtime.configuration.registry.routes_of(code), recorded, self._clock.now())
+        if (code := self.find_agency_code(name)) not in self._runtime().owned:
+            await self._history.refresh_latest([code])
+        # A reload may have removed the agency meanwhile.
+        code, runtime = self.find_agency_code(name), self._runtime()
+        return self._agency_view(
+            runtime, code, runtime.configuration.registry.routes_for(code), status, self._clock.now()
+        )
 
-    async def days(self, quoted: str, count: int) -> AgencyDays:
+    async def days(self, name: str, count: int) -> AgencyDays:
         """Return the latest *count* days of an agency. Raise `NotFoundError` and `StoreUnavailable`."""
-        code, now = self.called(quoted), self._clock.now()
+        code, now = self.find_agency_code(name), self._clock.now()
         first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
         return view_days(code, await self._days.since(code, first), now, count)
 
@@ -299,246 +311,269 @@ class StatusReader:
 
         Raise `StoreUnavailable`.
         """
-        return await self._book.of(sorted(self._runtime().configuration.registry.agencies))
+        return await self._availability_cache.availability(sorted(self._runtime().configuration.registry.agencies))
 
     async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
-        """Return the latest days of some agencies, at most a minute old; while the database is unavailable, as last read.
+        """Return the latest days of a few agencies, at most a minute old; while the database is unavailable, as last read.
 
-        Agencies that were never read are left out. For a page: a few agencies, each the same object until it is read
+        Agencies that could never be read are left out. The days of an agency are the same object until they are read
         again.
         """
-        now, found = self._clock.now(), dict[str, AgencyDays]()
-        hangs = self._no_days_at is not None and timedelta(0) <= now - self._no_days_at < _READ_AGAIN
-        is_away = hangs or self._signs().away is not None
+        now, histories_by_agency = self._clock.now(), dict[str, AgencyDays]()
+        is_unresponsive = (
+            self._days_failed_at is not None and timedelta(0) <= now - self._days_failed_at < _REFRESH_INTERVAL
+        )
+        is_unavailable = is_unresponsive or self._self_health_inputs().store_outage is not None
         for code in codes:
-            known = self._histories.pop(code, None)
-            is_old = known is None or not timedelta(0) <= now - known[0] < _HISTORY_FOR
-            if is_old and not is_away:
+            cached = self._histories.pop(code, None)
+            is_expired = cached is None or not timedelta(0) <= now - cached[0] < _HISTORY_LIFETIME
+            if is_expired and not is_unavailable:
                 try:
-                    async with asyncio.timeout(_PATIENCE):
-                        known = now, await self.days(code, max(SPANS))
+                    async with asyncio.timeout(_TIMEOUT):
+                        cached = now, await self.days(code, max(SPANS))
                 except NotFoundError:
-                    continue  # It has left meanwhile.
+                    continue  # A reload has removed the agency meanwhile.
                 except (StoreUnavailable, TimeoutError):
-                    is_away, self._no_days_at = True, now  # Further agencies are not read now.
-            if known is not None:
-                self._histories[code] = known
-                found[code] = known[1]
-        while len(self._histories) > _HISTORIES:
+                    # The further agencies are not read now.
+                    is_unavailable, self._days_failed_at = True, now
+            if cached is not None:
+                self._histories[code] = cached
+                histories_by_agency[code] = cached[1]
+        while len(self._histories) > _MAX_HISTORIES:
             del self._histories[next(iter(self._histories))]
-        return found
+        return histories_by_agency
 
-    def called(self, quoted: str) -> str:
-        """Return the code of an agency, whatever the case of the given one. Raise `NotFoundError`."""
-        return agency_called(quoted, self._runtime().configuration.registry.agencies)
+    def find_agency_code(self, name: str) -> str:
+        """Return the code of an agency by a code in any case. Raise `NotFoundError`."""
+        return find_agency_code(name, self._runtime().configuration.registry.agencies)
 
     def own_checks(self) -> Sequence[CheckView]:
-        """Return the check results of our own reference mailboxes."""
-        return view_checks(self._runtime().inspector.latest(NO_AGENCY))
+        """Return the check results of the reference mailboxes."""
+        return view_checks(self._runtime().check_runner.latest(NO_AGENCY))
 
     async def incidents(self) -> Sequence[IncidentView]:
-        """Return the first page of incidents: open ones, and then the newest of the others."""
+        """Return the first page of incidents: open incidents, and then the newest resolved ones."""
         return (await self.incident_page(IncidentFilter())).rows
 
     async def incident_page(
-        self, wanted: IncidentFilter, *, most: int = _LISTED, after: int | None = None
+        self, filters: IncidentFilter, *, limit: int = _MAX_LISTED, after: int | None = None
     ) -> ListPage[IncidentView]:
-        """Return at most so many matching incidents: all open ones, then resolved ones, each the newest first.
+        """Return at most *limit* matching incidents: open incidents, and after all of them resolved ones; the newest first.
 
-        New resolved incidents never displace open ones. *after*: the last row of the previous page: its id, negative if
-        it was open. An incident that ends between two pages appears again, and none is left out.
+        *after*: the id of the last row of the previous page, negative if that incident was open. An incident that is
+        resolved between two pages appears again, and none is left out.
         """
-        among_open = after is None or after < 0
+        includes_open = after is None or after < 0
         before = NEWEST if after is None else abs(after)
-        async with self._store.reading() as ledger:
-            ids = list(await ledger.listing.open_incidents(wanted, before=before))[: most + 1] if among_open else []
-            opened = len(ids)
-            if opened <= most and not wanted.open_only:
-                over = replace(wanted, states={IncidentState.RESOLVED})
-                before = NEWEST if among_open else before
-                ids += await ledger.listing.incidents(over, most=most + 1 - opened, before=before)
-            found = await ledger.incidents(ids[:most])
-        rows = [view_incident(found[each]) async for each in yielding(ids[:most])]
-        following = ids[most - 1] * (-1 if opened >= most else 1) if len(ids) > most else None
-        return ListPage(rows=rows, after=following)
+        async with self._store.reading() as uow:
+            ids = list(await uow.listing.open_incidents(filters, before=before))[: limit + 1] if includes_open else []
+            open_count = len(ids)
+            if open_count <= limit and not filters.open_only:
+                resolved = replace(filters, states={IncidentState.RESOLVED})
+                before = NEWEST if includes_open else before
+                ids += await uow.listing.incidents(resolved, most=limit + 1 - open_count, before=before)
+            incidents = await uow.incidents(ids[:limit])
+        rows = [view_incident(incidents[each]) async for each in yielding(ids[:limit])]
+        next_after = ids[limit - 1] * (-1 if open_count >= limit else 1) if len(ids) > limit else None
+        return ListPage(rows=rows, after=next_after)
 
     async def notices(self) -> Sequence[NotificationView]:
         """Return the newest notifications, newest first."""
-        return (await self.notice_page(NotificationFilter())).rows
+        return (await self.notification_page(NotificationFilter())).rows
 
-    async def notice_page(
-        self, wanted: NotificationFilter, *, most: int = _LISTED, after: int | None = None
+    async def notification_page(
+        self, filters: NotificationFilter, *, limit: int = _MAX_LISTED, after: int | None = None
     ) -> ListPage[NotificationView]:
-        """Return matching notifications, newest first, *after* an id."""
-        async with self._store.reading() as ledger:
-            ids = await ledger.listing.notices(wanted, most=most + 1, before=after or NEWEST)
-            rows = await _viewed(ledger, await ledger.listed_notices(ids[:most], wanted.incident_id))
-        return ListPage(rows=rows, after=ids[most - 1] if len(ids) > most else None)
+        """Return at most *limit* matching notifications, newest first. *after*: the id of the previous page's last row."""
+        async with self._store.reading() as uow:
+            ids = await uow.listing.notifications(filters, most=limit + 1, before=after or NEWEST)
+            rows = await _notification_views(uow, await uow.list_notifications(ids[:limit], filters.incident_id))
+        return ListPage(rows=rows, after=ids[limit - 1] if len(ids) > limit else None)
 
-    async def notice(self, notification_id: int) -> NotificationDetail:
+    async def notification(self, notification_id: int) -> NotificationDetail:
         """Return the details of a notification. Raise `NotFoundError`."""
-        async with self._store.reading() as ledger:
+        async with self._store.reading() as uow:
             try:
-                notice = await ledger.notice(notification_id)
+                notification = await uow.notification(notification_id)
             except LookupError:
-                raise no_notice(notification_id) from None
-            incident = await ledger.incident(notice.incident_id)
-            numbers = await ledger.listing.numbers(notice.incident_ids)
+                raise notification_not_found(notification_id) from None
+            incident = await uow.incident(notification.incident_id)
+            numbers = await uow.listing.numbers(notification.incident_ids)
         if incident is None:
-            raise no_notice(notification_id)
-        return view_detail(notice, incident, numbers)
+            raise notification_not_found(notification_id)
+        return view_detail(notification, incident, numbers)
 
     # -- content of the database ---------------------------------------------------------------------------------
 
-    async def _read_in_time(self) -> tuple[_Recorded, bool]:
-        """Return the content of the database, and whether it is current."""
-        known = self._recorded or _Recorded(at=self._clock.now())
-        if self._signs().away is not None:
-            return known, False
+    async def _read_with_timeout(self) -> tuple[_DatabaseStatus, bool]:
+        """Return the part of the status from the database, and whether it is current."""
+        previous = self._database_status or _DatabaseStatus(at=self._clock.now())
+        if self._self_health_inputs().store_outage is not None:
+            return previous, False
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 await self._history.latest()
-                self._recorded = await self._read(known)
+                self._database_status = await self._read(previous)
         except (StoreUnavailable, TimeoutError):
-            return known, False
-        return self._recorded, True
+            return previous, False
+        return self._database_status, True
 
-    async def _read(self, known: _Recorded) -> _Recorded:
+    async def _read(self, previous: _DatabaseStatus) -> _DatabaseStatus:
         now = self._clock.now()
-        async with self._store.reading() as ledger:
-            journal = await ledger.journal_number()
-            if journal == known.journal and timedelta(0) <= now - known.at < _READ_AGAIN:
-                return known
-            orders = await self._standing_orders(ledger)
-            open_first = await ledger.open_incidents_first(_OPEN)
-            incidents = await ledger.recent_incidents(_INCIDENTS)
-            notices = await ledger.recent_notices(_NOTICES)
-            bad = (NotificationState.UNKNOWN, NotificationState.FAILED)
-            attention = await ledger.recent_notices(_LISTED, states=bad, most=_ATTENTION)
-            return _Recorded(
+        async with self._store.reading() as uow:
+            audit_number = await uow.last_audit_number()
+            if audit_number == previous.audit_number and timedelta(0) <= now - previous.at < _REFRESH_INTERVAL:
+                return previous
+            current = await self._read_open_numbers_and_silences(uow)
+            open_first = await uow.open_incidents_first(_MAX_OPEN)
+            incidents = await uow.recent_incidents(_MAX_INCIDENTS)
+            notifications = await uow.recent_notifications(_MAX_NOTIFICATIONS)
+            attention_states = (NotificationState.UNKNOWN, NotificationState.FAILED)
+            attention = await uow.recent_notifications(_MAX_LISTED, states=attention_states, most=_MAX_ATTENTION)
+            return _DatabaseStatus(
                 at=now,
-                journal=journal,
-                open=orders.open,
-                silences=orders.silences,
+                audit_number=audit_number,
+                open=current.open,
+                silences=current.silences,
                 open_first=[view_incident(i) for i in open_first],
                 incidents=[view_incident(i) for i in incidents],
-                notices=await _viewed(ledger, notices),
-                attention=await _viewed(ledger, attention),
+                notices=await _notification_views(uow, notifications),
+                attention=await _notification_views(uow, attention),
             )
 
-    async def _standing_orders(self, ledger: SqlUnitOfWork) -> _Recorded:
+    async def _read_open_numbers_and_silences(self, uow: SqlUnitOfWork) -> _DatabaseStatus:
         now = self._clock.now()
-        return _Recorded(
-            at=now, open=await ledger.open_numbers(), silences={s.target: s for s in await ledger.silences(now)}
+        return _DatabaseStatus(
+            at=now, open=await uow.open_incidents_by_key(), silences={s.target: s for s in await uow.silences(now)}
         )
 
     # -- content of memory ---------------------------------------------------------------------------------------
 
-    async def _agencies(self, recorded: _Recorded) -> Sequence[AgencyView]:
+    async def _all_agency_views(self, status: _DatabaseStatus) -> Sequence[AgencyView]:
         runtime, now = self._runtime(), self._clock.now()
         registry = runtime.configuration.registry
         views = {
-            code: self._agency(runtime, code, registry.routes_of(code), recorded, now)
+            code: self._agency_view(runtime, code, registry.routes_for(code), status, now)
             async for code in yielding(sorted(registry.agencies))
         }
-        for gone in self._made.keys() - views.keys():
-            del self._made[gone]
-        for gone in self._routes.keys() - runtime.routes.keys() - runtime.elsewhere.routes.keys():
-            del self._routes[gone]
+        for removed in self._agency_views.keys() - views.keys():
+            del self._agency_views[removed]
+        for removed in self._route_views.keys() - runtime.routes.keys() - runtime.peer_evaluator.routes.keys():
+            del self._route_views[removed]
         return list(views.values())
 
-    def _agency(
-        self, runtime: ProbingRuntime, code: str, routes: Sequence[MonitoredRoute], recorded: _Recorded, now: datetime
+    def _agency_view(
+        self,
+        runtime: ProbingRuntime,
+        code: str,
+        routes: Sequence[MonitoredRoute],
+        status: _DatabaseStatus,
+        now: datetime,
     ) -> AgencyView:
-        agency, silences = runtime.configuration.registry.agencies[code], recorded.silences
+        agency, silences = runtime.configuration.registry.agencies[code], status.silences
         latest = self._history.known()
-        shown = [self._route(runtime, route, latest.get(route.name)) for route in routes]
-        inspections: dict[str, CheckRun | None] = runtime.inspector.latest(code)
-        maintenance: WindowOccurrence | None = next((r.probing.hours.closed_by(now) for r in routes), None)
+        route_views = [self._route_view(runtime, route, latest.get(route.name)) for route in routes]
+        check_runs: dict[str, CheckRun | None] = runtime.check_runner.latest(code)
+        maintenance: WindowOccurrence | None = next((r.probing.hours.maintenance_at(now) for r in routes), None)
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
         mail = runtime.evaluator_of(code).mail(code)
-        incident, health = recorded.open.get(code), dict(mail.directions())
-        ended = None if incident else runtime.consensus.ended_by_hand.get(code)
-        # As last notified, if it was.
-        troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
-        since = incident.began_at if incident else mail.troubled_since() if troubled else None
-        unseen, sites = mail.unseen(), view_sites(runtime.consensus.says(code))
-        agreed, disputed = self._together(runtime, code, sites, incident, health)
+        incident, health = status.open.get(code), dict(mail.directions())
+        closed_manually = None if incident else runtime.reporter.closed_by_hand.get(code)
+        # With an incident, the start that was last notified.
+        is_unhealthy = Health.DOWN in health.values() or Health.DEGRADED in health.values()
+        since = incident.began_at if incident else mail.unhealthy_since() if is_unhealthy else None
+        unobserved, sites = mail.unobserved_directions(), view_sites(runtime.reporter.site_statuses(code))
+        quorum_type, disputed = self._quorum(runtime, code, sites, incident, health)
         probed_by = runtime.probed_by(code)
-        # Equality of identical objects is fast, and nearly all are identical to the last time.
-        orders = (maintenance, silence, incident, ended)
+        # The comparison is fast: nearly all objects are identical to those of the previous call.
+        restrictions = (maintenance, silence, incident, closed_manually)
         sign_in_refused = incident is not None and incident.detected is IncidentType.SIGN_IN
-        said = (unseen, sign_in_refused, sites, agreed, disputed, probed_by)
-        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, said)
-        known = self._made.get(code)
-        if known is not None and known[0] == made_of:
-            return known[1]
+        joint = (unobserved, sign_in_refused, sites, quorum_type, disputed, probed_by)
+        inputs = (agency.name, agency.domains[0], health, route_views, check_runs, restrictions, since, joint)
+        cached = self._agency_views.get(code)
+        if cached is not None and cached[0] == inputs:
+            return cached[1]
         view = AgencyView(
             agency=code,
             name=agency.name,
             domain=agency.domains[0],
             health=health,
-            routes=shown,
-            checks=view_checks(inspections),
+            routes=route_views,
+            checks=view_checks(check_runs),
             maintenance=maintenance,
             silence=silence,
             incident=incident.number if incident else None,
             declared=incident.declared if incident else None,
             declared_by=incident.declared_by if incident else "",
-            closed_manually=view_incident(ended) if ended else None,
+            closed_manually=view_incident(closed_manually) if closed_manually else None,
             since=since,
-            unobserved=unseen,
+            unobserved=unobserved,
             sign_in_refused=sign_in_refused,
             sites=sites,
-            quorum_type=agreed,
+            quorum_type=quorum_type,
             disputed=disputed,
             probed_by=probed_by,
         )
-        self._made[code] = made_of, view
+        self._agency_views[code] = inputs, view
         return view
 
-    def _together(
+    def _quorum(
         self,
         runtime: ProbingRuntime,
         code: str,
         sites: Sequence[SiteReport],
-        incident: OpenNumber | None,
+        incident: OpenIncidentSummary | None,
         health: Mapping[Direction, Health],
     ) -> tuple[IncidentType | None, Sequence[Direction]]:
-        """Return an agency's trouble by the quorum of sites, and the directions that too few sites report as down.
+        """Return an agency's problem by the quorum of sites, and the disputed directions, which too few sites report as down.
 
-        Empty if there is no other site: then our own measurement is all there is.
+        Both are empty if no other site probes.
         """
-        if self._told is None or not self._told.others:
+        if self._site_records is None or not self._site_records.others:
             return None, ()
-        # The sites neither confirm nor resolve it now: it stays as notified.
-        agreed = incident.detected if incident else None
+        # Without a joint status the sites neither confirm nor resolve the incident: it stays as notified.
+        quorum_type = incident.detected if incident else None
         down = [direction for direction, found in health.items() if found is Health.DOWN]
-        wrong = [each.type for each in sites if each.type is not None]
-        # Nearly all have no trouble anywhere, and there are thousands.
-        if not down and not wrong:
-            return agreed, ()
-        down = list(dict.fromkeys([*down, *(way for matter in wrong for way in WAYS.get(matter, ()))]))
-        together = runtime.consensus.together(code)
-        if together is None:
-            return agreed, ()
-        if agreed is None and together.trouble is not None:
-            agreed = together.trouble.type
-        told = () if agreed is None else WAYS.get(agreed, ())
-        return agreed, [each for each in down if each not in told and together.directions.get(each) is not Health.DOWN]
+        reported_types = [each.type for each in sites if each.type is not None]
+        # A shortcut: there are thousands of agencies, and nearly all are up at every site.
+        if not down and not reported_types:
+            return quorum_type, ()
+        down = list(
+            dict.fromkeys(
+                [
+                    *down,
+                    *(
+                        direction
+                        for incident_type in reported_types
+                        for direction in TYPE_DIRECTIONS.get(incident_type, ())
+                    ),
+                ]
+            )
+        )
+        joint_status = runtime.reporter.joint_status(code)
+        if joint_status is None:
+            return quorum_type, ()
+        if quorum_type is None and joint_status.trouble is not None:
+            quorum_type = joint_status.trouble.type
+        quorum_directions = () if quorum_type is None else TYPE_DIRECTIONS.get(quorum_type, ())
+        return quorum_type, [
+            each
+            for each in down
+            if each not in quorum_directions and joint_status.directions.get(each) is not Health.DOWN
+        ]
 
-    def _route(self, runtime: ProbingRuntime, route: MonitoredRoute, last: ProbeResult | None) -> RouteView:
-        evaluator, known = runtime.evaluator_of(route.agency), self._routes.get(route.name)
+    def _route_view(self, runtime: ProbingRuntime, route: MonitoredRoute, last: ProbeResult | None) -> RouteView:
+        evaluator, cached = runtime.evaluator_of(route.agency), self._route_views.get(route.name)
         health = evaluator.route_health(route.name)
-        verdict = None if last is None else evaluator.counted_as(route.name, last.token_id)
-        if known is not None and known[0][0] is health and known[0][1] is last and known[0][2] is verdict:
-            return known[1]
+        verdict = None if last is None else evaluator.run_verdict(route.name, last.token_id)
+        if cached is not None and cached[0][0] is health and cached[0][1] is last and cached[0][2] is verdict:
+            return cached[1]
         view = view_route(route.name, route.direction, health, last, verdict)
-        self._routes[route.name] = (health, last, verdict), view
+        self._route_views[route.name] = (health, last, verdict), view
         return view
 
 
-async def _viewed(ledger: SqlUnitOfWork, notices: Sequence[Notification]) -> Sequence[NotificationView]:
-    incidents: Mapping[int, Incident] = await ledger.incidents({notice.incident_id for notice in notices})
-    shown = yielding(each for each in notices if each.incident_id in incidents)
-    return [view_notice(each, incidents[each.incident_id]) async for each in shown]
+async def _notification_views(uow: SqlUnitOfWork, notifications: Sequence[Notification]) -> Sequence[NotificationView]:
+    incidents: Mapping[int, Incident] = await uow.incidents({notice.incident_id for notice in notifications})
+    visible = yielding(each for each in notifications if each.incident_id in incidents)
+    return [view_notification(each, incidents[each.incident_id]) async for each in visible]

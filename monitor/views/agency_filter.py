@@ -8,57 +8,57 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from alerts.model.incident import OUTAGES
-from monitor.evaluation.incident_type import WAYS
+from monitor.evaluation.incident_type import TYPE_DIRECTIONS
 from monitor.model.route import Direction
 from monitor.views.agency_status import AgencyStatus
 from monitor.views.overview import AgencyView
 
-_ORDER = {standing: place for place, standing in enumerate(AgencyStatus)}
-_LAST = datetime.max.replace(tzinfo=UTC)
+_ORDER = {status: sort_key for sort_key, status in enumerate(AgencyStatus)}
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def place(agency: AgencyView) -> tuple[int, datetime, str]:
-    """Return the sort key of an agency: the worst first, then the oldest; otherwise by code, so that none jumps."""
-    return _ORDER[agency.state], agency.since or _LAST, agency.agency
+def sort_key(agency: AgencyView) -> tuple[int, datetime, str]:
+    """Return the sort key of an agency: the worst status first, then the oldest problem, then by code."""
+    return _ORDER[agency.state], agency.since or _NEVER, agency.agency
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyFilter:
     """Filter of agencies."""
 
-    #: In the code, the name or the domain; "": all.
+    #: Words that the code, the name or the domain contains; "": any.
     text: str = ""
-    #: In one of these states; empty: in any.
-    standings: AbstractSet[AgencyStatus] = frozenset()
+    #: Statuses of which the agency has one; empty: any.
+    statuses: AbstractSet[AgencyStatus] = frozenset()
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it excludes any."""
-        return bool(self.text or self.standings)
+        """Whether it may exclude an agency."""
+        return bool(self.text or self.statuses)
 
-    def takes(self, agency: AgencyView) -> bool:
+    def matches(self, agency: AgencyView) -> bool:
         """Whether an agency matches."""
-        if self.standings and agency.state not in self.standings:
+        if self.statuses and agency.state not in self.statuses:
             return False
         words: Sequence[str] = self.text.casefold().split()
-        told = f"{agency.agency} {agency.name} {agency.domain}".casefold()
-        return all(word in told for word in words)
+        searched_text = f"{agency.agency} {agency.name} {agency.domain}".casefold()
+        return all(word in searched_text for word in words)
 
 
-def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencyStatus | None:
-    """Return the agency's state with regard to these directions only; `None`: none of them is probed."""
-    found = {each: health for each, health in agency.health.items() if each in directions}
-    if not found:
+def status_in_directions(agency: AgencyView, directions: Collection[Direction]) -> AgencyStatus | None:
+    """Return the agency's status by *directions* only; `None`: none of them is probed."""
+    healths = {each: health for each, health in agency.health.items() if each in directions}
+    if not healths:
         return None
     declared = agency.declared
-    if declared is not None and not set(WAYS.get(declared, ())).intersection(directions):
+    if declared is not None and not set(TYPE_DIRECTIONS.get(declared, ())).intersection(directions):
         declared = None
-    agreed = agency.quorum_type
-    # It is unknown which direction is only slow.
-    if agreed in OUTAGES and not set(WAYS[agreed]).intersection(directions):
-        agreed = None
-    unseen = [each for each in agency.unobserved if each in directions]
+    quorum_type = agency.quorum_type
+    # A type that is no outage, such as slow mail, names no direction and counts for each.
+    if quorum_type in OUTAGES and not set(TYPE_DIRECTIONS[quorum_type]).intersection(directions):
+        quorum_type = None
+    unobserved = [each for each in agency.unobserved if each in directions]
     disputed = [each for each in agency.disputed if each in directions]
     return replace(
-        agency, health=found, declared=declared, quorum_type=agreed, unobserved=unseen, disputed=disputed
+        agency, health=healths, declared=declared, quorum_type=quorum_type, unobserved=unobserved, disputed=disputed
     ).state

@@ -27,22 +27,23 @@ class AgencyStatus(StrEnum):
     UP = "up"
 
 
-def standing(
-    found: Collection[Health], *, is_declared: bool, is_hidden: bool, in_maintenance: bool, is_silenced: bool
+def agency_status(
+    healths: Collection[Health], *, is_declared: bool, is_hidden: bool, in_maintenance: bool, is_silenced: bool
 ) -> AgencyStatus:
-    """Return the status of an agency with the health *found* for its directions. Without a proof it is not up.
+    """Return the status of an agency. *healths*: health of its directions, all of which must be proven for UP.
 
-    *is_declared*: a person has declared an outage. *is_hidden*: a monitoring fault hides a direction.
+    *is_declared*: a person has declared an outage, or a quorum of sites agrees on one. *is_hidden*: a direction cannot
+    be evaluated because of a monitoring fault.
     """
-    if is_declared or Health.DOWN in found:
+    if is_declared or Health.DOWN in healths:
         return AgencyStatus.DOWN
-    # During maintenance nothing new is known, which is nobody's fault.
+    # During maintenance nothing is probed, so that an unknown direction is no problem.
     if not in_maintenance:
         if is_hidden:
             return AgencyStatus.MONITORING_FAULT
-        if not found or set(found) - {Health.UP, Health.DEGRADED}:
+        if not healths or set(healths) - {Health.UP, Health.DEGRADED}:
             return AgencyStatus.UNKNOWN
-    if Health.DEGRADED in found:
+    if Health.DEGRADED in healths:
         return AgencyStatus.DEGRADED
     if in_maintenance:
         return AgencyStatus.MAINTENANCE

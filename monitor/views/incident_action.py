@@ -1,4 +1,4 @@
-"""Possible actions of a person on an incident, and the required permissions. Pure."""
+"""Possible actions of a person on an incident in the portal, and the required permissions. Pure."""
 
 from __future__ import annotations
 
@@ -42,27 +42,28 @@ PERMISSION_FOR: Final[Mapping[IncidentAction, Permission]] = {
 }
 
 
-def possible(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[IncidentAction]:
-    """Return the possible actions on an incident, whatever the permissions. An assigned incident can only be taken over.
+def possible_actions(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[IncidentAction]:
+    """Return the possible actions of a person on an incident, whatever the permissions.
 
-    *names*: the person's names as an assignee.
+    An incident of another assignee can be taken over, but not acknowledged. *names*: names under which the person may
+    be the assignee.
     """
-    found = {IncidentAction.REMARK}
+    actions = {IncidentAction.REMARK}
     if incident.is_open:
-        found |= {IncidentAction.HAND_ON, IncidentAction.CLOSE}
-        is_anothers = incident.acknowledged_by is not None and not incident.is_assigned_to(names)
-        found.add(IncidentAction.TAKE_OVER if is_anothers else IncidentAction.ACKNOWLEDGE)
+        actions |= {IncidentAction.HAND_ON, IncidentAction.CLOSE}
+        has_other_assignee = incident.acknowledged_by is not None and not incident.is_assigned_to(names)
+        actions.add(IncidentAction.TAKE_OVER if has_other_assignee else IncidentAction.ACKNOWLEDGE)
     if may_release(incident):
-        found.add(IncidentAction.RELEASE)
+        actions.add(IncidentAction.RELEASE)
     if may_mark_false_alarm(incident, now):
-        found.add(IncidentAction.CORRECT)
-    return found
+        actions.add(IncidentAction.CORRECT)
+    return actions
 
 
 def may_release(incident: Incident) -> bool:
     """Whether a release would notify anybody outside.
 
-    It need not be offered yet: people may know the outage's duration.
+    It may be possible before the release is offered, because a person may know that the outage will last.
     """
     return (
         incident.is_open

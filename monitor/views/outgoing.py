@@ -1,4 +1,4 @@
-"""Our incidents as alerts of an Alertmanager's API (`POST /api/v2/alerts`)."""
+"""Incidents as alerts for the API of the NOC's Alertmanager (`POST /api/v2/alerts`)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from alerts.model.alert import OWN_ALERT
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notification import IncidentType
 
-#: Alertmanager resolves an alert that is not repeated for so long. A dead process must not resolve alerts soon:
-#: `PantauDown` fires then.
-LASTS = timedelta(hours=1)
+#: Alertmanager resolves an alert that is not repeated for this time. It is long, so that a dead process does not
+#: resolve alerts soon; the alert `PantauDown` fires then.
+ALERT_LIFETIME = timedelta(hours=1)
 
 #: Agency label of monitoring faults. Not empty: inhibition rules treat two missing labels as equal.
 OURS = "pantau"
 
-#: One sentence, without values.
+#: Summary of an alert: one sentence, without values.
 SUMMARIES: Mapping[IncidentType, str] = MappingProxyType(
     {
         IncidentType.BOTH: "Official e-mail can be neither sent nor received.",
@@ -41,61 +41,61 @@ SUMMARIES: Mapping[IncidentType, str] = MappingProxyType(
 _CRITICAL = OUTAGES | {IncidentType.UNREACHED, IncidentType.UNRELEASED}
 
 
-def is_told(incident: Incident) -> bool:
-    """Whether an incident is sent to Alertmanager: not one that an alert opened."""
+def is_sent(incident: Incident) -> bool:
+    """Whether an incident is sent to Alertmanager. One that an alert of Alertmanager opened is not."""
     return incident.type in SUMMARIES
 
 
-def labels_of(incident: Incident) -> Mapping[str, str]:
-    """Return the labels that identify the alert. They change once at most: when a degradation becomes an outage.
+def alert_labels(incident: Incident) -> Mapping[str, str]:
+    """Return the labels that identify the alert. They only change when a degradation becomes an outage.
 
-    The direction is no label: otherwise an outage that spreads would be resolved.
+    The direction is no label, because Alertmanager would resolve the alert when the direction changes.
     """
     return _labels(incident, incident.type)
 
 
-def _labels(incident: Incident, matter: IncidentType) -> Mapping[str, str]:
+def _labels(incident: Incident, incident_type: IncidentType) -> Mapping[str, str]:
     return {
         "alertname": OWN_ALERT,
         "agency": incident.policy.agency or OURS,
-        "severity": "critical" if matter in _CRITICAL else "warning",
+        "severity": "critical" if incident_type in _CRITICAL else "warning",
         "incident": incident.number,
     }
 
 
-def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
-    """Return the alert of the degradation that an outage was before; `None`: none, or already expired."""
+def former_alert(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
+    """Return the alert of the degradation that became the outage; `None`: there was none, or the alert has expired."""
     if (
         incident.type not in OUTAGES
         or incident.since <= incident.opened_at
-        or not is_recent(incident.since, now, LASTS)
+        or not is_recent(incident.since, now, ALERT_LIFETIME)
     ):
         return None
-    return {**alert_of(incident, now), "labels": _labels(incident, IncidentType.DEGRADED)}
+    return {**build_alert(incident, now), "labels": _labels(incident, IncidentType.DEGRADED)}
 
 
-def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) -> Mapping[str, Any]:
-    """Return the alert of an open or ended incident. *silence*: the active one."""
-    brief, by = incident.policy, incident.acknowledged_by
-    told = [f"{brief.office.name}, since {incident.reported_type_began_at.isoformat(timespec='seconds')}."]
-    told += [f"Affected: {brief.subject_en or brief.subject}."] if brief.subject or brief.subject_en else []
-    told += [f"Cause: {brief.cause}."] if brief.cause else []
-    told += [f"Declared by {incident.declared_by}."] if incident.declared_by else []
-    told += [f"Acknowledged by {by}." if by else "Nobody has acknowledged it."]
+def build_alert(incident: Incident, now: datetime, silence: Silence | None = None) -> Mapping[str, Any]:
+    """Return the alert of an open or ended incident. *silence*: its active silence."""
+    policy, by = incident.policy, incident.acknowledged_by
+    sentences = [f"{policy.office.name}, since {incident.reported_type_began_at.isoformat(timespec='seconds')}."]
+    sentences += [f"Affected: {policy.subject_en or policy.subject}."] if policy.subject or policy.subject_en else []
+    sentences += [f"Cause: {policy.cause}."] if policy.cause else []
+    sentences += [f"Declared by {incident.declared_by}."] if incident.declared_by else []
+    sentences += [f"Acknowledged by {by}." if by else "Nobody has acknowledged it."]
     silenced = (
         f"until {silence.ends_at.isoformat(timespec='seconds')} by {silence.by}: {silence.reason}" if silence else ""
     )
-    told += [f"Nobody is told of it {silenced}"] if silenced else []
+    sentences += [f"Nobody is notified of it {silenced}"] if silenced else []
     annotations = {
         "summary": SUMMARIES[incident.type],
-        "summary_ms": f"{phrase.MATTERS[incident.type]}.",
+        "summary_ms": f"{phrase.INCIDENT_TYPES[incident.type]}.",
         "direction": str(incident.current_type) if incident.current_type in OUTAGES else "none",
-        "description": " ".join(told),
+        "description": " ".join(sentences),
     }
     return {
-        "labels": labels_of(incident),
+        "labels": alert_labels(incident),
         "annotations": annotations | ({"silenced": silenced} if silenced else {}),
-        # Alertmanager rejects an alert that starts after its end: the clock may have been set back.
+        # After the clock was set back the start may be in the future. Alertmanager rejects a start after the end.
         "startsAt": min(incident.reported_type_began_at, now).isoformat(),
-        "endsAt": (now + LASTS).isoformat(),
+        "endsAt": (now + ALERT_LIFETIME).isoformat(),
     }

@@ -1,6 +1,7 @@
-"""Current state for pages, API and commands, read from the store and the evaluator.
+"""Views of the current state for pages, API and commands: agencies, routes, checks, incidents, notifications.
 
-No telephone number leaves the service this way: a person's name and the channel are enough.
+They contain no telephone numbers: a person's name and the channel are enough. A route leads from one mailbox to
+another; its direction is seen from the agency.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from alerts.decide.escalation import is_left_to_nobody, told_again_at
+from alerts.decide.escalation import has_no_next_person, next_notification_at
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationState
 from alerts.model.event import AUTOMATIC
-from alerts.model.incident import OUTAGES, SUPPRESSED_FOR, Incident, IncidentState
+from alerts.model.incident import OUTAGES, SUPPRESSION_PERIOD, Incident, IncidentState
 from alerts.model.notification import Cause, IncidentType, Plan, Purpose
 from monitor.evaluation.attribution import RunVerdict
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import WindowOccurrence
-from monitor.planning.check_run import CheckRun, amiss, worst
-from monitor.views.agency_status import AgencyStatus, standing
+from monitor.planning.check_run import CheckRun, problem_findings, worst_verdict
+from monitor.views.agency_status import AgencyStatus, agency_status
 from monitor.views.days import Availability
 from monitor.views.site_report import SiteReport
 from probes.model.check import Finding, Verdict
@@ -30,8 +31,8 @@ from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 _Row = TypeVar("_Row")
 
-#: Reason of a run that arrived, although the sender got no answer.
-TAKEN_UNANSWERED = "no answer, though it was taken"
+#: Reason of a run whose message arrived, although the server did not answer when it was submitted.
+ACCEPTED_WITHOUT_ANSWER = "no answer, though it was taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +44,20 @@ class RouteView:
     health: Health
     last_run_at: datetime | None = None
     outcome: Outcome | None = None
-    #: Verdict of the last run; `None`: pending, or from before the start.
+    #: Verdict of the last run; `None`: pending, or the run is older than the process.
     verdict: RunVerdict | None = None
     #: Where and why the last run failed, for an operator; empty if it did not.
     reason: str = ""
-    #: The same in parts.
+    #: The same as data.
     failure: Failure | None = None
-    #: Time that the sender's server took to answer the message.
+    #: Time that the sender's server took to answer the message (SMTP DATA).
     data_seconds: float | None = None
     transit_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckView:
-    """Latest findings of one kind of check. They say nothing about mail flow."""
+    """Latest findings of one kind of check, a probe that sends no message and does not decide health."""
 
     kind: str
     #: The most severe verdict; `None`: not run yet.
@@ -64,7 +65,7 @@ class CheckView:
     last_run_at: datetime | None = None
     #: Number of findings that passed.
     passed: int = 0
-    #: The others, the most severe first.
+    #: Findings that did not pass, the most severe first.
     findings: Sequence[Finding] = ()
 
 
@@ -79,22 +80,24 @@ class AgencyView:
     health: Mapping[Direction, Health]
     routes: Sequence[RouteView]
     checks: Sequence[CheckView] = ()
-    #: Current maintenance.
+    #: Current maintenance window.
     maintenance: WindowOccurrence | None = None
     #: Active silence of the agency or of one of its routes.
     silence: Silence | None = None
-    #: Number of the open incident, or `None`.
+    #: Number of its open incident; `None`: none.
     incident: str | None = None
-    #: Declared type, regardless of `health`, and who declared it.
+    #: Type of outage that a person has declared, whatever `health` is, and who declared it.
     declared: IncidentType | None = None
     declared_by: str = ""
     #: An incident that a person closed while it is still detected; or `None`.
     closed_manually: IncidentView | None = None
-    #: Since when it has its status; `None`: it is up, or unknown.
+    #: Since when it has its status; `None`: it is up or unknown.
     since: datetime | None = None
-    #: Directions that are unknown now because of a monitoring fault or refused sign-ins; `health` has their last state.
+    #: Directions that cannot be evaluated now because of a monitoring fault or refused sign-ins; `health` has their
+    #: last state.
     unobserved: Sequence[Direction] = ()
-    #: An incident about sign-in is open: what `unseen` hides may be no monitoring fault.
+    #: An incident about sign-in is open: the agency's server, and no monitoring fault, may be the reason of
+    #: `unobserved`.
     sign_in_refused: bool = False
     #: Status at each site, at a hub with several; empty elsewhere.
     sites: Sequence[SiteReport] = ()
@@ -104,14 +107,17 @@ class AgencyView:
     disputed: Sequence[Direction] = ()
     #: The process that probes it, if another one: its memory has the check findings.
     probed_by: str = ""
-    #: The combined status for counts, order and filters. Computed; a given value is ignored.
+    #: The combined status for counts, order and filters. It is computed in `__post_init__`; a given value is ignored.
     state: AgencyStatus = AgencyStatus.UNKNOWN
     #: Over 30 and 90 days; empty unless requested.
     availability: Sequence[Availability] = ()
 
     def __post_init__(self) -> None:
-        """Compute the status, so that all views show the same. Reports have precedence over what this site detects."""
-        found = [
+        """Compute `state`, so that all views show the same.
+
+        At a hub the quorum of sites takes precedence over what this site detects.
+        """
+        healths = [
             Health.UNKNOWN
             if self.sign_in_refused and direction in self.unobserved and health is not Health.DOWN
             else health
@@ -120,9 +126,9 @@ class AgencyView:
         ]
         is_down = self.quorum_type in OUTAGES
         if self.disputed or (self.quorum_type is not None and not is_down):
-            found.append(Health.DEGRADED)
-        state = standing(
-            found,
+            healths.append(Health.DEGRADED)
+        state = agency_status(
+            healths,
             is_declared=is_down or self.declared is not None,
             is_hidden=bool(self.unobserved) and not self.sign_in_refused,
             in_maintenance=self.maintenance is not None,
@@ -153,12 +159,13 @@ class IncidentView:
     opened_at: datetime
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
-    #: Expiry of the acknowledgement without a further answer.
+    #: Expiry of the acknowledgement without a further response.
     acknowledged_until: datetime | None = None
-    #: The assignee at an expiry or escalation; or `None`.
+    #: Assignee whose acknowledgement expired, or person who escalated; `None`: neither.
     previous_assignee: str | None = None
+    #: Whether `previous_assignee` escalated.
     escalated: bool = False
-    #: When staff are notified again after the last step was escalated; or `None`.
+    #: If a person has escalated and the policy has nobody else: when staff are notified next. Otherwise `None`.
     next_notification_at: datetime | None = None
     #: "none" (no recipients outside), "waiting" (for a duty officer), "released".
     announcement: str
@@ -171,7 +178,7 @@ class IncidentView:
     recovered: bool | None = None
     #: Until when a closed but still detected incident opens no new one; `None`: nothing is detected.
     suppressed_until: datetime | None = None
-    #: It opened in monitor-only mode: nobody is notified of it.
+    #: Whether it opened in monitor-only mode, so that nobody is notified of it.
     not_notified: bool = False
 
 
@@ -190,7 +197,7 @@ class NotificationView:
     state: NotificationState
     created_at: datetime
     attempts: int
-    #: The gateway's error of the last attempt.
+    #: Error of the last attempt; "": none.
     reason: str = ""
 
 
@@ -223,7 +230,7 @@ class ListPage(Generic[_Row]):
     """A page of a list."""
 
     rows: Sequence[_Row]
-    #: Id after which the next page begins, negative within the rows that come first; `None`: the last page.
+    #: Cursor of the next page: id of the last row, negative while rows that are sorted first remain; `None`: no more.
     after: int | None = None
 
 
@@ -253,14 +260,16 @@ def view_incident(incident: Incident) -> IncidentView:
         acknowledged_until=incident.acknowledged_until,
         previous_assignee=incident.previous_assignee,
         escalated=incident.escalated,
-        next_notification_at=told_again_at(incident) if incident.is_open and is_left_to_nobody(incident) else None,
+        next_notification_at=next_notification_at(incident)
+        if incident.is_open and has_no_next_person(incident)
+        else None,
         announcement=announcement,
         released_by=incident.released_by,
         resolved_at=incident.resolved_at,
         false_alarm_by=incident.false_alarm_by,
         closed_by=_closed_by(incident),
         recovered=incident.closed.recovered if incident.closed else None,
-        suppressed_until=incident.suppressed_since + SUPPRESSED_FOR if incident.suppressed_since else None,
+        suppressed_until=incident.suppressed_since + SUPPRESSION_PERIOD if incident.suppressed_since else None,
         not_notified=incident.policy.has_nobody_to_notify,
     )
 
@@ -271,29 +280,29 @@ def _closed_by(incident: Incident) -> str | None:
     return "" if incident.closed.by == AUTOMATIC else incident.closed.by
 
 
-def view_notice(notice: Notification, incident: Incident) -> NotificationView:
+def view_notification(notice: Notification, incident: Incident) -> NotificationView:
     """Return the view of a notification."""
     last = notice.last_attempt
     return NotificationView(
         id=notice.id,
-        # For a bundle the first number, and how many more.
-        incident=incident.number + (f" +{notice.tells_of - 1}" if notice.tells_of > 1 else ""),
+        # For a bundle: "JCM-01 +2".
+        incident=incident.number + (f" +{notice.incident_count - 1}" if notice.incident_count > 1 else ""),
         agency=incident.policy.agency,
         plan=notice.plan,
         purpose=notice.purpose,
         channel=notice.channel,
-        person=incident.reader(notice),
+        person=incident.reader_name(notice),
         state=notice.state,
         created_at=notice.created_at,
         attempts=len(notice.attempts),
-        reason=_why(last) if last else "",
+        reason=_attempt_error(last) if last else "",
     )
 
 
 def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, str]) -> NotificationDetail:
     """Return the detailed view of a notification. *numbers*: of its incidents, by id."""
     return NotificationDetail(
-        notification=view_notice(notice, incident),
+        notification=view_notification(notice, incident),
         incidents=[numbers[each] for each in notice.incident_ids if each in numbers],
         attempts=[
             AttemptView(
@@ -302,7 +311,7 @@ def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, 
                 state=attempt.state,
                 started_at=attempt.started_at,
                 ended_at=attempt.ended_at,
-                reason=_why(attempt),
+                reason=_attempt_error(attempt),
             )
             for delivery in notice.deliveries
             for attempt in delivery.attempts
@@ -310,8 +319,8 @@ def view_detail(notice: Notification, incident: Incident, numbers: Mapping[int, 
     )
 
 
-def _why(attempt: Attempt) -> str:
-    """Return why an attempt failed, in the gateway's words of ours: without a number."""
+def _attempt_error(attempt: Attempt) -> str:
+    """Return why an attempt failed, with the provider's code, and without a telephone number; "" if it did not."""
     if not attempt.error:
         return ""
     return " ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else "")))
@@ -331,14 +340,14 @@ def view_route(
         last_run_at=last.started_at + last.duration,
         outcome=last.outcome,
         verdict=verdict,
-        reason=why_failed(last),
+        reason=failure_text(last),
         failure=_failure_of(last),
         data_seconds=None if data is None else round(data.total_seconds(), 3),
         transit_seconds=None if transit is None else round(transit.total_seconds(), 3),
     )
 
 
-def why_failed(result: ProbeResult) -> str:
+def failure_text(result: ProbeResult) -> str:
     """Return where and why a run failed, for an operator; "" if it did not."""
     failure = _failure_of(result)
     if failure is None:
@@ -350,25 +359,26 @@ def why_failed(result: ProbeResult) -> str:
 
 def _failure_of(result: ProbeResult) -> Failure | None:
     if result.failure is None and result.uncertain:
-        return Failure(phase=Phase.DATA, party=Party.SENDER, reason=TAKEN_UNANSWERED)
+        return Failure(phase=Phase.DATA, party=Party.SENDER, reason=ACCEPTED_WITHOUT_ANSWER)
     return result.failure
 
 
 def view_checks(latest: Mapping[str, CheckRun | None]) -> Sequence[CheckView]:
     """Return the views of the latest check runs.
 
-    A kind without anything to check is left out (reference mailboxes have no domain of ours): that is no pass.
+    A kind of check that had nothing to examine, as for a reference mailbox without a domain, is left out, because it
+    has not passed.
     """
     return [
         CheckView(kind=kind)
-        if inspection is None
+        if check_run is None
         else CheckView(
             kind=kind,
-            verdict=worst(inspection.findings),
-            last_run_at=inspection.at,
-            passed=len(inspection.findings) - len(odd := amiss(inspection.findings)),
-            findings=odd,
+            verdict=worst_verdict(check_run.findings),
+            last_run_at=check_run.at,
+            passed=len(check_run.findings) - len(problems := problem_findings(check_run.findings)),
+            findings=problems,
         )
-        for kind, inspection in latest.items()
-        if inspection is None or inspection.findings
+        for kind, check_run in latest.items()
+        if check_run is None or check_run.findings
     ]

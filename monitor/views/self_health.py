@@ -1,6 +1,6 @@
-"""Health of Pantau itself, by component. No clock, no I/O.
+"""Health of Pantau itself, by component, for the status page and the API. No clock, no I/O.
 
-Unknown components are unknown here too, never up.
+A component whose health is not proven yet is unknown, and not up.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from monitor.evaluation.attribution import FaultDomain
 from monitor.evaluation.evidence import ARRIVED
 from monitor.evaluation.liveness import LivenessFailure
 from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource
-from monitor.model.health import IN_TROUBLE, Health
-from monitor.views.overview import RouteView, why_failed
+from monitor.model.health import UNHEALTHY, Health
+from monitor.views.overview import RouteView, failure_text
 from probes.model.result import ProbeResult
 
 
 class Component(StrEnum):
-    """Part of Pantau, in the order of the status page; each meaning says when it is well."""
+    """Part of Pantau, in the order of the status page; the explanation says when it is up."""
 
     #: The store can be written.
     STORE = "store"
-    #: Probes start on time, and our network and accounts work; at a hub, every site is fresh.
+    #: Probes start on time, and Pantau's network and accounts work; at a hub, every site is fresh.
     PROBING = "probing"
     #: Every control run between the reference mailboxes arrives.
     REFERENCE = "reference"
@@ -41,7 +41,7 @@ class Component(StrEnum):
 
 
 class ProblemCode(StrEnum):
-    """What is wrong with a part of Pantau, or why it is not proven."""
+    """What is wrong with a component of Pantau, or why its health is unknown."""
 
     #: Nothing can be written to the store.
     STORE_UNAVAILABLE = "store_unavailable"
@@ -55,9 +55,9 @@ class ProblemCode(StrEnum):
     QUORUM = "quorum"
     #: No route is configured.
     NO_ROUTES = "no_routes"
-    #: Our network reaches no reference mailbox.
+    #: Pantau's network reaches no reference mailbox.
     NETWORK = "network"
-    #: An account of ours is refused.
+    #: A mailbox account of Pantau is refused.
     CREDENTIALS = "credentials"
     #: A probe mailbox is full, at its sending limit, or in use by another session.
     MAILBOX = "mailbox"
@@ -69,7 +69,7 @@ class ProblemCode(StrEnum):
     CONTROL = "control"
     #: The engine has not finished a cycle in time.
     ENGINE_STOPPED = "engine_stopped"
-    #: A person who should have been notified was not.
+    #: The auditor has not finished an audit in time.
     AUDITOR_STOPPED = "auditor_stopped"
     #: Somebody who should have been notified was not.
     NOTIFICATION_OVERDUE = "notification_overdue"
@@ -89,11 +89,11 @@ class ProblemCode(StrEnum):
     CONFIGURATION_REJECTED = "configuration_rejected"
     #: A setting takes effect at the next start.
     AWAITS_RESTART = "awaits_restart"
-    #: A rota has nobody on call.
+    #: An incident is open, and its agency was removed.
     ORPHANED_INCIDENT = "orphaned_incident"
-    #: Unproven: these resolve with time.
+    #: A rota has nobody on call.
     NOBODY_ON_CALL = "nobody_on_call"
-    # Unproven: what is to be waited for.
+    # The following explain why a component is unknown.
     #: No probe has run since the start.
     NO_PROBE_YET = "no_probe_yet"
     #: The control routes are not proven yet.
@@ -132,7 +132,7 @@ class PartView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """A control route and its last run."""
+    """A control route, which leads from one reference mailbox to another, and its last run."""
 
     route: str
     health: Health
@@ -152,11 +152,11 @@ class GatewayStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceView:
-    """A reference mailbox."""
+    """A reference mailbox: one of Pantau outside the agencies."""
 
     name: str
     health: Health
-    #: Its monitoring fault, if any, and since when: the mailbox, or our account for it.
+    #: Its monitoring fault, if any, and since when: of the mailbox, or of Pantau's account for it.
     fault: FaultDomain | None = None
     since: datetime | None = None
     #: The control routes of this mailbox.
@@ -165,129 +165,136 @@ class ReferenceView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfHealthInputs:
-    """State of the service, without its probes and gateways."""
+    """State of this process, from which the health is computed, besides probes and gateways."""
 
     #: Since when the database is unavailable, and why; `None`: available.
-    away: tuple[datetime, str] | None = None
-    ailments: AbstractSet[LivenessFailure] = frozenset()
+    store_outage: tuple[datetime, str] | None = None
+    liveness_failures: AbstractSet[LivenessFailure] = frozenset()
     #: Since when paper is paused, because the database may be an older copy.
-    paper_held_since: datetime | None = None
-    #: The engine's cycle and the auditor have run since the start.
-    is_under_way: bool = False
+    paper_paused_since: datetime | None = None
+    #: Whether the engine and the auditor have run since the start.
+    has_started: bool = False
     #: When the last read configuration was rejected; `None`: it was not.
-    refused_at: datetime | None = None
+    config_rejected_at: datetime | None = None
     #: Settings that need a restart.
     awaiting_restart: Sequence[str] = ()
-    #: Open incidents of removed agencies: number, and time of closing.
-    departed: Mapping[str, datetime] = field(default_factory=dict)
-    #: Rotas without anybody on call; `None`: not counted yet.
-    deserted: Sequence[str] | None = None
-    #: Monitor-only mode.
+    #: Open incidents of removed agencies: by number the time at which Pantau closes them.
+    orphaned_incidents: Mapping[str, datetime] = field(default_factory=dict)
+    #: Names of rotas without anybody on call; `None`: not determined yet.
+    empty_rotas: Sequence[str] | None = None
+    #: Monitor-only mode: nobody is notified.
     monitor_only: bool = False
-    #: Monitor-only mode for a hub, which notifies.
+    #: This process probes at a site whose hub notifies.
     for_hub: bool = False
-    #: The hub does not read this site at present.
-    is_unheard: bool = False
+    #: The hub does not read this site's data at present.
+    is_hub_disconnected: bool = False
     #: Sites that are silent or cannot evaluate, by name, and since when.
-    ailing_sites: Mapping[str, datetime] = field(default_factory=dict)
-    #: Since when too few of them are connected for any report; `None`: enough are.
-    short_of_sites_since: datetime | None = None
+    failing_sites: Mapping[str, datetime] = field(default_factory=dict)
+    #: Since when too few sites are connected for a quorum; `None`: enough are.
+    quorum_lost_since: datetime | None = None
 
 
-def own_health(
-    signs: SelfHealthInputs,
+def self_health(
+    inputs: SelfHealthInputs,
     *,
     controls: Sequence[Control],
     routes: int,
-    troubles: Mapping[FaultSource, ActiveProblem],
+    faults: Mapping[FaultSource, ActiveProblem],
     gateways: Sequence[GatewayStatus],
 ) -> Sequence[PartView]:
-    """Return the health of each component. *routes*: their number; *troubles*: monitoring faults."""
-    blamed = list(_blamed(troubles))
-    # Problems of a component, and what it waits for while it is unknown.
-    known: dict[Component, tuple[Iterable[ComponentProblem], Iterable[ComponentProblem]]] = {
-        Component.STORE: (_of_store(signs), ()),
+    """Return the health of each component. *routes*: number of routes; *faults*: monitoring faults."""
+    fault_problems = list(_fault_problems(faults))
+    reference_faults = [each for each in fault_problems if each.code is ProblemCode.REFERENCE]
+    other_faults = [each for each in fault_problems if each.code is not ProblemCode.REFERENCE]
+    # By component: its problems, and without any the reasons why it is unknown.
+    problems_by_component: dict[Component, tuple[Iterable[ComponentProblem], Iterable[ComponentProblem]]] = {
+        Component.STORE: (_store_problems(inputs), ()),
         Component.PROBING: (
-            [*_of_probing(signs, routes), *_only(blamed, False)],
-            _unless(any(control.last for control in controls), ProblemCode.NO_PROBE_YET),
+            [*_probing_problems(inputs, routes), *other_faults],
+            _pending_unless(any(control.last for control in controls), ProblemCode.NO_PROBE_YET),
         ),
         Component.REFERENCE: (
-            [*_only(blamed, True), *_of_controls(controls)],
-            _unless(_is_proven(controls), ProblemCode.REFERENCE_UNKNOWN),
+            [*reference_faults, *_control_problems(controls)],
+            _pending_unless(_is_proven(controls), ProblemCode.REFERENCE_UNKNOWN),
         ),
-        Component.ENGINE: (_of_engine(signs), _unless(signs.is_under_way, ProblemCode.ENGINE_STARTING)),
+        Component.ENGINE: (_engine_problems(inputs), _pending_unless(inputs.has_started, ProblemCode.ENGINE_STARTING)),
         Component.GATEWAY: (
-            _of_gateways(gateways),
-            _unless(bool(gateways) or signs.for_hub, ProblemCode.GATEWAY_UNUSED) or _unused(gateways),
+            _gateway_problems(gateways),
+            _pending_unless(bool(gateways) or inputs.for_hub, ProblemCode.GATEWAY_UNUSED) or _unused_gateways(gateways),
         ),
-        Component.CONFIGURATION: (_of_configuration(signs), ()),
-        Component.DUTY: (_of_duty(signs), _unless(signs.deserted is not None, ProblemCode.ROTAS_LOADING)),
+        Component.CONFIGURATION: (_configuration_problems(inputs), ()),
+        Component.DUTY: (
+            _duty_problems(inputs),
+            _pending_unless(inputs.empty_rotas is not None, ProblemCode.ROTAS_LOADING),
+        ),
     }
-    return [_view(part, *known[part]) for part in Component]
+    return [_view_component(component, *problems_by_component[component]) for component in Component]
 
 
 def view_reference(
-    name: str, controls: Sequence[RouteView], troubles: Mapping[FaultSource, ActiveProblem]
+    name: str, controls: Sequence[RouteView], faults: Mapping[FaultSource, ActiveProblem]
 ) -> ReferenceView:
-    """Return the view of a reference mailbox. *troubles*: monitoring faults."""
-    for suspect, trouble in troubles.items():
-        if suspect.name == name:
-            since = trouble.since
-            return ReferenceView(name=name, health=Health.DOWN, fault=suspect.blame, since=since, controls=controls)
-    found = {control.health for control in controls}
-    if Health.DOWN in found or Health.DEGRADED in found:
-        # The other end of the route may be at fault.
+    """Return the view of a reference mailbox. *faults*: monitoring faults."""
+    for source, fault in faults.items():
+        if source.name == name:
+            since = fault.since
+            return ReferenceView(name=name, health=Health.DOWN, fault=source.domain, since=since, controls=controls)
+    healths = {control.health for control in controls}
+    if Health.DOWN in healths or Health.DEGRADED in healths:
+        # The fault may be at the other end of the route.
         health = Health.DEGRADED
     else:
-        health = Health.UP if found == {Health.UP} else Health.UNKNOWN
+        health = Health.UP if healths == {Health.UP} else Health.UNKNOWN
     return ReferenceView(name=name, health=health, controls=controls)
 
 
 def worst(parts: Iterable[PartView | ComponentProblem]) -> Health:
-    """Return the worst health."""
-    found = {each.health for each in parts}
-    return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
+    """Return the worst health; UP without any."""
+    healths = {each.health for each in parts}
+    return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in healths), Health.UP)
 
 
-def _view(part: Component, wrong: Iterable[ComponentProblem], awaited: Iterable[ComponentProblem]) -> PartView:
-    complaints = list(wrong)
-    if worst(complaints) is Health.UP:
-        complaints += awaited
-    in_order = sorted(complaints, key=lambda c: (c.health is not Health.DOWN, c.code, c.target))
-    return PartView(component=part, health=worst(complaints), problems=tuple(in_order))
+def _view_component(
+    component: Component, known_problems: Iterable[ComponentProblem], pending: Iterable[ComponentProblem]
+) -> PartView:
+    problems = list(known_problems)
+    if worst(problems) is Health.UP:
+        problems += pending
+    in_order = sorted(problems, key=lambda c: (c.health is not Health.DOWN, c.code, c.target))
+    return PartView(component=component, health=worst(problems), problems=tuple(in_order))
 
 
-def _unless(proven: bool, ill: ProblemCode) -> Sequence[ComponentProblem]:  # noqa: FBT001 - a pair of a table
-    return () if proven else (ComponentProblem(code=ill, health=Health.UNKNOWN),)
+def _pending_unless(is_proven: bool, code: ProblemCode) -> Sequence[ComponentProblem]:  # noqa: FBT001 - a pair of a table
+    return () if is_proven else (ComponentProblem(code=code, health=Health.UNKNOWN),)
 
 
-def _of_store(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
-    if signs.away is not None:
-        since, why = signs.away
-        yield ComponentProblem(code=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, reason=why, since=since)
-    elif LivenessFailure.STORE in signs.ailments:
+def _store_problems(inputs: SelfHealthInputs) -> Iterator[ComponentProblem]:
+    if inputs.store_outage is not None:
+        since, reason = inputs.store_outage
+        yield ComponentProblem(code=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, reason=reason, since=since)
+    elif LivenessFailure.STORE in inputs.liveness_failures:
         yield ComponentProblem(
             code=ProblemCode.STORE_UNAVAILABLE, health=Health.DOWN, reason="nothing has been written for a while"
         )
-    if signs.paper_held_since is not None:
-        why = "look with `pantau paper status`, and let them go with `pantau paper resume`"
+    if inputs.paper_paused_since is not None:
+        reason = "see `pantau paper status`, and resume them with `pantau paper resume`"
         yield ComponentProblem(
-            code=ProblemCode.PAPER_PAUSED, health=Health.DOWN, reason=why, since=signs.paper_held_since
+            code=ProblemCode.PAPER_PAUSED, health=Health.DOWN, reason=reason, since=inputs.paper_paused_since
         )
 
 
-def _of_probing(signs: SelfHealthInputs, routes: int) -> Iterator[ComponentProblem]:
+def _probing_problems(inputs: SelfHealthInputs, routes: int) -> Iterator[ComponentProblem]:
     if not routes:
         yield ComponentProblem(code=ProblemCode.NO_ROUTES, health=Health.DOWN)
-    if LivenessFailure.PROBING in signs.ailments:
+    if LivenessFailure.PROBING in inputs.liveness_failures:
         yield ComponentProblem(code=ProblemCode.PROBES_LATE, health=Health.DOWN)
-    if signs.short_of_sites_since is not None:
-        yield ComponentProblem(code=ProblemCode.QUORUM, health=Health.DOWN, since=signs.short_of_sites_since)
-    for site, since in signs.ailing_sites.items():
+    if inputs.quorum_lost_since is not None:
+        yield ComponentProblem(code=ProblemCode.QUORUM, health=Health.DOWN, since=inputs.quorum_lost_since)
+    for site, since in inputs.failing_sites.items():
         yield ComponentProblem(code=ProblemCode.SITE, health=Health.DEGRADED, target=site, since=since)
 
 
-_ILLS = {
+_FAULT_CODES = {
     FaultDomain.NETWORK: ProblemCode.NETWORK,
     FaultDomain.CREDENTIALS: ProblemCode.CREDENTIALS,
     FaultDomain.MAILBOX: ProblemCode.MAILBOX,
@@ -296,26 +303,22 @@ _ILLS = {
 }
 
 
-def _blamed(troubles: Mapping[FaultSource, ActiveProblem]) -> Iterator[ComponentProblem]:
-    for suspect, trouble in troubles.items():
-        if (ill := _ILLS.get(suspect.blame)) is not None:
-            yield ComponentProblem(code=ill, health=Health.DOWN, target=suspect.name, since=trouble.since)
+def _fault_problems(faults: Mapping[FaultSource, ActiveProblem]) -> Iterator[ComponentProblem]:
+    for source, fault in faults.items():
+        if (code := _FAULT_CODES.get(source.domain)) is not None:
+            yield ComponentProblem(code=code, health=Health.DOWN, target=source.name, since=fault.since)
 
 
-def _only(blamed: Sequence[ComponentProblem], references: bool) -> Iterator[ComponentProblem]:  # noqa: FBT001 - a pair of a table
-    return (each for each in blamed if (each.code is ProblemCode.REFERENCE) is references)
-
-
-def _of_controls(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
+def _control_problems(controls: Sequence[Control]) -> Iterator[ComponentProblem]:
     for control in controls:
         last = control.last
-        failed = last is not None and last.outcome not in ARRIVED
-        evaluated = control.health if control.health in IN_TROUBLE else None
-        # One failure proves nothing yet, but a reference mailbox that refuses must not look up meanwhile.
-        if evaluated or failed:
-            why = why_failed(last) if failed and last is not None else ""
+        has_failed = last is not None and last.outcome not in ARRIVED
+        health = control.health if control.health in UNHEALTHY else None
+        # A single failure does not change the health of the route, but the component must not be shown as up.
+        if health or has_failed:
+            reason = failure_text(last) if has_failed and last is not None else ""
             yield ComponentProblem(
-                code=ProblemCode.CONTROL, health=evaluated or Health.DEGRADED, target=control.route, reason=why
+                code=ProblemCode.CONTROL, health=health or Health.DEGRADED, target=control.route, reason=reason
             )
 
 
@@ -323,63 +326,65 @@ def _is_proven(controls: Sequence[Control]) -> bool:
     return bool(controls) and all(control.health is Health.UP for control in controls)
 
 
-def _of_engine(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
-    ills = {
+def _engine_problems(inputs: SelfHealthInputs) -> Iterator[ComponentProblem]:
+    codes = {
         LivenessFailure.ENGINE: ProblemCode.ENGINE_STOPPED,
         LivenessFailure.AUDIT: ProblemCode.AUDITOR_STOPPED,
         LivenessFailure.OVERDUE: ProblemCode.NOTIFICATION_OVERDUE,
     }
-    if signs.monitor_only:
+    if inputs.monitor_only:
         yield ComponentProblem(code=ProblemCode.MONITOR_ONLY, health=Health.DEGRADED)
-    if signs.for_hub:
-        if signs.is_unheard:
+    if inputs.for_hub:
+        if inputs.is_hub_disconnected:
             yield ComponentProblem(code=ProblemCode.HUB_UNAVAILABLE, health=Health.DEGRADED)
         else:
             yield ComponentProblem(code=ProblemCode.FOR_HUB, health=Health.UP)
-    for ailment, ill in ills.items():
-        if ailment in signs.ailments:
-            yield ComponentProblem(code=ill, health=Health.DOWN)
+    for failure, code in codes.items():
+        if failure in inputs.liveness_failures:
+            yield ComponentProblem(code=code, health=Health.DOWN)
 
 
-def _of_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
+def _gateway_problems(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
     for each in gateways:
         if each.up is False:
-            others = [other.up for other in gateways if other.channel is each.channel]
-            dead = all(up is False for up in others)
+            channel_states = [other.up for other in gateways if other.channel is each.channel]
+            is_channel_down = all(up is False for up in channel_states)
             yield ComponentProblem(
-                code=ProblemCode.CHANNEL_DOWN if dead else ProblemCode.GATEWAY_DOWN,
-                health=Health.DOWN if dead else Health.DEGRADED,
+                code=ProblemCode.CHANNEL_DOWN if is_channel_down else ProblemCode.GATEWAY_DOWN,
+                health=Health.DOWN if is_channel_down else Health.DEGRADED,
                 target=f"{each.channel}: {each.gateway}",
             )
         elif each.receipts_overdue_since is not None:
-            # Its messages may arrive all the same, and the channel's other gateways are used first.
-            about = f"{each.channel}: {each.gateway}"
+            # Its messages may arrive nevertheless, and the channel's other gateways are used before it.
+            target = f"{each.channel}: {each.gateway}"
             yield ComponentProblem(
                 code=ProblemCode.RECEIPTS_OVERDUE,
                 health=Health.DEGRADED,
-                target=about,
+                target=target,
                 since=each.receipts_overdue_since,
             )
 
 
-def _unused(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
-    proven = {each.channel for each in gateways if each.up}
+def _unused_gateways(gateways: Sequence[GatewayStatus]) -> Iterator[ComponentProblem]:
+    working = {each.channel for each in gateways if each.up}
     for each in gateways:
-        if each.channel not in proven:
-            about = f"{each.channel}: {each.gateway}"
-            yield ComponentProblem(code=ProblemCode.GATEWAY_UNUSED, health=Health.UNKNOWN, target=about)
+        if each.channel not in working:
+            target = f"{each.channel}: {each.gateway}"
+            yield ComponentProblem(code=ProblemCode.GATEWAY_UNUSED, health=Health.UNKNOWN, target=target)
 
 
-def _of_configuration(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
-    if signs.refused_at is not None:
-        yield ComponentProblem(code=ProblemCode.CONFIGURATION_REJECTED, health=Health.DEGRADED, since=signs.refused_at)
-    for key in signs.awaiting_restart:
+def _configuration_problems(inputs: SelfHealthInputs) -> Iterator[ComponentProblem]:
+    if inputs.config_rejected_at is not None:
+        yield ComponentProblem(
+            code=ProblemCode.CONFIGURATION_REJECTED, health=Health.DEGRADED, since=inputs.config_rejected_at
+        )
+    for key in inputs.awaiting_restart:
         yield ComponentProblem(code=ProblemCode.AWAITS_RESTART, health=Health.DEGRADED, target=key)
-    for number, closes_at in signs.departed.items():
-        why = f"closed at {closes_at.isoformat(timespec='minutes')}"
-        yield ComponentProblem(code=ProblemCode.ORPHANED_INCIDENT, health=Health.DEGRADED, target=number, reason=why)
+    for number, closes_at in inputs.orphaned_incidents.items():
+        reason = f"closed at {closes_at.isoformat(timespec='minutes')}"
+        yield ComponentProblem(code=ProblemCode.ORPHANED_INCIDENT, health=Health.DEGRADED, target=number, reason=reason)
 
 
-def _of_duty(signs: SelfHealthInputs) -> Iterator[ComponentProblem]:
-    for rota in signs.deserted or ():
+def _duty_problems(inputs: SelfHealthInputs) -> Iterator[ComponentProblem]:
+    for rota in inputs.empty_rotas or ():
         yield ComponentProblem(code=ProblemCode.NOBODY_ON_CALL, health=Health.DEGRADED, target=rota)

@@ -1,4 +1,7 @@
-"""Status and runs of an agency at each site. No clock, no I/O."""
+"""Status and runs of an agency at each site, for pages, API and audit log. No clock, no I/O.
+
+A site is a place with a prober; a hub decides by the reports of several sites. A run is one probe of a route.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class SiteReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRun:
-    """The last failed run of a route at a site, by that site's clock."""
+    """Last failed run of a route at a site, by that site's clock."""
 
     route: str
     started_at: datetime
@@ -87,7 +90,7 @@ class SiteIncidentData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSumsView:
-    """Results of a site's valid runs of an agency."""
+    """Sums of a site's plausible runs of an agency."""
 
     site: str
     runs: int
@@ -99,17 +102,17 @@ class SiteSumsView:
     slowest_seconds: float | None = None
 
 
-def view_evidence(told: SiteIncidentData) -> SiteIncidentSummary:
-    """Return the summary."""
+def view_site_incident(data: SiteIncidentData) -> SiteIncidentSummary:
+    """Return the summary of a site's data: the last failed run of each route."""
     last = [
         SiteRun(route=each.route, started_at=each.started_at, outcome=each.outcome, failure=each.failure)
-        for each in told.last
+        for each in data.last
     ]
-    return SiteIncidentSummary(site=told.site, report=told.report, last_failures=last, unclear=told.unclear)
+    return SiteIncidentSummary(site=data.site, report=data.report, last_failures=last, unclear=data.unclear)
 
 
 def view_sums(sums: SiteSums) -> SiteSumsView:
-    """Return the view of sums. A share is rounded down: one failure must not vanish."""
+    """Return the view of sums. The share is rounded down, so that a single failure is visible."""
     return SiteSumsView(
         site=sums.site,
         runs=sums.runs,
@@ -120,35 +123,35 @@ def view_sums(sums: SiteSums) -> SiteSumsView:
     )
 
 
-#: Event of the audit log with the sites' statuses, and the key of its detail.
-SITES_SAY, WORDS_OF_SITES = "sites say", "sites"
+#: Audit event that records the reports of all sites, and the key of the detail that contains them.
+SITES_EVENT, SITES_DETAIL = "sites say", "sites"
 
 
-def written_word(report: SiteReport) -> str:
-    """Return a site's status in the format of the audit log: "both 2026-11-24T06:15:00+00:00", "well"."""
+def format_report(report: SiteReport) -> str:
+    """Return a report in the format of the audit log: "both 2026-11-24T06:15:00+00:00", or "up"."""
     if report.type is None or report.since is None:
         return str(report.says)
     return f"{report.type} {report.since.isoformat()}"
 
 
-def read_words(written: Sequence[str]) -> Mapping[str, SiteReport]:
-    """Return each site's first reported problem, or otherwise its last status, from the audit log's entries in order.
+def parse_reports(entries: Sequence[str]) -> Mapping[str, SiteReport]:
+    """Return each site's first reported problem, or without one its last report, from audit entries in order.
 
-    Unknown formats are left out.
+    Reports of unknown format are left out.
     """
-    found: dict[str, SiteReport] = {}
-    for entry in written:
+    reports: dict[str, SiteReport] = {}
+    for entry in entries:
         for each in entry.split("; "):
-            site, _, word = each.partition(": ")
-            if (before := found.get(site)) is not None and before.says is SiteVerdict.WRONG:
+            site, _, text = each.partition(": ")
+            if (earlier := reports.get(site)) is not None and earlier.says is SiteVerdict.WRONG:
                 continue
-            if (report := _read_word(site, word)) is not None:
-                found[site] = report
-    return found
+            if (report := _parse_report(site, text)) is not None:
+                reports[site] = report
+    return reports
 
 
-def _read_word(site: str, word: str) -> SiteReport | None:
-    first, _, since = word.partition(" ")
+def _parse_report(site: str, text: str) -> SiteReport | None:
+    first, _, since = text.partition(" ")
     try:
         if not since:
             return SiteReport(site=site, says=SiteVerdict(first))
@@ -159,16 +162,16 @@ def _read_word(site: str, word: str) -> SiteReport | None:
         return None
 
 
-def view_sites(said: Mapping[str, SiteStatus | None]) -> Sequence[SiteReport]:
+def view_sites(statuses: Mapping[str, SiteStatus | None]) -> Sequence[SiteReport]:
     """Return the report of each site; `None`: it has no vote."""
-    return [_report(site, standing) for site, standing in said.items()]
+    return [_report(site, status) for site, status in statuses.items()]
 
 
-def _report(site: str, standing: SiteStatus | None) -> SiteReport:
-    if standing is None:
+def _report(site: str, status: SiteStatus | None) -> SiteReport:
+    if status is None:
         return SiteReport(site=site, says=SiteVerdict.STALE)
-    if standing.trouble is not None:
-        trouble = standing.trouble
-        return SiteReport(site=site, says=SiteVerdict.WRONG, type=trouble.type, since=trouble.since)
-    # Since when a site is well is left out: it changes with each run where one route is probed less often.
-    return SiteReport(site=site, says=SiteVerdict.UNCLEAR if standing.up_since is None else SiteVerdict.UP)
+    if status.trouble is not None:
+        problem = status.trouble
+        return SiteReport(site=site, says=SiteVerdict.WRONG, type=problem.type, since=problem.since)
+    # The time since which mail works is left out, because it changes often if one route is probed less often.
+    return SiteReport(site=site, says=SiteVerdict.UNCLEAR if status.up_since is None else SiteVerdict.UP)

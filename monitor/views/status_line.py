@@ -1,4 +1,4 @@
-"""Status of the service in the one line that `systemctl status` shows. No clock, no I/O."""
+"""Status of the service in one line, which `systemctl status` shows. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ from collections.abc import Iterator
 from monitor.evaluation.liveness import LivenessFailure
 from monitor.views.self_health import SelfHealthInputs
 
-_AILMENTS = {
-    LivenessFailure.ENGINE: "the engine stands still",
+_FAILURE_TEXTS = {
+    LivenessFailure.ENGINE: "the engine has stopped",
     LivenessFailure.STORE: "nothing has been written for a while",
-    LivenessFailure.AUDIT: "the auditor has not looked",
-    LivenessFailure.OVERDUE: "somebody who should have been told has not been",
+    LivenessFailure.AUDIT: "the auditor has stopped",
+    LivenessFailure.OVERDUE: "a notification is overdue",
     LivenessFailure.PROBING: "probes start late",
 }
 
 
-def status_line(signs: SelfHealthInputs, *, agencies: int, routes: int, open_incidents: int | None) -> str:
-    """Return the line: what is monitored, what is open, and then what is wrong.
+def status_line(inputs: SelfHealthInputs, *, agencies: int, routes: int, open_incidents: int | None) -> str:
+    """Return the line: what is monitored, how many incidents are open, and then what is wrong.
 
-    *open_incidents*: `None`: not known yet.
+    *open_incidents*: their number; `None`: not read yet.
     """
     return "; ".join(
         [
             f"Watching {_count(agencies, 'agency', 'agencies')} by {_count(routes, 'route', 'routes')}",
-            "incidents not looked at yet"
+            "incidents not read yet"
             if open_incidents is None
             else f"{_count(open_incidents, 'incident', 'incidents')} open",
-            *(["the hub tells people"] if signs.for_hub and not signs.is_unheard else []),
-            *_troubles(signs),
+            *(["the hub notifies staff"] if inputs.for_hub and not inputs.is_hub_disconnected else []),
+            *_problems(inputs),
         ]
     )
 
 
-def _troubles(signs: SelfHealthInputs) -> Iterator[str]:
-    if signs.monitor_only:
-        yield "NOBODY IS TOLD (mode: monitor_only)"
-    if signs.for_hub and signs.is_unheard:
-        yield "THE HUB DOES NOT HEAR THIS SITE"
-    if signs.short_of_sites_since is not None:
-        yield "TOO FEW SITES ARE HEARD, NO OUTAGE IS TOLD"
-    if signs.ailing_sites:
-        yield f"sites not heard, or unable to judge: {', '.join(signs.ailing_sites)}"
-    if signs.away is not None:
-        since, why = signs.away
-        yield f"STORE AWAY since {since:%Y-%m-%d %H:%M} UTC: {why}"
-    for ailment, words in _AILMENTS.items():
-        if ailment in signs.ailments and not (ailment is LivenessFailure.STORE and signs.away):
-            yield words
-    if signs.refused_at is not None:
-        yield f"configuration refused at {signs.refused_at:%Y-%m-%d %H:%M} UTC, the old one is in force"
-    if signs.awaiting_restart:
-        yield f"a restart is needed for {', '.join(signs.awaiting_restart)}"
-    if signs.deserted:
-        yield f"nobody on call: {', '.join(signs.deserted)}"
+def _problems(inputs: SelfHealthInputs) -> Iterator[str]:
+    if inputs.monitor_only:
+        yield "NOBODY IS NOTIFIED (mode: monitor_only)"
+    if inputs.for_hub and inputs.is_hub_disconnected:
+        yield "THE HUB DOES NOT READ THIS SITE"
+    if inputs.quorum_lost_since is not None:
+        yield "TOO FEW SITES ARE CONNECTED, NO OUTAGE IS REPORTED"
+    if inputs.failing_sites:
+        yield f"sites silent, or unable to evaluate: {', '.join(inputs.failing_sites)}"
+    if inputs.store_outage is not None:
+        since, reason = inputs.store_outage
+        yield f"DATABASE UNAVAILABLE since {since:%Y-%m-%d %H:%M} UTC: {reason}"
+    for failure, text in _FAILURE_TEXTS.items():
+        if failure in inputs.liveness_failures and not (failure is LivenessFailure.STORE and inputs.store_outage):
+            yield text
+    if inputs.config_rejected_at is not None:
+        yield f"configuration rejected at {inputs.config_rejected_at:%Y-%m-%d %H:%M} UTC, the previous one is in force"
+    if inputs.awaiting_restart:
+        yield f"a restart is needed for {', '.join(inputs.awaiting_restart)}"
+    if inputs.empty_rotas:
+        yield f"nobody on call: {', '.join(inputs.empty_rotas)}"
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}" if number else f"no {many}"
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}" if number else f"no {plural}"

@@ -1,7 +1,8 @@
 """Escalation auditor: periodic audit of all active incidents.
 
-It is independent of the engine's cycle: it reads the store by itself, calls `alerts.decide.auditor`, and continues when
-the cycle stops.
+It is independent of the cycle in which the engine processes incidents: it reads the database itself, calls
+`alerts.decide.auditor`, and continues when the cycle stops. It logs overdue actions, exports them, and opens incidents
+for the NOC about escalation failures.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from alerts.decide.auditor import GRACE, EscalationFailure, Examination, OverdueAction, deserves_own_incident, examine
+from alerts.decide.auditor import GRACE, EscalationFailure, Examination, OverdueAction, examine, needs_noc_incident
 from alerts.decide.gateway.next_action import DeliveryPolicy
-from alerts.decide.silence import Muter, silence_over
+from alerts.decide.silence import SilenceLookup, active_silence
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.event import Resolve, Trigger
-from alerts.model.gateway import CALL_LASTS
+from alerts.model.gateway import MAX_CALL_DURATION
 from alerts.model.incident import Incident
 from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
@@ -33,22 +34,22 @@ from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
 
-EVERY = timedelta(seconds=30)
+INTERVAL = timedelta(seconds=30)
 
-#: Prefixes of dedup keys, followed by the number of the incident concerned.
-PREFIX = "unreached/"
-#: Of unreleased announcements, followed by that number.
-WAITING = "unreleased/"
-#: Of notifications of unknown delivery, followed by their id.
-DOUBT = "doubtful/"
-#: Of paused paper after a restore, followed by the time of detection.
-RESTORED = "restored/"
+#: Prefix of the dedup key of a NOC incident about an escalation failure, followed by the number of that incident.
+UNREACHED_PREFIX = "unreached/"
+#: The same for an unreleased announcement.
+UNRELEASED_PREFIX = "unreleased/"
+#: The same for a notification of unknown delivery, followed by its id.
+DOUBTFUL_PREFIX = "doubtful/"
+#: The same for letters and faxes that are paused after a restore of the database, followed by the restore's id.
+RESTORED_PREFIX = "restored/"
 
 
 class AlertingEngine(Alerting, Protocol):
     """The part of `alerts.engine.dispatcher.Dispatcher` used here."""
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         """Wake the engine."""
 
 
@@ -61,144 +62,167 @@ class EscalationAuditor:
         store: SqlStore,
         pool: GatewayPool,
         alerting: AlertingEngine,
-        brief: Callable[[str], PolicySnapshot],
+        noc_policy: Callable[[str], PolicySnapshot],
         metrics: WatchdogSeries,
         clock: Clock,
-        muter: Muter = silence_over,
-        rests: Callable[[], bool] = lambda: False,
+        silence_lookup: SilenceLookup = active_silence,
+        is_monitor_only: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*muter*, *rests*: as the engine's; *brief*: returns the policy of the NOC's incident by its subject."""
+        """Take *silence_lookup* and *is_monitor_only* as the engine. *noc_policy*: returns a NOC incident's policy.
+
+        Its argument is the subject of the incident.
+        """
         self._store = store
         self._pool = pool
         self._alerting = alerting
-        self._brief = brief
+        self._noc_policy = noc_policy
         self._metrics = metrics
         self._clock = clock
         self._policy = DeliveryPolicy()
-        self._muter = muter
-        self._rests = rests
+        self._silence_lookup = silence_lookup
+        self._is_monitor_only = is_monitor_only
         #: Overdue actions of the last audit by key.
-        self._known: Mapping[str, OverdueAction] = {}
+        self._overdue: Mapping[str, OverdueAction] = {}
 
     async def run(self) -> NoReturn:
-        """Audit until cancelled. The first audit waits until the cycle has caught up after a stop."""
-        await asyncio.sleep(EVERY.total_seconds())
-        # While audits fail, the heartbeat stops.
-        await run_periodically("auditor", self.look, EVERY)
+        """Audit until cancelled. The first audit waits until the engine has processed what is overdue."""
+        await asyncio.sleep(INTERVAL.total_seconds())
+        # Without successful audits the process is not alive (`LivenessFailure.AUDIT`), and the heartbeat stops.
+        await run_periodically("auditor", self.audit, INTERVAL)
 
-    async def look(self) -> None:
-        """Audit once: export the result, log changes, wake the engine, and notify the NOC of failed escalations."""
+    async def audit(self) -> None:
+        """Audit once: export the result, log changes, wake the engine, and notify the NOC of escalation failures."""
         now = self._clock.now()
-        if self._rests():
+        if self._is_monitor_only():
             # Without notifications nothing is overdue.
-            self._known = {}
-            self._metrics.audited(now, [], [])
+            self._overdue = {}
+            self._metrics.record_audit(now, [], [])
             return
-        found, restoration = await self._examine(now)
-        overdue = {lapse.key: lapse for _, examination in found for lapse in examination.overdue}
-        unheard = [how for _, examination in found for how in examination.unheard]
-        self._metrics.audited(now, [(lapse.lapse, lapse.since) for lapse in overdue.values()], unheard)
-        await self._write_down(overdue, now)
+        results, restoration = await self._examine(now)
+        overdue = {action.key: action for _, examination in results for action in examination.overdue}
+        failures = [failure for _, examination in results for failure in examination.failures]
+        self._metrics.record_audit(now, [(action.action, action.since) for action in overdue.values()], failures)
+        await self._record_changes(overdue, now)
         if overdue:
-            self._alerting.poke()
-        still = {f"{prefix}{i.number}" for i, e in found if e.held for prefix in (PREFIX, WAITING)}
-        still |= {f"{WAITING}{i.number}" for i, e in found if EscalationFailure.UNRELEASED in e.unheard}
-        await self._tell_noc({event.dedup_key: event for event in self._owed(found, restoration, now)}, still, now)
+            self._alerting.wake()
+        ongoing = {
+            f"{prefix}{i.number}"
+            for i, e in results
+            if e.is_silenced
+            for prefix in (UNREACHED_PREFIX, UNRELEASED_PREFIX)
+        }
+        ongoing |= {f"{UNRELEASED_PREFIX}{i.number}" for i, e in results if EscalationFailure.UNRELEASED in e.failures}
+        await self._notify_noc(
+            {event.dedup_key: event for event in self._noc_events(results, restoration, now)}, ongoing, now
+        )
 
     async def _examine(self, now: datetime) -> tuple[list[tuple[Incident, Examination]], Restoration | None]:
         gateways = self._pool.preference(now)
-        async with self._store.reading() as ledger:
-            active = await ledger.active_incidents()
-            # Include silences that have just ended: the next cycle starts what they delayed.
-            silences = await ledger.silences(now - GRACE)
-            restoration = await ledger.restorations.waiting()
-            busy = {telephone for telephone, _ in await ledger.calls_under_way(now - CALL_LASTS)}
-        found = []
+        async with self._store.reading() as uow:
+            active = await uow.active_incidents()
+            # Silences that have just ended count too, because the engine only now starts what they delayed.
+            silences = await uow.silences(now - GRACE)
+            restoration = await uow.restorations.pending()
+            busy_telephones = {telephone for telephone, _ in await uow.calls_under_way(now - MAX_CALL_DURATION)}
+        results = []
         for incident_id in active:
-            # One transaction each: nobody must wait for the auditor.
-            async with self._store.reading() as ledger:
-                incident = await ledger.incident(incident_id)
-                notices = await ledger.notices(incident_id)
+            # One transaction for each incident, so that nothing waits for the auditor.
+            async with self._store.reading() as uow:
+                incident = await uow.incident(incident_id)
+                notices = await uow.notifications(incident_id)
             if incident is not None:
-                held = any(self._muter(incident, silences, at) for at in (now - GRACE, now))
+                is_silenced = any(self._silence_lookup(incident, silences, at) for at in (now - GRACE, now))
                 examination = examine(
                     incident,
                     notices,
                     gateways,
                     self._policy,
                     now,
-                    held=held,
-                    paper_held=restoration is not None,
-                    busy=busy,
+                    is_silenced=is_silenced,
+                    is_paper_paused=restoration is not None,
+                    busy_telephones=busy_telephones,
                 )
-                found.append((incident, examination))
-        return found, restoration
+                results.append((incident, examination))
+        return results, restoration
 
-    async def _write_down(self, overdue: Mapping[str, OverdueAction], now: datetime) -> None:
-        """Log an overdue action when it is found and when it is done, not at every audit."""
-        new = [lapse for key, lapse in overdue.items() if key not in self._known]
-        gone = [lapse for key, lapse in self._known.items() if key not in overdue]
-        if new or gone:
-            async with self._store.transaction() as ledger:
-                for lapse in new:
-                    await ledger.journal(_entry(lapse, "overdue", now))
-                for lapse in gone:
-                    await ledger.journal(_entry(lapse, "overdue no more", now))
-        for lapse in new:
-            number, since = lapse.incident.number, lapse.since.isoformat()
-            log.error("action overdue", incident=number, action=lapse.lapse, since=since)
-        self._known = overdue
+    async def _record_changes(self, overdue: Mapping[str, OverdueAction], now: datetime) -> None:
+        """Log an overdue action when it is found, and record when it is done; not at every audit."""
+        new = [action for key, action in overdue.items() if key not in self._overdue]
+        resolved = [action for key, action in self._overdue.items() if key not in overdue]
+        if new or resolved:
+            async with self._store.transaction() as uow:
+                for action in new:
+                    await uow.add_audit_entry(_entry(action, "overdue", now))
+                for action in resolved:
+                    await uow.add_audit_entry(_entry(action, "overdue no more", now))
+        for action in new:
+            number, since = action.incident.number, action.since.isoformat()
+            log.error("action overdue", incident=number, action=action.action, since=since)
+        self._overdue = overdue
 
-    def _owed(
-        self, found: Sequence[tuple[Incident, Examination]], restoration: Restoration | None, now: datetime
+    def _noc_events(
+        self, results: Sequence[tuple[Incident, Examination]], restoration: Restoration | None, now: datetime
     ) -> Iterator[Trigger]:
-        """Yield the events for the NOC."""
+        """Yield an event for each incident of its own that the NOC must have now."""
 
-        def event(key: str, matter: IncidentType, subject: str, began_at: datetime) -> Trigger:
-            return Trigger(dedup_key=key, at=now, type=matter, began_at=began_at, policy=self._brief(subject))
+        def event(key: str, incident_type: IncidentType, subject: str, began_at: datetime) -> Trigger:
+            return Trigger(
+                dedup_key=key, at=now, type=incident_type, began_at=began_at, policy=self._noc_policy(subject)
+            )
 
-        for i, e in found:
-            since = [at for how, at in e.unheard_since.items() if how is not EscalationFailure.UNRELEASED]
-            if since and deserves_own_incident(i):
-                subject = f"{i.number} ({i.previous_assignee})" if i.previous_assignee else i.number
-                yield event(f"{PREFIX}{i.number}", IncidentType.UNREACHED, subject, min(since))
-        for i, e in found:
-            # While an incident is not acknowledged the NOC is notified of that, and need not be twice.
-            if e.unheard == {EscalationFailure.UNRELEASED}:
-                yield event(
-                    f"{WAITING}{i.number}",
-                    IncidentType.UNRELEASED,
-                    i.number,
-                    e.unheard_since[EscalationFailure.UNRELEASED],
+        for incident, examination in results:
+            since = [
+                at for failure, at in examination.failed_since.items() if failure is not EscalationFailure.UNRELEASED
+            ]
+            if since and needs_noc_incident(incident):
+                subject = (
+                    f"{incident.number} ({incident.previous_assignee})"
+                    if incident.previous_assignee
+                    else incident.number
                 )
-        for i, e in found:
-            for notification_id in e.doubtful:
-                # In the format that `pantau set-status` expects, with the incident.
+                yield event(f"{UNREACHED_PREFIX}{incident.number}", IncidentType.UNREACHED, subject, min(since))
+        for incident, examination in results:
+            # With any other failure the NOC is notified already, and need not be notified twice.
+            if examination.failures == {EscalationFailure.UNRELEASED}:
                 yield event(
-                    f"{DOUBT}{notification_id}", IncidentType.DOUBTFUL, f"{notification_id} ({i.number})", i.opened_at
+                    f"{UNRELEASED_PREFIX}{incident.number}",
+                    IncidentType.UNRELEASED,
+                    incident.number,
+                    examination.failed_since[EscalationFailure.UNRELEASED],
+                )
+        for incident, examination in results:
+            for notification_id in examination.doubtful:
+                # The subject begins with the id that `pantau set-status` expects.
+                yield event(
+                    f"{DOUBTFUL_PREFIX}{notification_id}",
+                    IncidentType.DOUBTFUL,
+                    f"{notification_id} ({incident.number})",
+                    incident.opened_at,
                 )
         if restoration is not None:
-            yield event(f"{RESTORED}{restoration.id}", IncidentType.RESTORED, "", restoration.noticed_at)
+            yield event(f"{RESTORED_PREFIX}{restoration.id}", IncidentType.RESTORED, "", restoration.noticed_at)
 
-    async def _tell_noc(self, owed: Mapping[str, Trigger], still: AbstractSet[str], now: datetime) -> None:
-        """Submit the *owed* events, and end reported ones that are over, except those of *still*."""
-        async with self._store.reading() as ledger:
+    async def _notify_noc(self, events: Mapping[str, Trigger], ongoing: AbstractSet[str], now: datetime) -> None:
+        """Submit new *events*, and end the NOC's incidents without an event, except those with a key in *ongoing*."""
+        async with self._store.reading() as uow:
             open_keys = {
-                key for key in await ledger.measured_keys() if key.startswith((PREFIX, WAITING, DOUBT, RESTORED))
+                key
+                for key in await uow.detected_keys()
+                if key.startswith((UNREACHED_PREFIX, UNRELEASED_PREFIX, DOUBTFUL_PREFIX, RESTORED_PREFIX))
             }
-        for key, event in owed.items():
+        for key, event in events.items():
             if key not in open_keys:
                 await self._alerting.submit(event)
-        for key in sorted(open_keys - owed.keys() - still):
+        for key in sorted(open_keys - events.keys() - ongoing):
             await self._alerting.submit(Resolve(dedup_key=key, at=now, ended_at=now))
 
 
-def _entry(lapse: OverdueAction, event: str, now: datetime) -> AuditEntry:
+def _entry(action: OverdueAction, event: str, now: datetime) -> AuditEntry:
     return AuditEntry(
         at=now,
         actor="auditor",
-        event=f"{lapse.lapse} {event}",
-        incident_id=lapse.incident.id,
-        notification_id=lapse.notification_id,
-        detail={"number": lapse.incident.number, "since": lapse.since.isoformat()},
+        event=f"{action.action} {event}",
+        incident_id=action.incident.id,
+        notification_id=action.notification_id,
+        detail={"number": action.incident.number, "since": action.since.isoformat()},
     )

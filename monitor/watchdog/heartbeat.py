@@ -1,7 +1,7 @@
-"""Heartbeats to external receivers while this process works.
+"""Heartbeats to external receivers while this process works: a dead man's switch over HTTP, and the time of a file.
 
-A dead man's switch over HTTP, and the timestamp of a file; the process heartbeat feeds systemd's watchdog. A fault is
-never reported, so that a failure of the program, its machine or its line has one effect: silence.
+`monitor.watchdog.process_heartbeat` decides when they are sent, and notifies systemd's watchdog. They never report a
+fault: whether the program, its machine or its network fails, the heartbeats stop, and the receiver alerts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import httpx
 import structlog
 
 from alerts.persistence.clock import Clock
-from monitor.config.service.heartbeat import TOKEN, HeartbeatSettings
+from monitor.config.service.heartbeat import TOKEN_PLACEHOLDER, HeartbeatSettings
 from monitor.metrics.watchdog import WatchdogSeries
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ SWITCH: Final = "switch"
 FILE: Final = "file"
 SYSTEMD: Final = "systemd"
 
-#: Shorter than any interval.
+#: Shorter than any configurable interval.
 _DEADLINE_SECONDS = 10.0
 
 
@@ -42,62 +42,62 @@ class HeartbeatSender:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._heard: dict[str, bool] = {}
-        # The transport, not the client, which logs addresses and reads proxies from the environment.
+        self._is_delivered: dict[str, bool] = {}
+        # No `AsyncClient`, which logs URLs and reads proxies from the environment.
         self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
-        for receiver, place in ((SWITCH, settings.url), (FILE, settings.file)):
-            if place is not None:
-                metrics.watch_heartbeat(receiver)
+        for receiver, target in ((SWITCH, settings.url), (FILE, settings.file)):
+            if target is not None:
+                metrics.register_heartbeat(receiver)
 
     async def send(self) -> None:
         """Send to all receivers."""
         if self._settings.url is not None:
-            await self._tell(SWITCH, self._ask(self._settings.url))
+            await self._deliver(SWITCH, self._request(self._settings.url))
         if self._settings.file is not None:
-            await self._tell(FILE, asyncio.to_thread(_touch, self._settings.file))
+            await self._deliver(FILE, asyncio.to_thread(_touch, self._settings.file))
 
     async def close(self) -> None:
         """Release connections."""
         await self._transport.aclose()
 
-    async def _tell(self, receiver: str, telling: Awaitable[None]) -> None:
+    async def _deliver(self, receiver: str, sending: Awaitable[None]) -> None:
         try:
-            await telling
+            await sending
         except (HeartbeatError, OSError) as error:
-            if self._heard.get(receiver, True):
+            if self._is_delivered.get(receiver, True):
                 log.warning("heartbeat not delivered", receiver=receiver, reason=_reason(error))
-            self._heard[receiver] = False
+            self._is_delivered[receiver] = False
             return
-        if not self._heard.get(receiver, True):
+        if not self._is_delivered.get(receiver, True):
             log.info("heartbeat delivered again", receiver=receiver)
-        self._heard[receiver] = True
-        self._metrics.heartbeat_heard(receiver, self._clock.now())
+        self._is_delivered[receiver] = True
+        self._metrics.record_heartbeat(receiver, self._clock.now())
 
-    async def _ask(self, url: str) -> None:
+    async def _request(self, url: str) -> None:
         token = self._settings.token.get_secret_value() if self._settings.token else ""
         headers = {b"User-Agent": b"pantau"}
-        if TOKEN in url:
-            url = url.replace(TOKEN, quote(token))
+        if TOKEN_PLACEHOLDER in url:
+            url = url.replace(TOKEN_PLACEHOLDER, quote(token))
         elif token:
             headers[b"Authorization"] = f"Bearer {token}".encode()
         timeouts = {"timeout": httpx.Timeout(_DEADLINE_SECONDS).as_dict()}
         request = httpx.Request(self._settings.method, url, headers=headers, extensions=timeouts)
-        trouble = ""
+        problem = ""
         try:
             async with asyncio.timeout(_DEADLINE_SECONDS):
-                answer = await self._transport.handle_async_request(request)
+                response = await self._transport.handle_async_request(request)
                 try:
-                    await answer.aread()
+                    await response.aread()
                 finally:
-                    await answer.aclose()
-            if not answer.is_success:
-                trouble = f"answered {answer.status_code}"
+                    await response.aclose()
+            if not response.is_success:
+                problem = f"answered {response.status_code}"
         except TimeoutError:
-            trouble = "no answer in time"
+            problem = "no answer in time"
         except httpx.HTTPError as error:
-            trouble = type(error).__name__
-        if trouble:  # Raised here: httpx's error contains the request, with the token.
-            raise HeartbeatError(trouble)
+            problem = type(error).__name__
+        if problem:  # Raised outside of the `except`, because httpx's error contains the request with the token.
+            raise HeartbeatError(problem)
 
 
 def _touch(path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Out-of-band alerts to the NOC when no notification can be written: gateways without a store, numbers from a file.
+"""Out-of-band alerts to the NOC by SMS and voice, when the database is unavailable or another process is silent.
 
-The last resort: it reads only its file, keeps a few hundred octets of state, and accepts no key, because nothing could
-be stored.
+They need no database: the numbers are in a file, and the state in another one of a few hundred octets. Calls accept no
+key, because an acknowledgement could not be stored.
 """
 
 from __future__ import annotations
@@ -25,43 +25,52 @@ from alerts.persistence.clock import Clock
 from alerts.wording import out_of_band as words
 from alerts.wording.texts import Wording
 from monitor.config.service.out_of_band import CHANNELS, InvalidNumbersError, Number, OutOfBandSettings, read_numbers
-from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason, SendOutOfBand, recall, untold
+from monitor.evaluation.out_of_band import (
+    ActiveReason,
+    ActiveReasons,
+    OutOfBandReason,
+    SendOutOfBand,
+    mark_failed,
+    update_reasons,
+)
 from monitor.metrics.watchdog import WatchdogSeries
 
 _MEMORY = TypeAdapter(dict[OutOfBandReason, ActiveReason])
 
 #: Name of the file in 0.2.0.
-_NAME_BEFORE = "lifeline.json"
+_OLD_NAME = "lifeline.json"
 
-#: One disk block, which is written atomically as far as disks guarantee it.
+#: Size of a disk block, which disks write atomically as far as they guarantee it.
 _SIZE = 512
 
 
 class MemoryFile:
-    """State across restarts, in a small file beside the store.
+    """State across restarts, in a small file in the state directory.
 
-    It is created once in full size and overwritten in place: a full disk has no room for a new file. An unreadable file
-    counts as missing. Both methods block, writing as long as a disk hangs.
+    It is created once in full size and overwritten in place, because a full disk has no room for a new file. An
+    unreadable file counts as missing. Both methods block; `write` may block as long as a disk hangs.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> Memory:
+    def read(self) -> ActiveReasons:
         """Return the state; empty without a valid file. A file with the name of 0.2.0 is renamed."""
         try:
-            if not self._path.exists() and (before := self._path.with_name(_NAME_BEFORE)).exists():
+            if not self._path.exists() and (before := self._path.with_name(_OLD_NAME)).exists():
                 before.rename(self._path)
             return _MEMORY.validate_json(self._path.read_bytes().rstrip(b" \0"))
         except (OSError, ValidationError):
             return {}
 
-    def write(self, memory: Memory) -> bool:
+    def write(self, state: ActiveReasons) -> bool:
         """Write the state; return whether it succeeded."""
-        octets = _MEMORY.dump_json(dict(memory))
+        octets = _MEMORY.dump_json(dict(state))
         if len(octets) > _SIZE:
-            # Names are short; a long one is dropped, not the state.
-            octets = _MEMORY.dump_json({trouble: _nameless(spell) for trouble, spell in memory.items()})
+            # The names of processes are usually short. If they are too long, only the names are dropped.
+            octets = _MEMORY.dump_json(
+                {problem: _without_name(active_reason) for problem, active_reason in state.items()}
+            )
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:
@@ -76,20 +85,22 @@ class MemoryFile:
         return True
 
 
-def _nameless(spell: ActiveReason) -> ActiveReason:
-    return ActiveReason(since=spell.since, notified_at=spell.notified_at, failed_at=spell.failed_at)
+def _without_name(active_reason: ActiveReason) -> ActiveReason:
+    return ActiveReason(
+        since=active_reason.since, notified_at=active_reason.notified_at, failed_at=active_reason.failed_at
+    )
 
 
 log = structlog.get_logger()
 
-#: A gateway has its own deadline, at most a minute; this is for one without.
+#: Deadline of a gateway call. Most gateways have one of their own, of a minute at most.
 _DEADLINE_SECONDS = 90.0
 #: Writing a small file takes no time unless the disk hangs.
-_WRITTEN_WITHIN_SECONDS = 5.0
+_WRITE_TIMEOUT_SECONDS = 5.0
 #: Concurrent calls.
-_AT_ONCE = 4
+_MAX_CONCURRENT = 4
 #: Expiry of an alert.
-_USE = timedelta(minutes=15)
+_EXPIRY = timedelta(minutes=15)
 
 
 class OutOfBandAlerter:
@@ -99,123 +110,138 @@ class OutOfBandAlerter:
         self,
         settings: OutOfBandSettings,
         *,
-        lines: Sequence[ConfiguredGateway],
+        gateways: Sequence[ConfiguredGateway],
         office: IssuingOffice,
         wording: Wording,
-        memory_file: MemoryFile,
+        state_file: MemoryFile,
         metrics: WatchdogSeries,
         clock: Clock,
     ) -> None:
-        """*lines*: voice and SMS gateways in order of preference, built without a callback address."""
+        """Take *gateways*: voice and SMS gateways in order of preference, built without a callback address."""
         self._settings = settings
-        self._lines = lines
+        self._gateways = gateways
         self._office = office
         self._wording = wording
-        self._memory_file = memory_file
+        self._memory_file = state_file
         self._metrics = metrics
         self._clock = clock
-        self._memory: Memory = memory_file.read()
+        self._memory: ActiveReasons = state_file.read()
         self._numbers: tuple[Number, ...] = ()
-        #: Size and time of the last read file; `None`: missing.
-        self._seen: tuple[int, int] | None = (-1, -1)
-        #: The state file exists in full size.
-        self._is_made = False
-        # A thread of its own: waiting for a disk must not block name resolution.
+        #: Size and modification time of the numbers file when it was read; `None`: it was missing.
+        self._read_version: tuple[int, int] | None = (-1, -1)
+        #: Whether the state file was written in full size.
+        self._is_created = False
+        # A thread of its own, because a hanging disk must not block threads that are used for name resolution.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lifeline")
         self.read_numbers()
 
     def read_numbers(self) -> None:
-        """Read the file if it has changed; an invalid one leaves the numbers unchanged."""
+        """Read the numbers file if it has changed. An invalid file leaves the numbers unchanged."""
         path = self._settings.numbers_file
-        if self._seen == (seen := _trace(path)):
+        if self._read_version == (version := _file_version(path)):
             return
-        self._seen = seen
+        self._read_version = version
         try:
             self._numbers = read_numbers(path)
         except (InvalidNumbersError, OSError) as error:
-            why = str(error) if isinstance(error, InvalidNumbersError) else (error.strerror or "")
-            log.warning("out-of-band numbers cannot be read", numbers=len(self._numbers), reason=why)
+            error_text = str(error) if isinstance(error, InvalidNumbersError) else (error.strerror or "")
+            log.warning("out-of-band numbers cannot be read", numbers=len(self._numbers), reason=error_text)
         self._metrics.set_out_of_band_numbers(len(self._numbers))
 
-    async def look(self, present: Memory, unknown: AbstractSet[OutOfBandReason] = frozenset()) -> None:
-        """Process the present problems, each with its start, and alert if due; *unknown*: reasons that cannot be examined."""
+    async def check(self, active_reasons: ActiveReasons, unknown: AbstractSet[OutOfBandReason] = frozenset()) -> None:
+        """Update the state by the present reasons for an alert, each with its start, and send alerts that are due.
+
+        *unknown*: reasons of which it is unknown now whether they are present.
+        """
         self.read_numbers()
-        memory, rings = recall(self._memory, present, self._settings.patience(), self._clock.now(), unknown)
-        if memory != self._memory or not self._is_made:
-            await self._remember(memory)
-        self._metrics.set_out_of_band_active(
-            {trouble for trouble, spell in memory.items() if spell.notified_at or spell.failed_at}
+        state, due_alerts = update_reasons(
+            self._memory, active_reasons, self._settings.build(), self._clock.now(), unknown
         )
-        for ring in rings:
-            heard = await self._ring(ring)
-            what = "out-of-band alert resolved" if ring.clear else "out-of-band alert sent"
-            log.warning(what, reason=ring.trouble, since=ring.since.isoformat(), reached=heard)
-            if not heard and not ring.clear:
-                await self._remember(untold(self._memory, ring, self._clock.now()))
+        if state != self._memory or not self._is_created:
+            await self._save(state)
+        self._metrics.set_out_of_band_active(
+            {
+                problem
+                for problem, active_reason in state.items()
+                if active_reason.notified_at or active_reason.failed_at
+            }
+        )
+        for alert in due_alerts:
+            reached_count = await self._send(alert)
+            event = "out-of-band alert resolved" if alert.is_resolved else "out-of-band alert sent"
+            log.warning(event, reason=alert.problem, since=alert.since.isoformat(), reached=reached_count)
+            if not reached_count and not alert.is_resolved:
+                await self._save(mark_failed(self._memory, alert, self._clock.now()))
 
     async def close(self) -> None:
         """Close the gateways' connections."""
-        for line in self._lines:
-            await line.gateway.close()
+        for entry in self._gateways:
+            await entry.gateway.close()
         self._thread.shutdown(wait=False)
 
-    async def _remember(self, memory: Memory) -> None:
-        self._memory, self._is_made = memory, True
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._memory_file.write, memory)
-        # The unavailable database may be a hanging disk, and this file is beside it.
-        done, _ = await asyncio.wait({writing}, timeout=_WRITTEN_WITHIN_SECONDS)
+    async def _save(self, state: ActiveReasons) -> None:
+        self._memory, self._is_created = state, True
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._memory_file.write, state)
+        # The database may be unavailable because a disk hangs, which may be the disk of this file too.
+        done, _ = await asyncio.wait({writing}, timeout=_WRITE_TIMEOUT_SECONDS)
         if not done or not writing.result():
             log.warning("out-of-band state could not be saved; it is lost at a restart")
 
-    async def _ring(self, ring: SendOutOfBand) -> int:
-        """Alert every number on every channel; return the number of telephones reached."""
-        at = self._clock.now() if ring.clear else ring.since
-        situation = "clear" if ring.clear else str(ring.trouble)
-        plight = words.OutOfBandMessage(situation=situation, office=self._office, at=at, whose=ring.whose)
+    async def _send(self, alert: SendOutOfBand) -> int:
+        """Send *alert* to every number on every channel. Return how many numbers were reached."""
+        at = self._clock.now() if alert.is_resolved else alert.since
+        situation = "clear" if alert.is_resolved else str(alert.problem)
+        message = words.OutOfBandMessage(situation=situation, office=self._office, at=at, process=alert.peer)
         contents: dict[Channel, Content] = {
-            Channel.SMS: words.sms(plight, self._wording),
-            Channel.VOICE: words.call(plight, self._wording),
+            Channel.SMS: words.sms(message, self._wording),
+            Channel.VOICE: words.call(message, self._wording),
         }
-        room = asyncio.Semaphore(_AT_ONCE)
+        limit = asyncio.Semaphore(_MAX_CONCURRENT)
 
-        async def reach(place: int, number: Number) -> bool:
-            async with room:
-                # An all-clear wakes nobody if an SMS is possible.
+        async def notify(number_index: int, number: Number) -> bool:
+            async with limit:
+                # The end of an alert is sent by SMS only, if possible, so that it wakes nobody.
                 channels = [c for c in CHANNELS if c is Channel.VOICE or number.is_mobile]
-                if ring.clear and number.is_mobile and any(line.channel is Channel.SMS for line in self._lines):
+                if (
+                    alert.is_resolved
+                    and number.is_mobile
+                    and any(entry.channel is Channel.SMS for entry in self._gateways)
+                ):
                     channels = [Channel.SMS]
-                reached = [await self._by(channel, place, number, contents[channel]) for channel in channels]
+                reached = [
+                    await self._send_by(channel, number_index, number, contents[channel]) for channel in channels
+                ]
                 return any(reached)
 
-        return sum(await asyncio.gather(*(reach(n, number) for n, number in enumerate(self._numbers, 1))))
+        return sum(await asyncio.gather(*(notify(n, number) for n, number in enumerate(self._numbers, 1))))
 
-    async def _by(self, channel: Channel, place: int, number: Number, content: Content) -> bool:
+    async def _send_by(self, channel: Channel, number_index: int, number: Number, content: Content) -> bool:
         now = self._clock.now()
-        for line in self._lines:
-            if line.channel is not channel:
+        for entry in self._gateways:
+            if entry.channel is not channel:
                 continue
-            order = SendRequest(
-                reference=f"lifeline{place}-{channel}-{now.timestamp():.0f}",
+            request = SendRequest(
+                reference=f"lifeline{number_index}-{channel}-{now.timestamp():.0f}",
                 address=number.number,
                 content=content,
-                expires_at=now + _USE,
+                expires_at=now + _EXPIRY,
                 created_at=now,
             )
             try:
                 async with asyncio.timeout(_DEADLINE_SECONDS):
-                    report = await line.gateway.send(order)
+                    report = await entry.gateway.send(request)
             except (DeliveryError, TimeoutError) as error:
-                log.warning("out-of-band gateway failed", gateway=line.name, reason=str(error) or "no answer")
-            # A bug in a gateway; the next one may work, and this is the last resort.
+                log.warning("out-of-band gateway failed", gateway=entry.name, reason=str(error) or "no answer")
+            # A bug in a gateway must not prevent the next gateway from being used.
             except Exception:
-                log.exception("out-of-band gateway failed unexpectedly", gateway=line.name)
+                log.exception("out-of-band gateway failed unexpectedly", gateway=entry.name)
             else:
                 if report.progress is not SubmissionState.FAILED:
                     return True
         return False
 
 
-def _trace(path: Path) -> tuple[int, int] | None:
+def _file_version(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.stat()
     except OSError:

@@ -1,4 +1,7 @@
-"""Self-monitoring of a process: builds and runs process heartbeat, auditor, out-of-band alerts and drills."""
+"""Self-monitoring of a process: builds and runs process heartbeat, auditor, out-of-band alerts and drills.
+
+Out-of-band alerts notify the NOC when the database is unavailable or another process is silent.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,15 @@ from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.drills.plan import DrillPlans
 from monitor.drills.runner import DrillRunner
 from monitor.drills.sender import DrillSender
-from monitor.evaluation.liveness import LivenessFailure, LivenessInputs, ailments
-from monitor.evaluation.out_of_band import ActiveReason, OutOfBandPolicy, OutOfBandReason, silent_peer
+from monitor.evaluation.liveness import LivenessFailure, LivenessInputs, find_liveness_failures
+from monitor.evaluation.out_of_band import ActiveReason, OutOfBandPolicy, OutOfBandReason, find_silent_peer
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import run_periodically
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.per_configuration import PerConfiguration
 from monitor.service.probing_runtime import ProbingRuntime
-from monitor.service.silences import route_muter
+from monitor.service.silences import route_silence_lookup
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
@@ -44,14 +47,14 @@ from monitor.watchdog.process_heartbeat import ProcessHeartbeat
 
 log = structlog.get_logger()
 
-#: In the state directory.
+#: State of the out-of-band alerts, in the state directory.
 MEMORY_FILE = "out_of_band.json"
 
-_LIFELINE_EVERY = timedelta(seconds=15)
+_OUT_OF_BAND_INTERVAL = timedelta(seconds=15)
 
 
 class Watchdog:
-    """All self-monitoring. Created with an open store, and run beside the rest."""
+    """All self-monitoring of this process. It is created with an open database."""
 
     def __init__(
         self,
@@ -79,143 +82,156 @@ class Watchdog:
         self._presence = database.presence
         self._started_at = clock.now()
         self._heartbeat: tuple[HeartbeatSettings, HeartbeatSender] | None = None
-        self._lifeline: tuple[Configuration, OutOfBandAlerter] | None = None
-        self.pulse = ProcessHeartbeat(
+        self._out_of_band: tuple[Configuration, OutOfBandAlerter] | None = None
+        self.process_heartbeat = ProcessHeartbeat(
             processes=processes,
-            signs=self._signs,
-            heartbeat=self._heartbeat_in_force,
+            liveness_inputs=self._liveness_inputs,
+            heartbeat=self._current_heartbeat,
             manager=manager,
             metrics=metrics.watchdog,
-            # One clock for all writers: two machines may differ by more than the limit for a silent peer.
+            # The database's clock, because clocks of two machines may differ by more than the limit for a silent
+            # process.
             clock=database.clock,
         )
         self.auditor = EscalationAuditor(
             store=store,
             pool=pool,
             alerting=dispatcher,
-            brief=lambda number: self._settings.noc_brief(subject=number, subject_en=number),
+            noc_policy=lambda number: self._settings.build_noc_policy(subject=number, subject_en=number),
             metrics=metrics.watchdog,
             clock=clock,
-            muter=route_muter(lambda agency: runtime().troubled(agency)),
-            rests=lambda: not self._settings.notifies,
+            silence_lookup=route_silence_lookup(lambda agency: runtime().failing_routes(agency)),
+            is_monitor_only=lambda: not self._settings.notifies,
         )
         drills = Drills(database)
-        self.exerciser = DrillSender(drills=drills, pool=pool, wording=wording, metrics=metrics, clock=clock)
-        self.driller = DrillRunner(
+        self.drill_sender = DrillSender(drills=drills, pool=pool, wording=wording, metrics=metrics, clock=clock)
+        self.drill_runner = DrillRunner(
             drills=drills,
             store=store,
             pool=pool,
-            exerciser=self.exerciser,
-            roster=PerConfiguration(lambda: runtime().configuration, DrillPlans().make),
+            sender=self.drill_sender,
+            current_plan=PerConfiguration(lambda: runtime().configuration, DrillPlans().make),
             metrics=metrics,
             clock=clock,
-            rests=lambda: not self._settings.notifies,
+            is_monitor_only=lambda: not self._settings.notifies,
         )
 
     async def run(self) -> None:
         """Run until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                keep_lifeline = run_periodically("out-of-band alerter", self._look_at_lifeline, _LIFELINE_EVERY)
-                for watching in (self.pulse.run(), self.auditor.run(), self.driller.run(), keep_lifeline):
-                    tasks.create_task(watching)
+                check_out_of_band = run_periodically(
+                    "out-of-band alerter", self._check_out_of_band, _OUT_OF_BAND_INTERVAL
+                )
+                for task in (
+                    self.process_heartbeat.run(),
+                    self.auditor.run(),
+                    self.drill_runner.run(),
+                    check_out_of_band,
+                ):
+                    tasks.create_task(task)
         finally:
             await self._close()
 
-    def ailments(self) -> AbstractSet[LivenessFailure]:
+    def liveness_failures(self) -> AbstractSet[LivenessFailure]:
         """Return the current failures of this process."""
-        return ailments(self._signs(self.pulse.written_at), self._clock.now())
+        return find_liveness_failures(self._liveness_inputs(self.process_heartbeat.written_at), self._clock.now())
 
-    def store_away(self) -> tuple[datetime, str] | None:
+    def store_outage(self) -> tuple[datetime, str] | None:
         """Return since when the database is unavailable, and why; `None`: available.
 
-        A locked database reports only after its own time-out, which the process heartbeat does not wait for.
+        A locked database fails only after its own time-out. The process heartbeat detects it earlier.
         """
         if (since := self._presence.away_since) is not None:
             return since, self._presence.why
-        return None if (since := self.pulse.away_since) is None else (since, "it does not answer in time")
+        return (
+            None if (since := self.process_heartbeat.failing_since) is None else (since, "it does not answer in time")
+        )
 
     @property
     def _settings(self) -> Settings:
         return self._runtime().configuration.settings
 
-    def _signs(self, written_at: datetime | None) -> LivenessInputs:
+    def _liveness_inputs(self, written_at: datetime | None) -> LivenessInputs:
         watchdog = self._metrics.watchdog
         return LivenessInputs(
             started_at=self._started_at,
             cycled_at=watchdog.cycled_at,
             written_at=written_at,
-            store_is_away=self._presence.away_since is not None,
+            is_store_unavailable=self._presence.away_since is not None,
             audited_at=watchdog.audited_at,
             overdue=watchdog.overdue,
-            late=self._runtime().prober.late(self._clock.now()),
+            probe_delay=self._runtime().prober.next_run_delay(self._clock.now()),
         )
 
-    def _heartbeat_in_force(self) -> tuple[HeartbeatSender, timedelta] | None:
-        # The external switch relies on notifications: it must alert when they are off.
+    def _current_heartbeat(self) -> tuple[HeartbeatSender, timedelta] | None:
+        # Without notifications no heartbeat is sent, so that the external switch alerts.
         settings = self._settings.heartbeat if self._settings.notifies else None
         if self._heartbeat is None or self._heartbeat[0] != settings:
             for receiver in (SWITCH, FILE):
-                self._metrics.watchdog.forget_heartbeat(receiver)
-            made = None if settings is None else HeartbeatSender(settings, self._metrics.watchdog, self._clock)
-            self._heartbeat = None if settings is None or made is None else (settings, made)
+                self._metrics.watchdog.unregister_heartbeat(receiver)
+            sender = None if settings is None else HeartbeatSender(settings, self._metrics.watchdog, self._clock)
+            self._heartbeat = None if settings is None or sender is None else (settings, sender)
         return None if self._heartbeat is None else (self._heartbeat[1], self._heartbeat[0].interval)
 
-    async def _look_at_lifeline(self) -> None:
+    async def _check_out_of_band(self) -> None:
         configuration = self._runtime().configuration
         settings = configuration.settings.out_of_band if configuration.settings.notifies else None
-        # After any change: the gateways may have other tokens, which must not be found out during an alert.
-        if self._lifeline is not None and self._lifeline[0] is not configuration:
-            await self._lifeline[1].close()
-            self._lifeline = None
+        # Rebuild after any change of the configuration: the gateways may have new credentials.
+        if self._out_of_band is not None and self._out_of_band[0] is not configuration:
+            await self._out_of_band[1].close()
+            self._out_of_band = None
             self._metrics.watchdog.remove_out_of_band_numbers()
         if settings is None:
             return
-        if self._lifeline is None:
-            made = lifeline(configuration, self._directory, self._metrics.watchdog, self._clock)
-            self._lifeline = None if made is None else (configuration, made)
-        if self._lifeline is not None:
-            now, patience = self._shared_clock.now(), settings.patience()
-            await self._lifeline[1].look(*troubles(self._name, self.pulse, patience, now))
+        if self._out_of_band is None:
+            alerter = build_out_of_band_alerter(configuration, self._directory, self._metrics.watchdog, self._clock)
+            self._out_of_band = None if alerter is None else (configuration, alerter)
+        if self._out_of_band is not None:
+            now, policy = self._shared_clock.now(), settings.build()
+            await self._out_of_band[1].check(*out_of_band_reasons(self._name, self.process_heartbeat, policy, now))
 
     async def _close(self) -> None:
         if self._heartbeat is not None:
             await self._heartbeat[1].close()
-        if self._lifeline is not None:
-            await self._lifeline[1].close()
+        if self._out_of_band is not None:
+            await self._out_of_band[1].close()
 
 
-def troubles(
-    name: str, pulse: ProcessHeartbeat, patience: OutOfBandPolicy, now: datetime
+def out_of_band_reasons(
+    name: str, heartbeat: ProcessHeartbeat, policy: OutOfBandPolicy, now: datetime
 ) -> tuple[Mapping[OutOfBandReason, ActiveReason], AbstractSet[OutOfBandReason]]:
-    """Return the present reasons for an out-of-band alert, each with its start, and those that cannot be examined."""
-    if pulse.away_since is not None:
-        # Knowledge about the others is as old as the failure.
-        return {OutOfBandReason.STORE: ActiveReason(since=pulse.away_since)}, {OutOfBandReason.PEER}
-    if pulse.watching_since is None:
+    """Return the present reasons for an out-of-band alert, each with its start, and those that are unknown now."""
+    if heartbeat.failing_since is not None:
+        # The other processes cannot be read either.
+        return {OutOfBandReason.STORE: ActiveReason(since=heartbeat.failing_since)}, {OutOfBandReason.PEER}
+    if heartbeat.peers_observed_since is None:
         return {}, set(OutOfBandReason)  # Nothing has been written yet.
-    if -TOLERANCE <= now - pulse.watching_since <= patience.peer:
-        # After an outage of the database, or a power failure, the others have not written yet either.
+    if -TOLERANCE <= now - heartbeat.peers_observed_since <= policy.peer:
+        # After an outage of the database or a power failure the other processes get time to write.
         return {}, {OutOfBandReason.PEER}
-    beats = {peer.name: (peer.heartbeat_at, peer.stopped_at) for peer in pulse.peers}
-    spell = silent_peer(name, beats, patience, now)
-    return {} if spell is None else {OutOfBandReason.PEER: spell}, set()
+    heartbeats = {peer.name: (peer.heartbeat_at, peer.stopped_at) for peer in heartbeat.peers}
+    silent_peer = find_silent_peer(name, heartbeats, policy, now)
+    return {} if silent_peer is None else {OutOfBandReason.PEER: silent_peer}, set()
 
 
-def lifeline(
+def build_out_of_band_alerter(
     configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock
 ) -> OutOfBandAlerter | None:
-    """Build the out-of-band alerter of a configuration, with its own gateways; `None`: none configured, or no notifications."""
+    """Build the out-of-band alerter of a configuration, with gateways of its own.
+
+    Return `None` if none is configured, or notifications are off.
+    """
     settings = configuration.settings
     if settings.out_of_band is None or not settings.notifies:
         return None
     kinds = gateway_kinds()
     entries = {entry.name: entry for entries in settings.gateways.values() for entry in entries}
-    lines = [
+    gateways = [
         ConfiguredGateway(
             name=name,
             channel=entries[name].channel,
-            # Without a callback address: no content is fetched and no key awaited.
+            # Without a callback address the provider fetches no content and reports no key.
             gateway=kinds[entries[name].kind].build(
                 entries[name].config, GatewayContext(callback_base=None, directory=str(directory))
             ),
@@ -224,41 +240,41 @@ def lifeline(
     ]
     return OutOfBandAlerter(
         settings.out_of_band,
-        lines=lines,
+        gateways=gateways,
         office=settings.noc.build_office(),
         wording=configuration.wording,
-        memory_file=MemoryFile(settings.state_dir / MEMORY_FILE),
+        state_file=MemoryFile(settings.state_dir / MEMORY_FILE),
         metrics=metrics,
         clock=clock,
     )
 
 
 @asynccontextmanager
-async def store_opening(
+async def alert_on_failed_opening(
     configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock
 ) -> AsyncIterator[None]:
-    """Examine out-of-band alerts if the store does not open in the block: repeated starts count.
+    """Check out-of-band alerts if opening the database fails in the block, so that failed starts count as an outage.
 
-    A store in use by another process is available; that process monitors.
+    A database that another process uses is no outage, and that process monitors.
     """
     try:
         yield
     except StoreInUseError:
         raise
     except Exception:
-        await _look_once(configuration, directory, metrics, clock)
+        await _check_once(configuration, directory, metrics, clock)
         raise
 
 
-async def _look_once(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> None:
+async def _check_once(configuration: Configuration, directory: Path, metrics: WatchdogSeries, clock: Clock) -> None:
     try:
-        made = lifeline(configuration, directory, metrics, clock)
-        if made is None:
+        alerter = build_out_of_band_alerter(configuration, directory, metrics, clock)
+        if alerter is None:
             return
         try:
-            await made.look({OutOfBandReason.STORE: ActiveReason(since=clock.now())}, {OutOfBandReason.PEER})
+            await alerter.check({OutOfBandReason.STORE: ActiveReason(since=clock.now())}, {OutOfBandReason.PEER})
         finally:
-            await made.close()
+            await alerter.close()
     # A bug here must not hide the original error.
     except Exception:
         log.exception("out-of-band check failed")

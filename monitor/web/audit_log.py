@@ -1,6 +1,6 @@
 """Audit log page, the newest entries first.
 
-Entries that concern no incident require the permission for all agencies.
+A principal with the permission for some agencies sees the entries about their incidents only.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from monitor.web.form import Pages
 
 _Auditor = Annotated[Principal, Depends(RequirePermission(Permission.READ_AUDIT_LOG))]
 #: Entries per page.
-_MOST: Final = 50
-#: Characters of a filter, as in the audit log.
-_LONGEST: Final = 200
-_Word = Annotated[str, Query(max_length=_LONGEST)]
+_PAGE_SIZE: Final = 50
+#: Maximum number of characters of a filter, as of the fields of the audit log.
+_MAX_FILTER_LENGTH: Final = 200
+_Filter = Annotated[str, Query(max_length=_MAX_FILTER_LENGTH)]
 _Before = Annotated[int, Query(ge=1, le=NEWEST)]
 
 
-def audit_log_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRouter:
+def audit_log_pages(audit_log: AuditLogPages, users: Users, pages: Pages) -> APIRouter:
     """Build the router of the audit log."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/audit")
-    async def entries(  # noqa: PLR0917 - what may be asked
+    async def entries(  # noqa: PLR0917 - query parameters
         request: Request,
         principal: _Auditor,
-        agency: _Word = "",
-        incident: _Word = "",
-        by: _Word = "",
-        event: _Word = "",
+        agency: _Filter = "",
+        incident: _Filter = "",
+        by: _Filter = "",
+        event: _Filter = "",
         before: _Before = NEWEST,
     ) -> Response:
         scope = principal.scope(Permission.READ_AUDIT_LOG)
@@ -47,29 +47,31 @@ def audit_log_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRo
         if code:
             permit(principal, Permission.READ_AUDIT_LOG, code)
         filters = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
-        wanted = AuditLogFilter(
+        log_filter = AuditLogFilter(
             agencies=frozenset({code}) if code else None if scope.everything else frozenset(scope.agencies),
             number=filters["incident"],
             actor=await actor(filters["by"]),
             event=filters["event"],
         )
-        page = await journal.page(wanted, most=_MOST, before=before)
-        kept = {name: value for name, value in filters.items() if value}
-        facts = {
+        page = await audit_log.page(log_filter, most=_PAGE_SIZE, before=before)
+        parameters = {name: value for name, value in filters.items() if value}
+        context = {
             "rows": [(each, _details(each)) for each in page.rows],
-            "asked": filters,
-            "all": scope.everything,
+            "filters": filters,
+            "sees_all": scope.everything,
             "since": page.since,
-            "narrowed": bool(kept),
-            "newest": f"/audit?{urlencode(kept)}" if before != NEWEST else None,
-            "older": f"/audit?{urlencode({**kept, 'before': page.before})}" if page.before is not None else None,
+            "is_filtered": bool(parameters),
+            "newest_url": f"/audit?{urlencode(parameters)}" if before != NEWEST else None,
+            "older_url": f"/audit?{urlencode({**parameters, 'before': page.before})}"
+            if page.before is not None
+            else None,
         }
-        return pages.show(request, "audit_log.html", facts)
+        return pages.show(request, "audit_log.html", context)
 
-    async def actor(written: str) -> str:
-        """Return the display name of an actor; for a user the sign-in name is sufficient."""
-        kept = await users.find(written.lower()) if written else None
-        return kept.user.by if kept else written
+    async def actor(entered: str) -> str:
+        """Return the name of an actor as in the audit log. For a user, the sign-in name may be entered."""
+        user_record = await users.find(entered.lower()) if entered else None
+        return user_record.user.by if user_record else entered
 
     return router
 
@@ -77,9 +79,11 @@ def audit_log_pages(journal: AuditLogPages, users: Users, pages: Pages) -> APIRo
 def _details(row: AuditLogRow) -> list[tuple[str, str]]:
     """Return the details of an entry besides actor and event."""
     return (
-        [] if row.entry is None else [(name, _said(value)) for name, value in row.entry.detail.items() if value != ""]
+        []
+        if row.entry is None
+        else [(name, _detail_text(value)) for name, value in row.entry.detail.items() if value != ""]
     )
 
 
-def _said(value: Any) -> str:
+def _detail_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

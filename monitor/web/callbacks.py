@@ -1,6 +1,6 @@
-"""Listener for callbacks of telephone and fax providers.
+"""HTTP application for callbacks of telephone and fax providers, on a listener of its own.
 
-It serves no other path, and reveals nothing to unauthenticated clients.
+A gateway of the service authenticates each callback. Responses tell unauthenticated clients nothing.
 """
 
 from __future__ import annotations
@@ -23,69 +23,70 @@ from monitor.web.form import read_body
 
 log = structlog.get_logger()
 
-#: Octets. Providers send some hundred; a fax provider may add the transmitted page.
-LARGEST_BODY = 8 * 1024 * 1024
-#: A form is hashed field by field before it is authenticated.
-LARGEST_FORM = 64 * 1024
-MOST_FIELDS = 200
-#: Limit of other bodies in memory at a time, because they are read before authentication and unauthenticated clients
-#: may send them as well. Keypresses and SMS arrive as forms, which are not limited.
-MOST_LARGE = 8
+#: Octets. Providers send some hundred; a fax provider may include the transmitted page.
+MAX_BODY = 8 * 1024 * 1024
+#: Octets, less than for other bodies: to authenticate a form, its fields are hashed one by one.
+MAX_FORM = 64 * 1024
+MAX_FIELDS = 200
+#: Number of bodies other than forms in memory at a time. They are read before authentication, so unauthenticated
+#: clients may send them too. Keypresses and SMS arrive as forms, whose number is not limited.
+MAX_LARGE_BODIES = 8
 
 
-def callbacks(source: ServiceFacade) -> Starlette:
+def callbacks(facade: ServiceFacade) -> Starlette:
     """Build the callback listener."""
-    places = asyncio.Semaphore(MOST_LARGE)
+    large_bodies = asyncio.Semaphore(MAX_LARGE_BODIES)
     throttle = LogThrottle()
 
-    async def hear(request: Request) -> Response:
-        base = source.callback_base(request.path_params["gateway"])
+    async def handle(request: Request) -> Response:
+        base = facade.callback_base(request.path_params["gateway"])
         if base is None:  # Check this before reading the body of an unauthenticated client.
             return PlainTextResponse("", status_code=404)
         is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-        if not is_form and places.locked():
+        if not is_form and large_bodies.locked():
             return PlainTextResponse("", status_code=503, headers={"Retry-After": "5"})
-        async with nullcontext() if is_form else places:
+        async with nullcontext() if is_form else large_bodies:
             try:
-                body = await read_body(request, LARGEST_FORM if is_form else LARGEST_BODY)
+                body = await read_body(request, MAX_FORM if is_form else MAX_BODY)
             except ClientDisconnect:
-                return PlainTextResponse("", status_code=400)  # The client has disconnected.
+                return PlainTextResponse("", status_code=400)  # Nobody receives this response.
             if body is None:
                 return PlainTextResponse("", status_code=413)
-            return await hand_on(request, base, body, is_form=is_form)
+            return await deliver(request, base, body, is_form=is_form)
 
-    async def hand_on(request: Request, base: str, body: bytes, *, is_form: bool) -> Response:
+    async def deliver(request: Request, base: str, body: bytes, *, is_form: bool) -> Response:
         gateway, path = request.path_params["gateway"], request.path_params["path"]
-        # Use the URL that was given to the provider: an unauthenticated client controls Host and forwarding headers.
+        # Signatures cover the URL. Use the one that was given to the provider, because any client can choose the
+        # headers Host and Forwarded.
         url = f"{base}/{path}" + (f"?{request.url.query}" if request.url.query else "")
         form: dict[str, list[str]] = {}
         if is_form:
             try:
-                fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+                fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
             except ValueError:
                 return PlainTextResponse("", status_code=413)
             for name, value in fields:
                 form.setdefault(name, []).append(value)
         peer = request.client.host if request.client else ""
-        incoming = CallbackRequest(path=path, url=url, form=form, headers=dict(request.headers), body=body, peer=peer)
+        callback = CallbackRequest(path=path, url=url, form=form, headers=dict(request.headers), body=body, peer=peer)
         try:
-            answer = await source.hear(gateway, incoming)
-        except CallbackRejectedError as refusal:
-            # Unauthenticated clients may send a thousand requests per second, so the log is throttled. The metric
-            # counts all.
-            if throttle.admit((gateway, refusal.status, refusal.reason)) is not None:
-                log.warning("callback rejected", gateway=gateway, status=refusal.status, reason=refusal.reason)
-            return PlainTextResponse("", status_code=refusal.status)
-        if answer is None:
+            result = await facade.handle_callback(gateway, callback)
+        except CallbackRejectedError as rejection:
+            # Throttle the log, because unauthenticated clients may send a thousand requests per second. A metric counts
+            # all of them.
+            if throttle.admit((gateway, rejection.status, rejection.reason)) is not None:
+                log.warning("callback rejected", gateway=gateway, status=rejection.status, reason=rejection.reason)
+            return PlainTextResponse("", status_code=rejection.status)
+        if result is None:
             return PlainTextResponse("", status_code=404)
-        return Response(answer.body, status_code=answer.status, media_type=answer.media_type or None)
+        return Response(result.body, status_code=result.status, media_type=result.media_type or None)
 
     return Starlette(
-        routes=[Route("/callbacks/{gateway}/{path:path}", hear, methods=["POST", "GET"])],
-        exception_handlers={StoreUnavailable: _say_nothing},
+        routes=[Route("/callbacks/{gateway}/{path:path}", handle, methods=["POST", "GET"])],
+        exception_handlers={StoreUnavailable: _store_unavailable},
     )
 
 
-async def _say_nothing(_request: Request, _error: Exception) -> Response:
-    """Ask an unauthenticated client to retry, without a reason."""
+async def _store_unavailable(_request: Request, _error: Exception) -> Response:
+    """Return a response that asks for a retry, without a reason, because the client may be unauthenticated."""
     return Response(status_code=503, headers={"Retry-After": "5"})

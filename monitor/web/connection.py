@@ -1,7 +1,7 @@
 """Connection limits of a listener, in total and per address, and the choice of connections to close for new ones. Pure.
 
-A client of a listener can open idle connections. Each uses a file descriptor, which probes and the database need as
-well. So listeners share a part of the process's limit, and the rest is reserved.
+Any client can open connections and leave them idle. Each uses a file descriptor, which probes and the database need as
+well. So a listener may use only a part of the process's descriptor limit.
 """
 
 from __future__ import annotations
@@ -13,32 +13,33 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 #: A listener may use an eighth of the process's descriptors, and two listeners are public: three quarters remain for
 #: probes, gateways and the database.
-_PART = 8
-#: More are not needed: a portal serves a thousand viewers with fewer.
-_MOST = 1024
-#: One address may use a quarter of these, which suffices for an office of a hundred browsers behind one address.
-_ADDRESS_PART = 4
+_DESCRIPTOR_SHARE = 8
+#: A listener needs no more: the portal serves a thousand viewers with fewer.
+_MAX_CONNECTIONS = 1024
+#: One address may use a quarter of a listener's connections, enough for an office with a hundred browsers behind it.
+_ADDRESS_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
     """Connection limits of a listener."""
 
-    in_all: int
-    of_address: int
+    total: int
+    per_address: int
 
 
 def connection_limits(descriptors: int) -> ConnectionLimits:
     """Return the limits of each listener for a process with this descriptor limit."""
-    in_all = max(_ADDRESS_PART, min(_MOST, descriptors // _PART))
-    return ConnectionLimits(in_all=in_all, of_address=in_all // _ADDRESS_PART)
+    total = max(_ADDRESS_SHARE, min(_MAX_CONNECTIONS, descriptors // _DESCRIPTOR_SHARE))
+    return ConnectionLimits(total=total, per_address=total // _ADDRESS_SHARE)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Connection:
     """One accepted connection."""
 
-    #: Its origin: an IPv4 address, or a /64 of IPv6, which providers assign to one customer. "": this machine.
+    #: Address that the limit per address counts: an IPv4 address, or a /64 of IPv6, which providers assign to one
+    #: customer. "": a proxy or this machine, which have no such limit.
     origin: str
     #: Closes the connection without a response.
     close: Callable[[], object] = field(repr=False)
@@ -48,60 +49,69 @@ class Connections:
     """The connections of one listener."""
 
     def __init__(self, limits: ConnectionLimits, proxies: Sequence[str] = ()) -> None:
-        """*proxies*: the networks of proxies, whose connections belong to many clients."""
+        """Take *proxies*, the networks of proxies, whose connections belong to many clients."""
         self._limits = limits
         self._proxies = [ip_network(each) for each in (*proxies, "127.0.0.0/8", "::1")]
-        #: Connections with an incomplete request or an unread response, the oldest first.
-        self._asking: dict[Connection, None] = {}
+        #: Connections with an incomplete request or an unread response, the oldest first: they may be closed for
+        #: others.
+        self._waiting_for_client: dict[Connection, None] = {}
         self._open: set[Connection] = set()
-        self._of = Counter[str]()
-        #: Number of connections that were closed for others or rejected.
-        self.cut = 0
+        self._count_by_origin = Counter[str]()
+        #: Number of connections that were closed for new ones or rejected.
+        self.closed_count = 0
 
     def admit(self, connection: Connection) -> bool:
-        """Admit *connection* if possible, and return whether it was admitted. This may close another connection.
+        """Admit *connection* if possible, and return whether it was admitted.
 
-        Candidates have an incomplete request or an unread response. The oldest one of the address with the most
-        connections is closed, so a flood closes its own connections.
+        At the limit, close another connection for it: the oldest one with an incomplete request or an unread response,
+        of the address with the most connections. So a flood closes its own connections.
         """
-        has_share = bool(connection.origin) and self._of[connection.origin] >= self._limits.of_address
-        if has_share or len(self._open) >= self._limits.in_all:
-            self.cut += 1
-            candidates = (each for each in self._asking if not has_share or each.origin == connection.origin)
-            oldest = max(candidates, key=lambda each: self._weight(each, connection), default=None)
+        is_address_full = (
+            bool(connection.origin) and self._count_by_origin[connection.origin] >= self._limits.per_address
+        )
+        if is_address_full or len(self._open) >= self._limits.total:
+            self.closed_count += 1
+            candidates = (
+                each for each in self._waiting_for_client if not is_address_full or each.origin == connection.origin
+            )
+            oldest = max(candidates, key=lambda each: self._resulting_count(each, connection), default=None)
             if oldest is None:
                 return False
-            self.leave(oldest)
+            self.remove(oldest)
             oldest.close()
         self._open.add(connection)
-        self._of[connection.origin] += 1
-        self.note(connection, is_asking=True)
+        self._count_by_origin[connection.origin] += 1
+        self.update(connection, is_waiting_for_client=True)
         return True
 
-    def _weight(self, candidate: Connection, newcomer: Connection) -> int:
-        """Return how many connections the address of *candidate* would have.
+    def _resulting_count(self, candidate: Connection, new_connection: Connection) -> int:
+        """Return how many connections the origin of *candidate* has, including *new_connection*.
 
-        It is 0 for proxies and this machine, which serve many clients.
+        Return 0 for proxies and this machine, which serve many clients.
         """
-        return self._of[candidate.origin] + (candidate.origin == newcomer.origin) if candidate.origin else 0
+        return (
+            self._count_by_origin[candidate.origin] + (candidate.origin == new_connection.origin)
+            if candidate.origin
+            else 0
+        )
 
-    def note(self, connection: Connection, *, is_asking: bool) -> None:
-        """Record whether the client is still sending its request or not reading, or is being served."""
-        self._asking.pop(connection, None)
-        if is_asking and connection in self._open:
-            self._asking[connection] = None
+    def update(self, connection: Connection, *, is_waiting_for_client: bool) -> None:
+        """Record whether the server waits for the client: for the rest of the request, or to read the response."""
+        self._waiting_for_client.pop(connection, None)
+        if is_waiting_for_client and connection in self._open:
+            self._waiting_for_client[connection] = None
 
-    def leave(self, connection: Connection) -> None:
-        """Record that a connection is closed."""
+    def remove(self, connection: Connection) -> None:
+        """Remove a closed connection."""
         if connection in self._open:
             self._open.discard(connection)
-            self._asking.pop(connection, None)
-            self._of[connection.origin] -= 1
-            if not self._of[connection.origin]:
-                del self._of[connection.origin]
+            self._waiting_for_client.pop(connection, None)
+            self._count_by_origin[connection.origin] -= 1
+            if not self._count_by_origin[connection.origin]:
+                del self._count_by_origin[connection.origin]
 
     def origin(self, address: str) -> str:
-        """Return the origin for *address*; "" for proxies and this machine, which have no limit of their own."""
+        """Return the origin of a connection from *address*; "" for proxies and this machine."""
         try:
             parsed = ip_address(address.partition("%")[0])
         except ValueError:

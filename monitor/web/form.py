@@ -1,4 +1,8 @@
-"""Forms: the pages that contain them, and the parser of posted forms, bounded in size and limited to our own pages."""
+"""Rendering of pages with forms, and reading of posted forms.
+
+A posted form is accepted only from a page of the portal, up to a maximum size, and only from the user for whom that
+page was rendered.
+"""
 
 from __future__ import annotations
 
@@ -15,41 +19,41 @@ from jinja2 import Environment
 from markupsafe import escape
 
 from monitor.access.principal import Principal
-from monitor.config.files.document import LARGEST
-from monitor.model.lazy_text import said
+from monitor.config.files.document import MAX_OCTETS
+from monitor.model.lazy_text import lazy_text
 from monitor.web.page import PageLanguage
-from monitor.web.page_query import asked, others_asked, remember
+from monitor.web.page_query import other_parameters, read_query, store_language
 
-#: For typed input, in octets.
-LARGEST_FORM: Final = 16 * 1024
-#: For the whole text of a document, of which an octet may take three in a form.
-LARGEST_TEXT_FORM: Final = 3 * LARGEST + 4096
-_FIELDS: Final = 100
-#: Octets.
-_PART: Final = 16 * 1024
-#: Longest head of a field or a file, in octets.
-_LONGEST_HEAD: Final = 2048
-#: RFC 2046 5.1.1.
+#: Maximum size in octets of a form with typed input.
+MAX_FORM_SIZE: Final = 16 * 1024
+#: Maximum size of a form with the whole text of a document. URL encoding may use three octets for one.
+MAX_TEXT_FORM_SIZE: Final = 3 * MAX_OCTETS + 4096
+_MAX_FIELDS: Final = 100
+#: Octets of a value that are decoded in one call.
+_DECODED_AT_ONCE: Final = 16 * 1024
+#: Maximum size in octets of the headers of a part (RFC 7578): of a field or a file.
+_MAX_PART_HEADERS: Final = 2048
+#: Boundary between parts (RFC 2046 5.1.1).
 _BOUNDARY: Final = re.compile(
     r"multipart/form-data\s*;(?:[^;]{0,100};)?\s*boundary=\"?([0-9A-Za-z'()+_,./:=?-]{1,70})\"?\s*(?:;|$)"
 )
 _DISPOSITION: Final = re.compile(rb"^content-disposition:\s*form-data([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _PARAMETER: Final = re.compile(rb";\s*([a-z]+)\*?=(?:\"([^\"]*)\"|([^\";\s]*))", re.IGNORECASE)
 
-#: Values of these fields appear in no response.
+#: Form fields whose values must not appear in any response.
 SECRET_FIELDS: Final = ("password", "client_secret")
-#: Forms at these addresses contain little but secrets.
-_OF_SECRETS: Final = ("/sign-in", "/sign-out", "/welcome", "/account/")
+#: Paths of forms that contain little but secrets.
+_SECRET_PATHS: Final = ("/sign-in", "/sign-out", "/welcome", "/account/")
 _URLENCODED: Final = "application/x-www-form-urlencoded"
-#: The field that names the user of the form's page. Every posted form has it.
+#: Hidden field with the name of the user for whom the form's page was rendered.
 _OWNER: Final = "form_owner"
-_LONGEST_NAME: Final = 64
-_POSTED: Final = re.compile(r'<form method="post"[^>]*>')
-#: Key in the request of the body, once it was read.
-_BODY: Final = "form_body"
+_MAX_NAME_LENGTH: Final = 64
+_POST_FORM_TAG: Final = re.compile(r'<form method="post"[^>]*>')
+#: Attribute of the request's state that has the body, once it was read.
+_BODY_ATTRIBUTE: Final = "form_body"
 
-#: Headers of a page of forms: no script, and the sender's origin, which distinguishes our own page from a foreign one
-#: where a browser sends nothing else.
+#: Headers of a page with forms. It has no scripts, and its forms send their origin, by which `is_from_our_page`
+#: recognizes them if the browser sends no `Sec-Fetch-Site`.
 MAY_SEND_FORMS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
@@ -57,8 +61,8 @@ MAY_SEND_FORMS: Final[Mapping[str, str]] = {
 }
 
 
-#: No problem: its key of words, the reason of the refusal, and the input.
-_FINE: Final[Mapping[str, object]] = {"problem": "", "why": "", "written": {}}
+#: Defaults of template variables: the text key of an error, the reason of a rejection, and the input to show again.
+_NO_PROBLEM: Final[Mapping[str, object]] = {"problem": "", "reason": "", "form": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,194 +75,200 @@ class Pages:
         self,
         request: Request,
         name: str,
-        facts: Mapping[str, object],
+        context: Mapping[str, object],
         status: int = 200,
         *,
         headers: Mapping[str, str] | None = MAY_SEND_FORMS,
     ) -> Response:
-        """Return a page, and store a language selected in its URL.
+        """Return the page rendered from the template *name*, and store a language selected in the URL.
 
-        *principal*, *path* and *query* default to those of the request, and the error to none; *facts* override them.
-        *headers*: replace those of a page with forms. Its forms are accepted from *principal* only.
+        *context*: template variables, which may override these defaults: `principal` and `path` of the request,
+        `other_parameters` of its URL, and no error. Posted forms of the page are accepted from `principal` only.
+        *headers*: response headers; default: those of a page with forms.
         """
         path = request.url.path
-        # The response to a form, or to another URL, links to *path* for another language. Codes may be typed in any
-        # case.
-        is_its_own = request.method == "GET" and str(facts.get("path", path)).casefold() == path.casefold()
-        common = {
-            **_FINE,
+        # Links to the other language keep the query parameters only if they lead to the requested URL, and not if this
+        # is the response to a form or the page has another path. Compare without case, because codes may be typed in
+        # any.
+        keeps_parameters = request.method == "GET" and str(context.get("path", path)).casefold() == path.casefold()
+        defaults = {
+            **_NO_PROBLEM,
             "principal": getattr(request.state, "principal", Principal()),
             "path": path,
-            "query": others_asked(request) if is_its_own else "",
+            "other_parameters": other_parameters(request) if keeps_parameters else "",
         }
-        facts = {**common, **facts}
-        text = self.templates[asked(request).language].get_template(name).render(facts)
-        if isinstance(principal := facts["principal"], Principal) and principal.user is not None:
-            # Added here, and not in each template, so that no new form can lack it.
-            field = f'<input type="hidden" name="{_OWNER}" value="{escape(principal.user.name)}">'
-            text = _POSTED.sub(lambda form: form[0] + field, text)
-        return remember(request, HTMLResponse(text, status_code=status, headers=headers))
+        context = {**defaults, **context}
+        text = self.templates[read_query(request).language].get_template(name).render(context)
+        if isinstance(principal := context["principal"], Principal) and principal.user is not None:
+            # Add the owner here and not in each template, so that no form lacks it.
+            owner_field = f'<input type="hidden" name="{_OWNER}" value="{escape(principal.user.name)}">'
+            text = _POST_FORM_TAG.sub(lambda form: form[0] + owner_field, text)
+        return store_language(request, HTMLResponse(text, status_code=status, headers=headers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptForm:
-    """Form that was not accepted, to be sent again from the page that reports it."""
+class RejectedForm:
+    """Form that was rejected for now. The error page contains it, so that the user can send it again."""
 
+    #: URL to which it is sent.
     action: str
     fields: Sequence[tuple[str, str]] = field(repr=False)
-    #: Fields that no page repeats: they are typed again.
+    #: Names of secret fields, which the user must enter again.
     secrets: Sequence[str] = ()
 
 
-async def kept_form(request: Request) -> KeptForm | None:
-    """Return the posted form, to be sent again; `None`: it is no form of ours, or has only secrets."""
-    path, kind = request.url.path, request.headers.get("content-type", "")
-    if request.method != "POST" or not kind.startswith(_URLENCODED) or path.startswith(_OF_SECRETS):
+async def read_rejected_form(request: Request) -> RejectedForm | None:
+    """Return the form in a request, to be sent again; `None` if it is no form of the portal or is about secrets."""
+    path, content_type = request.url.path, request.headers.get("content-type", "")
+    if request.method != "POST" or not content_type.startswith(_URLENCODED) or path.startswith(_SECRET_PATHS):
         return None
-    if not hasattr(request.state, _BODY):
+    if not hasattr(request.state, _BODY_ATTRIBUTE):
         try:
-            await _body_of(request, largest=LARGEST_TEXT_FORM)
+            await _read_own_body(request, max_octets=MAX_TEXT_FORM_SIZE)
         except HTTPException:
             return None
-    body: bytes = getattr(request.state, _BODY)
-    if body.count(b"&") >= _FIELDS:
+    body: bytes = getattr(request.state, _BODY_ATTRIBUTE)
+    if body.count(b"&") >= _MAX_FIELDS:
         return None
-    found = await asyncio.to_thread(_parsed, body)
-    secrets = [name for name in SECRET_FIELDS if any(found.pop(name, ()))]
-    fields = [(name, each) for name, values in found.items() for each in values]
+    values_by_name = await asyncio.to_thread(_parse_urlencoded, body)
+    secrets = [name for name in SECRET_FIELDS if any(values_by_name.pop(name, ()))]
+    fields = [(name, each) for name, values in values_by_name.items() for each in values]
     query = f"?{request.url.query}" if request.url.query else ""
-    return KeptForm(action=own_path(path + query), fields=fields, secrets=secrets)
+    return RejectedForm(action=local_path(path + query), fields=fields, secrets=secrets)
 
 
 def is_from_our_page(request: Request) -> bool:
-    """Whether a page of ours sent a form: browsers state it, and tools must."""
+    """Whether a page of the portal sent the request, by `Sec-Fetch-Site` or `Origin`. Other clients must send one."""
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site == "same-origin"
     return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
 
 
-async def form_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, str]:
-    """Return the fields of a form; of a repeated field, the last value. Raise `HTTPException`."""
-    return last_of(await fields_of(request, largest=largest, most=most))
+async def read_form(
+    request: Request, *, max_octets: int = MAX_FORM_SIZE, max_fields: int = _MAX_FIELDS
+) -> Mapping[str, str]:
+    """Return the fields of a form, of a repeated field the last value. Raise as `read_fields` does."""
+    return last_values(await read_fields(request, max_octets=max_octets, max_fields=max_fields))
 
 
-def last_of(fields: Mapping[str, list[str]]) -> Mapping[str, str]:
+def last_values(fields: Mapping[str, list[str]]) -> Mapping[str, str]:
     """Return the last value of each field."""
     return {name: values[-1] for name, values in fields.items()}
 
 
-async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, list[str]]:
-    """Return the fields of a form with all their values, in their order, at most *most*. Raise `HTTPException`.
+async def read_fields(
+    request: Request, *, max_octets: int = MAX_FORM_SIZE, max_fields: int = _MAX_FIELDS
+) -> Mapping[str, list[str]]:
+    """Return the fields of a form with all their values in order.
 
-    A form from a foreign page is refused, and the body is read only up to its largest size.
+    Raise `HTTPException` for a form from another site's page or of another user, and for one with more than
+    *max_octets* or *max_fields*.
     """
-    body = await _body_of(request, largest=largest)
-    if body.count(b"&") >= most:
-        raise HTTPException(413, said("a form has at most {most} fields", most=most))
-    # A megabyte of escapes takes a quarter of a second.
-    found = await asyncio.to_thread(_parsed, body) if len(body) > LARGEST_FORM else _parsed(body)
-    _check_owner(request, found.pop(_OWNER, ()))
-    return found
+    body = await _read_own_body(request, max_octets=max_octets)
+    if body.count(b"&") >= max_fields:
+        raise HTTPException(413, lazy_text("a form has at most {most} fields", most=max_fields))
+    # Decoding a megabyte of escapes takes a quarter of a second, so use a thread for large forms.
+    fields = await asyncio.to_thread(_parse_urlencoded, body) if len(body) > MAX_FORM_SIZE else _parse_urlencoded(body)
+    _check_owner(request, fields.pop(_OWNER, ()))
+    return fields
 
 
 def _check_owner(request: Request, owners: Sequence[str]) -> None:
-    """Raise `HTTPException` for a form of another user, who has signed in earlier in the same browser."""
+    """Raise `HTTPException` if the form's page was rendered for another user of the same browser."""
     user = getattr(request.state, "principal", Principal()).user
-    owner = next((each for each in owners if user is not None and each != user.name), None)
-    if user is None or owner is None:
+    other_owner = next((each for each in owners if user is not None and each != user.name), None)
+    if user is None or other_owner is None:
         return
-    pattern = "{owner} filled in this form, and {user} has signed in since; sign in as {owner} to send it"
-    raise HTTPException(401, said(pattern, owner=owner[:_LONGEST_NAME], user=user.name))
+    message = "{owner} filled in this form, and {user} has signed in since; sign in as {owner} to send it"
+    raise HTTPException(401, lazy_text(message, owner=other_owner[:_MAX_NAME_LENGTH], user=user.name))
 
 
-def _parsed(body: bytes) -> dict[str, list[str]]:
+def _parse_urlencoded(body: bytes) -> dict[str, list[str]]:
     """Parse a form (application/x-www-form-urlencoded)."""
-    found: dict[str, list[str]] = {}
+    fields: dict[str, list[str]] = {}
     for pair in body.split(b"&"):
         name, _, value = pair.partition(b"=")
         if pair:
-            found.setdefault(_unquoted(name), []).append(_unquoted(value))
-    return found
+            fields.setdefault(_decode(name), []).append(_decode(value))
+    return fields
 
 
-def _unquoted(octets: bytes) -> str:
-    """Return the text of a name or value.
+def _decode(octets: bytes) -> str:
+    """Return the text of a URL-encoded name or value.
 
-    It is decoded in parts: one call for a megabyte would block all other threads.
+    Decode it in parts, because one call for a megabyte would block all other threads.
     """
-    octets, at, parts = octets.replace(b"+", b" "), 0, []
-    while at < len(octets):
-        # An escape has three octets and must not be split.
-        end = at + _PART
-        cut = octets.find(b"%", end - 2, end)
-        parts.append(unquote_to_bytes(octets[at : end if cut < 0 else cut]))
-        at = end if cut < 0 else cut
+    octets, start, parts = octets.replace(b"+", b" "), 0, []
+    while start < len(octets):
+        # Do not split an escape, which has three octets.
+        end = start + _DECODED_AT_ONCE
+        escape_start = octets.find(b"%", end - 2, end)
+        parts.append(unquote_to_bytes(octets[start : end if escape_start < 0 else escape_start]))
+        start = end if escape_start < 0 else escape_start
     return b"".join(parts).decode("utf-8", "replace")
 
 
-async def file_of(request: Request, *, largest: int) -> tuple[Mapping[str, str], bytes]:
-    """Return the fields of a form with a file (RFC 7578), and the file; empty if none was chosen.
+async def read_file_form(request: Request, *, max_octets: int) -> tuple[Mapping[str, str], bytes]:
+    """Return the fields of a form with a file (RFC 7578), and the content of the file; empty if none was chosen.
 
-    Raise `HTTPException`.
+    Raise `HTTPException` as `read_fields` does.
     """
-    body = await _body_of(request, largest=largest + LARGEST_FORM)
-    # The library's mail parsers are not used: a line of semicolons keeps them busy for minutes and blocks the whole
-    # service.
+    body = await _read_own_body(request, max_octets=max_octets + MAX_FORM_SIZE)
+    # Do not use the mail parsers of the standard library: a line of semicolons keeps them busy for minutes, and blocks
+    # the whole service.
     if (boundary := _BOUNDARY.match(request.headers.get("content-type", ""))) is None:
         raise HTTPException(422, "a form with a file is multipart/form-data")
     fields: dict[str, str] = {}
-    found = b""
-    for part in (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode(), _FIELDS + 1)[1 : _FIELDS + 1]:
+    file = b""
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode(), _MAX_FIELDS + 1)[1 : _MAX_FIELDS + 1]:
         head, _, content = part.partition(b"\r\n\r\n")
-        told = _disposition(head)
-        if b"filename" in told:
-            found = content
-        elif b"name" in told:
-            fields[told[b"name"].decode("utf-8", "replace")] = content.decode("utf-8", "replace")
-    if len(found) > largest:
-        raise HTTPException(413, said("the file has more than {size} KiB", size=largest // 1024))
+        disposition = _disposition(head)
+        if b"filename" in disposition:
+            file = content
+        elif b"name" in disposition:
+            fields[disposition[b"name"].decode("utf-8", "replace")] = content.decode("utf-8", "replace")
+    if len(file) > max_octets:
+        raise HTTPException(413, lazy_text("the file has more than {size} KiB", size=max_octets // 1024))
     _check_owner(request, [fields.pop(_OWNER)] if _OWNER in fields else ())
-    return fields, found
+    return fields, file
 
 
-def _disposition(head: bytes) -> Mapping[bytes, bytes]:
-    """Return the parameters of a part's disposition (RFC 7578 4.2), as browsers write them; none for anything else."""
-    said = _DISPOSITION.search(head) if len(head) <= _LONGEST_HEAD else None
-    if said is None:
+def _disposition(headers: bytes) -> Mapping[bytes, bytes]:
+    """Return the parameters of a part's Content-Disposition (RFC 7578 4.2), if it has the form that browsers write."""
+    match = _DISPOSITION.search(headers) if len(headers) <= _MAX_PART_HEADERS else None
+    if match is None:
         return {}
-    return {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(said[1])}
+    return {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(match[1])}
 
 
-async def _body_of(request: Request, *, largest: int) -> bytes:
+async def _read_own_body(request: Request, *, max_octets: int) -> bytes:
     if not is_from_our_page(request):
-        raise HTTPException(
-            403, "this form is taken from a page of Pantau itself only; open that page and send it again"
-        )
-    if (body := await read_body(request, largest)) is None:
-        raise HTTPException(413, said("a form has at most {most} octets", most=largest))
-    setattr(request.state, _BODY, body)
+        raise HTTPException(403, "this form is accepted from a page of Pantau only; open that page and send it again")
+    if (body := await read_body(request, max_octets)) is None:
+        raise HTTPException(413, lazy_text("a form has at most {most} octets", most=max_octets))
+    setattr(request.state, _BODY_ATTRIBUTE, body)
     return body
 
 
-async def read_body(request: Request, largest: int) -> bytes | None:
-    """Return the body, read only up to *largest*; `None`: it is longer."""
+async def read_body(request: Request, max_octets: int) -> bytes | None:
+    """Return the body; `None` if it is longer than *max_octets*, without reading the rest."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > largest:
+        if len(body) > max_octets:
             return None
     return bytes(body)
 
 
-def as_text(pasted: str) -> str:
-    """Return a pasted text as if read from a file: browsers send CRLF, and it may have a byte order mark."""
+def normalize_pasted(pasted: str) -> str:
+    """Return a pasted text as if read from a file: without CRLF, which browsers send, and without a byte order mark."""
     return pasted.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def own_path(address: str) -> str:
-    """Return the requested address, if it is local; else the first page.
+def local_path(url: str) -> str:
+    """Return *url* if it is a path of the portal, otherwise the path of the first page.
 
-    An address that browsers read as another site's, with two slashes or a backslash, is not local.
+    A URL with two leading slashes or a backslash is not local: browsers take it for another site's.
     """
-    is_ours = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
-    return address if is_ours and "\\" not in address and not urlsplit(address).netloc else "/"
+    is_local = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable()
+    return url if is_local and "\\" not in url and not urlsplit(url).netloc else "/"

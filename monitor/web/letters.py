@@ -1,7 +1,6 @@
-"""Letters for the clerk who prints and posts them: a page with buttons, printouts, and commands of the command line.
+"""Letters for the clerk who prints and posts them: a page with forms, printouts, and commands of the command line.
 
-The page needs no scripts. A button sends a form; a page of another site in the clerk's browser could send one as well,
-so requests from other origins are rejected.
+Letters to external recipients wait in a tray, a folder, until the clerk has posted them. The page needs no scripts.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
-from alerts.decide.paper import WAITING, LetterStep
+from alerts.decide.paper import PENDING_STEPS, LetterStep
 from alerts.documents.docket import Docket, DocketLine
 from alerts.documents.render import docket
-from alerts.documents.stack import stacked
+from alerts.documents.stack import merge_letters
 from alerts.model.gateway import PageContent
 from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from monitor.service.errors import OperationRejectedError
 from monitor.service.facade import ServiceFacade
 from monitor.service.paper.letters import LetterNotRecorded, LetterRecord, Letters, LetterView
 from monitor.web.access.access_control import RequirePermission, permit
-from monitor.web.form import Pages, fields_of, form_of, last_of
+from monitor.web.form import Pages, last_values, read_fields, read_form
 from monitor.web.request import CommandRequest, Id
 
-#: Letters in one file, for which the clerk waits. The next file has the rest.
-MOST_STACKED: Final = 100
-#: Largest number of form fields: as many as a page shows, and a few more.
-_TICKS: Final = 1100
-_DAY = TypeAdapter(date)
+#: Maximum number of letters in one file, for which the clerk waits. The next file has the rest.
+MAX_PRINTED_TOGETHER: Final = 100
+#: Maximum number of form fields: one per letter of a page, and a few more.
+_MAX_FORM_FIELDS: Final = 1100
+_DATE = TypeAdapter(date)
 _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 
 
@@ -44,9 +43,9 @@ class LetterAction(StrEnum):
 
     PRINTED = "printed"
     POSTED = "posted"
-    #: The letter was posted before it was withdrawn, which the clerk did not know.
+    #: The letter was posted although it had been withdrawn, because the clerk did not know that.
     POSTED_ALREADY = "posted-already"
-    #: The letter was posted, though no print was recorded.
+    #: The letter was posted although nobody recorded that it was printed.
     POSTED_UNPRINTED = "posted-unprinted"
 
     @property
@@ -56,17 +55,17 @@ class LetterAction(StrEnum):
 
     @property
     def already_posted(self) -> bool:
-        """Whether the action concerns a letter that was withdrawn."""
+        """Whether the letter was withdrawn."""
         return self is LetterAction.POSTED_ALREADY
 
     @property
     def unprinted(self) -> bool:
-        """Whether the action concerns a letter without a recorded print."""
+        """Whether nobody recorded that the letter was printed."""
         return self is LetterAction.POSTED_UNPRINTED
 
 
-class _Written(TypedDict):
-    """Form input that is shown again."""
+class _FormInput(TypedDict):
+    """Form input that the page shows again after an error."""
 
     ticked: Sequence[str]
     day: str
@@ -80,30 +79,36 @@ class LetterRequest(CommandRequest):
 
 
 #: Actions that apply to several letters at once.
-_OfSeveral = Literal[LetterAction.PRINTED, LetterAction.POSTED]
+_BatchAction = Literal[LetterAction.PRINTED, LetterAction.POSTED]
 
 
-def letter_orders(tray: Letters) -> APIRouter:
+def letter_commands(letter_service: Letters) -> APIRouter:
     """Build the control router of letters."""
     router = APIRouter()
 
     @router.get("/letters")
     async def letters() -> list[LetterView]:
-        return list(await tray.letters())
+        return list(await letter_service.letters())
 
     @router.post("/notifications/{notification_id}/not-posted")
-    async def not_posted(notification_id: Id, word: CommandRequest) -> None:
-        await tray.undo_posting(notification_id, word.by)
+    async def not_posted(notification_id: Id, command: CommandRequest) -> None:
+        await letter_service.undo_posting(notification_id, command.by)
 
-    @router.post("/notifications/{notification_id}/{deed}")
-    async def handled(notification_id: Id, deed: LetterAction, word: LetterRequest) -> LetterRecord:
-        said = {"already_posted": deed.already_posted, "unprinted": deed.unprinted}
-        return await tray.note(notification_id, deed.step, word.by, day=word.day, **said)
+    @router.post("/notifications/{notification_id}/{action}")
+    async def record_step(notification_id: Id, action: LetterAction, command: LetterRequest) -> LetterRecord:
+        return await letter_service.record_step(
+            notification_id,
+            action.step,
+            command.by,
+            day=command.day,
+            already_posted=action.already_posted,
+            unprinted=action.unprinted,
+        )
 
     return router
 
 
-def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
+def letter_pages(letter_service: Letters, pages: Pages) -> APIRouter:
     """Build the router of the clerk's page."""
     router = APIRouter(include_in_schema=False)
 
@@ -111,153 +116,170 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
     async def page(
         request: Request, principal: _Clerk, letter: Annotated[list[str] | None, Query()] = None
     ) -> Response:
-        return await shown(request, principal, ticked=letter or ())
+        return await render_page(request, principal, ticked=letter or ())
 
-    @router.post("/letters/{deed}")
-    async def together(deed: _OfSeveral, request: Request, principal: _Clerk) -> Response:
-        fields = await fields_of(request, most=_TICKS)
-        written = last_of(fields)
+    @router.post("/letters/{action}")
+    async def record_several(action: _BatchAction, request: Request, principal: _Clerk) -> Response:
+        fields = await read_fields(request, max_fields=_MAX_FORM_FIELDS)
+        form = last_values(fields)
         ticked = fields.get("letter", [])
-        again = _Written(ticked=ticked, day=written.get("day", ""))
-        name, day = principal.by or _name_in(written), _day_in(written)
+        form_input = _FormInput(ticked=ticked, day=form.get("day", ""))
+        name, day = principal.by or _entered_name(form), _entered_day(form)
         if name is None or not ticked:
-            return await shown(request, principal, "no_name" if name is None else "none_ticked", status=422, **again)
-        if deed is LetterAction.POSTED and day is None:
-            return await shown(request, principal, "no_day", status=422, **again)
-        mine = {str(each.id): each.id for each in await _theirs(tray, principal)}
-        strangers = [each for each in ticked if each not in mine]
-        if strangers:
-            return await shown(request, principal, "not_there", ", ".join(strangers)[:100], status=409, **again)
-        unnoted = await tray.note_all([mine[each] for each in ticked], deed.step, name, day=day)
-        if unnoted:
-            return await shown(request, principal, "some_not_noted", status=409, unnoted=unnoted, **again)
+            return await render_page(
+                request, principal, "no_name" if name is None else "none_ticked", status=422, **form_input
+            )
+        if action is LetterAction.POSTED and day is None:
+            return await render_page(request, principal, "no_day", status=422, **form_input)
+        visible_ids = {str(each.id): each.id for each in await _visible_letters(letter_service, principal)}
+        unknown = [each for each in ticked if each not in visible_ids]
+        if unknown:
+            return await render_page(
+                request, principal, "not_there", ", ".join(unknown)[:100], status=409, **form_input
+            )
+        not_recorded = await letter_service.record_steps(
+            [visible_ids[each] for each in ticked], action.step, name, day=day
+        )
+        if not_recorded:
+            return await render_page(
+                request, principal, "some_not_noted", status=409, not_recorded=not_recorded, **form_input
+            )
         return RedirectResponse("/letters", status_code=303)
 
     @router.post("/letters/{notification_id}/not-posted")
     async def not_posted(notification_id: Id, request: Request, principal: _Clerk) -> Response:
-        name = principal.by or _name_in(await form_of(request))
+        name = principal.by or _entered_name(await read_form(request))
         if name is None:
-            return await shown(request, principal, "no_name", status=422)
-        await see_that_it_is_theirs(notification_id, principal)
+            return await render_page(request, principal, "no_name", status=422)
+        await check_permission(notification_id, principal)
         try:
-            await tray.undo_posting(notification_id, name)
-        except OperationRejectedError as wrong:
-            return await shown(request, principal, "not_noted", wrong, status=409)
+            await letter_service.undo_posting(notification_id, name)
+        except OperationRejectedError as error:
+            return await render_page(request, principal, "not_noted", error, status=409)
         return RedirectResponse("/letters", status_code=303)
 
-    @router.post("/letters/{notification_id}/{deed}")
-    async def handled(notification_id: Id, deed: LetterAction, request: Request, principal: _Clerk) -> Response:
-        form = await form_of(request)
-        name = principal.by or _name_in(form)
+    @router.post("/letters/{notification_id}/{action}")
+    async def record_step(notification_id: Id, action: LetterAction, request: Request, principal: _Clerk) -> Response:
+        form = await read_form(request)
+        name = principal.by or _entered_name(form)
         if name is None:
-            return await shown(request, principal, "no_name", status=422)
-        await see_that_it_is_theirs(notification_id, principal)
+            return await render_page(request, principal, "no_name", status=422)
+        await check_permission(notification_id, principal)
         try:
-            await tray.note(
-                notification_id, deed.step, name, already_posted=deed.already_posted, unprinted=deed.unprinted
+            await letter_service.record_step(
+                notification_id, action.step, name, already_posted=action.already_posted, unprinted=action.unprinted
             )
-        except OperationRejectedError as wrong:
-            return await shown(request, principal, "not_noted", wrong, status=409)
-        # A reload of the page must not repeat the command.
+        except OperationRejectedError as error:
+            return await render_page(request, principal, "not_noted", error, status=409)
+        # Redirect, so that a reload of the page does not repeat the command.
         return RedirectResponse("/letters", status_code=303)
 
-    async def see_that_it_is_theirs(notification_id: int, principal: Principal) -> None:
+    async def check_permission(notification_id: int, principal: Principal) -> None:
         if principal.scope(Permission.POST_LETTERS).everything:
             return
-        letter = next((each for each in await tray.letters() if each.id == notification_id), None)
+        letter = next((each for each in await letter_service.letters() if each.id == notification_id), None)
         if letter is None:
-            raise HTTPException(404, said("there is no letter {notice} in your trays", notice=notification_id))
+            raise HTTPException(404, lazy_text("there is no letter {notice} in your trays", notice=notification_id))
         permit(principal, Permission.POST_LETTERS, letter.agency)
 
-    async def shown(
+    async def render_page(
         request: Request,
         principal: Principal,
         problem: str = "",
-        why: str | Exception = "",
+        reason: str | Exception = "",
         *,
         status: int = 200,
         ticked: Sequence[str] = (),
         day: str = "",
-        unnoted: Sequence[LetterNotRecorded] = (),
+        not_recorded: Sequence[LetterNotRecorded] = (),
     ) -> Response:
-        letters = await _theirs(tray, principal)
-        waiting = [each for each in letters if each.step in WAITING]
-        facts = {
+        letters = await _visible_letters(letter_service, principal)
+        pending = [each for each in letters if each.step in PENDING_STEPS]
+        context = {
             "path": "/letters",
             "problem": problem,
-            "why": why,
-            "waiting": waiting,
-            "stopped": [each for each in letters if each.step is LetterStep.TAKEN_BACK],
+            "reason": reason,
+            "pending": pending,
+            "withdrawn": [each for each in letters if each.step is LetterStep.TAKEN_BACK],
             "posted": [each for each in letters if each.step is LetterStep.POSTED],
-            "today": tray.today().isoformat(),
+            "today": letter_service.today().isoformat(),
             "ticked": ticked,
             "day": day,
-            "unnoted": unnoted,
-            "first": waiting[:MOST_STACKED],
-            "printed": [each for each in waiting if each.step is LetterStep.PRINTED][:MOST_STACKED],
+            "not_recorded": not_recorded,
+            # Letters that a link of the page ticks: the first file, and those that are printed but not posted.
+            "first_batch": pending[:MAX_PRINTED_TOGETHER],
+            "printed": [each for each in pending if each.step is LetterStep.PRINTED][:MAX_PRINTED_TOGETHER],
         }
-        # A page may have two thousand letters: half a megabyte.
-        return await asyncio.to_thread(pages.show, request, "letters.html", facts, status)
+        # A page may have two thousand letters, half a megabyte, so use a thread.
+        return await asyncio.to_thread(pages.show, request, "letters.html", context, status)
 
     return router
 
 
-def letter_papers(tray: Letters, source: ServiceFacade) -> APIRouter:
-    """Build the router of printouts. *source* composes letters."""
+def letter_printouts(letter_service: Letters, facade: ServiceFacade) -> APIRouter:
+    """Build the router of printouts: PDF files of letters, and the docket, the list of letters posted on a day."""
     router = APIRouter(include_in_schema=False)
-    # Typesetting must not delay notifications, so only one printout is typeset at a time for all clerks.
-    turn = asyncio.Lock()
+    # Typeset one letter at a time for all clerks, so that it does not delay notifications.
+    typesetting = asyncio.Lock()
 
     @router.get("/letters/waiting.pdf")
-    async def stack(
+    async def print_letters(
         principal: _Clerk,
         letter: Annotated[list[Id] | None, Query()] = None,
         sides: Annotated[int, Query(ge=1, le=2)] = 1,
     ) -> Response:
-        # Only the named letters: one that arrived meanwhile would otherwise be recorded as printed without being in the
-        # file, or be in it unrecorded.
-        named = frozenset(letter or ())
-        if not named:
+        # Print only the letters that the page listed. With a letter that arrived meanwhile, the file would differ from
+        # what the clerk then records as printed.
+        requested = frozenset(letter or ())
+        if not requested:
             raise HTTPException(422, "tick at least one letter")
-        if len(named) > MOST_STACKED:
-            raise HTTPException(422, said("tick {most} letters at most: they are set in one file", most=MOST_STACKED))
-        waiting = [each.id for each in await _theirs(tray, principal) if each.step in WAITING and each.id in named]
-        # Typesetting a letter takes thirty times as long as reading it, so letters stored unchanged in the tray are
-        # read.
-        lying = await tray.lying(waiting)
+        if len(requested) > MAX_PRINTED_TOGETHER:
+            raise HTTPException(
+                422, lazy_text("tick {most} letters at most: they are set in one file", most=MAX_PRINTED_TOGETHER)
+            )
+        pending = [
+            each.id
+            for each in await _visible_letters(letter_service, principal)
+            if each.step in PENDING_STEPS and each.id in requested
+        ]
+        # Read the PDF from the tray unless it was changed there: typesetting takes thirty times as long.
+        stored_pdfs = await letter_service.unchanged_pdfs(pending)
         pages: list[bytes] = []
-        for each in waiting:
-            if each in lying:
-                pages.append(lying[each])
+        for each in pending:
+            if each in stored_pdfs:
+                pages.append(stored_pdfs[each])
                 continue
-            async with turn:
-                found = await source.content(each)
-            if found is not None and isinstance(found[1], PageContent):
-                pages.append(found[1].pdf)
+            async with typesetting:
+                result = await facade.composed_notification(each)
+            if result is not None and isinstance(result[1], PageContent):
+                pages.append(result[1].pdf)
         if not pages:
-            raise HTTPException(404, "none of these letters waits in your trays")
+            raise HTTPException(404, "none of these letters is pending in your trays")
         title = f"{len(pages)} surat"
-        return _pdf(await asyncio.to_thread(stacked, pages, title, both_sides=sides == 2), "surat.pdf")
+        return _pdf_response(await asyncio.to_thread(merge_letters, pages, title, both_sides=sides == 2), "surat.pdf")
 
     @router.get("/letters/docket")
-    async def posted(principal: _Clerk, day: date | None = None) -> Response:
-        on, scope = day or tray.today(), principal.scope(Permission.POST_LETTERS)
-        lines = [_line(each) for each in await tray.posted_on(on) if each.agency in scope]
-        made = Docket(on=on, lines=lines, made_at=source.now(), made_by=principal.by)
-        page = await asyncio.to_thread(docket, made)
-        return _pdf(page.pdf, f"surat-dipos-{on}.pdf")
+    async def print_docket(principal: _Clerk, day: date | None = None) -> Response:
+        posting_day, scope = day or letter_service.today(), principal.scope(Permission.POST_LETTERS)
+        lines = [_docket_line(each) for each in await letter_service.posted_on(posting_day) if each.agency in scope]
+        posting_docket = Docket(on=posting_day, lines=lines, made_at=facade.now(), made_by=principal.by)
+        page = await asyncio.to_thread(docket, posting_docket)
+        return _pdf_response(page.pdf, f"surat-dipos-{posting_day}.pdf")
 
     return router
 
 
-async def _theirs(tray: Letters, principal: Principal) -> Sequence[LetterView]:
+async def _visible_letters(letter_service: Letters, principal: Principal) -> Sequence[LetterView]:
+    """Return the letters in the principal's scope, printed ones last.
+
+    So the next file of many pending letters contains others.
+    """
     scope = principal.scope(Permission.POST_LETTERS)
-    # Printed letters come last, so that the next file contains others if many are pending.
-    letters = [each for each in await tray.letters() if each.agency in scope]
+    letters = [each for each in await letter_service.letters() if each.agency in scope]
     return sorted(letters, key=lambda each: each.step is LetterStep.PRINTED)
 
 
-def _name_in(form: Mapping[str, str]) -> str | None:
+def _entered_name(form: Mapping[str, str]) -> str | None:
     """Return the name entered in a form; `None` if it is empty or invalid."""
     try:
         return CommandRequest(by=form.get("by", "")).by
@@ -265,18 +287,18 @@ def _name_in(form: Mapping[str, str]) -> str | None:
         return None
 
 
-def _day_in(form: Mapping[str, str]) -> date | None:
+def _entered_day(form: Mapping[str, str]) -> date | None:
     """Return the date entered in a form; `None` if it is empty or invalid."""
     try:
-        return _DAY.validate_strings(form.get("day", "").strip())
+        return _DATE.validate_strings(form.get("day", "").strip())
     except ValidationError:
         return None
 
 
-def _line(letter: LetterView) -> DocketLine:
+def _docket_line(letter: LetterView) -> DocketLine:
     return DocketLine(number=letter.incident, purpose=letter.purpose, to=letter.to)
 
 
-def _pdf(octets: bytes, name: str) -> Response:
+def _pdf_response(octets: bytes, name: str) -> Response:
     headers = {"Content-Disposition": f'inline; filename="{name}"'}
     return Response(octets, media_type="application/pdf", headers=headers)

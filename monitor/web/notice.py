@@ -1,4 +1,4 @@
-"""Content of a notification as it was sent: its text, its call script, its page."""
+"""Page of one notification with its content as it was sent: SMS text, call script, or fax or letter as a PDF."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from fastapi import APIRouter, HTTPException, Request, Response
 
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.access.role import Permission
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from monitor.service.facade import ServiceFacade
 from monitor.web.access.access_control import notification_in_path, require
 from monitor.web.form import Pages
 from monitor.web.request import Id
 
 
-def notice_pages(source: ServiceFacade, pages: Pages) -> APIRouter:
+def notification_pages(facade: ServiceFacade, pages: Pages) -> APIRouter:
     """Build the router of single notifications.
 
-    They are composed again from the stored facts, so the content equals what was sent.
+    The content is not stored: it is composed again from the stored facts, with the same result.
     """
-    router = APIRouter(include_in_schema=False, dependencies=require(Permission.READ, notification_in_path(source)))
+    router = APIRouter(include_in_schema=False, dependencies=require(Permission.READ, notification_in_path(facade)))
 
     @router.get("/notifications/{notification_id}")
     async def notice(request: Request, notification_id: Id) -> Response:
-        found = await source.content(notification_id)
-        if found is None:
-            raise HTTPException(404, said("there is no notice {notice}", notice=notification_id))
-        view, content = found
+        composed_notification = await facade.composed_notification(notification_id)
+        if composed_notification is None:
+            raise HTTPException(404, lazy_text("there is no notice {notice}", notice=notification_id))
+        view, content = composed_notification
         match content:
             case SmsContent(text=text):
-                lines = [text]
+                text_lines = [text]
             case VoiceContent(scripts=scripts):
-                lines = [line for script in scripts for line in (script.headline, *script.blocks, script.menu) if line]
+                text_lines = [
+                    line for script in scripts for line in (script.headline, *script.blocks, script.menu) if line
+                ]
             case PageContent(title=title):
-                lines = [title]
+                text_lines = [title]
             case _:
                 assert_never(content)
-        facts = {"notice": view, "said": lines, "is_page": isinstance(content, PageContent)}
-        return pages.show(request, "notification.html", facts, headers=None)
+        context = {"notice": view, "lines": text_lines, "is_page": isinstance(content, PageContent)}
+        return pages.show(request, "notification.html", context, headers=None)
 
     @router.get("/notifications/{notification_id}/page.pdf")
     async def page(notification_id: Id) -> Response:
-        found = await source.content(notification_id)
-        if found is None or not isinstance(found[1], PageContent):
-            raise HTTPException(404, said("there is no fax or letter {notice}", notice=notification_id))
-        return Response(found[1].pdf, media_type="application/pdf")
+        composed_notification = await facade.composed_notification(notification_id)
+        if composed_notification is None or not isinstance(composed_notification[1], PageContent):
+            raise HTTPException(404, lazy_text("there is no fax or letter {notice}", notice=notification_id))
+        return Response(composed_notification[1].pdf, media_type="application/pdf")
 
     return router

@@ -1,6 +1,7 @@
-"""Rendering helpers of pages: texts in two languages (`page.yaml`), times in Malaysia, and the cards of agencies.
+"""Rendering helpers of pages: texts in Malay and English, Malaysian times, navigation links, and agency cards.
 
-All times are absolute. The browser computes ages, because otherwise the page would change every second.
+The texts of the status page are in `page.yaml`, those of the pages for signed-in users in `texts/`. Pages contain
+absolute times, and the browser computes ages, because otherwise the page would change every second.
 """
 
 from __future__ import annotations
@@ -26,33 +27,37 @@ from monitor.access.principal import Principal
 from monitor.access.role import Permission
 from monitor.audit import dossier
 from monitor.evaluation.attribution import RunVerdict
-from monitor.evaluation.incident_type import WAYS
+from monitor.evaluation.incident_type import TYPE_DIRECTIONS
 from monitor.model.health import Health
-from monitor.model.lazy_text import in_other_words
+from monitor.model.lazy_text import translate
 from monitor.model.route import Direction
 from monitor.model.window import WindowOccurrence
 from monitor.service.errors import OperationRejectedError
 from monitor.views.agency_status import AgencyStatus
-from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, RouteView
+from monitor.views.overview import ACCEPTED_WITHOUT_ANSWER, AgencyView, IncidentView, RouteView
 from monitor.views.site_report import SiteVerdict
 from probes.model.check import Verdict
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
-#: Malay and English texts by section and key. Those of the signed-in pages are in texts/.
-_SIGNED_IN: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    section: said
+#: Texts of the pages for signed-in users (`texts/`) by section and key, each in Malay and English.
+_SIGNED_IN_TEXTS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    section: texts
     for file in sorted((Path(__file__).parent / "texts").glob("*.yaml"))
-    for section, said in sections(file).items()
+    for section, texts in sections(file).items()
 }
-WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {**sections(Path(__file__).with_suffix(".yaml")), **_SIGNED_IN}
-#: Malay texts of the checks' messages, by their English text with placeholders.
+#: All texts of pages by section and key, each in Malay and English.
+WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    **sections(Path(__file__).with_suffix(".yaml")),
+    **_SIGNED_IN_TEXTS,
+}
+#: Malay texts of check messages and permissions, by the English text with its placeholders.
 FAULTS: Mapping[str, str] = {
     **{permission.replace("_", " "): malay for permission, (malay, _) in WORDS["permissions"].items()},
     **{english: malay for malay, english in WORDS["fault"].values()},
 }
-#: Malay texts that incident records use as well.
-_MALAY: Mapping[str, Mapping[str, str]] = {
+#: Malay texts by section, from modules that write incident records.
+_SHARED_MALAY: Mapping[str, Mapping[str, str]] = {
     "channels": phrase.CHANNELS,
     "purposes": phrase.PURPOSES,
     "states": phrase.STATES,
@@ -64,43 +69,43 @@ _MALAY: Mapping[str, Mapping[str, str]] = {
 
 
 class PageLanguage(StrEnum):
-    """Languages of pages, with the values of `lang` and its cookie; Malay is the default."""
+    """Languages of pages, with the values of the URL parameter `lang` and of its cookie; Malay is the default."""
 
     MALAY = "ms"
     ENGLISH = "en"
 
 
-def language_of(language: PageLanguage) -> Language:
+def notification_language(language: PageLanguage) -> Language:
     """Return the corresponding language of notifications."""
     return {PageLanguage.MALAY: Language.MALAY, PageLanguage.ENGLISH: Language.ENGLISH}[language]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What a page shows of an agency. The time of the last run is omitted, because it changes with every run."""
+    """Summary of an agency, as pages show it. It omits the time of the last run, which changes with every run."""
 
     agency: str
     name: str
-    standing: AgencyStatus
+    status: AgencyStatus
     since: datetime | None
-    #: Each direction with its health.
+    #: Health of each probed direction.
     directions: Sequence[tuple[str, Health]]
     maintenance: WindowOccurrence | None
     silence: Silence | None
     incident: str | None
-    #: The outage on which a quorum of sites agrees, and the sites that report it now.
+    #: Outage on which a quorum of sites agrees, and the sites that report it now.
     quorum_type: IncidentType | None
     agreed_by: Sequence[str]
-    #: Directions that are down according to fewer sites than the quorum, each with these sites. If none are named, this
-    #: site alone detects it.
+    #: Directions that fewer sites than the quorum report as down, each with these sites. Without names, only this site
+    #: reports it.
     disputed: Sequence[tuple[Direction, Sequence[str]]]
-    #: The outage declared by users, which probes may not detect, and its author.
+    #: Outage declared by a user, which probes may not detect, and its author.
     declared: IncidentType | None
     declared_by: str
-    #: The incident that a user has closed while probes still detect it.
+    #: Incident that a user has closed although probes still detect the outage.
     closed_manually: IncidentView | None
     #: Routes whose last run failed or whose mail is slow; those that affect the status come first.
-    lines: Sequence[RouteView]
+    problem_routes: Sequence[RouteView]
     #: Kinds of checks with findings, each with its most severe verdict.
     findings: Sequence[tuple[str, Verdict]]
 
@@ -113,27 +118,27 @@ class PlaceLink:
     name: str
 
 
-#: Limit of agencies with links to their settings. With more, the links are on the agencies' own pages.
-_MOST_EDITED: Final = 5
+#: Limit of agencies with a navigation link to their settings. A user with more finds the links on the agencies' pages.
+_MAX_EDITED_AGENCIES: Final = 5
 
 
-def places_of(principal: Principal, language: PageLanguage) -> tuple[PlaceLink, ...]:
-    """Return the navigation links of a principal, besides the status page and the account; empty if not signed in."""
+def navigation_links(principal: Principal, language: PageLanguage) -> tuple[PlaceLink, ...]:
+    """Return the navigation links of a signed-in principal, besides status page and account; otherwise none."""
     if principal.user is None:
         return ()
 
     def link(path: str, section: str, key: str, **values: str) -> PlaceLink:
-        return PlaceLink(path=path, name=words(section, language)[key].format(**values))
+        return PlaceLink(path=path, name=texts_of(section, language)[key].format(**values))
 
-    edited = sorted(principal.scope(Permission.EDIT_AGENCY).agencies)
-    wanted = (
+    editable_agencies = sorted(principal.scope(Permission.EDIT_AGENCY).agencies)
+    links_by_permission = (
         (Permission.ACKNOWLEDGE, [link("/tasks", "duty", "tasks")]),
         (Permission.READ_PEOPLE, [link("/rotas", "rotas", "heading")]),
         (Permission.POST_LETTERS, [link("/letters", "access", "letters")]),
         (
             Permission.EDIT_AGENCY,
-            [link(f"/agencies/{each}/settings", "edit", "title", code=each) for each in edited]
-            if len(edited) <= _MOST_EDITED
+            [link(f"/agencies/{each}/settings", "edit", "title", code=each) for each in editable_agencies]
+            if len(editable_agencies) <= _MAX_EDITED_AGENCIES
             else [],
         ),
         (Permission.READ_AUDIT_LOG, [link("/audit", "journal", "title")]),
@@ -147,187 +152,197 @@ def places_of(principal: Principal, language: PageLanguage) -> tuple[PlaceLink, 
             ],
         ),
     )
-    return tuple(each for permission, links in wanted if principal.may(permission) for each in links)
+    return tuple(each for permission, links in links_by_permission if principal.may(permission) for each in links)
 
 
-def _seen(agency: AgencyView, direction: Direction) -> Health:
-    """Return the displayed health of a direction, as agreed by the quorum.
-
-    If the last known state is up but outdated, it is unknown.
-    """
-    if agency.quorum_type is not None and direction in WAYS.get(agency.quorum_type, ()):
+def _displayed_health(agency: AgencyView, direction: Direction) -> Health:
+    """Return the displayed health of a direction: down if a quorum of sites agrees, unknown if "up" is outdated."""
+    if agency.quorum_type is not None and direction in TYPE_DIRECTIONS.get(agency.quorum_type, ()):
         return Health.DOWN
     health = agency.health[direction]
     return Health.UNKNOWN if health is Health.UP and direction in agency.unobserved else health
 
 
-def _fails_for(agency: AgencyView, direction: Direction) -> Sequence[str]:
-    """Return the sites that report a direction as down. Others may report it as slow, or another direction as down."""
-    ways = {each.site: WAYS.get(each.type, ()) for each in agency.sites if each.type is not None}
-    # An outage of the internal direction is reported as one of the others, or both.
-    return [site for site, down in ways.items() if direction in down or (down and direction is Direction.INTERNAL)]
+def _reporting_sites(agency: AgencyView, direction: Direction) -> Sequence[str]:
+    """Return the sites that report a direction as down, and not as slow."""
+    directions_by_site = {
+        each.site: TYPE_DIRECTIONS.get(each.type, ()) for each in agency.sites if each.type is not None
+    }
+    # Sites report an outage of the internal direction as an outage of outbound mail, inbound mail, or both.
+    return [
+        site
+        for site, down in directions_by_site.items()
+        if direction in down or (down and direction is Direction.INTERNAL)
+    ]
 
 
-def tally_of(route: RouteView) -> str | None:
-    """Return why a failed run of a route does not count against the agency, or only partly; `None`: it counts.
+def exclusion_reason(route: RouteView) -> str | None:
+    """Return why the last failed run of a route does not fully count against the agency; `None` if it counts.
 
     The result is a key of `tallies` in page.yaml.
     """
     if route.failure is None or route.verdict is RunVerdict.FAILED:
         return None
     if route.verdict is None:
-        # For a route that is down it is irrelevant, and the information is lost at a restart.
+        # The verdict is unknown after a restart. For a route that is down it makes no difference.
         return None if route.health is Health.DOWN else "pending"
     # A message that was delivered although the sender received an error counts as slow.
-    return None if route.failure.reason == TAKEN_UNANSWERED and route.verdict is RunVerdict.SLOW else str(route.verdict)
+    return (
+        None
+        if route.failure.reason == ACCEPTED_WITHOUT_ANSWER and route.verdict is RunVerdict.SLOW
+        else str(route.verdict)
+    )
 
 
-def card_of(agency: AgencyView) -> Card:
+def agency_card(agency: AgencyView) -> Card:
     """Return the card of an agency."""
-    failed = sorted((r for r in agency.routes if r.failure), key=lambda route: tally_of(route) is not None)
+    failed = sorted((r for r in agency.routes if r.failure), key=lambda route: exclusion_reason(route) is not None)
     slow = [r for r in agency.routes if not r.failure and r.health is Health.DEGRADED and r.transit_seconds is not None]
     return Card(
         agency=agency.agency,
         name=agency.name,
-        standing=agency.state,
+        status=agency.state,
         since=agency.since,
-        directions=[(each, _seen(agency, each)) for each in _DIRECTIONS if each in agency.health],
+        directions=[(each, _displayed_health(agency, each)) for each in _DIRECTIONS if each in agency.health],
         maintenance=agency.maintenance,
         silence=agency.silence,
         incident=agency.incident,
         quorum_type=agency.quorum_type,
         agreed_by=[each.site for each in agency.sites if each.says is SiteVerdict.WRONG],
-        disputed=[(each, _fails_for(agency, each)) for each in agency.disputed],
+        disputed=[(each, _reporting_sites(agency, each)) for each in agency.disputed],
         declared=agency.declared,
         declared_by=agency.declared_by,
         closed_manually=agency.closed_manually,
-        # The time of the last run changes with every run, and is not shown.
-        lines=[replace(each, last_run_at=None) for each in (*failed, *slow)],
+        # Without the time of the last run, which changes with every run.
+        problem_routes=[replace(each, last_run_at=None) for each in (*failed, *slow)],
         findings=[(c.kind, c.verdict) for c in agency.checks if c.verdict in {Verdict.WARN, Verdict.FAIL}],
     )
 
 
-def _shown(moment: datetime | None, *, pattern: str) -> str:
-    """Return Malaysian time."""
+def _format_time(moment: datetime | None, *, pattern: str) -> str:
+    """Return a time in Malaysia; empty for `None`."""
     return moment.astimezone(MALAYSIA).strftime(pattern) if moment else ""
 
 
-def _as_read(written: object) -> str:
-    """Return a local time of a document in the format of pages: 24/11/2026 14:05. Text that is no time is unchanged."""
+def _format_local_time(value: object) -> str:
+    """Return an ISO 8601 local time in the format of pages: 24/11/2026 14:05. Return other text unchanged."""
     try:
-        return datetime.fromisoformat(str(written)).strftime("%d/%m/%Y %H:%M")
+        return datetime.fromisoformat(str(value)).strftime("%d/%m/%Y %H:%M")
     except ValueError:
-        return str(written)
+        return str(value)
 
 
-def _month(first: date, *, language: Language) -> str:
-    """Return the name of a month: November 2026."""
-    return in_words.date(datetime(first.year, first.month, 1, 12, tzinfo=MALAYSIA), language).split(" ", 1)[1]
+def _month_name(day: date, *, language: Language) -> str:
+    """Return the month of *day* in words: November 2026."""
+    return in_words.date(datetime(day.year, day.month, 1, 12, tzinfo=MALAYSIA), language).split(" ", 1)[1]
 
 
-def _lasting(minutes: int, *, language: Language) -> str:
-    """Return a duration in words; empty for zero."""
-    begin = datetime(2026, 1, 1, tzinfo=MALAYSIA)
-    return in_words.lasted(begin, begin + timedelta(minutes=minutes), language) if minutes else "-"
+def _duration_text(minutes: int, *, language: Language) -> str:
+    """Return a duration in words; "-" for zero."""
+    start = datetime(2026, 1, 1, tzinfo=MALAYSIA)
+    return in_words.duration_text(start, start + timedelta(minutes=minutes), language) if minutes else "-"
 
 
-def _refused(why: object, *, language: PageLanguage) -> Markup:
-    """Return why a command was rejected: in the page's language if a text exists, otherwise in the service's words."""
-    if isinstance(why, OperationRejectedError) and (
-        said := why.malay if language is PageLanguage.MALAY else why.on_page
+def _rejection_html(reason: object, *, language: PageLanguage) -> Markup:
+    """Return why a command was rejected: in the page's language if a text exists, otherwise the English message."""
+    if isinstance(reason, OperationRejectedError) and (
+        text := reason.malay if language is PageLanguage.MALAY else reason.page_text
     ):
-        return escape(said)
-    return _fault(str(why), language=language)
+        return escape(text)
+    return _check_message_html(str(reason), language=language)
 
 
-def _fault(text: str, *, language: PageLanguage) -> Markup:
+def _check_message_html(text: str, *, language: PageLanguage) -> Markup:
     """Return the message of a check: in Malay if a text exists, otherwise unchanged."""
     if language is PageLanguage.ENGLISH:
         return escape(text)
-    malay = in_other_words(text, FAULTS)
+    malay = translate(text, FAULTS)
     return Markup('<span lang="en">{}</span>').format(text) if malay is None else escape(malay)
 
 
-def _instead(text: str, *, language: PageLanguage) -> str:
-    """Return the remedy of a check: in Malay, or unchanged if it must be entered literally."""
-    malay = in_other_words(text, FAULTS) if language is PageLanguage.MALAY else None
+def _remedy_text(text: str, *, language: PageLanguage) -> str:
+    """Return the remedy of a problem: in Malay if a text exists, otherwise unchanged, to be entered literally."""
+    malay = translate(text, FAULTS) if language is PageLanguage.MALAY else None
     return text if malay is None else malay
 
 
-def words(section: str, language: PageLanguage) -> Mapping[str, str]:
+def texts_of(section: str, language: PageLanguage) -> Mapping[str, str]:
     """Return the texts of a section in one language."""
-    if section in _MALAY:
+    if section in _SHARED_MALAY:
         english = {key: str(text) for key, text in WORDS[f"english.{section}"].items()}
-        return _MALAY[section] if language is PageLanguage.MALAY else english
-    at = list(PageLanguage).index(language)
-    return {key: pair[at] for key, pair in WORDS[section].items()}
+        return _SHARED_MALAY[section] if language is PageLanguage.MALAY else english
+    language_index = list(PageLanguage).index(language)
+    return {key: pair[language_index] for key, pair in WORDS[section].items()}
 
 
-def filters_of(language: PageLanguage) -> dict[str, Callable[..., Any]]:
-    """Return the template filters of a language. A value without a text is shown as unknown, and never as up."""
-    verdicts = words("verdicts", language)
-    healths, standings = words("healths", language), words("standings", language)
-    checks = words("checks", language)
+def template_filters(language: PageLanguage) -> dict[str, Callable[..., Any]]:
+    """Return the Jinja filters of a language.
 
-    def saying(section: str) -> Callable[..., str]:
-        said = words(section, language)
+    Each section of texts/ is a filter that fills a text: `"key" | section(name=value)`. Others show an enum value in
+    words; a value without a text is shown as unknown, and never as up.
+    """
+    verdicts = texts_of("verdicts", language)
+    healths, statuses = texts_of("healths", language), texts_of("standings", language)
+    checks = texts_of("checks", language)
+
+    def fill_text(section: str) -> Callable[..., str]:
+        texts_of_section = texts_of(section, language)
 
         @pass_context
-        def say(_context: object, key: str, **values: object) -> str:
+        def fill(_context: object, key: str, **values: object) -> str:
             # The context argument prevents constant folding: compiled templates are shared by all languages.
-            return said[key].format(**values)
+            return texts_of_section[key].format(**values)
 
-        return say
+        return fill
 
-    def among(section: str) -> Callable[[str], str]:
-        known = words(section, language)
-        return lambda value: known.get(value, str(value))
+    def label_of(section: str) -> Callable[[str], str]:
+        labels = texts_of(section, language)
+        return lambda value: labels.get(value, str(value))
 
     return {
-        # Each section of texts/ is a filter.
-        **{section: saying(section) for section in _SIGNED_IN},
-        "say": saying("say"),
-        "letter": saying("letters"),
-        "writer": among("writers"),
-        "places": partial(places_of, language=language),
-        "role": among("roles"),
-        "permission": among("permissions"),
+        **{section: fill_text(section) for section in _SIGNED_IN_TEXTS},
+        "say": fill_text("say"),
+        "letter": fill_text("letters"),
+        "writer": label_of("writers"),
+        "navigation_links": partial(navigation_links, language=language),
+        "role": label_of("roles"),
+        "permission": label_of("permissions"),
         # For the audit log: in English the event's own name is shown.
         "event": phrase.event if language is PageLanguage.MALAY else lambda event: event[:1].upper() + event[1:],
-        "person": phrase.person,
+        "actor": phrase.actor_name,
         # 24/11 14:05:09, 24/11 14:05, and 24/11/2026 14:05.
-        "clock": partial(_shown, pattern="%d/%m %H:%M:%S"),
-        "short": partial(_shown, pattern="%d/%m %H:%M"),
-        "minute": partial(_shown, pattern="%d/%m/%Y %H:%M"),
-        "month": partial(_month, language=language_of(language)),
-        "lasting": partial(_lasting, language=language_of(language)),
-        "as_read": _as_read,
+        "time_with_seconds": partial(_format_time, pattern="%d/%m %H:%M:%S"),
+        "short_time": partial(_format_time, pattern="%d/%m %H:%M"),
+        "full_time": partial(_format_time, pattern="%d/%m/%Y %H:%M"),
+        "month": partial(_month_name, language=notification_language(language)),
+        "duration": partial(_duration_text, language=notification_language(language)),
+        "local_time": _format_local_time,
         "health": lambda health: healths.get(health, healths["unknown"]),
-        "standing": lambda each: standings.get(each, standings["unknown"]),
+        "agency_status": lambda each: statuses.get(each, statuses["unknown"]),
         "verdict": lambda verdict: verdicts.get(verdict or "unseen", verdicts["unknown"]),
         "check": lambda kind: checks.get(kind, kind),
-        "matter": among("matters"),
-        "direction": among("directions"),
-        "cause_says": among("cause_says"),
-        "cause_do": among("cause_do"),
-        "component": among("components"),
-        "problem": among("problems"),
-        "announcement": among("announcements"),
-        "channel": among("channels"),
+        "incident_type": label_of("matters"),
+        "direction": label_of("directions"),
+        "cause_explanation": label_of("cause_says"),
+        "cause_remedy": label_of("cause_do"),
+        "component": label_of("components"),
+        "problem": label_of("problems"),
+        "announcement": label_of("announcements"),
+        "channel": label_of("channels"),
         # For the options of a form: the submitted value, and its label.
-        "refused": partial(_refused, language=language),
-        "bilingual": lambda said: said.malay if language is PageLanguage.MALAY else said.english,
-        "fault": partial(_fault, language=language),
-        "instead": partial(_instead, language=language),
-        "channel_pair": lambda value: (value, among("channels")(value)),
-        "duty_day_pair": lambda value: (value, among("duty_day")(value)),
-        "purpose": among("purposes"),
-        "notice_state": among("states"),
-        "incident_state": among("incident_states"),
-        "outcome": among("outcomes"),
-        "phase": among("phases"),
-        "party": among("parties"),
-        "reason": among("reasons"),
-        "tally": tally_of,
-        "tally_words": among("tallies"),
+        "rejection": partial(_rejection_html, language=language),
+        "bilingual": lambda text: text.malay if language is PageLanguage.MALAY else text.english,
+        "fault": partial(_check_message_html, language=language),
+        "remedy": partial(_remedy_text, language=language),
+        "channel_pair": lambda value: (value, label_of("channels")(value)),
+        "duty_day_pair": lambda value: (value, label_of("duty_day")(value)),
+        "purpose": label_of("purposes"),
+        "notification_state": label_of("states"),
+        "incident_state": label_of("incident_states"),
+        "outcome": label_of("outcomes"),
+        "phase": label_of("phases"),
+        "party": label_of("parties"),
+        "reason": label_of("reasons"),
+        "exclusion_reason": exclusion_reason,
+        "exclusion_text": label_of("tallies"),
     }

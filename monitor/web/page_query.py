@@ -1,4 +1,4 @@
-"""Query parameters of the status page: language, filter, wallboard form.
+"""Query parameters of the status page: language, filter, and the form for wallboards (screens of the NOC).
 
 They are in the URL, so that links can be shared.
 """
@@ -14,57 +14,75 @@ from monitor.views.agency_filter import AgencyFilter
 from monitor.views.agency_status import AgencyStatus
 from monitor.web.page import PageLanguage
 
-#: Cookie for the language, kept for a year. It does not identify the user.
-_COOKIE, _A_YEAR = "bahasa", 365 * 24 * 3600
-#: Characters of a filter; a longer one is not useful.
-_LONGEST = 100
+#: Cookie for the language, valid for a year. It does not identify the user.
+_COOKIE, _COOKIE_MAX_AGE = "bahasa", 365 * 24 * 3600
+#: Maximum number of characters of a filter; the rest is ignored.
+_MAX_FILTER_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageQuery:
-    """Selected part and form of the page."""
+    """Query of a page: its language, the agencies that it shows, and its form."""
 
     language: PageLanguage = PageLanguage.MALAY
-    choice: AgencyFilter = field(default_factory=AgencyFilter)
-    #: For reading at a distance of five metres.
+    agency_filter: AgencyFilter = field(default_factory=AgencyFilter)
+    #: Whether the page is shown on a wallboard, which is read at a distance of five metres.
     is_wallboard: bool = False
     #: Requested states that do not exist.
-    strange: tuple[str, ...] = ()
+    unknown_states: tuple[str, ...] = ()
 
-    def address(self, path: str = "/", *, language: PageLanguage | None = None, **other: str | bool | None) -> str:
-        """Return the URL of this page with another state (`""`: all) or language, or without the wallboard form."""
-        state, wallboard = other.get("state"), other.get("wallboard", self.is_wallboard)
-        states = [*sorted(self.choice.standings), *self.strange] if state is None else [str(state)] if state else []
-        text = "" if other.get("everything") else self.choice.text
-        said = [("q", text)] if text else []
-        said += [("state", each) for each in states]
-        said += [("wallboard", "1")] if wallboard else []
-        said += [("lang", language)] if language else []
-        return f"{path}?{urlencode(said)}" if said else path
+    def url(
+        self,
+        path: str = "/",
+        *,
+        language: PageLanguage | None = None,
+        state: str | None = None,
+        wallboard: bool | None = None,
+        everything: bool = False,
+    ) -> str:
+        """Return the URL of this page with some changes.
+
+        *state*: the only state; "" for all states. *wallboard*: whether to use the wallboard form. *everything*: drop
+        the text filter. *language*: the language, which is otherwise that of the cookie.
+        """
+        states = (
+            [*sorted(self.agency_filter.statuses), *self.unknown_states] if state is None else [state] if state else []
+        )
+        wallboard = self.is_wallboard if wallboard is None else wallboard
+        text = "" if everything else self.agency_filter.text
+        parameters = [("q", text)] if text else []
+        parameters += [("state", each) for each in states]
+        parameters += [("wallboard", "1")] if wallboard else []
+        parameters += [("lang", language)] if language else []
+        return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
-def asked(request: Request) -> PageQuery:
-    """Return the query of a request, from its URL and its cookie."""
-    told = request.query_params
-    language = told.get("lang") or request.cookies.get(_COOKIE, "")
-    states = list(dict.fromkeys(each for each in told.getlist("state")[: len(AgencyStatus)] if each))
-    known = frozenset(AgencyStatus(each) for each in states if each in set(AgencyStatus))
+def read_query(request: Request) -> PageQuery:
+    """Return the query in the URL of a request. The language defaults to that of the cookie."""
+    parameters = request.query_params
+    language = parameters.get("lang") or request.cookies.get(_COOKIE, "")
+    requested_states = list(dict.fromkeys(each for each in parameters.getlist("state")[: len(AgencyStatus)] if each))
+    valid_states = frozenset(AgencyStatus(each) for each in requested_states if each in set(AgencyStatus))
     return PageQuery(
         language=PageLanguage(language) if language in set(PageLanguage) else PageLanguage.MALAY,
-        choice=AgencyFilter(text=" ".join(told.get("q", "")[:_LONGEST].split()), standings=known),
-        is_wallboard="wallboard" in told,
-        strange=tuple(each[:_LONGEST] for each in states if each not in known),
+        agency_filter=AgencyFilter(
+            text=" ".join(parameters.get("q", "")[:_MAX_FILTER_LENGTH].split()), statuses=valid_states
+        ),
+        is_wallboard="wallboard" in parameters,
+        unknown_states=tuple(each[:_MAX_FILTER_LENGTH] for each in requested_states if each not in valid_states),
     )
 
 
-def others_asked(request: Request) -> str:
-    """Return the other query parameters of a URL, to precede the language in a link: "q=jcm&"."""
-    said = [(name, value[:_LONGEST]) for name, value in request.query_params.multi_items() if name != "lang"]
-    return f"{urlencode(said)}&" if said else ""
+def other_parameters(request: Request) -> str:
+    """Return the query parameters besides the language, to precede it in a link: "q=jcm&"."""
+    parameters = [
+        (name, value[:_MAX_FILTER_LENGTH]) for name, value in request.query_params.multi_items() if name != "lang"
+    ]
+    return f"{urlencode(parameters)}&" if parameters else ""
 
 
-def remember(request: Request, response: Response) -> Response:
-    """Store the language selected in this request, if any."""
+def store_language(request: Request, response: Response) -> Response:
+    """Store the language that this request selects, if any, in a cookie."""
     if (language := request.query_params.get("lang")) in set(PageLanguage):
-        response.set_cookie(_COOKIE, str(language), max_age=_A_YEAR, samesite="lax", httponly=True)
+        response.set_cookie(_COOKIE, str(language), max_age=_COOKIE_MAX_AGE, samesite="lax", httponly=True)
     return response

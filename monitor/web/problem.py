@@ -1,4 +1,4 @@
-"""Error responses as problem details (RFC 9457), with the invalid parts of the request."""
+"""Error responses as problem details (RFC 9457): the reason, and the invalid parts of the request."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from alerts.persistence.store import StoreUnavailable
-from monitor.config.files.problem import MOST_LISTED, Problem, Severity
-from monitor.model.lazy_text import said
+from monitor.config.files.problem import MAX_LISTED, Problem, Severity
+from monitor.model.lazy_text import lazy_text
 from monitor.service.errors import NotFoundError, OperationRejectedError
 
-MEDIA_TYPE = "application/problem+json"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 #: Characters of an invalid value that an error message repeats.
-_ECHOED = 100
+_MAX_ECHOED = 100
 _SCHEMAS = "#/components/schemas"
 
 
-class ProblemAnswer(Response):
-    """Response with a problem. A page shows its `detail` in the user's language."""
+class ProblemResponse(Response):
+    """Error response with problem details. Error pages show *detail* in the user's language."""
 
     def __init__(self, status: int, body: str, *, detail: str, headers: Mapping[str, str] | None) -> None:
-        """*body*: the problem as JSON."""
-        super().__init__(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+        """Take the problem details as JSON from *body*, and their explanation from *detail*."""
+        super().__init__(body, status_code=status, media_type=PROBLEM_MEDIA_TYPE, headers=headers)
         self.detail = detail
 
 
@@ -49,46 +49,47 @@ class WrongPart(BaseModel):
 class ProblemDetails(BaseModel):
     """Problem details of a rejected request (RFC 9457)."""
 
-    #: No information beyond the status code.
+    #: The problem has no type of its own: the status code says all (RFC 9457, 4.2.1).
     type: str = "about:blank"
     title: str
     status: int
-    #: Explanation for people, with the remedy.
+    #: Explanation for people, and the remedy.
     detail: str
     #: For 422: all invalid parts.
     errors: Sequence[WrongPart] = ()
-    #: For a command that contradicts detected facts: the value of `despite` with which it is executed anyway.
+    #: For a command that contradicts what probes detect: the value of `despite` with which it is executed anyway.
     despite: str | None = None
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Return all errors of *app* as problem details."""
-    app.add_exception_handler(HTTPException, _refused)
-    app.add_exception_handler(RequestValidationError, _unreadable)
-    app.add_exception_handler(OperationRejectedError, _not_done)
-    app.add_exception_handler(StoreUnavailable, _store_away)
-    app.add_exception_handler(Exception, _broken)
+    """Add exception handlers to *app* that return problem details."""
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(OperationRejectedError, _rejected_operation)
+    app.add_exception_handler(StoreUnavailable, _store_unavailable)
+    app.add_exception_handler(Exception, _internal_error)
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Describe problem details in the schema of *app*."""
+    """Add the schema of problem details to the OpenAPI schema of *app*."""
 
-    def described() -> dict[str, Any]:
+    def describe_schema() -> dict[str, Any]:
         if app.openapi_schema is None:
-            described = ProblemDetails.model_json_schema(ref_template=f"{_SCHEMAS}/{{model}}")
-            parts = described.pop("$defs")
+            describe_schema = ProblemDetails.model_json_schema(ref_template=f"{_SCHEMAS}/{{model}}")
+            parts = describe_schema.pop("$defs")
             schemas = FastAPI.openapi(app)["components"]["schemas"]
-            schemas |= {ProblemDetails.__name__: described, **parts}
+            schemas |= {ProblemDetails.__name__: describe_schema, **parts}
         return FastAPI.openapi(app)
 
-    app.openapi = described  # type: ignore[method-assign]  # as FastAPI would have it
+    app.openapi = describe_schema  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """Return the schema's responses for these error statuses."""
+    """Return the OpenAPI description of responses with these error statuses."""
     schema = {"$ref": f"{_SCHEMAS}/{ProblemDetails.__name__}"}
     return {
-        int(status): {"description": status.phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+        int(status): {"description": status.phrase, "content": {PROBLEM_MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
     }
 
 
@@ -97,87 +98,86 @@ def problem(
     detail: str,
     *,
     errors: Sequence[WrongPart] = (),
-    more: Mapping[str, Any] | None = None,
+    extensions: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
-) -> ProblemAnswer:
-    """Return a problem response. *more*: extension members (RFC 9457, 3.2)."""
-    told: dict[str, Any] = {
+) -> ProblemResponse:
+    """Return a problem response. *extensions*: extension members (RFC 9457, 3.2)."""
+    members: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
     }
     if errors:
-        told["errors"] = [each.model_dump(exclude_none=True) for each in errors]
-    told |= more or {}
-    # As ASCII: the input may contain text that cannot be encoded otherwise.
-    return ProblemAnswer(status, json.dumps(told), detail=detail, headers=headers)
+        members["errors"] = [each.model_dump(exclude_none=True) for each in errors]
+    members |= extensions or {}
+    # `json.dumps` writes ASCII: echoed input may contain lone surrogates, which UTF-8 cannot encode.
+    return ProblemResponse(status, json.dumps(members), detail=detail, headers=headers)
 
 
-def reload_answer(found: Sequence[Problem]) -> Response:
-    """Return the response to a reload, with all problems *found*; 400 if the configuration was rejected."""
-    taken = not any(each.severity is Severity.ERROR for each in found)
-    told = {"taken": taken, "problems": [str(each) for each in found]}
-    if taken:
-        return JSONResponse(told)
-    return problem(HTTPStatus.BAD_REQUEST, "refused: the old configuration stays in force; see `problems`", more=told)
+def reload_response(config_problems: Sequence[Problem]) -> Response:
+    """Return the response to a reload of the configuration; 400 if an error in it led to its rejection."""
+    is_accepted = not any(each.severity is Severity.ERROR for each in config_problems)
+    body = {"taken": is_accepted, "problems": [str(each) for each in config_problems]}
+    if is_accepted:
+        return JSONResponse(body)
+    return problem(
+        HTTPStatus.BAD_REQUEST, "refused: the old configuration stays in force; see `problems`", extensions=body
+    )
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    """Return the response for an unknown path or a disallowed method."""
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Return the response for an `HTTPException`: of a route, or for an unknown path or a disallowed method."""
     if not isinstance(error, HTTPException):
         raise TypeError(error)
     detail, headers = str(error.detail), dict(error.headers or {})
-    is_bare = detail == HTTPStatus(error.status_code).phrase
+    has_default_detail = detail == HTTPStatus(error.status_code).phrase
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "GET" in headers.get("Allow", ""):
         headers["Allow"] += ", HEAD"
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and is_bare:
-        allowed = headers.get("Allow") or said("something else")
-        detail = said("{method} is not possible here, only {allowed}", method=request.method, allowed=allowed)
-    elif error.status_code == HTTPStatus.NOT_FOUND and is_bare:
-        detail = said("there is nothing at {path}", path=request.url.path[:_ECHOED])
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and has_default_detail:
+        allowed = headers.get("Allow") or lazy_text("something else")
+        detail = lazy_text("{method} is not possible here, only {allowed}", method=request.method, allowed=allowed)
+    elif error.status_code == HTTPStatus.NOT_FOUND and has_default_detail:
+        detail = lazy_text("there is nothing at {path}", path=request.url.path[:_MAX_ECHOED])
     return problem(error.status_code, detail, headers=headers)
 
 
-async def _unreadable(_request: Request, error: Exception) -> Response:
-    """Return the response for an invalid query or command, without the submitted values."""
-    found = error.errors() if isinstance(error, RequestValidationError) else ()
-    wrong = [_wrong_part(each) for each in found[:MOST_LISTED]]
-    if (more := len(found) - len(wrong)) > 0:
-        wrong[-1] = WrongPart(detail=f"{more + 1} more are not listed; mend these first", pointer="#")
-    named = (f"{each.parameter or (each.pointer or '')[2:] or 'body'}: {each.detail}" for each in wrong)
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(named), errors=wrong)
+async def _invalid_request(_request: Request, error: Exception) -> Response:
+    """Return the response for an invalid query or command. Submitted values are not repeated."""
+    validation_errors = error.errors() if isinstance(error, RequestValidationError) else ()
+    parts = [_wrong_part(each) for each in validation_errors[:MAX_LISTED]]
+    if (unlisted := len(validation_errors) - len(parts)) > 0:
+        parts[-1] = WrongPart(detail=f"{unlisted + 1} more are not listed; mend these first", pointer="#")
+    texts = (f"{each.parameter or (each.pointer or '')[2:] or 'body'}: {each.detail}" for each in parts)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(texts), errors=parts)
 
 
 def _wrong_part(error: Mapping[str, Any]) -> WrongPart:
-    place, *path = error["loc"]
-    if place != "body":
-        return WrongPart(detail=error["msg"], parameter=str(path[0])[:_ECHOED])
+    location, *path = error["loc"]
+    if location != "body":
+        return WrongPart(detail=error["msg"], parameter=str(path[0])[:_MAX_ECHOED])
     if error["type"] == "json_invalid":
         return WrongPart(detail="is no JSON", pointer="#")
-    steps = (str(each)[:_ECHOED].replace("~", "~0").replace("/", "~1") for each in path)
+    steps = (str(each)[:_MAX_ECHOED].replace("~", "~0").replace("/", "~1") for each in path)
     return WrongPart(detail=error["msg"], pointer="/".join(("#", *steps)))
 
 
-async def _not_done(_request: Request, error: Exception) -> Response:
+async def _rejected_operation(_request: Request, error: Exception) -> Response:
     """Return the response for a rejected command."""
     despite = error.despite if isinstance(error, OperationRejectedError) else ""
     status = HTTPStatus.NOT_FOUND if isinstance(error, NotFoundError) else HTTPStatus.CONFLICT
-    return problem(status, str(error), more={"despite": despite} if despite else None)
+    return problem(status, str(error), extensions={"despite": despite} if despite else None)
 
 
-async def _store_away(_request: Request, error: Exception) -> Response:
-    """Return the response for an unavailable database; the client may retry.
-
-    No traceback is logged for each request.
-    """
-    why = said(
-        "the store is away ({error}): nothing can be read or written now; /metrics tells how mail stands",
+async def _store_unavailable(_request: Request, error: Exception) -> Response:
+    """Return the response for an unavailable database; the client may retry. No traceback is logged."""
+    reason = lazy_text(
+        "the database is unavailable ({error}): nothing can be read or written now; /metrics has the state of mail",
         error=str(error),
     )
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, why, headers={"Retry-After": "5"})
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, reason, headers={"Retry-After": "5"})
 
 
-async def _broken(_request: Request, _error: Exception) -> Response:
-    """Return the response for an internal error, which is logged."""
+async def _internal_error(_request: Request, _error: Exception) -> Response:
+    """Return the response for an internal error, which the server logs."""
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Pantau failed to answer; its log says why")

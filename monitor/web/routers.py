@@ -1,21 +1,21 @@
-"""Composition of routers without copies of their routes."""
+"""Composition of FastAPI routers without copies of their routes."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
 
-def join(to: FastAPI | APIRouter, part: APIRouter) -> None:
-    """Add the routes of *part* to *to* unchanged.
+def add_routes(target: FastAPI | APIRouter, router: APIRouter) -> None:
+    """Add the routes of *router* to *target* unchanged.
 
-    FastAPI's own `include_router` would create each route a second time: a fifth of a second at every start.
+    FastAPI's own `include_router` would create each route a second time, which takes 0.2 s at every start.
     """
-    to.routes.extend(part.routes)
+    target.routes.extend(router.routes)
 
 
-def together(*parts: APIRouter) -> APIRouter:
-    """Return a router with the routes of all parts."""
-    whole = APIRouter()
-    for part in parts:
-        join(whole, part)
-    return whole
+def combine_routers(*routers: APIRouter) -> APIRouter:
+    """Return a router with the routes of all *routers*."""
+    combined = APIRouter()
+    for router in routers:
+        add_routes(combined, router)
+    return combined

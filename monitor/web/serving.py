@@ -1,4 +1,7 @@
-"""ASGI server in this event loop, on sockets that are opened before anything else starts."""
+"""ASGI server (uvicorn) in the event loop of the service, with time limits and connection limits.
+
+The service opens the listening sockets first, before anything else starts.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +26,27 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.runtime.descriptors import open_files_limit
 from monitor.runtime.log_throttle import LogThrottle
-from monitor.runtime.unix_socket import reachable
+from monitor.runtime.unix_socket import short_socket_path
 from monitor.web.connection import Connection, ConnectionLimits, Connections, connection_limits
 from monitor.web.problem import problem
 
 log = structlog.get_logger()
 
-#: Time for connections to close.
-_GOODBYE_SECONDS = 1.0
-#: Time limits of the TLS handshake, and then of the headers of a request: both are a few kilobytes.
-_HEADERS = timedelta(seconds=5)
-#: Time limit for a complete request. A provider with a slow connection needs a second or two for the page that it
-#: returns.
-_ASKING = timedelta(seconds=20)
-#: Time limit for reading the response, including our processing: a reload reads every agency's file.
-_ANSWERING = timedelta(minutes=2)
-#: Seconds between log messages about closed connections, each with their number.
-_LOGGED_EVERY = 60.0
+#: Seconds that connections have to close at the end; then they are aborted.
+_CLOSE_TIMEOUT = 1.0
+#: Time limit of the TLS handshake, and of the headers of a request. Each is a few kilobytes.
+_HEADER_TIMEOUT = timedelta(seconds=5)
+#: Time limit of a complete request. A fax provider with a slow connection needs a second or two for the transmitted
+#: page.
+_REQUEST_TIMEOUT = timedelta(seconds=20)
+#: Time limit of processing and reading the response. A reload of the configuration reads every agency's file.
+_RESPONSE_TIMEOUT = timedelta(minutes=2)
+#: Seconds between log messages about connections closed at the limit.
+_LOG_INTERVAL = 60.0
 #: Number of connections accepted before other tasks run.
-_ACCEPTED_AT_ONCE = 32
-#: Seconds. When no descriptor is free, the kernel queues new connections; an immediate retry would use a whole core.
-_ACCEPTED_AGAIN = 1.0
+_ACCEPT_BATCH = 32
+#: Seconds. If no descriptor is free, the kernel queues new connections. An immediate retry would use a whole core.
+_ACCEPT_RETRY_DELAY = 1.0
 
 
 def open_port(host: str, port: int) -> socket.socket:
@@ -53,13 +56,13 @@ def open_port(host: str, port: int) -> socket.socket:
 
 
 def open_unix(path: Path) -> socket.socket:
-    """Listen on a Unix socket that only this user may open. The socket of a terminated process is replaced.
+    """Listen on a Unix socket that only this user may open. Replace the socket of a terminated process.
 
-    The caller must hold the store's lock, so no running process can own the socket.
+    The caller must hold the lock of the state directory, so that no running process uses the socket.
     """
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with reachable(path) as name:
+    with short_socket_path(path) as name:
         listener.bind(name)
     # Set the mode before clients can connect: bind creates the file, listen enables connections.
     path.chmod(0o600)
@@ -67,7 +70,7 @@ def open_unix(path: Path) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def listener_url(listener: socket.socket) -> str:
     """Return the URL of a TCP listener, without a final slash."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -78,29 +81,36 @@ async def serve(
     app: Any,
     listener: socket.socket,
     *,
-    headers: timedelta = _HEADERS,
-    asking: timedelta = _ASKING,
-    answering: timedelta = _ANSWERING,
+    header_timeout: timedelta = _HEADER_TIMEOUT,
+    request_timeout: timedelta = _REQUEST_TIMEOUT,
+    response_timeout: timedelta = _RESPONSE_TIMEOUT,
     limits: ConnectionLimits | None = None,
     certificate: tuple[Path, Path] | None = None,
-    proxies: Sequence[str] = (),
-    past_them: Sequence[str] = (),
+    trusted_proxies: Sequence[str] = (),
+    direct_clients: Sequence[str] = (),
 ) -> AsyncIterator[None]:
     """Serve *app* on *listener* for the duration of the block; then cancel the running requests.
 
-    *certificate*: the files of certificate and key, for TLS. *proxies*: the networks of trusted proxies, which alone
-    may connect; and *past_them*, clients that may connect directly, in addition to this machine.
+    *certificate*: the files of certificate and key, for TLS. *trusted_proxies*: the networks of proxies whose
+    forwarding headers are used. If there are any, only they, this machine and the networks *direct_clients* may send
+    requests.
 
-    A connection is closed if the handshake or the headers take longer than *headers*, the request longer than *asking*,
-    or the reading of the response longer than *answering*. *limits*: connection limits; default: a share of this
-    process's descriptor limit.
+    A connection is closed if the TLS handshake or the headers take longer than *header_timeout*, the request longer
+    than *request_timeout*, or the response, including its processing, longer than *response_timeout*. *limits*:
+    connection limits; default: a share of this process's descriptor limit.
     """
-    connections = Connections(limits or connection_limits(open_files_limit()), proxies)
+    connections = Connections(limits or connection_limits(open_files_limit()), trusted_proxies)
     # Not Server.serve(): it replaces the program's signal handlers, and ends up to 0.2 s late.
-    protocol: Any = partial(_Prompt, headers=headers, asking=asking, answering=answering, connections=connections)
+    protocol_class: Any = partial(
+        _TimedProtocol,
+        header_timeout=header_timeout,
+        request_timeout=request_timeout,
+        response_timeout=response_timeout,
+        connections=connections,
+    )
     config = uvicorn.Config(
-        _Endable(_Proxied(app, proxies, past_them) if proxies else app),
-        http=protocol,
+        _QuietCancellation(_TrustedProxies(app, trusted_proxies, direct_clients) if trusted_proxies else app),
+        http=protocol_class,
         # Any other client could forge the forwarding headers.
         proxy_headers=False,
         ssl_certfile=certificate and certificate[0],
@@ -115,30 +125,33 @@ async def serve(
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[])
-    serve_on = partial(protocol, config=config, server_state=server.server_state, app_state=server.lifespan.state)
-    acceptor = _Acceptor(
-        *(listener, config, connections, lambda connection: serve_on(connection=connection)), handshake=headers
+    create_protocol = partial(
+        protocol_class, config=config, server_state=server.server_state, app_state=server.lifespan.state
     )
-    accepting = asyncio.create_task(acceptor.keep_accepting())
+    acceptor = _Acceptor(
+        *(listener, config, connections, lambda connection: create_protocol(connection=connection)),
+        handshake=header_timeout,
+    )
+    accept_task = asyncio.create_task(acceptor.keep_accepting())
     try:
         yield
     finally:
-        accepting.cancel()
-        await asyncio.gather(accepting, return_exceptions=True)
+        accept_task.cancel()
+        await asyncio.gather(accept_task, return_exceptions=True)
         await acceptor.close()
         await _stop(server)
         listener.close()
 
 
 #: Creates the HTTP protocol of a connection.
-_ServeOn = Callable[[Connection], asyncio.Protocol]
+_ProtocolFactory = Callable[[Connection], asyncio.Protocol]
 
 
 class _Acceptor:
     """Acceptor of a listener's connections, up to its limits.
 
-    The event loop's own server has no limit, and if no descriptor is free it writes 2,048 lines to the log at each
-    attempt (CPython 3.13, `_accept_connection`).
+    asyncio's own server has no limit. If no descriptor is free, it writes 2,048 lines to the log at each attempt
+    (CPython 3.13, `_accept_connection`).
     """
 
     def __init__(
@@ -146,19 +159,19 @@ class _Acceptor:
         listener: socket.socket,
         config: uvicorn.Config,
         connections: Connections,
-        serve_on: _ServeOn,
+        protocol_factory: _ProtocolFactory,
         *,
         handshake: timedelta,
     ) -> None:
         self._listener = listener
         self._config = config
-        self._serve_on = serve_on
+        self._protocol_factory = protocol_factory
         self._handshake = handshake.total_seconds()
         self._connections = connections
-        self._beginning = set[asyncio.Task[None]]()
-        self._logged = 0
+        self._starting = set[asyncio.Task[None]]()
+        self._logged_count = 0
         self._throttle = LogThrottle()
-        self._report: asyncio.TimerHandle | None = None
+        self._log_timer: asyncio.TimerHandle | None = None
 
     async def keep_accepting(self) -> None:
         """Accept connections until cancelled."""
@@ -166,105 +179,112 @@ class _Acceptor:
         self._listener.setblocking(False)
         self._listener.listen(self._config.backlog)
         for number in itertools.count(1):
-            if number % _ACCEPTED_AT_ONCE == 0:
+            if number % _ACCEPT_BATCH == 0:
                 await asyncio.sleep(0)  # Accepting a queued connection does not yield to the event loop.
             try:
-                accepted, address = await loop.sock_accept(self._listener)
+                client_socket, address = await loop.sock_accept(self._listener)
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                self._note_refusal(error)
-                await asyncio.sleep(_ACCEPTED_AGAIN)
+                self._log_accept_error(error)
+                await asyncio.sleep(_ACCEPT_RETRY_DELAY)
                 continue
             try:
-                self._begin(accepted, address[0] if address else "")
-            # No error of one connection may end the listener.
+                self._start(client_socket, address[0] if address else "")
+            # An error of one connection must not stop the listener.
             except Exception:
-                log.exception("connection could not be started", listener=self._name)
-                accepted.close()
+                log.exception("connection could not be started", listener=self._listener_name)
+                client_socket.close()
 
     async def close(self) -> None:
-        """Close connections that have no protocol yet."""
-        if self._report is not None:
-            self._report.cancel()
-        beginning = list(self._beginning)
-        for task in beginning:
+        """Close connections whose TLS handshake is not complete, and which therefore have no protocol yet."""
+        if self._log_timer is not None:
+            self._log_timer.cancel()
+        starting = list(self._starting)
+        for task in starting:
             task.cancel()
-        await asyncio.gather(*beginning, return_exceptions=True)
+        await asyncio.gather(*starting, return_exceptions=True)
 
     @property
-    def _name(self) -> str:
+    def _listener_name(self) -> str:
         name = self._listener.getsockname()
         return name if isinstance(name, str) else f"port {name[1]}"
 
-    def _begin(self, accepted: socket.socket, address: str) -> None:
-        connection = Connection(origin=self._connections.origin(address), close=accepted.close)
+    def _start(self, client_socket: socket.socket, address: str) -> None:
+        connection = Connection(origin=self._connections.origin(address), close=client_socket.close)
         if not self._connections.admit(connection):
-            accepted.close()
+            client_socket.close()
         else:
-            task = asyncio.create_task(self._connect(accepted, connection))
+            task = asyncio.create_task(self._connect(client_socket, connection))
             connection.close = task.cancel
-            self._beginning.add(task)
-            task.add_done_callback(partial(self._begun, accepted))
-        if self._connections.cut > self._logged and self._report is None:
-            self._log_cut()
+            self._starting.add(task)
+            task.add_done_callback(partial(self._finish_start, client_socket))
+        if self._connections.closed_count > self._logged_count and self._log_timer is None:
+            self._log_closed()
 
-    def _begun(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
-        self._beginning.discard(task)
+    def _finish_start(self, client_socket: socket.socket, task: asyncio.Task[None]) -> None:
+        self._starting.discard(task)
         if task.cancelled():
-            accepted.close()  # There may be no transport yet that would close it.
+            client_socket.close()  # There may be no transport yet that would close it.
 
-    async def _connect(self, accepted: socket.socket, connection: Connection) -> None:
-        protocol, tls = partial(self._serve_on, connection), self._config.ssl
-        timeout = self._handshake if tls is not None else None
+    async def _connect(self, client_socket: socket.socket, connection: Connection) -> None:
+        protocol, tls_context = partial(self._protocol_factory, connection), self._config.ssl
+        timeout = self._handshake if tls_context is not None else None
         loop = asyncio.get_running_loop()
-        # A failed handshake of a client is not an error of ours.
+        # A client's failed handshake is no error of the server.
         with suppress(OSError):
             try:
-                await loop.connect_accepted_socket(protocol, accepted, ssl=tls, ssl_handshake_timeout=timeout)
+                await loop.connect_accepted_socket(
+                    protocol, client_socket, ssl=tls_context, ssl_handshake_timeout=timeout
+                )
             except BaseException:
-                self._connections.leave(connection)
+                self._connections.remove(connection)
                 raise
 
-    def _note_refusal(self, error: OSError) -> None:
+    def _log_accept_error(self, error: OSError) -> None:
         if self._throttle.admit(error.errno) is not None:
-            log.warning("connections cannot be accepted; retrying each second", reason=str(error), listener=self._name)
+            log.warning(
+                "connections cannot be accepted; retrying each second", reason=str(error), listener=self._listener_name
+            )
 
-    def _log_cut(self) -> None:
+    def _log_closed(self) -> None:
         """Log the number of connections closed since the last message, at most once a minute."""
-        self._report = None
-        if cut := self._connections.cut - self._logged:
-            self._logged += cut
-            log.warning("connection limit of the listener reached; connections closed", closed=cut, listener=self._name)
-            self._report = asyncio.get_running_loop().call_later(_LOGGED_EVERY, self._log_cut)
+        self._log_timer = None
+        if newly_closed := self._connections.closed_count - self._logged_count:
+            self._logged_count += newly_closed
+            log.warning(
+                "connection limit of the listener reached; connections closed",
+                closed=newly_closed,
+                listener=self._listener_name,
+            )
+            self._log_timer = asyncio.get_running_loop().call_later(_LOG_INTERVAL, self._log_closed)
 
 
-class _Proxied:
-    """Middleware for trusted proxies, whose forwarding headers are used; few other clients may connect."""
+class _TrustedProxies:
+    """Middleware that uses the forwarding headers of trusted proxies, and rejects most other clients."""
 
-    def __init__(self, app: Any, proxies: Sequence[str], past_them: Sequence[str]) -> None:
+    def __init__(self, app: Any, proxies: Sequence[str], direct_clients: Sequence[str]) -> None:
         self._app = ProxyHeadersMiddleware(app, trusted_hosts=list(proxies))
-        self._networks = [ip_network(each) for each in (*proxies, *past_them, "127.0.0.0/8", "::1")]
+        self._networks = [ip_network(each) for each in (*proxies, *direct_clients, "127.0.0.0/8", "::1")]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and not self._may_ask((scope.get("client") or ("",))[0]):
-            why = "asked past the proxy that speaks TLS: use the address of `portal` in the settings"
-            await problem(HTTPStatus.FORBIDDEN, why)(scope, receive, send)
+        if scope["type"] == "http" and not self._is_allowed_client((scope.get("client") or ("",))[0]):
+            reason = "requests must come through the proxy: use the address of `portal` in the settings"
+            await problem(HTTPStatus.FORBIDDEN, reason)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _may_ask(self, address: str) -> bool:
+    def _is_allowed_client(self, address: str) -> bool:
         try:
             return any(ip_address(address) in network for network in self._networks)
         except ValueError:
             return False
 
 
-class _Endable:
-    """Application whose requests end silently when they are cancelled or the client disconnects during the request.
+class _QuietCancellation:
+    """Middleware that ends a request silently if it is cancelled or the client disconnects.
 
-    uvicorn would log an exception of seventy lines for each, which any unauthenticated client could cause a thousand
-    times.
+    Otherwise uvicorn logs a traceback of seventy lines for each, and any unauthenticated client could cause thousands.
     """
 
     def __init__(self, app: Any) -> None:
@@ -274,22 +294,22 @@ class _Endable:
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
-            # Only `_stop` cancels a request, and it only waits for the end of the task.
+            # Only `_stop` cancels a request. It waits for the end of the task, and needs no exception.
             if scope["type"] != "http":
                 raise
         except ClientDisconnect:
             pass
 
 
-class _Prompt(H11Protocol):
+class _TimedProtocol(H11Protocol):
     """HTTP protocol that closes connections of slow clients; uvicorn would wait for ever."""
 
     def __init__(
         self,
         *args: Any,
-        headers: timedelta,
-        asking: timedelta,
-        answering: timedelta,
+        header_timeout: timedelta,
+        request_timeout: timedelta,
+        response_timeout: timedelta,
         connections: Connections,
         connection: Connection,
         **kwargs: Any,
@@ -297,61 +317,63 @@ class _Prompt(H11Protocol):
         super().__init__(*args, **kwargs)
         self._connections = connections
         self._connection = connection
-        self._headers = min(headers, asking).total_seconds()
-        self._asking = asking.total_seconds()
-        self._answering = answering.total_seconds()
-        #: Last client state of h11 that the deadline belongs to.
-        self._awaited: Any = None
+        self._header_timeout = min(header_timeout, request_timeout).total_seconds()
+        self._request_timeout = request_timeout.total_seconds()
+        self._response_timeout = response_timeout.total_seconds()
+        #: State of the client in h11 when the deadline was set.
+        self._client_state: Any = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._connection.close = transport.abort
-        self._wait()
+        self._reset_deadline()
 
     def handle_events(self) -> None:
         super().handle_events()
-        self._wait()
+        self._reset_deadline()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._note(is_asking=True)
+        self._record_waiting(is_waiting_for_client=True)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._note(is_asking=self._awaited is not h11.DONE)
+        self._record_waiting(is_waiting_for_client=self._client_state is not h11.DONE)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            # Only the client's reading of the response remains.
-            self._note(is_asking=True)
+            # The response is complete; the client has yet to read it.
+            self._record_waiting(is_waiting_for_client=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._connections.leave(self._connection)
-        self._stop_waiting()
+        self._connections.remove(self._connection)
+        self._cancel_deadline()
 
-    def hang_up(self) -> None:
-        """Close the connection, whose request is cancelled. The client may still read data that was already sent."""
+    def close_unfinished(self) -> None:
+        """Close the connection of an unfinished request. The client may still read what was already sent."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.transport.close()
 
-    def _wait(self) -> None:
-        stage = self.conn.their_state if self.conn.their_state in {h11.IDLE, h11.SEND_BODY} else h11.DONE
-        if stage is self._awaited and self._deadline is not None:
+    def _reset_deadline(self) -> None:
+        client_state = self.conn.their_state if self.conn.their_state in {h11.IDLE, h11.SEND_BODY} else h11.DONE
+        if client_state is self._client_state and self._deadline is not None:
             return
-        self._stop_waiting()
-        self._awaited = stage
-        self._note(is_asking=stage is not h11.DONE)
-        within = {h11.IDLE: self._headers, h11.SEND_BODY: self._asking}.get(stage, self._answering)
-        self._deadline = self.loop.call_later(within, self.transport.abort)
+        self._cancel_deadline()
+        self._client_state = client_state
+        self._record_waiting(is_waiting_for_client=client_state is not h11.DONE)
+        timeout = {h11.IDLE: self._header_timeout, h11.SEND_BODY: self._request_timeout}.get(
+            client_state, self._response_timeout
+        )
+        self._deadline = self.loop.call_later(timeout, self.transport.abort)
 
-    def _note(self, *, is_asking: bool) -> None:
-        self._connections.note(self._connection, is_asking=is_asking)
+    def _record_waiting(self, *, is_waiting_for_client: bool) -> None:
+        self._connections.update(self._connection, is_waiting_for_client=is_waiting_for_client)
 
-    def _stop_waiting(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -360,16 +382,16 @@ class _Prompt(H11Protocol):
 async def _stop(server: uvicorn.Server) -> None:
     for connection in list(server.server_state.connections):
         connection.shutdown()
-        if isinstance(connection, _Prompt):
-            connection.hang_up()
+        if isinstance(connection, _TimedProtocol):
+            connection.close_unfinished()
     running = list(server.server_state.tasks)
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
     await server.lifespan.shutdown()
     try:
-        async with asyncio.timeout(_GOODBYE_SECONDS):
-            while server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody when the last has gone
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
+            while server.server_state.connections:  # noqa: ASYNC110 - uvicorn has no event for the last close
                 await asyncio.sleep(0)
     except TimeoutError:
         for connection in list(server.server_state.connections):

@@ -1,4 +1,8 @@
-"""Status page, rendered once for all viewers; only changed parts are rendered again."""
+"""Status page and agency pages, rendered once for all viewers; only changed parts are rendered again.
+
+The page shows the worst agencies as cards (`agency.html`) and the rest as tiles (`tile.html`). The browser's script
+requests only the part that changes, the fragment.
+"""
 
 from __future__ import annotations
 
@@ -21,82 +25,82 @@ from monitor.access.role import EVERYTHING, AgencyScope
 from monitor.runtime.cooperative import yielding
 from monitor.service.status_reader import StatusOverview, StatusReader
 from monitor.store.engine.listing import IncidentFilter, NotificationFilter
-from monitor.views.agency_filter import place
+from monitor.views.agency_filter import sort_key
 from monitor.views.agency_status import AgencyStatus
 from monitor.views.days import AgencyDays
 from monitor.views.overview import AgencyView
 from monitor.views.self_health import worst
-from monitor.web.page import Card, PageLanguage, PlaceLink, card_of, words
+from monitor.web.page import Card, PageLanguage, PlaceLink, agency_card, texts_of
 from monitor.web.page_query import PageQuery
-from monitor.web.uptime_bars import strip_of
+from monitor.web.uptime_bars import build_uptime_bars
 
-#: Limit of incidents and notifications on the page of a user with some agencies.
-_LISTED = 50
-#: Seconds: maximum age of the data. It is queried no more often, regardless of the number of viewers.
-_FRESH = 2.0
-#: The page is mostly repetition: a higher level saves a twentieth and takes twice as long.
-_EFFORT = 6
+#: Limit of incidents and notifications on the page of a user who may see some agencies only.
+_MAX_LISTED = 50
+#: Maximum age of the data in seconds. The data is queried no more often, regardless of the number of viewers.
+_MAX_AGE_SECONDS = 2.0
+#: A higher level makes the page 5% smaller and takes twice as long, because the page is mostly repetition.
+_GZIP_LEVEL = 6
 #: Limit of problems per component on the page.
-_COMPLAINTS = 5
-#: Limit of agencies with a card, the worst first; the others have a tile. A thousand cards would fill seventy screens.
-_CARDS = 8
-#: Limit of whole pages of one rendering: those of duty officers, of mail officers, and of other users.
-_HEADS = 3
-#: Limit of cached renderings: two languages, a wallboard, and filters. Each takes half a megabyte.
-_KEPT = 8
+_MAX_PROBLEMS = 5
+#: Limit of agencies with a card, the worst first; others have a tile. A thousand cards would fill seventy screens.
+_MAX_CARDS = 8
+#: Limit of full pages of one rendering, by navigation links: of duty officers, of mail officers, and of other users.
+_MAX_FULL_PAGES = 3
+#: Limit of cached renderings, by language, wallboard form and filter. Each takes half a megabyte.
+_CACHE_SIZE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageBody:
-    """Response body, and its compressed form."""
+    """Response body, uncompressed and gzipped."""
 
     plain: bytes
-    packed: bytes
+    gzipped: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedPage:
-    """A rendered page."""
+    """A page of which the changing part is rendered."""
 
     #: Differs after every change, also across a restart.
     etag: str
     #: The part of the page that changes.
-    state: PageBody
-    ask: PageQuery
+    fragment: PageBody
+    query: PageQuery
     path: str
-    #: Whole pages made from it, by navigation links.
-    wholes: dict[tuple[PlaceLink, ...], PageBody] = field(default_factory=dict, compare=False)
+    #: Full pages with this fragment, by navigation links.
+    full_pages: dict[tuple[PlaceLink, ...], PageBody] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True, kw_only=True)
 class _Entry:
-    """Cached agency: its latest view, the card, and the HTML by language, as a card or as a tile."""
+    """Cached agency: its latest view and its card, with the rendered HTML."""
 
     view: AgencyView
     card: Card
-    #: With the days that a card shows.
-    made: dict[tuple[PageLanguage, str], tuple[AgencyDays | None, str]] = field(default_factory=dict)
+    #: By language and template (card or tile): the days that the HTML shows, and the HTML.
+    html: dict[tuple[PageLanguage, str], tuple[AgencyDays | None, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Shown:
-    """Data of all pages, the same object until something changes."""
+class _PageData:
+    """Data of a page. The object stays the same until something changes."""
 
     overview: StatusOverview
-    #: The worst first.
+    #: All agencies, the worst first.
     entries: Sequence[_Entry]
     counts: Mapping[AgencyStatus, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
+class _CachedPage:
     """A rendered page, and the data from which it was rendered."""
 
-    shown: _Shown
-    #: By code, for the agencies with a card.
+    data: _PageData
+    #: Daily history by agency code, for the agencies with a card.
     histories: Mapping[str, AgencyDays]
-    #: Time of the query.
-    asked_at: float
+    #: Event loop time of the last query.
+    queried_at: float
     rendering: RenderedPage
 
 
@@ -104,72 +108,79 @@ class StatusPage:
     """Renderer of the status page: each agency separately, compression in a thread, a few milliseconds at a time."""
 
     def __init__(
-        self, board: StatusReader, templates: Mapping[PageLanguage, Environment], *, version: str, fresh: float = _FRESH
+        self,
+        status_reader: StatusReader,
+        templates: Mapping[PageLanguage, Environment],
+        *,
+        version: str,
+        max_age: float = _MAX_AGE_SECONDS,
     ) -> None:
-        self._board = board
-        self._fresh = fresh
+        self._status_reader = status_reader
+        self._max_age = max_age
         self._templates = templates
         self._version = version
-        self._looking = asyncio.Lock()
-        self._looked_at = 0.0
-        self._shown: _Shown | None = None
+        self._lock = asyncio.Lock()
+        self._read_at = 0.0
+        self._data: _PageData | None = None
         self._entries: dict[str, _Entry] = {}
         #: Pages by query and scope, in order of their last use.
-        self._renderings: dict[tuple[PageQuery, AgencyScope], _Kept] = {}
-        #: By scope: the data of all pages, and the filtered part.
-        self._parted: dict[AgencyScope, tuple[_Shown, _Shown]] = {}
-        #: Other parts by template and language: the data, and the HTML.
-        self._parts: dict[tuple[str, PageLanguage], tuple[Any, str]] = {}
+        self._pages: dict[tuple[PageQuery, AgencyScope], _CachedPage] = {}
+        #: By scope: the data of all agencies, and the part of it that is in the scope.
+        self._data_by_scope: dict[AgencyScope, tuple[_PageData, _PageData]] = {}
+        #: HTML of the other parts, by template and language, with the context from which it was rendered.
+        self._sections: dict[tuple[str, PageLanguage], tuple[Any, str]] = {}
 
-    async def rendering(self, ask: PageQuery = PageQuery(), scope: AgencyScope = EVERYTHING) -> RenderedPage:  # noqa: B008 - a value
-        """Return the page, at most as old as its data may be. Concurrent requests share one rendering.
+    async def render(self, query: PageQuery = PageQuery(), scope: AgencyScope = EVERYTHING) -> RenderedPage:  # noqa: B008 - a value
+        """Return the status page. Its data is at most *max_age* old, and concurrent requests share one rendering.
 
-        *scope*: the part that the viewer may see.
+        *scope*: the agencies that the viewer may see.
         """
-        async with self._looking:
-            shown = await self._within(await self._look(), scope)
-            what = ask, scope
-            known, now = self._renderings.pop(what, None), asyncio.get_running_loop().time()
-            if known is None or known.shown is not shown or now - known.asked_at >= self._fresh:
-                known = await self._again(shown, ask, known, now)
-            self._renderings[what] = known
-            while len(self._renderings) > _KEPT:
-                del self._renderings[next(iter(self._renderings))]
-            return known.rendering
+        async with self._lock:
+            data = await self._restrict(await self._read_data(), scope)
+            key = query, scope
+            cached, now = self._pages.pop(key, None), asyncio.get_running_loop().time()
+            if cached is None or cached.data is not data or now - cached.queried_at >= self._max_age:
+                cached = await self._refresh(data, query, cached, now)
+            self._pages[key] = cached
+            while len(self._pages) > _CACHE_SIZE:
+                del self._pages[next(iter(self._pages))]
+            return cached.rendering
 
-    async def page(self, rendering: RenderedPage, places: tuple[PlaceLink, ...] = ()) -> tuple[str, PageBody]:
-        """Return the whole page with its ETag, for viewers with these navigation links. It is rendered on request."""
-        heads = blake2b(repr(places).encode(), digest_size=6).hexdigest() if places else ""
-        async with self._looking:
-            if (body := rendering.wholes.pop(places, None)) is None:
-                body = await asyncio.to_thread(self._whole, rendering, places)
-            rendering.wholes[places] = body
-            while len(rendering.wholes) > _HEADS:
-                del rendering.wholes[next(iter(rendering.wholes))]
-        return (f'{rendering.etag[:-1]}-{heads}"' if heads else rendering.etag), body
+    async def full_page(self, rendering: RenderedPage, navigation: tuple[PlaceLink, ...] = ()) -> tuple[str, PageBody]:
+        """Return the ETag and the body of the full page with these navigation links. Render it if it is not cached."""
+        links_digest = blake2b(repr(navigation).encode(), digest_size=6).hexdigest() if navigation else ""
+        async with self._lock:
+            if (body := rendering.full_pages.pop(navigation, None)) is None:
+                body = await asyncio.to_thread(self._build_full_page, rendering, navigation)
+            rendering.full_pages[navigation] = body
+            while len(rendering.full_pages) > _MAX_FULL_PAGES:
+                del rendering.full_pages[next(iter(rendering.full_pages))]
+        return (f'{rendering.etag[:-1]}-{links_digest}"' if links_digest else rendering.etag), body
 
-    async def _again(self, shown: _Shown, ask: PageQuery, known: _Kept | None, now: float) -> _Kept:
-        """Return the current page: the previous rendering, unless something has changed."""
-        # Uptime bars are illegible at a distance of five metres.
-        codes = [] if ask.is_wallboard else [each.card.agency for each in _cards(shown, ask)]
-        histories = await self._board.histories(codes)
-        if known is not None and known.shown is shown and known.histories == histories:
-            return replace(known, asked_at=now)
-        rendering = await self._render(shown, histories, ask, known.rendering if known else None)
-        return _Kept(shown=shown, histories=histories, asked_at=now, rendering=rendering)
+    async def _refresh(
+        self, data: _PageData, query: PageQuery, previous: _CachedPage | None, now: float
+    ) -> _CachedPage:
+        """Return the previous rendering if its data is unchanged, otherwise a new one."""
+        # A wallboard shows no uptime bars: they are illegible at a distance of five metres.
+        carded_codes = [] if query.is_wallboard else [each.card.agency for each in _carded(data, query)]
+        histories = await self._status_reader.histories(carded_codes)
+        if previous is not None and previous.data is data and previous.histories == histories:
+            return replace(previous, queried_at=now)
+        rendering = await self._render(data, histories, query, previous.rendering if previous else None)
+        return _CachedPage(data=data, histories=histories, queried_at=now, rendering=rendering)
 
-    async def agency(self, code: str, ask: PageQuery, principal: Principal) -> RenderedPage | None:
+    async def render_agency(self, code: str, query: PageQuery, principal: Principal) -> RenderedPage | None:
         """Return the page of one agency with the actions that *principal* may perform; `None` for an unknown code."""
-        async with self._looking:
-            shown = await self._look()
+        async with self._lock:
+            data = await self._read_data()
             entry = self._entries.get(code)
             if entry is None:
                 return None
-            overview = shown.overview
-            history = (await self._board.histories([code])).get(code)
-            facts = {
-                # Nothing if the database could not be queried yet: empty bars would suggest that nothing was monitored.
-                "history": history and strip_of(history, ask.language),
+            overview = data.overview
+            history = (await self._status_reader.histories([code])).get(code)
+            context = {
+                # `None` until the database was queried: empty bars would suggest that nothing was monitored.
+                "history": history and build_uptime_bars(history, query.language),
                 "view": entry.view,
                 "card": entry.card,
                 "principal": principal,
@@ -180,198 +191,217 @@ class StatusPage:
                 "was_read": overview.was_read,
                 "recorded_at": overview.recorded_at,
             }
-            # Without a filter: the link back leads to all agencies.
-            ask = replace(PageQuery(), language=ask.language)
-            pieces = [self._own(shown, ask.language), self._template(ask, "detail.html").render(facts)]
-            return await asyncio.to_thread(self._packed, pieces, ask, None, f"/agencies/{code}")
+            # Without a filter, so that the link back leads to all agencies.
+            query = replace(PageQuery(), language=query.language)
+            pieces = [
+                self._self_health_html(data, query.language),
+                self._template(query, "detail.html").render(context),
+            ]
+            return await asyncio.to_thread(self._build_page, pieces, query, None, f"/agencies/{code}")
 
-    async def _within(self, shown: _Shown, scope: AgencyScope) -> _Shown:
-        """Return the part of the data that is in *scope*; the same object if nothing has changed."""
+    async def _restrict(self, data: _PageData, scope: AgencyScope) -> _PageData:
+        """Return the part of the data that is in *scope*. The object stays the same until *data* changes."""
         if scope.everything:
-            return shown
-        known = self._parted.pop(scope, None)
-        if known is None or known[0] is not shown:
-            known = shown, await self._part_of(shown, scope)
-        self._parted[scope] = known
-        while len(self._parted) > _KEPT:
-            del self._parted[next(iter(self._parted))]
-        return known[1]
+            return data
+        cached = self._data_by_scope.pop(scope, None)
+        if cached is None or cached[0] is not data:
+            cached = data, await self._filter_data(data, scope)
+        self._data_by_scope[scope] = cached
+        while len(self._data_by_scope) > _CACHE_SIZE:
+            del self._data_by_scope[next(iter(self._data_by_scope))]
+        return cached[1]
 
-    async def _part_of(self, shown: _Shown, scope: AgencyScope) -> _Shown:
-        overview, codes = shown.overview, set(scope.agencies)
-        entries = [each for each in shown.entries if each.card.agency in scope]
-        opened = [each for each in overview.open if each.agency in scope]
+    async def _filter_data(self, data: _PageData, scope: AgencyScope) -> _PageData:
+        overview, codes = data.overview, set(scope.agencies)
+        entries = [each for each in data.entries if each.card.agency in scope]
+        open_incidents = [each for each in overview.open if each.agency in scope]
         incidents = [each for each in overview.incidents if each.agency in scope]
-        notices = [each for each in overview.notices if each.agency in scope]
-        # The latest items of all agencies may belong to others, so query again. If the database is unavailable, omit
-        # them.
+        notifications = [each for each in overview.notices if each.agency in scope]
+        # The overview has only the latest items of all agencies, which may all be out of scope: query those in scope.
+        # If the database is unavailable, use those of the overview.
         if overview.recorded_at is None:
             with suppress(StoreUnavailable):
-                wanted = IncidentFilter(agencies=codes, states={IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED})
-                opened = [*(await self._board.incident_page(wanted, most=_LISTED)).rows]
-                incidents = [*(await self._board.incident_page(IncidentFilter(agencies=codes), most=_LISTED)).rows]
-                # In the list's pages open incidents come first; here the newest do.
+                open_filter = IncidentFilter(
+                    agencies=codes, states={IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED}
+                )
+                open_incidents = [*(await self._status_reader.incident_page(open_filter, limit=_MAX_LISTED)).rows]
+                incidents = [
+                    *(await self._status_reader.incident_page(IncidentFilter(agencies=codes), limit=_MAX_LISTED)).rows
+                ]
+                # `incident_page` returns open incidents first; the status page shows the newest first.
                 incidents.sort(key=lambda each: -each.id)
-                notices = [*(await self._board.notice_page(NotificationFilter(agencies=codes), most=_LISTED)).rows]
-        return _Shown(
+                notifications = [
+                    *(
+                        await self._status_reader.notification_page(
+                            NotificationFilter(agencies=codes), limit=_MAX_LISTED
+                        )
+                    ).rows
+                ]
+        return _PageData(
             overview=replace(
                 overview,
                 agencies=[each for each in overview.agencies if each.agency in scope],
                 own_checks=(),
-                open=opened,
-                # Only the newest incidents are listed, and each agency has at most one.
-                open_count=max(len(opened), sum(each.view.incident is not None for each in entries)),
+                open=open_incidents,
+                # The list is limited, so count the agencies with an open incident; each has at most one.
+                open_count=max(len(open_incidents), sum(each.view.incident is not None for each in entries)),
                 incidents=incidents,
-                notices=notices,
+                notices=notifications,
                 attention=[each for each in overview.attention if each.agency in scope],
             ),
             entries=entries,
-            counts=Counter(each.card.standing for each in entries),
+            counts=Counter(each.card.status for each in entries),
         )
 
-    async def _look(self) -> _Shown:
-        """Return the current data, no older than `_FRESH`; the same object if nothing has changed."""
+    async def _read_data(self) -> _PageData:
+        """Return data that is at most `_max_age` old. The object stays the same until something changes."""
         loop = asyncio.get_running_loop()
-        if self._shown is not None and loop.time() - self._looked_at < self._fresh:
-            return self._shown
-        overview = await self._board.overview()
-        before = self._entries
-        entries = {each.agency: _entry(each, before.get(each.agency)) async for each in yielding(overview.agencies)}
+        if self._data is not None and loop.time() - self._read_at < self._max_age:
+            return self._data
+        overview = await self._status_reader.overview()
+        previous_entries = self._entries
+        entries = {
+            each.agency: _current_entry(each, previous_entries.get(each.agency))
+            async for each in yielding(overview.agencies)
+        }
         self._entries = entries
-        same = self._shown is not None and _same(self._shown.overview, overview)
-        if self._shown is None or not same or [*before.values()] != [*entries.values()]:
-            in_order = sorted(entries.values(), key=lambda each: place(each.view))
-            counts = Counter(each.card.standing for each in in_order)
-            self._shown = _Shown(overview=overview, entries=in_order, counts=counts)
-        self._looked_at = loop.time()
-        return self._shown
+        is_unchanged = self._data is not None and _is_unchanged(self._data.overview, overview)
+        if self._data is None or not is_unchanged or [*previous_entries.values()] != [*entries.values()]:
+            in_order = sorted(entries.values(), key=lambda each: sort_key(each.view))
+            counts = Counter(each.card.status for each in in_order)
+            self._data = _PageData(overview=overview, entries=in_order, counts=counts)
+        self._read_at = loop.time()
+        return self._data
 
     async def _render(
-        self, shown: _Shown, histories: Mapping[str, AgencyDays], ask: PageQuery, before: RenderedPage | None
+        self, data: _PageData, histories: Mapping[str, AgencyDays], query: PageQuery, previous: RenderedPage | None
     ) -> RenderedPage:
-        overview = shown.overview
-        chosen = _chosen(shown, ask)
-        ill = _ill(chosen, ask)
-        cards = ill[:_CARDS]
-        facts = {
-            "ask": ask,
-            "counts": [(each, shown.counts.get(each, 0)) for each in AgencyStatus],
-            "all": len(shown.entries),
-            "found": len(chosen),
+        overview = data.overview
+        matching = _matching(data, query)
+        with_card = _needing_card(matching, query)
+        carded = with_card[:_MAX_CARDS]
+        context = {
+            "page_query": query,
+            "counts": [(each, data.counts.get(each, 0)) for each in AgencyStatus],
+            "total": len(data.entries),
+            "matched": len(matching),
         }
         pieces = [
-            self._own(shown, ask.language),
-            self._template(ask, "counts.html").render(facts),
-            self._part("open_incidents.html", ask, overview, "open", "open_count", "recorded_at", "was_read"),
+            self._self_health_html(data, query.language),
+            self._template(query, "counts.html").render(context),
+            self._section_html("open_incidents.html", query, overview, "open", "open_count", "recorded_at", "was_read"),
             '<section id="agencies" class="cards" tabindex="-1" aria-labelledby="agencies-name">\n',
-            f'<h2 id="agencies-name" class="unseen">{words("say", ask.language)["agencies"]}</h2>\n',
+            f'<h2 id="agencies-name" class="unseen">{texts_of("say", query.language)["agencies"]}</h2>\n',
         ]
         pieces += [
-            self._agency(each, ask, "agency.html", histories.get(each.card.agency)) async for each in yielding(cards)
+            self._agency_html(each, query, "agency.html", histories.get(each.card.agency))
+            async for each in yielding(carded)
         ]
         pieces.append("</section>\n")
-        if ask.is_wallboard:
-            pieces.append(self._template(ask, "more_agencies.html").render(count=len(ill) - len(cards)))
+        if query.is_wallboard:
+            pieces.append(self._template(query, "more_agencies.html").render(hidden_count=len(with_card) - len(carded)))
         else:
             tiles: dict[AgencyStatus, list[str]] = {each: [] for each in AgencyStatus}
-            async for each in yielding(chosen[len(cards) :]):
-                tiles[each.card.standing].append(self._agency(each, ask, "tile.html"))
-            for standing, theirs in tiles.items():
-                if theirs:
-                    head = self._template(ask, "tiles.html").render(standing=standing, count=len(theirs))
-                    pieces += [head, *theirs, "</ul></section>\n"]
-            told = ("own_checks", "incidents", "notices", "attention", "was_read")
-            pieces.append(self._part("rest.html", ask, overview, *told))
+            async for each in yielding(matching[len(carded) :]):
+                tiles[each.card.status].append(self._agency_html(each, query, "tile.html"))
+            for group_status, tile_html in tiles.items():
+                if tile_html:
+                    group_head = self._template(query, "tiles.html").render(status=group_status, count=len(tile_html))
+                    pieces += [group_head, *tile_html, "</ul></section>\n"]
+            fields = ("own_checks", "incidents", "notices", "attention", "was_read")
+            pieces.append(self._section_html("rest.html", query, overview, *fields))
         # Joining and compressing hundreds of kilobytes takes long, so use a thread.
-        return await asyncio.to_thread(self._packed, pieces, ask, before, "/")
+        return await asyncio.to_thread(self._build_page, pieces, query, previous, "/")
 
-    def _template(self, ask: PageQuery, name: str) -> Any:
-        return self._templates[ask.language].get_template(name)
+    def _template(self, query: PageQuery, name: str) -> Any:
+        return self._templates[query.language].get_template(name)
 
-    def _own(self, shown: _Shown, language: PageLanguage) -> str:
-        own = shown.overview.own
-        facts = {"parts": own, "health": worst(own), "most": _COMPLAINTS}
-        return self._made("self_health.html", language, facts)
+    def _self_health_html(self, data: _PageData, language: PageLanguage) -> str:
+        own = data.overview.own
+        context = {"components": own, "health": worst(own), "limit": _MAX_PROBLEMS}
+        return self._cached_html("self_health.html", language, context)
 
-    def _part(self, name: str, ask: PageQuery, overview: StatusOverview, *told: str) -> str:
-        return self._made(name, ask.language, {each: getattr(overview, each) for each in told})
+    def _section_html(self, name: str, query: PageQuery, overview: StatusOverview, *fields: str) -> str:
+        return self._cached_html(name, query.language, {each: getattr(overview, each) for each in fields})
 
-    def _made(self, name: str, language: PageLanguage, facts: Mapping[str, Any]) -> str:
-        known = self._parts.get((name, language))
-        if known is None or known[0] != facts:
+    def _cached_html(self, name: str, language: PageLanguage, context: Mapping[str, Any]) -> str:
+        cached = self._sections.get((name, language))
+        if cached is None or cached[0] != context:
             render: Callable[..., str] = self._templates[language].get_template(name).render
-            known = self._parts[name, language] = facts, render(facts)
-        return known[1]
+            cached = self._sections[name, language] = context, render(context)
+        return cached[1]
 
-    def _agency(self, entry: _Entry, ask: PageQuery, name: str, days: AgencyDays | None = None) -> str:
-        how = ask.language, name
-        known = entry.made.get(how)
-        if known is None or known[0] != days:
-            history = days and strip_of(days, ask.language)
-            known = entry.made[how] = days, self._template(ask, name).render(card=entry.card, history=history)
-        return known[1]
+    def _agency_html(self, entry: _Entry, query: PageQuery, name: str, days: AgencyDays | None = None) -> str:
+        cache_key = query.language, name
+        cached = entry.html.get(cache_key)
+        if cached is None or cached[0] != days:
+            history = days and build_uptime_bars(days, query.language)
+            cached = entry.html[cache_key] = days, self._template(query, name).render(card=entry.card, history=history)
+        return cached[1]
 
-    def _packed(self, pieces: Sequence[str], ask: PageQuery, before: RenderedPage | None, path: str) -> RenderedPage:
-        text = "".join(pieces)
+    def _build_page(
+        self, parts_html: Sequence[str], query: PageQuery, previous: RenderedPage | None, path: str
+    ) -> RenderedPage:
+        text = "".join(parts_html)
         plain = text.encode()
         etag = f'"{blake2b(plain, digest_size=12).hexdigest()}"'
-        if before is not None and before.etag == etag:
-            return before
-        return RenderedPage(etag=etag, state=_body(plain), ask=ask, path=path)
+        if previous is not None and previous.etag == etag:
+            return previous
+        return RenderedPage(etag=etag, fragment=_compress(plain), query=query, path=path)
 
-    def _whole(self, rendering: RenderedPage, places: tuple[PlaceLink, ...]) -> PageBody:
-        ask, path = rendering.ask, rendering.path
-        page = self._template(ask, "status.html").render(
-            # Every part was escaped by its own template.
-            state=Markup(rendering.state.plain.decode()),  # noqa: S704
+    def _build_full_page(self, rendering: RenderedPage, navigation: tuple[PlaceLink, ...]) -> PageBody:
+        query, path = rendering.query, rendering.path
+        page = self._template(query, "status.html").render(
+            # The templates of the parts have escaped their values.
+            fragment=Markup(rendering.fragment.plain.decode()),  # noqa: S704
             etag=rendering.etag,
             version=self._version,
-            ask=ask,
+            page_query=query,
             path=path,
-            fragment=ask.address("/fragment" if path == "/" else f"{path}/fragment", language=ask.language),
+            fragment_url=query.url("/fragment" if path == "/" else f"{path}/fragment", language=query.language),
             languages=list(PageLanguage),
-            standings=list(AgencyStatus),
+            statuses=list(AgencyStatus),
             # A wallboard has no navigation.
-            places=() if ask.is_wallboard else places,
+            navigation=() if query.is_wallboard else navigation,
         )
-        return _body(page.encode())
+        return _compress(page.encode())
 
 
-def _chosen(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
+def _matching(data: _PageData, query: PageQuery) -> Sequence[_Entry]:
     """Return the agencies that match the query, the worst first."""
-    choice = ask.choice
-    if not choice.is_narrow:
-        return shown.entries
-    return [each for each in shown.entries if choice.takes(each.view)]
+    agency_filter = query.agency_filter
+    if not agency_filter.is_narrow:
+        return data.entries
+    return [each for each in data.entries if agency_filter.matches(each.view)]
 
 
-def _ill(chosen: Sequence[_Entry], ask: PageQuery) -> Sequence[_Entry]:
-    """Return those of *chosen* that have a card instead of a tile; if there are few, all."""
-    few = ask.choice.is_narrow or (ask.is_wallboard and len(chosen) <= _CARDS)
-    return chosen if few else [each for each in chosen if each.card.standing is not AgencyStatus.UP]
+def _needing_card(chosen: Sequence[_Entry], query: PageQuery) -> Sequence[_Entry]:
+    """Return those of *chosen* that get a card: all if the page is filtered or has few, otherwise those not up."""
+    few = query.agency_filter.is_narrow or (query.is_wallboard and len(chosen) <= _MAX_CARDS)
+    return chosen if few else [each for each in chosen if each.card.status is not AgencyStatus.UP]
 
 
-def _cards(shown: _Shown, ask: PageQuery) -> Sequence[_Entry]:
-    return _ill(_chosen(shown, ask), ask)[:_CARDS]
+def _carded(data: _PageData, query: PageQuery) -> Sequence[_Entry]:
+    return _needing_card(_matching(data, query), query)[:_MAX_CARDS]
 
 
-def _entry(view: AgencyView, known: _Entry | None) -> _Entry:
-    """Return an agency's entry: the cached one, unless something that is shown has changed."""
-    if known is not None:
-        if known.view is view:
-            return known
-        card = card_of(view)
-        if known.card == card:
-            known.view = view
-            return known
+def _current_entry(view: AgencyView, cached: _Entry | None) -> _Entry:
+    """Return the cached entry of an agency if its card is unchanged, otherwise a new one."""
+    if cached is not None:
+        if cached.view is view:
+            return cached
+        card = agency_card(view)
+        if cached.card == card:
+            cached.view = view
+            return cached
         return _Entry(view=view, card=card)
-    return _Entry(view=view, card=card_of(view))
+    return _Entry(view=view, card=agency_card(view))
 
 
-def _same(before: StatusOverview, now: StatusOverview) -> bool:
-    """Whether all shown data besides the agencies is the same."""
-    return replace(before, agencies=()) == replace(now, agencies=())
+def _is_unchanged(previous: StatusOverview, current: StatusOverview) -> bool:
+    """Whether all data besides the agencies is the same."""
+    return replace(previous, agencies=()) == replace(current, agencies=())
 
 
-def _body(plain: bytes) -> PageBody:
-    return PageBody(plain=plain, packed=gzip.compress(plain, _EFFORT, mtime=0))
+def _compress(content: bytes) -> PageBody:
+    return PageBody(plain=content, gzipped=gzip.compress(content, _GZIP_LEVEL, mtime=0))

@@ -1,7 +1,7 @@
-"""Uptime bars of an agency's latest days: appearance, and description in words (`history.yaml`).
+"""Uptime bars: one bar for each of an agency's latest days, with a description in words (`uptime_bars.yaml`).
 
-Colour is never the only sign: a worse day has a taller bar, which is visible even at a width of two pixels, and all is
-described in words.
+Colour is never the only sign: a worse day has a taller bar, which is visible even at a width of two pixels, and each
+bar has a description in words.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 
 from alerts.wording.source import sections
 from monitor.model.day import MinuteState
-from monitor.views.days import AgencyDays, Availability, DayView, outage, watched
+from monitor.views.days import AgencyDays, Availability, DayView, observed_minutes, outage_minutes
 
 _WORDS: Mapping[str, Mapping[str, str]] = sections(Path(__file__).with_suffix(".yaml"))
 
-#: Minutes of outage. Two minutes do not make a day red.
-_LONG, _SOME = 60, 5
-#: Minutes: from this duration on slowness is shown.
-_SLOW = 60
+#: Thresholds in minutes of outage per day. Two minutes do not make a day red.
+_LONG_OUTAGE, _MEDIUM_OUTAGE = 60, 5
+#: Minutes: a day with less slowness is shown as up.
+_SLOW_THRESHOLD = 60
 
 #: States in which no probing is expected.
-_CLOSED = (MinuteState.MAINTENANCE, MinuteState.OFF_HOURS)
+_UNPROBED_STATES = (MinuteState.MAINTENANCE, MinuteState.OFF_HOURS)
 
 
 class BarStyle(StrEnum):
@@ -39,13 +39,13 @@ class BarStyle(StrEnum):
     #: Slow, or down on some routes only, for an hour or more.
     SLOW = "slow"
     UP = "up"
-    #: Maintenance or outside of probe hours during the whole day, as far as it has passed.
+    #: Only maintenance or time outside of probe hours, so far as the day has passed.
     CLOSED = "closed"
     #: Less than half of the time has data, and no outage was detected. Never shown as up.
     NO_DATA = "no_data"
 
 
-#: Of 32. Unknown is as tall as the worst, so that it is not mistaken for up.
+#: Heights of the bars, of 32. A day without data is as tall as the worst, so that it is not mistaken for up.
 _HEIGHTS: Mapping[BarStyle, int] = {
     BarStyle.LONG: 32,
     BarStyle.SOME: 25,
@@ -61,21 +61,21 @@ _HEIGHTS: Mapping[BarStyle, int] = {
 class DayBar:
     """Bar of one day."""
 
-    shade: BarStyle
-    #: Less than half of the time has data, whatever was detected in the rest.
-    is_thin: bool
-    #: The date and the state, in words.
-    says: str
+    style: BarStyle
+    #: Whether less than half of the minutes in which probes were due have data.
+    has_gaps: bool
+    #: Date and state of the day, in words.
+    description: str
 
     @property
     def height(self) -> int:
         """Height, of 32."""
-        return _HEIGHTS[self.shade]
+        return _HEIGHTS[self.style]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UptimeBars:
-    """Bars of an agency, the oldest first."""
+    """Bars of an agency, the oldest day first, with their texts."""
 
     bars: Sequence[DayBar]
     #: Summary in one sentence, for screen readers.
@@ -86,86 +86,92 @@ class UptimeBars:
     key: str
 
 
-def strip_of(days: AgencyDays, language: str) -> UptimeBars:
+def build_uptime_bars(days: AgencyDays, language: str) -> UptimeBars:
     """Return the bars of an agency's days, with their texts. *language*: "ms" or "en"."""
-    words = _WORDS[language]
+    texts = _WORDS[language]
     longest = days.availability[-1]
     return UptimeBars(
-        bars=[_bar(day, words) for day in days.days],
-        summary="; ".join(_summary(days, longest, words)),
-        figures=[", ".join(_figure(each, words)) for each in days.availability],
-        key=words["key"],
+        bars=[_bar(day, texts) for day in days.days],
+        summary="; ".join(_summary_texts(days, longest, texts)),
+        figures=[", ".join(_availability_texts(each, texts)) for each in days.availability],
+        key=texts["key"],
     )
 
 
-def percent_of(availability: float) -> str:
+def format_percent(availability: float) -> str:
     """Return an availability as a percentage, rounded down: 100% means no outage."""
-    # The share was counted in millionths; rounding to these removes the error of the float.
+    # Availability is counted in millionths: round to these first, to remove the error of the float.
     return f"{math.floor(round(availability * 1_000_000) / 100) / 100:.2f}%".replace(".00%", "%")
 
 
-def _bar(day: DayView, words: Mapping[str, str]) -> DayBar:
+def _bar(day: DayView, texts: Mapping[str, str]) -> DayBar:
     minutes = day.minutes
-    to_watch = sum(minutes.values()) - sum(minutes[state] for state in _CLOSED)
-    is_thin = 2 * watched(minutes) < to_watch
-    said = "; ".join(_parts(minutes, words)) or words["nothing"]
-    return DayBar(shade=_shade(minutes, to_watch, is_thin=is_thin), is_thin=is_thin, says=f"{day.day:%d/%m/%Y}: {said}")
+    probed_minutes = sum(minutes.values()) - sum(minutes[state] for state in _UNPROBED_STATES)
+    has_gaps = 2 * observed_minutes(minutes) < probed_minutes
+    state_text = "; ".join(_state_texts(minutes, texts)) or texts["nothing"]
+    return DayBar(
+        style=_bar_style(minutes, probed_minutes, has_gaps=has_gaps),
+        has_gaps=has_gaps,
+        description=f"{day.day:%d/%m/%Y}: {state_text}",
+    )
 
 
-def _shade(minutes: Mapping[MinuteState, int], to_watch: int, *, is_thin: bool) -> BarStyle:
-    down = outage(minutes)
-    for least, shade in ((_LONG, BarStyle.LONG), (_SOME, BarStyle.SOME), (1, BarStyle.BRIEF)):
-        if down >= least:
-            return shade
-    if is_thin:
+def _bar_style(minutes: Mapping[MinuteState, int], probed_minutes: int, *, has_gaps: bool) -> BarStyle:
+    down = outage_minutes(minutes)
+    for threshold, style in ((_LONG_OUTAGE, BarStyle.LONG), (_MEDIUM_OUTAGE, BarStyle.SOME), (1, BarStyle.BRIEF)):
+        if down >= threshold:
+            return style
+    if has_gaps:
         return BarStyle.NO_DATA
-    if minutes[MinuteState.DEGRADED] >= _SLOW:
+    if minutes[MinuteState.DEGRADED] >= _SLOW_THRESHOLD:
         return BarStyle.SLOW
-    if to_watch > 0:
+    if probed_minutes > 0:
         return BarStyle.UP
-    return BarStyle.CLOSED if any(minutes[state] for state in _CLOSED) else BarStyle.NO_DATA
+    return BarStyle.CLOSED if any(minutes[state] for state in _UNPROBED_STATES) else BarStyle.NO_DATA
 
 
-def _parts(minutes: Mapping[MinuteState, int], words: Mapping[str, str]) -> Iterator[str]:
-    if down := outage(minutes):
-        yield words["outage"].format(minutes=_lasting(down, words))
-    elif watched(minutes):
-        yield words["no_outage"]
-    for state in (MinuteState.DEGRADED, MinuteState.FALSE_ALARM, *_CLOSED):
+def _state_texts(minutes: Mapping[MinuteState, int], texts: Mapping[str, str]) -> Iterator[str]:
+    if down := outage_minutes(minutes):
+        yield texts["outage"].format(minutes=_duration_text(down, texts))
+    elif observed_minutes(minutes):
+        yield texts["no_outage"]
+    for state in (MinuteState.DEGRADED, MinuteState.FALSE_ALARM, *_UNPROBED_STATES):
         if minutes[state]:
-            yield words[state].format(minutes=_lasting(minutes[state], words))
-    if (no_data := minutes[MinuteState.NO_DATA]) and watched(minutes):
-        yield words["no_data"].format(minutes=_lasting(no_data, words))
+            yield texts[state].format(minutes=_duration_text(minutes[state], texts))
+    if (no_data := minutes[MinuteState.NO_DATA]) and observed_minutes(minutes):
+        yield texts["no_data"].format(minutes=_duration_text(no_data, texts))
 
 
-def _summary(days: AgencyDays, longest: Availability, words: Mapping[str, str]) -> Iterator[str]:
+def _summary_texts(days: AgencyDays, longest: Availability, texts: Mapping[str, str]) -> Iterator[str]:
     if longest.availability is None:
-        yield words["no_figure"].format(days=longest.days)
+        yield texts["no_figure"].format(days=longest.days)
         return
-    yield words["summary"].format(days=longest.days, percent=percent_of(longest.availability))
-    if down := outage(longest.minutes):
-        count = sum(outage(day.minutes) > 0 for day in days.days)
-        yield words["outages"].format(minutes=_lasting(down, words), count=count)
+    yield texts["summary"].format(days=longest.days, percent=format_percent(longest.availability))
+    if down := outage_minutes(longest.minutes):
+        count = sum(outage_minutes(day.minutes) > 0 for day in days.days)
+        yield texts["outages"].format(minutes=_duration_text(down, texts), count=count)
     else:
-        yield words["no_outage"]
+        yield texts["no_outage"]
     if no_data := longest.minutes[MinuteState.NO_DATA]:
-        yield words["no_data"].format(minutes=_lasting(no_data, words))
+        yield texts["no_data"].format(minutes=_duration_text(no_data, texts))
 
 
-def _figure(each: Availability, words: Mapping[str, str]) -> Iterator[str]:
-    if each.availability is None:
-        yield words["no_figure"].format(days=each.days)
+def _availability_texts(availability: Availability, texts: Mapping[str, str]) -> Iterator[str]:
+    if availability.availability is None:
+        yield texts["no_figure"].format(days=availability.days)
         return
-    yield words["figure"].format(days=each.days, percent=percent_of(each.availability))
-    if no_data := each.minutes[MinuteState.NO_DATA]:
-        yield words["no_data"].format(minutes=_lasting(no_data, words))
+    yield texts["figure"].format(days=availability.days, percent=format_percent(availability.availability))
+    if no_data := availability.minutes[MinuteState.NO_DATA]:
+        yield texts["no_data"].format(minutes=_duration_text(no_data, texts))
 
 
-def _lasting(minutes: int, words: Mapping[str, str]) -> str:
+def _duration_text(minutes: int, texts: Mapping[str, str]) -> str:
     """Return the two largest units of a duration: "3 d 4 h", "1 h 5 min"."""
-    days, rest = divmod(minutes, 24 * 60)
-    hours, left = divmod(rest, 60)
+    days, remainder = divmod(minutes, 24 * 60)
+    hours, remaining_minutes = divmod(remainder, 60)
     parts = [
-        words[unit].format(count=count) for unit, count in (("day", days), ("hour", hours), ("minute", left)) if count
+        texts[unit].format(count=count)
+        for unit, count in (("day", days), ("hour", hours), ("minute", remaining_minutes))
+        if count
     ]
     return " ".join(parts[:2])

@@ -1,4 +1,4 @@
-"""The expectation of a run in a mailbox: its message, or a report about it."""
+"""Expectation of a run in a mailbox: the futures for its message, or for a bounce of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from probes.model.result import Party
 
 
 class FolderKind(StrEnum):
-    """Folder in which the message was found."""
+    """Kind of the folder in which a message was found."""
 
     INBOX = "inbox"
     JUNK = "junk"
@@ -29,45 +29,44 @@ class Arrived:
 
     folder: FolderKind
     at: datetime
-    #: Arrival time by the server's clock; `None` when it was not requested, as in normal operation.
-    since: datetime | None = None
+    #: Arrival time by the server's clock. Only the final search requests it; otherwise `None`.
+    server_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivedElsewhere:
-    """Arrival of the message in a folder of the mailbox that is not watched."""
+    """Arrival of the message in a folder that the watcher does not read."""
 
     #: The display name of the folder.
     name: str
     content: bytes
     at: datetime
-    since: datetime | None = None
+    server_time: datetime | None = None
 
 
 class Expectation:
     """Registration for the mail with one token, as a context manager: mail that arrives after its end is late.
 
-    The futures carry a failure as a value, because a run may end without awaiting them.
+    The futures have a failure as their result and not as their exception, because a run may end without awaiting them.
     """
 
     def __init__(
-        self, token: Token, party: Party, *, stir: Callable[[], None], over: Callable[[Expectation], None]
+        self, token: Token, party: Party, *, wake: Callable[[], None], on_end: Callable[[Expectation], None]
     ) -> None:
         loop = asyncio.get_running_loop()
         self.token = token
-        #: The waiting side of the run: the recipient for the message, the sender only for a report.
+        #: The end of the route that waits: the recipient for the message or a bounce, the sender only for a bounce.
         self.party = party
         #: The result is `None` when the mailbox is being read, otherwise the failure.
         self.ready: asyncio.Future[ProbeFailedError | None] = loop.create_future()
-        self.seen: asyncio.Future[Arrived | DsnReport | ProbeFailedError] = loop.create_future()
+        self.arrival: asyncio.Future[Arrived | DsnReport | ProbeFailedError] = loop.create_future()
         self.content: asyncio.Future[bytes | ProbeFailedError] = loop.create_future()
-        #: Found in another folder. The message may still arrive in the inbox, so this counts only when the wait is
-        #: over.
-        self.elsewhere: ArrivedElsewhere | None = None
-        #: Time from which quick polling is worthwhile, on the loop's clock.
-        self.hurried_at: float | None = None
-        self._stir = stir
-        self._over = over
+        #: Result of the final search. The message may still arrive in the inbox, so it counts only at the deadline.
+        self.found_elsewhere: ArrivedElsewhere | None = None
+        #: Time from which the watcher polls often, on the loop's clock.
+        self.fast_polling_since: float | None = None
+        self._wake = wake
+        self._on_end = on_end
 
     def __enter__(self) -> Self:
         return self
@@ -75,29 +74,29 @@ class Expectation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._over(self)
+        self._on_end(self)
 
-    def hurry(self) -> None:
-        """Request quick polling from now on: the server has accepted the message."""
-        self.hurried_at = asyncio.get_running_loop().time()
-        self._stir()
+    def request_fast_polling(self) -> None:
+        """Request frequent polling from now on, because the server has accepted the message."""
+        self.fast_polling_since = asyncio.get_running_loop().time()
+        self._wake()
 
-    def be_ready(self) -> None:
+    def set_ready(self) -> None:
         if not self.ready.done():
             self.ready.set_result(None)
 
-    def see(self, what: Arrived | DsnReport) -> None:
-        if not self.seen.done():
-            self.seen.set_result(what)
+    def set_arrival(self, arrival: Arrived | DsnReport) -> None:
+        if not self.arrival.done():
+            self.arrival.set_result(arrival)
 
-    def hand(self, content: bytes) -> None:
+    def set_content(self, content: bytes) -> None:
         if not self.content.done():
             self.content.set_result(content)
 
     def fail(self, failure: ProbeFailedError) -> None:
-        """Report to the run that the mailbox cannot be read; a report is still awaited."""
+        """Report to the run that the mailbox cannot be read. The sender side still waits for a bounce."""
         if self.party is Party.SENDER:
             return
-        for future in (self.ready, self.seen, self.content):
+        for future in (self.ready, self.arrival, self.content):
             if not future.done():
                 future.set_result(failure)

@@ -1,4 +1,4 @@
-"""Mail reader over IMAP: folders, read positions, and the processing of each mail."""
+"""Mail reader over IMAP: finds a mailbox's folders, keeps the read position of each, and processes new messages."""
 
 from __future__ import annotations
 
@@ -12,59 +12,61 @@ from functools import partial
 import structlog
 
 from probes.arrival.expectation import FolderKind
-from probes.arrival.final_search import CHUNK, FinalSearch, chunks
+from probes.arrival.final_search import CHUNK, FinalSearch, chunked
 from probes.arrival.message_handler import MailboxMessage, MessageHandler
-from probes.arrival.reader import CaughtUp, SearchResult
+from probes.arrival.reader import SearchResult, WaitForPoll
 from probes.arrival.undeleted_messages import UndeletedMessages
 from probes.model.mailbox import NEARLY_FULL, MailboxQuota
 from probes.model.polling import PollingPolicy
 from probes.model.probe import CommandRejectedError, ProbeFailedError, ProtocolError, Timeouts, Trace
-from probes.model.reply import not_opened
+from probes.model.reply import inbox_failure
 from probes.model.result import Party, Phase
-from probes.protocol.cause import stage
-from probes.protocol.folder import is_anothers, may_be_others, own_of
+from probes.protocol.cause import timed_phase
+from probes.protocol.folder import may_be_shared, needs_namespaces, own_folders
 from probes.protocol.imap import ImapSession, open_session
-from probes.protocol.imap_response import Fetched, FolderStatus, folder_name
+from probes.protocol.imap_response import FetchedMessage, FolderStatus, encode_folder_name
 from probes.run.runner import loop_time
 from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
-#: Number of the newest mails searched for leftovers, at the start and periodically.
-_LEFTOVERS = 200
-#: Seconds between polls with a server that announces new mail.
-_LIST_ANYWAY = 2.0
-#: No response is awaited for longer than this part of the session timeout, so that the reason can be reported in time.
-_LEG = 0.9
-#: A mail that the server cannot show is skipped after this many attempts; otherwise it would block all later mail.
-_TRIES = 3
-#: Seconds for which a refused folder is skipped.
-_AFTER_REFUSAL = 60.0
-#: For a shorter pause IDLE is not started: it takes one command to start and one to end.
-_WORTH_LISTENING = timedelta(seconds=1)
+#: Number of the newest messages that are searched for leftovers (messages of earlier runs that were not deleted), at the
+#: start and periodically.
+_MAX_LEFTOVERS = 200
+#: Seconds after which new mail is searched for although the server has announced none.
+_LIST_INTERVAL = 2.0
+#: Part of the session timeout within which each response must come, so that a failure is reported before the timeout.
+_TIMEOUT_SHARE = 0.9
+#: A message that the server fails to send is skipped after this many attempts; otherwise it would block all later mail.
+_MAX_TRIES = 3
+#: Seconds for which a folder that the server refuses to select is skipped.
+_REFUSAL_PAUSE = 60.0
+#: IDLE is not used for a shorter wait: it takes one command to start and one to end.
+_MIN_IDLE = timedelta(seconds=1)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Place:
+class _FolderState:
     """A folder and its read position."""
 
     name: str
     folder: FolderKind
-    validity: int | None = None
+    uid_validity: int | None = None
     next_uid: int = 1
     #: UIDs below `next_uid` that are still to be searched for leftovers, oldest first.
     backlog: list[int] = field(default_factory=list)
-    #: UIDs whose mail has been processed and is to be deleted.
-    done: set[int] = field(default_factory=set)
-    #: UIDs of our mail that is marked as deleted but not expunged, because other mail is marked, too (no UIDPLUS).
+    #: UIDs of processed messages that are to be deleted.
+    to_delete: set[int] = field(default_factory=set)
+    #: UIDs of our messages that are marked as deleted and not expunged: without UIDPLUS, EXPUNGE would remove other
+    #: marked messages, too.
     marked: set[int] = field(default_factory=set)
-    #: Number of consecutive failures of the server to show the next mail.
-    broke: int = 0
-    #: Messages found in the backlog have not been counted before.
-    first_time: bool = True
-    #: The server has refused to show the folder; logged once.
-    refused: bool = False
-    looked_at: float = float("-inf")
+    #: Number of consecutive failures of the server to send the next message.
+    failures: int = 0
+    #: The backlog is read for the first time, so its messages have not been counted.
+    is_first_read: bool = True
+    #: The server has refused to select the folder, which is logged once.
+    is_refused: bool = False
+    polled_at: float = float("-inf")
     swept_at: float = float("-inf")
 
 
@@ -72,34 +74,34 @@ class ImapReader:
     """IMAP implementation of `probes.arrival.reader.MailReader`: one connection for its lifetime."""
 
     def __init__(
-        self, reception: MessageHandler, *, patience: Timeouts, pace: PollingPolicy, stir: Callable[[], None]
+        self, handler: MessageHandler, *, timeouts: Timeouts, polling: PollingPolicy, wake: Callable[[], None]
     ) -> None:
-        self._reception = reception
-        self._mailbox = reception.mailbox
-        self.patience = patience
-        self._pace = pace
-        self._stir = stir
+        self._handler = handler
+        self._mailbox = handler.mailbox
+        self.timeouts = timeouts
+        self._polling = polling
+        self._wake = wake
         self._session: ImapSession | None = None
         self._trace: Trace = TraceRecorder()
-        self._inbox = _Place(name=folder_name(self._mailbox.inbox), folder=FolderKind.INBOX)
-        self._junk: dict[str, _Place] = {}
+        self._inbox = _FolderState(name=encode_folder_name(self._mailbox.inbox), folder=FolderKind.INBOX)
+        self._junk: dict[str, _FolderState] = {}
         self._cost = 0
-        #: Number of consecutive announcements of mail that was not there.
+        #: Number of consecutive announcements without new mail.
         self._false_alarms = 0
-        self.tidy = asyncio.Event()
-        self.tidy.set()
-        self.remainder = UndeletedMessages(self._mailbox.name)
-        self.in_use: ProbeFailedError | None = None
+        self.deleted_all = asyncio.Event()
+        self.deleted_all.set()
+        self.undeleted_messages = UndeletedMessages(self._mailbox.name)
+        self.lock_error: ProbeFailedError | None = None
         self.quota: MailboxQuota | None = None
 
     @property
     def has_more(self) -> bool:
-        """Whether leftovers remain to be searched for."""
+        """Whether a part of the inbox remains to be searched for leftovers."""
         return bool(self._inbox.backlog)
 
     @property
     def cost(self) -> int:
-        """Return the cost of parsing the server's responses, over all connections."""
+        """Cost of the server's responses over all connections, by `probes.model.polling.reading_cost`."""
         return self._cost + (self._session.cost if self._session is not None else 0)
 
     async def open(self, trace: Trace) -> None:
@@ -109,43 +111,43 @@ class ImapReader:
             self._mailbox,
             trace,
             Party.RECIPIENT,
-            leg=self.patience.session * _LEG,
-            within=self.patience.session,
-            stir=self._stir,
+            response_timeout=self.timeouts.session * _TIMEOUT_SHARE,
+            within=self.timeouts.session,
+            wake=self._wake,
         )
         self._session = session
-        with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
-            async with asyncio.timeout(self.patience.session.total_seconds()):
-                await self._enter(session)
-        session.hasten(min(self._pace.answer, self.patience.session))
+        with timed_phase(trace, Phase.RETRIEVE, Party.RECIPIENT):
+            async with asyncio.timeout(self.timeouts.session.total_seconds()):
+                await self._find_folders(session)
+        session.set_response_timeout(min(self._polling.response_timeout, self.timeouts.session))
 
-    async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:
+    async def poll(self, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:
         """Read new mail in the inbox, a part of the backlog, and the junk folders when due."""
-        with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
-            await self._look(self._opened(), junk_every=junk_every, sweep=sweep)
+        with timed_phase(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
+            await self._poll(self._require_session(), junk_interval=junk_interval, sweep_interval=sweep_interval)
 
-    async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
-        """Wait for news in IDLE, or for the next poll when that is soon."""
-        session = self._opened()
-        # Otherwise the mailbox would be polled at every message of the server.
-        await asyncio.sleep(self._pace.after_false_alarms(self._false_alarms).total_seconds())
-        if session.news:
+    async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:
+        """Wait in IDLE until *wake_event* is set; without IDLE if the server has none or the wait is short."""
+        session = self._require_session()
+        # A server that announces mail without having any must not cause a poll at each announcement.
+        await asyncio.sleep(self._polling.false_alarm_pause(self._false_alarms).total_seconds())
+        if session.has_new_mail:
             return
-        if session.can_idle and at_most >= _WORTH_LISTENING:
-            with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
-                await session.idle(stirred, at_most)
+        if session.can_idle and within >= _MIN_IDLE:
+            with timed_phase(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
+                await session.idle(wake_event, within)
         else:
             with suppress(TimeoutError):
-                async with asyncio.timeout(at_most.total_seconds()):
-                    await stirred.wait()
+                async with asyncio.timeout(within.total_seconds()):
+                    await wake_event.wait()
 
-    def unwatched(self, pace: PollingPolicy) -> timedelta:
+    def quiet_interval(self, polling: PollingPolicy) -> timedelta:
         """Return the longest interval between polls: longer when the server announces new mail."""
-        return pace.listening if self._opened().can_idle else pace.unheard
+        return polling.announced_interval if self._require_session().can_idle else polling.unannounced_interval
 
-    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
+    async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
         """Search all folders over a connection that is opened for it."""
-        return await FinalSearch(self._reception, junk=self._junk, caught_up=caught_up).look(trace, within)
+        return await FinalSearch(self._handler, junk=self._junk, wait_for_poll=wait_for_poll).run(trace, within)
 
     def close(self) -> None:
         """Close the connection."""
@@ -154,176 +156,179 @@ class ImapReader:
             self._cost += self._session.cost
             self._session = None
 
-    def _opened(self) -> ImapSession:
+    def _require_session(self) -> ImapSession:
         if self._session is None:
             raise RuntimeError("not open")
         return self._session
 
-    async def _enter(self, session: ImapSession) -> None:
+    async def _find_folders(self, session: ImapSession) -> None:
         try:
-            marked = await session.junk()
-            known = await session.namespaces() if may_be_others(self._inbox.name, marked) else {}
+            listed_junk = await session.list_junk_folders()
+            namespaces = await session.fetch_namespaces() if needs_namespaces(self._inbox.name, listed_junk) else {}
         except CommandRejectedError as refusal:
-            # The inbox can be read without a list; the configured folders are used.
+            # The inbox can be read without the list; of the junk folders only the configured ones are polled.
             _log.warning("folder list not available", mailbox=self._mailbox.name, detail=refusal.text)
-            marked, known = (), {}
-        names = (*own_of(self._inbox.name, marked, known), *map(folder_name, self._mailbox.junk_folders))
-        self._junk = {name: self._junk.get(name) or _Place(name=name, folder=FolderKind.JUNK) for name in names}
+            listed_junk, namespaces = (), {}
+        names = (
+            *own_folders(self._inbox.name, listed_junk, namespaces),
+            *map(encode_folder_name, self._mailbox.junk_folders),
+        )
+        self._junk = {name: self._junk.get(name) or _FolderState(name=name, folder=FolderKind.JUNK) for name in names}
         try:
-            await self._open(session, self._inbox)
+            await self._select(session, self._inbox)
         except CommandRejectedError as refusal:
-            raise (not_opened(refusal.text, anothers=is_anothers(self._mailbox.inbox)) or refusal) from refusal
+            raise (inbox_failure(refusal.text, is_shared=may_be_shared(self._mailbox.inbox)) or refusal) from refusal
         was_nearly_full = _is_nearly_full(self.quota)
-        self.quota = await session.quota(self._inbox.name)
+        self.quota = await session.fetch_quota(self._inbox.name)
         if _is_nearly_full(self.quota) and not was_nearly_full:
-            used = self.quota.words if self.quota is not None else ""
-            _log.warning("mailbox is nearly full", mailbox=self._mailbox.name, used=used)
+            usage = self.quota.summary if self.quota is not None else ""
+            _log.warning("mailbox is nearly full", mailbox=self._mailbox.name, used=usage)
 
-    async def _look(self, session: ImapSession, *, junk_every: timedelta, sweep: timedelta) -> None:
-        if loop_time() - self._inbox.swept_at >= sweep.total_seconds():
-            await self._open(session, self._inbox, sweep=True)
-        announced, before = session.news, self._inbox.next_uid
-        news = await session.noop()
-        if news or loop_time() - self._inbox.looked_at >= _LIST_ANYWAY:
+    async def _poll(self, session: ImapSession, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:
+        if loop_time() - self._inbox.swept_at >= sweep_interval.total_seconds():
+            await self._select(session, self._inbox, sweep=True)
+        was_announced, next_uid_before = session.has_new_mail, self._inbox.next_uid
+        has_new_mail = await session.noop()
+        if has_new_mail or loop_time() - self._inbox.polled_at >= _LIST_INTERVAL:
             await self._read_new(session, self._inbox)
-        if self._inbox.next_uid != before:
+        if self._inbox.next_uid != next_uid_before:
             self._false_alarms = 0
-        elif announced:
+        elif was_announced:
             self._false_alarms += 1
         await self._read_backlog(session, self._inbox)
         await self._delete(session, self._inbox)
-        moved = [
-            await self._look_into(session, place, sweep=loop_time() - place.swept_at >= sweep.total_seconds())
-            for place in list(self._junk.values())
-            if loop_time() - place.looked_at >= junk_every.total_seconds()
+        reselected = [
+            await self._poll_junk(session, state, sweep=loop_time() - state.swept_at >= sweep_interval.total_seconds())
+            for state in list(self._junk.values())
+            if loop_time() - state.polled_at >= junk_interval.total_seconds()
         ]
-        if any(moved):
-            await self._open(session, self._inbox)
+        if any(reselected):
+            await self._select(session, self._inbox)
 
-    async def _look_into(self, session: ImapSession, place: _Place, *, sweep: bool) -> bool:
+    async def _poll_junk(self, session: ImapSession, state: _FolderState, *, sweep: bool) -> bool:
         """Poll a junk folder; return whether the inbox must be selected again."""
         try:
-            return await self._read_junk(session, place, sweep=sweep)
+            return await self._read_junk(session, state, sweep=sweep)
         except CommandRejectedError as refusal:
-            # The folder is missing or unavailable; the inbox can be read. A failed SELECT leaves no folder selected.
-            if not place.refused:
+            # The folder is missing or unavailable, but the inbox can be read. A failed SELECT leaves no folder selected.
+            if not state.is_refused:
                 _log.warning(
-                    "folder does not exist", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text
+                    "folder does not exist", mailbox=self._mailbox.name, folder=state.name, detail=refusal.text
                 )
-            place.refused, place.looked_at = True, loop_time() + _AFTER_REFUSAL
+            state.is_refused, state.polled_at = True, loop_time() + _REFUSAL_PAUSE
             return True
 
-    async def _read_junk(self, session: ImapSession, place: _Place, *, sweep: bool) -> bool:
-        standing = await session.standing(place.name)
-        same = standing.validity == place.validity and standing.next_uid is not None
-        if not sweep and same and standing.next_uid == place.next_uid and not place.done:
-            place.looked_at = loop_time()
+    async def _read_junk(self, session: ImapSession, state: _FolderState, *, sweep: bool) -> bool:
+        status = await session.status(state.name)
+        is_same = status.uid_validity == state.uid_validity and status.next_uid is not None
+        if not sweep and is_same and status.next_uid == state.next_uid and not state.to_delete:
+            state.polled_at = loop_time()
             return False
-        if standing.is_empty and standing.next_uid is not None and not place.done:
-            # The folder has no new mail and no undeleted mail: selecting it would cost three round trips.
-            place.validity, place.next_uid, place.backlog = standing.validity, standing.next_uid, []
-            place.looked_at = place.swept_at = loop_time()
+        if status.is_empty and status.next_uid is not None and not state.to_delete:
+            # An empty folder has nothing to read or delete, and selecting it would cost three round trips.
+            state.uid_validity, state.next_uid, state.backlog = status.uid_validity, status.next_uid, []
+            state.polled_at = state.swept_at = loop_time()
             return False
-        await self._open(session, place, sweep=sweep)
-        await self._read_new(session, place)
-        while place.backlog:
-            await self._read_backlog(session, place)
-        await self._delete(session, place)
+        await self._select(session, state, sweep=sweep)
+        await self._read_new(session, state)
+        while state.backlog:
+            await self._read_backlog(session, state)
+        await self._delete(session, state)
         return True
 
-    async def _open(self, session: ImapSession, place: _Place, *, sweep: bool = False) -> None:
-        position = await session.select(place.name)
-        if position.validity != place.validity:
+    async def _select(self, session: ImapSession, state: _FolderState, *, sweep: bool = False) -> None:
+        status = await session.select(state.name)
+        if status.uid_validity != state.uid_validity:
             # UIDs are void after a change of UIDVALIDITY (RFC 3501 2.3.1.1).
-            place.validity, place.first_time, sweep = position.validity, True, True
-            place.done, place.marked = set(), set()
-            self.remainder.forget(place.name)
-            place.next_uid = await self._end_of(session, position)
-            self._tidied()
+            state.uid_validity, state.is_first_read, sweep = status.uid_validity, True, True
+            state.to_delete, state.marked = set(), set()
+            self.undeleted_messages.forget(state.name)
+            state.next_uid = await self._next_uid(session, status)
+            self._update_deleted_all()
         elif sweep:
-            place.first_time = False
-        # Whether all of it has been read is known without another poll.
-        place.looked_at = loop_time() if position.next_uid == place.next_uid else float("-inf")
+            state.is_first_read = False
+        # If the position is the folder's end, all of it has been read, and no poll is needed.
+        state.polled_at = loop_time() if status.next_uid == state.next_uid else float("-inf")
         if sweep:
-            uids = await session.last_uids(_LEFTOVERS, position.exists)
-            place.backlog = [uid for uid in uids if uid < place.next_uid]
-            place.swept_at = loop_time()
-            self.remainder.look(place.name, uids)
+            uids = await session.last_uids(_MAX_LEFTOVERS, status.exists)
+            state.backlog = [uid for uid in uids if uid < state.next_uid]
+            state.swept_at = loop_time()
+            self.undeleted_messages.compare(state.name, uids)
 
-    async def _end_of(self, session: ImapSession, position: FolderStatus) -> int:
-        if position.next_uid is not None:
-            return position.next_uid
-        last = await session.last_uids(1, position.exists)
-        return last[-1] + 1 if last else 1
+    async def _next_uid(self, session: ImapSession, status: FolderStatus) -> int:
+        if status.next_uid is not None:
+            return status.next_uid
+        last_uids = await session.last_uids(1, status.exists)
+        return last_uids[-1] + 1 if last_uids else 1
 
-    async def _read_new(self, session: ImapSession, place: _Place) -> None:
-        uids = await session.uids_from(place.next_uid)
-        for chunk in chunks(uids, CHUNK if not place.broke else 1):
-            for mail in sorted(await self._headers(session, place, chunk), key=lambda mail: mail.uid):
-                await self._deal_with(session, place, mail, count=True)
-                # At once, so that no message is delivered twice when the connection breaks now.
-                place.next_uid = mail.uid + 1
-            place.next_uid = chunk[-1] + 1
-            await self._delete(session, place)
-        place.looked_at = loop_time()
+    async def _read_new(self, session: ImapSession, state: _FolderState) -> None:
+        uids = await session.uids_from(state.next_uid)
+        for chunk in chunked(uids, CHUNK if not state.failures else 1):
+            for mail in sorted(await self._headers(session, state, chunk), key=lambda mail: mail.uid):
+                await self._process(session, state, mail, count=True)
+                # Advanced after each message, so that none is delivered twice when the connection breaks.
+                state.next_uid = mail.uid + 1
+            state.next_uid = chunk[-1] + 1
+            await self._delete(session, state)
+        state.polled_at = loop_time()
 
-    async def _read_backlog(self, session: ImapSession, place: _Place) -> None:
-        if not place.backlog:
+    async def _read_backlog(self, session: ImapSession, state: _FolderState) -> None:
+        if not state.backlog:
             return
-        chunk = place.backlog[-CHUNK if not place.broke else -1 :]
-        for mail in await self._headers(session, place, chunk):
-            if mail.uid in place.backlog:
-                await self._deal_with(session, place, mail, count=place.first_time)
-                place.backlog.remove(mail.uid)
-        place.backlog = [uid for uid in place.backlog if uid < chunk[0]]
-        await self._delete(session, place)
+        chunk = state.backlog[-CHUNK if not state.failures else -1 :]
+        for mail in await self._headers(session, state, chunk):
+            if mail.uid in state.backlog:
+                await self._process(session, state, mail, count=state.is_first_read)
+                state.backlog.remove(mail.uid)
+        state.backlog = [uid for uid in state.backlog if uid < chunk[0]]
+        await self._delete(session, state)
 
-    async def _headers(self, session: ImapSession, place: _Place, chunk: Sequence[int]) -> list[Fetched]:
-        """Return the headers of *chunk*, without a message that the server has failed to send several times."""
-        if place.broke >= _TRIES and len(chunk) == 1:
+    async def _headers(self, session: ImapSession, state: _FolderState, chunk: Sequence[int]) -> list[FetchedMessage]:
+        """Return the headers of *chunk*; none for a message that the server has failed to send several times."""
+        if state.failures >= _MAX_TRIES and len(chunk) == 1:
             _log.warning("message cannot be read", mailbox=self._mailbox.name, uid=chunk[0])
-            place.broke = 0
+            state.failures = 0
             return []
         try:
-            found = await session.headers(chunk)
+            headers = await session.fetch_headers(chunk)
         except (CommandRejectedError, ProtocolError):
-            place.broke += 1
+            state.failures += 1
             raise
-        place.broke = 0
-        return found
+        state.failures = 0
+        return headers
 
-    async def _deal_with(self, session: ImapSession, place: _Place, mail: Fetched, *, count: bool) -> None:
-        letter = MailboxMessage(
+    async def _process(self, session: ImapSession, state: _FolderState, mail: FetchedMessage, *, count: bool) -> None:
+        message = MailboxMessage(
             uid=mail.uid,
             header=mail.content or b"",
             size=mail.size,
             marked=mail.deleted,
-            whole=partial(session.message, mail.uid),
+            fetch_content=partial(session.fetch_message, mail.uid),
         )
-        # Without UIDPLUS our mail may stay marked for long; it has been processed and counted before.
-        if not await self._reception.receive(letter, place.folder, count=count and not mail.deleted):
+        # Without UIDPLUS our messages may stay marked as deleted for long; they were processed and counted before.
+        if not await self._handler.process(message, state.folder, count=count and not mail.deleted):
             return
         if mail.deleted and "UIDPLUS" not in session.capabilities:
-            place.marked.add(mail.uid)
+            state.marked.add(mail.uid)
         else:
-            place.done.add(mail.uid)
-            self.tidy.clear()
+            state.to_delete.add(mail.uid)
+            self.deleted_all.clear()
 
-    async def _delete(self, session: ImapSession, place: _Place) -> None:
-        if not place.done:
+    async def _delete(self, session: ImapSession, state: _FolderState) -> None:
+        if not state.to_delete:
             return
         try:
-            gone = await session.delete(place.done, marked=place.marked)
-            place.marked = set() if gone else place.marked | place.done
+            is_deleted = await session.delete(state.to_delete, marked_before=state.marked)
+            state.marked = set() if is_deleted else state.marked | state.to_delete
         except CommandRejectedError as refusal:
-            self.remainder.refused(refusal.text)
-        self.remainder.tried(place.name, place.done)
-        place.done = set()
-        self._tidied()
+            self.undeleted_messages.record_refusal(refusal.text)
+        self.undeleted_messages.record_deletion(state.name, state.to_delete)
+        state.to_delete = set()
+        self._update_deleted_all()
 
-    def _tidied(self) -> None:
-        if not any(place.done for place in (self._inbox, *self._junk.values())):
-            self.tidy.set()
+    def _update_deleted_all(self) -> None:
+        if not any(state.to_delete for state in (self._inbox, *self._junk.values())):
+            self.deleted_all.set()
 
 
 def _is_nearly_full(quota: MailboxQuota | None) -> bool:

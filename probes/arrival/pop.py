@@ -1,6 +1,6 @@
-"""Mailbox reader over POP3.
+"""Mail reader over POP3.
 
-A session shows the mail present at its start and locks the mailbox, so each poll is one session.
+A POP3 session shows the messages present at its start and locks the mailbox, so each poll is a session of its own.
 """
 
 from __future__ import annotations
@@ -15,108 +15,110 @@ import structlog
 
 from probes.arrival.expectation import FolderKind
 from probes.arrival.message_handler import MailboxMessage, MessageHandler
-from probes.arrival.reader import CaughtUp, SearchResult
+from probes.arrival.reader import SearchResult, WaitForPoll
 from probes.arrival.undeleted_messages import UndeletedMessages
 from probes.model.mailbox import MailboxQuota
 from probes.model.polling import PollingPolicy
 from probes.model.probe import CommandRejectedError, ProbeFailedError, Timeouts, Trace
 from probes.model.reply import Reason
 from probes.model.result import Party, Phase
-from probes.protocol.cause import stage
+from probes.protocol.cause import timed_phase
 from probes.protocol.pop3 import Pop3Session, open_session
 from probes.run.runner import loop_time
 from probes.run.trace import TraceRecorder
 
 _log = structlog.get_logger(__name__)
 
-#: This many newest mails are searched for undeleted messages at the start and at each sweep. Each costs a round trip.
-_LEFTOVERS = 50
-#: No line is awaited for longer than this part of the session timeout, so that the reason can be reported in time.
-_LEG = 0.9
-#: A mail that breaks the session this many times is skipped; otherwise it would block all later mail.
-_TRIES = 3
-#: The only folder, which has no name.
-_DROP = ""
-#: Another reader of the mailbox, such as one of our checks, is done in seconds.
-_IN_USE_TRIES = 3
+#: Number of the newest messages that are searched for leftovers (messages of earlier runs that were not deleted), at the
+#: start and at each sweep. Each costs a round trip.
+_MAX_LEFTOVERS = 50
+#: Part of the session timeout within which each line must come, so that a failure is reported before the timeout.
+_TIMEOUT_SHARE = 0.9
+#: A message that breaks the session this many times is skipped; otherwise it would block all later mail.
+_MAX_TRIES = 3
+#: POP3 has one folder, without a name.
+_FOLDER = ""
+#: Attempts to sign in while another session locks the mailbox: a check of ours unlocks it within seconds.
+_MAX_LOCK_TRIES = 3
 
 
 class Pop3Reader:
     """Implementation of `probes.arrival.reader.MailReader` over POP3. It sees the inbox only, no junk folder."""
 
-    def __init__(self, reception: MessageHandler, *, patience: Timeouts, pace: PollingPolicy) -> None:
-        self._reception = reception
-        self._mailbox = reception.mailbox
-        self.patience = patience
-        self._pace = pace
+    def __init__(self, handler: MessageHandler, *, timeouts: Timeouts, polling: PollingPolicy) -> None:
+        self._handler = handler
+        self._mailbox = handler.mailbox
+        self.timeouts = timeouts
+        self._polling = polling
         self._trace: Trace = TraceRecorder()
-        #: Open, and not polled yet.
+        #: A session that is open and has not polled yet; `None` between two polls.
         self._session: Pop3Session | None = None
-        #: UIDs of mail that stays, `None` before the first poll; of our mail to be deleted; of mail that broke a
-        #: session.
-        self._known: set[str] | None = None
-        self._done: set[str] = set()
+        #: UIDs of examined messages that stay; `None` before the first poll.
+        self._kept: set[str] | None = None
+        #: UIDs of our messages that are to be deleted.
+        self._to_delete: set[str] = set()
+        #: Number of attempts to read each message that is not examined yet.
         self._tries: dict[str, int] = {}
         self._swept_at = 0.0
-        self._looked_at = float("-inf")
-        self._delay = timedelta(0)
+        self._polled_at = float("-inf")
+        self._login_delay = timedelta(0)
         self._cost = 0
-        self.tidy = asyncio.Event()
-        self.tidy.set()
-        self.remainder = UndeletedMessages(self._mailbox.name)
-        self.in_use: ProbeFailedError | None = None
+        self.deleted_all = asyncio.Event()
+        self.deleted_all.set()
+        self.undeleted_messages = UndeletedMessages(self._mailbox.name)
+        self.lock_error: ProbeFailedError | None = None
         #: POP3 has no quota command.
         self.quota: MailboxQuota | None = None
 
     @property
     def has_more(self) -> bool:
-        """Always `False`: a poll processes all mail."""
+        """`False`: a poll processes all messages."""
         return False
 
     @property
     def cost(self) -> int:
-        """Cost of the servers' responses in all sessions."""
+        """Cost of the server's responses over all sessions, by `probes.model.polling.reading_cost`."""
         return self._cost + (self._session.cost if self._session is not None else 0)
 
     async def open(self, trace: Trace) -> None:
         """Sign in for the first poll."""
         self._trace = trace
-        self._session = await self._enter()
+        self._session = await self._connect()
 
-    async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:  # noqa: ARG002 - there is no junk to be seen
+    async def poll(self, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:  # noqa: ARG002 - POP3 has no junk folder
         """Process all mail that has arrived since the last poll."""
-        self._session = session = self._session or await self._enter()
+        self._session = session = self._session or await self._connect()
         try:
-            with stage(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
+            with timed_phase(self._trace, Phase.RETRIEVE, Party.RECIPIENT):
                 try:
-                    async with asyncio.timeout(self.patience.session.total_seconds()):
-                        await self._read(session, sweep)
-                        await self._leave(session)
-                except TimeoutError as late:
-                    raise TimeoutError(session.unfinished) from late
+                    async with asyncio.timeout(self.timeouts.session.total_seconds()):
+                        await self._process_new(session, sweep_interval)
+                        await self._quit(session)
+                except TimeoutError as error:
+                    raise TimeoutError(session.incomplete_text) from error
         finally:
             self.close()
-        self._delay = session.login_delay
-        self._looked_at = loop_time()
+        self._login_delay = session.login_delay
+        self._polled_at = loop_time()
 
-    async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
-        """Wait for the next poll. It is not earlier than the server, or the polling policy, allows."""
-        between = max(self._pace.revisit, self._delay).total_seconds()
-        await asyncio.sleep(max(0.0, self._looked_at + between - loop_time()))
+    async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:
+        """Wait until *wake_event* is set, but at least as long as the server and the polling policy require."""
+        interval = max(self._polling.pop3_interval, self._login_delay).total_seconds()
+        await asyncio.sleep(max(0.0, self._polled_at + interval - loop_time()))
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._looked_at + at_most.total_seconds()):
-                await stirred.wait()
+            async with asyncio.timeout_at(self._polled_at + within.total_seconds()):
+                await wake_event.wait()
 
-    def unwatched(self, pace: PollingPolicy) -> timedelta:
-        """Return the idle interval: each poll is a sign-in."""
-        return pace.listening
+    def quiet_interval(self, polling: PollingPolicy) -> timedelta:
+        """Return the longer interval, although the server announces nothing: each poll is a sign-in."""
+        return polling.announced_interval
 
-    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
-        """Wait for the next poll: each has a new sign-in, and POP3 has no other folder."""
+    async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
+        """Wait for the next poll, which is a search by a new sign-in; POP3 has no other folder."""
         with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
-            if not await caught_up(within):
-                raise self.in_use or TimeoutError
-        return SearchResult(folders=1, of=1)
+            if not await wait_for_poll(within):
+                raise self.lock_error or TimeoutError
+        return SearchResult(folders=1, total_folders=1)
 
     def close(self) -> None:
         """Close the connection."""
@@ -125,82 +127,85 @@ class Pop3Reader:
             self._cost += self._session.cost
             self._session = None
 
-    async def _enter(self) -> Pop3Session:
-        within = self.patience.session
-        tried = 1
-        self.in_use = None
+    async def _connect(self) -> Pop3Session:
+        within = self.timeouts.session
+        attempt = 1
+        self.lock_error = None
         while True:
             try:
                 session = await open_session(
-                    self._mailbox, self._trace, Party.RECIPIENT, leg=within * _LEG, within=within
+                    self._mailbox, self._trace, Party.RECIPIENT, response_timeout=within * _TIMEOUT_SHARE, within=within
                 )
             except ProbeFailedError as failure:
-                if failure.failure.reason != Reason.MAILBOX_IN_USE or tried == _IN_USE_TRIES:
+                if failure.failure.reason != Reason.MAILBOX_IN_USE or attempt == _MAX_LOCK_TRIES:
                     raise
-                # Dovecot reports it after ten seconds: a run may time out before the last attempt.
-                self.in_use = failure
+                # Dovecot reports a lock only after ten seconds, so a run may time out before the last attempt.
+                self.lock_error = failure
             else:
-                self.in_use = None
+                self.lock_error = None
                 return session
-            tried += 1
-            await asyncio.sleep(self._pace.revisit.total_seconds())
+            attempt += 1
+            await asyncio.sleep(self._polling.pop3_interval.total_seconds())
 
-    async def _leave(self, session: Pop3Session) -> None:
+    async def _quit(self, session: Pop3Session) -> None:
         try:
             await session.quit()
         except CommandRejectedError as refusal:
-            self.remainder.refused(refusal.text)
-        self.remainder.tried(_DROP, self._done)
+            self.undeleted_messages.record_refusal(refusal.text)
+        self.undeleted_messages.record_deletion(_FOLDER, self._to_delete)
         # Messages that are still present are left alone until the next sweep.
-        self._known = (self._known or set()) | self._done
-        self._done = set()
-        self.tidy.set()
+        self._kept = (self._kept or set()) | self._to_delete
+        self._to_delete = set()
+        self.deleted_all.set()
 
-    async def _read(self, session: Pop3Session, sweep: timedelta) -> None:
-        listed = await session.uids()
-        present = {uid for _, uid in listed}
-        # UIDs that are gone are removed, so that the sets do not grow.
-        known = present & (self._known or set())
-        self._done &= present
-        self._tries = {uid: tried for uid, tried in self._tries.items() if uid in present}
-        again: set[str] = set()
-        if self._known is None:
-            known, self._swept_at = {uid for _, uid in listed[:-_LEFTOVERS]}, loop_time()
-        elif loop_time() - self._swept_at >= sweep.total_seconds():
-            again, self._swept_at = known & {uid for _, uid in listed[-_LEFTOVERS:]}, loop_time()
-            known -= again
-            self.remainder.look(_DROP, present)
-        self._known = known
-        await self._receive(session, listed, again)
+    async def _process_new(self, session: Pop3Session, sweep_interval: timedelta) -> None:
+        entries = await session.list_uids()
+        present = {uid for _, uid in entries}
+        # UIDs of removed messages are dropped, so that the sets do not grow.
+        kept = present & (self._kept or set())
+        self._to_delete &= present
+        self._tries = {uid: count for uid, count in self._tries.items() if uid in present}
+        swept: set[str] = set()
+        if self._kept is None:
+            kept, self._swept_at = {uid for _, uid in entries[:-_MAX_LEFTOVERS]}, loop_time()
+        elif loop_time() - self._swept_at >= sweep_interval.total_seconds():
+            swept, self._swept_at = kept & {uid for _, uid in entries[-_MAX_LEFTOVERS:]}, loop_time()
+            kept -= swept
+            self.undeleted_messages.compare(_FOLDER, present)
+        self._kept = kept
+        await self._process(session, entries, swept)
 
-    async def _receive(self, session: Pop3Session, listed: list[tuple[int, str]], again: set[str]) -> None:
-        known = self._known = self._known or set()
-        fresh = [(number, uid) for number, uid in listed if uid not in known and uid not in self._done]
-        sizes = await session.sizes() if fresh else {}
-        # Two mails may share a UID, against the RFC: only mail that was examined is deleted.
-        times = Counter(uid for _, uid in listed)
-        ours = [(number, uid) for number, uid in listed if uid in self._done and times[uid] == 1]
+    async def _process(self, session: Pop3Session, entries: list[tuple[int, str]], swept: set[str]) -> None:
+        kept = self._kept = self._kept or set()
+        fresh = [(number, uid) for number, uid in entries if uid not in kept and uid not in self._to_delete]
+        sizes = await session.list_sizes() if fresh else {}
+        # Against the RFC, two messages may share a UID: only a message that was examined may be deleted.
+        uid_counts = Counter(uid for _, uid in entries)
+        deletable = [(number, uid) for number, uid in entries if uid in self._to_delete and uid_counts[uid] == 1]
         for number, uid in fresh:
-            if await self._is_done(session, number, uid, sizes.get(number, 0), count=uid not in again):
-                ours.append((number, uid))
-                self._done.add(uid)
-                self.tidy.clear()
+            if await self._is_to_delete(session, number, uid, sizes.get(number, 0), count=uid not in swept):
+                deletable.append((number, uid))
+                self._to_delete.add(uid)
+                self.deleted_all.clear()
             else:
-                known.add(uid)
-        for number, _ in ours:
+                kept.add(uid)
+        for number, _ in deletable:
             try:
                 await session.delete(number)
             except CommandRejectedError as refusal:
-                self.remainder.refused(refusal.text)
+                self.undeleted_messages.record_refusal(refusal.text)
 
-    async def _is_done(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
+    async def _is_to_delete(self, session: Pop3Session, number: int, uid: str, size: int, *, count: bool) -> bool:
         self._tries[uid] = self._tries.get(uid, 0) + 1
-        if self._tries[uid] > _TRIES:
+        if self._tries[uid] > _MAX_TRIES:
             _log.warning("message cannot be read", mailbox=self._mailbox.name, uid=uid)
             return False
-        letter = MailboxMessage(
-            uid=uid, header=await session.header(number), size=size, whole=partial(session.message, number, size)
+        message = MailboxMessage(
+            uid=uid,
+            header=await session.fetch_header(number),
+            size=size,
+            fetch_content=partial(session.fetch_message, number, size),
         )
-        done = await self._reception.receive(letter, FolderKind.INBOX, count=count)
+        is_to_delete = await self._handler.process(message, FolderKind.INBOX, count=count)
         self._tries.pop(uid, None)
-        return done
+        return is_to_delete

@@ -1,4 +1,7 @@
-"""Interface of mailbox readers: one lasting connection (IMAP), or one for each poll (POP3)."""
+"""Interface of mailbox readers, which the watcher of a mailbox polls.
+
+A reader has one lasting connection (IMAP), or a new one for each poll (POP3).
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, Timeouts, Trace
 
 #: Waits until the watcher has polled once more, at most for a span; returns whether it has.
-CaughtUp = Callable[[timedelta], Awaitable[bool]]
+WaitForPoll = Callable[[timedelta], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
     """Coverage of the final search of a mailbox."""
 
-    #: Number of selected folders, and of folders that mail may be filed in; `None` without a list.
+    #: Number of searched folders, and of all folders that may have the message; `None`: the server lists none.
     folders: int
-    of: int | None
-    #: The search found mail that the watcher's session did not show, although it had polled since.
-    blind: bool = False
+    total_folders: int | None
+    #: The watcher's session is stale: the search found a message that the session did not show at its last poll.
+    is_stale: bool = False
     quota: MailboxQuota | None = None
 
     @property
@@ -34,56 +37,61 @@ class SearchResult:
         return self.quota is not None and self.quota.is_full
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """Text for people: the folders that do not contain the missing message."""
-        of = "an unknown number of" if self.of is None else self.of
-        full = f"; the mailbox is full: {self.quota.words}" if self.quota is not None and self.quota.is_full else ""
-        return f"a new sign-in did not show it; looked into {self.folders} of {of} folders{full}"
+        total = "an unknown number of" if self.total_folders is None else self.total_folders
+        full_text = (
+            f"; the mailbox is full: {self.quota.summary}" if self.quota is not None and self.quota.is_full else ""
+        )
+        return f"a new sign-in did not show it; looked into {self.folders} of {total} folders{full_text}"
 
 
 class MailReader(Protocol):
-    """Reader of a mailbox: processes each mail once, over any number of connections. Not for concurrent use.
+    """Reader of a mailbox, over any number of connections. Each message is processed once. Not for concurrent use.
 
     Its methods raise `ProbeFailedError` when the mailbox cannot be read. The state of the connection is then undefined:
     call `close`, then `open`.
     """
 
-    #: Timeouts of the servers; may change.
-    patience: Timeouts
-    #: Set while every processed mail has been deleted.
-    tidy: asyncio.Event
+    #: Timeouts of sessions; the watcher may replace them.
+    timeouts: Timeouts
+    #: Set while no processed message is left to delete.
+    deleted_all: asyncio.Event
     #: Messages that the server keeps although they were deleted.
-    remainder: UndeletedMessages
+    undeleted_messages: UndeletedMessages
     #: The mailbox's quota when it was last opened; `None`: the server does not report it.
     quota: MailboxQuota | None
-    #: Error that another session locks the mailbox, while the reader retries.
-    in_use: ProbeFailedError | None
+    #: Error of a mailbox that another session locks, while the reader retries; otherwise `None`.
+    lock_error: ProbeFailedError | None
 
     @property
     def has_more(self) -> bool:
-        """Whether undeleted mail of earlier runs remains to be processed."""
+        """Whether another poll is needed to find messages of earlier runs that were not deleted."""
 
     @property
     def cost(self) -> int:
-        """Cost of the server's responses so far, by `probes.model.polling.cost`."""
+        """Cost of the server's responses so far, by `probes.model.polling.reading_cost`."""
 
     async def open(self, trace: Trace) -> None:
         """Connect and sign in. Later phases are recorded in *trace*, too."""
 
-    async def look(self, *, junk_every: timedelta, sweep: timedelta) -> None:
-        """Process new mail, a part of the undeleted mail, and the junk folder when it is due."""
+    async def poll(self, *, junk_interval: timedelta, sweep_interval: timedelta) -> None:
+        """Process new mail, and junk folders whose last poll is *junk_interval* ago.
 
-    async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
-        """Wait until *stirred* is set, by the server's announcement or by a caller, or until the timeout."""
+        Messages of earlier runs that were not deleted are searched for every *sweep_interval*, a part in each poll.
+        """
 
-    def unwatched(self, pace: PollingPolicy) -> timedelta:
+    async def wait_for_mail(self, wake_event: asyncio.Event, within: timedelta) -> None:
+        """Wait until *wake_event* is set, by the server's announcement or by a caller, at most *within* a span."""
+
+    def quiet_interval(self, polling: PollingPolicy) -> timedelta:
         """Return the longest interval between polls while no run waits for mail."""
 
-    async def look_anew(self, trace: Trace, within: timedelta, caught_up: CaughtUp) -> SearchResult:
+    async def final_search(self, trace: Trace, within: timedelta, wait_for_poll: WaitForPoll) -> SearchResult:
         """Search by a new sign-in, besides the open connection, for messages that runs still wait for.
 
-        They are delivered after *caught_up* has given the watcher a chance. Raise `ProbeFailedError`, or `TimeoutError`
-        after *within*; the trace has the phase.
+        Found messages are delivered after *wait_for_poll*, in which the watcher may find them itself. Raise
+        `ProbeFailedError`, or `TimeoutError` after *within*; the trace has the phase.
         """
 
     def close(self) -> None:

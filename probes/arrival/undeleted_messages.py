@@ -1,4 +1,4 @@
-"""Own messages that stay in a mailbox after deletion: legal hold, setting, or a server that only reports success."""
+"""Probe messages that stay in a mailbox after deletion: by a legal hold, a setting, or a server that only reports success."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ _ADVICE = (
 
 
 class UndeletedMessages:
-    """Undeleted messages of one mailbox, by folder. Their appearance and their end are logged once each."""
+    """Undeleted probe messages of one mailbox, by folder. Logged once when they appear, and once when none is left."""
 
     def __init__(self, mailbox: str) -> None:
         self._mailbox = mailbox
-        #: Messages that were deleted and may still be present, and how many of them were present at the last poll.
-        self._tried: dict[str, set[Hashable]] = {}
-        self._stays: dict[str, int] = {}
-        self._is_told = False
+        #: By folder: messages that were deleted and may still be present, and the number of them present at the last search.
+        self._deleted: dict[str, set[Hashable]] = {}
+        self._present_counts: dict[str, int] = {}
+        self._is_logged = False
 
     @property
     def count(self) -> int:
-        """Number of our messages that should be gone and are present."""
-        return sum(self._stays.values())
+        """Number of messages that were deleted and are still present."""
+        return sum(self._present_counts.values())
 
-    def tried(self, folder: str, mails: Iterable[Hashable]) -> None:
-        """Record that the server was asked to delete these."""
-        self._tried.setdefault(folder, set()).update(mails)
+    def record_deletion(self, folder: str, message_ids: Iterable[Hashable]) -> None:
+        """Record that the server was asked to delete these messages, given by their identifiers."""
+        self._deleted.setdefault(folder, set()).update(message_ids)
 
     def forget(self, folder: str) -> None:
-        """Drop the identifiers of the folder's mails, which are void."""
-        self._tried.pop(folder, None)
-        self._stays.pop(folder, None)
+        """Drop the identifiers of the folder's messages, which are void."""
+        self._deleted.pop(folder, None)
+        self._present_counts.pop(folder, None)
 
-    def look(self, folder: str, present: Collection[Hashable]) -> None:
-        """Compare with the mails in the folder, some time after the deletion. *present*: their identifiers."""
-        self._tried[folder] = left = self._tried.get(folder, set()) & set(present)
-        self._stays[folder] = len(left)
-        if not left and not self.count and self._is_told:
-            self._is_told = False
+    def compare(self, folder: str, present: Collection[Hashable]) -> None:
+        """Compare with the messages in the folder, some time after the deletion. *present*: their identifiers."""
+        self._deleted[folder] = remaining = self._deleted.get(folder, set()) & set(present)
+        self._present_counts[folder] = len(remaining)
+        if not remaining and not self.count and self._is_logged:
+            self._is_logged = False
             _log.info("probe messages can be deleted again", mailbox=self._mailbox)
-        elif left:
-            self._tell(mails=self.count)
+        elif remaining:
+            self._log_once(mails=self.count)
 
-    def refused(self, why: str) -> None:
-        """Record that the server refused to delete.
+    def record_refusal(self, reason: str) -> None:
+        """Record that the server refused to delete messages.
 
-        It is no failure of mail delivery, and is retried at the next poll.
+        A refusal is no failure of mail delivery. The deletion is tried again at the next periodic search.
         """
-        self._tell(detail=why)
+        self._log_once(detail=reason)
 
-    def _tell(self, **what: object) -> None:
-        if not self._is_told:
-            self._is_told = True
-            _log.warning("probe messages cannot be deleted", mailbox=self._mailbox, advice=_ADVICE, **what)
+    def _log_once(self, **fields: object) -> None:
+        if not self._is_logged:
+            self._is_logged = True
+            _log.warning("probe messages cannot be deleted", mailbox=self._mailbox, advice=_ADVICE, **fields)

@@ -1,8 +1,8 @@
 """Watcher of one mailbox, shared by all runs that wait for mail in it.
 
-Hundreds of routes share a reference mailbox, and servers limit connections and sign-ins. So each mailbox has one
-connection; it delivers every message to the run that waits for its token, deletes what has been delivered, and counts
-what no run waits for.
+Hundreds of routes share a reference mailbox (a mailbox of ours outside the agencies), and servers limit connections and
+sign-ins. So each mailbox has one watcher with one connection. It delivers every message to the run that waits for the
+message's token, deletes delivered messages, and counts messages that no run waits for.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from probes.mail.disposition import TokenRegistry
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox, MailboxQuota
 from probes.model.polling import PollingPolicy, ReadRateLimit
-from probes.model.probe import ProbeFailedError, Timeouts, let_go
-from probes.model.reply import Reason, expired, failed
+from probes.model.probe import ProbeFailedError, Timeouts, clear_tracebacks
+from probes.model.reply import Reason, probe_failure, timeout_failure
 from probes.model.result import Arrival, Outcome, Party, Phase
 from probes.run.runner import loop_time, utc_now
 from probes.run.trace import TraceRecorder
@@ -33,30 +33,30 @@ from probes.run.trace import TraceRecorder
 class WakeEvent:
     """Event with many setters and one waiter.
 
-    An `asyncio.Event` has a queue of waiters of 600 octets: too much for each mailbox.
+    Smaller than an `asyncio.Event`, whose queue of waiters has 600 octets: too much for each of thousands of mailboxes.
     """
 
-    __slots__ = ("_hearing", "_is_rung")
+    __slots__ = ("_is_set", "_waiter")
 
     def __init__(self) -> None:
-        self._is_rung = False
-        self._hearing: asyncio.Future[None] | None = None
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
 
-    def ring(self) -> None:
-        """Wake the present or next waiter: once, however often it is set."""
-        self._is_rung = True
-        if self._hearing is not None and not self._hearing.done():
-            self._hearing.set_result(None)
+    def set(self) -> None:
+        """Wake the present or next waiter, once, however often it is called before."""
+        self._is_set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
-    async def heard(self) -> None:
-        """Wait until it is set; return at once when it has been set since the last return."""
-        while not self._is_rung:
-            self._hearing = asyncio.get_running_loop().create_future()
+    async def wait(self) -> None:
+        """Wait until the event is set, and clear it; return at once when it was set since the last return."""
+        while not self._is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
             try:
-                await self._hearing
+                await self._waiter
             finally:
-                self._hearing = None
-        self._is_rung = False
+                self._waiter = None
+        self._is_set = False
 
 
 _log = structlog.get_logger(__name__)
@@ -67,9 +67,9 @@ OnArrival = Callable[[Arrival, str | None, datetime], None]
 class MailboxWatcher:
     """Watcher of one mailbox. Start `run()` in a task group; `expect()` also works before the connection is open.
 
-    *on_arrival* receives mail that no run waits for: its kind, the token's id (`None` when forged), and when it was
-    seen. *ended* and *arrived* are ids of earlier runs from the store. *said* receives the dialogue with the server,
-    secrets masked.
+    *on_arrival* is called for each message that no run waits for, with its kind, the token's id (`None` when forged) and
+    the present time. *ended* and *arrived*: token ids of earlier runs, from the store. *on_line* is called with each line
+    of the dialogue with the server, in which secrets are masked.
     """
 
     def __init__(
@@ -78,130 +78,134 @@ class MailboxWatcher:
         signer: TokenSigner,
         *,
         on_arrival: OnArrival,
-        patience: Timeouts | None = None,
-        pace: PollingPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        polling: PollingPolicy | None = None,
         ended: Iterable[str] = (),
         arrived: Iterable[str] = (),
-        said: Callable[[str], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.mailbox = mailbox
-        #: Why the mailbox cannot be read; `None` while it can, or before the first attempt.
-        self.trouble: ProbeFailedError | None = None
+        #: Why the mailbox cannot be read; `None` while it can be read, and before the first attempt.
+        self.failure: ProbeFailedError | None = None
         #: Time of the last complete poll of inbox and junk, on the loop's clock.
-        self.looked_at: float | None = None
-        self._said = said
-        patience = patience or Timeouts()
-        self._pace = pace or PollingPolicy()
+        self.polled_at: float | None = None
+        self._on_line = on_line
+        timeouts = timeouts or Timeouts()
+        self._polling = polling or PollingPolicy()
         self._waiting: dict[str, list[Expectation]] = {}
-        self._ledger = TokenRegistry(ended=ended, arrived=arrived)
-        #: Set when something may have changed: an announcement of the server, a waiting run, a lost connection.
-        self._stirred = asyncio.Event()
-        reception = MessageHandler(
+        self._registry = TokenRegistry(ended=ended, arrived=arrived)
+        #: Set by an announcement of the server, by a run that begins to wait, and by a lost connection.
+        self._wake_event = asyncio.Event()
+        handler = MessageHandler(
             mailbox=mailbox,
             signer=signer,
-            ledger=self._ledger,
+            registry=self._registry,
             waiting=self._waiting,
             on_arrival=on_arrival,
             clock=clock,
         )
-        self._reader = _reader_of(reception, patience, self._pace, self._stirred.set)
-        self._allowance = ReadRateLimit(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=loop_time)
+        self._reader = _create_reader(handler, timeouts, self._polling, self._wake_event.set)
+        self._rate_limit = ReadRateLimit(
+            read_burst=self._polling.read_burst, read_rate=self._polling.read_rate, clock=loop_time
+        )
         self._recorder: TraceRecorder | None = None
-        self._up = False
-        #: The part of the reader's cost that has been waited for.
-        self._paid = 0
+        self._is_readable = False
+        #: The part of the reader's cost that the rate limit has counted.
+        self._paid_cost = 0
         #: Lifetime of a connection, and whether the present one is known to be stale.
-        self._renewal = self._pace.renewal_of(mailbox.name)
-        self._blind = False
+        self._lifetime = self._polling.lifetime_of(mailbox.name)
+        self._is_stale = False
         #: Start of the last completed poll, on the loop's clock, and the event of the next.
-        self._looked_from = float("-inf")
-        self._looked = WakeEvent()
-        #: Runs that are about to report their message as lost, with the time that each has for a search.
-        self._doubtful: list[tuple[asyncio.Future[SearchResult | ProbeFailedError], timedelta]] = []
-        self._doubted = WakeEvent()
+        self._poll_started_at = float("-inf")
+        self._polled = WakeEvent()
+        #: Requests for a final search by runs whose message is missing, with the time that each run has for it.
+        self._search_requests: list[tuple[asyncio.Future[SearchResult | ProbeFailedError], timedelta]] = []
+        self._search_requested = WakeEvent()
         self._failures = 0
-        #: Why it cannot be read, as last logged.
-        self._told: str | None = None
-        self._hold_until = 0.0
+        #: The failure's reason that was logged last; `None` after the recovery was logged.
+        self._logged_reason: str | None = None
+        self._retry_not_before = 0.0
 
-    def be_patient(self, patience: Timeouts) -> None:
-        """Use these timeouts from now on: the routes of the mailbox, or their timeouts, have changed."""
-        self._reader.patience = patience
+    def set_timeouts(self, timeouts: Timeouts) -> None:
+        """Use *timeouts* from now on: the routes of the mailbox, or their timeouts, have changed."""
+        self._reader.timeouts = timeouts
 
-    def know(self, tokens: Mapping[str, bool]) -> None:
-        """Add earlier runs, by the ids of their tokens, and whether their mail has arrived."""
-        for token_id, came in tokens.items():
-            if self._ledger.token_state(token_id) is None:
-                self._ledger.over(token_id, Party.RECIPIENT)
-                if came:
-                    self._ledger.arrived(token_id)
+    def add_known_tokens(self, tokens: Mapping[str, bool]) -> None:
+        """Add earlier runs: the ids of their tokens, and whether each one's message has arrived."""
+        for token_id, has_arrived in tokens.items():
+            if self._registry.token_state(token_id) is None:
+                self._registry.end_wait(token_id, Party.RECIPIENT)
+                if has_arrived:
+                    self._registry.mark_arrived(token_id)
 
     def expect(self, token: Token, party: Party = Party.RECIPIENT) -> Expectation:
-        """Register for the mail with *token*, before it is sent.
+        """Register for the message with *token*, before it is sent.
 
-        `Party.RECIPIENT` awaits the message itself, and a bounce if it arrives here; `Party.SENDER` only a bounce.
+        `Party.RECIPIENT` waits for the message, or for a bounce that arrives here; `Party.SENDER` only for a bounce.
         """
-        expectation = Expectation(token, party, stir=self._stirred.set, over=self._over)
+        expectation = Expectation(token, party, wake=self._wake_event.set, on_end=self._end_expectation)
         self._waiting.setdefault(token.id, []).append(expectation)
-        if self._up:
-            expectation.be_ready()
-        elif self.trouble is not None and loop_time() < self._hold_until:
-            expectation.fail(self.trouble)
-        self._stirred.set()
+        if self._is_readable:
+            expectation.set_ready()
+        elif self.failure is not None and loop_time() < self._retry_not_before:
+            expectation.fail(self.failure)
+        self._wake_event.set()
         return expectation
 
-    def look_anew(self, within: timedelta) -> asyncio.Future[SearchResult | ProbeFailedError]:
-        """Request a search by a new sign-in, for a message that is lost unless it is found *within* that time.
+    def final_search(self, within: timedelta) -> asyncio.Future[SearchResult | ProbeFailedError]:
+        """Request a search by a new sign-in for a message that counts as lost unless it is found *within* a span.
 
-        Requests during a search wait for the next: hundreds of runs cause one sign-in in half that time. Messages found
-        are delivered first. The result has the coverage of the search, or why it failed.
+        Requests that come during a search wait for the next one, so that hundreds of runs cause one sign-in in half the
+        span. Found messages are delivered before the result, which has the coverage of the search, or its failure.
         """
         future: asyncio.Future[SearchResult | ProbeFailedError] = asyncio.get_running_loop().create_future()
-        self._doubtful.append((future, within / 2))
-        self._doubted.ring()
+        self._search_requests.append((future, within / 2))
+        self._search_requested.set()
         return future
 
-    def overdue(self) -> ProbeFailedError:
-        """Return why the mailbox is not being read yet, for a run that has waited long enough.
+    def not_ready_failure(self) -> ProbeFailedError:
+        """Return why the mailbox is not ready, for a run that has waited for the session timeout.
 
-        It is not the last failure: the run would have received that one, unless it is older than the run. Since then an
-        attempt has not ended, or several have failed and the last has not ended.
+        The last failure is no answer: it is older than the run, which would have received a newer one. The reason is the
+        phase of the attempt that is still going on.
         """
-        if self._reader.in_use is not None:
-            return self._reader.in_use
+        if self._reader.lock_error is not None:
+            return self._reader.lock_error
         if self._recorder is not None:
-            return expired(self._recorder.where[0], Party.RECIPIENT)
-        return _our_fault("nobody watches this mailbox")
+            return timeout_failure(self._recorder.location[0], Party.RECIPIENT)
+        return _monitoring_fault("the watcher of this mailbox is not running")
 
     @property
-    def undeleted(self) -> int:
-        """Number of our messages that stay in the mailbox after deletion, as last seen."""
-        return self._reader.remainder.count
+    def undeleted_count(self) -> int:
+        """Number of our messages that were still in the mailbox after their deletion, at the last sweep."""
+        return self._reader.undeleted_messages.count
 
     @property
     def quota(self) -> MailboxQuota | None:
         """The mailbox's quota when it was last opened; `None`: the server does not report it."""
         return self._reader.quota
 
-    async def tidy(self) -> None:
-        """Wait until delivered mail is deleted, for a process that exits right after a run.
+    async def wait_until_deleted(self) -> None:
+        """Wait until delivered messages are deleted, for a process that exits right after a run.
 
         The caller sets the deadline.
         """
-        await self._reader.tidy.wait()
+        await self._reader.deleted_all.wait()
 
-    async def look_once(self) -> None:
-        """Process the mailbox once and delete our mail, without watching it.
+    async def poll_once(self) -> None:
+        """Process the mailbox once and delete our messages in it, for a mailbox that is not watched.
 
         The caller sets the deadline. Raise `ProbeFailedError` when it cannot be read.
         """
         try:
-            await self._reader.open(TraceRecorder(said=self._said))
+            await self._reader.open(TraceRecorder(on_line=self._on_line))
             has_more = True
             while has_more:
-                await self._reader.look(junk_every=self._pace.sweep, sweep=self._pace.sweep)
-                await self._pay()
+                await self._reader.poll(
+                    junk_interval=self._polling.sweep_interval, sweep_interval=self._polling.sweep_interval
+                )
+                await self._wait_for_rate_limit()
                 has_more = self._reader.has_more
         finally:
             self._reader.close()
@@ -209,189 +213,200 @@ class MailboxWatcher:
     async def run(self) -> None:
         """Watch until cancelled; reconnect after every failure."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_watching())
-            tasks.create_task(self._keep_looking_anew())
+            tasks.create_task(self._watch_forever())
+            tasks.create_task(self._run_final_searches())
 
-    async def _keep_watching(self) -> None:
+    async def _watch_forever(self) -> None:
         while True:
-            began = loop_time()
-            served, failure = await self._connection()
-            self._up = False
-            lived = timedelta(seconds=loop_time() - began)
-            garbled = failure is not None and failure.failure.reason == Reason.UNEXPECTED_ANSWER
-            if failure is None or (served and lived >= self._pace.settled and not garbled):
-                # Servers restart and drop idle connections: this is reported only if the next attempt fails.
+            started_at = loop_time()
+            was_readable, failure = await self._run_connection()
+            self._is_readable = False
+            lifetime = timedelta(seconds=loop_time() - started_at)
+            is_garbled = failure is not None and failure.failure.reason == Reason.UNEXPECTED_ANSWER
+            if failure is None or (was_readable and lifetime >= self._polling.stable_after and not is_garbled):
+                # Servers restart and drop idle connections, so a loss is reported only if the next attempt fails.
                 self._failures = 0
                 continue
-            self._fall_into(failure, garbled=garbled)
-            await self._rest()
+            self._report_failure(failure, is_garbled=is_garbled)
+            await self._wait_before_retry()
 
-    async def _connection(self) -> tuple[bool, ProbeFailedError | None]:
-        """Open a connection and watch until it fails or expires. Return whether it ever worked, and its failure."""
-        recorder = self._recorder = TraceRecorder(said=self._said)
+    async def _run_connection(self) -> tuple[bool, ProbeFailedError | None]:
+        """Open a connection and poll until it fails or expires. Return whether the mailbox was readable, and the failure."""
+        recorder = self._recorder = TraceRecorder(on_line=self._on_line)
         try:
-            await self._serve(recorder)
+            await self._open_and_watch(recorder)
         except ProbeFailedError as failure:
-            let_go(failure)
-            return self._up, failure
-        except TimeoutError as late:
-            let_go(late)
-            return self._up, expired(*recorder.where)
-        except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
+            clear_tracebacks(failure)
+            return self._is_readable, failure
+        except TimeoutError as error:
+            clear_tracebacks(error)
+            return self._is_readable, timeout_failure(*recorder.location)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not end the watcher, and is no fault of the server
             _log.exception("mailbox watcher failed", mailbox=self.mailbox.name)
-            return False, _our_fault(f"{type(error).__name__}: {error}")
-        return self._up, None
+            return False, _monitoring_fault(f"{type(error).__name__}: {error}")
+        return self._is_readable, None
 
-    async def _serve(self, recorder: TraceRecorder) -> None:
+    async def _open_and_watch(self, recorder: TraceRecorder) -> None:
         try:
             await self._reader.open(recorder)
-            self._recover()
-            await self._watch()
+            self._report_ready()
+            await self._poll_until_expiry()
         finally:
             self._reader.close()
 
-    async def _watch(self) -> None:
+    async def _poll_until_expiry(self) -> None:
         reader = self._reader
-        began = loop_time()
-        old = began + self._renewal.total_seconds()
-        settled = began + self._pace.settled.total_seconds()
-        self._blind = False
-        while loop_time() < old and not self._blind:
-            # Cleared before the poll: a change during the poll causes the next.
-            self._stirred.clear()
-            waits = any(one.party is Party.RECIPIENT for each in self._waiting.values() for one in each)
-            pause, looked_from = self._pause(), loop_time()
-            await reader.look(junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
-            self.looked_at, self._looked_from = loop_time(), looked_from
-            self._looked.ring()
-            if self._told is not None and self.looked_at >= settled:
+        opened_at = loop_time()
+        expires_at = opened_at + self._lifetime.total_seconds()
+        stable_at = opened_at + self._polling.stable_after.total_seconds()
+        self._is_stale = False
+        while loop_time() < expires_at and not self._is_stale:
+            # Cleared before the poll, so that a change during the poll causes the next poll.
+            self._wake_event.clear()
+            run_waits = any(
+                expectation.party is Party.RECIPIENT
+                for expectations in self._waiting.values()
+                for expectation in expectations
+            )
+            poll_interval, poll_started_at = self._poll_interval(), loop_time()
+            await reader.poll(
+                junk_interval=poll_interval if run_waits else self._polling.sweep_interval,
+                sweep_interval=self._polling.sweep_interval,
+            )
+            self.polled_at, self._poll_started_at = loop_time(), poll_started_at
+            self._polled.set()
+            if self._logged_reason is not None and self.polled_at >= stable_at:
                 _log.info("mailbox can be read again", mailbox=self.mailbox.name)
-                self._told = None
-            await self._pay()
+                self._logged_reason = None
+            await self._wait_for_rate_limit()
             if not reader.has_more:
-                left = timedelta(seconds=max(0.0, old - loop_time()))
-                await reader.listen(self._stirred, min(self._pause(), left))
+                remaining = timedelta(seconds=max(0.0, expires_at - loop_time()))
+                await reader.wait_for_mail(self._wake_event, min(self._poll_interval(), remaining))
 
-    async def _pay(self) -> None:
-        """Wait until the cost of the server's responses is within the limit."""
-        spent, self._paid = self._reader.cost - self._paid, self._reader.cost
-        await asyncio.sleep(self._allowance.spend(spent))
+    async def _wait_for_rate_limit(self) -> None:
+        """Wait until the cost of the server's responses is within the rate limit."""
+        cost, self._paid_cost = self._reader.cost - self._paid_cost, self._reader.cost
+        await asyncio.sleep(self._rate_limit.spend(cost))
 
-    async def _keep_looking_anew(self) -> None:
+    async def _run_final_searches(self) -> None:
         while True:
-            await self._doubted.heard()
-            asked, self._doubtful = self._doubtful, []
-            within = min(within for _, within in asked)
+            await self._search_requested.wait()
+            requests, self._search_requests = self._search_requests, []
+            within = min(within for _, within in requests)
             next_at = loop_time() + within.total_seconds()
-            found = await self._look_anew(within)
-            for future, _ in asked:
+            result = await self._run_final_search(within)
+            for future, _ in requests:
                 if not future.done():
-                    future.set_result(found)
+                    future.set_result(result)
             await asyncio.sleep(max(0.0, next_at - loop_time()))
 
-    async def _look_anew(self, within: timedelta) -> SearchResult | ProbeFailedError:
-        recorder, watched = TraceRecorder(said=self._said), self._recorder
+    async def _run_final_search(self, within: timedelta) -> SearchResult | ProbeFailedError:
+        recorder, recorder_before = TraceRecorder(on_line=self._on_line), self._recorder
         try:
-            looked = await self._reader.look_anew(recorder, within, self._caught_up)
+            result = await self._reader.final_search(recorder, within, self._wait_for_poll)
         except ProbeFailedError as failure:
-            let_go(failure)
+            clear_tracebacks(failure)
             return failure
-        except TimeoutError as late:
-            let_go(late)
-            return expired(*recorder.where)
-        except Exception as error:  # noqa: BLE001 - our bug must not end the watch, and is no fault of the server
+        except TimeoutError as error:
+            clear_tracebacks(error)
+            return timeout_failure(*recorder.location)
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not end the watcher, and is no fault of the server
             _log.exception("mailbox rescan failed", mailbox=self.mailbox.name)
-            return _our_fault(f"{type(error).__name__}: {error}")
-        if looked.blind and watched is self._recorder:
-            self._replace()
-        return looked
+            return _monitoring_fault(f"{type(error).__name__}: {error}")
+        if result.is_stale and recorder_before is self._recorder:
+            self._replace_stale_connection()
+        return result
 
-    async def _caught_up(self, within: timedelta) -> bool:
-        began = loop_time()
-        self._stirred.set()
+    async def _wait_for_poll(self, within: timedelta) -> bool:
+        requested_at = loop_time()
+        self._wake_event.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(within.total_seconds()):
-                while self._looked_from < began:
-                    await self._looked.heard()
-        return self._looked_from >= began
+                while self._poll_started_at < requested_at:
+                    await self._polled.wait()
+        return self._poll_started_at >= requested_at
 
-    def _replace(self) -> None:
-        """Replace the connection, which did not show present mail, and renew later ones sooner."""
-        self._renewal = max(self._pace.renewal_at_least, self._renewal / 2)
-        self._blind = True
-        self._stirred.set()
+    def _replace_stale_connection(self) -> None:
+        """Replace the stale connection, and shorten the lifetime of later ones."""
+        self._lifetime = max(self._polling.min_lifetime, self._lifetime / 2)
+        self._is_stale = True
+        self._wake_event.set()
         _log.warning(
             "connection did not report new mail; replacing it and shortening its lifetime",
             mailbox=self.mailbox.name,
-            renewal=self._renewal.total_seconds(),
+            renewal=self._lifetime.total_seconds(),
         )
 
-    def _pause(self) -> timedelta:
+    def _poll_interval(self) -> timedelta:
         now = loop_time()
-        hurried = (one.hurried_at for each in self._waiting.values() for one in each)
-        ages = (timedelta(seconds=now - at) for at in hurried if at is not None)
-        return self._pace.pause(ages, waiting=bool(self._waiting), unwatched=self._reader.unwatched(self._pace))
+        fast_polling_times = (
+            expectation.fast_polling_since for expectations in self._waiting.values() for expectation in expectations
+        )
+        ages = (timedelta(seconds=now - at) for at in fast_polling_times if at is not None)
+        return self._polling.poll_interval(
+            ages, run_waits=bool(self._waiting), quiet_interval=self._reader.quiet_interval(self._polling)
+        )
 
-    def _recover(self) -> None:
-        # A server that accepts the sign-in and disconnects has not recovered: the backoff grows until it is stable.
-        self.trouble = None
-        self._up = True
+    def _report_ready(self) -> None:
+        # The count of failures is kept: a server that accepts the sign-in and then disconnects has not recovered.
+        self.failure = None
+        self._is_readable = True
         for expectations in self._waiting.values():
             for expectation in expectations:
-                expectation.be_ready()
+                expectation.set_ready()
 
-    def _fall_into(self, trouble: ProbeFailedError, *, garbled: bool) -> None:
-        if self._told != trouble.failure.reason:
-            self._told = trouble.failure.reason
+    def _report_failure(self, failure: ProbeFailedError, *, is_garbled: bool) -> None:
+        if self._logged_reason != failure.failure.reason:
+            self._logged_reason = failure.failure.reason
             _log.warning(
                 "mailbox cannot be read",
                 mailbox=self.mailbox.name,
-                outcome=str(trouble.outcome),
-                reason=str(trouble.failure.reason),
-                detail=trouble.failure.detail,
+                outcome=str(failure.outcome),
+                reason=str(failure.failure.reason),
+                detail=failure.failure.detail,
             )
-        self.trouble = trouble
+        self.failure = failure
         self._failures += 1
-        hold = self._pace.after_refusal if trouble.failure.credentials_refused else self._pace.retry
-        if garbled:
-            # The server's responses cost too much; a new run does not change that.
-            hold = self._pace.backoff(self._failures)
-        self._hold_until = loop_time() + hold.total_seconds()
+        pause = self._polling.refusal_pause if failure.failure.credentials_refused else self._polling.retry_min
+        if is_garbled:
+            # The server violates the protocol, at a cost for each attempt, so a new run must not shorten the backoff.
+            pause = self._polling.backoff(self._failures)
+        self._retry_not_before = loop_time() + pause.total_seconds()
         for expectations in self._waiting.values():
             for expectation in expectations:
-                expectation.fail(trouble)
+                expectation.fail(failure)
 
-    async def _rest(self) -> None:
-        """Wait before the next attempt; a new run shortens the wait."""
-        until = max(self._hold_until, loop_time() + self._pace.backoff(self._failures).total_seconds())
+    async def _wait_before_retry(self) -> None:
+        """Wait before the next attempt. A new run shortens the wait, but not below the minimum pause."""
+        until = max(self._retry_not_before, loop_time() + self._polling.backoff(self._failures).total_seconds())
         while True:
-            self._stirred.clear()
+            self._wake_event.clear()
             try:
                 async with asyncio.timeout_at(until):
-                    await self._stirred.wait()
+                    await self._wake_event.wait()
             except TimeoutError:
                 return
-            if loop_time() >= self._hold_until:
+            if loop_time() >= self._retry_not_before:
                 return
 
-    def _over(self, expectation: Expectation) -> None:
-        if expectation.elsewhere is not None and not expectation.seen.done():
-            self._ledger.arrived(expectation.token.id)
-        self._ledger.over(expectation.token.id, expectation.party)
-        rest = [one for one in self._waiting.pop(expectation.token.id, []) if one is not expectation]
-        if rest:
-            self._waiting[expectation.token.id] = rest
+    def _end_expectation(self, expectation: Expectation) -> None:
+        if expectation.found_elsewhere is not None and not expectation.arrival.done():
+            self._registry.mark_arrived(expectation.token.id)
+        self._registry.end_wait(expectation.token.id, expectation.party)
+        others = [other for other in self._waiting.pop(expectation.token.id, []) if other is not expectation]
+        if others:
+            self._waiting[expectation.token.id] = others
 
 
-def _reader_of(
-    reception: MessageHandler, patience: Timeouts, pace: PollingPolicy, stir: Callable[[], None]
+def _create_reader(
+    handler: MessageHandler, timeouts: Timeouts, polling: PollingPolicy, wake: Callable[[], None]
 ) -> MailReader:
-    if reception.mailbox.imap is not None:
-        return ImapReader(reception, patience=patience, pace=pace, stir=stir)
-    if reception.mailbox.pop3 is not None:
-        return Pop3Reader(reception, patience=patience, pace=pace)
-    raise ValueError(f"{reception.mailbox.name} has no server that it is read at")
+    if handler.mailbox.imap is not None:
+        return ImapReader(handler, timeouts=timeouts, polling=polling, wake=wake)
+    if handler.mailbox.pop3 is not None:
+        return Pop3Reader(handler, timeouts=timeouts, polling=polling)
+    raise ValueError(f"{handler.mailbox.name} has no server that it is read at")
 
 
-def _our_fault(detail: str) -> ProbeFailedError:
-    return failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, Phase.RETRIEVE, Party.RECIPIENT, detail)
+def _monitoring_fault(detail: str) -> ProbeFailedError:
+    return probe_failure(Outcome.INCONCLUSIVE, Reason.MONITORING_FAULT, Phase.RETRIEVE, Party.RECIPIENT, detail)

@@ -1,4 +1,4 @@
-"""A person's consent to a client, which yields a refresh token: by device code or authorization code.
+"""A person's consent to read and send mail from a mailbox, which yields a refresh token: by device or authorization code.
 
 RFC 8628 (device code) and RFC 6749 4.1 with PKCE (RFC 7636). Uses Authlib; each call waits for one response only.
 """
@@ -17,19 +17,19 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from probes.credentials.oauth import AccessTokenError, utc_now
-from probes.credentials.oauth_endpoint import Client, answer_of, is_token, span_in
-from probes.model.reply import shortened
+from probes.credentials.oauth_endpoint import Client, is_valid_token, parse_duration, read_response
+from probes.model.reply import shorten
 
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 #: Defaults of RFC 8628 3.2 and 3.5.
-_USUAL_INTERVAL: Final = timedelta(seconds=5)
-_SLOWER: Final = timedelta(seconds=5)
+_DEFAULT_INTERVAL: Final = timedelta(seconds=5)
+_SLOW_DOWN_STEP: Final = timedelta(seconds=5)
 #: Upper limits of the server's values.
-_LONGEST_LIFE: Final = timedelta(minutes=30)
-_LONGEST_INTERVAL: Final = timedelta(minutes=1)
+_MAX_LIFETIME: Final = timedelta(minutes=30)
+_MAX_INTERVAL: Final = timedelta(minutes=1)
 #: Characters: of a user code, and of an address.
-_LONGEST_CODE: Final = 40
-_LONGEST_ADDRESS: Final = 300
+_MAX_USER_CODE: Final = 40
+_MAX_ADDRESS: Final = 300
 
 
 class NoConsentReason(StrEnum):
@@ -93,50 +93,52 @@ class AuthorizationRequest:
     verifier: str = field(repr=False)
 
 
-async def ask_device_code(client: Client, device_url: str, now: datetime | None = None) -> DeviceCode:
+async def request_device_code(client: Client, device_url: str, now: datetime | None = None) -> DeviceCode:
     """Request a code that a person types on another device. Raise `ConsentError`. The caller sets the deadline."""
     now = now or utc_now()
     async with client.session() as session:
-        sent = {"client_id": client.client_id, **({"scope": client.scope} if client.scope else {})}
-        answer = await _told(session.request("POST", device_url, data=sent, withhold_token=True), client)
-    code, user_code = answer.get("device_code"), answer.get("user_code")
-    # Google uses the name of a draft.
-    address = answer.get("verification_uri") or answer.get("verification_url")
-    if not (_is_text(code, 4096) and _is_text(user_code, _LONGEST_CODE) and _is_address(address)):
+        parameters = {"client_id": client.client_id, **({"scope": client.scope} if client.scope else {})}
+        response = await _read_device_response(
+            session.request("POST", device_url, data=parameters, withhold_token=True), client
+        )
+    code, user_code = response.get("device_code"), response.get("user_code")
+    # Google uses the parameter name of a draft of RFC 8628.
+    address = response.get("verification_uri") or response.get("verification_url")
+    if not (_is_valid_text(code, 4096) and _is_valid_text(user_code, _MAX_USER_CODE) and _is_https_address(address)):
         raise ConsentError(NoConsentReason.AWAY, "the answer holds no code for people")
     return DeviceCode(
         device_code=str(code),
         user_code=str(user_code),
         address=str(address),
-        until=now + (span_in(answer.get("expires_in"), _LONGEST_LIFE) or _LONGEST_LIFE),
-        interval=span_in(answer.get("interval"), _LONGEST_INTERVAL) or _USUAL_INTERVAL,
+        until=now + (parse_duration(response.get("expires_in"), _MAX_LIFETIME) or _MAX_LIFETIME),
+        interval=parse_duration(response.get("interval"), _MAX_INTERVAL) or _DEFAULT_INTERVAL,
         asked_at=now,
     )
 
 
-async def ask_for_consent(client: Client, code: DeviceCode, now: datetime | None = None) -> Consent | DeviceCode:
-    """Poll whether a person has consented: return the consent, or the code with its next poll. Raise `ConsentError`."""
+async def poll_consent(client: Client, code: DeviceCode, now: datetime | None = None) -> Consent | DeviceCode:
+    """Poll once: return the consent, or the code with the time of its next poll. Raise `ConsentError`."""
     now = now or utc_now()
     if now >= code.until:
         raise ConsentError(NoConsentReason.EXPIRED)
     async with client.session() as session:
-        asked = session.fetch_token(client.token_url, grant_type=_DEVICE_GRANT, device_code=code.device_code)
+        request = session.fetch_token(client.token_url, grant_type=_DEVICE_GRANT, device_code=code.device_code)
         try:
-            answer = await answer_of(asked, client, code.device_code)
+            response = await read_response(request, client, code.device_code)
         except AccessTokenError as refusal:
             match refusal.error:
                 case "authorization_pending":
                     return replace(code, asked_at=now)
                 case "slow_down":
-                    return replace(code, asked_at=now, interval=code.interval + _SLOWER)
+                    return replace(code, asked_at=now, interval=code.interval + _SLOW_DOWN_STEP)
                 case "" | "temporarily_unavailable" | "server_error" if not refusal.refused:
                     # A lost response does not end the request (RFC 8628 3.5); only the expiry of the code does.
-                    return replace(code, asked_at=now, interval=min(2 * code.interval, _LONGEST_INTERVAL))
-            raise _no_consent(refusal) from None
-    return _consent(answer)
+                    return replace(code, asked_at=now, interval=min(2 * code.interval, _MAX_INTERVAL))
+            raise _to_consent_error(refusal) from None
+    return _parse_consent(response)
 
 
-def way_out(client: Client, authorize_url: str, redirect_uri: str, hint: str) -> AuthorizationRequest:
+def authorization_request(client: Client, authorize_url: str, redirect_uri: str, hint: str) -> AuthorizationRequest:
     """Return the request to the provider, which redirects the browser to *redirect_uri*. *hint*: the mailbox."""
     state, verifier = token_urlsafe(32), token_urlsafe(48)
     address = prepare_grant_uri(
@@ -156,24 +158,24 @@ def way_out(client: Client, authorize_url: str, redirect_uri: str, hint: str) ->
     return AuthorizationRequest(address=address, state=state, verifier=verifier)
 
 
-async def redeem(client: Client, code: str, way: AuthorizationRequest, redirect_uri: str) -> Consent:
-    """Exchange the authorization code of a browser. Raise `ConsentError`. The caller sets the deadline."""
+async def exchange_code(client: Client, code: str, authorization: AuthorizationRequest, redirect_uri: str) -> Consent:
+    """Exchange the authorization *code* that the browser returned. Raise `ConsentError`. The caller sets the deadline."""
     async with client.session() as session:
-        asked = session.fetch_token(
+        request = session.fetch_token(
             client.token_url,
             grant_type="authorization_code",
             code=code,
             redirect_uri=redirect_uri,
-            code_verifier=way.verifier,
+            code_verifier=authorization.verifier,
         )
         try:
-            return _consent(await answer_of(asked, client, code, way.verifier))
+            return _parse_consent(await read_response(request, client, code, authorization.verifier))
         except AccessTokenError as refusal:
-            raise _no_consent(refusal) from None
+            raise _to_consent_error(refusal) from None
 
 
-def no_consent_of(error: str) -> ConsentError:
-    """Return the meaning of an error that a browser returned with (RFC 6749 4.1.2.1), or of an endpoint's."""
+def consent_error(error: str) -> ConsentError:
+    """Return the error for *error*, an error code of a redirect (RFC 6749 4.1.2.1) or of an endpoint."""
     match error:
         case "access_denied" | "authorization_declined":
             return ConsentError(NoConsentReason.DENIED)
@@ -185,42 +187,42 @@ def no_consent_of(error: str) -> ConsentError:
             return ConsentError(NoConsentReason.BLOCKED)
 
 
-def _no_consent(refusal: AccessTokenError) -> ConsentError:
-    reason = no_consent_of(refusal.error).reason if refusal.error or not refusal.refused else NoConsentReason.BLOCKED
+def _to_consent_error(refusal: AccessTokenError) -> ConsentError:
+    reason = consent_error(refusal.error).reason if refusal.error or not refusal.refused else NoConsentReason.BLOCKED
     return ConsentError(reason, str(refusal))
 
 
-def _consent(answer: Mapping[str, Any]) -> Consent:
-    token = answer.get("refresh_token")
-    if not isinstance(token, str) or not is_token(token):
+def _parse_consent(response: Mapping[str, Any]) -> Consent:
+    token = response.get("refresh_token")
+    if not isinstance(token, str) or not is_valid_token(token):
         raise ConsentError(NoConsentReason.SHORT, "the answer holds no refresh token")
     return Consent(refresh_token=token)
 
 
-async def _told(asked: Any, client: Client) -> Mapping[str, Any]:
+async def _read_device_response(request: Any, client: Client) -> Mapping[str, Any]:
     """Return the response of a device endpoint, which differs from a token response. Raise `ConsentError`."""
 
     async def read() -> Any:
-        response = await asked
+        response = await request
         answer = response.json()
         if isinstance(answer, Mapping) and isinstance(error := answer.get("error"), str):
-            raise ConsentError(no_consent_of(error).reason, shortened(error))
+            raise ConsentError(consent_error(error).reason, shorten(error))
         response.raise_for_status()
         return answer
 
     try:
-        return await answer_of(read(), client)
+        return await read_response(read(), client)
     except AccessTokenError as refusal:
-        raise _no_consent(refusal) from None
+        raise _to_consent_error(refusal) from None
 
 
-def _is_text(value: object, longest: int) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable() and value.isascii()
+def _is_valid_text(value: object, max_length: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= max_length and value.isprintable() and value.isascii()
 
 
-def _is_address(value: object) -> bool:
+def _is_https_address(value: object) -> bool:
     """Whether the address is https: another page could imitate the provider and ask people for their password."""
-    if not _is_text(value, _LONGEST_ADDRESS):
+    if not _is_valid_text(value, _MAX_ADDRESS):
         return False
     try:
         url = urlsplit(str(value))

@@ -12,10 +12,10 @@ from datetime import datetime
 from pathlib import Path
 
 from probes.credentials.oauth import AccessTokenError
-from probes.credentials.oauth_endpoint import is_token
+from probes.credentials.oauth_endpoint import is_valid_token
 from probes.model.mailbox import AccessToken
 
-_TOKEN_AT_MOST = 64 * 1024
+_MAX_TOKEN = 64 * 1024
 
 
 class TokenFile:
@@ -30,7 +30,7 @@ class TokenFile:
         """Return the token in the file. Raise `AccessTokenError`."""
         return await asyncio.to_thread(self._read)
 
-    def reject(self, token: AccessToken) -> bool:  # noqa: ARG002 - whatever was refused, the file may hold another
+    def reject(self, token: AccessToken) -> bool:  # noqa: ARG002 - the file may hold another token
         """Return that the file should be read again."""
         return True
 
@@ -41,10 +41,10 @@ class TokenFile:
             with open(self._file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise AccessTokenError(f"{self._file} is no regular file")
-                line = file.readline(_TOKEN_AT_MOST)
+                line = file.readline(_MAX_TOKEN)
         except (OSError, ValueError) as error:
-            raise AccessTokenError(f"{self._file} cannot be read: {_why(error)}") from None
-        return _token(line, str(self._file))
+            raise AccessTokenError(f"{self._file} cannot be read: {_reason(error)}") from None
+        return _parse_token(line, str(self._file))
 
 
 class TokenCommand:
@@ -62,10 +62,10 @@ class TokenCommand:
         Raise `AccessTokenError`. The command is killed at the caller's deadline.
         """
         name = self._command[0]
-        async with _pipe() as (printed, end):
-            process = await self._started(end)
+        async with _open_pipe() as (output, write_end):
+            process = await self._start(write_end)
             try:
-                line = await printed.readline()
+                line = await output.readline()
                 status = await process.wait()
             except ValueError:
                 raise AccessTokenError(f"{name} printed a line that is longer than any token") from None
@@ -76,49 +76,49 @@ class TokenCommand:
                     await process.wait()
         if status:
             raise AccessTokenError(f"{name} ended with status {status}")
-        return _token(line, name)
+        return _parse_token(line, name)
 
-    async def _started(self, end: int) -> asyncio.subprocess.Process:
-        nothing = asyncio.subprocess.DEVNULL
+    async def _start(self, write_end: int) -> asyncio.subprocess.Process:
+        devnull = asyncio.subprocess.DEVNULL
         try:
             return await asyncio.create_subprocess_exec(
                 *self._command,
-                stdin=nothing,
-                stdout=end,
-                stderr=nothing,
+                stdin=devnull,
+                stdout=write_end,
+                stderr=devnull,
                 # A new process group, so that its child processes end with it.
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            raise AccessTokenError(f"{self._command[0]} cannot be started: {_why(error)}") from None
+            raise AccessTokenError(f"{self._command[0]} cannot be started: {_reason(error)}") from None
         finally:
-            os.close(end)
+            os.close(write_end)
 
 
 @asynccontextmanager
-async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
-    """Provide the reader of a pipe and the descriptor of its other end, which the user closes.
+async def _open_pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
+    """Provide the reader of a pipe and the descriptor of its write end, which the caller closes.
 
-    With asyncio's own pipe the exit of a process is reported only when the pipe has been read to its end: never, if the
-    process printed more than is read, or has left a child that holds it.
+    With asyncio's own pipe the exit of a process is reported only after the pipe was read to its end: never, if the
+    process printed more than is read, or has left a child process that keeps the pipe open.
     """
-    reader = asyncio.StreamReader(limit=_TOKEN_AT_MOST)
-    ours, end = os.pipe()
+    reader = asyncio.StreamReader(limit=_MAX_TOKEN)
+    read_end, write_end = os.pipe()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", buffering=0)
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", buffering=0)
     )
     try:
-        yield reader, end
+        yield reader, write_end
     finally:
         transport.close()
 
 
-def _why(error: OSError | ValueError) -> str:
+def _reason(error: OSError | ValueError) -> str:
     return str(error.strerror) if isinstance(error, OSError) else str(error)
 
 
-def _token(line: bytes, source: str) -> AccessToken:
+def _parse_token(line: bytes, source: str) -> AccessToken:
     text = line.decode("latin-1").strip()
-    if not is_token(text):
+    if not is_valid_token(text):
         raise AccessTokenError(f"{source} holds no access token" if not text else f"{source} holds something else")
     return AccessToken(secret=text)

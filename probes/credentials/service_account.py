@@ -16,20 +16,20 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from probes.credentials.oauth import utc_now
-from probes.credentials.oauth_endpoint import Client, answer_of, token_of
+from probes.credentials.oauth_endpoint import Client, parse_token, read_response
 from probes.model.mailbox import AccessToken
 
 #: The only scope that opens IMAP and SMTP at Google.
 GOOGLE_SCOPE: Final = "https://mail.google.com/"
-_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-#: Characters: Google's has some 2,400, and parsing an RSA key with more bits than this allows takes seconds.
-LARGEST_KEY: Final = 8 * 1024
-#: Characters of a name or number in it.
-_LONGEST: Final = 254
+_GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+#: Characters of a key file: Google's has some 2,400, and parsing a larger RSA key takes seconds.
+MAX_KEY_FILE: Final = 8 * 1024
+#: Characters of a name or number in a key file.
+_MAX_FIELD: Final = 254
 #: Longest lifetime of an assertion that Google allows.
-_LIFE: Final = timedelta(hours=1)
+_LIFETIME: Final = timedelta(hours=1)
 #: Tolerance for a clock ahead of the provider's. A clock that is behind may use the rest of the hour.
-_AHEAD: Final = timedelta(minutes=5)
+_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 
 
 class BadServiceAccountError(Exception):
@@ -51,22 +51,22 @@ class ServiceAccount:
     @classmethod
     def read(cls, text: str) -> Self:
         """Parse a key file. Its token address is ignored. Raise `BadServiceAccountError`."""
-        if len(text) > LARGEST_KEY:
+        if len(text) > MAX_KEY_FILE:
             raise BadServiceAccountError(
-                f"has more than {LARGEST_KEY // 1024} KiB, and a service account's key has less"
+                f"has more than {MAX_KEY_FILE // 1024} KiB, and a service account's key has less"
             )
         try:
-            said = json.loads(text)
+            document = json.loads(text)
         except (ValueError, RecursionError):
             raise BadServiceAccountError("is no JSON, as the file of a service account's key is") from None
-        if not isinstance(said, dict) or said.get("type") != "service_account":
+        if not isinstance(document, dict) or document.get("type") != "service_account":
             raise BadServiceAccountError("is the JSON of something else than a service account's key")
-        found = {key: said.get(key) for key in ("client_email", "client_id", "private_key_id", "private_key")}
-        texts = [each if isinstance(each, str) and each.isascii() else "" for each in found.values()]
-        email, client_id, key_id, private = texts
-        if not private or not all(each.isprintable() and 0 < len(each) <= _LONGEST for each in texts[:3]):
+        values = {key: document.get(key) for key in ("client_email", "client_id", "private_key_id", "private_key")}
+        fields = [value if isinstance(value, str) and value.isascii() else "" for value in values.values()]
+        email, client_id, key_id, private = fields
+        if not private or not all(value.isprintable() and 0 < len(value) <= _MAX_FIELD for value in fields[:3]):
             raise BadServiceAccountError(
-                f"does not say {', '.join(found)}, as the file of a service account's key does"
+                f"does not say {', '.join(values)}, as the file of a service account's key does"
             )
         try:
             key = RSAKey.import_key(private)
@@ -78,14 +78,14 @@ class ServiceAccount:
 
     def assertion(self, audience: str, subject: str, scope: str, now: datetime) -> str:
         """Return the signed assertion for *audience*, in the name of *subject*."""
-        since = int((now - _AHEAD).timestamp())
+        issued_at = int((now - _CLOCK_TOLERANCE).timestamp())
         claims = {
             "iss": self.email,
             "sub": subject,
             "aud": audience,
             "scope": scope,
-            "iat": since,
-            "exp": since + int(_LIFE.total_seconds()),
+            "iat": issued_at,
+            "exp": issued_at + int(_LIFETIME.total_seconds()),
         }
         return jwt.encode({"alg": "RS256", "kid": self.key_id}, claims, self.key)
 
@@ -107,7 +107,7 @@ class Delegated:
     async def issue(self) -> AccessToken:
         """Request a new token. Raise `AccessTokenError`."""
         now, url = self._clock(), self._client.token_url
-        signed = await asyncio.to_thread(self._account.assertion, url, self._subject, self._scope, now)
+        signed_assertion = await asyncio.to_thread(self._account.assertion, url, self._subject, self._scope, now)
         async with self._client.session() as session:
-            asked = session.fetch_token(url, grant_type=_GRANT, assertion=signed)
-            return token_of(await answer_of(asked, self._client, signed), now)
+            request = session.fetch_token(url, grant_type=_GRANT_TYPE, assertion=signed_assertion)
+            return parse_token(await read_response(request, self._client, signed_assertion), now)

@@ -1,4 +1,4 @@
-"""Sign-in with a password or an access token, and the meaning of a missing token: common to SMTP, IMAP and POP3."""
+"""Sign-in with a password or an access token, common to SMTP, IMAP and POP3, and the masking of secrets in servers' texts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from aiosmtplib.auth import auth_xoauth2_encode
 from probes.credentials.oauth import AccessTokenError
 from probes.model.mailbox import AccessToken, OAuth, Password, UnavailableLogin
 from probes.model.probe import ProbeFailedError
-from probes.model.reply import Reason, failed
+from probes.model.reply import Reason, probe_failure
 from probes.model.result import Outcome, Party, Phase, RefusalCause
 
 T = TypeVar("T")
 
-#: This many characters of a secret in a message count as a disclosure of it.
-_GIVEN_AWAY = 8
-#: Characters: less of a refusal is shown in the end, and masking more takes long.
-_SHOWN_AT_MOST = 1024
-_STARS = re.compile("\0+")
+#: So many consecutive characters of a secret in a text disclose it, and are masked.
+_MIN_DISCLOSED = 8
+#: Characters of a refusal that are masked and kept: people are shown less of it, and masking more takes long.
+_MAX_SHOWN = 1024
+_HIDDEN_RUN = re.compile("\0+")
 #: Maps each letter to one letter, which `lower` does not guarantee.
-_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
+_LOWER_CASE = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Bearer:
         return auth_xoauth2_encode(self.username, self.token.secret).decode("ascii")
 
 
-async def with_key(
+async def with_credential(
     login: Password | OAuth | UnavailableLogin,
     party: Party,
     attempt: Callable[[Password | Bearer], Awaitable[T]],
@@ -53,78 +53,78 @@ async def with_key(
 ) -> T:
     """Return the result of *attempt*, which opens its own connection and signs in with the given credential.
 
-    A token is obtained before the connection is opened: servers allow little time between the two, and a slow token
-    endpoint must not count as a slow mail server. It takes at most half of *within*, the timeout of the waiting runs. A
+    A token is obtained before the connection is opened: servers allow little time between connection and sign-in,
+    and a slow token endpoint must not count as a slow mail server. Obtaining it takes at most half of *within*. A
     rejected token may have been revoked since it was issued: then *attempt* is repeated once, with another token.
     Passwords are tried once, because the account could be locked.
 
-    Raise `ProbeFailedError`; one without an access token says nothing about the mail server.
+    Raise `ProbeFailedError`; a failure to obtain a token says nothing about the mail server.
     """
     if isinstance(login, UnavailableLogin):
-        raise failed(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.reason)
+        raise probe_failure(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.reason)
     if isinstance(login, Password):
         return await attempt(login)
-    token = await _token(login, party, within)
+    token = await _get_token(login, party, within)
     try:
         return await attempt(Bearer(username=login.username, token=token))
     except ProbeFailedError as refusal:
         if not refusal.failure.credentials_refused or not login.tokens.reject(token):
             raise
-        another = await _token(login, party, within)
-        if another.secret == token.secret:
+        new_token = await _get_token(login, party, within)
+        if new_token.secret == token.secret:
             raise
-    return await attempt(Bearer(username=login.username, token=another))
+    return await attempt(Bearer(username=login.username, token=new_token))
 
 
-def plain(key: Password) -> str:
+def plain_response(credential: Password) -> str:
     """Return the response of SASL PLAIN (RFC 4616), in base64."""
-    return b64encode(f"\0{key.username}\0{key.secret}".encode()).decode("ascii")
+    return b64encode(f"\0{credential.username}\0{credential.secret}".encode()).decode("ascii")
 
 
-def masked(text: str, key: Password | Bearer) -> str:
-    """Return *text*, a server's message about *key*, without secrets: some servers repeat what they refuse.
+def mask_secrets(text: str, credential: Password | Bearer) -> str:
+    """Return *text*, a server's message about *credential*, without secrets: some servers repeat what they refuse.
 
     They repeat it as it was sent, decoded, cut off, wrapped, or in another case, so every part that has eight
     consecutive characters in common with it is removed.
     """
-    secret = key.token.secret if isinstance(key, Bearer) else key.secret
-    sent = key.response if isinstance(key, Bearer) else plain(key)
+    secret = credential.token.secret if isinstance(credential, Bearer) else credential.secret
+    sent = credential.response if isinstance(credential, Bearer) else plain_response(credential)
     forms = [
-        form.translate(_SMALL)
+        form.translate(_LOWER_CASE)
         for form in (secret, quote(secret, safe=""), sent, b64encode(secret.encode()).decode("ascii"))
     ]
-    low, hidden = text.translate(_SMALL), set[int]()
+    lower_text, hidden = text.translate(_LOWER_CASE), set[int]()
     for form in (form for form in forms if form):
-        length = min(_GIVEN_AWAY, len(form))
-        for start in range(len(low) - length + 1):
-            if low[start : start + length] in form:
+        length = min(_MIN_DISCLOSED, len(form))
+        for start in range(len(lower_text) - length + 1):
+            if lower_text[start : start + length] in form:
                 hidden.update(range(start, start + length))
-    return _STARS.sub("***", "".join("\0" if place in hidden else letter for place, letter in enumerate(text)))
+    return _HIDDEN_RUN.sub("***", "".join("\0" if index in hidden else letter for index, letter in enumerate(text)))
 
 
-def shown(text: str, key: Password | Bearer | None) -> str:
-    """Return the part of a server's message that people are shown of a refusal, without secrets of *key*."""
-    return text if key is None else masked(text[:_SHOWN_AT_MOST], key)
+def mask_refusal(text: str, credential: Password | Bearer | None) -> str:
+    """Return the part of a server's message that people are shown of a refusal, without secrets of *credential*."""
+    return text if credential is None else mask_secrets(text[:_MAX_SHOWN], credential)
 
 
-async def _token(login: OAuth, party: Party, within: timedelta | None) -> AccessToken:
+async def _get_token(login: OAuth, party: Party, within: timedelta | None) -> AccessToken:
     try:
         async with asyncio.timeout(within.total_seconds() / 2 if within else None):
             return await login.tokens.get()
-    except AccessTokenError as missing:
-        raise _without_token(missing, party) from None
+    except AccessTokenError as error:
+        raise _token_failure(error, party) from None
     except TimeoutError:
-        raise _without_token(AccessTokenError("no answer to the request for a token"), party) from None
+        raise _token_failure(AccessTokenError("no answer to the request for a token"), party) from None
 
 
-def _without_token(missing: AccessTokenError, party: Party) -> ProbeFailedError:
+def _token_failure(error: AccessTokenError, party: Party) -> ProbeFailedError:
     """Return the failure for the run: a refusal concerns our account; any other error is attributed to none.
 
     Only our side may fail to reach the authorization server, so its silence is not attributed to a mail server.
     """
-    if missing.refused:
-        said, account = str(missing), RefusalCause.ACCOUNT
-        return failed(
-            Outcome.AUTH, Reason.TOKEN_REFUSED, Phase.AUTH, party, said, credentials_refused=True, cause=account
+    if error.refused:
+        detail, account_cause = str(error), RefusalCause.ACCOUNT
+        return probe_failure(
+            Outcome.AUTH, Reason.TOKEN_REFUSED, Phase.AUTH, party, detail, credentials_refused=True, cause=account_cause
         )
-    return failed(Outcome.INCONCLUSIVE, Reason.NO_TOKEN, Phase.AUTH, party, str(missing))
+    return probe_failure(Outcome.INCONCLUSIVE, Reason.NO_TOKEN, Phase.AUTH, party, str(error))

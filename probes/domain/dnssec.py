@@ -1,7 +1,7 @@
-"""Whether a domain is signed, and whether the signatures are valid (RFC 4033, RFC 4035).
+"""DNSSEC status of a domain: whether it is signed, and whether the signatures are valid (RFC 4033, RFC 4035).
 
-A validating name server checks that. If ours does not validate, the last link of the chain is checked here: the zone's
-keys against its parent's DS records.
+A validating name server checks the signatures. If our name server does not validate, only the last link of the chain is
+checked here: the zone's keys against its parent's DS records.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import dns.rrset
 from dns.rdtypes.ANY.DNSKEY import DNSKEY
 from dns.rdtypes.ANY.DS import DS
 
-from probes.domain.names import DnsAnswer, DnsNoAnswerReason, DnsUnansweredError, Names
+from probes.domain.names import DnsAnswer, DnsClient, DnsNoAnswerReason, DnsUnansweredError
 
 
 class Signing(StrEnum):
@@ -38,49 +38,52 @@ class Signing(StrEnum):
     BOGUS = "bogus"
 
 
-async def signing(names: Names, domain: str) -> Signing:
+async def dnssec_status(dns_client: DnsClient, domain: str) -> Signing:
     """Return the DNSSEC status of *domain*. Raise `DnsUnansweredError` when it cannot be determined."""
     try:
-        answer = await names.ask(domain, "SOA")
-    except DnsUnansweredError as trouble:
-        if trouble.silence is not DnsNoAnswerReason.FAILED:
+        answer = await dns_client.query(domain, "SOA")
+    except DnsUnansweredError as error:
+        if error.reason is not DnsNoAnswerReason.FAILED:
             raise
-        # A validating server reports a forged answer and no answer alike; with checking disabled they differ.
-        await names.ask(domain, "SOA", unchecked=True)
+        # A validating server answers SERVFAIL for forged records and for none. With checking disabled, forged ones are
+        # returned, and a missing answer raises again.
+        await dns_client.query(domain, "SOA", unchecked=True)
         return Signing.BOGUS
     if answer.validated:
         return Signing.PROVEN
-    zone = _zone(answer)
+    zone = _find_zone(answer)
     if zone is None:
         raise DnsUnansweredError(domain, DnsNoAnswerReason.FAILED)
-    vouched = await names.ask(zone, "DS")
-    keys = await names.ask(zone, "DNSKEY")
-    if not vouched.records:
+    ds_answer = await dns_client.query(zone, "DS")
+    keys = await dns_client.query(zone, "DNSKEY")
+    if not ds_answer.records:
         return Signing.ISLAND if keys.records else Signing.BARE
-    return _linked(zone, cast("tuple[DS, ...]", vouched.records), keys)
+    return _check_keys(zone, cast("tuple[DS, ...]", ds_answer.records), keys)
 
 
-def _zone(answer: DnsAnswer) -> str | None:
+def _find_zone(answer: DnsAnswer) -> str | None:
     message = answer.message
-    found = () if message is None else (*message.answer, *message.authority)
-    return next((rrset.name.to_text() for rrset in found if rrset.rdtype == dns.rdatatype.SOA), None)
+    rrsets = () if message is None else (*message.answer, *message.authority)
+    return next((rrset.name.to_text() for rrset in rrsets if rrset.rdtype == dns.rdatatype.SOA), None)
 
 
-def _linked(zone: str, vouched: tuple[DS, ...], answer: DnsAnswer) -> Signing:
-    """Return whether the key set of *zone* is signed by a key that *vouched* contains."""
+def _check_keys(zone: str, ds_records: tuple[DS, ...], answer: DnsAnswer) -> Signing:
+    """Return LINKED if a key that *ds_records* confirm has signed the key set of *zone*, otherwise BOGUS."""
     name = dns.name.from_text(zone)
-    keys = _set(answer.message, name, dns.rdatatype.DNSKEY)
-    signatures = _set(answer.message, name, dns.rdatatype.RRSIG)
+    keys = _find_rrset(answer.message, name, dns.rdatatype.DNSKEY)
+    signatures = _find_rrset(answer.message, name, dns.rdatatype.RRSIG)
     if keys is None:
         return Signing.BOGUS
     if signatures is None:
-        # Signatures are lost in transit more often than they are missing.
+        # Firewalls drop signatures more often than zones lack them, so the status is undetermined.
         raise DnsUnansweredError(zone, DnsNoAnswerReason.FAILED)
-    known = [key for key in cast("Iterable[DNSKEY]", keys) if any(_is_vouched(name, key, one) for one in vouched)]
-    if not known:
+    trusted_keys = [
+        key for key in cast("Iterable[DNSKEY]", keys) if any(_matches_ds(name, key, ds) for ds in ds_records)
+    ]
+    if not trusted_keys:
         return Signing.BOGUS
     try:
-        dns.dnssec.validate(keys, signatures, {name: dns.rrset.from_rdata_list(name, keys.ttl, known)})
+        dns.dnssec.validate(keys, signatures, {name: dns.rrset.from_rdata_list(name, keys.ttl, trusted_keys)})
     except dns.exception.UnsupportedAlgorithm as error:
         raise DnsUnansweredError(zone, DnsNoAnswerReason.UNASKED) from error
     except dns.exception.ValidationFailure:
@@ -88,14 +91,14 @@ def _linked(zone: str, vouched: tuple[DS, ...], answer: DnsAnswer) -> Signing:
     return Signing.LINKED
 
 
-def _is_vouched(name: dns.name.Name, key: DNSKEY, vouched: DS) -> bool:
+def _matches_ds(name: dns.name.Name, key: DNSKEY, ds: DS) -> bool:
     try:
-        return bool(dns.dnssec.make_ds(name, key, vouched.digest_type, validating=True) == vouched)
+        return bool(dns.dnssec.make_ds(name, key, ds.digest_type, validating=True) == ds)
     except dns.exception.DNSException:
         return False
 
 
-def _set(
+def _find_rrset(
     message: dns.message.Message | None, name: dns.name.Name, kind: dns.rdatatype.RdataType
 ) -> dns.rrset.RRset | None:
     covers = dns.rdatatype.DNSKEY if kind is dns.rdatatype.RRSIG else dns.rdatatype.NONE

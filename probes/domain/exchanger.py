@@ -8,7 +8,7 @@ from typing import cast
 
 from dns.rdtypes.ANY.MX import MX
 
-from probes.domain.names import Names
+from probes.domain.names import DnsClient
 
 #: One answer has room for thousands, each of which would be resolved and connected to. The largest providers have
 #: seven.
@@ -32,13 +32,13 @@ class Exchangers:
     validated: bool = False
 
 
-async def exchangers(names: Names, domain: str) -> Exchangers:
+async def find_exchangers(dns_client: DnsClient, domain: str) -> Exchangers:
     """Return the MX hosts of *domain*. Raise `probes.domain.names.DnsUnansweredError`."""
-    answer = await names.ask(domain, "MX")
+    answer = await dns_client.query(domain, "MX")
     if answer.records:
-        hosts = named(cast("Iterable[MX]", answer.records))
+        hosts = ranked_hosts(cast("Iterable[MX]", answer.records))
         return Exchangers(domain=domain, hosts=hosts, null=not hosts, validated=answer.validated)
-    implicit = answer.exists and bool(await names.addresses(domain))
+    implicit = answer.exists and bool(await dns_client.resolve(domain))
     return Exchangers(
         domain=domain,
         hosts=(domain,) if implicit else (),
@@ -48,7 +48,7 @@ async def exchangers(names: Names, domain: str) -> Exchangers:
     )
 
 
-def named(records: Iterable[MX]) -> tuple[str, ...]:
+def ranked_hosts(records: Iterable[MX]) -> tuple[str, ...]:
     """Return the hosts of *records* by preference, without the root, which means no mail (RFC 7505 3)."""
     ranked = sorted((record.preference, record.exchange.to_text(omit_final_dot=True).lower()) for record in records)
     hosts = dict.fromkeys(host for _, host in ranked if host not in {"", ".", "@"})

@@ -11,9 +11,9 @@ from functools import cache
 import httpx
 from checkdmarc.mta_sts import MTASTSPolicySyntaxError, mx_in_mta_sts_patterns, parse_mta_sts_policy
 
-from probes.domain.names import DnsUnansweredError, Names
+from probes.domain.names import DnsClient, DnsUnansweredError
 from probes.model.egress import EgressPolicy
-from probes.model.reply import shortened
+from probes.model.reply import shorten
 
 _WITHIN_SECONDS = 20.0
 #: Octets: the limit that RFC 8461 3.3 suggests.
@@ -59,46 +59,50 @@ class PolicyServer:
     tls: ssl.SSLContext | None = None
 
 
-async def fetch(names: Names, domain: str, server: PolicyServer, bounds: EgressPolicy | None = None) -> Policy:
+async def fetch_policy(
+    dns_client: DnsClient, domain: str, server: PolicyServer, egress: EgressPolicy | None = None
+) -> Policy:
     """Fetch the policy of *domain*. Raise `MtaStsPolicyError` or `PolicyUnreachableError`.
 
-    It is fetched from the resolved address, which *bounds* must allow, and no redirect is followed.
+    The policy is fetched from the resolved address, which *egress* must allow, and no redirect is followed.
     """
     host = f"mta-sts.{domain}"
     try:
-        addresses = await names.addresses(host)
+        addresses = await dns_client.resolve(host)
     except DnsUnansweredError as trouble:
         raise PolicyUnreachableError(str(trouble)) from trouble
     if not addresses:
         raise MtaStsPolicyError(f"{host} has no address")
-    if bounds is not None and (why := bounds.at({server.port}).refusal(str(addresses[0]), server.port)) is not None:
-        raise PolicyUnreachableError(f"{host} is not asked: it leads to {why}")
+    if (
+        egress is not None
+        and (denial := egress.with_ports({server.port}).denial(str(addresses[0]), server.port)) is not None
+    ):
+        raise PolicyUnreachableError(f"{host} is not asked: it leads to {denial}")
     try:
         async with asyncio.timeout(_WITHIN_SECONDS):
-            text = await _get(str(addresses[0]), host, server)
+            text = await _download(str(addresses[0]), host, server)
     except (TimeoutError, httpx.TimeoutException) as error:
         raise PolicyUnreachableError(f"{host} does not answer") from error
     except (httpx.HTTPError, ssl.SSLError) as error:
-        raise _why(error, host) from error
-    return parsed(text)
+        raise _fetch_error(error, host) from error
+    return parse_policy(text)
 
 
-def parsed(text: str) -> Policy:
+def parse_policy(text: str) -> Policy:
     """Parse a policy. Raise `MtaStsPolicyError`."""
     try:
         policy = parse_mta_sts_policy(text)["policy"]
     except MTASTSPolicySyntaxError as error:
-        raise MtaStsPolicyError(f"the policy is not valid: {shortened(str(error))}") from error
+        raise MtaStsPolicyError(f"the policy is not valid: {shorten(str(error))}") from error
     return Policy(mode=Mode(policy["mode"]), patterns=tuple(policy["mx"]))
 
 
-async def _get(address: str, host: str, server: PolicyServer) -> str:
-    tls = server.tls or _public()
+async def _download(address: str, host: str, server: PolicyServer) -> str:
+    tls = server.tls or _default_tls()
     literal = f"[{address}]" if ":" in address else address
     url = f"https://{literal}:{server.port}/.well-known/mta-sts.txt"
     headers = {"Host": host, "Accept-Encoding": "identity"}
-    # Connects to the address that the domain's own name servers gave, with its name: the certificate must be valid for
-    # the name.
+    # The connection goes to the resolved address, and the certificate must be valid for the name.
     async with (
         httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False, timeout=_WITHIN_SECONDS) as client,
         client.stream("GET", url, headers=headers, extensions={"sni_hostname": host}) as response,
@@ -117,20 +121,20 @@ async def _get(address: str, host: str, server: PolicyServer) -> str:
 
 
 @cache
-def _public() -> ssl.SSLContext:
+def _default_tls() -> ssl.SSLContext:
     # A context of its own: httpx sets the HTTP protocol in it.
     return ssl.create_default_context()
 
 
-def _why(error: Exception, host: str) -> MtaStsPolicyError | PolicyUnreachableError:
+def _fetch_error(error: Exception, host: str) -> MtaStsPolicyError | PolicyUnreachableError:
     """Return the failure by cause: refusals and invalid certificates are the server's; a timeout is no evidence."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
     for one in causes:
         if isinstance(one, ssl.SSLError):
-            told = one.verify_message if isinstance(one, ssl.SSLCertVerificationError) else str(one)
-            return MtaStsPolicyError(f"{host} is not trusted: {shortened(told)}")
+            detail = one.verify_message if isinstance(one, ssl.SSLCertVerificationError) else str(one)
+            return MtaStsPolicyError(f"{host} is not trusted: {shorten(detail)}")
         if isinstance(one, ConnectionRefusedError):
             return MtaStsPolicyError(f"{host} refuses connections")
-    return PolicyUnreachableError(f"{host}: {shortened(str(error) or type(error).__name__)}")
+    return PolicyUnreachableError(f"{host}: {shorten(str(error) or type(error).__name__)}")

@@ -1,4 +1,4 @@
-"""DNS queries, with the reasons for a missing record distinguished (RFC 1035, RFC 2308, RFC 4035).
+"""DNS client that distinguishes the reasons for a missing record (RFC 1035, RFC 2308, RFC 4035).
 
 A name that does not exist, a name without such a record, a server failure, and no answer are four cases: the first two
 are facts about the domain, the last two say nothing about it.
@@ -40,11 +40,11 @@ class DnsNoAnswerReason(StrEnum):
 
 
 class DnsUnansweredError(Exception):
-    """The query had no answer about the name, so it is no ground for a verdict about the domain."""
+    """The query had no answer about the name, which says nothing about the domain."""
 
-    def __init__(self, name: str, silence: DnsNoAnswerReason) -> None:
-        super().__init__(f"{silence}: {name}")
-        self.silence = silence
+    def __init__(self, name: str, reason: DnsNoAnswerReason) -> None:
+        super().__init__(f"{reason}: {name}")
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,26 +63,26 @@ class DnsAnswer:
     message: dns.message.Message | None = field(default=None, repr=False, compare=False)
 
 
-class Names:
+class DnsClient:
     """DNS client for the name servers of one check scope."""
 
     def __init__(self, servers: NameServers) -> None:
         self._servers = servers
 
-    async def ask(self, name: str, kind: str, *, unchecked: bool = False) -> DnsAnswer:
+    async def query(self, name: str, kind: str, *, unchecked: bool = False) -> DnsAnswer:
         """Return the records of type *kind* ("MX") at *name*.
 
         *unchecked* asks a validating server to return answers that it would otherwise reject as forged (the CD flag).
         Raise `DnsUnansweredError`; an empty answer is valid.
         """
         try:
-            resolver = configured(dns.asyncresolver.Resolver, self._servers)
+            resolver = configure_resolver(dns.asyncresolver.Resolver, self._servers)
             resolver.use_edns(0, dns.flags.DO, _PAYLOAD)
             resolver.flags = dns.flags.RD | (dns.flags.CD if unchecked else dns.flags.AD)
             absolute = dns.name.from_text(name)
-            found = await resolver.resolve(absolute, kind, raise_on_no_answer=False, search=False)
-        except dns.resolver.NXDOMAIN as absent:
-            message = absent.responses().get(absolute)  # type: ignore[no-untyped-call]
+            answer = await resolver.resolve(absolute, kind, raise_on_no_answer=False, search=False)
+        except dns.resolver.NXDOMAIN as nxdomain:
+            message = nxdomain.responses().get(absolute)  # type: ignore[no-untyped-call]
             return DnsAnswer(records=(), exists=False, validated=_is_validated(message), message=message)
         except dns.resolver.LifetimeTimeout as error:
             raise DnsUnansweredError(name, DnsNoAnswerReason.SILENT) from error
@@ -91,33 +91,33 @@ class Names:
         except (dns.exception.DNSException, UnicodeError, OSError) as error:
             raise DnsUnansweredError(name, DnsNoAnswerReason.UNASKED) from error
         return DnsAnswer(
-            records=tuple(found.rrset or ()),
+            records=tuple(answer.rrset or ()),
             exists=True,
-            validated=_is_validated(found.response),
-            alias=found.canonical_name != absolute,
-            message=found.response,
+            validated=_is_validated(answer.response),
+            alias=answer.canonical_name != absolute,
+            message=answer.response,
         )
 
-    async def texts(self, name: str) -> tuple[bytes, ...]:
+    async def query_txt(self, name: str) -> tuple[bytes, ...]:
         """Return the TXT records of *name*, each with its strings joined. Raise `DnsUnansweredError`."""
-        answer = await self.ask(name, "TXT")
+        answer = await self.query(name, "TXT")
         return tuple(b"".join(record.strings) for record in answer.records)  # type: ignore[attr-defined]
 
-    async def addresses(self, host: str) -> tuple[IPAddress, ...]:
+    async def resolve(self, host: str) -> tuple[IPAddress, ...]:
         """Return the IPv4, then the IPv6 addresses of *host*. Raise `DnsUnansweredError`."""
         found: list[IPAddress] = []
         for kind in ("A", "AAAA"):
-            answer = await self.ask(host, kind)
+            answer = await self.query(host, kind)
             found += sorted(ipaddress.ip_address(record.to_text()) for record in answer.records)
         return tuple(found)
 
 
-def configured(make: type[_Resolver], servers: NameServers) -> _Resolver:
+def configure_resolver(resolver_class: type[_Resolver], servers: NameServers) -> _Resolver:
     """Return a dnspython resolver that queries *servers*.
 
     Raise `dns.resolver.NoResolverConfiguration` when that is this machine and it has none.
     """
-    resolver = make(configure=not servers.addresses)
+    resolver = resolver_class(configure=not servers.addresses)
     if servers.addresses:
         resolver.nameservers = list(servers.addresses)
         resolver.port = servers.port

@@ -1,8 +1,7 @@
 """Parser of a domain's mail records: SPF, DMARC, MTA-STS, TLS-RPT.
 
-Uses checkdmarc. It blocks, so it runs in a few threads of its own: the loop's threads resolve server names, and must
-not wait for a slow domain. Only its functions for records are used, and only here: others of it connect to mail and web
-servers.
+Uses checkdmarc, which blocks, in a few threads of its own: the event loop's threads resolve server names, and must not
+wait for a slow domain. Only checkdmarc's functions for records are used: others connect to mail and web servers.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from checkdmarc.smtp_tls_reporting import (
 from checkdmarc.spf import SPFError, SPFRecordNotFound, parse_spf_record, query_spf_record
 from checkdmarc.utils import DNS_CACHE, DNSException
 
-from probes.domain.names import configured
+from probes.domain.names import configure_resolver
 from probes.model.check import NameServers
-from probes.model.reply import shortened
+from probes.model.reply import shorten
 
 _THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="records")
 #: Timeout for one kind of record of one domain, with everything that it includes.
-_WITHIN = timedelta(seconds=20)
+_TIMEOUT = timedelta(seconds=20)
 _ERRORS = (
     *(SPFError, DMARCError, MTASTSError, SMTPTLSReportingError),
     *(DNSException, dns.exception.DNSException, UnicodeError, OSError),
 )
-_ABSENT = (SPFRecordNotFound, DMARCRecordNotFound, MTASTSRecordNotFound, SMTPTLSReportingRecordNotFound)
+_NOT_FOUND_ERRORS = (SPFRecordNotFound, DMARCRecordNotFound, MTASTSRecordNotFound, SMTPTLSReportingRecordNotFound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,7 @@ class RecordReading:
     error: str = ""
     #: Domain that has the record.
     location: str = ""
-    #: Query on which the result depends, and that the name servers did not answer.
+    #: Name of an unanswered query on which the result depends; "" when all were answered.
     unanswered: str = ""
 
 
@@ -69,28 +68,27 @@ class DomainRecords:
     tls_rpt: RecordReading
 
 
-async def read_records(domain: str, servers: NameServers, *, within: timedelta = _WITHIN) -> DomainRecords:
+async def read_records(domain: str, servers: NameServers, *, within: timedelta = _TIMEOUT) -> DomainRecords:
     """Read the records of *domain*, each *within* a span; a record without an answer is undetermined."""
     return await asyncio.get_running_loop().run_in_executor(_THREADS, _read_all, domain, servers, within)
 
 
 def _read_all(domain: str, servers: NameServers, within: timedelta) -> DomainRecords:
-    # The library caches every answer for half an hour, by the name alone; the cached answer may be another name
-    # server's.
+    # The library caches every answer for half an hour, by the name alone, even if another name server gave it.
     with DNS_CACHE.lock:
         DNS_CACHE.clear()
     return DomainRecords(
-        spf=_read(_spf, domain, servers, within),
-        dmarc=_read(_dmarc, domain, servers, within),
-        mta_sts=_read(_mta_sts, domain, servers, within),
-        tls_rpt=_read(_tls_rpt, domain, servers, within),
+        spf=_read(_read_spf, domain, servers, within),
+        dmarc=_read(_read_dmarc, domain, servers, within),
+        mta_sts=_read(_read_mta_sts, domain, servers, within),
+        tls_rpt=_read(_read_tls_rpt, domain, servers, within),
     )
 
 
-class _Asker(dns.resolver.Resolver):
+class _RecordingResolver(dns.resolver.Resolver):
     """Resolver that records unanswered queries, and sends none after the deadline.
 
-    A thread cannot be cancelled, and one record may cause a hundred queries: so the deadline is here.
+    A thread cannot be cancelled, and one record may cause a hundred queries, so the resolver has the deadline.
     """
 
     unanswered = ""
@@ -108,42 +106,44 @@ class _Asker(dns.resolver.Resolver):
 
 
 def _read(
-    read: Callable[[str, _Asker], RecordReading], domain: str, servers: NameServers, within: timedelta
+    read: Callable[[str, _RecordingResolver], RecordReading], domain: str, servers: NameServers, within: timedelta
 ) -> RecordReading:
     try:
-        asker = configured(_Asker, servers)
+        dns_resolver = configure_resolver(_RecordingResolver, servers)
     except dns.resolver.NoResolverConfiguration:
         return RecordReading(unanswered="this machine has no name servers")
-    asker.until = time.monotonic() + within.total_seconds()
+    dns_resolver.until = time.monotonic() + within.total_seconds()
     try:
-        return read(domain, asker)
+        return read(domain, dns_resolver)
     except _ERRORS as error:
-        wrong = "" if isinstance(error, _ABSENT) else shortened(str(error))
-        return RecordReading(error=wrong, unanswered=asker.unanswered)
+        detail = "" if isinstance(error, _NOT_FOUND_ERRORS) else shorten(str(error))
+        return RecordReading(error=detail, unanswered=dns_resolver.unanswered)
 
 
-def _spf(domain: str, asker: _Asker) -> RecordReading:
-    record = query_spf_record(domain, resolver=asker)["record"]
-    # An answer that is missing although the record was found may be one on which nothing depends.
-    asker.unanswered = ""
+def _read_spf(domain: str, dns_resolver: _RecordingResolver) -> RecordReading:
+    record = query_spf_record(domain, resolver=dns_resolver)["record"]
+    # The record was found, so nothing depends on a query that was not answered before.
+    dns_resolver.unanswered = ""
     try:
-        meaning = parse_spf_record(record, domain, resolver=asker)
+        meaning = parse_spf_record(record, domain, resolver=dns_resolver)
     except SPFError as error:
-        return RecordReading(record=record, location=domain, error=shortened(str(error)), unanswered=asker.unanswered)
+        return RecordReading(
+            record=record, location=domain, error=shorten(str(error)), unanswered=dns_resolver.unanswered
+        )
     return RecordReading(record=record, location=domain, meaning=meaning)
 
 
-def _dmarc(domain: str, asker: _Asker) -> RecordReading:
-    found = query_dmarc_record(domain, resolver=asker)
-    meaning = parse_dmarc_record(found["record"], found["location"], resolver=asker)
-    return RecordReading(record=found["record"], location=found["location"], meaning=meaning)
+def _read_dmarc(domain: str, dns_resolver: _RecordingResolver) -> RecordReading:
+    answer = query_dmarc_record(domain, resolver=dns_resolver)
+    meaning = parse_dmarc_record(answer["record"], answer["location"], resolver=dns_resolver)
+    return RecordReading(record=answer["record"], location=answer["location"], meaning=meaning)
 
 
-def _mta_sts(domain: str, asker: _Asker) -> RecordReading:
-    record = query_mta_sts_record(domain, resolver=asker)["record"]
+def _read_mta_sts(domain: str, dns_resolver: _RecordingResolver) -> RecordReading:
+    record = query_mta_sts_record(domain, resolver=dns_resolver)["record"]
     return RecordReading(record=record, location=domain, meaning=parse_mta_sts_record(record))
 
 
-def _tls_rpt(domain: str, asker: _Asker) -> RecordReading:
-    record = query_smtp_tls_reporting_record(domain, resolver=asker)["record"]
+def _read_tls_rpt(domain: str, dns_resolver: _RecordingResolver) -> RecordReading:
+    record = query_smtp_tls_reporting_record(domain, resolver=dns_resolver)["record"]
     return RecordReading(record=record, location=domain, meaning=parse_smtp_tls_reporting_record(record))

@@ -15,11 +15,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from probes.mail.mime import header_of
-from probes.model.reply import shortened
+from probes.mail.mime import parse_header
+from probes.model.reply import shorten
 
 #: Octets of a header line (RFC 5322 2.1.1).
-_AUTHOR_AT_MOST = 998
+_MAX_AUTHOR = 998
 #: Relays add signatures of their own; more than these are not verified.
 _SIGNATURES_AT_MOST = 5
 #: Each header that a signature names is searched for among all, and runs of blanks in it match in many ways.
@@ -29,12 +29,12 @@ _SIGNATURE_AT_MOST = 4096
 _BLOCK_AT_MOST = 64 * 1024
 _BLOCK_END = re.compile(rb"\r?\n\r?\n")
 #: RFC 8301 3.2: verifiers must accept keys from here.
-_BITS_AT_LEAST = 1024
+_MIN_BITS = 1024
 #: dkimpy computes in Python. With a key of 64 KiB, which the DNS permits, one signature would block the loop for hours.
-_BITS_AT_MOST = 8192
+_MAX_BITS = 8192
 _EXPONENT_BITS_AT_MOST = 64
 #: The time of its patterns grows with the square of the number of consecutive blanks.
-_BLANKS_AT_MOST = 1_000
+_MAX_BLANKS = 1_000
 _BLANKS = re.compile(rb"[ \t]+")
 #: Exceptions of dkimpy on hostile mail and hostile keys.
 _ERRORS = (dkim.DKIMException, ValueError, LookupError, TypeError, AssertionError)
@@ -66,14 +66,16 @@ class Signature:
         return bool(get_base_domain(self.domain) == get_base_domain(domain))
 
 
-_OVERLONG = Signature(domain="", selector="", fault="the message came with more headers, or longer ones, than mail has")
+_TOO_MANY_HEADERS = Signature(
+    domain="", selector="", fault="the message came with more headers, or longer ones, than mail has"
+)
 
 
 def author_domain(message: bytes) -> str:
     """Return the domain of the From header, in lower case; empty without one."""
     # Not by the newer policies of `email`: their time grows with the square of an address's length, and they fail on
     # many.
-    author = " ".join(str(header_of(message).get("From", "")).split())[:_AUTHOR_AT_MOST]
+    author = " ".join(str(parse_header(message).get("From", "")).split())[:_MAX_AUTHOR]
     try:
         _, at, domain = parseaddr(author)[1].rpartition("@")
     except RecursionError:
@@ -81,93 +83,97 @@ def author_domain(message: bytes) -> str:
     return domain.lower() if at else ""
 
 
-def keys_of(message: bytes) -> tuple[str, ...]:
+def find_key_names(message: bytes) -> tuple[str, ...]:
     """Return the names that publish the keys of the message's signatures, each once."""
-    named = (f"{one.selector}._domainkey.{one.domain}" for one in _signatures(message) if one.valid)
-    return tuple(dict.fromkeys(named))
+    names = (
+        f"{signature.selector}._domainkey.{signature.domain}"
+        for signature in _parse_signatures(message)
+        if signature.valid
+    )
+    return tuple(dict.fromkeys(names))
 
 
-def verified(message: bytes, keys: Mapping[str, bytes]) -> tuple[Signature, ...]:
-    """Verify every signature of *message* with *keys*, by the names of `keys_of`; an absent key counts as none."""
-    checked = []
-    for index, signature in enumerate(_signatures(message)):
+def verify_signatures(message: bytes, keys: Mapping[str, bytes]) -> tuple[Signature, ...]:
+    """Verify every signature of *message* with *keys*, by the names of `find_key_names`; an absent key counts as none."""
+    results = []
+    for index, signature in enumerate(_parse_signatures(message)):
         key = keys.get(f"{signature.selector}._domainkey.{signature.domain}", b"")
-        checked.append(signature if signature.fault else _checked(message, index, signature, key))
-    return tuple(checked)
+        results.append(signature if signature.fault else _verify(message, index, signature, key))
+    return tuple(results)
 
 
-def _signatures(message: bytes) -> tuple[Signature, ...]:
+def _parse_signatures(message: bytes) -> tuple[Signature, ...]:
     """Return the signatures of *message*, with only their format checked."""
-    if any(len(run[0]) > _BLANKS_AT_MOST for run in _BLANKS.finditer(message)):
+    if any(len(run[0]) > _MAX_BLANKS for run in _BLANKS.finditer(message)):
         return (Signature(domain="", selector="", fault="the message came with too many blanks in a row"),)
     end = _BLOCK_END.search(message)
     if (end.start() if end else len(message)) > _BLOCK_AT_MOST:
-        return (_OVERLONG,)
-    found: list[Signature] = []
+        return (_TOO_MANY_HEADERS,)
+    signatures: list[Signature] = []
     try:
         reader = dkim.DKIM(message, logger=_LOG)
     except _ERRORS:
         return ()
-    written = [len(value) for name, value in reader.headers if name.lower() == b"dkim-signature"]
-    if len(reader.headers) > _HEADERS_AT_MOST or max(written, default=0) > _SIGNATURE_AT_MOST:
+    lengths = [len(value) for name, value in reader.headers if name.lower() == b"dkim-signature"]
+    if len(reader.headers) > _HEADERS_AT_MOST or max(lengths, default=0) > _SIGNATURE_AT_MOST:
         return (
             Signature(domain="", selector="", fault="the message came with more headers, or longer ones, than any"),
         )
-    count = len(written)
+    count = len(lengths)
     for index in range(min(count, _SIGNATURES_AT_MOST)):
         try:
             reader.verify_headerprep(index)
         except _ERRORS as error:
-            found.append(Signature(domain="", selector="", fault=_words(error)))
+            signatures.append(Signature(domain="", selector="", fault=_fault_text(error)))
         else:
-            found.append(Signature(domain=_text(reader.domain), selector=_text(reader.selector)))
-    return tuple(found)
+            signatures.append(Signature(domain=_to_text(reader.domain), selector=_to_text(reader.selector)))
+    return tuple(signatures)
 
 
-def _checked(message: bytes, index: int, signature: Signature, key: bytes) -> Signature:
+def _verify(message: bytes, index: int, signature: Signature, key: bytes) -> Signature:
     domain, selector = signature.domain, signature.selector
     if not key:
         return Signature(domain=domain, selector=selector, fault=f"there is no key at {selector}._domainkey.{domain}")
-    if fault := _unusable(key):
+    if fault := _key_fault(key):
         return Signature(domain=domain, selector=selector, fault=fault)
-    reader = dkim.DKIM(message, minkey=_BITS_AT_LEAST, logger=_LOG)
+    reader = dkim.DKIM(message, minkey=_MIN_BITS, logger=_LOG)
     try:
         valid = reader.verify(index, dnsfunc=lambda *_args, **_named: key)
     except dkim.NaClNotFoundError:
         return Signature(domain=domain, selector=selector, fault=NOT_CHECKED)
     except _ERRORS as error:
-        return Signature(domain=domain, selector=selector, fault=_words(error))
+        return Signature(domain=domain, selector=selector, fault=_fault_text(error))
     fault = "" if valid else "the signature does not fit the message and the key"
     if valid and reader.signature_fields[b"a"] == b"rsa-sha1":
         fault = "it is made with SHA-1, which nobody accepts any more"
-    testing = b"y" in _tag(key, b"t").split(b":")
+    testing = b"y" in _tag_value(key, b"t").split(b":")
     bits = getattr(reader, "keysize", None)
     return Signature(domain=domain, selector=selector, fault=fault, bits=bits, testing=testing)
 
 
-def _unusable(key: bytes) -> str:
+def _key_fault(key: bytes) -> str:
     """Return why the record *key* must not be used; "" when it may be."""
-    if _tag(key, b"k") not in {b"", b"rsa"}:
+    if _tag_value(key, b"k") not in {b"", b"rsa"}:
         return ""
     try:
-        public = load_der_public_key(b64decode(_tag(key, b"p")))
+        public = load_der_public_key(b64decode(_tag_value(key, b"p")))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return "the key cannot be read"
     if not isinstance(public, RSAPublicKey):
         return "the key is no RSA key"
-    if public.key_size > _BITS_AT_MOST or public.public_numbers().e.bit_length() > _EXPONENT_BITS_AT_MOST:
+    if public.key_size > _MAX_BITS or public.public_numbers().e.bit_length() > _EXPONENT_BITS_AT_MOST:
         return f"the key is larger than any in use ({public.key_size} bits)"
     return ""
 
 
-def _words(error: Exception) -> str:
-    return shortened(str(error)) or "it cannot be read"
+def _fault_text(error: Exception) -> str:
+    return shorten(str(error)) or "it cannot be read"
 
 
-def _tag(key: bytes, name: bytes) -> bytes:
-    tags = (one.partition(b"=") for one in key.split(b";"))
+def _tag_value(key: bytes, name: bytes) -> bytes:
+    tags = (tag_text.partition(b"=") for tag_text in key.split(b";"))
     return next((value.strip() for tag, _, value in tags if tag.strip() == name), b"")
 
 
-def _text(octets: bytes) -> str:
-    return shortened(octets.decode("ascii", "replace").lower())
+def _to_text(octets: bytes) -> str:
+    return shorten(octets.decode("ascii", "replace").lower())

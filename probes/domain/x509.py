@@ -1,4 +1,4 @@
-"""Content of a certificate, whether or not it is trusted, and its match with a TLSA record. Pure.
+"""Content of a server's certificate, trusted or not, and its match with a TLSA record. Pure.
 
 RFC 5280, RFC 9525; RFC 6698 for TLSA.
 """
@@ -24,8 +24,8 @@ RENEW_AHEAD = timedelta(days=21)
 #: Certificate usages of TLSA records: a record names the server's certificate, or its issuer.
 DANE_TA, DANE_EE = 2, 3
 
-#: Errors for contents of certificates that OpenSSL accepts and this library does not parse.
-_ODD = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
+#: Errors for certificates that OpenSSL accepts and the `cryptography` library does not parse.
+_UNSUPPORTED = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,41 +38,41 @@ class Certificate:
     #: Earliest expiry in the chain: a chain is invalid once any certificate in it is.
     not_after: datetime
     #: The server's own certificate expires first; otherwise an intermediate authority's.
-    own_ends_first: bool
+    own_expires_first: bool
 
 
-def read(chain: Sequence[bytes]) -> Certificate:
+def parse_chain(chain: Sequence[bytes]) -> Certificate:
     """Parse the certificates of *chain* (DER, the server's own first).
 
     Raise `ValueError` when they cannot be parsed.
     """
-    with _readable():
-        shown = [x509.load_der_x509_certificate(der) for der in chain]
-        if not shown:
+    with _parsing_errors():
+        certificates = [x509.load_der_x509_certificate(der) for der in chain]
+        if not certificates:
             raise ValueError("no certificate was shown")
-        own = shown[0]
-        first = min(one.not_valid_after_utc for one in shown)
+        own = certificates[0]
+        earliest_expiry = min(certificate.not_valid_after_utc for certificate in certificates)
         return Certificate(
             names=_names(own),
             not_before=own.not_valid_before_utc,
-            not_after=first,
-            own_ends_first=own.not_valid_after_utc == first,
+            not_after=earliest_expiry,
+            own_expires_first=own.not_valid_after_utc == earliest_expiry,
         )
 
 
-def issued_by(chain: Sequence[bytes]) -> str:
-    """Return the issuer of the last certificate of *chain*: "CN=..., O=...". Raise `ValueError` as `read` does."""
-    with _readable():
+def read_issuer(chain: Sequence[bytes]) -> str:
+    """Return the issuer of the last certificate of *chain*: "CN=..., O=...". Raise `ValueError` as `parse_chain` does."""
+    with _parsing_errors():
         if not chain:
             raise ValueError("no certificate was shown")
         return x509.load_der_x509_certificate(chain[-1]).issuer.rfc4514_string()
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _parsing_errors() -> Iterator[None]:
     try:
         yield
-    except _ODD as error:
+    except _UNSUPPORTED as error:
         raise ValueError(str(error)) from error
 
 
@@ -86,17 +86,17 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(name.lower() for name in [*names.get_values_for_type(x509.DNSName), *addresses])
 
 
-def covers(certificate: Certificate, name: str) -> bool:
+def covers_name(certificate: Certificate, name: str) -> bool:
     """Return whether the certificate has *name*; "*" matches one whole label, the first."""
-    wanted = name.lower().rstrip(".")
+    normal_name = name.lower().rstrip(".")
     try:
-        return str(ipaddress.ip_address(wanted)) in certificate.names
+        return str(ipaddress.ip_address(normal_name)) in certificate.names
     except ValueError:
-        any_first = "*." + wanted.partition(".")[2]
-        return wanted in certificate.names or (any_first in certificate.names and any_first.count(".") >= 2)
+        wildcard = "*." + normal_name.partition(".")[2]
+        return normal_name in certificate.names or (wildcard in certificate.names and wildcard.count(".") >= 2)
 
 
-def usable(record: TLSA) -> bool:
+def is_usable(record: TLSA) -> bool:
     """Return whether mail servers use the TLSA *record* (RFC 7672 3.1): DANE-TA or DANE-EE, and well formed."""
     length = {1: 32, 2: 64}.get(record.mtype, len(record.cert))
     return (
@@ -107,21 +107,21 @@ def usable(record: TLSA) -> bool:
     )
 
 
-def matches(record: TLSA, chain: Sequence[bytes], name: str) -> bool:
+def matches_chain(record: TLSA, chain: Sequence[bytes], name: str) -> bool:
     """Return whether the usable TLSA *record* matches *chain* of the server *name*.
 
     With DANE-EE the name and the dates of the certificate are ignored (RFC 7672 3.1.1). Raise `ValueError` when a
     certificate cannot be parsed.
     """
     if record.usage == DANE_EE:
-        return bool(chain) and _is_meant(record, chain[0])
-    return any(_is_meant(record, one) for one in chain) and covers(read(chain), name)
+        return bool(chain) and _matches_certificate(record, chain[0])
+    return any(_matches_certificate(record, der) for der in chain) and covers_name(parse_chain(chain), name)
 
 
-def _is_meant(record: TLSA, der: bytes) -> bool:
+def _matches_certificate(record: TLSA, der: bytes) -> bool:
     octets = der
     if record.selector == 1:
-        with _readable():
+        with _parsing_errors():
             key = x509.load_der_x509_certificate(der).public_key()
             octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return _digest(octets, record.mtype) == bytes(record.cert)

@@ -1,7 +1,7 @@
 """Check of the certificates of the mailboxes' servers: validity, name, trust, expiry.
 
-Connects to each server up to TLS and no further. Delivery is the round trip's subject: a server that cannot be reached
-is unknown here.
+Connects to each server up to TLS and no further. A server that cannot be reached is UNKNOWN here, because the round
+trip reports it.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from probes.domain.x509 import RENEW_AHEAD, Certificate, covers, read
+from probes.domain.x509 import RENEW_AHEAD, Certificate, covers_name, parse_chain
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
-from probes.model.reply import Reason, shortened
+from probes.model.reply import Reason, shorten
 from probes.model.result import Outcome, Party, Phase
-from probes.preauth.callout import blind
-from probes.preauth.session import PreAuthSession, Protocol, open_session, servers_among, tls_offered
+from probes.preauth.callout import unverified_tls_context
+from probes.preauth.session import PreAuthSession, Protocol, offers_tls, open_session, servers_among
 from probes.protocol.cause import failure_of
-from probes.run.mailbox_check import some_at_a_time
+from probes.run.mailbox_check import gather_limited
 
 #: Seconds for both handshakes with one server.
 _SERVER_SECONDS = 30.0
-_AT_ONCE = 4
+_CONCURRENCY = 4
 
 _ASPECTS = ("offered", "expiry", "name", "trust")
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown:
+class _CertificateChain:
     """Certificates of a server."""
 
     chain: tuple[bytes, ...]
-    #: Why a client with the configured trust would disconnect; `None` if it would not.
+    #: Why a client with the configured trust disconnects; `None`: the chain is trusted.
     distrust: ssl.SSLCertVerificationError | None
 
 
 class _TlsNotOfferedError(Exception):
-    """The server responds, and offers no TLS, which differs from an invalid certificate."""
+    """The server answers without TLS, which is another finding than an invalid certificate."""
 
 
 class CertificateCheck:
@@ -51,44 +51,44 @@ class CertificateCheck:
         self._now = now
 
     async def run(self) -> tuple[Finding, ...]:
-        found = await some_at_a_time(_AT_ONCE, lambda each: self._look(*each), self._servers)
-        return tuple(finding for of_server in found for finding in of_server)
+        results = await gather_limited(_CONCURRENCY, lambda server: self._check_server(*server), self._servers)
+        return tuple(finding for findings in results for finding in findings)
 
-    async def _look(self, protocol: Protocol, server: Server) -> tuple[Finding, ...]:
+    async def _check_server(self, protocol: Protocol, server: Server) -> tuple[Finding, ...]:
         subject = f"{server.host}:{server.port}"
         try:
             async with asyncio.timeout(_SERVER_SECONDS):
-                shown = await _shown(protocol, server)
+                certificate = await _fetch_chain(protocol, server)
         except TimeoutError:
-            return _unknown(subject, "it did not answer in time")
+            return _unknown_findings(subject, "it did not answer in time")
         except ProbeFailedError as failure:
-            return _unknown(subject, failure.failure.words)
+            return _unknown_findings(subject, failure.failure.summary)
         except _TlsNotOfferedError as refusal:
             return (
                 Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(refusal)),
-                *_unknown(subject, "no TLS, so no certificate")[1:],
+                *_unknown_findings(subject, "no TLS, so no certificate")[1:],
             )
-        return evaluate(subject, server.certificate_name, shown.chain, shown.distrust, self._now())
+        return evaluate(subject, server.certificate_name, certificate.chain, certificate.distrust, self._now())
 
 
-async def _shown(protocol: Protocol, server: Server) -> _Shown:
+async def _fetch_chain(protocol: Protocol, server: Server) -> _CertificateChain:
     try:
-        return _Shown(await _handshake(protocol, server, server.tls), None)
+        return _CertificateChain(await _handshake(protocol, server, server.tls), None)
     except ssl.SSLCertVerificationError as distrust:
-        # An untrusted chain is not readable after the failed handshake; a second handshake trusts any.
+        # After a failed handshake the chain cannot be read, so a second handshake trusts any.
         try:
-            return _Shown(await _handshake(protocol, server, blind()), distrust)
+            return _CertificateChain(await _handshake(protocol, server, unverified_tls_context()), distrust)
         except (OSError, ProtocolError) as error:
             raise failure_of(error, Phase.TLS, Party.SENDER) from error
     except (OSError, ProtocolError) as error:
-        raise _meant(error, server) from error
+        raise _handshake_error(error, server) from error
 
 
-def _meant(error: Exception, server: Server) -> ProbeFailedError | _TlsNotOfferedError:
+def _handshake_error(error: Exception, server: Server) -> ProbeFailedError | _TlsNotOfferedError:
     failure = failure_of(error, Phase.TLS, Party.SENDER)
     if failure.outcome is Outcome.TLS:
         expected = "TLS from the first octet" if server.security is Security.IMPLICIT else "TLS after STARTTLS"
-        return _TlsNotOfferedError(f"the handshake fails: {failure.failure.words}; {expected} is expected")
+        return _TlsNotOfferedError(f"the handshake fails: {failure.failure.summary}; {expected} is expected")
     return failure
 
 
@@ -97,20 +97,20 @@ async def _handshake(protocol: Protocol, server: Server, tls: ssl.SSLContext) ->
     try:
         if server.security is Security.STARTTLS:
             await _start_tls(session, protocol, tls, server.certificate_name)
-        return session.chain
+        return session.certificate_chain
     finally:
         session.close()
 
 
 async def _start_tls(session: PreAuthSession, protocol: Protocol, tls: ssl.SSLContext, name: str) -> None:
-    greeting = await session.greet()
-    if not greeting.done:
+    greeting = await session.read_greeting()
+    if not greeting.is_done:
         raise ConnectionRefusedError(f"greeted with {greeting.text}")
-    offers = await session.offers()
-    if not tls_offered(protocol, offers):
+    capabilities = await session.read_capabilities()
+    if not offers_tls(protocol, capabilities):
         raise _TlsNotOfferedError("STARTTLS is not offered; passwords would go in clear, so nobody can sign in safely")
     reply = await session.start_tls(tls, name)
-    if not reply.done:
+    if not reply.is_done:
         raise _TlsNotOfferedError(f"STARTTLS is refused: {reply.text}")
 
 
@@ -122,50 +122,53 @@ def evaluate(
     OpenSSL reports only its first error, so the dates and the names are checked separately.
     """
     try:
-        certificate = read(chain)
+        certificate = parse_chain(chain)
     except ValueError as error:
-        return _unknown(subject, f"the certificate cannot be read: {shortened(str(error))}")
+        return _unknown_findings(subject, f"the certificate cannot be read: {shorten(str(error))}")
     reason = None if distrust is None else failure_of(distrust, Phase.TLS, Party.SENDER).failure.reason
-    expiry, lasts = _expiry(certificate, now, expired=reason == Reason.CERTIFICATE_EXPIRED)
-    named = covers(certificate, name)
-    misnamed = f"it is for {', '.join(certificate.names[:5]) or 'no name'}; {name} is expected"
-    untrusted = reason == Reason.CERTIFICATE_UNTRUSTED
-    why = shortened(distrust.verify_message) if distrust is not None else ""
+    expiry, expiry_text = _judge_expiry(certificate, now, is_expired=reason == Reason.CERTIFICATE_EXPIRED)
+    has_name = covers_name(certificate, name)
+    name_text = f"it is for {', '.join(certificate.names[:5]) or 'no name'}; {name} is expected"
+    is_untrusted = reason == Reason.CERTIFICATE_UNTRUSTED
+    trust_text = shorten(distrust.verify_message) if distrust is not None else ""
     return (
         Finding(aspect="offered", subject=subject, verdict=Verdict.PASS, detail="TLS is offered"),
-        Finding(aspect="expiry", subject=subject, verdict=expiry, detail=lasts, expires_at=certificate.not_after),
+        Finding(aspect="expiry", subject=subject, verdict=expiry, detail=expiry_text, expires_at=certificate.not_after),
         Finding(
             aspect="name",
             subject=subject,
-            verdict=Verdict.PASS if named else Verdict.FAIL,
-            detail=f"it is for {name}" if named else misnamed,
+            verdict=Verdict.PASS if has_name else Verdict.FAIL,
+            detail=f"it is for {name}" if has_name else name_text,
         ),
         Finding(
             aspect="trust",
             subject=subject,
-            verdict=Verdict.FAIL if untrusted else Verdict.PASS,
-            detail=f"clients do not trust it: {why}" if untrusted else "its authority is trusted",
+            verdict=Verdict.FAIL if is_untrusted else Verdict.PASS,
+            detail=f"clients do not trust it: {trust_text}" if is_untrusted else "its authority is trusted",
         ),
     )
 
 
-def _expiry(certificate: Certificate, now: datetime, *, expired: bool) -> tuple[Verdict, str]:
-    end = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
-    whose = "it" if certificate.own_ends_first else "an authority in its chain"
+def _judge_expiry(certificate: Certificate, now: datetime, *, is_expired: bool) -> tuple[Verdict, str]:
+    expires_at = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
+    subject = "it" if certificate.own_expires_first else "an authority in its chain"
     if now < certificate.not_before:
         return Verdict.FAIL, f"it is not valid before {certificate.not_before:%Y-%m-%d %H:%M} UTC"
     if now >= certificate.not_after:
-        return Verdict.FAIL, f"{whose} expired on {end}; renew it"
-    if expired:
+        return Verdict.FAIL, f"{subject} expired on {expires_at}; renew it"
+    if is_expired:
         return Verdict.FAIL, "a certificate in its chain has expired, or is not valid yet"
-    left = certificate.not_after - now
-    if left < RENEW_AHEAD:
-        return Verdict.WARN, f"{whose} expires in {left.days} days, on {end}; renew it {RENEW_AHEAD.days} days ahead"
-    return Verdict.PASS, f"valid until {end}"
+    remaining = certificate.not_after - now
+    if remaining < RENEW_AHEAD:
+        return (
+            Verdict.WARN,
+            f"{subject} expires in {remaining.days} days, on {expires_at}; renew it {RENEW_AHEAD.days} days ahead",
+        )
+    return Verdict.PASS, f"valid until {expires_at}"
 
 
-def _unknown(subject: str, why: str) -> tuple[Finding, ...]:
-    return tuple(Finding(aspect=aspect, subject=subject, verdict=Verdict.UNKNOWN, detail=why) for aspect in _ASPECTS)
+def _unknown_findings(subject: str, reason: str) -> tuple[Finding, ...]:
+    return tuple(Finding(aspect=aspect, subject=subject, verdict=Verdict.UNKNOWN, detail=reason) for aspect in _ASPECTS)
 
 
 KIND = CheckKind(

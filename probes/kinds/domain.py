@@ -1,7 +1,7 @@
 """Check of an agency's domains in the DNS: authorized senders, protection of mail to them, block lists.
 
-Queries name servers, and one web server per domain for its MTA-STS policy. It connects to no mail server. The operator
-of a domain's mail servers is not evaluated.
+Queries name servers, and one web server per domain for its MTA-STS policy. It connects to no mail server, and does not
+evaluate who operates the domain's mail servers.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from datetime import datetime, timedelta
 
 from probes.domain import blocklist
 from probes.domain.blocklist import Listing
-from probes.domain.dnssec import Signing, signing
-from probes.domain.exchanger import Exchangers, exchangers
-from probes.domain.mta_sts import MtaStsPolicyError, Policy, PolicyServer, PolicyUnreachableError, fetch
-from probes.domain.names import DnsNoAnswerReason, DnsUnansweredError, IPAddress, Names
+from probes.domain.dnssec import Signing, dnssec_status
+from probes.domain.exchanger import Exchangers, find_exchangers
+from probes.domain.mta_sts import MtaStsPolicyError, Policy, PolicyServer, PolicyUnreachableError, fetch_policy
+from probes.domain.names import DnsClient, DnsNoAnswerReason, DnsUnansweredError, IPAddress
 from probes.domain.records import DomainRecords, RecordReading, read_records
-from probes.domain.signature import author_domain, keys_of, verified
+from probes.domain.signature import author_domain, find_key_names, verify_signatures
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
-from probes.run.mailbox_check import some_at_a_time
+from probes.run.mailbox_check import gather_limited
 from probes.verdict.domain import (
     Judgement,
+    declares_no_mail,
     judge_dane,
     judge_dkim,
     judge_dmarc,
@@ -29,18 +30,17 @@ from probes.verdict.domain import (
     judge_signing,
     judge_spf,
     judge_tls_rpt,
-    sends_nothing,
 )
 from probes.verdict.outbound import outbound_address
 
 _ASPECTS = ("spf", "dmarc", "dkim", "mta-sts", "tls-rpt", "dane", "dnssec", "dnsbl")
-_DOMAINS_AT_ONCE = 4
-#: Each is queried on each list; a provider's further addresses add no information.
-_ADDRESSES_AT_MOST = 10
+_CONCURRENCY = 4
+#: Limit of addresses that are queried on each list: a provider's further addresses add no information.
+_MAX_ADDRESSES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Specimen:
+class _SampleMessage:
     message: bytes
     domain: str
 
@@ -53,11 +53,11 @@ class DomainCheck:
         check_scope: CheckScope,
         _now: Callable[[], datetime],
         *,
-        lists: tuple[str, ...] = blocklist.USUAL,
+        lists: tuple[str, ...] = blocklist.DEFAULT_LISTS,
         policy_server: PolicyServer = PolicyServer(),  # noqa: B008 - a frozen value
     ) -> None:
         self._check_scope = check_scope
-        self._names = Names(check_scope.name_servers)
+        self._dns_client = DnsClient(check_scope.name_servers)
         self._lists = lists
         self._policy_server = policy_server
 
@@ -65,106 +65,113 @@ class DomainCheck:
         if not self._check_scope.domains:
             return ()
         message = self._check_scope.sample_message()
-        sample_message = None if message is None else _Specimen(message, author_domain(message))
+        sample_message = None if message is None else _SampleMessage(message, author_domain(message))
         domains = self._check_scope.domains
-        found = await some_at_a_time(_DOMAINS_AT_ONCE, lambda domain: self._domain(domain, sample_message), domains)
-        listings = await self._listings(sorted({host for _, hosts in found for host in hosts}), sample_message)
-        return (*(finding for findings, _ in found for finding in findings), *listings)
+        results = await gather_limited(_CONCURRENCY, lambda domain: self._check_domain(domain, sample_message), domains)
+        listings = await self._check_lists(sorted({host for _, hosts in results for host in hosts}), sample_message)
+        return (*(finding for findings, _ in results for finding in findings), *listings)
 
-    async def _domain(
-        self, domain: str, sample_message: _Specimen | None
+    async def _check_domain(
+        self, domain: str, sample_message: _SampleMessage | None
     ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-        lost: DnsUnansweredError | None = None
+        mx_error: DnsUnansweredError | None = None
         try:
-            found = await exchangers(self._names, domain)
+            mx = await find_exchangers(self._dns_client, domain)
         except DnsUnansweredError as trouble:
-            if trouble.silence is not DnsNoAnswerReason.FAILED:
-                # No name server answers: thirty more queries would be useless.
-                silent = (Verdict.UNKNOWN, str(trouble))
-                return _findings(domain, dict.fromkeys(_ASPECTS[:-1], silent)), ()
-            # With invalid signatures the other records can still be queried and reported.
-            lost, found = trouble, Exchangers(domain=domain, hosts=())
+            if trouble.reason is not DnsNoAnswerReason.FAILED:
+                # No name server answers, so the thirty further queries would fail, too.
+                judgement = (Verdict.UNKNOWN, str(trouble))
+                return _findings(domain, dict.fromkeys(_ASPECTS[:-1], judgement)), ()
+            # With invalid DNSSEC signatures the other records can still be queried and reported.
+            mx_error, mx = trouble, Exchangers(domain=domain, hosts=())
         records = await read_records(domain, self._check_scope.name_servers)
-        said = {
+        judgements = {
             "spf": judge_spf(records.spf),
             "dmarc": judge_dmarc(records.dmarc, domain),
-            "dkim": await _or_unknown(self._dkim(domain, records.spf, sample_message)),
-            "mta-sts": judge_mta_sts(records.mta_sts, await self._policy(domain, records, found), found),
-            "tls-rpt": judge_tls_rpt(records.tls_rpt, found),
+            "dkim": await _or_unknown(self._check_dkim(domain, records.spf, sample_message)),
+            "mta-sts": judge_mta_sts(records.mta_sts, await self._fetch_policy(domain, records, mx), mx),
+            "tls-rpt": judge_tls_rpt(records.tls_rpt, mx),
         }
-        signed: Signing | None = None
+        signing: Signing | None = None
         try:
-            signed = await signing(self._names, domain)
-            said["dnssec"] = judge_signing(signed)
+            signing = await dnssec_status(self._dns_client, domain)
+            judgements["dnssec"] = judge_signing(signing)
         except DnsUnansweredError as trouble:
-            said["dnssec"] = Verdict.UNKNOWN, str(trouble)
-        said["dane"] = (Verdict.UNKNOWN, str(lost)) if lost else await _or_unknown(self._dane(found, signed))
-        return _findings(domain, said), found.hosts
+            judgements["dnssec"] = Verdict.UNKNOWN, str(trouble)
+        judgements["dane"] = (
+            (Verdict.UNKNOWN, str(mx_error)) if mx_error else await _or_unknown(self._check_dane(mx, signing))
+        )
+        return _findings(domain, judgements), mx.hosts
 
-    async def _policy(
-        self, domain: str, records: DomainRecords, found: Exchangers
+    async def _fetch_policy(
+        self, domain: str, records: DomainRecords, mx: Exchangers
     ) -> Policy | MtaStsPolicyError | PolicyUnreachableError | None:
-        if records.mta_sts.record is None or found.null:
+        if records.mta_sts.record is None or mx.null:
             return None
         try:
-            return await fetch(self._names, domain, self._policy_server, self._check_scope.bounds)
-        except (MtaStsPolicyError, PolicyUnreachableError) as why:
-            return why
+            return await fetch_policy(self._dns_client, domain, self._policy_server, self._check_scope.egress)
+        except (MtaStsPolicyError, PolicyUnreachableError) as error:
+            return error
 
-    async def _dkim(self, domain: str, spf: RecordReading, sample_message: _Specimen | None) -> Judgement:
+    async def _check_dkim(self, domain: str, spf: RecordReading, sample_message: _SampleMessage | None) -> Judgement:
         if sample_message is None or sample_message.domain != domain:
-            if sends_nothing(spf):
+            if declares_no_mail(spf):
                 return Verdict.PASS, "the domain sends no mail, says SPF"
             return Verdict.UNKNOWN, "no message from this domain has arrived yet"
         keys: dict[str, bytes] = {}
-        for name in keys_of(sample_message.message):
-            keys[name] = next(iter(await self._names.texts(name)), b"")
-        return judge_dkim(domain, verified(sample_message.message, keys))
+        for name in find_key_names(sample_message.message):
+            keys[name] = next(iter(await self._dns_client.query_txt(name)), b"")
+        return judge_dkim(domain, verify_signatures(sample_message.message, keys))
 
-    async def _dane(self, found: Exchangers, signed: Signing | None) -> Judgement:
-        records = {host: await self._names.ask(f"_25._tcp.{host}", "TLSA") for host in found.hosts}
-        return judge_dane(found, records, signed)
+    async def _check_dane(self, mx: Exchangers, signing: Signing | None) -> Judgement:
+        records = {host: await self._dns_client.query(f"_25._tcp.{host}", "TLSA") for host in mx.hosts}
+        return judge_dane(mx, records, signing)
 
-    async def _listings(self, hosts: list[str], sample_message: _Specimen | None) -> tuple[Finding, ...]:
+    async def _check_lists(self, hosts: list[str], sample_message: _SampleMessage | None) -> tuple[Finding, ...]:
         outbound = None if sample_message is None else outbound_address(sample_message.message)
         addresses = [] if outbound is None else [outbound]
         for host in hosts:
             try:
-                addresses += await self._names.addresses(host)
+                addresses += await self._dns_client.resolve(host)
             except DnsUnansweredError:
                 continue
-        asked = tuple(dict.fromkeys(one for one in addresses if not one.is_loopback))[:_ADDRESSES_AT_MOST]
+        queried = tuple(dict.fromkeys(candidate for candidate in addresses if not candidate.is_loopback))[
+            :_MAX_ADDRESSES
+        ]
         findings = []
         for zone in self._lists:
-            verdict, detail = await _or_unknown(self._listing(zone, asked, outbound))
+            verdict, detail = await _or_unknown(self._check_list(zone, queried, outbound))
             findings.append(Finding(aspect="dnsbl", subject=zone, verdict=verdict, detail=detail))
         return tuple(findings)
 
-    async def _listing(self, zone: str, addresses: tuple[IPAddress, ...], outbound: IPAddress | None) -> Judgement:
+    async def _check_list(self, zone: str, addresses: tuple[IPAddress, ...], outbound: IPAddress | None) -> Judgement:
         if not addresses:
             return Verdict.UNKNOWN, "no address of the agency's mail servers is known"
-        if (doubt := await blocklist.trial(self._names, zone)) is not None:
-            return Verdict.UNKNOWN, f"{doubt}; that says nothing about the agency"
+        if (fault := await blocklist.test_list(self._dns_client, zone)) is not None:
+            return Verdict.UNKNOWN, f"{fault}; that says nothing about the agency"
         listed = []
         for address in addresses:
-            standing = await blocklist.ask(self._names, zone, address)
-            if standing in {Listing.REFUSED, Listing.DEAD}:
-                return Verdict.UNKNOWN, f"{standing}; that says nothing about the agency"
-            if standing is Listing.LISTED:
+            listing = await blocklist.look_up(self._dns_client, zone, address)
+            if listing in {Listing.REFUSED, Listing.DEAD}:
+                return Verdict.UNKNOWN, f"{listing}; that says nothing about the agency"
+            if listing is Listing.LISTED:
                 listed.append(address)
         if outbound in listed:
             return Verdict.FAIL, f"{outbound}, from which the agency sends, is listed; others refuse its mail"
         if listed:
-            told = ", ".join(map(str, listed))
-            return Verdict.WARN, f"listed: {told}, which takes mail; it matters if mail is sent from there, too"
+            addresses_text = ", ".join(map(str, listed))
+            return (
+                Verdict.WARN,
+                f"listed: {addresses_text}, which takes mail; it matters if mail is sent from there, too",
+            )
         return Verdict.PASS, f"none of {len(addresses)} addresses is listed"
 
 
-def _findings(domain: str, said: dict[str, Judgement]) -> tuple[Finding, ...]:
+def _findings(domain: str, judgements: dict[str, Judgement]) -> tuple[Finding, ...]:
     return tuple(
-        Finding(aspect=aspect, subject=domain, verdict=said[aspect][0], detail=said[aspect][1])
+        Finding(aspect=aspect, subject=domain, verdict=judgements[aspect][0], detail=judgements[aspect][1])
         for aspect in _ASPECTS
-        if aspect in said
+        if aspect in judgements
     )
 
 

@@ -1,7 +1,7 @@
 """Check that servers refuse sign-in without TLS, relaying for unauthenticated clients, and a wrong password.
 
-It resembles an attacker's first attempts, so it is opt-in, with one connection at a time. No message is ever sent. Each
-account is tried with one wrong password a run: a server that locks accounts counts it.
+The check resembles an attacker's first attempts, so it is opt-in and opens one connection at a time. No message is ever
+sent. Each account is tried with one wrong password a run, which a server that locks accounts counts.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from datetime import datetime, timedelta
 
 from checkdmarc.utils import get_base_domain
 
-from probes.domain.exchanger import exchangers
-from probes.domain.names import DnsUnansweredError, Names
+from probes.domain.exchanger import find_exchangers
+from probes.domain.names import DnsClient, DnsUnansweredError
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.mailbox import Password, Security, Server, UnavailableLogin
 from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.result import Party, Phase
-from probes.preauth.callout import Callout, call, public
-from probes.preauth.forbidden_sign_in import sign_in_in_clear, try_wrong_password
+from probes.preauth.callout import Callout, make_callout, public_tls_context
+from probes.preauth.forbidden_sign_in import try_clear_text_sign_in, try_wrong_password
 from probes.preauth.session import Protocol, ReplyKind, ServerReply, servers_among, servers_of
 from probes.protocol.cause import failure_of
 
 _ASPECTS = ("clear-sign-in", "relay", "wrong-password")
-_SECONDS = 30.0
+_ATTEMPT_SECONDS = 30.0
 _PORT = 25
-#: Further MX hosts of an agency are not tried, so that the check ends.
+#: Limit of MX hosts of an agency that are tried, so that the check ends in time.
 _HOSTS_AT_MOST = 6
 
-_Said = tuple[Verdict, str]
+_Result = tuple[Verdict, str]
 
 
 class HardeningCheck:
@@ -37,9 +37,9 @@ class HardeningCheck:
 
     def __init__(self, check_scope: CheckScope, _now: Callable[[], datetime], *, port: int = _PORT) -> None:
         self._check_scope = check_scope
-        self._names = Names(check_scope.name_servers)
+        self._dns_client = DnsClient(check_scope.name_servers)
         self._port = port
-        self._tls = public()
+        self._tls = public_tls_context()
         self._servers = [
             (protocol, server, f"{server.host}:{server.port}")
             for protocol, server in servers_among(check_scope.mailboxes)
@@ -47,130 +47,130 @@ class HardeningCheck:
 
     async def run(self) -> tuple[Finding, ...]:
         findings: list[Finding] = []
-        ours, why = await self._our_hosts()
-        tried = [*self._servers, *[(Protocol.SMTP, *door) for door in await self._doors()]]
-        for protocol, server, subject in tried:
+        own_organizations, obstacle = await self._own_organizations()
+        targets = [*self._servers, *[(Protocol.SMTP, *target) for target in await self._mx_servers()]]
+        for protocol, server, subject in targets:
             if server.security is Security.STARTTLS:
-                said = await _looked(self._clear(protocol, server))
-                findings.append(_finding("clear-sign-in", subject, said))
+                result = await _or_unknown(self._check_clear_text(protocol, server))
+                findings.append(_finding("clear-sign-in", subject, result))
             if protocol is Protocol.SMTP:
-                said = (Verdict.UNKNOWN, why) if why else await self._relay(server, ours)
-                findings.append(_finding("relay", subject, said))
-        findings += await self._passwords()
+                result = (Verdict.UNKNOWN, obstacle) if obstacle else await self._check_relay(server, own_organizations)
+                findings.append(_finding("relay", subject, result))
+        findings += await self._check_passwords()
         return tuple(findings)
 
-    async def _our_hosts(self) -> tuple[frozenset[str], str]:
-        """Return the organizations of the MX hosts of our own address, or why the relay check is not possible."""
+    async def _own_organizations(self) -> tuple[frozenset[str], str]:
+        """Return the organizational domains of our own address's MX hosts, and why the relay check is not possible, or ""."""
         domain = self._check_scope.our_address.rpartition("@")[2].lower()
         if not domain:
             return frozenset(), "no address of ours is configured to ask with"
         if domain in self._check_scope.domains:
             return frozenset(), f"{domain} is one of the agency's own; an address outside is needed"
         try:
-            found = await exchangers(self._names, domain)
+            mx = await find_exchangers(self._dns_client, domain)
         except DnsUnansweredError as trouble:
             return frozenset(), str(trouble)
-        return frozenset(get_base_domain(host) for host in found.hosts), ""
+        return frozenset(get_base_domain(host) for host in mx.hosts), ""
 
-    async def _doors(self) -> list[tuple[Server, str]]:
-        """Return each MX host with its first address."""
-        doors: dict[str, tuple[Server, str]] = {}
+    async def _mx_servers(self) -> list[tuple[Server, str]]:
+        """Return a server for each MX host, at its first address, with its name for findings."""
+        servers: dict[str, tuple[Server, str]] = {}
         for domain in self._check_scope.domains:
             try:
-                for host in (await exchangers(self._names, domain)).hosts:
-                    for address in (await self._names.addresses(host))[:1]:
+                for host in (await find_exchangers(self._dns_client, domain)).hosts:
+                    for address in (await self._dns_client.resolve(host))[:1]:
                         server = Server(
                             host=str(address),
                             port=self._port,
                             security=Security.STARTTLS,
                             tls=self._tls,
                             tls_name=host,
-                            bounds=self._check_scope.bounds,
+                            egress=self._check_scope.egress,
                         )
-                        doors[host] = server, f"{host} [{address}]"
+                        servers[host] = server, f"{host} [{address}]"
             except DnsUnansweredError:
-                # The check of the MX hosts reports it.
+                # The MX check reports it.
                 continue
-        return list(doors.values())[:_HOSTS_AT_MOST]
+        return list(servers.values())[:_HOSTS_AT_MOST]
 
-    async def _clear(self, protocol: Protocol, server: Server) -> _Said:
-        how = await sign_in_in_clear(protocol, server)
-        if how:
-            return Verdict.FAIL, f"{how} without TLS; passwords can be read on the way"
+    async def _check_clear_text(self, protocol: Protocol, server: Server) -> _Result:
+        permitted = await try_clear_text_sign_in(protocol, server)
+        if permitted:
+            return Verdict.FAIL, f"{permitted} without TLS; passwords can be read on the way"
         return Verdict.PASS, "no sign-in without TLS"
 
-    async def _relay(self, server: Server, ours: frozenset[str]) -> _Said:
-        if get_base_domain(server.certificate_name) in ours:
+    async def _check_relay(self, server: Server, own_organizations: frozenset[str]) -> _Result:
+        if get_base_domain(server.certificate_name) in own_organizations:
             return Verdict.UNKNOWN, "it takes mail for our own address, too, and rightly; ask with an address elsewhere"
-        stranger = self._check_scope.our_address
-        return judge_relay(await call(server, sender=stranger, recipients=(stranger,)))
+        external_address = self._check_scope.our_address
+        return judge_relay(await make_callout(server, sender=external_address, recipients=(external_address,)))
 
-    async def _passwords(self) -> list[Finding]:
+    async def _check_passwords(self) -> list[Finding]:
         findings: list[Finding] = []
-        tried: set[str] = set()
+        usernames: set[str] = set()
         for mailbox in self._check_scope.mailboxes:
-            if not (servers := servers_of(mailbox)) or mailbox.login.username in tried:
+            if not (servers := servers_of(mailbox)) or mailbox.login.username in usernames:
                 continue
-            tried.add(mailbox.login.username)
+            usernames.add(mailbox.login.username)
             protocol, server = servers[0]
             if isinstance(mailbox.login, Password):
-                said = await _looked(_wrong(protocol, server, mailbox.login.username))
+                result = await _or_unknown(_try_wrong_password(protocol, server, mailbox.login.username))
             elif isinstance(mailbox.login, UnavailableLogin):
-                said = Verdict.UNKNOWN, mailbox.login.reason
+                result = Verdict.UNKNOWN, mailbox.login.reason
             else:
-                said = Verdict.UNKNOWN, "it signs in with access tokens; there is no password to get wrong"
-            findings.append(_finding("wrong-password", mailbox.name, said))
+                result = Verdict.UNKNOWN, "it signs in with access tokens; there is no password to get wrong"
+            findings.append(_finding("wrong-password", mailbox.name, result))
         return findings
 
 
-async def _wrong(protocol: Protocol, server: Server, username: str) -> _Said:
+async def _try_wrong_password(protocol: Protocol, server: Server, username: str) -> _Result:
     return judge_password(await try_wrong_password(protocol, server, username))
 
 
-def judge_relay(seen: Callout) -> _Said:
+def judge_relay(callout: Callout) -> _Result:
     """Return the finding for a server's answer to a relay attempt between two external addresses."""
-    if seen.unmet is not None:
-        return Verdict.UNKNOWN, seen.unmet.words
-    if not seen.recipients:
-        return Verdict.UNKNOWN, f"it broke off: {seen.broken or 'nothing was said to the envelope'}"
-    (reply,) = seen.recipients.values()
+    if callout.connect_failure is not None:
+        return Verdict.UNKNOWN, callout.connect_failure.summary
+    if not callout.recipients:
+        return Verdict.UNKNOWN, f"it broke off: {callout.break_reason or 'nothing was said to the envelope'}"
+    (reply,) = callout.recipients.values()
     match reply.kind:
         case ReplyKind.DONE:
             return Verdict.FAIL, f"takes mail from strangers for strangers: {reply.text}"
-        case ReplyKind.LATER:
+        case ReplyKind.TEMPORARY:
             return Verdict.UNKNOWN, f"asks to come again: {reply.text}"
         case _:
             return Verdict.PASS, f"refuses: {reply.text}"
 
 
-def judge_password(reply: ServerReply | None) -> _Said:
+def judge_password(reply: ServerReply | None) -> _Result:
     """Return the finding for the answer to a wrong password."""
     if reply is None:
         return Verdict.UNKNOWN, "there is no way to sign in with a password"
     match reply.kind:
         case ReplyKind.DONE:
             return Verdict.FAIL, "a wrong password is let in"
-        case ReplyKind.NO:
+        case ReplyKind.PERMANENT:
             return Verdict.PASS, "a wrong password is refused"
         case _:
             return Verdict.UNKNOWN, f"no verdict on the password: {reply.text}"
 
 
-async def _looked(look: Awaitable[_Said]) -> _Said:
+async def _or_unknown(attempt: Awaitable[_Result]) -> _Result:
     """Return the result of an attempt; one that failed is unknown."""
     try:
-        async with asyncio.timeout(_SECONDS):
-            return await look
+        async with asyncio.timeout(_ATTEMPT_SECONDS):
+            return await attempt
     except TimeoutError:
         return Verdict.UNKNOWN, "it did not answer in time"
     except ProbeFailedError as failure:
-        return Verdict.UNKNOWN, failure.failure.words
+        return Verdict.UNKNOWN, failure.failure.summary
     except (OSError, ProtocolError) as error:
-        return Verdict.UNKNOWN, failure_of(error, Phase.CONNECT, Party.SENDER).failure.words
+        return Verdict.UNKNOWN, failure_of(error, Phase.CONNECT, Party.SENDER).failure.summary
 
 
-def _finding(aspect: str, subject: str, said: _Said) -> Finding:
-    return Finding(aspect=aspect, subject=subject, verdict=said[0], detail=said[1])
+def _finding(aspect: str, subject: str, result: _Result) -> Finding:
+    return Finding(aspect=aspect, subject=subject, verdict=result[0], detail=result[1])
 
 
 KIND = CheckKind(

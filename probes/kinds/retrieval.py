@@ -1,6 +1,6 @@
 """Check that mailboxes can be read over IMAP or POP3: sign in, open, and fetch the newest header.
 
-Every round trip shows the same; this opt-in check tests reading alone.
+A round trip (message sent and received) shows the same; this opt-in check tests reading alone.
 """
 
 from __future__ import annotations
@@ -13,53 +13,55 @@ from probes.model.mailbox import NEARLY_FULL, Mailbox, MailboxQuota
 from probes.model.probe import Trace
 from probes.model.result import Party, Phase
 from probes.protocol import imap, pop3
-from probes.protocol.cause import stage
-from probes.protocol.imap_response import folder_name
+from probes.protocol.cause import timed_phase
+from probes.protocol.imap_response import encode_folder_name
 from probes.run.mailbox_check import SESSION, MailboxCheck
 
 _ASPECT = "retrieval"
 
 
-def _build(check_scope: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
-    readers = [mailbox for mailbox in check_scope.mailboxes if mailbox.is_read]
-    return MailboxCheck(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_read)
+def _build_check(check_scope: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
+    readers = [mailbox for mailbox in check_scope.mailboxes if mailbox.is_readable]
+    return MailboxCheck(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_try_reading)
 
 
-async def _read(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
+async def _try_reading(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
     count, quota = (
-        await _over_imap(mailbox, trace) if mailbox.imap is not None else (await _over_pop3(mailbox, trace), None)
+        await _read_over_imap(mailbox, trace)
+        if mailbox.imap is not None
+        else (await _read_over_pop3(mailbox, trace), None)
     )
     detail = f"opened {mailbox.inbox}; messages in it: {count}"
     if quota is None:
         return Verdict.PASS, detail
     verdict = Verdict.WARN if quota.share >= NEARLY_FULL else Verdict.PASS
-    return Verdict.FAIL if quota.is_full else verdict, f"{detail}; {quota.words} are used"
+    return Verdict.FAIL if quota.is_full else verdict, f"{detail}; {quota.summary} are used"
 
 
-async def _over_imap(mailbox: Mailbox, trace: Trace) -> tuple[int, MailboxQuota | None]:
-    session = await imap.open_session(mailbox, trace, Party.RECIPIENT, leg=SESSION, within=SESSION)
+async def _read_over_imap(mailbox: Mailbox, trace: Trace) -> tuple[int, MailboxQuota | None]:
+    session = await imap.open_session(mailbox, trace, Party.RECIPIENT, response_timeout=SESSION, within=SESSION)
     try:
-        with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
-            position = await session.select(folder_name(mailbox.inbox))
-            if newest := await session.last_uids(1, position.exists):
-                await session.headers(newest)
-            quota = await session.quota(folder_name(mailbox.inbox))
+        with timed_phase(trace, Phase.RETRIEVE, Party.RECIPIENT):
+            status = await session.select(encode_folder_name(mailbox.inbox))
+            if newest_uids := await session.last_uids(1, status.exists):
+                await session.fetch_headers(newest_uids)
+            quota = await session.fetch_quota(encode_folder_name(mailbox.inbox))
     finally:
         session.close()
-    return position.exists, quota
+    return status.exists, quota
 
 
-async def _over_pop3(mailbox: Mailbox, trace: Trace) -> int:
-    session = await pop3.open_session(mailbox, trace, Party.RECIPIENT, leg=SESSION, within=SESSION)
+async def _read_over_pop3(mailbox: Mailbox, trace: Trace) -> int:
+    session = await pop3.open_session(mailbox, trace, Party.RECIPIENT, response_timeout=SESSION, within=SESSION)
     try:
-        with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
-            listed = await session.uids()
-            if listed:
-                await session.header(listed[-1][0])
+        with timed_phase(trace, Phase.RETRIEVE, Party.RECIPIENT):
+            uids = await session.list_uids()
+            if uids:
+                await session.fetch_header(uids[-1][0])
             await session.quit()
     finally:
         session.close()
-    return len(listed)
+    return len(uids)
 
 
 KIND = CheckKind(
@@ -67,7 +69,7 @@ KIND = CheckKind(
     aspects=(_ASPECT,),
     interval=timedelta(minutes=5),
     within=timedelta(minutes=5),
-    build=_build,
-    # Each is one more sign-in at a server that limits them, and the round trip shows the same.
+    build=_build_check,
+    # Each run is one more sign-in at a server that limits sign-ins, and the round trip shows the same.
     opt_in=True,
 )

@@ -1,4 +1,4 @@
-"""Round trip: send a message, await its arrival, check what arrived."""
+"""Round trip, the probe that decides health: send a message, wait for its arrival, check its content and folder."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from probes.arrival.expectation import Arrived, ArrivedElsewhere, Expectation, F
 from probes.arrival.reader import SearchResult
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.bounce import DsnReport
-from probes.mail.message import changes_in, compose, rewrites_in
+from probes.mail.message import compose, find_changes, find_rewrites
 from probes.mail.token import Token
 from probes.model.probe import ProbeFailedError, ProbeKind, Route, Timeouts, Trace
 from probes.model.refusal import refusal_cause
-from probes.model.reply import Reason, expired, failed
+from probes.model.reply import Reason, probe_failure, timeout_failure
 from probes.model.result import Outcome, Party, Phase, RefusalCause
-from probes.protocol.smtp import Submitted, submit
+from probes.protocol.smtp import SubmissionResult, submit
 from probes.run.runner import loop_time, utc_now
 
-#: Seconds: a mailbox whose last poll before the deadline is older gives no evidence about its content.
-_STALE = 15.0
-#: The server refuses an additional session, for example when we have one too many: that is no evidence.
-_ONE_TOO_MANY = frozenset({Reason.SIGN_IN_UNAVAILABLE, Reason.MAILBOX_IN_USE})
-#: A server's timestamp has whole seconds: a message that arrived right after it was made may have the second before.
+#: Seconds: if the last poll before the deadline is older, it is no evidence that the message is missing.
+_MAX_POLL_AGE = 15.0
+#: Reasons for which a server refuses an additional session, such as too many sessions: no evidence that mail failed.
+_SESSION_REFUSALS = frozenset({Reason.SIGN_IN_UNAVAILABLE, Reason.MAILBOX_IN_USE})
+#: A server's timestamp has whole seconds, so a message may seem to arrive up to a second before it was composed.
 _RESOLUTION = timedelta(seconds=1)
-#: The runner's deadline reports only the phase; ending this much earlier, the probe reports the reason.
-_HEADROOM = 0.1
+#: Seconds by which the probe ends before the runner's deadline, which would report the phase only and no reason.
+_DEADLINE_MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,142 +37,155 @@ class RoundTrip:
 
     route: Route
     token: Token
-    patience: Timeouts
-    #: Watches the sender's mailbox: a bounce arrives there, and ends the run in seconds. `None`: it is not read.
+    timeouts: Timeouts
+    #: Watcher of the sender's mailbox, where a bounce arrives and ends the run in seconds. `None`: it is not read.
     sender: MailboxWatcher | None
     recipient: MailboxWatcher
     clock: Callable[[], datetime] = utc_now
 
     async def run(self, trace: Trace) -> Outcome:
         with (
-            self.recipient.expect(self.token, Party.RECIPIENT) as letter,
-            self.sender.expect(self.token, Party.SENDER) if self.sender else nullcontext() as answer,
+            self.recipient.expect(self.token, Party.RECIPIENT) as expectation,
+            self.sender.expect(self.token, Party.SENDER) if self.sender else nullcontext() as bounce_expectation,
         ):
-            began = loop_time()
-            await self._readable(letter)
-            made = self.clock()
-            submitted = await self._submit(trace, made)
-            letter.hurry()
-            if answer is not None:
-                answer.hurry()
+            started_at = loop_time()
+            await self._require_readable(expectation)
+            composed_at = self.clock()
+            submission = await self._submit(trace, composed_at)
+            expectation.request_fast_polling()
+            if bounce_expectation is not None:
+                bounce_expectation.request_fast_polling()
             with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
-                latest = began + self.patience.whole.total_seconds() - _HEADROOM
-                seen = await self._arrival(letter, answer, submitted, latest)
-            if seen.since is not None and made - _RESOLUTION <= seen.since <= seen.at:
-                # The message was there, and was not shown. A contradicting clock is no evidence.
-                trace.took(Phase.TRANSIT, max(timedelta(), seen.since - made))
+                run_deadline = started_at + self.timeouts.total.total_seconds() - _DEADLINE_MARGIN
+                arrived = await self._wait_for_arrival(expectation, bounce_expectation, submission, run_deadline)
+            if arrived.server_time is not None and composed_at - _RESOLUTION <= arrived.server_time <= arrived.at:
+                # The message arrived earlier than the session showed it. A server's clock that contradicts ours is ignored.
+                trace.limit_duration(Phase.TRANSIT, max(timedelta(), arrived.server_time - composed_at))
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
-                content = seen.content if isinstance(seen, ArrivedElsewhere) else await self._content(letter)
-            trace.arrived(content, rewrites_in(content, self.token))
-            if changes := changes_in(content, self.token):
-                what = ", ".join([*changes, *([f"in {seen.name}"] if isinstance(seen, ArrivedElsewhere) else ())])
-                raise failed(Outcome.CORRUPTED, Reason.CHANGED, Phase.RETRIEVE, Party.RECIPIENT, what)
-            if isinstance(seen, ArrivedElsewhere):
-                raise failed(Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, Party.RECIPIENT, seen.name)
-            return Outcome.JUNK if seen.folder is FolderKind.JUNK else Outcome.DELIVERED
+                content = (
+                    arrived.content if isinstance(arrived, ArrivedElsewhere) else await self._fetch_content(expectation)
+                )
+            trace.record_message(content, find_rewrites(content, self.token))
+            if changes := find_changes(content, self.token):
+                detail = ", ".join(
+                    [*changes, *([f"in {arrived.name}"] if isinstance(arrived, ArrivedElsewhere) else ())]
+                )
+                raise probe_failure(Outcome.CORRUPTED, Reason.CONTENT_CHANGED, Phase.RETRIEVE, Party.RECIPIENT, detail)
+            if isinstance(arrived, ArrivedElsewhere):
+                raise probe_failure(
+                    Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, Party.RECIPIENT, arrived.name
+                )
+            return Outcome.JUNK if arrived.folder is FolderKind.JUNK else Outcome.DELIVERED
 
-    async def _readable(self, letter: Expectation) -> None:
-        """Raise at once when the recipient's mailbox cannot be read: the message's arrival could not be seen."""
-        await asyncio.wait({letter.ready}, timeout=self.patience.session.total_seconds())
-        trouble = letter.ready.result() if letter.ready.done() else self.recipient.overdue()
-        if trouble is not None:
-            raise trouble
+    async def _require_readable(self, expectation: Expectation) -> None:
+        """Raise when the recipient's mailbox cannot be read: the arrival of a message would not be noticed."""
+        await asyncio.wait({expectation.ready}, timeout=self.timeouts.session.total_seconds())
+        failure = expectation.ready.result() if expectation.ready.done() else self.recipient.not_ready_failure()
+        if failure is not None:
+            raise failure
 
-    async def _submit(self, trace: Trace, now: datetime) -> Submitted:
+    async def _submit(self, trace: Trace, now: datetime) -> SubmissionResult:
         message = compose(
             self.token,
             sender=self.route.sender.address,
             recipient=self.route.address,
             now=now,
         )
-        address, within = self.route.address, self.patience.session
+        address, within = self.route.address, self.timeouts.session
         return await submit(self.route.sender, address, message, trace, within)
 
-    async def _arrival(
-        self, letter: Expectation, answer: Expectation | None, submitted: Submitted, latest: float
+    async def _wait_for_arrival(
+        self,
+        expectation: Expectation,
+        bounce_expectation: Expectation | None,
+        submission: SubmissionResult,
+        run_deadline: float,
     ) -> Arrived | ArrivedElsewhere:
-        """Wait for the message or for its bounce, whichever is first.
+        """Wait for the message or for a bounce, whichever comes first.
 
-        Shortly before the deadline a new sign-in searches for it, while the wait continues.
+        Shortly before the deadline, a final search by a new sign-in is requested, while the wait continues.
         """
-        accepted = loop_time()
-        deadline = min(latest, accepted + self.patience.arrival.total_seconds())
-        until = deadline - self.patience.last_look.total_seconds()
-        anew: asyncio.Future[SearchResult | ProbeFailedError] | None = None
+        accepted_at = loop_time()
+        deadline = min(run_deadline, accepted_at + self.timeouts.arrival.total_seconds())
+        until = deadline - self.timeouts.final_search.total_seconds()
+        search: asyncio.Future[SearchResult | ProbeFailedError] | None = None
         bounce: DsnReport | None = None
-        watched = [letter.seen] if answer is None else [letter.seen, answer.seen]
-        waiting = set(watched)
-        while waiting:
-            done, waiting = await asyncio.wait(
-                waiting, timeout=max(0.0, until - loop_time()), return_when=asyncio.FIRST_COMPLETED
+        futures = (
+            [expectation.arrival] if bounce_expectation is None else [expectation.arrival, bounce_expectation.arrival]
+        )
+        pending = set(futures)
+        while pending:
+            done, pending = await asyncio.wait(
+                pending, timeout=max(0.0, until - loop_time()), return_when=asyncio.FIRST_COMPLETED
             )
-            # The message is examined first: it has arrived, whatever was reported.
-            for future in (one for one in watched if one in done):
+            # The future of the message comes first: it has arrived, whatever a bounce reports.
+            for future in (candidate for candidate in futures if candidate in done):
                 match future.result():
-                    case Arrived() as seen:
-                        return seen
-                    case ProbeFailedError() as trouble:
-                        raise trouble
+                    case Arrived() as arrived:
+                        return arrived
+                    case ProbeFailedError() as failure:
+                        raise failure
                     case DsnReport() as report:
-                        self._end_by(report)
-                        # The bounce is about another recipient, such as the target of another forward.
+                        self._raise_if_bounced(report)
+                        # The bounce concerns another recipient, such as the target of another forward.
                         bounce = report
             if not done:
-                if anew is not None or loop_time() >= deadline:
+                if search is not None or loop_time() >= deadline:
                     break
-                anew, until = self.recipient.look_anew(self.patience.last_look), deadline
-        if letter.elsewhere is not None:
-            return letter.elsewhere
+                search, until = self.recipient.final_search(self.timeouts.final_search), deadline
+        if expectation.found_elsewhere is not None:
+            return expectation.found_elsewhere
         if bounce is not None:
-            raise _bounced(bounce)
-        raise submitted.doubt or self._absent(accepted, anew)
+            raise _bounce_failure(bounce)
+        raise submission.uncertain_failure or self._missing_failure(accepted_at, search)
 
-    def _end_by(self, report: DsnReport) -> None:
-        """Raise the failure that *report* shows; return when the message may arrive nevertheless."""
+    def _raise_if_bounced(self, report: DsnReport) -> None:
+        """Raise the failure that *report* proves; return when the message may still arrive."""
         to, recipient = self.route.address, self.route.recipient.address
-        if (refused := report.on(to)) is not None:
-            raise _bounced(refused)
-        if (refused := report.on(recipient)) is not None:
+        if (bounce := report.failure_at(to)) is not None:
+            raise _bounce_failure(bounce)
+        if (bounce := report.failure_at(recipient)) is not None:
+            # The bounce names the mailbox to which the address forwards, or of which it is an alias.
+            raise _bounce_failure(bounce, Reason.COPY_RETURNED)
+        if self.route.to is None and report.has_failed_for(to):
             # Mail systems that follow an alias also name the original recipient.
-            raise _bounced(refused, Reason.COPY_RETURNED)
-        if self.route.to is None and report.is_for(to):
-            raise _bounced(report)
-        # A public address has several members: one whose mailbox is gone returns a copy that is not ours.
+            raise _bounce_failure(report)
+        # A public address may have several members: the bounce may be for another member's copy.
 
-    def _absent(
-        self, accepted: float, anew: asyncio.Future[SearchResult | ProbeFailedError] | None
+    def _missing_failure(
+        self, accepted_at: float, search: asyncio.Future[SearchResult | ProbeFailedError] | None
     ) -> ProbeFailedError:
-        """Return the failure for a missing message, by the result of the new sign-in."""
-        looked_at = self.recipient.looked_at
-        found = anew.result() if anew is not None and anew.done() else None
-        match found:
-            case ProbeFailedError() if found.failure.reason in _ONE_TOO_MANY:
-                return ProbeFailedError(Outcome.INCONCLUSIVE, found.failure)
+        """Return the failure for a missing message, by the result of the final search."""
+        polled_at = self.recipient.polled_at
+        result = search.result() if search is not None and search.done() else None
+        match result:
+            case ProbeFailedError() if result.failure.reason in _SESSION_REFUSALS:
+                return ProbeFailedError(Outcome.INCONCLUSIVE, result.failure)
             case ProbeFailedError():
-                return found
-            case SearchResult() if looked_at is not None and looked_at >= max(accepted, loop_time() - _STALE):
-                # A sending server may retry for days while the mailbox is full, without a bounce.
-                cause = RefusalCause.RECEIVING_LIMIT if found.is_full else None
-                place = Reason.NOT_ARRIVED, Phase.TRANSIT, Party.RECIPIENT
-                return failed(Outcome.LOST, *place, found.words, cause=cause)
+                return result
+            case SearchResult() if polled_at is not None and polled_at >= max(accepted_at, loop_time() - _MAX_POLL_AGE):
+                # While the mailbox is full, a sending server may retry for days without a bounce.
+                cause = RefusalCause.RECEIVING_LIMIT if result.is_full else None
+                reason_place = Reason.NOT_ARRIVED, Phase.TRANSIT, Party.RECIPIENT
+                return probe_failure(Outcome.LOST, *reason_place, result.summary, cause=cause)
             case _:
-                return expired(Phase.RETRIEVE, Party.RECIPIENT, "the mailbox has not been read since")
+                return timeout_failure(Phase.RETRIEVE, Party.RECIPIENT, "the mailbox has not been read since")
 
-    async def _content(self, letter: Expectation) -> bytes:
-        async with asyncio.timeout(self.patience.session.total_seconds()):
-            content = await letter.content
+    async def _fetch_content(self, expectation: Expectation) -> bytes:
+        async with asyncio.timeout(self.timeouts.session.total_seconds()):
+            content = await expectation.content
         if isinstance(content, ProbeFailedError):
             raise content
         if not content:
-            told = "another client took the message away"
-            raise failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, Phase.RETRIEVE, Party.RECIPIENT, told)
+            detail = "another client took the message away"
+            raise probe_failure(Outcome.INCONCLUSIVE, Reason.MONITORING_FAULT, Phase.RETRIEVE, Party.RECIPIENT, detail)
         return content
 
 
-def _bounced(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailedError:
+def _bounce_failure(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailedError:
     cause = refusal_cause(report.code, report.status, report.text)
-    ending = Outcome.BOUNCED, reason, Phase.TRANSIT, Party.RECIPIENT, report.text
-    return failed(*ending, code=report.code, status=report.status, cause=cause)
+    description = Outcome.BOUNCED, reason, Phase.TRANSIT, Party.RECIPIENT, report.text
+    return probe_failure(*description, code=report.code, status=report.status, cause=cause)
 
 
 KIND = ProbeKind(name="roundtrip", build=RoundTrip)

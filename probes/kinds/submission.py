@@ -1,7 +1,7 @@
 """Check that mailboxes can submit a message now (RFC 6409). It stops before the message, and sends none.
 
-Every round trip shows the same; without a round trip, this distinguishes a server that refuses submission from one that
-loses accepted mail. It is opt-in.
+A round trip (message sent and received) shows the same. For mailboxes without one, this opt-in check distinguishes a
+server that refuses submission from one that loses accepted mail.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from probes.model.check import CheckKind, CheckScope, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Trace
 from probes.model.result import Party
-from probes.protocol.smtp import rehearse
+from probes.protocol.smtp import try_submission
 from probes.run.mailbox_check import SESSION, MailboxCheck
 
 _ASPECT = "submission"
 
 
-def _build(check_scope: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
-    senders = [mailbox for mailbox in check_scope.mailboxes if mailbox.sends]
-    return MailboxCheck(aspect=_ASPECT, party=Party.SENDER, mailboxes=senders, attempt=_rehearse)
+def _build_check(check_scope: CheckScope, now: Callable[[], datetime]) -> MailboxCheck:  # noqa: ARG001 - the contract of a check
+    senders = [mailbox for mailbox in check_scope.mailboxes if mailbox.can_send]
+    return MailboxCheck(aspect=_ASPECT, party=Party.SENDER, mailboxes=senders, attempt=_try_submission)
 
 
-async def _rehearse(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
-    await rehearse(mailbox, trace, SESSION)
+async def _try_submission(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
+    await try_submission(mailbox, trace, SESSION)
     return Verdict.PASS, f"signed in; {mailbox.address} is taken as sender and as recipient"
 
 
@@ -34,7 +34,7 @@ KIND = CheckKind(
     aspects=(_ASPECT,),
     interval=timedelta(minutes=5),
     within=timedelta(minutes=5),
-    build=_build,
-    # Each is one more sign-in at a server that limits them, and the round trip shows the same.
+    build=_build_check,
+    # Each run is one more sign-in at a server that limits sign-ins, and the round trip shows the same.
     opt_in=True,
 )

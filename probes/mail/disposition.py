@@ -1,4 +1,4 @@
-"""Decision on each mail found in a mailbox. Pure."""
+"""Decision on each message found in a mailbox, by its token: deliver it to its run, count it, or delete it. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from probes.mail.observed_message import MailKind, ObservedMessage
 from probes.mail.token import Origin, Token
 from probes.model.result import Arrival, Party
 
-#: Ids remembered per mailbox. At one run a second that is half a day, far longer than mail is late.
-_REMEMBERED = 50_000
-#: Another prober deletes its own messages; only those that it has evidently abandoned are deleted for it.
-_OTHERS_KEPT = timedelta(hours=24)
+#: Token ids that are kept for a mailbox. At one run a second that is half a day, far longer than a message is late.
+_MAX_TOKENS = 50_000
+#: Time after which another prober has evidently abandoned its message, so that it is deleted here.
+_FOREIGN_RETENTION = timedelta(hours=24)
 
 
 class TokenState(StrEnum):
@@ -35,7 +35,7 @@ class TokenState(StrEnum):
 class Disposition:
     """Actions on one mail, in this order: deliver, count, delete."""
 
-    hand_over: bool = False
+    deliver: bool = False
     count: Arrival | None = None
     delete: bool = False
 
@@ -51,23 +51,23 @@ class TokenRegistry:
     def token_state(self, token_id: str) -> TokenState | None:
         return self._token_states.get(token_id)
 
-    def arrived(self, token_id: str) -> None:
+    def mark_arrived(self, token_id: str) -> None:
         """Record that the message of *token_id* has arrived."""
-        self._note(token_id, TokenState.ARRIVED)
+        self._set_state(token_id, TokenState.ARRIVED)
 
-    def taken(self, token_id: str) -> None:
+    def mark_taken(self, token_id: str) -> None:
         """Record that the final search has delivered the message of *token_id*, before the watcher processes it."""
-        self._note(token_id, TokenState.TAKEN)
+        self._set_state(token_id, TokenState.TAKEN)
 
-    def over(self, token_id: str, party: Party) -> None:
+    def end_wait(self, token_id: str, party: Party) -> None:
         """Record that *party* no longer waits."""
         if self._token_states.get(token_id) not in {TokenState.ARRIVED, TokenState.TAKEN}:
-            self._note(token_id, TokenState.ENDED if party is Party.RECIPIENT else TokenState.SENT)
+            self._set_state(token_id, TokenState.ENDED if party is Party.RECIPIENT else TokenState.SENT)
 
-    def _note(self, token_id: str, token_state: TokenState) -> None:
+    def _set_state(self, token_id: str, token_state: TokenState) -> None:
         self._token_states.pop(token_id, None)
         self._token_states[token_id] = token_state
-        if len(self._token_states) > _REMEMBERED:
+        if len(self._token_states) > _MAX_TOKENS:
             del self._token_states[next(iter(self._token_states))]
 
 
@@ -89,35 +89,35 @@ def decide(
         return Disposition(count=Arrival.FORGED if observed.forged else None)
     if observed.kind is MailKind.REWRITTEN:
         is_awaited = Party.RECIPIENT in awaited and token_state is not TokenState.ARRIVED
-        return Disposition(hand_over=is_awaited, delete=is_awaited)
+        return Disposition(deliver=is_awaited, delete=is_awaited)
     if observed.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
         # A person may have written it.
         return Disposition()
-    # Of the messages of a former prober, only those sent over routes that are now ours are known here.
+    # INHERITED: a former prober's messages are registered here only if their routes have moved to this prober.
     if origin is Origin.ANOTHER or (origin is Origin.INHERITED and token_state is None):
-        # A mail marked as deleted has been processed by its sender, and disturbs no other reader.
-        return Disposition(delete=marked or _is_forgotten(token, now))
+        # The prober that sent a message marked as deleted has processed it, so no reader needs it.
+        return Disposition(delete=marked or _is_abandoned(token, now))
     if origin is Origin.PROBER_CONFLICT and token_state is None and not awaited:
-        return Disposition(count=Arrival.PROBER_CONFLICT, delete=_is_forgotten(token, now))
+        return Disposition(count=Arrival.PROBER_CONFLICT, delete=_is_abandoned(token, now))
     if observed.kind is MailKind.MESSAGE:
-        return _message(awaited, token_state)
+        return _decide_message(awaited, token_state)
     failed = observed.report is not None and observed.report.action is DsnAction.FAILED
-    return Disposition(hand_over=failed and bool(awaited), delete=True)
+    return Disposition(deliver=failed and bool(awaited), delete=True)
 
 
-def _is_forgotten(token: Token, now: datetime) -> bool:
-    return now > token.over_at + _OTHERS_KEPT
+def _is_abandoned(token: Token, now: datetime) -> bool:
+    return now > token.ends_at + _FOREIGN_RETENTION
 
 
-def _message(awaited: Collection[Party], token_state: TokenState | None) -> Disposition:
+def _decide_message(awaited: Collection[Party], token_state: TokenState | None) -> Disposition:
     if token_state is TokenState.ARRIVED:
         return Disposition(count=Arrival.DUPLICATE, delete=True)
     if token_state is TokenState.TAKEN:
         return Disposition(delete=True)
     if Party.RECIPIENT in awaited:
-        return Disposition(hand_over=True, delete=True)
+        return Disposition(deliver=True, delete=True)
     if Party.SENDER in awaited or token_state is TokenState.SENT:
         # Some providers put a copy of sent mail into the sender's inbox: it is no evidence of delivery.
         return Disposition(delete=True)
-    # An unknown token of ours was sent before a restart: its run is over, too.
+    # A token of ours that is not registered was sent before a restart, so its run is over, too.
     return Disposition(count=Arrival.LATE, delete=True)

@@ -17,16 +17,16 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from probes.mail.message import OUR_HEADERS
-from probes.model.reply import shortened
+from probes.model.reply import shorten
 from probes.model.result import Hop, Path
 
 #: Limits of what is parsed: the mail comes from outside and costs our CPU.
-_HEADERS_AT_MOST = 30
-_HEADER_AT_MOST = 2_000
-_BLOCK_AT_MOST = 100_000
-_NAME_AT_MOST = 100
+_MAX_HEADERS = 30
+_MAX_HEADER = 2_000
+_MAX_BLOCK = 100_000
+_MAX_NAME = 100
 #: Depth of nested comments that patterns remove; deeper ones are parsed by character.
-_DEPTH_AT_ONCE = 3
+_REGEX_DEPTH = 3
 
 #: A timestamp is truncated to whole seconds: the exact time is up to this much later.
 _RESOLUTION = timedelta(seconds=1)
@@ -48,7 +48,7 @@ class _Stamp:
     at: datetime
 
 
-def path_of(content: bytes, *, handed_over: datetime, seen: datetime) -> Path:
+def read_path(content: bytes, *, submitted_at: datetime, arrived_at: datetime) -> Path:
     """Return the path of the message *content*, submitted and seen at these times of our clock (UTC).
 
     A timestamp outside that span shows that its clock and ours differ by at least so much; it gives no delay, which
@@ -56,72 +56,72 @@ def path_of(content: bytes, *, handed_over: datetime, seen: datetime) -> Path:
     """
     hops: list[Hop] = []
     skew: timedelta | None = None
-    latest = handed_over
-    for stamp in _stamps(content):
-        off = _skew(stamp.at, handed_over, seen)
-        if off is not None:
-            skew = off if skew is None or abs(off) > abs(skew) else skew
+    latest = submitted_at
+    for stamp in _read_stamps(content):
+        stamp_skew = _clock_skew(stamp.at, submitted_at, arrived_at)
+        if stamp_skew is not None:
+            skew = stamp_skew if skew is None or abs(stamp_skew) > abs(skew) else skew
         # Relays' clocks also differ from each other: a span is counted once only.
-        until = stamp.at if off is None else latest
+        until = stamp.at if stamp_skew is None else latest
         hops.append(Hop(by=stamp.by, delay=max(timedelta(), until - latest)))
         latest = max(latest, until)
     return Path(hops=tuple(hops), skew=skew)
 
 
-def _skew(at: datetime, handed_over: datetime, seen: datetime) -> timedelta | None:
-    if at > seen:
-        return at - seen
-    if at + _RESOLUTION < handed_over:
-        return at + _RESOLUTION - handed_over
+def _clock_skew(at: datetime, submitted_at: datetime, arrived_at: datetime) -> timedelta | None:
+    if at > arrived_at:
+        return at - arrived_at
+    if at + _RESOLUTION < submitted_at:
+        return at + _RESOLUTION - submitted_at
     return None
 
 
-def _stamps(content: bytes) -> Iterator[_Stamp]:
+def _read_stamps(content: bytes) -> Iterator[_Stamp]:
     """Yield the readable timestamps, the first relay's first."""
-    headers = _added(content[:_BLOCK_AT_MOST])
+    headers = _relay_headers(content[:_MAX_BLOCK])
     # A repeated identical header is one relay that repeats itself.
-    for header in list(dict.fromkeys(reversed(headers)))[:_HEADERS_AT_MOST]:
-        words, _, date = _without_comments(header).rpartition(";")
-        at, by = _moment(date), _BY.search(words)
+    for header in list(dict.fromkeys(reversed(headers)))[:_MAX_HEADERS]:
+        clauses, _, date = _without_comments(header).rpartition(";")
+        at, by = _parse_date(date), _BY.search(clauses)
         if at is not None:
-            yield _Stamp(by=shortened(by[1])[:_NAME_AT_MOST] if by else "", at=at)
+            yield _Stamp(by=shorten(by[1])[:_MAX_NAME] if by else "", at=at)
 
 
-def _added(block: bytes) -> list[str]:
+def _relay_headers(block: bytes) -> list[str]:
     """Return the Received headers above our first header, unfolded; empty when none of our headers is present."""
-    found: list[str] = []
+    headers: list[str] = []
     unfolded: list[str] = []
     for line in block.decode("latin-1").split("\n"):
         text = line.rstrip("\r")
         if text[:1] in {" ", "\t"}:
             unfolded.append(text)
             continue
-        _keep(found, unfolded)
+        _add_received(headers, unfolded)
         name = text.partition(":")[0].strip().lower()
         if name in OUR_HEADERS:
-            return found
+            return headers
         if not text:
             break
         unfolded = [text]
     return []
 
 
-def _keep(found: list[str], lines: list[str]) -> None:
+def _add_received(headers: list[str], lines: list[str]) -> None:
     if lines and lines[0][:9].lower() == "received:":
         header = " ".join(lines)[9:]
-        if len(header) <= _HEADER_AT_MOST:
-            found.append(header)
+        if len(header) <= _MAX_HEADER:
+            headers.append(header)
 
 
 def _without_comments(text: str) -> str:
     """Remove comments, which nest (RFC 5322 3.2.2), and quoted strings."""
     if "\\" not in text and '"' not in text:
         # The usual case: innermost comments first.
-        for _ in range(_DEPTH_AT_ONCE):
+        for _ in range(_REGEX_DEPTH):
             text = _COMMENT.sub("", text)
         if "(" not in text:
             return text
-    kept: list[str] = []
+    characters: list[str] = []
     depth, quoted, escaped = 0, False, False
     for char in text:
         if escaped:
@@ -137,11 +137,11 @@ def _without_comments(text: str) -> str:
         elif char == ")" and depth:
             depth -= 1
         elif not depth:
-            kept.append(char)
-    return "".join(kept)
+            characters.append(char)
+    return "".join(characters)
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_date(text: str) -> datetime | None:
     if (match := _DATE.search(text)) is None:
         return None
     day, time, zone = match.groups()

@@ -1,7 +1,7 @@
 """Test message: its text, and the comparison of a received message with it.
 
-All of its content follows from its token, so a check needs no stored state, and the message of an earlier run, or a
-cached attachment, does not match.
+All of its content is derived from its token (the signed mark of its run). So the comparison needs no stored state, and
+the message of an earlier run, or a cached attachment, does not match.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from email.message import Message
 from email.utils import format_datetime
 from html import unescape
 
-from probes.mail.mime import in_clear, is_charset, taken_apart
+from probes.mail.mime import decode_header_value, is_charset, parse_message
 from probes.mail.token import Token
 
 TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
@@ -39,7 +39,7 @@ _ATTACHMENT_OCTETS = 1500
 
 #: Lines to choose from, so that runs differ for a filter that counts identical bodies. Malay, with non-ASCII letters
 #: and signs: a relay that corrupts a character set corrupts these.
-_OPENINGS = (
+_GREETINGS = (
     "Salam sejahtera. Ini ialah mesej semakan perkhidmatan e-mel rasmi — tiada tindakan diperlukan.",
     "Tuan/Puan, mesej ini dihantar secara automatik bagi menguji e-mel rasmi “pergi dan balik”.",
     "Makluman: semakan berkala perkhidmatan e-mel sedang dijalankan… mesej ini boleh diabaikan.",
@@ -60,16 +60,16 @@ def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> byte
     The token is in Subject, a header of its own, References and the body: relays rewrite any one of them.
     `Auto-Submitted` (RFC 3834) and `X-Auto-Response-Suppress` (Exchange) prevent automatic replies.
 
-    It is not built by `email`, which takes a third of the CPU of a whole round trip, and which would fold the long
-    token right after "Subject:"; relays mishandle an empty first line. RFC 5322 2.1.1 allows 998 octets.
+    `email` is not used: it would take a third of the CPU of a whole round trip, and would fold the long token right after
+    "Subject:", an empty first line that relays mishandle. RFC 5322 2.1.1 allows lines of 998 octets.
     """
     lines = (
         f"From: {sender}",
         f"To: {recipient}",
         # No brackets and no underscores: some servers' searches and parsers drop them.
-        f"Subject: {subject_of(token)}",
+        f"Subject: {build_subject(token)}",
         f"Date: {format_datetime(now)}",
-        f"Message-ID: <{token.text}@{_domain(sender)}>",
+        f"Message-ID: <{token.text}@{_domain_part(sender)}>",
         f"References: <{token.text}@semakan.invalid>",
         "Auto-Submitted: auto-generated",
         "X-Auto-Response-Suppress: All",
@@ -84,18 +84,18 @@ def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> byte
 
 
 def _content_type(token: Token) -> str:
-    return f'Content-Type: multipart/mixed; boundary="{boundary_of(token)}"'
+    return f'Content-Type: multipart/mixed; boundary="{mime_boundary(token)}"'
 
 
 def _body(token: Token) -> bytes:
-    boundary = boundary_of(token)
+    boundary = mime_boundary(token)
     lines = (
         f"--{boundary}",
         'Content-Type: text/plain; charset="utf-8"',
         "Content-Transfer-Encoding: quoted-printable",
         "",
         # Passes relays without 8BITMIME, and is readable for a person who opens the message.
-        b2a_qp(text_of(token).encode(), istext=True).decode("ascii"),
+        b2a_qp(build_text(token).encode(), istext=True).decode("ascii"),
         f"--{boundary}",
         "Content-Type: application/octet-stream",
         "Content-Transfer-Encoding: base64",
@@ -108,97 +108,99 @@ def _body(token: Token) -> bytes:
     return "\n".join(lines).replace("\n", "\r\n").encode()
 
 
-def subject_of(token: Token) -> str:
+def build_subject(token: Token) -> str:
     """Return the subject of the message with *token*."""
     return f"{SUBJECT} {token.text}"
 
 
-def boundary_of(token: Token) -> str:
+def mime_boundary(token: Token) -> str:
     """Return the MIME boundary of the message with *token*."""
     return f"semakan-{token.id}"
 
 
-def text_of(token: Token) -> str:
+def build_text(token: Token) -> str:
     """Return the text of the message with *token*."""
-    dice = bytes.fromhex(token.id)
+    random_octets = bytes.fromhex(token.id)
     lines = (
-        _OPENINGS[dice[0] % len(_OPENINGS)],
-        _REMARKS[dice[1] % len(_REMARKS)],
+        _GREETINGS[random_octets[0] % len(_GREETINGS)],
+        _REMARKS[random_octets[1] % len(_REMARKS)],
         f"Rujukan: {token.text}",
         f"Lampiran {_ATTACHMENT_NAME}, SHA-256: {_hexdigest(_attachment(token))}",
-        _SIGNATURES[dice[2] % len(_SIGNATURES)],
+        _SIGNATURES[random_octets[2] % len(_SIGNATURES)],
     )
     return "\n\n".join(lines) + "\n"
 
 
-def changes_in(raw: bytes, expected: Token) -> tuple[str, ...]:
+def find_changes(raw: bytes, expected: Token) -> tuple[str, ...]:
     """Return what the message *raw* lacks of the message of *expected*: "text changed", "attachment missing".
 
     Empty: it is complete. A relay may rewrite headers, re-encode the parts, wrap the text, convert it to HTML and add a
     disclaimer. It may not change, lose or truncate the sender's text and attachment.
     """
-    if _is_as_sent(raw, expected):
+    if _is_unchanged(raw, expected):
         return ()
     try:
-        message = taken_apart(raw)
+        message = parse_message(raw)
         return (*_text_changes(message, expected), *_attachment_changes(message, expected))
     except (MessageError, LookupError, ValueError, RecursionError) as error:
         return (f"not readable as mail: {type(error).__name__}",)
 
 
-def rewrites_in(raw: bytes, expected: Token) -> tuple[str, ...]:
+def find_rewrites(raw: bytes, expected: Token) -> tuple[str, ...]:
     """Return relays' harmless changes to the message of *expected*: "Message-ID replaced", "text as HTML only"."""
     header = raw.partition(b"\r\n\r\n")[0]
-    as_sent = _is_as_sent(raw, expected)
-    if as_sent and all(f"\r\n{name}: {value}".encode() in header for name, (value, _) in _carriers(expected).items()):
+    is_unchanged = _is_unchanged(raw, expected)
+    if is_unchanged and all(
+        f"\r\n{name}: {value}".encode() in header for name, (value, _) in _token_headers(expected).items()
+    ):
         # The usual case.
         return ()
     try:
-        message = taken_apart(raw)
+        message = parse_message(raw)
         rewritten = tuple(
-            what
-            for name, (value, what) in _carriers(expected).items()
-            if value not in " ".join(in_clear(str(message.get(name, ""))).split())
+            change
+            for name, (value, change) in _token_headers(expected).items()
+            if value not in " ".join(decode_header_value(str(message.get(name, ""))).split())
         )
-        plain, html = ("", "") if as_sent else _texts(message)
+        plain, html = ("", "") if is_unchanged else _read_texts(message)
     except (MessageError, LookupError, ValueError, RecursionError):
         return ()
-    sent = _squeezed(text_of(expected))
+    sent = _normalize(build_text(expected))
     return (*rewritten, "text as HTML only") if sent not in plain and sent in html else rewritten
 
 
-def _carriers(token: Token) -> Mapping[str, tuple[str, str]]:
+def _token_headers(token: Token) -> Mapping[str, tuple[str, str]]:
     """Return the headers with the token: the start of each, and the name of its change in reports."""
     return {
-        "Subject": (subject_of(token), "subject changed"),
+        "Subject": (build_subject(token), "subject changed"),
         "Message-ID": (f"<{token.text}@", "Message-ID replaced"),
         "References": (f"<{token.text}@", "References removed"),
         TOKEN_HEADER: (token.text, f"{TOKEN_HEADER} removed"),
     }
 
 
-def says_all(message: Message, expected: Token, *, nested: bool = True) -> bool:
+def contains_text(message: Message, expected: Token, *, nested: bool = True) -> bool:
     """Return whether *message* contains the text of the message of *expected*, plain or as HTML.
 
     *nested*: also in a message attached to *message*.
     """
-    sent = _squeezed(text_of(expected))
-    return any(sent in said for said in _texts(message, nested=nested))
+    sent = _normalize(build_text(expected))
+    return any(sent in text for text in _read_texts(message, nested=nested))
 
 
-def _is_as_sent(raw: bytes, expected: Token) -> bool:
+def _is_unchanged(raw: bytes, expected: Token) -> bool:
     """Return whether the body is identical to the sent one, the usual case: parsing it costs as much as fetching it."""
     header, _, body = raw.partition(b"\r\n\r\n")
     return body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header
 
 
-def _texts(message: Message, *, nested: bool = True) -> tuple[str, str]:
+def _read_texts(message: Message, *, nested: bool = True) -> tuple[str, str]:
     """Return the plain text and the HTML text of *message*, normalized; *nested*: with those of attached messages."""
-    said: dict[str, list[str]] = {"plain": [], "html": []}
+    texts: dict[str, list[str]] = {"plain": [], "html": []}
     for part in message.walk() if nested else _own_parts(message):
-        if part.get_content_maintype() == "text" and (kind := part.get_content_subtype()) in said:
-            said[kind].append(_decoded(part) if kind == "plain" else _shown_of(_decoded(part)))
-    return _squeezed(" ".join(said["plain"])), _squeezed(" ".join(said["html"]))
+        if part.get_content_maintype() == "text" and (kind := part.get_content_subtype()) in texts:
+            texts[kind].append(_decode_text(part) if kind == "plain" else _strip_tags(_decode_text(part)))
+    return _normalize(" ".join(texts["plain"])), _normalize(" ".join(texts["html"]))
 
 
 def _own_parts(message: Message) -> Iterator[Message]:
@@ -211,34 +213,34 @@ def _own_parts(message: Message) -> Iterator[Message]:
                 yield from _own_parts(part)
 
 
-def _shown_of(text: str) -> str:
+def _strip_tags(text: str) -> str:
     """Return the HTML *text* without its tags, in one pass: a tag ends at the next ">"."""
     first, *pieces = text.split("<")
     return unescape(first + "".join(piece.partition(">")[2] for piece in pieces))
 
 
 def _text_changes(message: Message, expected: Token) -> tuple[str, ...]:
-    plain, html = _texts(message)
+    plain, html = _read_texts(message)
     if not plain and not html:
         return ("text missing",)
-    if says_all(message, expected):
+    if contains_text(message, expected):
         return ()
-    sent = _squeezed(_ascii_only(text_of(expected)))
-    if any(sent in _ascii_only(said) for said in (plain, html)):
+    sent = _normalize(_ascii_only(build_text(expected)))
+    if any(sent in _ascii_only(text) for text in (plain, html)):
         return ("characters outside ASCII changed",)
     return ("text changed",)
 
 
 def _attachment_changes(message: Message, expected: Token) -> tuple[str, ...]:
-    found = [_octets(part) for part in message.walk() if _is_attachment(part)]
-    if not found:
+    attachments = [_decode_payload(part) for part in message.walk() if _is_attachment(part)]
+    if not attachments:
         return ("attachment missing",)
-    wanted = _attachment(expected)
-    if wanted in found:
+    sent = _attachment(expected)
+    if sent in attachments:
         return ()
     # Base64 that ends within a group of four is not decoded by `email`.
-    encoded = encodebytes(wanted).replace(b"\n", b"")
-    if any(piece and (wanted.startswith(piece) or encoded.startswith(b"".join(piece.split()))) for piece in found):
+    encoded = encodebytes(sent).replace(b"\n", b"")
+    if any(piece and (sent.startswith(piece) or encoded.startswith(b"".join(piece.split()))) for piece in attachments):
         return ("attachment cut short",)
     return ("attachment changed",)
 
@@ -248,21 +250,21 @@ def _is_attachment(part: Message) -> bool:
     return part.get_filename() == _ATTACHMENT_NAME or part.get_content_type() == "application/octet-stream"
 
 
-def _decoded(part: Message) -> str:
+def _decode_text(part: Message) -> str:
     charset = part.get_content_charset("utf-8")
     try:
-        return _octets(part).decode(charset if is_charset(charset) else "utf-8", "replace")
+        return _decode_payload(part).decode(charset if is_charset(charset) else "utf-8", "replace")
     except LookupError:
         # A codec from octets to octets.
-        return _octets(part).decode("utf-8", "replace")
+        return _decode_payload(part).decode("utf-8", "replace")
 
 
-def _octets(part: Message) -> bytes:
+def _decode_payload(part: Message) -> bytes:
     payload = part.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
 
 
-def _squeezed(text: str) -> str:
+def _normalize(text: str) -> str:
     """Normalize wrapping, line ends and the composition of accents, which no reader sees."""
     return re.sub(r"\s+", "", unicodedata.normalize("NFC", text))
 
@@ -280,5 +282,5 @@ def _hexdigest(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
-def _domain(address: str) -> str:
+def _domain_part(address: str) -> str:
     return address.rpartition("@")[2] or "semakan.invalid"

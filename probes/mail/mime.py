@@ -12,32 +12,32 @@ from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
 
-#: Each line is compared with the boundaries of all enclosing parts. Real mail has a handful of them.
-_BOUNDARIES_AT_MOST = 20
-#: From each beginning of an encoded word, its end is searched for up to the end of the header.
-_WORDS_AT_MOST = 50
+#: The parser compares each line with the boundaries of all enclosing parts. Real mail has a handful of boundaries.
+_MAX_BOUNDARIES = 20
+#: The parser searches for the end of each encoded word up to the end of the header.
+_MAX_ENCODED_WORDS = 50
 #: Python's own codecs, not meant for mail: one takes quadratic time, two emit warnings about their input.
-_NO_CHARSETS = frozenset({"punycode", "raw-unicode-escape", "unicode-escape"})
+_EXCLUDED_CODECS = frozenset({"punycode", "raw-unicode-escape", "unicode-escape"})
 
 
-def taken_apart(raw: bytes) -> Message:
-    """Return the message *raw*; when its parts nest deeper than in real mail, with its body as one part."""
-    if raw.lower().count(b"boundary") <= _BOUNDARIES_AT_MOST:
+def parse_message(raw: bytes) -> Message:
+    """Parse the message *raw*. One with far more MIME boundaries than real mail is parsed as a header and one body."""
+    if raw.lower().count(b"boundary") <= _MAX_BOUNDARIES:
         try:
             return message_from_bytes(raw, policy=policy.compat32)
         except RecursionError:
             pass  # Nested messages.
-    return header_of(raw)
+    return parse_header(raw)
 
 
-def header_of(raw: bytes) -> Message:
+def parse_header(raw: bytes) -> Message:
     """Return the message *raw* with its body as one text."""
     return BytesHeaderParser(policy=policy.compat32).parsebytes(raw)
 
 
-def in_clear(value: str) -> str:
+def decode_header_value(value: str) -> str:
     """Return a header's *value* with its encoded words decoded; unchanged when they cannot be decoded."""
-    if value.count("=?") > _WORDS_AT_MOST:
+    if value.count("=?") > _MAX_ENCODED_WORDS:
         return value
     try:
         pieces = decode_header(value)
@@ -51,6 +51,6 @@ def in_clear(value: str) -> str:
 def is_charset(name: str) -> bool:
     """Return whether mail may use the character set *name*."""
     try:
-        return codecs.lookup(name).name not in _NO_CHARSETS
+        return codecs.lookup(name).name not in _EXCLUDED_CODECS
     except (LookupError, ValueError):
         return False

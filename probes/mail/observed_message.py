@@ -1,4 +1,4 @@
-"""Classification of a mail in the mailbox: our message, a report about it, an answer to it, or foreign mail."""
+"""Classification of a message in a mailbox: the one a run sent, a bounce of it, an answer to it, or foreign mail."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from email import policy
 from email.message import Message
 from enum import StrEnum
 
-from probes.mail.bounce import DsnReport, parse
-from probes.mail.message import TOKEN_HEADER, boundary_of, says_all, subject_of
-from probes.mail.mime import header_of, in_clear, taken_apart
+from probes.mail.bounce import DsnReport, parse_report
+from probes.mail.message import TOKEN_HEADER, build_subject, contains_text, mime_boundary
+from probes.mail.mime import decode_header_value, parse_header, parse_message
 from probes.mail.token import Token, TokenReading, TokenSigner
 
-_CARRIERS = (TOKEN_HEADER, "Subject", "References", "In-Reply-To", "Message-ID")
-_ANSWERS = re.compile(r"^\s*(?:re|fw|fwd|aw|wg|bls|tr|antwort|automatic reply|auto)\s*:", re.IGNORECASE)
+_TOKEN_HEADERS = (TOKEN_HEADER, "Subject", "References", "In-Reply-To", "Message-ID")
+_ANSWER_PREFIX = re.compile(r"^\s*(?:re|fw|fwd|aw|wg|bls|tr|antwort|automatic reply|auto)\s*:", re.IGNORECASE)
 _POSTMASTERS = re.compile(r"\b(?:mailer-daemon|postmaster)@", re.IGNORECASE)
 #: Tags that gateways put before a subject: "[EXTERNAL]", "[LUAR]".
-_TAGS = re.compile(r"^(?:\s*\[[^\]]{0,40}\])+")
+_SUBJECT_TAGS = re.compile(r"^(?:\s*\[[^\]]{0,40}\])+")
 #: Soft line breaks of quoted-printable, and the folding of headers, may split a token.
 _LINE_END = re.compile(rb"\r\n(?![ \t])")
 #: A header field in its usual form, folded or not (RFC 5322 2.2).
 _FIELD = re.compile(rb"([!-9;-~]+):[ \t]*([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)")
-_BREAKS = re.compile(r"=\r?\n|\r?\n(?=[ \t])")
+_SOFT_BREAKS = re.compile(r"=\r?\n|\r?\n(?=[ \t])")
 
 
 class MailKind(StrEnum):
@@ -43,7 +43,7 @@ class MailKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedMessage:
-    """Mail in the mailbox, as far as it has been read."""
+    """Classified message; its body may not have been read."""
 
     kind: MailKind
     #: Verified; `None` for foreign mail.
@@ -53,45 +53,45 @@ class ObservedMessage:
     report: DsnReport | None = None
 
 
-def recognise(raw: bytes, signer: TokenSigner) -> ObservedMessage:
+def classify(raw: bytes, signer: TokenSigner) -> ObservedMessage:
     """Return the kind of the mail *raw*, which is complete or its header only."""
-    message = _taken_apart(raw)
-    reading = _reading(message, raw, signer)
-    report = parse(message)
+    message = _parse(raw)
+    reading = _read_tokens(message, raw, signer)
+    report = parse_report(message)
     token = reading.tokens[0] if reading.tokens else None
     if token is None:
         return ObservedMessage(kind=MailKind.FOREIGN, forged=bool(reading.forged))
     if report is not None:
         return ObservedMessage(kind=MailKind.REPORT, token=token, report=report)
-    if _answers(message):
+    if _is_answer(message):
         return ObservedMessage(kind=MailKind.ANSWER, token=token)
-    if _is_ours(message, token):
+    if _is_sent_message(message, token):
         return ObservedMessage(kind=MailKind.MESSAGE, token=token)
     return ObservedMessage(kind=MailKind.REWRITTEN if _is_rewritten(message, reading) else MailKind.ANSWER, token=token)
 
 
-def _reading(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:
-    plain = signer.read(_unfolded(raw))
+def _read_tokens(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:
+    plain = signer.read(_unfold(raw))
     if len(plain.tokens) == 1 and not plain.forged:
         # The usual case: hidden copies have the same token, and decoding everything takes time.
         return plain
-    return signer.read("\n".join(_texts(message, raw)))
+    return signer.read("\n".join(_text_sources(message, raw)))
 
 
-def _unfolded(raw: bytes) -> str:
-    return _BREAKS.sub("", raw.decode("latin-1"))
+def _unfold(raw: bytes) -> str:
+    return _SOFT_BREAKS.sub("", raw.decode("latin-1"))
 
 
-def _taken_apart(raw: bytes) -> Message:
+def _parse(raw: bytes) -> Message:
     header = raw[:-4]
     if raw.endswith(b"\r\n\r\n") and b"\r\n\r\n" not in raw[:-1]:
         fields = [_FIELD.fullmatch(line) for line in _LINE_END.split(header)]
         if all(fields):
-            return _header_only([(match[1], match[2]) for match in fields if match])
-    return taken_apart(raw)
+            return _build_header([(match[1], match[2]) for match in fields if match])
+    return parse_message(raw)
 
 
-def _header_only(fields: Iterable[tuple[bytes, bytes]]) -> Message:
+def _build_header(fields: Iterable[tuple[bytes, bytes]]) -> Message:
     """Return a message as `email` parses it, without the search for absent parts.
 
     That search would take half of the CPU of recognising a mail, most of it for the regular expression built from each
@@ -110,14 +110,14 @@ def may_hide_token(header: bytes) -> bool:
     # Most mail is no report, and parsing a header takes time.
     if b"multipart/report" not in header.lower():
         return False
-    return header_of(header).get_content_type() == "multipart/report"
+    return parse_header(header).get_content_type() == "multipart/report"
 
 
-def _texts(message: Message, raw: bytes) -> Iterator[str]:
-    for name in _CARRIERS:
+def _text_sources(message: Message, raw: bytes) -> Iterator[str]:
+    for name in _TOKEN_HEADERS:
         for value in message.get_all(name, ()):
-            yield in_clear(str(value))
-    yield _unfolded(raw)
+            yield decode_header_value(str(value))
+    yield _unfold(raw)
     for part in message.walk():
         # The code above does not see a token in encoded parts; only text may contain one.
         if part.get_content_maintype() in {"text", "message"} and not part.is_multipart():
@@ -126,7 +126,7 @@ def _texts(message: Message, raw: bytes) -> Iterator[str]:
                 yield payload.decode("latin-1")
 
 
-def _is_ours(message: Message, token: Token) -> bool:
+def _is_sent_message(message: Message, token: Token) -> bool:
     """Return whether the mail is the sent one, by at least one feature that no answer, digest or complaint copies.
 
     A person may quote a token, and a quarantine may list our subject: such mail belongs to people, and is never
@@ -135,8 +135,8 @@ def _is_ours(message: Message, token: Token) -> bool:
     return (
         token.text in str(message.get(TOKEN_HEADER, "")).lower()
         or token.text in str(message.get("Message-ID", "")).lower()
-        or _subject(message).lower().startswith(subject_of(token).lower())
-        or message.get_boundary() == boundary_of(token)
+        or _subject(message).lower().startswith(build_subject(token).lower())
+        or message.get_boundary() == mime_boundary(token)
     )
 
 
@@ -149,16 +149,16 @@ def _is_rewritten(message: Message, reading: TokenReading) -> bool:
     if len(reading.tokens) != 1 or "In-Reply-To" in message:
         return False
     token = reading.tokens[0]
-    return says_all(message, token, nested=subject_of(token).lower() in _subject(message).lower())
+    return contains_text(message, token, nested=build_subject(token).lower() in _subject(message).lower())
 
 
-def _answers(message: Message) -> bool:
+def _is_answer(message: Message) -> bool:
     by_robot = str(message.get("Auto-Submitted", "")).lower().startswith("auto-replied")
     from_nobody = str(message.get("Return-Path", "")).strip() == "<>"
     from_postmaster = _POSTMASTERS.search(str(message.get("From", ""))) is not None
-    return by_robot or from_nobody or from_postmaster or bool(_ANSWERS.match(_subject(message)))
+    return by_robot or from_nobody or from_postmaster or bool(_ANSWER_PREFIX.match(_subject(message)))
 
 
 def _subject(message: Message) -> str:
     """Return the decoded subject without the tags of gateways, so that an answer is recognised behind them."""
-    return _TAGS.sub("", in_clear(str(message.get("Subject", "")))).strip()
+    return _SUBJECT_TAGS.sub("", decode_header_value(str(message.get("Subject", "")))).strip()

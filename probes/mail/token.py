@@ -1,12 +1,12 @@
-"""Signed token that links a message in a mailbox to the run that sent it.
+"""Signed token that links a message in a mailbox to the run (one execution of a probe on a route) that sent it.
 
 A token is `pantau-` and 56 base32 letters: ASCII, without underscores, brackets, padding or case, because relays fold,
 lower-case and rewrite headers, and some servers do not find an underscore. It encodes 35 octets:
 
     version 1 | id 8 | prober 4 | route 4 | lasts 1 (minutes) | sent at 4 (seconds since 1970) | HMAC-SHA256, cut to 13
 
-The id is a number, unique in a process, and four octets that are drawn at its start: so a process recognises its own
-tokens without storing them. A reader of a token cannot forge another, so nobody can make a failed mailbox appear
+The id is a number, unique in a process, and four random octets that are drawn when the process starts. So a process
+recognises its own tokens without storing them. A reader of a token cannot forge another, so nobody can make a failed mailbox appear
 healthy by sending mail to it.
 """
 
@@ -25,20 +25,20 @@ from enum import StrEnum
 
 _PREFIX = "pantau-"
 _VERSION = b"\x01"
-_NUMBER, _PROCESS, _DIGEST, _TIME, _MAC = 4, 4, 4, 4, 13
-_ID = _NUMBER + _PROCESS
-_NUMBERS = 1 << 8 * _NUMBER
+_NUMBER_OCTETS, _PROCESS_OCTETS, _DIGEST_OCTETS, _TIME_OCTETS, _MAC_OCTETS = 4, 4, 4, 4, 13
+_ID_OCTETS = _NUMBER_OCTETS + _PROCESS_OCTETS
+_NUMBER_RANGE = 1 << 8 * _NUMBER_OCTETS
 #: Step between two numbers. It is odd, so the sequence covers all numbers before it repeats; and each octet changes at
 #: each step, because the message's content depends on them.
 _STRIDE = 0x9E3779B1
-#: Maximum of one octet; a longer wait is stored as this.
-_LASTS_AT_MOST = 255
-_LETTERS = 56
-#: Candidates for tokens: a shorter or longer run of letters is reported as forged. ASCII only: some similar letters
-#: become two characters when their case is changed.
-_LOOKS_LIKE = re.compile(rf"{_PREFIX}([a-z2-7]{{24,200}})", re.ASCII | re.IGNORECASE)
-#: A text with more candidates than this is an attack on our CPU; the rest is not read.
-_AT_MOST = 50
+#: Maximum of one octet; a longer run is stored as this.
+_MAX_MINUTES = 255
+_TEXT_LETTERS = 56
+#: Candidates for tokens; one of another length than a token's is reported as forged. ASCII only, because some other
+#: letters become two characters when their case is changed.
+_CANDIDATE = re.compile(rf"{_PREFIX}([a-z2-7]{{24,200}})", re.ASCII | re.IGNORECASE)
+#: A text with more candidates than this is an attack on the CPU, and its rest is not read.
+_MAX_CANDIDATES = 50
 
 
 class Origin(StrEnum):
@@ -67,7 +67,7 @@ class Token:
     #: Whole seconds.
     sent_at: datetime
     #: Latest end of its run, to the minute; the sending time if the token has none.
-    over_at: datetime
+    ends_at: datetime
     #: The token's text as in the message.
     text: str
 
@@ -92,8 +92,8 @@ class TokenSigner:
         #: `Token.prober` of the tokens issued here.
         self.prober = _digest(prober).hex()
         self._began = began or datetime.now(UTC)
-        self._process = secrets.token_bytes(_PROCESS)
-        self._numbers = itertools.count(secrets.randbelow(_NUMBERS), _STRIDE)
+        self._process = secrets.token_bytes(_PROCESS_OCTETS)
+        self._numbers = itertools.count(secrets.randbelow(_NUMBER_RANGE), _STRIDE)
         #: `Token.prober` of the former probers.
         self._inherited: frozenset[str] = frozenset()
 
@@ -102,13 +102,13 @@ class TokenSigner:
 
         *nonce*, 8 octets, is for tests.
         """
-        nonce = self._id() if nonce is None else nonce
-        if len(nonce) != _ID:
-            raise ValueError(f"a token id has {_ID} octets")
-        minutes = min(-(-lasts // timedelta(minutes=1)), _LASTS_AT_MOST).to_bytes(1, "big")
-        seconds = int(now.timestamp()).to_bytes(_TIME, "big")
+        nonce = self._next_id() if nonce is None else nonce
+        if len(nonce) != _ID_OCTETS:
+            raise ValueError(f"a token id has {_ID_OCTETS} octets")
+        minutes = min(-(-lasts // timedelta(minutes=1)), _MAX_MINUTES).to_bytes(1, "big")
+        seconds = int(now.timestamp()).to_bytes(_TIME_OCTETS, "big")
         payload = _VERSION + nonce + bytes.fromhex(self.prober) + _digest(route) + minutes + seconds
-        return _parsed(payload, _PREFIX + _encoded(payload + self._mac(payload)))
+        return _create_token(payload, _PREFIX + _encode(payload + self._mac(payload)))
 
     def inherit(self, probers: Iterable[str]) -> None:
         """Set the former probers, by name: no other prober handles the mail that they have sent."""
@@ -118,24 +118,24 @@ class TokenSigner:
         """Return the issuer of *token*."""
         if token.prober != self.prober:
             return Origin.INHERITED if token.prober in self._inherited else Origin.ANOTHER
-        if bytes.fromhex(token.id)[_NUMBER:] == self._process:
+        if bytes.fromhex(token.id)[_NUMBER_OCTETS:] == self._process:
             return Origin.OURS
         return Origin.PROBER_CONFLICT if token.sent_at > self._began else Origin.EARLIER
 
-    def _id(self) -> bytes:
-        return (next(self._numbers) % _NUMBERS).to_bytes(_NUMBER, "big") + self._process
+    def _next_id(self) -> bytes:
+        return (next(self._numbers) % _NUMBER_RANGE).to_bytes(_NUMBER_OCTETS, "big") + self._process
 
     def read(self, text: str) -> TokenReading:
         """Return the tokens in *text*, in any case."""
         verified: dict[str, Token | None] = {}
         tokens: dict[str, Token] = {}
         forged: dict[str, None] = {}
-        for count, match in enumerate(_LOOKS_LIKE.finditer(text)):
-            if count == _AT_MOST:
+        for count, match in enumerate(_CANDIDATE.finditer(text)):
+            if count == _MAX_CANDIDATES:
                 break
             letters = match[1].lower()
             if letters not in verified:  # All headers of a message have the same token.
-                verified[letters] = self._verified(letters)
+                verified[letters] = self._verify(letters)
             token = verified[letters]
             if token is None:
                 forged[match[0].lower()] = None
@@ -143,34 +143,34 @@ class TokenSigner:
                 tokens[token.id] = token
         return TokenReading(tokens=tuple(tokens.values()), forged=tuple(forged))
 
-    def _verified(self, letters: str) -> Token | None:
-        if len(letters) != _LETTERS:
+    def _verify(self, letters: str) -> Token | None:
+        if len(letters) != _TEXT_LETTERS:
             return None
         octets = base64.b32decode(letters.upper())
-        payload, mac = octets[:-_MAC], octets[-_MAC:]
+        payload, mac = octets[:-_MAC_OCTETS], octets[-_MAC_OCTETS:]
         if payload[:1] != _VERSION or not hmac.compare_digest(mac, self._mac(payload)):
             return None
-        return _parsed(payload, _PREFIX + letters)
+        return _create_token(payload, _PREFIX + letters)
 
     def _mac(self, payload: bytes) -> bytes:
-        return hmac.digest(self._key, payload, "sha256")[:_MAC]
+        return hmac.digest(self._key, payload, "sha256")[:_MAC_OCTETS]
 
 
-def _parsed(payload: bytes, text: str) -> Token:
+def _create_token(payload: bytes, text: str) -> Token:
     nonce, prober, minutes, seconds = payload[1:9], payload[9:13], payload[17], payload[18:22]
     sent_at = datetime.fromtimestamp(int.from_bytes(seconds, "big"), UTC)
     return Token(
         id=nonce.hex(),
         prober=prober.hex(),
         sent_at=sent_at,
-        over_at=sent_at + timedelta(minutes=minutes),
+        ends_at=sent_at + timedelta(minutes=minutes),
         text=text,
     )
 
 
 def _digest(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()[:_DIGEST]
+    return hashlib.sha256(name.encode()).digest()[:_DIGEST_OCTETS]
 
 
-def _encoded(octets: bytes) -> str:
+def _encode(octets: bytes) -> str:
     return base64.b32encode(octets).decode().lower()

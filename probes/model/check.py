@@ -36,7 +36,7 @@ class Finding:
     #: The examined aspect: one of `CheckKind.aspects`, such as "spf".
     aspect: str
     #: The examined subject: a domain, a server as "imap.contoh.gov.my:993", an MX host with its address, a block list.
-    #: Bounded by the agency's configuration and DNS; a metric label.
+    #: A metric label: the agency's configuration and DNS limit the number of values.
     subject: str
     verdict: Verdict
     #: One line for people: what was found, and for a problem what is expected. No secrets.
@@ -59,21 +59,21 @@ class NameServers:
 class CheckScope:
     """What a check may examine: the mailboxes and domains of one agency."""
 
-    #: The agency's short code, or "" for our own reference mailboxes.
+    #: The agency's short code, or "" for the reference mailboxes, which are ours.
     agency: str
     mailboxes: tuple[Mailbox, ...]
     #: Registered mail domains, in lower case.
     domains: tuple[str, ...]
     name_servers: NameServers = field(default_factory=NameServers)
-    #: Returns the complete latest message from this agency that arrived elsewhere; `None` without one.
+    #: Returns the complete latest message from this agency that arrived in another mailbox; `None` without one.
     sample_message: Callable[[], bytes | None] = field(default=lambda: None, compare=False)
-    #: Our address for the envelope of sessions that send no message.
+    #: Address of a reference mailbox (ours, outside of the agency), for the envelope of sessions that send no message.
     our_address: str = ""
-    #: Whether servers may be asked (RCPT) if they would accept a message to our mailbox.
+    #: Whether a check may ask servers (RCPT) if they accept mail for the agency's mailboxes.
     ask_recipients: bool = True
-    #: Egress policy for the hosts that the DNS of its domains names; `None`: their configuration is trusted with our
-    #: network.
-    bounds: EgressPolicy | None = None
+    #: Egress policy for the hosts that the domains' DNS records name; `None`: an operator configured the domains, so that
+    #: any address is allowed.
+    egress: EgressPolicy | None = None
 
 
 class Check(Protocol):

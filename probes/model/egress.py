@@ -1,8 +1,8 @@
-"""Egress policy for hosts that were not configured by an operator of this machine. Pure.
+"""Egress policy: which addresses connections may reach if no operator of this machine configured the host. Pure.
 
-A prober that connects to any given host opens its own network to outsiders (CWE-918): services that listen on this
-machine only, a cloud's metadata, printers and databases behind the firewall. So each address is checked before a
-connection, by its effective destination and not by its notation.
+Without a policy, a user who enters a host could reach the prober's own network (CWE-918): services that listen on this
+machine only, a cloud's metadata service, printers and databases behind the firewall. So each address is checked before
+a connection, by its effective destination and not by its notation.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Self
 
-#: Submission, IMAP and POP3, with TLS from the first byte and without (RFC 8314 7, RFC 6409), and the old 25.
+#: Submission, IMAP and POP3, with TLS from the first byte and without (RFC 8314 7, RFC 6409), and SMTP on port 25.
 MAIL_PORTS: Final = frozenset({25, 465, 587, 143, 993, 110, 995})
 
 #: The only range of IPv6 allocated for the Internet (RFC 4291 2.4); all others are reserved or unassigned.
 _GLOBAL: Final = IPv6Network("2000::/3")
-#: Prefixes by which another protocol reaches an IPv4 address, which is not known here.
+#: Prefixes by which a gateway elsewhere reaches an IPv4 address, which cannot be checked here.
 _TUNNELS: Final = tuple(
     IPv6Network(each)
     for each in (
@@ -30,21 +30,21 @@ _TUNNELS: Final = tuple(
         "::/96",  # "IPv4-compatible", deprecated (RFC 4291 2.5.5.1).
     )
 )
-#: Relays of 6to4 (RFC 7526); Python classifies it as global.
-_RELAYS: Final = IPv4Network("192.88.99.0/24")
+#: Relays of 6to4 (RFC 7526); Python classifies the range as global.
+_RELAYS_6TO4: Final = IPv4Network("192.88.99.0/24")
 #: Site-local IPv6, deprecated (RFC 3879).
-_SITE: Final = IPv6Network("fec0::/10")
+_SITE_LOCAL: Final = IPv6Network("fec0::/10")
 #: "This network" (RFC 1122 3.2.1.3): Linux connects 0.0.0.0 to the machine itself.
-_ZERO: Final = IPv4Network("0.0.0.0/8")
+_THIS_NETWORK: Final = IPv4Network("0.0.0.0/8")
 _UNIQUE_LOCAL: Final = IPv6Network("fc00::/7")
-#: RFC 1918, and the shared space of carriers (RFC 6598).
-_OF_SITES: Final = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
-_WITH_PORT: Final = re.compile(
+#: Private networks (RFC 1918), and the shared address space of carriers (RFC 6598).
+_PRIVATE: Final = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
+_ADDRESS_AND_PORT: Final = re.compile(
     r"(?:(?P<four>[0-9.]+(?:/[0-9]+)?)|\[(?P<six>[0-9a-fA-F:.]+(?:/[0-9]+)?)\]):(?P<port>[0-9]{1,5})"
 )
 
 
-class EgressDeniedError(StrEnum):
+class EgressDenial(StrEnum):
     """Reason why a connection is denied."""
 
     PORT = "a port that mail servers do not use"
@@ -67,60 +67,60 @@ class EgressException:
     @classmethod
     def read(cls, text: str) -> Self:
         """Parse "10.20.0.0/16", "10.20.0.5:2525" or "[fd00::5]:2525". Raise `ValueError`."""
-        if (found := _WITH_PORT.fullmatch(text)) is None:
+        if (match := _ADDRESS_AND_PORT.fullmatch(text)) is None:
             return cls(network=ip_network(text))
-        port = int(found["port"])
+        port = int(match["port"])
         if not 1 <= port <= 65535:
             raise ValueError("no port")
-        return cls(network=ip_network(found["four"] or found["six"]), port=port)
+        return cls(network=ip_network(match["four"] or match["six"]), port=port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressPolicy:
     """Egress policy: the public Internet and the exceptions of the settings, both on the ports of mail servers only."""
 
-    openings: tuple[EgressException, ...] = ()
+    exceptions: tuple[EgressException, ...] = ()
     ports: frozenset[int] = field(default=MAIL_PORTS)
 
-    def at(self, ports: Iterable[int]) -> EgressPolicy:
+    def with_ports(self, ports: Iterable[int]) -> EgressPolicy:
         """Return the same policy for other ports: an MTA-STS policy is fetched from 443."""
-        return EgressPolicy(openings=self.openings, ports=frozenset(ports))
+        return EgressPolicy(exceptions=self.exceptions, ports=frozenset(ports))
 
-    def refusal(self, address: str, port: int) -> EgressDeniedError | None:
+    def denial(self, address: str, port: int) -> EgressDenial | None:
         """Return why a connection to *address* at *port* is denied; `None`: it is allowed.
 
         Raise `ValueError` for an invalid address.
         """
-        led_to = _led_to(address)
-        opened = [each.port for each in self.openings if led_to in each.network]
-        if port in opened:
+        destination = _effective_address(address)
+        exception_ports = [exception.port for exception in self.exceptions if destination in exception.network]
+        if port in exception_ports:
             return None
         if port not in self.ports:
-            return EgressDeniedError.PORT
-        return None if None in opened else _kind(led_to)
+            return EgressDenial.PORT
+        return None if None in exception_ports else _classify(destination)
 
 
-def _led_to(address: str) -> IPv4Address | IPv6Address:
+def _effective_address(address: str) -> IPv4Address | IPv6Address:
     """Return the effective address of a connection: IPv4 for an IPv4-mapped IPv6 address."""
-    found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        return found.ipv4_mapped
-    return found
+    parsed = ip_address(address.partition("%")[0])
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        return parsed.ipv4_mapped
+    return parsed
 
 
-def _kind(address: IPv4Address | IPv6Address) -> EgressDeniedError | None:
-    if address.is_loopback or address.is_unspecified or (address.version == 4 and address in _ZERO):
-        return EgressDeniedError.THIS_MACHINE
+def _classify(address: IPv4Address | IPv6Address) -> EgressDenial | None:
+    if address.is_loopback or address.is_unspecified or (address.version == 4 and address in _THIS_NETWORK):
+        return EgressDenial.THIS_MACHINE
     if address.is_link_local:
-        return EgressDeniedError.LINK
+        return EgressDenial.LINK
     if address.is_multicast:
-        return EgressDeniedError.RESERVED
+        return EgressDenial.RESERVED
     if isinstance(address, IPv6Address):
-        if any(address in each for each in _TUNNELS):
-            return EgressDeniedError.RESERVED
-        if address in _SITE or address in _UNIQUE_LOCAL:
-            return EgressDeniedError.PRIVATE
-        return None if address in _GLOBAL and address.is_global else EgressDeniedError.RESERVED
-    if any(address in each for each in _OF_SITES):
-        return EgressDeniedError.PRIVATE
-    return None if address.is_global and address not in _RELAYS else EgressDeniedError.RESERVED
+        if any(address in network for network in _TUNNELS):
+            return EgressDenial.RESERVED
+        if address in _SITE_LOCAL or address in _UNIQUE_LOCAL:
+            return EgressDenial.PRIVATE
+        return None if address in _GLOBAL and address.is_global else EgressDenial.RESERVED
+    if any(address in network for network in _PRIVATE):
+        return EgressDenial.PRIVATE
+    return None if address.is_global and address not in _RELAYS_6TO4 else EgressDenial.RESERVED

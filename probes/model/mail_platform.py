@@ -1,4 +1,4 @@
-"""Mail platforms that run mail for most agencies without own servers, and the names of their servers."""
+"""Mail platforms, which run the mail of most agencies that have no servers, and the names of the platforms' servers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class MailPlatform(StrEnum):
     MICROSOFT = "microsoft"
 
 
-#: Domains of the platforms' submission and reading servers, with all below them: to these only their tokens may be
-#: sent.
+#: Domains of the platforms' submission, IMAP and POP3 servers, each with the names below it. A platform's access tokens
+#: may be sent only there.
 PLATFORM_SERVERS: Final[Mapping[MailPlatform, tuple[str, ...]]] = {
     MailPlatform.GOOGLE: ("gmail.com", "googlemail.com"),
     MailPlatform.MICROSOFT: ("office365.com", "outlook.com", "office.com"),

@@ -1,4 +1,4 @@
-"""Mailboxes that messages are sent from and read in: address, servers, sign-in."""
+"""Mailboxes that probe messages are sent from and read in: address, servers, sign-in."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ class Server:
     host: str
     port: int
     security: Security
-    #: Shared by all sessions with the same trust: creating one takes 4 ms of CPU. Another context is another trust.
+    #: Certificate authorities that are trusted. Servers with the same trust share the context: creating one takes 4 ms of
+    #: CPU, and different contexts count as different trust.
     tls: ssl.SSLContext = field(repr=False)
     #: Name that the certificate must have when it is not `host` (a server configured by address).
     tls_name: str | None = None
-    #: Egress policy for its name; `None`: its configuration is trusted with our network.
-    bounds: EgressPolicy | None = None
+    #: Egress policy for connections to `host`; `None`: an operator configured it, so that any address is allowed.
+    egress: EgressPolicy | None = None
 
     @property
     def certificate_name(self) -> str:
@@ -53,7 +54,7 @@ class AccessToken:
     """OAuth access token (RFC 6749 1.4)."""
 
     secret: str = field(repr=False)
-    #: `None` when the issuer states no expiry.
+    #: `None`: the issuer states no expiry.
     expires_at: datetime | None = None
 
 
@@ -79,7 +80,7 @@ class OAuth:
     """A sign-in with an access token (SASL XOAUTH2), as Google Workspace and Microsoft 365 require."""
 
     username: str
-    #: Two sign-ins with the same name and different sources are different.
+    #: Source of the tokens. Two sign-ins with the same user name and different sources are different.
     tokens: AccessTokens = field(repr=False)
 
 
@@ -92,10 +93,10 @@ class UnavailableLogin:
     reason: str
 
 
-#: Share from which a mailbox counts as nearly full.
+#: Used share from which a mailbox counts as nearly full.
 NEARLY_FULL: Final = 0.9
-#: KiB: room for another of our messages, with the headers that servers add.
-_ROOM: Final = 16
+#: KiB: room for another probe message, with the headers that servers add.
+_MIN_FREE: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +115,11 @@ class MailboxQuota:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room for another of our messages."""
-        return self.limit - self.used < (1 if self.in_messages else _ROOM)
+        """Whether there is no room for another probe message."""
+        return self.limit - self.used < (1 if self.in_messages else _MIN_FREE)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """For people: "33 of 20 KiB"."""
         return f"{self.used} of {self.limit} {'messages' if self.in_messages else 'KiB'}"
 
@@ -136,19 +137,19 @@ class Mailbox:
     #: One of the two reads it; without either, it does not receive.
     imap: Server | None = None
     pop3: Server | None = None
-    #: The IMAP folder where mail arrives: another mailbox's inbox if the login may read that one ("shared/pro").
+    #: The IMAP folder where mail arrives; "shared/pro" for another mailbox's inbox that the login may read.
     inbox: str = "INBOX"
     #: Folders besides the SPECIAL-USE \Junk one (RFC 6154) where this mail provider puts suspected junk.
     junk_folders: tuple[str, ...] = ()
-    #: A member of a pool, of which each process uses its own: messages of other processes were not sent from this one.
+    #: One of a pool of mailboxes, of which each process uses its own: no other process sends from this one.
     pooled: bool = False
 
     @property
-    def sends(self) -> bool:
+    def can_send(self) -> bool:
         """Whether messages can be sent from it."""
         return self.smtp is not None
 
     @property
-    def is_read(self) -> bool:
+    def is_readable(self) -> bool:
         """Whether received messages can be read in it."""
         return self.imap is not None or self.pop3 is not None

@@ -1,4 +1,4 @@
-"""Interface between a probe kind and its runner."""
+"""Interface between a probe kind and its runner: the probe, its route and timeouts, its trace and its errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from probes.model.result import Failure, Outcome, Party, Phase
 
 
 class ProtocolError(Exception):
-    """The peer violated the protocol, or sent more than is accepted."""
+    """The peer violated the protocol, or sent more than the limits allow."""
 
 
 class StartTlsInjectionError(ProtocolError):
-    """Plain text followed the permission to begin TLS; after the handshake it would count as the server's response."""
+    """Plain text followed the response to STARTTLS; after the handshake it would count as sent under TLS."""
 
 
 class CommandRejectedError(Exception):
@@ -30,7 +30,7 @@ class CommandRejectedError(Exception):
 
 
 class ProbeFailedError(Exception):
-    """A mail service failed at something that users rely on."""
+    """A run failed: `outcome` for a mail user, `failure` with place and reason."""
 
     def __init__(self, outcome: Outcome, failure: Failure) -> None:
         super().__init__(f"{outcome}: {failure.reason}")
@@ -38,54 +38,54 @@ class ProbeFailedError(Exception):
         self.failure = failure
 
 
-def let_go(error: BaseException) -> None:
+def clear_tracebacks(error: BaseException) -> None:
     """Clear the tracebacks of the handled *error* and of its causes.
 
-    A traceback holds frames, and these the error, often with the broken connection: 200 kB of garbage a run that only
-    Python's collector would free, which runs once an hour.
+    A traceback refers to frames, which refer to the error and often to the broken connection: a cycle of 200 kB a run,
+    which only Python's garbage collector would free, and it runs once an hour.
     """
-    # An error that was raised again is in its own chain of contexts.
-    waiting = [error]
-    while waiting:
-        each = waiting.pop()
-        waiting += [one for one in (each.__cause__, each.__context__) if one is not None]
-        each.__traceback__ = each.__cause__ = each.__context__ = None
+    # The links are cleared because an error that was raised again is in its own chain of contexts.
+    pending = [error]
+    while pending:
+        current = pending.pop()
+        pending += [linked for linked in (current.__cause__, current.__context__) if linked is not None]
+        current.__traceback__ = current.__cause__ = current.__context__ = None
 
 
 class Trace(Protocol):
-    """Records start and end of each phase, and the dialogue."""
+    """Records the phases of a run, the dialogue with the servers, and the received message."""
 
     def phase(self, phase: Phase, party: Party) -> AbstractContextManager[None]:
-        """Time the enclosed block as a phase; it counts only if it ends without an error."""
+        """Time the enclosed block as a phase; a block that ends with an error does not count."""
 
     @property
-    def listens(self) -> bool:
-        """Whether the dialogue is recorded; masking it takes time."""
+    def records_dialogue(self) -> bool:
+        """Whether lines of the dialogue are recorded. If not, the caller saves the time to mask them."""
 
-    def said(self, party: Party, line: str) -> None:
-        """Record one line of the dialogue. The caller has already masked secrets."""
+    def add_line(self, party: Party, line: str) -> None:
+        """Record one line of the dialogue, in which the caller has masked secrets."""
 
-    def doubt(self) -> None:
+    def mark_uncertain(self) -> None:
         """Record that the submission ended without a response after the message was sent: it may have been accepted."""
 
-    def took(self, phase: Phase, at_most: timedelta) -> None:
+    def limit_duration(self, phase: Phase, at_most: timedelta) -> None:
         """Limit the duration of a finished phase to *at_most*."""
 
-    def arrived(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
+    def record_message(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
         """Record the received message, whose headers show its path; *rewrites*: changes by relays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Sender and recipient of a test message."""
+    """Sender and recipient of a test message; the unit that is probed."""
 
     #: Unique in the service: "jabatan-contoh/outbound/reference-a".
     name: str
     sender: Mailbox
     #: Mailbox in which the message is awaited.
     recipient: Mailbox
-    #: Address of the message, if not the recipient mailbox's own: a public or secondary address whose mail is forwarded
-    #: to, or delivered in, that mailbox.
+    #: Address to send to, if it is not the recipient mailbox's own: a public or secondary address whose mail is forwarded
+    #: to that mailbox or delivered in it.
     to: str | None = None
 
     @property
@@ -98,7 +98,7 @@ class Route:
 class Timeouts:
     """Timeouts of a run."""
 
-    #: Longest idle time of a connection (from connect to the end of submission).
+    #: Limit for the whole submission, from the name to the last reply, and for each step of reading a mailbox.
     session: timedelta = timedelta(seconds=30)
     #: A message that has not arrived this long after it was accepted is lost.
     arrival: timedelta = timedelta(minutes=4)
@@ -107,20 +107,20 @@ class Timeouts:
     def slow_data(self) -> timedelta:
         """Threshold for a server's response to a message, above which sending is slow.
 
-        By default 15 s. Mail programs give up after a minute (Outlook can be set to 30 s), report an error, and people
-        send again. The test message has 6 KiB: a server that scans content takes longer for one with attachments. RFC
-        5321 4.5.3.2.6 lets clients wait for ten minutes, and 6.1 asks servers not to use it.
+        By default 15 s. Mail programs give up after a minute (Outlook can be set to 30 s) and report an error, and people
+        send again. The test message has only 6 KiB: a server that scans content takes longer for larger ones. RFC 5321
+        4.5.3.2.6 lets clients wait for ten minutes, and 6.1 asks servers not to use that time.
         """
         return self.session / 2
 
     @property
-    def whole(self) -> timedelta:
-        """Deadline of a run, whatever a peer does."""
+    def total(self) -> timedelta:
+        """Deadline of a whole run, whatever a peer does."""
         return self.session + self.arrival
 
     @property
-    def last_look(self) -> timedelta:
-        """How long before its deadline a message is searched for by a new sign-in, in all folders."""
+    def final_search(self) -> timedelta:
+        """Time before the deadline at which a missing message is searched for by a new sign-in, in all folders."""
         return min(self.session, self.arrival / 2)
 
 

@@ -1,8 +1,7 @@
-"""Cause of a refusal, by the codes and texts of servers: tables, with the source of each row. Pure.
+"""Cause of a server's refusal, by its codes and text: tables, with the source of each entry. Pure.
 
-A reply code determines what a client should do next. Whether the service fails for everyone, or for this account,
-mailbox or sender only, follows from the enhanced status code (RFC 3463), the response code (RFC 5530, RFC 2449) and the
-text.
+An SMTP reply code says what a client should do next. Whether the service fails for everyone, or only for this account,
+mailbox or sender, follows from the enhanced status code (RFC 3463), the response code (RFC 5530, RFC 2449) and the text.
 """
 
 from __future__ import annotations
@@ -12,131 +11,141 @@ from typing import Final
 
 from probes.model.result import RefusalCause
 
-_WORDS: Final = re.IGNORECASE | re.ASCII
+_FLAGS: Final = re.IGNORECASE | re.ASCII
 
 #: Postgrey and Exim "Greylisted", milter-greylist "Greylisting in action", SQLgrey "Greylisted for 5 minutes".
-_GREYLISTED: Final = re.compile(r"gr[ae]y-? ?list|postgrey", _WORDS)
-#: With 4.7.1, for which RFC 6647 specifies no text: rspamd "Try again later", spamd "please come back later".
-_COME_BACK: Final = re.compile(r"\b(?:try(?:ing)? again|come (?:back|again)|retry)\b", _WORDS)
-#: Texts for a failed component of the server, with the same code: Postfix "Service unavailable - try again later" (its
-#: milter), "Server configuration problem" (its policy service, 4.3.5).
-_BROKEN: Final = re.compile(r"unavailable|configuration|internal|\berror\b|problem|time[- ]?d? ?out", _WORDS)
-#: "operate" contains "rate", too.
-_LIMITED: Final = re.compile(
+_GREYLISTED: Final = re.compile(r"gr[ae]y-? ?list|postgrey", _FLAGS)
+#: Greylisting with 4.7.1, for which RFC 6647 specifies no text: rspamd "Try again later", spamd "please come back later".
+_RETRY_LATER: Final = re.compile(r"\b(?:try(?:ing)? again|come (?:back|again)|retry)\b", _FLAGS)
+#: No greylisting, though the code is the same: a component of the server failed. Postfix "Service unavailable - try again
+#: later" (its milter), "Server configuration problem" (its policy service, 4.3.5).
+_SERVER_FAULT: Final = re.compile(r"unavailable|configuration|internal|\berror\b|problem|time[- ]?d? ?out", _FLAGS)
+#: Whole words, because "operate" contains "rate".
+_LIMIT: Final = re.compile(
     r"\b(?:rates?|limit(?:s|ed)?|throttl\w+|concurrent\w*|too (?:many|fast|quickly|much)"
     # Dovecot: mail_max_userip_connections.
     r"|maximum number of connections)\b",
-    _WORDS,
+    _FLAGS,
 )
 #: Google and Exchange Online, for an account that has reached its daily limit.
-_SENT: Final = re.compile(
-    r"sending (?:limit|quota)|\bdaily\b.{0,30}\b(?:limit|quota)|messages per day|outbound spam|submission quota", _WORDS
+_DAILY_LIMIT: Final = re.compile(
+    r"sending (?:limit|quota)|\bdaily\b.{0,30}\b(?:limit|quota)|messages per day|outbound spam|submission quota", _FLAGS
 )
 #: 5.4.5 is Google's, the others are Exchange Online's.
-_SENT_STATUS: Final = frozenset({"5.4.5", "5.7.232", "5.7.233"})
+_DAILY_LIMIT_STATUS: Final = frozenset({"5.4.5", "5.7.232", "5.7.233"})
 #: Exchange Online: "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded".
-_SENDER_BUSY: Final = 432
+_SENDER_BUSY_CODE: Final = 432
 #: Dovecot "Quota exceeded (mailbox for user is full)", Cyrus "Over quota", Postfix "mailbox is full".
-_FULL: Final = re.compile(
+_OVER_QUOTA: Final = re.compile(
     r"mailbox (?:\S+ )?(?:is )?full|(?:over|exceed(?:s|ed)?)\b.{0,20}\bquota|quota\b.{0,20}\bexceeded"
     r"|out of storage space",
-    _WORDS,
+    _FLAGS,
 )
-_DISK_STATUS: Final = frozenset({"5.3.1", "4.3.1"})
-_FULL_STATUS: Final = frozenset({"5.2.2", "4.2.2"})
-#: Without a status: "exceeded storage allocation" (RFC 5321 4.2.3). It is also used for a message's size.
-_FULL_CODE: Final = 552
-_SIZE: Final = re.compile(r"\bsize\b|too (?:large|big|long)", _WORDS)
+_DISK_FULL_STATUS: Final = frozenset({"5.3.1", "4.3.1"})
+_OVER_QUOTA_STATUS: Final = frozenset({"5.2.2", "4.2.2"})
+#: "Exceeded storage allocation" (RFC 5321 4.2.3), when there is no status. Servers also use it for a message's size.
+_OVER_QUOTA_CODE: Final = 552
+_MESSAGE_SIZE: Final = re.compile(r"\bsize\b|too (?:large|big|long)", _FLAGS)
 #: Postfix "Client host [...] blocked using zen.spamhaus.org", Exchange "banned sending IP", Google "low reputation".
-_BLOCKED: Final = re.compile(
+_BLOCK_LIST: Final = re.compile(
     r"\b(?:dns|rb|dnsb|uri?b)ls?\b|block ?lists?|black ?list|blocklisted|spamhaus|spamcop|barracudacentral|sorbs"
     r"|\bblocked using\b|\b(?:client host|sending ip|ip address|your ip)\b.{0,60}\b(?:blocked|listed|banned)\b"
     r"|\bbanned\b.{0,20}\bip\b|\b(?:low|poor|bad)\b.{0,12}\breputation\b",
-    _WORDS,
+    _FLAGS,
 )
-#: Cyrus SASL reports "generic failure" when saslauthd has stopped, Courier "Temporary problem, please try again later",
-#: Dovecot "Temporary authentication failure". "(reason unavailable)" is Postfix's text for a refusal without a reason.
+#: Temporary failures: Cyrus SASL "generic failure" when saslauthd has stopped, Courier "Temporary problem, please try again
+#: later", Dovecot "Temporary authentication failure". None is Postfix's "(reason unavailable)", a refusal without a reason.
 _TEMPORARY: Final = re.compile(
     r"\btemporar(?:y|ily)\b|generic failure|\btry again later\b|internal (?:server )?error"
     r"|(?<!\(reason )\b(?:un|not )available\b",
-    _WORDS,
+    _FLAGS,
 )
-#: Texts about this account only.
-_OF_ACCOUNT: Final = re.compile(
+#: Texts of refusals that concern this account only.
+_ACCOUNT: Final = re.compile(
     r"\block(?:ed)?\b|\bdisabled\b|\bsuspended\b|\bexpired\b|\bblocked\b|\bapp(?:lication)?(?:-specific)? password"
     r"|log ?in via your web browser|web login required",
-    _WORDS,
+    _FLAGS,
 )
 #: Weak or forbidden mechanism, disabled account, transition of its password (RFC 4954 6, RFC 5248 2.4); password
 #: sign-in is disabled by policy, or the account is (Exchange Online, 5.7.30 and 5.7.139).
 _ACCOUNT_STATUS: Final = frozenset({"4.7.12", "5.7.9", "5.7.11", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
 _ACCOUNT_CODES: Final = frozenset({525, 534, 538})
-#: RFC 5530. ALERT is absent: its text is for the user, and is classified by itself.
+#: RFC 5530. ALERT is absent: its text may be about anything, and is classified as text.
 _ACCOUNT_RESPONSES: Final = frozenset({"EXPIRED", "CONTACTADMIN", "WEBALERT"})
-#: RFC 5530, RFC 2449 8.1, RFC 3206.
+#: Other sessions prevent this one (RFC 5530, RFC 2449 8.1, RFC 3206).
 _SESSION_RESPONSES: Final = frozenset({"LIMIT", "INUSE", "IN-USE", "LOGIN-DELAY"})
 
 
 def refusal_cause(
-    code: int | None, status: str | None, text: str, *, of_sender: bool = False, of_recipient: bool = True
+    code: int | None, status: str | None, text: str, *, about_sender: bool = False, about_recipient: bool = True
 ) -> RefusalCause | None:
-    """Return the cause of a refusal of a message or an address: an SMTP reply, or a report's quotation of one.
+    """Return the cause of a refused message or address; `None`: the service as a whole, or unknown.
 
-    *of_sender*: the refusal is about the sender. *of_recipient*: it is about the recipient, or the message.
+    The refusal is an SMTP reply, or the reply that a delivery status notification quotes.
+
+    *about_sender*: it concerns the sender. *about_recipient*: it concerns the recipient, or the message.
     """
-    if code == _SENDER_BUSY or has_sent_all(status, text):
+    if code == _SENDER_BUSY_CODE or is_over_daily_limit(status, text):
         return RefusalCause.SENDING_LIMIT
-    is_for_now = code is None or 400 <= code < 500
-    if is_for_now and _GREYLISTED.search(text):
+    is_temporary = code is None or 400 <= code < 500
+    if is_temporary and _GREYLISTED.search(text):
         return RefusalCause.GREYLISTING
-    if (of_sender or of_recipient) and is_full(code, status, text):
-        return RefusalCause.SENDING_LIMIT if of_sender else RefusalCause.RECEIVING_LIMIT
-    if is_limited(text) and (status is None or status[1:].startswith((".7.", ".2.1"))) and not _SIZE.search(text):
+    if (about_sender or about_recipient) and is_full(code, status, text):
+        return RefusalCause.SENDING_LIMIT if about_sender else RefusalCause.RECEIVING_LIMIT
+    if (
+        mentions_limit(text)
+        and (status is None or status[1:].startswith((".7.", ".2.1")))
+        and not _MESSAGE_SIZE.search(text)
+    ):
         return RefusalCause.RECEIVING_LIMIT if status in {"4.2.1", "5.2.1"} else RefusalCause.SENDING_LIMIT
-    if is_listed(text) and (status is None or status[1:].startswith(".7.")):
+    if mentions_block_list(text) and (status is None or status[1:].startswith(".7.")):
         return RefusalCause.BLOCK_LIST
-    if of_recipient and code in {450, 451} and status == "4.7.1" and _COME_BACK.search(text):
-        return None if _BROKEN.search(text) else RefusalCause.GREYLISTING
+    if about_recipient and code in {450, 451} and status == "4.7.1" and _RETRY_LATER.search(text):
+        return None if _SERVER_FAULT.search(text) else RefusalCause.GREYLISTING
     return None
 
 
-def has_sent_all(status: str | None, text: str) -> bool:
+def is_over_daily_limit(status: str | None, text: str) -> bool:
     """Return whether the sender's account has reached its daily limit."""
-    return status in _SENT_STATUS or _SENT.search(text) is not None
+    return status in _DAILY_LIMIT_STATUS or _DAILY_LIMIT.search(text) is not None
 
 
-def is_limited(text: str) -> bool:
+def mentions_limit(text: str) -> bool:
     """Return whether the text is about a limit of amount, frequency or rate."""
-    return _LIMITED.search(text) is not None
+    return _LIMIT.search(text) is not None
 
 
-def is_listed(text: str) -> bool:
+def mentions_block_list(text: str) -> bool:
     """Return whether the text is about a block list, or about reputation."""
-    return _BLOCKED.search(text) is not None
+    return _BLOCK_LIST.search(text) is not None
 
 
 def is_full(code: int | None, status: str | None, text: str) -> bool:
     """Return whether a mailbox is over its quota. A full disk is the server's problem (RFC 3463 3.4)."""
-    bare = status is None and code == _FULL_CODE and not _SIZE.search(text)
-    return status in _FULL_STATUS or bare or (status not in _DISK_STATUS and _FULL.search(text) is not None)
+    is_bare_code = status is None and code == _OVER_QUOTA_CODE and not _MESSAGE_SIZE.search(text)
+    return (
+        status in _OVER_QUOTA_STATUS
+        or is_bare_code
+        or (status not in _DISK_FULL_STATUS and _OVER_QUOTA.search(text) is not None)
+    )
 
 
 def sign_in_refusal(
-    text: str, *, refused: bool, code: int | None = None, status: str | None = None, response: str | None = None
+    text: str, *, is_refusal: bool, code: int | None = None, status: str | None = None, response: str | None = None
 ) -> tuple[bool, RefusalCause | None]:
     """Return whether a sign-in was refused because of the credentials, and the cause of the refusal.
 
-    *refused*: the code is a refusal, or there is none. *code* and *status* are SMTP's, *response* is the response code
-    of IMAP or POP3. A text about a temporary failure overrides the code.
+    *is_refusal*: by its code it is a refusal of the credentials, or it has no code. *code* and *status* are SMTP's,
+    *response* is the response code of IMAP or POP3. A text about a temporary failure overrides *is_refusal*.
     """
     has_no_code = code is None and (response or "ALERT") == "ALERT"
-    limited = is_limited(text)
-    if response in _SESSION_RESPONSES or (limited and (has_no_code or not refused)):
+    has_limit_text = mentions_limit(text)
+    if response in _SESSION_RESPONSES or (has_limit_text and (has_no_code or not is_refusal)):
         return False, RefusalCause.SESSION_LIMIT
-    if not refused:
+    if not is_refusal:
         return False, None
     if code in _ACCOUNT_CODES or status in _ACCOUNT_STATUS or response in _ACCOUNT_RESPONSES:
         return True, RefusalCause.ACCOUNT
-    if limited or _OF_ACCOUNT.search(text):
+    if has_limit_text or _ACCOUNT.search(text):
         return True, RefusalCause.ACCOUNT
     return _TEMPORARY.search(text) is None, None

@@ -1,4 +1,4 @@
-"""Result of one run of one probe. Data only."""
+"""Result of one run (one execution of a probe on a route). Data only."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class RefusalCause(StrEnum):
 class Failure:
     """Place and reason of a run's failure.
 
-    `detail` is the remote server's own text or the system's error text, shortened, without secrets; it may be shown to
-    operators but never becomes a metric label.
+    `detail` is the remote server's text or the system's error text, shortened, without secrets. It may be shown to operators
+    and never becomes a metric label.
     """
 
     phase: Phase
@@ -114,15 +114,14 @@ class Failure:
     code: int | None = None
     #: Enhanced status code (RFC 3463) such as "5.7.1", or `None`.
     status: str | None = None
-    #: The server rejected our credentials permanently (535; IMAP AUTHENTICATIONFAILED), and does not refuse service in
-    #: general.
+    #: The server rejected our credentials permanently (535; IMAP AUTHENTICATIONFAILED); it may serve other accounts.
     credentials_refused: bool = False
-    #: `None`: the service as a whole, as far as the text shows.
+    #: `None`: the refusal concerns the service as a whole, as far as the text shows.
     cause: RefusalCause | None = None
 
     @property
-    def words(self) -> str:
-        """On one line, for people: "credentials refused (535 5.7.8 wrong password)"."""
+    def summary(self) -> str:
+        """Reason and detail on one line: "credentials refused (535 5.7.8 wrong password)"."""
         return f"{self.reason} ({self.detail})" if self.detail else self.reason
 
 
@@ -130,7 +129,7 @@ class Failure:
 class Hop:
     """One relay that a message passed, by its Received header (RFC 5321 4.4)."""
 
-    #: The relay's own name. It comes from the mail: for people, never a metric label.
+    #: The relay's name for itself. It comes from the message: for people, never a metric label.
     by: str
     #: Time since the relay before it; of the first, since submission. Never negative.
     delay: timedelta
@@ -142,8 +141,7 @@ class Path:
 
     #: In the order in which the message passed them.
     hops: tuple[Hop, ...] = ()
-    #: Known minimum difference of a relay's clock from ours: positive when it is ahead. `None` when the headers show
-    #: none.
+    #: Difference of a relay's clock from ours, at least: positive when it is ahead. `None` when the headers show none.
     skew: timedelta | None = None
 
 

@@ -1,4 +1,4 @@
-"""Callout to a mail server: greeting, TLS, an envelope, as between servers; no message, no sign-in."""
+"""Callout: a session with a mail server as another server has it, with greeting, TLS and envelope, but no message."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from functools import cache
 
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
-from probes.model.reply import expired, shortened
+from probes.model.reply import shorten, timeout_failure
 from probes.model.result import Failure, Outcome, Party, Phase
-from probes.preauth.session import PreAuthSession, Protocol, ServerReply, open_session, tls_offered
+from probes.preauth.session import PreAuthSession, Protocol, ServerReply, offers_tls, open_session
 from probes.protocol.cause import failure_of
 
 
 @cache
-def public() -> ssl.SSLContext:
+def public_tls_context() -> ssl.SSLContext:
     """Return the context with this machine's certificate authorities. It is shared, because creating one takes time."""
     return ssl.create_default_context()
 
 
 @cache
-def blind() -> ssl.SSLContext:
+def unverified_tls_context() -> ssl.SSLContext:
     """Return the context that accepts any certificate: for reading it, never for sending anything secret."""
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -32,8 +32,8 @@ def blind() -> ssl.SSLContext:
     return context
 
 
-#: Seconds of one session. Some servers delay the greeting to detect clients that do not wait for it.
-_SECONDS = 45.0
+#: Limit of one session. Some servers delay the greeting to detect clients that do not wait for it.
+_SESSION_SECONDS = 45.0
 
 
 class TlsStage(StrEnum):
@@ -53,12 +53,12 @@ class Callout:
     """Results of a callout. Filled in during the session, so that partial results are kept when it breaks."""
 
     #: Why there was no complete greeting; `None` when there was one.
-    unmet: Failure | None = None
-    #: The failure is this machine's (no IPv6, no sockets).
-    ours: bool = False
+    connect_failure: Failure | None = None
+    #: The connection failed because of this machine (no IPv6, no sockets).
+    is_local_fault: bool = False
     greeting: ServerReply | None = None
     #: Extensions offered before TLS.
-    offers: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
     tls: TlsStage = TlsStage.ABSENT
     #: Why TLS failed, in the text of the server or of OpenSSL.
     tls_detail: str = ""
@@ -67,48 +67,52 @@ class Callout:
     #: The reply for each recipient. A recipient that was not reached is absent.
     recipients: dict[str, ServerReply] = field(default_factory=dict)
     #: Why the session broke after the greeting.
-    broken: str = ""
+    break_reason: str = ""
 
     @property
-    def met(self) -> bool:
+    def has_greeting(self) -> bool:
         """Whether a mail server responded, with whatever reply."""
         return self.greeting is not None
 
 
-async def call(
-    server: Server, *, sender: str = "", recipients: Sequence[str] = (), within_seconds: float = _SECONDS
+async def make_callout(
+    server: Server, *, sender: str = "", recipients: Sequence[str] = (), within_seconds: float = _SESSION_SECONDS
 ) -> Callout:
-    """Connect to *server* and ask whether it accepts mail from *sender* for each of *recipients*, without sending any.
+    """Connect to *server* and ask whether it accepts mail from *sender* for each of *recipients*; send no message.
 
-    Its certificate is verified by `server.tls`; when it is not trusted, a second connection continues without trust, as
-    between mail servers. No failure of the server is raised.
+    Its certificate is verified by `server.tls`. When it is not trusted, a second connection accepts any certificate, as
+    mail servers do. A failure of the server is recorded and not raised.
     """
-    notes = Callout()
-    # Trust to try in turn: the server's own, then any certificate, then no TLS.
+    callout = Callout()
+    # TLS to try in turn: with the server's configured trust, with any certificate, without TLS.
     tls: ssl.SSLContext | None = server.tls
     for _ in range(3):
         try:
             async with asyncio.timeout(within_seconds):
-                await _converse(server, tls, notes, sender, recipients)
+                await _run_session(server, tls, callout, sender, recipients)
             break
         except ssl.SSLCertVerificationError as error:
-            notes.tls, notes.tls_detail, tls = TlsStage.DISTRUSTED, shortened(error.verify_message), blind()
+            callout.tls, callout.tls_detail, tls = (
+                TlsStage.DISTRUSTED,
+                shorten(error.verify_message),
+                unverified_tls_context(),
+            )
         except _TlsUnavailableError as refusal:
-            notes.tls, notes.tls_detail, tls = TlsStage.BROKEN, str(refusal), None
+            callout.tls, callout.tls_detail, tls = TlsStage.BROKEN, str(refusal), None
             if server.security is Security.IMPLICIT:
                 break
         except (ProbeFailedError, OSError, ProtocolError) as error:
-            _note(notes, error)
+            _record_failure(callout, error)
             break
-    return notes
+    return callout
 
 
 class _TlsUnavailableError(Exception):
     """TLS was offered and could not be established."""
 
 
-async def _converse(
-    server: Server, tls: ssl.SSLContext | None, notes: Callout, sender: str, recipients: Sequence[str]
+async def _run_session(
+    server: Server, tls: ssl.SSLContext | None, callout: Callout, sender: str, recipients: Sequence[str]
 ) -> None:
     implicit = server.security is Security.IMPLICIT
     try:
@@ -116,56 +120,58 @@ async def _converse(
     except ssl.SSLCertVerificationError:
         raise
     except ssl.SSLError as error:
-        raise _TlsUnavailableError(shortened(str(error))) from error
+        raise _TlsUnavailableError(shorten(str(error))) from error
     try:
-        notes.greeting = await session.greet()
-        if notes.greeting.done:
-            notes.offers = () if implicit else await session.offers()
-            await _secure(session, server, tls, notes)
-            await _envelope(session, notes, sender, recipients)
-        await session.leave()
+        callout.greeting = await session.read_greeting()
+        if callout.greeting.is_done:
+            callout.capabilities = () if implicit else await session.read_capabilities()
+            await _start_tls(session, server, tls, callout)
+            await _send_envelope(session, callout, sender, recipients)
+        await session.log_out()
     finally:
         session.close()
 
 
-async def _secure(session: PreAuthSession, server: Server, tls: ssl.SSLContext | None, notes: Callout) -> None:
+async def _start_tls(session: PreAuthSession, server: Server, tls: ssl.SSLContext | None, callout: Callout) -> None:
     """Start TLS if it is offered; record the certificate."""
-    reached = TlsStage.TRUSTED if notes.tls is TlsStage.ABSENT else notes.tls
+    stage = TlsStage.TRUSTED if callout.tls is TlsStage.ABSENT else callout.tls
     if server.security is Security.STARTTLS:
-        if tls is None or not tls_offered(Protocol.SMTP, notes.offers):
+        if tls is None or not offers_tls(Protocol.SMTP, callout.capabilities):
             return
-        # Until it succeeds; some servers accept and then do not respond.
-        notes.tls = TlsStage.BROKEN
-        notes.tls_detail = notes.tls_detail or "it is granted, and nothing comes of it"
+        # BROKEN until TLS succeeds: some servers accept STARTTLS and then do not respond.
+        callout.tls = TlsStage.BROKEN
+        callout.tls_detail = callout.tls_detail or "it is granted, and nothing comes of it"
         try:
             reply = await session.start_tls(tls, server.certificate_name)
         except ssl.SSLCertVerificationError:
             raise
         except (ssl.SSLError, ConnectionError) as error:
-            raise _TlsUnavailableError(shortened(str(error) or type(error).__name__)) from error
-        if not reply.done:
+            raise _TlsUnavailableError(shorten(str(error) or type(error).__name__)) from error
+        if not reply.is_done:
             raise _TlsUnavailableError(reply.text)
-    notes.tls, notes.chain = reached, session.chain
-    await session.offers()
+    callout.tls, callout.chain = stage, session.certificate_chain
+    await session.read_capabilities()
 
 
-async def _envelope(session: PreAuthSession, notes: Callout, sender: str, recipients: Sequence[str]) -> None:
+async def _send_envelope(session: PreAuthSession, callout: Callout, sender: str, recipients: Sequence[str]) -> None:
     if not recipients:
         return
-    from_us = await session.ask(f"MAIL FROM:<{sender}>")
+    mail_reply = await session.send_command(f"MAIL FROM:<{sender}>")
     for recipient in recipients:
-        notes.recipients[recipient] = await session.ask(f"RCPT TO:<{recipient}>") if from_us.done else from_us
-    await session.ask("RSET")
+        callout.recipients[recipient] = (
+            await session.send_command(f"RCPT TO:<{recipient}>") if mail_reply.is_done else mail_reply
+        )
+    await session.send_command("RSET")
 
 
-def _note(notes: Callout, error: Exception) -> None:
+def _record_failure(callout: Callout, error: Exception) -> None:
     if isinstance(error, ProbeFailedError):
         failure = error
     elif isinstance(error, TimeoutError):
-        failure = expired(Phase.CONNECT, Party.RECIPIENT)
+        failure = timeout_failure(Phase.CONNECT, Party.RECIPIENT)
     else:
         failure = failure_of(error, Phase.CONNECT, Party.RECIPIENT)
-    if notes.greeting is None:
-        notes.unmet, notes.ours = failure.failure, failure.outcome is Outcome.INCONCLUSIVE
+    if callout.greeting is None:
+        callout.connect_failure, callout.is_local_fault = failure.failure, failure.outcome is Outcome.INCONCLUSIVE
     else:
-        notes.broken = failure.failure.words
+        callout.break_reason = failure.failure.summary

@@ -1,6 +1,6 @@
 """Capabilities of a candidate server: reachability, trusted TLS, and the offered sign-ins. Nothing signs in.
 
-The server's text is not kept: the user who entered the host learns the kind of failure, and sees no banner.
+The server's text is not shown: the user who entered the host learns the kind of failure only.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Final
 
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError
-from probes.model.reply import Reason, failed
+from probes.model.reply import Reason, probe_failure
 from probes.model.result import Failure, Outcome, Party, Phase
-from probes.preauth.session import PreAuthSession, Protocol, mechanisms, open_session, tls_offered
-from probes.protocol.cause import told
-from probes.run.mailbox_check import some_at_a_time
+from probes.preauth.session import PreAuthSession, Protocol, offers_tls, open_session, sasl_mechanisms
+from probes.protocol.cause import network_errors_as_failures
+from probes.run.mailbox_check import gather_limited
 
 #: Seconds for one server, from its name to its capabilities.
 _SERVER_SECONDS: Final = 5.0
 #: Concurrent sessions of one call.
-_AT_ONCE: Final = 12
-_PASSWORDS: Final = frozenset({"PLAIN", "LOGIN", "CRAM-MD5"})
+_CONCURRENCY: Final = 12
+_PASSWORD_MECHANISMS: Final = frozenset({"PLAIN", "LOGIN", "CRAM-MD5"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,59 +40,61 @@ class ServerCapabilities:
         return self.failure is None
 
 
-async def look(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[ServerCapabilities]:
+async def query_servers(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[ServerCapabilities]:
     """Examine servers concurrently; return the capabilities of each, in their order."""
-    return await some_at_a_time(_AT_ONCE, lambda each: query_server(*each), servers)
+    return await gather_limited(_CONCURRENCY, lambda server: query_server(*server), servers)
 
 
 async def query_server(protocol: Protocol, server: Server) -> ServerCapabilities:
     """Examine a server. Never raises for what it does."""
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
-    first = Phase.TLS if server.security is Security.IMPLICIT else Phase.CONNECT
+    connect_phase = Phase.TLS if server.security is Security.IMPLICIT else Phase.CONNECT
     try:
         async with asyncio.timeout(_SERVER_SECONDS):
-            with told(first, party):
+            with network_errors_as_failures(connect_phase, party):
                 session = await open_session(protocol, server, party)
             try:
-                with told(Phase.CONNECT, party):
-                    offers = await _greeted(session, party)
+                with network_errors_as_failures(Phase.CONNECT, party):
+                    capabilities = await _greet(session, party)
                 if server.security is Security.STARTTLS:
-                    await _start_tls(session, protocol, server, offers)
-                    with told(Phase.CONNECT, party):
-                        offers = await session.offers()
-                await session.leave()
+                    await _start_tls(session, protocol, server, capabilities)
+                    with network_errors_as_failures(Phase.CONNECT, party):
+                        capabilities = await session.read_capabilities()
+                await session.log_out()
             finally:
                 session.close()
     except TimeoutError:
-        return ServerCapabilities(failure=failed(Outcome.TIMEOUT, Reason.NO_ANSWER, Phase.CONNECT, party).failure)
+        return ServerCapabilities(
+            failure=probe_failure(Outcome.TIMEOUT, Reason.NO_ANSWER, Phase.CONNECT, party).failure
+        )
     except ProbeFailedError as failure:
         return ServerCapabilities(failure=failure.failure)
-    return seen(protocol, offers)
+    return parse_capabilities(protocol, capabilities)
 
 
-async def _greeted(session: PreAuthSession, party: Party) -> Sequence[str]:
-    greeting = await session.greet()
-    if not greeting.done:
-        raise failed(Outcome.REJECTED, Reason.SERVICE_REFUSED, Phase.CONNECT, party, greeting.text)
-    return await session.offers()
+async def _greet(session: PreAuthSession, party: Party) -> Sequence[str]:
+    greeting = await session.read_greeting()
+    if not greeting.is_done:
+        raise probe_failure(Outcome.REJECTED, Reason.SERVICE_REFUSED, Phase.CONNECT, party, greeting.text)
+    return await session.read_capabilities()
 
 
-async def _start_tls(session: PreAuthSession, protocol: Protocol, server: Server, offers: Sequence[str]) -> None:
+async def _start_tls(session: PreAuthSession, protocol: Protocol, server: Server, capabilities: Sequence[str]) -> None:
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
-    if not tls_offered(protocol, offers):
-        raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, party)
-    with told(Phase.TLS, party):
+    if not offers_tls(protocol, capabilities):
+        raise probe_failure(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, party)
+    with network_errors_as_failures(Phase.TLS, party):
         reply = await session.start_tls(server.tls, server.certificate_name)
-    if not reply.done:
-        raise failed(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, party, reply.text)
+    if not reply.is_done:
+        raise probe_failure(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, party, reply.text)
 
 
-def seen(protocol: Protocol, offers: Sequence[str]) -> ServerCapabilities:
+def parse_capabilities(protocol: Protocol, capabilities: Sequence[str]) -> ServerCapabilities:
     """Return the capabilities for a server's offers, which are in upper case."""
-    password = bool(mechanisms(protocol, offers) & _PASSWORDS)
+    password = bool(sasl_mechanisms(protocol, capabilities) & _PASSWORD_MECHANISMS)
     if protocol is Protocol.IMAP:
-        password = password or "LOGINDISABLED" not in offers
+        password = password or "LOGINDISABLED" not in capabilities
     if protocol is Protocol.POP3:
         # A server without CAPA lists none, and accepts USER (RFC 1939).
-        password = password or "USER" in offers or not offers
+        password = password or "USER" in capabilities or not capabilities
     return ServerCapabilities(takes_password=password)

@@ -1,7 +1,7 @@
 """Discovery of an address's servers: by its domain's SRV records, its MX hosts, and usual host names.
 
-A result is only a suggestion: it is examined before it is shown, and a person confirms it before a password is sent
-there.
+A result is only a suggestion: Pantau connects to the server before it is shown, and a person confirms it before a
+password is sent there.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from probes.domain.names import DnsUnansweredError, Names
+from probes.domain.names import DnsClient, DnsUnansweredError
 from probes.model.check import NameServers
-from probes.model.domain import parent_of
+from probes.model.domain import find_parent
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security
 from probes.preauth.session import Protocol
 
 #: Timeouts of one query, and of all: a user is waiting.
-_QUESTION: Final = timedelta(seconds=2)
+_QUERY_TIMEOUT: Final = timedelta(seconds=2)
 _WHOLE_SECONDS: Final = 6.0
 #: Limit of suggested servers, for sending and for reading: each is connected to.
 MOST_CANDIDATES: Final = 6
@@ -45,17 +45,19 @@ _USUAL_PORTS: Final[Mapping[Protocol, Sequence[tuple[int, Security]]]] = {
     Protocol.SMTP: ((465, Security.IMPLICIT), (587, Security.STARTTLS)),
     Protocol.IMAP: ((993, Security.IMPLICIT), (143, Security.STARTTLS)),
 }
-_HOSTS_AT_MOST: Final = MOST_CANDIDATES // 2
+_MAX_GUESSED_HOSTS: Final = MOST_CANDIDATES // 2
 #: A DNS name may contain any octets, a host name only these.
-_HOST: Final = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)+", re.ASCII)
+_HOST_PATTERN: Final = re.compile(
+    r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)+", re.ASCII
+)
 
 
-_BY_EXCHANGER: Final = {
+_PLATFORM_BY_EXCHANGER: Final = {
     "google.com": MailPlatform.GOOGLE,
     "googlemail.com": MailPlatform.GOOGLE,
     "outlook.com": MailPlatform.MICROSOFT,
 }
-_BY_SERVER: Final = {name: platform for platform, names in PLATFORM_SERVERS.items() for name in names}
+_PLATFORM_BY_SERVER: Final = {name: platform for platform, names in PLATFORM_SERVERS.items() for name in names}
 
 
 class ServerSource(StrEnum):
@@ -81,7 +83,7 @@ class ServerCandidate:
 
 
 #: The platforms' servers, by their documentation.
-_OF_PLATFORM: Final = {
+_PLATFORM_CANDIDATES: Final = {
     MailPlatform.GOOGLE: (
         (Protocol.SMTP, "smtp.gmail.com", 465, Security.IMPLICIT),
         (Protocol.IMAP, "imap.gmail.com", 993, Security.IMPLICIT),
@@ -112,8 +114,8 @@ class DiscoveredServers:
 async def find_servers(domain: str, servers: NameServers | None = None) -> DiscoveredServers:
     """Return candidates for the servers of *domain*. Never raises for a DNS answer or its absence."""
     servers = servers or NameServers()
-    hasty = replace(servers, within=min(servers.within, _QUESTION))
-    search = _Search(Names(hasty), domain.lower())
+    short_timeouts = replace(servers, within=min(servers.within, _QUERY_TIMEOUT))
+    search = _Search(DnsClient(short_timeouts), domain.lower())
     try:
         async with asyncio.timeout(_WHOLE_SECONDS):
             return await search.run()
@@ -122,11 +124,11 @@ async def find_servers(domain: str, servers: NameServers | None = None) -> Disco
 
 
 class _Search:
-    def __init__(self, names: Names, domain: str) -> None:
-        self._names = names
+    def __init__(self, dns_client: DnsClient, domain: str) -> None:
+        self._dns_client = dns_client
         self._domain = domain
         self._is_incomplete = False
-        self._is_answered = False
+        self._has_answer = False
 
     async def run(self) -> DiscoveredServers:
         async with asyncio.TaskGroup() as group:
@@ -134,90 +136,94 @@ class _Search:
                 group.create_task(self._records(f"{service}._tcp.{self._domain}", "SRV")) for service, _, _ in _SERVICES
             ]
             exchangers = group.create_task(self._records(self._domain, "MX"))
-        if not self._is_answered:
-            # A name server that answers none of these will not answer others, and a user is waiting.
+        if not self._has_answer:
+            # A name server that answers none of these queries will not answer others, and a user is waiting.
             return DiscoveredServers(is_incomplete=True)
         announced = [
             ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.ANNOUNCED)
-            for (_, protocol, security), found in zip(_SERVICES, services, strict=True)
-            for host, port in announced_hosts(found.result())
+            for (_, protocol, security), records in zip(_SERVICES, services, strict=True)
+            for host, port in srv_hosts(records.result())
         ]
         denied = {
             protocol
-            for (_, protocol, _), found in zip(_SERVICES, services, strict=True)
-            if found.result() and not announced_hosts(found.result())
+            for (_, protocol, _), records in zip(_SERVICES, services, strict=True)
+            if records.result() and not srv_hosts(records.result())
         }
-        mail_hosts = [name for each in exchangers.result() if (name := _name(each.exchange))]
-        platform = platform_of(mail_hosts)
+        mail_hosts = [name for each in exchangers.result() if (name := _host_name(each.exchange))]
+        platform = platform_of_exchangers(mail_hosts)
         return DiscoveredServers(
-            candidates=chosen(
+            candidates=choose_candidates(
                 announced,
-                of_platform(platform),
+                platform_candidates(platform),
                 # A domain that announces one side, or denies it, needs no guesses for it.
-                [] if platform else await self._usual({each.protocol for each in announced} | denied, mail_hosts),
+                []
+                if platform
+                else await self._guess_servers({each.protocol for each in announced} | denied, mail_hosts),
                 denied=denied - {each.protocol for each in announced},
             ),
             platform=platform,
             is_incomplete=self._is_incomplete,
         )
 
-    async def _usual(self, told: Collection[Protocol], exchangers: Sequence[str]) -> Sequence[ServerCandidate]:
+    async def _guess_servers(
+        self, announced: Collection[Protocol], exchangers: Sequence[str]
+    ) -> Sequence[ServerCandidate]:
         # An MX host elsewhere is a filter or a relay; one in the domain is often the mail server itself.
         own = [each for each in exchangers if each.endswith(f".{self._domain}")]
-        wanted = {
+        hosts_by_protocol = {
             protocol: [f"{name}.{self._domain}" for name in names] + own
             for protocol, names in _USUAL_NAMES.items()
-            if not _told(protocol, told)
+            if not _is_covered(protocol, announced)
         }
-        hosts = list(dict.fromkeys(host for each in wanted.values() for host in each))[: 3 * MOST_CANDIDATES]
+        hosts = list(dict.fromkeys(host for each in hosts_by_protocol.values() for host in each))[: 3 * MOST_CANDIDATES]
         async with asyncio.TaskGroup() as group:
-            asked = {host: group.create_task(self._is_there(host)) for host in hosts}
-        there = {host for host, found in asked.items() if found.result()}
+            lookups = {host: group.create_task(self._exists(host)) for host in hosts}
+        existing = {host for host, found in lookups.items() if found.result()}
         return [
             candidate
-            for protocol, names in wanted.items()
-            for host in [each for each in dict.fromkeys(names) if each in there][:_HOSTS_AT_MOST]
-            for candidate in usual_at(protocol, host)
+            for protocol, names in hosts_by_protocol.items()
+            for host in [each for each in dict.fromkeys(names) if each in existing][:_MAX_GUESSED_HOSTS]
+            for candidate in guess_candidates(protocol, host)
         ]
 
-    async def _is_there(self, host: str) -> bool:
+    async def _exists(self, host: str) -> bool:
         return bool(await self._records(host, "A") or await self._records(host, "AAAA"))
 
     async def _records(self, name: str, kind: str) -> Sequence[Any]:
         try:
-            answer = await self._names.ask(name, kind)
+            answer = await self._dns_client.query(name, kind)
         except DnsUnansweredError:
             self._is_incomplete = True
             return ()
-        self._is_answered = True
+        self._has_answer = True
         return answer.records
 
 
-def announced_hosts(records: Sequence[Any]) -> Sequence[tuple[str, int]]:
+def srv_hosts(records: Sequence[Any]) -> Sequence[tuple[str, int]]:
     """Return hosts and ports of SRV records, by priority (RFC 2782); "." means none."""
     ordered = sorted(records, key=lambda record: (record.priority, -record.weight))
-    return [(name, record.port) for record in ordered if record.port and (name := _name(record.target))]
+    return [(name, record.port) for record in ordered if record.port and (name := _host_name(record.target))]
 
 
-def platform_of(hosts: Sequence[str]) -> MailPlatform | None:
+def platform_of_exchangers(hosts: Sequence[str]) -> MailPlatform | None:
     """Return the platform of these MX hosts; `None`: none."""
-    return next((found for each in hosts if (found := _whose(each, _BY_EXCHANGER))), None)
+    return next((found for host in hosts if (found := _find_platform(host, _PLATFORM_BY_EXCHANGER))), None)
 
 
-def platform_at(host: str) -> MailPlatform | None:
+def platform_of_server(host: str) -> MailPlatform | None:
     """Return the platform of this mail server; `None`: none."""
-    return _whose(host, _BY_SERVER)
+    return _find_platform(host, _PLATFORM_BY_SERVER)
 
 
-def of_platform(platform: MailPlatform | None) -> Sequence[ServerCandidate]:
+def platform_candidates(platform: MailPlatform | None) -> Sequence[ServerCandidate]:
     """Return the servers of a platform."""
     return [
         ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.PLATFORM)
-        for protocol, host, port, security in (_OF_PLATFORM[platform] if platform else ())
+        for protocol, host, port, security in (_PLATFORM_CANDIDATES[platform] if platform else ())
     ]
 
 
-def usual_at(protocol: Protocol, host: str) -> Sequence[ServerCandidate]:
+def guess_candidates(protocol: Protocol, host: str) -> Sequence[ServerCandidate]:
     """Return the candidates for a protocol at a host."""
     return [
         ServerCandidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.USUAL)
@@ -225,7 +231,9 @@ def usual_at(protocol: Protocol, host: str) -> Sequence[ServerCandidate]:
     ]
 
 
-def chosen(*sources: Sequence[ServerCandidate], denied: Collection[Protocol] = ()) -> tuple[ServerCandidate, ...]:
+def choose_candidates(
+    *sources: Sequence[ServerCandidate], denied: Collection[Protocol] = ()
+) -> tuple[ServerCandidate, ...]:
     """Return the candidates of each side from the first source that has some, at most `MOST_CANDIDATES` of a side.
 
     A protocol that the domain denies is excluded from every source.
@@ -239,16 +247,16 @@ def chosen(*sources: Sequence[ServerCandidate], denied: Collection[Protocol] = (
     return tuple(found)
 
 
-def _told(protocol: Protocol, told: Collection[Protocol]) -> bool:
-    return protocol in told or (protocol is Protocol.IMAP and Protocol.POP3 in told)
+def _is_covered(protocol: Protocol, protocols: Collection[Protocol]) -> bool:
+    return protocol in protocols or (protocol is Protocol.IMAP and Protocol.POP3 in protocols)
 
 
-def _whose(host: str, ends: Mapping[str, MailPlatform]) -> MailPlatform | None:
-    end = parent_of(host, ends)
-    return None if end is None else ends[end]
+def _find_platform(host: str, platforms: Mapping[str, MailPlatform]) -> MailPlatform | None:
+    domain = find_parent(host, platforms)
+    return None if domain is None else platforms[domain]
 
 
-def _name(name: Any) -> str:
+def _host_name(name: Any) -> str:
     """Return a DNS name as a host name; "": it is none."""
     text = str(name.to_text(omit_final_dot=True)).lower()
-    return text if _HOST.fullmatch(text) else ""
+    return text if _HOST_PATTERN.fullmatch(text) else ""

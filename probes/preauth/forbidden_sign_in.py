@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from probes.credentials.sign_in import plain
+from probes.credentials.sign_in import plain_response
 from probes.model.mailbox import Password, Security, Server
 from probes.model.result import Party
 from probes.preauth.session import (
@@ -19,47 +19,47 @@ from probes.preauth.session import (
     Protocol,
     ReplyKind,
     ServerReply,
-    mechanisms,
+    offers_tls,
     open_session,
-    tls_offered,
+    sasl_mechanisms,
 )
-from probes.protocol.imap_response import quoted
+from probes.protocol.imap_response import quote
 
 #: Mechanisms that reveal a password or a token to an eavesdropper.
 _REVEALING = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
 
 
-async def sign_in_in_clear(protocol: Protocol, server: Server) -> str:
+async def try_clear_text_sign_in(protocol: Protocol, server: Server) -> str:
     """Return how *server* permits a sign-in without TLS, or "" when it does not.
 
     *server* uses STARTTLS. Raise the errors of a session: `OSError`, `ProtocolError`, `ProbeFailedError`.
     """
     async with _session(protocol, server, in_clear=True) as session:
-        offered = revealing(protocol, await session.offers())
-        if offered:
-            return f"offers {offered}"
-        for attempt in _attempts(protocol):
-            reply = await session.ask(attempt)
-            if reply.kind is ReplyKind.GO_ON:
-                await session.cancel()
-                return f"accepts {attempt}"
-            if reply.done:
+        revealing = find_revealing_mechanisms(protocol, await session.read_capabilities())
+        if revealing:
+            return f"offers {revealing}"
+        for command in _sign_in_commands(protocol):
+            reply = await session.send_command(command)
+            if reply.kind is ReplyKind.CONTINUE:
+                await session.cancel_sign_in()
+                return f"accepts {command}"
+            if reply.is_done:
                 return "accepts USER"
     return ""
 
 
-def revealing(protocol: Protocol, offers: tuple[str, ...]) -> str:
-    """Return which of *offers*, made without TLS, reveal a password to an eavesdropper; "" for none."""
-    found = mechanisms(protocol, offers) & _REVEALING
+def find_revealing_mechanisms(protocol: Protocol, capabilities: tuple[str, ...]) -> str:
+    """Return which of *capabilities*, made without TLS, reveal a password to an eavesdropper; "" for none."""
+    revealing = sasl_mechanisms(protocol, capabilities) & _REVEALING
     # LOGIN needs no offer: it is available unless it is disabled (RFC 9051 6.2.3).
-    if protocol is Protocol.IMAP and offers and "LOGINDISABLED" not in offers:
-        found |= {"LOGIN"}
+    if protocol is Protocol.IMAP and capabilities and "LOGINDISABLED" not in capabilities:
+        revealing |= {"LOGIN"}
     if protocol is Protocol.POP3:
-        found |= {"USER"} & set(offers)
-    return ", ".join(sorted(found))
+        revealing |= {"USER"} & set(capabilities)
+    return ", ".join(sorted(revealing))
 
 
-def _attempts(protocol: Protocol) -> tuple[str, ...]:
+def _sign_in_commands(protocol: Protocol) -> tuple[str, ...]:
     match protocol:
         case Protocol.SMTP:
             return "AUTH LOGIN", "AUTH PLAIN"
@@ -72,29 +72,29 @@ def _attempts(protocol: Protocol) -> tuple[str, ...]:
 
 async def try_wrong_password(protocol: Protocol, server: Server, username: str) -> ServerReply | None:
     """Return the reply to one random password for *username*; `None` when the server offers no password sign-in."""
-    wrong = secrets.token_urlsafe(18)
+    password = secrets.token_urlsafe(18)
     async with _session(protocol, server) as session:
         match protocol:
             case Protocol.SMTP:
-                return await _over_smtp(session, username, wrong)
+                return await _try_over_smtp(session, username, password)
             case Protocol.IMAP:
-                return await session.ask(f"LOGIN {quoted(username)} {quoted(wrong)}")
+                return await session.send_command(f"LOGIN {quote(username)} {quote(password)}")
             case Protocol.POP3:
-                named = await session.ask(f"USER {username}")
-                return await session.ask(f"PASS {wrong}") if named.done else named
+                user_reply = await session.send_command(f"USER {username}")
+                return await session.send_command(f"PASS {password}") if user_reply.is_done else user_reply
 
 
-async def _over_smtp(session: PreAuthSession, username: str, wrong: str) -> ServerReply | None:
-    ways = mechanisms(Protocol.SMTP, await session.offers())
-    if "PLAIN" in ways:
-        return await session.ask(f"AUTH PLAIN {plain(Password(username=username, secret=wrong))}")
-    if "LOGIN" not in ways:
+async def _try_over_smtp(session: PreAuthSession, username: str, password: str) -> ServerReply | None:
+    mechanisms = sasl_mechanisms(Protocol.SMTP, await session.read_capabilities())
+    if "PLAIN" in mechanisms:
+        return await session.send_command(f"AUTH PLAIN {plain_response(Password(username=username, secret=password))}")
+    if "LOGIN" not in mechanisms:
         return None
-    reply = await session.ask("AUTH LOGIN")
-    for line in (username, wrong):
-        if reply.kind is not ReplyKind.GO_ON:
+    reply = await session.send_command("AUTH LOGIN")
+    for line in (username, password):
+        if reply.kind is not ReplyKind.CONTINUE:
             return reply
-        reply = await session.ask(_encoded(line))
+        reply = await session.send_command(_encode_base64(line))
     return reply
 
 
@@ -103,18 +103,18 @@ async def _session(protocol: Protocol, server: Server, *, in_clear: bool = False
     """Open a session, with trusted TLS unless *in_clear*; log out at the end."""
     session = await open_session(protocol, server, Party.SENDER)
     try:
-        greeting = await session.greet()
-        if not greeting.done:
+        greeting = await session.read_greeting()
+        if not greeting.is_done:
             raise ConnectionRefusedError(f"greeted with {greeting.text}")
         if server.security is Security.STARTTLS and not in_clear:
-            offered = tls_offered(protocol, await session.offers())
-            if not offered or not (await session.start_tls(server.tls, server.certificate_name)).done:
+            has_tls = offers_tls(protocol, await session.read_capabilities())
+            if not has_tls or not (await session.start_tls(server.tls, server.certificate_name)).is_done:
                 raise ConnectionRefusedError("no TLS, so nothing was said")
         yield session
-        await session.leave()
+        await session.log_out()
     finally:
         session.close()
 
 
-def _encoded(text: str) -> str:
+def _encode_base64(text: str) -> str:
     return b64encode(text.encode()).decode()

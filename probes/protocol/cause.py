@@ -11,11 +11,11 @@ from contextlib import contextmanager
 import aiosmtplib
 
 from probes.model.probe import CommandRejectedError, ProbeFailedError, ProtocolError, StartTlsInjectionError, Trace
-from probes.model.reply import Reason, expired, failed
+from probes.model.reply import Reason, probe_failure, timeout_failure
 from probes.model.result import Outcome, Party, Phase
 
-#: Errors of this machine, whoever the peer is.
-_OURS = frozenset(
+#: Errors whose cause is this machine and not the peer.
+_LOCAL_ERRORS = frozenset(
     {
         errno.EMFILE,
         errno.ENFILE,
@@ -26,23 +26,24 @@ _OURS = frozenset(
         errno.EADDRNOTAVAIL,
     }
 )
-#: X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED; ..._HOSTNAME_MISMATCH and ..._IP_ADDRESS_MISMATCH.
+#: OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _VERIFY_EXPIRED = frozenset({9, 10})
-_VERIFY_OTHER_NAME = frozenset({62, 64})
+#: X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
+_VERIFY_NAME_MISMATCH = frozenset({62, 64})
 
 
 @contextmanager
-def stage(trace: Trace, phase: Phase, party: Party) -> Iterator[None]:
-    """Time the enclosed block as *phase* and convert a network error in it into a `ProbeFailedError`."""
-    with trace.phase(phase, party), told(phase, party):
+def timed_phase(trace: Trace, phase: Phase, party: Party) -> Iterator[None]:
+    """Time the enclosed block as *phase*, and convert a network error in it into a `ProbeFailedError`."""
+    with trace.phase(phase, party), network_errors_as_failures(phase, party):
         yield
 
 
 @contextmanager
-def told(phase: Phase, party: Party) -> Iterator[None]:
+def network_errors_as_failures(phase: Phase, party: Party) -> Iterator[None]:
     """Convert a network error in the enclosed block into a `ProbeFailedError`.
 
-    Cancellation is not caught, and with it the caller's deadline. Any other error is a bug and is not caught either.
+    Cancellation passes through, so the caller's deadline works. Any other error is a bug and passes through, too.
     """
     try:
         yield
@@ -54,25 +55,25 @@ def failure_of(error: Exception, phase: Phase, party: Party) -> ProbeFailedError
     """Return the run's failure for *error* in *phase*."""
     if isinstance(error, TimeoutError):
         if phase is Phase.CONNECT:
-            return failed(Outcome.CONNECT, Reason.NO_ANSWER, phase, party, str(error) or type(error).__name__)
-        return expired(phase, party, str(error))
-    outcome, reason = _meaning(error)
+            return probe_failure(Outcome.CONNECT, Reason.NO_ANSWER, phase, party, str(error) or type(error).__name__)
+        return timeout_failure(phase, party, str(error))
+    outcome, reason = _classify(error)
     # The text of aiosmtplib's exceptions is a tuple when converted by `str`.
-    said = error.message if isinstance(error, aiosmtplib.SMTPException) else str(error)
-    return failed(outcome, reason, phase, party, said or type(error).__name__)
+    text = error.message if isinstance(error, aiosmtplib.SMTPException) else str(error)
+    return probe_failure(outcome, reason, phase, party, text or type(error).__name__)
 
 
-def _meaning(error: Exception) -> tuple[Outcome, Reason]:
+def _classify(error: Exception) -> tuple[Outcome, Reason]:
     match error:
         case socket.gaierror():
             silent = error.errno == socket.EAI_AGAIN
             return Outcome.DNS, Reason.NAME_SERVER_SILENT if silent else Reason.NAME_UNKNOWN
         case ssl.SSLCertVerificationError():
-            return Outcome.TLS, _distrust(error)
+            return Outcome.TLS, _certificate_reason(error)
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             return Outcome.CONNECT, Reason.CONNECTION_CLOSED
         case ssl.SSLError():
-            return Outcome.TLS, Reason.TLS_NOT_SPOKEN if _is_foreign(error) else Reason.TLS_REFUSED
+            return Outcome.TLS, Reason.TLS_NOT_SPOKEN if _is_not_tls(error) else Reason.TLS_REFUSED
         case ConnectionRefusedError():
             return Outcome.CONNECT, Reason.PORT_REFUSED
         case aiosmtplib.SMTPServerDisconnected() | ConnectionError() | EOFError():
@@ -80,25 +81,25 @@ def _meaning(error: Exception) -> tuple[Outcome, Reason]:
         case CommandRejectedError():
             return Outcome.CONNECT, Reason.MAILBOX_REFUSED
         case StartTlsInjectionError():
-            return Outcome.TLS, Reason.TLS_TAMPERED
+            return Outcome.TLS, Reason.TLS_INJECTION
         case ProtocolError() | aiosmtplib.SMTPException():
             return Outcome.CONNECT, Reason.UNEXPECTED_ANSWER
-        case OSError() if error.errno in _OURS:
-            return Outcome.INCONCLUSIVE, Reason.OUR_OWN
+        case OSError() if error.errno in _LOCAL_ERRORS:
+            return Outcome.INCONCLUSIVE, Reason.MONITORING_FAULT
         case _:
             return Outcome.CONNECT, Reason.UNREACHABLE
 
 
-def _distrust(error: ssl.SSLCertVerificationError) -> Reason:
+def _certificate_reason(error: ssl.SSLCertVerificationError) -> Reason:
     if error.verify_code in _VERIFY_EXPIRED:
         return Reason.CERTIFICATE_EXPIRED
-    if error.verify_code in _VERIFY_OTHER_NAME:
-        return Reason.CERTIFICATE_OF_ANOTHER
+    if error.verify_code in _VERIFY_NAME_MISMATCH:
+        return Reason.CERTIFICATE_NAME_MISMATCH
     return Reason.CERTIFICATE_UNTRUSTED
 
 
-def _is_foreign(error: ssl.SSLError) -> bool:
+def _is_not_tls(error: ssl.SSLError) -> bool:
     """Return whether the peer answered the TLS hello with something else, such as its plain-text greeting."""
     known = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNEXPECTED_MESSAGE"}
-    # Python has no name for newer libraries' error for an invalid record.
+    # Python has no name for the error of newer OpenSSL versions for an invalid record.
     return error.reason in known or "record layer failure" in str(error)

@@ -1,7 +1,8 @@
 """Connection to a server: resolve the name, try each address in turn, start implicit TLS if configured.
 
-A name is resolved once. With an egress policy, each address is checked and the connection goes to the checked address:
-a name that resolves differently a moment later (DNS rebinding) has no effect.
+A name is resolved once. With an egress policy (the allow list for hosts that no operator configured), each address is
+checked and the connection goes to the checked address, so DNS rebinding, a name that resolves differently a moment
+later, has no effect.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from probes.model.egress import EgressDeniedError, EgressPolicy
+from probes.model.egress import EgressDenial, EgressPolicy
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, Trace
-from probes.model.reply import Reason, failed
+from probes.model.reply import Reason, probe_failure
 from probes.model.result import Outcome, Party, Phase
-from probes.protocol.cause import stage
+from probes.protocol.cause import timed_phase
 
 #: Seconds before the next address is tried; a packet filter that drops packets never answers.
-_ADDRESS_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
 
-#: Buffer size of asyncio's TLS, octets: the default is 256 KiB for each open connection, and thousands of mailboxes are
-#: watched. No TLS record is longer than this (RFC 8446 5.1), so each is read at once.
+#: Octets of asyncio's TLS read buffer: the default is 256 KiB for each open connection, and a process reads thousands of
+#: mailboxes. No TLS record is longer than this (RFC 8446 5.1), so each is read at once.
 _READ_BUFFER = 16 * 1024
 
 _Address = tuple[int, int, int, Any]
@@ -45,7 +46,7 @@ async def connect(
     """
     implicit = server.security is Security.IMPLICIT
     sock = await open_socket(server, trace, party)
-    with stage(trace, Phase.TLS if implicit else Phase.CONNECT, party):
+    with timed_phase(trace, Phase.TLS if implicit else Phase.CONNECT, party):
         return await asyncio.get_running_loop().create_connection(
             protocol,
             sock=sock,
@@ -62,64 +63,66 @@ def address_literal(transport: asyncio.BaseTransport) -> str:
 
 async def resolve(host: str, port: int) -> Sequence[_Address]:
     """Resolve by this machine's resolver. Raise `OSError`."""
-    if (literal := _literal(host, port)) is not None:
+    if (literal := _parse_literal(host, port)) is not None:
         return [literal]
     # The resolver blocks, so asyncio calls it in a thread; an abandoned call ends by itself.
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+    results = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, kind, protocol, address) for family, kind, protocol, _, address in results]
 
 
-async def open_socket(server: Server, trace: Trace, party: Party, *, ask: Resolve = resolve) -> socket.socket:
+async def open_socket(server: Server, trace: Trace, party: Party, *, resolver: Resolve = resolve) -> socket.socket:
     """Return a connected, non-blocking socket; the caller closes it.
 
     Raise `ProbeFailedError` DNS or CONNECT, and INCONCLUSIVE when the egress policy denies the server.
     """
-    # There is no setting: connections take it from their class when they are created. See docs/explanation/probing.md.
+    # asyncio has no setting for it: a connection takes the size from its class. See docs/explanation/probing.md.
     SSLProtocol.max_size = _READ_BUFFER
-    with stage(trace, Phase.DNS, party):
-        addresses = await ask(server.host, server.port)
-    with stage(trace, Phase.CONNECT, party):
-        if server.bounds is None:
-            return await _first_that_answers(addresses)
-        allowed, why = within(server.bounds, addresses)
+    with timed_phase(trace, Phase.DNS, party):
+        addresses = await resolver(server.host, server.port)
+    with timed_phase(trace, Phase.CONNECT, party):
+        if server.egress is None:
+            return await _connect_first(addresses)
+        allowed, denial = filter_addresses(server.egress, addresses)
         if not allowed:
-            # Without the address: the user who entered the name learns its kind, and not our resolver's answer.
-            raise failed(Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS, Phase.CONNECT, party, str(why))
-        sock = await _first_that_answers(allowed)
-        return _as_checked(sock, server.bounds, party)
+            # The error has no address: the user who entered the name learns its kind, and not our resolver's answer.
+            raise probe_failure(Outcome.INCONCLUSIVE, Reason.EGRESS_DENIED, Phase.CONNECT, party, str(denial))
+        sock = await _connect_first(allowed)
+        return _check_peer(sock, server.egress, party)
 
 
-def within(bounds: EgressPolicy, addresses: Sequence[_Address]) -> tuple[Sequence[_Address], EgressDeniedError | None]:
-    """Return those of *addresses* that *bounds* allow, and why the first of the others is denied."""
-    judged = [(each, bounds.refusal(each[3][0], each[3][1])) for each in addresses]
-    refused = [why for _, why in judged if why is not None]
-    return [each for each, why in judged if why is None], refused[0] if refused else None
+def filter_addresses(
+    egress: EgressPolicy, addresses: Sequence[_Address]
+) -> tuple[Sequence[_Address], EgressDenial | None]:
+    """Return those of *addresses* that *egress* allows, and why the first of the rest is denied; `None`: none is."""
+    decisions = [(address, egress.denial(address[3][0], address[3][1])) for address in addresses]
+    denials = [denial for _, denial in decisions if denial is not None]
+    return [address for address, denial in decisions if denial is None], denials[0] if denials else None
 
 
 @contextmanager
-def unquoted(server: Server) -> Iterator[None]:
-    """Remove the peer's text from errors if it is no mail server, and the host was not configured by an operator.
+def hide_peer_text(server: Server) -> Iterator[None]:
+    """Remove the peer's text from errors if the peer is no mail server and no operator configured the host.
 
-    Otherwise the user who entered the name could read what runs on a port that they cannot reach themselves.
+    Otherwise the user who entered the host could read the answer of a port that only this machine can reach.
     """
     try:
         yield
-    except ProbeFailedError as failure:
-        if server.bounds is None or failure.failure.reason is not Reason.UNEXPECTED_ANSWER:
+    except ProbeFailedError as error:
+        if server.egress is None or error.failure.reason is not Reason.UNEXPECTED_ANSWER:
             raise
-        raise ProbeFailedError(failure.outcome, replace(failure.failure, detail="", code=None, status=None)) from None
+        raise ProbeFailedError(error.outcome, replace(error.failure, detail="", code=None, status=None)) from None
 
 
-def _as_checked(sock: socket.socket, bounds: EgressPolicy, party: Party) -> socket.socket:
-    """Return *sock* if its peer is the checked address: a proxy on this machine may have redirected it."""
+def _check_peer(sock: socket.socket, egress: EgressPolicy, party: Party) -> socket.socket:
+    """Return *sock* if the egress policy allows its peer: a proxy on this machine may have redirected the connection."""
     host, port, *_ = sock.getpeername()
-    if (why := bounds.refusal(host, port)) is not None:
+    if (denial := egress.denial(host, port)) is not None:
         sock.close()
-        raise failed(Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS, Phase.CONNECT, party, str(why))
+        raise probe_failure(Outcome.INCONCLUSIVE, Reason.EGRESS_DENIED, Phase.CONNECT, party, str(denial))
     return sock
 
 
-def _literal(host: str, port: int) -> _Address | None:
+def _parse_literal(host: str, port: int) -> _Address | None:
     # A server given by address needs no resolver and none of its few threads.
     try:
         version = ipaddress.ip_address(host).version
@@ -129,24 +132,24 @@ def _literal(host: str, port: int) -> _Address | None:
     return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, (host, port)
 
 
-async def _first_that_answers(addresses: Sequence[_Address]) -> socket.socket:
+async def _connect_first(addresses: Sequence[_Address]) -> socket.socket:
     errors: list[OSError] = []
     for address in addresses:
         try:
-            async with asyncio.timeout(_ADDRESS_SECONDS):
-                return await _connected(address)
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await _connect_address(address)
         except OSError as error:
             errors.append(error)
     # A machine without IPv6 reports "network unreachable" for one address: the other address's error is more useful.
     raise next((error for error in errors if error.errno != errno.ENETUNREACH), errors[0])
 
 
-async def _connected(address: _Address) -> socket.socket:
-    family, kind, protocol, where = address
+async def _connect_address(address: _Address) -> socket.socket:
+    family, kind, protocol, socket_address = address
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, where)
+        await asyncio.get_running_loop().sock_connect(sock, socket_address)
     except BaseException:
         sock.close()
         raise

@@ -1,4 +1,4 @@
-"""IMAP connection from the greeting to the sign-in."""
+"""IMAP connection of a mailbox, from the greeting to the sign-in."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from probes.credentials.sign_in import Bearer, masked, plain
+from probes.credentials.sign_in import Bearer, mask_secrets, plain_response
 from probes.model.mailbox import Password, Security, Server
 from probes.model.probe import CommandRejectedError, ProtocolError, Trace
-from probes.model.reply import Reason, challenge_in, expired, failed, imap_sign_in_failure, shortened
+from probes.model.reply import Reason, imap_sign_in_failure, probe_failure, read_challenge, shorten, timeout_failure
 from probes.model.result import Outcome, Party, Phase
-from probes.protocol.cause import stage
+from probes.protocol.cause import timed_phase
 from probes.protocol.connection import connect
-from probes.protocol.imap_response import announced, capabilities
+from probes.protocol.imap_response import parse_announced_capabilities, parse_capabilities
 from probes.protocol.imap_wire import ImapWire
 from probes.protocol.transcript import Transcript
 
@@ -27,34 +27,36 @@ class ImapConnection:
         self.capabilities: frozenset[str] = frozenset()
         self._transports = [transport]
         self._party = party
-        #: Text that may contain the server's capabilities.
-        self._said = ""
+        #: Last text of the server that may contain its capabilities.
+        self._capability_text = ""
 
-    async def greet(self) -> None:
+    async def read_greeting(self) -> None:
         """Read the greeting."""
         try:
-            await self.wire.until(self.wire.greeted)
-        except TimeoutError as late:
+            await self.wire.wait_for_event(self.wire.greeted)
+        except TimeoutError as error:
             # The port is open, and the peer has sent no complete greeting.
-            raise expired(Phase.CONNECT, self._party, str(late)) from late
+            raise timeout_failure(Phase.CONNECT, self._party, str(error)) from error
         greeting = self.wire.greeting.upper()
         if greeting.startswith("* BYE"):
-            raise failed(Outcome.CONNECT, Reason.SERVICE_REFUSED, Phase.CONNECT, self._party, self.wire.greeting[6:])
+            raise probe_failure(
+                Outcome.CONNECT, Reason.SERVICE_REFUSED, Phase.CONNECT, self._party, self.wire.greeting[6:]
+            )
         if not greeting.startswith(("* OK", "* PREAUTH")):
-            raise ProtocolError(f"greeted with {shortened(self.wire.greeting)}")
-        self.wire.enter(signed_in=greeting.startswith("* PREAUTH"))
-        self._said = greeting
+            raise ProtocolError(f"greeted with {shorten(self.wire.greeting)}")
+        self.wire.set_signed_in(signed_in=greeting.startswith("* PREAUTH"))
+        self._capability_text = greeting
 
     async def start_tls(self, server: Server) -> None:
         """Upgrade the connection (RFC 9051 6.2.1), or fail: it never continues without TLS."""
-        await self._ask_capabilities()
-        # A PREAUTH greeting without TLS forbids STARTTLS; an attacker would send it.
+        await self._request_capabilities()
+        # PREAUTH, a greeting that signs in, forbids STARTTLS: an attacker would send it to prevent TLS.
         if "STARTTLS" not in self.capabilities or self.wire.is_signed_in:
-            said = "greeted as one who is signed in, before TLS (PREAUTH)" if self.wire.is_signed_in else ""
-            raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party, said)
+            detail = "the greeting signs in before TLS (PREAUTH)" if self.wire.is_signed_in else ""
+            raise probe_failure(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, self._party, detail)
         response = await self.wire.execute(self.wire.command("STARTTLS"))
         if response.result != "OK":
-            raise failed(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, self._party, text_of(response))
+            raise probe_failure(Outcome.TLS, Reason.TLS_UNAVAILABLE, Phase.TLS, self._party, response_text(response))
         transport = await asyncio.get_running_loop().start_tls(
             self._transports[0], self.wire, server.tls, server_hostname=server.certificate_name
         )
@@ -62,81 +64,91 @@ class ImapConnection:
             raise ConnectionResetError("the server closed the connection")
         self._transports.append(transport)
         self.wire.transport = transport
-        # Text before TLS may be an attacker's (RFC 9051 11.1).
-        self._said = ""
+        # Text before TLS may come from an attacker (RFC 9051 11.1).
+        self._capability_text = ""
 
-    async def sign_in(self, key: Password | Bearer) -> None:
+    async def sign_in(self, credential: Password | Bearer) -> None:
         """Sign in, and read the capabilities for the signed-in user."""
-        self.wire.key = key
-        await self._learn_capabilities()
+        self.wire.credential = credential
+        await self._update_capabilities()
         if not self.wire.is_signed_in:
-            response, challenge = await self._offer(key)
+            response, challenge = await self._authenticate(credential)
             if response.result != "OK":
-                reason = masked(challenge_in(challenge), key)
-                raise imap_sign_in_failure(response.result, text_of(response), self._party, challenge=reason)
-            self._said = text_of(response)
-            await self._learn_capabilities()
+                reason = mask_secrets(read_challenge(challenge), credential)
+                raise imap_sign_in_failure(response.result, response_text(response), self._party, challenge=reason)
+            self._capability_text = response_text(response)
+            await self._update_capabilities()
 
-    async def _offer(self, key: Password | Bearer) -> tuple[Any, str]:
-        match key:
+    async def _authenticate(self, credential: Password | Bearer) -> tuple[Any, str]:
+        match credential:
             case Bearer() if "AUTH=XOAUTH2" in self.capabilities:
-                return await self.wire.authenticate("XOAUTH2", key.response, at_once="SASL-IR" in self.capabilities)
+                return await self.wire.authenticate(
+                    "XOAUTH2", credential.response, at_once="SASL-IR" in self.capabilities
+                )
             case Password() if "LOGINDISABLED" not in self.capabilities:
-                return await self.wire.login(key.username, key.secret), ""
+                return await self.wire.login(credential.username, credential.secret), ""
             case Password() if "AUTH=PLAIN" in self.capabilities:
-                return await self.wire.authenticate("PLAIN", plain(key), at_once="SASL-IR" in self.capabilities)
+                return await self.wire.authenticate(
+                    "PLAIN", plain_response(credential), at_once="SASL-IR" in self.capabilities
+                )
             case _:
-                raise failed(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, self._party)
+                raise probe_failure(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, self._party)
 
-    async def _learn_capabilities(self) -> None:
-        if named := announced(self._said):
-            self.capabilities = named
+    async def _update_capabilities(self) -> None:
+        if announced := parse_announced_capabilities(self._capability_text):
+            self.capabilities = announced
         else:
-            await self._ask_capabilities()
+            await self._request_capabilities()
 
-    async def _ask_capabilities(self) -> None:
-        ok(await self.wire.execute(self.wire.command("CAPABILITY")))
-        self.capabilities = capabilities(self.wire.heard)
+    async def _request_capabilities(self) -> None:
+        require_ok(await self.wire.execute(self.wire.command("CAPABILITY")))
+        self.capabilities = parse_capabilities(self.wire.untagged)
 
     def close(self) -> None:
         """Send LOGOUT without waiting for the response, and close the socket."""
-        self.wire.leave()
+        self.wire.log_out()
         for transport in self._transports:
             transport.abort()
 
 
 async def open_connection(
-    server: Server, key: Password | Bearer, trace: Trace, party: Party, *, stir: Callable[[], None], leg: timedelta
+    server: Server,
+    credential: Password | Bearer,
+    trace: Trace,
+    party: Party,
+    *,
+    wake: Callable[[], None],
+    response_timeout: timedelta,
 ) -> ImapConnection:
-    """Connect, with TLS, and sign in with *key*. Raise `ProbeFailedError`."""
+    """Connect, with TLS, and sign in with *credential*. Raise `ProbeFailedError`."""
 
-    def wired() -> ImapWire:
-        wire = ImapWire(stir, leg.total_seconds())
-        wire.transcript = Transcript.of("IMAP", trace, party, key)
+    def create_wire() -> ImapWire:
+        wire = ImapWire(wake, response_timeout.total_seconds())
+        wire.transcript = Transcript.for_trace("IMAP", trace, party, credential)
         return wire
 
-    transport, wire = await connect(server, trace, party, wired)
+    transport, wire = await connect(server, trace, party, create_wire)
     connection = ImapConnection(wire, transport, party)
     try:
-        with stage(trace, Phase.CONNECT, party):
-            await connection.greet()
+        with timed_phase(trace, Phase.CONNECT, party):
+            await connection.read_greeting()
         if server.security is Security.STARTTLS:
-            with stage(trace, Phase.TLS, party):
+            with timed_phase(trace, Phase.TLS, party):
                 await connection.start_tls(server)
-        with stage(trace, Phase.AUTH, party):
-            await connection.sign_in(key)
+        with timed_phase(trace, Phase.AUTH, party):
+            await connection.sign_in(credential)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def ok(response: Any) -> None:
+def require_ok(response: Any) -> None:
     """Raise `CommandRejectedError` when the server's response is not OK."""
     if response.result != "OK":
-        raise CommandRejectedError(response.result, shortened(text_of(response)))
+        raise CommandRejectedError(response.result, shorten(response_text(response)))
 
 
-def text_of(response: Any) -> str:
+def response_text(response: Any) -> str:
     """Return the text of the server's response."""
     return bytes(response.lines[-1]).decode() if response.lines else ""

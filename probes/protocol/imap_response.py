@@ -1,6 +1,6 @@
-"""Parser of IMAP responses (RFC 3501 7, RFC 9051 7). Pure: octets in, values out.
+"""Parser of IMAP responses (RFC 3501 7, RFC 9051 7), and the encoding of folder names in commands. Pure.
 
-The server is not trusted: it may send anything, in any pieces, without end.
+The server is not trusted: it may send any octets, in pieces of any size, without end.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ from email.utils import parsedate_to_datetime
 
 from probes.model.mailbox import MailboxQuota
 from probes.model.probe import ProtocolError
-from probes.model.reply import shortened
+from probes.model.reply import shorten
 
-#: Octets: our own messages have some 10 KiB, and no relevant line has more than 1.
-_LINE_AT_MOST = 64 * 1024
-_LITERAL_AT_MOST = 1024 * 1024
-#: Octets of one response with all its pieces. Each piece has a minimum cost, so that many empty ones are limited, too.
-_ANSWER_AT_MOST = 2 * _LITERAL_AT_MOST
-_LITERAL_COST = 1024
-#: No number in IMAP has more: 63 bits (RFC 9051 9). Python refuses to parse one of thousands of digits.
-_DIGITS_AT_MOST = 19
+#: Octets: a probe message has some 10 KiB, and no relevant line has more than 1 KiB.
+_MAX_LINE = 64 * 1024
+_MAX_LITERAL = 1024 * 1024
+#: Octets of one response with all its lines and literals. Each line has a minimum cost, so that many empty ones are
+#: limited, too.
+_MAX_RESPONSE = 2 * _MAX_LITERAL
+_MIN_LINE_COST = 1024
+#: No number in IMAP has more digits: 63 bits (RFC 9051 9). Python refuses to parse one of thousands of digits.
+_MAX_DIGITS = 19
 #: Characters of a folder's name as shown to people.
-_NAME_AT_MOST = 80
+_MAX_NAME = 80
 
 _LITERAL = re.compile(rb"\{(\d+)\}$")
-#: Text for people; braces at its end announce no literal.
+#: Responses with text for people, in which braces at the end announce no literal.
 _STATUS_LINE = re.compile(rb"\* (?:OK|NO|BAD|BYE|PREAUTH)\b", re.IGNORECASE)
 _FETCH = re.compile(r"\d+ FETCH\b( \()?", re.IGNORECASE)
 _BODY = re.compile(r"\bBODY\[", re.IGNORECASE)
-#: The text of a message that is gone (RFC 2180 4.1).
+#: Response for a message that another client has removed (RFC 2180 4.1).
 _NO_BODY = re.compile(r"\bBODY\[[^\[\]]*\](?:<\d+>)? NIL\b", re.IGNORECASE)
 _UID = re.compile(r"\bUID (\d+)", re.IGNORECASE)
 _SIZE = re.compile(r"\bRFC822\.SIZE (\d+)", re.IGNORECASE)
-#: The pattern excludes a nested opening parenthesis: otherwise the end would be searched for from each of many.
+#: The pattern excludes a nested opening parenthesis: otherwise each of many would start a search for the end.
 _DELETED = re.compile(r"\bFLAGS \([^()]*\\Deleted\b", re.IGNORECASE)
 _INTERNAL_DATE = re.compile(r'\bINTERNALDATE "([^"]{1,40})"', re.IGNORECASE)
 _QUOTED_BODY = re.compile(r'BODY\[[^\[\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
-_ANNOUNCED = re.compile(r"\[CAPABILITY ([^\[\]]*)\]")
+_CAPABILITY_CODE = re.compile(r"\[CAPABILITY ([^\[\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
 _QUOTA = re.compile(r'QUOTA (?:"(?:[^"\\]|\\.)*"|[^ ()"]*) ?\(([^()]*)\)', re.IGNORECASE)
 _QUOTA_LIMIT = re.compile(r"(?<![\w-])(STORAGE|MESSAGE) (\d+) (\d+)\b", re.IGNORECASE | re.ASCII)
@@ -58,33 +59,33 @@ class ImapResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class FetchedMessage:
     """Content of a FETCH response about one message."""
 
     uid: int
     size: int | None = None
-    #: Marked as deleted, by any client, and not expunged.
+    #: Marked as deleted by any client, and not expunged.
     deleted: bool = False
     content: bytes | None = None
     #: Time of arrival by the server's clock, if it was requested and can be parsed. Whole seconds, UTC.
-    since: datetime | None = None
+    server_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class ListedFolder:
     """Folder in a LIST response (RFC 3501 7.2.2)."""
 
     #: As the server writes it.
     name: str
     #: In lower case, such as "\\junk".
-    marks: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderStatus:
     """Status of a folder: UIDVALIDITY, the next UID, and the number of messages."""
 
-    validity: int
+    uid_validity: int
     next_uid: int | None
     exists: int = 0
     #: STATUS has reported that it is empty.
@@ -95,100 +96,100 @@ class Framer:
     """Splits the stream into responses, however it is split into packets."""
 
     def __init__(self) -> None:
-        self._unread = bytearray()
-        self._text: list[bytes] = []
+        self._buffer = bytearray()
+        self._lines: list[bytes] = []
         self._literals: list[bytes] = []
-        self._missing = 0
-        #: Octets of the response so far, in text and literals: a server must not fill our memory, nor take our time.
+        self._literal_octets_left = 0
+        #: Octets of the response so far, in lines and literals: a server must not exhaust memory or CPU.
         self._size = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether all octets so far belong to complete responses."""
-        return not (self._unread or self._text)
+        return not (self._buffer or self._lines)
 
     def feed(self, octets: bytes) -> Iterator[ImapResponse]:
         """Yield the responses that are now complete. Raise `ProtocolError` when a line or a literal has no end."""
-        self._unread += octets
+        self._buffer += octets
         while True:
-            if self._missing:
-                if len(self._unread) < self._missing:
+            if self._literal_octets_left:
+                if len(self._buffer) < self._literal_octets_left:
                     return
-                self._literals.append(self._cut(self._missing))
-                self._missing = 0
-            end = self._unread.find(b"\n")
-            if end < 0:
-                if len(self._unread) > _LINE_AT_MOST:
+                self._literals.append(self._take(self._literal_octets_left))
+                self._literal_octets_left = 0
+            line_end = self._buffer.find(b"\n")
+            if line_end < 0:
+                if len(self._buffer) > _MAX_LINE:
                     raise ProtocolError("a line without an end")
                 return
-            line = self._cut(end + 1).rstrip(b"\r\n")
-            self._text.append(line)
-            self._size += len(line) + _LITERAL_COST
-            if self._size > _ANSWER_AT_MOST:
-                raise ProtocolError("an answer larger than any we ask for")
+            line = self._take(line_end + 1).rstrip(b"\r\n")
+            self._lines.append(line)
+            self._size += len(line) + _MIN_LINE_COST
+            if self._size > _MAX_RESPONSE:
+                raise ProtocolError("a response larger than any that is requested")
             if not self._announces_literal(line):
-                yield self._whole()
+                yield self._finish_response()
 
-    def _cut(self, size: int) -> bytes:
-        piece = bytes(self._unread[:size])
-        del self._unread[:size]
+    def _take(self, size: int) -> bytes:
+        piece = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return piece
 
     def _announces_literal(self, line: bytes) -> bool:
-        first = self._text[0]
+        first = self._lines[0]
         match = _LITERAL.search(line)
         if match is None or not first.startswith(b"* ") or _STATUS_LINE.match(first):
             return False
-        self._missing = _int(match[1].decode("ascii"))
-        if self._missing > _LITERAL_AT_MOST or self._size + self._missing > _ANSWER_AT_MOST:
-            raise ProtocolError("a literal larger than any we ask for")
-        self._size += self._missing
-        if not self._missing:
+        self._literal_octets_left = _int(match[1].decode("ascii"))
+        if self._literal_octets_left > _MAX_LITERAL or self._size + self._literal_octets_left > _MAX_RESPONSE:
+            raise ProtocolError("a literal larger than any that is requested")
+        self._size += self._literal_octets_left
+        if not self._literal_octets_left:
             self._literals.append(b"")
         return True
 
-    def _whole(self) -> ImapResponse:
+    def _finish_response(self) -> ImapResponse:
         # Latin-1 decodes every octet; the parsed text is ASCII.
-        answer = ImapResponse(text=b"".join(self._text).decode("latin-1"), literals=tuple(self._literals))
-        self._text, self._literals, self._size = [], [], 0
-        return answer
+        response = ImapResponse(text=b"".join(self._lines).decode("latin-1"), literals=tuple(self._literals))
+        self._lines, self._literals, self._size = [], [], 0
+        return response
 
 
-def fetched(answer: ImapResponse) -> Fetched | None:
-    """Parse a FETCH response; return `None` when it is another response or has no UID (a flag changed meanwhile).
+def parse_fetch(response: ImapResponse) -> FetchedMessage | None:
+    """Parse a FETCH response; return `None` for another response, or one without a UID (a changed flag).
 
-    Raise `ProtocolError` when it contains a message without its UID or text: it would otherwise count as deleted by
-    another client.
+    Raise `ProtocolError` when it has a message's text without the UID, or a text that cannot be parsed: the message would
+    otherwise count as removed by another client.
     """
-    if (begin := _FETCH.match(answer.text)) is None:
+    if (match := _FETCH.match(response.text)) is None:
         return None
-    if begin[1] is None:
-        raise ProtocolError("a FETCH answer without its list")
-    quoted = _QUOTED_BODY.search(answer.text)
-    # Text of a message in a quoted string must not be parsed as the server's own UID.
-    text = answer.text.replace(quoted[0], "") if quoted else answer.text
-    uid, size = _UID.search(text), _SIZE.search(text)
-    shows = bool(answer.literals) or quoted is not None or _BODY.search(text) is not None
+    if match[1] is None:
+        raise ProtocolError("a FETCH response without its list")
+    quoted_body = _QUOTED_BODY.search(response.text)
+    # A UID in the text of a message must not be parsed as the server's, so a text in quotes is removed.
+    attributes = response.text.replace(quoted_body[0], "") if quoted_body else response.text
+    uid, size = _UID.search(attributes), _SIZE.search(attributes)
+    has_text = bool(response.literals) or quoted_body is not None or _BODY.search(attributes) is not None
     if uid is None:
-        if shows:
-            raise ProtocolError("a FETCH answer that does not say whose text it holds")
+        if has_text:
+            raise ProtocolError("a FETCH response with text and without a UID")
         return None
-    deleted = _DELETED.search(text) is not None
-    content = answer.literals[0] if answer.literals else None
-    if content is None and quoted:
-        content = _unquoted(quoted[1]).encode("latin-1")
-    if content is None and shows and not _NO_BODY.search(text):
-        raise ProtocolError("a FETCH answer whose text cannot be read")
-    return Fetched(
+    deleted = _DELETED.search(attributes) is not None
+    content = response.literals[0] if response.literals else None
+    if content is None and quoted_body:
+        content = _unquote(quoted_body[1]).encode("latin-1")
+    if content is None and has_text and not _NO_BODY.search(attributes):
+        raise ProtocolError("a FETCH response whose text cannot be parsed")
+    return FetchedMessage(
         uid=_int(uid[1]),
         size=_int(size[1]) if size else None,
         deleted=deleted,
         content=content,
-        since=_moment(text),
+        server_time=_internal_date(attributes),
     )
 
 
-def _moment(text: str) -> datetime | None:
+def _internal_date(text: str) -> datetime | None:
     match = _INTERNAL_DATE.search(text)
     if match is None:
         return None
@@ -199,95 +200,95 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def folder_status(answers: list[ImapResponse]) -> FolderStatus:
+def parse_folder_status(responses: list[ImapResponse]) -> FolderStatus:
     """Parse the responses to SELECT or STATUS about a folder."""
-    text = "\n".join(answer.text for answer in answers)
+    text = "\n".join(response.text for response in responses)
     return FolderStatus(
-        validity=_number(r"UIDVALIDITY (\d+)", text) or 0,
+        uid_validity=_number(r"UIDVALIDITY (\d+)", text) or 0,
         next_uid=_number(r"UIDNEXT (\d+)", text),
         exists=_number(r"^(\d+) EXISTS", text) or 0,
         is_empty=_number(r"\((?:[^()]* )?MESSAGES (\d+)", text) == 0,
     )
 
 
-def quota(answers: list[ImapResponse]) -> MailboxQuota | None:
-    """Parse QUOTA responses (RFC 9208 5.1): of several limits the nearest; `None` without one."""
-    found = [
+def parse_quota(responses: list[ImapResponse]) -> MailboxQuota | None:
+    """Parse QUOTA responses (RFC 9208 5.1): of several limits the most used one; `None` without one."""
+    quotas = [
         MailboxQuota(used=_int(used), limit=limit, in_messages=resource.upper() == "MESSAGE")
-        for answer in answers
-        if (match := _QUOTA.match(answer.text)) is not None
-        for resource, used, limit_ in _QUOTA_LIMIT.findall(match[1])
-        if (limit := _int(limit_))
+        for response in responses
+        if (match := _QUOTA.match(response.text)) is not None
+        for resource, used, limit_digits in _QUOTA_LIMIT.findall(match[1])
+        if (limit := _int(limit_digits))
     ]
-    return max(found, key=lambda each: each.share, default=None)
+    return max(quotas, key=lambda each: each.share, default=None)
 
 
-def searched(answers: list[ImapResponse]) -> set[int]:
+def parse_search(responses: list[ImapResponse]) -> set[int]:
     """Parse SEARCH responses. Raise `ProtocolError` when they are no numbers."""
-    words = [answer.text.split() for answer in answers]
-    found = [word for line in words if line[:1] == ["SEARCH"] for word in line[1:]]
-    if not all(word.isascii() and word.isdecimal() for word in found):
-        raise ProtocolError("no numbers where SEARCH has them")
-    return {_int(word) for word in found}
+    words = [response.text.split() for response in responses]
+    numbers = [word for line in words if line[:1] == ["SEARCH"] for word in line[1:]]
+    if not all(word.isascii() and word.isdecimal() for word in numbers):
+        raise ProtocolError("a SEARCH response without the numbers")
+    return {_int(word) for word in numbers}
 
 
-def capabilities(answers: list[ImapResponse]) -> frozenset[str]:
+def parse_capabilities(responses: list[ImapResponse]) -> frozenset[str]:
     """Parse CAPABILITY responses; the result is in upper case."""
-    words = [answer.text.upper().split() for answer in answers]
+    words = [response.text.upper().split() for response in responses]
     return frozenset(word for line in words if line[:1] == ["CAPABILITY"] for word in line[1:])
 
 
-def announced(text: str) -> frozenset[str]:
+def parse_announced_capabilities(text: str) -> frozenset[str]:
     """Parse the capabilities in the text of a greeting or of a sign-in (RFC 9051 7.1)."""
-    match = _ANNOUNCED.search(text.upper())
+    match = _CAPABILITY_CODE.search(text.upper())
     return frozenset(match[1].split()) if match else frozenset()
 
 
-def listed(answers: list[ImapResponse]) -> Iterator[Listed]:
+def parse_list(responses: list[ImapResponse]) -> Iterator[ListedFolder]:
     """Yield the folders of LIST responses, in their order.
 
     A name with a line break is left out: the text after it would be sent as another command.
     """
-    for answer in answers:
-        if (match := _LIST.match(answer.text)) is None:
+    for response in responses:
+        if (match := _LIST.match(response.text)) is None:
             continue
-        name = _name(match[2], answer)
+        name = _folder_name(match[2], response)
         if not any(character in name for character in "\r\n\0"):
-            yield Listed(name=name, marks=frozenset(match[1].lower().split()))
+            yield ListedFolder(name=name, attributes=frozenset(match[1].lower().split()))
 
 
-def junk_folders(answers: list[ImapResponse]) -> tuple[str, ...]:
+def find_junk_folders(responses: list[ImapResponse]) -> tuple[str, ...]:
     """Return the names, as the server writes them, of folders that LIST marks as junk (RFC 6154)."""
-    return tuple(one.name for one in listed(answers) if "\\junk" in one.marks)
+    return tuple(one.name for one in parse_list(responses) if "\\junk" in one.attributes)
 
 
-def _name(text: str, answer: ImapResponse) -> str:
-    if answer.literals:
-        return answer.literals[-1].decode("latin-1")
-    return _unquoted(text[1:-1]) if text.startswith('"') else text
+def _folder_name(text: str, response: ImapResponse) -> str:
+    if response.literals:
+        return response.literals[-1].decode("latin-1")
+    return _unquote(text[1:-1]) if text.startswith('"') else text
 
 
-def folder_name(name: str) -> str:
+def encode_folder_name(name: str) -> str:
     """Return a folder's name in modified UTF-7 (RFC 3501 5.1.3)."""
-    return re.sub(r"[^\x20-\x7e]+", _base64, name.replace("&", "&-"))
+    return re.sub(r"[^\x20-\x7e]+", _encode_base64, name.replace("&", "&-"))
 
 
-def _base64(match: re.Match[str]) -> str:
-    # Modified UTF-7 has another shift character, and encodes "/", which separates folders.
+def _encode_base64(match: re.Match[str]) -> str:
+    # Modified UTF-7 shifts with "&", and encodes "/", which separates folders.
     return "&" + match[0].encode("utf-7").decode("ascii").strip("+-").replace("/", ",") + "-"
 
 
-def legible_name(name: str) -> str:
+def decode_folder_name(name: str) -> str:
     """Return a folder's name, as a server writes it, in readable form: one line of limited length.
 
     Users choose the names of folders, so they may contain anything.
     """
     # Some servers send UTF-8 (RFC 6855).
-    letters = name.encode("latin-1", "replace").decode("utf-8", "replace")
-    return shortened(re.sub(r"&([^-&]{0,1000})-", _letters, letters))[:_NAME_AT_MOST]
+    decoded = name.encode("latin-1", "replace").decode("utf-8", "replace")
+    return shorten(re.sub(r"&([^-&]{0,1000})-", _decode_base64, decoded))[:_MAX_NAME]
 
 
-def _letters(match: re.Match[str]) -> str:
+def _decode_base64(match: re.Match[str]) -> str:
     if not match[1]:
         return "&"
     try:
@@ -297,18 +298,18 @@ def _letters(match: re.Match[str]) -> str:
         return match[0]
 
 
-def quoted_if_needed(name: str) -> str:
+def quote_if_needed(name: str) -> str:
     """Return *name* as an astring."""
-    return name if _ATOM.fullmatch(name) else quoted(name)
+    return name if _ATOM.fullmatch(name) else quote(name)
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Return *text* as a quoted string (RFC 9051 4.3)."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
 
 
@@ -318,6 +319,6 @@ def _number(pattern: str, text: str) -> int | None:
 
 
 def _int(digits: str) -> int:
-    if len(digits) > _DIGITS_AT_MOST:
-        raise ProtocolError("a number larger than any in IMAP")
+    if len(digits) > _MAX_DIGITS:
+        raise ProtocolError("a number larger than IMAP allows")
     return int(digits)

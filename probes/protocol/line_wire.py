@@ -1,4 +1,4 @@
-"""Line-based connection that can be upgraded to TLS."""
+"""Line-based connection that can be upgraded to TLS, for POP3 and for sessions before sign-in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import cast
 
-from probes.model.polling import cost
+from probes.model.polling import reading_cost
 from probes.model.probe import ProtocolError, StartTlsInjectionError
 
 #: Octets: a longer line is an error.
@@ -16,14 +16,14 @@ _AHEAD_AT_MOST = 256 * 1024
 
 
 class LineWire(asyncio.Protocol):
-    """Line-based protocol. Unusable after any error. Not for concurrent use."""
+    """Sends and reads lines. Unusable after any error. Not for concurrent use."""
 
     def __init__(self) -> None:
-        #: Cost of the server's responses so far, by `probes.model.polling.cost`.
+        #: Cost of the server's responses so far, by `probes.model.polling.reading_cost`.
         self.cost = 0
-        self._heard = bytearray()
+        self._buffer = bytearray()
         self._lost: Exception | None = None
-        self._news = asyncio.Event()
+        self._received = asyncio.Event()
         self._transports: list[asyncio.Transport] = []
 
     # -- called by asyncio -----------------------------------------------------------------------------------------
@@ -32,15 +32,15 @@ class LineWire(asyncio.Protocol):
         self._transports.append(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
-        self.cost += cost(data)
-        self._heard += data
-        if len(self._heard) > _AHEAD_AT_MOST:
+        self.cost += reading_cost(data)
+        self._buffer += data
+        if len(self._buffer) > _AHEAD_AT_MOST:
             self.transport.pause_reading()
-        self._news.set()
+        self._received.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._lost or exc or EOFError("the server closed the connection")
-        self._news.set()
+        self._received.set()
 
     # -- called by a session --------------------------------------------------------------------------------------
 
@@ -50,51 +50,52 @@ class LineWire(asyncio.Protocol):
         return self._transports[-1]
 
     @property
-    def has_more(self) -> bool:
+    def has_unread_data(self) -> bool:
         """Whether unread data is present; it may be an incomplete line."""
-        return bool(self._heard)
+        return bool(self._buffer)
 
-    async def secure(self, tls: ssl.SSLContext, name: str) -> None:
+    async def start_tls(self, tls: ssl.SSLContext, name: str) -> None:
         """Start TLS.
 
         Raise `OSError`, of which `ssl.SSLError` is one, or `StartTlsInjectionError` when the server has already sent
         more: plain text after the permission would count as sent under TLS (CVE-2011-0411; RFC 2595 4).
         """
-        if self._heard:
-            raise StartTlsInjectionError("more was said in clear after TLS was granted")
+        if self._buffer:
+            raise StartTlsInjectionError("plain text after the response to STARTTLS")
         transport = await asyncio.get_running_loop().start_tls(self.transport, self, tls, server_hostname=name)
         if transport is None:
             raise ConnectionResetError("the server closed the connection")
         self._transports.append(transport)
 
-    def say(self, line: str) -> None:
+    def send_line(self, line: str) -> None:
+        """Send *line* with CRLF. Raise `ValueError` when it is more than one line."""
         if any(character in line for character in "\r\n\0"):
             raise ValueError("a command is one line")
         self.transport.write(f"{line}\r\n".encode())
 
-    async def hear(self, at_most: int = _LINE_AT_MOST, *, until: float | None = None) -> bytes:
+    async def read_line(self, at_most: int = _LINE_AT_MOST, *, until: float | None = None) -> bytes:
         """Return the next line without its end.
 
         Raise `ProtocolError` when it is longer than *at_most*, `OSError` when the connection is lost, and
         `TimeoutError` when it is incomplete at *until*, a time on the loop's clock.
         """
-        searched = 0
-        while (end := self._heard.find(b"\n", searched)) < 0 and (searched := len(self._heard)) <= at_most:
-            await self._more(until)
+        scanned = 0
+        while (end := self._buffer.find(b"\n", scanned)) < 0 and (scanned := len(self._buffer)) <= at_most:
+            await self._wait_for_data(until)
         if not 0 <= end <= at_most:
-            raise ProtocolError("it does not stop talking")
-        line = bytes(self._heard[:end])
-        del self._heard[: end + 1]
+            raise ProtocolError("the peer does not stop talking")
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line.removesuffix(b"\r")
 
-    async def _more(self, until: float | None) -> None:
-        self._news.clear()
+    async def _wait_for_data(self, until: float | None) -> None:
+        self._received.clear()
         if self._lost is not None:
             # An SSL error keeps its type; any other is reported as a lost connection.
             raise self._lost if isinstance(self._lost, ssl.SSLError) else ConnectionResetError(str(self._lost))
         self.transport.resume_reading()
         async with asyncio.timeout_at(until):
-            await self._news.wait()
+            await self._received.wait()
 
     def close(self) -> None:
         """Abort at once: a TLS shutdown with a silent peer would keep the socket for another half minute."""

@@ -1,7 +1,7 @@
-"""Submission of one message (RFC 6409) over a connection of its own.
+"""Submission of one message (RFC 6409) from a mailbox, over a connection of its own.
 
-Uses aiosmtplib. Its calls are split here, so that each phase is timed and its failure attributed separately: name,
-port, TLS, sign-in, message.
+Uses aiosmtplib with its calls split, so that each phase (name, port, TLS, sign-in, message) is timed separately and a
+failure has its phase.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import cast
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
-from probes.credentials.sign_in import Bearer, masked, shown, with_key
+from probes.credentials.sign_in import Bearer, mask_refusal, mask_secrets, with_credential
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import ProbeFailedError, Trace
-from probes.model.reply import Reason, SubmissionStep, challenge_in, failed, smtp_failure
+from probes.model.reply import Reason, SubmissionStep, probe_failure, read_challenge, smtp_failure
 from probes.model.result import Outcome, Party, Phase
-from probes.protocol.cause import stage, told
-from probes.protocol.connection import address_literal, connect, unquoted
+from probes.protocol.cause import network_errors_as_failures, timed_phase
+from probes.protocol.connection import address_literal, connect, hide_peer_text
 
-_SENDER = Party.SENDER
+_PARTY = Party.SENDER
 
 
 class SmtpWire(SMTPProtocol):
@@ -36,27 +36,27 @@ class SmtpWire(SMTPProtocol):
         #: Text of the last challenge (RFC 4954 4); with XOAUTH2, why the token is rejected.
         self.challenge = ""
         #: Credentials, which are removed from the trace if the server repeats them.
-        self.key: Password | Bearer | None = None
+        self.credential: Password | Bearer | None = None
         self._trace = trace
-        self._secret_next = False
-        self._signing_in = False
+        self._awaits_secret = False
+        self._is_signing_in = False
 
     def write(self, data: bytes) -> None:
-        # Every command passes here. aiosmtplib drops unsolicited data between two packets, but takes what arrived in
-        # the same packet for the reply to the next command: a refusal would be attributed to the wrong one.
+        # All commands are written here. aiosmtplib drops unsolicited data that comes in a packet of its own, but takes
+        # the rest of a reply's packet for the reply to the next command, and would attribute a refusal to that command.
         if self._buffer:
-            raise aiosmtplib.SMTPException("it said more than it was asked for")
+            raise aiosmtplib.SMTPException("the server sent data without a command")
         super().write(data)
 
     async def execute_command(self, *args: bytes, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
         line = b" ".join(args).decode("ascii", "replace")
-        began = line.upper().startswith("AUTH ")
-        self._signing_in = began or self._secret_next
-        if self._secret_next:
+        is_auth = line.upper().startswith("AUTH ")
+        self._is_signing_in = is_auth or self._awaits_secret
+        if self._awaits_secret:
             line = "***"
-        elif began:
+        elif is_auth:
             line = f"{' '.join(line.split()[:2])} ***"
-        self._trace.said(_SENDER, f"C: {line}")
+        self._trace.add_line(_PARTY, f"C: {line}")
         return await super().execute_command(*args, timeout=timeout)
 
     async def read_response(self, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 - the library's signature
@@ -64,88 +64,88 @@ class SmtpWire(SMTPProtocol):
             response = await super().read_response(timeout=timeout)
         except aiosmtplib.SMTPResponseException as error:
             # An invalid reply line, which the error quotes.
-            raise aiosmtplib.SMTPResponseException(error.code, shown(error.message, self.key)) from None
-        # Only the challenge 334 (RFC 4954) is followed by a line of credentials; it may also quote them.
-        self._secret_next = self._signing_in and response.code == 334
-        if self._secret_next:
-            # Unchanged: the response to it is computed from it.
+            raise aiosmtplib.SMTPResponseException(error.code, mask_refusal(error.message, self.credential)) from None
+        # Only after the challenge 334 (RFC 4954) does the client send credentials; the challenge may also quote them.
+        self._awaits_secret = self._is_signing_in and response.code == 334
+        if self._awaits_secret:
+            # Stored unmasked, because the client's response is computed from it.
             self.challenge = response.message
-            self._trace.said(_SENDER, f"S: {response.code} ***")
+            self._trace.add_line(_PARTY, f"S: {response.code} ***")
             return response
-        if self.key is not None:
+        if self.credential is not None:
             # Masked here for all callers: a server may repeat the credentials in any reply.
-            response = aiosmtplib.SMTPResponse(response.code, masked(response.message, self.key))
+            response = aiosmtplib.SMTPResponse(response.code, mask_secrets(response.message, self.credential))
         for line in response.message.split("\n"):
-            self._trace.said(_SENDER, f"S: {response.code} {line}")
+            self._trace.add_line(_PARTY, f"S: {response.code} {line}")
         return response
 
     @property
-    def unfinished(self) -> str:
+    def incomplete_text(self) -> str:
         """Text about an incomplete reply; "" without one."""
         return f"{len(self._buffer)} octets of an answer without an end" if self._buffer else ""
 
 
-#: Seconds to wait for the reply to QUIT; the server already has the message.
-_FAREWELL_SECONDS = 1.0
-_PERIOD = re.compile(rb"(?m)^\.")
+#: Seconds to wait for the reply to QUIT, by which time the server has the message.
+_QUIT_SECONDS = 1.0
+_LEADING_DOT = re.compile(rb"(?m)^\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class SubmissionResult:
     """Result of a submission: the server has accepted the message, or may have."""
 
-    #: Error after the message was sent and before the server replied; `None` when it accepted. The message may be on
-    #: its way, so it is awaited and never sent again.
-    doubt: ProbeFailedError | None = None
+    #: Error after the message was sent and before the server replied; `None` when the server accepted the message.
+    #: After such an error the message may be on its way, so it is awaited and never sent again.
+    uncertain_failure: ProbeFailedError | None = None
 
 
-async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace, within: timedelta) -> Submitted:
+async def submit(mailbox: Mailbox, recipient: str, message: bytes, trace: Trace, within: timedelta) -> SubmissionResult:
     """Send *message* from *mailbox* to *recipient*, *within* a span for the whole session.
 
     *message* has CRLF line ends. Raise `ProbeFailedError` when the server cannot be reached, is not trusted, or
     refuses, and `TimeoutError` before the message was sent; the trace has the phase.
     """
-    async with _signed_in(mailbox, trace, within) as session:
-        async with session.in_time():
-            await session.envelope(recipient)
-        submitted = await session.hand_over(message)
-        if submitted.doubt is None:
-            await session.farewell()
+    async with _open_session(mailbox, trace, within) as session:
+        async with session.before_deadline():
+            await session.send_envelope(recipient)
+        submitted = await session.send_message(message)
+        if submitted.uncertain_failure is None:
+            await session.quit()
     return submitted
 
 
-async def rehearse(mailbox: Mailbox, trace: Trace, within: timedelta) -> None:
+async def try_submission(mailbox: Mailbox, trace: Trace, within: timedelta) -> None:
     """Run a submission without the message: sign in, send *mailbox* as sender and recipient, and reset.
 
     No message results. Raise as `submit` does.
     """
-    async with _signed_in(mailbox, trace, within) as session:
-        async with session.in_time():
-            await session.rehearse()
-        await session.farewell()
+    async with _open_session(mailbox, trace, within) as session:
+        async with session.before_deadline():
+            await session.try_envelope()
+        await session.quit()
 
 
 @asynccontextmanager
-async def _signed_in(mailbox: Mailbox, trace: Trace, within: timedelta) -> AsyncIterator[_Session]:
-    """Open a connection and sign in; retry once if useful, in the same span."""
+async def _open_session(mailbox: Mailbox, trace: Trace, within: timedelta) -> AsyncIterator[_Session]:
+    """Open a connection and sign in; retry once with a new token if the first is rejected, in the same span."""
     deadline: float | None = None
 
-    async def attempt(key: Password | Bearer) -> _Session:
+    async def connect_with(credential: Password | Bearer) -> _Session:
         nonlocal deadline
         # The time starts when a token is available: the provider's delay says nothing about the server.
         deadline = deadline or asyncio.get_running_loop().time() + within.total_seconds()
         session = _Session(mailbox, trace, deadline)
         try:
-            with unquoted(session.server):
-                async with session.in_time():
+            with hide_peer_text(session.server):
+                async with session.before_deadline():
                     await session.open()
-                    await session.sign_in(key)
+                    await session.sign_in(credential)
         except BaseException:
             session.close()
             raise
         return session
 
-    session = await with_key(mailbox.login, _SENDER, attempt, within=within)
+    session = await with_credential(mailbox.login, _PARTY, connect_with, within=within)
     try:
         yield session
     finally:
@@ -153,133 +153,135 @@ async def _signed_in(mailbox: Mailbox, trace: Trace, within: timedelta) -> Async
 
 
 class _Session:
+    """Connection to a submission server, through the steps of one submission, in their order."""
+
     def __init__(self, mailbox: Mailbox, trace: Trace, deadline: float) -> None:
-        #: On the loop's clock.
+        #: End of the session, on the loop's clock.
         self._deadline = deadline
-        #: The message has been written; its acceptance may remain unknown.
-        self._sent = False
+        #: The message has been written, so the server may have accepted it.
+        self._is_message_sent = False
         self._mailbox = mailbox
         if mailbox.smtp is None:
             raise ValueError(f"{mailbox.name} has no submission server")
         self.server: Server = mailbox.smtp
         self._trace = trace
-        # Without the library's own timeouts: they would compete with the caller's deadline and report less.
+        # The library's own timeouts are off: they would compete with the caller's deadline and report less.
         self._client = aiosmtplib.SMTP(
             hostname=self.server.host, timeout=None, start_tls=False, tls_context=self.server.tls
         )
         self._transports: list[asyncio.Transport] = []
 
     @asynccontextmanager
-    async def in_time(self) -> AsyncIterator[None]:
+    async def before_deadline(self) -> AsyncIterator[None]:
         """Raise `TimeoutError` at the deadline; it states whether the server was silent, or its reply incomplete."""
         try:
             async with asyncio.timeout_at(self._deadline):
                 yield
-        except TimeoutError as late:
+        except TimeoutError as error:
             wire = self._client.protocol
-            raise TimeoutError(wire.unfinished if isinstance(wire, SmtpWire) else "") from late
+            raise TimeoutError(wire.incomplete_text if isinstance(wire, SmtpWire) else "") from error
 
     async def open(self) -> None:
         """Connect, read the greeting, and start TLS: before it with implicit TLS, after it with STARTTLS."""
-        transport, wire = await connect(self.server, self._trace, _SENDER, lambda: SmtpWire(self._trace))
+        transport, wire = await connect(self.server, self._trace, _PARTY, lambda: SmtpWire(self._trace))
         self._transports.append(transport)
-        # What SMTP.connect() does with the connection it opens itself.
+        # As SMTP.connect() does with a connection that it opens itself.
         self._client.transport, self._client.protocol = transport, wire
         self._client.local_hostname = address_literal(transport)
-        with stage(self._trace, Phase.CONNECT, _SENDER):
-            await self._greet()
+        with timed_phase(self._trace, Phase.CONNECT, _PARTY):
+            await self._read_greeting()
         if self.server.security is Security.STARTTLS:
             await self._start_tls()
 
-    async def _greet(self) -> None:
-        greeting = await self._wire.read_response()
-        if greeting.code != 220:
-            raise smtp_failure(SubmissionStep.GREETING, *greeting)
-        await self._hello()
+    async def _read_greeting(self) -> None:
+        reply = await self._wire.read_response()
+        if reply.code != 220:
+            raise smtp_failure(SubmissionStep.GREETING, *reply)
+        await self._send_ehlo()
 
-    async def _hello(self) -> None:
+    async def _send_ehlo(self) -> None:
         try:
             await self._client.ehlo()
         except aiosmtplib.SMTPHeloError as refusal:
             raise smtp_failure(SubmissionStep.HELLO, refusal.code, refusal.message) from refusal
 
     async def _start_tls(self) -> None:
-        with stage(self._trace, Phase.TLS, _SENDER):
-            # Never continue without TLS: an attacker may have removed the offer.
+        with timed_phase(self._trace, Phase.TLS, _PARTY):
+            # The session never continues without TLS: an attacker may have removed the offer.
             if not self._client.supports_extension("starttls"):
-                raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, _SENDER)
-            self._trace.said(_SENDER, "C: STARTTLS")
+                raise probe_failure(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, _PARTY)
+            self._trace.add_line(_PARTY, "C: STARTTLS")
             try:
                 await self._client.starttls(server_hostname=self.server.certificate_name)
             except aiosmtplib.SMTPResponseException as refusal:
                 raise smtp_failure(SubmissionStep.TLS, refusal.code, refusal.message) from refusal
             self._transports.append(cast(asyncio.Transport, self._client.transport))
 
-    async def sign_in(self, key: Password | Bearer) -> None:
-        """Try *key* once: repeating a password by another mechanism may lock the account."""
-        with stage(self._trace, Phase.AUTH, _SENDER):
+    async def sign_in(self, credential: Password | Bearer) -> None:
+        """Sign in, in one attempt: repeating a password by another mechanism may lock the account."""
+        with timed_phase(self._trace, Phase.AUTH, _PARTY):
             if self._client.is_ehlo_or_helo_needed:
-                await self._hello()
-            self._wire.key = key
+                await self._send_ehlo()
+            self._wire.credential = credential
             try:
-                await self._offer(key, self._client.server_auth_methods)
-            except aiosmtplib.SMTPAuthenticationError as refusal:
-                challenge = challenge_in(self._wire.challenge) if isinstance(key, Bearer) else ""
-                # Without its cause, which contains the server's text.
+                await self._authenticate(credential, self._client.server_auth_methods)
+            except aiosmtplib.SMTPAuthenticationError as error:
+                challenge = read_challenge(self._wire.challenge) if isinstance(credential, Bearer) else ""
+                # `from None`: the original error contains the server's unmasked text.
                 raise smtp_failure(
-                    SubmissionStep.SIGN_IN, refusal.code, refusal.message, challenge=masked(challenge, key)
+                    SubmissionStep.SIGN_IN, error.code, error.message, challenge=mask_secrets(challenge, credential)
                 ) from None
 
-    async def _offer(self, key: Password | Bearer, offered: Collection[str]) -> None:
-        match key:
-            case Bearer() if "xoauth2" in offered:
-                await self._client.auth_xoauth2(key.username, key.token.secret)
-            case Password() if "plain" in offered:
-                await self._client.auth_plain(key.username, key.secret)
-            case Password() if "login" in offered:
-                await self._client.auth_login(key.username, key.secret)
-            case Password() if "cram-md5" in offered:
-                await self._client.auth_crammd5(key.username, key.secret)
+    async def _authenticate(self, credential: Password | Bearer, mechanisms: Collection[str]) -> None:
+        match credential:
+            case Bearer() if "xoauth2" in mechanisms:
+                await self._client.auth_xoauth2(credential.username, credential.token.secret)
+            case Password() if "plain" in mechanisms:
+                await self._client.auth_plain(credential.username, credential.secret)
+            case Password() if "login" in mechanisms:
+                await self._client.auth_login(credential.username, credential.secret)
+            case Password() if "cram-md5" in mechanisms:
+                await self._client.auth_crammd5(credential.username, credential.secret)
             case _:
-                raise failed(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, _SENDER)
+                raise probe_failure(Outcome.AUTH, Reason.SIGN_IN_NOT_OFFERED, Phase.AUTH, _PARTY)
 
     @property
     def _wire(self) -> SmtpWire:
         return cast(SmtpWire, self._client.protocol)
 
-    async def envelope(self, recipient: str) -> None:
+    async def send_envelope(self, recipient: str) -> None:
         """Send the envelope."""
-        with stage(self._trace, Phase.SUBMIT, _SENDER):
-            await self._name(recipient)
+        with timed_phase(self._trace, Phase.SUBMIT, _PARTY):
+            await self._send_addresses(recipient)
 
-    async def hand_over(self, message: bytes) -> Submitted:
+    async def send_message(self, message: bytes) -> SubmissionResult:
         """Send the message before the deadline.
 
-        Once it is written, only the server knows whether it accepted it: a broken connection, like a deadline, then
-        leaves the result uncertain and is no refusal (RFC 5321 4.5.3.2.6). The duration is recorded in any case.
+        After the message is written, a broken connection or an expired deadline is no refusal (RFC 5321 4.5.3.2.6): the
+        server may have accepted the message, and the result is uncertain. The duration is recorded in any case.
         """
-        with self._trace.phase(Phase.DATA, _SENDER):
+        with self._trace.phase(Phase.DATA, _PARTY):
             try:
-                with told(Phase.DATA, _SENDER):
-                    async with self.in_time():
-                        await self._content(message)
+                with network_errors_as_failures(Phase.DATA, _PARTY):
+                    async with self.before_deadline():
+                        await self._send_data(message)
             except ProbeFailedError as failure:
-                if not self._sent or failure.failure.code is not None:
+                if not self._is_message_sent or failure.failure.code is not None:
                     raise
-                self._trace.doubt()
-                return Submitted(doubt=failure)
-        return Submitted()
+                self._trace.mark_uncertain()
+                return SubmissionResult(uncertain_failure=failure)
+        return SubmissionResult()
 
-    async def rehearse(self) -> None:
+    async def try_envelope(self) -> None:
         """Send the envelope, and reset it (RFC 5321 4.1.1.5)."""
-        with stage(self._trace, Phase.SUBMIT, _SENDER):
-            await self._name(self._mailbox.address)
+        with timed_phase(self._trace, Phase.SUBMIT, _PARTY):
+            await self._send_addresses(self._mailbox.address)
             try:
                 await self._client.rset()
             except aiosmtplib.SMTPResponseException as refusal:
                 raise smtp_failure(SubmissionStep.RESET, refusal.code, refusal.message) from refusal
 
-    async def _name(self, recipient: str) -> None:
+    async def _send_addresses(self, recipient: str) -> None:
         try:
             await self._client.mail(self._mailbox.address)
             await self._client.rcpt(recipient)
@@ -288,14 +290,14 @@ class _Session:
         except aiosmtplib.SMTPRecipientRefused as refusal:
             raise smtp_failure(SubmissionStep.RECIPIENT, refusal.code, refusal.message) from refusal
 
-    async def _content(self, message: bytes) -> None:
+    async def _send_data(self, message: bytes) -> None:
         wire = self._wire
-        go_on = await wire.execute_command(b"DATA")
-        if go_on.code != 354:
-            raise smtp_failure(SubmissionStep.MESSAGE, *go_on)
-        self._trace.said(_SENDER, f"C: (message, {len(message)} octets)")
-        wire.write(_PERIOD.sub(b"..", message) + b".\r\n")
-        self._sent = True
+        reply_to_data = await wire.execute_command(b"DATA")
+        if reply_to_data.code != 354:
+            raise smtp_failure(SubmissionStep.MESSAGE, *reply_to_data)
+        self._trace.add_line(_PARTY, f"C: (message, {len(message)} octets)")
+        wire.write(_LEADING_DOT.sub(b"..", message) + b".\r\n")
+        self._is_message_sent = True
         reply = await wire.read_response()
         if 400 <= reply.code < 600:
             raise smtp_failure(SubmissionStep.MESSAGE, *reply)
@@ -303,9 +305,10 @@ class _Session:
             # The reply is neither positive nor negative.
             raise aiosmtplib.SMTPException(f"{reply.code} {reply.message}")
 
-    async def farewell(self) -> None:
+    async def quit(self) -> None:
+        """Send QUIT, and wait a moment for the reply. Never raises for the server's behaviour."""
         with suppress(OSError, aiosmtplib.SMTPException):
-            async with asyncio.timeout(_FAREWELL_SECONDS):
+            async with asyncio.timeout(_QUIT_SECONDS):
                 await self._client.quit()
 
     def close(self) -> None:

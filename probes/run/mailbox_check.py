@@ -1,4 +1,4 @@
-"""Checks that try the same in each mailbox, some concurrently; each result is a finding."""
+"""Check that makes the same attempt with each mailbox, some concurrently, and reports a finding for each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 from probes.model.check import Finding, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.probe import ProbeFailedError, Trace
-from probes.model.reply import expired
+from probes.model.reply import timeout_failure
 from probes.model.result import Outcome, Party
 from probes.run.trace import TraceRecorder
 
@@ -20,24 +20,24 @@ R = TypeVar("R")
 
 #: Timeout of one session, after the credentials are available.
 SESSION = timedelta(seconds=30)
-#: A trial ends by itself before this; it may have to obtain a token first, and a second one.
-_AT_MOST = 3 * SESSION
-_AT_ONCE = 4
+#: Limit of one mailbox: an attempt may have to obtain a token, and a second token, before its session.
+_MAILBOX_TIMEOUT = 3 * SESSION
+_CONCURRENCY = 4
 
 #: Returns the verdict of a successful attempt, and its text. Raises `ProbeFailedError`, and `TimeoutError`.
 Attempt = Callable[[Mailbox, Trace], Awaitable[tuple[Verdict, str]]]
 
 
-async def some_at_a_time(at_once: int, look: Callable[[T], Awaitable[R]], of: Iterable[T]) -> Sequence[R]:
-    """Return the result of *look* for each item, in their order; at most *at_once* run concurrently."""
-    room = asyncio.Semaphore(at_once)
+async def gather_limited(limit: int, process: Callable[[T], Awaitable[R]], items: Iterable[T]) -> Sequence[R]:
+    """Return the result of *process* for each item, in their order; at most *limit* run concurrently."""
+    semaphore = asyncio.Semaphore(limit)
 
-    async def one(each: T) -> R:
-        async with room:
-            return await look(each)
+    async def process_limited(item: T) -> R:
+        async with semaphore:
+            return await process(item)
 
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(each)) for each in of]
+        tasks = [group.create_task(process_limited(item)) for item in items]
     return [task.result() for task in tasks]
 
 
@@ -51,18 +51,18 @@ class MailboxCheck:
     attempt: Attempt
 
     async def run(self) -> tuple[Finding, ...]:
-        return tuple(await some_at_a_time(_AT_ONCE, self._try, self.mailboxes))
+        return tuple(await gather_limited(_CONCURRENCY, self._check_mailbox, self.mailboxes))
 
-    async def _try(self, mailbox: Mailbox) -> Finding:
+    async def _check_mailbox(self, mailbox: Mailbox) -> Finding:
         recorder = TraceRecorder()
         try:
-            async with asyncio.timeout(_AT_MOST.total_seconds()):
+            async with asyncio.timeout(_MAILBOX_TIMEOUT.total_seconds()):
                 verdict, detail = await self.attempt(mailbox, recorder)
         except ProbeFailedError as failure:
-            verdict, detail = _verdict(failure.outcome), _words(failure)
-        except TimeoutError as late:
-            overdue = expired(recorder.where[0], self.party, str(late))
-            verdict, detail = _verdict(overdue.outcome), _words(overdue)
+            verdict, detail = _verdict(failure.outcome), _failure_text(failure)
+        except TimeoutError as error:
+            timeout_error = timeout_failure(recorder.location[0], self.party, str(error))
+            verdict, detail = _verdict(timeout_error.outcome), _failure_text(timeout_error)
         return Finding(aspect=self.aspect, subject=mailbox.name, verdict=verdict, detail=detail)
 
 
@@ -77,9 +77,9 @@ def _verdict(outcome: Outcome) -> Verdict:
             return Verdict.FAIL
 
 
-def _words(failure: ProbeFailedError) -> str:
+def _failure_text(failure: ProbeFailedError) -> str:
     """Return place and reason: "auth: credentials refused (535 5.7.8 wrong password)"."""
-    what = failure.failure
-    code = "" if what.code is None or what.detail.startswith(str(what.code)) else str(what.code)
-    said = " ".join(part for part in (code, what.detail) if part)
-    return f"{what.phase}: {what.reason} ({said})" if said else f"{what.phase}: {what.reason}"
+    details = failure.failure
+    code = "" if details.code is None or details.detail.startswith(str(details.code)) else str(details.code)
+    text = " ".join(part for part in (code, details.detail) if part)
+    return f"{details.phase}: {details.reason} ({text})" if text else f"{details.phase}: {details.reason}"

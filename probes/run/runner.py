@@ -1,4 +1,4 @@
-"""Runner of one probe: every error becomes a result."""
+"""Runner of one probe: runs it within its deadline, and turns every error into a result."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from probes.mail.hops import path_of
-from probes.model.probe import Probe, ProbeFailedError, Timeouts, let_go
-from probes.model.reply import Reason, expired, failed
+from probes.mail.hops import read_path
+from probes.model.probe import Probe, ProbeFailedError, Timeouts, clear_tracebacks
+from probes.model.reply import Reason, probe_failure, timeout_failure
 from probes.model.result import Failure, Outcome, Path, Phase, ProbeResult
 from probes.run.trace import TraceRecorder
 
@@ -33,7 +33,7 @@ async def run_probe(
     *,
     route: str,
     token_id: str,
-    patience: Timeouts,
+    timeouts: Timeouts,
     recorder: TraceRecorder | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> ProbeResult:
@@ -42,18 +42,18 @@ async def run_probe(
     Pass a *recorder* to read the dialogue afterwards. Only cancellation is raised.
     """
     recorder = recorder or TraceRecorder()
-    started_at, started = clock(), time.monotonic()
-    outcome, failure = await _ending(probe, route, patience, recorder)
+    started_at, started_monotonic = clock(), time.monotonic()
+    outcome, failure = await _run_to_end(probe, route, timeouts, recorder)
     return ProbeResult(
         route=route,
         token_id=token_id,
         started_at=started_at,
-        duration=timedelta(seconds=time.monotonic() - started),
+        duration=timedelta(seconds=time.monotonic() - started_monotonic),
         outcome=outcome,
         phases=dict(recorder.phases),
         failure=failure,
         uncertain=recorder.uncertain,
-        path=_path(recorder, started_at, started),
+        path=_path(recorder, started_at, started_monotonic),
         rewrites=recorder.rewrites,
     )
 
@@ -63,33 +63,35 @@ def _path(recorder: TraceRecorder, started_at: datetime, started: float) -> Path
     if recorder.content is None:
         return None
 
-    def entered(phase: Phase) -> datetime:
-        return started_at + timedelta(seconds=recorder.entered.get(phase, started) - started)
+    def phase_start(phase: Phase) -> datetime:
+        return started_at + timedelta(seconds=recorder.phase_starts.get(phase, started) - started)
 
-    return path_of(recorder.content, handed_over=entered(Phase.SUBMIT), seen=entered(Phase.RETRIEVE))
+    return read_path(recorder.content, submitted_at=phase_start(Phase.SUBMIT), arrived_at=phase_start(Phase.RETRIEVE))
 
 
-async def _ending(
-    probe: Probe, route: str, patience: Timeouts, recorder: TraceRecorder
+async def _run_to_end(
+    probe: Probe, route: str, timeouts: Timeouts, recorder: TraceRecorder
 ) -> tuple[Outcome, Failure | None]:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(None) as deadline:
-            # The deadline is applied one turn of the loop after it is due: when the process was blocked, a probe that
-            # has meanwhile ended by its own earlier deadline reports more than the phase.
-            due = loop.call_later(patience.whole.total_seconds(), lambda: deadline.reschedule(loop.time()))
+            # The timer sets the deadline one turn of the loop after it is due. If the process was blocked, the probe's own
+            # earlier deadline, which reports more than the phase, thus comes first.
+            timer = loop.call_later(timeouts.total.total_seconds(), lambda: deadline.reschedule(loop.time()))
             try:
                 return await probe.run(recorder), None
             finally:
-                due.cancel()
+                timer.cancel()
     except ProbeFailedError as failure:
-        let_go(failure)
+        clear_tracebacks(failure)
         return failure.outcome, failure.failure
-    except TimeoutError as late:
-        let_go(late)
-        overdue = expired(*recorder.where, str(late))
-        return overdue.outcome, overdue.failure
-    except Exception as error:  # noqa: BLE001 - a bug of ours tells nothing about the mail service
+    except TimeoutError as timeout:
+        clear_tracebacks(timeout)
+        timeout_error = timeout_failure(*recorder.location, str(timeout))
+        return timeout_error.outcome, timeout_error.failure
+    except Exception as error:  # noqa: BLE001 - a bug of ours says nothing about the mail service
         _log.exception("probe failed unexpectedly", route=route)
-        broken = failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, *recorder.where, f"{type(error).__name__}: {error}")
-        return broken.outcome, broken.failure
+        unexpected = probe_failure(
+            Outcome.INCONCLUSIVE, Reason.MONITORING_FAULT, *recorder.location, f"{type(error).__name__}: {error}"
+        )
+        return unexpected.outcome, unexpected.failure

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from probes.model.result import Party, Phase
 
-#: Limits of the dialogue, which is for people; a server that sends without end must not fill our memory.
+#: Limits of the dialogue: a server that sends without end must not exhaust memory.
 _LINES_AT_MOST = 400
 _LINE_AT_MOST = 500
 
@@ -21,15 +21,15 @@ class TraceRecorder:
         self,
         *,
         keep_dialogue: bool = False,
-        entering: Callable[[Phase], None] = lambda _: None,
-        said: Callable[[str], None] | None = None,
+        on_phase: Callable[[Phase], None] = lambda _: None,
+        on_line: Callable[[str], None] | None = None,
     ) -> None:
-        """*entering* is called with each phase before it begins; *said* receives the lines instead of the dialogue."""
+        """*on_phase* is called with each phase before it begins; *on_line* receives the lines instead of the dialogue."""
         #: Finished phases. One that was entered twice has the sum; one that failed is absent.
         self.phases: dict[Phase, timedelta] = {}
-        #: The present phase and party, or the last.
-        self.where: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
-        #: The present phase, or the one that failed; `None` before the first and between two.
+        #: The present phase and party; between two phases those of the last.
+        self.location: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
+        #: The present phase, or the one that failed; `None` before the first phase and between two.
         self.current: Phase | None = None
         #: The submission ended without a response after the message was sent.
         self.uncertain = False
@@ -39,17 +39,17 @@ class TraceRecorder:
         self.content: bytes | None = None
         self.rewrites: tuple[str, ...] = ()
         #: First start of each phase, on the monotonic clock.
-        self.entered: dict[Phase, float] = {}
+        self.phase_starts: dict[Phase, float] = {}
         self._keep_dialogue = keep_dialogue
-        self._entering = entering
-        self._said = said
+        self._entering = on_phase
+        self._on_line = on_line
 
     @contextmanager
     def phase(self, phase: Phase, party: Party) -> Iterator[None]:
         self._entering(phase)
-        self.where, self.current = (phase, party), phase
+        self.location, self.current = (phase, party), phase
         started = time.monotonic()
-        self.entered.setdefault(phase, started)
+        self.phase_starts.setdefault(phase, started)
         try:
             yield
         except BaseException:
@@ -59,24 +59,24 @@ class TraceRecorder:
         self.current = None
 
     @property
-    def listens(self) -> bool:
-        return self._keep_dialogue or self._said is not None
+    def records_dialogue(self) -> bool:
+        return self._keep_dialogue or self._on_line is not None
 
-    def said(self, party: Party, line: str) -> None:
-        if self._said is not None:
-            self._said(line)
+    def add_line(self, party: Party, line: str) -> None:
+        if self._on_line is not None:
+            self._on_line(line)
         if self._keep_dialogue and len(self.dialogue) < _LINES_AT_MOST:
             # It is printed on a terminal, which must not execute a server's control sequences, and cannot print a
             # surrogate.
-            shown = "".join(char if char.isprintable() else "\ufffd" for char in line[:_LINE_AT_MOST])
-            self.dialogue.append(f"{party} {shown}")
+            printable = "".join(char if char.isprintable() else "\ufffd" for char in line[:_LINE_AT_MOST])
+            self.dialogue.append(f"{party} {printable}")
 
-    def doubt(self) -> None:
+    def mark_uncertain(self) -> None:
         self.uncertain = True
 
-    def took(self, phase: Phase, at_most: timedelta) -> None:
+    def limit_duration(self, phase: Phase, at_most: timedelta) -> None:
         if phase in self.phases:
             self.phases[phase] = min(self.phases[phase], at_most)
 
-    def arrived(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
+    def record_message(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
         self.content, self.rewrites = content, rewrites

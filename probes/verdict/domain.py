@@ -14,21 +14,21 @@ from probes.domain.mta_sts import Mode, MtaStsPolicyError, Policy, PolicyUnreach
 from probes.domain.names import DnsAnswer
 from probes.domain.records import RecordReading
 from probes.domain.signature import NOT_CHECKED, Signature
-from probes.domain.x509 import usable
+from probes.domain.x509 import is_usable
 from probes.model.check import Verdict
 
 #: Verdict, and its text.
 Judgement = tuple[Verdict, str]
 
 #: Record of a domain that sends no mail (RFC 7208 10.1.2, M3AAWG).
-_SENDS_NOTHING = "v=spf1 -all"
+_NO_MAIL_RECORD = "v=spf1 -all"
 #: RFC 8301 3.2: signers should use keys of this length.
-_BITS = 2048
+_MIN_KEY_BITS = 2048
 
 
-def sends_nothing(spf: RecordReading) -> bool:
-    """Return whether the domain declares that it sends no mail."""
-    return (spf.record or "").strip().lower() == _SENDS_NOTHING
+def declares_no_mail(spf: RecordReading) -> bool:
+    """Return whether the SPF record declares that the domain sends no mail."""
+    return (spf.record or "").strip().lower() == _NO_MAIL_RECORD
 
 
 def judge_spf(spf: RecordReading) -> Judgement:
@@ -37,34 +37,34 @@ def judge_spf(spf: RecordReading) -> Judgement:
         return unusable
     if spf.record is None:
         return Verdict.FAIL, 'there is no SPF record; "v=spf1 ... -all" is expected'
-    if sends_nothing(spf):
+    if declares_no_mail(spf):
         return Verdict.PASS, "SPF says that the domain sends no mail"
     meaning = cast("Mapping[str, Any]", spf.meaning["parsed"])
     lookups = spf.meaning["dns_lookups"]
-    if (everybody := next(_lets_everybody(meaning), None)) is not None:
-        return Verdict.FAIL, f"SPF lets everybody send in the domain's name: {everybody}; -all or ~all is expected"
+    if (unrestricted := next(_unrestricted_terms(meaning), None)) is not None:
+        return Verdict.FAIL, f"SPF lets everybody send in the domain's name: {unrestricted}; -all or ~all is expected"
     if meaning["all"] == "neutral":
         return Verdict.WARN, "SPF does not say what to think of others; -all or ~all is expected at its end"
-    if any(one["mechanism"] == "ptr" for one in meaning["mechanisms"]):
+    if any(mechanism["mechanism"] == "ptr" for mechanism in meaning["mechanisms"]):
         return Verdict.WARN, "SPF uses ptr, which receivers are told to ignore (RFC 7208 5.5); use ip4, ip6, a or mx"
     end = "-all" if meaning["all"] == "fail" else "~all"
     return Verdict.PASS, f"SPF ends with {end} and needs {lookups} of 10 look-ups"
 
 
-def _lets_everybody(meaning: Mapping[str, Any]) -> Iterator[str]:
+def _unrestricted_terms(meaning: Mapping[str, Any]) -> Iterator[str]:
     """Yield the terms that let any address pass, also those of included records."""
     if meaning["all"] == "pass":
         yield "+all"
-    for one in meaning["mechanisms"]:
-        if one["action"] != "pass":
+    for mechanism in meaning["mechanisms"]:
+        if mechanism["action"] != "pass":
             continue
-        if one["mechanism"] in {"ip4", "ip6"} and _width(str(one["value"])) <= 1:
-            yield f"{one['mechanism']}:{one['value']}"
-        if one["mechanism"] == "include" and one.get("parsed"):
-            yield from (f"{term} in {one['value']}" for term in _lets_everybody(one["parsed"]))
+        if mechanism["mechanism"] in {"ip4", "ip6"} and _prefix_length(str(mechanism["value"])) <= 1:
+            yield f"{mechanism['mechanism']}:{mechanism['value']}"
+        if mechanism["mechanism"] == "include" and mechanism.get("parsed"):
+            yield from (f"{term} in {mechanism['value']}" for term in _unrestricted_terms(mechanism["parsed"]))
 
 
-def _width(network: str) -> int:
+def _prefix_length(network: str) -> int:
     try:
         return ipaddress.ip_network(network, strict=False).prefixlen
     except ValueError:
@@ -78,15 +78,15 @@ def judge_dmarc(dmarc: RecordReading, domain: str) -> Judgement:
     if dmarc.record is None:
         return Verdict.FAIL, 'there is no DMARC record; "v=DMARC1; p=reject; rua=..." is expected'
     tags = dmarc.meaning["tags"]
-    inherited = dmarc.location != domain
-    policy = tags["sp" if inherited else "p"]["value"]
-    where = f" (from {dmarc.location})" if inherited else ""
+    is_inherited = dmarc.location != domain
+    policy = tags["sp" if is_inherited else "p"]["value"]
+    source = f" (from {dmarc.location})" if is_inherited else ""
     if policy == "none":
-        return Verdict.WARN, f"DMARC only watches: the policy is none{where}; quarantine or reject is expected"
+        return Verdict.WARN, f"DMARC only watches: the policy is none{source}; quarantine or reject is expected"
     if tags.get("t", {}).get("value") == "y":
-        return Verdict.WARN, f"DMARC is marked as a test (t=y){where}, so receivers do not apply {policy} in full"
+        return Verdict.WARN, f"DMARC is marked as a test (t=y){source}, so receivers do not apply {policy} in full"
     reports = "" if "rua" in tags else "; without rua= nobody is told of failures"
-    return Verdict.PASS, f"the DMARC policy is {policy}{where}{reports}"
+    return Verdict.PASS, f"the DMARC policy is {policy}{source}{reports}"
 
 
 def judge_mta_sts(
@@ -103,11 +103,11 @@ def judge_mta_sts(
         case MtaStsPolicyError():
             return Verdict.FAIL, f"MTA-STS is announced, and there is no valid policy: {policy}"
         case Policy(mode=Mode.ENFORCE):
-            left_out = [host for host in exchangers.hosts if not policy.covers(host)]
-            if left_out:
+            uncovered = [host for host in exchangers.hosts if not policy.covers(host)]
+            if uncovered:
                 return (
                     Verdict.FAIL,
-                    f"the MTA-STS policy leaves out {', '.join(left_out)}: senders do not deliver there",
+                    f"the MTA-STS policy leaves out {', '.join(uncovered)}: senders do not deliver there",
                 )
             return Verdict.PASS, "MTA-STS is enforced for every MX host"
         case Policy():
@@ -152,22 +152,22 @@ def judge_dane(exchangers: Exchangers, records: Mapping[str, DnsAnswer], signing
     without = [host for host in exchangers.hosts if not records[host].records]
     if without or not exchangers.hosts:
         return Verdict.WARN, f"no TLSA records for {', '.join(without) or 'any MX host'}"
-    bad = [
+    unusable = [
         host
         for host in exchangers.hosts
-        if records[host].validated and not any(map(usable, cast("Sequence[TLSA]", records[host].records)))
+        if records[host].validated and not any(map(is_usable, cast("Sequence[TLSA]", records[host].records)))
     ]
-    if bad:
+    if unusable:
         return (
             Verdict.FAIL,
-            f"the TLSA records of {', '.join(bad)} are not usable for mail; DANE-EE (3 1 1) is expected",
+            f"the TLSA records of {', '.join(unusable)} are not usable for mail; DANE-EE (3 1 1) is expected",
         )
     if signing is Signing.LINKED:
         return Verdict.UNKNOWN, "there are TLSA records, and our name server does not validate DNSSEC"
-    unsigned = [host for host in exchangers.hosts if not records[host].validated]
-    if not exchangers.validated or unsigned:
-        whose = ", ".join(unsigned) or exchangers.domain
-        return Verdict.WARN, f"the TLSA records have no effect: DNSSEC does not prove the records of {whose}"
+    unvalidated = [host for host in exchangers.hosts if not records[host].validated]
+    if not exchangers.validated or unvalidated:
+        names = ", ".join(unvalidated) or exchangers.domain
+        return Verdict.WARN, f"the TLSA records have no effect: DNSSEC does not prove the records of {names}"
     return Verdict.PASS, "every MX host has usable TLSA records"
 
 
@@ -175,26 +175,26 @@ def judge_dkim(domain: str, signatures: Sequence[Signature]) -> Judgement:
     """Return the verdict on the DKIM signatures (RFC 6376) of a message that arrived from *domain*."""
     if not signatures:
         return Verdict.FAIL, "the latest message arrived without a DKIM signature"
-    good = [one for one in signatures if one.valid and one.aligned(domain)]
-    if not good:
-        valid = [one.domain for one in signatures if one.valid]
+    aligned = [signature for signature in signatures if signature.valid and signature.aligned(domain)]
+    if not aligned:
+        valid = [signature.domain for signature in signatures if signature.valid]
         if valid:
             return Verdict.FAIL, f"signed only for {', '.join(valid)}; a signature with d={domain} is expected"
-        if any(one.fault == NOT_CHECKED for one in signatures):
+        if any(signature.fault == NOT_CHECKED for signature in signatures):
             return Verdict.UNKNOWN, NOT_CHECKED
         return Verdict.FAIL, f"no valid DKIM signature: {signatures[0].fault}"
-    best = max(good, key=lambda one: (not one.testing, one.bits or 0))
+    best = max(aligned, key=lambda signature: (not signature.testing, signature.bits or 0))
     if best.testing:
         return Verdict.WARN, f"the key {best.selector} is marked as one for testing (t=y), so receivers ignore it"
     # An Ed25519 key of 256 bits is as strong as the strongest RSA keys.
-    if best.bits is not None and best.bits != 256 and best.bits < _BITS:
-        return Verdict.WARN, f"the key {best.selector} has {best.bits} bits; {_BITS} are expected"
+    if best.bits is not None and best.bits != 256 and best.bits < _MIN_KEY_BITS:
+        return Verdict.WARN, f"the key {best.selector} has {best.bits} bits; {_MIN_KEY_BITS} are expected"
     return Verdict.PASS, f"signed for {best.domain} with the key {best.selector}"
 
 
 def _unusable(reading: RecordReading, what: str, readers: str) -> Judgement | None:
     """Return the verdict on a record that was not found, or that its *readers* cannot use; `None`: it is usable."""
-    # A record that was read is evaluated, whatever related query was not answered.
+    # A record that was read is evaluated even if a related query had no answer.
     if reading.unanswered and (reading.error or reading.record is None):
         return Verdict.UNKNOWN, f"no answer about {reading.unanswered}"
     if reading.error:

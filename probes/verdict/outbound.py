@@ -12,14 +12,14 @@ import re
 from checkdmarc.utils import get_base_domain
 
 from probes.domain.names import IPAddress
-from probes.mail.mime import header_of
+from probes.mail.mime import parse_header
 
 _HEADERS_AT_MOST = 30
 _HEADER_AT_MOST = 2_000
 _FROM = re.compile(r"from (\S{1,255}) (.{1,500}?) by ([^\s;]{1,255})", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\[(](?:IPv6:)?([0-9a-f:.]{2,45})[\])]", re.IGNORECASE)
 #: Internal networks: RFC 1918, RFC 4193, loopback, link-local.
-_INSIDE = tuple(
+_INTERNAL = tuple(
     ipaddress.ip_network(one)
     for one in (
         "10.0.0.0/8",
@@ -36,23 +36,23 @@ _INSIDE = tuple(
 
 def outbound_address(message: bytes) -> IPAddress | None:
     """Return the address that sent *message* to the receiving system; `None` when the headers do not contain it."""
-    headers = header_of(message[:100_000])
+    headers = parse_header(message[:100_000])
     for header in (headers.get_all("Received") or [])[:_HEADERS_AT_MOST]:
         # Each run of blanks is replaced by one: otherwise the pattern would backtrack over all ways to split it.
         match = _FROM.match(" ".join(str(header)[:_HEADER_AT_MOST].split()))
         if match is None or get_base_domain(match[1]) == get_base_domain(match[3]):
             continue
-        if (address := _address(match[2])) is not None:
+        if (address := _public_address(match[2])) is not None:
             return address
     return None
 
 
-def _address(text: str) -> IPAddress | None:
-    for found in _ADDRESS.findall(text):
+def _public_address(text: str) -> IPAddress | None:
+    for candidate in _ADDRESS.findall(text):
         try:
-            address = ipaddress.ip_address(found)
+            address = ipaddress.ip_address(candidate)
         except ValueError:
             continue
-        if not any(address in network for network in _INSIDE):
+        if not any(address in network for network in _INTERNAL):
             return address
     return None

@@ -63,7 +63,7 @@ async def _run(server: Light, watched: Mapping[str, MonitoredRoute]) -> tuple[fl
         await warm_up(metrics, len(watched))
         await asyncio.to_thread(server.lose_mail_to, REFERENCES[0])
         # Until the first have been given up.
-        await asyncio.sleep(_PATIENCE.whole.total_seconds())
+        await asyncio.sleep(_PATIENCE.total.total_seconds())
         metrics.clear()
         began = time.perf_counter()
         with _stalls() as longest:

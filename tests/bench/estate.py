@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from alerts.engine.processing_result import OpenIncident
-from monitor.evaluation.agency import PresentCause
+from monitor.evaluation.agency import CurrentCause
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from probes.model.check import Finding, Verdict
@@ -24,7 +24,7 @@ from tests.unit.monitor.cli.office import IssuingOffice
 REFERENCES = ("rujukan-a", "rujukan-b")
 PROBING = ProbingPolicy(
     interval=timedelta(seconds=60),
-    patience=Timeouts(session=timedelta(seconds=15), arrival=timedelta(seconds=15)),
+    timeouts=Timeouts(session=timedelta(seconds=15), arrival=timedelta(seconds=15)),
 )
 NOON = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 
@@ -75,17 +75,17 @@ def _of(code: str, server: Light, references: Mapping[str, Mailbox]) -> Iterator
 
 
 def probed_every(
-    interval: timedelta, watched: Mapping[str, MonitoredRoute], patience: Timeouts = PROBING.patience
+    interval: timedelta, watched: Mapping[str, MonitoredRoute], timeouts: Timeouts = PROBING.timeouts
 ) -> Mapping[str, MonitoredRoute]:
     """Return the routes with another interval, and a confirmation as long as that."""
-    probing = replace(PROBING, interval=interval, retry_interval=interval, patience=patience)
+    probing = replace(PROBING, interval=interval, retry_interval=interval, timeouts=timeouts)
     return {name: replace(route, probing=probing) for name, route in watched.items()}
 
 
-def estate(server: Light, a_second: float, interval: timedelta, patience: Timeouts) -> Mapping[str, MonitoredRoute]:
+def estate(server: Light, a_second: float, interval: timedelta, timeouts: Timeouts) -> Mapping[str, MonitoredRoute]:
     """Return as many agencies' routes as come due so often with that interval, and the control routes."""
     agencies = max(1, round(a_second * interval.total_seconds() / 10))
-    return probed_every(interval, {**routes(server, agencies), **controls(server)}, patience)
+    return probed_every(interval, {**routes(server, agencies), **controls(server)}, timeouts)
 
 
 def fill(metrics: Metrics, watched: Mapping[str, MonitoredRoute]) -> None:
@@ -94,21 +94,21 @@ def fill(metrics: Metrics, watched: Mapping[str, MonitoredRoute]) -> None:
     for route in watched.values():
         by_agency[route.agency].append(route)
     for code, own in by_agency.items():
-        metrics.watch_agency(code, routes=[route.name for route in own])
+        metrics.register_agency(code, routes=[route.name for route in own])
         for route in own:
-            metrics.probe_finished(delivered(route.name), agency=code, direction=route.direction, site="putrajaya")
+            metrics.record_run(delivered(route.name), agency=code, direction=route.direction, site="putrajaya")
         for direction in AGENCY_DIRECTIONS:
             # Down, which has more to say.
-            metrics.mail_judged(code, direction, up=False)
-            metrics.cause_known(code, direction, PresentCause(Outcome.INCONCLUSIVE, Party.RECIPIENT))
-            metrics.path_known(code, direction, _PATH)
-        metrics.expected(code, run_by=NOON, proof_by=NOON)
-        metrics.maintenance(code, active=False)
-        metrics.token_known(f"{code}/utama", NOON)
+            metrics.set_mail_health(code, direction, up=False)
+            metrics.set_failure_cause(code, direction, CurrentCause(Outcome.INCONCLUSIVE, Party.RECIPIENT))
+            metrics.record_path(code, direction, _PATH)
+        metrics.set_overdue_times(code, run_by=NOON, success_by=NOON)
+        metrics.set_maintenance(code, active=False)
+        metrics.set_token_expiry(f"{code}/utama", NOON)
         for kind, found in findings(f"jabatan-{code.lower()}.gov.my").items():
-            metrics.checks_finished(code, kind, found, NOON)
+            metrics.record_check_run(code, kind, found, NOON)
     opened = [OpenIncident(agency=code, number=f"{code}-01", opened_at=NOON) for code in by_agency]
-    metrics.cycle_finished(NOON, None, opened)
+    metrics.record_cycle(NOON, None, opened)
 
 
 def delivered(route: str) -> ProbeResult:

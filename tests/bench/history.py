@@ -89,8 +89,8 @@ async def make(database: Database, size: Size) -> None:
     await station.submit(trigger())
     await station.acknowledge()
     await station.submit(Resolve(dedup_key="JCM", at=T0, ended_at=T0))
-    async with SqlStore(database).transaction() as ledger:
-        await ledger.put_to_rest(1)
+    async with SqlStore(database).transaction() as uow:
+        await uow.deactivate_incident(1)
     await _copy_incidents(database, size.incidents)
     await _copy_runs(database, size.runs)
     await _go_on_with_the_journal(database, size.entries, size.incidents)
@@ -263,21 +263,21 @@ class IssuingOffice:
 
     async def start(self) -> None:
         metrics = Metrics(version="bench", now=lambda: self._now)
-        await Chain(self._database, metrics, self._station.clock, "pantau@bench", timedelta(0)).look()
+        await Chain(self._database, metrics, self._station.clock, "pantau@bench", timedelta(0)).verify_if_due()
         await self._history.healths()
         await self._history.deferrals(self._now - timedelta(hours=2))
         await self._history.tokens(self._now)
-        async with self._store.transaction() as ledger:
-            await ledger.orphan_calls(self._now)
-            await ledger.opened_since(self._now - timedelta(hours=1))
-            await ledger.open_incidents()
+        async with self._store.transaction() as uow:
+            await uow.requery_orphaned_calls(self._now)
+            await uow.opened_since(self._now - timedelta(hours=1))
+            await uow.open_incidents()
 
     async def look_around(self) -> None:
-        async with self._store.transaction() as ledger:
-            await ledger.keep_claims("bench", self._now, timedelta(seconds=30))
-            await ledger.move_back(self._now)
-            await ledger.active_incidents()
-            await ledger.claimable("bench", self._now)
+        async with self._store.transaction() as uow:
+            await uow.renew_leases("bench", self._now, timedelta(seconds=30))
+            await uow.move_times_back(self._now)
+            await uow.active_incidents()
+            await uow.claimable_incidents("bench", self._now)
         await self._drills.under_way()
 
     async def outage(self) -> None:
@@ -292,36 +292,36 @@ class IssuingOffice:
     async def end_of_a_run(self) -> None:
         self._now += timedelta(seconds=1)
         result = replace(delivered("JCM1/outbound/1"), started_at=self._now)
-        await self._history.ended(result, "JCM1", {}, grade=Grade.GOOD, every=FIVE)
+        await self._history.record_run(result, "JCM1", {}, grade=Grade.GOOD, interval=FIVE)
 
     async def latest(self) -> None:
         # Read once by each; asked for again it is in memory.
         await History(self._database).latest()
 
     async def lists(self) -> None:
-        async with self._store.reading() as ledger:
-            await ledger.recent_incidents(200)
-            for incident_id in {each.incident_id for each in await ledger.recent_notices(200)}:
-                await ledger.incident(incident_id)
-            await ledger.open_incidents()
-            await ledger.silences(self._now)
+        async with self._store.reading() as uow:
+            await uow.recent_incidents(200)
+            for incident_id in {each.incident_id for each in await uow.recent_notifications(200)}:
+                await uow.incident(incident_id)
+            await uow.open_incidents()
+            await uow.silences(self._now)
 
     async def on_call(self) -> None:
-        async with self._store.reading() as ledger:
-            await ledger.duty.standing(self._now)
-            await ledger.duty.answered()
+        async with self._store.reading() as uow:
+            await uow.duty.standing(self._now)
+            await uow.duty.answered()
         await self._drills.confirmed()
         await self._drills.delivered()
         await self._drills.last_ended()
 
     async def dossier(self) -> None:
         middle = self._size.incidents // 2
-        async with self._store.reading() as ledger:
-            await ledger.notices(middle)
+        async with self._store.reading() as uow:
+            await uow.notifications(middle)
         async with self._database.read() as connection:
             entries = await audit.of_incident(connection, middle)
             head = await audit.head(connection)
-            await audit.trail(connection, [*(entry.number for entry in entries), head.number])
+            await audit.read_chain_links(connection, [*(entry.number for entry in entries), head.number])
         await self._history.between("JCM1", T0 - timedelta(hours=2), T0)
 
     async def dry_run(self) -> None:
@@ -336,7 +336,7 @@ class IssuingOffice:
         async with self._database.read() as connection:
             for entry in await audit.entries(connection, self._size.entries // 2):
                 assert not isinstance(entry, int)
-                verifier.take(entry)
+                verifier.verify(entry)
 
     async def retention(self) -> None:
         self._old_at += FIVE

@@ -87,7 +87,7 @@ async def _mailboxes(server: Light, open_one: Callable[[Mailbox], asyncio.Task[N
 
 
 def _watch(mailbox: Mailbox) -> asyncio.Task[None]:
-    watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE)
+    watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE)
     return asyncio.create_task(watcher.run())
 
 

@@ -39,7 +39,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import STORE, run_values
 from monitor.store.probing.processes import Processes
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema.tables import health
 from probes.model.result import Outcome, ProbeResult
 from tests.bench.estate import REFERENCES
@@ -175,7 +175,7 @@ async def others(directory: Path, store: PostgresServer, names: Sequence[str]) -
         async def keep_beating() -> None:
             while True:
                 for each in every:
-                    await each.lives(database.clock.now())
+                    await each.refresh_heartbeat(database.clock.now())
                 await asyncio.sleep(1)
 
         beating = asyncio.create_task(keep_beating())
@@ -337,8 +337,10 @@ class Writer:
         began = time.monotonic()
         code, token, now = random.choice(self.codes), token_hex(8), datetime.now(UTC)
         route = f"{code}/{random.choice(_WAYS)}"
-        await self.history.sent(token, route, now, now + timedelta(minutes=1))
-        await self.history.ended(_delivered(route, token, now), code, {}, grade=Grade.GOOD, every=timedelta(minutes=1))
+        await self.history.record_sent_token(token, route, now, now + timedelta(minutes=1))
+        await self.history.record_run(
+            _delivered(route, token, now), code, {}, grade=Grade.GOOD, interval=timedelta(minutes=1)
+        )
         self.late.append(time.monotonic() - began)
 
 

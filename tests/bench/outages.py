@@ -20,7 +20,7 @@ from statistics import quantiles
 
 import structlog
 
-from alerts.decide.bundle import GROUP_INTERVAL
+from alerts.decide.bundle import BUNDLE_INTERVAL
 from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
@@ -76,7 +76,7 @@ class Prompt:
     async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
         return DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=provider_id)
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+    async def handle_callback(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
@@ -90,21 +90,21 @@ class Count:
     states: Counter[NotificationState] = field(default_factory=Counter)
     bundled: int = 0
 
-    def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
+    def count_notification(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         self.states[state] += 1
 
-    def notices_bundled(self, channel: Channel, notices: int) -> None:
-        self.bundled += notices
+    def count_bundled_notifications(self, channel: Channel, notifications: int) -> None:
+        self.bundled += notifications
 
-    def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None: ...
-    def nobody_on_call(self, agency: str, rotas: int) -> None: ...
-    def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None: ...
-    def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None: ...
-    def told(self, telling: object) -> None: ...
+    def count_throttled_notifications(self, channel: Channel, scope: RateLimitScope, notifications: int) -> None: ...
+    def count_empty_rotas(self, agency: str, rotas: int) -> None: ...
+    def set_gateway_up(self, channel: Channel, gateway: str, *, up: bool) -> None: ...
+    def set_receipts_overdue(self, channel: Channel, gateway: str, *, overdue: bool | None) -> None: ...
+    def record_latency(self, latency: object) -> None: ...
 
-    def callback_refused(self, gateway: str, reason: str) -> None: ...
-    def outages_declared(self, declared: object, *, all_known: bool) -> None: ...
-    def cycle_finished(self, now: datetime, oldest_pending: datetime | None, open_incidents: object) -> None: ...
+    def count_rejected_callback(self, gateway: str, reason: str) -> None: ...
+    def set_declared_outages(self, declared: object, *, all_known: bool) -> None: ...
+    def record_cycle(self, now: datetime, oldest_pending: datetime | None, open_incidents: object) -> None: ...
 
 
 def _brief(number: int, contacts: int) -> PolicySnapshot:
@@ -175,13 +175,13 @@ async def fail_at_once(place: Path, outages: int, contacts: int, gap: float) -> 
         first = [at - verdicts[order.address] for order, at in sms.called[:contacts]]
         people = {order.address for order, _ in sms.called[:contacts]}
         # The window closes: for each person one SMS about all the others.
-        clock.ahead += GROUP_INTERVAL
+        clock.ahead += BUNDLE_INTERVAL
         closed = time.perf_counter()
-        dispatcher.poke()
+        dispatcher.wake()
         await _quiet(sms)
         bundles = [at - closed for _, at in sms.called[contacts:]]
         clock.ahead += 4 * _MINUTE
-        dispatcher.poke()
+        dispatcher.wake()
         await _quiet(voice)
         engine.cancel()
         await asyncio.gather(engine, return_exceptions=True)

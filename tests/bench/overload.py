@@ -50,7 +50,7 @@ def profiled() -> None:
 
 
 def _watched(server: Light, carries: float) -> Mapping[str, MonitoredRoute]:
-    return estate(server, _LOAD * carries, _INTERVAL, PROBING.patience)
+    return estate(server, _LOAD * carries, _INTERVAL, PROBING.timeouts)
 
 
 async def _run(

@@ -32,7 +32,7 @@ from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.views.self_health import SelfHealthInputs
 from monitor.web.portal import portal
-from monitor.web.serving import open_port, serve, url_of
+from monitor.web.serving import listener_url, open_port, serve
 from probes.model.check import CheckScope
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.bench.apart import apart
@@ -99,7 +99,7 @@ class _Looks:
 class _Country:
     """The part of the service that the page needs."""
 
-    board: StatusReader
+    status_reader: StatusReader
     history: History
     evaluator: HealthEvaluator
     codes: Sequence[str] = field(default_factory=list)
@@ -109,18 +109,18 @@ class _Country:
         for number, code in enumerate(agencies):
             route = f"{code}/internal"
             run = replace(_refused(route), failure=_failure(f"4.7.{number}"))
-            self.evaluator.take_in(run, NOON)
-            await self.history.ended(run, code, {})
+            self.evaluator.record_run(run, NOON)
+            await self.history.record_run(run, code, {})
 
 
 async def _looks(server: Light) -> _Looks:
     made = _Looks()
     with tempfile.TemporaryDirectory() as directory:
         async with _country(server, Path(directory)) as country:
-            source = cast(ServiceFacade, SimpleNamespace(board=country.board))
+            source = cast(ServiceFacade, SimpleNamespace(status_reader=country.status_reader))
             listener = open_port("127.0.0.1", 0)
             async with serve(portal(source, ["127.0.0.1"]), listener):
-                url = url_of(listener)
+                url = listener_url(listener)
                 # The very first answer also imports and connects.
                 await _look(f"{url}/-/healthy")
                 made.octets, made.first, made.first_cpu = await _look(f"{url}/fragment")
@@ -182,9 +182,9 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         evaluator_of=lambda _: evaluator,
         owned={*codes},
         probed_by=lambda _: "",
-        elsewhere=SimpleNamespace(routes={}),
-        inspector=SimpleNamespace(latest=lambda code: inspections.get(code, {})),
-        consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: {}),
+        peer_evaluator=SimpleNamespace(routes={}),
+        check_runner=SimpleNamespace(latest=lambda code: inspections.get(code, {})),
+        reporter=SimpleNamespace(closed_by_hand={}, site_statuses=lambda _: {}),
     )
     async with Database.open(directory) as database:
         store, history = SqlStore(database), History(database)
@@ -198,12 +198,12 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
             store=store,
             history=before,
             days=DayRecords(database),
-            pool=GatewayPool(()),
+            gateway_pool=GatewayPool(()),
             clock=database.clock,
             runtime=cast(Callable[[], ProbingRuntime], lambda: runtime),
-            signs=SelfHealthInputs,
+            self_health_inputs=SelfHealthInputs,
         )
-        yield _Country(board=board, history=before, evaluator=evaluator, codes=codes)
+        yield _Country(status_reader=board, history=before, evaluator=evaluator, codes=codes)
 
 
 async def _fill(
@@ -215,15 +215,15 @@ async def _fill(
 ) -> None:
     runs = [_refused(name) if route.agency in down else delivered(name) for name, route in watched.items()]
     for run in runs:
-        evaluator.take_in(run, NOON)
+        evaluator.record_run(run, NOON)
     for some in (runs[start : start + _AT_ONCE] for start in range(0, len(runs), _AT_ONCE)):
-        await asyncio.gather(*(history.ended(run, watched[run.route].agency, {}) for run in some))
-    async with store.transaction() as ledger:
+        await asyncio.gather(*(history.record_run(run, watched[run.route].agency, {}) for run in some))
+    async with store.transaction() as uow:
         for code in down:
             event = Trigger(
                 dedup_key=code, at=NOON, type=IncidentType.BOTH, began_at=NOON, policy=replace(BRIEF, agency=code)
             )
-            await ledger.add_incidents([event])
+            await uow.add_incidents([event])
 
 
 def _inspections(code: str) -> dict[str, CheckRun]:

@@ -43,7 +43,7 @@ from monitor.app import App
 from monitor.config.loading import load, stored_source
 from monitor.model.day import day_of
 from monitor.model.document import EditSource, WrittenDocument
-from monitor.service.access.authenticator import LONGEST
+from monitor.service.access.authenticator import MAX_SESSION_TIME
 from monitor.service.access.secret import SessionKey
 from monitor.store.admin.documents import Documents
 from monitor.store.admin.users import Users, WebSession
@@ -391,7 +391,12 @@ async def sessions(database: Database, now: datetime) -> Mapping[str, str]:
         assert kept is not None
         key = SessionKey.new()
         session = WebSession(
-            digest=key.digest, user=kept.user, started_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
+            digest=key.digest,
+            user=kept.user,
+            started_at=now,
+            seen_at=now,
+            ends_at=now + MAX_SESSION_TIME,
+            address="127.0.0.1",
         )
         await users.begin(session, AuditEntry(at=now, actor="bench", event="signed in"))
         keys[who] = key.text

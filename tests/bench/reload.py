@@ -106,7 +106,7 @@ def _reloader(database: Database, settings: Path, memory: LoadCache) -> Reloader
     return Reloader(
         settings,
         ENVIRON,
-        around=around,
+        context=around,
         records=ConfigurationRecords(database),
         documents=Documents(database),
         lifecycle=Lifecycle(store, clock, "pantau@bangku"),

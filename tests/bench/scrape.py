@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from monitor.metrics import Metrics
 from monitor.service.facade import ServiceFacade
 from monitor.web.portal import portal
-from monitor.web.serving import open_port, serve, url_of
+from monitor.web.serving import listener_url, open_port, serve
 from tests.bench.apart import apart
 from tests.bench.estate import fill, routes
 from tests.bench.goal import Measured
@@ -59,7 +59,7 @@ class _Only:
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics.pieces
         #: Nobody looks at the page.
-        self.board = None
+        self.status_reader = None
 
 
 async def _scrapes(server: Light, rounds: int) -> list[tuple[int, float, float]]:
@@ -67,7 +67,7 @@ async def _scrapes(server: Light, rounds: int) -> list[tuple[int, float, float]]
     listener = open_port("127.0.0.1", 0)
     async with serve(portal(cast(ServiceFacade, _Only(metrics)), ["127.0.0.1"]), listener):
         # The first one also imports and connects.
-        return [await _scrape(f"{url_of(listener)}/metrics") for _ in range(rounds + 1)][1:]
+        return [await _scrape(f"{listener_url(listener)}/metrics") for _ in range(rounds + 1)][1:]
 
 
 async def _scrape(url: str) -> tuple[int, float, float]:

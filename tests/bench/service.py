@@ -13,7 +13,7 @@ from pathlib import Path
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.persistence.clock import SystemClock
-from monitor.bridge.incident_reporter import Briefs, IncidentReporter
+from monitor.bridge.incident_reporter import IncidentPolicies, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
 from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
@@ -47,12 +47,12 @@ class Watchful(Metrics):
         self.skipped = 0
         self.disbelieved = 0
 
-    def runs_skipped(self, rounds: int) -> None:
-        super().runs_skipped(rounds)
+    def count_skipped_runs(self, rounds: int) -> None:
+        super().count_skipped_runs(rounds)
         self.skipped += rounds
 
-    def run_disbelieved(self) -> None:
-        super().run_disbelieved()
+    def count_discarded_run(self) -> None:
+        super().count_discarded_run()
         self.disbelieved += 1
 
     def clear(self) -> None:
@@ -61,14 +61,14 @@ class Watchful(Metrics):
         self.outcomes.clear()
         self.skipped = self.disbelieved = 0
 
-    def schedule_lagged(self, lag: timedelta) -> None:
-        super().schedule_lagged(lag)
+    def record_schedule_lag(self, lag: timedelta) -> None:
+        super().record_schedule_lag(lag)
         self.lags.append(lag.total_seconds())
 
-    def probe_finished(
-        self, result: ProbeResult, *, agency: str, direction: str, site: str, went_well: bool = True
+    def record_run(
+        self, result: ProbeResult, *, agency: str, direction: str, site: str, is_prompt: bool = True
     ) -> None:
-        super().probe_finished(result, agency=agency, direction=direction, site=site, went_well=went_well)
+        super().record_run(result, agency=agency, direction=direction, site=site, is_prompt=is_prompt)
         self.outcomes.append(result.outcome)
 
 
@@ -93,11 +93,11 @@ async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Me
     clock, lag = SystemClock(), LagMeter()
     agencies = {route.agency for route in routes.values() if route.agency}
     for agency in (*agencies, ""):
-        metrics.watch_agency(agency, routes=[])
+        metrics.register_agency(agency, routes=[])
     async with Database.open(state) as database:
         history = History(database)
-        consensus = IncidentReporter(
-            briefs=Briefs(agencies=dict.fromkeys(agencies, BRIEF), ours=lambda _: BRIEF),
+        reporter = IncidentReporter(
+            policies=IncidentPolicies(agencies=dict.fromkeys(agencies, BRIEF), monitoring_fault=lambda _: BRIEF),
             alerting=_Nobody(),
             open_incidents={},
             metrics=metrics,
@@ -114,7 +114,7 @@ async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Me
                 evaluator=evaluator,
                 routes=routes,
                 history=history,
-                consensus=consensus,
+                reporter=reporter,
                 metrics=metrics,
                 clock=clock,
                 site="putrajaya",
@@ -126,7 +126,7 @@ async def service(routes: Mapping[str, MonitoredRoute], state: Path, metrics: Me
             mail_providers=_MAIL_PROVIDERS,
             lag=lag,
         )
-        works = (lag.keep_measuring(metrics), freeze_periodically(), consensus.keep_telling())
+        works = (lag.keep_measuring(metrics), freeze_periodically(), reporter.run())
         beside = [asyncio.create_task(work) for work in works]
         try:
             yield Service(prober, evaluator)

@@ -42,7 +42,7 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.site_runs import SiteRunWriter
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.sites.joining import add
 from monitor.store.sites.link import SiteConnection
 from probes.model.result import Outcome, ProbeResult
@@ -100,7 +100,9 @@ class PlayedSite:
         """Beat as a service does."""
         while True:
             monotonic = timedelta(seconds=time.monotonic())
-            await self.standings.beat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, incarnation=life))
+            await self.standings.write_heartbeat(
+                SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, incarnation=life)
+            )
             await asyncio.sleep(1)
 
     async def say(self, levels: Mapping[str, SiteStatus]) -> datetime:
@@ -112,13 +114,13 @@ class PlayedSite:
     async def keep_telling(self) -> None:
         """Tell of runs that failed, and of all by the hour, as a service does."""
         while True:
-            await self.telling.tell()
+            await self.telling.publish()
             await asyncio.sleep(_TELLS_EVERY)
 
     async def run(self, agency: str, outcome: Outcome = Outcome.DELIVERED) -> None:
         """Begin a run, and end one that changes nothing."""
         now = datetime.now(UTC)
-        await self.history.sent(token_hex(8), f"{agency}/internal", now, now + _SECOND)
+        await self.history.record_sent_token(token_hex(8), f"{agency}/internal", now, now + _SECOND)
         await self._end(agency, outcome, {})
 
     async def _end(self, agency: str, outcome: Outcome, levels: Mapping[str, SiteStatus]) -> None:
@@ -129,7 +131,7 @@ class PlayedSite:
             duration=_SECOND,
             outcome=outcome,
         )
-        await self.history.ended(result, agency, {}, standings=levels)
+        await self.history.record_run(result, agency, {}, statuses=levels)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -61,9 +61,9 @@ async def owned(service: Theatre) -> int:
     return next(int(float(line.split()[-1])) for line in lines if line.startswith("pantau_agencies_owned "))
 
 
-async def killed(both: Company, doomed: str) -> Takeover:
+async def killed(both: Company, purge_set: str) -> Takeover:
     """Kill a service, follow the other one until it has run everything, and start the first again."""
-    dead, left = both.services[doomed], both.other_than(doomed)
+    dead, left = both.services[purge_set], both.other_than(purge_set)
     await dead.kill()
     at = datetime.now(UTC)
     before = {route: times[-1] for route, times in both.runs(_EPOCH, at).items()}

@@ -60,21 +60,21 @@ class Cost:
 @asynccontextmanager
 async def the_product(mailbox: Mailbox) -> AsyncIterator[Trip]:
     """Watch *mailbox*, and give a way to send a message from it to itself and see it arrive, as `pantau probe` does."""
-    watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE)
+    watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE)
 
     async def trip() -> None:
         token = SIGNER.issue("bangku", datetime.now(UTC))
         probe = KIND.build(
             route=Route(name="bangku", sender=mailbox, recipient=mailbox),
             token=token,
-            patience=PATIENCE,
+            timeouts=PATIENCE,
             sender=watcher,
             recipient=watcher,
         )
-        result = await run_probe(probe, route="bangku", token_id=token.id, patience=PATIENCE)
+        result = await run_probe(probe, route="bangku", token_id=token.id, timeouts=PATIENCE)
         if result.outcome is not Outcome.DELIVERED:
             raise RuntimeError(f"{result.outcome}: {result.failure}")
-        await watcher.tidy()
+        await watcher.wait_until_deleted()
 
     watching = asyncio.create_task(watcher.run())
     try:

@@ -21,7 +21,7 @@ from playwright.async_api import (
     expect,
 )
 
-from monitor.web.page import PageLanguage, words
+from monitor.web.page import PageLanguage, texts_of
 from pantau_lab.seed.login import DemoLogin
 from tests.browser.running_site import RunningSite
 
@@ -54,7 +54,7 @@ class Guest:
     def say(self, text: str, **values: object) -> str:
         """Return what the portal says in their language: "duty.acknowledge" is a key of texts/duty.yaml."""
         section, _, key = text.partition(".")
-        return words(section, self.language)[key].format(**values)
+        return texts_of(section, self.language)[key].format(**values)
 
     def button(self, text: str, **values: object) -> Locator:
         """Return the one button that is called so."""

@@ -90,7 +90,7 @@ async def test_who_has_not_seen_what_was_made_meanwhile_makes_nothing(database: 
 async def test_it_follows_its_agency_when_that_is_called_otherwise(database: Database) -> None:
     records = MaintenanceNoticeRecords(database)
     assert await add(records, "JCM", PLANNED)
-    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    renaming = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
     await Renames(database).rename(renaming, by="Siti Contoh", now=T0, is_rest=False)
     assert (await records.of("JKM", T0)).notices == [PLANNED]
     assert (await records.of("JCM", T0)).notices == []
@@ -103,10 +103,10 @@ async def test_a_purge_takes_it_with_its_entry(database: Database) -> None:
     assert await add(records, "JCM", later)
     async with database.write() as connection:
         search = purge.Search(T0 + DAY)
-        doomed = await search.further(connection)
+        purge_set = await search.further(connection)
         said = AuditEntry(
             at=T0 + 9 * DAY, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"}
         )
-        await purge.carry_out(connection, doomed, said)
+        await purge.carry_out(connection, purge_set, said)
     assert await records.find("JCM", PLANNED.number) is None
     assert await records.find("JCM", later.number) == replace(later, before=None)

@@ -11,11 +11,11 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Engine, event, func, select
 
-from alerts.engine.alert_handler import known_before, take_alerts
-from alerts.engine.event_handler import take_in
-from alerts.model.alert import LATE_FOR, MOST_OPEN, AlertEffect, AlertGroup, ReceivedAlert
+from alerts.engine.alert_handler import handle_alerts, unchanged_effects
+from alerts.engine.event_handler import handle_event
+from alerts.model.alert import LATE_WINDOW, MAX_OPEN_INCIDENTS, AlertEffect, AlertGroup, ReceivedAlert
 from alerts.model.event import Close
-from alerts.model.incident import SUPPRESSED_FOR, IncidentState
+from alerts.model.incident import SUPPRESSION_PERIOD, IncidentState
 from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.store.backend.database import Database
@@ -35,8 +35,8 @@ def brief(_: ReceivedAlert) -> PolicySnapshot:
 
 
 async def take(store: SqlStore, *alerts: ReceivedAlert, at: datetime = T0 + MINUTE) -> Sequence[AlertEffect]:
-    async with store.transaction() as ledger:
-        return (await take_alerts(ledger, alerts, brief, at)).effects
+    async with store.transaction() as uow:
+        return (await handle_alerts(uow, alerts, brief, at)).effects
 
 
 @dataclass
@@ -59,8 +59,8 @@ def counting() -> Iterator[Statements]:
 
 
 async def incidents(store: SqlStore) -> list[tuple[str, IncidentState]]:
-    async with store.reading() as ledger:
-        return [(each.number, each.state) for each in reversed(await ledger.recent_incidents())]
+    async with store.reading() as uow:
+        return [(each.number, each.state) for each in reversed(await uow.recent_incidents())]
 
 
 OPEN, SHUT = IncidentState.TRIGGERED, IncidentState.RESOLVED
@@ -68,8 +68,8 @@ OPEN, SHUT = IncidentState.TRIGGERED, IncidentState.RESOLVED
 
 async def test_what_fires_is_an_incident_until_it_is_over(store: SqlStore) -> None:
     assert await take(store, FIRES) == [AlertEffect.FIRES]
-    async with store.reading() as ledger:
-        opened = await ledger.last_incident(KEY)
+    async with store.reading() as uow:
+        opened = await uow.last_incident(KEY)
     assert opened is not None
     assert (opened.type, opened.began_at, opened.policy.subject) == (
         IncidentType.ALERT,
@@ -78,8 +78,8 @@ async def test_what_fires_is_an_incident_until_it_is_over(store: SqlStore) -> No
     )
 
     assert await take(store, OVER, at=T0 + 11 * MINUTE) == [AlertEffect.IS_OVER]
-    async with store.reading() as ledger:
-        over = await ledger.last_incident(KEY)
+    async with store.reading() as uow:
+        over = await uow.last_incident(KEY)
     assert over is not None
     assert (over.state, over.ended_at) == (SHUT, OVER.ended_at)
 
@@ -115,21 +115,21 @@ async def test_an_alertmanager_that_forgot_and_heard_anew_opens_nothing_and_its_
 async def test_one_that_was_called_over_and_fires_all_the_time_is_told_again(store: SqlStore) -> None:
     await take(store, FIRES)
     await take(store, OVER, at=T0 + 11 * MINUTE)
-    assert await take(store, FIRES, at=T0 + 11 * MINUTE + LATE_FOR) == [AlertEffect.FIRES]
+    assert await take(store, FIRES, at=T0 + 11 * MINUTE + LATE_WINDOW) == [AlertEffect.FIRES]
     assert [state for _, state in await incidents(store)] == [SHUT, OPEN]
 
 
 async def test_what_a_person_has_closed_stays_closed_for_a_day_and_an_anew_begun_one_opens(store: SqlStore) -> None:
     await take(store, FIRES)
     closed_at = T0 + 5 * MINUTE
-    async with store.transaction() as ledger:
-        opened = await ledger.last_incident(KEY)
+    async with store.transaction() as uow:
+        opened = await uow.last_incident(KEY)
         assert opened is not None
-        await take_in(ledger, Close(incident_id=opened.id, at=closed_at, by="Siti", reason="x", recovered=False))
+        await handle_event(uow, Close(incident_id=opened.id, at=closed_at, by="Siti", reason="x", recovered=False))
     await take(store, FIRES, at=closed_at + MINUTE)
-    await take(store, FIRES, at=closed_at + SUPPRESSED_FOR)
+    await take(store, FIRES, at=closed_at + SUPPRESSION_PERIOD)
     assert [state for _, state in await incidents(store)] == [SHUT]
-    await take(store, FIRES, at=closed_at + SUPPRESSED_FOR + SECOND)
+    await take(store, FIRES, at=closed_at + SUPPRESSION_PERIOD + SECOND)
     assert [state for _, state in await incidents(store)] == [SHUT, OPEN]
 
 
@@ -175,13 +175,13 @@ async def test_a_storm_takes_few_statements_and_says_what_one_by_one_would(store
         with counting() as statements:
             assert await take(store, *alerts, at=T0 + 11 * MINUTE) == [news] * len(many)
         assert statements.count <= at_most
-    async with store.reading() as ledger:
-        found = await ledger.last_incidents([each.dedup_key for each in many])
+    async with store.reading() as uow:
+        found = await uow.last_incidents([each.dedup_key for each in many])
     assert [found[each.dedup_key].number for each in many] == [f"NOC-{number:02}" for number in range(1, 201)]
     assert {(each.state, each.ended_at) for each in found.values()} == {(SHUT, T0 + 10 * MINUTE)}
 
 
-GROUP = AlertGroup(name='{}:{alertname="CakeraPenuh"}', is_folded=True)
+GROUP = AlertGroup(name='{}:{alertname="CakeraPenuh"}', shares_incident=True)
 
 
 def storm(count: int, *, first: int = 0, **labels: str) -> list[ReceivedAlert]:
@@ -196,13 +196,13 @@ def ended(alerts: Sequence[ReceivedAlert]) -> list[ReceivedAlert]:
 async def grouped(
     store: SqlStore, alerts: Sequence[ReceivedAlert], at: datetime = T0 + MINUTE
 ) -> Sequence[AlertEffect]:
-    async with store.transaction() as ledger:
-        return (await take_alerts(ledger, alerts, brief, at, GROUP)).effects
+    async with store.transaction() as uow:
+        return (await handle_alerts(uow, alerts, brief, at, GROUP)).effects
 
 
 async def subjects(store: SqlStore) -> list[tuple[str, str, IncidentState]]:
-    async with store.reading() as ledger:
-        found = reversed(await ledger.recent_incidents())
+    async with store.reading() as uow:
+        found = reversed(await uow.recent_incidents())
         return [(each.policy.subject, each.policy.subject_en, each.state) for each in found]
 
 
@@ -215,8 +215,8 @@ async def test_alerts_of_a_large_group_are_one_incident_with_a_count_until_all_a
     alerts = storm(30)
     assert await grouped(store, alerts) == [AlertEffect.FIRES] * 30
     assert await subjects(store) == [("CakeraPenuh (30 amaran)", "CakeraPenuh (30 alerts)", OPEN)]
-    async with store.reading() as ledger:
-        assert await known_before(ledger, alerts, brief, T0 + 2 * MINUTE, GROUP) == [AlertEffect.GOES_ON] * 30
+    async with store.reading() as uow:
+        assert await unchanged_effects(uow, alerts, brief, T0 + 2 * MINUTE, GROUP) == [AlertEffect.GOES_ON] * 30
 
     assert await grouped(store, storm(12, first=30)) == [AlertEffect.FIRES] * 12
     assert await grouped(store, ended(alerts[:2]), T0 + 11 * MINUTE) == [AlertEffect.IS_OVER] * 2
@@ -224,8 +224,8 @@ async def test_alerts_of_a_large_group_are_one_incident_with_a_count_until_all_a
 
     await grouped(store, ended(storm(42)), T0 + 12 * MINUTE)
     assert [state for *_, state in await subjects(store)] == [SHUT]
-    async with store.reading() as ledger:
-        (over,) = await ledger.recent_incidents()
+    async with store.reading() as uow:
+        (over,) = await uow.recent_incidents()
     assert over.ended_at == T0 + 10 * MINUTE
     # The next storm of the group is another incident.
     again = [replace(each, starts_at=T0 + 60 * MINUTE) for each in alerts]
@@ -250,17 +250,17 @@ async def test_alerts_that_share_an_incident_are_told_apart_by_plan_and_silent_w
     def by_team(alert: ReceivedAlert) -> PolicySnapshot:
         return replace(NOC, policy_name=alert.labels.get("team", ""))
 
-    async with store.transaction() as ledger:
+    async with store.transaction() as uow:
         net, rest = storm(25, team="net", agency="JCM"), storm(25, first=25)
-        await take_alerts(ledger, [*net, *rest], by_team, T0 + MINUTE, GROUP)
-    async with store.reading() as ledger:
-        found = {each.policy.policy_name: each.policy.of_agency for each in await ledger.recent_incidents()}
+        await handle_alerts(uow, [*net, *rest], by_team, T0 + MINUTE, GROUP)
+    async with store.reading() as uow:
+        found = {each.policy.policy_name: each.policy.of_agency for each in await uow.recent_incidents()}
     assert found == {"net": "JCM", "": ""}
     # One of another agency joins: what tells of it must not be silent with the first.
-    async with store.transaction() as ledger:
-        await take_alerts(ledger, storm(1, first=60, team="net", agency="MDC"), by_team, T0 + 2 * MINUTE, GROUP)
-    async with store.reading() as ledger:
-        found = {each.policy.policy_name: each.policy.of_agency for each in await ledger.recent_incidents()}
+    async with store.transaction() as uow:
+        await handle_alerts(uow, storm(1, first=60, team="net", agency="MDC"), by_team, T0 + 2 * MINUTE, GROUP)
+    async with store.reading() as uow:
+        found = {each.policy.policy_name: each.policy.of_agency for each in await uow.recent_incidents()}
     assert found == {"net": "", "": ""}
 
 
@@ -268,9 +268,9 @@ async def test_alerts_of_a_closed_group_stay_closed_until_another_begins(store: 
     alerts = storm(30)
     await grouped(store, alerts)
     closed_at = T0 + 5 * MINUTE
-    async with store.transaction() as ledger:
-        (opened,) = await ledger.recent_incidents()
-        await take_in(ledger, Close(incident_id=opened.id, at=closed_at, by="Siti", reason="x", recovered=False))
+    async with store.transaction() as uow:
+        (opened,) = await uow.recent_incidents()
+        await handle_event(uow, Close(incident_id=opened.id, at=closed_at, by="Siti", reason="x", recovered=False))
     await grouped(store, alerts, closed_at + MINUTE)
     assert [state for *_, state in await subjects(store)] == [SHUT]
     later = replace(storm(1, first=50)[0], starts_at=closed_at + MINUTE)
@@ -287,19 +287,19 @@ async def test_alerts_beyond_the_most_that_may_be_open_share_one_incident(store:
 
     Pantau: At most 500 incidents of alerts are open; the rest share one.
     """
-    for begin in range(0, MOST_OPEN, 250):
+    for begin in range(0, MAX_OPEN_INCIDENTS, 250):
         await take(store, *storm(250, first=begin))
-    await take(store, *storm(30, first=MOST_OPEN))
-    await grouped(store, storm(30, first=MOST_OPEN + 30), T0 + 2 * MINUTE)
-    async with store.reading() as ledger:
-        assert await ledger.open_alerts() == MOST_OPEN + 1
-        (rest, *_) = await ledger.recent_incidents(1)
+    await take(store, *storm(30, first=MAX_OPEN_INCIDENTS))
+    await grouped(store, storm(30, first=MAX_OPEN_INCIDENTS + 30), T0 + 2 * MINUTE)
+    async with store.reading() as uow:
+        assert await uow.count_open_alert_incidents() == MAX_OPEN_INCIDENTS + 1
+        (rest, *_) = await uow.recent_incidents(1)
     assert rest.policy.subject == "60 amaran"
     # The first of them are over: the next has room again.
     await take(store, *ended(storm(10)), at=T0 + 11 * MINUTE)
-    await take(store, *storm(1, first=MOST_OPEN + 60), at=T0 + 12 * MINUTE)
-    async with store.reading() as ledger:
-        (newest, *_) = await ledger.recent_incidents(1)
+    await take(store, *storm(1, first=MAX_OPEN_INCIDENTS + 60), at=T0 + 12 * MINUTE)
+    async with store.reading() as uow:
+        (newest, *_) = await uow.recent_incidents(1)
     assert newest.policy.subject == "CakeraPenuh (web01 9100)"
 
 

@@ -40,9 +40,9 @@ Open = Callable[[], AbstractAsyncContextManager[Database]]
 
 
 async def write(database: Database, *events: str) -> None:
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         for event in events:
-            await ledger.journal(told(event))
+            await uow.add_audit_entry(told(event))
 
 
 async def append(database: Database, *events: str) -> None:
@@ -98,9 +98,9 @@ async def test_a_chain_of_many_batches_is_followed_to_its_end(database: Database
 async def test_what_is_told_in_a_transaction_that_fails_was_never_told(database: Database) -> None:
     await write(database, "incident opened")
     with pytest.raises(RuntimeError):  # noqa: PT012 - the transaction is what fails
-        async with SqlStore(database).transaction() as ledger:
-            await ledger.add_incidents([trigger()])
-            await ledger.journal(told("incident acknowledged"))
+        async with SqlStore(database).transaction() as uow:
+            await uow.add_incidents([trigger()])
+            await uow.add_audit_entry(told("incident acknowledged"))
             raise RuntimeError
     await write(database, "incident resolved")
 
@@ -229,7 +229,7 @@ def tampered(written: Path, place: Path, *statements: tuple[str, Sequence[Any]])
 
 
 async def found(file: Path, against: ChainHead | None = None) -> list[str]:
-    verifier = await audit.verify(lambda: audit.in_file(file), against)
+    verifier = await audit.verify(lambda: audit.open_sqlite_file(file), against)
     return [str(flaw) for flaw in verifier.flaws]
 
 
@@ -250,7 +250,7 @@ async def test_what_a_crash_left_beside_the_file_is_read_too(tmp_path: Path) -> 
         await write(database, "incident opened")
         copy = tmp_path / "copy"
         shutil.copytree(tmp_path / "running", copy)
-    async with audit.in_file(copy / "pantau.sqlite") as connection:
+    async with audit.open_sqlite_file(copy / "pantau.sqlite") as connection:
         assert [e.event for e in readable(await audit.entries(connection))] == ["incident opened"]
 
 
@@ -281,20 +281,20 @@ async def test_what_is_no_text_and_no_number_keeps_nobody_from_looking(
     change = (f"UPDATE audit_log SET {column} = ? WHERE id = 3", (b"\xff\x00",))
     flaws = await found(tampered(written, tmp_path, change, ("UPDATE audit_log SET actor = 'x' WHERE id = 6", ())))
     assert flaws[0].startswith("entry 3:")
-    assert flaws[-1] == "entry 6: was changed: it says something else than was written"
+    assert flaws[-1] == "entry 6: was changed: its content does not match its hash"
 
 
 async def test_a_second_head_beside_the_first_hides_nothing(written: Path, tmp_path: Path) -> None:
     another = ("INSERT INTO audit_head (id, number, hash) VALUES (2, 5, 'f')", ())
     assert await found(tampered(written, tmp_path, another)) == []
     flaws = await found(tampered(written, tmp_path, another, ("DELETE FROM audit_log WHERE id = 6", ())))
-    assert flaws == ["entry 6: is the last one written, and entry 5 is the last one there"]
+    assert flaws == ["entry 6: was written last, but entry 5 is the last one present"]
 
 
 @pytest.mark.parametrize("number", range(1, 7))
 async def test_any_row_that_was_taken_out_is_missed(written: Path, tmp_path: Path, number: int) -> None:
     flaws = await found(tampered(written, tmp_path, ("DELETE FROM audit_log WHERE id = ?", (number,))))
-    last = "is the last one written, and entry 5 is the last one there"
+    last = "was written last, but entry 5 is the last one present"
     assert flaws[0] == (
         f"entry {number + 1}: entry {number} is missing before it" if number < 6 else f"entry 6: {last}"
     )
@@ -303,7 +303,7 @@ async def test_any_row_that_was_taken_out_is_missed(written: Path, tmp_path: Pat
 async def test_rows_that_changed_places_are_noticed(written: Path, tmp_path: Path) -> None:
     swap = [("UPDATE audit_log SET id = ? WHERE id = ?", pair) for pair in ((99, 2), (2, 3), (3, 99))]
     flaws = await found(tampered(written, tmp_path, *swap))
-    assert flaws[0].startswith("entry 2: does not follow the entry before it")
+    assert flaws[0].startswith("entry 2: does not continue the entry before it")
 
 
 async def test_a_row_that_was_put_at_the_end_is_noticed(written: Path, tmp_path: Path) -> None:
@@ -313,20 +313,20 @@ async def test_a_row_that_was_put_at_the_end_is_noticed(written: Path, tmp_path:
     )
     flaws = await found(tampered(written, tmp_path, (more, ())))
     assert flaws == [
-        "entry 7: was changed: its hash is not that of what it holds",
-        "entry 7: is the last one there, and entry 6 is the last one written",
+        "entry 7: was changed: its hash does not match its data",
+        "entry 7: is the last one present, but entry 6 was written last",
     ]
 
 
 async def test_a_head_that_was_taken_away_is_noticed(written: Path, tmp_path: Path) -> None:
     flaws = await found(tampered(written, tmp_path, ("DELETE FROM audit_head", ())))
-    assert flaws == ["entry 6: is the last one there, and entry 0 is the last one written"]
+    assert flaws == ["entry 6: is the last one present, but entry 0 was written last"]
 
 
 async def test_a_chain_that_was_cut_off_with_its_head_is_shown_by_a_copy_of_the_head(
     written: Path, tmp_path: Path
 ) -> None:
-    async with audit.in_file(written) as connection:
+    async with audit.open_sqlite_file(written) as connection:
         kept = await audit.head(connection)
     cut = [
         ("DELETE FROM audit_log WHERE id = 6", ()),
@@ -335,7 +335,7 @@ async def test_a_chain_that_was_cut_off_with_its_head_is_shown_by_a_copy_of_the_
     file = tampered(written, tmp_path, *cut)
 
     assert await found(file) == [], "by itself it looks whole"
-    assert await found(file, kept) == ["entry 6: is not there, and was when the copy of the head was made"]
+    assert await found(file, kept) == ["entry 6: is missing, but was present when the copy of the head was made"]
 
 
 # -- an older store ---------------------------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ def test_what_an_older_version_has_journalled_is_chained(tmp_path: Path) -> None
     upgrade(url)
 
     async def look() -> tuple[list[str], list[tuple[int, str, str]]]:
-        async with audit.in_file(file) as connection:
+        async with audit.open_sqlite_file(file) as connection:
             entries = readable(await audit.entries(connection))
             return await found(file), [(e.number, e.actor, e.event) for e in entries]
 
@@ -370,17 +370,17 @@ def test_what_an_older_version_has_journalled_is_chained(tmp_path: Path) -> None
 
 async def test_a_purge_empties_what_its_own_entry_tells_of_and_nothing_else_can(database: Database) -> None:
     nobody = AuditEntry(at=T0, actor="Siti Contoh", event="configuration taken up", detail={"files": "3"})
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         for entry in (nobody, told("incident opened"), nobody):
-            await ledger.journal(entry)
+            await uow.add_audit_entry(entry)
     said = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
         search = purge.Search(T0 + MINUTE)
-        while not (doomed := await search.further(connection)).entries:
+        while not (purge_set := await search.further(connection)).entries:
             assert not search.is_over
-        await purge.carry_out(connection, doomed, said)
+        await purge.carry_out(connection, purge_set, said)
 
-    assert doomed.counts == "0/0/2"
+    assert purge_set.counts == "0/0/2"
     first, second, third, told_of = await read(database)
     assert (first.actor, first.detail, first.purged_by) == ("", {}, told_of.number)
     assert (second.event, third.event, told_of.event) == ("incident opened", "", "records purged")
@@ -408,5 +408,5 @@ async def test_an_entry_that_is_emptied_in_the_shadow_of_a_purge_is_noticed(data
         await connection.execute(text(f"{EMPTY} WHERE id = 1"))
 
     assert [str(flaw) for flaw in (await look(database)).flaws] == [
-        "entry 2: tells of a purge of other entries than those that are empty"
+        "entry 2: records a purge of other entries than the empty ones"
     ]

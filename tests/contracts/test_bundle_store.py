@@ -16,30 +16,30 @@ from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, trigger
 
 
-async def opened(ledger: UnitOfWork, *keys: str) -> list[Incident]:
-    return [(await ledger.add_incidents([replace(trigger(), dedup_key=key)]))[0] for key in keys]
+async def opened(uow: UnitOfWork, *keys: str) -> list[Incident]:
+    return [(await uow.add_incidents([replace(trigger(), dedup_key=key)]))[0] for key in keys]
 
 
-async def bundled(ledger: UnitOfWork, *keys: str) -> tuple[int, list[Incident]]:
+async def bundled(uow: UnitOfWork, *keys: str) -> tuple[int, list[Incident]]:
     """Return the number of a notice that tells of an incident for each key, and the incidents."""
-    incidents = await opened(ledger, *keys)
-    await ledger.add_notice(incidents[0], draft(incidents[0], keys[0]), T0, gathering="g", not_before=T0 + MINUTE)
-    (notice,) = await ledger.notices(incidents[0].id)
+    incidents = await opened(uow, *keys)
+    await uow.add_notification(incidents[0], draft(incidents[0], keys[0]), T0, bundle_key="g", not_before=T0 + MINUTE)
+    (notice,) = await uow.notifications(incidents[0].id)
     for number, incident in enumerate(incidents[1:], start=1):
-        assert await ledger.join_notice(notice.id, incident, replace(draft(incident, keys[number]), step=number))
+        assert await uow.join_notification(notice.id, incident, replace(draft(incident, keys[number]), step=number))
     return notice.id, incidents
 
 
 async def test_a_bundle_has_a_part_for_each_incident_and_each_sees_its_own(store: Store) -> None:
-    async with store.transaction() as ledger:
-        notification_id, incidents = await bundled(ledger, "a", "b", "c")
-    async with store.transaction() as ledger:
-        whole = await ledger.notice(notification_id)
-        own = [(await ledger.notices(incident.id))[0] for incident in incidents]
+    async with store.transaction() as uow:
+        notification_id, incidents = await bundled(uow, "a", "b", "c")
+    async with store.transaction() as uow:
+        whole = await uow.notification(notification_id)
+        own = [(await uow.notifications(incident.id))[0] for incident in incidents]
 
     assert whole.incident_ids == tuple(incident.id for incident in incidents)
     assert [part.facts.number for part in whole.parts] == [incident.number for incident in incidents]
-    assert (whole.tells_of, whole.leads) == (3, True)
+    assert (whole.incident_count, whole.leads) == (3, True)
     assert [notice.step for notice in own] == [0, 1, 2]
     assert [notice.leads for notice in own] == [True, False, False]
     assert [len(notice.parts) for notice in own] == [1, 1, 1]
@@ -47,99 +47,101 @@ async def test_a_bundle_has_a_part_for_each_incident_and_each_sees_its_own(store
 
 
 async def test_what_is_in_a_bundle_is_decided(store: Store) -> None:
-    async with store.transaction() as ledger:
-        _, incidents = await bundled(ledger, "a", "b")
+    async with store.transaction() as uow:
+        _, incidents = await bundled(uow, "a", "b")
         joined = replace(draft(incidents[1], "b"), step=1)
-        assert await ledger.is_decided(joined.key)
-        assert not await ledger.is_decided(draft(incidents[1], "c").key)
-        assert not await ledger.add_notice(incidents[1], joined, T0)
+        assert await uow.is_notification_decided(joined.key)
+        assert not await uow.is_notification_decided(draft(incidents[1], "c").key)
+        assert not await uow.add_notification(incidents[1], joined, T0)
 
 
 async def test_an_incident_that_leaves_is_not_told_and_the_next_looks_after_the_rest(store: Store) -> None:
-    async with store.transaction() as ledger:
-        notification_id, (first, second, third) = await bundled(ledger, "a", "b", "c")
-        await ledger.leave_notice(notification_id, first.id, T0)
-        assert await ledger.lead_of(notification_id) == second.id
+    async with store.transaction() as uow:
+        notification_id, (first, second, third) = await bundled(uow, "a", "b", "c")
+        await uow.leave_notification(notification_id, first.id, T0)
+        assert await uow.sending_incident(notification_id) == second.id
 
-        assert await ledger.notices(first.id) == []
-        assert (await ledger.notice(notification_id)).incident_ids == (second.id, third.id)
-        assert (await ledger.notices(second.id))[0].leads
-        assert await ledger.is_decided(draft(first, "a").key), "it is not decided on again"
+        assert await uow.notifications(first.id) == []
+        assert (await uow.notification(notification_id)).incident_ids == (second.id, third.id)
+        assert (await uow.notifications(second.id))[0].leads
+        assert await uow.is_notification_decided(draft(first, "a").key), "it is not decided on again"
 
 
 async def test_nothing_joins_what_a_gateway_is_being_called_for(store: Store) -> None:
-    async with store.transaction() as ledger:
-        notification_id, _ = await bundled(ledger, "a", "b")
-        (late,) = await opened(ledger, "late")
-        delivery = await ledger.add_delivery(notification_id, SMS_SITI)
-        assert [(g.begun, g.of_this) for g in await ledger.gathered("g", T0 - MINUTE, late.id)] == [(False, False)]
-        await ledger.add_attempt(delivery, "sms", T0, query_at=T0)
+    async with store.transaction() as uow:
+        notification_id, _ = await bundled(uow, "a", "b")
+        (late,) = await opened(uow, "late")
+        delivery = await uow.add_delivery(notification_id, SMS_SITI)
+        assert [(g.is_started, g.has_incident) for g in await uow.bundle_candidates("g", T0 - MINUTE, late.id)] == [
+            (False, False)
+        ]
+        await uow.add_attempt(delivery, "sms", T0, query_at=T0)
 
-        assert not await ledger.join_notice(notification_id, late, draft(late, "late"))
-        assert [g.begun for g in await ledger.gathered("g", T0 - MINUTE, late.id)] == [True]
-        assert await ledger.notices(late.id) == []
+        assert not await uow.join_notification(notification_id, late, draft(late, "late"))
+        assert [g.is_started for g in await uow.bundle_candidates("g", T0 - MINUTE, late.id)] == [True]
+        assert await uow.notifications(late.id) == []
 
 
 async def test_either_an_incident_joins_or_the_gateway_is_called_without_it(store: SqlStore) -> None:
     """Two engines at once: what joins is in what is sent."""
-    async with store.transaction() as ledger:
-        notification_id, _ = await bundled(ledger, "a", "b")
-        (late,) = await opened(ledger, "late")
-        delivery = await ledger.add_delivery(notification_id, SMS_SITI)
+    async with store.transaction() as uow:
+        notification_id, _ = await bundled(uow, "a", "b")
+        (late,) = await opened(uow, "late")
+        delivery = await uow.add_delivery(notification_id, SMS_SITI)
 
     async def send() -> int:
-        async with store.transaction() as ledger:
-            await ledger.lock_notice(notification_id)
-            await ledger.add_attempt(delivery, "sms", T0, query_at=T0)
-            return (await ledger.notice(notification_id)).tells_of
+        async with store.transaction() as uow:
+            await uow.lock_notification(notification_id)
+            await uow.add_attempt(delivery, "sms", T0, query_at=T0)
+            return (await uow.notification(notification_id)).incident_count
 
     async def join() -> bool:
-        async with store.transaction() as ledger:
-            return await ledger.join_notice(notification_id, late, draft(late, "late"))
+        async with store.transaction() as uow:
+            return await uow.join_notification(notification_id, late, draft(late, "late"))
 
     told_of, joined = await asyncio.gather(send(), join())
     assert told_of == (3 if joined else 2)
 
 
 async def test_what_was_gathered_is_found_by_its_key_and_its_age(store: Store) -> None:
-    async with store.transaction() as ledger:
-        notification_id, (first, *_) = await bundled(ledger, "a", "b")
-        await ledger.settle(notification_id, NotificationState.SENT)
+    async with store.transaction() as uow:
+        notification_id, (first, *_) = await bundled(uow, "a", "b")
+        await uow.set_notification_state(notification_id, NotificationState.SENT)
 
-        (found,) = await ledger.gathered("g", T0 - SECOND, first.id)
-        assert (found.notification_id, found.due_at, found.state, found.of_this) == (
+        (found,) = await uow.bundle_candidates("g", T0 - SECOND, first.id)
+        assert (found.notification_id, found.due_at, found.state, found.has_incident) == (
             *(notification_id, T0 + MINUTE, NotificationState.SENT),
             True,
         )
-        assert await ledger.gathered("g", T0, first.id) == []
-        assert await ledger.gathered("other", T0 - SECOND, first.id) == []
+        assert await uow.bundle_candidates("g", T0, first.id) == []
+        assert await uow.bundle_candidates("other", T0 - SECOND, first.id) == []
 
 
 async def test_a_notice_that_is_held_says_until_when_and_how_it_presses(store: Store) -> None:
-    async with store.transaction() as ledger:
-        (incident,) = await opened(ledger, "a")
-        await ledger.add_notice(incident, draft(incident), T0, urgency=Urgency.REPEAT)
-        (notice,) = await ledger.notices(incident.id)
+    async with store.transaction() as uow:
+        (incident,) = await opened(uow, "a")
+        await uow.add_notification(incident, draft(incident), T0, urgency=Urgency.REPEAT)
+        (notice,) = await uow.notifications(incident.id)
         assert (notice.urgency, notice.not_before, notice.due_at) == (Urgency.REPEAT, None, T0)
-        await ledger.hold(notice.id, T0 + 5 * MINUTE)
-        assert (await ledger.notice(notice.id)).due_at == T0 + 5 * MINUTE
+        await uow.throttle(notice.id, T0 + 5 * MINUTE)
+        assert (await uow.notification(notice.id)).due_at == T0 + 5 * MINUTE
 
 
 async def test_a_notice_that_was_settled_can_be_sent_again_until_another_time(store: Store) -> None:
-    async with store.transaction() as ledger:
-        (incident,) = await opened(ledger, "a")
-        await ledger.add_notice(incident, draft(incident), T0)
-        (notice,) = await ledger.notices(incident.id)
-        await ledger.settle(notice.id, NotificationState.UNKNOWN)
-        await ledger.reopen_notice(notice.id, T0 + 90 * MINUTE)
+    async with store.transaction() as uow:
+        (incident,) = await opened(uow, "a")
+        await uow.add_notification(incident, draft(incident), T0)
+        (notice,) = await uow.notifications(incident.id)
+        await uow.set_notification_state(notice.id, NotificationState.UNKNOWN)
+        await uow.reopen_notification(notice.id, T0 + 90 * MINUTE)
 
-        again = await ledger.notice(notice.id)
+        again = await uow.notification(notice.id)
         assert (again.state, again.expires_at) == (NotificationState.PENDING, T0 + 90 * MINUTE)
 
 
 async def test_what_was_taken_is_counted_by_address_and_by_gateway_and_what_was_refused_is_not(store: Store) -> None:
-    async with store.transaction() as ledger:
-        (incident,) = await opened(ledger, "a")
+    async with store.transaction() as uow:
+        (incident,) = await opened(uow, "a")
         for number, (address, gateway, state, provider_id) in enumerate(
             [
                 (SMS_SITI, "sms", AttemptState.ACCEPTED, "1"),
@@ -151,40 +153,40 @@ async def test_what_was_taken_is_counted_by_address_and_by_gateway_and_what_was_
                 (SMS_RAVI, "sms", AttemptState.SENT, "4"),
             ]
         ):
-            await ledger.add_notice(incident, draft(incident, f"k{number}"), T0)
-            notice = (await ledger.notices(incident.id))[-1]
-            delivery = await ledger.add_delivery(notice.id, address)
-            made = await ledger.add_attempt(delivery, gateway, T0 + number * MINUTE, query_at=T0)
-            await ledger.save_attempt(replace(made, state=state, provider_id=provider_id))
+            await uow.add_notification(incident, draft(incident, f"k{number}"), T0)
+            notice = (await uow.notifications(incident.id))[-1]
+            delivery = await uow.add_delivery(notice.id, address)
+            made = await uow.add_attempt(delivery, gateway, T0 + number * MINUTE, query_at=T0)
+            await uow.save_attempt(replace(made, state=state, provider_id=provider_id))
 
         def minutes(*numbers: int) -> list[object]:
             return [T0 + number * MINUTE for number in numbers]
 
         before = T0 - MINUTE
-        assert await ledger.taken_since(before, address=SMS_SITI) == minutes(0, 1, 2, 5)
-        assert await ledger.taken_since(before, gateway="sms") == minutes(0, 2, 5, 6)
-        assert await ledger.taken_since(T0 + MINUTE, address=SMS_SITI) == minutes(2, 5)
+        assert await uow.accepted_call_times(before, address=SMS_SITI) == minutes(0, 1, 2, 5)
+        assert await uow.accepted_call_times(before, gateway="sms") == minutes(0, 2, 5, 6)
+        assert await uow.accepted_call_times(T0 + MINUTE, address=SMS_SITI) == minutes(2, 5)
 
 
 async def test_a_silence_is_there_until_it_ends_or_is_ended(store: Store) -> None:
     hour = timedelta(hours=1)
-    async with store.transaction() as ledger:
-        short = await ledger.add_silence("JCM", T0, T0 + hour, "kerja", "Siti Contoh")
-        long = await ledger.add_silence("JKT", T0, T0 + 2 * hour, "kerja", "Siti Contoh")
-    async with store.transaction() as ledger:
-        assert await ledger.silences(T0) == [short, long]
-        assert await ledger.silences(T0 + hour) == [long]
-        assert await ledger.end_silence(long.id, T0 + MINUTE) == long
-        assert await ledger.end_silence(long.id, T0 + 2 * MINUTE) is None
-        assert await ledger.silences(T0 + MINUTE) == [short]
+    async with store.transaction() as uow:
+        short = await uow.add_silence("JCM", T0, T0 + hour, "kerja", "Siti Contoh")
+        long = await uow.add_silence("JKT", T0, T0 + 2 * hour, "kerja", "Siti Contoh")
+    async with store.transaction() as uow:
+        assert await uow.silences(T0) == [short, long]
+        assert await uow.silences(T0 + hour) == [long]
+        assert await uow.end_silence(long.id, T0 + MINUTE) == long
+        assert await uow.end_silence(long.id, T0 + 2 * MINUTE) is None
+        assert await uow.silences(T0 + MINUTE) == [short]
 
 
 async def test_an_incident_that_comes_and_goes_says_so(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        [monotonic] = await ledger.add_incidents([replace(trigger(), dedup_key="a")])
-        [unsteady] = await ledger.add_incidents([replace(trigger(at=T0 + MINUTE), dedup_key="b", flapping=True)])
-        await ledger.save_incident(apply(monotonic, Resolve(dedup_key="a", at=T0, ended_at=T0)))
-        assert await ledger.incident(unsteady.id) == unsteady
+    async with store.transaction() as uow:
+        [monotonic] = await uow.add_incidents([replace(trigger(), dedup_key="a")])
+        [unsteady] = await uow.add_incidents([replace(trigger(at=T0 + MINUTE), dedup_key="b", flapping=True)])
+        await uow.save_incident(apply(monotonic, Resolve(dedup_key="a", at=T0, ended_at=T0)))
+        assert await uow.incident(unsteady.id) == unsteady
         assert unsteady.flapping
-        assert await ledger.opened_since(T0 - MINUTE) == [("a", T0), ("b", T0 + MINUTE)]
-        assert await ledger.opened_since(T0) == [("b", T0 + MINUTE)]
+        assert await uow.opened_since(T0 - MINUTE) == [("a", T0), ("b", T0 + MINUTE)]
+        assert await uow.opened_since(T0) == [("b", T0 + MINUTE)]

@@ -135,13 +135,13 @@ async def test_days_follow_an_agency_that_is_called_otherwise(database: Database
     await records.add(sheets("w10") | sheets("w9", on=TODAY - DAY) | sheets("w8", "UCM"))
     # It was watched under the new name before anybody said that it is the same one.
     await records.add(sheets("-5b10", "JKM"))
-    await Renames(database).rename(Renaming(what=Renamed.AGENCY, old="JCM", new="JKM"), by="Siti Contoh", now=T0)
+    await Renames(database).rename(Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM"), by="Siti Contoh", now=T0)
     assert await kept(database, "JKM") == {TODAY: "w5b10", TODAY - DAY: "w9"}
     assert await kept(database) == {}
     assert await kept(database, "UCM") == {TODAY: "w8"}
 
     await Renames(database).rename(
-        Renaming(what=Renamed.MAILBOX, old="JKM/utama", new="JKM/lain"), by="Siti Contoh", now=T0
+        Renaming(kind=Renamed.MAILBOX, old="JKM/utama", new="JKM/lain"), by="Siti Contoh", now=T0
     )
     assert await kept(database, "JKM") == {TODAY: "w5b10", TODAY - DAY: "w9"}
 

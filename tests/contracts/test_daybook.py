@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from alerts.engine.event_handler import take_in
+from alerts.engine.event_handler import handle_event
 from alerts.model.event import Close, Declare, Event, MarkFalseAlarm, Trigger
 from alerts.model.incident import Incident
 from alerts.model.notification import IncidentType
@@ -81,7 +81,7 @@ class Service:
             configuration=SimpleNamespace(registry=registry),
             evaluator=self.world.evaluator,
             owned={self.agency} - {""} - self.elsewhere,
-            consensus=SimpleNamespace(ended_by_hand=self.ended_by_hand),
+            reporter=SimpleNamespace(closed_by_hand=self.ended_by_hand),
         )
 
     async def minutes(self, count: int, *, runs: bool = True) -> None:
@@ -91,7 +91,7 @@ class Service:
                 self.world.now = self.now
                 self.world.rounds(1)
             self.now += MINUTE
-            await self.book.look()
+            await self.book.record()
         # Whoever starts next asks when the last one was.
         await self.processes.beat(T0, self.now - BEAT)
 
@@ -110,8 +110,8 @@ class Service:
         return [(s, b - NINE, e - NINE) for s, b, e in sheet.runs() if s is not MinuteState.NO_DATA]
 
     async def say(self, event: Event) -> Incident:
-        async with self.store.transaction() as ledger:
-            found = await take_in(ledger, event)
+        async with self.store.transaction() as uow:
+            found = await handle_event(uow, event)
             assert found is not None
         return found
 
@@ -159,14 +159,14 @@ async def test_what_goes_on_over_midnight_is_a_part_of_two_days(database: Databa
 
 
 async def test_what_is_probed_more_often_than_it_is_looked_at_is_watched_without_gaps(database: Database) -> None:
-    patience = Timeouts(session=BEAT / 3, arrival=BEAT)
-    service = Service(database, probing=replace(ProbingPolicy(), interval=BEAT, patience=patience))
+    timeouts = Timeouts(session=BEAT / 3, arrival=BEAT)
+    service = Service(database, probing=replace(ProbingPolicy(), interval=BEAT, timeouts=timeouts))
     for _ in range(12):
         service.world.now = service.now
         service.world.rounds(1)
         # A busy machine looks a little later than it should.
         service.now += 5 * BEAT
-        await service.book.look()
+        await service.book.record()
     assert await service.kept() == [(WELL, 1, 14)]
 
 
@@ -235,7 +235,7 @@ async def test_what_the_store_did_not_take_is_written_when_it_is_back(service: S
         service.now += MINUTE
         # Where nothing was settled nothing is owed.
         with suppress(StoreUnavailable):
-            await service.book.look()
+            await service.book.record()
     service.database.write = write  # type: ignore[method-assign]
     await service.minutes(1)
     assert await service.kept() == [(WELL, 5, 36)]
@@ -342,7 +342,7 @@ async def test_a_false_alarm_is_taken_out_by_a_process_that_did_not_see_it(servi
     opened = await service.say(trigger)
     await service.say(MarkFalseAlarm(incident_id=opened.id, at=T0, by="Siti Contoh", reason="kuota kami"))
     await service.restart(20 * HOUR)
-    await service.book.look()
+    await service.book.record()
     assert (await service.kept())[:2] == [(FALSE, -NINE, 1), (OUT, 1, 5)]
     assert await service.kept(TODAY - timedelta(days=1)) == [
         (WELL, -NINE, -2 * 60),

@@ -100,7 +100,7 @@ async def test_the_versions_of_one_are_listed_from_the_latest_on(database: Datab
         await write(documents, written("JCM", text), written("MDC", text))
     assert [each.text for each in await documents.versions("JCM")] == ["third"]
     assert [each.number for each in await documents.versions("JCM", at_most=9)] == [3, 2, 1]
-    assert [each.number for each in await documents.versions("JCM", below=3, at_most=1)] == [2]
+    assert [each.number for each in await documents.versions("JCM", before_number=3, at_most=1)] == [2]
     assert await documents.versions("X") == []
 
 
@@ -118,11 +118,11 @@ async def test_of_many_agencies_some_are_listed_at_a_time_by_their_code_or_by_na
     ]
     assert await codes() == ["1A", "JCM", "JLN", "MDC"]
     assert await codes(after="JCM", at_most=1) == ["JLN"]
-    assert await codes(wanted="j") == ["JCM", "JLN"]
+    assert await codes(search="j") == ["JCM", "JLN"]
     # By their names, which the documents are not searched for.
-    assert await codes(wanted="laut", named=["MDC", "1A", "GONE"]) == ["1A", "MDC"]
-    assert await codes(wanted="laut", named=["MDC", "JLN", "1A"], after="1A", at_most=1) == ["JLN"]
-    assert await codes(wanted="%") == []
+    assert await codes(search="laut", agencies=["MDC", "1A", "GONE"]) == ["1A", "MDC"]
+    assert await codes(search="laut", agencies=["MDC", "JLN", "1A"], after="1A", at_most=1) == ["JLN"]
+    assert await codes(search="%") == []
 
 
 async def test_nothing_is_written_when_any_document_has_moved_on(database: Database) -> None:

@@ -392,7 +392,7 @@ async def test_what_people_answer_is_handed_in_and_comes_again_under_the_same_id
         for _ in range(2):
             reborn = bench.build(**ANSWERED[name])
             assert isinstance(reborn, SupportsReplies)
-            assert reborn.hears_people
+            assert reborn.receives_replies
             await reborn.collect(since, desk)
             await reborn.close()
         await bench.settled()
@@ -405,7 +405,7 @@ async def test_what_people_answer_is_handed_in_and_comes_again_under_the_same_id
 async def test_a_gateway_that_people_can_answer_says_whether_it_is_listening(name: str, gateway: Gateway) -> None:
     built: object = gateway
     assert isinstance(built, SupportsReplies) is (name in ANSWERED)
-    assert not (isinstance(built, SupportsReplies) and built.hears_people), "not before somebody has configured it"
+    assert not (isinstance(built, SupportsReplies) and built.receives_replies), "not before somebody has configured it"
 
 
 STATUSES = [

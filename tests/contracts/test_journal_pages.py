@@ -24,9 +24,9 @@ MINUTE = timedelta(minutes=1)
 
 
 async def told(database: Database, *entries: AuditEntry) -> None:
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         for each in entries:
-            await ledger.journal(each)
+            await uow.add_audit_entry(each)
 
 
 def said(event: str, actor: str = "engine", about: int | None = None, notice: int | None = None) -> AuditEntry:
@@ -34,12 +34,12 @@ def said(event: str, actor: str = "engine", about: int | None = None, notice: in
 
 
 async def opened(database: Database, *agencies: str) -> list[Incident]:
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         found = []
         for each in agencies:
             begun = trigger()
             brief = replace(begun.policy, agency=each)
-            found.append((await ledger.add_incidents([replace(begun, dedup_key=each, policy=brief)]))[0])
+            found.append((await uow.add_incidents([replace(begun, dedup_key=each, policy=brief)]))[0])
         return found
 
 
@@ -74,7 +74,7 @@ async def test_somebodys_many_entries_are_looked_through_in_pieces(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await told(database, said("rare", "busy"), *(said("often", "busy") for _ in range(7)))
-    monkeypatch.setattr(pages, "LOOKED_THROUGH", 3)
+    monkeypatch.setattr(pages, "MAX_EXAMINED", 3)
     first = await AuditLogPages(database).page(AuditLogFilter(actor="busy", event="rare"), most=5)
     assert (first.rows, first.before) == ([], 6)
     assert await seen(database, AuditLogFilter(actor="busy", event="rare")) == ["rare"]
@@ -82,10 +82,10 @@ async def test_somebodys_many_entries_are_looked_through_in_pieces(
 
 async def test_of_an_incident_what_was_told_about_it_belongs_to_it(database: Database) -> None:
     one, other = await opened(database, "JCM", "MDC")
-    async with SqlStore(database).transaction() as ledger:
-        notice = await ledger.add_notice(one, draft(one, "a"), T0, gathering="g", not_before=T0 + MINUTE)
+    async with SqlStore(database).transaction() as uow:
+        notice = await uow.add_notification(one, draft(one, "a"), T0, bundle_key="g", not_before=T0 + MINUTE)
         assert notice is not None
-        assert await ledger.join_notice(notice.id, other, draft(other, "b"))
+        assert await uow.join_notification(notice.id, other, draft(other, "b"))
     await told(database, said("of both", about=one.id, notice=notice.id), said("of one", about=one.id), said("of none"))
     assert await seen(database, AuditLogFilter(number=one.number), most=1) == ["of one", "of both"]
     assert await seen(database, AuditLogFilter(number=other.number)) == ["of both"]
@@ -124,7 +124,7 @@ async def test_of_an_agency_with_very_many_incidents_it_is_said_how_far_back_was
     await told(database, said("old", about=first.id), said("new", about=second.id))
     both = AuditLogFilter(agencies={"JCM", "MDC"})
     assert (await AuditLogPages(database).page(both, most=5)).since is None
-    monkeypatch.setattr(pages, "INCIDENTS", 1)
+    monkeypatch.setattr(pages, "MAX_INCIDENTS", 1)
     page = await AuditLogPages(database).page(both, most=5)
     assert [each.entry.event for each in page.rows if each.entry] == ["new"]
     assert page.since is not None

@@ -31,30 +31,36 @@ def board(store: SqlStore) -> StatusReader:
     """Return the part of a service that reads lists."""
     nothing = cast(Any, SimpleNamespace())
     return StatusReader(
-        store=store, history=nothing, days=nothing, pool=nothing, clock=nothing, runtime=nothing, signs=nothing
+        store=store,
+        history=nothing,
+        days=nothing,
+        gateway_pool=nothing,
+        clock=nothing,
+        runtime=nothing,
+        self_health_inputs=nothing,
     )
 
 
-async def opened(ledger: SqlUnitOfWork, agency: str, at: datetime = T0) -> Incident:
+async def opened(uow: SqlUnitOfWork, agency: str, at: datetime = T0) -> Incident:
     brief = replace(BRIEF, agency=agency, office=replace(BRIEF.office, short=agency))
-    return (await ledger.add_incidents([trigger(at=at, brief=brief)]))[0]
+    return (await uow.add_incidents([trigger(at=at, brief=brief)]))[0]
 
 
-async def ended(ledger: SqlUnitOfWork, found: Incident) -> None:
+async def ended(uow: SqlUnitOfWork, found: Incident) -> None:
     over = apply(
         found, Resolve(dedup_key=found.policy.agency, at=found.opened_at + HOUR, ended_at=found.opened_at + HOUR)
     )
-    await ledger.save_incident(over)
+    await uow.save_incident(over)
 
 
 async def history(store: SqlStore, agencies: Sequence[str], *, still_open: Sequence[int]) -> list[str]:
     """Open an incident an hour, of one agency after the other, and end all but some; return their numbers, newest first."""
     numbers: list[str] = []
-    async with store.transaction() as ledger:
+    async with store.transaction() as uow:
         for hour, agency in enumerate(agencies):
-            found = await opened(ledger, agency, T0 + hour * HOUR)
+            found = await opened(uow, agency, T0 + hour * HOUR)
             if hour not in still_open:
-                await ended(ledger, found)
+                await ended(uow, found)
             numbers.insert(0, found.number)
     return numbers
 
@@ -64,7 +70,7 @@ async def numbers(store: SqlStore, wanted: IncidentFilter, most: int = 100) -> l
     found: list[list[str]] = []
     after = None
     while not found or after is not None:
-        page = await board(store).incident_page(wanted, most=most, after=after)
+        page = await board(store).incident_page(wanted, limit=most, after=after)
         found.append([each.number for each in page.rows])
         after = page.after
     return found
@@ -87,23 +93,23 @@ async def test_all_that_is_open_comes_first_and_in_pages_however_much_came_since
 
 async def test_pages_hold_each_once_and_nothing_is_left_out_while_others_open_and_end(store: SqlStore) -> None:
     everything = await history(store, ["JCM"] * 6, still_open=[])
-    first = await board(store).incident_page(IncidentFilter(), most=2)
-    async with store.transaction() as ledger:
-        await opened(ledger, "MDC", T0 + 9 * HOUR)
-    rest = await board(store).incident_page(IncidentFilter(), most=9, after=first.after)
+    first = await board(store).incident_page(IncidentFilter(), limit=2)
+    async with store.transaction() as uow:
+        await opened(uow, "MDC", T0 + 9 * HOUR)
+    rest = await board(store).incident_page(IncidentFilter(), limit=9, after=first.after)
     assert [each.number for each in (*first.rows, *rest.rows)] == everything
     assert rest.after is None
 
     # One that is open on the first page and ends before the second comes again: it is over now, which is news.
-    async with store.transaction() as ledger:
-        late = await opened(ledger, "UCM", T0 + 10 * HOUR)
+    async with store.transaction() as uow:
+        late = await opened(uow, "UCM", T0 + 10 * HOUR)
         for hour in range(2):
-            await ended(ledger, await opened(ledger, "PPD", T0 + (11 + hour) * HOUR))
-    first = await board(store).incident_page(IncidentFilter(), most=1)
+            await ended(uow, await opened(uow, "PPD", T0 + (11 + hour) * HOUR))
+    first = await board(store).incident_page(IncidentFilter(), limit=1)
     assert [each.number for each in first.rows] == ["UCM-01"]
-    async with store.transaction() as ledger:
-        await ended(ledger, late)
-    second = await board(store).incident_page(IncidentFilter(), most=4, after=first.after)
+    async with store.transaction() as uow:
+        await ended(uow, late)
+    second = await board(store).incident_page(IncidentFilter(), limit=4, after=first.after)
     assert [each.number for each in second.rows] == ["MDC-01", "PPD-02", "PPD-01", "UCM-01"]
 
 
@@ -133,9 +139,9 @@ async def test_incidents_are_found_by_agency_state_and_when_they_opened(
     store: SqlStore, wanted: IncidentFilter, found: list[str]
 ) -> None:
     await history(store, ["JCM", "MDC", "JCM", "MDC"], still_open=[2])
-    async with store.transaction() as ledger:
-        late = await opened(ledger, "UCM", T0 + 4 * HOUR)
-        await ledger.save_incident(apply(late, Acknowledge(incident_id=late.id, at=T0 + 4 * HOUR, by="Siti")))
+    async with store.transaction() as uow:
+        late = await opened(uow, "UCM", T0 + 4 * HOUR)
+        await uow.save_incident(apply(late, Acknowledge(incident_id=late.id, at=T0 + 4 * HOUR, by="Siti")))
 
     for most in (1, 2, 100):
         pages = await numbers(store, wanted, most)
@@ -145,8 +151,8 @@ async def test_incidents_are_found_by_agency_state_and_when_they_opened(
 
 
 async def test_notices_are_found_by_agency_incident_and_state_page_after_page(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        first, second = await opened(ledger, "JCM"), await opened(ledger, "MDC")
+    async with store.transaction() as uow:
+        first, second = await opened(uow, "JCM"), await opened(uow, "MDC")
         for number, (of, state) in enumerate(
             [
                 (first, NotificationState.FAILED),
@@ -155,19 +161,19 @@ async def test_notices_are_found_by_agency_incident_and_state_page_after_page(st
                 (second, NotificationState.FAILED),
             ]
         ):
-            made = await ledger.add_notice(of, draft(of, f"k{number}"), T0)
+            made = await uow.add_notification(of, draft(of, f"k{number}"), T0)
             assert made is not None
-            await ledger.settle(made.id, state)
-        shared = await ledger.add_notice(first, draft(first, "shared"), T0)
+            await uow.set_notification_state(made.id, state)
+        shared = await uow.add_notification(first, draft(first, "shared"), T0)
         assert shared is not None
-        assert await ledger.join_notice(shared.id, second, draft(second, "joined"))
+        assert await uow.join_notification(shared.id, second, draft(second, "joined"))
 
     async def listed(wanted: NotificationFilter, most: int) -> list[tuple[int, str]]:
         found: list[tuple[int, str]] = []
-        page = await board(store).notice_page(wanted, most=most)
+        page = await board(store).notification_page(wanted, limit=most)
         found += [(each.id, each.incident) for each in page.rows]
         while page.after is not None:
-            page = await board(store).notice_page(wanted, most=most, after=page.after)
+            page = await board(store).notification_page(wanted, limit=most, after=page.after)
             found += [(each.id, each.incident) for each in page.rows]
         return found
 
@@ -190,38 +196,38 @@ async def test_notices_are_found_by_agency_incident_and_state_page_after_page(st
 
 
 async def test_one_notice_tells_of_all_its_incidents_and_attempts_and_of_no_number(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        first, second = await opened(ledger, "JCM"), await opened(ledger, "MDC")
-        made = await ledger.add_notice(first, draft(first, "a"), T0)
+    async with store.transaction() as uow:
+        first, second = await opened(uow, "JCM"), await opened(uow, "MDC")
+        made = await uow.add_notification(first, draft(first, "a"), T0)
         assert made is not None
-        assert await ledger.join_notice(made.id, second, draft(second, "b"))
-        delivery = await ledger.add_delivery(made.id, SMS_SITI)
-        await ledger.add_attempt(delivery, "sms-contoh", T0, query_at=T0)
+        assert await uow.join_notification(made.id, second, draft(second, "b"))
+        delivery = await uow.add_delivery(made.id, SMS_SITI)
+        await uow.add_attempt(delivery, "sms-contoh", T0, query_at=T0)
 
-    found = await board(store).notice(made.id)
+    found = await board(store).notification(made.id)
     assert found.incidents == ["JCM-01", "MDC-01"]
     assert [(each.channel, each.gateway, each.started_at) for each in found.attempts] == [("sms", "sms-contoh", T0)]
     assert SMS_SITI.number not in repr(found)
     with pytest.raises(NotFoundError, match="there is no notification 99"):
-        await board(store).notice(99)
+        await board(store).notification(99)
 
 
 @pytest.mark.parametrize("gone", [(), (1,), (3, 4), (6,), (1, 2, 3, 4, 5, 6)])
 async def test_notices_are_found_by_when_they_were_written_also_where_others_were_purged(
     store: SqlStore, database: Database, gone: Sequence[int]
 ) -> None:
-    async with store.transaction() as ledger:
-        found = await opened(ledger, "JCM")
+    async with store.transaction() as uow:
+        found = await opened(uow, "JCM")
         # Two at the same moment, each hour.
         for number in range(6):
-            assert await ledger.add_notice(found, draft(found, f"k{number}"), T0 + number // 2 * HOUR)
+            assert await uow.add_notification(found, draft(found, f"k{number}"), T0 + number // 2 * HOUR)
     async with database.write() as connection:
         await connection.execute(delete(notification_incident).where(notification_incident.c.notification_id.in_(gone)))
         await connection.execute(delete(notification).where(notification.c.id.in_(gone)))
     there = [each for each in (6, 5, 4, 3, 2, 1) if each not in gone]
 
     async def listed(since: datetime | None = None, until: datetime | None = None) -> list[int]:
-        page = await board(store).notice_page(NotificationFilter(since=since, until=until))
+        page = await board(store).notification_page(NotificationFilter(since=since, until=until))
         return [each.id for each in page.rows]
 
     assert await listed(since=T0 + HOUR) == [each for each in there if each > 2]

@@ -26,15 +26,15 @@ MEI = Contact(
 )
 
 
-async def made(ledger: SqlUnitOfWork, contact: Contact = MEI, rota: str = "JCM/bertugas", hours: int = 2) -> Override:
-    return await ledger.duty.add(rota=rota, contact=contact, begins=T0, ends=T0 + hours * HOUR, by="Siti", now=T0)
+async def made(uow: SqlUnitOfWork, contact: Contact = MEI, rota: str = "JCM/bertugas", hours: int = 2) -> Override:
+    return await uow.duty.add(rota=rota, contact=contact, begins=T0, ends=T0 + hours * HOUR, by="Siti", now=T0)
 
 
 async def test_an_override_is_read_as_it_was_made(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        written = await made(ledger)
-    async with store.reading() as ledger:
-        (read,) = await ledger.duty.standing(T0)
+    async with store.transaction() as uow:
+        written = await made(uow)
+    async with store.reading() as uow:
+        (read,) = await uow.duty.standing(T0)
 
     assert read == written
     assert (read.rota, read.starts_at, read.ends_at, read.by, read.made_at) == (
@@ -50,11 +50,11 @@ async def test_an_override_is_read_as_it_was_made(store: SqlStore) -> None:
 
 
 async def test_those_that_are_over_or_taken_back_do_not_stand(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        short, long, gone = await made(ledger, hours=1), await made(ledger, RAVI), await made(ledger, SITI)
-        taken_back = await ledger.duty.remove(gone.id, "Ravi", T0 + MINUTE)
-        standing = [o.id for o in await ledger.duty.standing(T0)]
-        later = [o.id for o in await ledger.duty.standing(T0 + HOUR)]
+    async with store.transaction() as uow:
+        short, long, gone = await made(uow, hours=1), await made(uow, RAVI), await made(uow, SITI)
+        taken_back = await uow.duty.remove(gone.id, "Ravi", T0 + MINUTE)
+        standing = [o.id for o in await uow.duty.standing(T0)]
+        later = [o.id for o in await uow.duty.standing(T0 + HOUR)]
 
     assert taken_back == gone
     assert standing == [short.id, long.id]
@@ -62,17 +62,17 @@ async def test_those_that_are_over_or_taken_back_do_not_stand(store: SqlStore) -
 
 
 async def test_what_does_not_stand_cannot_be_taken_back(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        one = await made(ledger)
-        assert await ledger.duty.remove(one.id, "Ravi", T0 + 2 * HOUR) is None
-        assert await ledger.duty.remove(one.id, "Ravi", T0) == one
-        assert await ledger.duty.remove(one.id, "Ravi", T0) is None
-        assert await ledger.duty.remove(one.id + 1, "Ravi", T0) is None
+    async with store.transaction() as uow:
+        one = await made(uow)
+        assert await uow.duty.remove(one.id, "Ravi", T0 + 2 * HOUR) is None
+        assert await uow.duty.remove(one.id, "Ravi", T0) == one
+        assert await uow.duty.remove(one.id, "Ravi", T0) is None
+        assert await uow.duty.remove(one.id + 1, "Ravi", T0) is None
 
 
 async def test_the_engine_gets_those_of_the_rotas_it_asks_about(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        first, _, third = await made(ledger), await made(ledger, rota="MDC/bertugas"), await made(ledger, RAVI)
+    async with store.transaction() as uow:
+        first, _, third = await made(uow), await made(uow, rota="MDC/bertugas"), await made(uow, RAVI)
 
-        assert await ledger.overrides({"JCM/bertugas", "JCM/lain"}, T0) == [first, third]
-        assert await ledger.overrides({"JCM/lain"}, T0) == []
+        assert await uow.overrides({"JCM/bertugas", "JCM/lain"}, T0) == [first, third]
+        assert await uow.overrides({"JCM/lain"}, T0) == []

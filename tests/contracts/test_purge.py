@@ -20,10 +20,10 @@ LATER = T0 + MINUTE
 SAID = AuditEntry(at=LATER, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
 
 
-async def end(ledger: UnitOfWork, *incidents: Incident) -> None:
+async def end(uow: UnitOfWork, *incidents: Incident) -> None:
     for each in incidents:
-        await ledger.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
-        await ledger.put_to_rest(each.id)
+        await uow.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
+        await uow.deactivate_incident(each.id)
 
 
 async def found(database: Database, limit: int | None = None) -> purge.PurgeSet:
@@ -39,23 +39,23 @@ async def found(database: Database, limit: int | None = None) -> purge.PurgeSet:
     )
 
 
-def ids(doomed: purge.PurgeSet) -> list[int]:
-    return [id_ for id_, _ in doomed.incidents]
+def ids(purge_set: purge.PurgeSet) -> list[int]:
+    return [id_ for id_, _ in purge_set.incidents]
 
 
 async def test_an_incident_stays_as_long_as_one_that_it_shares_a_notice_with(database: Database) -> None:
-    async with SqlStore(database).transaction() as ledger:
-        _, (first, second) = await bundled(ledger, "a", "b")
-        (third,) = await opened(ledger, "c")
-        await end(ledger, first, third)
+    async with SqlStore(database).transaction() as uow:
+        _, (first, second) = await bundled(uow, "a", "b")
+        (third,) = await opened(uow, "c")
+        await end(uow, first, third)
     assert ids(await found(database)) == [third.id]
 
-    async with SqlStore(database).transaction() as ledger:
-        await end(ledger, second)
-    doomed = await found(database)
-    assert (ids(doomed), len(doomed.notices)) == ([first.id, second.id, third.id], 1)
+    async with SqlStore(database).transaction() as uow:
+        await end(uow, second)
+    purge_set = await found(database)
+    assert (ids(purge_set), len(purge_set.notices)) == ([first.id, second.id, third.id], 1)
     async with database.write() as connection:
-        await purge.carry_out(connection, doomed, SAID)
+        await purge.carry_out(connection, purge_set, SAID)
     async with database.read() as connection:
         left = [
             (await connection.execute(select(func.count()).select_from(table))).scalar_one()
@@ -65,12 +65,12 @@ async def test_an_incident_stays_as_long_as_one_that_it_shares_a_notice_with(dat
 
 
 async def test_so_many_go_at_once_and_those_that_belong_together_are_not_parted(database: Database) -> None:
-    async with SqlStore(database).transaction() as ledger:
-        _, pair = await bundled(ledger, "a", "b")
-        single, other = await opened(ledger, "c", "d")
-        await end(ledger, *pair, single, other)
+    async with SqlStore(database).transaction() as uow:
+        _, pair = await bundled(uow, "a", "b")
+        single, other = await opened(uow, "c", "d")
+        await end(uow, *pair, single, other)
         for number in range(5):
-            await ledger.journal(AuditEntry(at=T0, actor="x", event=f"{number}"))
+            await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event=f"{number}"))
 
     assert ids(await found(database, 1)) == [each.id for each in pair]
     assert ids(await found(database, 3)) == [*(each.id for each in pair), single.id]
@@ -88,13 +88,13 @@ async def test_a_purge_reads_nothing_twice_and_a_bundle_once_wherever_it_is_met(
 
     Pantau: A purge reads old incidents once, in parts.
     """
-    async with SqlStore(database).transaction() as ledger:
-        bundles = [(await bundled(ledger, *(f"{n}/{m}" for m in range(3))))[1] for n in range(10)]
-        singles = await opened(ledger, *(f"single {n}" for n in range(10)))
+    async with SqlStore(database).transaction() as uow:
+        bundles = [(await bundled(uow, *(f"{n}/{m}" for m in range(3))))[1] for n in range(10)]
+        singles = await opened(uow, *(f"single {n}" for n in range(10)))
         # From each bundle one, in turn: it is met in one part of the search, and the rest of it in others.
-        await end(ledger, *(each for row in zip(*bundles, strict=True) for each in row))
-        await end(ledger, *singles[:9])
-        await ledger.add_notice(singles[9], draft(singles[9], "open"), T0)
+        await end(uow, *(each for row in zip(*bundles, strict=True) for each in row))
+        await end(uow, *singles[:9])
+        await uow.add_notification(singles[9], draft(singles[9], "open"), T0)
     search, taken, parts = purge.Search(LATER), [], 0
     while not search.is_over:
         async with database.read() as connection:

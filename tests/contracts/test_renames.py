@@ -29,7 +29,7 @@ from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.store.probing.test_history import ended
 
-RENAMING = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+RENAMING = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
 BY = "Siti Contoh"
 DAY = timedelta(days=1)
 
@@ -41,8 +41,8 @@ async def ran(database: Database, *numbers: int, agency: str = "JCM") -> None:
         graded = GradedRun(token_id=result.token_id, started_at=T0, outcome=result.outcome, grade=Grade.BAD)
         judged = {f"{agency}/internal": (Health.DOWN, T0 + number * MINUTE)}
         streaks = {f"{agency}/internal": (graded,)}
-        await history.sent(result.token_id, result.route, T0, T0 + MINUTE)
-        await history.ended(result, agency, judged, streaks=streaks, grade=Grade.BAD, every=5 * MINUTE)
+        await history.record_sent_token(result.token_id, result.route, T0, T0 + MINUTE)
+        await history.record_run(result, agency, judged, streaks=streaks, grade=Grade.BAD, interval=5 * MINUTE)
 
 
 async def renamed(database: Database, *, is_rest: bool = False) -> dict[str, int]:
@@ -56,10 +56,10 @@ async def entries(database: Database) -> Sequence[Any]:
 
 async def test_all_that_hangs_on_the_name_follows(database: Database, store: SqlStore) -> None:
     await ran(database, 1, 2, 3)
-    async with store.transaction() as ledger:
-        [opened] = await ledger.add_incidents([trigger(IncidentType.BOTH)])
-        await ledger.add_silence("JCM/internal", T0, T0 + DAY, "kerja", BY)
-        await ledger.add_silence("UCM", T0, T0 + DAY, "kerja", BY)
+    async with store.transaction() as uow:
+        [opened] = await uow.add_incidents([trigger(IncidentType.BOTH)])
+        await uow.add_silence("JCM/internal", T0, T0 + DAY, "kerja", BY)
+        await uow.add_silence("UCM", T0, T0 + DAY, "kerja", BY)
     before = await entries(database)
 
     assert await renamed(database) == {"routes": 1, "runs": 3, "incidents": 1}
@@ -71,15 +71,15 @@ async def test_all_that_hangs_on_the_name_follows(database: Database, store: Sql
     assert await history.healths() == {"JKM/internal": (Health.DOWN, T0 + 3 * MINUTE)}
     assert list(await history.streaks()) == ["JKM/internal"]
     assert {sent.route for sent in (await history.tokens(T0)).values()} == {"JKM/internal"}
-    async with store.reading() as ledger:
-        found = await ledger.last_incident("JKM")
+    async with store.reading() as uow:
+        found = await uow.last_incident("JKM")
         assert found is not None
         assert (found.id, found.number, found.policy.agency) == (opened.id, "JCM-01", "JKM")
         # People quote the number that they have been told.
-        assert (await ledger.incident_numbered("JCM-01")) == found
-        assert await ledger.last_incident("JCM") is None
-        assert list(await ledger.measured_keys()) == ["JKM"]
-        assert sorted(silence.target for silence in await ledger.silences(T0 + MINUTE)) == ["JKM/internal", "UCM"]
+        assert (await uow.incident_by_number("JCM-01")) == found
+        assert await uow.last_incident("JCM") is None
+        assert list(await uow.detected_keys()) == ["JKM"]
+        assert sorted(silence.target for silence in await uow.silences(T0 + MINUTE)) == ["JKM/internal", "UCM"]
     after = await entries(database)
     assert after[: len(before)] == before, "the journal is never written anew"
     general, about = after[len(before) :]
@@ -105,26 +105,26 @@ async def test_what_is_there_under_the_new_name_is_added_to(database: Database) 
 async def test_what_was_written_under_the_old_name_meanwhile_follows_without_another_entry(database: Database) -> None:
     renames = Renames(database)
     await ran(database, 1)
-    assert not await renames.was_done(RENAMING)
+    assert not await renames.is_already_renamed(RENAMING)
     await renamed(database)
     await ran(database, 2)
     count = len(await entries(database))
     assert await renamed(database, is_rest=True) == {"routes": 1, "runs": 1, "incidents": 0}
     assert len(await entries(database)) == count
-    assert await renames.was_done(RENAMING)
-    assert not await renames.was_done(replace(RENAMING, new="JXM"))
+    assert await renames.is_already_renamed(RENAMING)
+    assert not await renames.is_already_renamed(replace(RENAMING, new="JXM"))
     assert not await renames.has_any(RENAMING)
     assert len(await History(database).between("JKM", T0 - DAY, T0 + DAY)) == 2
 
 
 async def test_an_open_incident_of_each_stays_with_its_name(database: Database, store: SqlStore) -> None:
     theirs = replace(trigger(), dedup_key="JKM", policy=replace(BRIEF, agency="JKM"))
-    async with store.transaction() as ledger:
-        await ledger.add_incidents([trigger()])
-        await ledger.add_incidents([theirs])
+    async with store.transaction() as uow:
+        await uow.add_incidents([trigger()])
+        await uow.add_incidents([theirs])
     assert (await renamed(database))["incidents"] == 0
-    async with store.reading() as ledger:
-        assert {i.dedup_key: i.state for i in await ledger.open_incidents()} == dict.fromkeys(
+    async with store.reading() as uow:
+        assert {i.dedup_key: i.state for i in await uow.open_incidents()} == dict.fromkeys(
             ("JCM", "JKM"), IncidentState.TRIGGERED
         )
 

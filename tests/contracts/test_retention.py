@@ -61,10 +61,10 @@ async def test_a_streak_is_known_after_a_restart_until_it_is_over(database: Data
         GradedRun(token_id=f"{number:016x}", started_at=NOON + number * MINUTE, outcome=Outcome.LOST, grade=Grade.BAD)
         for number in range(2)
     ]
-    await History(database).ended(ended(1, Outcome.LOST, NOON), "JCM", {}, streaks={"JCM/internal": runs})
+    await History(database).record_run(ended(1, Outcome.LOST, NOON), "JCM", {}, streaks={"JCM/internal": runs})
     assert await History(database).streaks() == {"JCM/internal": runs}
 
-    await History(database).ended(ended(2, at=NOON + FIVE), "JCM", {}, streaks={"JCM/internal": ()})
+    await History(database).record_run(ended(2, at=NOON + FIVE), "JCM", {}, streaks={"JCM/internal": ()})
     assert await History(database).streaks() == {}
 
 
@@ -75,10 +75,10 @@ async def test_an_hour_knows_how_many_runs_ended_how_and_how_long_they_took(data
     history = History(database)
     for number, transit in enumerate((2.0, 5.0, 3.0)):
         at = NOON + number * FIVE
-        await history.ended(lasting(number, at, transit), "JCM", {}, grade=Grade.GOOD, every=FIVE)
-    await history.ended(lasting(3, NOON + 15 * MINUTE, 90.0), "JCM", {}, grade=Grade.SLOW, every=FIVE)
-    await history.ended(ended(4, Outcome.LOST, NOON + 20 * MINUTE), "JCM", {}, grade=Grade.PENDING, every=FIVE)
-    await history.ended(ended(5, at=NOON + HOUR), "JCM", {}, grade=Grade.GOOD, every=FIVE)
+        await history.record_run(lasting(number, at, transit), "JCM", {}, grade=Grade.GOOD, interval=FIVE)
+    await history.record_run(lasting(3, NOON + 15 * MINUTE, 90.0), "JCM", {}, grade=Grade.SLOW, interval=FIVE)
+    await history.record_run(ended(4, Outcome.LOST, NOON + 20 * MINUTE), "JCM", {}, grade=Grade.PENDING, interval=FIVE)
+    await history.record_run(ended(5, at=NOON + HOUR), "JCM", {}, grade=Grade.GOOD, interval=FIVE)
 
     hours = await count_of(database)
     assert {key: row.runs for key, row in hours.items()} == {
@@ -97,7 +97,7 @@ async def test_minutes_in_which_nobody_watched_can_be_told_from_an_hour(database
     # Nothing from 06:10 to 06:40; a confirmation after a failure must not make up for it.
     for number, minute in enumerate((0, 5, 6, 7, 8, 9, 10, 40, 45, 50, 55)):
         outcome = Outcome.LOST if 6 <= minute <= 8 else Outcome.DELIVERED
-        await history.ended(ended(number, outcome, NOON + minute * MINUTE), "JCM", {}, every=FIVE)
+        await history.record_run(ended(number, outcome, NOON + minute * MINUTE), "JCM", {}, interval=FIVE)
 
     rows = (await count_of(database)).values()
     seen = {minute for minute in range(60) for row in rows if row.minutes >> minute & 1}
@@ -116,15 +116,15 @@ async def test_a_run_is_counted_and_stored_once_however_often_it_is_written(open
     result = ended(1)
     async with open_database() as database:
         for _ in range(2):
-            await History(database).ended(result, "JCM", {})
+            await History(database).record_run(result, "JCM", {})
         # A connection that broke during a commit which went through: the write is repeated when the store is back.
         history = History(database)
         async with Broken(database) as broken:
-            await history.ended(ended(2), "JCM", {})
+            await history.record_run(ended(2), "JCM", {})
         assert broken.commits == 1
         assert await history.catch_up() == 0
     async with open_database() as database:
-        await History(database).ended(result, "JCM", {})
+        await History(database).record_run(result, "JCM", {})
 
         assert await runs_in(database) == 2
         assert [row.runs for row in (await count_of(database)).values()] == [2]
@@ -135,7 +135,7 @@ class Broken:
 
     def __init__(self, database: Database) -> None:
         self._together, self.commits = database.together, 0
-        self._store = database.together._store
+        self._store = database.together._commit_batch
 
     async def __aenter__(self) -> Self:
         async def store(batch: Any) -> None:
@@ -143,16 +143,16 @@ class Broken:
             self.commits += 1
             raise StoreUnavailable("the connection broke")
 
-        self._together._store = store  # type: ignore[method-assign]
+        self._together._commit_batch = store  # type: ignore[method-assign]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._together._store = self._store  # type: ignore[method-assign]
+        self._together._commit_batch = self._store  # type: ignore[method-assign]
 
 
 async def test_two_runs_of_a_route_at_the_same_moment_are_two(database: Database) -> None:
     # By two engines on one store.
-    await asyncio.gather(*(History(database).ended(ended(number), "JCM", {}) for number in range(20)))
+    await asyncio.gather(*(History(database).record_run(ended(number), "JCM", {}) for number in range(20)))
 
     assert await runs_in(database) == 20
     assert [row.runs for row in (await count_of(database)).values()] == [20]
@@ -164,18 +164,18 @@ async def test_engines_that_share_a_store_count_into_the_same_hour(postgres: Pos
     ours = Database.open(tmp_path / "a", server, name="a"), Database.open(tmp_path / "b", server, name="b")
     async with ours[0] as one, ours[1] as other:
         histories = History(one), History(other)
-        await asyncio.gather(*(histories[n % 2].ended(ended(n), "JCM", {}) for n in range(100)))
+        await asyncio.gather(*(histories[n % 2].record_run(ended(n), "JCM", {}) for n in range(100)))
 
         assert [row.runs for row in (await count_of(one)).values()] == [100]
 
 
 async def test_what_is_written_late_or_by_a_clock_that_was_set_back_is_in_its_own_hour(database: Database) -> None:
     history, retention = History(database), Retention(database)
-    await history.ended(ended(1, at=NOON), "JCM", {})
+    await history.record_run(ended(1, at=NOON), "JCM", {})
     # The hour is over, and its delivered runs are gone.
     assert await retention.dispose(KEEP, NOON + 40 * DAY) == 1
-    await history.ended(ended(2, at=NOON + MINUTE), "JCM", {})
-    await history.ended(ended(3, Outcome.LOST, at=NOON + 2 * MINUTE), "JCM", {})
+    await history.record_run(ended(2, at=NOON + MINUTE), "JCM", {})
+    await history.record_run(ended(3, Outcome.LOST, at=NOON + 2 * MINUTE), "JCM", {})
 
     assert await retention.dispose(KEEP, NOON + 40 * DAY) == 1
     assert {key[1]: row.runs for key, row in (await count_of(database)).items()} == {"delivered": 2, "lost": 1}
@@ -185,7 +185,7 @@ async def test_a_run_that_could_not_be_stored_is_not_counted(database: Database)
     history = History(database)
     wrong = replace(ended(1), token_id=cast("str", None))
     with pytest.raises(Exception, match=r"token_id|NULL"):
-        await history.ended(wrong, "JCM", {})
+        await history.record_run(wrong, "JCM", {})
 
     assert await count_of(database) == {}
 
@@ -203,8 +203,8 @@ async def test_delivered_runs_go_after_a_month_and_the_evidence_of_failures_afte
     now = NOON + 400 * DAY
     ages = {Outcome.DELIVERED: (31, 29), Outcome.JUNK: (366, 364), Outcome.LOST: (366, 364, 31)}
     for number, (outcome, age) in enumerate((outcome, age) for outcome, days in ages.items() for age in days):
-        await history.ended(ended(number, outcome, now - age * DAY), "JCM", {})
-    await history.ended(ended(9, Outcome.INCONCLUSIVE, now - 401 * DAY), "JCM", {})
+        await history.record_run(ended(number, outcome, now - age * DAY), "JCM", {})
+    await history.record_run(ended(9, Outcome.INCONCLUSIVE, now - 401 * DAY), "JCM", {})
 
     assert await retention.dispose(KEEP, now) == 4
     kept = await history.between("JCM", NOON - 10 * DAY, now)
@@ -228,7 +228,7 @@ async def test_thousands_of_rows_go_a_part_at_a_time_and_others_write_in_between
     async def change_and_let_write(statement: UpdateBase) -> int:
         gone = await change(statement)
         written_at.append(await runs_in(database))
-        await history.came_late("x", NOON)
+        await history.record_late_arrival("x", NOON)
         return gone
 
     database.change = change_and_let_write  # type: ignore[method-assign]

@@ -46,7 +46,7 @@ async def test_a_calendar_is_found_by_the_digest_of_its_key_until_it_is_revoked(
 async def test_a_calendar_follows_its_agency_when_that_is_called_otherwise(database: Database) -> None:
     feeds = RotaFeeds(database)
     made = [await feeds.add(rota, "siti", sign * 64, entry()) for rota, sign in (("JCM/a", "a"), ("MDC/a", "b"))]
-    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    renaming = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
     await Renames(database).rename(renaming, by="Siti Contoh", now=T0 + HOUR, is_rest=False)
     assert [(each.id, each.rota) for rota in ("JCM/a", "JKM/a", "MDC/a") for each in await feeds.of(rota)] == [
         (made[0], "JKM/a"),

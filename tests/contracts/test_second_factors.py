@@ -122,7 +122,7 @@ async def test_what_is_taken_away_leaves_nothing(database: Database, *, ends_ses
     assert await Secrets(database).find(one_time_place(user.id)) is None
     assert await factors.recovery_codes(user.id) == 0
     assert (await users.session("a" * 64) is None) is ends_sessions
-    assert (await factors.half("b" * 64) is None) is ends_sessions
+    assert (await factors.pending_session("b" * 64) is None) is ends_sessions
 
 
 @pytest.mark.parametrize("how", ["begun", "disabled", "another password", "too late"])
@@ -130,7 +130,7 @@ async def test_half_a_sign_in_ends_with_what_it_was_for(database: Database, how:
     users, factors = Users(database), SecondFactors(database)
     user = await made(database)
     await factors.begin_half(half(user), entry())
-    assert await factors.half("b" * 64) == half(user)
+    assert await factors.pending_session("b" * 64) == half(user)
     if how == "begun":
         await users.begin(session(user), entry())
     elif how == "disabled":
@@ -140,7 +140,7 @@ async def test_half_a_sign_in_ends_with_what_it_was_for(database: Database, how:
     else:
         late = AuditEntry(at=T0 + 5 * MINUTE, actor="Siti", event="said")
         await factors.begin_half(half(user, "c" * 64, 10 * MINUTE), late)
-    assert await factors.half("b" * 64) is None
+    assert await factors.pending_session("b" * 64) is None
     async with database.read() as connection:
         left = (await connection.execute(select(pending_session.c.digest))).scalars().all()
     assert left == (["c" * 64] if how == "too late" else [])

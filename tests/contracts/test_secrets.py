@@ -52,14 +52,14 @@ async def test_a_secret_is_read_at_its_place_until_it_is_forgotten_and_the_last_
 ) -> None:
     await keep(database, 2)
     at_hand = safe(database, OLD)
-    assert await at_hand.secret(place("0001")) == "rahsia 1"
+    assert await at_hand.read(place("0001")) == "rahsia 1"
     async with database.write() as connection:
         await keep_secret(connection, place("0001"), at_hand.encrypt(place("0001"), "baharu"), ENTRY)
-    assert await at_hand.secret(place("0001")) == "baharu"
+    assert await at_hand.read(place("0001")) == "baharu"
     async with database.write() as connection:
         await drop_secret(connection, place("0001"))
-    assert await at_hand.secret(place("0001")) is None
-    assert await at_hand.secret(place("0000")) == "rahsia 0"
+    assert await at_hand.read(place("0001")) is None
+    assert await at_hand.read(place("0000")) == "rahsia 0"
 
 
 async def test_nothing_of_a_secret_is_in_the_database_in_the_clear(database: Database) -> None:
@@ -77,19 +77,19 @@ async def test_a_ciphertext_that_is_moved_to_another_row_does_not_open_there(dat
         theirs = select(secret.c.ciphertext).where(secret.c.owner == "0000").scalar_subquery()
         await connection.execute(update(secret).where(secret.c.owner == "0001").values(ciphertext=theirs))
     with pytest.raises(SecretLockedError, match="belongs to something else"):
-        await safe(database, OLD).secret(place("0001"))
-    assert await safe(database, OLD).secret(place("0000")) == "rahsia 0"
+        await safe(database, OLD).read(place("0001"))
+    assert await safe(database, OLD).read(place("0000")) == "rahsia 0"
 
 
 async def test_all_secrets_come_under_the_new_key_and_the_old_is_needed_no_more(database: Database) -> None:
     await keep(database, 250)
     both = safe(database, NEW, OLD)
-    assert await both.secret(place("0249")) == "rahsia 249"
+    assert await both.read(place("0249")) == "rahsia 249"
     assert {(each.count, each.is_current, each.is_readable) for each in await both.counts()} == {(250, False, True)}
     done = await both.rotate(by="Pentadbir Contoh")
     assert (done.changed, done.locked) == (250, 0)
     alone = safe(database, NEW)
-    assert [await alone.secret(place(f"{each:04}")) for each in (0, 100, 249)] == [
+    assert [await alone.read(place(f"{each:04}")) for each in (0, 100, 249)] == [
         "rahsia 0",
         "rahsia 100",
         "rahsia 249",
@@ -119,7 +119,7 @@ async def test_of_tokens_that_came_in_exchange_the_latest_stays_whoever_writes_l
     again = RotatedToken(secret=Ciphertext(key_id="1", text="lagi"), at=come[-1].at)
     assert await secrets.renew(name, again)
     assert await secrets.renewed(name) == again
-    assert await safe(database, OLD).secret(typed) == "{}"
+    assert await safe(database, OLD).read(typed) == "{}"
 
 
 class Killed(BaseException):
@@ -147,9 +147,9 @@ async def test_a_rotation_that_is_killed_in_the_middle_loses_nothing_and_goes_on
     async with open_database() as database:
         both = safe(database, NEW, OLD)
         assert sorted(each.count for each in await both.counts()) == [100, 150]
-        assert [await both.secret(place(f"{each:04}")) for each in range(250)] == [f"rahsia {n}" for n in range(250)]
+        assert [await both.read(place(f"{each:04}")) for each in range(250)] == [f"rahsia {n}" for n in range(250)]
         assert (await both.rotate(by="Pentadbir Contoh")).changed == 150
-        assert await safe(database, NEW).secret(place("0249")) == "rahsia 249"
+        assert await safe(database, NEW).read(place("0249")) == "rahsia 249"
 
 
 async def test_what_somebody_writes_while_a_rotation_is_under_way_stays(database: Database) -> None:
@@ -166,31 +166,31 @@ async def test_what_somebody_writes_while_a_rotation_is_under_way_stays(database
 
     done = await SecretStore(Slow(database), Clock(), Keyring(NEW, OLD)).rotate(by="Pentadbir Contoh")
     assert done.changed == 0
-    assert await safe(database, NEW).secret(place("0000")) == "ditulis tadi"
+    assert await safe(database, NEW).read(place("0000")) == "ditulis tadi"
 
 
 async def test_two_rotations_at_once_leave_every_secret_readable(database: Database) -> None:
     await keep(database, 120)
     both = [safe(database, NEW, OLD).rotate(by="Pentadbir Contoh") for _ in range(2)]
     assert sum(done.changed for done in await asyncio.gather(*both)) == 120
-    assert await safe(database, NEW).secret(place("0119")) == "rahsia 119"
+    assert await safe(database, NEW).read(place("0119")) == "rahsia 119"
 
 
 async def test_with_a_lost_key_it_is_said_which_and_nothing_is_lost(database: Database) -> None:
     await keep(database, 3)
     lost = safe(database, NEW)
     with pytest.raises(SecretLockedError, match=rf"with the key {Keyring(OLD).key_id}, which is not here"):
-        await lost.secret(place("0000"))
+        await lost.read(place("0000"))
     done = await lost.rotate(by="Pentadbir Contoh")
     assert (done.changed, done.locked) == (0, 3)
     assert [each.is_readable for each in await lost.counts()] == [False]
     # The key is found again.
-    assert await safe(database, OLD).secret(place("0000")) == "rahsia 0"
+    assert await safe(database, OLD).read(place("0000")) == "rahsia 0"
 
 
 async def test_without_a_key_nothing_is_kept_and_it_is_said_how_one_is_made(database: Database) -> None:
     none = safe(database)
-    assert not none.can_keep
+    assert not none.has_key
     with pytest.raises(SecretLockedError, match="secrets_key_file"):
         none.encrypt(place("0000"), "rahsia")
     with pytest.raises(OperationRejectedError, match="secrets_key_file"):

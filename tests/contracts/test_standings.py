@@ -26,7 +26,7 @@ from monitor.store.admin.renames import Renames
 from monitor.store.backend.database import Database
 from monitor.store.backend.repository import Statement
 from monitor.store.probing.history import History
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema.tables import site_status
 from monitor.store.sites.partition import TABLES
 from tests.real.postgres import Postgres
@@ -61,18 +61,18 @@ async def shared(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Database]:
 
 
 def history_row(standings: SiteStatuses) -> Statement:
-    return standings.saying({"UCM": DOWN})["UCM"]
+    return standings.statements({"UCM": DOWN})["UCM"]
 
 
 async def said(history: History, number: int, **levels: SiteStatus) -> None:
-    await history.ended(ended(number), "JCM", {}, standings=levels)
+    await history.record_run(ended(number), "JCM", {}, statuses=levels)
 
 
 async def test_what_a_site_says_is_read_as_it_was_said(database: Database) -> None:
     standings, history = writers(database)
     _, other = writers(database, "kuching")
     levels = {"JCM": DOWN, "MDC": WELL, "UCM": NOT_CLEAR, "ours/network": OURS}
-    await history.ended(ended(1), "JCM", {}, standings=levels)
+    await history.record_run(ended(1), "JCM", {}, statuses=levels)
     await said(other, 2, JCM=WELL)
     assert await read(standings) == {"johor": levels, "kuching": {"JCM": WELL}}
 
@@ -95,11 +95,11 @@ async def test_what_was_said_already_is_not_written_again_but_for_what_was_renam
 async def test_mark_stale_leaves_no_agency_of_the_site_in_trouble_or_well(database: Database) -> None:
     standings, history = writers(database)
     _, other = writers(database, "kuching")
-    await history.ended(
-        ended(1), "JCM", {}, standings={"JCM": DOWN, "MDC": WELL, "UCM": NOT_CLEAR, "ours/network": OURS}
+    await history.record_run(
+        ended(1), "JCM", {}, statuses={"JCM": DOWN, "MDC": WELL, "UCM": NOT_CLEAR, "ours/network": OURS}
     )
     await said(other, 2, JCM=DOWN)
-    await standings.mark_stale()
+    await standings.reset_to_unknown()
     unclear = {
         "JCM": SiteStatus(directions=DOWN.directions, failing_routes=DOWN.failing_routes),
         "MDC": SiteStatus(directions=WELL.directions),
@@ -112,7 +112,7 @@ async def test_mark_stale_leaves_no_agency_of_the_site_in_trouble_or_well(databa
 async def test_what_could_not_be_stored_is_said_again(database: Database) -> None:
     standings, history = writers(database)
     with pytest.raises(ProgrammingError):
-        await history.ended(ended(1), "JCM", {"JCM/internal": (object(), T0)}, standings={"JCM": DOWN})  # type: ignore[dict-item]
+        await history.record_run(ended(1), "JCM", {"JCM/internal": (object(), T0)}, statuses={"JCM": DOWN})  # type: ignore[dict-item]
     assert await read(standings) == {}
     await said(history, 2, JCM=DOWN)
     assert await read(standings) == {"johor": {"JCM": DOWN}}
@@ -122,7 +122,7 @@ async def test_what_a_site_says_no_more_is_gone_and_that_of_others_stays(databas
     standings, history = writers(database)
     for number, each in enumerate((history, writers(database, "kuching")[1])):
         await said(each, number, JCM=DOWN, MDC=WELL)
-    await standings.forget({"JCM", "UCM"})
+    await standings.delete({"JCM", "UCM"})
     assert await read(standings) == {"johor": {"MDC": WELL}, "kuching": {"JCM": DOWN, "MDC": WELL}}
     await said(history, 3, JCM=DOWN)
     assert (await read(standings))["johor"] == {"JCM": DOWN, "MDC": WELL}, "it has come back"
@@ -139,7 +139,7 @@ async def test_what_another_process_of_the_site_has_said_meanwhile_is_said_anew(
     standings, history = writers(database)
     await said(history, 1, JCM=WELL)
     await said(writers(database)[1], 2, JCM=DOWN)
-    history.say_again()
+    history.rewrite_statuses()
     await said(history, 3, JCM=WELL)
     assert await read(standings) == {"johor": {"JCM": WELL}}
 
@@ -187,16 +187,16 @@ async def test_of_whom_sites_speak_is_known_without_what_they_say(database: Data
     for site, levels in (("johor", {"JCM": DOWN, "MDC": WELL}), ("kuching", {"JCM": WELL})):
         await said(writers(database, site)[1], 1, **levels)
 
-    assert await SiteStatuses(database, "johor").spoken_of() == {"johor": {"JCM", "MDC"}, "kuching": {"JCM"}}
+    assert await SiteStatuses(database, "johor").subjects_by_site() == {"johor": {"JCM", "MDC"}, "kuching": {"JCM"}}
 
 
 async def test_a_site_has_one_beat_the_latest(database: Database) -> None:
     johor, kuching = (SiteStatuses(database, site) for site in ("johor", "kuching"))
     for after in (0, 1):
-        await johor.beat(SiteHeartbeat(at=T0 + after * MINUTE, monotonic=after * MINUTE, incarnation="a"))
+        await johor.write_heartbeat(SiteHeartbeat(at=T0 + after * MINUTE, monotonic=after * MINUTE, incarnation="a"))
     there = SiteHeartbeat(at=T0, monotonic=timedelta(days=90, microseconds=7), incarnation="b")
-    await kuching.beat(there)
-    assert await johor.beats() == {
+    await kuching.write_heartbeat(there)
+    assert await johor.heartbeats() == {
         "johor": SiteHeartbeat(at=T0 + MINUTE, monotonic=MINUTE, incarnation="a"),
         "kuching": there,
     }
@@ -206,7 +206,7 @@ async def test_a_site_has_one_beat_the_latest(database: Database) -> None:
 async def test_what_was_said_otherwise_since_a_mark_is_all_that_is_read(shared: Database) -> None:
     database, (standings, history) = shared, writers(shared)
     _, other = writers(database, "kuching")
-    await history.ended(ended(1), "JCM", {}, standings={"JCM": DOWN, "MDC": WELL})
+    await history.record_run(ended(1), "JCM", {}, statuses={"JCM": DOWN, "MDC": WELL})
     everything, mark = await standings.changed(None)
     assert everything == {"johor": {"JCM": DOWN, "MDC": WELL}}
 
@@ -256,7 +256,7 @@ async def test_what_a_site_says_follows_who_is_called_otherwise_and_others_renam
     standings, history = writers(database)
     await said(history, 1, JCM=DOWN, UCM=WELL)
     await said(writers(database, "kuching")[1], 2, JCM=WELL)
-    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    renaming = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
     for is_rest in (False, True):
         await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0, is_rest=is_rest)
     found = await read(standings)
@@ -276,7 +276,7 @@ async def test_a_rename_locks_tables_in_the_order_in_which_a_site_that_joins_doe
         await said(writers(database)[1], 1, JCM=DOWN)
         event.listen(Engine, "before_cursor_execute", note)
         try:
-            renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+            renaming = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
             await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0)
         finally:
             event.remove(Engine, "before_cursor_execute", note)
@@ -288,7 +288,7 @@ async def test_a_rename_locks_tables_in_the_order_in_which_a_site_that_joins_doe
 async def test_what_is_said_under_the_new_name_already_stays(database: Database) -> None:
     standings, history = writers(database)
     await said(history, 1, JCM=DOWN, JKM=WELL)
-    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    renaming = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
     await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0)
     assert await read(standings) == {"johor": {"JKM": WELL}}
 
@@ -301,7 +301,7 @@ async def test_a_time_that_nobody_can_read_is_refused_where_it_would_hide_what_a
     standings, history = writers(shared)
     await said(history, 1, JCM=DOWN)
     for table, column in (("site_status", "since"), ("site_status", "up_since"), ("site_heartbeat", "at")):
-        await standings.beat(SiteHeartbeat(at=T0, monotonic=MINUTE, incarnation="a"))
+        await standings.write_heartbeat(SiteHeartbeat(at=T0, monotonic=MINUTE, incarnation="a"))
         with pytest.raises(IntegrityError):
             async with shared.write() as connection:
                 await connection.execute(text(f"UPDATE {table} SET {column} = '{time}'"))

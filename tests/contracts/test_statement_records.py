@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from alerts.decide.drill import DrillNotification, DrillState, DrillTarget
-from alerts.decide.escalation import facts
-from alerts.engine.event_handler import take_in
+from alerts.decide.escalation import build_facts
+from alerts.engine.event_handler import handle_event
 from alerts.model.event import Resolve
 from alerts.model.notification import Plan, Purpose
 from monitor.store.backend.database import Database
@@ -21,11 +21,11 @@ BEGIN, END = T0, T0 + 30 * DAY
 
 async def test_incidents_of_a_month_are_those_that_were_open_in_it(store: SqlStore) -> None:
     async def lived(key: str, begins: timedelta, ends: timedelta | None) -> int:
-        async with store.transaction() as ledger:
-            opened = await take_in(ledger, replace(trigger(), dedup_key=key, at=T0 + begins, began_at=T0 + begins))
+        async with store.transaction() as uow:
+            opened = await handle_event(uow, replace(trigger(), dedup_key=key, at=T0 + begins, began_at=T0 + begins))
             assert opened is not None
             if ends is not None:
-                await take_in(ledger, Resolve(dedup_key=key, at=T0 + ends, ended_at=T0 + ends))
+                await handle_event(uow, Resolve(dedup_key=key, at=T0 + ends, ended_at=T0 + ends))
             return opened.id
 
     await lived("JCM", -9 * DAY, -8 * DAY)
@@ -34,14 +34,14 @@ async def test_incidents_of_a_month_are_those_that_were_open_in_it(store: SqlSto
     await lived("MDC", 5 * DAY, 6 * DAY)
     out_of = await lived("JCM", 29 * DAY, 31 * DAY)
     await lived("JCM", 32 * DAY, None)
-    async with store.reading() as ledger:
-        assert await ledger.listing.during("JCM", BEGIN, END) == [into, inside, out_of]
+    async with store.reading() as uow:
+        assert await uow.listing.open_during("JCM", BEGIN, END) == [into, inside, out_of]
 
 
 async def test_exercises_of_a_month_are_those_that_were_begun_in_it(database: Database) -> None:
     drills = Drills(database)
     target = DrillTarget(agency="JCM", contact=SITI, office=OFFICE)
-    told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
+    told = build_facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
     for number, begun_at in enumerate((BEGIN - MINUTE, BEGIN, END - MINUTE, END)):
         key = f"k{number}"
         begun = await drills.begin(key, contact="all", requested_by="x", begins_at=begun_at, ends_at=begun_at + DAY)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from alerts.decide.escalation import facts
+from alerts.decide.escalation import build_facts
 from alerts.model.delivery import Attempt, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import Acknowledge, Close, Release
 from alerts.model.incident import Incident, IncidentState, apply, is_suppressed
@@ -32,31 +32,31 @@ def draft(of: Incident, at: datetime, once: str = "k") -> NotificationDraft:
         once=once,
         person="siti",
         language=Language.MALAY,
-        facts=facts(of, Plan.ESCALATION, Purpose.OUTAGE, at),
+        facts=build_facts(of, Plan.ESCALATION, Purpose.OUTAGE, at),
         expires_at=at + 30 * MINUTE,
         addresses=(SMS_SITI,),
     )
 
 
-async def told(ledger: UnitOfWork, at: datetime, key: str = "JCM") -> tuple[Incident, Attempt]:
+async def told(uow: UnitOfWork, at: datetime, key: str = "JCM") -> tuple[Incident, Attempt]:
     """Open an incident at *at*, and have it told a minute later."""
-    [opened] = await ledger.add_incidents([trigger(at=at, brief=replace(BRIEF, agency=key))])
-    added = await ledger.add_notice(opened, draft(opened, at + MINUTE), at + MINUTE)
+    [opened] = await uow.add_incidents([trigger(at=at, brief=replace(BRIEF, agency=key))])
+    added = await uow.add_notification(opened, draft(opened, at + MINUTE), at + MINUTE)
     assert added is not None
-    sent = await ledger.add_delivery(added.id, SMS_SITI)
-    attempt = await ledger.add_attempt(sent, "sms", at + MINUTE, query_at=at + 2 * MINUTE)
-    await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, ended_at=at + 90 * SECOND))
+    sent = await uow.add_delivery(added.id, SMS_SITI)
+    attempt = await uow.add_attempt(sent, "sms", at + MINUTE, query_at=at + 2 * MINUTE)
+    await uow.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, ended_at=at + 90 * SECOND))
     return opened, attempt
 
 
-async def entered(ledger: UnitOfWork, at: datetime) -> None:
+async def entered(uow: UnitOfWork, at: datetime) -> None:
     """Write something into the audit log."""
-    await ledger.journal(AuditEntry(at=at, actor="engine", event="incident opened"))
+    await uow.add_audit_entry(AuditEntry(at=at, actor="engine", event="incident opened"))
 
 
-async def stands(ledger: UnitOfWork, incident_id: int) -> tuple[Incident, Notification, Attempt]:
-    incident = await ledger.incident(incident_id)
-    (notice,) = await ledger.notices(incident_id)
+async def stands(uow: UnitOfWork, incident_id: int) -> tuple[Incident, Notification, Attempt]:
+    incident = await uow.incident(incident_id)
+    (notice,) = await uow.notifications(incident_id)
     assert incident is not None
     return incident, notice, notice.attempts[-1]
 
@@ -72,17 +72,17 @@ async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: Sq
 
     Pantau: Every time of an incident, its notifications and attempts moves back by one span.
     """
-    async with store.transaction() as ledger:
-        opened, _ = await told(ledger, T0 - 20 * MINUTE)
+    async with store.transaction() as uow:
+        opened, _ = await told(uow, T0 - 20 * MINUTE)
         taken = apply(opened, Acknowledge(incident_id=opened.id, at=T0 - 9 * MINUTE, by="Siti Contoh"))
         taken = apply(taken, Release(incident_id=opened.id, at=T0 - 8 * MINUTE, by="Siti Contoh"))
-        await ledger.save_incident(taken)
-        await entered(ledger, T0)
-    async with store.transaction() as ledger:
-        before = await stands(ledger, opened.id)
-        assert await ledger.move_back(NOW) == BACK
-    async with store.transaction() as ledger:
-        after = await stands(ledger, opened.id)
+        await uow.save_incident(taken)
+        await entered(uow, T0)
+    async with store.transaction() as uow:
+        before = await stands(uow, opened.id)
+        assert await uow.move_times_back(NOW) == BACK
+    async with store.transaction() as uow:
+        after = await stands(uow, opened.id)
     for was, becomes in zip(before, after, strict=True):
         # It is looked at again at once.
         moved = {name: NOW if name == "query_at" else at - BACK for name, at in instants(was).items()}
@@ -97,12 +97,12 @@ async def test_move_back_after_last_entry_goes_by_latest_time_that_engine_has_se
 
     Pantau: The latest time that the engine has seen decides.
     """
-    async with store.transaction() as ledger:
-        opened, _ = await told(ledger, T0 - 20 * MINUTE)
-        await entered(ledger, T0 - 19 * MINUTE)
-    async with store.transaction() as ledger:
-        assert await ledger.move_back(NOW, T0) == BACK
-        incident, _, _ = await stands(ledger, opened.id)
+    async with store.transaction() as uow:
+        opened, _ = await told(uow, T0 - 20 * MINUTE)
+        await entered(uow, T0 - 19 * MINUTE)
+    async with store.transaction() as uow:
+        assert await uow.move_times_back(NOW, T0) == BACK
+        incident, _, _ = await stands(uow, opened.id)
     assert incident.opened_at == NOW - 20 * MINUTE
 
 
@@ -112,19 +112,19 @@ async def test_move_back_leaves_what_was_written_before_the_clock_went_wrong(sto
     Pantau: The silence moves too; what was written before the wrong time stays.
     """
     right = NOW - 10 * MINUTE
-    async with store.transaction() as ledger:
-        opened, _ = await told(ledger, right)
-        wrong, _ = await told(ledger, T0 - 2 * MINUTE, "MDC")
-        await ledger.silences(NOW)
-        await ledger.add_silence("MDC", T0 - MINUTE, T0 + 59 * MINUTE, "baiki", "Siti Contoh")
-        await entered(ledger, T0)
-    async with store.transaction() as ledger:
-        before = await stands(ledger, opened.id)
-        await ledger.move_back(NOW)
-        assert await stands(ledger, opened.id) == before
+    async with store.transaction() as uow:
+        opened, _ = await told(uow, right)
+        wrong, _ = await told(uow, T0 - 2 * MINUTE, "MDC")
+        await uow.silences(NOW)
+        await uow.add_silence("MDC", T0 - MINUTE, T0 + 59 * MINUTE, "baiki", "Siti Contoh")
+        await entered(uow, T0)
+    async with store.transaction() as uow:
+        before = await stands(uow, opened.id)
+        await uow.move_times_back(NOW)
+        assert await stands(uow, opened.id) == before
         assert before[1].expires_at > NOW
-        assert (await stands(ledger, wrong.id))[0].opened_at == T0 - 2 * MINUTE - BACK
-        (silence,) = await ledger.silences(NOW)
+        assert (await stands(uow, wrong.id))[0].opened_at == T0 - 2 * MINUTE - BACK
+        (silence,) = await uow.silences(NOW)
     assert (silence.starts_at, silence.ends_at) == (NOW - MINUTE, NOW + 59 * MINUTE)
 
 
@@ -134,17 +134,17 @@ async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage
     Pantau: The time of the closing moves back.
     """
     close = Close(incident_id=1, at=T0 - MINUTE, by="Ravi Contoh", reason="probe silap", recovered=False)
-    async with store.transaction() as ledger:
-        opened, _ = await told(ledger, T0 - 20 * MINUTE)
+    async with store.transaction() as uow:
+        opened, _ = await told(uow, T0 - 20 * MINUTE)
         closed = apply(opened, replace(close, incident_id=opened.id))
-        await ledger.save_incident(closed)
-        await ledger.put_to_rest(opened.id)
-        await entered(ledger, T0)
+        await uow.save_incident(closed)
+        await uow.deactivate_incident(opened.id)
+        await entered(uow, T0)
     again = trigger(at=NOW + 40 * MINUTE)
     assert closed.state is IncidentState.RESOLVED
-    async with store.transaction() as ledger:
-        await ledger.move_back(NOW)
-        after = await ledger.incident(opened.id)
+    async with store.transaction() as uow:
+        await uow.move_times_back(NOW)
+        after = await uow.incident(opened.id)
     assert after is not None
     assert is_suppressed(after, replace(again, began_at=NOW - 20 * MINUTE))
     assert not is_suppressed(after, again)
@@ -157,14 +157,14 @@ async def test_move_back_nothing_lies_ahead_changes_nothing_and_writes_nothing(
 
     Pantau: Where no time lies ahead, nothing is changed or written.
     """
-    async with store.transaction() as ledger:
-        opened, _ = await told(ledger, T0)
-        await entered(ledger, T0 + 2 * MINUTE)
-        before = await stands(ledger, opened.id)
+    async with store.transaction() as uow:
+        opened, _ = await told(uow, T0)
+        await entered(uow, T0 + 2 * MINUTE)
+        before = await stands(uow, opened.id)
         # Two engines' clocks differ.
         for now in (T0 + MINUTE, T0 + 9 * MINUTE):
-            assert await ledger.move_back(now) == timedelta(0)
-        assert await stands(ledger, opened.id) == before
+            assert await uow.move_times_back(now) == timedelta(0)
+        assert await stands(uow, opened.id) == before
     assert len(await database.rows(select(audit_log.c.id))) == 1
 
 
@@ -173,15 +173,15 @@ async def test_move_back_questions_and_claims_far_off_are_due_though_nothing_was
 
     Pantau: A question or lease further ahead than any wait is due.
     """
-    async with store.transaction() as ledger:
-        opened, attempt = await told(ledger, NOW - 60 * MINUTE)
-        await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, query_at=T0))
-        assert await ledger.claim(opened.id, "mati", T0, 30 * SECOND)
-        await entered(ledger, NOW - 60 * MINUTE)
-    async with store.transaction() as ledger:
-        assert await ledger.move_back(NOW) == timedelta(0)
-        assert (await stands(ledger, opened.id))[2].query_at == NOW
-        assert await ledger.claim(opened.id, "hidup", NOW, 30 * SECOND)
+    async with store.transaction() as uow:
+        opened, attempt = await told(uow, NOW - 60 * MINUTE)
+        await uow.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, query_at=T0))
+        assert await uow.claim_incident(opened.id, "mati", T0, 30 * SECOND)
+        await entered(uow, NOW - 60 * MINUTE)
+    async with store.transaction() as uow:
+        assert await uow.move_times_back(NOW) == timedelta(0)
+        assert (await stands(uow, opened.id))[2].query_at == NOW
+        assert await uow.claim_incident(opened.id, "hidup", NOW, 30 * SECOND)
 
 
 async def test_move_back_notice_about_future_moment_is_decided_on_anew_when_it_comes(store: SqlStore) -> None:
@@ -189,20 +189,20 @@ async def test_move_back_notice_about_future_moment_is_decided_on_anew_when_it_c
 
     Pantau: The notification of a future moment is decided again when it comes.
     """
-    async with store.transaction() as ledger:
-        opened, _ = await told(ledger, T0 - 20 * MINUTE)
+    async with store.transaction() as uow:
+        opened, _ = await told(uow, T0 - 20 * MINUTE)
         handover, past = T0 - MINUTE, NOW - 5 * MINUTE
         keys = [draft(opened, T0, at.isoformat(timespec="seconds")).key for at in (handover, past)]
         for once in (handover, past):
-            await ledger.add_notice(opened, draft(opened, T0, once.isoformat(timespec="seconds")), T0)
-        await entered(ledger, T0)
-    async with store.transaction() as ledger:
-        assert [await ledger.is_decided(key) for key in keys] == [True, True]
-        await ledger.move_back(NOW)
-        assert [await ledger.is_decided(key) for key in keys] == [False, True]
+            await uow.add_notification(opened, draft(opened, T0, once.isoformat(timespec="seconds")), T0)
+        await entered(uow, T0)
+    async with store.transaction() as uow:
+        assert [await uow.is_notification_decided(key) for key in keys] == [True, True]
+        await uow.move_times_back(NOW)
+        assert [await uow.is_notification_decided(key) for key in keys] == [False, True]
         moved = draft(opened, T0, (handover - BACK).isoformat(timespec="seconds")).key
-        assert await ledger.is_decided(moved)
-        found = {notice.key for notice in await ledger.notices(opened.id)}
+        assert await uow.is_notification_decided(moved)
+        found = {notice.key for notice in await uow.notifications(opened.id)}
     assert {moved, keys[1]} <= found
 
 
@@ -211,15 +211,15 @@ async def test_move_back_pending_notice_held_in_future_may_leave_now(store: SqlS
 
     Pantau: It is sent or throttled anew.
     """
-    async with store.transaction() as ledger:
-        opened, _ = await told(ledger, NOW - MINUTE)
-        added = await ledger.add_notice(opened, draft(opened, NOW, "held"), NOW)
+    async with store.transaction() as uow:
+        opened, _ = await told(uow, NOW - MINUTE)
+        added = await uow.add_notification(opened, draft(opened, NOW, "held"), NOW)
         assert added is not None
-        await ledger.hold(added.id, T0)
-        await entered(ledger, T0 - MINUTE)
-    async with store.transaction() as ledger:
-        await ledger.move_back(NOW)
-        held = await ledger.notice(added.id)
+        await uow.throttle(added.id, T0)
+        await entered(uow, T0 - MINUTE)
+    async with store.transaction() as uow:
+        await uow.move_times_back(NOW)
+        held = await uow.notification(added.id)
     assert (held.state, held.not_before) == (NotificationState.PENDING, NOW)
 
 
@@ -230,9 +230,9 @@ async def test_move_back_drill_under_way_ends_after_its_own_time(store: SqlStore
     """
     drills = Drills(database)
     await drills.begin("asked/1", contact="all", requested_by="Siti Contoh", begins_at=T0, ends_at=T0 + 60 * MINUTE)
-    async with store.transaction() as ledger:
-        await entered(ledger, T0)
-    async with store.transaction() as ledger:
-        await ledger.move_back(NOW)
+    async with store.transaction() as uow:
+        await entered(uow, T0)
+    async with store.transaction() as uow:
+        await uow.move_times_back(NOW)
     (drill,) = await drills.under_way()
     assert (drill.starts_at, drill.ends_at) == (NOW, NOW + 60 * MINUTE)

@@ -67,12 +67,12 @@ async def in_the_middle(place: Path, server: PostgresServer | None) -> AsyncIter
 
 
 async def check_what_was_kept(place: Path, server: PostgresServer | None) -> None:
-    async with Database.open(place, server) as database, SqlStore(database).transaction() as ledger:
-        assert await ledger.active_incidents() == [1]
-        kept = await ledger.incident(1)
+    async with Database.open(place, server) as database, SqlStore(database).transaction() as uow:
+        assert await uow.active_incidents() == [1]
+        kept = await uow.incident(1)
         assert kept is not None
         assert kept.number == "JCM-01"
-        assert await ledger.last_incident("lost-0") is None
+        assert await uow.last_incident("lost-0") is None
 
 
 async def test_a_kill_in_the_middle_of_a_transaction_loses_nothing_committed_and_keeps_nothing_else(
@@ -93,8 +93,8 @@ async def test_a_killed_engine_keeps_no_other_from_the_store_they_share(tmp_path
     # While it lives, others get in and read, and their decisions wait for its transaction.
     async with in_the_middle(tmp_path, server), Database.open(tmp_path, server, name="kedua") as database:
         store = SqlStore(database)
-        async with store.reading() as ledger:
-            assert [incident.number for incident in await ledger.open_incidents()] == ["JCM-01"]
+        async with store.reading() as uow:
+            assert [incident.number for incident in await uow.open_incidents()] == ["JCM-01"]
         deciding = asyncio.create_task(store.transaction().__aenter__())
         await asyncio.wait({deciding}, timeout=0.5)
         assert not deciding.done()

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.schema import SchemaItem
 
 from alerts.decide.drill import DrillNotification, DrillState, DrillTarget
-from alerts.decide.escalation import facts
+from alerts.decide.escalation import build_facts
 from alerts.decide.paper import Handling, LetterStep
 from alerts.documents.maintenance_notice import MaintenanceNotice, MaintenanceNoticeKind
 from alerts.model.alert import KnownAlert
@@ -71,7 +71,7 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Retention, RetentionPolicy
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema.tables import metadata, run_before
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
@@ -194,10 +194,10 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
         LetterRecord(ConfigurationRecords(database), asked),
     )
     await processes.beat(T0, T0)
-    await processes.lives(T0)
+    await processes.refresh_heartbeat(T0)
     await processes.others()
-    await processes.goes_by(3)
-    await processes.knows(["JCM"])
+    await processes.record_documents_level(3)
+    await processes.record_agencies(["JCM"])
     await processes.known(["utama"])
     await processes.last_beat()
     await processes.continuity()
@@ -206,22 +206,22 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await calls.place("JCM", T0)
     await calls.fresh(T0)
     standings = LetterRecord(SiteStatuses(database, "utama"), asked)
-    await standings.beat(SiteHeartbeat(at=T0, monotonic=timedelta(0), incarnation="a"))
+    await standings.write_heartbeat(SiteHeartbeat(at=T0, monotonic=timedelta(0), incarnation="a"))
     _, mark = await standings.changed(None)
     await standings.changed(mark)
-    await standings.beats()
+    await standings.heartbeats()
     await standings.subjects()
-    await standings.mark_stale()
-    await standings.spoken_of()
-    await standings.forget(["JCM"])
+    await standings.reset_to_unknown()
+    await standings.subjects_by_site()
+    await standings.delete(["JCM"])
     teller = LetterRecord(SiteRunWriter(database, "johor"), asked)
     await teller.has_hub()
     await teller.is_heard()
     await teller.newest()
     await teller.before(T0)
-    await teller.tell_failed(0, 9, T0)
+    await teller.publish_failed(0, 9, T0)
     await teller.first_hour(T0 - timedelta(days=7), T0)
-    await teller.tell_hour(T0, T0)
+    await teller.publish_hour(T0, T0)
     told = LetterRecord(SiteRecords(database, "utama", ["johor"]), asked)
     await told.failed("JCM", T0, T0 + MINUTE, 10)
     await told.sums("JCM", T0)
@@ -238,84 +238,90 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
 
 async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incident], list[Notification]]:
     async with store.transaction() as own:
-        ledger: Any = LetterRecord(own, asked)
-        incidents = [(await ledger.add_incidents([replace(trigger(), dedup_key="a")]))[0]]
-        incidents += await ledger.add_incidents([replace(trigger(), dedup_key=key) for key in ("b", "c")])
+        uow: Any = LetterRecord(own, asked)
+        incidents = [(await uow.add_incidents([replace(trigger(), dedup_key="a")]))[0]]
+        incidents += await uow.add_incidents([replace(trigger(), dedup_key=key) for key in ("b", "c")])
         first, second, third = incidents
-        notice = await ledger.add_notice(first, draft(first, "a"), T0, gathering="g", not_before=T0 + MINUTE)
-        assert await ledger.join_notice(notice.id, second, draft(second, "b"))
-        delivery = await ledger.add_delivery(notice.id, SMS_SITI)
-        attempt = await ledger.add_attempt(delivery, "sms", T0, query_at=T0 + MINUTE, response="1")
-        await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, provider_id="x"))
-        _ = await ledger.attempt(attempt.reference), await ledger.attempt_state(attempt.id)
-        await ledger.handle_letter(attempt.id, LetterStep.PRINTED, Handling(by="x", at=T0))
-        _ = await ledger.letters(["sms"], T0 - DAY), await ledger.laid([notice.id]), await ledger.handled(attempt.id)
-        _ = await ledger.not_posted(attempt), await ledger.not_withdrawn(notice, attempt)
-        await ledger.reopen_notice(notice.id, T0 + MINUTE)
-        await ledger.add_notice(third, draft(third, "c"), T0)
+        notice = await uow.add_notification(first, draft(first, "a"), T0, bundle_key="g", not_before=T0 + MINUTE)
+        assert await uow.join_notification(notice.id, second, draft(second, "b"))
+        delivery = await uow.add_delivery(notice.id, SMS_SITI)
+        attempt = await uow.add_attempt(delivery, "sms", T0, query_at=T0 + MINUTE, response="1")
+        await uow.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, provider_id="x"))
+        _ = await uow.attempt(attempt.reference), await uow.attempt_state(attempt.id)
+        await uow.record_letter_step(attempt.id, LetterStep.PRINTED, Handling(by="x", at=T0))
+        _ = (
+            await uow.letters(["sms"], T0 - DAY),
+            await uow.queued_letters([notice.id]),
+            await uow.letter_steps(attempt.id),
+        )
+        _ = await uow.undo_posting(attempt), await uow.undo_withdrawal(notice, attempt)
+        await uow.reopen_notification(notice.id, T0 + MINUTE)
+        await uow.add_notification(third, draft(third, "c"), T0)
         for each in incidents:
-            await ledger.incident(each.id)
-            await ledger.save_brief(each)
-            await ledger.rouse(each.id)
-        await ledger.is_decided("a")
-        await ledger.lock_notice(notice.id)
-        await ledger.gathered("g", T0 - MINUTE, first.id)
-        await ledger.hold(notice.id, T0)
-        await ledger.first_heard("sms", "1", T0)
+            await uow.incident(each.id)
+            await uow.save_policy(each)
+            await uow.activate_incident(each.id)
+        await uow.is_notification_decided("a")
+        await uow.lock_notification(notice.id)
+        await uow.bundle_candidates("g", T0 - MINUTE, first.id)
+        await uow.throttle(notice.id, T0)
+        await uow.add_callback("sms", "1", T0)
         for narrowed in ({}, {"address": SMS_SITI}, {"gateway": "sms"}):
-            await ledger.taken_since(T0, **narrowed)
-        await ledger.answered(["sms", "modem"], 20)
-        await ledger.unanswered("sms", T0 - DAY, T0, 20)
-        _ = await ledger.last_incident("a"), await ledger.last_incidents(["a", "b"]), await ledger.lead_of(notice.id)
-        await ledger.incident_numbered("JCM-01")
+            await uow.accepted_call_times(T0, **narrowed)
+        await uow.latest_receipts(["sms", "modem"], 20)
+        await uow.missing_receipts("sms", T0 - DAY, T0, 20)
+        _ = await uow.last_incident("a"), await uow.last_incidents(["a", "b"]), await uow.sending_incident(notice.id)
+        await uow.incident_by_number("JCM-01")
         for asking in (
             *(
                 "active_incidents",
                 "open_incidents",
-                "measured_keys",
-                "open_numbers",
+                "detected_keys",
+                "open_incidents_by_key",
                 "open_incidents_first",
                 "recent_incidents",
-                "recent_notices",
+                "recent_notifications",
             ),
-            "journal_number",
+            "last_audit_number",
         ):
-            await getattr(ledger, asking)()
-        await ledger.recent_notices(states=[NotificationState.PENDING], most=5)
+            await getattr(uow, asking)()
+        await uow.recent_notifications(states=[NotificationState.PENDING], most=5)
         await ask_for_lists(LetterRecord(own.listing, asked), first.id)
-        await ledger.listed_notices([notice.id], first.id)
-        await ledger.incidents([first.id, second.id])
-        await ledger.unreleased({"JCM", "MDC"})
-        await ledger.opened_since(T0)
-        await ledger.notices(first.id)
-        whole = await ledger.notice(notice.id)
-        await ask_of_silences(ledger)
-        await ask_about_claims_and_alerts(ledger, first.id)
-        await ask_about_restorations(LetterRecord(ledger.restorations, asked))
-        await ask_of_people(ledger, whole, asked)
-        await ledger.leave_notice(notice.id, second.id, T0)
-        await ledger.settle(notice.id, NotificationState.DELIVERED)
+        await uow.list_notifications([notice.id], first.id)
+        await uow.incidents([first.id, second.id])
+        await uow.unreleased_incidents({"JCM", "MDC"})
+        await uow.opened_since(T0)
+        await uow.notifications(first.id)
+        whole = await uow.notification(notice.id)
+        await ask_of_silences(uow)
+        await ask_about_claims_and_alerts(uow, first.id)
+        await ask_about_restorations(LetterRecord(uow.restorations, asked))
+        await ask_of_people(uow, whole, asked)
+        await uow.leave_notification(notice.id, second.id, T0)
+        await uow.set_notification_state(notice.id, NotificationState.DELIVERED)
         for each in incidents:
-            await ledger.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
-            await ledger.put_to_rest(each.id)
-        await ledger.save_incidents([apply(each, Resolve(dedup_key="x", at=T0, ended_at=T0)) for each in incidents])
-        await ledger.journal(AuditEntry(at=T0, actor="x", event="x", incident_id=first.id, notification_id=notice.id))
-        await ledger.journal(AuditEntry(at=T0, actor="x", event="x"))
-        asked.add("SqlUnitOfWork.seal_journal")
+            await uow.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
+            await uow.deactivate_incident(each.id)
+        await uow.save_incidents([apply(each, Resolve(dedup_key="x", at=T0, ended_at=T0)) for each in incidents])
+        await uow.add_audit_entry(
+            AuditEntry(at=T0, actor="x", event="x", incident_id=first.id, notification_id=notice.id)
+        )
+        await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event="x"))
+        asked.add("SqlUnitOfWork.seal_audit_log")
     return incidents, [whole]
 
 
-async def ask_of_calls(ledger: Any, attempt_id: int) -> None:
+async def ask_of_calls(uow: Any, attempt_id: int) -> None:
     for telephone in (None, VOICE_SITI):
-        await ledger.calls_under_way(T0, telephone)
-    await ledger.end_call(attempt_id, T0)
-    await ledger.waiting_for(VOICE_SITI)
+        await uow.calls_under_way(T0, telephone)
+    await uow.end_call(attempt_id, T0)
+    await uow.incidents_waiting_for(VOICE_SITI)
 
 
-async def ask_of_silences(ledger: Any) -> None:
-    silence = await ledger.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
-    await ledger.silences(T0)
-    await ledger.end_silence(silence.id, T0)
+async def ask_of_silences(uow: Any) -> None:
+    silence = await uow.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
+    await uow.silences(T0)
+    await uow.end_silence(silence.id, T0)
 
 
 async def ask_for_lists(listing: Any, incident_id: int) -> None:
@@ -339,66 +345,66 @@ async def ask_for_lists(listing: Any, incident_id: int) -> None:
         NotificationFilter(since=since, until=until),
         NotificationFilter(agencies=codes, incident_id=incident_id, states=bad),
     ):
-        await listing.notices(told, most=2)
+        await listing.notifications(told, most=2)
     for wanted in (IncidentFilter(), IncidentFilter(agencies=codes)):
-        await listing.untaken(wanted, most=2)
-        await listing.taken_by({"Siti"}, wanted, most=2)
+        await listing.unacknowledged(wanted, most=2)
+        await listing.acknowledged_by({"Siti"}, wanted, most=2)
         await listing.unreleased_outages(wanted, most=2)
-    await listing.done_about(incident_id, {"remark"}, most=2)
+    await listing.incident_history(incident_id, {"remark"}, most=2)
     await listing.numbers([incident_id])
-    await listing.during("JCM", T0, T0 + DAY)
+    await listing.open_during("JCM", T0, T0 + DAY)
 
 
-async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
+async def ask_about_claims_and_alerts(uow: Any, incident_id: int) -> None:
     for owner, at in (("one", T0), ("two", T0), ("two", T0 + DAY)):
-        await ledger.claim(incident_id, owner, at, MINUTE)
-        await ledger.claimable(owner, at)
-        await ledger.keep_claims(owner, at, MINUTE)
-        await ledger.end_claims(["two", "three"], owner, at)
-    await ledger.keep_claims("three", T0 + 2 * DAY, MINUTE)
-    await ledger.hand_over("two", T0)
-    await ledger.orphan_calls(T0)
+        await uow.claim_incident(incident_id, owner, at, MINUTE)
+        await uow.claimable_incidents(owner, at)
+        await uow.renew_leases(owner, at, MINUTE)
+        await uow.end_leases(["two", "three"], owner, at)
+    await uow.renew_leases("three", T0 + 2 * DAY, MINUTE)
+    await uow.release_leases("two", T0)
+    await uow.requery_orphaned_calls(T0)
     # Nothing lies ahead, and then all does.
     for now in (T0 + 2 * DAY, T0 - DAY):
-        await ledger.move_back(now)
-    await ledger.is_paper_held()
-    await ledger.false_alarms(T0)
-    await ledger.save_alerts([KnownAlert(fingerprint="0" * 16, starts_at=T0, ended_at=None, received_at=T0)])
-    await ledger.known_alerts(["0" * 16])
-    await ledger.open_among(["a", "b"])
-    await ledger.firing_among(["a", "b"])
-    await ledger.open_alerts()
+        await uow.move_times_back(now)
+    await uow.is_paper_paused()
+    await uow.false_alarms(T0)
+    await uow.save_alerts([KnownAlert(fingerprint="0" * 16, starts_at=T0, ended_at=None, received_at=T0)])
+    await uow.known_alerts(["0" * 16])
+    await uow.open_dedup_keys(["a", "b"])
+    await uow.count_firing_alerts(["a", "b"])
+    await uow.count_open_alert_incidents()
 
 
 async def ask_about_restorations(restorations: Any) -> None:
-    await restorations.standing([1, 2])
-    await restorations.lives(T0)
+    await restorations.position([1, 2])
+    await restorations.is_alive(T0)
     await restorations.begin(DetectionMethod.OLDER, T0, T0, numbers={"JCM": 3})
-    waiting = await restorations.waiting()
-    await restorations.leave_out(waiting, {"JCM": (2, 3)}, ())
-    await restorations.found_out(waiting, DetectionMethod.OLDER)
-    await restorations.put_back(T0, T0, by="x", numbers={"JCM": 3}, pages={})
-    await restorations.put_back(T0, T0, by="x", numbers={"JCM": 3}, pages={})
-    waiting = await restorations.waiting()
-    await restorations.look_first(T0)
-    await restorations.give_after_all(waiting)
+    waiting = await restorations.pending()
+    await restorations.skip_numbers(waiting, {"JCM": (2, 3)}, ())
+    await restorations.set_method(waiting, DetectionMethod.OLDER)
+    await restorations.begin_reported(T0, T0, by="x", numbers={"JCM": 3}, pages={})
+    await restorations.begin_reported(T0, T0, by="x", numbers={"JCM": 3}, pages={})
+    waiting = await restorations.pending()
+    await restorations.await_new_runs(T0)
+    await restorations.unskip_numbers(waiting)
     await restorations.confirm(waiting, T0, "x", "x")
     await restorations.all()
 
 
-async def ask_of_people(ledger: Any, notice: Notification, asked: set[str]) -> None:
-    await ask_of_calls(ledger, notice.attempts[0].id)
-    responses, duty = LetterRecord(ledger.responses, asked), LetterRecord(ledger.duty, asked)
+async def ask_of_people(uow: Any, notice: Notification, asked: set[str]) -> None:
+    await ask_of_calls(uow, notice.attempts[0].id)
+    responses, duty = LetterRecord(uow.responses, asked), LetterRecord(uow.duty, asked)
     for _ in range(2):
-        await responses.code_for(SMS_SITI.number, notice, T0)
+        await responses.assign_response_code(SMS_SITI.number, notice, T0)
         await responses.save_sms_number(SMS_SITI.number, SmsNumber(unrecognised=1))
-    await responses.told(SMS_SITI.number)
-    await responses.knows(SMS_SITI.number)
+    await responses.coded_notifications(SMS_SITI.number)
+    await responses.has_sms_to(SMS_SITI.number)
     await responses.sms_number(SMS_SITI.number)
-    await responses.add_pin_entry(PinAttempt(reference="p1", agency="JCM", person="siti", at=T0, accepted=True))
-    await responses.pin_entries({"JCM"}, "siti", T0)
+    await responses.add_pin_attempt(PinAttempt(reference="p1", agency="JCM", person="siti", at=T0, accepted=True))
+    await responses.pin_attempts({"JCM"}, "siti", T0)
     override = await duty.add(rota="JCM/duti", contact=SITI, begins=T0, ends=T0 + DAY, by="x", now=T0)
-    await ledger.overrides(["JCM/duti"], T0)
+    await uow.overrides(["JCM/duti"], T0)
     await duty.standing(T0)
     await duty.answered()
     await duty.update_contact(override.id, RAVI)
@@ -408,17 +414,17 @@ async def ask_of_people(ledger: Any, notice: Notification, asked: set[str]) -> N
 async def ask_of_probing(database: Database, asked: set[str]) -> None:
     history: Any = LetterRecord(History(database, SiteStatuses(database, "utama")), asked)
     for number, outcome in enumerate((Outcome.DELIVERED, Outcome.LOST, Outcome.DEFERRED)):
-        await history.sent(f"{number:016x}", "JCM/internal", T0, T0 + MINUTE)
-        await history.ended(
-            ended(number, outcome), "JCM", {"JCM/internal": (Health.UP, T0)}, standings={"JCM": SiteStatus()}
+        await history.record_sent_token(f"{number:016x}", "JCM/internal", T0, T0 + MINUTE)
+        await history.record_run(
+            ended(number, outcome), "JCM", {"JCM/internal": (Health.UP, T0)}, statuses={"JCM": SiteStatus()}
         )
-    await history.came_late(f"{1:016x}", T0)
+    await history.record_late_arrival(f"{1:016x}", T0)
     for routes in (None, {"JCM/internal", "JCM/outbound"}):
         await history.tokens(T0, routes)
         await history.healths(routes)
         await history.streaks(routes)
-    await history.look_up(["JCM"])
-    await history.say_no_more(lambda subject: subject == "MDC")
+    await history.refresh_latest(["JCM"])
+    await history.delete_statuses(lambda subject: subject == "MDC")
     await history.deferrals(T0)
     await history.latest()
     await history.transits("JCM", T0)
@@ -443,7 +449,7 @@ async def ask_of_drills(drills: Any) -> None:
     target = DrillTarget(agency="JCM", contact=SITI, office=OFFICE)
     begun = await drills.begin("k", contact="all", requested_by="x", begins_at=T0, ends_at=T0 + DAY)
     exercise = DrillNotification(target=target, address=SMS_SITI, gateway="sms")
-    told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
+    told = build_facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
     record = await drills.write(begun, exercise, told, DrillState.CALLING, T0)
     await drills.change(record.reference, DrillState.CONFIRMED, T0)
     await drills.find(record.reference)
@@ -452,7 +458,7 @@ async def ask_of_drills(drills: Any) -> None:
     await drills.is_notice_pending(T0)
     await drills.notifications(begun.id)
     await drills.latest(2)
-    await drills.asked_of("JCM", T0)
+    await drills.latest_requested("JCM", T0)
     await drills.during("JCM", T0, T0 + DAY)
     await drills.end(begun, T0 + DAY)
 
@@ -481,9 +487,9 @@ async def ask_of_documents(documents: Any) -> None:
     await documents.follow([first], by="x", now=T0)
     await documents.level([first])
     await documents.text("JCM", first.digest)
-    await documents.versions("JCM", below=2)
+    await documents.versions("JCM", before_number=2)
     await documents.marks(at_most=2)
-    await documents.marks(wanted="J", named=["JCM", "MDC"], after="A", at_most=2)
+    await documents.marks(search="J", agencies=["JCM", "MDC"], after="A", at_most=2)
 
 
 async def ask_of_offers(offers: Any) -> None:
@@ -498,12 +504,12 @@ async def ask_of_the_journal(database: Database, asked: set[str], incident_id: i
         await journal.head(connection)
         await journal.entries(connection)
         await journal.of_incident(connection, incident_id)
-        await journal.trail(connection, [1, 2])
+        await journal.read_chain_links(connection, [1, 2])
         await journal.links(connection, 1, 2)
         await journal.hash_of(connection, 1)
-        await journal.entry_of(connection, 1)
+        await journal.read_entry(connection, 1)
         search: Any = LetterRecord(purge.Search(T0 + DAY), asked)
-        doomed = await search.further(connection)
+        purge_set = await search.further(connection)
         while not search.is_over:
             assert not (await search.further(connection)).incidents
     await ask_for_pages_of_the_journal(LetterRecord(AuditLogPages(database), asked))
@@ -513,7 +519,7 @@ async def ask_of_the_journal(database: Database, asked: set[str], incident_id: i
         await journal.last_checkpoint(connection)
     said = AuditEntry(at=T0, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
     async with database.write() as connection:
-        await disposal.carry_out(connection, doomed, said)
+        await disposal.carry_out(connection, purge_set, said)
     async with database.write() as connection:
         await journal.append(connection, [said])
 

@@ -56,7 +56,7 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Retention, RetentionPolicy
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, upgrade
 from monitor.store.schema.rows import POLICY
@@ -274,7 +274,7 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
         history = History(database)
         tokens = await history.tokens(AT + MINUTE)
         # Only the second schema can have known; the first learns it from the runs.
-        assert {token: sent.came for token, sent in tokens.items()} == {
+        assert {token: sent.has_arrived for token, sent in tokens.items()} == {
             "came": schema == "0001",
             "lost": False,
             "under-way": False,
@@ -289,9 +289,9 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
         async with database.read() as connection:
             assert (await connection.execute(select(func.sum(hour.c.runs)))).scalar_one() == 2
 
-        async with SqlStore(database).transaction() as ledger:
-            (active,) = await ledger.active_incidents()
-            opened = await ledger.incident(active)
+        async with SqlStore(database).transaction() as uow:
+            (active,) = await uow.active_incidents()
+            opened = await uow.incident(active)
             assert opened is not None
             assert (opened.number, opened.opened_at, opened.began_at) == ("JCM-01", AT, AT - MINUTE)
             assert (opened.type_began_at, opened.reported_type_began_at) == (None, AT - MINUTE)
@@ -300,15 +300,15 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
                 "Siti Contoh",
                 "Ravi Contoh",
             ]
-            (notice,) = await ledger.notices(active)
+            (notice,) = await uow.notifications(active)
             assert (notice.person, notice.facts.number, notice.created_at) == ("siti", "JCM-01", AT)
             assert [a.number for a in notice.addresses] == [a["number"] for a in told["addresses"]]
             (attempt,) = (a for d in notice.deliveries for a in d.attempts)
             assert (attempt.state, attempt.reference) == (AttemptState.CALLING, "p1-1-1795500900")
             # What comes new gets an id and a number of its own.
-            assert (await ledger.add_incidents([replace(trigger(), dedup_key="other")]))[0].number == "JCM-02"
-            await ledger.add_attempt(notice.deliveries[0], "sms", AT + MINUTE, query_at=AT + 2 * MINUTE)
-            assert await ledger.claim(active, "utama", AT, MINUTE)
+            assert (await uow.add_incidents([replace(trigger(), dedup_key="other")]))[0].number == "JCM-02"
+            await uow.add_attempt(notice.deliveries[0], "sms", AT + MINUTE, query_at=AT + 2 * MINUTE)
+            assert await uow.claim_incident(active, "utama", AT, MINUTE)
 
 
 def opened_at(schema: str, place: SourceLocation, **changed: str) -> None:
@@ -326,9 +326,9 @@ def opened_at(schema: str, place: SourceLocation, **changed: str) -> None:
 
 async def test_what_was_open_before_a_person_could_declare_an_outage_was_measured(place: SourceLocation) -> None:
     opened_at("0017", place)
-    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as ledger:
-        (active,) = await ledger.active_incidents()
-        known = await ledger.incident(active)
+    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as uow:
+        (active,) = await uow.active_incidents()
+        known = await uow.incident(active)
     assert known is not None
     assert (known.detected, known.declared) == (known.type, None)
 
@@ -339,9 +339,9 @@ async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at
     opened_at("0013", place, state="acknowledged", acknowledged_by="Siti Contoh")
     before = datetime.now(UTC)
 
-    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as ledger:
-        (active,) = await ledger.active_incidents()
-        taken = await ledger.incident(active)
+    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as uow:
+        (active,) = await uow.active_incidents()
+        taken = await uow.incident(active)
     assert taken is not None
     assert taken.last_response_at is not None
     assert taken.last_response_at >= before
@@ -420,9 +420,9 @@ async def test_migration_renames_keys_of_documents_and_policies(place: SourceLoc
             assert "acknowledge_for" in _DOCUMENT
             assert "acknowledge_for" not in rename_keys(_DOCUMENT)
             assert (await connection.execute(select(desired_document.c.text))).scalar_one() == rename_keys(_DOCUMENT)
-        async with SqlStore(database).transaction() as ledger:
-            (active,) = await ledger.active_incidents()
-            found = await ledger.incident(active)
+        async with SqlStore(database).transaction() as uow:
+            (active,) = await uow.active_incidents()
+            found = await uow.incident(active)
     assert found is not None
     assert found.policy == brief
 
@@ -464,10 +464,10 @@ def _typed(kind: Any, value: Any) -> Any:
 
 async def test_store_of_0049_migrated_has_same_incidents_and_notifications(place: SourceLocation) -> None:
     rows = store_of_0049(place)
-    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as ledger:
-        active = await ledger.active_incidents()
-        incidents = {found.number: found for number in active if (found := await ledger.incident(number))}
-        notices = {found.key: found for number in active for found in await ledger.notices(number)}
+    async with Database.open(place.directory, place.server) as database, SqlStore(database).transaction() as uow:
+        active = await uow.active_incidents()
+        incidents = {found.number: found for number in active if (found := await uow.incident(number))}
+        notices = {found.key: found for number in active for found in await uow.notifications(number)}
     assert {incident.id: str(incident.state) for incident in incidents.values()} == {
         row["id"]: row["state"] for row in rows["incident"]
     }
@@ -497,9 +497,9 @@ async def test_store_of_0049_values_of_0_2_0_are_read_as_standard_values(place: 
     assert "own_fault" in {row["matter"] for row in rows["incident"]} & {row["matter"] for row in rows["standing"]}
     assert "refused" in {row["cause"] for row in rows["standing"]}
     async with Database.open(place.directory, place.server) as database:
-        async with SqlStore(database).transaction() as ledger:
-            incidents = {found.number: found for number in range(1, 7) if (found := await ledger.incident(number))}
-            (notice,) = await ledger.notices(incidents["NOC-01"].id)
+        async with SqlStore(database).transaction() as uow:
+            incidents = {found.number: found for number in range(1, 7) if (found := await uow.incident(number))}
+            (notice,) = await uow.notifications(incidents["NOC-01"].id)
         said, _ = await SiteStatuses(database, "noc").changed(None)
     fault = incidents["NOC-01"]
     assert (fault.type, fault.current_type, fault.detected) == (IncidentType.MONITORING_FAULT,) * 3
@@ -517,10 +517,10 @@ async def test_store_of_0049_audit_chain_verifies_and_continues(place: SourceLoc
     async with Database.open(place.directory, place.server) as database:
         verifier = await audit.verify(database.read)
         assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]))
-        async with SqlStore(database).transaction() as ledger:
-            (opened,) = await ledger.add_incidents([replace(trigger(), dedup_key="KLB")])
+        async with SqlStore(database).transaction() as uow:
+            (opened,) = await uow.add_incidents([replace(trigger(), dedup_key="KLB")])
             assert opened.id == len(rows["incident"]) + 1
-            await ledger.journal(AuditEntry(at=AT, actor="engine", event="incident opened", incident_id=opened.id))
+            await uow.add_audit_entry(AuditEntry(at=AT, actor="engine", event="incident opened", incident_id=opened.id))
         verifier = await audit.verify(database.read)
         assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]) + 1)
     for statement in ("DELETE FROM audit_log", "UPDATE audit_log SET actor = 'x'", "DELETE FROM audit_head"):
@@ -538,14 +538,14 @@ async def test_store_of_0049_engine_sends_what_was_due_and_nothing_again(place: 
         for _ in range(2):
             await station.settle()
             assert [order for gateway in station.gateways for order in gateway.sent] == ["outage to +60100000101"]
-        async with SqlStore(database).reading() as ledger:
-            (notice,) = await ledger.notices(6)
+        async with SqlStore(database).reading() as uow:
+            (notice,) = await uow.notifications(6)
         assert (notice.facts.number, notice.state) == ("JLN-01", NotificationState.SENT)
         (drill,) = await Drills(database).under_way()
         (record,) = await Drills(database).notifications(drill.id)
-        async with SqlStore(database).transaction() as ledger:
-            (silence,) = await ledger.silences(station.clock.now())
-            (override,) = await ledger.duty.standing(station.clock.now())
+        async with SqlStore(database).transaction() as uow:
+            (silence,) = await uow.silences(station.clock.now())
+            (override,) = await uow.duty.standing(station.clock.now())
     assert (drill.requested_by, record.contact, record.state) == ("Ali Contoh", "mei", DrillState.FAILED)
     assert (silence.target, silence.ends_at - silence.starts_at) == ("JKM", timedelta(hours=1))
     assert (override.rota, override.contact.name) == ("JCM/utama", "Ravi Contoh")
@@ -578,7 +578,7 @@ def test_store_of_0049_is_read_with_present_names_before_it_is_migrated(place: S
 async def test_store_of_0049_file_audit_chain_verifies_before_it_is_migrated(place: SourceLocation) -> None:
     rows = store_of_0049(place)
     if place.server is None:
-        verifier = await audit.verify(lambda: audit.in_file(place.directory / "pantau.sqlite"))
+        verifier = await audit.verify(lambda: audit.open_sqlite_file(place.directory / "pantau.sqlite"))
         assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]))
 
 

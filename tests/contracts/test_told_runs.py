@@ -52,9 +52,9 @@ async def rows_in(database: Database, table: Any) -> int:
 async def tell(database: Database, *results: Any, now: datetime = T0) -> None:
     history = History(database)
     for each in results:
-        await history.ended(each, "JCM", {})
+        await history.record_run(each, "JCM", {})
     teller = SiteRunWriter(database, "johor")
-    await teller.tell_failed(0, await teller.newest(), now)
+    await teller.publish_failed(0, await teller.newest(), now)
 
 
 async def write(database: Database, table: Any, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
@@ -70,13 +70,13 @@ async def test_what_did_not_deliver_is_told_with_what_was_seen_and_what_delivere
 
 async def test_a_run_is_told_once_and_those_that_follow_by_their_number(database: Database) -> None:
     teller, history = SiteRunWriter(database, "johor"), History(database)
-    await history.ended(REFUSED, "JCM", {})
+    await history.record_run(REFUSED, "JCM", {})
     newest = await teller.newest()
-    assert [await teller.tell_failed(0, newest, T0) for _ in range(2)] == [1, 0]
+    assert [await teller.publish_failed(0, newest, T0) for _ in range(2)] == [1, 0]
     # Written late: it began before what was told already.
-    await history.ended(ended(2, Outcome.LOST, NOON - DAY, ROUTE), "JCM", {})
-    assert await teller.tell_failed(newest, newest, T0) == 0
-    assert await teller.tell_failed(newest, newest + 1, T0) == 1
+    await history.record_run(ended(2, Outcome.LOST, NOON - DAY, ROUTE), "JCM", {})
+    assert await teller.publish_failed(newest, newest, T0) == 0
+    assert await teller.publish_failed(newest, newest + 1, T0) == 1
     assert await teller.newest() == newest + 1
 
 
@@ -85,7 +85,7 @@ async def test_telling_begins_before_the_first_that_failed_since(database: Datab
     assert await teller.before(NOON) == 0
     outcomes = (Outcome.LOST, Outcome.DELIVERED, Outcome.TIMEOUT, Outcome.LOST)
     for number, outcome in enumerate(outcomes):
-        await history.ended(ended(number, outcome, NOON + number * MINUTE, ROUTE), "JCM", {})
+        await history.record_run(ended(number, outcome, NOON + number * MINUTE, ROUTE), "JCM", {})
     newest = await teller.newest()
     assert [newest - await teller.before(NOON + after * MINUTE) for after in (0, 1, 3, 4)] == [4, 2, 1, 0]
 
@@ -93,8 +93,8 @@ async def test_telling_begins_before_the_first_that_failed_since(database: Datab
 async def test_an_hour_is_told_in_parts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site_runs, "AT_ONCE", 2)
     for number in range(3):
-        await History(database).ended(ended(number, at=NOON, route=f"{ROUTE}-{number}"), "JCM", {})
-    assert [await SiteRunWriter(database, "johor").tell_hour(NOON, T0) for _ in range(3)] == [2, 1, 0]
+        await History(database).record_run(ended(number, at=NOON, route=f"{ROUTE}-{number}"), "JCM", {})
+    assert [await SiteRunWriter(database, "johor").publish_hour(NOON, T0) for _ in range(3)] == [2, 1, 0]
 
 
 async def test_the_same_told_twice_is_one(database: Database) -> None:
@@ -169,13 +169,13 @@ async def test_times_that_no_program_can_read_are_not_read_and_not_kept_for_ever
 
 async def test_hours_are_told_when_they_are_over_and_again_when_more_was_counted(database: Database) -> None:
     history, teller = History(database), SiteRunWriter(database, "johor")
-    await history.ended(ended(1, at=NOON, route=ROUTE), "JCM", {})
+    await history.record_run(ended(1, at=NOON, route=ROUTE), "JCM", {})
     for _ in range(2):
-        await teller.tell_hour(NOON, T0 + HOUR)
-    await history.ended(ended(2, at=NOON + MINUTE, route=ROUTE), "JCM", {})
-    await history.ended(ended(3, Outcome.LOST, NOON + MINUTE, ROUTE), "JCM", {})
-    await history.ended(ended(4, Outcome.INCONCLUSIVE, NOON + MINUTE, ROUTE), "JCM", {})
-    await teller.tell_hour(NOON, T0 + 2 * HOUR)
+        await teller.publish_hour(NOON, T0 + HOUR)
+    await history.record_run(ended(2, at=NOON + MINUTE, route=ROUTE), "JCM", {})
+    await history.record_run(ended(3, Outcome.LOST, NOON + MINUTE, ROUTE), "JCM", {})
+    await history.record_run(ended(4, Outcome.INCONCLUSIVE, NOON + MINUTE, ROUTE), "JCM", {})
+    await teller.publish_hour(NOON, T0 + 2 * HOUR)
     assert await rows_in(database, site_hour) == 4
     ours, theirs = await SiteRecords(database, "noc", ["johor"]).sums("JCM", NOON)
     assert (ours.site, theirs.site) == ("noc", "johor")
@@ -189,7 +189,7 @@ async def test_the_first_hour_in_which_anything_was_counted_is_found(database: D
     week = (NOON - 7 * DAY, NOON)
     assert await teller.first_hour(*week) is None
     for number, at in enumerate((NOON, NOON - 30 * HOUR, NOON - 8 * DAY)):
-        await history.ended(ended(number, at=at + MINUTE, route=ROUTE), "JCM", {})
+        await history.record_run(ended(number, at=at + MINUTE, route=ROUTE), "JCM", {})
     assert await teller.first_hour(*week) == NOON - 30 * HOUR
     assert await teller.first_hour(NOON - 29 * HOUR, NOON) == NOON
     assert await teller.first_hour(NOON - 29 * HOUR, NOON - HOUR) is None
@@ -199,17 +199,17 @@ async def test_an_hour_that_is_told_again_after_the_sites_clock_was_set_back_cou
     database: Database,
 ) -> None:
     history, teller = History(database), SiteRunWriter(database, "johor")
-    await history.ended(ended(1, at=NOON, route=ROUTE), "JCM", {})
-    await teller.tell_hour(NOON, T0 + 2 * HOUR)
-    await history.ended(ended(2, at=NOON + MINUTE, route=ROUTE), "JCM", {})
-    await teller.tell_hour(NOON, T0 + HOUR)
+    await history.record_run(ended(1, at=NOON, route=ROUTE), "JCM", {})
+    await teller.publish_hour(NOON, T0 + 2 * HOUR)
+    await history.record_run(ended(2, at=NOON + MINUTE, route=ROUTE), "JCM", {})
+    await teller.publish_hour(NOON, T0 + HOUR)
     _, theirs = await SiteRecords(database, "noc", ["johor"]).sums("JCM", NOON)
     assert theirs.runs == 2
 
 
 async def test_sums_that_nothing_can_come_to_are_left_out(database: Database) -> None:
-    await History(database).ended(ended(1, at=NOON, route=ROUTE), "JCM", {})
-    await SiteRunWriter(database, "johor").tell_hour(NOON, T0)
+    await History(database).record_run(ended(1, at=NOON, route=ROUTE), "JCM", {})
+    await SiteRunWriter(database, "johor").publish_hour(NOON, T0)
     async with database.read() as connection:
         row = (await connection.execute(select(site_hour))).one()._mapping
     odd: Sequence[Mapping[str, object]]
@@ -224,7 +224,7 @@ async def test_sums_that_nothing_can_come_to_are_left_out(database: Database) ->
 
 async def test_each_end_keeps_by_its_own_rules(database: Database) -> None:
     await tell(database, REFUSED, now=T0)
-    await SiteRunWriter(database, "johor").tell_hour(NOON, T0)
+    await SiteRunWriter(database, "johor").publish_hour(NOON, T0)
     keep = RetentionPolicy(delivered=DAY, failed=365 * DAY, hourly=400 * DAY)
     for site, after, left in (
         ("johor", TOLD_MEMORY - HOUR, (1, 1)),
@@ -249,8 +249,8 @@ async def test_what_is_said_to_have_been_long_after_now_is_not_kept_for_ever(dat
 
 async def test_what_sites_have_told_follows_who_is_called_otherwise(database: Database) -> None:
     await tell(database, REFUSED, ended(2, Outcome.LOST, T0, "JCM/internal"))
-    await SiteRunWriter(database, "johor").tell_hour(NOON, T0)
-    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    await SiteRunWriter(database, "johor").publish_hour(NOON, T0)
+    renaming = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
     await Renames(database, "noc").rename(renaming, by="Siti Contoh", now=T0)
     (found,) = await SiteRecords(database, "noc", ["johor"]).failed("JKM", NOON, T0, 9)
     assert {each.route for each in found.results} == {"JKM/outbound/rujukan-a", "JKM/internal"}
@@ -260,13 +260,13 @@ async def test_what_sites_have_told_follows_who_is_called_otherwise(database: Da
 
 @pytest.mark.real
 async def test_of_a_sites_processes_one_tells_at_a_time(shared: Database) -> None:
-    await History(shared).ended(REFUSED, "JCM", {})
+    await History(shared).record_run(REFUSED, "JCM", {})
     teller = SiteRunWriter(shared, "johor")
     async with shared.write() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:locks, 3)"), {"locks": LOCKS})
-        assert await teller.tell_failed(0, 9, T0) is None
-        assert await teller.tell_hour(NOON, T0) is None
-    assert await teller.tell_failed(0, 9, T0) == 1
+        assert await teller.publish_failed(0, 9, T0) is None
+        assert await teller.publish_hour(NOON, T0) is None
+    assert await teller.publish_failed(0, 9, T0) == 1
 
 
 async def test_a_store_has_a_hub_once_it_has_a_part_of_its_own(database: Database) -> None:

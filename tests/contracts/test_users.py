@@ -149,11 +149,11 @@ async def test_sessions_and_codes_end_with_what_they_were_given_for(database: Da
 async def test_failures_are_kept_until_somebody_signs_in(database: Database) -> None:
     users = Users(database)
     user = await made(users)
-    await users.fail(user.id, entry(), counted=FailedAttempt.FIRST_STEP)
+    await users.fail(user.id, entry(), failed_attempt=FailedAttempt.FIRST_STEP)
     # Of a browser that has a count of its own.
-    await users.fail(user.id, entry(), counted=None)
+    await users.fail(user.id, entry(), failed_attempt=None)
     for _ in range(2):
-        await users.fail(user.id, entry(), counted=FailedAttempt.SECOND_STEP)
+        await users.fail(user.id, entry(), failed_attempt=FailedAttempt.SECOND_STEP)
     found = await users.find("siti")
     assert found is not None
     assert (found.failures, found.code_failures) == (Failures(count=1, last=T0), Failures(count=2, last=T0))
@@ -166,8 +166,8 @@ async def test_failures_are_kept_until_somebody_signs_in(database: Database) -> 
 async def test_unlock_forgets_failures_until_somebody_signs_in(database: Database) -> None:
     users = Users(database)
     user = await made(users)
-    for counted in FailedAttempt:
-        await users.fail(user.id, entry(), counted=counted)
+    for failed_attempt in FailedAttempt:
+        await users.fail(user.id, entry(), failed_attempt=failed_attempt)
     await users.unlock(user.id, T0 + HOUR, entry())
     found = await users.find("siti")
     assert found is not None
@@ -205,7 +205,7 @@ async def test_administration_two_administrators_at_once_leave_one(
 async def test_what_fails_at_several_services_at_once_is_counted_each_time(database: Database) -> None:
     users = Users(database)
     user = await made(users)
-    await asyncio.gather(*(users.fail(user.id, entry(), counted=FailedAttempt.FIRST_STEP) for _ in range(5)))
+    await asyncio.gather(*(users.fail(user.id, entry(), failed_attempt=FailedAttempt.FIRST_STEP) for _ in range(5)))
     found = await users.find("siti")
     assert found is not None
     assert found.failures.count == 5
@@ -224,13 +224,13 @@ async def test_an_account_elsewhere_is_one_users_and_each_has_one_at_a_provider(
     users, issuer = Users(database), "https://log-masuk.contoh.gov.my"
     siti, ravi = await made(users, "siti", "viewer"), await made(users, "ravi")
     await users.link(siti.id, issuer, "a1", entry())
-    assert await users.identified(issuer, "a1") == siti
-    assert await users.identified(issuer, "a2") is None
-    assert await users.identified("https://lain.contoh.my", "a1") is None
+    assert await users.user_by_identity(issuer, "a1") == siti
+    assert await users.user_by_identity(issuer, "a2") is None
+    assert await users.user_by_identity("https://lain.contoh.my", "a1") is None
     with pytest.raises(IdentityTakenError):
         await users.link(ravi.id, issuer, "a1", entry())
     await users.link(siti.id, issuer, "a2", entry())
-    assert await users.identified(issuer, "a1") is None
+    assert await users.user_by_identity(issuer, "a1") is None
     assert await users.identities(siti.id) == [issuer]
     await users.unlink(siti.id, entry())
-    assert await users.identified(issuer, "a2") is None
+    assert await users.user_by_identity(issuer, "a2") is None

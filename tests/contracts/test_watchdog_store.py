@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from alerts.decide.drill import DrillNotification, DrillState, DrillTarget, facts
+from alerts.decide.drill import DrillNotification, DrillState, DrillTarget, drill_facts
 from alerts.decide.gateway.receipt import ReceivedReceipt
 from alerts.model.channel import Channel
 from alerts.persistence.audit import BEGINNING
@@ -25,7 +25,7 @@ from tests.unit.alerts.people import MINUTE, OFFICE, SITI, T0, VOICE_SITI
 CALL = DrillNotification(
     target=DrillTarget(agency="JCM", contact=SITI, office=OFFICE), address=VOICE_SITI, gateway="suara"
 )
-TOLD = facts(OFFICE, Channel.VOICE, "LATIH-01", T0)
+TOLD = drill_facts(OFFICE, Channel.VOICE, "LATIH-01", T0)
 
 
 async def begun(drills: Drills, key: str = "scheduled/1") -> Drill | None:
@@ -62,10 +62,10 @@ async def test_an_exercise_is_written_once_and_what_is_known_better_stays(databa
     assert await heard(DrillState.CONFIRMED, 3) is DrillState.CONFIRMED
     assert await heard(DrillState.CONFIRMED, 4) is DrillState.CONFIRMED
     assert await drills.confirmed() == {("JCM", "siti"): T0 + 3 * MINUTE}
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         # The key was pressed later: it arrived when it was first heard of.
-        answered = {"suara": [ReceivedReceipt(taken_at=T0, received_at=T0 + MINUTE)]}
-        assert await ledger.answered(["suara"], 20) == answered
+        answered = {"suara": [ReceivedReceipt(accepted_at=T0, received_at=T0 + MINUTE)]}
+        assert await uow.latest_receipts(["suara"], 20) == answered
     assert await drills.change("d99-1-0", DrillState.FAILED, T0) is None
     async with database.read() as connection:
         events = list((await connection.execute(select(audit_log.c.event).order_by(audit_log.c.id))).scalars())
@@ -112,7 +112,7 @@ async def test_continuity_of_a_site_is_that_of_its_newest_process(database: Data
         other.continuous_since = T0 + MINUTE
         await other.beat(T0, T0)
         assert await processes.continuity() == (T0 + MINUTE, T0 + MINUTE)
-        await processes.lives(T0 + 2 * MINUTE)
+        await processes.refresh_heartbeat(T0 + 2 * MINUTE)
         assert await other.continuity() == (T0 + 2 * MINUTE, T0 + MINUTE)
 
 
@@ -125,23 +125,23 @@ async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(post
         (seen,) = await second.beat(T0, T0 + MINUTE)
         assert (seen.name, seen.heartbeat_at, seen.stopped_at, seen.documents) == ("a", T0, None, None)
         # By which documents it goes is told between two beats, and stays.
-        assert await first.goes_by(5_000_000_000)
+        assert await first.record_documents_level(5_000_000_000)
         await first.beat(T0, T0)
         assert [each.documents for each in await second.beat(T0, T0 + MINUTE)] == [5_000_000_000]
-        assert not await Processes(one, "c").goes_by(1)
+        assert not await Processes(one, "c").record_documents_level(1)
         # So is of which agencies it has documents: what they are is read when it is another than before.
-        assert await first.knows({"MDC": 1, "JCM": 2})
-        assert not await Processes(one, "c").knows(["JCM"])
+        assert await first.record_agencies({"MDC": 1, "JCM": 2})
+        assert not await Processes(one, "c").record_agencies(["JCM"])
         (seen,) = await second.beat(T0, T0 + MINUTE)
         assert seen.agencies_digest is not None
         assert await second.known(["a", "b"]) == {seen.agencies_digest: {"JCM", "MDC"}}
-        await first.knows(["MDC", "JCM"])
+        await first.record_agencies(["MDC", "JCM"])
         assert await second.others() == [seen], "the same in another order"
         await second.stop(T0 + 2 * MINUTE)
         (gone,) = await first.beat(T0, T0 + 3 * MINUTE)
         assert (gone.name, gone.heartbeat_at, gone.stopped_at) == ("b", T0 + MINUTE, T0 + 2 * MINUTE)
         # A sign of life is no pulse, and says that who has ended runs again.
-        (alive,) = await second.lives(T0 + 4 * MINUTE)
+        (alive,) = await second.refresh_heartbeat(T0 + 4 * MINUTE)
         assert (alive.name, alive.heartbeat_at) == ("a", T0 + 3 * MINUTE)
         assert await second.others() == [alive]
         (back,) = await first.others()

@@ -53,7 +53,7 @@ def _texts(octets: bytes) -> None:
         except SourceError as error:
             assert str(error).startswith("ms.yaml")
         else:
-            assert all(entry.place.startswith("ms.yaml:") for entry in entries)
+            assert all(entry.position.startswith("ms.yaml:") for entry in entries)
 
 
 def _crest(octets: bytes) -> None:

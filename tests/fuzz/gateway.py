@@ -97,7 +97,7 @@ class _Notes:
     async def begin_release(self, reference: str) -> ReleasePrompt:
         return ReleasePrompt(stage=ReleaseStage.PIN, words={"ms-MY": "Taip PIN."}, otherwise={"ms-MY": "Sekian."})
 
-    async def prove_release(self, reference: str, pin: str) -> ReleasePrompt:
+    async def verify_pin(self, reference: str, pin: str) -> ReleasePrompt:
         return await self.begin_release(reference)
 
     async def release(self, reference: str) -> ReleasePrompt:
@@ -150,7 +150,7 @@ def _callback(octets: bytes) -> None:
 
 
 def _heard(gateway: Gateway, incoming: CallbackRequest) -> CallbackResponse | None:
-    hearing = gateway.hear(incoming, _Notes())
+    hearing = gateway.handle_callback(incoming, _Notes())
     try:
         if isinstance(gateway, HttpSms):
             # It sends its answer to a person as an SMS of its own.

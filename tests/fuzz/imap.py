@@ -13,23 +13,23 @@ from probes.model.mailbox import Mailbox, Password
 from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, ProtocolError, Timeouts
 from probes.model.result import Party, Phase
-from probes.protocol.cause import stage
-from probes.protocol.folder import elsewhere, namespaces, own_of
+from probes.protocol.cause import timed_phase
+from probes.protocol.folder import own_folders, parse_namespaces, unwatched_folders
 from probes.protocol.imap import ImapSession
 from probes.protocol.imap_connection import ImapConnection
 from probes.protocol.imap_response import (
     Framer,
     ImapResponse,
-    announced,
-    capabilities,
-    fetched,
-    folder_name,
-    folder_status,
-    junk_folders,
-    legible_name,
-    listed,
-    quoted_if_needed,
-    searched,
+    decode_folder_name,
+    encode_folder_name,
+    find_junk_folders,
+    parse_announced_capabilities,
+    parse_capabilities,
+    parse_fetch,
+    parse_folder_status,
+    parse_list,
+    parse_search,
+    quote_if_needed,
 )
 from probes.protocol.imap_wire import ImapWire
 from probes.run.trace import TraceRecorder
@@ -56,23 +56,23 @@ def _answer(octets: bytes) -> None:
     for answer in answers:
         untagged = ImapResponse(text=answer.text.removeprefix("* "), literals=answer.literals)
         with suppress(ProtocolError):
-            if (found := fetched(untagged)) is not None:
+            if (found := parse_fetch(untagged)) is not None:
                 assert 0 <= found.uid < 10**19
                 assert found.size is None or 0 <= found.size < 10**19
         with suppress(ProtocolError):
-            folder_status([untagged])
+            parse_folder_status([untagged])
         with suppress(ProtocolError):
-            searched([untagged])
-        capabilities([untagged])
-        announced(untagged.text)
-        known = namespaces([untagged])
-        own_of("INBOX", junk_folders([untagged]), known)
-        elsewhere("INBOX", listed([untagged]), known, ())
-        for folder in listed([untagged]):
-            assert not set(quoted_if_needed(folder.name)) & set("\r\n\0")
-            assert legible_name(folder.name).isprintable()
-            assert len(legible_name(folder.name).encode()) <= 4 * len(folder.name) + 4
-    assert folder_name(octets.decode("utf-8", "replace")).isascii()
+            parse_search([untagged])
+        parse_capabilities([untagged])
+        parse_announced_capabilities(untagged.text)
+        known = parse_namespaces([untagged])
+        own_folders("INBOX", find_junk_folders([untagged]), known)
+        unwatched_folders("INBOX", parse_list([untagged]), known, ())
+        for folder in parse_list([untagged]):
+            assert not set(quote_if_needed(folder.name)) & set("\r\n\0")
+            assert decode_folder_name(folder.name).isprintable()
+            assert len(decode_folder_name(folder.name).encode()) <= 4 * len(folder.name) + 4
+    assert encode_folder_name(octets.decode("utf-8", "replace")).isascii()
 
 
 def _watch(octets: bytes) -> None:
@@ -86,28 +86,28 @@ def _watch(octets: bytes) -> None:
             MessageHandler(
                 mailbox=_BOX,
                 signer=SIGNER,
-                ledger=TokenRegistry(ended=[TOKEN.id]),
+                registry=TokenRegistry(ended=[TOKEN.id]),
                 waiting={},
                 on_arrival=lambda _, token, at: None,
                 clock=lambda: NOW,
             ),
-            patience=Timeouts(session=timedelta(seconds=1)),
-            pace=PollingPolicy(),
-            stir=lambda: None,
+            timeouts=Timeouts(session=timedelta(seconds=1)),
+            polling=PollingPolicy(),
+            wake=lambda: None,
         )
         line = ImapConnection(wire, peer, Party.RECIPIENT)
         try:
-            with stage(trace, Phase.CONNECT, Party.RECIPIENT):
-                await line.greet()
+            with timed_phase(trace, Phase.CONNECT, Party.RECIPIENT):
+                await line.read_greeting()
                 await line.sign_in(Password(username="u", secret=SECRET))
                 postbox._session = session = ImapSession(line)
-                await postbox._enter(session)
+                await postbox._find_folders(session)
                 await session.idle(asyncio.Event(), timedelta())
             for _ in range(3):
-                await postbox.look(junk_every=timedelta(), sweep=_HOUR)
+                await postbox.poll(junk_interval=timedelta(), sweep_interval=_HOUR)
         except ProbeFailedError as failure:
-            assert b" LOGIN " not in peer.heard or SECRET not in failure.failure.words
-            assert failure.failure.words.isprintable()
+            assert b" LOGIN " not in peer.heard or SECRET not in failure.failure.summary
+            assert failure.failure.summary.isprintable()
         finally:
             line.close()
         return peer

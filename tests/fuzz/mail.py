@@ -8,12 +8,12 @@ from email import message_from_bytes, policy
 
 from probes.arrival.expectation import Expectation, FolderKind
 from probes.arrival.message_handler import MailboxMessage, MessageHandler
-from probes.domain.signature import author_domain, keys_of, verified
-from probes.mail.bounce import DsnReport, parse
+from probes.domain.signature import author_domain, find_key_names, verify_signatures
+from probes.mail.bounce import DsnReport, parse_report
 from probes.mail.disposition import TokenRegistry
-from probes.mail.hops import path_of
-from probes.mail.message import changes_in, compose
-from probes.mail.observed_message import recognise
+from probes.mail.hops import read_path
+from probes.mail.message import compose, find_changes
+from probes.mail.observed_message import classify
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox, Password
 from probes.model.result import Party
@@ -72,43 +72,43 @@ def _receive(octets: bytes) -> None:
         return octets
 
     async def received() -> bool:
-        waiting = Expectation(TOKEN, Party.RECIPIENT, stir=lambda: None, over=lambda _: None)
-        reception = MessageHandler(
+        waiting = Expectation(TOKEN, Party.RECIPIENT, wake=lambda: None, on_end=lambda _: None)
+        handler = MessageHandler(
             mailbox=Mailbox(
                 name="m", address="semakan@jabatan-contoh.gov.my", login=Password(username="u", secret="p")
             ),
             signer=SIGNER,
-            ledger=TokenRegistry(),
+            registry=TokenRegistry(),
             waiting={TOKEN.id: [waiting]},
             on_arrival=lambda _, token, at: counted.append(token),
             clock=lambda: NOW,
         )
-        letter = MailboxMessage(uid=1, header=header + blank, size=len(octets), whole=whole)
-        return await reception.receive(letter, FolderKind.INBOX, count=True)
+        letter = MailboxMessage(uid=1, header=header + blank, size=len(octets), fetch_content=whole)
+        return await handler.process(letter, FolderKind.INBOX, count=True)
 
     deleted = asyncio.run(received())
     assert ISSUED.issuperset(token for token in counted if token is not None)
     if deleted:
-        found = (recognise(each, SIGNER).token for each in (header + blank, octets))
+        found = (classify(each, SIGNER).token for each in (header + blank, octets))
         assert any(token is not None and token.id in ISSUED for token in found)
 
 
 def _read(octets: bytes) -> None:
     """A message that arrived is looked at from all sides; what is told of it fits on a line."""
-    assert all(change.isprintable() for change in changes_in(octets, TOKEN))
-    path = path_of(octets, handed_over=NOW, seen=NOW + timedelta(minutes=1))
+    assert all(change.isprintable() for change in find_changes(octets, TOKEN))
+    path = read_path(octets, submitted_at=NOW, arrived_at=NOW + timedelta(minutes=1))
     assert len(path.hops) <= 30
     assert all(hop.delay >= timedelta() and hop.by.isprintable() and len(hop.by) <= 100 for hop in path.hops)
     address = outbound_address(octets)
     assert address is None or not address.is_loopback
     assert "@" not in author_domain(octets)
-    token = recognise(octets, SIGNER).token
+    token = classify(octets, SIGNER).token
     assert token is None or token.id in ISSUED
 
 
 def _notify(octets: bytes) -> None:
     """A report is read, or is none; what it says fits on a line."""
-    found = parse(message_from_bytes(octets, policy=policy.compat32))
+    found = parse_report(message_from_bytes(octets, policy=policy.compat32))
     if found is None:
         return
     for one in (found, *found.others):
@@ -117,13 +117,13 @@ def _notify(octets: bytes) -> None:
         assert len(one.text) <= 300
         assert one.code is None or 200 <= one.code < 600
         assert one.status is None or one.status.isascii()
-    assert found.is_for("semakan@jabatan-contoh.gov.my") in {True, False}
+    assert found.has_failed_for("semakan@jabatan-contoh.gov.my") in {True, False}
 
 
 def _sign(octets: bytes) -> None:
     """No signature that was made without the key is valid, and none stops the loop."""
-    assert len(keys_of(octets)) <= 5
-    for signature in verified(octets, {_KEY_NAME: _KEY}):
+    assert len(find_key_names(octets)) <= 5
+    for signature in verify_signatures(octets, {_KEY_NAME: _KEY}):
         assert not signature.valid
         assert signature.fault.isprintable()
 

@@ -29,17 +29,25 @@ from probes.credentials.consent import (
     Consent,
     ConsentError,
     DeviceCode,
-    ask_device_code,
-    ask_for_consent,
-    redeem,
+    exchange_code,
+    poll_consent,
+    request_device_code,
 )
 from probes.credentials.oauth import AccessTokenError
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, _bound
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, _limit_response
 from probes.credentials.service_account import BadServiceAccountError, ServiceAccount
 from probes.domain.exchanger import Exchangers
-from probes.domain.mta_sts import MtaStsPolicyError, parsed
-from probes.domain.records import RecordReading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
-from probes.domain.x509 import covers, matches, read, usable
+from probes.domain.mta_sts import MtaStsPolicyError, parse_policy
+from probes.domain.records import (
+    RecordReading,
+    _read,
+    _read_dmarc,
+    _read_mta_sts,
+    _read_spf,
+    _read_tls_rpt,
+    _RecordingResolver,
+)
+from probes.domain.x509 import covers_name, is_usable, matches_chain, parse_chain
 from probes.model.check import NameServers
 from probes.verdict.domain import judge_dmarc, judge_mta_sts, judge_spf, judge_tls_rpt
 from tests.fuzz.target import TURN, Target
@@ -51,7 +59,7 @@ _NOW = datetime(2026, 11, 27, 8, 0, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
 
-class _Zone(_Asker):
+class _Zone(_RecordingResolver):
     """Name servers that know nothing but one text, at each name of the domain."""
 
     text = b""
@@ -78,7 +86,7 @@ def _records(octets: bytes) -> None:
     zone.text = octets[:4000]
     zone.until = float("inf")
     readings = []
-    for kind in (_spf, _dmarc, _mta_sts, _tls_rpt):
+    for kind in (_read_spf, _read_dmarc, _read_mta_sts, _read_tls_rpt):
         with DNS_CACHE.lock:
             DNS_CACHE.clear()
         found = _read(partial(_in, zone, kind), _DOMAIN, NameServers(addresses=("192.0.2.53",)), _SECOND)
@@ -95,14 +103,14 @@ def _records(octets: bytes) -> None:
     assert all(len(words) < 5_000 for _, words in told)
 
 
-def _in(zone: _Zone, kind: Any, domain: str, _asker: _Asker) -> Any:
+def _in(zone: _Zone, kind: Any, domain: str, _asker: _RecordingResolver) -> Any:
     return kind(domain, zone)
 
 
 def _policy(octets: bytes) -> None:
     """A policy is read, or is none; whom it covers can be asked."""
     try:
-        policy = parsed(octets.decode("utf-8", "replace"))
+        policy = parse_policy(octets.decode("utf-8", "replace"))
     except MtaStsPolicyError as why:
         assert str(why).isprintable()
         return
@@ -122,7 +130,7 @@ class _Scripted(Client):
             client_secret=self.client_secret,
             token_endpoint_auth_method="client_secret_post",
             transport=httpx2.MockTransport(lambda _request: self.answer),
-            event_hooks={"response": [_bound]},
+            event_hooks={"response": [_limit_response]},
         )
 
 
@@ -169,9 +177,9 @@ def _consent(octets: bytes) -> None:
     """An endpoint gives a code that people may be shown, a consent, or a reason without the secret."""
     out = AuthorizationRequest(address="https://x.invalid/", state="s", verifier="v")
     for asked in (
-        ask_device_code(_client(octets), _TOKEN_URL, _NOW),
-        ask_for_consent(_client(octets), _CODE, _NOW),
-        redeem(_client(octets), "kod", out, "https://pantau.contoh.my/"),
+        request_device_code(_client(octets), _TOKEN_URL, _NOW),
+        poll_consent(_client(octets), _CODE, _NOW),
+        exchange_code(_client(octets), "kod", out, "https://pantau.contoh.my/"),
     ):
         try:
             found = asyncio.run(asked)
@@ -210,12 +218,12 @@ def _endpoint(octets: bytes) -> None:
 def _certificate(octets: bytes) -> None:
     """A certificate is read, or cannot be."""
     record = TLSA(dns.rdataclass.IN, dns.rdatatype.TLSA, 3, 1, 1, octets[:32].ljust(32, b"\0"))  # type: ignore[no-untyped-call]
-    assert usable(record)
+    assert is_usable(record)
     try:
-        certificate = read([octets])
-        covers(certificate, "mel.jabatan-contoh.gov.my")
-        covers(certificate, "192.0.2.1")
-        matches(record, [octets], "mel.jabatan-contoh.gov.my")
+        certificate = parse_chain([octets])
+        covers_name(certificate, "mel.jabatan-contoh.gov.my")
+        covers_name(certificate, "192.0.2.1")
+        matches_chain(record, [octets], "mel.jabatan-contoh.gov.my")
     except ValueError:
         return
     assert certificate.not_after.tzinfo is UTC

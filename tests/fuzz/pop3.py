@@ -12,7 +12,7 @@ from probes.model.mailbox import Mailbox, Password
 from probes.model.polling import PollingPolicy
 from probes.model.probe import ProbeFailedError, Timeouts
 from probes.model.result import Party, Phase
-from probes.protocol.cause import stage
+from probes.protocol.cause import timed_phase
 from probes.protocol.line_wire import LineWire
 from probes.protocol.pop3 import Pop3Session
 from probes.run.trace import TraceRecorder
@@ -36,24 +36,24 @@ def _look(octets: bytes) -> None:
             MessageHandler(
                 mailbox=_BOX,
                 signer=SIGNER,
-                ledger=TokenRegistry(ended=[TOKEN.id]),
+                registry=TokenRegistry(ended=[TOKEN.id]),
                 waiting={},
                 on_arrival=lambda _, token, at: None,
                 clock=lambda: NOW,
             ),
-            patience=Timeouts(session=timedelta(seconds=1)),
-            pace=PollingPolicy(),
+            timeouts=Timeouts(session=timedelta(seconds=1)),
+            polling=PollingPolicy(),
         )
         try:
-            with stage(TraceRecorder(), Phase.CONNECT, Party.RECIPIENT):
-                await session.greet()
+            with timed_phase(TraceRecorder(), Phase.CONNECT, Party.RECIPIENT):
+                await session.read_greeting()
                 await session.sign_in(Password(username="u", secret=SECRET))
             drop._session = session
-            await drop.look(junk_every=_HOUR, sweep=_HOUR)
+            await drop.poll(junk_interval=_HOUR, sweep_interval=_HOUR)
             assert timedelta() <= session.login_delay <= timedelta(minutes=10)
         except ProbeFailedError as failure:
-            assert b"PASS " not in peer.heard or SECRET not in failure.failure.words
-            assert failure.failure.words.isprintable()
+            assert b"PASS " not in peer.heard or SECRET not in failure.failure.summary
+            assert failure.failure.summary.isprintable()
         finally:
             session.close()
         return peer

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from alerts.decide.response import Acknowledgement, Meaning, OptIn, OptOut, Unrecognised, printed, understand
+from alerts.decide.response import Acknowledgement, Meaning, OptIn, OptOut, Unrecognised, format_code, parse_reply
 from tests.fuzz.target import Target
 
 
 def _understand(octets: bytes) -> None:
     """A text means one of four things; a code or a number that it stands for is one that we could have printed."""
-    meaning: Meaning = understand(octets.decode("utf-8", "replace"))
+    meaning: Meaning = parse_reply(octets.decode("utf-8", "replace"))
     match meaning:
         case Acknowledgement(code=code, number=number):
             assert code is None or 0 <= code <= 9999
             assert number is None or (number.isascii() and len(number) <= 20)
             if code is not None:
-                assert understand(printed(code)) == Acknowledgement(code=code)
+                assert parse_reply(format_code(code)) == Acknowledgement(code=code)
             if number is not None:
-                assert understand(number) == Acknowledgement(number=number)
+                assert parse_reply(number) == Acknowledgement(number=number)
         case OptOut() | OptIn() | Unrecognised():
             pass
 

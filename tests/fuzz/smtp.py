@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from probes.credentials.sign_in import masked
+from probes.credentials.sign_in import mask_secrets
 from probes.mail.bounce import DsnAction, DsnReport
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import (
     SubmissionStep,
-    challenge_in,
-    imap_code,
+    find_status,
     imap_sign_in_failure,
-    not_shown,
     pop3_sign_in_failure,
-    shortened,
+    read_challenge,
+    response_code,
+    shared_mailbox_failure,
+    shorten,
     smtp_failure,
-    status_in,
 )
 from probes.model.result import Party, Phase
 from probes.preauth.session import PreAuthSession, Protocol
-from probes.protocol.cause import stage
+from probes.protocol.cause import timed_phase
 from probes.protocol.line_wire import LineWire
 from probes.protocol.smtp import SmtpWire, _Session
 from probes.run.trace import TraceRecorder
@@ -53,15 +53,15 @@ def _submit(octets: bytes) -> None:
         session._client.transport, session._client.protocol = peer, wire
         session._client.local_hostname = "[192.0.2.1]"
         try:
-            with stage(trace, Phase.CONNECT, Party.SENDER):
-                await session._greet()
+            with timed_phase(trace, Phase.CONNECT, Party.SENDER):
+                await session._read_greeting()
             await session.sign_in(_KEY)
-            await session.envelope("semakan@jabatan-contoh.gov.my")
-            await session.hand_over(message())
-            await session.farewell()
+            await session.send_envelope("semakan@jabatan-contoh.gov.my")
+            await session.send_message(message())
+            await session.quit()
         except ProbeFailedError as failure:
-            assert b"AUTH " not in peer.heard or SECRET not in failure.failure.words
-            assert failure.failure.words.isprintable()
+            assert b"AUTH " not in peer.heard or SECRET not in failure.failure.summary
+            assert failure.failure.summary.isprintable()
         finally:
             session.close()
         return trace
@@ -84,10 +84,10 @@ async def _called(protocol: Protocol, octets: bytes) -> None:
     Peer(wire, octets)
     session = PreAuthSession(protocol, wire)
     try:
-        greeting = await session.greet()
+        greeting = await session.read_greeting()
         assert greeting.text.isprintable()
-        await session.offers()
-        reply = await session.ask("NOOP")
+        await session.read_capabilities()
+        reply = await session.send_command("NOOP")
         assert reply.code is None or 200 <= reply.code < 600
     except (OSError, ProtocolError):
         pass
@@ -98,24 +98,24 @@ async def _called(protocol: Protocol, octets: bytes) -> None:
 def _words(octets: bytes) -> None:
     """What a refusal says becomes a line of words, a code and a status, and keeps no secret."""
     text = octets.decode("utf-8", "surrogateescape")
-    assert len(shortened(text)) <= 300
-    assert shortened(text).isprintable()
-    shortened(text).encode()
-    assert challenge_in(text).isprintable()
-    challenge_in(text).encode()
-    if (status := status_in(text)) is not None:
+    assert len(shorten(text)) <= 300
+    assert shorten(text).isprintable()
+    shorten(text).encode()
+    assert read_challenge(text).isprintable()
+    read_challenge(text).encode()
+    if (status := find_status(text)) is not None:
         assert status.isascii()
-    code = imap_code(text)
+    code = response_code(text)
     assert code is None or code.isascii()
-    assert SECRET not in masked(text, _KEY)
+    assert SECRET not in mask_secrets(text, _KEY)
     failures = [smtp_failure(step, number, text) for step in SubmissionStep for number in (-1, 199, 421, 535, 999)]
     failures += [
         imap_sign_in_failure("NO", text, Party.SENDER),
         pop3_sign_in_failure(text, Party.SENDER),
-        not_shown(text),
+        shared_mailbox_failure(text),
     ]
-    assert all(failure.failure.words.isprintable() for failure in failures)
-    assert DsnReport(action=DsnAction.FAILED, recipient=text).on("x") is None or not text
+    assert all(failure.failure.summary.isprintable() for failure in failures)
+    assert DsnReport(action=DsnAction.FAILED, recipient=text).failure_at("x") is None or not text
 
 
 _SUBMITTED = TURN.join(

@@ -14,10 +14,10 @@ import httpx
 from alerts.documents.printable import printable
 from alerts.gateways.tray import _slug
 from alerts.inbound.alertmanager import WebhookRejectedError, read_webhook
-from alerts.model.alert import KnownAlert, heed
-from monitor.web.api.alertmanager import LARGEST_WEBHOOK
+from alerts.model.alert import KnownAlert, apply_alert
+from monitor.web.api.alertmanager import MAX_WEBHOOK
 from monitor.web.command.control import control
-from monitor.web.letters import letter_orders
+from monitor.web.letters import letter_commands
 from monitor.web.portal import portal
 from tests.fuzz.target import TURN, Target
 from tests.unit.alerts.inbound.test_alertmanager import ALERT
@@ -37,7 +37,7 @@ def _order(octets: bytes) -> None:
 def _served() -> tuple[Service, tuple[Any, Any]]:
     """Return a service and the applications over it: making those takes longer than all that is done with them."""
     service = Service()
-    return service, (portal(service, _HOSTS, service), control(service, letter_orders(service)))
+    return service, (portal(service, _HOSTS, service), control(service, letter_commands(service)))
 
 
 async def _ordered(octets: bytes) -> None:
@@ -121,9 +121,9 @@ def _webhook(octets: bytes) -> None:
         return
     known: KnownAlert | None = None
     for alert in webhook.alerts:
-        _, known = heed(alert, known, T0)
+        _, known = apply_alert(alert, known, T0)
         assert _TOLD.fullmatch(alert.subject)
-        assert all(text.isprintable() and len(text) <= 1000 for text in alert.told().values())
+        assert all(text.isprintable() and len(text) <= 1000 for text in alert.audit_details().values())
 
 
 _TOLD = re.compile(r"[A-Za-z0-9._ ()-]{0,57}", re.ASCII)
@@ -164,7 +164,7 @@ TARGETS = (
             ),
             "nested": lambda size: b'{"version": "4", "alerts": ' + b"[" * size,
         },
-        largest=LARGEST_WEBHOOK,
+        largest=MAX_WEBHOOK,
     ),
     Target(
         name="order",

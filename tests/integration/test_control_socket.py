@@ -12,7 +12,7 @@ import pytest
 
 from monitor.cli.service import request
 from monitor.web.command.control import control
-from monitor.web.letters import letter_orders
+from monitor.web.letters import letter_commands
 from monitor.web.serving import open_unix, serve
 from tests.unit.monitor.web.source import Service
 
@@ -58,7 +58,7 @@ async def test_when_the_service_ends_nobody_answers(tmp_path: Path) -> None:
 async def test_orders_that_come_together_are_all_answered(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     service = Service()
-    async with serve(control(service, letter_orders(service)), open_unix(path)):
+    async with serve(control(service, letter_commands(service)), open_unix(path)):
         answers = await asyncio.gather(
             *(
                 asyncio.to_thread(request, path, "POST", f"/notifications/{n}/posted", {"by": "Siti"})

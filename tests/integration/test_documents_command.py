@@ -269,7 +269,7 @@ def test_an_empty_store_is_accepted_where_there_is_a_portal_and_what_it_would_re
     assert found.errors == ()
     assert any("references: there are not two" in str(each) for each in found.problems)
     # As the portal would say of the first one.
-    refused = load(settings, {}, documents=[AgencySource(called="JCM", name="jcm.yaml", text=agency("JCM"))]).errors
+    refused = load(settings, {}, documents=[AgencySource(label="JCM", name="jcm.yaml", text=agency("JCM"))]).errors
     assert any("one alone cannot tell whose side is broken" in str(each) for each in refused)
 
 

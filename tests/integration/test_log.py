@@ -12,7 +12,7 @@ import pytest
 #: What each kind of line is said by. A library's logger says what went wrong, several lines long.
 PROGRAM = """
 import logging, structlog
-from monitor.cli.log import Level, complain, log_to_stderr
+from monitor.cli.log import Level, log_to_stderr, write_error
 log_to_stderr(Level({level!r}))
 log = structlog.get_logger()
 log.info("started", portal="http://127.0.0.1:8080")
@@ -23,8 +23,8 @@ except ZeroDivisionError:
     log.exception("check failed unexpectedly", agency="JCM")
     logging.getLogger("library").exception("broken")
 logging.getLogger("library").info("never shown")
-complain("pantau.yaml:1: bad\\npantau.yaml:2: bad")
-complain("pantau.yaml:3: odd", "warning")
+write_error("pantau.yaml:1: bad\\npantau.yaml:2: bad")
+write_error("pantau.yaml:3: odd", "warning")
 """
 
 

@@ -16,7 +16,7 @@ from alerts.model.notification import IncidentType
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.web.portal import portal
-from monitor.web.serving import open_port, serve, url_of
+from monitor.web.serving import listener_url, open_port, serve
 from tests.real.visitor import opened_browser, shut_out
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.country import MultiSiteDemo, Weather, agency, down
@@ -37,7 +37,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def served(country: MultiSiteDemo) -> AsyncIterator[str]:
     listener = open_port("127.0.0.1", 0)
     async with serve(portal(country, ["127.0.0.1"]), listener):
-        yield url_of(listener)
+        yield listener_url(listener)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import pytest
 from monitor.model.health import Health
 from monitor.views.self_health import Component
 from monitor.web.portal import portal
-from monitor.web.serving import open_port, serve, url_of
+from monitor.web.serving import listener_url, open_port, serve
 from tests.real.browser import page_after
 from tests.unit.monitor.web.source import Service
 
@@ -29,7 +29,7 @@ SEEN = ("/", "/static/status.css", "/static/uptime_bars.css", "/static/status.js
 async def served(service: Service) -> AsyncIterator[str]:
     listener = open_port("127.0.0.1", 0)
     async with serve(portal(service, ["127.0.0.1"]), listener):
-        yield url_of(listener)
+        yield listener_url(listener)
 
 
 @asynccontextmanager

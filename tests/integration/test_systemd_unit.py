@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.cli import command
+from monitor.cli import load_command
 from monitor.cli.operation import run
 from monitor.config.files.duration import parse_duration
 from monitor.watchdog import heartbeat, process_heartbeat
@@ -133,7 +133,11 @@ def test_the_unit_and_the_program_agree_on_what_only_a_person_can_mend() -> None
 
 
 def test_the_longest_way_between_two_signs_of_life_is_well_within_the_watchdog() -> None:
-    beat = process_heartbeat._EVERY.total_seconds() + process_heartbeat._PATIENCE_SECONDS + heartbeat._DEADLINE_SECONDS
+    beat = (
+        process_heartbeat._INTERVAL.total_seconds()
+        + process_heartbeat._WRITE_TIMEOUT_SECONDS
+        + heartbeat._DEADLINE_SECONDS
+    )
     watchdog = parse_duration(setting("WatchdogSec").replace("min", "m"))
     assert timedelta(seconds=3 * beat) <= watchdog
 
@@ -141,5 +145,5 @@ def test_the_longest_way_between_two_signs_of_life_is_well_within_the_watchdog()
 @pytest.mark.parametrize("key", ["ExecStart", "ExecReload"])
 def test_what_the_unit_calls_is_a_command_with_such_options(key: str) -> None:
     _, name, *words = setting(key).split()
-    parsed = command(name).make_context(name, words, resilient_parsing=False)
+    parsed = load_command(name).make_context(name, words, resilient_parsing=False)
     assert str(parsed.params["config"]) == "/etc/pantau/pantau.yaml"

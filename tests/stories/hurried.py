@@ -17,20 +17,20 @@ from monitor.cli import main
 _SECOND = timedelta(seconds=1)
 
 
-def hurry() -> None:
+def request_fast_polling() -> None:
     """Shorten what an engine waits for before it takes a dead one's work over, and before it asks for receipts."""
-    Dispatcher.CLAIM, Dispatcher.CLAIMS_EVERY = 4 * _SECOND, _SECOND
+    Dispatcher.LEASE_DURATION, Dispatcher.LEASE_RENEWAL_INTERVAL = 4 * _SECOND, _SECOND
     policy = DeliveryPolicy(
         lease=4 * _SECOND,
         lease_on_paper=6 * _SECOND,
         deadline=5 * _SECOND,
         retry_after=dict.fromkeys(Channel, (_SECOND, _SECOND, _SECOND)),
-        check_every=dict.fromkeys(Channel, 2 * _SECOND),
-        ask_after=(timedelta(0), _SECOND, _SECOND),
+        check_interval=dict.fromkeys(Channel, 2 * _SECOND),
+        query_delays=(timedelta(0), _SECOND, _SECOND),
     )
     patch.object(alerts.engine.dispatcher, "DeliveryPolicy", lambda: policy).start()
 
 
 if __name__ == "__main__":
-    hurry()
+    request_fast_polling()
     main()

@@ -19,13 +19,13 @@ from monitor.watchdog import auditor, process_heartbeat, watchdog
 
 WAITS = {
     # News for one person, in minutes.
-    "gathering": ((bundle, "GROUP_INTERVAL"), (incident_processor, "GROUP_INTERVAL")),
+    "gathering": ((bundle, "BUNDLE_INTERVAL"), (incident_processor, "BUNDLE_INTERVAL")),
     # The operations centre hears of what the auditor finds, in half minutes.
-    "auditor": ((auditor, "EVERY"),),
+    "auditor": ((auditor, "INTERVAL"),),
     # Answers are asked for, in thirds of a minute.
-    "poller": ((Poller, "EVERY"),),
+    "poller": ((Poller, "ACTIVE_INTERVAL"),),
     # The store is written, the switch outside hears it, and the lifeline looks at both, in quarters of a minute.
-    "pulse": ((process_heartbeat, "_EVERY"), (watchdog, "_LIFELINE_EVERY")),
+    "pulse": ((process_heartbeat, "_INTERVAL"), (watchdog, "_OUT_OF_BAND_INTERVAL")),
 }
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ from alerts.model.gateway import AckResult, CallbackEvent
 from alerts.model.notification import IncidentType
 from monitor.app import App
 from monitor.cli import main
-from monitor.service.gateways import build_lines as built_lines
+from monitor.service.gateways import build_gateways as built_lines
 from monitor.store.engine.ledger import SqlUnitOfWork
-from tests.stories.hurried import hurry
+from tests.stories.hurried import request_fast_polling
 
 
 class Moment(StrEnum):
@@ -59,7 +59,7 @@ class Moment(StrEnum):
 
 
 #: In the life of every attempt; the others are in that of paper.
-OF_ALL = (Moment.BEFORE_CLAIM, Moment.AFTER_CLAIM, Moment.AFTER_ACCEPTED, Moment.AFTER_RECORDED)
+MAX_ACCOUNT_FAILURES = (Moment.BEFORE_CLAIM, Moment.AFTER_CLAIM, Moment.AFTER_ACCEPTED, Moment.AFTER_RECORDED)
 
 
 class Mine:
@@ -76,11 +76,11 @@ class Mine:
 
 def lay(mine: Mine) -> None:
     """Lay the mine around the steps of an attempt."""
-    add, write_down, build = SqlUnitOfWork.add_attempt, Dispatcher._write_down, built_lines
+    add, write_down, build = SqlUnitOfWork.add_attempt, Dispatcher._store_result, built_lines
 
     @wraps(add)
-    async def add_attempt(ledger: SqlUnitOfWork, delivery: Any, *args: Any, **named: Any) -> Any:
-        attempt = await add(ledger, delivery, *args, **named)
+    async def add_attempt(uow: SqlUnitOfWork, delivery: Any, *args: Any, **named: Any) -> Any:
+        attempt = await add(uow, delivery, *args, **named)
         mine.step(Moment.BEFORE_CLAIM, delivery.address.channel)
         return attempt
 
@@ -91,7 +91,7 @@ def lay(mine: Mine) -> None:
             mine.step(Moment.AFTER_RECORDED, call.address.channel)
 
     @wraps(build)
-    def build_lines(*args: Any, **named: Any) -> list[ConfiguredGateway]:
+    def build_gateways(*args: Any, **named: Any) -> list[ConfiguredGateway]:
         lines = build(*args, **named)
         for line in lines:
             gateway: Any = line.gateway
@@ -99,13 +99,13 @@ def lay(mine: Mine) -> None:
         return lines
 
     patch.object(SqlUnitOfWork, "add_attempt", add_attempt).start()
-    patch.object(Dispatcher, "_write_down", write).start()
-    patch.object(monitor.app, "build_lines", build_lines).start()
+    patch.object(Dispatcher, "_store_result", write).start()
+    patch.object(monitor.app, "build_gateways", build_gateways).start()
 
 
 def lay_under_paper(mine: Mine) -> None:
     """Lay the mine around what happens to paper alone."""
-    record = Dispatcher.record
+    record = Dispatcher.record_callback
 
     class Mined(type(Path())):  # type: ignore[misc]  # a file in the tray, whatever its class is called here
         def rename(self, target: Any) -> Any:
@@ -123,7 +123,7 @@ def lay_under_paper(mine: Mine) -> None:
         return await record(dispatcher, gateway, heard)
 
     patch.object(tray, "Path", Mined).start()
-    patch.object(Dispatcher, "record", recorded).start()
+    patch.object(Dispatcher, "record_callback", recorded).start()
 
 
 def _mined(send: Callable[[Any], Awaitable[Any]], mine: Mine, channel: Channel) -> Callable[[Any], Awaitable[Any]]:
@@ -138,7 +138,7 @@ def _mined(send: Callable[[Any], Awaitable[Any]], mine: Mine, channel: Channel) 
 
 def lay_with_an_outage(mine: Mine, file: Path) -> None:
     """Lay the mine where *file* says, and let the service be told of an outage of the first agency, at each SIGUSR1."""
-    build = App._build
+    build = App._build_parts
 
     def heard(app: App) -> None:
         outage, moment, channel = file.read_text().split()
@@ -148,7 +148,7 @@ def lay_with_an_outage(mine: Mine, file: Path) -> None:
 
     async def tell(app: App, outage: str) -> None:
         configuration, now = app._configuration(), app._clock.now()
-        brief = next(iter(configuration.registry.agencies.values())).brief(configuration.settings.shared())
+        brief = next(iter(configuration.registry.agencies.values())).build_policy(configuration.settings.build_shared())
         await app._dispatcher.submit(
             Trigger(dedup_key=outage, at=now, began_at=now, type=IncidentType.BOTH, policy=brief)
         )
@@ -159,13 +159,13 @@ def lay_with_an_outage(mine: Mine, file: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard, app)
 
     telling: list[asyncio.Task[None]] = []
-    patch.object(App, "_build", built).start()
+    patch.object(App, "_build_parts", built).start()
 
 
 def tell_of_each_at_once() -> None:
     """Let a person hear and be called of an outage who heard of others a moment ago."""
     for place in (bundle, incident_processor):
-        patch.object(place, "GROUP_INTERVAL", timedelta(0)).start()
+        patch.object(place, "BUNDLE_INTERVAL", timedelta(0)).start()
     patch.object(notification_processor, "CONTACT_LIMITS", {}).start()
 
 
@@ -173,7 +173,7 @@ if __name__ == "__main__":
     hidden = Mine()
     lay(hidden)
     lay_under_paper(hidden)
-    hurry()
+    request_fast_polling()
     tell_of_each_at_once()
     lay_with_an_outage(hidden, Path(sys.argv.pop(1)))
     main()

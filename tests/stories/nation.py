@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import yaml
 
-from monitor.bridge.incident_reporter import SITES
+from monitor.bridge.incident_reporter import SITE_FAULT_PREFIX
 from monitor.planning.ownership import owners
 from monitor.runtime.token_key import token_key
 from monitor.store.backend.postgres import PostgresServer
@@ -206,7 +206,7 @@ class Nation:
 
     async def until_told_of_site(self, site: str, *, is_over: bool) -> None:
         """Wait until the NOC has an incident about a site, or until each that it had is over."""
-        asked = f"SELECT state = 'resolved' FROM incident WHERE dedup_key = '{SITES}{site}'"
+        asked = f"SELECT state = 'resolved' FROM incident WHERE dedup_key = '{SITE_FAULT_PREFIX}{site}'"
 
         async def told() -> bool:
             over = [row[0] for row in self.clusters.hub.order(asked)]

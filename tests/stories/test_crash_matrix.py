@@ -20,7 +20,7 @@ import yaml
 from alerts.model.channel import Channel
 from pantau_lab.carrier.phone import PATIENCE
 from tests.real.postgres import Postgres
-from tests.stories.mined import OF_ALL, Moment
+from tests.stories.mined import MAX_ACCOUNT_FAILURES, Moment
 from tests.stories.theatre import BRISK, JCM, Theatre, settled, stands, theatre
 
 pytestmark = pytest.mark.crash
@@ -45,7 +45,7 @@ async def test_a_kill_loses_nothing_and_doubles_no_paper(
     database = postgres.store() if store == "postgresql" else None
     async with theatre(tmp_path, QUICK, program=program, store=database, prepare=probe_nothing) as play:
         play.duty.keys = ["1"] * 99
-        for n, moment in enumerate((*OF_PAPER.get(channel, ()), *OF_ALL), 1):
+        for n, moment in enumerate((*OF_PAPER.get(channel, ()), *MAX_ACCOUNT_FAILURES), 1):
             mine.write_text(f"JCM/{n} {moment} {channel}")
             with subtests.test(moment.value):
                 await one_outage(play, moment, channel, f"JCM-{n:02}")

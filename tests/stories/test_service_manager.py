@@ -82,7 +82,7 @@ async def test_a_signal_to_reload_is_answered_when_the_reload_is_over_whatever_b
         good = world.settings.read_text()
         for settings in (good, "state_dir: [\n", good):
             world.settings.write_text(settings)
-            app.want_reload()
+            app.request_reload()
             await systemd.hears("RELOADING=1\nMONOTONIC_USEC=")
             assert (await systemd.hears("READY=1"))[-1] == "READY=1"
 

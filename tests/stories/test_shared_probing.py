@@ -31,8 +31,8 @@ async def test_when_one_is_killed_the_other_probes_its_agencies_within_ten_secon
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with company(tmp_path, postgres, agencies=(JCM, MDC)) as both:
-        doomed = both.who_probes(JCM)
-        dead, left = both.services[doomed], both.other_than(doomed)
+        purge_set = both.who_probes(JCM)
+        dead, left = both.services[purge_set], both.other_than(purge_set)
         dead.duty.keys = ["1"] * 9
         for service in both.services.values():
             await service.everybody_is_up()

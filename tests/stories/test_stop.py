@@ -25,25 +25,25 @@ class Watched(App):
     is_alone: bool | None = None
     fails = False
 
-    async def _farewell(self, failure: type[BaseException] | None, *more: object) -> None:
+    async def _record_stop(self, failure: type[BaseException] | None, *more: object) -> None:
         try:
-            async with Database.open(self._path.parent / "state"):
+            async with Database.open(self._settings_file.parent / "state"):
                 self.is_alone = False
         except StoreInUseError:
             self.is_alone = True
-        await super()._farewell(failure, *more)
+        await super()._record_stop(failure, *more)
 
     @property
     def is_seen(self) -> bool:
         """Whether it has told those who share the store that it lives."""
         watchdog = getattr(self, "_watchdog", None)
-        return watchdog is not None and watchdog.pulse.written_at is not None
+        return watchdog is not None and watchdog.process_heartbeat.written_at is not None
 
     async def fail(self) -> None:
         raise ZeroDivisionError
 
-    def _loops(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        return [*super()._loops(), *([self.fail()] if self.fails else [])]
+    def _background_tasks(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        return [*super()._background_tasks(), *([self.fail()] if self.fails else [])]
 
 
 async def lived(directory: Path, *, fails: bool) -> tuple[Watched, list[str], bool]:

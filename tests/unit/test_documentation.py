@@ -17,18 +17,18 @@ import yaml
 
 from alerts.model.delivery import AttemptState
 from alerts.model.incident import TRANSITIONS
-from monitor.access.api_token import LONGEST_TOKEN
-from monitor.access.device import KNOWN_FOR
+from monitor.access.api_token import MAX_TOKEN_LIFETIME
+from monitor.access.device import DEVICE_LIFETIME
 from monitor.access.invitation_code import CodeWay
-from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, UNLOCKED_FOR
+from monitor.access.lockout import FREE_ACCOUNT_ATTEMPTS, FREE_ADDRESS_ATTEMPTS, MAX_ACCOUNT_FAILURES, UNLOCK_DURATION
 from monitor.access.password import SHORTEST
 from monitor.access.totp import RECOVERY_CODES
-from monitor.cli import COMMANDS, command
+from monitor.cli import COMMANDS, load_command
 from monitor.evaluation.joint.freshness import STALE_AFTER
-from monitor.evaluation.liveness import ANSWERS_WITHIN
+from monitor.evaluation.liveness import DATABASE_TIMEOUT
 from monitor.evaluation.out_of_band import OutOfBandPolicy
 from monitor.planning.concurrency import DEFAULT_LIMIT
-from monitor.planning.schedule import CATCH_UP, HOURS_SPREAD, JITTER, JITTER_AT_MOST
+from monitor.planning.schedule import CATCH_UP, HOURS_SPREAD, JITTER, MAX_JITTER
 from pantau_lab.faultlab.order import USAGE
 from pantau_lab.faultlab.symptom import SYMPTOMS
 from pantau_lab.mail import Fault
@@ -112,7 +112,7 @@ def relative(path: Path) -> str:
 def commands() -> Iterator[str]:
     for name in COMMANDS:
         yield f"pantau {name}"
-        yield from (f"pantau {name} {inner}" for inner in getattr(command(name), "commands", ()))
+        yield from (f"pantau {name} {inner}" for inner in getattr(load_command(name), "commands", ()))
 
 
 def test_every_command_is_told_once_and_every_one_told_exists() -> None:
@@ -540,37 +540,42 @@ MINUTES = timedelta(minutes=1)
         (
             "how-to/operator/portal",
             "Give the code by telephone (valid for ten minutes)",
-            CodeWay.TELEPHONE.good_for,
+            CodeWay.TELEPHONE.validity,
             10 * MINUTES,
         ),
         (
             "how-to/operator/portal",
             "or in a letter (`--by-letter`, two weeks)",
-            CodeWay.LETTER.good_for,
+            CodeWay.LETTER.validity,
             timedelta(weeks=2),
         ),
         ("how-to/operator/portal", "| Password | At least fifteen characters", SHORTEST, 15),
         (
             "how-to/operator/portal",
             "Wrong attempts on an account, from one address | After three, each waits",
-            OF_ACCOUNT,
+            FREE_ACCOUNT_ATTEMPTS,
             3,
         ),
-        ("how-to/operator/portal", "from one address | After twenty, the address waits", OF_ADDRESS, 20),
-        ("how-to/operator/portal", "After a hundred within an hour, the account waits everywhere", OF_ALL, 100),
+        ("how-to/operator/portal", "from one address | After twenty, the address waits", FREE_ADDRESS_ATTEMPTS, 20),
+        (
+            "how-to/operator/portal",
+            "After a hundred within an hour, the account waits everywhere",
+            MAX_ACCOUNT_FAILURES,
+            100,
+        ),
         (
             "how-to/operator/portal",
             "removes the wait for ten minutes",
-            UNLOCKED_FOR,
+            UNLOCK_DURATION,
             timedelta(minutes=10),
         ),
         (
             "how-to/operator/portal",
             "(a cookie for half a year, until the password changes)",
-            KNOWN_FOR,
+            DEVICE_LIFETIME,
             timedelta(days=180),
         ),
-        ("how-to/operator/portal", "A token ends after at most a year", LONGEST_TOKEN, timedelta(days=366)),
+        ("how-to/operator/portal", "A token ends after at most a year", MAX_TOKEN_LIFETIME, timedelta(days=366)),
         ("how-to/operator/portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
         (
             "how-to/agency-officer/probe-times",
@@ -581,7 +586,7 @@ MINUTES = timedelta(minutes=1)
         (
             "how-to/agency-officer/probe-times",
             "a tenth of the interval, 30 seconds at most",
-            JITTER_AT_MOST,
+            MAX_JITTER,
             MINUTES / 2,
         ),
         (
@@ -611,7 +616,7 @@ MINUTES = timedelta(minutes=1)
         (
             "explanation/self-monitoring",
             "A store that for a quarter of an hour neither answers nor reports",
-            ANSWERS_WITHIN,
+            DATABASE_TIMEOUT,
             15 * MINUTES,
         ),
         (

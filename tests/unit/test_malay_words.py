@@ -55,7 +55,7 @@ def _malay() -> Iterator[tuple[str, str]]:
         "alerts/documents/incident_record.py",
         "alerts/documents/monthly_report.py",
         "monitor/advice/ms.yaml",
-        "monitor/bridge/noc_brief.py",
+        "monitor/bridge/incident_policy.py",
         "monitor/audit/dossier.yaml",
         "monitor/audit/BACA-SAYA.txt",
         "monitor/service/errors.yaml",

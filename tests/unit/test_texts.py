@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.wording.text_spec import NEEDS
+from alerts.wording.text_spec import TEXT_SPECS
 from tests import texts
 
 
@@ -13,4 +13,4 @@ def test_the_list_for_a_native_reader_has_every_text_as_it_is_now() -> None:
 def test_no_text_of_a_notice_is_missing_in_the_list() -> None:
     listed = {(each.language, each.channel, each.key) for each in texts.texts()}
 
-    assert len(listed) > 2 * len(NEEDS)
+    assert len(listed) > 2 * len(TEXT_SPECS)

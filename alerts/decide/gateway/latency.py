@@ -1,7 +1,7 @@
-"""Notification latency: from the verdict to acceptance, delivery and acknowledgement. Pure.
+"""Notification latency: from the decision to acceptance, delivery and acknowledgement. Pure.
 
-Each milestone is counted once, in the transaction that writes it. A repeated write, after a restart or by another
-engine on the store, finds it present.
+The caller counts each milestone once, in the transaction that writes the attempt's state. A repeated write, after a
+restart or by another engine on the same database, finds the state present and counts nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from alerts.decide.silence import Silence, is_about
+from alerts.decide.silence import Silence, matches_incident
 from alerts.model.channel import Channel
-from alerts.model.delivery import LEFT, Attempt, AttemptState, Notification
+from alerts.model.delivery import SUBMITTED, Attempt, AttemptState, Notification
 from alerts.model.incident import Incident
 from alerts.model.notification import Plan, Purpose
 
@@ -42,48 +42,59 @@ class NotificationLatency:
 
 
 #: States in which the attempt may have been accepted before.
-_MAY_HAVE_LEFT = LEFT | {AttemptState.FAILED, AttemptState.WITHDRAWN}
+_POSSIBLY_ACCEPTED = SUBMITTED | {AttemptState.FAILED, AttemptState.WITHDRAWN}
 
 
-def reached(channel: Channel, before: AttemptState, after: AttemptState) -> Sequence[Milestone]:
+def new_milestones(channel: Channel, before: AttemptState, after: AttemptState) -> Sequence[Milestone]:
     """Return the milestones that an attempt has newly reached."""
-    arrived, may_have_arrived = {AttemptState.DELIVERED}, {AttemptState.DELIVERED}
+    delivered_states, possibly_delivered = {AttemptState.DELIVERED}, {AttemptState.DELIVERED}
     if channel is Channel.LETTER:
-        # A letter counts as delivered when it is posted.
-        arrived |= {AttemptState.SENT}
-        may_have_arrived |= {AttemptState.SENT, AttemptState.FAILED}
-    new = [Milestone.ACCEPTED] if after in LEFT and before not in _MAY_HAVE_LEFT else []
-    return [*new, Milestone.DELIVERED] if after in arrived and before not in may_have_arrived else new
+        # A letter counts as delivered when it is posted (SENT).
+        delivered_states |= {AttemptState.SENT}
+        possibly_delivered |= {AttemptState.SENT, AttemptState.FAILED}
+    milestones = [Milestone.ACCEPTED] if after in SUBMITTED and before not in _POSSIBLY_ACCEPTED else []
+    return (
+        [*milestones, Milestone.DELIVERED]
+        if after in delivered_states and before not in possibly_delivered
+        else milestones
+    )
 
 
-def is_first(notice: Notification) -> bool:
-    """Whether it is among the first of its incident, whose start is the opening."""
-    is_outage = notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
-    return is_outage and (notice.restarts, notice.round, notice.step) == (0, 0, 0)
+def is_first_notification(notification: Notification) -> bool:
+    """Whether *notification* is one of its incident's first, whose latency counts from the opening of the incident."""
+    is_outage = notification.plan is Plan.ESCALATION and notification.purpose is Purpose.OUTAGE
+    return is_outage and (notification.restarts, notification.round, notification.step) == (0, 0, 0)
 
 
-def due_at(notice: Notification, incident: Incident | None, silences: Iterable[Silence]) -> datetime:
-    """Return since when *notice* was due: the first ones since the opening of the incident, others since their decision.
+def latency_start(notification: Notification, incident: Incident | None, silences: Iterable[Silence]) -> datetime:
+    """Return when the latency of *notification* begins.
 
-    *incident*: of a first one. *silences*: those since its opening; their end counts instead.
+    A first notification counts from the opening of *incident*, or from the end of a later silence; every other one from
+    its decision. *silences*: those since the opening.
     """
-    if incident is None or not is_first(notice):
-        return notice.created_at
-    over = (s.ends_at for s in silences if is_about(s, incident) and s.starts_at <= s.ends_at <= notice.created_at)
-    return min(notice.created_at, max([incident.opened_at, *over]))
+    if incident is None or not is_first_notification(notification):
+        return notification.created_at
+    silence_ends = (
+        s.ends_at
+        for s in silences
+        if matches_incident(s, incident) and s.starts_at <= s.ends_at <= notification.created_at
+    )
+    return min(notification.created_at, max([incident.opened_at, *silence_ends]))
 
 
-def told_last(notices: Iterable[Notification], person: str) -> tuple[Notification, Attempt] | None:
+def acknowledged_notification(
+    notifications: Iterable[Notification], person: str
+) -> tuple[Notification, Attempt] | None:
     """Return the notification that led *person* to acknowledge, and its attempt; `None`: nobody was notified.
 
-    The last that a gateway accepted: to this person, or otherwise to any staff member.
+    It is the last one to this person that a gateway accepted, or without any the last one to any staff member.
     """
-    left = [
-        (notice, attempt)
-        for notice in notices
-        if notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
-        for attempt in notice.attempts
-        if attempt.state in LEFT
+    accepted = [
+        (notification, attempt)
+        for notification in notifications
+        if notification.plan is Plan.ESCALATION and notification.purpose is Purpose.OUTAGE
+        for attempt in notification.attempts
+        if attempt.state in SUBMITTED
     ]
-    theirs = [(notice, attempt) for notice, attempt in left if notice.person == person]
-    return max(theirs or left, key=lambda each: each[1].started_at, default=None)
+    own = [(notification, attempt) for notification, attempt in accepted if notification.person == person]
+    return max(own or accepted, key=lambda each: each[1].started_at, default=None)

@@ -1,16 +1,17 @@
 """Next action for a notification: try, retry, query, fall back, give up. Pure: the caller passes the time.
 
-Order of the rules: never resend what may have been sent (query first); retry the same gateway after a transient error;
-then the channel's next gateway; then the person's next address; then give up.
+A notification has addresses in order of preference; each address has a channel, and each channel has gateways. The
+rules in order: query a message that may have been sent before resending it; retry the same gateway after a transient
+error; then use the channel's next gateway; then the person's next address; then give up.
 
-A page to a recipient outside is not given up before it expires, unless its address is wrong: after the attempts of
-every gateway the best one redials at growing intervals (`redial_after`). It has no later round.
+A page to a recipient outside (a fax or letter) is given up only when it expires or its address is wrong, because no
+later round repeats it: after the attempts of every gateway the best one redials at growing intervals (`redial_after`).
 
-An address with office hours is not used outside of them. Staff are notified at the next address that answers now;
-without any, at this one, because silence is worse. An office outside is notified when it opens.
+Staff are notified at the next address whose office hours include now; if there is none, at the next address anyway. A
+recipient outside is notified when the office opens.
 
-A call without a key press has failed and is retried like an unanswered one, except in a step with `redial`, for
-which `alerts.decide.escalation` decides, and except for an all-clear.
+A call without a key press has failed and is retried like an unanswered one, with two exceptions: in a step with
+`redial` `alerts.decide.escalation` decides, and a call about the end of an incident is not repeated to its address.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from datetime import datetime, timedelta
 
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notification, NotificationState
+from alerts.model.delivery import SUBMITTED, Attempt, AttemptState, Delivery, Notification, NotificationState
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.notification import Plan, Purpose
 
@@ -30,13 +31,13 @@ from alerts.model.notification import Plan, Purpose
 class DeliveryPolicy:
     """Delays and limits by channel. The values follow common practice (HylaFAX, GoAlert)."""
 
-    #: A call to a gateway without a result by then is queried, unless it still runs.
+    #: The result of a gateway call is queried after this time, unless the call still runs.
     lease: timedelta = timedelta(seconds=30)
     #: A call to a gateway is cancelled after this. Gateways have deadlines of their own (at most 60 s); this is for
     #: those that cannot: a tray on a hanging network share would occupy its slots for ever.
     deadline: timedelta = timedelta(seconds=90)
-    #: Lease for paper: longer than any call. An engine without a database connection may still be calling while another
-    #: queries, finds nothing, and sends a second page.
+    #: Lease for paper, longer than `deadline`: otherwise another engine could query while an engine that has lost its
+    #: database connection still calls the gateway, find nothing, and send a second page.
     lease_on_paper: timedelta = timedelta(seconds=100)
     #: Delays between attempts on one gateway after a transient error; their number limits the attempts.
     retry_after: Mapping[Channel, tuple[timedelta, ...]] = field(
@@ -49,17 +50,18 @@ class DeliveryPolicy:
         }
     )
     #: Delays between further attempts of a page to a recipient outside; the last one repeats until the page expires. A
-    #: fax machine without paper is busy for hours. Growing, because a person may answer a wrong number each time.
+    #: fax machine without paper is busy for hours. The delays grow, because the number may be wrong and a person
+    #: answers.
     redial_after: Mapping[Channel, tuple[timedelta, ...]] = field(
         default_factory=lambda: {
             Channel.FAX: (timedelta(minutes=20), timedelta(minutes=40), timedelta(hours=1)),
             Channel.LETTER: (timedelta(hours=1),),
         }
     )
-    #: Interval, from acceptance on, of queries for an overdue receipt.
-    check_every: Mapping[Channel, timedelta] = field(
+    #: Interval of status queries for a message without a receipt, from its acceptance on.
+    check_interval: Mapping[Channel, timedelta] = field(
         default_factory=lambda: {
-            # Without callbacks the query is the only source, and redials wait for it.
+            # Without callbacks only the query reports the end of a call, which a redial waits for.
             Channel.SMS: timedelta(seconds=30),
             Channel.VOICE: timedelta(seconds=30),
             Channel.FAX: timedelta(minutes=2),
@@ -67,7 +69,7 @@ class DeliveryPolicy:
         }
     )
     #: Delays between queries about an attempt of unknown result; their number limits the queries.
-    ask_after: tuple[timedelta, ...] = (
+    query_delays: tuple[timedelta, ...] = (
         timedelta(0),
         timedelta(seconds=5),
         timedelta(seconds=15),
@@ -75,7 +77,7 @@ class DeliveryPolicy:
         timedelta(seconds=60),
     )
 
-    def lease_on(self, channel: Channel) -> timedelta:
+    def lease_for(self, channel: Channel) -> timedelta:
         """Return the lease of a call on a channel."""
         return self.lease_on_paper if channel in ON_PAPER else self.lease
 
@@ -89,7 +91,7 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """Query whether the gateway has this attempt (reconcile before resending)."""
+    """Query whether the gateway received this attempt, before anything is resent."""
 
     attempt: Attempt
 
@@ -103,7 +105,7 @@ class AskForReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do before `until`; `None`: without another event."""
+    """Nothing is due before `until`; `None`: nothing is due without another event."""
 
     until: datetime | None
 
@@ -122,153 +124,175 @@ class Finish:
     state: NotificationState
 
 
-#: Final states without delivery.
-CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NOT_FOUND})
+#: States of an attempt that was not submitted, or did not arrive.
+UNDELIVERED = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NOT_FOUND})
 
-#: Codes of a refused SMS whose reader sent STOP to us or to Twilio.
-STOPPED = frozenset({"STOP", "21610"})
+#: Error codes of an SMS whose reader opted out by STOP: ours, and Twilio's.
+OPT_OUT_CODES = frozenset({"STOP", "21610"})
 #: Purposes that need no action of the reader.
-_TELLS_THE_END = frozenset({Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION})
+_END_PURPOSES = frozenset({Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION})
 
-Move = Try | Reconcile | AskForReceipt | Wait | FallBack | Finish
+NextAction = Try | Reconcile | AskForReceipt | Wait | FallBack | Finish
 
 
-def next_move(
-    notice: Notification, gateways: Mapping[Channel, Sequence[str]], policy: DeliveryPolicy, now: datetime
-) -> Move:
-    """Return the next action of an unsettled notification.
+def next_action(
+    notification: Notification, gateways: Mapping[Channel, Sequence[str]], policy: DeliveryPolicy, now: datetime
+) -> NextAction:
+    """Return the next action of a notification without a final state.
 
     *gateways*: names by channel, best first; gateways known to be down come last or are absent.
     """
-    if not notice.deliveries:
-        return _next_address(notice, now)
-    delivery = notice.deliveries[-1]
-    lines = gateways.get(delivery.address.channel, ())
-    last = decisive(notice)
-    if last is None or (not delivery.attempts and last.state not in LEFT):
-        if now >= notice.expires_at:
+    if not notification.deliveries:
+        return _next_address(notification, now)
+    delivery = notification.deliveries[-1]
+    gateway_names = gateways.get(delivery.address.channel, ())
+    last = decisive_attempt(notification)
+    if last is None or (not delivery.attempts and last.state not in SUBMITTED):
+        if now >= notification.expires_at:
             return Finish(NotificationState.FAILED)
-        return _at_the_office(notice, delivery, Try(lines[0]), now) if lines else _next_address(notice, now)
+        return (
+            _delay_until_open(notification, delivery, Try(gateway_names[0]), now)
+            if gateway_names
+            else _next_address(notification, now)
+        )
 
     match last.state:
         case AttemptState.CALLING | AttemptState.UNKNOWN:
             return Reconcile(last) if now >= last.query_at else Wait(last.query_at)
         case AttemptState.NOT_FOUND:
-            return _at_the_office(notice, delivery, _without_trace(notice, delivery, lines, now), now)
+            return _delay_until_open(
+                notification, delivery, _after_not_found(notification, delivery, gateway_names, now), now
+            )
         case AttemptState.ACCEPTED | AttemptState.SENT:
-            return _await_receipt(notice, last, now)
+            return _await_receipt(notification, last, now)
         case AttemptState.DELIVERED:
             return Finish(NotificationState.DELIVERED)
         case AttemptState.WITHDRAWN:
             return Finish(NotificationState.WITHDRAWN)
         case AttemptState.NEVER_SENT | AttemptState.FAILED:
-            return _at_the_office(notice, delivery, _after_failure(notice, delivery, lines, policy, now), now)
+            return _delay_until_open(
+                notification, delivery, _after_failure(notification, delivery, gateway_names, policy, now), now
+            )
 
 
-def decisive(notice: Notification) -> Attempt | None:
-    """Return the attempt that determines the notification's state: the last one.
+def decisive_attempt(notification: Notification) -> Attempt | None:
+    """Return the attempt that determines the notification's state; `None` without attempts.
 
-    Unless it failed and an earlier one, given up as lost, turns out to have been sent: a late receipt.
+    It is the last one, or, if that failed, the last that was submitted: a late receipt may show that an attempt given
+    up as lost was sent.
     """
-    attempts = notice.attempts
-    if attempts and attempts[-1].state in CAME_TO_NOTHING:
-        return next((a for a in reversed(attempts) if a.state in LEFT), attempts[-1])
+    attempts = notification.attempts
+    if attempts and attempts[-1].state in UNDELIVERED:
+        return next((a for a in reversed(attempts) if a.state in SUBMITTED), attempts[-1])
     return attempts[-1] if attempts else None
 
 
-def _await_receipt(notice: Notification, last: Attempt, now: datetime) -> Move:
-    """Decide about a submitted message: query its receipt as long as it matters.
+def _await_receipt(notification: Notification, last: Attempt, now: datetime) -> NextAction:
+    """Return the next action for a submitted message: query its receipt until the notification expires.
 
-    A letter in the tray is queried for ever: only a clerk's record ends it.
+    A letter in the tray (the directory from which a clerk posts letters) is queried until a clerk records its posting.
     """
-    in_the_tray = notice.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
-    if now >= notice.expires_at and not in_the_tray:
+    is_in_tray = notification.channel is Channel.LETTER and last.state is AttemptState.ACCEPTED
+    if now >= notification.expires_at and not is_in_tray:
         return Wait(None)
     return AskForReceipt(last) if now >= last.query_at else Wait(last.query_at)
 
 
-def _without_trace(notice: Notification, delivery: Delivery, lines: Sequence[str], now: datetime) -> Move:
-    """Decide about an attempt that may not have been sent.
+def _after_not_found(
+    notification: Notification, delivery: Delivery, gateway_names: Sequence[str], now: datetime
+) -> NextAction:
+    """Return the next action after an attempt that the gateway does not find, although it may have been sent.
 
-    A second SMS or call is better than silence, once. A second signed fax or letter is not: a person decides.
+    An SMS or call is resent once, because a duplicate is better than silence. A fax or letter is not resent, because it
+    is a signed document: a person finds out what happened.
     """
     if delivery.address.channel in ON_PAPER:
         return Finish(NotificationState.UNKNOWN)
-    if now >= notice.expires_at:
+    if now >= notification.expires_at:
         return Finish(NotificationState.FAILED)
     doubtful = sum(a.state is AttemptState.NOT_FOUND for a in delivery.attempts)
-    if doubtful > 1 or not lines:
-        return _next_address(notice, now)
-    return Try(next((line for line in lines if line != delivery.attempts[-1].gateway), lines[0]))
+    if doubtful > 1 or not gateway_names:
+        return _next_address(notification, now)
+    return Try(next((name for name in gateway_names if name != delivery.attempts[-1].gateway), gateway_names[0]))
 
 
 def _after_failure(
-    notice: Notification, delivery: Delivery, lines: Sequence[str], policy: DeliveryPolicy, now: datetime
-) -> Move:
+    notification: Notification, delivery: Delivery, gateway_names: Sequence[str], policy: DeliveryPolicy, now: datetime
+) -> NextAction:
     last = delivery.attempts[-1]
-    if now >= notice.expires_at:
+    if now >= notification.expires_at:
         return Finish(NotificationState.FAILED)
     if last.error is ErrorClass.PERMANENT:
-        return _next_address(notice, now)
-    if last.code == NO_KEY and notice.purpose in _TELLS_THE_END:
-        return _next_address(notice, now)  # No action is needed, so one delivery is enough.
-    if rang_in_vain(last) and _as_decided(notice, delivery).once:
-        return _next_address(notice, now)
-    passing = last.state is AttemptState.NEVER_SENT or last.error is ErrorClass.TRANSIENT
-    worth_another = passing and last.query_at < notice.expires_at
-    waits = policy.retry_after[delivery.address.channel]
-    if worth_another and last.gateway in lines and _failures(delivery, last.gateway) <= len(waits):
+        return _next_address(notification, now)
+    if last.code == NO_KEY and notification.purpose in _END_PURPOSES:
+        return _next_address(notification, now)  # The reader need not act, so one call to the address is enough.
+    if is_unanswered_call(last) and _full_address(notification, delivery).once:
+        return _next_address(notification, now)
+    is_transient = last.state is AttemptState.NEVER_SENT or last.error is ErrorClass.TRANSIENT
+    may_retry = is_transient and last.query_at < notification.expires_at
+    delays = policy.retry_after[delivery.address.channel]
+    if may_retry and last.gateway in gateway_names and _failures(delivery, last.gateway) <= len(delays):
         return Try(last.gateway) if now >= last.query_at else Wait(last.query_at)
-    tried = {a.gateway for a in delivery.attempts}
-    if (untried := next((line for line in lines if line not in tried), None)) is not None:
-        return Try(untried)
-    following = _next_address(notice, now)
-    redials = notice.plan is Plan.ANNOUNCEMENT and delivery.address.channel in policy.redial_after
-    if isinstance(following, FallBack) or not redials or not lines or last.query_at >= notice.expires_at:
-        return following
-    return Try(lines[0]) if now >= last.query_at else Wait(last.query_at)
+    tried_gateways = {a.gateway for a in delivery.attempts}
+    if (untried_gateway := next((name for name in gateway_names if name not in tried_gateways), None)) is not None:
+        return Try(untried_gateway)
+    fallback = _next_address(notification, now)
+    may_redial = notification.plan is Plan.ANNOUNCEMENT and delivery.address.channel in policy.redial_after
+    if (
+        isinstance(fallback, FallBack)
+        or not may_redial
+        or not gateway_names
+        or last.query_at >= notification.expires_at
+    ):
+        return fallback
+    return Try(gateway_names[0]) if now >= last.query_at else Wait(last.query_at)
 
 
-def wants_call_instead(notice: Notification, now: datetime) -> bool:
-    """Return whether a notification that failed as SMS continues as a call, although its step has none.
+def needs_call_instead(notification: Notification, now: datetime) -> bool:
+    """Return whether a failed SMS to staff continues as a call, although its step has no voice channel.
 
-    Its reader sent STOP. After a wrong number the next step starts at once instead. Nobody is called about an
-    acknowledged incident.
+    It does if the reader opted out of SMS; after any other failure the next step starts at once instead. Nobody is
+    called to learn who has acknowledged.
     """
-    last = notice.last_attempt
-    stopped = last is not None and last.code in STOPPED and notice.channel is Channel.SMS
+    last = notification.last_attempt
+    is_opted_out = last is not None and last.code in OPT_OUT_CODES and notification.channel is Channel.SMS
     return (
-        stopped and now < notice.expires_at and notice.plan is Plan.ESCALATION and notice.purpose is not Purpose.TAKEN
+        is_opted_out
+        and now < notification.expires_at
+        and notification.plan is Plan.ESCALATION
+        and notification.purpose is not Purpose.TAKEN
     )
 
 
-def rang_in_vain(last: Attempt) -> bool:
+def is_unanswered_call(last: Attempt) -> bool:
     """Whether a call was placed and ended unanswered or without a key press. A call that was not placed has no id."""
     return last.state is AttemptState.FAILED and last.error is ErrorClass.TRANSIENT and last.provider_id is not None
 
 
-def _as_decided(notice: Notification, delivery: Delivery) -> Address:
-    """Return the address of a delivery with all details of the notification; a delivery stores its identity only."""
-    return next((a for a in notice.addresses if a == delivery.address), delivery.address)
+def _full_address(notification: Notification, delivery: Delivery) -> Address:
+    """Return a delivery's address with its details, such as office hours, of which the delivery stores none."""
+    return next((a for a in notification.addresses if a == delivery.address), delivery.address)
 
 
-def _next_address(notice: Notification, now: datetime) -> Move:
-    tried = {d.address for d in notice.deliveries}
-    untried = [a for a in notice.addresses if a not in tried]
-    answering = [a for a in untried if a.answers(now)]
-    following = next(iter(answering or untried), None)
-    return FallBack(following) if following else Finish(NotificationState.FAILED)
+def _next_address(notification: Notification, now: datetime) -> NextAction:
+    tried_addresses = {d.address for d in notification.deliveries}
+    untried = [a for a in notification.addresses if a not in tried_addresses]
+    available = [a for a in untried if a.is_available(now)]
+    next_address = next(iter(available or untried), None)
+    return FallBack(next_address) if next_address else Finish(NotificationState.FAILED)
 
 
-def _at_the_office(notice: Notification, delivery: Delivery, move: Move, now: datetime) -> Move:
-    """Delay an attempt to an outside office until it opens.
-
-    For staff without any available address it is not delayed.
-    """
-    hours = _as_decided(notice, delivery).hours
-    if isinstance(move, Try) and notice.plan is Plan.ANNOUNCEMENT and hours and (opening := hours.opening(now)) > now:
+def _delay_until_open(notification: Notification, delivery: Delivery, action: NextAction, now: datetime) -> NextAction:
+    """Return *action*, or a wait until the office opens if it is an attempt to a recipient outside."""
+    hours = _full_address(notification, delivery).hours
+    if (
+        isinstance(action, Try)
+        and notification.plan is Plan.ANNOUNCEMENT
+        and hours
+        and (opening := hours.opening(now)) > now
+    ):
         return Wait(opening)
-    return move  # Open; or closed for months, when waiting would be useless.
+    return action
 
 
 def _failures(delivery: Delivery, gateway: str) -> int:
@@ -278,16 +302,19 @@ def _failures(delivery: Delivery, gateway: str) -> int:
 
 
 def retry_at(
-    delivery: Delivery, gateway: str, policy: DeliveryPolicy, now: datetime, asked: timedelta | None
+    delivery: Delivery, gateway: str, policy: DeliveryPolicy, now: datetime, requested_delay: timedelta | None
 ) -> datetime:
-    """Return when a transient failure may be retried; *asked*: the provider's Retry-After."""
+    """Return when the delivery may be retried by *gateway* after a transient failure.
+
+    *requested_delay*: the provider's Retry-After.
+    """
     channel = delivery.address.channel
-    waits = (*policy.retry_after[channel], *policy.redial_after.get(channel, ()))
-    wait = waits[min(_failures(delivery, gateway), len(waits) - 1)]
-    return now + max(wait, asked or timedelta(0))
+    delays = (*policy.retry_after[channel], *policy.redial_after.get(channel, ()))
+    wait = delays[min(_failures(delivery, gateway), len(delays) - 1)]
+    return now + max(wait, requested_delay or timedelta(0))
 
 
-def shown_state(notice: Notification) -> NotificationState:
-    """Return the state of an unsettled notification."""
-    last = decisive(notice)
-    return NotificationState.SENT if last and last.state in LEFT else NotificationState.PENDING
+def unsettled_state(notification: Notification) -> NotificationState:
+    """Return SENT if a gateway has accepted *notification*, which has no final state yet, and PENDING otherwise."""
+    last = decisive_attempt(notification)
+    return NotificationState.SENT if last and last.state in SUBMITTED else NotificationState.PENDING

@@ -1,9 +1,8 @@
 """Rate limits: messages per number and per gateway. Pure: the caller passes the time.
 
-`alerts.engine.notification_processor` checks them before each attempt and delays the notification; the store counts
-(`UnitOfWork.taken_since`). The first notification of an incident to a person is never limited
-(`alerts.model.urgency.ALWAYS_GOES`). Only accepted messages count: otherwise an outage of a provider would use up the
-limit.
+`alerts.engine.notification_processor` checks the limits before each attempt and delays the notification; the database
+counts. The first notification of an incident to a person is never limited (`alerts.model.urgency`). Only accepted
+messages count: otherwise an outage of a provider would use up the limit.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from alerts.model.channel import Channel
-from alerts.model.gateway import CALL_LASTS
+from alerts.model.gateway import MAX_CALL_DURATION
 
 
 class RateLimitScope(StrEnum):
@@ -52,12 +51,12 @@ CONTACT_LIMITS: Mapping[Channel, Sequence[RateLimit]] = MappingProxyType(
 
 
 def telephone_free_at(began: Sequence[datetime], now: datetime) -> datetime:
-    """Return when the next call to a telephone may start: it takes one call at a time.
+    """Return when the next call to a telephone may start. A telephone gets one call at a time.
 
     *began*: start of each call without a known end. A start in the future (the clock was set back) does not count.
     """
-    under_way = [at for at in began if at <= now < at + CALL_LASTS]
-    return max(under_way) + CALL_LASTS if under_way else now
+    under_way = [at for at in began if at <= now < at + MAX_CALL_DURATION]
+    return max(under_way) + MAX_CALL_DURATION if under_way else now
 
 
 def minute_limit(count: int) -> tuple[RateLimit, ...]:
@@ -65,13 +64,14 @@ def minute_limit(count: int) -> tuple[RateLimit, ...]:
     return _limits((count, _MINUTE))
 
 
-def free_at(taken: Sequence[datetime], limits: Sequence[RateLimit], now: datetime) -> datetime:
-    """Return when one more message may be sent: *now*, or when the oldest that counts leaves the span.
+def free_at(sent_at: Sequence[datetime], limits: Sequence[RateLimit], now: datetime) -> datetime:
+    """Return when one more message may be sent: *now*, or when each limit has less than its count of messages.
 
-    *taken*: times of the messages, oldest first; times in the future (the clock was set back) count as now.
+    *sent_at*: times of the accepted messages, oldest first; a time in the future (the clock was set back) counts as
+    now.
     """
     free = now
     for limit in limits:
-        if len(taken) >= limit.count:
-            free = max(free, min(taken[-limit.count], now) + limit.within)
+        if len(sent_at) >= limit.count:
+            free = max(free, min(sent_at[-limit.count], now) + limit.within)
     return free

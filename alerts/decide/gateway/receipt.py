@@ -1,10 +1,10 @@
-"""Overdue receipts of a gateway, compared with its baseline. Pure.
+"""Overdue delivery receipts of a gateway, compared with its baseline. Pure.
 
-Operators filter silently: an SMS is accepted and never arrives. A gateway without any receipts has no baseline, and
-missing ones say nothing. A gateway whose receipts used to come within seconds and are missing for a while is used after
-the others of its channel. There is no other effect: if all are affected the configured order applies, and nothing is
-resent or counted as lost. There may be no fault: when callbacks cannot reach us and the provider cannot be queried,
-messages arrive unnoticed.
+Mobile operators filter silently: an SMS is accepted and never arrives. The baseline of a gateway is how long its
+receipts usually take; a gateway without receipts has none, and its missing receipts mean nothing. A gateway with
+overdue receipts is used after the others of its channel, and nothing is resent or counted as lost, because the messages
+may have arrived: perhaps callbacks cannot reach us and the provider cannot be queried. If all gateways of a channel
+have overdue receipts, the configured order applies.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 #: Receipts needed for a baseline, and the number of latest ones it uses.
-ENOUGH, LATEST = 3, 20
-#: Nine of ten came within the usual time; the others were phones that were off. A receipt is overdue after this
-#: multiple of it, but not before a provider without callbacks has been queried a few times.
-PATIENCE, AT_LEAST = 3, timedelta(minutes=3)
-#: Older messages say nothing.
-RECENT = timedelta(days=1)
-#: Overdue receipts needed, to at least two people because one phone may be off; or this many to a single one.
-OVERDUE, OVERDUE_TO_ONE = 3, 10
-#: Interval at which the gateway gets one message first, to prove itself.
-TRY_AGAIN = timedelta(hours=1)
+MIN_RECEIPTS, MAX_RECEIPTS = 3, 20
+#: A receipt is overdue after this multiple of the usual delay, which is the 90th percentile because some phones are
+#: off; and not before the minimum, so that a provider without callbacks has been queried a few times.
+OVERDUE_FACTOR, MIN_OVERDUE_AFTER = 3, timedelta(minutes=3)
+#: Older messages are not examined.
+MAX_AGE = timedelta(days=1)
+#: Minimum number of overdue receipts if they are of at least two numbers, and if all are of one number, whose phone may
+#: be off.
+MIN_OVERDUE, MIN_OVERDUE_ONE_PERSON = 3, 10
+#: A gateway with overdue receipts is used first for one message per interval, because a new receipt clears them.
+RETRY_INTERVAL = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedReceipt:
-    """A message that arrived."""
+    """A message with a receipt."""
 
-    taken_at: datetime
+    accepted_at: datetime
     #: When its receipt arrived.
     received_at: datetime
 
@@ -40,27 +41,27 @@ class ReceivedReceipt:
 class MissingReceipt:
     """An accepted message without a receipt."""
 
-    taken_at: datetime
+    accepted_at: datetime
     #: Identifies the person.
     number: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptBaseline:
-    """Usual receipts of a gateway."""
+    """Usual delay of a gateway's receipts."""
 
-    #: Time within which nearly all arrive.
-    usual: timedelta
+    #: 90th percentile of the time from acceptance to receipt.
+    usual_delay: timedelta
     #: Time after which a receipt is overdue.
-    patience: timedelta
-    #: Submission of the newest message with a receipt.
-    proven_at: datetime
+    overdue_after: timedelta
+    #: Acceptance of the newest message with a receipt.
+    confirmed_at: datetime
     #: Arrival of the newest receipt.
     received_at: datetime
 
-    def span(self, now: datetime) -> tuple[datetime, datetime]:
-        """Return the range of submission times that may be overdue now. A later receipt proves the gateway."""
-        return max(self.proven_at, now - RECENT), now - self.patience
+    def submission_window(self, now: datetime) -> tuple[datetime, datetime]:
+        """Return between which acceptance times a missing receipt is overdue now. A newer receipt clears older ones."""
+        return max(self.confirmed_at, now - MAX_AGE), now - self.overdue_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,43 +69,52 @@ class OverdueReceipts:
     """Overdue receipts of a gateway."""
 
     since: datetime
-    usual: timedelta
+    usual_delay: timedelta
     #: Number of overdue messages among those examined.
     overdue: int
-    #: Submission of the last of them.
-    tried_at: datetime
+    #: Acceptance of the last of them.
+    last_accepted_at: datetime
 
 
-def habit(answered: Sequence[ReceivedReceipt]) -> ReceiptBaseline | None:
-    """Return a gateway's baseline by the latest receipts; `None` without one."""
-    if len(answered) < ENOUGH:
+def receipt_baseline(received: Sequence[ReceivedReceipt]) -> ReceiptBaseline | None:
+    """Return a gateway's baseline from its latest receipts; `None` with fewer than `MIN_RECEIPTS`."""
+    if len(received) < MIN_RECEIPTS:
         return None
-    # After the clock was set back no receipt precedes its message.
-    took = sorted(max(a.received_at - a.taken_at, timedelta(0)) for a in answered)
-    usual = took[math.ceil(len(took) * 0.9) - 1]
+    # After the clock was set back a receipt may precede its message: its delay counts as none.
+    delays = sorted(max(a.received_at - a.accepted_at, timedelta(0)) for a in received)
+    usual_delay = delays[math.ceil(len(delays) * 0.9) - 1]
     return ReceiptBaseline(
-        usual=usual,
-        patience=max(AT_LEAST, PATIENCE * usual),
-        proven_at=max(a.taken_at for a in answered),
-        received_at=max(a.received_at for a in answered),
+        usual_delay=usual_delay,
+        overdue_after=max(MIN_OVERDUE_AFTER, OVERDUE_FACTOR * usual_delay),
+        confirmed_at=max(a.accepted_at for a in received),
+        received_at=max(a.received_at for a in received),
     )
 
 
-def doubt(habit: ReceiptBaseline, unanswered: Sequence[MissingReceipt], now: datetime) -> OverdueReceipts | None:
-    """Return the overdue receipts of a gateway with this baseline; `None` without any. A new receipt clears them."""
-    earliest, latest = habit.span(now)
+def overdue_receipts(
+    baseline: ReceiptBaseline, missing: Sequence[MissingReceipt], now: datetime
+) -> OverdueReceipts | None:
+    """Return the overdue receipts among *missing*; `None` if they are too few. A new receipt clears them.
+
+    *missing*: accepted messages of the gateway without a receipt.
+    """
+    earliest, latest = baseline.submission_window(now)
     overdue = sorted(
-        (u for u in unanswered if earliest < u.taken_at <= latest and u.taken_at + habit.patience > habit.received_at),
-        key=lambda u: u.taken_at,
+        (
+            u
+            for u in missing
+            if earliest < u.accepted_at <= latest and u.accepted_at + baseline.overdue_after > baseline.received_at
+        ),
+        key=lambda u: u.accepted_at,
     )
     people: set[str] = set()
     for count, message in enumerate(overdue, start=1):
         people.add(message.number)
-        if count >= (OVERDUE if len(people) > 1 else OVERDUE_TO_ONE):
+        if count >= (MIN_OVERDUE if len(people) > 1 else MIN_OVERDUE_ONE_PERSON):
             return OverdueReceipts(
-                since=message.taken_at + habit.patience,
-                usual=habit.usual,
+                since=message.accepted_at + baseline.overdue_after,
+                usual_delay=baseline.usual_delay,
                 overdue=len(overdue),
-                tried_at=overdue[-1].taken_at,
+                last_accepted_at=overdue[-1].accepted_at,
             )
     return None

@@ -1,4 +1,4 @@
-"""Description of an SMS provider's HTTP interface in the configuration. `alerts.gateways.http.reading` applies it.
+"""Configuration of an SMS provider's HTTP interface, called a profile. `alerts.gateways.http.reading` applies it.
 
 One description serves any provider that takes an SMS in one request: by GET, as a form, or as JSON. How to write one
 from the provider's documentation: docs/how-to/operator/sms-providers.md.
@@ -49,7 +49,7 @@ class Format(StrEnum):
 class Meaning(StrEnum):
     """Meaning of a provider's error code."""
 
-    #: Not accepted, worth a retry: too many requests, maintenance, handset off.
+    #: Not accepted, and worth a retry: too many requests, maintenance, handset off.
     TEMPORARY = "temporary"
     #: The number cannot receive SMS: not valid, unknown, a landline, barred.
     NUMBER = "number"
@@ -61,7 +61,7 @@ class Meaning(StrEnum):
     BALANCE = "balance"
     #: The sender's name or number is not permitted.
     SENDER = "sender"
-    #: Something else in our configuration.
+    #: Something else in this configuration is wrong.
     CONFIGURATION = "configuration"
     #: The provider has the message already: it was accepted before.
     DUPLICATE = "duplicate"
@@ -86,37 +86,37 @@ class SmsState(StrEnum):
     ABSENT = "absent"
 
 
-#: Placeholders of fields, headers and addresses, with a sample value; filled in for each request.
+#: Placeholders of fields, headers and URLs, with a sample value or their meaning. They are filled in for each request.
 PLACEHOLDERS = {
     "to": "+60123456789",
     "to_digits": "60123456789",
     "to_local": "0123456789",
     "text": "the SMS",
-    "reference": "our own mark of this attempt",
+    "reference": "the reference of the attempt",
     "id": "the provider's id; only in receipts",
-    "seconds": "for how long the SMS is of use",
+    "seconds": "the validity of the SMS",
     "minutes": "the same",
-    "callback": "where the provider tells us what became of it",
+    "callback": "the URL to which the provider posts the status",
     "user": "as configured",
     "secret": "as configured",
     "basic": "user and secret as HTTP basic authentication has them",
 }
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _PATH = re.compile(r"[\w-]+(?:\.[\w-]+)*")
-_SECRET_AT_LEAST = 16
+_MIN_SECRET_LENGTH = 16
 _PROOFS = ("secret_header", "secret_field", "signature_header")
 #: For codes that the provider does not document.
 OTHERWISE = "*"
 
 
-def _code(written: object) -> object:
-    if isinstance(written, bool):
+def _read_code(value: object) -> object:
+    if isinstance(value, bool):
         raise ValueError('YAML reads this as true or false: put it in quotes, as "NO"')  # noqa: TRY004 - as pydantic has it
-    return str(written) if isinstance(written, int) else written
+    return str(value) if isinstance(value, int) else value
 
 
-def _filled(value: Any) -> Any:
-    """Reject unknown placeholders at any depth."""
+def _check_placeholders(value: Any) -> Any:
+    """Return *value*. Raise `ValueError` for an unknown placeholder at any depth."""
     for text in _texts(value):
         for name in PLACEHOLDER.findall(text):
             if name not in PLACEHOLDERS:
@@ -136,27 +136,27 @@ def _texts(value: Any) -> Iterator[str]:
                 yield from _texts(item)
 
 
-def used(*values: Any) -> frozenset[str]:
+def placeholders_in(*values: Any) -> frozenset[str]:
     """Return the names of the placeholders in *values*, at any depth."""
     return frozenset(name for value in values for text in _texts(value) for name in PLACEHOLDER.findall(text))
 
 
-def _picks(how: str, info: ValidationInfo) -> str:
-    """Reject a selector that is not valid for the format."""
+def _check_selector(selector: str, info: ValidationInfo) -> str:
+    """Return *selector*. Raise `ValueError` if it is not valid for the format."""
     if info.data.get("format") is Format.JSON:
-        if not _PATH.fullmatch(how):
+        if not _PATH.fullmatch(selector):
             raise ValueError("is no path in JSON; write names and places with dots between: data.0.id")
-        return how
+        return selector
     try:
-        pattern = re.compile(how)
+        pattern = re.compile(selector)
     except re.error as error:
         raise ValueError(f"is no pattern: {error}; write something like code=(\\d+)") from None
     if pattern.groups > 1:
         raise ValueError("has more than one group; write ( ) around what counts, and (?: ) elsewhere")
-    return how
+    return selector
 
 
-def _network(text: str) -> str:
+def _check_network(text: str) -> str:
     try:
         ipaddress.ip_network(text)
     except ValueError:
@@ -164,9 +164,9 @@ def _network(text: str) -> str:
     return text
 
 
-Code = Annotated[str, BeforeValidator(_code)]
-Filled = Annotated[Any, AfterValidator(_filled)]
-Pick = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_picks)]
+Code = Annotated[str, BeforeValidator(_read_code)]
+Filled = Annotated[Any, AfterValidator(_check_placeholders)]
+Pick = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_selector)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -177,15 +177,15 @@ class _Part(BaseModel):
 class Request(_Part):
     """One request to the provider."""
 
-    url: Annotated[SafeUrl, AfterValidator(_filled)]
+    url: Annotated[SafeUrl, AfterValidator(_check_placeholders)]
     method: Method = Method.FORM
-    #: Named as the provider names them. In JSON they may hold lists and further fields.
+    #: By the provider's names. In JSON they may contain lists and further fields.
     fields: Annotated[dict[str, Filled], Field(validate_default=True)] = {}
     headers: dict[str, Filled] = {}
 
     @field_validator("fields")
     @classmethod
-    def _flat(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _check_flat(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if info.data.get("method") is not Method.JSON:
             for name, value in fields.items():
                 if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -195,7 +195,7 @@ class Request(_Part):
 
     @field_validator("headers")
     @classmethod
-    def _texts_only(cls, headers: dict[str, Any]) -> dict[str, Any]:
+    def _check_headers(cls, headers: dict[str, Any]) -> dict[str, Any]:
         for name, value in headers.items():
             if not isinstance(value, str) or not re.fullmatch(r"[\w-]+", name, re.ASCII):
                 raise ValueError(f"{name}: must be a header's name and a text")
@@ -203,8 +203,8 @@ class Request(_Part):
 
     @property
     def uses(self) -> frozenset[str]:
-        """The placeholders that it uses."""
-        return used(self.url, self.fields, self.headers)
+        """Names of the placeholders that the request uses."""
+        return placeholders_in(self.url, self.fields, self.headers)
 
 
 class SubmissionAnswer(_Part):
@@ -213,7 +213,7 @@ class SubmissionAnswer(_Part):
     format: Format = Format.TEXT
     #: Selector of the result code. Without one the HTTP status and the id decide.
     code: Pick | None = None
-    #: Selector of the provider's id. Without one our reference is the id.
+    #: Selector of the provider's id. Without one the reference of the attempt is the id.
     id: Annotated[Pick | None, Field(validate_default=True)] = None
     #: Codes of an accepted message.
     accepted: Annotated[tuple[Code, ...], Field(validate_default=True)] = ()
@@ -222,14 +222,14 @@ class SubmissionAnswer(_Part):
 
     @field_validator("id")
     @classmethod
-    def _proves_something(cls, id_: str | None, info: ValidationInfo) -> str | None:
+    def _check_id(cls, id_: str | None, info: ValidationInfo) -> str | None:
         if id_ is None and "code" in info.data and info.data["code"] is None:
             raise ValueError("is missing, and so is code: by nothing but a status a proxy's web page counts as sent")
         return id_
 
     @field_validator("accepted")
     @classmethod
-    def _says_when_taken(cls, accepted: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _check_accepted(cls, accepted: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if accepted and info.data.get("code") is None:
             raise ValueError("code is missing beside it; write where the codes stand")
         if not accepted and info.data.get("code") is not None and info.data.get("format") is Format.TEXT:
@@ -238,9 +238,9 @@ class SubmissionAnswer(_Part):
 
     @field_validator("errors")
     @classmethod
-    def _are_no_success(cls, errors: dict[str, Meaning], info: ValidationInfo) -> dict[str, Meaning]:
-        if both := set(info.data.get("accepted", ())) & set(errors):
-            raise ValueError(f"{', '.join(sorted(both))} stands under accepted, too; keep one")
+    def _check_errors(cls, errors: dict[str, Meaning], info: ValidationInfo) -> dict[str, Meaning]:
+        if overlap := set(info.data.get("accepted", ())) & set(errors):
+            raise ValueError(f"{', '.join(sorted(overlap))} stands under accepted, too; keep one")
         return errors
 
 
@@ -254,8 +254,8 @@ class Receipts(Request):
 
     @field_validator("fields")
     @classmethod
-    def _ask_for_one(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        if not used(info.data.get("url", ""), fields) & {"id", "reference"}:
+    def _check_names_message(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if not placeholders_in(info.data.get("url", ""), fields) & {"id", "reference"}:
             raise ValueError("must name the message; write {reference}, or {id} if it goes by its own")
         return fields
 
@@ -265,15 +265,17 @@ def split_list(path: str) -> tuple[str | None, str]:
 
     Providers send several events in one callback (`results.0.from`): index 0 stands for every item.
     """
-    found = re.fullmatch(r"(?:(.+?)\.)?0\.(.+)", path)
-    return (None, path) if found is None else (found[1] or ".", found[2])
+    match = re.fullmatch(r"(?:(.+?)\.)?0\.(.+)", path)
+    return (None, path) if match is None else (match[1] or ".", match[2])
 
 
-def _from_one_list(paths: Sequence[str | None]) -> None:
-    """Reject paths through different lists, because their items cannot be matched."""
-    given = [path for path in paths if path is not None]
-    if len({split_list(path)[0] for path in given}) > 1:
-        raise ValueError(f"{', '.join(given)} lead through different lists; all must begin with the same, as results.0")
+def _check_one_list(paths: Sequence[str | None]) -> None:
+    """Raise `ValueError` for paths through different lists, because their items cannot be matched."""
+    present = [path for path in paths if path is not None]
+    if len({split_list(path)[0] for path in present}) > 1:
+        raise ValueError(
+            f"{', '.join(present)} lead through different lists; all must begin with the same, as results.0"
+        )
 
 
 class ResponseFields(_Part):
@@ -290,13 +292,13 @@ class Callback(_Part):
 
     #: `form` reads the form and the query. In JSON a path may lead through a list: see `split_list`.
     format: Method = Method.FORM
-    #: Our reference; not needed if the callback URL contains it ({callback}).
+    #: Field with the reference of the attempt; not needed if the callback URL contains it ({callback}).
     reference: Name | None = None
     state: Name | None = None
     id: Annotated[Name | None, Field(validate_default=True)] = None
     reply: ResponseFields | None = None
-    #: Networks of the sender.
-    addresses: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    #: Networks from which the provider sends callbacks.
+    addresses: tuple[Annotated[str, AfterValidator(_check_network)], ...] = ()
     #: Header with the secret.
     secret_header: Name | None = None
     #: Field of the form or query with the secret.
@@ -307,38 +309,38 @@ class Callback(_Part):
 
     @field_validator("format")
     @classmethod
-    def _is_a_body(cls, format_: Method) -> Method:
+    def _check_format(cls, format_: Method) -> Method:
         if format_ is Method.GET:
             raise ValueError("form reads the query as well; write form or json")
         return format_
 
     @field_validator("id")
     @classmethod
-    def _belongs_to_the_state(cls, id_: str | None, info: ValidationInfo) -> str | None:
+    def _check_same_list(cls, id_: str | None, info: ValidationInfo) -> str | None:
         if info.data.get("format") is Method.JSON:
-            _from_one_list((info.data.get("reference"), info.data.get("state"), id_))
+            _check_one_list((info.data.get("reference"), info.data.get("state"), id_))
         return id_
 
     @field_validator("reply")
     @classmethod
-    def _is_one_sms(cls, reply: ResponseFields | None, info: ValidationInfo) -> ResponseFields | None:
+    def _check_reply(cls, reply: ResponseFields | None, info: ValidationInfo) -> ResponseFields | None:
         if reply is not None and info.data.get("format") is Method.JSON:
-            _from_one_list((reply.sender, reply.text, reply.id))
+            _check_one_list((reply.sender, reply.text, reply.id))
         return reply
 
     @field_validator("secret")
     @classmethod
-    def _proves_who_it_is(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        given = [place for place in _PROOFS if info.data.get(place) is not None]
+    def _check_secret(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        present = [place for place in _PROOFS if info.data.get(place) is not None]
         choice = f"{', '.join(_PROOFS[:-1])} or {_PROOFS[-1]}"
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} say where it stands; keep one of them")
-        if secret is not None and not given:
+        if len(present) > 1:
+            raise ValueError(f"{' and '.join(present)} say where it stands; keep one of them")
+        if secret is not None and not present:
             raise ValueError(f"nothing says where it stands; write {choice}")
-        if secret is not None and len(secret.get_secret_value()) < _SECRET_AT_LEAST:
-            raise ValueError(f"is too short to prove anything; use {_SECRET_AT_LEAST} characters or more")
-        if secret is None and given:
-            raise ValueError(f"is missing beside {given[0]}; write secret_file")
+        if secret is not None and len(secret.get_secret_value()) < _MIN_SECRET_LENGTH:
+            raise ValueError(f"is too short to prove anything; use {_MIN_SECRET_LENGTH} characters or more")
+        if secret is None and present:
+            raise ValueError(f"is missing beside {present[0]}; write secret_file")
         if secret is None and not info.data.get("addresses"):
             raise ValueError(
                 "is missing: anybody could say that an SMS arrived, or answer for an officer; "
@@ -359,7 +361,7 @@ class Inbox(Request):
 
 
 class HttpSmsSettings(Request):
-    """One provider."""
+    """Settings of one provider; the request itself submits an SMS."""
 
     #: The provider adds the prefix RM0 itself.
     adds_prefix: bool = False
@@ -377,8 +379,8 @@ class HttpSmsSettings(Request):
 
     @field_validator("fields")
     @classmethod
-    def _hold_what_is_sent(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        uses = used(info.data.get("url", ""), fields)
+    def _check_submission_fields(cls, fields: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        uses = placeholders_in(info.data.get("url", ""), fields)
         if "text" not in uses:
             raise ValueError("must hold the SMS; write {text} where it goes")
         if not uses & {"to", "to_digits", "to_local"}:
@@ -387,9 +389,11 @@ class HttpSmsSettings(Request):
 
     @field_validator("callback")
     @classmethod
-    def _names_the_message(cls, callback: Callback | None, info: ValidationInfo) -> Callback | None:
-        handed_over = "callback" in _own(info) and callback is not None and callback.signature_header is None
-        if callback and callback.state and not callback.reference and not handed_over:
+    def _check_callback(cls, callback: Callback | None, info: ValidationInfo) -> Callback | None:
+        has_callback_url = (
+            "callback" in _submission_placeholders(info) and callback is not None and callback.signature_header is None
+        )
+        if callback and callback.state and not callback.reference and not has_callback_url:
             raise ValueError(
                 "reference is missing; write what holds {reference}, or hand over {callback} with each SMS (which a "
                 "signature does not cover)"
@@ -398,7 +402,7 @@ class HttpSmsSettings(Request):
 
     @field_validator("states")
     @classmethod
-    def _are_known(cls, states: dict[str, SmsState], info: ValidationInfo) -> dict[str, SmsState]:
+    def _check_states(cls, states: dict[str, SmsState], info: ValidationInfo) -> dict[str, SmsState]:
         callback = info.data.get("callback")
         if not states and (info.data.get("receipts") or (callback and callback.state)):
             raise ValueError("is missing; write what the provider calls them, as {DELIVRD: delivered}")
@@ -406,28 +410,28 @@ class HttpSmsSettings(Request):
 
     @field_validator("user")
     @classmethod
-    def _is_named(cls, user: str, info: ValidationInfo) -> str:
-        if not user and (wanted := _named(info) & {"user", "basic"}):
-            raise ValueError(f"is missing; {{{max(wanted)}}} is used")
+    def _check_user(cls, user: str, info: ValidationInfo) -> str:
+        if not user and (required := _all_placeholders(info) & {"user", "basic"}):
+            raise ValueError(f"is missing; {{{max(required)}}} is used")
         return user
 
     @field_validator("secret")
     @classmethod
-    def _is_used(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        wanted = _named(info) & {"secret", "basic"}
-        if secret is None and wanted:
-            raise ValueError(f"is missing; {{{max(wanted)}}} is used: write secret_file")
-        if secret is not None and not wanted:
+    def _check_secret_used(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        required = _all_placeholders(info) & {"secret", "basic"}
+        if secret is None and required:
+            raise ValueError(f"is missing; {{{max(required)}}} is used: write secret_file")
+        if secret is not None and not required:
             raise ValueError("is used nowhere; write {secret} where the provider wants it")
         return secret
 
 
-def _own(info: ValidationInfo) -> frozenset[str]:
-    """Return the placeholders of the submission."""
-    return used(info.data.get("url", ""), info.data.get("fields"), info.data.get("headers"))
+def _submission_placeholders(info: ValidationInfo) -> frozenset[str]:
+    """Return the placeholders that the submission uses."""
+    return placeholders_in(info.data.get("url", ""), info.data.get("fields"), info.data.get("headers"))
 
 
-def _named(info: ValidationInfo) -> frozenset[str]:
-    """Return the placeholders of all requests."""
+def _all_placeholders(info: ValidationInfo) -> frozenset[str]:
+    """Return the placeholders that any of the requests uses."""
     requests = (info.data.get("receipts"), info.data.get("inbox"))
-    return _own(info).union(*(request.uses for request in requests if request is not None))
+    return _submission_placeholders(info).union(*(request.uses for request in requests if request is not None))

@@ -1,6 +1,6 @@
-"""Requests to an SMS provider, and the meaning of its answers, by the profile in `alerts.gateways.http.profile`.
+"""Values for the requests to an SMS provider, and the meaning of its answers, by the provider's profile. Pure.
 
-Pure.
+`alerts.gateways.http.profile` defines the profile: the part of the configuration that describes the provider's interface.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from alerts.provider import ErrorMeaning, is_id, read_json
 
 _T, _P, _C, _U = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION, ErrorClass.UNKNOWN
 
-_CLASSES: Mapping[str, tuple[ErrorClass, str]] = {
+_ERROR_MEANINGS: Mapping[str, tuple[ErrorClass, str]] = {
     Meaning.TEMPORARY: (_T, "not now"),
     Meaning.NUMBER: (_P, "not a number that gets SMS"),
     Meaning.TEXT: (_P, "the text was refused"),
@@ -40,10 +40,10 @@ _PROGRESS = {
     SmsState.DELIVERED: SubmissionState.DELIVERED,
 }
 
-#: A code that is safe to show. A longer one may be a number, or the text that the expression matched.
-_CODE = re.compile(r"(?!.*\d{7})[\w.-]{1,20}", re.ASCII)
-#: The relevant part of an answer is at its beginning.
-_READ_AT_MOST = 64 * 1024
+#: A provider's code that may be displayed. A longer one may be a telephone number, or a whole text.
+_DISPLAYABLE_CODE = re.compile(r"(?!.*\d{7})[\w.-]{1,20}", re.ASCII)
+#: Maximum octets of a text answer that are searched: codes and ids are at its beginning.
+_MAX_TEXT = 64 * 1024
 
 Values = Mapping[str, str]
 
@@ -57,17 +57,19 @@ def fill(value: Any, values: Values) -> Any:
         case "{seconds}" | "{minutes}":
             return int(values[value[1:-1]])
         case str():
-            return PLACEHOLDER.sub(lambda found: values[found[1]], value)
+            return PLACEHOLDER.sub(lambda match: values[match[1]], value)
         case list():
             return [fill(item, values) for item in value]
         case dict():
-            said = {name: item for name, item in value.items() if not isinstance(item, str) or _is_said(item, values)}
-            return {name: fill(item, values) for name, item in said.items()}
+            nonempty = {
+                name: item for name, item in value.items() if not isinstance(item, str) or _has_value(item, values)
+            }
+            return {name: fill(item, values) for name, item in nonempty.items()}
         case _:
             return value
 
 
-def _is_said(text: str, values: Values) -> bool:
+def _has_value(text: str, values: Values) -> bool:
     names = PLACEHOLDER.findall(text)
     return not names or any(values[name] for name in names)
 
@@ -79,33 +81,33 @@ def credentials(settings: HttpSmsSettings) -> dict[str, str]:
     return {"user": settings.user, "secret": secret, "basic": basic}
 
 
-def pick(how: str | None, format_: Format, body: bytes) -> str | None:
-    """Return what *how* selects in an answer, or `None`."""
-    if how is None:
+def select(selector: str | None, format_: Format, body: bytes) -> str | None:
+    """Return the value that *selector* selects in an answer; `None` if there is none."""
+    if selector is None:
         return None
     if format_ is Format.TEXT:
-        found = re.search(how, body[:_READ_AT_MOST].decode("utf-8", "replace"))
-        return None if found is None else (found[found.re.groups] or "").strip() or None
+        match = re.search(selector, body[:_MAX_TEXT].decode("utf-8", "replace"))
+        return None if match is None else (match[match.re.groups] or "").strip() or None
     try:
-        return at(read_json(body), how) or None
+        return value_at(read_json(body), selector) or None
     except ValueError:
         return None
 
 
-def at(document: Any, path: str) -> str | None:
+def value_at(document: Any, path: str) -> str | None:
     """Return the value at a path of keys and indices, as text; `None` when it is missing or not scalar."""
-    found = below(document, path)
-    match found:
+    match = node_at(document, path)
+    match match:
         case bool():
-            return str(found).lower()
+            return str(match).lower()
         case str() | int() | float():
-            return str(found).strip()
+            return str(match).strip()
         case _:
             return None
 
 
-def below(document: Any, path: str) -> Any:
-    """Return whatever is at a path, or `None`; `.` is the whole document. A key may contain dots."""
+def node_at(document: Any, path: str) -> Any:
+    """Return the node at a path of keys and indices, or `None`; `.` is the whole document. A key may contain dots."""
     if isinstance(document, dict) and path in document:
         return document[path]
     for step in path.split(".") if path != "." else ():
@@ -118,27 +120,27 @@ def below(document: Any, path: str) -> Any:
     return document
 
 
-def shown(code: str) -> str:
-    """Return a provider's code if errors and the audit log may show it, else ""."""
-    return code if _CODE.fullmatch(code) else ""
+def displayable_code(code: str) -> str:
+    """Return a provider's code if it may be displayed in errors and the audit log, otherwise ""."""
+    return code if _DISPLAYABLE_CODE.fullmatch(code) else ""
 
 
 def classify(answer: SubmissionAnswer, *, is_success: bool, body: bytes) -> ErrorMeaning | str | None:
-    """Return the provider's id ("" for our reference), the meaning of a refusal, or `None` for an unknown answer.
+    """Return the provider's id of an accepted message, the meaning of a rejection, or `None` for an unknown answer.
 
-    Only what the profile names proves acceptance: a listed code or an id.
+    The id is "" if the answer has none. Only a code or an id that the profile defines proves acceptance.
     """
-    code = pick(answer.code, answer.format, body)
-    id_ = pick(answer.id, answer.format, body) or ""
+    code = select(answer.code, answer.format, body)
+    id_ = select(answer.id, answer.format, body) or ""
     if code is not None and is_success and code in answer.accepted:
         return id_ if is_id(id_) else ""
     if code is not None and (meaning := answer.errors.get(code) or answer.errors.get(OTHERWISE)) is not None:
         if meaning is Meaning.DUPLICATE:
             return id_ if is_id(id_) else ""
-        error, detail = _CLASSES[meaning]
-        return ErrorMeaning(error=error, code=shown(code), detail=detail)
+        error, detail = _ERROR_MEANINGS[meaning]
+        return ErrorMeaning(error=error, code=displayable_code(code), detail=detail)
     if code is not None and is_success:
-        return ErrorMeaning(error=_U, code=shown(code), detail="a code that the table does not have")
+        return ErrorMeaning(error=_U, code=displayable_code(code), detail="a code that the table does not have")
     return id_ if is_success and not answer.accepted and is_id(id_) else None
 
 
@@ -149,7 +151,11 @@ def report(state: str, states: Mapping[str, SmsState], provider_id: str) -> Deli
         return None
     if (progress := _PROGRESS.get(meaning)) is not None:
         return DeliveryReport(progress=progress, provider_id=provider_id)
-    error, detail = _CLASSES[meaning]
+    error, detail = _ERROR_MEANINGS[meaning]
     return DeliveryReport(
-        progress=SubmissionState.FAILED, provider_id=provider_id, error=error, code=shown(state), detail=detail
+        progress=SubmissionState.FAILED,
+        provider_id=provider_id,
+        error=error,
+        code=displayable_code(state),
+        detail=detail,
     )

@@ -26,7 +26,7 @@ from alerts.gateways.http.profile import (
     ResponseFields,
     split_list,
 )
-from alerts.gateways.http.reading import at, below, classify, credentials, fill, pick, report
+from alerts.gateways.http.reading import classify, credentials, fill, node_at, report, select, value_at
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     CallbackEvent,
@@ -45,84 +45,84 @@ from alerts.model.gateway import (
     SubmissionNotFound,
     SubmissionState,
 )
-from alerts.provider import ErrorMeaning, HttpClient, InboxPoll, ProviderResponse, is_id, read_json, refusal
+from alerts.provider import ErrorMeaning, HttpClient, InboxPoll, ProviderResponse, is_id, read_json, rejection_error
 
-_PREFIX = "RM0 "
+_FREE_PREFIX = "RM0 "
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 _MALAYSIA = "+60"
-#: A reply to a person expires after this.
-_ANSWER_FOR = timedelta(minutes=10)
+#: Validity of a reply to a person.
+_REPLY_VALIDITY = timedelta(minutes=10)
 
 
 class HttpSms:
-    """Sends one SMS per call and never resends. The status is queried by our reference."""
+    """Gateway that submits each SMS once. The status is queried by the reference of the attempt."""
 
-    def __init__(self, settings: HttpSmsSettings, surroundings: GatewayContext) -> None:
+    def __init__(self, settings: HttpSmsSettings, context: GatewayContext) -> None:
         self._settings = settings
-        self._callback_base = surroundings.callback_base
+        self._callback_base = context.callback_base
         self._credentials = credentials(settings)
         self._client = HttpClient(proxy=settings.proxy, deadline=settings.deadline_seconds)
-        self._polled = InboxPoll()
+        self._inbox_poll = InboxPoll()
 
-    async def send(self, order: SendRequest) -> DeliveryReport:
-        validity = order.expires_at - order.created_at
-        id_ = await self._submit(order.address, order.carried(SmsContent).text, order.reference, validity)
+    async def send(self, request: SendRequest) -> DeliveryReport:
+        validity = request.expires_at - request.created_at
+        id_ = await self._submit(request.address, request.content_as(SmsContent).text, request.reference, validity)
         return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=id_)
 
-    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
+    async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
         receipts = self._settings.receipts
         if receipts is None or "reference" not in receipts.uses:
-            return SubmissionNotFound(
-                certain=False
-            )  # The provider does not return our reference, so the status cannot be queried.
-        return await self._ask(receipts, order, "") or SubmissionNotFound(certain=False)
+            # Without the reference in the query, the message cannot be found.
+            return SubmissionNotFound(certain=False)
+        return await self._query_status(receipts, request, "") or SubmissionNotFound(certain=False)
 
-    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:
         receipts = self._settings.receipts
         if receipts is None:
-            # The status cannot be queried. The message was accepted; a callback may still report more.
+            # The status cannot be queried, but a callback may report it.
             return DeliveryReport(progress=SubmissionState.ACCEPTED, provider_id=provider_id)
-        known = await self._ask(receipts, order, provider_id)
-        if known is None:
+        is_known = await self._query_status(receipts, request, provider_id)
+        if is_known is None:
             raise DeliveryError(ErrorClass.TRANSIENT, "the provider has no such message")
-        return known
+        return is_known
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+    async def handle_callback(self, callback_request: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
         callback = self._settings.callback
         if callback is None:
             raise CallbackRejectedError(404, "no such callback")
-        brought = _Brought(incoming, callback)
-        brought.authenticate()
-        match incoming.path.split("/"):
+        received = _ReceivedCallback(callback_request, callback)
+        received.authenticate()
+        match callback_request.path.split("/"):
             case ["status", *reference] if callback.state is not None and len(reference) <= 1:
-                await self._hear_states(brought, callback, desk, next(iter(reference), ""))
+                await self._record_states(received, callback, handler, next(iter(reference), ""))
             case ["sms"] if callback.reply is not None:
-                await self._hear_people(brought, callback.reply, desk)
+                await self._receive_replies(received, callback.reply, handler)
             case _:
                 raise CallbackRejectedError(404, "no such callback")
         return CallbackResponse(status=200)
 
     @property
-    def hears_people(self) -> bool:
+    def receives_replies(self) -> bool:
         callback = self._settings.callback
-        brought = callback is not None and callback.reply is not None and self._callback_base is not None
-        return brought or self._settings.inbox is not None
+        has_callback = callback is not None and callback.reply is not None and self._callback_base is not None
+        return has_callback or self._settings.inbox is not None
 
-    async def collect(self, since: datetime, desk: CallbackHandler) -> None:  # noqa: ARG002 - what was heard is known by its id
+    async def collect(self, since: datetime, handler: CallbackHandler) -> None:  # noqa: ARG002 - duplicates are detected by their id
         inbox = self._settings.inbox
         if inbox is None:
             return
         received = await self._exchange(inbox, self._credentials, ErrorClass.TRANSIENT)
         try:
-            listed = below(read_json(received.body), inbox.list) if received.is_success else None
+            listed = node_at(read_json(received.body), inbox.list) if received.is_success else None
         except ValueError:
             listed = None
         if not isinstance(listed, list):
-            raise refusal(received, None, ErrorClass.TRANSIENT)
+            raise rejection_error(received, None, ErrorClass.TRANSIENT)
         paths = (inbox.sender, inbox.text, inbox.id)
-        said = [one for item in listed if (one := _said(*(at(item, path) or "" for path in paths))) is not None]
-        for sender, answer in await self._polled.hand_in(said, desk):
-            await self._answer(sender, answer)
+        candidates = (_inbound_sms(*(value_at(item, path) or "" for path in paths)) for item in listed)
+        messages = [sms for sms in candidates if sms is not None]
+        for sender, answer in await self._inbox_poll.pass_on(messages, handler):
+            await self._send_reply(sender, answer)
 
     async def close(self) -> None:
         await self._client.close()
@@ -130,31 +130,31 @@ class HttpSms:
     async def _submit(self, address: str, text: str, reference: str, validity: timedelta) -> str:
         """Submit one SMS once. Return its id. Raise `DeliveryError`."""
         if self._settings.adds_prefix:
-            text = text.removeprefix(_PREFIX)
-        values = self._credentials | _number(address, self._settings) | _spans(validity)
-        values |= {"text": text, "reference": reference, "callback": self._callback(reference)}
+            text = text.removeprefix(_FREE_PREFIX)
+        values = self._credentials | _number_formats(address, self._settings) | _validity_values(validity)
+        values |= {"text": text, "reference": reference, "callback": self._callback_url(reference)}
         received = await self._exchange(self._settings, values, ErrorClass.UNKNOWN)
         match classify(self._settings.answer, is_success=received.is_success, body=received.body):
             case str(id_):
                 return id_ or reference
             case ErrorMeaning() as verdict:
-                raise refusal(received, verdict, ErrorClass.UNKNOWN)
+                raise rejection_error(received, verdict, ErrorClass.UNKNOWN)
             case _:
-                raise refusal(received, None, ErrorClass.UNKNOWN)
+                raise rejection_error(received, None, ErrorClass.UNKNOWN)
 
-    async def _ask(self, receipts: Receipts, order: SendRequest, provider_id: str) -> DeliveryReport | None:
+    async def _query_status(self, receipts: Receipts, request: SendRequest, provider_id: str) -> DeliveryReport | None:
         """Query the status of a message; `None` if the provider has none."""
         answer = self._settings.answer
-        number = _number(order.address, receipts)
-        values = self._credentials | number | {"reference": order.reference, "id": provider_id}
+        number = _number_formats(request.address, receipts)
+        values = self._credentials | number | {"reference": request.reference, "id": provider_id}
         received = await self._exchange(receipts, values, ErrorClass.TRANSIENT)
-        state = pick(receipts.state, receipts.format, received.body)
-        known = state is not None and (received.is_success or state in self._settings.states)
-        if state is None or not known:
-            raise refusal(received, None, ErrorClass.TRANSIENT)
-        how = receipts.id or (answer.id if answer.format is receipts.format else None)
-        id_ = pick(how, receipts.format, received.body) or ""
-        return report(state, self._settings.states, provider_id or (id_ if is_id(id_) else order.reference))
+        state = select(receipts.state, receipts.format, received.body)
+        is_known = state is not None and (received.is_success or state in self._settings.states)
+        if state is None or not is_known:
+            raise rejection_error(received, None, ErrorClass.TRANSIENT)
+        selector = receipts.id or (answer.id if answer.format is receipts.format else None)
+        id_ = select(selector, receipts.format, received.body) or ""
+        return report(state, self._settings.states, provider_id or (id_ if is_id(id_) else request.reference))
 
     async def _exchange(self, request: Request, values: Mapping[str, str], ambiguous: ErrorClass) -> ProviderResponse:
         blank = dict.fromkeys(("to", "to_digits", "to_local", "text", "reference", "id", "callback"), "")
@@ -169,7 +169,7 @@ class HttpSms:
             return await self._client.exchange("POST", url, ambiguous=ambiguous, headers=headers, form=plain)
         return await self._client.exchange("GET", url, ambiguous=ambiguous, headers=headers, params=plain)
 
-    def _callback(self, reference: str) -> str:
+    def _callback_url(self, reference: str) -> str:
         """Return the URL for status callbacks, or ""."""
         callback = self._settings.callback
         if self._callback_base is None or callback is None or callback.state is None:
@@ -179,122 +179,130 @@ class HttpSms:
             return url
         return f"{url}?{quote(callback.secret_field)}={quote(callback.secret.get_secret_value(), safe='')}"
 
-    async def _hear_states(self, brought: _Brought, callback: Callback, desk: CallbackHandler, reference: str) -> None:
-        refused: CallbackRejectedError | None = None
-        for state, named, id_ in brought.events(callback.state, callback.reference, callback.id):
+    async def _record_states(
+        self, received: _ReceivedCallback, callback: Callback, handler: CallbackHandler, reference: str
+    ) -> None:
+        rejection: CallbackRejectedError | None = None
+        for state, event_reference, id_ in received.events(callback.state, callback.reference, callback.id):
             if callback.signature_header is None:
-                # A signature does not cover the URL, so its reference could be replaced.
-                named = named or reference  # noqa: PLW2901 - of this event
+                # The URL is not used with a signature, which does not cover it: its reference could be replaced.
+                event_reference = event_reference or reference  # noqa: PLW2901 - reference of this event
             try:
-                await self._hear_state(state, named, id_, desk, reference)
+                await self._record_state(state, event_reference, id_, handler, reference)
             except CallbackRejectedError as error:
-                # An invalid event must not lose the events after it.
-                refused = error
-        if refused is not None:
-            raise refused
+                # An invalid event must not prevent the events after it.
+                rejection = error
+        if rejection is not None:
+            raise rejection
 
-    async def _hear_state(self, state: str, named: str, id_: str, desk: CallbackHandler, reference: str) -> None:
-        if not is_id(state) or not is_id(named) or reference not in {"", named}:
+    async def _record_state(
+        self, state: str, event_reference: str, id_: str, handler: CallbackHandler, reference: str
+    ) -> None:
+        if not is_id(state) or not is_id(event_reference) or reference not in {"", event_reference}:
             raise CallbackRejectedError(400, "not a state of a sent message")
         if not {state, OTHERWISE} & set(self._settings.states):
             raise CallbackRejectedError(400, "a state that the table does not have")
-        told = report(state, self._settings.states, id_ if is_id(id_) else named)
-        if told is not None:
-            await desk.record(CallbackEvent(reference=named, event_id=f"{told.provider_id}/{state}", report=told))
+        report_ = report(state, self._settings.states, id_ if is_id(id_) else event_reference)
+        if report_ is not None:
+            await handler.record(
+                CallbackEvent(reference=event_reference, event_id=f"{report_.provider_id}/{state}", report=report_)
+            )
 
-    async def _hear_people(self, brought: _Brought, reply: ResponseFields, desk: CallbackHandler) -> None:
-        received = [_said(*values) for values in brought.events(reply.sender, reply.text, reply.id)]
-        # Store all SMS before the first reply is sent: a reply may take as long as the deadline.
-        owed = [(said.sender, await desk.receive(said)) for said in received if said is not None]
-        for sender, answer in owed:
+    async def _receive_replies(
+        self, callback: _ReceivedCallback, reply: ResponseFields, handler: CallbackHandler
+    ) -> None:
+        messages = [_inbound_sms(*values) for values in callback.events(reply.sender, reply.text, reply.id)]
+        # All SMS are stored before the first reply is sent, because sending one may take as long as the deadline.
+        replies = [(sms.sender, await handler.receive(sms)) for sms in messages if sms is not None]
+        for sender, answer in replies:
             if answer is not None:
-                await self._answer(sender, answer)
-        if None in received:
+                await self._send_reply(sender, answer)
+        if None in messages:
             raise CallbackRejectedError(400, "not an SMS with a number and an id")
 
-    async def _answer(self, number: str, answer: SmsContent) -> None:
-        """Send a reply once: what it confirms is stored, and a second SMS would only confuse."""
+    async def _send_reply(self, number: str, answer: SmsContent) -> None:
+        """Send a reply once, without retries: its content is stored already, and a second SMS would confuse."""
         reference = f"a{secrets.token_hex(8)}"
         with contextlib.suppress(DeliveryError):
-            await self._submit(number, answer.text, reference, _ANSWER_FOR)
+            await self._submit(number, answer.text, reference, _REPLY_VALIDITY)
 
 
-class _Brought:
-    """A callback: its fields and its proof."""
+class _ReceivedCallback:
+    """A provider's callback, with access to its fields and its authentication."""
 
-    def __init__(self, incoming: CallbackRequest, callback: Callback) -> None:
-        self._incoming = incoming
-        self._callback = callback
-        self._query = dict(parse_qsl(urlsplit(incoming.url).query, keep_blank_values=True))
+    def __init__(self, callback_request: CallbackRequest, callback: Callback) -> None:
+        self._request = callback_request
+        self._callback_url = callback
+        self._query = dict(parse_qsl(urlsplit(callback_request.url).query, keep_blank_values=True))
         self._document: Any = None
 
     @property
     def document(self) -> Any:
-        """The fields. Read only after authentication. Raise `CallbackRejectedError`."""
+        """The fields as a document. Use it only after `authenticate`. Raise `CallbackRejectedError`."""
         if self._document is None:
             self._document = self._read()
         return self._document
 
     def events(self, *names: str | None) -> Sequence[Sequence[str]]:
         """Return the named fields of each event, "" for missing ones. Raise `CallbackRejectedError`."""
-        is_json = self._callback.format is Method.JSON
+        is_json = self._callback_url.format is Method.JSON
         paths = [split_list(name) if name is not None and is_json else (None, name) for name in names]
-        listed = next((each for each, _ in paths if each is not None), None)
-        items = [self.document] if listed is None else below(self.document, listed)
+        list_path = next((path for path, _ in paths if path is not None), None)
+        items = [self.document] if list_path is None else node_at(self.document, list_path)
         if not isinstance(items, list):
             raise CallbackRejectedError(400, "no list where the description of the callback has one")
-        return [["" if path is None else at(item, path) or "" for _, path in paths] for item in items]
+        return [["" if path is None else value_at(item, path) or "" for _, path in paths] for item in items]
 
     def authenticate(self) -> None:
         """Raise `CallbackRejectedError` unless every configured proof is valid."""
-        callback = self._callback
-        if callback.addresses and not self._comes_from(callback.addresses):
+        callback = self._callback_url
+        if callback.addresses and not self._is_from(callback.addresses):
             raise CallbackRejectedError(403, "from an address that is not the provider's")
         if callback.secret is None:
             return
         secret = callback.secret.get_secret_value().encode()
         if callback.signature_header is not None:
-            digest = hmac.digest(secret, self._incoming.body, "sha256")
-            if not hmac.compare_digest(_octets(self._incoming.header(callback.signature_header)), digest):
+            digest = hmac.digest(secret, self._request.body, "sha256")
+            if not hmac.compare_digest(_decode_signature(self._request.header(callback.signature_header)), digest):
                 raise CallbackRejectedError(403, "the signature is missing or wrong")
             return
-        given = (
-            self._incoming.header(callback.secret_header)
+        presented = (
+            self._request.header(callback.secret_header)
             if callback.secret_header is not None
-            else self._query.get(callback.secret_field or "", "") or self._incoming.field(callback.secret_field or "")
+            else self._query.get(callback.secret_field or "", "") or self._request.field(callback.secret_field or "")
         )
-        if not hmac.compare_digest(given.encode(), secret):
+        if not hmac.compare_digest(presented.encode(), secret):
             raise CallbackRejectedError(403, "the callback's secret is missing or wrong")
 
     def _read(self) -> Any:
-        if self._callback.format is not Method.JSON:
-            form = {name: next(iter(values), "") for name, values in self._incoming.form.items()}
-            # A signature covers the body only; the query could be anybody's.
-            return form if self._callback.signature_header is not None else self._query | form
+        if self._callback_url.format is not Method.JSON:
+            form = {name: next(iter(values), "") for name, values in self._request.form.items()}
+            # With a signature, only the body is authenticated: the query is ignored.
+            return form if self._callback_url.signature_header is not None else self._query | form
         try:
-            return read_json(self._incoming.body)
+            return read_json(self._request.body)
         except ValueError:
             raise CallbackRejectedError(400, "not JSON") from None
 
-    def _comes_from(self, networks: tuple[str, ...]) -> bool:
+    def _is_from(self, networks: tuple[str, ...]) -> bool:
         try:
-            peer = ipaddress.ip_address(self._incoming.peer)
+            peer = ipaddress.ip_address(self._request.peer)
         except ValueError:
             return False
         return any(peer in ipaddress.ip_network(network) for network in networks)
 
 
-def _octets(signature: str) -> bytes:
-    """Return the octets of a header in hex or base64, with or without the prefix "sha256="; empty when it is neither."""
+def _decode_signature(signature: str) -> bytes:
+    """Return the signature in a header, in hex or base64, with or without the prefix "sha256="; empty if it is neither."""
     text = signature.strip().removeprefix("sha256=")
-    for decode in (bytes.fromhex, lambda each: base64.b64decode(each, validate=True)):
+    for decode in (bytes.fromhex, lambda encoded: base64.b64decode(encoded, validate=True)):
         with contextlib.suppress(ValueError, binascii.Error):
             if len(octets := decode(text)) == hashlib.sha256().digest_size:
                 return octets
     return b""
 
 
-def _number(address: str, request: Request) -> dict[str, str]:
+def _number_formats(address: str, request: Request) -> dict[str, str]:
     """Return a number in the formats that providers require. Raise `DeliveryError` when it has no such format."""
     malaysian = address.startswith(_MALAYSIA)
     if "to_local" in request.uses and not malaysian:
@@ -303,12 +311,12 @@ def _number(address: str, request: Request) -> dict[str, str]:
     return {"to": address, "to_digits": address.removeprefix("+"), "to_local": local}
 
 
-def _spans(validity: timedelta) -> dict[str, str]:
+def _validity_values(validity: timedelta) -> dict[str, str]:
     seconds = max(1, int(validity.total_seconds()))
     return {"seconds": str(seconds), "minutes": str(math.ceil(seconds / 60))}
 
 
-def _said(sender: str, text: str, id_: str) -> InboundSms | None:
+def _inbound_sms(sender: str, text: str, id_: str) -> InboundSms | None:
     """Return a person's SMS, or `None` without a number or an id."""
     number = _e164(sender)
     return (
@@ -316,14 +324,14 @@ def _said(sender: str, text: str, id_: str) -> InboundSms | None:
     )
 
 
-def _e164(written: str) -> str | None:
-    """Return a number in E.164, from any notation of Malaysian providers; `None` if it is none."""
-    digits = re.sub(r"[\s()-]", "", written)
-    for before, after in (("+", "+"), ("00", "+"), ("0", _MALAYSIA), ("", "+")):
-        if digits.startswith(before):
-            number = after + digits.removeprefix(before)
+def _e164(text: str) -> str | None:
+    """Return a number in any notation of Malaysian providers as E.164; `None` if it is no number."""
+    digits = re.sub(r"[\s()-]", "", text)
+    for prefix, international in (("+", "+"), ("00", "+"), ("0", _MALAYSIA), ("", "+")):
+        if digits.startswith(prefix):
+            number = international + digits.removeprefix(prefix)
             return number if _E164.fullmatch(number) else None
-    raise AssertionError(written)
+    raise AssertionError(text)
 
 
 GATEWAY = GatewayKind(name="http_sms", channel=Channel.SMS, config=HttpSmsSettings, build=HttpSms)

@@ -20,8 +20,7 @@ from alerts.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, P
 
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
 
-#: Twilio's error codes with their meaning (twilio.com/docs/api/errors). The texts are ours, because Twilio's contain
-#: the number.
+#: Twilio's error codes with their meaning (twilio.com/docs/api/errors). Twilio's own texts contain the telephone number.
 ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
     11100: (_C, "callback URL not accepted"),
     13227: (_C, "country not enabled for calls"),
@@ -61,15 +60,15 @@ ERRORS: Mapping[int, tuple[ErrorClass, str]] = {
     32205: (_C, "country not enabled for calls"),
 }
 
-#: Twilio's clock and ours may differ by this much; Twilio's times have no fractions.
-SKEW = timedelta(seconds=10)
-#: How far our clock may be ahead before a reply would seem older than the incident and be missed. Reading a reply twice
-#: is harmless.
-EARLIER = timedelta(hours=1)
+#: Tolerated difference between Twilio's clock and this one. Twilio's times have no fractions of seconds.
+MAX_SKEW = timedelta(seconds=10)
+#: How much earlier inbound SMS are read than requested: if this machine's clock is ahead, a reply seems older than the
+#: incident. Reading a reply twice is harmless.
+INBOX_OVERLAP = timedelta(hours=1)
 
 
 #: Python refuses to parse numbers of thousands of digits, and the database numbers of twenty.
-_DIGITS_AT_MOST = 9
+_MAX_DIGITS = 9
 
 
 class TwilioSettings(BaseModel):
@@ -107,86 +106,88 @@ class Twilio:
     async def create(self, resource: str, form: Mapping[str, str | Sequence[str]]) -> Mapping[str, Any]:
         """POST to "Messages" or "Calls"; raise `DeliveryError`."""
         answer = await self._provider.submit(f"{self._root}/{resource}.json", form=form)
-        return _with_sid(answer, ErrorClass.UNKNOWN)
+        return _check_sid(answer, ErrorClass.UNKNOWN)
 
     async def read(self, resource: str) -> Mapping[str, Any]:
         """GET "Messages/SM…" or "Calls/CA…"; raise `DeliveryError`."""
-        answer = await self._provider.ask(f"{self._root}/{resource}.json")
-        return _with_sid(answer, ErrorClass.TRANSIENT)
+        answer = await self._provider.query(f"{self._root}/{resource}.json")
+        return _check_sid(answer, ErrorClass.TRANSIENT)
 
     async def verify(self, resource: str) -> None:
         """GET one entry of "Messages" or "Calls"; raise `DeliveryError`."""
-        _listed(await self._provider.ask(f"{self._root}/{resource}.json", params={"PageSize": "1"}), resource.lower())
-
-    async def sent_to(
-        self, order: SendRequest, resource: str, within: timedelta | None = None
-    ) -> Sequence[Mapping[str, Any]]:
-        """Return what was created for the address of *order* since then, *within* that span, oldest first.
-
-        Tolerates a clock difference of `SKEW`; a larger one is corrected by Twilio's date. Not filtered by DateSent or
-        StartTime, which are empty while a message or call is queued, which is when it is looked up. The newest hundred
-        per number reach back far enough.
-        """
-        page = await self._provider.ask(
-            f"{self._root}/{resource}.json", params={"To": order.address, "PageSize": "100"}
+        _list_items(
+            await self._provider.query(f"{self._root}/{resource}.json", params={"PageSize": "1"}), resource.lower()
         )
-        found = _listed(page, resource.lower())
-        since = order.created_at + _ahead(self._provider.date, order.asked_at)
-        latest = datetime.max.replace(tzinfo=UTC) if within is None else since + within + SKEW
-        return [item for item in reversed(found) if since - SKEW <= _created_at(item) <= latest]
 
-    async def received_by(self, number: str, since: datetime) -> Sequence[Mapping[str, Any]]:
-        """Return the SMS received by *number* since then, or up to `EARLIER` before, oldest first.
+    async def created_for(
+        self, request: SendRequest, resource: str, within: timedelta | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return the messages or calls to the address of *request* that were created after it, the oldest first.
+
+        *within*: only those created within this time after the request. A clock difference of `MAX_SKEW` is tolerated,
+        and a larger one is corrected by Twilio's date. The query has no filter by DateSent or StartTime, because both
+        are empty while a message or call is queued. The newest hundred of a number reach back far enough.
+        """
+        page = await self._provider.query(
+            f"{self._root}/{resource}.json", params={"To": request.address, "PageSize": "100"}
+        )
+        items = _list_items(page, resource.lower())
+        since = request.created_at + _clock_difference(self._provider.date, request.queried_at)
+        latest = datetime.max.replace(tzinfo=UTC) if within is None else since + within + MAX_SKEW
+        return [item for item in reversed(items) if since - MAX_SKEW <= _created_at(item) <= latest]
+
+    async def received_sms(self, number: str, since: datetime) -> Sequence[Mapping[str, Any]]:
+        """Return the SMS that *number* received since `INBOX_OVERLAP` before *since*, the oldest first.
 
         Twilio filters by day, in UTC; a day has fewer than a thousand replies.
         """
-        since -= EARLIER
+        since -= INBOX_OVERLAP
         day = since.astimezone(UTC).date().isoformat()
         params = {"To": number, "DateSent>": day, "PageSize": "1000"}
-        page = await self._provider.ask(f"{self._root}/Messages.json", params=params)
+        page = await self._provider.query(f"{self._root}/Messages.json", params=params)
         return [
             item
-            for item in reversed(_listed(page, "messages"))
+            for item in reversed(_list_items(page, "messages"))
             if item.get("direction") == "inbound" and _created_at(item) >= since
         ]
 
-    def authenticate(self, incoming: CallbackRequest) -> None:
+    def authenticate(self, callback: CallbackRequest) -> None:
         """Raise `CallbackRejectedError` unless Twilio signed the request (X-Twilio-Signature)."""
-        signature = incoming.header("x-twilio-signature")
+        signature = callback.header("x-twilio-signature")
         if not signature:
             raise CallbackRejectedError(403, "no signature")
-        form = _Form(incoming.form)
-        if not any(validator.validate(incoming.url, form, signature) for validator in self._validators):
+        form = _Form(callback.form)
+        if not any(validator.validate(callback.url, form, signature) for validator in self._validators):
             raise CallbackRejectedError(403, "the signature does not match")
 
     async def close(self) -> None:
         await self._provider.close()
 
 
-def failure(code: object) -> ErrorMeaning:
-    """Return the meaning of the error code of a failed message or call; "" and None are unknown errors."""
+def meaning_of_failure(code: object) -> ErrorMeaning:
+    """Return the meaning of the error code of a failed message or call. "" and `None` are unknown errors."""
     text = str(code or "")
-    known = ERRORS.get(number) if (number := count(text)) is not None else None
-    # Unknown codes are retried once: the message was accepted, so the number is valid.
+    known = ERRORS.get(number) if (number := parse_count(text)) is not None else None
+    # An unknown code counts as transient: the message was accepted, so that the number is valid.
     error, detail = known or (ErrorClass.TRANSIENT, "not delivered")
     return ErrorMeaning(error=error, code=text if is_id(text) else "", detail=detail)
 
 
-def sid_in(incoming: CallbackRequest, name: str) -> str:
+def sid_in(callback: CallbackRequest, name: str) -> str:
     """Return a form field with Twilio's id of a message or call. Raise `CallbackRejectedError` when it is invalid."""
-    if not is_id(sid := incoming.field(name)):
+    if not is_id(sid := callback.field(name)):
         raise CallbackRejectedError(400, "without a sid")
     return sid
 
 
-def count(value: object) -> int | None:
+def parse_count(value: object) -> int | None:
     """Parse a count that Twilio sends as text ("1"); `None` if it is none."""
     text = str(value)
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_AT_MOST else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 class _Form:
-    """A form as the SDK's validator reads it: repeated fields are signed too, through `getlist`."""
+    """Form in the interface that the SDK's validator requires: `getlist` returns repeated fields, which are signed, too."""
 
     def __init__(self, form: Mapping[str, Sequence[str]]) -> None:
         self._form = form
@@ -206,22 +207,22 @@ def _read_error(body: Mapping[str, Any]) -> ErrorMeaning | None:
     return ErrorMeaning(error=error, code=str(code), detail=detail)
 
 
-def _with_sid(answer: Mapping[str, Any], otherwise: ErrorClass) -> Mapping[str, Any]:
+def _check_sid(answer: Mapping[str, Any], ambiguous: ErrorClass) -> Mapping[str, Any]:
     if not is_id(answer.get("sid")):
-        raise DeliveryError(otherwise, "an answer without a sid")
+        raise DeliveryError(ambiguous, "an answer without a sid")
     return answer
 
 
-def _listed(page: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
-    found = page.get(name)
-    if not isinstance(found, list):
+def _list_items(page: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    items = page.get(name)
+    if not isinstance(items, list):
         raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
-    return [item for item in found if isinstance(item, Mapping) and is_id(item.get("sid"))]
+    return [item for item in items if isinstance(item, Mapping) and is_id(item.get("sid"))]
 
 
-def _ahead(theirs: datetime | None, ours: datetime | None) -> timedelta:
-    """Return how far the provider's clock is ahead of ours, if by more than the duration of a request."""
-    ahead = theirs - ours if theirs is not None and ours is not None else timedelta(0)
+def _clock_difference(provider_time: datetime | None, own_time: datetime | None) -> timedelta:
+    """Return how far the provider's clock is ahead; zero if the difference is not longer than a request may take."""
+    ahead = provider_time - own_time if provider_time is not None and own_time is not None else timedelta(0)
     return ahead if abs(ahead) > TOLERANCE else timedelta(0)
 
 

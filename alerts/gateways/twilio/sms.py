@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, model_validator
 from twilio.twiml.messaging_response import MessagingResponse
 
-from alerts.gateways.twilio.api import Twilio, TwilioSettings, failure, sid_in
+from alerts.gateways.twilio.api import Twilio, TwilioSettings, meaning_of_failure, sid_in
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     CallbackEvent,
@@ -53,115 +53,118 @@ _PROGRESS = {
 _SENDER = re.compile(r"\+[1-9]\d{6,14}|\d{4,6}|(?=.*[A-Za-z])[A-Za-z0-9 ]{2,11}")
 
 
-def _sender(written: str) -> str:
-    if not _SENDER.fullmatch(written):
+def _check_sender(text: str) -> str:
+    if not _SENDER.fullmatch(text):
         raise ValueError(
             "is no sender; write instead: +60312345678, a short code (4 to 6 digits) or a name (2 to 11 letters and digits)"
         )
-    return written
+    return text
 
 
 class Replies(StrEnum):
-    """How replies to our SMS are received."""
+    """How replies to SMS are received."""
 
     #: Not at all. Malaysian carriers replace the sender by a shared short code, and a reply to that is lost.
     OFF = "off"
     #: Twilio posts each reply to `<public_url>/callbacks/<gateway>/sms`, which is set on the number in its console.
     WEBHOOK = "webhook"
-    #: Twilio is polled, because it cannot reach us.
+    #: Twilio is polled, because it cannot reach this service.
     POLL = "poll"
 
 
 class TwilioSmsSettings(TwilioSettings):
     #: A number or short code of the account, or a sender name. Digits alone are rejected as a number without "+".
-    from_number: Annotated[str, AfterValidator(_sender)]
-    #: Only for a number of our own that telephones show and can reply to: ask the provider.
+    from_number: Annotated[str, AfterValidator(_check_sender)]
+    #: Other values require a number that telephones show and can reply to; ask the provider.
     replies: Replies = Replies.OFF
 
     @model_validator(mode="after")
-    def _can_be_answered(self) -> Self:
+    def _check_replies(self) -> Self:
         if self.replies is not Replies.OFF and not self.from_number.removeprefix("+").isdigit():
             raise ValueError("replies: nobody can answer a sender name; write off, or a number under from_number")
         return self
 
 
 class TwilioSms:
-    """Sends one SMS per call. Twilio has no idempotency key; the notification number in the text identifies it."""
+    """Gateway that sends each SMS once. Twilio has no idempotency key: an SMS is found again by its text."""
 
-    def __init__(self, settings: TwilioSmsSettings, surroundings: GatewayContext) -> None:
+    def __init__(self, settings: TwilioSmsSettings, context: GatewayContext) -> None:
         self._from = settings.from_number
-        self._callback_base = surroundings.callback_base
+        self._callback_base = context.callback_base
         self._replies = settings.replies
         self._twilio = Twilio(settings)
-        self._polled = InboxPoll()
+        self._inbox_poll = InboxPoll()
 
-    async def send(self, order: SendRequest) -> DeliveryReport:
+    async def send(self, request: SendRequest) -> DeliveryReport:
         form = {
-            "To": order.address,
+            "To": request.address,
             "From": self._from,
-            "Body": order.carried(SmsContent).text,
-            # A notification after its expiry would only frighten.
-            "ValidityPeriod": str(_validity(order)),
-            # Twilio's guard against SMS pumping treats a burst of equal texts as fraud.
+            "Body": request.content_as(SmsContent).text,
+            # An SMS that arrives after its expiry would alarm people without a reason.
+            "ValidityPeriod": str(_validity_seconds(request)),
+            # Twilio's protection against SMS pumping would treat a burst of equal texts as fraud.
             "RiskCheck": "disable",
-            # The text is GSM-7 already; if changed, it could not be found again by its exact words.
+            # The text is GSM-7 already. `find` needs it unchanged.
             "SmartEncoded": "false",
         }
         if self._callback_base:
-            # Our reference, not Twilio's id: the callback is valid even when the answer to this POST is lost.
-            form["StatusCallback"] = f"{self._callback_base}/status/{order.reference}"
+            # The URL contains the reference of the attempt, so that the callback is understood even if the answer to
+            # this POST, with Twilio's id, is lost.
+            form["StatusCallback"] = f"{self._callback_base}/status/{request.reference}"
         return _report(await self._twilio.create("Messages", form))
 
-    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        text = order.carried(SmsContent).text
-        for message in await self._twilio.sent_to(order, "Messages"):
+    async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
+        text = request.content_as(SmsContent).text
+        for message in await self._twilio.created_for(request, "Messages"):
             if message.get("body") == text:
                 return _report(message)
         return SubmissionNotFound(certain=False)
 
-    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - Twilio asks by its own id
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - Twilio asks by its own id
         return _report(await self._twilio.read(f"Messages/{provider_id}"))
 
     async def verify(self) -> None:
         await self._twilio.verify("Messages")
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
-        self._twilio.authenticate(incoming)
-        match incoming.path.split("/"):
+    async def handle_callback(self, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
+        self._twilio.authenticate(callback)
+        match callback.path.split("/"):
             case ["status", reference]:
-                sid, status = sid_in(incoming, "MessageSid"), incoming.field("MessageStatus")
+                sid, status = sid_in(callback, "MessageSid"), callback.field("MessageStatus")
             case ["sms"]:
-                return await self._hear_person(incoming, desk)
+                return await self._hear_person(callback, handler)
             case _:
                 raise CallbackRejectedError(404, "no such callback")
         if status not in _PROGRESS:
             raise CallbackRejectedError(400, "not a status of a sent message")
-        report = _report({"sid": sid, "status": status, "error_code": incoming.field("ErrorCode")})
-        await desk.record(CallbackEvent(reference=reference, event_id=f"{sid}/{status}", report=report))
+        report = _report({"sid": sid, "status": status, "error_code": callback.field("ErrorCode")})
+        await handler.record(CallbackEvent(reference=reference, event_id=f"{sid}/{status}", report=report))
         return CallbackResponse()
 
-    async def _hear_person(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
-        sid, sender = sid_in(incoming, "MessageSid"), incoming.field("From")
-        if not sender or incoming.field("To") != self._from:
+    async def _hear_person(self, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
+        sid, sender = sid_in(callback, "MessageSid"), callback.field("From")
+        if not sender or callback.field("To") != self._from:
             raise CallbackRejectedError(400, "not an SMS to our number")
-        answer = await desk.receive(_said(sid, sender, incoming.field("Body")))
+        answer = await handler.receive(_inbound_sms(sid, sender, callback.field("Body")))
         return CallbackResponse(status=200, body=_reply(answer), media_type="text/xml")
 
     @property
-    def hears_people(self) -> bool:
+    def receives_replies(self) -> bool:
         reachable = self._callback_base is not None
         return self._replies is Replies.POLL or (self._replies is Replies.WEBHOOK and reachable)
 
-    async def collect(self, since: datetime, desk: CallbackHandler) -> None:
+    async def collect(self, since: datetime, handler: CallbackHandler) -> None:
         if self._replies is not Replies.POLL:
             return
-        messages = await self._twilio.received_by(self._from, since)
-        said = [_said(str(each["sid"]), str(each.get("from")), str(each.get("body") or "")) for each in messages]
-        for sender, answer in await self._polled.hand_in(said, desk):
-            await self._answer(sender, answer)
+        received = await self._twilio.received_sms(self._from, since)
+        messages = [
+            _inbound_sms(str(item["sid"]), str(item.get("from")), str(item.get("body") or "")) for item in received
+        ]
+        for sender, answer in await self._inbox_poll.pass_on(messages, handler):
+            await self._send_reply(sender, answer)
 
-    async def _answer(self, number: str, answer: SmsContent) -> None:
-        """Send a reply once: what it confirms is stored, and a second SMS would only confuse."""
+    async def _send_reply(self, number: str, answer: SmsContent) -> None:
+        """Send a reply once, without retries: its content is stored already, and a second SMS would confuse."""
         form = {"To": number, "From": self._from, "Body": answer.text, "ValidityPeriod": "600"}
         with contextlib.suppress(DeliveryError):
             await self._twilio.create("Messages", form | {"RiskCheck": "disable", "SmartEncoded": "false"})
@@ -177,16 +180,16 @@ def _reply(answer: SmsContent | None) -> str:
     return str(response)
 
 
-def _said(sid: str, sender: str, text: str) -> InboundSms:
+def _inbound_sms(sid: str, sender: str, text: str) -> InboundSms:
     return InboundSms(sender=sender, text=text, event_id=f"{sid}/received")
 
 
-def _validity(order: SendRequest) -> int:
+def _validity_seconds(request: SendRequest) -> int:
     """Return ValidityPeriod in seconds; Twilio accepts 1 to 36000.
 
-    Both times of the order come from one clock, which may not be this machine's.
+    Both times of the request come from one clock, which may not be this machine's.
     """
-    return max(1, min(int((order.expires_at - order.created_at).total_seconds()), 36000))
+    return max(1, min(int((request.expires_at - request.created_at).total_seconds()), 36000))
 
 
 def _report(message: Mapping[str, Any]) -> DeliveryReport:
@@ -194,7 +197,7 @@ def _report(message: Mapping[str, Any]) -> DeliveryReport:
     progress = _PROGRESS.get(str(message.get("status")), SubmissionState.ACCEPTED)
     if progress is not SubmissionState.FAILED:
         return DeliveryReport(progress=progress, provider_id=str(message["sid"]))
-    verdict = failure(message.get("error_code"))
+    verdict = meaning_of_failure(message.get("error_code"))
     return DeliveryReport(
         progress=progress,
         provider_id=str(message["sid"]),

@@ -1,8 +1,7 @@
-"""TwiML documents for calls. Pure: scripts in, a document out.
+"""TwiML documents (Twilio's XML for calls) from the scripts of a notification. Pure.
 
-A headline, the menu, the full text, and the menu again: a person who wakes up learns within seconds what it is about
-and which key to press. Keys are accepted at any time, because all speech is inside the Gather. Each language has its
-own voice.
+A call speaks a headline, the menu, the full text, and the menu again, so that a person who wakes up learns within
+seconds what has happened and which key to press. Keys are accepted at any time, because all speech is inside a Gather.
 """
 
 from __future__ import annotations
@@ -15,15 +14,16 @@ from twilio.twiml.voice_response import VoiceResponse
 from alerts.model.gateway import Script
 
 #: Limit of the `Twiml` parameter of a new call.
-LONGEST_INLINE = 4000
+MAX_INLINE = 4000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voices:
-    """BCP 47 language to Twilio voice. The language alone does not select a voice that speaks it."""
+    """Voices of the languages, and the pause for a key press."""
 
+    #: Twilio voice by BCP 47 language. The language alone does not select a voice that speaks it.
     names: Mapping[str, str]
-    #: In seconds, after the last word, for a key press.
+    #: Seconds for a key press after the last word.
     gather_timeout_seconds: int = 8
 
     def say(self, verb: VoiceResponse, text: str, language: str) -> None:
@@ -31,7 +31,7 @@ class Voices:
 
 
 def menu(scripts: Sequence[Script], index: int, voices: Voices, *, action: str) -> str:
-    """Speak the script at *index*, and post the key, or its absence, to *action*."""
+    """Return a document that speaks the script at *index* and posts the pressed key, or "" for none, to *action*."""
     script = scripts[index]
     response = VoiceResponse()
     gather = response.gather(
@@ -39,34 +39,34 @@ def menu(scripts: Sequence[Script], index: int, voices: Voices, *, action: str) 
         timeout=voices.gather_timeout_seconds,
         action=action,
         method="POST",
-        # Post silence too: it is counted, and the call ends.
+        # Silence is posted, too, so that the call ends after a few repetitions.
         action_on_empty_result=True,
-        # Otherwise "#" would end the input and be indistinguishable from silence.
+        # With the default, "#" would end the input and look like silence.
         finish_on_key="",
     )
     if script.headline:
         voices.say(gather, script.headline, script.language)
-        _keys(gather, scripts, index, voices)
+        _speak_keys(gather, scripts, index, voices)
     for block in script.blocks:
         for _ in range(1 if script.headline else 2):
             voices.say(gather, block, script.language)
-    _keys(gather, scripts, index, voices)
+    _speak_keys(gather, scripts, index, voices)
     return str(response)
 
 
-def _keys(verb: VoiceResponse, scripts: Sequence[Script], index: int, voices: Voices) -> None:
-    """Speak which key does what, and in each other language how to select it."""
+def _speak_keys(verb: VoiceResponse, scripts: Sequence[Script], index: int, voices: Voices) -> None:
+    """Add the explanation of the keys, and an invitation in each other language to select it."""
     voices.say(verb, scripts[index].menu, scripts[index].language)
     for number, other in enumerate(scripts):
         if number != index and other.invitation:
             voices.say(verb, other.invitation, other.language)
 
 
-def question(text: str, language: str, voices: Voices, *, action: str, whole: bool) -> str:
-    """Speak a question and post the answer to *action*: one key or, if *whole*, all digits up to "#"."""
+def question(text: str, language: str, voices: Voices, *, action: str, all_digits: bool) -> str:
+    """Return a document that speaks a question and posts one key, or all digits up to "#", to *action*."""
     response = VoiceResponse()
     gather = response.gather(
-        **({"finish_on_key": "#"} if whole else {"num_digits": 1, "finish_on_key": ""}),
+        **({"finish_on_key": "#"} if all_digits else {"num_digits": 1, "finish_on_key": ""}),
         timeout=voices.gather_timeout_seconds,
         action=action,
         method="POST",
@@ -77,33 +77,34 @@ def question(text: str, language: str, voices: Voices, *, action: str, whole: bo
 
 
 def farewell(text: str, language: str, voices: Voices) -> str:
-    """Speak one last sentence in *language* and hang up."""
+    """Return a document that speaks one last sentence and hangs up."""
     response = VoiceResponse()
     voices.say(response, text, language)
     response.hangup()
     return str(response)
 
 
-def silence() -> str:
-    """Hang up without a word."""
+def hang_up() -> str:
+    """Return a document that hangs up."""
     response = VoiceResponse()
     response.hangup()
     return str(response)
 
 
-def recital(scripts: Sequence[Script], voices: Voices) -> str | None:
-    """Speak without a menu, for calls without a callback URL; `None` when nothing fits.
+def speak_without_menu(scripts: Sequence[Script], voices: Voices) -> str | None:
+    """Return a document that speaks the scripts without a menu, for a call without a callback URL.
 
-    All languages twice or once if they fit, since nobody can choose; otherwise the person's own.
+    It speaks all languages twice if they fit, because nobody can choose one; otherwise the person's language twice or
+    once. Return `None` if not even that fits.
     """
-    for chosen, times in ((scripts, 2), (scripts[:1], 2), (scripts[:1], 1)):
+    for selected, times in ((scripts, 2), (scripts[:1], 2), (scripts[:1], 1)):
         response = VoiceResponse()
-        for script in chosen:
+        for script in selected:
             for block in filter(None, (script.headline, *script.blocks, script.unkeyed)):
                 for _ in range(times):
                     voices.say(response, block, script.language)
             voices.say(response, script.goodbye, script.language)
         document = str(response)
-        if len(document) <= LONGEST_INLINE:
+        if len(document) <= MAX_INLINE:
             return document
     return None

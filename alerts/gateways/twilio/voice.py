@@ -15,10 +15,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints
 
 from alerts.gateways.twilio import twiml
-from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, sid_in
+from alerts.gateways.twilio.api import Twilio, TwilioSettings, parse_count, sid_in
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
-    CALL_LASTS,
+    MAX_CALL_DURATION,
     NO_KEY,
     AckResult,
     CallbackEvent,
@@ -41,7 +41,7 @@ from alerts.model.gateway import (
 )
 from alerts.provider import E164
 
-ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, HAND_ON, RELEASE = "1", "2", "3", "4", "5"
+ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, ESCALATE, RELEASE = "1", "2", "3", "4", "5"
 
 #: Status values of the Call resource, and "initiated", which only callbacks use.
 PROGRESS = {
@@ -56,11 +56,11 @@ PROGRESS = {
     "canceled": SubmissionState.FAILED,
 }
 
-#: An unanswered menu is repeated this often before the call ends.
-SILENT_REPEATS = 2
+#: Number of times that a menu is repeated without a key before the call ends.
+MAX_SILENT_REPEATS = 2
 
-#: A call has no reference of ours, and its text cannot be queried. It was created within the deadline of our POST, so a
-#: later call belongs to another attempt.
+#: Maximum time between an attempt and the creation of its call: the deadline of the POST. Twilio stores no reference or
+#: text with a call, so that it is found by number and time, and a later call belongs to another attempt.
 _CREATED_WITHIN = timedelta(seconds=30)
 
 _TWIML = "text/xml"
@@ -68,17 +68,20 @@ _TWIML = "text/xml"
 _VOICES = {"ms-MY": "Google.ms-MY-Wavenet-A", "en-GB": "Google.en-GB-Wavenet-A"}
 
 
-def _speaking(voices: Mapping[str, str]) -> Mapping[str, str]:
-    """Add the default voices of other languages. Raise `ValueError` for a voice of another language."""
+def _with_default_voices(voices: Mapping[str, str]) -> Mapping[str, str]:
+    """Return *voices* with the default voices of other languages. Raise `ValueError` for a voice of a wrong language."""
     for language, voice in voices.items():
-        # Twilio aborts the call at such a voice. Names of Amazon's voices do not contain the language.
+        # Twilio aborts a call with a voice of another language. Only Google's voice names contain the language.
         if voice.startswith("Google.") and not voice.startswith(f"Google.{language}-"):
             raise ValueError(f"{voice} does not speak {language}; write one whose name begins with Google.{language}-")
     return {**_VOICES, **voices}
 
 
-def _digits(extension: str) -> str:
-    """Write a pause of one second as two of half a second: Twilio documents "w" everywhere, and "W" on some pages only."""
+def _with_short_pauses(extension: str) -> str:
+    """Return the extension with each pause of one second ("W") as two of half a second ("w").
+
+    Twilio documents "W" on some pages only.
+    """
     return extension.replace("W", "ww")
 
 
@@ -89,195 +92,205 @@ class TwilioVoiceSettings(TwilioSettings):
     ring_seconds: Annotated[int, Field(ge=5, le=600)] = 25
     gather_timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 8
     #: BCP 47 language to Twilio voice; others keep their default.
-    voices: Annotated[Mapping[str, Annotated[str, StringConstraints(min_length=1)]], AfterValidator(_speaking)] = (
-        _VOICES
-    )
+    voices: Annotated[
+        Mapping[str, Annotated[str, StringConstraints(min_length=1)]], AfterValidator(_with_default_voices)
+    ] = _VOICES
 
 
 class TwilioVoice:
-    """Places calls, speaks, and takes keys. Without a callback URL it only speaks."""
+    """Gateway that places calls, speaks texts and receives keys. Without a callback URL it only speaks."""
 
-    def __init__(self, settings: TwilioVoiceSettings, surroundings: GatewayContext) -> None:
+    def __init__(self, settings: TwilioVoiceSettings, context: GatewayContext) -> None:
         self._from = settings.from_number
         self._ring_seconds = settings.ring_seconds
         self._voices = twiml.Voices(names=settings.voices, gather_timeout_seconds=settings.gather_timeout_seconds)
-        self._base = surroundings.callback_base
+        self._callback_base = context.callback_base
         self._twilio = Twilio(settings)
 
-    async def send(self, order: SendRequest) -> DeliveryReport:
+    async def send(self, request: SendRequest) -> DeliveryReport:
         form: dict[str, str | Sequence[str]] = {
-            "To": order.address,
+            "To": request.address,
             "From": self._from,
             "Timeout": str(self._ring_seconds),
-            # Limits every call, whatever a switchboard does.
-            "TimeLimit": str(max(60, int(CALL_LASTS.total_seconds()) - self._ring_seconds)),
+            # Limits a call that a switchboard keeps open.
+            "TimeLimit": str(max(60, int(MAX_CALL_DURATION.total_seconds()) - self._ring_seconds)),
         }
-        if order.extension:
-            form["SendDigits"] = _digits(order.extension)
-        form |= self._speech(order)
+        if request.extension:
+            form["SendDigits"] = _with_short_pauses(request.extension)
+        form |= self._speech_parameters(request)
         return self._read(await self._twilio.create("Calls", form))
 
-    async def find(self, order: SendRequest) -> DeliveryReport | SubmissionNotFound:
-        for call in await self._twilio.sent_to(order, "Calls", _CREATED_WITHIN):
+    async def find(self, request: SendRequest) -> DeliveryReport | SubmissionNotFound:
+        for call in await self._twilio.created_for(request, "Calls", _CREATED_WITHIN):
             if call.get("from") == self._from:
                 return self._read(call)
         return SubmissionNotFound(certain=False)
 
-    async def check(self, order: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - Twilio asks by its own id
+    async def check(self, request: SendRequest, provider_id: str) -> DeliveryReport:  # noqa: ARG002 - queried by Twilio's id
         return self._read(await self._twilio.read(f"Calls/{provider_id}"))
 
     async def verify(self) -> None:
         await self._twilio.verify("Calls")
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
-        self._twilio.authenticate(incoming)
-        match incoming.path.split("/"):
+    async def handle_callback(self, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
+        self._twilio.authenticate(callback)
+        match callback.path.split("/"):
             case ["status", reference]:
-                return await self._status(reference, incoming, desk)
+                return await self._status(reference, callback, handler)
             case ["speak", reference]:
-                return await self._speak(reference, desk, index=0, silent=0)
-            case ["key", reference, index, silent] if _is_digit(index) and _is_digit(silent):
-                return await self._key(reference, incoming, desk, index=int(index), silent=int(silent))
+                return await self._speak(reference, handler, index=0, silent_count=0)
+            case ["key", reference, index, silent_count] if _is_digit(index) and _is_digit(silent_count):
+                return await self._key(reference, callback, handler, index=int(index), silent_count=int(silent_count))
             case ["pin", reference, index] if _is_digit(index):
-                return await self._pin(reference, incoming, desk, int(index))
+                return await self._pin(reference, callback, handler, int(index))
             case ["confirm", reference, index] if _is_digit(index):
-                return await self._confirm(reference, incoming, desk, int(index))
+                return await self._confirm(reference, callback, handler, int(index))
             case _:
                 raise CallbackRejectedError(404, "no such callback")
 
     async def close(self) -> None:
         await self._twilio.close()
 
-    def _speech(self, order: SendRequest) -> Mapping[str, str | Sequence[str]]:
-        scripts = order.carried(VoiceContent).scripts
-        if self._base is None:
-            document = twiml.recital(scripts, self._voices)
+    def _speech_parameters(self, request: SendRequest) -> Mapping[str, str | Sequence[str]]:
+        scripts = request.content_as(VoiceContent).scripts
+        if self._callback_base is None:
+            document = twiml.speak_without_menu(scripts, self._voices)
             if document is None:
                 raise DeliveryError(ErrorClass.PERMANENT, "the script is too long to be spoken without a callback")
             return {"Twiml": document}
-        speak = f"{self._base}/speak/{order.reference}"
-        document = self._menu(order.reference, scripts, index=0, silent=0)
+        speak = f"{self._callback_base}/speak/{request.reference}"
+        document = self._menu(request.reference, scripts, index=0, silent_count=0)
         return {
-            # Inline if it fits: an answered call then needs no request to us before it speaks.
-            **({"Twiml": document} if len(document) <= twiml.LONGEST_INLINE else {"Url": speak}),
-            # After an error of ours the person hears the menu again, not "an application error has occurred".
+            # Inline if it fits: otherwise Twilio fetches the text when the call is answered.
+            **({"Twiml": document} if len(document) <= twiml.MAX_INLINE else {"Url": speak}),
+            # After an error of this service the person hears the menu again, not "an application error has occurred".
             "FallbackUrl": speak,
-            "StatusCallback": f"{self._base}/status/{order.reference}",
+            "StatusCallback": f"{self._callback_base}/status/{request.reference}",
             "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
         }
 
-    def _menu(self, reference: str, scripts: Sequence[Script], *, index: int, silent: int) -> str:
+    def _menu(self, reference: str, scripts: Sequence[Script], *, index: int, silent_count: int) -> str:
         index %= len(scripts)
-        return twiml.menu(scripts, index, self._voices, action=f"{self._base}/key/{reference}/{index}/{silent}")
+        return twiml.menu(
+            scripts, index, self._voices, action=f"{self._callback_base}/key/{reference}/{index}/{silent_count}"
+        )
 
-    async def _status(self, reference: str, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
-        sid, status = sid_in(incoming, "CallSid"), incoming.field("CallStatus")
+    async def _status(self, reference: str, callback: CallbackRequest, handler: CallbackHandler) -> CallbackResponse:
+        sid, status = sid_in(callback, "CallSid"), callback.field("CallStatus")
         if status not in PROGRESS:
             raise CallbackRejectedError(400, "not a status of a call")
-        report = self._read({"sid": sid, "status": status, "sip": incoming.field("SipResponseCode")})
-        # Status callbacks are ordered; a sequence number that is none cannot tell two apart.
-        sequence = count(incoming.field("SequenceNumber"))
+        report = self._read({"sid": sid, "status": status, "sip": callback.field("SipResponseCode")})
+        # The sequence number identifies a status callback. Without a valid one the status does.
+        sequence = parse_count(callback.field("SequenceNumber"))
         event_id = f"{sid}/{status if sequence is None else sequence}"
-        await desk.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
+        await handler.record(CallbackEvent(reference=reference, event_id=event_id, report=report))
         return CallbackResponse()
 
-    async def _speak(self, reference: str, desk: CallbackHandler, *, index: int, silent: int) -> CallbackResponse:
-        scripts = await _told(reference, desk)
+    async def _speak(
+        self, reference: str, handler: CallbackHandler, *, index: int, silent_count: int
+    ) -> CallbackResponse:
+        scripts = await _scripts(reference, handler)
         if scripts is None:
-            return _answer(twiml.silence())
-        return _answer(self._menu(reference, scripts, index=index, silent=silent))
+            return _twiml_response(twiml.hang_up())
+        return _twiml_response(self._menu(reference, scripts, index=index, silent_count=silent_count))
 
     async def _key(
-        self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, *, index: int, silent: int
+        self, reference: str, callback: CallbackRequest, handler: CallbackHandler, *, index: int, silent_count: int
     ) -> CallbackResponse:
-        key = incoming.field("Digits")
+        key = callback.field("Digits")
         if key == ACKNOWLEDGE:
-            return await self._acknowledge(reference, incoming, desk, index)
+            return await self._acknowledge(reference, callback, handler, index)
         if key:
-            await _note_person(reference, incoming, desk)
-        script = await _script(reference, desk, index)
+            await _record_person(reference, callback, handler)
+        script = await _script_at(reference, handler, index)
         match key:
-            case key if key == HAND_ON and script and script.escalated:
-                return await self._acknowledge(reference, incoming, desk, index, hands_on=True)
+            case key if key == ESCALATE and script and script.escalated:
+                return await self._acknowledge(reference, callback, handler, index, escalates=True)
             case key if key == RELEASE and script and script.may_release:
-                return await self._ask_release(reference, await desk.begin_release(reference), desk, index)
+                return await self._ask_release(reference, await handler.begin_release(reference), handler, index)
             case key if key == REPEAT:
-                return await self._speak(reference, desk, index=index, silent=0)
+                return await self._speak(reference, handler, index=index, silent_count=0)
             case key if key == OTHER_LANGUAGE:
-                return await self._speak(reference, desk, index=index + 1, silent=0)
-            case _ if silent < SILENT_REPEATS:
-                return await self._speak(reference, desk, index=index, silent=silent + 1)
+                return await self._speak(reference, handler, index=index + 1, silent_count=0)
+            case _ if silent_count < MAX_SILENT_REPEATS:
+                return await self._speak(reference, handler, index=index, silent_count=silent_count + 1)
             case _:
-                return _answer(
-                    twiml.farewell(script.goodbye, script.language, self._voices) if script else twiml.silence()
+                return _twiml_response(
+                    twiml.farewell(script.goodbye, script.language, self._voices) if script else twiml.hang_up()
                 )
 
     async def _acknowledge(
-        self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, index: int, *, hands_on: bool = False
+        self,
+        reference: str,
+        callback: CallbackRequest,
+        handler: CallbackHandler,
+        index: int,
+        *,
+        escalates: bool = False,
     ) -> CallbackResponse:
         """Record an answer to the call: the person acknowledges or escalates."""
-        sid = sid_in(incoming, "CallSid")
-        heard = CallbackEvent(
+        sid = sid_in(callback, "CallSid")
+        event = CallbackEvent(
             reference=reference,
-            event_id=f"{sid}/key/{HAND_ON if hands_on else ACKNOWLEDGE}",
+            event_id=f"{sid}/key/{ESCALATE if escalates else ACKNOWLEDGE}",
             report=DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=sid, in_call=True),
-            acknowledged=not hands_on,
-            escalated=hands_on,
+            acknowledged=not escalates,
+            escalated=escalates,
         )
-        # Store first. The spoken answer follows the stored state, so nobody relies on a lost acknowledgement.
-        result = await desk.record(heard)
-        script = await _script(reference, desk, index)
+        # The acknowledgement is stored before the answer is spoken, so that nobody relies on a lost one.
+        result = await handler.record(event)
+        script = await _script_at(reference, handler, index)
         if script is None:
-            return _answer(twiml.silence())
-        words = dict.fromkeys((AckResult.TAKEN, AckResult.PROLONGED, AckResult.AGAIN), script.thanks)
-        words[AckResult.ALREADY] = script.already
-        words[AckResult.ESCALATED] = script.escalated
-        words[AckResult.NOBODY_LEFT] = script.nobody_left or script.escalated
-        words[AckResult.WORSE] = script.worse or script.thanks
-        text = words.get(result, script.over or script.goodbye)
-        return _answer(twiml.farewell(text, script.language, self._voices))
+            return _twiml_response(twiml.hang_up())
+        texts = dict.fromkeys((AckResult.TAKEN, AckResult.PROLONGED, AckResult.AGAIN), script.thanks)
+        texts[AckResult.ALREADY] = script.already
+        texts[AckResult.ESCALATED] = script.escalated
+        texts[AckResult.NOBODY_LEFT] = script.nobody_left or script.escalated
+        texts[AckResult.WORSE] = script.worse or script.thanks
+        text = texts.get(result, script.over or script.goodbye)
+        return _twiml_response(twiml.farewell(text, script.language, self._voices))
 
     def _read(self, call: Mapping[str, Any]) -> DeliveryReport:
-        return _report(call, keys=self._base is not None)
+        return _report(call, accepts_keys=self._callback_base is not None)
 
     async def _pin(
-        self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, index: int
+        self, reference: str, callback: CallbackRequest, handler: CallbackHandler, index: int
     ) -> CallbackResponse:
-        pin = incoming.field("Digits")
-        # Silence is no wrong PIN: hanging up must not lock anybody out.
-        answer = await (desk.prove_release(reference, pin) if pin else desk.begin_release(reference))
-        return await self._ask_release(reference, answer, desk, index, typed=bool(pin))
+        pin = callback.field("Digits")
+        # No input is no wrong PIN: hanging up must not lock a person out.
+        prompt = await (handler.verify_pin(reference, pin) if pin else handler.begin_release(reference))
+        return await self._ask_release(reference, prompt, handler, index, has_input=bool(pin))
 
     async def _confirm(
-        self, reference: str, incoming: CallbackRequest, desk: CallbackHandler, index: int
+        self, reference: str, callback: CallbackRequest, handler: CallbackHandler, index: int
     ) -> CallbackResponse:
-        if incoming.field("Digits") == ACKNOWLEDGE:
-            return await self._ask_release(reference, await desk.release(reference), desk, index)
-        answer = await desk.begin_release(reference)
-        return await self._ask_release(reference, answer, desk, index, typed=False)
+        if callback.field("Digits") == ACKNOWLEDGE:
+            return await self._ask_release(reference, await handler.release(reference), handler, index)
+        prompt = await handler.begin_release(reference)
+        return await self._ask_release(reference, prompt, handler, index, has_input=False)
 
     async def _ask_release(
-        self, reference: str, answer: ReleasePrompt, desk: CallbackHandler, index: int, *, typed: bool = True
+        self, reference: str, prompt: ReleasePrompt, handler: CallbackHandler, index: int, *, has_input: bool = True
     ) -> CallbackResponse:
-        """Speak the next step of a release and wait for input; *typed*: a key was pressed, so a person is there."""
-        script = await _script(reference, desk, index)
+        """Speak the next step of a release and wait for input; *has_input*: whether keys were pressed."""
+        script = await _script_at(reference, handler, index)
         if script is None:
-            return _answer(twiml.silence())
-        if not typed and answer.otherwise:
-            return _answer(twiml.farewell(answer.otherwise[script.language], script.language, self._voices))
-        text = answer.words[script.language]
-        step = {ReleaseStage.PIN: "pin", ReleaseStage.CONFIRM: "confirm"}.get(answer.stage)
+            return _twiml_response(twiml.hang_up())
+        if not has_input and prompt.otherwise:
+            return _twiml_response(twiml.farewell(prompt.otherwise[script.language], script.language, self._voices))
+        text = prompt.words[script.language]
+        step = {ReleaseStage.PIN: "pin", ReleaseStage.CONFIRM: "confirm"}.get(prompt.stage)
         if step is None:
-            return _answer(twiml.farewell(text, script.language, self._voices))
-        action, whole = f"{self._base}/{step}/{reference}/{index}", answer.stage is ReleaseStage.PIN
-        return _answer(twiml.question(text, script.language, self._voices, action=action, whole=whole))
+            return _twiml_response(twiml.farewell(text, script.language, self._voices))
+        action, is_pin = f"{self._callback_base}/{step}/{reference}/{index}", prompt.stage is ReleaseStage.PIN
+        return _twiml_response(twiml.question(text, script.language, self._voices, action=action, all_digits=is_pin))
 
 
-def _report(call: Mapping[str, Any], *, keys: bool) -> DeliveryReport:
-    """Read an answer, a callback or a list item. *keys*: whether keys can be received."""
-    report = _whatever_it_was(call)
-    if report.progress is not SubmissionState.DELIVERED or not keys:
-        # Without keys, an answered call is the best possible result.
+def _report(call: Mapping[str, Any], *, accepts_keys: bool) -> DeliveryReport:
+    """Read an answer, a callback or a list item. *accepts_keys*: whether keys can be received."""
+    report = _read_status(call)
+    if report.progress is not SubmissionState.DELIVERED or not accepts_keys:
+        # If the call cannot receive keys, an answered call counts as delivered.
         return report
     return replace(
         report,
@@ -288,36 +301,36 @@ def _report(call: Mapping[str, Any], *, keys: bool) -> DeliveryReport:
     )
 
 
-def _whatever_it_was(call: Mapping[str, Any]) -> DeliveryReport:
+def _read_status(call: Mapping[str, Any]) -> DeliveryReport:
     # An unknown status counts as accepted, because the call has a sid.
     status = str(call.get("status"))
     progress = PROGRESS.get(status, SubmissionState.ACCEPTED)
-    failed = progress is SubmissionState.FAILED
+    has_failed = progress is SubmissionState.FAILED
     return DeliveryReport(
         progress=progress,
         provider_id=str(call["sid"]),
-        # Nobody answered. An invalid number looks the same ("failed"), so no number is given up here.
-        error=ErrorClass.TRANSIENT if failed else None,
-        code=status if failed else "",
-        detail=f"SIP {call['sip']}" if failed and call.get("sip") else "",
+        # The call is retried even if the number is invalid: Twilio reports "failed" for both.
+        error=ErrorClass.TRANSIENT if has_failed else None,
+        code=status if has_failed else "",
+        detail=f"SIP {call['sip']}" if has_failed and call.get("sip") else "",
     )
 
 
-async def _note_person(reference: str, incoming: CallbackRequest, desk: CallbackHandler) -> None:
-    """Record that a person is present: voicemail presses no key."""
-    sid = sid_in(incoming, "CallSid")
+async def _record_person(reference: str, callback: CallbackRequest, handler: CallbackHandler) -> None:
+    """Record that a person answered the call, by a key: voicemail presses no key."""
+    sid = sid_in(callback, "CallSid")
     report = DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=sid, in_call=True)
-    await desk.record(CallbackEvent(reference=reference, event_id=f"{sid}/key", report=report))
+    await handler.record(CallbackEvent(reference=reference, event_id=f"{sid}/key", report=report))
 
 
-async def _script(reference: str, desk: CallbackHandler, index: int) -> Script | None:
-    scripts = await _told(reference, desk)
+async def _script_at(reference: str, handler: CallbackHandler, index: int) -> Script | None:
+    scripts = await _scripts(reference, handler)
     return None if scripts is None else scripts[index % len(scripts)]
 
 
-async def _told(reference: str, desk: CallbackHandler) -> Sequence[Script] | None:
-    """Return what a call speaks, or `None` without such an attempt. Raise `CallbackRejectedError` if it is no call."""
-    content = await desk.content(reference)
+async def _scripts(reference: str, handler: CallbackHandler) -> Sequence[Script] | None:
+    """Return the scripts of a call; `None` for an unknown attempt. Raise `CallbackRejectedError` if it is no call."""
+    content = await handler.content(reference)
     if content is None:
         return None
     if not isinstance(content, VoiceContent):
@@ -325,7 +338,7 @@ async def _told(reference: str, desk: CallbackHandler) -> Sequence[Script] | Non
     return content.scripts
 
 
-def _answer(document: str) -> CallbackResponse:
+def _twiml_response(document: str) -> CallbackResponse:
     return CallbackResponse(status=200, body=document, media_type=_TWIML)
 
 

@@ -103,7 +103,7 @@ class AcceptingGateway:
         self._taken.remove(order.reference)
         return True
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:  # noqa: ARG002 - the contract's
+    async def handle_callback(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:  # noqa: ARG002 - the contract's
         """Refuse: nobody calls back."""
         raise CallbackRejectedError(404, "no callbacks")
 
@@ -156,9 +156,9 @@ class _OneTransaction:
     async def transaction(self) -> AsyncIterator[SqlUnitOfWork]:
         """Begin what would be a transaction; they come one after the other."""
         async with self._turn:
-            ledger = SqlUnitOfWork(self._connection)
-            yield ledger
-            await ledger.seal_journal()
+            uow = SqlUnitOfWork(self._connection)
+            yield uow
+            await uow.seal_audit_log()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlUnitOfWork]:
@@ -174,7 +174,7 @@ class _Chronicle:
         self._store = store
         self._clock = SteppedClock(outages[0].began_at)
         self._briefs: dict[str, PolicySnapshot] = {
-            code: settings.heeded(agency.brief(settings.shared()))
+            code: settings.effective_policy(agency.build_policy(settings.build_shared()))
             for code, agency in configuration.registry.agencies.items()
         }
         self._gateways = {
@@ -196,7 +196,7 @@ class _Chronicle:
             clock=self._clock,
             observer=Metrics(version="demo", now=self._clock.now),
             # Whatever arrives is told: to ask would be half of the work.
-            policy=DeliveryPolicy(check_every=dict.fromkeys(Channel, timedelta(days=1))),
+            policy=DeliveryPolicy(check_interval=dict.fromkeys(Channel, timedelta(days=1))),
         )
 
     async def play(self) -> None:
@@ -206,10 +206,10 @@ class _Chronicle:
             self._clock.moment = max(self._clock.moment, at)
             await do()
         self._clock.moment += OVER_FOR
-        self._dispatcher.poke()
+        self._dispatcher.wake()
         await self._look()
-        async with self._store.reading() as ledger:
-            if active := await ledger.active_incidents():
+        async with self._store.reading() as uow:
+            if active := await uow.active_incidents():
                 raise RuntimeError(f"the past does not come to rest: {active}")
 
     def _deeds(self, outage: PastOutage) -> Sequence[tuple[datetime, Callable[[], Awaitable[object]]]]:
@@ -266,7 +266,7 @@ class _Chronicle:
         for channel, gateway in self._gateways.values():
             if channel is Channel.LETTER:
                 for reference in gateway.hand_over():
-                    await self._dispatcher.note_letter(reference, LetterStep.POSTED, CLERK)
+                    await self._dispatcher.record_letter_step(reference, LetterStep.POSTED, CLERK)
 
     # -- how the engine hears of it ------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class _Chronicle:
         has_called = True
         while has_called:
             async with asyncio.TaskGroup() as calls:
-                has_called = bool((await self._dispatcher.cycle(calls)).calls)
+                has_called = bool((await self._dispatcher.run_cycle(calls)).calls)
             if has_called:
                 await self._tell_receipts()
 
@@ -293,4 +293,4 @@ class _Chronicle:
             for name, reference in arrived:
                 report = DeliveryReport(progress=SubmissionState.DELIVERED, provider_id=_provider_id(reference))
                 heard = CallbackEvent(reference=reference, event_id=f"lampau-{next(self._receipts)}", report=report)
-                reports.create_task(self._dispatcher.record(name, heard))
+                reports.create_task(self._dispatcher.record_callback(name, heard))

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry
-from monitor.access.api_token import LONGEST_TOKEN
+from monitor.access.api_token import MAX_TOKEN_LIFETIME
 from monitor.access.role import Role, parse_assignment
 from monitor.service.access.secret import hash_password
 from monitor.service.access.tokens import ProgramTokens
@@ -126,7 +126,7 @@ async def add_users(database: Database, clock: Clock, logins: Sequence[DemoLogin
 async def add_token(database: Database, clock: Clock, agencies: Collection[str]) -> str:
     """Make a token by which a program may look, and return its secret."""
     tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: agencies)
-    made = await tokens.make("demo", [Role.VIEWER], LONGEST_TOKEN, by=_BY)
+    made = await tokens.create("demo", [Role.VIEWER], MAX_TOKEN_LIFETIME, by=_BY)
     return made.secret.text
 
 

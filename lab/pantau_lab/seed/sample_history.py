@@ -10,7 +10,7 @@ from typing import Final
 
 from alerts.model.notification import Cause, IncidentType
 from alerts.wording.moment import MALAYSIA
-from monitor.model.day import MINUTES, DayTimeline, MinuteState, TimelineSpan, cut, day_of, minute_of
+from monitor.model.day import MINUTES, DayTimeline, MinuteState, TimelineSpan, day_of, minute_of, split_by_day
 from pantau_lab.world import AGENCIES, FictionalAgency
 
 #: As many as the portal shows, today among them.
@@ -89,7 +89,7 @@ def past_until(now: datetime) -> Past:
     sheets = {(agency.code, on): _day(agency, on, absent) for agency in AGENCIES for on in days}
     for outage in outages:
         mark = TimelineSpan(state=_STATES[outage.type], starts_at=outage.began_at, until=outage.ended_at)
-        for on, state, begin, end in cut([mark]):
+        for on, state, begin, end in split_by_day([mark]):
             sheets[outage.agency, on].mark(state, begin, end)
     for agency in AGENCIES:
         sheets[agency.code, today] = _until(sheets[agency.code, today], minute_of(now))

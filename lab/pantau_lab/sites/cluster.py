@@ -93,8 +93,8 @@ def programs(least: int, *places: Path) -> Path | None:
 
 def hub_programs(debian: Path = DEBIAN) -> Path:
     """Return the directory of the programs of a server that can be a hub: in PATH, else Debian's. Raise `NoPostgresError`."""
-    in_path = (Path(each) for each in os.get_exec_path() if (Path(each) / "initdb").exists())
-    found = next((each for each in in_path if _version(each) >= LEAST), None) or programs(LEAST, debian)
+    url_part = (Path(each) for each in os.get_exec_path() if (Path(each) / "initdb").exists())
+    found = next((each for each in url_part if _version(each) >= LEAST), None) or programs(LEAST, debian)
     if found is None:
         older = programs(0, debian)
         is_there = "" if older is None else f"; there is {_version(older)}"

@@ -158,7 +158,7 @@ async def test_a_new_process_hands_in_again_under_the_same_id() -> None:
     async with world("poll") as play:
         await play.carrier.answer(play.phone(), "1A")
         await play.look()
-        play.sms._polled = InboxPoll()
+        play.sms._inbox_poll = InboxPoll()
         await play.look()
 
         assert [said.event_id for said in play.desk.said] == play.desk.repeated
@@ -234,7 +234,7 @@ async def test_a_code_is_printed_only_where_an_answer_reaches_us(
         twilio_sms.TwilioSmsSettings.model_validate(settings), GatewayContext(callback_base=base, directory=".")
     )
     assert isinstance(gateway, SupportsReplies)
-    assert gateway.hears_people is hears
+    assert gateway.receives_replies is hears
     await gateway.close()  # type: ignore[attr-defined]
 
 

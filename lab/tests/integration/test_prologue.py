@@ -42,10 +42,10 @@ async def test_the_past_is_written_whole_the_same_each_time_and_owes_nobody_anyt
         async with Database.open(tmp_path / place) as database:
             await write_past(database, configuration, past)
             store = SqlStore(database)
-            async with store.reading() as ledger:
-                incidents = await ledger.recent_incidents()
-                notices = await ledger.recent_notices()
-                assert await ledger.active_incidents() == []
+            async with store.reading() as uow:
+                incidents = await uow.recent_incidents()
+                notices = await uow.recent_notifications()
+                assert await uow.active_incidents() == []
             told.append(
                 (
                     [(i.number, i.type, i.began_at, i.ended_at, i.acknowledged_by, i.policy.cause) for i in incidents],
@@ -69,8 +69,8 @@ async def test_the_past_is_written_whole_the_same_each_time_and_owes_nobody_anyt
             # And the next number is the one behind them.
             latest = next(i for i in incidents if i.policy.agency == "JCM")
             again = Trigger(dedup_key="JCM", at=NOW, type=IncidentType.BOTH, began_at=NOW, policy=latest.policy)
-            async with store.transaction() as ledger:
-                number = (await ledger.add_incidents([again]))[0].number
+            async with store.transaction() as uow:
+                number = (await uow.add_incidents([again]))[0].number
             assert number == f"JCM-{int(latest.number[-2:]) + 1:02}"
     assert told[0] == told[1]
 

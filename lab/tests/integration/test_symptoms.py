@@ -31,10 +31,10 @@ from tests.integration.probes.trip import SIGNER
 PATIENCE = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=20))
 #: Quick to come back after a repair.
 PACE = PollingPolicy(
-    retry=timedelta(seconds=0.4),
-    retry_at_most=timedelta(seconds=2),
-    after_refusal=timedelta(seconds=0.4),
-    settled=timedelta(seconds=0.3),
+    retry_min=timedelta(seconds=0.4),
+    retry_max=timedelta(seconds=2),
+    refusal_pause=timedelta(seconds=0.4),
+    stable_after=timedelta(seconds=0.3),
 )
 TEMPO = FaultDelays(
     slow_by=timedelta(seconds=1),
@@ -60,12 +60,12 @@ class Field:
         name = f"{agency}/{direction}"
         token = SIGNER.issue(name, datetime.now(UTC))
         route = Route(name=name, sender=sender.mailbox, recipient=recipient.mailbox)
-        probe = KIND.build(route=route, token=token, patience=PATIENCE, sender=sender, recipient=recipient)
-        return await run_probe(probe, route=name, token_id=token.id, patience=PATIENCE)
+        probe = KIND.build(route=route, token=token, timeouts=PATIENCE, sender=sender, recipient=recipient)
+        return await run_probe(probe, route=name, token_id=token.id, timeouts=PATIENCE)
 
     async def healed(self, agency: str) -> None:
         """Wait until mail goes round again; a watcher that has just failed does not look again at once."""
-        async with asyncio.timeout(2 * PATIENCE.whole.total_seconds()):
+        async with asyncio.timeout(2 * PATIENCE.total.total_seconds()):
             while (await self.probe(agency, "internal")).outcome is not Outcome.DELIVERED:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -85,7 +85,7 @@ async def field(folder: Path, faults: Iterable[Fault] = ()) -> AsyncIterator[Fie
         def count(arrival: Arrival, _token: str | None, _at: datetime) -> None:
             arrivals.append((mailbox.name, arrival))
 
-        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, patience=PATIENCE, pace=PACE)
+        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, timeouts=PATIENCE, polling=PACE)
 
     async with LabNetwork(plans, folder=folder) as network, asyncio.TaskGroup() as group:
         # Before anybody looks: the sessions there are would be cut, and the next run would tell of that.
@@ -120,10 +120,10 @@ async def test_every_fault_is_reported_as_the_lab_says_and_is_gone_after_the_rep
         ]
         assert otherwise == []
 
-        late = PATIENCE.whole + timedelta(seconds=HANGS)
+        late = PATIENCE.total + timedelta(seconds=HANGS)
         assert [result for result in results.values() if result.duration > late] == []
         assert [
-            result for result in results.values() if result.failure and result.failure.reason is Reason.OUR_OWN
+            result for result in results.values() if result.failure and result.failure.reason is Reason.MONITORING_FAULT
         ] == []
         assert {key for key, result in results.items() if result.uncertain} == {
             (Fault.CUT_TAKEN, "internal"),
@@ -144,14 +144,14 @@ REASONS = {
     Fault.DOWN: Reason.PORT_REFUSED,
     Fault.SMTP: Reason.PORT_REFUSED,
     Fault.REFUSE: Reason.SENDER_REFUSED,
-    Fault.BUSY: Reason.COME_AGAIN,
-    Fault.FULL: Reason.COME_AGAIN,
-    Fault.GREYLIST: Reason.COME_AGAIN,
+    Fault.BUSY: Reason.TRY_LATER,
+    Fault.FULL: Reason.TRY_LATER,
+    Fault.GREYLIST: Reason.TRY_LATER,
     Fault.AUTH: Reason.SIGN_IN_UNAVAILABLE,
     Fault.PASSWORD: Reason.CREDENTIALS_REFUSED,
     Fault.POLICY: Reason.CREDENTIALS_REFUSED,
     Fault.EXPIRED: Reason.CERTIFICATE_EXPIRED,
-    Fault.OTHER_NAME: Reason.CERTIFICATE_OF_ANOTHER,
+    Fault.OTHER_NAME: Reason.CERTIFICATE_NAME_MISMATCH,
     Fault.UNTRUSTED: Reason.CERTIFICATE_UNTRUSTED,
     Fault.NO_STARTTLS: Reason.TLS_NOT_OFFERED,
     Fault.PLAIN: Reason.TLS_NOT_SPOKEN,
@@ -194,7 +194,7 @@ async def test_a_greylisted_sender_is_let_in_after_a_while(tmp_path: Path) -> No
     plan = SystemPlan.with_one_mailbox(name, "jabatan-contoh.gov.my", tempo=tempo)
     async with LabNetwork([plan], folder=tmp_path) as network, asyncio.TaskGroup() as group:
         mailbox = network.mailboxes()[name]
-        watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(mailbox, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE, polling=PACE)
         watching = group.create_task(watcher.run())
         lab = Field(network=network, watchers={name: watcher, REFERENCE: watcher}, arrivals=[])
         await network.systems[name].break_(Fault.GREYLIST)
@@ -213,7 +213,7 @@ async def test_a_server_that_ends_every_idle_is_watched_all_the_same(tmp_path: P
         async with asyncio.timeout(2 * HANGS):
             # While nobody waits, it looks again only when it has a new connection.
             while len(looks - {None}) < 3:
-                looks.add(watcher.looked_at)
+                looks.add(watcher.polled_at)
                 await asyncio.sleep(0.02)
         assert (await lab.probe(Fault.BYE_IDLE, "internal")).outcome is Outcome.DELIVERED
-        assert watcher.trouble is None
+        assert watcher.failure is None

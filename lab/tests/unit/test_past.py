@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from alerts.model.incident import OUTAGES
-from monitor.model.day import MINUTES, MinuteState, day_of, minute_of, moment_of
+from monitor.model.day import MINUTES, MinuteState, day_of, minute_of, time_of
 from pantau_lab.seed.sample_history import DAYS, OVER_FOR, past_until
 from pantau_lab.world import AGENCIES
 
@@ -32,7 +32,7 @@ def test_each_agency_has_ninety_days_and_today_only_as_far_as_it_has_come(now: d
         days = sorted(on for code, on in sheets if code == agency.code)
         assert (len(days), days[-1]) == (DAYS, day_of(now))
         assert all((other - one).days == 1 for one, other in pairwise(days))
-        last = sheets[agency.code, days[-1]].last()
+        last = sheets[agency.code, days[-1]].last_marked()
         assert last is not None
         assert last[1] < minute_of(now)
 
@@ -77,8 +77,8 @@ def _look(now: datetime) -> None:
         for each in outages
     )
     last = (day_of(now).replace(day=1) - timedelta(days=1)).replace(day=1)
-    ends = moment_of(last, 0) + timedelta(days=calendar.monthrange(last.year, last.month)[1])
-    assert [o for o in outages if o.agency == JCM and o.type in OUTAGES and moment_of(last, 0) <= o.began_at < ends]
+    ends = time_of(last, 0) + timedelta(days=calendar.monthrange(last.year, last.month)[1])
+    assert [o for o in outages if o.agency == JCM and o.type in OUTAGES and time_of(last, 0) <= o.began_at < ends]
     for agency in AGENCIES:
         theirs = [each for each in outages if each.agency == agency.code]
         assert all(one.ended_at < other.began_at for one, other in pairwise(theirs))

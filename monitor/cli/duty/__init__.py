@@ -1,1 +1,1 @@
-"""Commands of people on duty."""
+"""Commands for people on duty: incidents, notifications, silences, drills and the on-call rota."""

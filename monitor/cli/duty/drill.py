@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import ask, fail
-from monitor.cli.table import Columns, clock, show
+from monitor.cli.service import call_service, fail
+from monitor.cli.table import Columns, format_time, print_table
 
 
 def drill(
@@ -28,27 +28,27 @@ def drill(
     Real notifications go first, and no office is called outside its hours. Times are Malaysian.
     """
     if contact == "results":
-        _show(config, socket)
+        _print_results(config, socket)
         return
     if not contact:
-        # Without a name it calls nobody, rather than everybody.
+        # Not everybody by default: a drill sends real messages.
         fail("name a contact: `pantau drill CONTACT`, or `pantau drill all`", 2)
-    begun = ask(config, socket, "POST", "/drills", {"contact": contact, "by": by})
-    number, count = begun["number"], begun["notifications"]
-    typer.echo(f"Drill {number} has started: {count} notifications, until {clock(begun['ends_at'])}.")
+    started = call_service(config, socket, "POST", "/drills", {"contact": contact, "by": by})
+    number, count = started["number"], started["notifications"]
+    typer.echo(f"Drill {number} has started: {count} notifications, until {format_time(started['ends_at'])}.")
     typer.echo("Results: pantau drill results")
 
 
-def _show(config: Config, socket: Socket) -> None:
+def _print_results(config: Config, socket: Socket) -> None:
     columns: Columns = {
         "Drill": "drill",
-        "When": lambda each: clock(each["started_at"]),
+        "When": lambda each: format_time(each["started_at"]),
         "Agency": lambda each: each["agency"] or "NOC",
         "Contact": "name",
         "Channel": "channel",
         "Gateway": "gateway",
         "State": "state",
-        "Confirmed": lambda each: clock(each["confirmed_at"]),
+        "Confirmed": lambda each: format_time(each["confirmed_at"]),
         "Reason": "reason",
     }
-    show(ask(config, socket, "GET", "/drills"), columns, nothing="There have been no drills.")
+    print_table(call_service(config, socket, "GET", "/drills"), columns, nothing="There have been no drills.")

@@ -1,4 +1,7 @@
-"""Commands on incidents: list, acknowledge, escalate, note, release, declare, close."""
+"""Commands on incidents: list, acknowledge, escalate, note, release, declare, close, mark as a false alarm.
+
+To release is to approve the announcement of an outage to other offices; to declare is to open an incident by hand.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path
-from monitor.cli.service import ask, control_socket, fail
-from monitor.cli.table import Columns, clock, day_and_time, show
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, url_part
+from monitor.cli.service import call_service, control_socket, fail
+from monitor.cli.table import Columns, format_day_and_time, format_time, print_table
 
 Number = Annotated[str, typer.Argument(help="Its number, as in notifications: JKR-07.")]
-#: The values of `Contradiction`, which is not imported so that commands start quickly.
-Contradicted = Literal["works-again", "still-fails"]
+#: Values of `alerts.model.contradiction.Contradiction`. It is not imported, so that commands start quickly.
+ContradictionValue = Literal["works-again", "still-fails"]
 Despite = Annotated[
-    Contradicted | None,
+    ContradictionValue | None,
     typer.Option(
         "--despite",
         help="Carry it out against what probes measure, as the refusal of this command names it. The audit log records this.",
@@ -37,16 +40,16 @@ def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Subject": "subject",
         "Type": lambda each: f"{each['type']}, declared" if each["declared_by"] else each["type"],
         "State": _state,
-        "Began": lambda each: clock(each["began_at"]),
-        "Acknowledged by": _who,
+        "Began": lambda each: format_time(each["began_at"]),
+        "Acknowledged by": _acknowledged_by,
         "Announcement": "announcement",
-        "Resolved": lambda each: clock(each["resolved_at"]),
+        "Resolved": lambda each: format_time(each["resolved_at"]),
     }
-    show(ask(config, socket, "GET", "/incidents"), columns, nothing="There have been no incidents.")
+    print_table(call_service(config, socket, "GET", "/incidents"), columns, nothing="There have been no incidents.")
 
 
 def _state(incident: Mapping[str, Any]) -> str:
-    """Return the state of an incident, with whether probes still detect what a person has closed."""
+    """Return the text of an incident's state. It says whether probes still detect a closed incident."""
     if incident["false_alarm_by"]:
         state = "false alarm"
     elif incident["closed_by"]:
@@ -58,18 +61,18 @@ def _state(incident: Mapping[str, Any]) -> str:
     return f"{state}, nobody is notified" if incident["not_notified"] else state
 
 
-def _who(incident: Mapping[str, Any]) -> str:
-    """Return who has acknowledged an incident and until when, or who had."""
+def _acknowledged_by(incident: Mapping[str, Any]) -> str:
+    """Return who acknowledges an incident and until when, or who did before it expired or was escalated."""
     if incident["acknowledged_until"]:
-        return f"{incident['acknowledged_by']} until {clock(incident['acknowledged_until'])}"
+        return f"{incident['acknowledged_by']} until {format_time(incident['acknowledged_until'])}"
     if incident["previous_assignee"]:
         return f"{'escalated' if incident['escalated'] else 'expired'}: {incident['previous_assignee']}"
     return incident["acknowledged_by"] or ""
 
 
-def _notified(incident: Mapping[str, Any], usual: str) -> str:
-    """Return *usual*, or that nobody is notified of an incident that opened in mode `monitor_only`."""
-    return "nobody was notified of it" if incident["not_notified"] else usual
+def _notified(incident: Mapping[str, Any], default: str) -> str:
+    """Return *default*; for an incident that opened in mode `monitor_only`, the text that nobody was notified."""
+    return "nobody was notified of it" if incident["not_notified"] else default
 
 
 def ack(
@@ -95,19 +98,21 @@ def ack(
     unless you take it over: they are notified by SMS, and so is everybody who was notified of the incident.
     """
     if take_over:
-        found = _order(config, socket, incident, "take-over", by, from_user=take_over)
+        result = _post_action(config, socket, incident, "take-over", by, from_user=take_over)
     else:
-        found = _order(config, socket, incident, "acknowledge", by)
-    number, holder = found["number"], found["acknowledged_by"]
-    if found["state"] == "resolved":
+        result = _post_action(config, socket, incident, "acknowledge", by)
+    number, holder = result["number"], result["acknowledged_by"]
+    if result["state"] == "resolved":
         typer.echo(f"{number} is resolved: nothing to acknowledge.")
         return
-    # Its present type, which may be worse than the one that was read.
-    stands = f"{number} ({found['type']}) is acknowledged by {holder} until {clock(found['acknowledged_until'])}."
-    how = "" if holder == by else f"\nTo take it over: pantau ack {number} --take-over {shlex.quote(holder)}"
-    if take_over and how:
-        fail(f"Nothing has changed: {stands}{how}")
-    typer.echo(f"{stands}{how}")
+    # Print the present type, which may have become worse since the user was notified.
+    acknowledged = (
+        f"{number} ({result['type']}) is acknowledged by {holder} until {format_time(result['acknowledged_until'])}."
+    )
+    hint = "" if holder == by else f"\nTo take it over: pantau ack {number} --take-over {shlex.quote(holder)}"
+    if take_over and hint:
+        fail(f"Nothing has changed: {acknowledged}{hint}")
+    typer.echo(f"{acknowledged}{hint}")
 
 
 def escalate(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
@@ -115,17 +120,17 @@ def escalate(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, soc
 
     Also when somebody else has acknowledged it and cannot be reached, or nobody has.
     """
-    found = _order(config, socket, incident, "escalate", by)
-    if found["state"] == "resolved":
-        typer.echo(f"{found['number']} is resolved: nothing to escalate.")
+    result = _post_action(config, socket, incident, "escalate", by)
+    if result["state"] == "resolved":
+        typer.echo(f"{result['number']} is resolved: nothing to escalate.")
     else:
-        again = found["next_notification_at"]
-        nobody = (
-            again
-            and f"the policy has no further step: staff are notified again at {clock(again)}, and the operations centre now"
+        next_at = result["next_notification_at"]
+        nobody_text = (
+            next_at
+            and f"the policy has no further step: staff are notified again at {format_time(next_at)}, and the operations centre now"
         )
-        notified = _notified(found, nobody or "the next people are notified")
-        typer.echo(f"{found['number']} is escalated by {found['previous_assignee']}; {notified}.")
+        notified = _notified(result, nobody_text or "the next people are notified")
+        typer.echo(f"{result['number']} is escalated by {result['previous_assignee']}; {notified}.")
 
 
 def note(
@@ -136,10 +141,10 @@ def note(
     socket: Socket = None,
 ) -> None:
     """Add a note to an incident. This extends its acknowledgement."""
-    found = _order(config, socket, incident, "notes", by, text=text)
-    until = found["acknowledged_until"]
-    has = f" Acknowledged by {found['acknowledged_by']} until {clock(until)}." if until else ""
-    typer.echo(f"{found['number']}: note added.{has}")
+    result = _post_action(config, socket, incident, "notes", by, text=text)
+    until = result["acknowledged_until"]
+    acknowledged = f" Acknowledged by {result['acknowledged_by']} until {format_time(until)}." if until else ""
+    typer.echo(f"{result['number']}: note added.{acknowledged}")
 
 
 def release(
@@ -162,37 +167,41 @@ def release(
         raise typer.BadParameter("name the incidents, or give --all")
     if everything and despite is not None:
         raise typer.BadParameter("--despite needs the numbers of incidents; it does not go with --all")
-    socket = control_socket(config, socket)  # Looked up once, so that its message is printed once.
-    refused: list[str] = []
-    for number in incidents or _waiting(config, socket, confirm):
-        order = {"by": by, "despite": despite}
-        # The others are released even if one is refused.
-        found = ask(config, socket, "POST", f"/incidents/{in_path(number)}/release", order, refused=refused)
-        if found is None:
+    socket = control_socket(config, socket)  # Once, because it may print a message.
+    problems: list[str] = []
+    for number in incidents or _releasable_numbers(config, socket, confirm):
+        body = {"by": by, "despite": despite}
+        # A rejected release does not prevent the others.
+        result = call_service(
+            config, socket, "POST", f"/incidents/{url_part(number)}/release", body, rejections=problems
+        )
+        if result is None:
             continue
-        if found["announcement"] == "released":
-            typer.echo(f"{found['number']}: announcement released by {found['released_by']}.")
+        if result["announcement"] == "released":
+            typer.echo(f"{result['number']}: announcement released by {result['released_by']}.")
         else:
-            refused.append(f"{found['number']} has no announcement: it is {found['type']}, {found['state']}")
-    if refused:
-        fail("\n".join(refused))
+            problems.append(f"{result['number']} has no announcement: it is {result['type']}, {result['state']}")
+    if problems:
+        fail("\n".join(problems))
 
 
-def _waiting(config: Path, socket: Path | None, confirm: int | None) -> list[str]:
-    """Return the numbers of all releasable incidents; without confirmation print them and end the command."""
-    waiting = ask(config, socket, "GET", "/releases")
-    if not waiting:
+def _releasable_numbers(config: Path, socket: Path | None, confirm: int | None) -> list[str]:
+    """Return the numbers of all incidents that wait for release; unless *confirm* is their count, print them and end."""
+    releasable = call_service(config, socket, "GET", "/releases")
+    if not releasable:
         fail("No announcement waits for release.")
-    if confirm != len(waiting):
-        for each in waiting:
+    if confirm != len(releasable):
+        for each in releasable:
             typer.echo(f"{each['number']} {each['type']}, since {each['began_at']}")
-        typer.echo(f"{len(waiting)} announcements wait. None is released yet; repeat with --confirm {len(waiting)}")
+        typer.echo(
+            f"{len(releasable)} announcements wait. None is released yet; repeat with --confirm {len(releasable)}"
+        )
         raise typer.Exit(0)
-    return [each["number"] for each in waiting]
+    return [each["number"] for each in releasable]
 
 
-class What(StrEnum):
-    """What fails, for people."""
+class FailureKind(StrEnum):
+    """The part of mail that fails."""
 
     SENDING = "sending"
     RECEIVING = "receiving"
@@ -201,7 +210,7 @@ class What(StrEnum):
 
 def declare(
     agency: Annotated[str, typer.Argument(help="Its code: JKR.")],
-    what: Annotated[What, typer.Argument(help="What people cannot do: sending, receiving, or both.")],
+    what: Annotated[FailureKind, typer.Argument(help="What people cannot do: sending, receiving, or both.")],
     *,
     reason: Reason,
     since: Annotated[
@@ -217,19 +226,21 @@ def declare(
     declares it; the agency's recipients are notified after the release. It ends with `pantau close`, not with the probes'
     success; `pantau false-alarm` takes a mistake back.
     """
-    order = {"agency": agency, "type": what.value, "since": since, "reason": reason, "by": by}
-    done = ask(config, socket, "POST", "/declarations", order)
-    found = done["incident"]
-    number = found["number"]
-    typer.echo(f"{number} ({found['type']}) is declared by {found['declared_by']}, since {clock(found['began_at'])}.")
-    if found["not_notified"]:
+    body = {"agency": agency, "type": what.value, "since": since, "reason": reason, "by": by}
+    result = call_service(config, socket, "POST", "/declarations", body)
+    declared = result["incident"]
+    number = declared["number"]
+    typer.echo(
+        f"{number} ({declared['type']}) is declared by {declared['declared_by']}, since {format_time(declared['began_at'])}."
+    )
+    if declared["not_notified"]:
         typer.echo("NOBODY IS NOTIFIED of it: the service only monitors (mode: monitor_only).")
-    elif done["silence"] is not None:
-        until = day_and_time(done["silent_until"])
-        typer.echo(f"NOBODY IS NOTIFIED until {until}; `pantau silence remove {done['silence']}` notifies them now.")
+    elif result["silence"] is not None:
+        until = format_day_and_time(result["silent_until"])
+        typer.echo(f"NOBODY IS NOTIFIED until {until}; `pantau silence remove {result['silence']}` notifies them now.")
     else:
         typer.echo(f"Staff are notified now; `pantau ack {number}` acknowledges it.")
-    if found["announcement"] == "waiting":
+    if declared["announcement"] == "waiting":
         typer.echo(
             f"Other offices are notified after the release: `pantau release {number}`, or automatically if configured."
         )
@@ -261,29 +272,29 @@ def close(
     incident for a day, unless it is worse or began later. While they detect it, no recovery is announced without
     `--despite still-fails`.
     """
-    found = _order(config, socket, incident, "close", by, reason=reason, recovered=recovered, despite=despite)
-    number = found["number"]
-    if found["state"] != "resolved":
+    result = _post_action(config, socket, incident, "close", by, reason=reason, recovered=recovered, despite=despite)
+    number = result["number"]
+    if result["state"] != "resolved":
         typer.echo(
-            f"{number} STAYS OPEN: probes detect an outage, too ({found['detected']}). It ends when they succeed."
+            f"{number} STAYS OPEN: probes detect an outage, too ({result['detected']}). It ends when they succeed."
         )
         return
-    if found["recovered"]:
-        typer.echo(f"{number} is over; {_notified(found, 'everybody who was notified of it is notified of this')}.")
+    if result["recovered"]:
+        typer.echo(f"{number} is over; {_notified(result, 'everybody who was notified of it is notified of this')}.")
     else:
-        notified = _notified(found, "the staff who were notified of it are notified, and no recovery is announced")
+        notified = _notified(result, "the staff who were notified of it are notified, and no recovery is announced")
         typer.echo(f"{number} is closed: {notified}.")
-        if found["released_by"]:
+        if result["released_by"]:
             typer.echo("Other offices that were notified get no further message: write to them.")
-    _print_suppressed(found)
+    _print_suppressed(result)
 
 
-def _print_suppressed(found: Mapping[str, Any]) -> None:
-    """Print until when what probes detect opens no new incident."""
-    if found["suppressed_until"]:
+def _print_suppressed(incident: Mapping[str, Any]) -> None:
+    """Print until when a closed incident stays closed although probes still detect the fault."""
+    if incident["suppressed_until"]:
         typer.echo(
-            f"Probes still detect it ({found['detected']}). It opens again when it becomes worse, when it has recovered and "
-            f"fails again, and at {clock(found['suppressed_until'])} at the latest."
+            f"Probes still detect it ({incident['detected']}). It opens again when it becomes worse, when it has recovered and "
+            f"fails again, and at {format_time(incident['suppressed_until'])} at the latest."
         )
 
 
@@ -301,13 +312,15 @@ def false_alarm(
     Possible while it is open, and within 24 hours of its end. It cannot be undone. While probes detect the fault, it needs
     `--despite still-fails`.
     """
-    found = _order(config, socket, incident, "false-alarm", by, reason=reason, despite=despite)
-    notified = _notified(found, "corrections are sent")
-    typer.echo(f"{found['number']} is marked as a false alarm by {found['false_alarm_by']}; {notified}.")
-    _print_suppressed(found)
+    result = _post_action(config, socket, incident, "false-alarm", by, reason=reason, despite=despite)
+    notified = _notified(result, "corrections are sent")
+    typer.echo(f"{result['number']} is marked as a false alarm by {result['false_alarm_by']}; {notified}.")
+    _print_suppressed(result)
 
 
-def _order(config: Path, socket: Path | None, number: str, action: str, by: str, **said: str | bool | None) -> Any:
-    """Post an action on an incident, and return the incident after it."""
-    order: dict[str, str | bool | None] = {"by": by, **said}
-    return ask(config, socket, "POST", f"/incidents/{in_path(number)}/{action}", order)
+def _post_action(
+    config: Path, socket: Path | None, number: str, action: str, by: str, **fields: str | bool | None
+) -> Any:
+    """Send an action on an incident to the service, and return the incident after the action."""
+    body: dict[str, str | bool | None] = {"by": by, **fields}
+    return call_service(config, socket, "POST", f"/incidents/{url_part(number)}/{action}", body)

@@ -7,15 +7,15 @@ from typing import Annotated
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import ask
-from monitor.cli.table import Columns, clock, show
+from monitor.cli.service import call_service
+from monitor.cli.table import Columns, format_time, print_table
 
 
 def notifications(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List notifications, newest first. Times are Malaysian."""
     columns: Columns = {
         "Id": "id",
-        "When": lambda each: clock(each["created_at"]),
+        "When": lambda each: format_time(each["created_at"]),
         "Incident": "incident",
         "Channel": "channel",
         "Purpose": "purpose",
@@ -24,11 +24,13 @@ def notifications(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> Non
         "Attempts": "attempts",
         "Reason": "reason",
     }
-    show(ask(config, socket, "GET", "/notifications"), columns, nothing="No notifications have been sent.")
+    print_table(
+        call_service(config, socket, "GET", "/notifications"), columns, nothing="No notifications have been sent."
+    )
 
 
-#: By status (`alerts.engine.manual_status.ManualStatus`).
-DONE = {
+#: Texts of the values of `alerts.engine.manual_status.ManualStatus`.
+STATUS_TEXTS = {
     "delivered": "is recorded as delivered",
     "lost": "is recorded as lost; it is not sent again",
     "resend": "is recorded as lost, and is sent once more",
@@ -47,9 +49,9 @@ def set_status(
     socket: Socket = None,
 ) -> None:
     """Set the delivery status of a notification where it is unknown. Ask the recipient first."""
-    said = [status for status, is_so in zip(DONE, (delivered, lost, resend), strict=True) if is_so]
-    if len(said) != 1:
+    statuses = [status for status, is_chosen in zip(STATUS_TEXTS, (delivered, lost, resend), strict=True) if is_chosen]
+    if len(statuses) != 1:
         raise typer.BadParameter("give one of --delivered, --lost and --resend")
-    word = {"by": by, "reason": reason, "status": said[0]}
-    ask(config, socket, "POST", f"/notifications/{notification}/set-status", word)
-    typer.echo(f"Notification {notification} {DONE[said[0]]}.")
+    body = {"by": by, "reason": reason, "status": statuses[0]}
+    call_service(config, socket, "POST", f"/notifications/{notification}/set-status", body)
+    typer.echo(f"Notification {notification} {STATUS_TEXTS[statuses[0]]}.")

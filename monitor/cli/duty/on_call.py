@@ -1,4 +1,4 @@
-"""`pantau on-call`: contacts on call, and their numbers."""
+"""`pantau on-call`: show the contacts on call of each rota (on-call schedule), and their numbers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, Config, Socket
-from monitor.cli.service import ask
+from monitor.cli.service import call_service
 from monitor.cli.table import MALAYSIA
 
-_CALLED = {"sms": "SMS", "voice": "call", "fax": "fax"}
+_CHANNEL_NAMES = {"sms": "SMS", "voice": "call", "fax": "fax"}
 
 
 def on_call(
@@ -23,38 +23,38 @@ def on_call(
     socket: Socket = None,
 ) -> None:
     """Show who is on call, until when, who is next, and their numbers. Times are Malaysian."""
-    found = ask(config, socket, "GET", f"/on-call?{urlencode({'agency': agency, 'at': at})}")
-    if not found:
-        whose = f"{agency.upper()}'s escalation policy has no rota" if agency else "There is no rota"
-        typer.echo(f"{whose}: its file names the contacts of each step.")
-    for number, each in enumerate(found):
-        typer.echo("\n".join(([""] if number else []) + list(_lines(each))))
+    rotas = call_service(config, socket, "GET", f"/on-call?{urlencode({'agency': agency, 'at': at})}")
+    if not rotas:
+        message = f"{agency.upper()}'s escalation policy has no rota" if agency else "There is no rota"
+        typer.echo(f"{message}: its file names the contacts of each step.")
+    for number, each in enumerate(rotas):
+        typer.echo("\n".join(([""] if number else []) + list(_format_rota(each))))
 
 
-def _lines(duty: Mapping[str, Any]) -> Iterator[str]:
-    person, after = duty["person"], duty["next"]
-    yield f"{duty['rota']} on {_when(duty['at'])}"
-    until = f" until {_when(duty['until'])}" if duty["until"] else ""
-    if person is None:
+def _format_rota(rota_status: Mapping[str, Any]) -> Iterator[str]:
+    contact, next_person = rota_status["person"], rota_status["next"]
+    yield f"{rota_status['rota']} on {_format_time(rota_status['at'])}"
+    until = f" until {_format_time(rota_status['until'])}" if rota_status["until"] else ""
+    if contact is None:
         yield f"  NOBODY is on call{until}"
     else:
-        yield f"  {person['name']} ({person['key']}){until}"
-        if duty["overridden_by"]:
-            yield f"    by an override of {duty['overridden_by']}"
-        for address in person["addresses"]:
-            yield f"    {_address(address)}"
-    if duty["until"]:
-        yield f"  then {after['name']} ({after['key']})" if after else "  then NOBODY"
-    for gap in duty["gaps"]:
-        yield f"  gap: nobody from {_when(gap['starts_at'])} to {_when(gap['ends_at'])}"
+        yield f"  {contact['name']} ({contact['key']}){until}"
+        if rota_status["overridden_by"]:
+            yield f"    by an override of {rota_status['overridden_by']}"
+        for address in contact["addresses"]:
+            yield f"    {_format_address(address)}"
+    if rota_status["until"]:
+        yield f"  then {next_person['name']} ({next_person['key']})" if next_person else "  then NOBODY"
+    for gap in rota_status["gaps"]:
+        yield f"  gap: nobody from {_format_time(gap['starts_at'])} to {_format_time(gap['ends_at'])}"
 
 
-def _address(address: Mapping[str, Any]) -> str:
+def _format_address(address: Mapping[str, Any]) -> str:
     extension = f" ext. {address['extension']}" if address["extension"] else ""
     closed = "" if address["answers"] else ", office closed"
     verified = f", verified {address['verified']}" if address["verified"] else ", never verified"
-    return f"{_CALLED[address['channel']]:<4} {address['number']}{extension}{closed}{verified}"
+    return f"{_CHANNEL_NAMES[address['channel']]:<4} {address['number']}{extension}{closed}{verified}"
 
 
-def _when(text: str) -> str:
+def _format_time(text: str) -> str:
     return datetime.fromisoformat(text).astimezone(MALAYSIA).strftime("%a %d/%m/%Y %H:%M")

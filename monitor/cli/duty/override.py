@@ -1,4 +1,4 @@
-"""`pantau override`: put another contact on call for a while."""
+"""`pantau override`: put another contact on call than the rota (on-call schedule) has, for a while."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import ask
-from monitor.cli.table import Columns, day_and_time, show
+from monitor.cli.service import call_service
+from monitor.cli.table import Columns, format_day_and_time, print_table
 
 app = typer.Typer(help="Put somebody else on call for a while.", no_args_is_help=True)
 
@@ -26,11 +26,13 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Put somebody on call instead of whoever is scheduled. It takes effect with the next step of an escalation."""
-    order = {"rota": rota, "person": person, "starts_at": begins, "ends_at": until, "by": by}
-    made = ask(config, socket, "POST", "/overrides", order)
-    span = f"from {day_and_time(made['starts_at'])} until {day_and_time(made['ends_at'])}"
-    typer.echo(f"{made['name']} ({made['person']}) is on call for {made['rota']} {span}: override {made['id']}.")
-    _name_concerned(made)
+    body = {"rota": rota, "person": person, "starts_at": begins, "ends_at": until, "by": by}
+    override = call_service(config, socket, "POST", "/overrides", body)
+    span = f"from {format_day_and_time(override['starts_at'])} until {format_day_and_time(override['ends_at'])}"
+    typer.echo(
+        f"{override['name']} ({override['person']}) is on call for {override['rota']} {span}: override {override['id']}."
+    )
+    _print_people_to_inform(override)
 
 
 @app.command("list")
@@ -41,11 +43,11 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Rota": "rota",
         "Who": "person",
         # Without the year: no override is longer than a quarter, and the list has to fit 80 columns.
-        "From": lambda each: day_and_time(each["starts_at"], year=False),
-        "Until": lambda each: day_and_time(each["ends_at"], year=False),
+        "From": lambda each: format_day_and_time(each["starts_at"], year=False),
+        "Until": lambda each: format_day_and_time(each["ends_at"], year=False),
         "By": "by",
     }
-    show(ask(config, socket, "GET", "/overrides"), columns, nothing="There are no overrides.")
+    print_table(call_service(config, socket, "GET", "/overrides"), columns, nothing="There are no overrides.")
 
 
 @app.command()
@@ -56,12 +58,12 @@ def remove(
     socket: Socket = None,
 ) -> None:
     """Remove an override: whoever is scheduled is on call again."""
-    gone = ask(config, socket, "POST", f"/overrides/{number}/remove", {"by": by})
-    typer.echo(f"Override {gone['id']} of {gone['rota']} is removed.")
-    _name_concerned(gone)
+    override = call_service(config, socket, "POST", f"/overrides/{number}/remove", {"by": by})
+    typer.echo(f"Override {override['id']} of {override['rota']} is removed.")
+    _print_people_to_inform(override)
 
 
-def _name_concerned(changed: Mapping[str, Any]) -> None:
-    """Print who must be informed: nobody else informs them."""
-    names = " and ".join(f"{each['name']} ({each['key']})" for each in changed["tell"])
+def _print_people_to_inform(override: Mapping[str, Any]) -> None:
+    """Print whom the user must inform of the change, because Pantau does not notify them."""
+    names = " and ".join(f"{each['name']} ({each['key']})" for each in override["tell"])
     typer.echo(f"Pantau does not notify anybody of this: inform {names}.")

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import ask
-from monitor.cli.table import Columns, day_and_time, show
+from monitor.cli.service import call_service
+from monitor.cli.table import Columns, format_day_and_time, print_table
 
 app = typer.Typer(help="Suppress notifications about an agency or a route for a while.", no_args_is_help=True)
 
@@ -24,11 +24,11 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Start a silence. Probing and evaluation go on; a running escalation continues when the silence ends."""
-    made = ask(
+    silence = call_service(
         config, socket, "POST", "/silences", {"target": target, "duration": duration, "reason": reason, "by": by}
     )
     typer.echo(
-        f"Notifications about {made['target']} are suppressed until {day_and_time(made['ends_at'])}: silence {made['id']}."
+        f"Notifications about {silence['target']} are suppressed until {format_day_and_time(silence['ends_at'])}: silence {silence['id']}."
     )
 
 
@@ -38,12 +38,12 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     columns: Columns = {
         "No.": "id",
         "Target": "target",
-        "Since": lambda each: day_and_time(each["starts_at"]),
-        "Until": lambda each: day_and_time(each["ends_at"]),
+        "Since": lambda each: format_day_and_time(each["starts_at"]),
+        "Until": lambda each: format_day_and_time(each["ends_at"]),
         "Reason": "reason",
         "By": "by",
     }
-    show(ask(config, socket, "GET", "/silences"), columns, nothing="There are no silences.")
+    print_table(call_service(config, socket, "GET", "/silences"), columns, nothing="There are no silences.")
 
 
 @app.command()
@@ -54,5 +54,5 @@ def remove(
     socket: Socket = None,
 ) -> None:
     """End a silence now: notifications of what is still wrong are sent at once."""
-    gone = ask(config, socket, "POST", f"/silences/{number}/remove", {"by": by})
-    typer.echo(f"Silence {gone['id']} about {gone['target']} has ended.")
+    silence = call_service(config, socket, "POST", f"/silences/{number}/remove", {"by": by})
+    typer.echo(f"Silence {silence['id']} about {silence['target']} has ended.")

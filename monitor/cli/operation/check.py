@@ -1,4 +1,7 @@
-"""`pantau check`: every problem of the configuration, and what to write instead."""
+"""`pantau check`: validate the configuration, and print each problem with its remedy.
+
+The checks themselves are in `monitor.config`; those of this module need the database or the running service.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from sqlalchemy import select
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import request
-from monitor.config.agency.contact import unknown_users
+from monitor.config.agency.contact import find_unknown_users
 from monitor.config.files.document import parse_document, read_document
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_DATABASE
-from monitor.config.loading import Configuration, Loaded, called_in_store, load
+from monitor.config.loading import Configuration, Loaded, load, stored_document_label
 from monitor.config.model.settings import Settings
-from monitor.config.validation.capacity import size_of
-from monitor.config.validation.duplicate import perhaps_renamed
+from monitor.config.validation.capacity import estimate_store_size
+from monitor.config.validation.duplicate import detect_renames
 from monitor.model.document import WrittenDocument
 from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.admin.connections import connection_budget
@@ -34,10 +37,10 @@ from monitor.store.admin.unopened import DocumentsAwayError, has_store, read_uno
 from monitor.store.schema.tables import portal_user, record
 
 _RECORDS: Final = TypeAdapter(DutyRecords)
-#: In seconds, for the answer of the service.
-_WITHIN: Final = 5.0
+#: In seconds, for the response of the service.
+_TIMEOUT: Final = 5.0
 #: The most severe first.
-_GRAVITY: Final = (Severity.ERROR, Severity.LOSS, Severity.WARNING)
+_SEVERITIES: Final = (Severity.ERROR, Severity.LOSS, Severity.WARNING)
 
 
 def check(
@@ -61,18 +64,26 @@ def check(
     with its code, and a contact whose `user` may not sign in. Overrides and drills are read from the service, or from its store.
     """
     now = datetime.now(UTC)
-    loaded = load(config, os.environ, now=now, duty=partial(duty_records, now=now))
-    if (found := loaded.configuration) is not None:
-        renamed = perhaps_renamed(in_force(found.settings), found.registry.agencies, str(found.settings.agencies))
-        also = (*renamed, *crowded(config, found.settings), *without_user(config, found))
-        loaded = replace(loaded, problems=(*loaded.problems, *also))
-    grave = _GRAVITY[: _GRAVITY.index(severity) + 1]
-    counted = [each for each in loaded.problems if each.severity in grave]
+    loaded = load(config, os.environ, now=now, read_duty_records=partial(duty_records, now=now))
+    if (configuration := loaded.configuration) is not None:
+        rename_problems = detect_renames(
+            applied_domains(configuration.settings),
+            configuration.registry.agencies,
+            str(configuration.settings.agencies),
+        )
+        further = (
+            *rename_problems,
+            *connection_problems(config, configuration.settings),
+            *contact_problems(config, configuration),
+        )
+        loaded = replace(loaded, problems=(*loaded.problems, *further))
+    severities = _SEVERITIES[: _SEVERITIES.index(severity) + 1]
+    reported = [each for each in loaded.problems if each.severity in severities]
     if as_json:
-        typer.echo(json.dumps([_listed(each) for each in counted], ensure_ascii=False, indent=2))
+        typer.echo(json.dumps([_problem_json(each) for each in reported], ensure_ascii=False, indent=2))
     else:
-        print_checked(config, loaded, counted)
-    raise typer.Exit(_exit_code(counted))
+        print_check_result(config, loaded, reported)
+    raise typer.Exit(_exit_code(reported))
 
 
 def _exit_code(problems: Sequence[Problem]) -> int:
@@ -82,7 +93,7 @@ def _exit_code(problems: Sequence[Problem]) -> int:
     return 1 if problems else 0
 
 
-def _listed(problem: Problem) -> Mapping[str, str | int | None]:
+def _problem_json(problem: Problem) -> Mapping[str, str | int | None]:
     return {
         "severity": problem.severity,
         "file": problem.file,
@@ -95,20 +106,20 @@ def _listed(problem: Problem) -> Mapping[str, str | int | None]:
 
 
 def duty_records(settings: Settings, now: datetime) -> DutyRecords:
-    """Return the overrides and drills of the running service; if none answers, those in its store."""
+    """Return the overrides and drills from the running service; if it does not answer, from its store (the database)."""
     socket = settings.state_dir.absolute() / CONTROL_SOCKET
     try:
-        answer = request(socket, "GET", "/on-call/records", within=_WITHIN).raise_for_status()
+        answer = request(socket, "GET", "/on-call/records", timeout=_TIMEOUT).raise_for_status()
         return _RECORDS.validate_json(answer.content)
     except (httpx.HTTPError, OSError, ValidationError):
         server = None if settings.store is None else settings.store.build()
         return read_duty(settings.state_dir, server, now)
 
 
-def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
-    """Return the domains of the agencies that the service last applied, by their codes, from its store.
+def applied_domains(settings: Settings) -> Mapping[str, Collection[str]]:
+    """Return the domains of each agency in the configuration that the service last applied, by agency code.
 
-    Empty if the store is on a server, which a check does not connect to, or is unreadable.
+    They are read from an SQLite store. Return nothing if the store is unreadable, or on a PostgreSQL server.
     """
     if settings.store is not None:
         return {}
@@ -120,35 +131,38 @@ def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
     return {row.key: json.loads(row.document).get("domains", ()) for row in rows}
 
 
-def without_user(config: Path, found: Configuration) -> Sequence[Problem]:
-    """Return a warning for each contact whose `user` may not sign in; empty if the users in the store are unreadable."""
-    settings = found.settings
+def contact_problems(config: Path, configuration: Configuration) -> Sequence[Problem]:
+    """Return a warning for each contact whose `user` cannot sign in; none if the users in the store are unreadable."""
+    settings = configuration.settings
     server = None if settings.store is None else settings.store.build()
-    named = [each for each in found.documents if "user:" in each.text]
-    documents = [read_document(config), *(parse_document(each.text, _called(each, settings)) for each in named)]
+    with_user = [each for each in configuration.documents if "user:" in each.text]
+    documents = [
+        read_document(config),
+        *(parse_document(each.text, _document_name(each, settings)) for each in with_user),
+    ]
     if server is None and not has_store(settings.state_dir):
         return ()
-    enabled = select(portal_user.c.name).where(portal_user.c.disabled_at.is_(None))
+    enabled_users = select(portal_user.c.name).where(portal_user.c.disabled_at.is_(None))
     try:
-        users = {row.name for row in read_unopened(settings.state_dir, server, enabled, portal_user.name)}
+        users = {row.name for row in read_unopened(settings.state_dir, server, enabled_users, portal_user.name)}
     except DocumentsAwayError:
         return ()
-    return [problem for document in documents for problem in unknown_users(document, users)]
+    return [problem for document in documents for problem in find_unknown_users(document, users)]
 
 
-def _called(document: WrittenDocument, settings: Settings) -> str:
-    """Return the name of an agency's document in problems."""
+def _document_name(document: WrittenDocument, settings: Settings) -> str:
+    """Return the name of an agency's document as problems name it."""
     if settings.agencies == IN_DATABASE:
-        return called_in_store(document.agency)
+        return stored_document_label(document.agency)
     return str(settings.agencies / document.name)
 
 
-def crowded(config: Path, settings: Settings) -> Sequence[Problem]:
-    """Return a warning if the processes on a store may need more connections than its server has."""
+def connection_problems(config: Path, settings: Settings) -> Sequence[Problem]:
+    """Return a warning if the processes that use a PostgreSQL store may need more connections than the server has."""
     if settings.store is None or (budget := connection_budget(settings.store.build(), settings.state_dir)) is None:
         return ()
-    sites = len(settings.hub.sites) if settings.hub else 0
-    needed = budget.needed(own=settings.process_name, sites=sites)
+    site_count = len(settings.hub.sites) if settings.hub else 0
+    needed = budget.needed(own=settings.process_name, sites=site_count)
     if needed <= budget.room:
         return ()
     processes = len(budget.processes | {settings.process_name})
@@ -156,32 +170,34 @@ def crowded(config: Path, settings: Settings) -> Sequence[Problem]:
         f"{_count(processes, 'process', 'processes')} on it may open {needed} connections together with others, and the "
         f"server has {budget.room} for them"
     )
-    most = needed + budget.reserved
-    instead = f"max_connections = {most} or more in its postgresql.conf, then restart it; or fewer processes"
-    return [read_document(config).problem(("store",), message, instead, Severity.WARNING)]
+    max_connections = needed + budget.reserved
+    remedy = f"max_connections = {max_connections} or more in its postgresql.conf, then restart it; or fewer processes"
+    return [read_document(config).problem(("store",), message, remedy, Severity.WARNING)]
 
 
-def print_checked(config: Path, loaded: Loaded, problems: Sequence[Problem]) -> None:
+def print_check_result(config: Path, loaded: Loaded, problems: Sequence[Problem]) -> None:
     """Print *problems* of a configuration, and a summary."""
     for problem in problems:
         typer.echo(str(problem))
-    if (found := loaded.configuration) is not None:
-        typer.echo(f"{config}: the store grows to {size_of(found.settings, found.registry.routes)}")
-        if not found.settings.notifies:
+    if (configuration := loaded.configuration) is not None:
+        typer.echo(
+            f"{config}: the store grows to {estimate_store_size(configuration.settings, configuration.registry.routes)}"
+        )
+        if not configuration.settings.notifies:
             typer.echo(f"{config}: NOBODY IS NOTIFIED: mode is monitor_only; write mode: notify to notify people")
     typer.echo(f"{config}: {_summary(loaded)}")
 
 
 def _summary(loaded: Loaded) -> str:
-    lost = f", {_count(len(loaded.losses), 'loss', 'losses')}" if loaded.losses else ""
-    found = f"{_count(len(loaded.errors), 'error')}{lost}, {_count(len(loaded.warnings), 'warning')}"
-    if (accepted := loaded.configuration) is None:
-        return f"refused: {found} in {_count(loaded.files, 'file')}"
-    agencies, routes = len(accepted.registry.agencies), len(accepted.registry.routes)
-    gateways = sum(len(entries) for entries in accepted.settings.gateways.values())
-    what = f"{_count(agencies, 'agency', 'agencies')}, {_count(routes, 'route')}, {_count(gateways, 'gateway')}"
-    return f"accepted: {what}; {found}"
+    loss_text = f", {_count(len(loaded.losses), 'loss', 'losses')}" if loaded.losses else ""
+    problems = f"{_count(len(loaded.errors), 'error')}{loss_text}, {_count(len(loaded.warnings), 'warning')}"
+    if (configuration := loaded.configuration) is None:
+        return f"refused: {problems} in {_count(loaded.files, 'file')}"
+    agencies, routes = len(configuration.registry.agencies), len(configuration.registry.routes)
+    gateways = sum(len(entries) for entries in configuration.settings.gateways.values())
+    parts = f"{_count(agencies, 'agency', 'agencies')}, {_count(routes, 'route')}, {_count(gateways, 'gateway')}"
+    return f"accepted: {parts}; {problems}"
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"

@@ -1,4 +1,4 @@
-"""Answers about a first mailbox, and the configuration that results. No I/O."""
+"""Answers to the questions of `pantau init` about a first mailbox, and the configuration files made of them. No I/O."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from probes.model.domain import is_within
 from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Security
 from probes.model.probe import Route, Timeouts
-from probes.preauth.discovery import usual_at
+from probes.preauth.discovery import guess_candidates
 from probes.preauth.session import Protocol
 
-#: The only mailbox of the draft.
-KEY = "utama"
-SECRET_FILE = f"secrets/{KEY}"
+#: Key of the only mailbox in the configuration.
+MAILBOX_KEY = "utama"
+SECRET_FILE = f"secrets/{MAILBOX_KEY}"
 CA_FILE = "ca.pem"
 STATE_DIRECTORY = "state"
 
-#: The registered ports for STARTTLS.
+#: Ports at which STARTTLS is usual; at others TLS is usual from the start.
 _STARTTLS_PORTS = frozenset({25, 587, 143})
-_SERVER = re.compile(
+_SERVER_PATTERN = re.compile(
     r"(?P<host>\[[0-9a-fA-F:]+\]|[^\s:]+)(?::(?P<port>\d{1,5}))?"
     r"(?:\s+(?P<security>starttls|implicit|tls))?(?:\s+as\s+(?P<name>\S+))?",
     re.IGNORECASE,
 )
-HOW_SERVERS_ARE_WRITTEN = (
+SERVER_NOTATION = (
     "HOST or HOST:PORT; at a port of its own `implicit` behind it (encrypted from the start, as at 465 and 993) or `starttls` "
     "(as at 587 and 143); and `as NAME` if its certificate is for another name"
 )
 
 
 class InvalidAnswerError(ValueError):
-    """Invalid answer; the message gives the reason, and what to write instead."""
+    """Invalid answer. The message gives the reason and the remedy."""
 
 
 class Change(StrEnum):
-    """What to do after an attempt that failed for a reason that no single answer explains."""
+    """The answer that a user wants to change after a failed attempt, or another next step."""
 
     ADDRESS = "address"
     SMTP = "smtp"
@@ -59,22 +59,22 @@ class Change(StrEnum):
     USERNAME = "username"
     PASSWORD = "password"  # noqa: S105 - a question, not a password
     CA = "ca"
-    #: Nothing: repeat the attempt.
+    #: Change nothing, and repeat the attempt.
     AGAIN = "again"
-    #: Nothing: end the command, and print how to continue.
+    #: End the command, and print how to continue.
     END = "end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstMailbox:
-    """What is known of the mailbox and its owner."""
+    """Answers about the mailbox and its agency."""
 
     address: str
     smtp: ServerSettings
     imap: ServerSettings
     username: str
     password: str = field(repr=False)
-    #: Whether a file with the servers' certificate authorities is given.
+    #: Whether the user has given a file with the servers' certificate authorities.
     has_ca: bool = False
     code: str = "AGENSI"
 
@@ -85,32 +85,34 @@ class FirstMailbox:
 
     @property
     def other_address(self) -> str | None:
-        """The mail address of the user name, if it differs from the mailbox's own; `None`: there is none.
+        """The mail address that equals the user name, if it is another than the mailbox's; else `None`.
 
-        A user name without a domain belongs to the mailbox's domain.
+        A user name without a domain is completed with the mailbox's domain.
         """
-        whole = self.username if "@" in self.username else f"{self.username}@{self.domain}"
+        username_address = self.username if "@" in self.username else f"{self.username}@{self.domain}"
         with suppress(InvalidAnswerError):
-            other: str = _read(MailAddress, whole)
+            other: str = _validate(MailAddress, username_address)
             return None if other.casefold() == self.address.casefold() else other
         return None
 
     def with_address(self, address: str) -> FirstMailbox:
-        """Return the draft with another address; a user name that equals the address changes with it."""
+        """Return a copy with another address. A user name that equals the old address changes, too."""
         username = address if self.username == self.address else self.username
         return replace(self, address=address, username=username)
 
 
-def ways(written: ServerSettings, protocol: Protocol) -> Sequence[ServerSettings]:
-    """Return the ways to connect to a server, the best first: as written, with the other TLS mode, at the registered ports."""
-    at_port = [written.model_copy(update={"security": each}) for each in Security]
-    usual = [written.model_copy(update={"port": None, "security": each.security}) for each in usual_at(protocol, "")]
-    return list(dict.fromkeys([written, *at_port, *usual]))
+def connection_candidates(server: ServerSettings, protocol: Protocol) -> Sequence[ServerSettings]:
+    """Return variants of *server*, the best first: unchanged, with the other TLS mode, at the registered ports."""
+    at_port = [server.model_copy(update={"security": each}) for each in Security]
+    registered = [
+        server.model_copy(update={"port": None, "security": each.security}) for each in guess_candidates(protocol, "")
+    ]
+    return list(dict.fromkeys([server, *at_port, *registered]))
 
 
 def read_address(text: str) -> str:
     """Parse a mail address of an agency. Raise `InvalidAnswerError`."""
-    address: str = _read(MailAddress, text)
+    address: str = _validate(MailAddress, text)
     if is_within(domain_of(address), PRIVATE_PROVIDERS):
         raise InvalidAnswerError(f"'{address}' is at a private provider (circular, 3f); write an address of an agency")
     return address
@@ -118,46 +120,46 @@ def read_address(text: str) -> str:
 
 def read_code(text: str) -> str:
     """Parse an agency's short code. Raise `InvalidAnswerError`."""
-    code: str = _read(Code, text.upper())
+    code: str = _validate(Code, text.upper())
     return code
 
 
 def read_password(text: str) -> str:
     """Return a password unchanged.
 
-    Raise `InvalidAnswerError` for an impossible one, before a sign-in attempt is made with it.
+    Raise `InvalidAnswerError` for a probable typing error: failed sign-ins may lock the account.
     """
     if not text.strip():
         raise InvalidAnswerError("is empty")
     if text != text.strip() or not text.isprintable():
         raise InvalidAnswerError(
-            "has a blank at an end, or a character that is not seen, as what is copied may; in earnest it comes by "
-            "--password-file"
+            "begins or ends with a blank, or has an invisible character, perhaps from copying; "
+            "if it is correct, give it with --password-file"
         )
     return text
 
 
 def read_server(text: str) -> ServerSettings:
-    """Parse a server in the notation of `HOW_SERVERS_ARE_WRITTEN`. Raise `InvalidAnswerError`."""
-    found = _SERVER.fullmatch(text.strip())
-    if found is None:
-        raise InvalidAnswerError(f"'{text.strip()}' is no server; write {HOW_SERVERS_ARE_WRITTEN}")
-    port = int(found["port"]) if found["port"] else None
-    said = (found["security"] or "").lower()
-    starttls = said == "starttls" or (not said and port in _STARTTLS_PORTS)
-    written: dict[str, Any] = {"host": found["host"].strip("[]"), "port": port, "tls_name": found["name"]}
-    written |= {"security": Security.STARTTLS if starttls else Security.IMPLICIT}
-    server: ServerSettings = _read(ServerSettings, written)
+    """Parse a server in the notation of `SERVER_NOTATION`. Raise `InvalidAnswerError`."""
+    match = _SERVER_PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise InvalidAnswerError(f"'{text.strip()}' is no server; write {SERVER_NOTATION}")
+    port = int(match["port"]) if match["port"] else None
+    security = (match["security"] or "").lower()
+    starttls = security == "starttls" or (not security and port in _STARTTLS_PORTS)
+    data: dict[str, Any] = {"host": match["host"].strip("[]"), "port": port, "tls_name": match["name"]}
+    data |= {"security": Security.STARTTLS if starttls else Security.IMPLICIT}
+    server: ServerSettings = _validate(ServerSettings, data)
     return server
 
 
-def _read(kind: Any, written: object) -> Any:
-    """Return *written* as a field or a section of the configuration.
+def _validate(field_type: Any, value: object) -> Any:
+    """Return *value* as a configuration field or section of *field_type*.
 
     Raise `InvalidAnswerError` with the message of that field.
     """
     try:
-        return TypeAdapter(kind).validate_python(written.strip() if isinstance(written, str) else written)
+        return TypeAdapter(field_type).validate_python(value.strip() if isinstance(value, str) else value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         context = first.get("ctx", {})
@@ -167,23 +169,23 @@ def _read(kind: Any, written: object) -> Any:
 
 
 def read_change(text: str) -> Change:
-    """Parse which answer is to be changed. Raise `InvalidAnswerError`."""
+    """Parse a next step, or an unambiguous beginning of one. Raise `InvalidAnswerError`."""
     word = text.strip().lower()
-    found = [each for each in Change if word and each.startswith(word)]
-    if len(found) != 1:
+    matches = [each for each in Change if word and each.startswith(word)]
+    if len(matches) != 1:
         raise InvalidAnswerError(f"'{text.strip()}' is none of these; write one of {', '.join(Change)}")
-    return found[0]
+    return matches[0]
 
 
-def code_of(domain: str) -> str:
-    """Return a code for an agency with this domain: JCONTOH for "jabatan-contoh.gov.my"."""
+def suggest_code(domain: str) -> str:
+    """Return a possible code of the agency with this domain: JCONTOH for "jabatan-contoh.gov.my"."""
     words: list[str] = re.findall(r"[a-z0-9]+", domain.partition(".")[0].lower()) or ["agensi"]
     initials = "".join(word[0] for word in words[:-1])
     return f"{initials}{words[-1]}".upper()[:11]
 
 
-def written(server: ServerSettings) -> str:
-    """Return a server in the notation of `HOW_SERVERS_ARE_WRITTEN`."""
+def format_server(server: ServerSettings) -> str:
+    """Return a server in the notation of `SERVER_NOTATION`, without what is usual."""
     host = f"[{server.host}]" if ":" in server.host else server.host
     port = f":{server.port}" if server.port else ""
     is_usual = (server.security is Security.STARTTLS) is (server.port in _STARTTLS_PORTS)
@@ -191,33 +193,33 @@ def written(server: ServerSettings) -> str:
     return f"{host}{port}{'' if is_usual else f' {server.security}'}{name}"
 
 
-def route_of(draft: FirstMailbox, patience: Timeouts, trust: Trust, ca_file: Path | None) -> MonitoredRoute:
-    """Return the route of a draft: from the mailbox to itself.
+def build_route(first_mailbox: FirstMailbox, timeouts: Timeouts, trust: Trust, ca_file: Path | None) -> MonitoredRoute:
+    """Return the route from the mailbox to itself.
 
-    Raise `TrustStoreError` for a file without certificates.
+    Raise `TrustStoreError` if *ca_file* has no certificates.
     """
     settings = MailboxSettings.model_validate(
         {
-            "address": draft.address,
-            "smtp": draft.smtp,
-            "imap": draft.imap,
-            "login": {"username": draft.username, "password": draft.password},
+            "address": first_mailbox.address,
+            "smtp": first_mailbox.smtp,
+            "imap": first_mailbox.imap,
+            "login": {"username": first_mailbox.username, "password": first_mailbox.password},
             "ca_file": ca_file,
         }
     )
-    mailbox = settings.build(f"{draft.code}/{KEY}", trust, EgressPolicy())
+    mailbox = settings.build(f"{first_mailbox.code}/{MAILBOX_KEY}", trust, EgressPolicy())
     return MonitoredRoute(
-        agency=draft.code,
+        agency=first_mailbox.code,
         direction=Direction.INTERNAL,
-        route=Route(name=f"{draft.code}/{Direction.INTERNAL}", sender=mailbox, recipient=mailbox),
-        probing=ProbingPolicy(patience=patience),
+        route=Route(name=f"{first_mailbox.code}/{Direction.INTERNAL}", sender=mailbox, recipient=mailbox),
+        probing=ProbingPolicy(timeouts=timeouts),
     )
 
 
-def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Mapping[str, bytes]:
-    """Return the files of the configuration, by their paths in its directory. The last one makes it valid.
+def build_files(first_mailbox: FirstMailbox, key: bytes, listen: str, callbacks_listen: str) -> Mapping[str, bytes]:
+    """Return the contents of the configuration files by their paths. The last one, the settings file, refers to the others.
 
-    *key*: signs its probe messages.
+    *key*: signs the probe messages. *listen* and *callbacks_listen*: listening addresses; "": the defaults.
     """
     settings: dict[str, Any] = {
         "mode": "monitor_only",
@@ -226,46 +228,46 @@ def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Ma
         "probing": {"interval": "1m", "retry_interval": "15s"},
     }
     if listen:
-        settings |= {"listen": listen, "callbacks": {"listen": callbacks}}
-    if not is_within(draft.domain, OFFICIAL_SUFFIXES):
-        settings["official_suffixes"] = [*OFFICIAL_SUFFIXES, draft.domain]
+        settings |= {"listen": listen, "callbacks": {"listen": callbacks_listen}}
+    if not is_within(first_mailbox.domain, OFFICIAL_SUFFIXES):
+        settings["official_suffixes"] = [*OFFICIAL_SUFFIXES, first_mailbox.domain]
     mailbox: dict[str, Any] = {
-        "address": draft.address,
-        "smtp": _server(draft.smtp),
-        "imap": _server(draft.imap),
-        "login": {"username": draft.username, "password_file": SECRET_FILE},
+        "address": first_mailbox.address,
+        "smtp": _server_settings(first_mailbox.smtp),
+        "imap": _server_settings(first_mailbox.imap),
+        "login": {"username": first_mailbox.username, "password_file": SECRET_FILE},
     }
-    if draft.has_ca:
+    if first_mailbox.has_ca:
         mailbox["ca_file"] = CA_FILE
     agency = {
-        "agency": draft.code,
-        "name": draft.domain,
-        "domains": [draft.domain],
-        "mailboxes": {KEY: mailbox},
+        "agency": first_mailbox.code,
+        "name": first_mailbox.domain,
+        "domains": [first_mailbox.domain],
+        "mailboxes": {MAILBOX_KEY: mailbox},
         "routes": [{"direction": RouteDirection.INTERNAL.value}],
     }
-    files = {SECRET_FILE: f"{draft.password}\n".encode(), f"{STATE_DIRECTORY}/{KEY_FILE}": key}
-    files[f"agencies/{draft.code.lower()}.yaml"] = _yaml(_AGENCY, agency)
-    files["pantau.yaml"] = _yaml(_SETTINGS, settings)
+    files = {SECRET_FILE: f"{first_mailbox.password}\n".encode(), f"{STATE_DIRECTORY}/{KEY_FILE}": key}
+    files[f"agencies/{first_mailbox.code.lower()}.yaml"] = _dump_yaml(_AGENCY_COMMENT, agency)
+    files["pantau.yaml"] = _dump_yaml(_SETTINGS_COMMENT, settings)
     return files
 
 
-_SETTINGS = """\
-# Mail is watched, and nobody is told (mode: monitor_only). What else can be written, and how people are told: deploy/pantau.yaml and
-# docs/tutorials/first-mailbox.md. Check it with: pantau check --config pantau.yaml
-# A message a minute is for a first look; without `probing` there is one in five minutes.
+_SETTINGS_COMMENT = """\
+# Mail is monitored, and nobody is notified (mode: monitor_only). All settings, and how to notify people: deploy/pantau.yaml and
+# docs/tutorials/first-mailbox.md. Check this file with: pantau check --config pantau.yaml
+# One message a minute is for a first test; without `probing` a message is sent every five minutes.
 """
-_AGENCY = """\
-# One mailbox that sends to itself. With two mailboxes outside of the agency (references in pantau.yaml) leave `routes` out: then
-# mail is proven both ways. Write the agency's own name.
+_AGENCY_COMMENT = """\
+# One mailbox that sends to itself. After adding two mailboxes outside of the agency (references in pantau.yaml) remove `routes`:
+# then mail is monitored in both directions. Replace `name` by the agency's name.
 """
 
 
-def _server(server: ServerSettings) -> dict[str, Any]:
-    said = {"host": server.host, "port": server.port, "security": server.security.value, "tls_name": server.tls_name}
-    usual = {"port": None, "security": Security.IMPLICIT.value, "tls_name": None}
-    return {key: value for key, value in said.items() if key not in usual or value != usual[key]}
+def _server_settings(server: ServerSettings) -> dict[str, Any]:
+    values = {"host": server.host, "port": server.port, "security": server.security.value, "tls_name": server.tls_name}
+    defaults = {"port": None, "security": Security.IMPLICIT.value, "tls_name": None}
+    return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
 
-def _yaml(head: str, data: Mapping[str, Any]) -> bytes:
-    return (head + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)).encode()
+def _dump_yaml(comment: str, data: Mapping[str, Any]) -> bytes:
+    return (comment + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)).encode()

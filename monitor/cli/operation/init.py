@@ -1,4 +1,7 @@
-"""`pantau init`: a first configuration, of one mailbox that is tested while its settings are asked."""
+"""`pantau init`: create a first configuration with one mailbox.
+
+The command asks for the mailbox, tests it, asks again for wrong answers, and writes the files after the first success.
+"""
 
 from __future__ import annotations
 
@@ -20,31 +23,31 @@ from typing import Annotated, TypeVar
 import typer
 
 from monitor.advice import advise, ended
-from monitor.cli.operation.check import print_checked
+from monitor.cli.operation.check import print_check_result
 from monitor.cli.operation.draft import (
     CA_FILE,
-    HOW_SERVERS_ARE_WRITTEN,
-    KEY,
+    MAILBOX_KEY,
+    SERVER_NOTATION,
     STATE_DIRECTORY,
     Change,
     FirstMailbox,
     InvalidAnswerError,
-    code_of,
-    files_of,
+    build_files,
+    build_route,
+    format_server,
     read_address,
     read_change,
     read_code,
     read_password,
     read_server,
-    route_of,
-    written,
+    suggest_code,
 )
-from monitor.cli.operation.probe import EXIT_CODES, undisturbed
-from monitor.cli.operation.report import labelled
-from monitor.cli.operation.trial import PATIENCE, Trial, Tried, find_way
+from monitor.cli.operation.probe import EXIT_CODES, suppress_log_events
+from monitor.cli.operation.report import format_labelled
+from monitor.cli.operation.trial import TIMEOUTS, Trial, TrialResult, find_connection
 from monitor.cli.private import write_private
-from monitor.cli.service import fail, to_run
-from monitor.cli.table import legible
+from monitor.cli.service import fail, run_command
+from monitor.cli.table import remove_control_characters
 from monitor.config.agency.mailbox import ServerSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of
 from monitor.config.fields.trust import Trust, TrustStoreError
@@ -52,31 +55,32 @@ from monitor.config.files.secret import SecretResolver, SecretUnavailableError
 from monitor.config.loading import load
 from monitor.model.route import MonitoredRoute
 from monitor.runtime.token_key import new_key
-from probes.domain.x509 import issued_by
+from probes.domain.x509 import read_issuer
 from probes.mail.message import SUBJECT
 from probes.model.domain import is_within
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party
-from probes.preauth.callout import blind
+from probes.preauth.callout import unverified_tls_context
 from probes.preauth.discovery import DiscoveredServers, ServerCandidate, find_servers
 from probes.preauth.session import Protocol, open_session
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-#: Accounts are locked after three to ten refusals, including those of the person's own mail program.
-_REFUSALS_AT_MOST = 3
-#: Names that must not exist in the directory.
-_TAKEN = ("pantau.yaml", "agencies", "secrets", STATE_DIRECTORY, CA_FILE)
+#: Many servers lock an account after three to ten failed sign-ins, including those of the user's own mail program.
+_MAX_SIGN_IN_FAILURES = 3
+#: Names that must not exist in the target directory.
+_RESERVED_NAMES = ("pantau.yaml", "agencies", "secrets", STATE_DIRECTORY, CA_FILE)
 _PORTS = range(8080, 8180, 2)
 
-_SERVERS_FAULT = frozenset(
+#: Reasons of failures that a wrong server name or port explains.
+_SERVER_REASONS = frozenset(
     {
         *(Reason.NAME_UNKNOWN, Reason.NAME_SERVER_SILENT, Reason.PORT_REFUSED, Reason.UNREACHABLE, Reason.NO_ANSWER),
         *(Reason.CONNECTION_CLOSED, Reason.UNEXPECTED_ANSWER, Reason.SERVICE_REFUSED, Reason.SIGN_IN_NOT_OFFERED),
         *(Reason.TLS_NOT_OFFERED, Reason.TLS_UNAVAILABLE, Reason.TLS_REFUSED, Reason.TLS_NOT_SPOKEN),
-        *(Reason.TLS_TAMPERED, Reason.CERTIFICATE_EXPIRED, Reason.CERTIFICATE_OF_ANOTHER),
+        *(Reason.TLS_INJECTION, Reason.CERTIFICATE_EXPIRED, Reason.CERTIFICATE_NAME_MISMATCH),
     }
 )
 
@@ -84,9 +88,9 @@ _SERVER_QUESTIONS = {
     Protocol.SMTP: "Server that takes its mail (SMTP submission)",
     Protocol.IMAP: "Server that it is read at (IMAP)",
 }
-_WHICH_ANSWER = f"Which answer is another ({', '.join(Change)})"
+_CHANGE_QUESTION = f"Which answer do you want to change ({', '.join(Change)})"
 
-ServerOption = Annotated[str | None, typer.Option(metavar="SERVER", help=f"Written {HOW_SERVERS_ARE_WRITTEN}.")]
+ServerOption = Annotated[str | None, typer.Option(metavar="SERVER", help=f"Written {SERVER_NOTATION}.")]
 
 
 def init(
@@ -112,40 +116,40 @@ def init(
     before a test message has arrived, and nothing is overwritten. The TLS mode of each server is detected. Exit codes of
     failures are those of `pantau probe`.
     """
-    _check_room(directory)
+    _check_directory(directory)
     key = new_key()
-    questions = _Questions(Trial(key), is_alone=sys.stdin is None or not sys.stdin.isatty())
-    given = {"address": address, "smtp": smtp, "imap": imap, "username": username, "code": code}
+    dialogue = _Dialogue(Trial(key), is_unattended=sys.stdin is None or not sys.stdin.isatty())
+    options = {"address": address, "smtp": smtp, "imap": imap, "username": username, "code": code}
     config: Path | None = None
     try:
-        if questions.is_alone and (missing := _missing(given, password_file)):
-            fail(f"there is no terminal for questions; give {', '.join(missing)}, too", 2)
-        draft = questions.ask_all(given, password_file)
-        draft, ca = questions.try_until_it_works(draft, ca)
-        draft = replace(draft, code=questions.ask_code(code, draft))
+        if dialogue.is_unattended and (missing_options := _missing_options(options, password_file)):
+            fail(f"there is no terminal for questions; give {', '.join(missing_options)}, too", 2)
+        draft = dialogue.ask_all(options, password_file)
+        draft, ca = dialogue.test_until_success(draft, ca)
+        draft = replace(draft, code=dialogue.ask_code(code, draft))
         config = _write(directory, draft, key, ca)
     except (KeyboardInterrupt, EOFError, typer.Abort):
         typer.echo(err=True)
-        questions.keep_answers(directory)
+        dialogue.print_continuation(directory)
         fail("Interrupted; nothing was written.", 130)
     finally:
-        questions.clean_up(is_written=config is not None)
+        dialogue.clean_up(is_written=config is not None)
     typer.echo(f"\nWritten: {config}, the agency's file and the password's.")
     if not is_within(draft.domain, OFFICIAL_SUFFIXES):
         typer.echo(f"{draft.domain} has no official suffix (circular, 3d); official_suffixes accepts it for this test.")
     loaded = load(config, os.environ, now=datetime.now(UTC))
-    print_checked(config, loaded, loaded.problems)
+    print_check_result(config, loaded, loaded.problems)
     listen = loaded.accepted().settings.listen
-    typer.echo(f"\nNext:  {to_run(config)}\nthen open  http://{listen}/")
+    typer.echo(f"\nNext:  {run_command(config)}\nthen open  http://{listen}/")
 
 
-def _missing(given: dict[str, str | None], password_file: Path | None) -> list[str]:
-    needed = [f"--{name}" for name in ("address", "smtp", "imap") if given[name] is None]
+def _missing_options(options: dict[str, str | None], password_file: Path | None) -> list[str]:
+    needed = [f"--{name}" for name in ("address", "smtp", "imap") if options[name] is None]
     return needed + (["--password-file"] if password_file is None else [])
 
 
-def _check_room(directory: Path) -> None:
-    for name in _TAKEN:
+def _check_directory(directory: Path) -> None:
+    for name in _RESERVED_NAMES:
         if os.path.lexists(directory / name):
             fail(f"{directory / name} exists, and nothing is overwritten; name another directory", 2)
     try:
@@ -157,82 +161,87 @@ def _check_room(directory: Path) -> None:
     if not is_directory:
         fail(f"{directory} is not a directory", 2)
     # Not Path.exists: it raises in a directory without access.
-    around = next(each for each in (directory, *directory.absolute().parents) if os.path.lexists(each))
-    if not os.access(around, os.W_OK | os.X_OK):
-        fail(f"{around} cannot be written by this user; name another directory", 2)
+    existing = next(each for each in (directory, *directory.absolute().parents) if os.path.lexists(each))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        fail(f"{existing} cannot be written by this user; name another directory", 2)
 
 
-class _Questions:
-    """Asks at the terminal, shows the progress of the test, and asks again for wrong answers."""
+class _Dialogue:
+    """Dialogue at the terminal: questions, test of the mailbox, and questions about wrong answers.
 
-    def __init__(self, trial: Trial, *, is_alone: bool) -> None:
-        #: There is no terminal.
-        self.is_alone = is_alone
+    Without a terminal all answers are options, and the command ends at a wrong one.
+    """
+
+    def __init__(self, trial: Trial, *, is_unattended: bool) -> None:
+        #: Whether there is no terminal.
+        self.is_unattended = is_unattended
         self._trial = trial
         self._trust = Trust()
-        self._refusals = 0
-        #: The present answers, once complete.
+        self._sign_in_failures = 0
+        #: The present answers; `None`: they are incomplete.
         self._draft: FirstMailbox | None = None
 
     # -- questions -----------------------------------------------------------------------------------------------
 
-    def ask_all(self, given: dict[str, str | None], password_file: Path | None) -> FirstMailbox:
-        """Return the answers, or the options given instead of them."""
-        if not self.is_alone:
+    def ask_all(self, options: dict[str, str | None], password_file: Path | None) -> FirstMailbox:
+        """Return all answers. An option answers its question."""
+        if not self.is_unattended:
             typer.echo(
                 "Pantau sends a message from a mailbox that nobody uses to itself, and checks that it arrives. Ctrl-C interrupts.\n"
             )
-        if given["code"] is not None:  # Before all other questions and the test.
-            self._answer("Short code of the agency", given["code"], read_code)
-        address = self._answer("E-mail address of the mailbox", given["address"], read_address)
-        found = DiscoveredServers()
-        if given["smtp"] is None or given["imap"] is None:
+        if options["code"] is not None:  # Validated before all questions and the test, and used after them.
+            self._ask("Short code of the agency", options["code"], read_code)
+        address = self._ask("E-mail address of the mailbox", options["address"], read_address)
+        discovered = DiscoveredServers()
+        if options["smtp"] is None or options["imap"] is None:
             typer.echo(f"  Asking the DNS for the servers of {domain_of(address)} ...")
-            found = asyncio.run(find_servers(domain_of(address)))
-            typer.echo(f"  Servers are written {HOW_SERVERS_ARE_WRITTEN}.")
-        proposed = {each: _proposed(found.of(each)) for each in (Protocol.SMTP, Protocol.IMAP)}
-        smtp = self._server(Protocol.SMTP, given["smtp"], proposed[Protocol.SMTP])
-        imap = self._server(Protocol.IMAP, given["imap"], proposed[Protocol.IMAP])
-        username = given["username"] or (address if self.is_alone else self._answer("User name", None, _line, address))
+            discovered = asyncio.run(find_servers(domain_of(address)))
+            typer.echo(f"  Servers are written {SERVER_NOTATION}.")
+        defaults = {each: _first_server(discovered.of(each)) for each in (Protocol.SMTP, Protocol.IMAP)}
+        smtp = self._ask_server(Protocol.SMTP, options["smtp"], defaults[Protocol.SMTP])
+        imap = self._ask_server(Protocol.IMAP, options["imap"], defaults[Protocol.IMAP])
+        username = options["username"] or (
+            address if self.is_unattended else self._ask("User name", None, _read_line, address)
+        )
         return FirstMailbox(
             address=address,
             smtp=smtp,
             imap=imap,
             username=username,
-            password=self._password(password_file),
-            code=code_of(domain_of(address)),
+            password=self._ask_password(password_file),
+            code=suggest_code(domain_of(address)),
         )
 
-    def _server(self, protocol: Protocol, given: str | None, default: str = "") -> ServerSettings:
-        """Return a server with its TLS mode; if nothing answers, ask again until the same answer is given twice."""
-        refused: ServerSettings | None = None
+    def _ask_server(self, protocol: Protocol, option: str | None, default: str = "") -> ServerSettings:
+        """Return a server with its TLS mode. If it does not answer, ask again until the user gives the same server twice."""
+        unreachable: ServerSettings | None = None
         while True:
-            server = self._answer(_SERVER_QUESTIONS[protocol], given, read_server, default)
-            way = asyncio.run(find_way(protocol, server))
-            typer.echo(f"  {way.said}")
-            if way.server is not None or self.is_alone or given is not None or server == refused:
-                # The test explains in detail why a server is unusable.
-                return way.server or server
-            refused, default = server, written(way.proposed or server)
+            server = self._ask(_SERVER_QUESTIONS[protocol], option, read_server, default)
+            connection = asyncio.run(find_connection(protocol, server))
+            typer.echo(f"  {connection.message}")
+            if connection.server is not None or self.is_unattended or option is not None or server == unreachable:
+                # Accept a server that does not answer, too: the test explains the fault in detail.
+                return connection.server or server
+            unreachable, default = server, format_server(connection.alternative or server)
 
-    def ask_code(self, given: str | None, draft: FirstMailbox) -> str:
+    def ask_code(self, option: str | None, draft: FirstMailbox) -> str:
         """Return the code of the agency."""
-        return self._answer(
-            "Short code of the agency", given or (draft.code if self.is_alone else None), read_code, draft.code
+        return self._ask(
+            "Short code of the agency", option or (draft.code if self.is_unattended else None), read_code, draft.code
         )
 
-    def _answer(
+    def _ask(
         self,
         question: str,
-        given: str | None,
-        read: Callable[[str], T],
+        option: str | None,
+        read: Callable[[str], _T],
         default: str | None = None,
         *,
         is_shown: bool = True,
-    ) -> T:
+    ) -> _T:
         while True:
             try:
-                text = given
+                text = option
                 if text is None:
                     text = str(
                         typer.prompt(question, default=str(default) if default else None, hide_input=not is_shown)
@@ -240,45 +249,48 @@ class _Questions:
                 return read(text)
             except UnicodeDecodeError:  # The message of the exception would contain a part of a password.
                 typer.echo("  is not UTF-8 text; type it instead of pasting")
-            except InvalidAnswerError as wrong:
-                if given is not None:
-                    fail(f"{question}: {wrong}", 2)
-                typer.echo(f"  {wrong}")
+            except InvalidAnswerError as error:
+                if option is not None:
+                    fail(f"{question}: {error}", 2)
+                typer.echo(f"  {error}")
 
-    def _password(self, file: Path | None) -> str:
+    def _ask_password(self, file: Path | None) -> str:
         if file is None:
-            return self._answer("Password (not shown)", None, read_password, is_shown=False)
+            return self._ask("Password (not shown)", None, read_password, is_shown=False)
         try:
             return SecretResolver(directory=Path.cwd(), environ={}).from_file(str(file)).get_secret_value()
-        except SecretUnavailableError as wrong:
-            fail(f"--password-file: {wrong}; write {wrong.instead}", 2)
+        except SecretUnavailableError as error:
+            fail(f"--password-file: {error}; write {error.instead}", 2)
 
     # -- test ----------------------------------------------------------------------------------------------------
 
-    def try_until_it_works(self, draft: FirstMailbox, ca: Path | None) -> tuple[FirstMailbox, Path | None]:
-        """Test the mailbox, and ask again for the wrong answer; end the command if it cannot be asked."""
+    def test_until_success(self, draft: FirstMailbox, ca: Path | None) -> tuple[FirstMailbox, Path | None]:
+        """Test the mailbox, and ask again for a wrong answer, until the test succeeds.
+
+        Return the corrected answers and the CA file. Without a terminal, end the command at a failure.
+        """
         while True:
             self._draft = draft
             try:
-                route = route_of(draft, PATIENCE, self._trust, ca)
-            except TrustStoreError as wrong:
-                ca = self._another_ca(str(wrong))
+                route = build_route(draft, TIMEOUTS, self._trust, ca)
+            except TrustStoreError as error:
+                ca = self._ask_ca(str(error))
                 continue
-            with undisturbed(verbose=False):
-                tried = asyncio.run(self._trial.run(route, draft.other_address))
-            if tried.result.failure is None and tried.result.outcome is Outcome.DELIVERED:
+            with suppress_log_events(verbose=False):
+                trial_result = asyncio.run(self._trial.run(route, draft.other_address))
+            if trial_result.result.failure is None and trial_result.result.outcome is Outcome.DELIVERED:
                 return replace(draft, has_ca=ca is not None), ca
-            self._say(draft, route, tried)
-            if self.is_alone:
-                fail("Nothing was written.", EXIT_CODES[tried.result.outcome])
-            draft, ca = self._corrected(draft, ca, route, tried)
+            self._print_result(draft, route, trial_result)
+            if self.is_unattended:
+                fail("Nothing was written.", EXIT_CODES[trial_result.result.outcome])
+            draft, ca = self._ask_correction(draft, ca, route, trial_result)
 
-    def keep_answers(self, directory: Path) -> None:
-        """Print how to continue with the given answers; a password is entered again."""
-        if self._draft is None or self.is_alone:
+    def print_continuation(self, directory: Path) -> None:
+        """Print the command that continues with the given answers. The password must be entered again."""
+        if self._draft is None or self.is_unattended:
             return
         draft = self._draft
-        answers = {"address": draft.address, "smtp": written(draft.smtp), "imap": written(draft.imap)}
+        answers = {"address": draft.address, "smtp": format_server(draft.smtp), "imap": format_server(draft.imap)}
         answers["username"] = draft.username
         options = [word for option, answer in answers.items() for word in (f"--{option}", answer)]
         typer.echo(
@@ -286,112 +298,114 @@ class _Questions:
         )
 
     def clean_up(self, *, is_written: bool) -> None:
-        """Delete the test messages in the mailbox, and print which may still arrive; a service deletes those."""
-        with suppress(KeyboardInterrupt), undisturbed(verbose=False):
+        """Delete the test messages. Print that one may still arrive, unless a service, which deletes it, is configured."""
+        with suppress(KeyboardInterrupt), suppress_log_events(verbose=False):
             if asyncio.run(self._trial.clean_up()) and not is_written:
                 typer.echo(f"A message of this test may still arrive; its subject begins with: {SUBJECT}", err=True)
 
-    def _say(self, draft: FirstMailbox, route: MonitoredRoute, tried: Tried) -> None:
+    def _print_result(self, draft: FirstMailbox, route: MonitoredRoute, trial_result: TrialResult) -> None:
         width = min(shutil.get_terminal_size((80, 24)).columns, 100)
-        result = tried.result
+        result = trial_result.result
         advice = advise(route, result)
-        means, do = advice.what, _to_do(advice.do, result.failure)
-        if tried.reads_another:
+        means, remedy = advice.what, _remedy(advice.do, result.failure)
+        if trial_result.reads_other_mailbox:
             means = (
                 f"{draft.username} signs in to another mailbox: mail to {draft.username} arrives there, and mail to "
                 f"{draft.address} does not."
             )
-            do = f"Write the user name of {draft.address}; or watch {draft.username}, as the address."
+            remedy = f"Write the user name of {draft.address}; or watch {draft.username}, as the address."
         elif draft.other_address and result.failure is not None and result.failure.reason == Reason.NOT_ARRIVED:
-            do = f"Is {draft.address} an address of the mailbox that {draft.username} signs in to? If not, write another user name."
+            remedy = f"Is {draft.address} an address of the mailbox that {draft.username} signs in to? If not, write another user name."
         typer.echo(f"\n{result.outcome.upper()}: {ended(result)}")
-        said = result.failure.detail if result.failure else ""
-        for label, text in (("Detail", said), ("Means", means), ("Do", do)):
+        detail_text = result.failure.detail if result.failure else ""
+        for label, text in (("Detail", detail_text), ("Means", means), ("Do", remedy)):
             if text:
-                typer.echo("\n".join(labelled(label, text, width)))
+                typer.echo("\n".join(format_labelled(label, text, width)))
 
-    def _corrected(
-        self, draft: FirstMailbox, ca: Path | None, route: MonitoredRoute, tried: Tried
+    def _ask_correction(
+        self, draft: FirstMailbox, ca: Path | None, route: MonitoredRoute, trial_result: TrialResult
     ) -> tuple[FirstMailbox, Path | None]:
-        """Ask again for the wrong answer, and for nothing else."""
-        failure = tried.result.failure
+        """Ask again for the answer that explains the failure; if none does, ask the user which one to change."""
+        failure = trial_result.result.failure
         reason = failure.reason if failure else ""
         is_smtp = failure is not None and failure.party is Party.SENDER
         typer.echo()
         if failure is not None and failure.credentials_refused:
-            self._refusals += 1
-            if self._refusals == _REFUSALS_AT_MOST:
+            self._sign_in_failures += 1
+            if self._sign_in_failures == _MAX_SIGN_IN_FAILURES:
                 fail(
-                    f"The servers have refused {_REFUSALS_AT_MOST} sign-ins; many lock the account after more. "
+                    f"The servers have refused {_MAX_SIGN_IN_FAILURES} sign-ins; many lock the account after more. "
                     "Sign in with a mail program first. Nothing was written.",
-                    EXIT_CODES[tried.result.outcome],
+                    EXIT_CODES[trial_result.result.outcome],
                 )
-            return self._changed(draft, ca, Change.USERNAME)
+            return self._ask_again(draft, ca, Change.USERNAME)
         if reason == Reason.CERTIFICATE_UNTRUSTED:
             server = route.route.sender.smtp if is_smtp else route.route.recipient.imap
             if server is not None:
                 asyncio.run(_show_issuer(Protocol.SMTP if is_smtp else Protocol.IMAP, server))
-            return self._changed(draft, ca, Change.CA)
-        if reason in _SERVERS_FAULT:
-            return self._changed(draft, ca, Change.SMTP if is_smtp else Change.IMAP)
+            return self._ask_again(draft, ca, Change.CA)
+        if reason in _SERVER_REASONS:
+            return self._ask_again(draft, ca, Change.SMTP if is_smtp else Change.IMAP)
         if reason in {Reason.SENDER_REFUSED, Reason.RECIPIENT_REFUSED}:
-            return self._changed(draft, ca, Change.ADDRESS)
+            return self._ask_again(draft, ca, Change.ADDRESS)
         suspected = Change.USERNAME if reason == Reason.NOT_ARRIVED and draft.other_address else Change.AGAIN
-        return self._changed(draft, ca, self._answer(_WHICH_ANSWER, None, read_change, suspected))
+        return self._ask_again(draft, ca, self._ask(_CHANGE_QUESTION, None, read_change, suspected))
 
-    def _changed(self, draft: FirstMailbox, ca: Path | None, change: Change) -> tuple[FirstMailbox, Path | None]:
-        """Return the draft after one answer was asked again; another user name requires another password."""
+    def _ask_again(self, draft: FirstMailbox, ca: Path | None, change: Change) -> tuple[FirstMailbox, Path | None]:
+        """Ask for one answer again. With the user name ask for the password, too."""
         match change:
             case Change.ADDRESS:
-                draft = draft.with_address(self._answer("E-mail address", None, read_address, draft.address))
+                draft = draft.with_address(self._ask("E-mail address", None, read_address, draft.address))
             case Change.SMTP | Change.IMAP:
-                typer.echo(f"  Written {HOW_SERVERS_ARE_WRITTEN}.")
+                typer.echo(f"  Written {SERVER_NOTATION}.")
                 protocol = Protocol(change)
-                server = self._server(protocol, None, written(draft.smtp if protocol is Protocol.SMTP else draft.imap))
+                server = self._ask_server(
+                    protocol, None, format_server(draft.smtp if protocol is Protocol.SMTP else draft.imap)
+                )
                 draft = replace(draft, smtp=server) if protocol is Protocol.SMTP else replace(draft, imap=server)
             case Change.USERNAME:
                 proposed = draft.address if draft.other_address else draft.username
-                username = self._answer("User name", None, _line, proposed)
-                draft = replace(draft, username=username, password=self._password(None))
+                username = self._ask("User name", None, _read_line, proposed)
+                draft = replace(draft, username=username, password=self._ask_password(None))
             case Change.PASSWORD:
-                draft = replace(draft, password=self._password(None))
+                draft = replace(draft, password=self._ask_password(None))
             case Change.CA:
-                ca = self._another_ca("")
+                ca = self._ask_ca("")
             case Change.END:
                 raise typer.Abort
             case Change.AGAIN:
                 pass
         return draft, ca
 
-    def _another_ca(self, wrong: str) -> Path:
-        if wrong:
-            typer.echo(f"  {wrong}")
-        if self.is_alone:
+    def _ask_ca(self, problem: str) -> Path:
+        if problem:
+            typer.echo(f"  {problem}")
+        if self.is_unattended:
             fail("Give the servers' certificate authorities as a PEM file with --ca. Nothing was written.", 2)
-        return self._answer("File of its certificate authority (PEM)", None, _file)
+        return self._ask("File of its certificate authority (PEM)", None, _read_path)
 
 
-def _to_do(advised: str, failure: Failure | None) -> str:
-    """Return the remedy for a server while there is no file yet whose settings the advice could name."""
-    if failure is None or failure.reason not in _SERVERS_FAULT or f"mailboxes.{KEY}" not in advised:
-        return advised
+def _remedy(remedy: str, failure: Failure | None) -> str:
+    """Return *remedy*, or a shorter one if it names settings: there is no settings file yet."""
+    if failure is None or failure.reason not in _SERVER_REASONS or f"mailboxes.{MAILBOX_KEY}" not in remedy:
+        return remedy
     option = "--smtp" if failure.party is Party.SENDER else "--imap"
     return f"Check the name and the port of this server ({option})."
 
 
-def _proposed(candidates: Sequence[ServerCandidate]) -> str:
-    """Return the first of some servers in the notation of the question; "": there is none."""
+def _first_server(candidates: Sequence[ServerCandidate]) -> str:
+    """Return the first candidate in the notation of the question; "": there is none."""
     proposed = (ServerSettings(host=each.host, port=each.port, security=each.security) for each in candidates)
-    return next(map(written, proposed), "")
+    return next(map(format_server, proposed), "")
 
 
-def _line(text: str) -> str:
+def _read_line(text: str) -> str:
     if not text.strip():
         raise InvalidAnswerError("is empty")
     return text.strip()
 
 
-def _file(text: str) -> Path:
+def _read_path(text: str) -> Path:
     path = Path(text.strip()).expanduser()
     if not path.is_file():
         raise InvalidAnswerError(f"there is no file {path}")
@@ -399,33 +413,35 @@ def _file(text: str) -> Path:
 
 
 async def _show_issuer(protocol: Protocol, server: Server) -> None:
-    """Print the issuer of a server's certificate, so that nobody trusts an unknown authority."""
+    """Print the issuer of a server's certificate, so that the user can decide whether to trust it."""
     try:
-        async with asyncio.timeout(PATIENCE.session.total_seconds()):
-            session = await open_session(protocol, server, Party.SENDER, tls=blind())
+        async with asyncio.timeout(TIMEOUTS.session.total_seconds()):
+            session = await open_session(protocol, server, Party.SENDER, tls=unverified_tls_context())
             try:
                 if server.security is Security.STARTTLS:
-                    await session.greet()
-                    await session.offers()
-                    await session.start_tls(blind(), server.certificate_name)
-                issuer = issued_by(session.chain)
+                    await session.read_greeting()
+                    await session.read_capabilities()
+                    await session.start_tls(unverified_tls_context(), server.certificate_name)
+                issuer = read_issuer(session.certificate_chain)
             finally:
                 session.close()
     except (OSError, TimeoutError, ProbeFailedError, ProtocolError, ValueError):
         return
-    typer.echo(f"  {server.host}:{server.port} shows a certificate that was issued by: {legible(issuer)}")
+    typer.echo(
+        f"  {server.host}:{server.port} shows a certificate that was issued by: {remove_control_characters(issuer)}"
+    )
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
 def _write(directory: Path, draft: FirstMailbox, key: bytes, ca: Path | None) -> Path:
-    """Write the configuration, completely or not at all, and return the settings file."""
-    files = dict(files_of(draft, key, *_listeners()))
-    made = not directory.exists()
+    """Write the configuration, completely or not at all, and return the path of the settings file."""
+    files = dict(build_files(draft, key, *_listeners()))
+    is_new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stage = Path(tempfile.mkdtemp(prefix=".pantau-init-", dir=directory))
+        staging = Path(tempfile.mkdtemp(prefix=".pantau-init-", dir=directory))
     except OSError as error:
         fail(f"{directory} cannot be written: {error.strerror}. Nothing was written.")
     moved: list[Path] = []
@@ -433,31 +449,31 @@ def _write(directory: Path, draft: FirstMailbox, key: bytes, ca: Path | None) ->
         if ca is not None:
             files = {CA_FILE: ca.read_bytes(), **files}
         for name, octets in files.items():
-            (stage / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(stage / name, octets)
-        loaded = load(stage / "pantau.yaml", os.environ)
+            (staging / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(staging / name, octets)
+        loaded = load(staging / "pantau.yaml", os.environ)
         if loaded.errors:
             fail("\n".join(map(str, loaded.errors)) + "\nNothing was written.", 2)
-        # The settings last: without them the rest is no configuration.
+        # Move the settings file last: the other files are used only if it exists.
         for name in sorted({Path(name).parts[0] for name in files}, key=lambda name: (name == "pantau.yaml", name)):
-            (stage / name).rename(directory / name)
+            (staging / name).rename(directory / name)
             moved.append(directory / name)
     except BaseException as error:
         for path in moved:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        shutil.rmtree(stage, ignore_errors=True)
-        if made:
+        shutil.rmtree(staging, ignore_errors=True)
+        if is_new:
             with suppress(OSError):
                 directory.rmdir()
         if isinstance(error, OSError):
             fail(f"{directory} cannot be written: {error.strerror}. Nothing was written.")
         raise
-    stage.rmdir()
+    staging.rmdir()
     return directory / "pantau.yaml"
 
 
 def _listeners() -> tuple[str, str]:
-    """Return listening addresses if the usual ports are in use, as on a machine that runs Pantau already; else ""."""
+    """Return listening addresses of the portal and the callbacks if the default ports are in use, else "" for both."""
     for port in _PORTS:
         if all(map(_is_free, (port, port + 1))):
             return ("", "") if port == _PORTS[0] else (f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}")
@@ -465,10 +481,10 @@ def _listeners() -> tuple[str, str]:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            tried.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
     return True

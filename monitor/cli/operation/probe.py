@@ -1,4 +1,4 @@
-"""`pantau probe`: run one probe or check now, and explain its outcome."""
+"""`pantau probe`: run one probe (a message on a route) or one check (a test without a message), and explain the outcome."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
-from monitor.cli.configured import configuration
-from monitor.cli.operation.report import report
-from monitor.cli.operation.trip import own_signer, trip
+from monitor.cli.configured import load_configuration
+from monitor.cli.operation.report import format_report
+from monitor.cli.operation.trip import new_signer, run_round_trip
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
-from monitor.cli.table import Columns, show
-from monitor.config.model.registry import check_scope
-from monitor.evaluation.evidence import was_taken_well
+from monitor.cli.table import Columns, print_table
+from monitor.config.model.registry import build_check_scope
+from monitor.evaluation.evidence import was_confirmed_in_time
 from monitor.model.route import MonitoredRoute
 from monitor.planning.check_run import printable
 from monitor.runtime.plugins import check_kinds
@@ -30,7 +30,7 @@ from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from probes.model.result import Outcome
 from probes.run.trace import TraceRecorder
 
-#: 0 is a delivered message. 2 means an invalid configuration, as in every command.
+#: By outcome of the message. 2 means an invalid configuration, as in every command.
 EXIT_CODES: dict[Outcome, int] = {
     Outcome.DELIVERED: 0,
     Outcome.JUNK: 10,
@@ -47,10 +47,10 @@ EXIT_CODES: dict[Outcome, int] = {
     Outcome.INCONCLUSIVE: 21,
 }
 
-#: Delivered, but the sender's server did not acknowledge the message in time.
-TAKEN_BADLY = 9
+#: Exit code: the message was delivered, but the sender's server did not acknowledge it in time.
+BAD_SUBMISSION = 9
 
-#: A check found something broken.
+#: Exit code: a check found a fault.
 CHECK_FAILED = 22
 
 
@@ -76,49 +76,51 @@ def probe(
     14 corrupted, 15 lost, 16 auth, 17 tls, 18 dns, 19 connect, 20 timeout, 21 inconclusive; of several, the highest.
     With --check: 0 nothing failed, 22 something failed, 21 nothing could be checked, or the check timed out.
     """
-    loaded = configuration(config)
+    configuration = load_configuration(config)
     if check is not None:
-        if agency.upper() not in loaded.registry.agencies:
+        if agency.upper() not in configuration.registry.agencies:
             fail(f"there is no agency {agency} in the configuration", 2)
         if route is not None:
             fail(f"a check covers the whole agency: leave out the route {route}, or --check", 2)
-        _check(_kind(check), check_scope(agency.upper(), loaded.registry, loaded.settings))
-    routes = _chosen(loaded.registry.routes_of(agency.upper()), agency, route)
+        _run_check(
+            _find_check(check), build_check_scope(agency.upper(), configuration.registry, configuration.settings)
+        )
+    routes = _select_routes(configuration.registry.routes_for(agency.upper()), agency, route)
     try:
-        signer = own_signer(token_key(loaded.settings.state_dir))
+        signer = new_signer(token_key(configuration.settings.state_dir))
     except (OSError, ValueError) as error:
         fail(f"the key that signs probe messages cannot be used: {error}")
-    codes = []
+    exit_codes = []
     for number, each in enumerate(routes):
         if number:
             typer.echo()
-        with undisturbed(verbose=verbose):
-            codes.append(asyncio.run(_run(each, signer, explain=explain, verbose=verbose)))
-    raise typer.Exit(max(codes))
+        with suppress_log_events(verbose=verbose):
+            exit_codes.append(asyncio.run(_run_probe(each, signer, explain=explain, verbose=verbose)))
+    raise typer.Exit(max(exit_codes))
 
 
-def _chosen(routes: Sequence[MonitoredRoute], agency: str, wanted: str | None) -> Sequence[MonitoredRoute]:
+def _select_routes(routes: Sequence[MonitoredRoute], agency: str, name_part: str | None) -> Sequence[MonitoredRoute]:
     if not routes:
         fail(f"there is no agency {agency} in the configuration", 2)
-    if wanted is None:
+    if name_part is None:
         return routes[:1]
-    chosen = [each for each in routes if wanted.lower() in each.name.lower()]
-    if not chosen:
-        fail(f"{agency} has no route {wanted}; it has {', '.join(each.name for each in routes)}", 2)
-    return chosen
+    matches = [each for each in routes if name_part.lower() in each.name.lower()]
+    if not matches:
+        fail(f"{agency} has no route {name_part}; it has {', '.join(each.name for each in routes)}", 2)
+    return matches
 
 
-def _kind(name: str) -> CheckKind:
+def _find_check(name: str) -> CheckKind:
     kinds = check_kinds()
     if name not in kinds:
         fail(f"there is no check {name}; there are {', '.join(kinds)}", 2)
     return kinds[name]
 
 
-def _check(kind: CheckKind, of: CheckScope) -> NoReturn:
+def _run_check(kind: CheckKind, scope: CheckScope) -> NoReturn:
     async def run() -> tuple[Finding, ...]:
         async with asyncio.timeout(kind.within.total_seconds()):
-            return printable(await kind.build(of, lambda: datetime.now(UTC)).run())
+            return printable(await kind.build(scope, lambda: datetime.now(UTC)).run())
 
     try:
         findings = asyncio.run(run())
@@ -130,31 +132,31 @@ def _check(kind: CheckKind, of: CheckScope) -> NoReturn:
         "of": lambda each: each.subject,
         "found": lambda each: each.detail,
     }
-    show(findings, columns, nothing=f"{of.agency} has nothing for this check")
+    print_table(findings, columns, nothing=f"{scope.agency} has nothing for this check")
     verdicts = {each.verdict for each in findings}
     if verdicts == {Verdict.UNKNOWN}:
-        # Nothing passed.
+        # Nothing could be checked.
         raise typer.Exit(EXIT_CODES[Outcome.INCONCLUSIVE])
     raise typer.Exit(CHECK_FAILED if Verdict.FAIL in verdicts else 0)
 
 
 @contextmanager
-def undisturbed(*, verbose: bool) -> Iterator[None]:
-    """Suppress log events, which the report repeats."""
-    before = structlog.get_config()
+def suppress_log_events(*, verbose: bool) -> Iterator[None]:
+    """Suppress log events unless *verbose*: the report has the same information."""
+    previous = structlog.get_config()
     if not verbose:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield
     finally:
-        structlog.configure(**before)
+        structlog.configure(**previous)
 
 
-async def _run(route: MonitoredRoute, signer: TokenSigner, *, explain: bool, verbose: bool) -> int:
+async def _run_probe(route: MonitoredRoute, signer: TokenSigner, *, explain: bool, verbose: bool) -> int:
     recorder = TraceRecorder(keep_dialogue=verbose)
-    result = await trip(route, signer, recorder)
+    result = await run_round_trip(route, signer, recorder)
     width = shutil.get_terminal_size((80, 24)).columns
-    typer.echo(report(route, result, recorder.dialogue, explain=explain, verbose=verbose, width=width))
-    if result.outcome is Outcome.DELIVERED and not was_taken_well(route, result):
-        return TAKEN_BADLY
+    typer.echo(format_report(route, result, recorder.dialogue, explain=explain, verbose=verbose, width=width))
+    if result.outcome is Outcome.DELIVERED and not was_confirmed_in_time(route, result):
+        return BAD_SUBMISSION
     return EXIT_CODES[result.outcome]

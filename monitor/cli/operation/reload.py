@@ -5,12 +5,12 @@ from __future__ import annotations
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import LONG, ask, fail
+from monitor.cli.service import LONG_TIMEOUT, call_service, fail
 
 
 def reload(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Reload the configuration of the running service. An invalid one changes nothing; exit code 2."""
-    answer = ask(config, socket, "POST", "/reload", {"by": by}, within=LONG)
+    answer = call_service(config, socket, "POST", "/reload", {"by": by}, timeout=LONG_TIMEOUT)
     for problem in answer["problems"]:
         typer.echo(problem)
     if not answer["taken"]:

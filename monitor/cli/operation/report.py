@@ -1,4 +1,4 @@
-"""Report of a run by `pantau probe`: phases, outcome, and explanation. Plain text, wrapped by words."""
+"""Plain-text report of `pantau probe` about one run: duration of each phase, outcome, and explanation."""
 
 from __future__ import annotations
 
@@ -13,49 +13,52 @@ from monitor.model.route import MonitoredRoute
 from probes.model.result import Path, Phase, ProbeResult
 
 _INDENT = "  "
-#: The column of the text behind a label.
-_HANG = 10
-#: Longer lines are hard to read, however wide the terminal is.
-_WIDEST = 100
+#: Width of the column of labels.
+_LABEL_WIDTH = 10
+#: Maximum width on wide terminals, because long lines are hard to read.
+_MAX_WIDTH = 100
 
 
-def report(
+def format_report(
     route: MonitoredRoute, result: ProbeResult, dialogue: Sequence[str], *, explain: bool, verbose: bool, width: int
 ) -> str:
-    """Return the report of a run, at most *width* columns wide except for unbreakable parts."""
-    width = min(width, _WIDEST)
+    """Return the report of a run, at most *width* columns wide except for long words and the dialogue.
+
+    *explain*: add the steps to check, and the relays; *verbose*: add the relays.
+    """
+    width = min(width, _MAX_WIDTH)
     advice = advise(route, result)
-    lines = [route.name, *_ends_of(route)]
+    lines = [route.name, *_format_addresses(route)]
     lines += [f"    {line}" for line in dialogue]
-    lines += _times(result)
+    lines += _format_durations(result)
     if result.path is not None and (explain or verbose):
-        lines += _way(result.path)
-    lines += ["", *_outcome(route, result, width), ""]
-    lines += _explanation(advice, width) if explain else _advice(advice, width)
+        lines += _format_path(result.path)
+    lines += ["", *_format_outcome(route, result, width), ""]
+    lines += _format_explanation(advice, width) if explain else _format_advice(advice, width)
     return "\n".join(lines)
 
 
-def _ends_of(route: MonitoredRoute) -> Iterator[str]:
-    ends = route.route
-    yield f"{_INDENT}{ends.sender.address} -> {ends.address}"
-    if ends.recipient.inbox.upper() != "INBOX":
-        yield f"{_INDENT}looked for in {ends.recipient.inbox} as {ends.recipient.login.username}"
-    elif ends.address.lower() != ends.recipient.address.lower():
-        yield f"{_INDENT}looked for in {ends.recipient.address}"
+def _format_addresses(route: MonitoredRoute) -> Iterator[str]:
+    probe_route = route.route
+    yield f"{_INDENT}{probe_route.sender.address} -> {probe_route.address}"
+    if probe_route.recipient.inbox.upper() != "INBOX":
+        yield f"{_INDENT}looked for in {probe_route.recipient.inbox} as {probe_route.recipient.login.username}"
+    elif probe_route.address.lower() != probe_route.recipient.address.lower():
+        yield f"{_INDENT}looked for in {probe_route.recipient.address}"
 
 
-def _times(result: ProbeResult) -> Iterator[str]:
+def _format_durations(result: ProbeResult) -> Iterator[str]:
     for phase in Phase:
-        if (span := result.phases.get(phase)) is not None:
-            yield _time(phase, span)
-    yield _time("whole", result.duration)
+        if (elapsed := result.phases.get(phase)) is not None:
+            yield _format_duration(phase, elapsed)
+    yield _format_duration("whole", result.duration)
 
 
-def _time(name: str, span: timedelta) -> str:
-    return f"{_INDENT}{name:9} {span.total_seconds() * 1000:10,.1f} ms"
+def _format_duration(name: str, elapsed: timedelta) -> str:
+    return f"{_INDENT}{name:9} {elapsed.total_seconds() * 1000:10,.1f} ms"
 
 
-def _way(path: Path) -> Iterator[str]:
+def _format_path(path: Path) -> Iterator[str]:
     for hop in path.hops:
         yield f"{_INDENT}relay     {hop.delay.total_seconds():10,.0f} s   {hop.by or '(nameless)'}"
     if path.skew is not None:
@@ -64,49 +67,55 @@ def _way(path: Path) -> Iterator[str]:
         yield f"{_INDENT}a relay's clock is at least {seconds:,.0f} s {'ahead of' if ahead else 'behind'} ours"
 
 
-def _outcome(route: MonitoredRoute, result: ProbeResult, width: int) -> Iterator[str]:
+def _format_outcome(route: MonitoredRoute, result: ProbeResult, width: int) -> Iterator[str]:
     failure = result.failure
     yield f"{result.outcome.upper()}: {ended(result)}"
     if failure is not None:
         case = Case(route=route.route, result=result, failure=failure)
-        # In transit a message is at no server of ours.
+        # A message in transit has left the sender's server, so that no configured server is at fault.
         server = None if failure.phase is Phase.TRANSIT else case.server
-        at = f" ({case.protocol.upper()} {server.host}:{server.port})" if server else ""
-        yield from labelled("Where", f"{case.mailbox.address}{at}, phase {failure.phase}: {failure.reason}", width)
-        # Servers' replies and reports often begin with the codes already.
+        server_text = f" ({case.protocol.upper()} {server.host}:{server.port})" if server else ""
+        yield from format_labelled(
+            "Where", f"{case.mailbox.address}{server_text}, phase {failure.phase}: {failure.reason}", width
+        )
+        # Omit codes with which the server's reply or bounce begins already.
         codes = [code for code in (str(failure.code or ""), failure.status or "") if code]
-        said = " ".join([*(code for code in codes if code not in failure.detail.split()[:2]), failure.detail]).strip()
-        if said:
-            yield from labelled("Detail", said, width)
+        detail_text = " ".join(
+            [*(code for code in codes if code not in failure.detail.split()[:2]), failure.detail]
+        ).strip()
+        if detail_text:
+            yield from format_labelled("Detail", detail_text, width)
     if result.rewrites:
-        yield from labelled("Changed", ", ".join(result.rewrites), width)
+        yield from format_labelled("Changed", ", ".join(result.rewrites), width)
     if result.uncertain:
-        came = "it was taken all the same" if result.outcome in ARRIVED else "it may have been taken"
-        yield from labelled("Doubt", f"the submission ended without an answer after the message: {came}", width)
+        receipt = "it was taken all the same" if result.outcome in ARRIVED else "it may have been taken"
+        yield from format_labelled(
+            "Doubt", f"the submission ended without an answer after the message: {receipt}", width
+        )
 
 
-def _advice(advice: Advice, width: int) -> Iterator[str]:
-    yield from labelled("Means", advice.what, width)
-    yield from labelled("Do", advice.do, width)
+def _format_advice(advice: Advice, width: int) -> Iterator[str]:
+    yield from format_labelled("Means", advice.what, width)
+    yield from format_labelled("Do", advice.do, width)
 
 
-def _explanation(advice: Advice, width: int) -> Iterator[str]:
-    yield from _advice(advice, width)
-    yield from labelled("Who", f"{advice.who[:1].upper()}{advice.who[1:]}.", width)
+def _format_explanation(advice: Advice, width: int) -> Iterator[str]:
+    yield from _format_advice(advice, width)
+    yield from format_labelled("Who", f"{advice.who[:1].upper()}{advice.who[1:]}.", width)
     if advice.steps:
         yield ""
         yield "Check these, in this order:"
         for number, step in enumerate(advice.steps, 1):
-            yield from _wrapped(f"{number:3}. ", step, width)
+            yield from _wrap(f"{number:3}. ", step, width)
 
 
-def labelled(label: str, text: str, width: int) -> Iterator[str]:
-    """Yield the lines of *text* behind its label."""
-    yield from _wrapped(f"{_INDENT}{label}".ljust(_HANG), text, width)
+def format_labelled(label: str, text: str, width: int) -> Iterator[str]:
+    """Yield *text* in lines, with the label before the first one."""
+    yield from _wrap(f"{_INDENT}{label}".ljust(_LABEL_WIDTH), text, width)
 
 
-def _wrapped(first: str, text: str, width: int) -> list[str]:
-    # A command must be complete to be usable: neither its options nor its long words are broken.
+def _wrap(first: str, text: str, width: int) -> list[str]:
+    # Do not break words: the text may contain commands, which users copy.
     return wrap(
         text,
         width,

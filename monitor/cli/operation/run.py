@@ -1,4 +1,4 @@
-"""`pantau run`: the service itself."""
+"""`pantau run`: run the service in the foreground."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 
 from monitor.app import App
-from monitor.cli.log import Level, complain, log_to_stderr
+from monitor.cli.log import Level, log_to_stderr, write_error
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.config.files.problem import Severity
 from monitor.config.loading import ConfigurationError
 from monitor.store.backend.database import StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
 
-#: EX_CONFIG of sysexits(3): a person must correct it, and the unit does not restart the service.
+#: EX_CONFIG of sysexits(3). The systemd unit does not restart the service, because a person must correct the fault.
 _MISCONFIGURED = 78
 
 
@@ -35,23 +35,23 @@ def run(
     """
     log_to_stderr(log_level)
     try:
-        asyncio.run(_run(config))
-    except ConfigurationError as bad:
-        for problem in bad.problems:
-            complain(str(problem), "warning" if problem.severity is Severity.WARNING else "error")
+        asyncio.run(_run_app(config))
+    except ConfigurationError as invalid:
+        for problem in invalid.problems:
+            write_error(str(problem), "warning" if problem.severity is Severity.WARNING else "error")
         raise typer.Exit(_MISCONFIGURED) from None
     except (StoreTooNewError, StoreBarredError) as error:
-        complain(f"pantau cannot run: {error}")
+        write_error(f"pantau cannot run: {error}")
         raise typer.Exit(_MISCONFIGURED) from None
     except (StoreInUseError, StoreUnusableError, OSError, ValueError) as error:
-        complain(f"pantau cannot run: {error}")
+        write_error(f"pantau cannot run: {error}")
         raise typer.Exit(1) from None
 
 
-async def _run(config: Path) -> None:
+async def _run_app(config: Path) -> None:
     app = App(config, os.environ)
     loop = asyncio.get_running_loop()
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(stop, app.stop)
-    loop.add_signal_handler(signal.SIGHUP, app.want_reload)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, app.stop)
+    loop.add_signal_handler(signal.SIGHUP, app.request_reload)
     await app.run()

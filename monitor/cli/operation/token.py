@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import ask
-from monitor.cli.table import Columns, day_and_time, show
+from monitor.cli.service import call_service
+from monitor.cli.table import Columns, format_day_and_time, print_table
 
 app = typer.Typer(help="API tokens of programs.", no_args_is_help=True)
 
@@ -34,16 +34,16 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Create a token and print it. It is not shown again."""
-    order = {"name": name, "roles": role, "duration": duration, "by": by}
-    made = ask(config, socket, "POST", "/tokens", order)
-    token = made["token"]
+    body = {"name": name, "roles": role, "duration": duration, "by": by}
+    created = call_service(config, socket, "POST", "/tokens", body)
+    token = created["token"]
     typer.echo(
-        f"Token {token['id']} for {token['name']}: {', '.join(token['roles'])}, until {day_and_time(token['ends_at'])}. "
+        f"Token {token['id']} for {token['name']}: {', '.join(token['roles'])}, until {format_day_and_time(token['ends_at'])}. "
         "It is not shown again:",
         err=True,
     )
     # Alone, so that it can be redirected to a file.
-    typer.echo(made["secret"])
+    typer.echo(created["secret"])
 
 
 @app.command("list")
@@ -54,10 +54,12 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Program": "name",
         "Roles": lambda each: ", ".join(each["roles"]),
         "By": "made_by",
-        "Used": lambda each: day_and_time(each["used_at"]) if each["used_at"] else "never",
+        "Used": lambda each: format_day_and_time(each["used_at"]) if each["used_at"] else "never",
         "State": _state,
     }
-    show(ask(config, socket, "GET", "/tokens"), columns, nothing="There are no tokens: pantau token add NAME")
+    print_table(
+        call_service(config, socket, "GET", "/tokens"), columns, nothing="There are no tokens: pantau token add NAME"
+    )
 
 
 @app.command()
@@ -68,12 +70,12 @@ def revoke(
     socket: Socket = None,
 ) -> None:
     """Revoke a token."""
-    gone = ask(config, socket, "POST", f"/tokens/{number}/revoke", {"by": by})
-    typer.echo(f"Token {gone['id']} of {gone['name']} is revoked.")
+    revoked = call_service(config, socket, "POST", f"/tokens/{number}/revoke", {"by": by})
+    typer.echo(f"Token {revoked['id']} of {revoked['name']} is revoked.")
 
 
 def _state(token: Any) -> str:
     if token["revoked_at"]:
-        return f"revoked {day_and_time(token['revoked_at'])}"
-    is_over = datetime.fromisoformat(token["ends_at"]) <= datetime.now(UTC)
-    return f"{'expired' if is_over else 'until'} {day_and_time(token['ends_at'])}"
+        return f"revoked {format_day_and_time(token['revoked_at'])}"
+    is_expired = datetime.fromisoformat(token["ends_at"]) <= datetime.now(UTC)
+    return f"{'expired' if is_expired else 'until'} {format_day_and_time(token['ends_at'])}"

@@ -1,4 +1,7 @@
-"""One real message on a route, sent and received by this command alone."""
+"""One round trip on a route (a pair of mailboxes): this command itself sends a message and waits for its arrival.
+
+It is independent of a running service.
+"""
 
 from __future__ import annotations
 
@@ -17,48 +20,48 @@ from probes.model.result import Party, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import TraceRecorder
 
-#: In seconds, for deleting the message after the result is known.
+#: In seconds: time limit for deleting the message after the result is known.
 _TIDY_SECONDS = 5
 
 
-def own_signer(key: bytes) -> TokenSigner:
-    """Return a signer with a name of its own.
+def new_signer(key: bytes) -> TokenSigner:
+    """Return a signer of message tokens with a unique prober name. Raise `ValueError` for an invalid key.
 
-    Other probers of the same mailboxes, the service or another command, ignore this mail, and this one ignores theirs.
-    Leftovers are deleted a day later, as any prober's are. Raise `ValueError` for a bad key.
+    Because of the name, the service and other commands that use the same mailboxes ignore messages of this command, and
+    it ignores theirs. Undeleted messages of any prober are deleted by another one a day later.
     """
     return TokenSigner(key, f"pantau-probe@{socket.gethostname()}/{token_hex(8)}")
 
 
-async def trip(route: MonitoredRoute, signer: TokenSigner, recorder: TraceRecorder) -> ProbeResult:
-    """Send a message on *route*, detect its arrival, and delete it."""
-    patience = route.probing.patience
-    token = signer.issue(route.name, datetime.now(UTC), patience.whole)
+async def run_round_trip(route: MonitoredRoute, signer: TokenSigner, recorder: TraceRecorder) -> ProbeResult:
+    """Send a message on *route*, wait for its arrival, delete it, and return the result."""
+    timeouts = route.probing.timeouts
+    token = signer.issue(route.name, datetime.now(UTC), timeouts.total)
     watchers = {
         mailbox.name: MailboxWatcher(
             mailbox,
             signer,
             on_arrival=lambda *_: None,
-            patience=patience,
-            said=partial(recorder.said, party) if recorder.listens else None,
+            timeouts=timeouts,
+            on_line=partial(recorder.add_line, party) if recorder.records_dialogue else None,
         )
         for party, mailbox in ((Party.SENDER, route.route.sender), (Party.RECIPIENT, route.route.recipient))
-        if mailbox.is_read
+        if mailbox.is_readable
     }
     async with asyncio.TaskGroup() as tasks:
         watching = [tasks.create_task(watcher.run()) for watcher in watchers.values()]
         round_trip = probe_kinds()[ROUND_TRIP].build(
             route=route.route,
             token=token,
-            patience=patience,
+            timeouts=timeouts,
             sender=watchers.get(route.route.sender.name),
             recipient=watchers[route.route.recipient.name],
         )
-        result = await run_probe(round_trip, route=route.name, token_id=token.id, patience=patience, recorder=recorder)
+        result = await run_probe(round_trip, route=route.name, token_id=token.id, timeouts=timeouts, recorder=recorder)
         with suppress(TimeoutError):
             async with asyncio.timeout(_TIDY_SECONDS):
                 for watcher in watchers.values():
-                    await watcher.tidy()
+                    await watcher.wait_until_deleted()
         for task in watching:
             task.cancel()
     return result

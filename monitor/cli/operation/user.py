@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import ask
-from monitor.cli.table import Columns, day_and_time, show
+from monitor.cli.service import call_service
+from monitor.cli.table import Columns, format_day_and_time, print_table
 
 app = typer.Typer(help="Users of the portal, their roles and their sign-in.", no_args_is_help=True)
 
@@ -36,10 +36,10 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Create a user and print a code to choose a password with. Give it by telephone or letter, not by mail."""
-    order = {"name": name, "full_name": full_name, "roles": role or [], "by": by}
-    made = ask(config, socket, "POST", "/users", order)
-    typer.echo(f"{made['full_name']} may sign in as {made['name']}: {', '.join(made['roles']) or 'no role yet'}.")
-    _invite(made["name"], by_letter=by_letter, by=by, config=config, socket=socket)
+    body = {"name": name, "full_name": full_name, "roles": role or [], "by": by}
+    user = call_service(config, socket, "POST", "/users", body)
+    typer.echo(f"{user['full_name']} may sign in as {user['name']}: {', '.join(user['roles']) or 'no role yet'}.")
+    _invite(user["name"], by_letter=by_letter, by=by, config=config, socket=socket)
 
 
 @app.command("list")
@@ -51,7 +51,11 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Roles": lambda each: ", ".join(each["roles"]),
         "State": _state,
     }
-    show(ask(config, socket, "GET", "/users"), columns, nothing="There are no users: pantau user add NAME 'FULL NAME'")
+    print_table(
+        call_service(config, socket, "GET", "/users"),
+        columns,
+        nothing="There are no users: pantau user add NAME 'FULL NAME'",
+    )
 
 
 @app.command()
@@ -77,49 +81,51 @@ def roles(
     socket: Socket = None,
 ) -> None:
     """Set a user's roles. Without --role, remove all."""
-    made = ask(config, socket, "POST", f"/users/{name}/roles", {"roles": role or [], "by": by})
-    typer.echo(f"{made['name']} has {', '.join(made['roles']) or 'no role'}.")
+    user = call_service(config, socket, "POST", f"/users/{name}/roles", {"roles": role or [], "by": by})
+    typer.echo(f"{user['name']} has {', '.join(user['roles']) or 'no role'}.")
 
 
 @app.command()
 def disable(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Disable a user: end their sessions and refuse their sign-in."""
-    made = ask(config, socket, "POST", f"/users/{name}/disable", {"by": by})
-    typer.echo(f"{made['name']} is disabled.")
+    user = call_service(config, socket, "POST", f"/users/{name}/disable", {"by": by})
+    typer.echo(f"{user['name']} is disabled.")
 
 
 @app.command()
 def enable(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Enable a user again, with the old password."""
-    made = ask(config, socket, "POST", f"/users/{name}/enable", {"by": by})
-    typer.echo(f"{made['name']} is enabled.")
+    user = call_service(config, socket, "POST", f"/users/{name}/enable", {"by": by})
+    typer.echo(f"{user['name']} is enabled.")
 
 
 @app.command()
 def unlock(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Lift a user's sign-in delay for ten minutes. Failed sign-ins of others may delay new browsers."""
-    made = ask(config, socket, "POST", f"/users/{name}/unlock", {"by": by})
-    typer.echo(f"{made['name']} can sign in without delay for ten minutes.")
+    user = call_service(config, socket, "POST", f"/users/{name}/unlock", {"by": by})
+    typer.echo(f"{user['name']} can sign in without delay for ten minutes.")
 
 
 @app.command("reset-second-factor")
 def reset_second_factor(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Remove a user's second factor, when the device and the recovery codes are lost. Verify who asks first."""
-    made = ask(config, socket, "POST", f"/users/{name}/reset-second-factor", {"by": by})
-    typer.echo(f"{made['name']} signs in with the password, or sets up a new second factor.")
+    user = call_service(config, socket, "POST", f"/users/{name}/reset-second-factor", {"by": by})
+    typer.echo(f"{user['name']} signs in with the password, or sets up a new second factor.")
 
 
 def _invite(name: str, *, by_letter: bool, by: str, config: Config, socket: Socket) -> None:
-    order = {"kind": "letter" if by_letter else "telephone", "by": by}
-    made = ask(config, socket, "POST", f"/users/{name}/invite", order)
-    how = "by letter" if by_letter else "by telephone"
-    typer.echo(f"Code, valid once until {day_and_time(made['ends_at'])}, to give {how}: {made['code']}")
-    typer.echo(f"{made['full_name']} opens /welcome at the portal's address and chooses a password with it.")
+    body = {"kind": "letter" if by_letter else "telephone", "by": by}
+    invitation = call_service(config, socket, "POST", f"/users/{name}/invite", body)
+    way = "by letter" if by_letter else "by telephone"
+    typer.echo(
+        f"Code, valid once until {format_day_and_time(invitation['ends_at'])}, to give {way}: {invitation['code']}"
+    )
+    typer.echo(f"{invitation['full_name']} opens /welcome at the portal's address and chooses a password with it.")
 
 
 def _state(user: Any) -> str:
     if user["disabled_at"]:
-        return f"disabled since {day_and_time(user['disabled_at'])}"
+        return f"disabled since {format_day_and_time(user['disabled_at'])}"
     if not user["has_password"]:
         return "no password yet"
     return "active, with a second factor" if user["has_second_factor"] else "active"

@@ -1,1 +1,1 @@
-"""Commands on letters, records and the audit log."""
+"""Commands on letters, records, reports and the audit log."""

@@ -1,4 +1,8 @@
-"""`pantau audit`: verify the audit log, print its head, export it."""
+"""`pantau audit`: verify the audit log, print its head, export it.
+
+Each entry has the hash of the entry before. The head, which is the number and hash of the last entry, proves all entries.
+The log is read from the running service, or from the store (the database) if no service is running.
+"""
 
 from __future__ import annotations
 
@@ -15,36 +19,36 @@ import typer
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.persistence.audit import ChainedEntry, ChainHead, Verifier, as_json, compact, of_json
-from monitor.cli.configured import store_server
+from alerts.persistence.audit import ChainedEntry, ChainHead, Verifier, compact, entry_from_json, entry_to_json
+from monitor.cli.configured import read_store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config, Socket
-from monitor.cli.private import private
-from monitor.cli.service import ask, belongs_to_another, control_socket, fail, request
+from monitor.cli.private import open_private
+from monitor.cli.service import belongs_to_another, call_service, control_socket, fail, request
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit as stored
 
 app = typer.Typer(help="The audit log: verify it, print its head, export it.")
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 #: Exit code of `verify` when the audit log was changed. 1: it could not be read.
-CHANGED = 3
+EXIT_CHANGED = 3
 
-_FILE = "pantau.sqlite"
+_SQLITE_FILE = "pantau.sqlite"
 
-#: A store that is read without the service.
-_Place = Path | PostgresServer
+#: A store that is read without the service: an SQLite file or a PostgreSQL server.
+_Store = Path | PostgresServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Running:
-    """The running service, which serves its audit log."""
+class _Service:
+    """Running service, from whose API the audit log is read."""
 
     config: Path
     socket: Path
 
-    def ask(self, path: str) -> Any:
-        return ask(self.config, self.socket, "GET", path)
+    def get(self, path: str) -> Any:
+        return call_service(self.config, self.socket, "GET", path)
 
 
 Store = Annotated[
@@ -56,9 +60,11 @@ Store = Annotated[
 @app.command()
 def head(store: Store = None, config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Print the head: number and hash of the last entry. Keep a copy of it elsewhere."""
-    place = _place(store, config, socket)
-    found = _asked_head(place) if isinstance(place, _Running) else _run(_stored_head(place), place)
-    typer.echo(f"{found.number}:{found.hash}")
+    source = _source(store, config, socket)
+    chain_head = (
+        _service_head(source) if isinstance(source, _Service) else _run_on_store(_read_stored_head(source), source)
+    )
+    typer.echo(f"{chain_head.number}:{chain_head.hash}")
 
 
 @app.command()
@@ -75,18 +81,20 @@ def verify(
 
     Exit code 0: it is intact. 3: it was changed. 1: it could not be read.
     """
-    kept = _kept(expect_head) if expect_head else None
-    place = _place(store, config, socket)
+    expected = _parse_head(expect_head) if expect_head else None
+    source = _source(store, config, socket)
     verifier = (
-        _asked(place, kept) if isinstance(place, _Running) else _run(stored.verify(lambda: _open(place), kept), place)
+        _verify_service(source, expected)
+        if isinstance(source, _Service)
+        else _run_on_store(stored.verify(lambda: _open(source), expected), source)
     )
-    for flaw in verifier.flaws:
-        typer.echo(str(flaw))
-    purged = f", of which {verifier.tombstones} purged" if verifier.tombstones else ""
-    said = f"{verifier.entries} entries{purged}, the last {verifier.head.number}:{verifier.head.hash}"
+    for violation in verifier.flaws:
+        typer.echo(str(violation))
+    purged_text = f", of which {verifier.tombstones} purged" if verifier.tombstones else ""
+    summary = f"{verifier.entries} entries{purged_text}, the last {verifier.head.number}:{verifier.head.hash}"
     if verifier.flaws:
-        fail(f"The audit log was CHANGED: {said}.", CHANGED)
-    typer.echo(f"The audit log is intact: {said}.")
+        fail(f"The audit log was CHANGED: {summary}.", EXIT_CHANGED)
+    typer.echo(f"The audit log is intact: {summary}.")
 
 
 @app.command()
@@ -99,97 +107,97 @@ def export(
     socket: Socket = None,
 ) -> None:
     """Print every entry as a line of JSON with its hash, for an auditor (docs/explanation/audit.md)."""
-    place = _place(store, config, socket)
+    source = _source(store, config, socket)
     if output is None:
-        _export(place, typer.echo)
+        _write_entries(source, typer.echo)
         return
     try:
-        with private(output) as to:
-            _export(place, lambda line: to.write(f"{line}\n".encode()))
+        with open_private(output) as stream:
+            _write_entries(source, lambda line: stream.write(f"{line}\n".encode()))
     except OSError as error:
         fail(f"{output} cannot be written: {error.strerror}")
     typer.echo(f"{output} is written.")
 
 
-def _export(place: _Place | _Running, write: Callable[[str], object]) -> None:
-    if not isinstance(place, _Running):
-        _run(_tell(place, write), place)
+def _write_entries(source: _Store | _Service, write: Callable[[str], object]) -> None:
+    if not isinstance(source, _Service):
+        _run_on_store(_write_stored_entries(source, write), source)
         return
-    for values in _pages(place):
+    for values in _service_entries(source):
         write(compact(values))
 
 
-def _kept(text: str) -> ChainHead:
-    found = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip().lower())
-    if found is None:
+def _parse_head(text: str) -> ChainHead:
+    match = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text.strip().lower())
+    if match is None:
         fail("--expect-head: must be NUMBER:HASH, as `pantau audit head` prints it", 2)
-    return ChainHead(number=int(found[1]), hash=found[2])
+    return ChainHead(number=int(match[1]), hash=match[2])
 
 
 # -- the service ------------------------------------------------------------------------------------------------------
 
 
-def _place(store: Path | None, config: Path, given: Path | None) -> _Place | _Running:
-    """Return the service if it runs, else the store."""
+def _source(store: Path | None, config: Path, socket_option: Path | None) -> _Store | _Service:
+    """Return the source of the audit log: *store*, or the service if it is running, or its store."""
     if store is not None:
         return store
-    socket = control_socket(config, given)
-    service, file = _Running(config=config, socket=socket), socket.parent / _FILE
-    if given is not None:
+    socket = control_socket(config, socket_option)
+    service, file = _Service(config=config, socket=socket), socket.parent / _SQLITE_FILE
+    if socket_option is not None:
         return service
     if belongs_to_another(socket):
         fail(f"{socket} belongs to another user: run this command as the service's user")
     try:
         request(socket, "GET", "/audit/head")
     except (httpx.ConnectError, OSError):
-        # An old file may exist, which is outdated.
-        if (server := store_server(config)) is not None:
+        # The server first: an outdated SQLite file may exist from the time before a move to PostgreSQL.
+        if (server := read_store_server(config)) is not None:
             return server
         if file.exists():
             return file
         fail(f"the service is not running, and there is no {file}; start it, or name a copy with --store")
     except httpx.HTTPError:
-        pass  # It runs, but is slow.
+        pass  # The service is running, but slow.
     return service
 
 
-def _asked_head(service: _Running) -> ChainHead:
-    found = service.ask("/audit/head")
-    return ChainHead(number=found["number"], hash=found["hash"])
+def _service_head(service: _Service) -> ChainHead:
+    chain_head = service.get("/audit/head")
+    return ChainHead(number=chain_head["number"], hash=chain_head["hash"])
 
 
-def _pages(service: _Running, after: int = 0) -> Iterator[Mapping[str, Any]]:
-    while page := service.ask(f"/audit/entries?after={after}"):
+def _service_entries(service: _Service, after: int = 0) -> Iterator[Mapping[str, Any]]:
+    while page := service.get(f"/audit/entries?after={after}"):
         yield from page
         after = page[-1]["number"]
 
 
-def _asked(service: _Running, kept: ChainHead | None) -> Verifier:
-    """Verify the chain as the service serves it; it continues to write meanwhile."""
-    verifier, of_kept = Verifier(), None
+def _verify_service(service: _Service, expected: ChainHead | None) -> Verifier:
+    """Verify the hash chain of a running service, which may add entries meanwhile."""
+    verifier, actual_hash = Verifier(), None
     end: ChainHead | None = None
-    before: int | None = None
-    # Until the head is reached, or no more entries come.
-    while end is None or (end != verifier.head and verifier.entries != before):
-        before = None if end is None else verifier.entries
-        for values in _pages(service, verifier.head.number):
-            entry = _read(values)
+    previous_count: int | None = None
+    # Read until the verified entries reach the head, or no further entries come.
+    while end is None or (end != verifier.head and verifier.entries != previous_count):
+        previous_count = None if end is None else verifier.entries
+        for values in _service_entries(service, verifier.head.number):
+            entry = _parse_entry(values)
             if entry is None:
-                verifier.unreadable(values["number"])
+                verifier.add_unreadable(values["number"])
                 continue
-            verifier.take(entry)
-            if kept is not None and entry.number == kept.number:
-                of_kept = entry.hash
-        end = _asked_head(service)
+            verifier.verify(entry)
+            if expected is not None and entry.number == expected.number:
+                actual_hash = entry.hash
+        end = _service_head(service)
     verifier.end(end)
-    if kept is not None:
-        verifier.against(kept, of_kept)
+    if expected is not None:
+        verifier.compare_kept_head(expected, actual_hash)
     return verifier
 
 
-def _read(values: Mapping[str, Any]) -> ChainedEntry | None:
+def _parse_entry(values: Mapping[str, Any]) -> ChainedEntry | None:
     try:
-        return of_json(values)
+        return entry_from_json(values)
     except (KeyError, ValueError, TypeError):
         return None
 
@@ -197,29 +205,29 @@ def _read(values: Mapping[str, Any]) -> ChainedEntry | None:
 # -- without the service ----------------------------------------------------------------------------------------------
 
 
-def _open(place: _Place) -> AbstractAsyncContextManager[AsyncConnection]:
-    return stored.in_file(place) if isinstance(place, Path) else stored.on_server(place)
+def _open(source: _Store) -> AbstractAsyncContextManager[AsyncConnection]:
+    return stored.open_sqlite_file(source) if isinstance(source, Path) else stored.open_postgres_server(source)
 
 
-def _run(work: Coroutine[Any, Any, T], place: _Place) -> T:
+def _run_on_store(work: Coroutine[Any, Any, _T], source: _Store) -> _T:
     try:
         return asyncio.run(work)
     except FileNotFoundError:
-        fail(f"there is no file {place}")
+        fail(f"there is no file {source}")
     except DatabaseError as error:
-        why = " ".join(str(error.orig).split())
-        fail(f"{place} cannot be read, or is not a store of this version: {why}")
+        reason = " ".join(str(error.orig).split())
+        fail(f"{source} cannot be read, or is not a store of this version: {reason}")
 
 
-async def _stored_head(place: _Place) -> ChainHead:
-    async with _open(place) as connection:
+async def _read_stored_head(source: _Store) -> ChainHead:
+    async with _open(source) as connection:
         return await stored.head(connection)
 
 
-async def _tell(place: _Place, write: Callable[[str], object]) -> None:
-    async with _open(place) as connection:
+async def _write_stored_entries(source: _Store, write: Callable[[str], object]) -> None:
+    async with _open(source) as connection:
         after = 0
         while batch := await stored.entries(connection, after):
             for entry in batch:
-                write(compact(as_json(entry) if isinstance(entry, ChainedEntry) else {"number": entry}))
+                write(compact(entry_to_json(entry) if isinstance(entry, ChainedEntry) else {"number": entry}))
             after = stored.number_of(batch[-1])

@@ -1,4 +1,4 @@
-"""`pantau letter-preview`: sample of a letter or fax page."""
+"""`pantau letter-preview`: write a sample of a letter or fax page as a PDF."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typer
 
 from alerts.documents.render import fax
 from alerts.documents.render import letter as render_letter
-from alerts.model.notification import TELLS_OF_IT, Facts, IncidentType, Plan, Purpose
+from alerts.model.notification import OUTAGE_PURPOSES, Facts, IncidentType, Plan, Purpose
 from alerts.wording.key import FOR_STAFF
-from monitor.cli.configured import configuration
+from monitor.cli.configured import load_configuration
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
 from monitor.config.agency.letterhead import load_crest
@@ -39,34 +39,36 @@ def letter_preview(
             f"a {purpose} is sent to staff by SMS or call, not on paper; write --purpose outage, update, recovery, correction or drill",
             2,
         )
-    loaded = configuration(config)
-    found = loaded.registry.agencies.get(agency.upper())
-    if found is None:
-        fail(f"there is no agency {agency}; there are {', '.join(loaded.registry.agencies)}", 2)
-    recipients = {r.key: r for r in found.brief(loaded.settings.shared()).announcement.recipients}
+    configuration = load_configuration(config)
+    agency_settings = configuration.registry.agencies.get(agency.upper())
+    if agency_settings is None:
+        fail(f"there is no agency {agency}; there are {', '.join(configuration.registry.agencies)}", 2)
+    recipients = {
+        r.key: r for r in agency_settings.build_policy(configuration.settings.build_shared()).announcement.recipients
+    }
     if not recipients:
         fail(f"{agency} has no recipients of announcements: its file has no announcement.recipients", 2)
     if recipient is not None and recipient not in recipients:
         fail(f"{agency} has no recipient {recipient}; it has {', '.join(recipients)}", 2)
-    chosen = recipients[recipient] if recipient else next(iter(recipients.values()))
+    selected = recipients[recipient] if recipient else next(iter(recipients.values()))
     now = datetime.now(UTC)
     facts = Facts(
         purpose=purpose,
         plan=Plan.ANNOUNCEMENT,
         type=IncidentType.BOTH,
-        office=found.build_office(),
-        number=f"{found.agency[:5]}-00",
+        office=agency_settings.build_office(),
+        number=f"{agency_settings.agency[:5]}-00",
         began_at=now - timedelta(hours=2),
         notified_at=now,
         first_notified_at=None if purpose is Purpose.OUTAGE else now - timedelta(hours=1),
-        ended_at=None if purpose in TELLS_OF_IT else now - timedelta(minutes=5),
+        ended_at=None if purpose in OUTAGE_PURPOSES else now - timedelta(minutes=5),
     )
     if as_fax:
-        page = fax(facts, chosen.addressee, loaded.wording)
+        page = fax(facts, selected.addressee, configuration.wording)
     else:
-        crest = load_crest(found.letterhead.crest) if found.letterhead.crest else None
-        page = render_letter(facts, chosen.addressee, loaded.wording, crest=crest)
-    path = output or Path(f"{found.agency}-{purpose}{'-fax' if as_fax else ''}.pdf")
+        crest = load_crest(agency_settings.letterhead.crest) if agency_settings.letterhead.crest else None
+        page = render_letter(facts, selected.addressee, configuration.wording, crest=crest)
+    path = output or Path(f"{agency_settings.agency}-{purpose}{'-fax' if as_fax else ''}.pdf")
     try:
         path.write_bytes(page.pdf)
     except OSError as error:

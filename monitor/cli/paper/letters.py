@@ -1,4 +1,4 @@
-"""`pantau letters`: letters in the tray, and records of printing and posting."""
+"""`pantau letters`: list the letters in the tray, the directory from which clerks post them, and record their posting."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import ask
-from monitor.cli.table import Columns, day_and_time, show
+from monitor.cli.service import call_service
+from monitor.cli.table import Columns, format_day_and_time, print_table
 
 app = typer.Typer(help="Letters in the tray: list them, and record printing and posting.", no_args_is_help=True)
 
@@ -24,11 +24,11 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Incident": "incident",
         "Purpose": "purpose",
         "To": "to",
-        "Queued": lambda each: day_and_time(each["queued_at"]),
-        "Post by": lambda each: day_and_time(each["post_by"]),
+        "Queued": lambda each: format_day_and_time(each["queued_at"]),
+        "Post by": lambda each: format_day_and_time(each["post_by"]),
         "State": _state,
     }
-    show(ask(config, socket, "GET", "/letters"), columns, nothing="The tray is empty.")
+    print_table(call_service(config, socket, "GET", "/letters"), columns, nothing="The tray is empty.")
 
 
 @app.command()
@@ -66,20 +66,20 @@ def not_posted(notification: Notification, by: By = "", config: Config = DEFAULT
 
     Refused once a later letter to the same recipient cites it.
     """
-    ask(config, socket, "POST", f"/notifications/{notification}/not-posted", {"by": by})
+    call_service(config, socket, "POST", f"/notifications/{notification}/not-posted", {"by": by})
     typer.echo(f"The letter of notification {notification} is not posted: it is in the tray again.")
 
 
 def _record(step: str, notification: int, by: str, config: Config, socket: Socket, *, day: str = "") -> None:
-    word = {"by": by, **({"day": day} if day else {})}
-    noted = ask(config, socket, "POST", f"/notifications/{notification}/{step}", word)
+    body = {"by": by, **({"day": day} if day else {})}
+    record = call_service(config, socket, "POST", f"/notifications/{notification}/{step}", body)
     step = step.partition("-")[0]
-    if noted["anew"]:
+    if record["anew"]:
         typer.echo(f"The letter of notification {notification} is recorded as {step}.")
     else:
-        before = f"{noted['by']} at {day_and_time(noted['at'])}"
+        recorded = f"{record['by']} at {format_day_and_time(record['at'])}"
         typer.echo(
-            f"The letter of notification {notification} was recorded as {step} before, by {before}. Nothing is changed."
+            f"The letter of notification {notification} was recorded as {step} before, by {recorded}. Nothing is changed."
         )
 
 
@@ -92,7 +92,7 @@ def _state(letter: dict[str, Any]) -> str:
         case "taken_back":
             return "taken back"
         case "printed":
-            state = f"printed by {letter['printed_by']}, {day_and_time(letter['printed_at'])}"
+            state = f"printed by {letter['printed_by']}, {format_day_and_time(letter['printed_at'])}"
         case step:
             state = str(step)
     return f"OVERDUE: {state}" if letter["overdue"] else state

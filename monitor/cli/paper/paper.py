@@ -1,4 +1,7 @@
-"""`pantau paper`: status and resumption of letters and faxes that a restored store has paused."""
+"""`pantau paper`: show and resume letters and faxes that are paused after the store (the database) was restored.
+
+An older copy of the store would assign numbers again that are on paper. Numbers are skipped for safety.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, LastNumbers, Socket
-from monitor.cli.service import ask
-from monitor.cli.table import Columns, day_and_time, show
+from monitor.cli.service import call_service
+from monitor.cli.table import Columns, format_day_and_time, print_table
 
 app = typer.Typer(
     help="Letters and faxes that are paused because the store may be an older copy.",
     no_args_is_help=True,
 )
 
-#: By `alerts.persistence.restoration.DetectionMethod`.
-HOW = {
+#: Texts of the values of `alerts.persistence.restoration.DetectionMethod`.
+REASONS = {
     "restored": "{by} restored an older copy",
     "older": "the store is older than its high-water mark",
     "empty": "the store was empty, and its high-water mark was not",
@@ -27,17 +30,17 @@ HOW = {
 @app.command()
 def status(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Show what is paused and why, and letters in the trays that the store does not have. Times are Malaysian."""
-    found = ask(config, socket, "GET", "/paper")
-    if not found["restorations"]:
+    paper_status = call_service(config, socket, "GET", "/paper")
+    if not paper_status["restorations"]:
         typer.echo("Nothing is paused: the store was never restored.")
         return
     restorations: Columns = {
-        "Detected": lambda each: day_and_time(each["noticed_at"]),
-        "Reason": lambda each: HOW[each["how"]].format(by=each["by"]),
-        "Last write": lambda each: day_and_time(each["since"]) if each["since"] else "",
-        "Skipped numbers": _left_out,
+        "Detected": lambda each: format_day_and_time(each["noticed_at"]),
+        "Reason": lambda each: REASONS[each["how"]].format(by=each["by"]),
+        "Last write": lambda each: format_day_and_time(each["since"]) if each["since"] else "",
+        "Skipped numbers": _skipped_numbers,
         "Confirmed": lambda each: (
-            f"{day_and_time(each['confirmed_at'])} by {each['confirmed_by']}" if each["confirmed_at"] else "NO"
+            f"{format_day_and_time(each['confirmed_at'])} by {each['confirmed_by']}" if each["confirmed_at"] else "NO"
         ),
     }
     pages: Columns = {
@@ -48,19 +51,19 @@ def status(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Purpose": "purpose",
         "To": "to",
     }
-    show(found["restorations"], restorations, nothing="")
-    show(found["pages"], pages, nothing="No page is paused.")
-    for unknown in found["unknown"]:
+    print_table(paper_status["restorations"], restorations, nothing="")
+    print_table(paper_status["pages"], pages, nothing="No page is paused.")
+    for unknown in paper_status["unknown"]:
         typer.echo(f"not in the store: {unknown}")
 
 
-def _left_out(of: dict[str, Any]) -> str:
-    return ", ".join(_range(prefix, *both) for prefix, both in (of["skipped"] or {}).items())
+def _skipped_numbers(restoration: dict[str, Any]) -> str:
+    return ", ".join(_format_range(prefix, *numbers) for prefix, numbers in (restoration["skipped"] or {}).items())
 
 
-def _range(prefix: str, first: int, last: int) -> str:
-    one = f"{prefix}-{first:02d}"
-    return one if first == last else f"{one} to {prefix}-{last:02d}"
+def _format_range(prefix: str, first: int, last: int) -> str:
+    first_number = f"{prefix}-{first:02d}"
+    return first_number if first == last else f"{first_number} to {prefix}-{last:02d}"
 
 
 @app.command()
@@ -76,6 +79,8 @@ def resume(
     socket: Socket = None,
 ) -> None:
     """Resume letters and faxes. First set each page that was posted before: `pantau set-status ID --delivered`."""
-    word = {"by": by, "reason": reason, "last_numbers": " ".join(last_number or [])}
-    done: Any = ask(config, socket, "POST", "/paper/resume", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
-    typer.echo(f"Letters and faxes are sent again. Skipped numbers: {_left_out(done) or 'none'}.")
+    body = {"by": by, "reason": reason, "last_numbers": " ".join(last_number or [])}
+    restoration: Any = call_service(
+        config, socket, "POST", "/paper/resume", body | ({"nothing_lost": "yes"} if nothing_lost else {})
+    )
+    typer.echo(f"Letters and faxes are sent again. Skipped numbers: {_skipped_numbers(restoration) or 'none'}.")

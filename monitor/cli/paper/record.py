@@ -1,4 +1,7 @@
-"""Commands that write records, and delete old ones with the written consent that the law requires."""
+"""`pantau incident-record`, `pantau monthly-report` and `pantau purge`.
+
+Purging deletes old records, for which the law (Act 629) requires a written consent.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path
-from monitor.cli.private import private
-from monitor.cli.service import LONG, ask, fail
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, url_part
+from monitor.cli.private import open_private
+from monitor.cli.service import LONG_TIMEOUT, call_service, fail
 from monitor.cli.table import MALAYSIA
 
-#: Numbers of incidents that are shown.
-_SHOWN = 20
+#: Maximum of incident numbers that are printed.
+_MAX_LISTED = 20
 
 
 def incident_record(
@@ -34,9 +37,11 @@ def incident_record(
 
     It names people with their numbers: it is TERHAD, and only you can read the files.
     """
-    files = ask(config, socket, "POST", f"/incidents/{in_path(incident)}/record", {"by": by}, within=LONG)
+    files = call_service(
+        config, socket, "POST", f"/incidents/{url_part(incident)}/record", {"by": by}, timeout=LONG_TIMEOUT
+    )
     directory = output or Path(f"incident-record-{incident.strip().upper()}")
-    _write(directory, files)
+    _write_files(directory, files)
     typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only authorised people can read it.")
     entry = json.loads(b64decode(files["seal.json"]))["entry"]
     typer.echo(f"Its head: {entry['number']}:{entry['hash']}. Keep this elsewhere: it proves that no file was changed.")
@@ -58,25 +63,25 @@ def monthly_report(
     It has the availability of sending and receiving, time without data, outages with cause and duration, who was notified,
     drills and checks. It names people, and no numbers.
     """
-    order = {"agency": agency, "month": month, "by": by}
-    files = ask(config, socket, "POST", "/monthly-reports", order, within=LONG)
+    body = {"agency": agency, "month": month, "by": by}
+    files = call_service(config, socket, "POST", "/monthly-reports", body, timeout=LONG_TIMEOUT)
     directory = output or Path()
-    _write(directory, files)
+    _write_files(directory, files)
     typer.echo(f"{directory}: {', '.join(files)}")
 
 
-def _write(directory: Path, files: Mapping[str, str]) -> None:
+def _write_files(directory: Path, files: Mapping[str, str]) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in files.items():
-            with private(directory / Path(name).name) as file:
+            with open_private(directory / Path(name).name) as file:
                 file.write(b64decode(content))
     except OSError as error:
         fail(f"{directory} cannot be written: {error.strerror}")
 
 
-def _day(text: str) -> datetime:
-    """Return the begin of a day."""
+def _parse_day(text: str) -> datetime:
+    """Return the beginning of a day in Malaysia. Raise `typer.BadParameter`."""
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=MALAYSIA)
     except ValueError:
@@ -87,7 +92,7 @@ def purge(
     *,
     before: Annotated[
         datetime,
-        typer.Option("--before", parser=_day, help="Delete what ended before this day.", metavar="DATE"),
+        typer.Option("--before", parser=_parse_day, help="Delete what ended before this day.", metavar="DATE"),
     ],
     authority: Annotated[
         str,
@@ -112,21 +117,21 @@ def purge(
     """
     if before > datetime.now(MALAYSIA):
         fail("--before: must not be in the future", 2)
-    word = {"before": before.isoformat(), "authority": authority, "by": by, "confirm": confirm}
-    found = ask(config, socket, "POST", "/purge", word, within=LONG)
-    incidents, notices, entries = found["counts"].split("/")
-    told = f"{incidents} incidents, {notices} notifications, {entries} audit log entries"
-    if found["purged"]:
-        typer.echo(f"Purged on the authority of {authority}: {told}.")
+    body = {"before": before.isoformat(), "authority": authority, "by": by, "confirm": confirm}
+    result = call_service(config, socket, "POST", "/purge", body, timeout=LONG_TIMEOUT)
+    incidents, notifications, entries = result["counts"].split("/")
+    counts_text = f"{incidents} incidents, {notifications} notifications, {entries} audit log entries"
+    if result["purged"]:
+        typer.echo(f"Purged on the authority of {authority}: {counts_text}.")
         return
-    numbers = found["incidents"]
-    if not any(int(count) for count in (incidents, notices, entries)):
+    numbers = result["incidents"]
+    if not any(int(count) for count in (incidents, notifications, entries)):
         typer.echo(f"Nothing ended before {before:%d/%m/%Y}.")
         return
-    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    more_text = f" and {len(numbers) - _MAX_LISTED} more" if len(numbers) > _MAX_LISTED else ""
     if numbers:
-        typer.echo(f"Incidents: {' '.join(numbers[:_SHOWN])}{more}")
-    typer.echo(f"To be deleted: {told}. Nothing is deleted yet.")
+        typer.echo(f"Incidents: {' '.join(numbers[:_MAX_LISTED])}{more_text}")
+    typer.echo(f"To be deleted: {counts_text}. Nothing is deleted yet.")
     typer.echo(
-        f"Write the incident records first (`pantau incident-record`), then repeat the command with --confirm {found['counts']}"
+        f"Write the incident records first (`pantau incident-record`), then repeat the command with --confirm {result['counts']}"
     )

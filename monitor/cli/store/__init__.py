@@ -1,1 +1,1 @@
-"""Commands on the store: copy, restore, move; agencies' documents, secrets, sites."""
+"""Commands on the store (the database): backup, restore, move; agency documents, secrets, sites."""

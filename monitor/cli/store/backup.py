@@ -1,4 +1,4 @@
-"""`pantau backup`: a verified copy of the store, also while the service runs."""
+"""`pantau backup`: make a verified copy of the store (the SQLite file or PostgreSQL database)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import typer
 from sqlalchemy.exc import DatabaseError
 
 from alerts.persistence.audit import Verifier
-from monitor.cli.configured import store_server
+from monitor.cli.configured import read_store_server
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import control_socket, fail
-from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of, see_whole
+from monitor.store.backend.copy import BadCopyError, check_integrity, copy, schema_of, write_atomically
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.schema.block import StoreBlock
@@ -38,21 +38,21 @@ def backup(
 
     It holds what was sent to whom, and no key, configuration or letter. See docs/how-to/operator/backup.md.
     """
-    server = store_server(config) if store is None else None
-    final = to
+    server = read_store_server(config) if store is None else None
+    target = to
     try:
-        final = _final(to, "sqlite" if server is None else "dump")
+        target = _target_file(to, "sqlite" if server is None else "dump")
         if server is not None:
-            _dump(server, final)
+            _dump_postgres(server, target)
         else:
-            _copy(store or control_socket(config, None).parent / "pantau.sqlite", final)
+            _copy_sqlite(store or control_socket(config, None).parent / "pantau.sqlite", target)
     except FileExistsError:
-        fail(f"{final} exists, and is not overwritten; name a new file, or a directory")
+        fail(f"{target} exists, and is not overwritten; name a new file, or a directory")
     except OSError as error:
-        fail(f"{final} cannot be written: {error.strerror}")
+        fail(f"{target} cannot be written: {error.strerror}")
 
 
-def _final(to: Path, kind: str) -> Path:
+def _target_file(to: Path, kind: str) -> Path:
     if to.is_dir():
         return to / f"pantau-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{kind}"
     if not to.parent.is_dir():
@@ -60,61 +60,63 @@ def _final(to: Path, kind: str) -> Path:
     return to
 
 
-def _copy(store: Path, final: Path) -> None:
+def _copy_sqlite(store: Path, target: Path) -> None:
     if not store.exists():
         fail(f"there is no {store}: give the configuration of the service with --config, or the file with --store")
-    with made_whole(final) as part:
+    with write_atomically(target) as temporary:
         try:
-            copy(store, part)
+            copy(store, temporary)
         except sqlite3.Error as error:
-            fail(f"{store} cannot be copied to {final.parent}: {error}")
-        said = look(part, store)
-    typer.echo(f"{final} is a verified copy of {store}: {final.stat().st_size:,} bytes, {said}.")
+            fail(f"{store} cannot be copied to {target.parent}: {error}")
+        description = describe_store(temporary, store)
+    typer.echo(f"{target} is a verified copy of {store}: {target.stat().st_size:,} bytes, {description}.")
 
 
-def look(file: Path, what: Path) -> str:
-    """Describe the store in *file*, named *what* in messages; end the command when it is damaged."""
+def describe_store(file: Path, name: Path) -> str:
+    """Return a description of the SQLite store in *file*; end the command if it is damaged. *name*: its name in messages."""
     try:
-        see_whole(file)
+        check_integrity(file)
         schema = schema_of(file)
-    except BadCopyError as bad:
-        fail(f"{what} is damaged and cannot be used: {bad}")
-    said = f"schema {schema}"
-    if (bar := StoreBlock.of(schema)) is not None:
-        said = f"schema {bar.schema}, and {bar.why}"
+    except BadCopyError as error:
+        fail(f"{name} is damaged and cannot be used: {error}")
+    description = f"schema {schema}"
+    if (store_block := StoreBlock.of(schema)) is not None:
+        description = f"schema {store_block.schema}, and {store_block.why}"
     elif schema not in (schemas := known()):
-        said += ", which is newer than this program's"
+        description += ", which is newer than this program's"
     elif schema != schemas[0]:
-        said += f", which a start of this program migrates to {schemas[0]}"
+        description += f", which a start of this program migrates to {schemas[0]}"
     try:
-        verifier = asyncio.run(_followed(file))
+        verifier = asyncio.run(_verify_audit_log(file))
     except DatabaseError:
-        return f"{said}; its audit log has an older format and was not verified"
+        return f"{description}; its audit log has an older format and was not verified"
     if verifier.flaws:
-        # The copy equals the store, and is even more important then.
-        said = f"{said}; its AUDIT LOG WAS CHANGED ({verifier.flaws[0]}; `pantau audit verify --store` lists all)"
-    return f"{said}; its audit log ends with {verifier.head.number}:{verifier.head.hash}"
+        # Not an error: the copy equals the store, and is evidence.
+        description = (
+            f"{description}; its AUDIT LOG WAS CHANGED ({verifier.flaws[0]}; `pantau audit verify --store` lists all)"
+        )
+    return f"{description}; its audit log ends with {verifier.head.number}:{verifier.head.hash}"
 
 
-async def _followed(file: Path) -> Verifier:
-    return await audit.verify(lambda: audit.in_file(file))
+async def _verify_audit_log(file: Path) -> Verifier:
+    return await audit.verify(lambda: audit.open_sqlite_file(file))
 
 
-def _dump(server: PostgresServer, final: Path) -> None:
-    """Copy with pg_dump, whose format administrators use."""
-    with made_whole(final) as part:
+def _dump_postgres(server: PostgresServer, target: Path) -> None:
+    """Make a copy with pg_dump, in a format that PostgreSQL administrators know."""
+    with write_atomically(target) as temporary:
         dump = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
-        # A copy that is restored elsewhere must not subscribe to sites, or contain their passwords.
-        dump += ["--no-subscriptions", "--no-publications", f"--file={part}"]
-        _run(dump, server.environ())
-        _run(["pg_restore", "--list", str(part)], {}, quiet=True)
-    typer.echo(f"{final} is a copy of the {server}: {final.stat().st_size:,} bytes, as pg_dump makes them.")
+        # Without subscriptions: a copy that is restored elsewhere must not subscribe to sites, or contain their passwords.
+        dump += ["--no-subscriptions", "--no-publications", f"--file={temporary}"]
+        _run_command(dump, server.environ())
+        _run_command(["pg_restore", "--list", str(temporary)], {}, quiet=True)
+    typer.echo(f"{target} is a copy of the {server}: {target.stat().st_size:,} bytes, as pg_dump makes them.")
 
 
-def _run(command: list[str], environ: Mapping[str, str], *, quiet: bool = False) -> None:
+def _run_command(command: list[str], environ: Mapping[str, str], *, quiet: bool = False) -> None:
     if shutil.which(command[0]) is None:
         fail(f"{command[0]} is not installed here: apt-get install postgresql-client")
-    into = subprocess.DEVNULL if quiet else None
-    done = subprocess.run(command, check=False, env={**os.environ, **environ}, stdout=into)  # noqa: S603 - ours
-    if done.returncode:
-        fail(f"no copy was made: {command[0]} failed ({done.returncode})")
+    output = subprocess.DEVNULL if quiet else None
+    process = subprocess.run(command, check=False, env={**os.environ, **environ}, stdout=output)  # noqa: S603 - ours
+    if process.returncode:
+        fail(f"no copy was made: {command[0]} failed ({process.returncode})")

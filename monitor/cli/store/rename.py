@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
-from monitor.cli.service import LONG, ask
+from monitor.cli.service import LONG_TIMEOUT, call_service
 
 app = typer.Typer(
     help="Rename an agency or a mailbox and keep its history. Change the name in the files first.",
@@ -39,11 +39,11 @@ def mailbox(old: _OLD, new: _NEW, by: By = "", config: Config = DEFAULT_CONFIG, 
 
 
 def _rename(what: str, old: str, new: str, *, by: str, config: Path, socket: Path | None) -> None:
-    order = {"what": what, "old": old, "new": new, "by": by}
-    done = ask(config, socket, "POST", "/renames", order, within=LONG)
-    for problem in done["problems"]:
+    body = {"what": what, "old": old, "new": new, "by": by}
+    result = call_service(config, socket, "POST", "/renames", body, timeout=LONG_TIMEOUT)
+    for problem in result["problems"]:
         typer.echo(problem)
-    counts = done["counts"]
+    counts = result["counts"]
     typer.echo(
         f"{old} is renamed to {new}: {counts['routes']} routes, {counts['runs']} runs and {counts['incidents']} incidents "
         "have the new name. The configuration is active."

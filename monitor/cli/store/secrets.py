@@ -1,4 +1,4 @@
-"""`pantau secrets`: the key that encrypts secrets in the store."""
+"""`pantau secrets`: generate and rotate the key that encrypts secrets in the store (the database)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.private import write_private
-from monitor.cli.service import LONG, ask, fail
-from monitor.cli.table import Columns, show
+from monitor.cli.service import LONG_TIMEOUT, call_service, fail
+from monitor.cli.table import Columns, print_table
 
 app = typer.Typer(
     help="Secrets in the store, and the key that encrypts them.",
@@ -50,19 +50,19 @@ def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
         "Key": "key_id",
         "State": lambda each: _state(is_readable=each["is_readable"], is_current=each["is_current"]),
     }
-    show(ask(config, socket, "GET", "/secrets"), columns, nothing="There are no secrets in the store.")
+    print_table(call_service(config, socket, "GET", "/secrets"), columns, nothing="There are no secrets in the store.")
 
 
 @app.command()
 def rotate(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """Decrypt all secrets with the key of `previous_secrets_key_file`, and encrypt them with that of `secrets_key_file`.
+    """Decrypt all secrets with `portal.previous_secrets_key`, and encrypt them with `portal.secrets_key`.
 
     If it is interrupted, run it again. Then remove the old key from the settings. See docs/how-to/operator/portal.md.
     """
-    done = ask(config, socket, "POST", "/secrets/rotate", {"by": by}, within=LONG)
-    typer.echo(f"{done['changed']} secrets were encrypted again with the key {done['key_id']}.")
-    if done["locked"]:
-        fail(f"{done['locked']} secrets need another key and cannot be read: `pantau secrets list` counts them")
+    rotation = call_service(config, socket, "POST", "/secrets/rotate", {"by": by}, timeout=LONG_TIMEOUT)
+    typer.echo(f"{rotation['changed']} secrets were encrypted again with the key {rotation['key_id']}.")
+    if rotation["locked"]:
+        fail(f"{rotation['locked']} secrets need another key and cannot be read: `pantau secrets list` counts them")
     typer.echo("All secrets use it: remove previous_secrets_key from the settings before the next start.")
 
 

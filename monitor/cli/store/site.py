@@ -1,4 +1,7 @@
-"""`pantau site`: add, check, rejoin and remove the sites of this hub."""
+"""`pantau site`: add, check, rejoin and remove sites of this hub.
+
+A hub evaluates the results of several sites, to whose databases it subscribes by PostgreSQL's logical replication.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.configured import section, store_server
+from monitor.cli.configured import read_section, read_store_server
 from monitor.cli.option import DEFAULT_CONFIG, By, Config
 from monitor.cli.service import fail
 from monitor.config.files.document import read_document
@@ -38,16 +41,16 @@ def add(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Add a site: subscribe to its results. Run it again after an upgrade, to set up what a new version needs."""
-    (member,) = _members(config, name)
+    (connection,) = _site_connections(config, name)
     try:
-        is_new = joining.add(member, beside=allow_second_hub or not _tells(config))
-    except SiteUnheardError as unheard:
-        _audit(member, "site joined", by)
-        fail(str(unheard))
-    except SiteRefusedError as refused:
-        fail(f"{name} was not added:\n{refused}")
+        is_new = joining.add(connection, beside=allow_second_hub or not _notifies(config))
+    except SiteUnheardError as error:
+        _add_audit_entry(connection, "site joined", by)
+        fail(str(error))
+    except SiteRefusedError as error:
+        fail(f"{name} was not added:\n{error}")
     if is_new:
-        _audit(member, "site joined", by)
+        _add_audit_entry(connection, "site joined", by)
     typer.echo(f"{name} was added; its results are here." if is_new else f"{name} was added before.")
 
 
@@ -58,16 +61,16 @@ def check(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show the state and the problems of each site. Exit code 1 when there is a problem."""
-    hub, members = _hub(config), _members(config, name)
-    is_well = True
-    for member in members:
+    hub, connections = _read_hub(config), _site_connections(config, name)
+    is_healthy = True
+    for connection in connections:
         try:
-            state = joining.check(member, hub.stale_after)
-        except SiteRefusedError as refused:
-            fail(str(refused))
-        is_well &= not state.troubles and state.is_fresh
-        _show(state)
-    if not is_well:
+            status = joining.check(connection, hub.stale_after)
+        except SiteRefusedError as error:
+            fail(str(error))
+        is_healthy &= not status.troubles and status.is_fresh
+        _print_status(status)
+    if not is_healthy:
         raise typer.Exit(1)
 
 
@@ -77,15 +80,15 @@ def rejoin(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None
 
     Probe results of the time between stay at the site.
     """
-    (member,) = _members(config, name)
+    (connection,) = _site_connections(config, name)
     try:
-        joining.rejoin(member)
-    except SiteUnheardError as unheard:
-        _audit(member, "site joined anew", by)
-        fail(str(unheard))
-    except SiteRefusedError as refused:
-        fail(f"{name} has not rejoined:\n{refused}")
-    _audit(member, "site joined anew", by)
+        joining.rejoin(connection)
+    except SiteUnheardError as error:
+        _add_audit_entry(connection, "site joined anew", by)
+        fail(str(error))
+    except SiteRefusedError as error:
+        fail(f"{name} has not rejoined:\n{error}")
+    _add_audit_entry(connection, "site joined anew", by)
     typer.echo(f"{name} has rejoined; its results are here.")
 
 
@@ -100,68 +103,73 @@ def remove(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Remove a site: delete its data here, and its replication slot for this hub there."""
-    (member,) = _members(config, name)
+    (connection,) = _site_connections(config, name)
     try:
-        joining.remove(member, gone=offline)
-    except SiteRefusedError as refused:
-        fail(f"{name} was not removed:\n{refused}\nIf it is permanently offline: pantau site remove {name} --offline")
-    _audit(member, "site left", by, **({"gone": "for good"} if offline else {}))
+        joining.remove(connection, gone=offline)
+    except SiteRefusedError as error:
+        fail(f"{name} was not removed:\n{error}\nIf it is permanently offline: pantau site remove {name} --offline")
+    _add_audit_entry(connection, "site left", by, **({"gone": "for good"} if offline else {}))
     typer.echo(f"{name} was removed. Remove it from `hub: sites:`, too.")
     if offline:
         typer.echo(
             f"If it comes back, its PostgreSQL keeps WAL for this hub until its disk is full: drop the slot there, "
-            f"SELECT pg_drop_replication_slot('{joining.slot_of(member.hub)}')"
+            f"SELECT pg_drop_replication_slot('{joining.slot_of(connection.hub)}')"
         )
 
 
-def _audit(member: SiteConnection, event: str, by: str, **more: str) -> None:
-    """Write an entry to the hub's audit log."""
-    detail = {"site": member.site, "at": member.server.host, **more}
+def _add_audit_entry(connection: SiteConnection, event: str, by: str, **details: str) -> None:
+    """Add an entry to the hub's audit log; end the command if that fails."""
+    detail = {"site": connection.site, "at": connection.server.host, **details}
     try:
-        asyncio.run(journal.write(member.store, event, by=by, detail=detail))
-    except SiteRefusedError as refused:
-        fail(f"{member.site}: {event}, but the audit log has no entry of it: {refused}")
+        asyncio.run(journal.write(connection.store, event, by=by, detail=detail))
+    except SiteRefusedError as error:
+        fail(f"{connection.site}: {event}, but the audit log has no entry of it: {error}")
 
 
-def _show(state: SiteLinkStatus) -> None:
-    beat = "no heartbeat yet" if state.beat_age is None else f"heartbeat {state.beat_age.total_seconds():.1f} s ago"
-    behind = "lag unknown" if state.behind is None else f"{state.behind:,} bytes lag"
-    word = "fresh" if state.is_fresh else "STALE"
-    typer.echo(f"{state.site}: {word}, {beat}, {behind}, {state.errors} errors")
-    for trouble in state.troubles:
-        typer.echo(f"  {trouble}")
-    for advice in state.advice:
+def _print_status(status: SiteLinkStatus) -> None:
+    heartbeat = (
+        "no heartbeat yet" if status.beat_age is None else f"heartbeat {status.beat_age.total_seconds():.1f} s ago"
+    )
+    lag = "lag unknown" if status.behind is None else f"{status.behind:,} bytes lag"
+    freshness = "fresh" if status.is_fresh else "STALE"
+    typer.echo(f"{status.site}: {freshness}, {heartbeat}, {lag}, {status.errors} errors")
+    for problem in status.troubles:
+        typer.echo(f"  {problem}")
+    for advice in status.advice:
         typer.echo(f"  advice: {advice}")
 
 
-def _members(config: Path, name: str | None) -> Sequence[SiteConnection]:
-    """Return the configured sites, or the one named *name*; end the command if there is none."""
+def _site_connections(config: Path, name: str | None) -> Sequence[SiteConnection]:
+    """Return the connections to all configured sites, or to the site *name*; end the command if there is none."""
     document = read_document(config)
     if not document.readable:
         fail("\n".join(str(problem) for problem in document.problems), 2)
-    hub, own = _hub(config), document.data.get("site", Settings.model_fields["site"].default)
+    hub, own_name = _read_hub(config), document.data.get("site", Settings.model_fields["site"].default)
     if not hub.sites:
         is_site = document.data.get("mode") == "monitor_only"
-        whose = f"is the configuration of site {own}, not of a hub" if is_site else "has no site below `hub: sites:`"
-        fail(f"{config} {whose}: run this at the hub, with the hub's settings (docs/how-to/operator/sites.md)", 2)
-    known = hub.sites if name is None else {key: each for key, each in hub.sites.items() if key == name}
-    if not known:
+        description = (
+            f"is the configuration of site {own_name}, not of a hub" if is_site else "has no site below `hub: sites:`"
+        )
+        fail(f"{config} {description}: run this at the hub, with the hub's settings (docs/how-to/operator/sites.md)", 2)
+    selected = hub.sites if name is None else {key: each for key, each in hub.sites.items() if key == name}
+    if not selected:
         fail(f"{config} has no site '{name}' below `hub: sites:`; there is {', '.join(sorted(hub.sites))}", 2)
-    store = store_server(config)
+    store = read_store_server(config)
     if store is None:
         fail(
             f"{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/how-to/operator/sites.md)",
             2,
         )
     return [
-        SiteConnection(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())
+        SiteConnection(site=key, server=each.build(), hub=str(own_name), store=store)
+        for key, each in sorted(selected.items())
     ]
 
 
-def _tells(config: Path) -> bool:
+def _notifies(config: Path) -> bool:
     return read_document(config).data.get("mode") != "monitor_only"
 
 
-def _hub(config: Path) -> HubSettings:
-    """Read the section `hub`, regardless of problems elsewhere in the configuration; end the command if it is invalid."""
-    return section(config, "hub", HubSettings) or HubSettings()
+def _read_hub(config: Path) -> HubSettings:
+    """Return the section `hub`, also if other sections are invalid; end the command if the section itself is invalid."""
+    return read_section(config, "hub", HubSettings) or HubSettings()

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from monitor.cli.configured import store_server
+from monitor.cli.configured import read_store_server
 from monitor.cli.option import DEFAULT_CONFIG, By, Config
 from monitor.cli.service import control_socket, fail
 from monitor.store.backend.availability import StoreInUseError, reason_of
@@ -27,9 +27,9 @@ from monitor.store.schema.migrations import StoreTooNewError
 
 app = typer.Typer(help="Move the store from SQLite to PostgreSQL.")
 
-#: Seconds between reports of progress: on a terminal in one line, else as lines.
-_TO_A_TERMINAL, _TO_A_LOG = 0.2, 10.0
-_WORDS = {
+#: Seconds between reports of progress, which overwrite one line on a terminal, and are separate lines in a log.
+_TERMINAL_INTERVAL, _LINE_INTERVAL = 0.2, 10.0
+_STAGE_TEXTS = {
     MoveStage.COPIED: "1 of 3, copying",
     MoveStage.COMPARED: "2 of 3, comparing",
     MoveStage.FOLLOWED: "3 of 3, verifying the audit log",
@@ -38,7 +38,7 @@ _WORDS = {
 
 @app.callback()
 def store() -> None:
-    """Group of the commands on the store."""
+    """Make `copy` a subcommand: typer would turn a single command into `pantau store` itself."""
 
 
 @app.command()
@@ -55,102 +55,102 @@ def copy(
     Stop the service first. If it is interrupted, run it again. No service starts on an incomplete copy, or on the file after it
     was copied. See docs/how-to/operator/postgresql.md.
     """
-    server = store_server(config)
+    server = read_store_server(config)
     if server is None:
         fail(
             f"{config} has no PostgreSQL server: write it under `store:` first (docs/how-to/operator/postgresql.md)",
             2,
         )
     file = from_ or control_socket(config, None).parent / SERVED
-    line = _Line()
+    progress_line = _ProgressLine()
     try:
         with opened(file) as source:
-            moved = asyncio.run(_move(source, server, by, line))
+            moved = asyncio.run(_move(source, server, by, progress_line))
             is_served = source.is_served
     except FileNotFoundError:
         fail(f"there is no {file}: give the configuration of the service with --config, or the file with --from")
-    except AlreadyMovedError as moved_before:
-        if not moved_before.there:
-            fail(f"{file}: {moved_before}")
+    except AlreadyMovedError as error:
+        if not error.there:
+            fail(f"{file}: {error}")
         typer.echo(f"{file} was copied to the {server} before: nothing to do.")
         return
-    except BadCopyError as bad:
-        fail(f"{file} cannot be copied: {bad}")
-    except (StoreInUseError, StoreUnusableError, StoreTooNewError, TargetRefusedError) as refused:
-        fail(f"nothing was copied: {refused}")
-    except (RowRefusedError, UnequalError) as wrong:
-        fail(f"{line.end()}the store was not copied, and the service can still use {file}: {wrong}")
+    except BadCopyError as error:
+        fail(f"{file} cannot be copied: {error}")
+    except (StoreInUseError, StoreUnusableError, StoreTooNewError, TargetRefusedError) as error:
+        fail(f"nothing was copied: {error}")
+    except (RowRefusedError, UnequalError) as error:
+        fail(f"{progress_line.end()}the store was not copied, and the service can still use {file}: {error}")
     except (DBAPIError, TimeoutError, OSError, sqlite3.Error) as error:
-        if (why := reason_of(error) or _of_the_disk(error)) is None:
+        if (reason := reason_of(error) or _disk_error(error)) is None:
             raise
-        fail(f"{line.end()}the copy is incomplete: {why}; run this again to continue")
-    typer.echo(line.end() + _said(file, server, moved, is_served=is_served))
+        fail(f"{progress_line.end()}the copy is incomplete: {reason}; run this again to continue")
+    typer.echo(progress_line.end() + _summary(file, server, moved, is_served=is_served))
 
 
-async def _move(source: Source, server: PostgresServer, by: str, line: _Line) -> Moved:
+async def _move(source: Source, server: PostgresServer, by: str, progress_line: _ProgressLine) -> Moved:
     async with taken(server) as target:
-        return await move(source, target, by, line.tell)
+        return await move(source, target, by, progress_line.update)
 
 
-def _of_the_disk(error: Exception) -> str | None:
+def _disk_error(error: Exception) -> str | None:
     return str(error) if isinstance(error, OSError | sqlite3.Error) else None
 
 
-def _said(file: Path, server: PostgresServer, moved: Moved, *, is_served: bool) -> str:
+def _summary(file: Path, server: PostgresServer, moved: Moved, *, is_served: bool) -> str:
     rows, verifier = sum(moved.rows.values()), moved.verifier
-    said = (
+    text = (
         f"{file} was copied to the {server}: {rows:,} rows in {len(moved.rows)} tables, each compared. "
         f"The audit log was verified there up to {verifier.head.number}:{verifier.head.hash}"
     )
     if verifier.flaws:
-        said += f"; it WAS CHANGED in the file already ({verifier.flaws[0]}; `pantau audit verify` lists all)"
-    said += f", and ends with {moved.head.number}:{moved.head.hash}, which records this.\n"
+        text += f"; it WAS CHANGED in the file already ({verifier.flaws[0]}; `pantau audit verify` lists all)"
+    text += f", and ends with {moved.head.number}:{moved.head.hash}, which records this.\n"
     if is_served:
-        return f"{said}The file is marked so that no service starts on it. Start the service."
-    return f"{said}The file is a copy and was not changed. Start the service."
+        return f"{text}The file is marked so that no service starts on it. Start the service."
+    return f"{text}The file is a copy and was not changed. Start the service."
 
 
-class _Line:
-    """Report of progress on standard error."""
+class _ProgressLine:
+    """Display of progress on standard error."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
-        self._said_at = time.monotonic() if not self._is_terminal else 0.0
+        self._printed_at = time.monotonic() if not self._is_terminal else 0.0
         self._stage: MoveStage | None = None
-        self._began_at = 0.0
-        self._began_with = 0
+        self._stage_started_at = 0.0
+        self._rows_at_start = 0
         self._is_open = False
 
-    def tell(self, progress: MoveProgress) -> None:
+    def update(self, progress: MoveProgress) -> None:
         now = time.monotonic()
         is_new = progress.stage is not self._stage
         if is_new:
-            self._stage, self._began_at, self._began_with = progress.stage, now, progress.done
-        every = _TO_A_TERMINAL if self._is_terminal else _TO_A_LOG
-        if now - self._said_at < every and not (is_new and self._is_terminal):
+            self._stage, self._stage_started_at, self._rows_at_start = progress.stage, now, progress.done
+        interval = _TERMINAL_INTERVAL if self._is_terminal else _LINE_INTERVAL
+        if now - self._printed_at < interval and not (is_new and self._is_terminal):
             return
-        self._said_at = now
-        text = _progress(progress, progress.done - self._began_with, now - self._began_at)
+        self._printed_at = now
+        text = _format_progress(progress, progress.done - self._rows_at_start, now - self._stage_started_at)
         self._is_open = self._is_terminal
         typer.echo(f"\r\x1b[K{text}" if self._is_terminal else text, err=True, nl=not self._is_terminal)
 
     def end(self) -> str:
-        """Clear the line of progress; return an empty string."""
-        was, self._is_open = self._is_open, False
-        if was:
+        """Clear the line of progress. Return "", so that the call can stand in a message."""
+        was_open, self._is_open = self._is_open, False
+        if was_open:
             typer.echo("\r\x1b[K", err=True, nl=False)
         return ""
 
 
-def _progress(progress: MoveProgress, done: int, seconds: float) -> str:
-    """Return progress, rate and time left. *done*: rows of this attempt, within *seconds*."""
-    words = _WORDS[progress.stage]
+def _format_progress(progress: MoveProgress, done: int, seconds: float) -> str:
+    """Return the text of progress, rate and remaining time. *done*: rows that this stage has copied in *seconds*."""
+    stage_text = _STAGE_TEXTS[progress.stage]
     if progress.stage is MoveStage.FOLLOWED:
-        return words
-    share = 100 * progress.done // max(progress.of, 1)
-    text = f"{words} {progress.table}: {progress.done:,} of {progress.of:,} rows ({share} %)"
+        return stage_text
+    percentage = 100 * progress.done // max(progress.of, 1)
+    text = f"{stage_text} {progress.table}: {progress.done:,} of {progress.of:,} rows ({percentage} %)"
     if not done or not seconds:
         return text
     rate = done / seconds
-    left = timedelta(seconds=round((progress.of - progress.done) / rate))
-    return f"{text}, {rate:,.0f} rows/s, {left} left"
+    remaining = timedelta(seconds=round((progress.of - progress.done) / rate))
+    return f"{text}, {rate:,.0f} rows/s, {remaining} left"

@@ -1,4 +1,4 @@
-"""Access of commands to the store while no service is running."""
+"""Access of `pantau apply` and `pantau export` to the store (the database) while no service is running."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from alerts.persistence.clock import SystemClock
 from alerts.persistence.store import StoreUnavailable
-from monitor.cli.configured import store_server
+from monitor.cli.configured import read_store_server
 from monitor.cli.service import fail
 from monitor.model.document import DocumentVersion
 from monitor.service.errors import OperationRejectedError
@@ -22,20 +22,20 @@ from monitor.store.admin.documents import Documents, read_documents
 from monitor.store.admin.unopened import DocumentsAwayError
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
-from monitor.web.command.documents import ApplyRequest, write
+from monitor.web.command.documents import ApplyRequest, apply_documents
 
 
-def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
-    """Execute `POST /documents` as the service would, except the reload; end the command on failure."""
+def write_documents(config: Path, state: Path, body: Mapping[str, Any]) -> Any:
+    """Execute `POST /documents` as the service does, but without a reload; end the command on failure."""
     name = f"apply@{socket.gethostname()}/{os.getpid()}"
 
-    async def written() -> Any:
-        async with Database.open(state, store_server(config), name=name) as database:
+    async def write_all() -> Any:
+        async with Database.open(state, read_store_server(config), name=name) as database:
             writer = DocumentWriter(config, os.environ, Documents(database), SystemClock())
-            return (await write(writer, ApplyRequest.model_validate(order))).model_dump(mode="json")
+            return (await apply_documents(writer, ApplyRequest.model_validate(body))).model_dump(mode="json")
 
     try:
-        return asyncio.run(written())
+        return asyncio.run(write_all())
     except (
         StoreInUseError,
         StoreUnusableError,
@@ -48,12 +48,12 @@ def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
 
 
 def stored_documents(config: Path, state: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the answer of `GET /documents` without a service; end the command if the store is unreadable."""
+    """Return the response of `GET /documents` without a service; end the command if the store is unreadable."""
     try:
-        versions = read_documents(state, store_server(config))
-    except DocumentsAwayError as away:
-        fail(str(away))
-    told: Sequence[Mapping[str, Any]] = TypeAdapter(list[DocumentVersion]).dump_python(
+        versions = read_documents(state, read_store_server(config))
+    except DocumentsAwayError as error:
+        fail(str(error))
+    json_values: Sequence[Mapping[str, Any]] = TypeAdapter(list[DocumentVersion]).dump_python(
         [*versions.values()], mode="json"
     )
-    return told
+    return json_values

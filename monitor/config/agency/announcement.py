@@ -16,7 +16,7 @@ from alerts.model.contact import Address, Recipient
 from alerts.model.notification import Addressee, Language
 from alerts.model.policy_snapshot import AnnouncementPlan
 from monitor.config.agency.calendar import CalendarSettings
-from monitor.config.fields.phone import Presence, line, printed
+from monitor.config.fields.phone import Presence, build_address, format_printed
 from monitor.config.files.section import Extension, Line, Section, Slug, Span
 
 
@@ -68,7 +68,7 @@ class RecipientSettings(Section):
     language: Language = Language.MALAY
     """Language of its pages, SMS and calls."""
 
-    def answers_on(self, channel: Channel) -> bool:
+    def has_address_for(self, channel: Channel) -> bool:
         """Return whether the recipient has an address for *channel*."""
         return bool(self.address if channel is Channel.LETTER else getattr(self, channel.value))
 
@@ -79,7 +79,7 @@ class RecipientSettings(Section):
             key=key,
             language=self.language,
             addressee=self.build_addressee(),
-            addresses=tuple(self._address(channel, hours) for channel in self.channels),
+            addresses=tuple(self._build_address(channel, hours) for channel in self.channels),
         )
 
     def build_addressee(self) -> Addressee:
@@ -89,14 +89,14 @@ class RecipientSettings(Section):
             organisation=self.organisation,
             address=self.address,
             attention=self.attention or "",
-            fax=printed(self.fax) if self.fax else "",
+            fax=format_printed(self.fax) if self.fax else "",
             salutation=self.salutation,
         )
 
-    def _address(self, channel: Channel, hours: OfficeHours | None) -> Address:
+    def _build_address(self, channel: Channel, hours: OfficeHours | None) -> Address:
         if channel is Channel.LETTER:
             return Address(channel=channel, number=self.organisation)
-        return line(channel, getattr(self, channel.value), self.extension, hours=hours)
+        return build_address(channel, getattr(self, channel.value), self.extension, hours=hours)
 
 
 class AnnouncementSettings(Section):

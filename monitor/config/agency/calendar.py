@@ -16,7 +16,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import SecretResolver
 from monitor.config.files.section import File, Line, Section
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
 
 class GazettedDay(Section):
@@ -49,15 +49,19 @@ class CalendarSettings(Gazette):
     file: File | None = None
     """File with further `holidays` and `workdays`."""
 
-    def days(self, state: State | None = None) -> Calendar:
+    def build_calendar(self, state: State | None = None) -> Calendar:
         """Return the calendar of a state; default: the configured state."""
-        where = state or self.state
-        days = Calendar(state=where, holidays=_in(where, self.holidays), workdays=_in(where, self.workdays))
-        return days.fetched()
+        calendar_state = state or self.state
+        build_calendar = Calendar(
+            state=calendar_state,
+            holidays=_dates_in(calendar_state, self.holidays),
+            workdays=_dates_in(calendar_state, self.workdays),
+        )
+        return build_calendar.preload()
 
     def build(self, zone: ZoneInfo, state: State | None = None) -> OfficeHours:
         """Return the office hours of a state; default: the configured state."""
-        return OfficeHours(calendar=self.days(state), zone=zone, spans=self.office_hours)
+        return OfficeHours(calendar=self.build_calendar(state), zone=zone, spans=self.office_hours)
 
     def with_gazette(self, gazette: Gazette | None) -> CalendarSettings:
         """Return these settings with the days of a gazette file."""
@@ -75,29 +79,29 @@ class CalendarOverrides(Section):
     office_hours: tuple[DaySpan, ...] | None = None
     """As in the settings."""
 
-    def over(self, general: CalendarSettings) -> CalendarSettings:
+    def merged_into(self, general: CalendarSettings) -> CalendarSettings:
         """Return the agency's calendar, based on the *general* settings."""
-        own = {key: value for key in ("state", "office_hours") if (value := getattr(self, key)) is not None}
-        return general.model_copy(update=own)
+        overrides = {key: value for key in ("state", "office_hours") if (value := getattr(self, key)) is not None}
+        return general.model_copy(update=overrides)
 
 
-def _in(state: State, days: Sequence[GazettedDay]) -> tuple[date, ...]:
+def _dates_in(state: State, days: Sequence[GazettedDay]) -> tuple[date, ...]:
     return tuple(day.date for day in days if not day.states or state in day.states)
 
 
-def read_gazette(findings: Findings, vault: SecretResolver) -> Gazette | None:
+def read_gazette(findings: Findings, secret_resolver: SecretResolver) -> Gazette | None:
     """Return the days of a file, with blanks for invalid values; `None` if the file cannot be parsed at all."""
     document = findings.document
-    return Reader(findings, vault).read(Gazette, document.data) if document.readable else None
+    return Reader(findings, secret_resolver).read(Gazette, document.data) if document.readable else None
 
 
 def check_gazette(gazette: Gazette, findings: Findings) -> None:
-    """Record days that are listed as both."""
-    worked = {(day.date, state): day for day in gazette.workdays for state in day.states or State}
+    """Record days that are both a holiday and a workday in the same state."""
+    workdays = {(day.date, state): day for day in gazette.workdays for state in day.states or State}
     for number, day in enumerate(gazette.holidays):
-        if any((day.date, state) in worked for state in day.states or State):
-            there = findings["holidays", number, "date"]
-            there.error(said("{date} is also one of the workdays", date=day.date), "it in one of the two")
+        if any((day.date, state) in workdays for state in day.states or State):
+            date_findings = findings["holidays", number, "date"]
+            date_findings.error(lazy_text("{date} is also one of the workdays", date=day.date), "it in one of the two")
 
 
 def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Findings) -> None:
@@ -106,6 +110,6 @@ def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Find
         return
     if not spans:
         findings.error("no office would ever be open", '["08:00-17:00"]')
-    for number, (before, after) in enumerate(pairwise(spans), start=1):
-        if after[0] <= before[1]:
+    for number, (previous, following) in enumerate(pairwise(spans), start=1):
+        if following[0] <= previous[1]:
             findings[number].error("does not begin after the end of the one before", "later hours, or one span")

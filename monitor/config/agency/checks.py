@@ -17,51 +17,51 @@ from pydantic import AfterValidator, BeforeValidator, Field, ModelWrapValidatorH
 from monitor.config.fields.listen import parse_listen
 from monitor.config.files.duration import format_duration
 from monitor.config.files.reading import Reader
-from monitor.config.files.section import InvalidValue, Section, Span, wrong
-from monitor.model.lazy_text import said
+from monitor.config.files.section import InvalidValue, Section, Span, shape_error
+from monitor.model.lazy_text import lazy_text
 from probes.model.check import CheckKind, NameServers
 
 _SECTION = "checks"
 _NAME_SERVERS = "name_servers"
-_SWITCH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
-_WAYS = "on, off or {interval: 1h}"
+_SWITCH_VALUES = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+_KIND_VALUES = "on, off or {interval: 1h}"
 _DNS_PORT = 53
 
 
-def _switch(written: object) -> bool | None:
-    return _SWITCH.get(written.lower()) if isinstance(written, str) else None
+def _parse_switch(value: object) -> bool | None:
+    return _SWITCH_VALUES.get(value.lower()) if isinstance(value, str) else None
 
 
-def _asks(written: object) -> bool:
-    if (asks := _switch(written)) is None:
-        raise wrong("must be on or off", "off: no MX host is asked if it takes our mail")
-    return asks
+def _parse_ask_recipients(value: object) -> bool:
+    if (is_on := _parse_switch(value)) is None:
+        raise shape_error("must be on or off", "off: no MX host is asked if it takes our mail")
+    return is_on
 
 
-def _end(written: object) -> object:
+def _parse_name_server(value: object) -> object:
     """Return address and port of "192.0.2.53", "192.0.2.53:5353", "2001:db8::53" or "[2001:db8::53]:5353"."""
-    text = written.strip() if isinstance(written, str) else ""
-    end = parse_listen(text)
-    host, port = (end.host, end.port) if end is not None else (text, _DNS_PORT)
+    text = value.strip() if isinstance(value, str) else ""
+    listen = parse_listen(text)
+    host, port = (listen.host, listen.port) if listen is not None else (text, _DNS_PORT)
     try:
         # A host name would need a DNS query, for which no resolver is configured yet.
         address = ipaddress.ip_address(host)
     except ValueError:
         address = None
     if address is None or not port:
-        raise wrong("is no address of a name server", "192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353")
+        raise shape_error("is no address of a name server", "192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:5353")
     return str(address), port
 
 
-def _on_one_port(ends: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
-    if not ends:
-        raise wrong("names nobody", "[192.0.2.53], or nothing: those of this machine")
-    if len({port for _, port in ends}) > 1:
-        raise wrong("the name servers are on different ports", "the same port for all of them")
-    return ends
+def _check_same_port(name_servers: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    if not name_servers:
+        raise shape_error("names nobody", "[192.0.2.53], or nothing: those of this machine")
+    if len({port for _, port in name_servers}) > 1:
+        raise shape_error("the name servers are on different ports", "the same port for all of them")
+    return name_servers
 
 
-NameServer = Annotated[tuple[str, int], BeforeValidator(_end), InvalidValue(("127.0.0.1", _DNS_PORT))]
+NameServer = Annotated[tuple[str, int], BeforeValidator(_parse_name_server), InvalidValue(("127.0.0.1", _DNS_PORT))]
 
 
 class CheckSettings(Section):
@@ -69,15 +69,15 @@ class CheckSettings(Section):
 
     on: ClassVar[bool] = True
     interval: Span | None
-    """`None`: as it is elsewhere."""
+    """Interval of the check; `None`: as in the settings, or the default of the kind."""
 
     @model_validator(mode="wrap")
     @classmethod
-    def _in_a_word(cls, written: object, read: ModelWrapValidatorHandler[CheckSettings]) -> CheckSettings:
-        if isinstance(written, Mapping | CheckSettings):
-            return read(written)
-        if (on := _switch(written)) is None:
-            raise wrong(said("must be {ways}", ways=_WAYS), "on")
+    def _read_switch(cls, value: object, read: ModelWrapValidatorHandler[CheckSettings]) -> CheckSettings:
+        if isinstance(value, Mapping | CheckSettings):
+            return read(value)
+        if (on := _parse_switch(value)) is None:
+            raise shape_error(lazy_text("must be {ways}", ways=_KIND_VALUES), "on")
         return ON if on else OFF
 
 
@@ -89,9 +89,9 @@ ON, OFF = CheckSettings(interval=None), _Off(interval=None)
 
 
 class ChecksSettings(Section):
-    """Keys that the settings file and an agency's file share. `checks_model` adds the kinds, which are keys as well."""
+    """Keys that the settings file and an agency's file share. `_with_kinds` adds a key for each kind of check."""
 
-    ask_recipients: Annotated[bool | None, BeforeValidator(_asks)] = None
+    ask_recipients: Annotated[bool | None, BeforeValidator(_parse_ask_recipients)] = None
     """Whether MX hosts are tested with RCPT for the agency's addresses; `None`: as in the settings, by default
     yes.
     """
@@ -107,7 +107,7 @@ class ChecksSettings(Section):
 class ServiceChecksSettings(ChecksSettings):
     """Section `checks` of the settings file."""
 
-    name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_on_one_port), InvalidValue(())] = Field(
+    name_servers: Annotated[tuple[NameServer, ...], AfterValidator(_check_same_port), InvalidValue(())] = Field(
         default=(), examples=["[192.0.2.53], or nothing: those of this machine"]
     )
     """Name servers for checks; default: the system's."""
@@ -131,30 +131,31 @@ def _with_kinds(section: type[C], kinds: tuple[str, ...]) -> type[C]:
 
 def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]) -> C:
     """Return the section of a document, without invalid values."""
-    findings, written = reader.findings[_SECTION], reader.findings.document.data.get(_SECTION, {})
-    if not isinstance(written, Mapping):
-        findings.broken("must be kinds of checks", f"domain: {_WAYS}")
-    elif section is ChecksSettings and _NAME_SERVERS in written:
-        where = "name_servers below checks in the settings file"
-        findings[_NAME_SERVERS].broken("is set for the whole service", where)
-    checks = reader.read(_with_kinds(section, tuple(kinds)), written, findings.path) or section()
+    findings, section_data = reader.findings[_SECTION], reader.findings.document.data.get(_SECTION, {})
+    if not isinstance(section_data, Mapping):
+        findings.broken("must be kinds of checks", f"domain: {_KIND_VALUES}")
+    elif section is ChecksSettings and _NAME_SERVERS in section_data:
+        remedy = "name_servers below checks in the settings file"
+        findings[_NAME_SERVERS].broken("is set for the whole service", remedy)
+    checks = reader.read(_with_kinds(section, tuple(kinds)), section_data, findings.path) or section()
     for name, each in checks.kinds.items():
         if each.interval is not None and each.interval < kinds[name].within:
-            longest = format_duration(kinds[name].within)
+            shortest_interval = format_duration(kinds[name].within)
             findings[name, "interval"].error(
-                said("one run may take {longest}", longest=longest), said("at least {longest}", longest=longest)
+                lazy_text("one run may take {longest}", longest=shortest_interval),
+                lazy_text("at least {longest}", longest=shortest_interval),
             )
     return checks
 
 
-def intervals(
+def check_intervals(
     kinds: Mapping[str, CheckKind], service: Mapping[str, CheckSettings], agency: Mapping[str, CheckSettings]
 ) -> dict[str, timedelta]:
     """Return the interval of each kind for an agency, without disabled kinds. The agency's settings take precedence."""
-    found = {}
+    intervals = {}
     for name, kind in kinds.items():
-        said = [settings[name] for settings in (agency, service) if name in settings]
-        if said[0].on if said else not kind.opt_in:
-            spans = [each.interval for each in said if each.interval is not None]
-            found[name] = spans[0] if spans else kind.interval
-    return found
+        kind_settings = [settings[name] for settings in (agency, service) if name in settings]
+        if kind_settings[0].on if kind_settings else not kind.opt_in:
+            own_intervals = [each.interval for each in kind_settings if each.interval is not None]
+            intervals[name] = own_intervals[0] if own_intervals else kind.interval
+    return intervals

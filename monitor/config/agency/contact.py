@@ -8,31 +8,38 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from alerts.hours.office_hours import OfficeHours
-from alerts.inbound.pin import hashed, objection
+from alerts.inbound.pin import hash_pin, pin_problem
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.notification import Language
-from monitor.config.fields.phone import AddressSettings, check_addresses, check_extension, check_number, e164, line
+from monitor.config.fields.phone import (
+    AddressSettings,
+    build_address,
+    check_addresses,
+    check_extension,
+    check_number,
+    e164,
+)
 from monitor.config.fields.window import Day
 from monitor.config.files.document import Document
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Problem, Severity, nearest
-from monitor.config.files.section import Extension, Line, Section, Slug, wrong
-from monitor.model.lazy_text import said
+from monitor.config.files.problem import Problem, Severity, closest_match
+from monitor.config.files.section import Extension, Line, Section, Slug, shape_error
+from monitor.model.lazy_text import lazy_text
 
 
-def _kept(pin: SecretStr) -> SecretStr:
+def _hash_pin(pin: SecretStr) -> SecretStr:
     """Return the hash of a PIN. Raise `ValueError`, which does not contain the PIN, for an unacceptable one."""
-    if (why := objection(pin.get_secret_value())) is not None:
-        raise wrong(why, "another PIN, alone in the file")
-    return SecretStr(hashed(pin.get_secret_value()))
+    if (refusal := pin_problem(pin.get_secret_value())) is not None:
+        raise shape_error(refusal, "another PIN, alone in the file")
+    return SecretStr(hash_pin(pin.get_secret_value()))
 
 
 #: Salted hash of the PIN in the file or the variable.
-Pin = Annotated[SecretStr, AfterValidator(_kept)]
+Pin = Annotated[SecretStr, AfterValidator(_hash_pin)]
 
 
-_SHORT = ("sms", "voice", "extension", "fax", "verified")
+_SHORT_FORM_KEYS = ("sms", "voice", "extension", "fax", "verified")
 
 
 class ContactSettings(Section):
@@ -62,7 +69,7 @@ class ContactSettings(Section):
     addresses: tuple[AddressSettings, ...] | None = None
     """Mobiles, landlines and fax machines, in the order in which they are tried."""
 
-    def answers_on(self, channel: Channel) -> bool:
+    def has_address_for(self, channel: Channel) -> bool:
         """Return whether the contact has an address for *channel*."""
         if self.addresses is not None:
             return any(channel in address.channels for address in self.addresses)
@@ -76,38 +83,43 @@ class ContactSettings(Section):
     def build(self, key: str, hours: OfficeHours) -> Contact:
         """Return the contact for notifications; *hours* are the office hours."""
         return Contact(
-            key=key, name=self.name, language=self.language, addresses=tuple(self._lines(hours)), user=self.user or ""
+            key=key,
+            name=self.name,
+            language=self.language,
+            addresses=tuple(self._build_addresses(hours)),
+            user=self.user or "",
         )
 
-    def _lines(self, hours: OfficeHours) -> Iterator[Address]:
+    def _build_addresses(self, hours: OfficeHours) -> Iterator[Address]:
         for address in self.addresses or ():
             yield from address.build(hours)
         for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
             if number := getattr(self, channel.value):
-                yield line(channel, number, self.extension, verified=self.verified)
+                yield build_address(channel, number, self.extension, verified=self.verified)
 
 
 Contacts = Mapping[Slug, ContactSettings]
 
 
-def lines_of(contacts: Contacts) -> Sequence[tuple[str, Channel]]:
+def contact_channels(contacts: Contacts) -> Sequence[tuple[str, Channel]]:
     """Return the keys of contacts, each with a channel on which they have an address."""
-    return [(key, channel) for key, each in contacts.items() for channel in Channel if each.answers_on(channel)]
+    return [(key, channel) for key, each in contacts.items() for channel in Channel if each.has_address_for(channel)]
 
 
-def unknown_users(document: Document, known: Collection[str]) -> Iterator[Problem]:
-    """Yield a warning for each contact of *document* whose `user` is not among the *known* users, who may sign in."""
+def find_unknown_users(document: Document, users: Collection[str]) -> Iterator[Problem]:
+    """Yield a warning for each contact of *document* whose `user` is not among the *users* users, who may sign in."""
     for section in (("contacts",), ("noc", "contacts")):
         contacts: object = document.data
         for key in section:
             contacts = contacts.get(key) if isinstance(contacts, Mapping) else None
         for key, contact in contacts.items() if isinstance(contacts, Mapping) else ():
             user = contact.get("user") if isinstance(contact, Mapping) else None
-            if isinstance(user, str) and user not in known:
+            if isinstance(user, str) and user not in users:
                 yield document.problem(
                     (*section, key, "user"),
-                    said("'{user}' is no user who may sign in to the portal", user=user),
-                    nearest(user, known) or said("a name that `pantau user list` shows, or leave the key out"),
+                    lazy_text("'{user}' is no user who may sign in to the portal", user=user),
+                    closest_match(user, users)
+                    or lazy_text("a name that `pantau user list` shows, or leave the key out"),
                     Severity.WARNING,
                 )
 
@@ -115,14 +127,16 @@ def unknown_users(document: Document, known: Collection[str]) -> Iterator[Proble
 def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings) -> None:
     """Record numbers that cannot be reached."""
     for key, contact in contacts.items():
-        there = findings[key]
+        contact_findings = findings[key]
         if contact.addresses is not None:
-            for field in _SHORT:
+            for field in _SHORT_FORM_KEYS:
                 if getattr(contact, field) is not None:
-                    there[field].error("stands beside addresses", "it in the list, with mobile, landline or fax")
-            check_addresses(contact.addresses, there["addresses"])
+                    contact_findings[field].error(
+                        "stands beside addresses", "it in the list, with mobile, landline or fax"
+                    )
+            check_addresses(contact.addresses, contact_findings["addresses"])
             continue
         for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
             if number := getattr(contact, channel.value):
-                check_number(number, channel, there[channel.value])
-        check_extension(contact.extension, contact.voice, there, "voice")
+                check_number(number, channel, contact_findings[channel.value])
+        check_extension(contact.extension, contact.voice, contact_findings, "voice")

@@ -59,7 +59,7 @@ class EscalationSettings(Section):
     """Contact who is notified instead of a rota without anybody on call."""
 
     @cached_property
-    def rotas_named(self) -> frozenset[str]:
+    def rota_keys(self) -> frozenset[str]:
         """Keys of the rotas that the steps name."""
         return frozenset(key for step in self.steps for key in step.rotas)
 
@@ -68,7 +68,7 @@ class EscalationSettings(Section):
 
         *people* and *rotas* are all that steps may name, by key; *hours* are the office hours.
         """
-        named = dict.fromkeys(key for step in self.steps for key in step.rotas)
+        rota_names = dict.fromkeys(key for step in self.steps for key in step.rotas)
         return EscalationPolicy(
             steps=tuple(
                 Step(
@@ -76,7 +76,7 @@ class EscalationSettings(Section):
                     contacts=tuple(people[key] for key in step.contacts),
                     rotas=tuple(rotas[key].name for key in step.rotas),
                     channels=step.channels,
-                    redial=_again(step.redial),
+                    redial=_build_redial(step.redial),
                 )
                 for step in self.steps
             ),
@@ -85,7 +85,7 @@ class EscalationSettings(Section):
             repeat_interval=self.repeat_interval,
             office_hours=hours,
             acknowledgement_timeout=self.acknowledgement_timeout,
-            rotas=tuple(rotas[key] for key in named),
+            rotas=tuple(rotas[key] for key in rota_names),
             fallback=people[self.fallback] if self.fallback else None,
         )
 
@@ -94,5 +94,5 @@ class EscalationSettings(Section):
 NOBODY = EscalationSettings(steps=())
 
 
-def _again(settings: RedialSettings | None) -> RedialPolicy | None:
+def _build_redial(settings: RedialSettings | None) -> RedialPolicy | None:
     return None if settings is None else RedialPolicy(interval=settings.every, times=settings.times)

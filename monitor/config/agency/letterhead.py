@@ -8,31 +8,33 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from alerts.documents.crest import LARGEST, Crest, InvalidCrestError, read_crest
-from alerts.documents.printable import lost, printable
-from alerts.documents.render import draw
+from alerts.documents.crest import MAX_OCTETS, Crest, InvalidCrestError, read_crest
+from alerts.documents.printable import printable, replaced_characters
+from alerts.documents.render import can_render
 from alerts.documents.sender import ENCLOSURE
 from alerts.model.channel import Channel
 from alerts.model.notification import IssuingOffice
 from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
-from monitor.config.files.regular import NotRegularFileError, read_regular, why
+from monitor.config.files.regular import NotRegularFileError, error_reason, read_regular
 from monitor.config.files.section import File, Line, Section
-from monitor.model.lazy_text import both, said
+from monitor.model.lazy_text import all_of, lazy_text
 
 
 def load_crest(file: Path) -> Crest:
     """Return the crest in *file* after a trial rendering. Raise `InvalidCrestError`."""
     try:
-        crest = read_crest(read_regular(file, LARGEST))
+        crest = read_crest(read_regular(file, MAX_OCTETS))
     except NotRegularFileError as error:
-        raise InvalidCrestError(said("{file} {error}", file=file, error=str(error))) from None
+        raise InvalidCrestError(lazy_text("{file} {error}", file=file, error=str(error))) from None
     except (OSError, ValueError) as error:
-        raise InvalidCrestError(said("{file} cannot be read: {error}", file=file, error=why(error))) from None
-    except InvalidCrestError as bad:
-        raise InvalidCrestError(said("{file} {error}", file=file, error=str(bad))) from None
-    if not draw(crest):
-        raise InvalidCrestError(said("{file} cannot be drawn: it is broken", file=file))
+        raise InvalidCrestError(
+            lazy_text("{file} cannot be read: {error}", file=file, error=error_reason(error))
+        ) from None
+    except InvalidCrestError as error:
+        raise InvalidCrestError(lazy_text("{file} {error}", file=file, error=str(error))) from None
+    if not can_render(crest):
+        raise InvalidCrestError(lazy_text("{file} cannot be drawn: it is broken", file=file))
     return crest
 
 
@@ -123,7 +125,7 @@ class LetterheadSettings(Section):
 
 
 #: Required keys of each kind of page, with an example; only the fax number is optional (not every office has one).
-_NEEDED = {
+_REQUIRED_FIELDS = {
     "address": ("[Aras 1, Blok Contoh, 62000 PUTRAJAYA]", {Channel.LETTER, Channel.FAX}),
     "telephone": ("telephone: 03-1234 5678", {Channel.LETTER, Channel.FAX}),
     "hours": ("hours: 8.00 pagi - 5.00 petang, Isnin - Jumaat", {Channel.LETTER, Channel.FAX}),
@@ -132,17 +134,20 @@ _NEEDED = {
 }
 _LAST_LINE = re.compile(r"\d{5} \S.*", re.ASCII)
 #: Minimum capacity of an envelope window and of a letterhead.
-_MOST_LINES, _MOST_LETTERS, _LONGEST_WORD = 10, 300, 40
+_MAX_LINES, _MAX_LETTERS, _MAX_WORD_LETTERS = 10, 300, 40
 
 
 def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], findings: Findings) -> None:
-    """Record what pages on the *used* channels lack, and numbers that cannot be dialled as printed."""
+    """Record keys that letters or faxes require and that are missing, if *used* contains these channels.
+
+    Also record invalid printed texts, such as numbers that cannot be dialled.
+    """
     pages = set(used) & {Channel.FAX, Channel.LETTER}
-    for field, (example, channels) in _NEEDED.items():
-        if (wanting := pages & channels) and not getattr(letterhead, field):
-            for_pages = both(said(channel) for channel in sorted(wanting))
+    for field, (example, channels) in _REQUIRED_FIELDS.items():
+        if (pages_without := pages & channels) and not getattr(letterhead, field):
+            for_pages = all_of(lazy_text(channel) for channel in sorted(pages_without))
             findings[field].error(
-                said("is missing, and the {pages} of this office prints it", pages=for_pages), example
+                lazy_text("is missing, and the {pages} of this office prints it", pages=for_pages), example
             )
     if pages:
         check_glyphs(letterhead, findings)
@@ -151,8 +156,8 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
     if letterhead.crest is not None:
         try:
             load_crest(letterhead.crest)
-        except InvalidCrestError as bad:
-            findings["crest"].error(str(bad), "the path of a plain SVG or a PNG file, or leave the key out")
+        except InvalidCrestError as error:
+            findings["crest"].error(str(error), "the path of a plain SVG or a PNG file, or leave the key out")
     check_postal(letterhead.address, findings["address"])
     if letterhead.reference and ENCLOSURE.search(letterhead.reference):
         findings["reference"].warning(
@@ -162,19 +167,19 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
     for field in ("telephone", "fax"):
         if (number := getattr(letterhead, field)) and not is_possible(number):
             findings[field].warning(
-                said("'{number}' is not possible as a telephone number", number=number), "03-1234 5678"
+                lazy_text("'{number}' is not possible as a telephone number", number=number), "03-1234 5678"
             )
 
 
 def check_glyphs(printed: object, findings: Findings) -> None:
-    """Record texts anywhere in *printed* that pages cannot render as written."""
+    """Record texts anywhere in *printed* with characters that the font of letters and fax pages lacks."""
     match printed:
-        case str() if strange := lost(printed):
+        case str() if missing_glyphs := replaced_characters(printed):
             findings.warning(
-                said(
+                lazy_text(
                     "letters and fax pages have no glyph for {strange} (U+{code:04X}), and print '{printed}'",
-                    strange=strange[0],
-                    code=ord(strange[0]),
+                    strange=missing_glyphs[0],
+                    code=ord(missing_glyphs[0]),
                     printed=printable(printed),
                 ),
                 "it in Latin letters",
@@ -189,21 +194,22 @@ def check_glyphs(printed: object, findings: Findings) -> None:
 
 def check_postal(address: tuple[str, ...], findings: Findings) -> None:
     """Record an *address* that is too long or too wide to print, or whose last line does not identify a town."""
-    whole = ", ".join(address)
-    if len(address) > _MOST_LINES or len(whole) > _MOST_LETTERS:
+    joined = ", ".join(address)
+    if len(address) > _MAX_LINES or len(joined) > _MAX_LETTERS:
         findings.error(
             "is longer than a letterhead and the window of an envelope have room for",
-            said("{lines} lines and {letters} letters at most", lines=_MOST_LINES, letters=_MOST_LETTERS),
+            lazy_text("{lines} lines and {letters} letters at most", lines=_MAX_LINES, letters=_MAX_LETTERS),
         )
         return
-    if any(len(word) > _LONGEST_WORD for word in re.split(r"[\s,-]", whole)):
+    if any(len(word) > _MAX_WORD_LETTERS for word in re.split(r"[\s,-]", joined)):
         findings.warning(
-            said(
-                "has a word of more than {most} letters: it is wider than the window of an envelope", most=_LONGEST_WORD
+            lazy_text(
+                "has a word of more than {most} letters: it is wider than the window of an envelope",
+                most=_MAX_WORD_LETTERS,
             ),
             "a shorter one, or a hyphen in it",
         )
     if address and not _LAST_LINE.fullmatch(address[-1]):
         findings[len(address) - 1].warning(
-            said("'{address}' does not begin with a postcode", address=address[-1]), "62000 PUTRAJAYA"
+            lazy_text("'{address}' does not begin with a postcode", address=address[-1]), "62000 PUTRAJAYA"
         )

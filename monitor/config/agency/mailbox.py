@@ -9,22 +9,22 @@ from typing import Any, Final
 
 from pydantic import Field, SecretStr, ValidationError
 
-from monitor.config.agency.oauth import Flow, OAuthSettings, check_oauth, is_faulty
+from monitor.config.agency.oauth import Flow, OAuthSettings, check_oauth, has_problem
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.reading import by_source, sources
+from monitor.config.files.reading import source_keys, source_remedy
 from monitor.config.files.secret import StoredSecret
-from monitor.config.files.section import File, Host, KeptFile, Line, MailAddress, Port, Section
-from monitor.model.lazy_text import said
-from monitor.model.mail_provider import KNOWN
+from monitor.config.files.section import File, Host, Line, MailAddress, MaintainedFile, Port, Section
+from monitor.model.lazy_text import lazy_text
+from monitor.model.mail_provider import KNOWN_PROVIDERS
 from probes.credentials.oauth import TokenCache
-from probes.credentials.oauth_endpoint import Rotations
+from probes.credentials.oauth_endpoint import RotationFactory
 from probes.credentials.oauth_local import TokenCommand, TokenFile
 from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server, UnavailableLogin
 
-#: A login has exactly one of these; secrets are given by file or variable.
-_WAYS: Final = ("password", "oauth", "token_file", "token_command")
+#: Keys of a login, of which exactly one must be set.
+_LOGIN_METHODS: Final = ("password", "oauth", "token_file", "token_command")
 
 
 class LoginSettings(Section):
@@ -36,24 +36,24 @@ class LoginSettings(Section):
     """By `password_file:` or `password_env:`; the portal writes `password_stored:`."""
     oauth: OAuthSettings | None = None
     """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace require."""
-    token_file: KeptFile | None = None
+    token_file: MaintainedFile | None = None
     """File whose first line is an access token that another program renews; read at each sign-in."""
     token_command: tuple[Line, ...] | None = None
     """Command with arguments that prints an access token: [oama, access, peti@jabatan-contoh.gov.my]."""
 
     @property
-    def typed(self) -> Mapping[str, StoredSecret]:
-        """Secrets that were typed in the portal, by key."""
+    def stored_secrets(self) -> Mapping[str, StoredSecret]:
+        """Secrets that were entered in the portal, by their path below `login`."""
         oauth = self.oauth
-        found = {
+        secrets = {
             "password": self.password,
             "oauth.client_secret": oauth and oauth.client_secret,
             "oauth.refresh_token": oauth and oauth.refresh_token,
             "oauth.service_account": oauth and oauth.service_account,
         }
-        return {key: secret for key, secret in found.items() if isinstance(secret, StoredSecret)}
+        return {key: secret for key, secret in secrets.items() if isinstance(secret, StoredSecret)}
 
-    def build(self, trust: Trust, rotations: Rotations | None = None) -> Password | OAuth:
+    def build(self, trust: Trust, rotations: RotationFactory | None = None) -> Password | OAuth:
         """Return the login for probes.
 
         Raise `TrustStoreError` if a file of authorities cannot be used. *rotations*: see `OAuthSettings`.
@@ -69,16 +69,16 @@ class LoginSettings(Section):
 
 def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
     """Record a login with no method, or with more than one."""
-    ways = [way for way in _WAYS if getattr(login, way) is not None]
-    # An invalid value already has its own problem.
-    if not ways and not any(is_faulty(findings, way) for way in _WAYS):
+    methods = [method for method in _LOGIN_METHODS if getattr(login, method) is not None]
+    # A method with an invalid value is not missing: it has a problem of its own.
+    if not methods and not any(has_problem(findings, method) for method in _LOGIN_METHODS):
         findings["password"].error(
-            "is missing", said("{source}; or oauth, token_file or token_command", source=by_source("password"))
+            "is missing", lazy_text("{source}; or oauth, token_file or token_command", source=source_remedy("password"))
         )
-    for way in ways[1:]:
-        written = [source for source in sources(way) if findings[source].is_written]
-        findings[(written or [way])[0]].error(
-            said("is a second way to sign in beside {way}", way=ways[0]), "one of the two"
+    for method in methods[1:]:
+        written_keys = [source for source in source_keys(method) if findings[source].is_written]
+        findings[(written_keys or [method])[0]].error(
+            lazy_text("is a second way to sign in beside {way}", way=methods[0]), "one of the two"
         )
     if login.token_command == ():
         findings["token_command"].error("is empty", "[PROGRAM, ARGUMENT, ...]")
@@ -88,7 +88,7 @@ def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
         check_oauth(login.oauth, findings["oauth"], trust)
 
 
-#: Registered ports of each protocol (RFC 8314, 7), by the key of its server.
+#: Registered ports (RFC 8314, 7), by protocol, which is also the key of the server.
 _PORTS = {
     "smtp": {Security.IMPLICIT: 465, Security.STARTTLS: 587},
     "imap": {Security.IMPLICIT: 993, Security.STARTTLS: 143},
@@ -99,7 +99,7 @@ _KNOWN_PORTS = {
     25: ("smtp", Security.STARTTLS),
     **{port: (key, begins) for key, ports in _PORTS.items() for begins, port in ports.items()},
 }
-_MICROSOFT = next(provider for provider in KNOWN if provider.name == "microsoft")
+_MICROSOFT = next(provider for provider in KNOWN_PROVIDERS if provider.name == "microsoft")
 
 
 class ServerSettings(Section):
@@ -118,17 +118,17 @@ class ServerSettings(Section):
         """Return the port of the server at *key*."""
         return self.port or _PORTS[key][self.security]
 
-    def hearer(self, key: str) -> str:
-        """Return the server at *key* as a recipient of secrets."""
+    def recipient_id(self, key: str) -> str:
+        """Return the text that identifies the server at *key* as a recipient of secrets."""
         name = f" ({self.tls_name.lower()})" if self.tls_name else ""
         return f"{self.host.lower()}:{self.port_of(key)} {self.security}{name}"
 
-    def build(self, key: str, trust: Trust, ca_file: Path | None, bounds: EgressPolicy | None) -> Server:
+    def build(self, key: str, trust: Trust, ca_file: Path | None, egress: EgressPolicy | None) -> Server:
         """Return the server for probes."""
         return Server(
             host=self.host,
             port=self.port_of(key),
-            bounds=bounds,
+            egress=egress,
             security=self.security,
             tls=trust.context(ca_file),
             tls_name=self.tls_name,
@@ -156,12 +156,12 @@ class MailboxSettings(Section):
     """Junk folders besides the one that the server marks as such."""
 
     @property
-    def sends(self) -> bool:
+    def can_send(self) -> bool:
         """Whether messages can be sent from the mailbox."""
         return self.smtp is not None
 
     @property
-    def is_read(self) -> bool:
+    def is_readable(self) -> bool:
         """Whether messages that arrive in the mailbox can be read."""
         return self.imap is not None or self.pop3 is not None
 
@@ -178,48 +178,55 @@ class MailboxSettings(Section):
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
-        """Recipients of the mailbox's secrets; for an application's secrets, which may open other mailboxes, with the user name."""
+        """Recipients of the mailbox's secrets: its servers and the token endpoint.
+
+        The secrets of an application may open other mailboxes, so for them the user name is included.
+        """
         oauth = self.login.oauth
-        told = [server.hearer(key) for key, server in self.servers.items()]
+        recipients = [server.recipient_id(key) for key, server in self.servers.items()]
         if oauth is not None and oauth.endpoint is not None:
-            told.append(oauth.endpoint)
+            recipients.append(oauth.endpoint)
         if oauth is not None and oauth.flow is not Flow.REFRESH_TOKEN:
-            told.append(f"username: {self.login.username.lower()}")
-        return frozenset(told)
+            recipients.append(f"username: {self.login.username.lower()}")
+        return frozenset(recipients)
 
-    def unheard_of(self, secret: StoredSecret) -> Sequence[str]:
-        """Return the recipients that would receive a secret that was not typed for them."""
-        return () if secret.why else sorted(self.allowed_hosts - secret.allowed_hosts)
+    def unauthorized_recipients(self, secret: StoredSecret) -> Sequence[str]:
+        """Return the recipients of this mailbox that *secret* was not entered for."""
+        return () if secret.unavailable_reason else sorted(self.allowed_hosts - secret.allowed_hosts)
 
-    def build(self, name: str, trust: Trust, bounds: EgressPolicy, rotations: Rotations | None = None) -> Mailbox:
+    def build(self, name: str, trust: Trust, egress: EgressPolicy, rotations: RotationFactory | None = None) -> Mailbox:
         """Return the mailbox for probes, named *name*. Raise `TrustStoreError` if a `ca_file` cannot be used.
 
-        *bounds*: for servers whose names others than operators may have written (ADR 0055).
+        *egress*: policy for servers that users who are no operators may have configured (ADR 0055).
         """
-        typed = self.login.typed.values()
+        stored_secrets = self.login.stored_secrets.values()
 
-        def built(key: str) -> Server | None:
+        def build_server(key: str) -> Server | None:
             server = self.servers.get(key)
-            return None if server is None else server.build(key, trust, self.ca_file, bounds if typed else None)
+            return (
+                None if server is None else server.build(key, trust, self.ca_file, egress if stored_secrets else None)
+            )
 
-        why = next(
+        reason = next(
             (
-                secret.why or "it was typed for other servers"
-                for secret in typed
-                if secret.why or self.unheard_of(secret)
+                secret.unavailable_reason or "it was typed for other servers"
+                for secret in stored_secrets
+                if secret.unavailable_reason or self.unauthorized_recipients(secret)
             ),
             "",
         )
         login = (
-            UnavailableLogin(username=self.login.username, reason=why) if why else self.login.build(trust, rotations)
+            UnavailableLogin(username=self.login.username, reason=reason)
+            if reason
+            else self.login.build(trust, rotations)
         )
 
         return Mailbox(
             name=name,
             address=self.address,
-            smtp=built("smtp"),
-            imap=built("imap"),
-            pop3=built("pop3"),
+            smtp=build_server("smtp"),
+            imap=build_server("imap"),
+            pop3=build_server("pop3"),
             login=login,
             inbox=self.inbox or "INBOX",
             junk_folders=self.junk_folders,
@@ -230,81 +237,86 @@ def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) ->
     """Record a mailbox that has no use, is read in two ways, or has no valid login."""
     if any(findings[server].is_broken for server in ("smtp", "imap", "pop3")):
         return
-    if not mailbox.sends and not mailbox.is_read:
+    if not mailbox.can_send and not mailbox.is_readable:
         findings.error("has no server: nothing is sent from it, and nothing read", "smtp:, imap: or pop3:")
     if mailbox.imap is not None and mailbox.pop3 is not None:
         findings["pop3"].error("is a second way to read it beside imap", "imap: it sees junk folders, too")
     if mailbox.imap is None:
-        for key, given in (("inbox", mailbox.inbox is not None), ("junk_folders", bool(mailbox.junk_folders))):
-            if given:
+        for key, is_given in (("inbox", mailbox.inbox is not None), ("junk_folders", bool(mailbox.junk_folders))):
+            if is_given:
                 findings[key].error("names folders, and only IMAP has them", "imap:")
     for key, server in mailbox.servers.items():
         _check_port(key, server, findings[key])
     check_login(mailbox.login, findings["login"], trust)
-    _check_hearers(mailbox, findings["login"])
+    _check_secret_recipients(mailbox, findings["login"])
     _check_microsoft(mailbox, findings["login"])
     check_authorities(mailbox.ca_file, trust, findings["ca_file"])
 
 
-def _check_hearers(mailbox: MailboxSettings, findings: Findings) -> None:
-    """Record a secret that would be sent to a server it was not typed for: otherwise anyone who names a server would receive it."""
-    for key, secret in mailbox.login.typed.items():
-        if others := mailbox.unheard_of(secret):
-            source = sources(key)[-1]
-            message = said(
+def _check_secret_recipients(mailbox: MailboxSettings, findings: Findings) -> None:
+    """Record stored secrets that would be sent to a server for which they were not entered.
+
+    Otherwise a user who changes the server's name would receive the secret.
+    """
+    for key, secret in mailbox.login.stored_secrets.items():
+        if unauthorized := mailbox.unauthorized_recipients(secret):
+            source = source_keys(key)[-1]
+            message = lazy_text(
                 "was typed for {allowed_hosts}, and not for {others}",
-                allowed_hosts=", ".join(sorted(secret.allowed_hosts)) or said("nobody"),
-                others=", ".join(others),
+                allowed_hosts=", ".join(sorted(secret.allowed_hosts)) or lazy_text("nobody"),
+                others=", ".join(unauthorized),
             )
             findings[tuple(source.split("."))].error(
                 message, "the servers of before; or the secret, typed again in the portal"
             )
 
 
-def hearers_as_written(mailbox: Mapping[str, Any]) -> frozenset[str]:
-    """Return the recipients of the secrets of a mailbox document; invalid parts have none."""
+def read_secret_recipients(mailbox: Mapping[str, Any]) -> frozenset[str]:
+    """Return the recipients of the secrets of a mailbox as written in a document; none if it is invalid."""
     try:
-        return MailboxSettings.model_validate(_heard(mailbox)).allowed_hosts
+        return MailboxSettings.model_validate(_recipient_keys(mailbox)).allowed_hosts
     except ValidationError:
         return frozenset()
 
 
-def _heard(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of a mailbox document that determines the recipients of its secrets."""
+def _recipient_keys(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the keys of a mailbox that determine the recipients of its secrets, with placeholders for required keys."""
     login = mailbox.get("login")
     oauth = login.get("oauth") if isinstance(login, Mapping) else None
-    told = (
+    oauth_keys = (
         {key: oauth[key] for key in ("provider", "tenant", "token_url", "flow") if key in oauth}
         if isinstance(oauth, Mapping)
         else None
     )
     username = login.get("username", "x") if isinstance(login, Mapping) else "x"
-    asked = {
+    login_keys = {
         "username": username,
-        **({"oauth": {"flow": Flow.REFRESH_TOKEN, **told, "client_id": "x"}} if told else {}),
+        **({"oauth": {"flow": Flow.REFRESH_TOKEN, **oauth_keys, "client_id": "x"}} if oauth_keys else {}),
     }
-    return {"address": "x@x.invalid", "login": asked, **{key: mailbox[key] for key in _PORTS if key in mailbox}}
+    return {"address": "x@x.invalid", "login": login_keys, **{key: mailbox[key] for key in _PORTS if key in mailbox}}
 
 
 def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
     """Record a port that is registered for another protocol than that of *key*."""
     if server.port not in _KNOWN_PORTS:
         return
-    whose, begins = _KNOWN_PORTS[server.port]
-    usual = _PORTS[key][server.security]
-    if whose != key:
+    protocol, connection_start = _KNOWN_PORTS[server.port]
+    usual_port = _PORTS[key][server.security]
+    if protocol != key:
         findings["port"].warning(
-            said("{port} is the port of {protocol}", port=server.port, protocol=whose.upper()), f"port: {usual}"
+            lazy_text("{port} is the port of {protocol}", port=server.port, protocol=protocol.upper()),
+            f"port: {usual_port}",
         )
-    elif begins is not server.security:
+    elif connection_start is not server.security:
         pattern = (
             "a connection to port {port} begins with TLS, and security is {security}"
-            if begins is Security.IMPLICIT
+            if connection_start is Security.IMPLICIT
             else "a connection to port {port} begins without TLS, and security is {security}"
         )
-        message = said(pattern, port=server.port, security=server.security)
+        message = lazy_text(pattern, port=server.port, security=server.security)
         findings["port"].warning(
-            message, said("security: {begins} beside it, or port: {usual}", begins=begins, usual=usual)
+            message,
+            lazy_text("security: {begins} beside it, or port: {usual}", begins=connection_start, usual=usual_port),
         )
 
 
@@ -312,11 +324,13 @@ def _check_microsoft(mailbox: MailboxSettings, findings: Findings) -> None:
     """Record a password that Microsoft rejects, or will reject (MC786329 in its message centre)."""
     if mailbox.login.password is None:
         return
-    theirs = [key for key, server in mailbox.servers.items() if _MICROSOFT.serves(server.host, mailbox.address)]
-    written = next((source for source in sources("password") if findings[source].is_written), "password")
+    microsoft_servers = [
+        key for key, server in mailbox.servers.items() if _MICROSOFT.sends_for(server.host, mailbox.address)
+    ]
+    written_key = next((source for source in source_keys("password") if findings[source].is_written), "password")
     instead = "oauth: or token_command: (docs/how-to/operator/mailbox-sign-in.md)"
-    if theirs and theirs != ["smtp"]:
-        findings[written].warning("Microsoft takes no password for IMAP and POP3", instead)
-    elif theirs:
+    if microsoft_servers and microsoft_servers != ["smtp"]:
+        findings[written_key].warning("Microsoft takes no password for IMAP and POP3", instead)
+    elif microsoft_servers:
         message = "Microsoft takes no password for SMTP from the end of December 2026, unless the tenant allows it"
-        findings[written].warning(message, instead)
+        findings[written_key].warning(message, instead)

@@ -10,12 +10,12 @@ from pydantic import Field, SecretStr
 from monitor.config.fields.listen import Tenant, TokenEndpoint
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.reading import by_source, sources
+from monitor.config.files.reading import source_keys, source_remedy
 from monitor.config.files.secret import StoredSecret
-from monitor.config.files.section import File, KeptFile, Line, Section
-from monitor.model.lazy_text import said
+from monitor.config.files.section import File, Line, MaintainedFile, Section
+from monitor.model.lazy_text import lazy_text
 from probes.credentials.oauth import Issuer
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, Rotations
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, RotationFactory
 from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
 
 #: Exchange Online accepts no other scope for a service's own token.
@@ -41,13 +41,13 @@ class Flow(StrEnum):
     SERVICE_ACCOUNT = "service_account"
 
 
-_USUAL_SCOPES: Mapping[tuple[KnownAuthorizationServer | None, Flow], str] = {
+_DEFAULT_SCOPES: Mapping[tuple[KnownAuthorizationServer | None, Flow], str] = {
     (KnownAuthorizationServer.MICROSOFT, Flow.CLIENT_CREDENTIALS): MICROSOFT_SCOPE,
     (KnownAuthorizationServer.GOOGLE, Flow.SERVICE_ACCOUNT): GOOGLE_SCOPE,
 }
 
 
-def usual_endpoint(provider: KnownAuthorizationServer, tenant: str | None) -> str | None:
+def default_endpoint(provider: KnownAuthorizationServer, tenant: str | None) -> str | None:
     """Return the token endpoint of a known authorization server; `None`: it requires a tenant."""
     if provider is KnownAuthorizationServer.GOOGLE:
         return "https://oauth2.googleapis.com/token"
@@ -77,7 +77,7 @@ class OAuthSettings(Section):
     """By `refresh_token_file:` or `refresh_token_env:`; with the flow of that name."""
     service_account: SecretStr | None = None
     """By `service_account_file:` or `service_account_env:`, the JSON of its key; with the flow of that name."""
-    rotation_file: KeptFile | None = None
+    rotation_file: MaintainedFile | None = None
     """File for the newest refresh token, if the provider accepts each only once."""
     ca_file: File | None = None
     """Certificate authorities of the token endpoint, as PEM; default: the system's."""
@@ -87,19 +87,19 @@ class OAuthSettings(Section):
         """Token endpoint: as configured, or that of `provider`."""
         if self.token_url is not None:
             return self.token_url
-        return None if self.provider is None else usual_endpoint(self.provider, self.tenant)
+        return None if self.provider is None else default_endpoint(self.provider, self.tenant)
 
-    def build(self, trust: Trust, username: str, rotations: Rotations | None = None) -> Issuer:
+    def build(self, trust: Trust, username: str, rotations: RotationFactory | None = None) -> Issuer:
         """Return the issuer of tokens for the mailbox of *username*. Raise `TrustStoreError` if `ca_file` cannot be used.
 
-        *rotations*: which refresh token follows a typed one; `None`: rotations are kept in memory.
+        *rotations*: source of the tokens that follow a refresh token from the portal; `None`: they stay in memory.
         """
         client = Client(
             token_url=self.endpoint or "",
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value() if self.client_secret else None,
             # With a refresh token, no scope means the scope of the consent.
-            scope=self.scope or _USUAL_SCOPES.get((self.provider, self.flow)),
+            scope=self.scope or _DEFAULT_SCOPES.get((self.provider, self.flow)),
             tls=trust.context(self.ca_file, for_http=True),
         )
         if self.service_account is not None:
@@ -113,7 +113,7 @@ class OAuthSettings(Section):
 
 
 #: Secret that each flow uses.
-_SECRETS = {
+_SECRET_KEYS = {
     Flow.CLIENT_CREDENTIALS: "client_secret",
     Flow.REFRESH_TOKEN: "refresh_token",
     Flow.SERVICE_ACCOUNT: "service_account",
@@ -122,19 +122,19 @@ _SECRETS = {
 
 def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
     """Record what the flow lacks, what does not belong to it, and an endpoint without TLS."""
-    for key, message, instead in (*_of_provider(oauth), *_of_flow(oauth)):
-        if not is_faulty(findings, key):
-            written = next((each for each in (key, *sources(key)) if findings[each].is_written), key)
-            findings[written].error(message, instead)
+    for key, message, instead in (*_provider_problems(oauth), *_flow_problems(oauth)):
+        if not has_problem(findings, key):
+            written_key = next((each for each in (key, *source_keys(key)) if findings[each].is_written), key)
+            findings[written_key].error(message, instead)
     check_authorities(oauth.ca_file, trust, findings["ca_file"])
 
 
-def is_faulty(findings: Findings, key: str) -> bool:
+def has_problem(findings: Findings, key: str) -> bool:
     """Whether *key*, or the source of the secret of that name, already has a problem."""
-    return any(findings[each].is_broken for each in (key, *sources(key)))
+    return any(findings[each].is_broken for each in (key, *source_keys(key)))
 
 
-def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
+def _provider_problems(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
     microsoft = oauth.provider is KnownAuthorizationServer.MICROSOFT
     if microsoft and oauth.tenant is None and oauth.token_url is None:
         yield "tenant", "is missing", "tenant: jabatan-contoh.gov.my, or the id of the tenant"
@@ -144,31 +144,31 @@ def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
         yield "token_url", "is missing", "provider: microsoft | google, or token_url: https://..."
 
 
-def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
+def _flow_problems(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
     if oauth.flow is Flow.CLIENT_CREDENTIALS and oauth.provider is KnownAuthorizationServer.GOOGLE:
         yield "flow", "Google opens no mailbox to a client by itself", "service_account, or refresh_token"
     elif oauth.flow is Flow.SERVICE_ACCOUNT and oauth.provider is KnownAuthorizationServer.MICROSOFT:
         yield "flow", "Microsoft has no such accounts", "client_credentials"
         return
-    wanted = _SECRETS[oauth.flow]
-    if getattr(oauth, wanted) is None:
-        yield wanted, "is missing", by_source(wanted)
+    required_key = _SECRET_KEYS[oauth.flow]
+    if getattr(oauth, required_key) is None:
+        yield required_key, "is missing", source_remedy(required_key)
     for flow, key in ((Flow.REFRESH_TOKEN, "refresh_token"), (Flow.SERVICE_ACCOUNT, "service_account")):
         if oauth.flow is not flow and getattr(oauth, key) is not None:
             yield key, "is not used by this flow", f"flow: {flow}"
     if oauth.flow is not Flow.REFRESH_TOKEN and oauth.rotation_file is not None:
         yield "rotation_file", "is not used by this flow", "flow: refresh_token"
     if oauth.flow is Flow.SERVICE_ACCOUNT and oauth.service_account is not None:
-        yield from _of_service_account(oauth, oauth.service_account)
+        yield from _service_account_problems(oauth, oauth.service_account)
 
 
-def _of_service_account(oauth: OAuthSettings, key: SecretStr) -> Iterator[tuple[str, str, str]]:
-    if isinstance(key, StoredSecret) and key.why:
+def _service_account_problems(oauth: OAuthSettings, key: SecretStr) -> Iterator[tuple[str, str, str]]:
+    if isinstance(key, StoredSecret) and key.unavailable_reason:
         return
     try:
         account = ServiceAccount.read(key.get_secret_value())
-    except BadServiceAccountError as bad:
-        yield "service_account", str(bad), by_source("service_account")
+    except BadServiceAccountError as error:
+        yield "service_account", str(error), source_remedy("service_account")
         return
     if account.client_id != oauth.client_id:
         yield "client_id", "is not that of the service account's key", account.client_id
@@ -176,5 +176,5 @@ def _of_service_account(oauth: OAuthSettings, key: SecretStr) -> Iterator[tuple[
         yield (
             "scope",
             "is missing: what is signed says what it asks for",
-            said("provider: google, or scope: {scope}", scope=GOOGLE_SCOPE),
+            lazy_text("provider: google, or scope: {scope}", scope=GOOGLE_SCOPE),
         )

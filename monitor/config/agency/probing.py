@@ -9,21 +9,21 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
-from monitor.config.fields.window import Cron, Moment, WindowSettings, aware
+from monitor.config.fields.window import Cron, Moment, WindowSettings, to_utc
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Count, InvalidValue, Line, Section, Span, wrong
+from monitor.config.files.section import Count, InvalidValue, Line, Section, Span, shape_error
 from monitor.evaluation.flapping import FlappingPolicy
 from monitor.model.health import HealthPolicy
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from monitor.model.route import ProbingPolicy
 from monitor.model.window import Hours, OneTimeWindow, Recurring, Window, WindowOccurrence
 from probes.model.probe import Timeouts
 
-#: Limits of the time within which a dead process may be replaced.
-_SOONEST, _LATEST = timedelta(seconds=5), timedelta(minutes=5)
+#: Limits of the time after which other processes take over the agencies of a dead one.
+_MIN_TAKEOVER_TIMEOUT, _MAX_TAKEOVER_TIMEOUT = timedelta(seconds=5), timedelta(minutes=5)
 
-_SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
+_PLACEHOLDER_TIME = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 class MaintenanceSettings(Section):
@@ -44,8 +44,8 @@ class MaintenanceSettings(Section):
         """Return the window in *zone*."""
         if self.cron is not None and self.lasts is not None:
             return Recurring(self.cron, self.lasts, zone, self.reason)
-        begins, ends = self.begins or _SOME_DAY, self.ends or _SOME_DAY
-        return OneTimeWindow(WindowOccurrence(aware(begins, zone), aware(ends, zone), self.reason))
+        begins, ends = self.begins or _PLACEHOLDER_TIME, self.ends or _PLACEHOLDER_TIME
+        return OneTimeWindow(WindowOccurrence(to_utc(begins, zone), to_utc(ends, zone), self.reason))
 
 
 def build_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo) -> tuple[Window, ...]:
@@ -56,60 +56,64 @@ def build_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo) ->
 def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, findings: Findings) -> None:
     """Record windows that are neither one-time nor recurring, or that end before they begin."""
     for number, window in enumerate(windows):
-        there = findings[number]
-        if there.is_broken:
+        window_findings = findings[number]
+        if window_findings.is_broken:
             continue
-        once, often = (window.begins, window.ends), (window.cron, window.lasts)
-        if window.begins and window.ends and not any(often):
-            lasts = aware(window.ends, zone) - aware(window.begins, zone)
+        one_time_keys, recurring_keys = (window.begins, window.ends), (window.cron, window.lasts)
+        if window.begins and window.ends and not any(recurring_keys):
+            lasts = to_utc(window.ends, zone) - to_utc(window.begins, zone)
             if lasts <= timedelta(0):
-                there["until"].error("the window ends before it begins", "a later time")
-            elif lasts > _LONGEST_WORK:
-                message = said("nothing is probed for {days} days", days=lasts.days)
-                there["until"].warning(
-                    message, said("windows of at most {days} days each, if that is meant", days=_LONGEST_WORK.days)
+                window_findings["until"].error("the window ends before it begins", "a later time")
+            elif lasts > _MAX_MAINTENANCE:
+                message = lazy_text("nothing is probed for {days} days", days=lasts.days)
+                window_findings["until"].warning(
+                    message,
+                    lazy_text("windows of at most {days} days each, if that is meant", days=_MAX_MAINTENANCE.days),
                 )
-        elif any(once) or not all(often):
-            there.error("is not one kind of window", "from: and until:, or cron: and for:")
+        elif any(one_time_keys) or not all(recurring_keys):
+            window_findings.error("is not one kind of window", "from: and until:, or cron: and for:")
 
 
-#: A longer maintenance of a mail server is more likely a wrong year.
-_LONGEST_WORK = timedelta(days=31)
+#: Maintenance of a mail server that lasts longer has probably a wrong year.
+_MAX_MAINTENANCE = timedelta(days=31)
 
-#: With a longer value the recovery of mail would not be notified for days.
-_LONGEST = timedelta(days=1)
+#: With a longer window, people would not be notified for days that mail works again.
+_MAX_FLAPPING_WINDOW = timedelta(days=1)
 
 
-def _more_than_one(falls: int) -> int:
+def _check_flapping_threshold(falls: int) -> int:
     if not 2 <= falls <= 100:
-        raise wrong(
-            said("{falls} is no number of falls", falls=falls),
+        raise shape_error(
+            lazy_text("{falls} is no number of falls", falls=falls),
             "2 to 100: an agency that goes down once is not unsteady",
         )
     return falls
 
 
-def _within_a_day(span: timedelta) -> timedelta:
-    if span > _LONGEST:
-        raise wrong("is longer than a day", "2h, at most 1d: for so long nobody is told that mail works again")
+def _check_flapping_window(span: timedelta) -> timedelta:
+    if span > _MAX_FLAPPING_WINDOW:
+        raise shape_error("is longer than a day", "2h, at most 1d: for so long nobody is told that mail works again")
     return span
 
 
-def _soon_and_not_too_soon(span: timedelta) -> timedelta:
-    if not _SOONEST <= span <= _LATEST:
-        raise wrong(
-            said("{span} is too soon, or too late", span=format_duration(span)),
+def _check_takeover_timeout(span: timedelta) -> timedelta:
+    if not _MIN_TAKEOVER_TIMEOUT <= span <= _MAX_TAKEOVER_TIMEOUT:
+        raise shape_error(
+            lazy_text("{span} is too soon, or too late", span=format_duration(span)),
             "5s to 5m: a busy service must not be taken for dead, and an agency not be left alone for long",
         )
     return span
 
 
 class FlappingSettings(Section):
-    """Flapping limit: after so many failures within the span the incident stays open until no failure has occurred for as long."""
+    """Limit of flapping (going down and up repeatedly).
 
-    threshold: Annotated[int, AfterValidator(_more_than_one), InvalidValue(3)] = 3
+    After `threshold` outages within `window`, the incident stays open until no outage has occurred for one `window`.
+    """
+
+    threshold: Annotated[int, AfterValidator(_check_flapping_threshold), InvalidValue(3)] = 3
     """Number of outages within `window` from which an agency is flapping: its recovery is confirmed later."""
-    window: Annotated[Span, AfterValidator(_within_a_day)] = timedelta(hours=2)
+    window: Annotated[Span, AfterValidator(_check_flapping_window)] = timedelta(hours=2)
     """Time in which outages are counted."""
 
     def build(self) -> FlappingPolicy:
@@ -144,7 +148,7 @@ class ProbingSettings(Section):
     """Processes on one PostgreSQL share the agencies, so that one of them probes each; false: each process
     probes all.
     """
-    takeover_timeout: Annotated[Span, AfterValidator(_soon_and_not_too_soon)] = timedelta(seconds=10)
+    takeover_timeout: Annotated[Span, AfterValidator(_check_takeover_timeout)] = timedelta(seconds=10)
     """Time after which other processes take over the agencies of a dead process. A process is dead after 0.4 of
     it without a heartbeat.
     """
@@ -154,7 +158,7 @@ class ProbingSettings(Section):
         return ProbingPolicy(
             interval=self.interval,
             retry_interval=self.retry_interval,
-            patience=Timeouts(session=self.session_timeout, arrival=self.arrival_timeout),
+            timeouts=Timeouts(session=self.session_timeout, arrival=self.arrival_timeout),
             slow_threshold=self.slow_threshold,
             deferral_timeout=self.deferral_timeout,
             health=HealthPolicy(failure_threshold=self.failure_threshold, success_threshold=self.success_threshold),
@@ -186,29 +190,39 @@ class ProbingOverrides(Section):
     active_hours: tuple[WindowSettings, ...] | None = None
     """As in the settings."""
 
-    def over(self, defaults: ProbingSettings) -> ProbingSettings:
-        """Return *defaults* with these overrides; a longer interval alone extends the deferral budget to itself."""
-        own = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+    def merged_into(self, defaults: ProbingSettings) -> ProbingSettings:
+        """Return *defaults* with these overrides.
+
+        If only the interval is overridden, the deferral timeout becomes at least that interval.
+        """
+        overrides = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
         if self.interval is not None and self.deferral_timeout is None:
-            own["deferral_timeout"] = max(self.interval, defaults.deferral_timeout)
-        return defaults.model_copy(update=own)
+            overrides["deferral_timeout"] = max(self.interval, defaults.deferral_timeout)
+        return defaults.model_copy(update=overrides)
 
 
-def check_probing(probing: ProbingSettings, written: Section, findings: Findings) -> None:
-    """Record conflicting values; *written* at *path* is what the file sets of *probing*, the effective values."""
-    own = {name for name in written.model_fields_set if getattr(written, name) is not None}
+def check_probing(probing: ProbingSettings, own_settings: Section, findings: Findings) -> None:
+    """Record conflicts in *probing*, the effective values; *own_settings* are those that this file sets."""
+    own_keys = {name for name in own_settings.model_fields_set if getattr(own_settings, name) is not None}
 
     def compare(lesser: str, greater: str, message: str) -> None:
-        # The problem is reported in the file that sets the value; if this file sets neither, another file has the
-        # problem.
-        if (low := getattr(probing, lesser)) <= (high := getattr(probing, greater)) or not own & {lesser, greater}:
+        # Report the problem in the file that sets one of the values. If this file sets neither, the problem is reported
+        # when the other file is checked.
+        if (lesser_value := getattr(probing, lesser)) <= (
+            greater_value := getattr(probing, greater)
+        ) or not own_keys & {lesser, greater}:
             return
         if findings[lesser].is_blank or findings[greater].is_blank:
             return
-        at, words, limit = (greater, "at least {limit}", low) if greater in own else (lesser, "at most {limit}", high)
-        spans = f"{greater} {format_duration(high)}, {lesser} {format_duration(low)}"
-        findings[at].error(
-            said("{message} ({spans})", message=said(message), spans=spans), said(words, limit=format_duration(limit))
+        key, remedy, limit = (
+            (greater, "at least {limit}", lesser_value)
+            if greater in own_keys
+            else (lesser, "at most {limit}", greater_value)
+        )
+        spans = f"{greater} {format_duration(greater_value)}, {lesser} {format_duration(lesser_value)}"
+        findings[key].error(
+            lazy_text("{message} ({spans})", message=lazy_text(message), spans=spans),
+            lazy_text(remedy, limit=format_duration(limit)),
         )
 
     compare(
@@ -217,5 +231,5 @@ def check_probing(probing: ProbingSettings, written: Section, findings: Findings
     compare("slow_threshold", "arrival_timeout", "a message would be lost before it is slow")
     compare("retry_interval", "interval", "a retry is meant to come sooner than the next probe")
     compare("interval", "deferral_timeout", "a deferral would use up its budget before the next probe")
-    if written.model_dump().get("active_hours") == ():
+    if own_settings.model_dump().get("active_hours") == ():
         findings["active_hours"].error("no window is named: nothing would be probed", "a window, or leave the key out")

@@ -16,27 +16,27 @@ from alerts.model.oncall import Days, Layer, Rota
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import one_of
-from monitor.config.files.section import InvalidValue, Section, Slug, as_text, wrong
-from monitor.model.lazy_text import said
+from monitor.config.files.problem import suggest
+from monitor.config.files.section import InvalidValue, Section, Slug, parsed_by, shape_error
+from monitor.model.lazy_text import lazy_text
 
-_SHIFTS = {"daily": 1, "weekly": 7}
-_LONGEST_SHIFT = 92
+_NAMED_SHIFTS = {"daily": 1, "weekly": 7}
+_MAX_SHIFT_DAYS = 92
 
 
-def _shift(text: str) -> int:
+def _parse_shift(text: str) -> int:
     days = re.fullmatch(r"([0-9]{1,3})d", text.strip(), re.ASCII)
-    shift = _SHIFTS.get(text.strip(), int(days[1]) if days else 0)
-    if not 1 <= shift <= _LONGEST_SHIFT:
-        raise wrong(
-            said("'{text}' is no shift of whole days", text=text),
-            said("daily, weekly, or a number of days up to {longest}: 3d", longest=_LONGEST_SHIFT),
+    shift = _NAMED_SHIFTS.get(text.strip(), int(days[1]) if days else 0)
+    if not 1 <= shift <= _MAX_SHIFT_DAYS:
+        raise shape_error(
+            lazy_text("'{text}' is no shift of whole days", text=text),
+            lazy_text("daily, weekly, or a number of days up to {longest}: 3d", longest=_MAX_SHIFT_DAYS),
         )
     return shift
 
 
 #: Days of one shift.
-Shift = Annotated[int, as_text(_shift), InvalidValue(1)]
+Shift = Annotated[int, parsed_by(_parse_shift), InvalidValue(1)]
 
 
 class LayerSettings(Section):
@@ -70,7 +70,7 @@ class RotaSettings(Section):
             name=name,
             zone=self.time_zone or zone,
             handover=self.handover,
-            calendar=calendar.days(self.state),
+            calendar=calendar.build_calendar(self.state),
             layers=tuple(
                 Layer(
                     days=layer.days,
@@ -89,11 +89,11 @@ Rotas = Mapping[Slug, RotaSettings]
 def check_rotas(rotas: Mapping[str, RotaSettings], people: Mapping[str, object] | None, findings: Findings) -> None:
     """Record rotas that have no contact, or an unknown one. *people*: contacts that they may name; `None`: unknown."""
     for key, rota in rotas.items():
-        there = findings[key, "layers"]
+        layers_findings = findings[key, "layers"]
         if not rota.layers:
-            there.error("nobody is ever on call", "[{every: weekly, from: 2026-11-30, people: [KEY, KEY]}]")
+            layers_findings.error("nobody is ever on call", "[{every: weekly, from: 2026-11-30, people: [KEY, KEY]}]")
         for number, layer in enumerate(rota.layers):
-            _check_people(layer, people, there[number, "people"])
+            _check_people(layer, people, layers_findings[number, "people"])
 
 
 def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, findings: Findings) -> None:
@@ -102,5 +102,5 @@ def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, fin
     for number, key in enumerate(layer.people):
         if people is not None and key not in people:
             findings[number].error(
-                said("there is no contact '{key}'", key=key), one_of(key, people, f"contacts: {{{key}: ...}}")
+                lazy_text("there is no contact '{key}'", key=key), suggest(key, people, f"contacts: {{{key}: ...}}")
             )

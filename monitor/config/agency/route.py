@@ -1,4 +1,8 @@
-"""Configuration of routes: the sender and the recipient mailbox of each probe."""
+"""Configuration of routes: the sender and the recipient mailbox of each probe.
+
+A *reference* is a mailbox of the operator outside the agencies. The direction is seen from the agency: internal,
+outbound (to a reference), inbound (from a reference); control routes run between references.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.fields.circular import domain_of
 from monitor.config.files.section import MailAddress, Section, Slug
 from monitor.model.route import Direction
-from probes.model.domain import normal_domain
+from probes.model.domain import normalize_domain
 
 
 class RouteDirection(StrEnum):
-    """Directions that an agency may list; control routes follow from the references."""
+    """Directions of routes that an agency may configure. Control routes are derived from the references."""
 
     INTERNAL = "internal"
     OUTBOUND = "outbound"
@@ -41,8 +45,8 @@ class RouteSettings(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
-    """Route by the names of its mailboxes: the agency's own, or those of `references`."""
+class ResolvedRoute:
+    """Route with all defaults applied. Mailboxes are named by their key in the agency's file or in `references`."""
 
     name: str
     direction: Direction
@@ -60,60 +64,82 @@ Mailboxes = Mapping[str, MailboxSettings]
 
 def default_routes(mailboxes: Mailboxes, references: Mailboxes) -> tuple[RouteSettings, ...]:
     """Return the routes of an agency that lists none: internal, and both ways with every reference."""
-    ours, own = _Ends.of(references), _Ends.of(mailboxes)
-    routes = [RouteSettings(direction=RouteDirection.INTERNAL, mailbox=each) for each in own.senders if own.readers]
-    for direction, near, far in (
-        (RouteDirection.OUTBOUND, own.senders, ours.readers),
-        (RouteDirection.INBOUND, own.readers, ours.senders),
+    reference_ends, agency_ends = _Ends.of(references), _Ends.of(mailboxes)
+    routes = [
+        RouteSettings(direction=RouteDirection.INTERNAL, mailbox=each)
+        for each in agency_ends.senders
+        if agency_ends.readers
+    ]
+    for direction, agency_mailboxes, reference_mailboxes in (
+        (RouteDirection.OUTBOUND, agency_ends.senders, reference_ends.readers),
+        (RouteDirection.INBOUND, agency_ends.readers, reference_ends.senders),
     ):
         routes += [
             RouteSettings(direction=direction, mailbox=mailbox, reference=reference)
-            for reference in far
-            for mailbox in near
+            for reference in reference_mailboxes
+            for mailbox in agency_mailboxes
         ]
     return tuple(routes)
 
 
-def leg(code: str, route: RouteSettings, mailboxes: Mailboxes, domain: str) -> Leg:
-    """Return the effective route of agency *code*, whose first domain is *domain*.
+def resolve_route(agency_code: str, route: RouteSettings, mailboxes: Mailboxes, domain: str) -> ResolvedRoute:
+    """Return the effective route of agency *agency_code*, whose first domain is *domain*.
 
-    The first mailbox stays unnamed, so that adding a second renames nothing.
+    Its name omits the first mailbox, so that adding a second mailbox renames no route.
     """
     names = tuple(mailboxes)
-    own = route.mailbox or next(iter(names), "")
-    aside = [] if own == next(iter(names), "") else [own]
+    agency_mailbox = route.mailbox or next(iter(names), "")
+    suffix = [] if agency_mailbox == next(iter(names), "") else [agency_mailbox]
     direction = Direction(route.direction.value)
     if direction is Direction.INTERNAL:
-        following = _following(own, names, _Ends.of(mailboxes).readers)
-        recipient = route.recipient or following
-        aside = aside if recipient == following else [own, recipient]
-        return Leg(name="/".join([code, direction, *aside]), direction=direction, sender=own, recipient=recipient)
-    ours = route.reference or ""
+        default_recipient = _next_in_ring(agency_mailbox, names, _Ends.of(mailboxes).readers)
+        recipient = route.recipient or default_recipient
+        suffix = suffix if recipient == default_recipient else [agency_mailbox, recipient]
+        return ResolvedRoute(
+            name="/".join([agency_code, direction, *suffix]),
+            direction=direction,
+            sender=agency_mailbox,
+            recipient=recipient,
+        )
+    reference = route.reference or ""
     if direction is Direction.OUTBOUND:
-        return Leg(name="/".join([code, direction, ours, *aside]), direction=direction, sender=own, recipient=ours)
-    aside = [] if route.arrives_in else aside
-    return Leg(
-        name="/".join([code, direction, ours, *aside, *_called(route.to, domain)]),
+        return ResolvedRoute(
+            name="/".join([agency_code, direction, reference, *suffix]),
+            direction=direction,
+            sender=agency_mailbox,
+            recipient=reference,
+        )
+    suffix = [] if route.arrives_in else suffix
+    return ResolvedRoute(
+        name="/".join([agency_code, direction, reference, *suffix, *_address_suffix(route.to, domain)]),
         direction=direction,
-        sender=ours,
-        recipient=route.arrives_in or own,
+        sender=reference,
+        recipient=route.arrives_in or agency_mailbox,
         to=route.to,
         forwarded=route.arrives_in is not None,
     )
 
 
-def control_legs(references: Mailboxes) -> tuple[Leg, ...]:
-    """Return the routes among the reference mailboxes, each to the next: while they fail, routes across sides prove nothing."""
+def control_routes(references: Mailboxes) -> tuple[ResolvedRoute, ...]:
+    """Return the routes among the reference mailboxes, each to the next.
+
+    While control routes fail, failing routes between agencies and references prove no fault of the agencies.
+    """
     names, ends = tuple(references), _Ends.of(references)
-    pairs = dict.fromkeys((one, _following(one, names, ends.readers, itself=False)) for one in ends.senders)
-    # A read-only mailbox needs a sender too; in a ring where all mailboxes do both, each has one.
-    reached = {other for _, other in pairs}
-    for lonely in (name for name in ends.readers if name not in reached):
-        pairs[(_following(lonely, names[::-1], ends.senders, itself=False), lonely)] = None
+    pairs = dict.fromkeys(
+        (sender, _next_in_ring(sender, names, ends.readers, may_return_itself=False)) for sender in ends.senders
+    )
+    # Add routes to mailboxes that no sender has reached: in a ring of mailboxes that all send and receive, there are
+    # none.
+    reached_mailboxes = {recipient for _, recipient in pairs}
+    for unreached in (name for name in ends.readers if name not in reached_mailboxes):
+        pairs[(_next_in_ring(unreached, names[::-1], ends.senders, may_return_itself=False), unreached)] = None
     return tuple(
-        Leg(name=f"control/{one}/{other}", direction=Direction.CONTROL, sender=one, recipient=other)
-        for one, other in pairs
-        if one and other
+        ResolvedRoute(
+            name=f"control/{sender}/{recipient}", direction=Direction.CONTROL, sender=sender, recipient=recipient
+        )
+        for sender, recipient in pairs
+        if sender and recipient
     )
 
 
@@ -127,20 +153,23 @@ class _Ends:
     @classmethod
     def of(cls, mailboxes: Mailboxes) -> _Ends:
         return cls(
-            senders=tuple(name for name, mailbox in mailboxes.items() if mailbox.sends),
-            readers=tuple(name for name, mailbox in mailboxes.items() if mailbox.is_read),
+            senders=tuple(name for name, mailbox in mailboxes.items() if mailbox.can_send),
+            readers=tuple(name for name, mailbox in mailboxes.items() if mailbox.is_readable),
         )
 
 
-def _following(name: str, names: Sequence[str], wanted: Sequence[str], *, itself: bool = True) -> str:
-    """Return the next of *names* after *name*, in a ring, that is among *wanted*; *name* comes last, if at all."""
-    place = names.index(name)
-    ring = [*names[place + 1 :], *names[:place], *([name] if itself else [])]
-    return next((other for other in ring if other in wanted), name if itself else "")
+def _next_in_ring(name: str, names: Sequence[str], candidates: Sequence[str], *, may_return_itself: bool = True) -> str:
+    """Return the first of *candidates* that follows *name* in the ring of *names*.
+
+    *name* itself comes last, if *may_return_itself*; otherwise the result is "" if there is no other.
+    """
+    position = names.index(name)
+    ring = [*names[position + 1 :], *names[:position], *([name] if may_return_itself else [])]
+    return next((candidate for candidate in ring if candidate in candidates), name if may_return_itself else "")
 
 
-def _called(to: str | None, domain: str) -> Iterator[str]:
-    """Yield the part of a route's name that an address adds: its local part, or all of it at another domain."""
+def _address_suffix(to: str | None, domain: str) -> Iterator[str]:
+    """Yield the part of a route's name for the address *to*: its local part, or the whole address in another domain."""
     if to is not None:
         local, _, _ = to.lower().partition("@")
-        yield local if normal_domain(domain_of(to)) == normal_domain(domain) else to.lower()
+        yield local if normalize_domain(domain_of(to)) == normalize_domain(domain) else to.lower()

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from monitor.config.files.findings import Findings
-from monitor.model.lazy_text import either, said
-from probes.model.domain import is_within, normal_domain, parent_of
+from monitor.model.lazy_text import any_of, lazy_text
+from probes.model.domain import find_parent, is_within, normalize_domain
 
 #: Suffixes of government domains (3d), each for one kind of body.
 OFFICIAL_SUFFIXES = ("gov.my", "edu.my", "mil.my")
@@ -27,27 +27,31 @@ PRIVATE_PROVIDERS = (
 
 def domain_of(address: str) -> str:
     """Return the domain of a mail address in the form used for comparison."""
-    return normal_domain(address.rpartition("@")[2])
+    return normalize_domain(address.rpartition("@")[2])
 
 
 def check_domains(
     domains: Iterable[str], suffixes: Collection[str], private_providers: Collection[str], findings: Findings
 ) -> None:
     """Record registered domains that belong to no agency."""
-    written = list(domains)
-    for number, domain in enumerate(written):
-        there = findings[number]
-        if domain in written[:number]:
-            there.warning(said("'{domain}' is named twice", domain=domain), "it once")
-        instead = said("a domain of the agency below {suffixes}", suffixes=either(suffixes))
+    registered = list(domains)
+    for number, domain in enumerate(registered):
+        domain_findings = findings[number]
+        if domain in registered[:number]:
+            domain_findings.warning(lazy_text("'{domain}' is named twice", domain=domain), "it once")
+        instead = lazy_text("a domain of the agency below {suffixes}", suffixes=any_of(suffixes))
         if is_within(domain, private_providers):
-            there.error(said("'{domain}' is a private provider's domain (circular, 3f)", domain=domain), instead)
-        elif normal_domain(domain) in OFFICIAL_SUFFIXES:
-            there.error(said("'{domain}' is no domain of one agency", domain=domain), f"jabatan-contoh.{domain}")
+            domain_findings.error(
+                lazy_text("'{domain}' is a private provider's domain (circular, 3f)", domain=domain), instead
+            )
+        elif normalize_domain(domain) in OFFICIAL_SUFFIXES:
+            domain_findings.error(
+                lazy_text("'{domain}' is no domain of one agency", domain=domain), f"jabatan-contoh.{domain}"
+            )
         elif not is_within(domain, suffixes):
-            there.error(
-                said("'{domain}' has no official suffix (circular, 3d)", domain=domain),
-                said("{instead}; or list its suffix in official_suffixes", instead=instead),
+            domain_findings.error(
+                lazy_text("'{domain}' has no official suffix (circular, 3d)", domain=domain),
+                lazy_text("{instead}; or list its suffix in official_suffixes", instead=instead),
             )
 
 
@@ -56,14 +60,14 @@ def check_address(address: str, domains: Iterable[str], private_providers: Colle
     domain, registered = domain_of(address), list(domains)
     if is_within(domain, private_providers):
         findings.error(
-            said("'{address}' is at a private provider (circular, 3f)", address=address),
-            said("an address at {domains}", domains=either(registered)),
+            lazy_text("'{address}' is at a private provider (circular, 3f)", address=address),
+            lazy_text("an address at {domains}", domains=any_of(registered)),
         )
     elif not is_within(domain, registered):
         findings.error(
-            said("'{address}' is outside the agency's registered domains (circular, 3c and 3e)", address=address),
-            said(
-                "an address at {domains}, or register {domain} under domains", domains=either(registered), domain=domain
+            lazy_text("'{address}' is outside the agency's registered domains (circular, 3c and 3e)", address=address),
+            lazy_text(
+                "an address at {domains}, or register {domain} under domains", domains=any_of(registered), domain=domain
             ),
         )
 
@@ -75,11 +79,11 @@ def check_reference(
     domain = domain_of(address)
     if is_within(domain, private_providers):
         findings.error(
-            said("'{address}' is at a private provider (circular, 3f)", address=address),
+            lazy_text("'{address}' is at a private provider (circular, 3f)", address=address),
             "an address of a partner agency",
         )
-    elif parent_of(domain, suffixes) is None:
+    elif find_parent(domain, suffixes) is None:
         findings.warning(
-            said("'{address}' has no official suffix (circular, 3d)", address=address),
+            lazy_text("'{address}' has no official suffix (circular, 3d)", address=address),
             "an address of a partner agency, if there is one",
         )

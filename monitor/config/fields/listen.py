@@ -10,10 +10,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
-from monitor.config.files.section import InvalidValue, Line, as_text, wrong
-from monitor.model.lazy_text import said
+from monitor.config.files.section import InvalidValue, Line, parsed_by, shape_error
+from monitor.model.lazy_text import lazy_text
 
-_FORM = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
+_HOST_AND_PORT = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,19 @@ def is_loopback(host: str) -> bool:
 
 def parse_listen(text: str) -> Listen | None:
     """Parse "127.0.0.1:8080" or "[::1]:8080". Return `None` for anything else."""
-    match = _FORM.fullmatch(text.strip())
+    match = _HOST_AND_PORT.fullmatch(text.strip())
     if match is None or int(match[3]) > 65535:
         return None
     return Listen(match[1] or match[2], int(match[3]))
 
 
-def _listen(written: str) -> Listen:
-    if (listen := parse_listen(written)) is None:
-        raise wrong(said("'{written}' is no address with a port", written=written), "127.0.0.1:8080")
+def _parse_listen_value(text: str) -> Listen:
+    if (listen := parse_listen(text)) is None:
+        raise shape_error(lazy_text("'{written}' is no address with a port", written=text), "127.0.0.1:8080")
     return listen
 
 
-def safe_url(text: str) -> SplitResult | None:
+def parse_safe_url(text: str) -> SplitResult | None:
     """Return the parts of an https address, or of an http address on this machine, where the traffic does not leave it."""
     try:
         url = urlsplit(text)
@@ -66,26 +66,26 @@ def safe_url(text: str) -> SplitResult | None:
     return url if host and is_safe and url.username is None else None
 
 
-def is_here(url: str) -> bool:
+def is_on_this_machine(url: str) -> bool:
     """Return whether an address is on this machine."""
-    parts = safe_url(url)
+    parts = parse_safe_url(url)
     return parts is not None and is_loopback(parts.hostname or "")
 
 
-def _public_url(text: str) -> str:
-    url = safe_url(text)
+def _check_public_url(text: str) -> str:
+    url = parse_safe_url(text)
     # No host name contains an underscore (RFC 1123, 2.1); a strict provider rejects every notification because of it.
     if url is None or "_" in (url.hostname or "") or url.query or url.fragment:
-        raise wrong(
+        raise shape_error(
             "must be an https address, without a login, that providers can reach", "https://pantau.contoh.gov.my"
         )
     return text.rstrip("/")
 
 
-def _endpoint(text: str) -> str:
-    if safe_url(text) is None:
-        told = "must be https, without a login: secrets are sent there"
-        raise wrong(told, "https://log-masuk.jabatan-contoh.gov.my/token")
+def _check_endpoint(text: str) -> str:
+    if parse_safe_url(text) is None:
+        message = "must be https, without a login: secrets are sent there"
+        raise shape_error(message, "https://log-masuk.jabatan-contoh.gov.my/token")
     return text
 
 
@@ -94,20 +94,22 @@ def is_tenant(text: str) -> bool:
     return text.isascii() and all(part.isalnum() for part in text.replace(".", "-").split("-"))
 
 
-def _tenant(text: str) -> str:
+def _check_tenant(text: str) -> str:
     if not is_tenant(text):
-        raise wrong(said("'{tenant}' is no tenant", tenant=text), "jabatan-contoh.gov.my, or the id of the tenant")
+        raise shape_error(
+            lazy_text("'{tenant}' is no tenant", tenant=text), "jabatan-contoh.gov.my, or the id of the tenant"
+        )
     return text
 
 
-ListenAddress = Annotated[Listen, as_text(_listen), InvalidValue(Listen("127.0.0.1", 0))]
+ListenAddress = Annotated[Listen, parsed_by(_parse_listen_value), InvalidValue(Listen("127.0.0.1", 0))]
 
 #: Public URL of the callback listener for providers, without a trailing slash; plain http only on this machine (demo,
 #: tests).
-PublicUrl = Annotated[str, AfterValidator(_public_url), InvalidValue("https://x.invalid")]
+PublicUrl = Annotated[str, AfterValidator(_check_public_url), InvalidValue("https://x.invalid")]
 
 #: Endpoint of an authorization server for tokens, or for a step towards one.
-TokenEndpoint = Annotated[Line, AfterValidator(_endpoint), InvalidValue("https://x.invalid")]
+TokenEndpoint = Annotated[Line, AfterValidator(_check_endpoint), InvalidValue("https://x.invalid")]
 
 #: Tenant at Microsoft.
-Tenant = Annotated[Line, AfterValidator(_tenant), InvalidValue("x")]
+Tenant = Annotated[Line, AfterValidator(_check_tenant), InvalidValue("x")]

@@ -1,4 +1,4 @@
-"""Certificate authorities for connections to mail servers."""
+"""TLS contexts with the certificate authorities that the configuration names."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from monitor.config.files.findings import Findings
-from monitor.config.files.regular import NotRegularFileError, read_regular, why
-from monitor.model.lazy_text import said
+from monitor.config.files.regular import NotRegularFileError, error_reason, read_regular
+from monitor.model.lazy_text import lazy_text
 
 #: About thirty times the size of the system's authorities.
-_AUTHORITIES_AT_MOST = 8 * 1024 * 1024
+_MAX_AUTHORITIES_OCTETS = 8 * 1024 * 1024
 
 
 class TrustStoreError(Exception):
@@ -25,33 +25,37 @@ class Trust:
 
     Creating one costs 4 ms of CPU, and hundreds of servers share it. HTTP has separate contexts: the library sets ALPN
     in them, and a mail server that is offered only HTTP may close the connection (RFC 7301 3.2). A context is the same
-    object while the content of the file is the same. Call `look_again` whenever the configuration is read.
+    object while the content of the file is the same. Call `recheck_files` whenever the configuration is read.
     """
 
     def __init__(self) -> None:
-        #: Contexts by file and use, each with the mark of the content.
+        #: Contexts by file and use (`for_http`), each with the fingerprint of its authorities.
         self._contexts: dict[tuple[Path | None, bool], tuple[str, ssl.SSLContext]] = {}
-        self._looked_at: set[tuple[Path | None, bool]] = set()
+        self._checked_uses: set[tuple[Path | None, bool]] = set()
 
-    def look_again(self) -> None:
+    def recheck_files(self) -> None:
         """Check each file for changes at its next use."""
-        self._looked_at.clear()
+        self._checked_uses.clear()
 
     def context(self, ca_file: Path | None, *, for_http: bool = False) -> ssl.SSLContext:
         """Return the context that trusts only the authorities in *ca_file*, or the system's. Raise `TrustStoreError`.
 
         *for_http*: for HTTP clients; otherwise the context is for mail servers.
         """
-        what = ca_file, for_http
-        known = self._contexts.get(what)
-        if known is None or what not in self._looked_at:
+        use = ca_file, for_http
+        cached = self._contexts.get(use)
+        if cached is None or use not in self._checked_uses:
             authorities = None if ca_file is None else _read(ca_file)
-            mark = _mark(authorities)
-            if known is None or known[0] != mark:
-                made = _systems(mark, for_http=for_http) if authorities is None else _made(authorities)
-                known = self._contexts[what] = mark, made
-            self._looked_at.add(what)
-        return known[1]
+            fingerprint = _fingerprint(authorities)
+            if cached is None or cached[0] != fingerprint:
+                created = (
+                    _system_context(fingerprint, for_http=for_http)
+                    if authorities is None
+                    else _create_context(authorities)
+                )
+                cached = self._contexts[use] = fingerprint, created
+            self._checked_uses.add(use)
+        return cached[1]
 
 
 def check_authorities(ca_file: Path | None, trust: Trust, findings: Findings) -> None:
@@ -64,26 +68,26 @@ def check_authorities(ca_file: Path | None, trust: Trust, findings: Findings) ->
 
 def _read(ca_file: Path) -> bytes:
     try:
-        return read_regular(ca_file, _AUTHORITIES_AT_MOST)
+        return read_regular(ca_file, _MAX_AUTHORITIES_OCTETS)
     except NotRegularFileError as error:
-        raise TrustStoreError(said("{file} {error}", file=ca_file, error=str(error))) from None
+        raise TrustStoreError(lazy_text("{file} {error}", file=ca_file, error=str(error))) from None
     except (OSError, ValueError) as error:
-        # The name is omitted: it may be a misplaced password.
-        raise TrustStoreError(said("cannot be read: {error}", error=why(error))) from None
+        # The message omits the file's name, which may be a password in the wrong place.
+        raise TrustStoreError(lazy_text("cannot be read: {error}", error=error_reason(error))) from None
 
 
 @lru_cache(maxsize=2)
-def _systems(_mark: str, *, for_http: bool) -> ssl.SSLContext:  # noqa: ARG001 - one for each
+def _system_context(_fingerprint: str, *, for_http: bool) -> ssl.SSLContext:  # noqa: ARG001 - key of the cache
     """Return the context of the system's authorities.
 
-    It is cached by *_mark*, because reading hundreds of authorities is slow.
+    It is cached by *_fingerprint*, because reading hundreds of authorities is slow, and separately *for_http*.
     """
     return ssl.create_default_context()
 
 
-def _made(authorities: bytes) -> ssl.SSLContext:
-    # Text around the certificates, such as their owners' names, may be in any encoding. For an empty text the library
-    # would load the system's authorities.
+def _create_context(authorities: bytes) -> ssl.SSLContext:
+    # Text around the certificates, such as their owners' names, may be in any encoding. "-" replaces an empty text, for
+    # which `ssl` would load the system's authorities.
     text = authorities.decode("ascii", "ignore") or "-"
     try:
         return ssl.create_default_context(cadata=text)
@@ -91,14 +95,14 @@ def _made(authorities: bytes) -> ssl.SSLContext:
         raise TrustStoreError("holds no certificates in PEM form") from None
 
 
-def _mark(authorities: bytes | None) -> str:
-    """Return a mark that changes when the trusted authorities change."""
+def _fingerprint(authorities: bytes | None) -> str:
+    """Return a text that changes when the authorities change. `None` means the system's authorities."""
     if authorities is not None:
         return hashlib.sha256(authorities).hexdigest()
-    # The system's authorities are hundreds, in a file or a directory that is replaced as a whole.
-    places = ssl.get_default_verify_paths()
-    marks = []
-    for place in filter(None, (places.cafile, places.capath)):
+    # The system has hundreds of authorities, in a file or a directory that is replaced as a whole.
+    default_paths = ssl.get_default_verify_paths()
+    fingerprints = []
+    for path in filter(None, (default_paths.cafile, default_paths.capath)):
         with suppress(OSError):
-            marks.append(f"{place} {Path(place).stat().st_mtime_ns}")
-    return " ".join(marks)
+            fingerprints.append(f"{path} {Path(path).stat().st_mtime_ns}")
+    return " ".join(fingerprints)

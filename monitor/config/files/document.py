@@ -1,7 +1,7 @@
-"""YAML files as plain values, each with its source location.
+"""Parsing of YAML configuration files into plain values, each with its source location.
 
-Scalars stay the text as written (a bare null is `None`); the model decides which text becomes a number. So an unquoted
-+60123456789 is not an integer, 12:30 is not 750, and `no` is not false unless the field is boolean.
+A scalar stays the text as written (a bare null is `None`); the pydantic model decides which text becomes a number. So
+an unquoted +60123456789 is not an integer, 12:30 is not 750, and `no` is not false unless the field is boolean.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any
 
 import yaml
 
-from alerts.wording.source import tree
-from monitor.config.files.problem import Path, Problem, ProblemList, Severity, dotted
-from monitor.config.files.regular import NotRegularFileError, read_regular, unreadable
-from monitor.config.files.syntax import called, fault, is_curly
-from monitor.model.lazy_text import said
+from alerts.wording.source import parse_nodes
+from monitor.config.files.problem import Path, Problem, ProblemList, Severity, format_path
+from monitor.config.files.regular import NotRegularFileError, explain_unreadable, read_regular
+from monitor.config.files.syntax import character_name, is_typographic_quote, syntax_problem
+from monitor.model.lazy_text import lazy_text
 
-_STANDARD = "tag:yaml.org,2002:"
-_NULL = f"{_STANDARD}null"
-#: Implicit tags of values without a tag.
-_PLAIN = frozenset(
-    f"{_STANDARD}{kind}"
+_TAG_PREFIX = "tag:yaml.org,2002:"
+_NULL = f"{_TAG_PREFIX}null"
+#: Tags that PyYAML gives to values without an explicit tag.
+_IMPLICIT_TAGS = frozenset(
+    f"{_TAG_PREFIX}{kind}"
     for kind in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
 )
 _COLON = re.compile(r"\s*:")
 #: Errors that PyYAML reports without a location: a directive, or an escape beyond the last character.
-_UNPLACED = re.compile(r"^%YAML|\\U(?!000|0010)[0-9A-Fa-f]{8}", re.MULTILINE)
+_UNLOCATED_ERROR = re.compile(r"^%YAML|\\U(?!000|0010)[0-9A-Fa-f]{8}", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Document:
 
     file: str
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    places: Mapping[Path, SourceLocation] = field(default_factory=dict, repr=False)
+    locations: Mapping[Path, SourceLocation] = field(default_factory=dict, repr=False)
     problems: tuple[Problem, ...] = ()
     #: Paths of values that could not be parsed; no further problems are reported about them.
     broken: frozenset[Path] = frozenset()
@@ -58,32 +58,32 @@ class Document:
     digest: str = ""
     text: str = field(default="", repr=False)
 
-    def place(self, path: Path) -> SourceLocation:
+    def location(self, path: Path) -> SourceLocation:
         """Return the location of *path*, or of the nearest enclosing value if *path* is not in the file."""
         for length in range(len(path), 0, -1):
-            if path[:length] in self.places:
-                return self.places[path[:length]]
+            if path[:length] in self.locations:
+                return self.locations[path[:length]]
         return SourceLocation(1, 1)
 
     def problem(self, path: Path, message: str, instead: str, severity: Severity = Severity.ERROR) -> Problem:
         """Return a problem about the value at *path*, with what to write instead."""
-        place = self.place(path)
+        location = self.location(path)
         return Problem(
             file=self.file,
-            line=place.line,
-            column=place.column,
-            key=dotted(path),
+            line=location.line,
+            column=location.column,
+            key=format_path(path),
             message=message,
             instead=instead,
             severity=severity,
         )
 
-    def shelved(self) -> Document:
-        """Return the document for long-term storage: without locations, which are computed again on demand."""
-        return replace(self, data={}, places=_Places(self.text, self.file))
+    def compacted(self) -> Document:
+        """Return the document for the cache: without data, and with locations that are computed again on demand."""
+        return replace(self, data={}, locations=_LazyLocations(self.text, self.file))
 
 
-class _Places(Mapping[Path, SourceLocation]):
+class _LazyLocations(Mapping[Path, SourceLocation]):
     """Source locations of a text, computed on first use: those of thousands of files would exhaust the memory."""
 
     def __init__(self, text: str, file: str) -> None:
@@ -91,64 +91,66 @@ class _Places(Mapping[Path, SourceLocation]):
         self._file = file
 
     @cached_property
-    def _found(self) -> Mapping[Path, SourceLocation]:
-        return parse_document(self._text, self._file).places
+    def _locations(self) -> Mapping[Path, SourceLocation]:
+        return parse_document(self._text, self._file).locations
 
     def __getitem__(self, path: Path) -> SourceLocation:
-        return self._found[path]
+        return self._locations[path]
 
     def __iter__(self) -> Iterator[Path]:
-        return iter(self._found)
+        return iter(self._locations)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._locations)
 
 
 #: File name extensions of agency files.
-ENDINGS = (".yaml", ".yml")
+SUFFIXES = (".yaml", ".yml")
 
 
-def agency_files(directory: FilePath) -> list[FilePath]:
+def list_agency_files(directory: FilePath) -> list[FilePath]:
     """Return the agency files of a directory in order. Raise `OSError` or `ValueError` if it is not a directory."""
-    return sorted(each for each in directory.iterdir() if each.suffix in ENDINGS and not each.name.startswith("."))
+    return sorted(each for each in directory.iterdir() if each.suffix in SUFFIXES and not each.name.startswith("."))
 
 
-#: Octets. An agency's file has a few KiB; a larger file is something else.
-LARGEST = 512 * 1024
+#: Maximum size of a file in octets. An agency's file has a few KiB; a larger file is no configuration.
+MAX_OCTETS = 512 * 1024
 
 
-def read_document(file: FilePath, known: Document | None = None) -> Document:
+def read_document(file: FilePath, cached: Document | None = None) -> Document:
     """Read a file whose top level is a mapping. Invalid content or a missing file raises no error.
 
-    Return *known* if the content is the same as when *known* was read.
+    Return *cached* if the content is the same as when *cached* was read.
     """
     name = str(file)
     try:
-        octets = read_regular(file, LARGEST)
+        octets = read_regular(file, MAX_OCTETS)
         digest = hashlib.sha256(octets).hexdigest()
-        if known is not None and known.digest == digest:
-            return known
-        text = text_of(octets)
+        if cached is not None and cached.digest == digest:
+            return cached
+        text = decode_text(octets)
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         return _unreadable(name, "is not UTF-8 text", instead="the same, saved as UTF-8", line=line)
     except NotRegularFileError as error:
         return _unreadable(name, str(error), instead="a file of text")
     except (OSError, ValueError) as error:
-        message, instead = unreadable(file, error)
-        return _unreadable(name, message, instead=instead or said("a file of text, or another path where it is named"))
+        message, instead = explain_unreadable(file, error)
+        return _unreadable(
+            name, message, instead=instead or lazy_text("a file of text, or another path where it is named")
+        )
     return replace(parse_document(text, name), digest=digest, text=text)
 
 
-def text_of(octets: bytes) -> str:
+def decode_text(octets: bytes) -> str:
     """Return the text of a file without a byte order mark, with uniform line ends. Raise `ValueError`."""
     return io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
 
 
-def document_of(text: str, name: str, known: Document | None = None) -> Document:
-    """Parse *text* as the content of a file. Return *known* if the content is the same."""
-    if known is not None and known.digest and known.text == text:
-        return known
+def document_from_text(text: str, name: str, cached: Document | None = None) -> Document:
+    """Parse *text* as the content of a file. Return *cached* if the content is the same."""
+    if cached is not None and cached.digest and cached.text == text:
+        return cached
     digest = hashlib.sha256(text.encode()).hexdigest()
     return replace(parse_document(text, name), digest=digest, text=text)
 
@@ -161,31 +163,37 @@ def parse_document(text: str, name: str) -> Document:
 def parse_tree(text: str, name: str) -> tuple[Document, yaml.MappingNode | None]:
     """Parse *text* as `read_document` does. Return its nodes as well, if it is readable."""
     try:
-        root = tree(text)
+        root = parse_nodes(text)
         if root is None:
             return _unreadable(name, "is empty, or all of it is a comment", instead="key: value"), None
         if not isinstance(root, yaml.MappingNode):
             line = root.start_mark.line + 1
             return _unreadable(name, "holds no keys", instead="key: value", line=line), None
-        walk = _Walk(name, text)
-        data = walk.mapping(root, ())
+        converter = _NodeConverter(name, text)
+        data = converter.convert_mapping(root, ())
     except yaml.YAMLError as error:
-        return Document(file=name, problems=(fault(error, text, name),), readable=False), None
+        return Document(file=name, problems=(syntax_problem(error, text, name),), readable=False), None
     except RecursionError:
         # The parser reports no location, so report the line that opens the most levels.
         lines = text.splitlines()
-        deepest = max(range(len(lines)), key=lambda n: lines[n].count("[") + lines[n].count("{") + _indent(lines[n]))
-        return _unreadable(name, "is nested too deeply", instead="fewer levels", line=deepest + 1), None
+        deepest_line = max(
+            range(len(lines)), key=lambda n: lines[n].count("[") + lines[n].count("{") + _indent(lines[n])
+        )
+        return _unreadable(name, "is nested too deeply", instead="fewer levels", line=deepest_line + 1), None
     except (ValueError, OverflowError):
         # For a bad escape ("\\UFFFFFFFF") or %YAML directive PyYAML raises Python's own error.
-        found = _UNPLACED.search(text)
-        line = text.count("\n", 0, found.start()) + 1 if found else 1
+        match = _UNLOCATED_ERROR.search(text)
+        line = text.count("\n", 0, match.start()) + 1 if match else 1
         message = "is no YAML: it holds an escape or a directive that is not allowed"
         return _unreadable(
             name, message, instead="the character itself, and no line that begins with %", line=line
         ), None
     document = Document(
-        file=name, data=data, places=walk.places, problems=walk.problems.in_order(), broken=frozenset(walk.broken)
+        file=name,
+        data=data,
+        locations=converter.locations,
+        problems=converter.problems.sorted_problems(),
+        broken=frozenset(converter.broken),
     )
     return document, root
 
@@ -199,92 +207,100 @@ def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0) ->
     return Document(file=name, problems=(problem,), readable=False)
 
 
-class _Walk:
+class _NodeConverter:
     """Converter from YAML nodes to values, which records the source locations."""
 
     def __init__(self, file: str, text: str) -> None:
         self.file = file
-        self._written = text
-        self.places: dict[Path, SourceLocation] = {}
+        self._source = text
+        self.locations: dict[Path, SourceLocation] = {}
         self.problems = ProblemList()
         self.broken: set[Path] = set()
-        self._seen: set[int] = set()
+        self._visited: set[int] = set()
 
-    def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+    def convert_mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == _NULL:
-                self._problem(key_node, path, "a key is a single word", "key: value")
+                self._record_problem(key_node, path, "a key is a single word", "key: value")
                 continue
-            if not value_node.value and not _COLON.match(self._written, key_node.end_mark.index):
+            if not value_node.value and not _COLON.match(self._source, key_node.end_mark.index):
                 # In a flow mapping this is probably a value, possibly a password, so the message must not repeat it.
-                self._problem(
+                self._record_problem(
                     key_node, path, "something without a colon and a space stands among the keys", "key: value"
                 )
                 continue
             key = str(key_node.value)
-            below = (*path, key)
+            child_path = (*path, key)
             if key in data:
-                first = self.places[below].line
-                self._problem(
-                    key_node, below, said("is written twice, first on line {first}", first=first), "one of the two"
+                first = self.locations[child_path].line
+                self._record_problem(
+                    key_node,
+                    child_path,
+                    lazy_text("is written twice, first on line {first}", first=first),
+                    "one of the two",
                 )
                 continue
-            self._text(key_node, below)
-            self.places[below] = _place(key_node)
-            data[key] = self._value(value_node, below)
+            self._checked_text(key_node, child_path)
+            self.locations[child_path] = _node_location(key_node)
+            data[key] = self._convert_value(value_node, child_path)
         return data
 
-    def _value(self, node: yaml.Node, path: Path) -> Any:
-        if id(node) in self._seen or self._written[node.start_mark.index : node.start_mark.index + 1] == "&":
+    def _convert_value(self, node: yaml.Node, path: Path) -> Any:
+        if id(node) in self._visited or self._source[node.start_mark.index : node.start_mark.index + 1] == "&":
             # Aliases would let a small file expand without limit. After an unintended anchor a part of the value is
             # missing.
-            self._problem(
+            self._record_problem(
                 node, path, "anchors and aliases (&, *) are not read here", "the value itself, between quotes"
             )
             self.broken.add(path)
             return None
-        self._seen.add(id(node))
-        if node.tag not in _PLAIN:
-            self._problem(node, path, "tags (!) are not read here", "the value without its tag")
+        self._visited.add(id(node))
+        if node.tag not in _IMPLICIT_TAGS:
+            self._record_problem(node, path, "tags (!) are not read here", "the value without its tag")
         if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, path)
+            return self.convert_mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             items = []
             for number, item in enumerate(node.value):
-                self.places[*path, number] = _place(item)
-                items.append(self._value(item, (*path, number)))
+                self.locations[*path, number] = _node_location(item)
+                items.append(self._convert_value(item, (*path, number)))
             return items
         if node.tag == _NULL:
             return None
-        return self._text(node, path)
+        return self._checked_text(node, path)
 
-    def _text(self, node: yaml.Node, path: Path) -> str:
+    def _checked_text(self, node: yaml.Node, path: Path) -> str:
         text = str(node.value)
-        if unseen := next((c for c in text if c not in "\n\t" and not c.isprintable()), ""):
-            self._problem(
+        if invisible := next((c for c in text if c not in "\n\t" and not c.isprintable()), ""):
+            self._record_problem(
                 node,
                 path,
-                said("holds {character}, which cannot be seen", character=called(unseen)),
+                lazy_text("holds {character}, which cannot be seen", character=character_name(invisible)),
                 "plain text, with ordinary spaces",
             )
             self.broken.add(path)
             return "?"
-        if isinstance(node, yaml.ScalarNode) and not node.style and is_curly(text[:1]) and is_curly(text[-1:]):
+        if (
+            isinstance(node, yaml.ScalarNode)
+            and not node.style
+            and is_typographic_quote(text[:1])
+            and is_typographic_quote(text[-1:])
+        ):
             message = "the quotes of a word processor are a part of the value"
-            self._problem(node, path, message, "it without them, or all of it between ' and '", Severity.WARNING)
+            self._record_problem(node, path, message, "it without them, or all of it between ' and '", Severity.WARNING)
         return text
 
-    def _problem(
+    def _record_problem(
         self, node: yaml.Node, path: Path, message: str, instead: str, severity: Severity = Severity.ERROR
     ) -> None:
-        place = _place(node)
+        location = _node_location(node)
         self.problems.add(
             Problem(
                 file=self.file,
-                line=place.line,
-                column=place.column,
-                key=dotted(path),
+                line=location.line,
+                column=location.column,
+                key=format_path(path),
                 message=message,
                 instead=instead,
                 severity=severity,
@@ -292,5 +308,5 @@ class _Walk:
         )
 
 
-def _place(node: yaml.Node) -> SourceLocation:
+def _node_location(node: yaml.Node) -> SourceLocation:
     return SourceLocation(node.start_mark.line + 1, node.start_mark.column + 1)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_FORM = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+_DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 
 #: Ten years. Now plus this duration must be a valid date: an incident whose next step is due in the year 10000 could
 #: not be processed, and no notification would be sent.
-LONGEST = timedelta(days=3660)
+MAX_DURATION = timedelta(days=3660)
 
 
 class InvalidDurationError(ValueError):
@@ -21,14 +21,14 @@ class InvalidDurationError(ValueError):
 
 def parse_duration(text: str) -> timedelta:
     """Parse "1h30m", "5m", "30s", "2d". Raise `InvalidDurationError` for anything else: a bare number has no unit."""
-    compact = text.strip()
-    if compact.isdigit():
-        raise InvalidDurationError(said("'{compact}' has no unit", compact=compact))
-    match = _FORM.fullmatch(compact)
-    if not compact or match is None:
+    stripped = text.strip()
+    if stripped.isdigit():
+        raise InvalidDurationError(lazy_text("'{compact}' has no unit", compact=stripped))
+    match = _DURATION.fullmatch(stripped)
+    if not stripped or match is None:
         raise InvalidDurationError("is no span of time")
     seconds = sum(int(n or 0) * unit for n, unit in zip(match.groups(), _UNITS.values(), strict=True))
-    if seconds > LONGEST.total_seconds():
+    if seconds > MAX_DURATION.total_seconds():
         raise InvalidDurationError("is too long a span of time")
     return timedelta(seconds=seconds)
 

@@ -1,4 +1,4 @@
-"""Problems found in one document during reading and checking."""
+"""Problems found in one configuration document during reading and checking."""
 
 from __future__ import annotations
 
@@ -7,122 +7,127 @@ from dataclasses import dataclass
 
 from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, ProblemList, Severity
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
 
 @dataclass(slots=True, kw_only=True)
-class _Found:
+class _FindingsState:
+    """Problems of one document, shared by the `Findings` of all its values."""
+
     problems: ProblemList
     broken: set[Path]
-    #: Paths of the values that contain broken values.
-    around: set[Path]
+    #: Paths of all values that contain a broken value.
+    broken_parents: set[Path]
     #: Cached result of `Findings.problems`, until another problem is added.
-    in_order: tuple[Problem, ...] | None = None
+    sorted_problems: tuple[Problem, ...] | None = None
 
 
 class Findings:
-    """Problems of one document.
+    """Problems of one document, recorded at the path of the value that they concern.
 
-    Problems of the value at "contacts.siti" are recorded by `findings["contacts", "siti"]`.
+    `findings["contacts", "siti"].error(...)` records a problem of the value at "contacts.siti".
 
-    A value of the wrong *shape* is marked as broken and replaced by a blank. Later findings about it would concern only
-    the blank and are dropped.
+    A value of the wrong *shape* (a list instead of a text) is marked as broken and replaced by a *blank*, a valid
+    substitute. Later problems at its path would concern only the blank and are dropped.
     """
 
-    __slots__ = ("_found", "document", "path")
+    __slots__ = ("_state", "document", "path")
 
-    def __init__(self, document: Document, path: Path = (), found: _Found | None = None) -> None:
+    def __init__(self, document: Document, path: Path = (), state: _FindingsState | None = None) -> None:
         self.document = document
         self.path = path
-        if found is None:
-            found = _Found(problems=ProblemList(), broken=set(), around=set())
+        if state is None:
+            state = _FindingsState(problems=ProblemList(), broken=set(), broken_parents=set())
             for each in document.problems:
-                found.problems.add(each)
+                state.problems.add(each)
             for broken in document.broken:
-                _mark(found, broken)
-        self._found = found
+                _mark_broken(state, broken)
+        self._state = state
 
-    def __getitem__(self, below: str | int | Path) -> Findings:
-        """Return the findings of the value *below*."""
-        return Findings(self.document, self.path + (below if isinstance(below, tuple) else (below,)), self._found)
+    def __getitem__(self, key: str | int | Path) -> Findings:
+        """Return the findings of the value at *key*, a key, a list position or a path below this value."""
+        return Findings(self.document, self.path + (key if isinstance(key, tuple) else (key,)), self._state)
 
     @property
     def root(self) -> Findings:
         """The findings of the whole document."""
-        return Findings(self.document, (), self._found)
+        return Findings(self.document, (), self._state)
 
     def copy(self) -> Findings:
-        """Return a copy, to which other findings may be added."""
-        known = self._found
-        found = _Found(
-            problems=known.problems.copy(), broken={*known.broken}, around={*known.around}, in_order=known.in_order
+        """Return a copy. Problems that are added to the copy do not appear in the original."""
+        original = self._state
+        state = _FindingsState(
+            problems=original.problems.copy(),
+            broken={*original.broken},
+            broken_parents={*original.broken_parents},
+            sorted_problems=original.sorted_problems,
         )
-        return Findings(self.document, self.path, found)
+        return Findings(self.document, self.path, state)
 
     def add(self, problems: Sequence[Problem]) -> None:
-        """Add problems that were found earlier in the same document."""
+        """Add *problems* of the same document that were found by another `Findings`."""
         for each in problems:
-            self._found.problems.add(each)
-            self._found.in_order = None
+            self._state.problems.add(each)
+            self._state.sorted_problems = None
 
     def broken(self, message: str, instead: str = "") -> None:
         """Record that the value has the wrong shape. Only the first message is kept, because it is the most helpful."""
-        self._note(message, instead, Severity.ERROR)
-        _mark(self._found, self.path)
+        self._record(message, instead, Severity.ERROR)
+        _mark_broken(self._state, self.path)
 
     def mark_broken(self) -> None:
         """Mark the value as broken without a message: another finding explains it."""
-        _mark(self._found, self.path)
+        _mark_broken(self._state, self.path)
 
     def error(self, message: str, instead: str = "") -> None:
         """Record an error, which makes the configuration unusable."""
-        self._note(message, instead, Severity.ERROR)
+        self._record(message, instead, Severity.ERROR)
 
     def loss(self, message: str, instead: str = "") -> None:
-        """Record something unavailable, without which all else works."""
-        self._note(message, instead, Severity.LOSS)
+        """Record an unavailable value, such as a missing secret. The configuration works without it."""
+        self._record(message, instead, Severity.LOSS)
 
     def warning(self, message: str, instead: str = "") -> None:
         """Record a warning."""
-        self._note(message, instead, Severity.WARNING)
+        self._record(message, instead, Severity.WARNING)
 
     @property
     def is_broken(self) -> bool:
         """Whether the value, a parent of it, or a value inside it has the wrong shape."""
-        return self.is_blank or self.path in self._found.around
+        return self.is_blank or self.path in self._state.broken_parents
 
     @property
     def has_room(self) -> bool:
         """Whether another error would be listed, so that its message is needed."""
-        return self._found.problems.has_room(Severity.ERROR)
+        return self._state.problems.has_room(Severity.ERROR)
 
     @property
     def is_blank(self) -> bool:
         """Whether the value is a blank, because it or a parent of it is broken."""
-        return any(self.path[:length] in self._found.broken for length in range(len(self.path) + 1))
+        return any(self.path[:length] in self._state.broken for length in range(len(self.path) + 1))
 
     @property
     def is_written(self) -> bool:
         """Whether the value is in the file itself."""
-        return self.path in self.document.places
+        return self.path in self.document.locations
 
     @property
-    def where(self) -> str:
+    def location_text(self) -> str:
         """Location of the value as "file:line", for a message about two places."""
-        return said("{file}:{line}", file=self.document.file, line=self.document.place(self.path).line)
+        return lazy_text("{file}:{line}", file=self.document.file, line=self.document.location(self.path).line)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Problems found so far, by line, without duplicates: the first ones, and the number of the others."""
-        if self._found.in_order is None:
-            self._found.in_order = self._found.problems.in_order()
-        return self._found.in_order
+        if self._state.sorted_problems is None:
+            self._state.sorted_problems = self._state.problems.sorted_problems()
+        return self._state.sorted_problems
 
-    def _note(self, message: str, instead: str, severity: Severity) -> None:
+    def _record(self, message: str, instead: str, severity: Severity) -> None:
         if not self.is_blank:
             self.add([self.document.problem(self.path, message, instead, severity)])
 
 
-def _mark(found: _Found, broken: Path) -> None:
-    found.broken.add(broken)
-    found.around.update(broken[:length] for length in range(len(broken)))
+def _mark_broken(state: _FindingsState, broken: Path) -> None:
+    state.broken.add(broken)
+    state.broken_parents.update(broken[:length] for length in range(len(broken)))

@@ -9,14 +9,14 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Final
 
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
 #: Path of a value from the top of its file: keys and list positions.
 Path = tuple[str | int, ...]
 
 
-#: Limit per document and severity. A longer list is not read, and a wrong paste causes thousands of problems.
-MOST_LISTED: Final = 50
+#: Maximum number of listed problems per document and severity. A wrong paste causes thousands, which nobody would read.
+MAX_LISTED: Final = 50
 
 
 class Severity(StrEnum):
@@ -47,16 +47,16 @@ class Problem:
 
     def __str__(self) -> str:
         """Return one stable line: `file:line: key.path: what is wrong; write instead: ...`."""
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        marked = "warning: " if self.severity is Severity.WARNING else ""
+        location = f"{self.file}:{self.line}" if self.line else self.file
+        prefix = "warning: " if self.severity is Severity.WARNING else ""
         key = f"{self.key}: " if self.key else ""
         instead = f"; write instead: {self.instead}" if self.instead else ""
-        return _printable(f"{place}: {marked}{key}{self.message}{instead}")
+        return _printable(f"{location}: {prefix}{key}{self.message}{instead}")
 
 
 @dataclass(slots=True)
 class ProblemList:
-    """Problems of one document: the first `MOST_LISTED` of each severity, and the number of the others."""
+    """Problems of one document: the first `MAX_LISTED` of each severity, and the number of the others."""
 
     _listed: dict[Problem, None] = field(default_factory=dict)
     _counts: Counter[Severity] = field(default_factory=Counter)
@@ -66,23 +66,25 @@ class ProblemList:
         if problem in self._listed:
             return
         self._counts[problem.severity] += 1
-        if self._counts[problem.severity] <= MOST_LISTED:
+        if self._counts[problem.severity] <= MAX_LISTED:
             self._listed[problem] = None
 
     def has_room(self, severity: Severity) -> bool:
         """Whether another problem would be listed, so that its message is needed."""
-        return self._counts[severity] < MOST_LISTED
+        return self._counts[severity] < MAX_LISTED
 
-    def in_order(self) -> tuple[Problem, ...]:
+    def sorted_problems(self) -> tuple[Problem, ...]:
         """Return the listed problems by line, then the number of the others."""
         listed = sorted(self._listed, key=lambda each: (each.line, each.column))
         file = listed[0].file if listed else ""
         more = (
             Problem(
-                file=file, message=said("{count} more are not listed; mend these first", count=count), severity=each
+                file=file,
+                message=lazy_text("{count} more are not listed; mend these first", count=count),
+                severity=each,
             )
-            for each, listed_or_not in self._counts.items()
-            if (count := listed_or_not - MOST_LISTED) > 0
+            for each, total in self._counts.items()
+            if (count := total - MAX_LISTED) > 0
         )
         return (*listed, *more)
 
@@ -91,15 +93,15 @@ class ProblemList:
         return ProblemList({**self._listed}, Counter(self._counts))
 
 
-def listed(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def limit_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Return the *problems* of one document up to the limit, then the number of the others."""
-    found = ProblemList()
+    problem_list = ProblemList()
     for each in problems:
-        found.add(each)
-    return found.in_order()
+        problem_list.add(each)
+    return problem_list.sorted_problems()
 
 
-def dotted(path: Path) -> str:
+def format_path(path: Path) -> str:
     """Return *path* in dotted notation: "contacts.siti.sms", "escalation.steps[0]"."""
     text = ""
     for part in path:
@@ -107,9 +109,9 @@ def dotted(path: Path) -> str:
     return text
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the word of *known* that was probably meant by *word*; `None` if none is close."""
-    matches = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+def closest_match(word: str, candidates: Iterable[str]) -> str | None:
+    """Return the most similar of *candidates* to a misspelled *word*; `None` if none is similar."""
+    matches = get_close_matches(word.lower(), candidates, n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
@@ -119,11 +121,13 @@ def split_remedy(text: str) -> tuple[str, str]:
     return message, instead
 
 
-def one_of(word: str, known: Collection[str], otherwise: str = "") -> str:
-    """Return what to write instead of *word*: the closest match, or all of *known*; *otherwise* if *known* is empty."""
-    return nearest(word, known) or (said("one of {known}", known=", ".join(known)) if known else otherwise)
+def suggest(word: str, candidates: Collection[str], default: str = "") -> str:
+    """Return what to write instead of *word*: the closest match, or all of *candidates*; *default* if *candidates* is empty."""
+    return closest_match(word, candidates) or (
+        lazy_text("one of {known}", known=", ".join(candidates)) if candidates else default
+    )
 
 
 def _printable(text: str) -> str:
-    # One line per problem, without control characters that a terminal would execute.
+    # Escape line ends and control characters: a problem is one line, and a terminal would execute control sequences.
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

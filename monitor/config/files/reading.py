@@ -1,7 +1,8 @@
-"""Models read from a document. pydantic finds all errors of shape at once; this module words them.
+"""Reading of pydantic models from a configuration document.
 
-Before validation secrets are fetched from their sources. After it each broken value is recorded at its location and
-replaced by a blank, so that the rest is read as well.
+pydantic finds all errors of shape at once; this module turns them into messages for the author of the file. Before
+validation, secrets are fetched from their sources. After it, each broken value is recorded at its location and replaced
+by a *blank*, a valid substitute, so that the rest is read as well.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from pydantic_core import ErrorDetails
 
 from alerts.model.channel import Channel
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest, one_of, split_remedy
+from monitor.config.files.problem import Path, closest_match, split_remedy, suggest
 from monitor.config.files.secret import SecretResolver, SecretUnavailableError
 from monitor.config.files.section import InvalidValue, OptionalSecret
 from monitor.model.document import SECRET_NAME
-from monitor.model.lazy_text import both, either, said
-from monitor.model.renamed_keys import old_keys
+from monitor.model.lazy_text import all_of, any_of, lazy_text
+from monitor.model.renamed_keys import find_old_keys
 
 _EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
-_BLANKS: Mapping[Any, Any] = {
+_BLANK_VALUES: Mapping[Any, Any] = {
     str: "?",
     int: 1,
     float: 1.0,
@@ -39,27 +40,27 @@ _BLANKS: Mapping[Any, Any] = {
 }
 
 
-def of_field(field: FieldInfo) -> Any:
-    """Return a field's whole annotation with its examples; pydantic stores the `Annotated` part separately."""
+def field_annotation(field: FieldInfo) -> Any:
+    """Return the complete annotation of *field* with its examples; pydantic stores the `Annotated` part separately."""
     return Annotated[field.annotation, *field.metadata, field]
 
 
 @cache
-def names(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
+def keys_of(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
     """Return the keys that *model* accepts, with their fields."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 @cache
-def secrets(model: type[BaseModel]) -> Mapping[str, Any]:
+def secret_keys(model: type[BaseModel]) -> Mapping[str, Any]:
     """Return the annotations of those keys of *model* that are secrets or contain secrets."""
-    asked = {key: of_field(field) for key, field in names(model).items()}
-    return {key: each for key, each in asked.items() if is_secret(each) or _leads_to_secrets(each)}
+    annotations = {key: field_annotation(field) for key, field in keys_of(model).items()}
+    return {key: each for key, each in annotations.items() if is_secret(each) or _contains_secrets(each)}
 
 
 def is_secret(annotation: Any) -> bool:
     """Return whether *annotation* is a secret or a list of secrets."""
-    return SecretStr in (core(annotation), core(item(annotation)))
+    return SecretStr in (unwrap(annotation), unwrap(item_type(annotation)))
 
 
 def optional_secret(annotation: Any) -> OptionalSecret | None:
@@ -68,18 +69,18 @@ def optional_secret(annotation: Any) -> OptionalSecret | None:
     return next((mark for mark in marks if isinstance(mark, OptionalSecret)), None)
 
 
-def _leads_to_secrets(annotation: Any) -> bool:
-    model, below = as_model(annotation), item(annotation)
-    return bool(secrets(model)) if model is not None else below is not None and _leads_to_secrets(below)
+def _contains_secrets(annotation: Any) -> bool:
+    model, child_type = as_model(annotation), item_type(annotation)
+    return bool(secret_keys(model)) if model is not None else child_type is not None and _contains_secrets(child_type)
 
 
-def core(annotation: Any) -> Any:
+def unwrap(annotation: Any) -> Any:
     """Return *annotation* without `Annotated` and without `| None`."""
     if get_origin(annotation) is Annotated:
-        return core(get_args(annotation)[0])
+        return unwrap(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        some = [part for part in get_args(annotation) if part is not type(None)]
-        return core(some[0]) if len(some) == 1 else annotation
+        member_types = [part for part in get_args(annotation) if part is not type(None)]
+        return unwrap(member_types[0]) if len(member_types) == 1 else annotation
     return annotation
 
 
@@ -92,13 +93,13 @@ def allows_none(annotation: Any) -> bool:
 
 def as_model(annotation: Any) -> type[BaseModel] | None:
     """Return the model in *annotation*; `None` if it is not a model."""
-    inner = core(annotation)
+    inner = unwrap(annotation)
     return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
-def item(annotation: Any) -> Any | None:
+def item_type(annotation: Any) -> Any | None:
     """Return the type of a list's items or a mapping's values; `None` for anything else."""
-    inner = core(annotation)
+    inner = unwrap(annotation)
     origin, arguments = get_origin(inner), get_args(inner)
     if not isinstance(origin, type) or not arguments:
         return None
@@ -109,64 +110,67 @@ def item(annotation: Any) -> Any | None:
 
 def is_mapping(annotation: Any) -> bool:
     """Return whether *annotation* is a mapping with arbitrary keys."""
-    origin = get_origin(core(annotation))
+    origin = get_origin(unwrap(annotation))
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
-def at(model: type[BaseModel], path: Path) -> Any:
+def annotation_at(model: type[BaseModel], path: Path) -> Any:
     """Return the annotation at *path* below *model*; `Any` if it is unknown."""
     annotation: Any = model
     for part in path:
-        below = as_model(annotation)
-        if below is not None:
-            field = names(below).get(str(part))
-            annotation = Any if field is None else of_field(field)
+        child_model = as_model(annotation)
+        if child_model is not None:
+            field = keys_of(child_model).get(str(part))
+            annotation = Any if field is None else field_annotation(field)
         else:
-            annotation = item(annotation) or Any
+            annotation = item_type(annotation) or Any
     return annotation
 
 
-def blank(annotation: Any) -> Any:
+def blank_value(annotation: Any) -> Any:
     """Return a value of the right shape that substitutes a broken one."""
     if get_origin(annotation) is Annotated:
         marks = [mark.value for mark in get_args(annotation)[1:] if isinstance(mark, InvalidValue)]
-        return marks[-1] if marks else blank(get_args(annotation)[0])
+        return marks[-1] if marks else blank_value(get_args(annotation)[0])
     if allows_none(annotation):
         return None
-    inner = core(annotation)
+    inner = unwrap(annotation)
     if (model := as_model(inner)) is not None:
-        return {key: blank(of_field(field)) for key, field in names(model).items() if field.is_required()}
+        return {
+            key: blank_value(field_annotation(field)) for key, field in keys_of(model).items() if field.is_required()
+        }
     if isinstance(inner, type) and issubclass(inner, Enum):
         return next(iter(inner))
-    if item(inner) is not None:
+    if item_type(inner) is not None:
         return {} if is_mapping(inner) else []
-    return _BLANKS.get(inner)
+    return _BLANK_VALUES.get(inner)
 
 
-def example(annotation: Any) -> str:
+def example_value(annotation: Any) -> str:
     """Return a short example of a value for *annotation*."""
     marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     if written := [str(mark.examples[0]) for mark in marks if isinstance(mark, FieldInfo) and mark.examples]:
         return written[0]
-    inner = core(annotation)
+    inner = unwrap(annotation)
     if isinstance(inner, type) and issubclass(inner, Enum):
         return " | ".join(str(member.value) for member in inner)
-    if item(inner) is not None and not is_mapping(inner):
-        return said("[{example}, ...]", example=example(item(inner)))
+    if item_type(inner) is not None and not is_mapping(inner):
+        return lazy_text("[{example}, ...]", example=example_value(item_type(inner)))
     if as_model(inner) is not None or is_mapping(inner):
-        return said("(keys below it, indented)")
-    return said(_EXAMPLES.get(inner, "TEXT"))
+        return lazy_text("(keys below it, indented)")
+    return lazy_text(_EXAMPLES.get(inner, "TEXT"))
 
 
 M = TypeVar("M", bound=BaseModel)
 
-#: A blank has the right shape, so the second validation normally passes. Validators of gateways may need another.
-_LOOKS = 4
+#: Maximum number of validations. Blanks have the right shape, so the second validation normally passes; validators of
+#: gateways may need another.
+_MAX_PASSES = 4
 
 #: Marks a value to be removed.
-_GONE = object()
+_REMOVED = object()
 
-_KINDS = {
+_EXPECTED_KINDS = {
     "string_type": "a text",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -193,250 +197,272 @@ _KINDS = {
 _LIMITS = {"ge": "at least {value}", "le": "at most {value}", "gt": "more than {value}", "lt": "less than {value}"}
 
 #: Messages about what other users of this machine can do with the file of a secret.
-_OTHERS_CAN: Mapping[tuple[str, ...], str] = {
+_PUBLIC_ACCESS_MESSAGES: Mapping[tuple[str, ...], str] = {
     ("read",): "everybody on this machine can read {name}",
     ("change",): "everybody on this machine can change {name}",
     ("read", "change"): "everybody on this machine can read and change {name}",
 }
 
 #: Where only the four channels are allowed, these words are deliberate and not typing errors.
-_UNSANCTIONED = frozenset(
+_UNSANCTIONED_CHANNELS = frozenset(
     {
         *("e-mail", "e-mel", "email", "emel", "mail", "smtp"),
         *("chat", "discord", "mattermost", "push", "signal", "slack", "teams", "telegram", "webhook", "whatsapp"),
     }
 )
-SANCTIONED = "sms, voice, fax or letter (circular of 1 June 2007, paragraph 4)"
+SANCTIONED_CHANNELS = "sms, voice, fax or letter (circular of 1 June 2007, paragraph 4)"
 
 
 class Reader:
     """Reader of models from one document."""
 
-    def __init__(self, findings: Findings, vault: SecretResolver) -> None:
+    def __init__(self, findings: Findings, secret_resolver: SecretResolver) -> None:
         self.findings = findings
-        self._vault = vault
-        self._has_noted_old_keys = False
+        self._secret_resolver = secret_resolver
+        self._has_recorded_old_keys = False
 
     def read(
-        self, model: type[M], data: object, path: Path = (), *, given: Mapping[str, object] | None = None
+        self, model: type[M], data: object, path: Path = (), *, already_read: Mapping[str, object] | None = None
     ) -> M | None:
         """Return *data* at *path* as a *model*. Invalid values are recorded and replaced by blanks.
 
-        *given* are fields that were read elsewhere. Return `None` if the data cannot be read at all.
+        *already_read* are fields that were read elsewhere. Return `None` if the data cannot be read at all.
         """
-        read: Any = self._with_secrets(model, data, path)
-        if given and isinstance(read, Mapping):
-            read = {**read, **given}
-        for _ in range(_LOOKS):
+        values: Any = self._resolve_secrets(model, data, path)
+        if already_read and isinstance(values, Mapping):
+            values = {**values, **already_read}
+        for _ in range(_MAX_PASSES):
             try:
-                return model.model_validate(read, context=self._vault.directory)
+                return model.model_validate(values, context=self._secret_resolver.directory)
             except ValidationError as error:
                 # Report errors inside a forbidden key first, because the whole key is removed afterwards.
                 details = sorted(error.errors(include_url=False), key=lambda detail: "[key]" in detail["loc"])
                 if any(detail["type"] == "extra_forbidden" for detail in details):
-                    self._note_old_keys()
-                read = _mended(read, dict(self._note(model, detail, read, path) for detail in details))
+                    self._record_old_keys()
+                values = _replace_at(
+                    values, dict(self._record_error(model, detail, values, path) for detail in details)
+                )
         return None
 
-    def _note_old_keys(self) -> None:
-        if self._has_noted_old_keys:
+    def _record_old_keys(self) -> None:
+        if self._has_recorded_old_keys:
             return
-        self._has_noted_old_keys = True
-        for path, name in old_keys(self.findings.document.data):
-            self.findings.root[path].broken(said("`{old}` is now `{new}`", old=str(path[-1]), new=name), name)
-            # A required key is not missing where it has its old name.
+        self._has_recorded_old_keys = True
+        for path, name in find_old_keys(self.findings.document.data):
+            self.findings.root[path].broken(lazy_text("`{old}` is now `{new}`", old=str(path[-1]), new=name), name)
+            # A required key that is present under its old name must not be reported as missing.
             self.findings.root[(*path[:-1], name)].mark_broken()
 
-    def _note(self, model: type[BaseModel], detail: ErrorDetails, data: object, path: Path) -> tuple[Path, Any]:
+    def _record_error(self, model: type[BaseModel], detail: ErrorDetails, data: object, path: Path) -> tuple[Path, Any]:
         """Record one of pydantic's errors. Return its path below *model*, and the replacement."""
-        where = tuple(part for part in detail["loc"] if part != "[key]")
-        asked, place = at(model, where), (*path, *where)
+        path_below = tuple(part for part in detail["loc"] if part != "[key]")
+        annotation, value_path = annotation_at(model, path_below), (*path, *path_below)
         if detail["type"] == "extra_forbidden":
-            # The search for the key that was meant takes a third of a millisecond, and a document may have thousands.
+            # The search for a similar key takes a third of a millisecond, and a document may have thousands of unknown
+            # keys, so search only while the problem would be listed.
             is_listed = self.findings.has_room
-            said_of_it = _unknown(str(where[-1]), as_model(at(model, where[:-1])) or model) if is_listed else ("", "")
-            self.findings[place].broken(*said_of_it)
-            return where, _GONE
-        self._unusable(asked, self._written(asked, place), *_words(asked, detail, str(place[-1]) if place else ""))
-        where = _reachable(data, where)
-        return where, _GONE if "[key]" in detail["loc"] else blank(at(model, where))
+            message_and_remedy = (
+                _describe_unknown_key(str(path_below[-1]), as_model(annotation_at(model, path_below[:-1])) or model)
+                if is_listed
+                else ("", "")
+            )
+            self.findings[value_path].broken(*message_and_remedy)
+            return path_below, _REMOVED
+        self._record_unusable(
+            annotation,
+            self._find_written_path(annotation, value_path),
+            *_describe_error(annotation, detail, str(value_path[-1]) if value_path else ""),
+        )
+        path_below = _nearest_existing(data, path_below)
+        return path_below, _REMOVED if "[key]" in detail["loc"] else blank_value(annotation_at(model, path_below))
 
-    def _written(self, asked: Any, path: Path) -> Path:
-        """Return the path of the value as written: a secret is written under another key than the model's."""
-        places = self.findings.document.places
-        if not path or path in places or not is_secret(asked):
+    def _find_written_path(self, annotation: Any, path: Path) -> Path:
+        """Return the path under which the value is written: the key of a secret's source is not the model's key."""
+        locations = self.findings.document.locations
+        if not path or path in locations or not is_secret(annotation):
             return path
-        by_source = [(*path[:-1], source) for source in sources(str(path[-1]))]
-        return next((place for place in by_source if place in places), path)
+        candidates = [(*path[:-1], source) for source in source_keys(str(path[-1]))]
+        return next((candidate for candidate in candidates if candidate in locations), path)
 
-    def _with_secrets(self, asked: Any, value: Any, path: Path) -> Any:
-        """Return *value* with each secret that it contains under the model's key.
+    def _resolve_secrets(self, annotation: Any, value: Any, path: Path) -> Any:
+        """Return *value*, in which each secret replaces its source (`password_file`) under the model's key (`password`).
 
         A value of another shape is unchanged.
         """
-        model, below = as_model(asked), item(asked)
-        if model is None and isinstance(value, list) and not is_mapping(asked):
-            return [self._with_secrets(below, each, (*path, number)) for number, each in enumerate(value)]
-        if not isinstance(value, Mapping) or (model is None and not is_mapping(asked)):
+        model, child_type = as_model(annotation), item_type(annotation)
+        if model is None and isinstance(value, list) and not is_mapping(annotation):
+            return [self._resolve_secrets(child_type, each, (*path, number)) for number, each in enumerate(value)]
+        if not isinstance(value, Mapping) or (model is None and not is_mapping(annotation)):
             return value
         if model is None:
-            return {key: self._with_secrets(below, each, (*path, key)) for key, each in value.items()}
-        found = dict(value)
-        for key, each in secrets(model).items():
+            return {key: self._resolve_secrets(child_type, each, (*path, key)) for key, each in value.items()}
+        resolved = dict(value)
+        for key, each in secret_keys(model).items():
             if is_secret(each):
-                written = {source: found.pop(source) for source in (key, *sources(key)) if source in found}
-                found |= {key: self._secret(each, key, written, path)} if written else {}
+                given_sources = {
+                    source: resolved.pop(source) for source in (key, *source_keys(key)) if source in resolved
+                }
+                resolved |= {key: self._resolve_secret(each, key, given_sources, path)} if given_sources else {}
             elif key in value:
-                found[key] = self._with_secrets(each, value[key], (*path, key))
-        return found
+                resolved[key] = self._resolve_secrets(each, value[key], (*path, key))
+        return resolved
 
-    def _secret(self, asked: Any, key: str, written: Mapping[str, Any], path: Path) -> object:
-        """Return the secret *key*, whose sources *written* are at *path*."""
-        by_file, _, by_name = sources(key)
-        if key in written:
+    def _resolve_secret(self, annotation: Any, key: str, given_sources: Mapping[str, Any], path: Path) -> object:
+        """Return the secret *key*, whose sources *given_sources* are at *path*."""
+        by_file, _, by_store = source_keys(key)
+        if key in given_sources:
             message = "a secret is never written in the configuration"
-            self.findings[(*path, key)].broken(message, by_source(key))
-        elif len(written) > 1:
-            first, *others = (source for source in sources(key) if source in written)
+            self.findings[(*path, key)].broken(message, source_remedy(key))
+        elif len(given_sources) > 1:
+            first, *others = (source for source in source_keys(key) if source in given_sources)
             self.findings[(*path, others[0])].broken(
-                said("is a second source beside {first}", first=first), "one of the two"
+                lazy_text("is a second source beside {first}", first=first), "one of the two"
             )
-        elif by_name in written:
-            return self._typed(written[by_name], key, (*path, by_name))
+        elif by_store in given_sources:
+            return self._stored_secret(given_sources[by_store], key, (*path, by_store))
         else:
-            [(source, names)] = written.items()
-            place, is_file = (*path, source), source == by_file
-            if item(asked) is not None and isinstance(names, list):
-                return [self._fetched(name, (*place, n), asked, is_file=is_file) for n, name in enumerate(names)]
-            return self._fetched(names, place, asked, is_file=is_file)
-        return blank(asked)
+            [(source, source_value)] = given_sources.items()
+            source_path, is_file = (*path, source), source == by_file
+            if item_type(annotation) is not None and isinstance(source_value, list):
+                return [
+                    self._fetch_secret(name, (*source_path, n), annotation, is_file=is_file)
+                    for n, name in enumerate(source_value)
+                ]
+            return self._fetch_secret(source_value, source_path, annotation, is_file=is_file)
+        return blank_value(annotation)
 
-    def _typed(self, name: object, key: str, path: Path) -> SecretStr:
-        """Return a secret that was entered in the portal. If it is unavailable, all else still works."""
+    def _stored_secret(self, name: object, key: str, path: Path) -> SecretStr:
+        """Return the secret *name* that was entered in the portal. An unavailable one is only a warning."""
         if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):
-            self.findings[path].broken("is no name of a secret that was typed in the portal", by_source(key))
-        elif self._vault.typed is None:
-            self.findings[path].broken("only a secret of an agency's mailbox is typed in the portal", by_source(key))
+            self.findings[path].broken("is no name of a secret that was typed in the portal", source_remedy(key))
+        elif self._secret_resolver.find_stored is None:
+            self.findings[path].broken(
+                "only a secret of an agency's mailbox is typed in the portal", source_remedy(key)
+            )
         else:
-            secret = self._vault.from_store(name)
-            if secret.why:
-                self.findings[path].warning(secret.why, "it again, on the agency's page in the portal")
+            secret = self._secret_resolver.from_store(name)
+            if secret.unavailable_reason:
+                self.findings[path].warning(secret.unavailable_reason, "it again, on the agency's page in the portal")
             return secret
         return SecretStr("?")
 
-    def _fetched(self, name: object, path: Path, asked: Any, *, is_file: bool) -> SecretStr | None:
+    def _fetch_secret(self, name: object, path: Path, annotation: Any, *, is_file: bool) -> SecretStr | None:
         if not isinstance(name, str) or not name:
-            what = said("the path of a file") if is_file else said("the name of an environment variable")
-            self.findings[path].broken(said("must be {what}", what=what), "PATH" if is_file else "NAME")
+            what = lazy_text("the path of a file") if is_file else lazy_text("the name of an environment variable")
+            self.findings[path].broken(lazy_text("must be {what}", what=what), "PATH" if is_file else "NAME")
             return SecretStr("?")
         try:
-            secret = self._vault.from_file(name) if is_file else self._vault.from_variable(name)
+            secret = self._secret_resolver.from_file(name) if is_file else self._secret_resolver.from_variable(name)
         except SecretUnavailableError as error:
-            self._unusable(asked, path, str(error), error.instead)
-            return None if optional_secret(asked) else SecretStr("?")
-        if is_file and (can := self._vault.others_can(name)):
+            self._record_unusable(annotation, path, str(error), error.instead)
+            return None if optional_secret(annotation) else SecretStr("?")
+        if is_file and (access := self._secret_resolver.public_access(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
-            self.findings[path].warning(said(_OTHERS_CAN[can], name=name), instead)
-        if is_file and self._vault.is_tracked(name):
-            instead = said(
+            self.findings[path].warning(lazy_text(_PUBLIC_ACCESS_MESSAGES[access], name=name), instead)
+        if is_file and self._secret_resolver.is_tracked(name):
+            instead = lazy_text(
                 "a file outside the tree, or: git rm --cached {name} (in a shell); and change the secret", name=name
             )
-            self.findings[path].warning(said("git keeps {name}, and every clone has the secret", name=name), instead)
+            self.findings[path].warning(
+                lazy_text("git keeps {name}, and every clone has the secret", name=name), instead
+            )
         return secret
 
-    def _unusable(self, asked: Any, path: Path, message: str, instead: str) -> None:
-        """Record that the secret at *path* with the annotation *asked* is unusable."""
-        if (lost := optional_secret(asked)) is None:
+    def _record_unusable(self, annotation: Any, path: Path, message: str, instead: str) -> None:
+        """Record an error at *path*, or only a loss if *annotation* marks the secret as optional."""
+        if (optional := optional_secret(annotation)) is None:
             self.findings[path].broken(message, instead)
         else:
-            self.findings[path].loss(f"{message}: {lost.without}", lost.instead)
+            self.findings[path].loss(f"{message}: {optional.consequence}", optional.instead)
 
 
-def sources(key: str) -> tuple[str, str, str]:
+def source_keys(key: str) -> tuple[str, str, str]:
     """Return the keys that name the source of the secret *key*: a file, a variable, the store."""
     return f"{key}_file", f"{key}_env", f"{key}_stored"
 
 
-def by_source(key: str) -> str:
+def source_remedy(key: str) -> str:
     """Return what to write for the secret *key*."""
-    by_file, by_variable, _ = sources(key)
-    return said("{by_file}: PATH, or {by_variable}: NAME", by_file=by_file, by_variable=by_variable)
+    by_file, by_variable, _ = source_keys(key)
+    return lazy_text("{by_file}: PATH, or {by_variable}: NAME", by_file=by_file, by_variable=by_variable)
 
 
-def _written_so(key: str, asked: Any) -> str:
-    return said("{key}: {example}", key=key, example=example(asked))
+def _key_example(key: str, annotation: Any) -> str:
+    return lazy_text("{key}: {example}", key=key, example=example_value(annotation))
 
 
-def missing(model: type[BaseModel], key: str) -> tuple[str, str]:
-    """Return that the optional *key* of *model* is missing, and what to write."""
-    return "is missing", _written_so(key, of_field(names(model)[key]))
+def missing_key(model: type[BaseModel], key: str) -> tuple[str, str]:
+    """Return the message and the remedy for a missing *key* of *model*."""
+    return "is missing", _key_example(key, field_annotation(keys_of(model)[key]))
 
 
-def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
-    """Return the message and the remedy for pydantic's error *detail* about *key* with the annotation *asked*."""
+def _describe_error(annotation: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
+    """Return the message and the remedy for pydantic's error *detail* about *key* with the annotation *annotation*."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
-        return "is missing", by_source(key) if is_secret(asked) else _written_so(key, asked)
+        return "is missing", source_remedy(key) if is_secret(annotation) else _key_example(key, annotation)
     if kind == "shape":
         return str(context["what"]), str(context["instead"])
-    if detail["input"] is None and not allows_none(asked):
-        return "has no value", _written_so(key, asked)
+    if detail["input"] is None and not allows_none(annotation):
+        return "has no value", _key_example(key, annotation)
     if kind in ("enum", "literal_error"):
-        return _choice(core(asked), detail)
-    if kind in _KINDS:
-        return said("must be {kind}", kind=said(_KINDS[kind])), example(asked)
+        return _describe_choice(unwrap(annotation), detail)
+    if kind in _EXPECTED_KINDS:
+        return lazy_text("must be {kind}", kind=lazy_text(_EXPECTED_KINDS[kind])), example_value(annotation)
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
-        limits = both(said(_LIMITS[each], value=value) for each, value in context.items())
-        return said("must be {limits}", limits=limits), said("a number that is {limits}", limits=limits)
+        limits = all_of(lazy_text(_LIMITS[each], value=value) for each, value in context.items())
+        return lazy_text("must be {limits}", limits=limits), lazy_text("a number that is {limits}", limits=limits)
     if kind == "string_pattern_mismatch":
-        return "does not have the right form", said("text that matches {pattern}", pattern=context["pattern"])
+        return "does not have the right form", lazy_text("text that matches {pattern}", pattern=context["pattern"])
     # A validator of a field or a gateway: its message is already worded and contains no secret.
     return split_remedy(detail["msg"].removeprefix("Value error, "))
 
 
-def _choice(wanted: Any, detail: ErrorDetails) -> tuple[str, str]:
-    written = detail["input"] if isinstance(detail["input"], str) else ""
-    if wanted is Channel:
-        return said("'{written}' is no sanctioned channel", written=written), SANCTIONED
+def _describe_choice(enumeration: Any, detail: ErrorDetails) -> tuple[str, str]:
+    value = detail["input"] if isinstance(detail["input"], str) else ""
+    if enumeration is Channel:
+        return lazy_text("'{written}' is no sanctioned channel", written=value), SANCTIONED_CHANNELS
     options = str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-    return said("'{written}' is not possible here", written=written), nearest(written, options) or either(options)
+    return lazy_text("'{written}' is not possible here", written=value), closest_match(value, options) or any_of(
+        options
+    )
 
 
-def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str]:
+def _describe_unknown_key(key: str, model: type[BaseModel]) -> tuple[str, str]:
     """Return the message and the remedy for a key that *model* does not have.
 
     Secrets are recognised by their sources.
     """
-    hidden = [name for name, asked in secrets(model).items() if is_secret(asked)]
-    known = [name for name in names(model) if name not in hidden] + [
-        each for name in hidden for each in sources(name)[:2]
+    secret_names = [name for name, annotation in secret_keys(model).items() if is_secret(annotation)]
+    known_keys = [name for name in keys_of(model) if name not in secret_names] + [
+        each for name in secret_names for each in source_keys(name)[:2]
     ]
-    if key.lower() in _UNSANCTIONED and {Channel.SMS, Channel.VOICE} <= set(known):
-        return said("'{key}' is no sanctioned channel", key=key), SANCTIONED
-    return "is no known key", one_of(key, known, "nothing: no key belongs here")
+    if key.lower() in _UNSANCTIONED_CHANNELS and {Channel.SMS, Channel.VOICE} <= set(known_keys):
+        return lazy_text("'{key}' is no sanctioned channel", key=key), SANCTIONED_CHANNELS
+    return "is no known key", suggest(key, known_keys, "nothing: no key belongs here")
 
 
-def _reachable(data: Any, where: Path) -> Path:
-    """Return *where*, or its nearest parent in the data."""
-    for length, part in enumerate(where):
+def _nearest_existing(data: Any, path: Path) -> Path:
+    """Return *path*, or the path of its nearest parent that exists in *data*."""
+    for length, part in enumerate(path):
         if isinstance(data, Mapping):
             data = data.get(part)
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
         else:
-            return where[:length]
-    return where
+            return path[:length]
+    return path
 
 
-def _mended(data: Any, pieces: Mapping[Path, Any]) -> Any:
-    """Return *data* with *pieces* inserted at their paths."""
-    if () in pieces:
-        return pieces[()]
-    below: dict[str | int, dict[Path, Any]] = {}
-    for path, piece in pieces.items():
-        below.setdefault(path[0], {})[path[1:]] = piece
-    mended = dict(data) if isinstance(data, Mapping) else dict(enumerate(data))
-    for part, parts in below.items():
-        mended[part] = _mended(mended.get(part), parts)
-    kept = {part: each for part, each in mended.items() if each is not _GONE}
-    return kept if isinstance(data, Mapping) else list(kept.values())
+def _replace_at(data: Any, replacements: Mapping[Path, Any]) -> Any:
+    """Return *data* with *replacements* inserted at their paths."""
+    if () in replacements:
+        return replacements[()]
+    nested: dict[str | int, dict[Path, Any]] = {}
+    for path, replacement in replacements.items():
+        nested.setdefault(path[0], {})[path[1:]] = replacement
+    result = dict(data) if isinstance(data, Mapping) else dict(enumerate(data))
+    for part, parts in nested.items():
+        result[part] = _replace_at(result.get(part), parts)
+    remaining = {part: each for part, each in result.items() if each is not _REMOVED}
+    return remaining if isinstance(data, Mapping) else list(remaining.values())

@@ -1,4 +1,7 @@
-"""Secrets, read from files, environment variables or the store, never from the configuration itself."""
+"""Secrets, which the configuration names and never contains.
+
+A secret is read from a file, from an environment variable, or from the database, if it was entered in the portal.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from monitor.config.files.regular import FileStamp, NotRegularFileError, may_be_path, read_regular, unreadable
+from monitor.config.files.regular import FileStamp, NotRegularFileError, explain_unreadable, may_be_path, read_regular
 from monitor.config.files.tracked import is_tracked
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
 #: Octets. A token may have some KiB and a line end.
-_AT_MOST = 64 * 1024
+_MAX_OCTETS = 64 * 1024
 
 
 class SecretUnavailableError(Exception):
@@ -30,25 +33,27 @@ class SecretUnavailableError(Exception):
 class StoredSecret(SecretStr):
     """Secret entered in the portal. It may be sent only to the hosts that it was entered for."""
 
-    def __init__(self, secret: str, *, allowed_hosts: Iterable[str] = (), why: str = "", name: str = "") -> None:
-        """*allowed_hosts*: hosts that may receive it.
+    def __init__(
+        self, secret: str, *, allowed_hosts: Iterable[str] = (), unavailable_reason: str = "", name: str = ""
+    ) -> None:
+        """Take the *secret* and the *allowed_hosts* that may receive it.
 
-        *why*: why it is unavailable; it is empty then. *name*: its name in documents.
+        *unavailable_reason*: the reason why the secret is unavailable and therefore empty. *name*: its name in documents.
         """
         super().__init__(secret)
         self.name = name
         self.allowed_hosts = frozenset(allowed_hosts)
-        self.why = why
+        self.unavailable_reason = unavailable_reason
 
     @classmethod
-    def read(cls, text: str, name: str = "") -> StoredSecret:
+    def parse(cls, text: str, name: str = "") -> StoredSecret:
         """Parse the stored form of a secret. Raise `ValueError`."""
-        kept = json.loads(text)
-        if not isinstance(kept, dict):
+        stored = json.loads(text)
+        if not isinstance(stored, dict):
             raise ValueError("is no secret")  # noqa: TRY004 - what cannot be read is one error
-        return cls(str(kept.get("secret", "")), allowed_hosts=map(str, kept.get("hearers", ())), name=name)
+        return cls(str(stored.get("secret", "")), allowed_hosts=map(str, stored.get("hearers", ())), name=name)
 
-    def written(self) -> str:
+    def serialize(self) -> str:
         """Return the stored form of the secret, before encryption."""
         return json.dumps({"secret": self.get_secret_value(), "hearers": sorted(self.allowed_hosts)})
 
@@ -57,11 +62,11 @@ class StoredSecret(SecretStr):
         return (
             isinstance(other, StoredSecret)
             and self.get_secret_value() == other.get_secret_value()
-            and (self.allowed_hosts, self.why) == (other.allowed_hosts, other.why)
+            and (self.allowed_hosts, self.unavailable_reason) == (other.allowed_hosts, other.unavailable_reason)
         )
 
     def __hash__(self) -> int:
-        return hash((self.get_secret_value(), self.allowed_hosts, self.why))
+        return hash((self.get_secret_value(), self.allowed_hosts, self.unavailable_reason))
 
 
 class _Source(Enum):
@@ -71,7 +76,7 @@ class _Source(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Absent:
+class _MissingSecret:
     """Reason why a secret is missing, and what to write instead."""
 
     message: str
@@ -85,9 +90,9 @@ class SecretLookup:
     source: _Source
     #: May be the secret itself, written in the wrong place.
     name: str = field(repr=False)
-    found: SecretStr | _Absent = field(repr=False)
+    result: SecretStr | _MissingSecret = field(repr=False)
     #: What every user of this machine can do with the file: "read", "change".
-    others_can: tuple[str, ...] = ()
+    public_access: tuple[str, ...] = ()
     #: Metadata of the file. While it is unchanged, the file need not be read again.
     stamp: FileStamp | None = field(default=None, compare=False, repr=False)
 
@@ -100,107 +105,115 @@ class SecretResolver:
     directory: Path
     environ: Mapping[str, str] = field(repr=False)
     #: Returns a secret that was entered in the portal, by its name in documents; `None`: the document may name none.
-    typed: Callable[[str], StoredSecret] | None = field(default=None, repr=False)
+    find_stored: Callable[[str], StoredSecret] | None = field(default=None, repr=False)
     #: All lookups so far. Results derived from them are valid while the lookups are unchanged.
-    seen: list[SecretLookup] = field(default_factory=list, repr=False)
+    lookups: list[SecretLookup] = field(default_factory=list, repr=False)
 
-    def apart(self) -> SecretResolver:
+    def with_separate_lookups(self) -> SecretResolver:
         """Return a resolver with the same sources and a separate list of lookups."""
-        return SecretResolver(directory=self.directory, environ=self.environ, typed=self.typed)
+        return SecretResolver(directory=self.directory, environ=self.environ, find_stored=self.find_stored)
 
-    def still_sees(self, sightings: MutableSequence[SecretLookup]) -> bool:
+    def are_unchanged(self, lookups: MutableSequence[SecretLookup]) -> bool:
         """Whether all lookups give the same result as before.
 
-        Lookups whose files had to be read again are replaced in *sightings*.
+        Lookups whose files had to be read again are replaced in *lookups*.
         """
-        for number, each in enumerate(sightings):
-            if each.stamp is not None and each.stamp.holds():
+        for number, each in enumerate(lookups):
+            if each.stamp is not None and each.stamp.is_current():
                 continue
-            seen = self._look(each.source, each.name)
-            if seen != each:
+            lookup = self._look_up(each.source, each.name)
+            if lookup != each:
                 return False
-            sightings[number] = seen
+            lookups[number] = lookup
         return True
 
     def from_file(self, name: str) -> SecretStr:
         """Return the content of the file without its last newline. Raise `SecretUnavailableError`."""
-        return self._note(_Source.FILE, name)
+        return self._resolve(_Source.FILE, name)
 
     def from_variable(self, name: str) -> SecretStr:
         """Return the value of an environment variable. Raise `SecretUnavailableError`."""
-        return self._note(_Source.VARIABLE, name)
+        return self._resolve(_Source.VARIABLE, name)
 
     def from_store(self, name: str) -> StoredSecret:
-        """Return a secret that was entered in the portal; its `why` says if it is unavailable.
+        """Return a secret that was entered in the portal. If it is unavailable, it is empty and `unavailable_reason` has the reason.
 
         Raise `SecretUnavailableError`.
         """
-        found = self._note(_Source.STORE, name)
-        assert isinstance(found, StoredSecret)  # noqa: S101 - so `_look` has it
-        return found
+        stored_secret = self._resolve(_Source.STORE, name)
+        assert isinstance(stored_secret, StoredSecret)  # noqa: S101 - `_look_up` returns no other type for this source
+        return stored_secret
 
-    def _shown(self, name: str) -> str:
+    def _display_name(self, name: str) -> str:
         """Return how messages refer to a missing file: its name may be a secret written in the wrong place."""
-        known = may_be_path(self.directory / name, self.directory)
-        return said("the file {name}", name=name) if known else said("the file that is named here")
+        is_path = may_be_path(self.directory / name, self.directory)
+        return lazy_text("the file {name}", name=name) if is_path else lazy_text("the file that is named here")
 
-    def others_can(self, name: str) -> tuple[str, ...]:
+    def public_access(self, name: str) -> tuple[str, ...]:
         """Return what every user of this machine can do with the file: "read", "change"."""
         try:
             mode = (self.directory / name).stat().st_mode
         except (OSError, ValueError):
             return ()
-        return tuple(what for what, bit in (("read", stat.S_IROTH), ("change", stat.S_IWOTH)) if mode & bit)
+        return tuple(access for access, bit in (("read", stat.S_IROTH), ("change", stat.S_IWOTH)) if mode & bit)
 
     def is_tracked(self, name: str) -> bool:
         """Return whether git tracks the file."""
         return is_tracked(self.directory / name)
 
-    def _note(self, source: _Source, name: str) -> SecretStr:
-        seen = self._look(source, name)
-        self.seen.append(seen)
-        if isinstance(seen.found, _Absent):
-            raise SecretUnavailableError(seen.found.message, seen.found.instead)
-        return seen.found
+    def _resolve(self, source: _Source, name: str) -> SecretStr:
+        lookup = self._look_up(source, name)
+        self.lookups.append(lookup)
+        if isinstance(lookup.result, _MissingSecret):
+            raise SecretUnavailableError(lookup.result.message, lookup.result.instead)
+        return lookup.result
 
-    def _look(self, source: _Source, name: str) -> SecretLookup:
+    def _look_up(self, source: _Source, name: str) -> SecretLookup:
         if source is _Source.FILE:
             # Take the stamp before reading, so that a concurrent change is detected next time.
             stamp = FileStamp.of(self.directory / name)
-            return SecretLookup(source, name, self._in_file(name), self.others_can(name), stamp)
+            return SecretLookup(source, name, self._read_file(name), self.public_access(name), stamp)
         if source is _Source.STORE:
-            found = _Absent("nothing here may name it") if self.typed is None else self.typed(name)
-            return SecretLookup(source, name, found)
+            result = _MissingSecret("nothing here may name it") if self.find_stored is None else self.find_stored(name)
+            return SecretLookup(source, name, result)
         if name not in self.environ:
             # If it is not the name of a variable, it may be the secret itself, written in the wrong place.
-            where = "the name of a variable that the service is given, or ..._file: PATH"
-            return SecretLookup(source, name, _Absent("the environment variable that is named here is not set", where))
+            remedy = "the name of a variable that the service is given, or ..._file: PATH"
+            return SecretLookup(
+                source, name, _MissingSecret("the environment variable that is named here is not set", remedy)
+            )
         return SecretLookup(
-            source, name, _whole(self.environ[name], said("the environment variable {name}", name=name))
+            source, name, _as_secret(self.environ[name], lazy_text("the environment variable {name}", name=name))
         )
 
-    def _in_file(self, name: str) -> SecretStr | _Absent:
-        alone = said(
+    def _read_file(self, name: str) -> SecretStr | _MissingSecret:
+        remedy = lazy_text(
             "the path of a file that holds only the secret; a relative one starts at {directory}",
             directory=self.directory,
         )
         try:
             # Notepad saves files with a byte order mark.
-            text = read_regular(self.directory / name, _AT_MOST).decode("utf-8-sig")
+            text = read_regular(self.directory / name, _MAX_OCTETS).decode("utf-8-sig")
         except UnicodeDecodeError:
-            return _Absent(said("the file {name} is not UTF-8 text", name=name), "the secret alone, saved as UTF-8")
+            return _MissingSecret(
+                lazy_text("the file {name} is not UTF-8 text", name=name), "the secret alone, saved as UTF-8"
+            )
         except NotRegularFileError as error:
-            return _Absent(said("the file {name} {error}", name=name, error=str(error)), alone)
+            return _MissingSecret(lazy_text("the file {name} {error}", name=name, error=str(error)), remedy)
         except FileNotFoundError:
-            return _Absent(said("{name} does not exist", name=self._shown(name)), alone)
+            return _MissingSecret(lazy_text("{name} does not exist", name=self._display_name(name)), remedy)
         except (OSError, ValueError) as error:
-            reason, instead = unreadable(self.directory / name, error)
-            return _Absent(said("{name} {reason}", name=self._shown(name), reason=reason), instead or alone)
-        return _whole(_in_a_line(text).removesuffix("\n").removesuffix("\r"), said("the file {name}", name=name))
+            reason, instead = explain_unreadable(self.directory / name, error)
+            return _MissingSecret(
+                lazy_text("{name} {reason}", name=self._display_name(name), reason=reason), instead or remedy
+            )
+        return _as_secret(
+            _json_on_one_line(text).removesuffix("\n").removesuffix("\r"), lazy_text("the file {name}", name=name)
+        )
 
 
-def _in_a_line(text: str) -> str:
-    """Return JSON as one line: the key of a service account is a file of several lines, and one secret."""
+def _json_on_one_line(text: str) -> str:
+    """Return JSON on one line, other text unchanged: the JSON key of a service account has several lines."""
     if not text.startswith("{") or "\n" not in text.strip():
         return text
     try:
@@ -209,10 +222,12 @@ def _in_a_line(text: str) -> str:
         return text
 
 
-def _whole(text: str, source: str) -> SecretStr | _Absent:
+def _as_secret(text: str, source: str) -> SecretStr | _MissingSecret:
     if not text.strip():
-        return _Absent(said("{source} is empty", source=source), "the secret alone, in one line")
+        return _MissingSecret(lazy_text("{source} is empty", source=source), "the secret alone, in one line")
     if any(character in text for character in "\r\n\0"):
-        # No protocol can transmit it, and a second line suggests that this is another kind of file.
-        return _Absent(said("{source} has more than one line", source=source), "the secret alone, in one line")
+        # No protocol can transmit such a secret, and a second line suggests that the file is no secret.
+        return _MissingSecret(
+            lazy_text("{source} has more than one line", source=source), "the secret alone, in one line"
+        )
     return SecretStr(text)

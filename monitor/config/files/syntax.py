@@ -12,7 +12,7 @@ import unicodedata
 import yaml
 
 from monitor.config.files.problem import Problem
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
 _NO_COLON = (
     "could not find expected ':'",
@@ -20,8 +20,9 @@ _NO_COLON = (
     "is no key and value: it has no colon with a space behind it",
     "key: value",
 )
-#: Wording by a part of the parser's message. True: report where the parser began the construct, not where it stopped.
-_WORDS = (
+#: Problems by a part of the parser's message: whether to report the line where the parser began the construct, instead
+#: of the line where it stopped; the message; and the remedy.
+_PROBLEMS = (
     (
         "found unexpected end of stream",
         True,
@@ -78,60 +79,66 @@ _CONFLICT = re.compile(r"<{7} |={7}$|>{7} ")
 _OPEN_QUOTE = re.compile(r"""\s*(?:- +)?[\w-]+: +(?:"[^"]*|'[^']*)""")
 
 
-def fault(error: yaml.YAMLError, text: str, name: str) -> Problem:
-    """Return the problem of *text*, the file called *name*, for the parser's *error*."""
+def syntax_problem(error: yaml.YAMLError, text: str, name: str) -> Problem:
+    """Return the problem of the file *name* with the content *text*, for which the parser raised *error*."""
     if isinstance(error, yaml.reader.ReaderError):
         number = text.count("\n", 0, error.position) + 1
         return Problem(
             file=name,
             line=number,
-            message=said("holds {character}", character=called(chr(error.character))),
+            message=lazy_text("holds {character}", character=character_name(chr(error.character))),
             instead="plain text, saved as UTF-8",
         )
     if not isinstance(error, yaml.MarkedYAMLError):
         return Problem(file=name, line=0, message="is no YAML")
     lines = text.splitlines()
-    stopped, began = (
+    stop_line, start_line = (
         mark.line if mark else 0 for mark in (error.problem_mark, error.context_mark or error.problem_mark)
     )
-    if (odd := _odd_line(lines, {began, stopped - 1, stopped}, name)) is not None:
-        return odd
-    for number, line in enumerate(lines[:stopped]):
+    if (visible := _find_visible_problem(lines, {start_line, stop_line - 1, stop_line}, name)) is not None:
+        return visible
+    for number, line in enumerate(lines[:stop_line]):
         if _OPEN_QUOTE.fullmatch(line):
-            _, _, message, instead = _WORDS[0]
+            _, _, message, instead = _PROBLEMS[0]
             return Problem(file=name, line=number + 1, message=message, instead=instead)
     problem = f"{error.problem or error.context}"
     if "mapping values" in problem:
         column = error.problem_mark.column if error.problem_mark else 0
-        before = stopped - 1
-        while before >= 0 and not lines[before].strip():
-            before -= 1
-        if before >= 0 and ":" not in lines[before] and not lines[before].lstrip().startswith(("- ", "#")):
+        previous_line = stop_line - 1
+        while previous_line >= 0 and not lines[previous_line].strip():
+            previous_line -= 1
+        if (
+            previous_line >= 0
+            and ":" not in lines[previous_line]
+            and not lines[previous_line].lstrip().startswith(("- ", "#"))
+        ):
             _, _, message, instead = _NO_COLON
-            return Problem(file=name, line=before + 1, message=message, instead=instead)
-        return _colon(lines[stopped][:column] if stopped < len(lines) else "", stopped, name)
-    if "but got ':'" in problem and stopped == began:
-        return Problem(file=name, line=stopped + 1, message="a comma is missing before a key", instead="a comma")
-    for part, at_beginning, message, instead in _WORDS:
-        if part in problem:
-            return Problem(file=name, line=(began if at_beginning else stopped) + 1, message=message, instead=instead)
-    return Problem(file=name, line=stopped + 1, message="is no YAML")
+            return Problem(file=name, line=previous_line + 1, message=message, instead=instead)
+        return _colon_problem(lines[stop_line][:column] if stop_line < len(lines) else "", stop_line, name)
+    if "but got ':'" in problem and stop_line == start_line:
+        return Problem(file=name, line=stop_line + 1, message="a comma is missing before a key", instead="a comma")
+    for fragment, reports_start, message, instead in _PROBLEMS:
+        if fragment in problem:
+            return Problem(
+                file=name, line=(start_line if reports_start else stop_line) + 1, message=message, instead=instead
+            )
+    return Problem(file=name, line=stop_line + 1, message="is no YAML")
 
 
-def called(character: str) -> str:
+def character_name(character: str) -> str:
     """Return the name of an invisible character: "a no-break space (U+00A0)"."""
     name = unicodedata.name(character, "control character").lower()
-    return said("a {name} (U+{code:04X})", name=name, code=ord(character))
+    return lazy_text("a {name} (U+{code:04X})", name=name, code=ord(character))
 
 
-def is_curly(character: str) -> bool:
+def is_typographic_quote(character: str) -> bool:
     """Whether *character* is a typographic quote of word processors, which YAML treats as a letter."""
     return character != "" and unicodedata.category(character) in ("Pi", "Pf")
 
 
-def _odd_line(lines: list[str], at: set[int], name: str) -> Problem | None:
-    """Return the visible problem of the lines *at* which the parser began and stopped; `None` without one."""
-    for number in sorted(at & set(range(len(lines)))):
+def _find_visible_problem(lines: list[str], line_numbers: set[int], name: str) -> Problem | None:
+    """Return the first problem that is visible in one of the lines *line_numbers*; `None` if there is none."""
+    for number in sorted(line_numbers & set(range(len(lines)))):
         line = lines[number]
         if _CONFLICT.match(line):
             message, instead = "is a mark of two changes that git could not join", "one of the two"
@@ -139,16 +146,16 @@ def _odd_line(lines: list[str], at: set[int], name: str) -> Problem | None:
             message, instead = "is indented with a tab", "spaces, two for each level"
         elif "${" in line:
             message, instead = "holds a variable ($), and none is filled in here", "the value itself"
-        elif odd := [c for c in line if c != " " and unicodedata.category(c) == "Zs"]:
-            message, instead = said("holds {character}", character=called(odd[0])), "ordinary spaces"
+        elif spaces := [c for c in line if c != " " and unicodedata.category(c) == "Zs"]:
+            message, instead = lazy_text("holds {character}", character=character_name(spaces[0])), "ordinary spaces"
         else:
             continue
         return Problem(file=name, line=number + 1, message=message, instead=instead)
     return None
 
 
-def _colon(before: str, number: int, name: str) -> Problem:
-    """Return why a colon after *before* is invalid."""
+def _colon_problem(before: str, number: int, name: str) -> Problem:
+    """Return the problem of an invalid colon that follows the text *before* on its line."""
     if ": " in before:
         return Problem(
             file=name,

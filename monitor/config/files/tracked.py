@@ -10,7 +10,7 @@ from typing import Final
 from monitor.config.files.regular import FileStamp, NotRegularFileError, read_regular
 
 #: Octets: the index of some hundred thousand files.
-_INDEX_AT_MOST: Final = 16 * 1024 * 1024
+_MAX_INDEX_OCTETS: Final = 16 * 1024 * 1024
 
 
 def is_tracked(file: Path) -> bool:
@@ -20,30 +20,30 @@ def is_tracked(file: Path) -> bool:
     or of a linked work tree is not read.
     """
     try:
-        place = file.parent.resolve(strict=True) / file.name
+        resolved = file.parent.resolve(strict=True) / file.name
     except OSError:
         return False
-    tree = next((each for each in place.parents if (each / ".git" / "index").is_file()), None)
-    if tree is None:
+    work_tree = next((each for each in resolved.parents if (each / ".git" / "index").is_file()), None)
+    if work_tree is None:
         return False
-    name = os.fsencode(place.relative_to(tree))
+    name = os.fsencode(resolved.relative_to(work_tree))
     # gitformat-index(5): the low octet of the path's length, the path, NUL.
-    return bytes([min(len(name), 0xFFF) & 0xFF]) + name + b"\0" in _read(tree / ".git" / "index")
+    return bytes([min(len(name), 0xFFF) & 0xFF]) + name + b"\0" in _read(work_tree / ".git" / "index")
 
 
 def _read(index: Path) -> bytes:
     stamp = FileStamp.of(index)
-    return _octets(index) if stamp is None else _kept(index, stamp)
+    return _read_uncached(index) if stamp is None else _read_cached(index, stamp)
 
 
 @lru_cache(maxsize=1)
-def _kept(index: Path, _stamp: FileStamp) -> bytes:
+def _read_cached(index: Path, _stamp: FileStamp) -> bytes:
     """Return the content of *index*, cached by *_stamp*, because one tree may contain hundreds of secrets."""
-    return _octets(index)
+    return _read_uncached(index)
 
 
-def _octets(index: Path) -> bytes:
+def _read_uncached(index: Path) -> bytes:
     try:
-        return read_regular(index, _INDEX_AT_MOST)
+        return read_regular(index, _MAX_INDEX_OCTETS)
     except (OSError, NotRegularFileError):
         return b""

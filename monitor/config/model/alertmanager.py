@@ -1,4 +1,4 @@
-"""Section `alertmanager`: the alerts of the NOC's own monitoring that cause notifications, and their recipients."""
+"""Section `alertmanager`: alerts are received from the NOC's Alertmanager as incidents, and incidents are sent to it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from monitor.config.agency.escalation import EscalationSettings
-from monitor.config.fields.listen import safe_url
+from monitor.config.fields.listen import parse_safe_url
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import InvalidValue, Section, Slug, Token, wrong
-from monitor.model.lazy_text import said
+from monitor.config.files.section import InvalidValue, Section, Slug, Token, shape_error
+from monitor.model.lazy_text import lazy_text
 
 
 class AlertRouteSettings(Section):
@@ -35,29 +35,29 @@ class ReceiveSettings(Section):
     fold_above: Annotated[int, Field(ge=1, le=1000)] = 20
     """With more firing alerts in a group, new ones share one incident with a count."""
 
-    def told_by(self, labels: Mapping[str, str]) -> str:
-        """Return the key of the first entry that matches an alert; "" if none does."""
+    def match_route(self, labels: Mapping[str, str]) -> str:
+        """Return the key of the first route that matches an alert's *labels*; "" if none does."""
         matching = (key for key, each in self.routes.items() if each.match.items() <= labels.items())
         return next(matching, "")
 
 
-def _url(text: str) -> str:
+def _check_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     if not host or parts.scheme not in {"http", "https"} or not text.isascii() or any(c.isspace() for c in text):
-        raise wrong("is no address", "http://127.0.0.1:9093")
+        raise shape_error("is no address", "http://127.0.0.1:9093")
     if parts.username is not None or parts.query or parts.fragment:
-        raise wrong("holds more than where it is", "the address alone; username and password_file, or token_file")
+        raise shape_error("holds more than where it is", "the address alone; username and password_file, or token_file")
     return text.rstrip("/")
 
 
 class SendSettings(Section):
-    """Alertmanagers that receive our incidents while they are open."""
+    """Alertmanagers to which open incidents are sent as alerts."""
 
-    urls: tuple[Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")], ...] = Field(
+    urls: tuple[Annotated[str, AfterValidator(_check_url), InvalidValue("https://x.invalid")], ...] = Field(
         examples=["[http://127.0.0.1:9093]"]
     )
     """URLs of all members of the cluster, not of a load balancer."""
@@ -79,25 +79,29 @@ class AlertmanagerSettings(Section):
 
 
 def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> None:
-    """Record a section without effect, and entries that would match every alert, or none."""
+    """Record a section without effect, and routes that would match every alert, or none."""
     if settings.send is not None:
         _check_send(settings.send, findings["send"])
     if settings.receive is None:
         if settings.send is None and not findings["receive"].is_broken and not findings["send"].is_broken:
             findings.error("does nothing", "receive: {token_file: PATH}, or leave it out")
         return
-    before: dict[str, Mapping[str, str]] = {}
-    for key, each in settings.receive.routes.items():
-        there = findings["receive", "routes", key]
-        if not each.match and not there["match"].is_broken:
-            there["match"].error("every alert matches", "{severity: critical}; what none matches, noc.escalation tells")
-        first = next((name for name, match in before.items() if match and match.items() <= each.match.items()), None)
-        if first is not None:
-            there.warning(
-                said("decides about nothing: whatever matches, '{first}' decides about before", first=first),
-                said("it before {first}", first=first),
+    earlier_matches: dict[str, Mapping[str, str]] = {}
+    for key, route in settings.receive.routes.items():
+        route_findings = findings["receive", "routes", key]
+        if not route.match and not route_findings["match"].is_broken:
+            route_findings["match"].error(
+                "every alert matches", "{severity: critical}; what none matches, noc.escalation tells"
             )
-        before[key] = each.match
+        earlier = next(
+            (name for name, match in earlier_matches.items() if match and match.items() <= route.match.items()), None
+        )
+        if earlier is not None:
+            route_findings.warning(
+                lazy_text("decides about nothing: whatever matches, '{first}' decides about before", first=earlier),
+                lazy_text("it before {first}", first=earlier),
+            )
+        earlier_matches[key] = route.match
 
 
 def _check_send(settings: SendSettings, findings: Findings) -> None:
@@ -109,5 +113,5 @@ def _check_send(settings: SendSettings, findings: Findings) -> None:
         findings["token_file"].error("is one secret too many beside a user name", "one of the two")
     if settings.token is not None or settings.password is not None:
         for number, url in enumerate(settings.urls):
-            if safe_url(url) is None:
+            if parse_safe_url(url) is None:
                 findings["urls", number].error("would be sent the secret unencrypted", "https://...")

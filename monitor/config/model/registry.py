@@ -1,4 +1,8 @@
-"""The registry of agencies: one YAML file each, and what all of them together imply."""
+"""The registry of agencies: one YAML file for each, and the mailboxes and routes that are built from all of them.
+
+A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of several mailboxes, of which
+each process uses its own. *Control routes* run between references only.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +24,20 @@ from alerts.model.policy_snapshot import PolicySnapshot
 from monitor.config.agency.announcement import AnnouncementSettings
 from monitor.config.agency.calendar import CalendarOverrides, CalendarSettings
 from monitor.config.agency.checks import ChecksSettings
-from monitor.config.agency.contact import Contacts, lines_of
+from monitor.config.agency.contact import Contacts, contact_channels
 from monitor.config.agency.escalation import NOBODY, EscalationSettings
 from monitor.config.agency.letterhead import LetterheadSettings
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.agency.probing import MaintenanceSettings, ProbingOverrides, build_maintenance
 from monitor.config.agency.rota import Rotas
-from monitor.config.agency.route import Leg, RouteSettings, control_legs, default_routes, leg
+from monitor.config.agency.route import ResolvedRoute, RouteSettings, control_routes, default_routes, resolve_route
 from monitor.config.fields.trust import Trust
 from monitor.config.fields.window import Zone
 from monitor.config.files.section import Code, Domain, Line, Section, Slug
-from monitor.config.model.reference import at_rest, pools
+from monitor.config.model.reference import pool_sizes, unused_mailboxes
 from monitor.config.model.settings import Settings, SharedSettings
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
-from probes.credentials.oauth_endpoint import Rotations
+from probes.credentials.oauth_endpoint import RotationFactory
 from probes.model.check import CheckScope
 from probes.model.egress import EgressPolicy
 from probes.model.mailbox import Mailbox
@@ -81,9 +85,9 @@ class Agency(Section):
         return (*(mailbox.address for mailbox in self.mailboxes.values()), *sent_to)
 
     @cached_property
-    def lines(self) -> Sequence[tuple[str, Channel]]:
+    def contact_channels(self) -> Sequence[tuple[str, Channel]]:
         """The keys of its contacts, each with a channel on which the contact can reply."""
-        return lines_of(self.contacts)
+        return contact_channels(self.contacts)
 
     def build_office(self) -> IssuingOffice:
         """Return the agency as issuer of notifications."""
@@ -104,7 +108,7 @@ class Agency(Section):
         calendar, zone = self._calendar(shared), self._zone(shared)
         return {key: rota.build(f"{self.agency}/{key}", people, calendar, zone) for key, rota in self.rotas.items()}
 
-    def brief(self, shared: SharedSettings) -> PolicySnapshot:
+    def build_policy(self, shared: SharedSettings) -> PolicySnapshot:
         """Return the policy for its incidents."""
         people = {**shared.people, **self.build_people(shared)}
         rotas = {**shared.rotas, **self.build_rotas(shared)}
@@ -116,15 +120,15 @@ class Agency(Section):
         )
 
     def _calendar(self, shared: SharedSettings) -> CalendarSettings:
-        return self.calendar.over(shared.calendar)
+        return self.calendar.merged_into(shared.calendar)
 
     def _zone(self, shared: SharedSettings) -> ZoneInfo:
         return self.time_zone or shared.zone
 
-    def legs(self, references: Mapping[str, MailboxSettings]) -> tuple[Leg, ...]:
+    def resolve_routes(self, references: Mapping[str, MailboxSettings]) -> tuple[ResolvedRoute, ...]:
         """Return the agency's routes by the names of their mailboxes."""
         routes = default_routes(self.mailboxes, references) if self.routes is None else self.routes
-        return tuple(leg(self.agency, route, self.mailboxes, self.domains[0]) for route in routes)
+        return tuple(resolve_route(self.agency, route, self.mailboxes, self.domains[0]) for route in routes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +138,7 @@ class BuiltMailbox:
     mailbox: Mailbox
     settings: MailboxSettings = field(repr=False)
     trust: tuple[ssl.SSLContext, ...] = field(repr=False)
-    bounds: EgressPolicy = field(repr=False)
+    egress: EgressPolicy = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +152,14 @@ class Registry:
     #: By name.
     mailboxes: Mapping[str, BuiltMailbox] = field(default_factory=dict, repr=False)
     #: Mailboxes of pools that other processes use, under the names of their references.
-    at_rest: tuple[Mailbox, ...] = field(default=(), repr=False)
-    #: The settings from which the routes of all agencies are derived.
-    ground: tuple[object, ...] = field(default=(), repr=False)
+    unused_mailboxes: tuple[Mailbox, ...] = field(default=(), repr=False)
+    #: The references and settings on which the routes of all agencies depend.
+    shared_inputs: tuple[object, ...] = field(default=(), repr=False)
     #: The routes by agency, if the caller has them sorted already.
     by_agency: Mapping[str, tuple[MonitoredRoute, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Sort the routes by agency: there are thousands, and each agency requests its own."""
+        """Group the routes by agency: there are thousands, and `routes_for` is called for each agency."""
         if self.by_agency:
             return
         routes: dict[str, list[MonitoredRoute]] = {}
@@ -163,127 +167,159 @@ class Registry:
             routes.setdefault(route.agency, []).append(route)
         object.__setattr__(self, "by_agency", {agency: tuple(each) for agency, each in routes.items()})
 
-    def routes_of(self, agency: str) -> tuple[MonitoredRoute, ...]:
+    def routes_for(self, agency: str) -> tuple[MonitoredRoute, ...]:
         """Return the routes of one agency; for "" the control routes. Unchanged routes are the same tuple."""
         return self.by_agency.get(agency, ())
 
 
-class _Fitter:
-    """Builder of mailboxes. An unchanged mailbox is the object already in use."""
+class _MailboxBuilder:
+    """Builder of mailboxes. For unchanged settings it returns the mailbox that is already in use, with its tokens."""
 
     def __init__(
-        self, trust: Trust, bounds: EgressPolicy, in_use: Mapping[str, BuiltMailbox], rotations: Rotations | None
+        self, trust: Trust, egress: EgressPolicy, in_use: Mapping[str, BuiltMailbox], rotations: RotationFactory | None
     ) -> None:
         self._trust = trust
-        self._bounds = bounds
+        self._egress = egress
         self._in_use = in_use
         self._rotations = rotations
-        self.made: dict[str, BuiltMailbox] = {}
+        self.built_mailboxes: dict[str, BuiltMailbox] = {}
 
-    def fit(self, name: str, settings: MailboxSettings, *, pooled: bool = False) -> Mailbox:
+    def build(self, name: str, settings: MailboxSettings, *, pooled: bool = False) -> Mailbox:
         oauth = settings.login.oauth
         files = [settings.ca_file] if oauth is None else [settings.ca_file, oauth.ca_file]
         trust = tuple(map(self._trust.context, files))
-        fitted = self._in_use.get(name)
-        same = (settings, trust, self._bounds, pooled)
-        if fitted is None or (fitted.settings, fitted.trust, fitted.bounds, fitted.mailbox.pooled) != same:
-            built = replace(settings.build(name, self._trust, self._bounds, self._rotations), pooled=pooled)
-            fitted = BuiltMailbox(mailbox=built, settings=settings, trust=trust, bounds=self._bounds)
-        self.made[name] = fitted
-        return fitted.mailbox
+        built_mailbox = self._in_use.get(name)
+        expected = (settings, trust, self._egress, pooled)
+        if (
+            built_mailbox is None
+            or (built_mailbox.settings, built_mailbox.trust, built_mailbox.egress, built_mailbox.mailbox.pooled)
+            != expected
+        ):
+            built = replace(settings.build(name, self._trust, self._egress, self._rotations), pooled=pooled)
+            built_mailbox = BuiltMailbox(mailbox=built, settings=settings, trust=trust, egress=self._egress)
+        self.built_mailboxes[name] = built_mailbox
+        return built_mailbox.mailbox
 
-    def has_kept(self, names: Iterable[str]) -> bool:
+    def are_unchanged(self, names: Iterable[str]) -> bool:
         """Whether all of these mailboxes are already in use."""
-        return all(self.made[name] is self._in_use.get(name) for name in names)
+        return all(self.built_mailboxes[name] is self._in_use.get(name) for name in names)
 
 
 def build_registry(
     agencies: Mapping[str, Agency],
     settings: Settings,
     trust: Trust,
-    in_force: Registry | None = None,
+    active_registry: Registry | None = None,
     *,
-    rotations: Rotations | None = None,
+    rotations: RotationFactory | None = None,
 ) -> Registry:
     """Return the registry of *agencies*, which were checked. Mailboxes are named "CODE/key", references by their key.
 
     This process's mailbox of a pool has the name of the reference, so results of all processes count for the reference.
-    Unchanged mailboxes and routes of the registry *in_force* are kept. *rotations*: successors of refresh tokens that
-    were entered in the portal.
+    Unchanged mailboxes and routes of *active_registry* are kept. *rotations*: source of the tokens that follow refresh
+    tokens from the portal.
     """
-    in_force = in_force or Registry()
-    fitter = _Fitter(trust, settings.bounds, in_force.mailboxes, rotations)
-    ours, pooled = settings.references_in_use, pools(settings.references)
-    references = {name: fitter.fit(name, mailbox, pooled=name in pooled) for name, mailbox in ours.items()}
-    ground = (references, settings.probing, settings.maintenance, settings.time_zone)
-    same_ground = ground == in_force.ground
-    everywhere = build_maintenance(settings.maintenance, settings.time_zone)
+    active_registry = active_registry or Registry()
+    mailbox_builder = _MailboxBuilder(trust, settings.egress, active_registry.mailboxes, rotations)
+    references_in_use, pooled = settings.references_in_use, pool_sizes(settings.references)
+    references = {
+        name: mailbox_builder.build(name, mailbox, pooled=name in pooled) for name, mailbox in references_in_use.items()
+    }
+    shared_inputs = (references, settings.probing, settings.maintenance, settings.time_zone)
+    is_shared_unchanged = shared_inputs == active_registry.shared_inputs
+    shared_maintenance = build_maintenance(settings.maintenance, settings.time_zone)
     routes: dict[str, tuple[MonitoredRoute, ...]] = {}
     for code, agency in agencies.items():
-        mailboxes = {key: fitter.fit(f"{code}/{key}", mailbox) for key, mailbox in agency.mailboxes.items()}
+        mailboxes = {key: mailbox_builder.build(f"{code}/{key}", mailbox) for key, mailbox in agency.mailboxes.items()}
         if (
-            same_ground
-            and agency is in_force.agencies.get(code)
-            and fitter.has_kept(f"{code}/{key}" for key in mailboxes)
+            is_shared_unchanged
+            and agency is active_registry.agencies.get(code)
+            and mailbox_builder.are_unchanged(f"{code}/{key}" for key in mailboxes)
         ):
-            routes[code] = in_force.routes_of(code)
+            routes[code] = active_registry.routes_for(code)
             continue
         zone = agency.time_zone or settings.time_zone
-        probing = agency.probing.over(settings.probing).build(
-            zone, (*everywhere, *build_maintenance(agency.maintenance, zone))
+        probing = agency.probing.merged_into(settings.probing).build(
+            zone, (*shared_maintenance, *build_maintenance(agency.maintenance, zone))
         )
-        routes[code] = tuple(_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(ours))
-    probing = settings.probing.build(settings.time_zone, everywhere)
-    routes[""] = tuple(_watched("", leg, {}, references, probing) for leg in control_legs(ours))
-    others = [
-        mailbox.build(name, trust, settings.bounds, rotations)
-        for name, mailbox in at_rest(settings.references, settings.process_name)
+        routes[code] = tuple(
+            _build_route(code, resolved, mailboxes, references, probing)
+            for resolved in agency.resolve_routes(references_in_use)
+        )
+    probing = settings.probing.build(settings.time_zone, shared_maintenance)
+    routes[""] = tuple(
+        _build_route("", resolved, {}, references, probing) for resolved in control_routes(references_in_use)
+    )
+    unused = [
+        mailbox.build(name, trust, settings.egress, rotations)
+        for name, mailbox in unused_mailboxes(settings.references, settings.process_name)
     ]
     return Registry(
         agencies=dict(agencies),
         routes=tuple(chain.from_iterable(routes.values())),
-        mailboxes=fitter.made,
-        at_rest=tuple(others),
-        ground=ground,
+        mailboxes=mailbox_builder.built_mailboxes,
+        unused_mailboxes=tuple(unused),
+        shared_inputs=shared_inputs,
         by_agency=routes,
     )
 
 
-def _watched(
-    agency: str, leg: Leg, own: Mapping[str, Mailbox], references: Mapping[str, Mailbox], probing: ProbingPolicy
+def _build_route(
+    agency: str,
+    resolved: ResolvedRoute,
+    agency_mailboxes: Mapping[str, Mailbox],
+    references: Mapping[str, Mailbox],
+    probing: ProbingPolicy,
 ) -> MonitoredRoute:
     # A mailbox of the agency and a reference may have the same key; the direction distinguishes them.
-    senders = own if leg.direction in (Direction.INTERNAL, Direction.OUTBOUND) else references
-    arrives_there = leg.direction in (Direction.INTERNAL, Direction.INBOUND) and not leg.forwarded
-    recipients = own if arrives_there else references
-    route = Route(name=leg.name, sender=senders[leg.sender], recipient=recipients[leg.recipient], to=leg.to)
-    return MonitoredRoute(agency=agency, direction=leg.direction, route=route, probing=probing, forwarded=leg.forwarded)
+    is_sent_by_agency = resolved.direction in (Direction.INTERNAL, Direction.OUTBOUND)
+    is_read_at_agency = resolved.direction in (Direction.INTERNAL, Direction.INBOUND) and not resolved.forwarded
+    senders = agency_mailboxes if is_sent_by_agency else references
+    recipients = agency_mailboxes if is_read_at_agency else references
+    route = Route(
+        name=resolved.name,
+        sender=senders[resolved.sender],
+        recipient=recipients[resolved.recipient],
+        to=resolved.to,
+    )
+    return MonitoredRoute(
+        agency=agency,
+        direction=resolved.direction,
+        route=route,
+        probing=probing,
+        forwarded=resolved.forwarded,
+    )
 
 
-def check_scope(
+def build_check_scope(
     agency: str,
     registry: Registry,
     settings: Settings,
     *,
     sample_message: Callable[[], bytes | None] = lambda: None,
 ) -> CheckScope:
-    """Return the scope of checks: one agency, or for "" our own reference mailboxes.
+    """Return the scope of checks: one agency, or for "" the reference mailboxes.
 
-    *sample_message* returns the latest message from the agency that arrived elsewhere. The domains of our references
-    belong to third parties, so only the servers that we use are checked there.
+    *sample_message* returns the latest message of the agency that arrived in a reference mailbox. The domains of
+    references belong to third parties, so only the servers that Pantau uses are checked there.
     """
-    file = registry.agencies.get(agency)
+    agency_document = registry.agencies.get(agency)
     references = set(settings.references)
-    ends = [end for route in registry.routes_of(agency) for end in (route.route.sender, route.route.recipient)]
-    own = {end.name: end for end in ends if (end.name in references) is (file is None)}
-    asked = [each.ask_recipients for each in (file.checks if file else None, settings.checks) if each is not None]
+    mailboxes = [end for route in registry.routes_for(agency) for end in (route.route.sender, route.route.recipient)]
+    # Keep the mailboxes of the scope itself: the other end of a route belongs to somebody else.
+    scope_mailboxes = {end.name: end for end in mailboxes if (end.name in references) is (agency_document is None)}
+    switches = [
+        each.ask_recipients
+        for each in (agency_document.checks if agency_document else None, settings.checks)
+        if each is not None
+    ]
     return CheckScope(
         agency=agency,
-        mailboxes=tuple(own.values()),
-        domains=tuple(domain.lower() for domain in file.domains) if file else (),
+        mailboxes=tuple(scope_mailboxes.values()),
+        domains=tuple(domain.lower() for domain in agency_document.domains) if agency_document else (),
         name_servers=settings.checks.resolvers(),
         sample_message=sample_message,
         our_address=next((mailbox.address for mailbox in settings.references_in_use.values()), ""),
-        ask_recipients=next((said for said in asked if said is not None), True),
-        bounds=settings.bounds if settings.officers_write else None,
+        ask_recipients=next((switch for switch in switches if switch is not None), True),
+        egress=settings.egress if settings.allows_portal_edits else None,
     )

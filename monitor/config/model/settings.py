@@ -1,4 +1,9 @@
-"""The service's settings: one YAML file. Agencies have their own files (`monitor.config.model.registry`)."""
+"""The service's settings file. Agencies have their own files (`monitor.config.model.registry`).
+
+A *site* is a place from which mail is probed; a *hub* is a process that combines the results of several sites and
+notifies people. A *reference* is a mailbox of the operator outside the agencies; a *pool* is a reference of several
+mailboxes, of which each process uses its own.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +36,7 @@ from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import (
     IN_DATABASE,
     Code,
-    DocumentsPlace,
+    DocumentsLocation,
     Domain,
     File,
     InvalidValue,
@@ -40,10 +45,10 @@ from monitor.config.files.section import (
     Slug,
     Span,
     Token,
-    renamed,
+    reject_old_values,
 )
 from monitor.config.model.alertmanager import AlertmanagerSettings
-from monitor.config.model.reference import ReferenceSettings, in_use
+from monitor.config.model.reference import ReferenceSettings, mailboxes_in_use
 from monitor.config.service.drill import DrillSettings
 from monitor.config.service.gateway import GatewaySettings
 from monitor.config.service.heartbeat import HeartbeatSettings
@@ -53,7 +58,7 @@ from monitor.config.service.out_of_band import OutOfBandSettings
 from monitor.config.service.portal import PortalSettings
 from monitor.config.service.store import RetentionSettings, StoreSettings
 from monitor.metrics import MAX_PHASE_ROUTES
-from monitor.runtime.place import STATE
+from monitor.runtime.place import DEFAULT_STATE_DIR
 from probes.model.egress import EgressPolicy
 
 
@@ -82,7 +87,7 @@ NOC_AGENCY = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedSettings:
-    """Settings that all agencies share. Built once for all of them."""
+    """Values that are built from the settings once, and shared by all agencies."""
 
     people: Mapping[str, Contact]
     rotas: Mapping[str, Rota]
@@ -91,14 +96,14 @@ class SharedSettings:
 
 
 class MetricsSettings(Section):
-    """Metrics settings: what a large service omits from `/metrics`, unless Prometheus can take it."""
+    """Limits of exported metrics, so that a large service does not overload Prometheus."""
 
     max_phase_routes: Annotated[int, Field(ge=0, le=100_000), InvalidValue(MAX_PHASE_ROUTES)] = MAX_PHASE_ROUTES
     """Maximum number of routes with phase durations; beyond it, only routes whose last run was not good."""
 
 
 class CallbackSettings(Section):
-    """Listener for delivery reports of providers. It serves nothing else."""
+    """Listener for callbacks of providers, such as delivery reports. It serves nothing else."""
 
     listen: ListenAddress = Listen("127.0.0.1", 8081)
     """Address of the listener."""
@@ -107,7 +112,7 @@ class CallbackSettings(Section):
 
 
 class NocSettings(Section):
-    """Recipients of monitoring faults: a reference mailbox that fails, a network outage of ours."""
+    """The network operations centre (NOC): recipient of monitoring faults, such as a failing reference or network."""
 
     short: Code = "PANTAU"
     """Short name in SMS."""
@@ -133,7 +138,7 @@ class NocSettings(Section):
 class Settings(Section):
     """The settings file. Relative paths, also those in agency files, start at its directory."""
 
-    mode: Annotated[ServiceMode, renamed("mode")] = ServiceMode.NOTIFY
+    mode: Annotated[ServiceMode, reject_old_values("mode")] = ServiceMode.NOTIFY
     """Whether people are notified."""
     listen: ListenAddress = Listen("127.0.0.1", 8080)
     """Address of the portal, the API and `/metrics`; PANTAU_LISTEN overrides it. Loopback only, unless `portal`
@@ -143,11 +148,11 @@ class Settings(Section):
     """Sign-in of people, each with the permissions of their roles (`pantau user`)."""
     callbacks: CallbackSettings = CallbackSettings()
     """Listener for delivery reports of providers."""
-    state_dir: File = STATE
+    state_dir: File = DEFAULT_STATE_DIR
     """Directory for the database file and its lock, the control socket and the key that signs tokens."""
     store: StoreSettings | None = None
     """PostgreSQL database that several processes share; default: a file in `state_dir`, for one process."""
-    agencies: DocumentsPlace = Field(examples=["agencies/"])
+    agencies: DocumentsLocation = Field(examples=["agencies/"])
     """Directory of the agency files, or `database`, into which `pantau apply` writes them."""
     wording: File | None = None
     """Directory with texts that replace the shipped ones."""
@@ -209,7 +214,7 @@ class Settings(Section):
     @property
     def references_in_use(self) -> Mapping[str, MailboxSettings]:
         """The mailbox of each reference that this process uses."""
-        return in_use(self.references, self.process_name)
+        return mailboxes_in_use(self.references, self.process_name)
 
     @property
     def notifies(self) -> bool:
@@ -217,44 +222,44 @@ class Settings(Section):
         return self.mode is ServiceMode.NOTIFY
 
     @property
-    def named_site(self) -> str:
+    def displayed_site(self) -> str:
         """The site's name on pages; "" if no other site exists whose pages could be confused with it."""
         is_hub = self.hub is not None and bool(self.hub.sites)
-        # A site has these settings. A single service in monitor-only mode may have them as well, and is then named,
-        # too.
+        # These settings do not distinguish a site of a hub from a single service in monitor-only mode, so the latter
+        # is named, too.
         is_site = self.store is not None and not self.notifies and "site" in self.model_fields_set
         return self.site if is_hub or is_site else ""
 
     @property
-    def bounds(self) -> EgressPolicy:
+    def egress(self) -> EgressPolicy:
         """Allowed destinations of connections that a user who is no operator has configured."""
-        return EgressPolicy() if self.portal is None else self.portal.bounds
+        return EgressPolicy() if self.portal is None else self.portal.egress
 
     @property
-    def officers_write(self) -> bool:
-        """Whether others than operators may edit agencies' documents."""
+    def allows_portal_edits(self) -> bool:
+        """Whether users of the portal, who are no operators, may edit agency documents."""
         return self.portal is not None and self.agencies == IN_DATABASE
 
-    def heeded(self, brief: PolicySnapshot) -> PolicySnapshot:
-        """Return *brief* as incidents use it: without recipients in monitor-only mode."""
-        return brief if self.notifies else brief.with_nobody()
+    def effective_policy(self, policy: PolicySnapshot) -> PolicySnapshot:
+        """Return *policy* as incidents use it: without people to notify in monitor-only mode."""
+        return policy if self.notifies else policy.without_people()
 
-    def shared(self) -> SharedSettings:
-        """Return the settings that every agency may use."""
+    def build_shared(self) -> SharedSettings:
+        """Return the values that all agencies share."""
         hours = self.calendar.build(self.time_zone)
         people = {key: contact.build(key, hours) for key, contact in self.contacts.items()}
         # The name of a shared rota is its key alone.
         rotas = {key: rota.build(key, people, self.calendar, self.time_zone) for key, rota in self.rotas.items()}
         return SharedSettings(people=people, rotas=rotas, calendar=self.calendar, zone=self.time_zone)
 
-    def noc_brief(self, *, subject: str, subject_en: str, told_by: str = "") -> PolicySnapshot:
+    def build_noc_policy(self, *, subject: str, subject_en: str, policy_name: str = "") -> PolicySnapshot:
         """Return the policy for a monitoring fault or an alert; *subject* is what is affected, in Malay and English.
 
-        *told_by*: the entry of `alertmanager.receive.routes` that matched, if it still exists.
+        *policy_name*: the entry of `alertmanager.receive.routes` that matched, if it still exists.
         """
-        shared, receive = self.shared(), self.alertmanager and self.alertmanager.receive
-        tell = receive.routes.get(told_by) if receive else None
-        escalation = tell.escalation if tell else self.noc.escalation
+        shared, receive = self.build_shared(), self.alertmanager and self.alertmanager.receive
+        route = receive.routes.get(policy_name) if receive else None
+        escalation = route.escalation if route else self.noc.escalation
         return PolicySnapshot(
             agency=NOC_AGENCY,
             office=self.noc.build_office(),
@@ -263,25 +268,26 @@ class Settings(Section):
             ),
             subject=subject,
             subject_en=subject_en,
-            policy_name=told_by,
+            policy_name=policy_name,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsContext:
-    """Context for checks of agency files. `None` means unknown: nothing that depends on it is checked."""
+    """What the settings provide to checks of agency files. `None`: the value is unknown, and checks skip it."""
 
     mode: ServiceMode = ServiceMode.NOTIFY
     #: Channels with a gateway.
     channels: frozenset[Channel] | None = None
-    #: By the references' names: the mailboxes that this process uses. The others of a pool have the same capabilities.
+    #: The mailbox of each reference that this process uses, by the reference's name. The other mailboxes of a pool have
+    #: the same capabilities.
     references: Mapping[str, MailboxSettings] | None = None
     #: Names of the references that are pools.
     pooled: frozenset[str] = frozenset()
     #: Contacts that every agency may name.
     contacts: Mapping[str, ContactSettings] | None = None
     #: Contacts whose configuration is invalid: whether they can be reached is unknown.
-    unsure: frozenset[str] = frozenset()
+    contacts_with_errors: frozenset[str] = frozenset()
     #: Rotas that every agency may name.
     rotas: Mapping[str, RotaSettings] | None = None
     suffixes: tuple[str, ...] = OFFICIAL_SUFFIXES

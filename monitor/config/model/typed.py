@@ -1,4 +1,4 @@
-"""Secrets entered in the portal, by their names in documents, as far as they can be read."""
+"""Lookup of secrets that were entered in the portal, by their names in agency documents."""
 
 from __future__ import annotations
 
@@ -8,85 +8,88 @@ from functools import cached_property
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.secret import StoredSecret
 from monitor.config.model.settings import Settings
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from monitor.store.admin.secrets import read_secrets
 from monitor.store.admin.unopened import DocumentsAwayError
 
 #: Decrypted secrets by name, each with its ciphertext. A name is never reused for another secret.
-ReadSecrets = MutableMapping[str, tuple[Ciphertext, StoredSecret]]
+SecretCache = MutableMapping[str, tuple[Ciphertext, StoredSecret]]
 
 
 class StoredSecrets:
-    """Lookup of stored secrets during one read of the configuration. The database is queried at the first lookup."""
+    """Lookup of secrets in the database during one read of the configuration. The first call queries the database."""
 
     def __init__(
         self,
         settings: Settings | None,
-        fresh: Mapping[str, StoredSecret],
-        known: ReadSecrets,
+        new_secrets: Mapping[str, StoredSecret],
+        cache: SecretCache,
         *,
-        is_followed: bool = False,
+        resolves_rotations: bool = False,
     ) -> None:
-        """*fresh*: secrets about to be stored. *known*: cache of earlier reads; decrypted secrets are added to it.
+        """Take secrets that are about to be stored from *new_secrets*, and decrypted secrets of earlier reads from *cache*.
 
-        *is_followed*: the sign-in code resolves successors of refresh tokens itself. Otherwise the newest token is
-        returned.
+        Newly decrypted secrets are added to *cache*. *resolves_rotations*: whether the sign-in code itself replaces a
+        refresh token by its successor; otherwise the lookup returns the newest token.
         """
         self._settings = settings
-        self._fresh = fresh
-        self._known = known
-        self._is_followed = is_followed
+        self._new_secrets = new_secrets
+        self._cache = cache
+        self._resolves_rotations = resolves_rotations
 
     def __call__(self, name: str) -> StoredSecret:
-        """Return the secret of that name; its `why` says if it is unavailable."""
-        if name in self._fresh:
-            return self._fresh[name]
-        kept = self._kept
-        if isinstance(kept, str):
+        """Return the secret of that name. If it is unavailable, it is empty and `unavailable_reason` has the reason."""
+        if name in self._new_secrets:
+            return self._new_secrets[name]
+        ciphertexts = self._mailbox_secrets
+        if isinstance(ciphertexts, str):
             # While the database is unavailable, cached secrets stay valid.
-            return self._known[name][1] if name in self._known else StoredSecret("", why=kept)
-        if (ciphertext := kept.get(name)) is None:
-            return StoredSecret("", why="what was typed is not in this store: the mailbox is not signed in to")
-        if name in self._known and self._known[name][0] == ciphertext:
-            return self._known[name][1]
-        found = self._decrypted(name, ciphertext)
-        if not found.why:
-            self._known[name] = ciphertext, found
-        return found
+            return self._cache[name][1] if name in self._cache else StoredSecret("", unavailable_reason=ciphertexts)
+        if (ciphertext := ciphertexts.get(name)) is None:
+            return StoredSecret(
+                "", unavailable_reason="what was typed is not in this store: the mailbox is not signed in to"
+            )
+        if name in self._cache and self._cache[name][0] == ciphertext:
+            return self._cache[name][1]
+        secret = self._decrypt(name, ciphertext)
+        if not secret.unavailable_reason:
+            self._cache[name] = ciphertext, secret
+        return secret
 
     @cached_property
-    def _kept(self) -> Mapping[str, Ciphertext] | str:
-        return self._of(SecretPurpose.MAILBOX)
+    def _mailbox_secrets(self) -> Mapping[str, Ciphertext] | str:
+        return self._read_ciphertexts(SecretPurpose.MAILBOX)
 
     @cached_property
-    def _renewed(self) -> Mapping[str, Ciphertext]:
-        found = {} if self._is_followed else self._of(SecretPurpose.RENEWED)
-        return {} if isinstance(found, str) else found
+    def _rotated_tokens(self) -> Mapping[str, Ciphertext]:
+        tokens = {} if self._resolves_rotations else self._read_ciphertexts(SecretPurpose.RENEWED)
+        return {} if isinstance(tokens, str) else tokens
 
-    def _of(self, purpose: SecretPurpose) -> Mapping[str, Ciphertext] | str:
+    def _read_ciphertexts(self, purpose: SecretPurpose) -> Mapping[str, Ciphertext] | str:
         if self._settings is None:
             return "what was typed cannot be looked for: the settings cannot be read"
         server = None if self._settings.store is None else self._settings.store.build()
         try:
             return read_secrets(self._settings.state_dir, server, purpose)
-        except DocumentsAwayError as away:
-            return said("what was typed cannot be looked for: {away}", away=away)
+        except DocumentsAwayError as error:
+            return lazy_text("what was typed cannot be looked for: {away}", away=error)
 
-    def _decrypted(self, name: str, ciphertext: Ciphertext) -> StoredSecret:
+    def _decrypt(self, name: str, ciphertext: Ciphertext) -> StoredSecret:
         from monitor.store.admin.keyring import SecretLockedError  # noqa: PLC0415 - most who read settings decrypt nothing
 
         portal = self._settings.portal if self._settings else None
         keyring = portal.keyring() if portal else None
         if keyring is None:
             return StoredSecret(
-                "", why="what was typed cannot be read: portal.secrets_key_file names no key that can be read"
+                "",
+                unavailable_reason="what was typed cannot be read: portal.secrets_key_file names no key that can be read",
             )
         try:
-            place = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
-            found = StoredSecret.read(keyring.decrypt(place, ciphertext), name)
-            if (renewed := self._renewed.get(name)) is None:
-                return found
-            place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
-            return StoredSecret(keyring.decrypt(place, renewed), allowed_hosts=found.allowed_hosts, name=name)
-        except (SecretLockedError, ValueError) as why:
-            return StoredSecret("", why=said("what was typed cannot be read: {why}", why=why))
+            secret_place = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
+            secret = StoredSecret.parse(keyring.decrypt(secret_place, ciphertext), name)
+            if (rotated := self._rotated_tokens.get(name)) is None:
+                return secret
+            secret_place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
+            return StoredSecret(keyring.decrypt(secret_place, rotated), allowed_hosts=secret.allowed_hosts, name=name)
+        except (SecretLockedError, ValueError) as error:
+            return StoredSecret("", unavailable_reason=lazy_text("what was typed cannot be read: {why}", why=error))

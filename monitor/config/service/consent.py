@@ -28,7 +28,7 @@ _MICROSOFT_SCOPE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConsentWay:
+class ConsentProcedure:
     """The consent procedure for mailboxes of one domain."""
 
     client: Client
@@ -39,7 +39,7 @@ class ConsentWay:
     redirect_uri: str = ""
     #: Servers that receive its tokens, including all subdomains. Any other server could access the mailbox.
     servers: tuple[str, ...]
-    #: The mailbox's `login.oauth` section, without its secrets.
+    #: The section `login.oauth` to write into the mailbox's document, without its secrets.
     written: Mapping[str, str]
 
 
@@ -57,22 +57,22 @@ class MicrosoftConsentSettings(Section):
     servers: tuple[Host, ...] = PLATFORM_SERVERS[MailPlatform.MICROSOFT]
     """Mail servers that receive the tokens; a domain matches all hosts below it."""
 
-    def way(self, domain: str, trust: Trust) -> ConsentWay:
+    def build(self, domain: str, trust: Trust) -> ConsentProcedure:
         """Return the consent procedure for mailboxes of a domain."""
         tenant = self.tenant or domain
-        of_tenant = f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0"
+        tenant_url = f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0"
         client = Client(
-            token_url=self.token_url or f"{of_tenant}/token",
+            token_url=self.token_url or f"{tenant_url}/token",
             client_id=self.client_id,
             scope=_MICROSOFT_SCOPE,
             tls=trust.context(None, for_http=True),
         )
-        written = _written("microsoft", self.client_id, self.token_url)
+        written = _oauth_section("microsoft", self.client_id, self.token_url)
         if self.token_url is None:
             written["tenant"] = tenant
-        return ConsentWay(
+        return ConsentProcedure(
             client=client,
-            device_url=self.device_url or f"{of_tenant}/devicecode",
+            device_url=self.device_url or f"{tenant_url}/devicecode",
             servers=self.servers,
             written=written,
         )
@@ -92,7 +92,7 @@ class GoogleConsentSettings(Section):
     servers: tuple[Host, ...] = PLATFORM_SERVERS[MailPlatform.GOOGLE]
     """Mail servers that receive the tokens; a domain matches all hosts below it."""
 
-    def way(self, address: str, trust: Trust) -> ConsentWay:
+    def build(self, address: str, trust: Trust) -> ConsentProcedure:
         """Return the consent procedure, with redirects to the portal at *address*."""
         client = Client(
             token_url=self.token_url or "https://oauth2.googleapis.com/token",
@@ -101,12 +101,12 @@ class GoogleConsentSettings(Section):
             scope=GOOGLE_SCOPE,
             tls=trust.context(None, for_http=True),
         )
-        return ConsentWay(
+        return ConsentProcedure(
             client=client,
             authorize_url=self.authorize_url or "https://accounts.google.com/o/oauth2/v2/auth",
             redirect_uri=f"{address}{CONSENT_PATH}",
             servers=self.servers,
-            written=_written("google", self.client_id, self.token_url),
+            written=_oauth_section("google", self.client_id, self.token_url),
         )
 
 
@@ -123,26 +123,28 @@ class MailboxConsentSettings(Section):
 
 
 def check_consent(settings: MailboxConsentSettings, address: str | None, findings: Findings) -> None:
-    """Record settings that prevent the redirect back to the portal, and endpoints of which the other one is missing."""
+    """Record settings that prevent the redirect back to the portal, and an endpoint without its counterpart."""
     if settings.google is not None:
-        there = findings["google"]
-        if address is None and not there.is_broken:
-            there.error(
+        provider_findings = findings["google"]
+        if address is None and not provider_findings.is_broken:
+            provider_findings.error(
                 "has nowhere to send browsers back to: portal.address is missing",
                 f"portal.address, and {CONSENT_PATH} below it as the redirect URI at Google",
             )
-        _check_pair(settings.google.authorize_url, settings.google.token_url, "authorize_url", there)
+        _check_pair(settings.google.authorize_url, settings.google.token_url, "authorize_url", provider_findings)
     if settings.microsoft is not None:
-        there = findings["microsoft"]
-        _check_pair(settings.microsoft.device_url, settings.microsoft.token_url, "device_url", there)
+        provider_findings = findings["microsoft"]
+        _check_pair(settings.microsoft.device_url, settings.microsoft.token_url, "device_url", provider_findings)
 
 
-def _check_pair(one: str | None, token_url: str | None, key: str, there: Findings) -> None:
-    if (one is None) != (token_url is None):
-        missing = key if one is None else "token_url"
-        there[missing].error(f"is missing: {key} and token_url go together", "https://log-masuk.contoh.gov.my/token")
+def _check_pair(other_url: str | None, token_url: str | None, key: str, provider_findings: Findings) -> None:
+    if (other_url is None) != (token_url is None):
+        missing = key if other_url is None else "token_url"
+        provider_findings[missing].error(
+            f"is missing: {key} and token_url go together", "https://log-masuk.contoh.gov.my/token"
+        )
 
 
-def _written(provider: str, client_id: str, token_url: str | None) -> dict[str, str]:
+def _oauth_section(provider: str, client_id: str, token_url: str | None) -> dict[str, str]:
     written = {"flow": "refresh_token", "client_id": client_id}
     return written | ({"provider": provider} if token_url is None else {"token_url": token_url})

@@ -12,8 +12,8 @@ import alerts.gateways
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import nearest
-from monitor.config.files.reading import SANCTIONED, Reader
+from monitor.config.files.problem import closest_match
+from monitor.config.files.reading import SANCTIONED_CHANNELS, Reader
 from monitor.config.files.section import Section, Slug
 from monitor.runtime.plugins import discover
 
@@ -35,12 +35,12 @@ class GatewaySettings:
     per_minute: int | None = None
 
 
-class _Named(Section):
-    """Keys that all gateways have beside their own configuration."""
+class _CommonKeys(Section):
+    """Keys that all gateways have in addition to their own configuration."""
 
     name: Slug
     per_minute: Annotated[int, Field(ge=1)] | None = None
-    """Messages a minute that its contract allows; the first notice of an incident goes all the same."""
+    """Messages per minute that its contract allows. The first notification of an incident is sent without delay."""
 
 
 def gateway_kinds() -> dict[str, GatewayKind]:
@@ -58,62 +58,70 @@ class GatewayReader:
         self._names: dict[str, Findings] = {}
 
     def read(self) -> dict[Channel, tuple[GatewaySettings, ...]]:
-        """Return the gateways per channel in the order in which they are tried, without invalid ones."""
-        written = self._findings.document.data.get(_SECTION, {})
-        if not isinstance(written, Mapping):
+        """Return the gateways per channel in the order in which they are tried. Record the problems of the others."""
+        section_data = self._findings.document.data.get(_SECTION, {})
+        if not isinstance(section_data, Mapping):
             self._findings.broken("must be channels with their gateways", "sms: [{gateway: ...}]")
             return {}
         gateways: dict[Channel, tuple[GatewaySettings, ...]] = {}
-        for channel, entries in written.items():
-            there = self._findings[channel]
+        for channel, entries in section_data.items():
+            channel_findings = self._findings[channel]
             if channel not in set(Channel):
-                there.broken(f"'{channel}' is no sanctioned channel", SANCTIONED)
+                channel_findings.broken(f"'{channel}' is no sanctioned channel", SANCTIONED_CHANNELS)
             elif not isinstance(entries, list) or not entries:
-                there.broken("must be a list of gateways", f"{channel}: [{{gateway: ...}}]")
+                channel_findings.broken("must be a list of gateways", f"{channel}: [{{gateway: ...}}]")
             else:
-                read = [self._entry(entry, Channel(channel), there[n]) for n, entry in enumerate(entries)]
+                read = [
+                    self._read_entry(entry, Channel(channel), channel_findings[n]) for n, entry in enumerate(entries)
+                ]
                 gateways[Channel(channel)] = tuple(gateway for gateway in read if gateway is not None)
         return gateways
 
-    def _entry(self, entry: object, channel: Channel, findings: Findings) -> GatewaySettings | None:
+    def _read_entry(self, entry: object, channel: Channel, findings: Findings) -> GatewaySettings | None:
         if not isinstance(entry, Mapping):
             findings.broken("must be a gateway and its keys", "gateway: NAME")
             return None
-        kind = self._kind(entry, channel, findings["gateway"])
+        kind = self._read_kind(entry, channel, findings["gateway"])
         if kind is None:
             return None
-        own = {key: value for key, value in entry.items() if key not in {"gateway", *_Named.model_fields}}
-        common = {"name": kind.name.replace("_", "-")} | {k: v for k, v in entry.items() if k in _Named.model_fields}
-        named = self._reader.read(_Named, common, findings.path)
-        config = self._reader.read(kind.config, own, findings.path)
-        if named is None or config is None:
+        own_settings = {key: value for key, value in entry.items() if key not in {"gateway", *_CommonKeys.model_fields}}
+        common = {"name": kind.name.replace("_", "-")} | {
+            k: v for k, v in entry.items() if k in _CommonKeys.model_fields
+        }
+        common_settings = self._reader.read(_CommonKeys, common, findings.path)
+        config = self._reader.read(kind.config, own_settings, findings.path)
+        if common_settings is None or config is None:
             return None
-        self._note_name(named.name, findings["name"])
+        self._check_unique_name(common_settings.name, findings["name"])
         return GatewaySettings(
-            name=named.name, kind=kind.name, channel=channel, config=config, per_minute=named.per_minute
+            name=common_settings.name,
+            kind=kind.name,
+            channel=channel,
+            config=config,
+            per_minute=common_settings.per_minute,
         )
 
-    def _kind(self, entry: Mapping[str, object], channel: Channel, findings: Findings) -> GatewayKind | None:
-        offered = "one of " + ", ".join(sorted(name for name, kind in self._kinds.items() if kind.channel is channel))
+    def _read_kind(self, entry: Mapping[str, object], channel: Channel, findings: Findings) -> GatewayKind | None:
+        remedy = "one of " + ", ".join(sorted(name for name, kind in self._kinds.items() if kind.channel is channel))
         name = entry.get("gateway")
         if not isinstance(name, str):
-            findings.broken("is missing", offered)
+            findings.broken("is missing", remedy)
             return None
         if (kind := self._kinds.get(name)) is None:
-            findings.broken(f"'{name}' is no known gateway", nearest(name, self._kinds) or offered)
+            findings.broken(f"'{name}' is no known gateway", closest_match(name, self._kinds) or remedy)
         elif kind.channel is not channel:
-            findings.broken(f"'{name}' sends {kind.channel} and not {channel}", offered)
+            findings.broken(f"'{name}' sends {kind.channel} and not {channel}", remedy)
         return kind
 
-    def _note_name(self, name: str, findings: Findings) -> None:
+    def _check_unique_name(self, name: str, findings: Findings) -> None:
         first = self._names.setdefault(name, findings)
         if first is not findings:
-            findings.error(f"the gateway at {first.where} is called '{name}' too", "name: another name")
+            findings.error(f"the gateway at {first.location_text} is called '{name}' too", "name: another name")
 
 
 def configured_channels(findings: Findings) -> frozenset[Channel] | None:
-    """Return the channels for which a gateway is written, valid or not; `None` if that is unknown."""
-    written = findings.document.data.get(_SECTION, {})
-    if not findings.document.readable or not isinstance(written, Mapping):
+    """Return the channels that have a gateway in the file, valid or not; `None` if the file cannot be read."""
+    section_data = findings.document.data.get(_SECTION, {})
+    if not findings.document.readable or not isinstance(section_data, Mapping):
         return None
-    return frozenset(channel for channel in Channel if channel.value in written)
+    return frozenset(channel for channel in Channel if channel.value in section_data)

@@ -8,33 +8,33 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from monitor.config.fields.listen import safe_url
+from monitor.config.fields.listen import parse_safe_url
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import File, InvalidValue, Section, Span, wrong
+from monitor.config.files.section import File, InvalidValue, Section, Span, shape_error
 
-#: Placeholder of the token in a URL that contains it.
-TOKEN = "{token}"  # noqa: S105 - a placeholder
+#: Placeholder in the URL that is replaced by the token.
+TOKEN_PLACEHOLDER = "{token}"  # noqa: S105 - a placeholder
 
 
-def _url(text: str) -> str:
+def _check_url(text: str) -> str:
     # The URL is logged, and may be shown by its server, so it must not contain a login, with or without a password.
     if "@" in text.partition("//")[2].partition("/")[0]:
-        raise wrong("holds a login", "the address without it, and token_file: PATH")
+        raise shape_error("holds a login", "the address without it, and token_file: PATH")
     try:
         host = urlsplit(text).hostname
     except ValueError:
         host = None
     if not host or not text.isascii() or any(character.isspace() for character in text):
-        raise wrong("is no address", "https://suis.kementerian-contoh.gov.my/pantau")
-    if safe_url(text) is None:
-        raise wrong("must be https (plain http only to this machine)", "https://...")
+        raise shape_error("is no address", "https://suis.kementerian-contoh.gov.my/pantau")
+    if parse_safe_url(text) is None:
+        raise shape_error("must be https (plain http only to this machine)", "https://...")
     return text
 
 
 class HeartbeatSettings(Section):
     """Dead man's switch: an external service that alerts people when heartbeats stop."""
 
-    url: Annotated[str, AfterValidator(_url), InvalidValue("https://x.invalid")] | None = Field(
+    url: Annotated[str, AfterValidator(_check_url), InvalidValue("https://x.invalid")] | None = Field(
         default=None, examples=["https://suis.kementerian-contoh.gov.my/pantau"]
     )
     """URL to request while everything works. `{token}` in it is replaced by the token."""
@@ -56,7 +56,7 @@ def check_heartbeat(settings: HeartbeatSettings, findings: Findings) -> None:
         findings.error("nobody hears it", "url: https://..., or file: PATH")
     if settings.token is not None and settings.url is None:
         findings["token_file"].error("is sent to nobody", "url: beside it, or leave it out")
-    if settings.url is not None and TOKEN in settings.url and settings.token is None:
-        findings["url"].error(f"holds {TOKEN}, and there is no token", "token_file: PATH beside it")
+    if settings.url is not None and TOKEN_PLACEHOLDER in settings.url and settings.token is None:
+        findings["url"].error(f"holds {TOKEN_PLACEHOLDER}, and there is no token", "token_file: PATH beside it")
     if settings.interval > timedelta(minutes=10):
         findings["interval"].warning("is so long that an outage of ours is noticed late", "60s")

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr
 
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.regular import why
+from monitor.config.files.regular import error_reason
 from monitor.config.files.section import Count, File, Percent, Section, Slug, Span
 from monitor.config.service.store import DatabaseUrl, StoreSettings
 from monitor.evaluation.joint.quorum import Quorum
@@ -18,9 +18,9 @@ from monitor.store.backend.postgres import PostgresServer
 
 _EXAMPLE = "postgresql://pantau_hub@johor.kementerian-contoh.gov.my/pantau"
 #: Heartbeats arrive each second, and a connection may stall for several seconds.
-_LEAST = timedelta(seconds=5)
+_MIN_STALE_AFTER = timedelta(seconds=5)
 #: The status of a failed site counts for at most this long.
-_MOST = timedelta(minutes=10)
+_MAX_STALE_AFTER = timedelta(minutes=10)
 
 
 class SiteSettings(Section):
@@ -44,8 +44,8 @@ class SiteSettings(Section):
 
     def build(self) -> PostgresServer:
         """Return the site's server for the hub's connections."""
-        there = self.url.server(self.password, tls=True, ca_file=self.ca_file)
-        return replace(there, cert_file=self.cert_file, key_file=self.key_file)
+        server = self.url.server(self.password, tls=True, ca_file=self.ca_file)
+        return replace(server, cert_file=self.cert_file, key_file=self.key_file)
 
 
 class HubSettings(Section):
@@ -71,16 +71,16 @@ class HubSettings(Section):
 
     def build(self, site: str) -> Quorum:
         """Return the quorum; *site*: the name of the hub itself."""
-        named = {site: self.uplink} | {name: each.uplink for name, each in self.sites.items()}
-        uplinks = {name: uplink for name, uplink in named.items() if uplink is not None}
-        return Quorum(at_least=self.quorum, share=self.quorum_share, uplinks=uplinks)
+        uplinks_by_site = {site: self.uplink} | {name: each.uplink for name, each in self.sites.items()}
+        uplinks = {name: uplink for name, uplink in uplinks_by_site.items() if uplink is not None}
+        return Quorum(minimum=self.quorum, share=self.quorum_share, uplinks=uplinks)
 
 
 def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings: Findings, trust: Trust) -> None:
     """Record sites that are unreachable, or whose names are ambiguous with this one."""
-    if hub.stale_after < _LEAST:
+    if hub.stale_after < _MIN_STALE_AFTER:
         findings["stale_after"].error("is shorter than a wire may stall", "30s")
-    if hub.stale_after > _MOST:
+    if hub.stale_after > _MAX_STALE_AFTER:
         findings["stale_after"].error("lets a site that has died have its say for longer than 10m", "30s")
     if hub.sites and store is None:
         findings["sites"].error("need a store that is a PostgreSQL, and this one is a file", "store: {url: ...}")
@@ -92,18 +92,18 @@ def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings
             "is not written: while no other site is heard, what this one alone takes for an outage is told",
             "2; or 1, if its word alone is to be enough",
         )
-    for name, each in hub.sites.items():
-        there = findings["sites", name]
+    for name, site_settings in hub.sites.items():
+        site_findings = findings["sites", name]
         if name == site:
-            there.error(f"is what this one calls itself (site: {site})", "another name, here and there")
-        if not there["url"].is_broken and any(host.startswith("/") for host in each.url.hosts):
-            there["url"].error("is a socket of this machine, and has no TLS", _EXAMPLE)
-        if not there["ca_file"].is_broken:
-            check_authorities(each.ca_file, trust, there["ca_file"])
-        for key, file in (("cert_file", each.cert_file), ("key_file", each.key_file)):
-            if there[key].is_broken:
+            site_findings.error(f"is what this one calls itself (site: {site})", "another name, here and there")
+        if not site_findings["url"].is_broken and any(host.startswith("/") for host in site_settings.url.hosts):
+            site_findings["url"].error("is a socket of this machine, and has no TLS", _EXAMPLE)
+        if not site_findings["ca_file"].is_broken:
+            check_authorities(site_settings.ca_file, trust, site_findings["ca_file"])
+        for key, file in (("cert_file", site_settings.cert_file), ("key_file", site_settings.key_file)):
+            if site_findings[key].is_broken:
                 continue
             try:
                 file.stat()
             except OSError as error:
-                there[key].error(f"cannot be read: {why(error)}", "the path of a PEM file")
+                site_findings[key].error(f"cannot be read: {error_reason(error)}", "the path of a PEM file")

@@ -8,16 +8,18 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from monitor.config.fields.listen import safe_url
+from monitor.config.fields.listen import parse_safe_url
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import File, InvalidValue, Line, Section, wrong
+from monitor.config.files.section import File, InvalidValue, Line, Section, shape_error
 
 
-def _issuer(text: str) -> str:
-    url = safe_url(text)
+def _check_issuer(text: str) -> str:
+    url = parse_safe_url(text)
     if url is None or url.query or url.fragment:
-        raise wrong("must be an https address, as the provider's metadata names it", "https://log-masuk.contoh.gov.my")
+        raise shape_error(
+            "must be an https address, as the provider's metadata names it", "https://log-masuk.contoh.gov.my"
+        )
     return text
 
 
@@ -36,7 +38,7 @@ class OpenIdClient:
 class OpenIdSettings(Section):
     """Identity provider at which Pantau is registered as a client."""
 
-    issuer: Annotated[str, AfterValidator(_issuer), InvalidValue("https://x.invalid")] = Field(
+    issuer: Annotated[str, AfterValidator(_check_issuer), InvalidValue("https://x.invalid")] = Field(
         examples=["https://log-masuk.kementerian-contoh.gov.my/realms/kerajaan"]
     )
     """Issuer, exactly as in the metadata at `/.well-known/openid-configuration` below it."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import Field
 
 from alerts.model.channel import Channel
-from monitor.config.fields.phone import e164, objection
+from monitor.config.fields.phone import e164, find_objection
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Severity, one_of, split_remedy
+from monitor.config.files.problem import Severity, split_remedy, suggest
 from monitor.config.files.regular import NotRegularFileError, read_regular
 from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
@@ -57,7 +57,7 @@ class OutOfBandSettings(Section):
     repeat_interval: Span = timedelta(minutes=30)
     """Interval between repeated alerts."""
 
-    def patience(self) -> OutOfBandPolicy:
+    def build(self) -> OutOfBandPolicy:
         """Return the minimum durations of each condition."""
         return OutOfBandPolicy(
             store=self.store_unavailable_after, peer=self.peer_silent_after, repeat=self.repeat_interval
@@ -65,32 +65,34 @@ class OutOfBandSettings(Section):
 
 
 #: Octets: some thousand numbers.
-_NUMBERS_AT_MOST = 64 * 1024
+_MAX_FILE_OCTETS = 64 * 1024
 
 
 def read_numbers(path: Path) -> tuple[Number, ...]:
     """Return the numbers in *path*. Raise `InvalidNumbersError` with all invalid lines, or `OSError`."""
     numbers, problems = [], []
     try:
-        lines = read_regular(path, _NUMBERS_AT_MOST).decode("utf-8-sig").splitlines()
+        lines = read_regular(path, _MAX_FILE_OCTETS).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InvalidNumbersError(
             [f"{path.name} is not UTF-8 text; write instead: one number a line: 010-000 0900"]
         ) from None
     except NotRegularFileError as error:
         raise InvalidNumbersError([f"{path.name} {error}; write instead: a file with one number a line"]) from None
-    for place, line in enumerate(lines, 1):
+    for line_number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        found = objection(text, Channel.VOICE)
-        if found is not None and found.severity is Severity.ERROR:
+        problem = find_objection(text, Channel.VOICE)
+        if problem is not None and problem.severity is Severity.ERROR:
             problems.append(
-                f"{path.name}:{place}: is no telephone number that can be rung; write instead: 010-000 0900"
+                f"{path.name}:{line_number}: is no telephone number that can be rung; write instead: 010-000 0900"
             )
             continue
-        by_sms = objection(text, Channel.SMS)
-        numbers.append(Number(number=e164(text), is_mobile=by_sms is None or by_sms.severity is not Severity.ERROR))
+        sms_objection = find_objection(text, Channel.SMS)
+        numbers.append(
+            Number(number=e164(text), is_mobile=sms_objection is None or sms_objection.severity is not Severity.ERROR)
+        )
     if problems:
         raise InvalidNumbersError(problems)
     if not numbers:
@@ -110,15 +112,15 @@ def check_out_of_band(
         findings["gateways"].error("nothing rings", f"one of {', '.join(usable)}" if usable else "a gateway")
     for number, name in enumerate(settings.gateways):
         if name not in channels and not findings.root["gateways"].is_blank:
-            findings["gateways", number].error(f"there is no gateway '{name}'", one_of(name, usable, "a gateway"))
+            findings["gateways", number].error(f"there is no gateway '{name}'", suggest(name, usable, "a gateway"))
         elif name in channels and channels[name] not in CHANNELS:
             findings["gateways", number].error(f"'{name}' sends pages, and nobody reads one in time", "voice or sms")
     if findings["numbers_file"].is_broken:
         return
     try:
         read_numbers(settings.numbers_file)
-    except InvalidNumbersError as bad:
-        for problem in bad.problems:
+    except InvalidNumbersError as error:
+        for problem in error.problems:
             findings["numbers_file"].error(*split_remedy(problem))
     except OSError as error:
         findings["numbers_file"].error(f"cannot be read: {error.strerror}", "the path of a file with one number a line")

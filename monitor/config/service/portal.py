@@ -14,8 +14,8 @@ from monitor.access.role import Role
 from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
-from monitor.config.files.reading import sources
-from monitor.config.files.section import File, InvalidValue, OptionalSecret, Section, wrong
+from monitor.config.files.reading import source_keys
+from monitor.config.files.section import File, InvalidValue, OptionalSecret, Section, shape_error
 from monitor.config.service.consent import MailboxConsentSettings, check_consent
 from monitor.config.service.openid import OpenIdSettings, check_openid
 from probes.model.egress import EgressException, EgressPolicy
@@ -23,39 +23,41 @@ from probes.model.egress import EgressException, EgressPolicy
 if TYPE_CHECKING:
     from monitor.store.admin.keyring import Keyring
 
-_ADDRESS = "https://pantau.kementerian-contoh.gov.my"
+_EXAMPLE_ADDRESS = "https://pantau.kementerian-contoh.gov.my"
 
 
-def _network(text: str) -> str:
+def _check_network(text: str) -> str:
     try:
         return str(ip_network(text))
     except ValueError:
-        raise wrong(f"'{text}' is no address or network", "10.20.0.5, or 10.20.0.0/24") from None
+        raise shape_error(f"'{text}' is no address or network", "10.20.0.5, or 10.20.0.0/24") from None
 
 
-def _opening(text: str) -> str:
+def _check_egress_exception(text: str) -> str:
     try:
         EgressException.read(text)
     except ValueError:
-        raise wrong(f"'{text}' is no network", "10.20.0.0/16; or 10.20.0.5:2525, to open one more port there") from None
+        raise shape_error(
+            f"'{text}' is no network", "10.20.0.0/16; or 10.20.0.5:2525, to open one more port there"
+        ) from None
     return text
 
 
-def _key(secret: SecretStr) -> SecretStr:
+def _check_encryption_key(secret: SecretStr) -> SecretStr:
     try:
-        EncryptionKey.read(secret.get_secret_value())
-    except BadKeyError as bad:
-        raise wrong(str(bad), "pantau secrets generate-key --to FILE (in a shell)") from None
+        EncryptionKey.parse(secret.get_secret_value())
+    except BadKeyError as error:
+        raise shape_error(str(error), "pantau secrets generate-key --to FILE (in a shell)") from None
     return secret
 
 
-_SecretsKey = Annotated[SecretStr, AfterValidator(_key)]
-_LOST = OptionalSecret(
-    without="what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no secret is kept",
+_SecretsKey = Annotated[SecretStr, AfterValidator(_check_encryption_key)]
+_KEY_UNAVAILABLE = OptionalSecret(
+    consequence="what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no secret is kept",
     instead="the file with the key, from its copy; without one: `pantau secrets generate-key --to FILE`, and all is typed again",
 )
-_OLD_LOST = OptionalSecret(
-    without="what is encrypted with it still cannot be read, and mailboxes of which that is the secret are not signed in to",
+_PREVIOUS_KEY_UNAVAILABLE = OptionalSecret(
+    consequence="what is encrypted with it still cannot be read, and mailboxes of which that is the secret are not signed in to",
     instead="the file with the key of before, from its copy; or nothing, and what it has encrypted is typed again",
 )
 
@@ -72,23 +74,25 @@ class PortalSettings(Section):
     """PEM file with the certificate and its intermediate certificates; without it a proxy terminates TLS."""
     key: File | None = None
     """PEM file with the certificate's key, without a pass phrase; only the service may read it."""
-    trusted_proxies: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_check_network), InvalidValue("127.0.0.1/32")], ...] = ()
     """Addresses or networks of the proxies that terminate TLS. Requests from elsewhere are rejected."""
-    secrets_key: Annotated[_SecretsKey | None, _LOST] = None
+    secrets_key: Annotated[_SecretsKey | None, _KEY_UNAVAILABLE] = None
     """Key that encrypts stored secrets, by `secrets_key_file:` or `secrets_key_env:`. Without it the portal
     cannot store secrets.
     """
-    previous_secrets_key: Annotated[_SecretsKey | None, _OLD_LOST] = None
+    previous_secrets_key: Annotated[_SecretsKey | None, _PREVIOUS_KEY_UNAVAILABLE] = None
     """The previous key, by `previous_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has
     finished.
     """
     second_factor: tuple[Role, ...] = ()
     """Roles that require one-time codes besides the password."""
-    allowed_mail_networks: tuple[Annotated[str, AfterValidator(_opening), InvalidValue("127.0.0.1/32")], ...] = ()
+    allowed_mail_networks: tuple[
+        Annotated[str, AfterValidator(_check_egress_exception), InvalidValue("127.0.0.1/32")], ...
+    ] = ()
     """Networks of mail servers that users may configure, besides the public Internet: 10.20.0.0/16, or
     10.20.0.5:2525.
     """
-    metrics_networks: tuple[Annotated[str, AfterValidator(_network), InvalidValue("127.0.0.1/32")], ...] = ()
+    metrics_networks: tuple[Annotated[str, AfterValidator(_check_network), InvalidValue("127.0.0.1/32")], ...] = ()
     """Networks from which `/metrics` is readable without sign-in, besides this machine."""
     openid: OpenIdSettings | None = None
     """Sign-in with an external account (OpenID Connect)."""
@@ -110,9 +114,9 @@ class PortalSettings(Section):
         return Keyring(self.secrets_key.get_secret_value(), old.get_secret_value() if old else None)
 
     @property
-    def bounds(self) -> EgressPolicy:
+    def egress(self) -> EgressPolicy:
         """Allowed destinations of connections that users configure in the portal."""
-        return EgressPolicy(openings=tuple(map(EgressException.read, self.allowed_mail_networks)))
+        return EgressPolicy(exceptions=tuple(map(EgressException.read, self.allowed_mail_networks)))
 
     @property
     def is_secure(self) -> bool:
@@ -122,8 +126,8 @@ class PortalSettings(Section):
 
 def check_portal(settings: PortalSettings | None, listen: Listen, findings: Findings, trust: Trust) -> None:
     """Record configurations that transmit passwords unencrypted, and unusable certificates."""
-    there = findings["portal"]
-    if there.is_broken:
+    portal_findings = findings["portal"]
+    if portal_findings.is_broken:
         return
     if settings is None:
         if not listen.is_loopback:
@@ -131,21 +135,21 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
             findings["listen"].error(f"{listen} is not loopback, and nobody signs in", instead)
         return
     if settings.openid is not None:
-        check_openid(settings.openid, settings.address, there["openid"], trust)
+        check_openid(settings.openid, settings.address, portal_findings["openid"], trust)
     if settings.mailbox_consent is not None:
-        check_consent(settings.mailbox_consent, settings.address, there["mailbox_consent"])
+        check_consent(settings.mailbox_consent, settings.address, portal_findings["mailbox_consent"])
     if (settings.certificate is None) != (settings.key is None):
         missing = "key" if settings.key is None else "certificate"
-        there[missing].error("is missing: a certificate and its key go together", "the path of a PEM file")
+        portal_findings[missing].error("is missing: a certificate and its key go together", "the path of a PEM file")
         return
     if settings.certificate is not None and settings.key is not None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-                settings.certificate, settings.key, password=_no_pass_phrase
+                settings.certificate, settings.key, password=_reject_pass_phrase
             )
         except (OSError, ValueError) as error:
-            there["certificate"].error(f"cannot be served with: {error}", "PEM files that belong together")
-    _check_keys(settings, there)
+            portal_findings["certificate"].error(f"cannot be served with: {error}", "PEM files that belong together")
+    _check_keys(settings, portal_findings)
     if not listen.is_loopback:
         if settings.certificate is None and not settings.trusted_proxies:
             message = f"{listen} is not loopback, and passwords would travel in the clear"
@@ -153,20 +157,24 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
                 message, "portal.certificate and portal.key; or portal.trusted_proxies, if one speaks TLS"
             )
         if settings.address is None:
-            there["address"].error("is missing: a browser of another machine asks by a name", _ADDRESS)
+            portal_findings["address"].error(
+                "is missing: a browser of another machine asks by a name", _EXAMPLE_ADDRESS
+            )
         elif is_loopback(settings.host):
-            there["address"].error("leads to this machine itself", _ADDRESS)
+            portal_findings["address"].error("leads to this machine itself", _EXAMPLE_ADDRESS)
 
 
-def _check_keys(settings: PortalSettings, there: Findings) -> None:
-    if any(there[source].is_written for source in sources("secrets_key")):
+def _check_keys(settings: PortalSettings, portal_findings: Findings) -> None:
+    if any(portal_findings[source].is_written for source in source_keys("secrets_key")):
         return  # An unavailable one has already been recorded.
     if settings.second_factor and settings.secrets_key is None:
         message = "is missing: the secrets of `second_factor` are encrypted with it"
-        there["secrets_key_file"].error(message, "PATH, of a file that `pantau secrets generate-key --to PATH` makes")
+        portal_findings["secrets_key_file"].error(
+            message, "PATH, of a file that `pantau secrets generate-key --to PATH` makes"
+        )
     elif settings.previous_secrets_key is not None and settings.secrets_key is None:
-        there["secrets_key_file"].error("is missing: the key of before only reads", "PATH of the present key")
+        portal_findings["secrets_key_file"].error("is missing: the key of before only reads", "PATH of the present key")
 
 
-def _no_pass_phrase() -> str:
+def _reject_pass_phrase() -> str:
     raise ValueError("the key has a pass phrase, which nobody could type when the service starts")

@@ -16,14 +16,14 @@ from monitor.config.fields.listen import is_loopback
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.duration import InvalidDurationError, format_duration, parse_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import File, InvalidValue, Section, Span, wrong
+from monitor.config.files.section import File, InvalidValue, Section, Span, shape_error
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.retention import RetentionPolicy
 
-#: After a restart, failure counts and quotas are restored from the latest runs.
-_LEAST = timedelta(days=1)
-#: A year, and the previous year for comparison.
-_LEAST_DAYS = timedelta(days=400)
+#: Minimum for run results: after a restart, failure counts and quotas are restored from the latest runs.
+_MIN_RETENTION = timedelta(days=1)
+#: Minimum for daily timelines: a year, and the previous year for comparison.
+_MIN_TIMELINE_RETENTION = timedelta(days=400)
 
 
 class RetentionSettings(Section):
@@ -40,14 +40,14 @@ class RetentionSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_span(cls, written: object) -> object:
-        """Apply a single duration to all results, as before results had separate durations."""
-        if not isinstance(written, str):
-            return written
+    def _apply_single_duration(cls, value: object) -> object:
+        """Apply a single duration to all run results: the format of earlier versions."""
+        if not isinstance(value, str):
+            return value
         try:
-            span = parse_duration(written)
+            span = parse_duration(value)
         except InvalidDurationError as error:
-            raise wrong(str(error), "{delivered: 30d, failed: 365d, hourly: 365d}") from None
+            raise shape_error(str(error), "{delivered: 30d, failed: 365d, hourly: 365d}") from None
         return {"delivered": span, "failed": span}
 
     def build(self) -> RetentionPolicy:
@@ -55,31 +55,31 @@ class RetentionSettings(Section):
         return RetentionPolicy(delivered=self.delivered, failed=self.failed, hourly=self.hourly, daily=self.daily)
 
 
-def check_keep(settings: RetentionSettings, findings: Findings) -> None:
+def check_retention(settings: RetentionSettings, findings: Findings) -> None:
     """Record inconsistent durations, and the use of one duration for all."""
     if findings.is_broken:
         return
     for name, span in (("delivered", settings.delivered), ("failed", settings.failed), ("hourly", settings.hourly)):
-        there = findings[name] if findings[name].is_written else findings
-        if span < _LEAST:
-            there.error(f"{format_duration(span)} is shorter than a day", "1d or longer")
-    if settings.daily < _LEAST_DAYS:
+        key_findings = findings[name] if findings[name].is_written else findings
+        if span < _MIN_RETENTION:
+            key_findings.error(f"{format_duration(span)} is shorter than a day", "1d or longer")
+    if settings.daily < _MIN_TIMELINE_RETENTION:
         message = f"{format_duration(settings.daily)} of history are not enough to compare a year with the one before"
-        findings["daily"].error(message, f"{format_duration(_LEAST_DAYS)} or longer")
+        findings["daily"].error(message, f"{format_duration(_MIN_TIMELINE_RETENTION)} or longer")
     if settings.delivered > settings.failed:
         message = "what was delivered would be kept for longer than what failed"
         findings.error(message, f"failed: {format_duration(settings.delivered)} or longer")
     if isinstance(findings.document.data.get(str(findings.path[-1])), str):
-        whole = format_duration(settings.failed)
+        duration = format_duration(settings.failed)
         findings.warning(
-            f"keeps all runs for {whole}, also those that delivered, of which there are hundreds of times more",
-            f"{{delivered: 30d, failed: {whole}, hourly: 365d}}",
+            f"keeps all runs for {duration}, also those that delivered, of which there are hundreds of times more",
+            f"{{delivered: 30d, failed: {duration}, hourly: 365d}}",
         )
 
 
 _EXAMPLE = "postgresql://pantau@pangkalan.kementerian-contoh.gov.my/pantau"
-_SOCKETS = "/run/postgresql"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+_DEFAULT_SOCKET_DIRECTORY = "/run/postgresql"
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,31 +115,33 @@ class StoreUrl:
         )
 
 
-def _url(written: object) -> object:
-    if isinstance(written, StoreUrl):
-        return written
-    if not isinstance(written, str):
-        raise wrong("must be a text", _EXAMPLE)
+def _parse_url(value: object) -> object:
+    if isinstance(value, StoreUrl):
+        return value
+    if not isinstance(value, str):
+        raise shape_error("must be a text", _EXAMPLE)
     try:
-        url = urlsplit(written.strip())
+        url = urlsplit(value.strip())
         query = parse_qs(url.query, keep_blank_values=True, strict_parsing=True) if url.query else {}
         port, host = url.port or 5432, unquote(url.hostname or "")
     except ValueError:
-        raise wrong("is no URL", _EXAMPLE) from None
+        raise shape_error("is no URL", _EXAMPLE) from None
     if url.scheme not in ("postgresql", "postgres"):
-        raise wrong("must begin with postgresql://; for the SQLite file leave `store` out", _EXAMPLE)
+        raise shape_error("must begin with postgresql://; for the SQLite file leave `store` out", _EXAMPLE)
     if url.password is not None:
-        raise wrong("holds a password", "the URL without it, and password_file: PATH or password_env: NAME")
+        raise shape_error("holds a password", "the URL without it, and password_file: PATH or password_env: NAME")
     if query.keys() - {"host"} or url.fragment:
-        raise wrong("has options that are not known here", "tls: and ca_file: beside the URL")
+        raise shape_error("has options that are not known here", "tls: and ca_file: beside the URL")
     user, database = unquote(url.username or ""), unquote(url.path.removeprefix("/"))
-    if not _NAME.fullmatch(user) or not _NAME.fullmatch(database):
-        raise wrong("must name a user and a database", _EXAMPLE)
-    return StoreUrl(host=host or query.get("host", [_SOCKETS])[0], port=port, user=user, database=database)
+    if not _IDENTIFIER.fullmatch(user) or not _IDENTIFIER.fullmatch(database):
+        raise shape_error("must name a user and a database", _EXAMPLE)
+    return StoreUrl(
+        host=host or query.get("host", [_DEFAULT_SOCKET_DIRECTORY])[0], port=port, user=user, database=database
+    )
 
 
 #: URL of a PostgreSQL database, including the role.
-DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_url), InvalidValue(StoreUrl("127.0.0.1", 1, "x", "x"))]
+DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_parse_url), InvalidValue(StoreUrl("127.0.0.1", 1, "x", "x"))]
 
 
 class StoreSettings(Section):

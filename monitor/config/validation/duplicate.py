@@ -9,7 +9,7 @@ from monitor.config.fields.circular import domain_of
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, Problem, Severity
 from monitor.config.model.registry import Agency
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from probes.model.domain import is_within
 
 
@@ -23,19 +23,19 @@ class Claim:
     path: Path
     #: What to write instead if the name is already claimed.
     instead: str
-    #: Follows from this claim, of the same file; it is not reported if that one is rejected.
-    behind: Claim | None = None
+    #: A claim of the same file that implies this one. If it is rejected, this claim is not reported.
+    depends_on: Claim | None = None
 
 
 class Claims:
-    """All claims of one file, prepared for a fast comparison with those of thousands of files."""
+    """All claims of one file, indexed for a fast comparison with the claims of thousands of files."""
 
     __slots__ = ("_all", "_by_name")
 
     def __init__(self, claims: Sequence[Claim] = (), findings: Findings | None = None) -> None:
-        """Collect the *claims* of the file with these *findings*. Blanks claim nothing."""
+        """Index the *claims* of a file. Blanks, which *findings* identify, claim nothing."""
         self._all = [each for each in claims if findings is None or not findings[each.path].is_blank]
-        self._by_name = {_name(each): each for each in self._all}
+        self._by_name = {_unique_key(each): each for each in self._all}
 
     def __iter__(self) -> Iterator[Claim]:
         return iter(self._all)
@@ -46,55 +46,55 @@ class Claims:
         return self._by_name
 
     @property
-    def is_sound(self) -> bool:
+    def is_unique(self) -> bool:
         """Whether no claim of the file repeats another of the same file."""
         return len(self._by_name) == len(self._all)
 
 
-def _name(claim: Claim) -> tuple[str, str]:
+def _unique_key(claim: Claim) -> tuple[str, str]:
     return claim.kind, claim.name.casefold()
 
 
-class Uniques:
+class NameRegistry:
     """Registry of the first claim to each name."""
 
     def __init__(self) -> None:
-        #: Each claim has the findings of its file.
+        #: The first claim to each name, and the findings of its file.
         self._first: dict[tuple[str, str], Claim] = {}
         self._files: dict[tuple[str, str], Findings] = {}
 
-    def settle(self, claims: Claims, findings: Findings) -> None:
-        """Register the claims of a file. Record in *findings* each name that another place has claimed."""
-        if claims.is_sound and self._first.keys().isdisjoint(claims.names):
-            # Fast path for nearly all of thousands of files.
+    def register(self, claims: Claims, findings: Findings) -> None:
+        """Register the claims of a file. Record in *findings* each name that is claimed already."""
+        if claims.is_unique and self._first.keys().isdisjoint(claims.names):
+            # Fast path, which nearly all of thousands of files take.
             self._first.update(claims.names)
             self._files.update(dict.fromkeys(claims.names, findings))
             return
-        refused: set[Claim] = set()
+        rejected: set[Claim] = set()
         for claim in claims:
-            if claim.behind in refused:
+            if claim.depends_on in rejected:
                 continue
-            name = _name(claim)
-            first = self._first.setdefault(name, claim)
-            there = self._files.setdefault(name, findings)
-            if first is claim and there is findings:
+            unique_key = _unique_key(claim)
+            first_claim = self._first.setdefault(unique_key, claim)
+            first_findings = self._files.setdefault(unique_key, findings)
+            if first_claim is claim and first_findings is findings:
                 continue
-            refused.add(claim)
+            rejected.add(claim)
             findings[claim.path].error(
-                said(
+                lazy_text(
                     "the {kind} '{name}' is also at {where}",
-                    kind=said(claim.kind),
+                    kind=lazy_text(claim.kind),
                     name=claim.name,
-                    where=there[first.path].where,
+                    where=first_findings[first_claim.path].location_text,
                 ),
                 claim.instead,
             )
 
 
 def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
-    """Record a domain of another agency that a file registers without an address in it: probably left over from a copy.
+    """Record domains that two agencies register and in which one of them has no address.
 
-    *files*: the findings of each agency's file, by its short code.
+    Such a domain is probably left over from a copied file. *files*: the findings of each agency's file, by its code.
     """
     registered = [domain for agency in agencies.values() for domain in agency.domains]
     if len({*registered}) == len(registered):
@@ -107,11 +107,11 @@ def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Fin
         for code in codes if codes[1:] else ():
             agency = agencies[code]
             if not any(is_within(domain_of(address), [domain]) for address in agency.addresses):
-                first = next(other for other in codes if other != code)
-                place = files[first]["domains"].where
-                there = files[code]["domains", agency.domains.index(domain)]
-                there.warning(
-                    said(
+                first = next(other_code for other_code in codes if other_code != code)
+                place = files[first]["domains"].location_text
+                domain_findings = files[code]["domains", agency.domains.index(domain)]
+                domain_findings.warning(
+                    lazy_text(
                         "'{domain}' is also a domain of {first} ({place}), and no address here is at it",
                         domain=domain,
                         first=first,
@@ -121,25 +121,29 @@ def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Fin
                 )
 
 
-def perhaps_renamed(was: Mapping[str, Collection[str]], becomes: Mapping[str, Agency], place: str) -> Sequence[Problem]:
-    """Return a warning for each removed agency of which another, new agency has a domain.
+def detect_renames(
+    previous_domains: Mapping[str, Collection[str]], agencies: Mapping[str, Agency], directory: str
+) -> Sequence[Problem]:
+    """Return a warning for each pair of a removed and a new agency that have a domain in common.
 
-    *was*: the domains of the previous agencies, by code. *place*: the directory of their files.
+    *previous_domains*: the domains of the previous agencies, by code. *directory*: the directory of their files.
     """
-    gone, come = was.keys() - becomes.keys(), becomes.keys() - was.keys()
+    removed, added = previous_domains.keys() - agencies.keys(), agencies.keys() - previous_domains.keys()
     return [
         Problem(
-            file=place,
+            file=directory,
             key=new,
-            message=said(
+            message=lazy_text(
                 "{old} has left and {new} has come, with the same domain; what {old} has lived through is not {new}'s",
                 old=old,
                 new=new,
             ),
-            instead=said("if it is the same agency: pantau rename agency {old} {new} (in a shell)", old=old, new=new),
+            instead=lazy_text(
+                "if it is the same agency: pantau rename agency {old} {new} (in a shell)", old=old, new=new
+            ),
             severity=Severity.WARNING,
         )
-        for old in sorted(gone)
-        for new in sorted(come)
-        if {*was[old]} & {*becomes[new].domains}
+        for old in sorted(removed)
+        for new in sorted(added)
+        if {*previous_domains[old]} & {*agencies[new].domains}
     ]

@@ -1,4 +1,8 @@
-"""Independence of fault domains: between references, and between references and agencies."""
+"""Checks that references do not fail together, neither with each other nor with an agency.
+
+A *reference* is a mailbox of the operator outside the agencies. If a probe fails, references show whose side is at fault,
+which requires that they have other hosts and domains than the agency.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ from typing import Final
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.fields.circular import domain_of
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, dotted
-from monitor.config.model.reference import ReferenceSettings, every_member, members
+from monitor.config.files.problem import Path, format_path
+from monitor.config.model.reference import ReferenceSettings, all_mailboxes, mailboxes_of
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from monitor.model.route import Direction
 from probes.model.domain import is_within
 
@@ -21,21 +25,23 @@ _SECTION: Final = "references"
 
 
 def check_independence(references: Mapping[str, ReferenceSettings], findings: Findings) -> None:
-    """Record references that all fail together in some process.
+    """Record that all references fail together, for at least one process.
 
-    Two pools are independent only if every two of their mailboxes are.
+    Each process uses one mailbox of a pool, so two pools are independent only if every two of their mailboxes are.
     """
     pairs = list(combinations(references.items(), 2))
-    if not pairs or findings.is_broken or any(_nearest(*pair) is None for pair in pairs):
+    if not pairs or findings.is_broken or any(_first_dependent_pair(*pair) is None for pair in pairs):
         return
     instead = "at least one with another provider"
-    for one, other in pairs:
-        if (near := _nearest(one, other)) is not None and any(len(members(each)) > 1 for _, each in (one, other)):
-            here, there = near
-            findings[here].error(
-                said(
+    for first, second in pairs:
+        if (dependent_pair := _first_dependent_pair(first, second)) is not None and any(
+            len(mailboxes_of(each)) > 1 for _, each in (first, second)
+        ):
+            first_path, second_path = dependent_pair
+            findings[first_path].error(
+                lazy_text(
                     "is on the same hosts and in the same domain as {there}: whoever uses both has nothing that fails apart",
-                    there=dotted((_SECTION, *there)),
+                    there=format_path((_SECTION, *second_path)),
                 ),
                 instead,
             )
@@ -44,48 +50,70 @@ def check_independence(references: Mapping[str, ReferenceSettings], findings: Fi
     findings.error(message, instead)
 
 
-def _nearest(one: tuple[str, ReferenceSettings], other: tuple[str, ReferenceSettings]) -> tuple[Path, Path] | None:
-    """Return the paths of the first mailboxes of two references that fail together; `None`: there are none."""
-    first, second = (one, other) if len(members(one[1])) >= len(members(other[1])) else (other, one)
-    here, there = ({(name, *path): each for path, each in members(ref).items()} for name, ref in (first, second))
-    return next((pair for pair in product(here, there) if not _apart(here[pair[0]], there[pair[1]])), None)
+def _first_dependent_pair(
+    reference: tuple[str, ReferenceSettings], other_reference: tuple[str, ReferenceSettings]
+) -> tuple[Path, Path] | None:
+    """Return the paths of the first pair of mailboxes that fail together; `None` if the references are independent."""
+    first, second = (
+        (reference, other_reference)
+        if len(mailboxes_of(reference[1])) >= len(mailboxes_of(other_reference[1]))
+        else (other_reference, reference)
+    )
+    own_mailboxes, other_mailboxes = (
+        {(name, *path): each for path, each in mailboxes_of(ref).items()} for name, ref in (first, second)
+    )
+    return next(
+        (
+            pair
+            for pair in product(own_mailboxes, other_mailboxes)
+            if not _are_independent(own_mailboxes[pair[0]], other_mailboxes[pair[1]])
+        ),
+        None,
+    )
 
 
-def _apart(one: MailboxSettings, other: MailboxSettings) -> bool:
+def _are_independent(one: MailboxSettings, other: MailboxSettings) -> bool:
     return one.hosts.isdisjoint(other.hosts) or domain_of(one.address) != domain_of(other.address)
 
 
-def references_near(agency: Agency, settings: Settings) -> frozenset[Path]:
-    """Return the paths of reference mailboxes that would fail together with an agency that has routes to them.
+def dependent_references(agency: Agency, settings: Settings) -> frozenset[Path]:
+    """Return the paths of the references that have routes to *agency* and would fail together with it.
 
-    A server of a large provider does not count, because half of the government uses it. A server with an official name
-    does.
+    A common server counts only if it has an official name: half of the government uses the servers of large providers.
     """
-    references = every_member(settings.references)
-    return frozenset(path for path, each in references if _is_near(str(path[0]), each, agency, settings))
+    references = all_mailboxes(settings.references)
+    return frozenset(path for path, each in references if _depends_on(str(path[0]), each, agency, settings))
 
 
-def check_neighbours(settings: Settings, near_to: Mapping[str, Collection[Path]], findings: Findings) -> None:
-    """Record references that fail together with an agency: they provide no evidence about it.
+def check_dependent_references(
+    settings: Settings, references_by_agency: Mapping[str, Collection[Path]], findings: Findings
+) -> None:
+    """Record references that fail together with an agency, because they provide no evidence about it.
 
-    *near_to*: by the agency's short code, the result of `references_near`.
+    *references_by_agency*: by the agency's short code, the result of `dependent_references`.
     """
-    for path, _ in every_member(settings.references):
-        near = [code for code, references in near_to.items() if path in references]
-        if near:
-            first, *others = near
-            them = said("{first} and {count} more", first=first, count=len(others)) if others else first
+    for path, _ in all_mailboxes(settings.references):
+        dependent_agencies = [code for code, references in references_by_agency.items() if path in references]
+        if dependent_agencies:
+            first, *others = dependent_agencies
+            names = lazy_text("{first} and {count} more", first=first, count=len(others)) if others else first
             findings["references"][path].warning(
-                said("has its server or its domain in common with {them}, and would fail together with it", them=them),
+                lazy_text(
+                    "has its server or its domain in common with {them}, and would fail together with it", them=names
+                ),
                 "a mailbox elsewhere, or `routes:` without this one in the agency's file",
             )
 
 
-def _is_near(name: str, reference: MailboxSettings, agency: Agency, settings: Settings) -> bool:
-    hosts = {host for mailbox in agency.mailboxes.values() for host in mailbox.hosts & reference.hosts}
-    own = any(is_within(host, settings.official_suffixes) for host in hosts)
-    if not own and not is_within(domain_of(reference.address), agency.domains):
-        return False  # Fast path for nearly all: the routes of only the few others are computed.
-    legs = [leg for leg in agency.legs(settings.references_in_use) if leg.direction is not Direction.INTERNAL]
+def _depends_on(name: str, reference: MailboxSettings, agency: Agency, settings: Settings) -> bool:
+    shared_hosts = {host for mailbox in agency.mailboxes.values() for host in mailbox.hosts & reference.hosts}
+    has_official_host = any(is_within(host, settings.official_suffixes) for host in shared_hosts)
+    if not has_official_host and not is_within(domain_of(reference.address), agency.domains):
+        return False  # Fast path, which nearly all pairs take without computing routes.
+    routes = [
+        route
+        for route in agency.resolve_routes(settings.references_in_use)
+        if route.direction is not Direction.INTERNAL
+    ]
     # A mailbox of the agency and a reference may have the same key; the direction distinguishes them.
-    return name in {leg.recipient if leg.direction is Direction.OUTBOUND else leg.sender for leg in legs}
+    return name in {route.recipient if route.direction is Direction.OUTBOUND else route.sender for route in routes}

@@ -1,4 +1,7 @@
-"""Reachability checks: escalation steps that notify nobody, and recipients without an address."""
+"""Checks that every escalation step notifies somebody, and that every recipient of announcements has an address.
+
+Staff are notified by escalation; recipients are offices outside the agency, which get announcements of an outage.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ from monitor.config.agency.rota import RotaSettings
 from monitor.config.fields.phone import check_extension, check_number
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import one_of
+from monitor.config.files.problem import suggest
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import ServiceMode, Settings, SettingsContext
-from monitor.model.lazy_text import either, said
+from monitor.model.lazy_text import any_of, lazy_text
 
-_A_DAY = timedelta(days=1)
-_SHORTEST_PROMISE = timedelta(minutes=5)
-_SHORTEST_REPEAT = timedelta(minutes=15)
+_DAY = timedelta(days=1)
+_MIN_ACKNOWLEDGEMENT_TIMEOUT = timedelta(minutes=5)
+_MIN_REPEAT_INTERVAL = timedelta(minutes=15)
 
-#: Honorifics that a letter requires for certain offices and persons; "Datuk Bandar" is an office.
+#: Honorifics, which a letter must repeat in its salutation. "Datuk Bandar" (mayor) is an office and no honorific.
 _HONORIFIC = re.compile(
     r"\b(?:YAB|YAM|YM|YB|YBhg)\b\.?(?: (?:Tan Sri|Tun|Dato'?|Datuk|Datin)\b)?"
     r"|\b(?:Tan Sri|Datin|Dato'|Datuk)(?! Bandar)(?:\b|(?<='))"
@@ -42,89 +45,91 @@ _EXAMPLES = {
 
 @dataclass(frozen=True, slots=True)
 class Staff:
-    """Contacts and rotas of the same file as a policy, with their location."""
+    """Contacts and rotas that are in the same file as the escalation policy, and the findings of the contacts."""
 
     contacts: Mapping[str, ContactSettings]
     findings: Findings
     rotas: Mapping[str, RotaSettings] = field(default_factory=dict)
 
 
-def check_escalation(policy: EscalationSettings, staff: Staff, provision: SettingsContext, findings: Findings) -> None:
+def check_escalation(
+    policy: EscalationSettings, staff: Staff, settings_context: SettingsContext, findings: Findings
+) -> None:
     """Record escalation steps that would notify nobody."""
     if not policy.steps:
         findings["steps"].error("nobody is told", "at least one step with contacts and channels")
-    look = _StepLook(staff, provision)
+    step_check = _StepCheck(staff, settings_context)
     for number, step in enumerate(policy.steps):
-        there = findings["steps", number]
+        key_findings = findings["steps", number]
         if number and not step.after:
-            there["after"].warning(
+            key_findings["after"].warning(
                 "comes together with the step before", "after: 5m, or its contacts in the step before"
             )
-        if step.after > _A_DAY:
-            there["after"].warning("comes more than a day after the step before", "after: 15m")
+        if step.after > _DAY:
+            key_findings["after"].warning("comes more than a day after the step before", "after: 15m")
         else:
-            _check_quiet(step.after, policy, there["after"])
-        if step.redial and Channel.VOICE not in step.channels and not there["channels"].is_broken:
+            _check_wait(step.after, policy, key_findings["after"])
+        if step.redial and Channel.VOICE not in step.channels and not key_findings["channels"].is_broken:
             instead = "voice among its channels, or no redial"
-            there["redial"].warning("nobody is called in this step", instead)
-        _check_channels(step.channels, provision, there["channels"])
-        look.at(step, there)
-    if policy.repeat_after > _A_DAY:
+            key_findings["redial"].warning("nobody is called in this step", instead)
+        _check_channels(step.channels, settings_context, key_findings["channels"])
+        step_check.check_step(step, key_findings)
+    if policy.repeat_after > _DAY:
         findings["repeat_after"].warning("nobody is told again for more than a day", "repeat_after: 15m")
     else:
-        _check_quiet(policy.repeat_after, policy, findings["repeat_after"])
-    if policy.repeat_interval > _A_DAY:
+        _check_wait(policy.repeat_after, policy, findings["repeat_after"])
+    if policy.repeat_interval > _DAY:
         findings["repeat_interval"].warning("nobody is told again for more than a day", "repeat_interval: 1h")
-    elif policy.repeat_interval < _SHORTEST_REPEAT:
+    elif policy.repeat_interval < _MIN_REPEAT_INTERVAL:
         findings["repeat_interval"].warning(
             "whoever sleeps is called all night, as often as one telephone may ring", "repeat_interval: 1h"
         )
-    _check_promise(policy.acknowledgement_timeout, findings["acknowledgement_timeout"])
-    look.at_fallback(policy, findings["fallback"])
+    _check_acknowledgement_timeout(policy.acknowledgement_timeout, findings["acknowledgement_timeout"])
+    step_check.check_fallback(policy, findings["fallback"])
 
 
-def _check_quiet(wait: timedelta, policy: EscalationSettings, findings: Findings) -> None:
+def _check_wait(wait: timedelta, policy: EscalationSettings, findings: Findings) -> None:
     """Record a wait during which nobody is notified that is longer than the repeat interval."""
     if wait > policy.repeat_interval:
         interval = format_duration(policy.repeat_interval)
         findings.warning(
-            said("is longer than repeat_interval, {interval}: nobody is told meanwhile", interval=interval),
-            said("at most {interval}, or a longer repeat_interval", interval=interval),
+            lazy_text("is longer than repeat_interval, {interval}: nobody is told meanwhile", interval=interval),
+            lazy_text("at most {interval}, or a longer repeat_interval", interval=interval),
         )
 
 
-def _check_promise(stands: timedelta, findings: Findings) -> None:
+def _check_acknowledgement_timeout(timeout: timedelta, findings: Findings) -> None:
     """Record an acknowledgement timeout too short to extend, or so long that it blocks escalation."""
-    if stands < _SHORTEST_PROMISE:
+    if timeout < _MIN_ACKNOWLEDGEMENT_TIMEOUT:
         findings.error("nobody could be reminded and answer before it expires", "acknowledgement_timeout: 1h")
-    elif stands > _A_DAY:
+    elif timeout > _DAY:
         findings.warning(
             "nobody else hears for more than a day of what one person has taken on", "acknowledgement_timeout: 1h"
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _StepLook:
-    """Check of the contacts in escalation steps: whether all of them can be notified."""
+class _StepCheck:
+    """Check whether all contacts of escalation steps can be notified."""
 
     staff: Staff
-    provision: SettingsContext
+    settings_context: SettingsContext
 
-    def at(self, step: StepSettings, findings: Findings) -> None:
+    def check_step(self, step: StepSettings, findings: Findings) -> None:
         """Record unknown contacts and rotas, and people whom the step's channels cannot reach."""
-        _note_twice(step.contacts, findings["contacts"])
-        _note_twice(step.rotas, findings["rotas"])
+        _record_duplicates(step.contacts, findings["contacts"])
+        _record_duplicates(step.rotas, findings["rotas"])
         if not step.contacts and not step.rotas and not findings["rotas"].is_broken:
             instead = "the key of at least one contact, or of a rota under rotas"
             findings["contacts"].error("the step reaches nobody", instead)
-        # If a channel is invalid, its reachability is unknown.
+        # If a channel is invalid, whether the step reaches a contact is unknown.
         channels = () if findings["channels"].is_broken else step.channels
         for number, key in enumerate(step.contacts):
-            self._at_contact(key, channels, findings["contacts", number])
+            self._check_contact(key, channels, findings["contacts", number])
         for number, key in enumerate(step.rotas):
-            self._at_rota(key, channels, findings["rotas", number])
+            self._check_rota(key, channels, findings["rotas", number])
 
-    def at_fallback(self, policy: EscalationSettings, findings: Findings) -> None:
+    def check_fallback(self, policy: EscalationSettings, findings: Findings) -> None:
         """Record a fallback that is unknown, unreachable, or never notified."""
         if policy.fallback is None or findings.is_broken:
             return
@@ -132,87 +137,100 @@ class _StepLook:
         if not steps:
             findings.error("is never told: no step names a rota", "rotas: [KEY] in a step, or no fallback")
         for step in steps:
-            self._at_contact(policy.fallback, step.channels, findings)
+            self._check_contact(policy.fallback, step.channels, findings)
 
-    def _at_rota(self, key: str, channels: Sequence[Channel], findings: Findings) -> None:
-        rota = self.staff.rotas.get(key) or (self.provision.rotas or {}).get(key)
+    def _check_rota(self, key: str, channels: Sequence[Channel], findings: Findings) -> None:
+        rota = self.staff.rotas.get(key) or (self.settings_context.rotas or {}).get(key)
         if rota is None:
-            if self.provision.rotas is not None and not findings.root["rotas"].is_blank:
+            if self.settings_context.rotas is not None and not findings.root["rotas"].is_blank:
                 findings.error(
-                    said("there is no rota '{key}'", key=key), one_of(key, self._rotas, f"rotas: {{{key}: ...}}")
+                    lazy_text("there is no rota '{key}'", key=key), suggest(key, self._rotas, f"rotas: {{{key}: ...}}")
                 )
             return
         for person in dict.fromkeys(person for layer in rota.layers for person in layer.people):
-            if person in self._people:  # An unknown contact has been recorded at the rota.
-                self._at_contact(person, channels, findings)
+            if person in self._contacts:  # An unknown contact has been recorded at the rota.
+                self._check_contact(person, channels, findings)
 
-    def _at_contact(self, key: str, channels: Sequence[Channel], findings: Findings) -> None:
-        contact = self._people.get(key)
+    def _check_contact(self, key: str, channels: Sequence[Channel], findings: Findings) -> None:
+        contact = self._contacts.get(key)
         if contact is None:
-            if self.provision.contacts is not None and not self.staff.findings.is_blank:
+            if self.settings_context.contacts is not None and not self.staff.findings.is_blank:
                 findings.error(
-                    said("there is no contact '{key}'", key=key), one_of(key, self._people, f"contacts: {{{key}: ...}}")
+                    lazy_text("there is no contact '{key}'", key=key),
+                    suggest(key, self._contacts, f"contacts: {{{key}: ...}}"),
                 )
-        elif channels and not self._is_unsure(key) and not any(contact.answers_on(channel) for channel in channels):
-            ways = either(channels)
-            examples = either(_EXAMPLES[channel] for channel in channels if channel is not Channel.LETTER)
+        elif (
+            channels and not self._has_errors(key) and not any(contact.has_address_for(channel) for channel in channels)
+        ):
+            channel_names = any_of(channels)
+            examples = any_of(_EXAMPLES[channel] for channel in channels if channel is not Channel.LETTER)
             instead = (
-                said("{examples} for {key}", examples=examples, key=key)
+                lazy_text("{examples} for {key}", examples=examples, key=key)
                 if examples
                 else "sms or voice in channels: staff get no letters"
             )
             findings.error(
-                said("the step does not reach '{key}', who has no address for {ways}", key=key, ways=ways), instead
+                lazy_text(
+                    "the step does not reach '{key}', who has no address for {ways}",
+                    key=key,
+                    ways=channel_names,
+                ),
+                instead,
             )
 
-    def _is_unsure(self, key: str) -> bool:
-        # A contact with invalid settings has already been recorded; whether it is reachable is unknown.
+    def _has_errors(self, key: str) -> bool:
+        # Whether a contact with invalid settings is reachable is unknown; its errors have been recorded.
         if key in self.staff.contacts:
             return self.staff.findings[key].is_broken
-        return key in self.provision.unsure
+        return key in self.settings_context.contacts_with_errors
 
     @property
-    def _people(self) -> Mapping[str, ContactSettings]:
-        return {**(self.provision.contacts or {}), **self.staff.contacts}
+    def _contacts(self) -> Mapping[str, ContactSettings]:
+        return {**(self.settings_context.contacts or {}), **self.staff.contacts}
 
     @property
     def _rotas(self) -> Mapping[str, RotaSettings]:
-        return {**(self.provision.rotas or {}), **self.staff.rotas}
+        return {**(self.settings_context.rotas or {}), **self.staff.rotas}
 
 
 def check_announcement(
-    plan: AnnouncementSettings, opening: StepSettings | None, provision: SettingsContext, findings: Findings
+    plan: AnnouncementSettings, first_step: StepSettings | None, settings_context: SettingsContext, findings: Findings
 ) -> None:
-    """Record recipients that cannot be notified, or would be before staff, who are in the *opening* step."""
-    if plan.release is ReleaseMode.AUTOMATIC and opening is not None and plan.release_offered_after <= opening.after:
+    """Record recipients that cannot be notified, or that would be notified before the staff in *first_step*."""
+    if (
+        plan.release is ReleaseMode.AUTOMATIC
+        and first_step is not None
+        and plan.release_offered_after <= first_step.after
+    ):
         findings["release_offered_after"].error(
             "would tell people outside before staff are told",
-            said(
+            lazy_text(
                 "more than the {after} after which the first step tells staff, or release: manual",
-                after=format_duration(opening.after),
+                after=format_duration(first_step.after),
             ),
         )
-    seen: dict[tuple[str, str], str] = {}
+    first_keys: dict[tuple[str, str], str] = {}
     for key, recipient in plan.recipients.items():
-        there = findings["recipients", key]
-        who = (recipient.title.casefold(), recipient.organisation.casefold())
-        if who in seen and not there.is_broken:
-            first = findings["recipients", seen[who]].where
-            there.error(
-                said("is the same office as the recipient at {first}", first=first), "one entry with all its channels"
+        key_findings = findings["recipients", key]
+        office = (recipient.title.casefold(), recipient.organisation.casefold())
+        if office in first_keys and not key_findings.is_broken:
+            first = findings["recipients", first_keys[office]].location_text
+            key_findings.error(
+                lazy_text("is the same office as the recipient at {first}", first=first),
+                "one entry with all its channels",
             )
-        seen.setdefault(who, key)
-        _check_channels(recipient.channels, provision, there["channels"])
-        _check_addresses(recipient, there)
+        first_keys.setdefault(office, key)
+        _check_channels(recipient.channels, settings_context, key_findings["channels"])
+        _check_addresses(recipient, key_findings)
 
 
 def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
-    # An invalid channel has been replaced by a blank.
-    sound = [c for n, c in enumerate(recipient.channels) if not findings["channels", n].is_broken]
-    for channel in dict.fromkeys(sound):
+    # Skip invalid channels, which have been replaced by blanks.
+    valid_channels = [c for n, c in enumerate(recipient.channels) if not findings["channels", n].is_broken]
+    for channel in dict.fromkeys(valid_channels):
         field = "address" if channel is Channel.LETTER else channel.value
-        if not recipient.answers_on(channel) and not findings[field].is_broken:
-            findings.error(said("has no address for {channel}", channel=channel), _EXAMPLES[channel])
+        if not recipient.has_address_for(channel) and not findings[field].is_broken:
+            findings.error(lazy_text("has no address for {channel}", channel=channel), _EXAMPLES[channel])
     for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
         if number := getattr(recipient, channel.value):
             check_number(number, channel, findings[channel.value])
@@ -220,26 +238,26 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
     check_postal(recipient.address, findings["address"])
     if {Channel.FAX, Channel.LETTER} & set(recipient.channels):
         check_glyphs(recipient, findings)
-    if (style := _HONORIFIC.search(recipient.title)) and "salutation" not in recipient.model_fields_set:
+    if (honorific := _HONORIFIC.search(recipient.title)) and "salutation" not in recipient.model_fields_set:
         findings["title"].warning(
-            said(
+            lazy_text(
                 "bears the style '{style}', and pages greet with '{salutation}'",
-                style=style[0],
+                style=honorific[0],
                 salutation=recipient.salutation,
             ),
-            f'salutation: "{style[0]},"',
+            f'salutation: "{honorific[0]},"',
         )
 
 
-def _check_channels(channels: tuple[Channel, ...], provision: SettingsContext, findings: Findings) -> None:
-    _note_twice(channels, findings)
+def _check_channels(channels: tuple[Channel, ...], settings_context: SettingsContext, findings: Findings) -> None:
+    _record_duplicates(channels, findings)
     if not channels:
         findings.error("no channel is named", "sms, voice, fax or letter")
     for number, channel in enumerate(channels):
-        if provision.channels is not None and channel not in provision.channels:
+        if settings_context.channels is not None and channel not in settings_context.channels:
             findings[number].error(
-                said("no gateway is configured for {channel}", channel=channel),
-                said("gateways: {{{channel}: [...]}} in the settings file, or another channel", channel=channel),
+                lazy_text("no gateway is configured for {channel}", channel=channel),
+                lazy_text("gateways: {{{channel}: [...]}} in the settings file, or another channel", channel=channel),
             )
 
 
@@ -250,23 +268,23 @@ def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: 
     """
     if settings.mode is ServiceMode.MONITOR_ONLY:
         return
-    everywhere = frozenset[str]().union(*(policy.rotas_named for _, policy in _policies(settings, agencies)))
+    used_keys = frozenset[str]().union(*(policy.rota_keys for _, policy in _policies(settings, agencies)))
     for key in settings.rotas:
-        if key not in everywhere:
-            files[""]["rotas", key].warning("is named by no step: nobody is told by it", _or_leave_out(key))
+        if key not in used_keys:
+            files[""]["rotas", key].warning("is named by no step: nobody is told by it", _rota_remedy(key))
     for code, agency in agencies.items():
         for key in agency.rotas:
-            if key not in agency.escalation.rotas_named:
-                files[code]["rotas", key].warning("is named by no step: nobody is told by it", _or_leave_out(key))
+            if key not in agency.escalation.rota_keys:
+                files[code]["rotas", key].warning("is named by no step: nobody is told by it", _rota_remedy(key))
 
 
 def rotas_with_fallback(settings: Settings, agencies: Mapping[str, Agency]) -> frozenset[str]:
-    """Return the names of the rotas with a fallback in any policy."""
+    """Return the names of the rotas that have a fallback in every policy that names them."""
     has_fallback: dict[str, bool] = {}
     for code, policy in _policies(settings, agencies):
-        own = agencies[code].rotas if code else {}
-        for key in policy.rotas_named:
-            name = f"{code}/{key}" if key in own else key
+        agency_rotas = agencies[code].rotas if code else {}
+        for key in policy.rota_keys:
+            name = f"{code}/{key}" if key in agency_rotas else key
             has_fallback[name] = has_fallback.get(name, True) and policy.fallback is not None
     return frozenset(name for name, has in has_fallback.items() if has)
 
@@ -275,17 +293,17 @@ def _policies(settings: Settings, agencies: Mapping[str, Agency]) -> Iterator[tu
     """Yield all policies, each with the code of its agency; "": the settings file."""
     receive = settings.alertmanager and settings.alertmanager.receive
     yield "", settings.noc.escalation
-    yield from (("", tell.escalation) for tell in (receive.routes.values() if receive else ()))
+    yield from (("", route.escalation) for route in (receive.routes.values() if receive else ()))
     yield from ((code, agency.escalation) for code, agency in agencies.items())
 
 
-def _or_leave_out(rota: str) -> str:
-    return said("rotas: [{rota}] in a step, or leave it out", rota=rota)
+def _rota_remedy(rota: str) -> str:
+    return lazy_text("rotas: [{rota}] in a step, or leave it out", rota=rota)
 
 
-def _note_twice(items: Iterable[str], findings: Findings) -> None:
-    written = list(items)
-    for item, times in Counter(written).items():
+def _record_duplicates(items: Iterable[str], findings: Findings) -> None:
+    item_list = list(items)
+    for item, times in Counter(item_list).items():
         if times > 1:
-            last = len(written) - 1 - written[::-1].index(item)
-            findings[last].error(said("'{item}' is named twice", item=item), "it once")
+            last = len(item_list) - 1 - item_list[::-1].index(item)
+            findings[last].error(lazy_text("'{item}' is named twice", item=item), "it once")

@@ -1,12 +1,13 @@
-"""Fields of an agency's document that only an administrator may change.
+"""Checks of fields in an agency's document that only an administrator may change.
 
-These are recipients of secrets, files, numbers abroad, and long lists. A user who edits an agency in the portal is no
-operator of this machine. A document names files that Pantau reads and servers that receive their content. An edit of
-either could fetch any file, or send the mailbox's password (possibly an access token for all mailboxes) to an arbitrary
-server.
+These fields are servers that receive secrets, files, foreign telephone numbers, and long lists. A user who edits an
+agency in the portal is no operator of this machine, but a document names files that Pantau reads and servers that
+receive their content. By editing either, a user could read any file, or send the mailbox's password (possibly an access
+token for all mailboxes) to an arbitrary server.
 
-A secret entered in the portal belongs to the officers of its mailbox, who may also change its servers. It is sent only
-to the hosts that it was entered for (`monitor.config.agency.mailbox`), and an egress policy limits its connections.
+A secret that was entered in the portal (a stored secret) belongs to the officers of its mailbox, who may also change the
+servers. It is sent only to the hosts that it was entered for (`monitor.config.agency.mailbox`), and an egress policy
+limits the connections.
 """
 
 from __future__ import annotations
@@ -19,180 +20,212 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
-from monitor.config.fields.phone import is_abroad
+from monitor.config.fields.phone import is_foreign
 from monitor.config.files.document import Document
-from monitor.config.files.problem import Path, Problem, dotted
-from monitor.config.files.reading import as_model, core, is_mapping, is_secret, item, names, of_field, sources
+from monitor.config.files.problem import Path, Problem, format_path
+from monitor.config.files.reading import (
+    as_model,
+    field_annotation,
+    is_mapping,
+    is_secret,
+    item_type,
+    keys_of,
+    source_keys,
+    unwrap,
+)
 from monitor.config.model.registry import Agency
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from probes.model.domain import is_within
-from probes.model.egress import EgressDeniedError, EgressPolicy
+from probes.model.egress import EgressDenial, EgressPolicy
 
-#: Keys of a mailbox: sign-in, and the servers that receive the password.
-_OF_A_MAILBOX: Final = frozenset({"smtp", "imap", "pop3", "login", "ca_file"})
-#: Keys of a login: an operator's files and commands on this machine, or the URL that issues tokens.
-_WAYS_IN: Final = frozenset({"token_file", "token_command", "token_url"})
+#: Keys of a mailbox that determine its sign-in, and the servers that receive the password.
+_MAILBOX_KEYS: Final = frozenset({"smtp", "imap", "pop3", "login", "ca_file"})
+#: Keys of a login that name an operator's files or commands on this machine, or the URL that issues tokens.
+_LOGIN_KEYS: Final = frozenset({"token_file", "token_command", "token_url"})
 _SECRETS: Final = ("password", "client_secret", "refresh_token", "service_account")
-#: Keys that name a secret entered in the portal, and keys that name an operator's secret.
-_NAMES: Final = frozenset(sources(key)[-1] for key in _SECRETS)
-_PLACES: Final = frozenset(place for key in _SECRETS for place in sources(key)[:-1])
+#: Keys that name a stored secret (`password_stored`), and keys that name an operator's secret (`password_file`).
+_STORED_SECRET_KEYS: Final = frozenset(source_keys(key)[-1] for key in _SECRETS)
+_OPERATOR_SECRET_KEYS: Final = frozenset(source_key for key in _SECRETS for source_key in source_keys(key)[:-1])
 
 
-def check_custody(before: Mapping[str, Any], document: Document, typed: Collection[str] = ()) -> tuple[Problem, ...]:
+def check_restricted_fields(
+    before: Mapping[str, Any], document: Document, new_secret_names: Collection[str] = ()
+) -> tuple[Problem, ...]:
     """Return the differences between *document* and *before* in fields that only an administrator may change.
 
-    Such a field may be removed together with its contact or mailbox, or when a password entered in the portal replaces
-    it. It may not be removed alone, because the user could not restore it. *typed*: the names of secrets that are
-    submitted with the document.
+    Such a field may be removed together with its contact or mailbox, or when a stored secret replaces it. It may not be
+    removed alone, because the user could not restore it. *new_secret_names*: the names of secrets that are submitted
+    with the document.
     """
-    was, now = dict(_kept(Agency, before, ())), dict(_kept(Agency, document.data, ()))
+    old_values = dict(_restricted_values(Agency, before, ()))
+    new_values = dict(_restricted_values(Agency, document.data, ()))
     changed = [
-        _innermost(was.get(path), value, path)
-        for path, value in now.items()
-        if was.get(path) != value and not (_is_name(path) and isinstance(value, str) and value in typed)
+        _innermost_difference(old_values.get(path), value, path)
+        for path, value in new_values.items()
+        if old_values.get(path) != value
+        and not (_is_stored_secret_key(path) and isinstance(value, str) and value in new_secret_names)
     ]
-    lost = [
+    removed = [
         (path, f"{path[-1]}: {value}" if isinstance(value, str) else value)
-        for path, value in was.items()
-        if path not in now and not _is_name(path) and _is_missed(path, document.data)
+        for path, value in old_values.items()
+        if path not in new_values and not _is_stored_secret_key(path) and _is_still_needed(path, document.data)
     ]
-    return tuple(_problem(document, path, value) for path, value in (*changed, *lost))
+    return tuple(_restriction_problem(document, path, value) for path, value in (*changed, *removed))
 
 
-def _is_missed(path: Path, data: Mapping[str, Any]) -> bool:
-    """Whether the removed value at *path* is still needed.
+def _is_still_needed(path: Path, data: Mapping[str, Any]) -> bool:
+    """Whether *data* still needs the removed value at *path*.
 
-    Its owner exists, and is no mailbox with secrets from the portal alone.
+    The value is needed if its contact or mailbox still exists, unless that mailbox has only stored secrets.
     """
-    section, key, *below = path
-    if not below:
+    section, key, *rest = path
+    if not rest:
         return True
-    holder = _mapping(data.get(str(section))).get(str(key))
-    return holder is not None and not (section == "mailboxes" and rests_on_typing(holder))
+    owner = _as_mapping(data.get(str(section))).get(str(key))
+    return owner is not None and not (section == "mailboxes" and uses_only_stored_secrets(owner))
 
 
-def _kept(asked: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield the paths and values of restricted fields."""
-    model = as_model(asked)
+def _restricted_values(annotation: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Yield the paths and values of the restricted fields in *value*, which has the type *annotation*."""
+    model = as_model(annotation)
     if model is None:
-        below = item(asked)
-        if isinstance(value, Mapping) and is_mapping(asked):
+        child_type = item_type(annotation)
+        if isinstance(value, Mapping) and is_mapping(annotation):
             for key, each in value.items():
-                yield from _kept(below, each, (*path, key))
-        elif isinstance(value, list) and below is not None:
+                yield from _restricted_values(child_type, each, (*path, key))
+        elif isinstance(value, list) and child_type is not None:
             for number, each in enumerate(value):
-                yield from _kept(below, each, (*path, number))
-        elif core(asked) is FilePath:
+                yield from _restricted_values(child_type, each, (*path, number))
+        elif unwrap(annotation) is FilePath:
             yield path, value
         return
     if not isinstance(value, Mapping):
         return
-    fields = names(model)
-    is_typed = model is MailboxSettings and rests_on_typing(value)
-    secret = {source for key, field in fields.items() if is_secret(of_field(field)) for source in (key, *sources(key))}
+    fields = keys_of(model)
+    uses_stored_secrets = model is MailboxSettings and uses_only_stored_secrets(value)
+    secret_keys = {
+        source
+        for key, field in fields.items()
+        if is_secret(field_annotation(field))
+        for source in (key, *source_keys(key))
+    }
     for key, each in value.items():
-        if key in secret or key in _WAYS_IN or (key in _OF_A_MAILBOX and model is MailboxSettings and not is_typed):
+        if (
+            key in secret_keys
+            or key in _LOGIN_KEYS
+            or (key in _MAILBOX_KEYS and model is MailboxSettings and not uses_stored_secrets)
+        ):
             yield (*path, key), each
         elif key in fields:
-            yield from _kept(of_field(fields[key]), each, (*path, key))
+            yield from _restricted_values(field_annotation(fields[key]), each, (*path, key))
 
 
-def rests_on_typing(mailbox: Any) -> bool:
-    """Whether a mailbox signs in with secrets entered in the portal alone."""
+def uses_only_stored_secrets(mailbox: Any) -> bool:
+    """Whether all secrets of a mailbox are stored secrets, which officers may change."""
     login = mailbox.get("login") if isinstance(mailbox, Mapping) else None
     if not isinstance(login, Mapping):
         return False
     oauth = login.get("oauth")
     keys = [*login, *(oauth if isinstance(oauth, Mapping) else ())]
-    placed = {*_PLACES, *_WAYS_IN}
-    return any(key in _NAMES for key in keys) and not placed.intersection(keys)
+    operator_keys = {*_OPERATOR_SECRET_KEYS, *_LOGIN_KEYS}
+    return any(key in _STORED_SECRET_KEYS for key in keys) and not operator_keys.intersection(keys)
 
 
-def check_bounds(before: Mapping[str, Any], document: Document, bounds: EgressPolicy) -> tuple[Problem, ...]:
-    """Return the servers of mailboxes with secrets from the portal that *document* adds and the policy rejects.
+def check_egress(before: Mapping[str, Any], document: Document, egress: EgressPolicy) -> tuple[Problem, ...]:
+    """Return a problem for each server that *document* adds to a mailbox with stored secrets and that *egress* denies.
 
     Addresses and ports are checked here. The addresses of a host name are checked when a connection is opened.
     """
     problems = []
-    for key, mailbox in _mapping(document.data.get("mailboxes")).items():
-        was = _mapping(_mapping(before.get("mailboxes")).get(key))
-        for protocol in ("smtp", "imap", "pop3") if rests_on_typing(mailbox) else ():
-            server = _mapping(mailbox.get(protocol))
-            if server and server != was.get(protocol) and (wrong := _outside(protocol, server, bounds)) is not None:
-                field, why = wrong
-                problems.append(_refusal(document, ("mailboxes", key, protocol, field), why))
+    for key, mailbox in _as_mapping(document.data.get("mailboxes")).items():
+        old_mailbox = _as_mapping(_as_mapping(before.get("mailboxes")).get(key))
+        for protocol in ("smtp", "imap", "pop3") if uses_only_stored_secrets(mailbox) else ():
+            server = _as_mapping(mailbox.get(protocol))
+            if (
+                server
+                and server != old_mailbox.get(protocol)
+                and (denied := _find_denied_key(protocol, server, egress)) is not None
+            ):
+                field, denial = denied
+                problems.append(_egress_problem(document, ("mailboxes", key, protocol, field), denial))
     return tuple(problems)
 
 
-def _outside(protocol: str, server: Mapping[str, Any], bounds: EgressPolicy) -> tuple[str, EgressDeniedError] | None:
-    """Return the key of a server that the egress policy rejects without resolving its name, and the reason."""
+def _find_denied_key(protocol: str, server: Mapping[str, Any], egress: EgressPolicy) -> tuple[str, EgressDenial] | None:
+    """Return the key ("host" or "port") for which the policy denies the server, and the reason; resolve no names."""
     try:
         port = ServerSettings.model_validate(server).port_of(protocol)
     except ValidationError:
         return None  # Another check reports it.
     try:
-        why = bounds.refusal(str(server.get("host")), port)
+        denial = egress.denial(str(server.get("host")), port)
     except ValueError:  # It is a host name.
-        open_somewhere = {each.port for each in bounds.openings}
-        why = None if port in bounds.ports or port in open_somewhere else EgressDeniedError.PORT
-    return None if why is None else ("port" if why is EgressDeniedError.PORT else "host", why)
+        exception_ports = {each.port for each in egress.exceptions}
+        denial = None if port in egress.ports or port in exception_ports else EgressDenial.PORT
+    return None if denial is None else ("port" if denial is EgressDenial.PORT else "host", denial)
 
 
-def _refusal(document: Document, path: Path, why: EgressDeniedError) -> Problem:
-    message = said("is {why}; an administrator may open it (portal.allowed_mail_networks)", why=said(why))
+def _egress_problem(document: Document, path: Path, denial: EgressDenial) -> Problem:
+    message = lazy_text("is {why}; an administrator may open it (portal.allowed_mail_networks)", why=lazy_text(denial))
     return document.problem(
         path,
         message,
         "25, 465, 587, 143, 993, 110 or 995"
-        if why is EgressDeniedError.PORT
+        if denial is EgressDenial.PORT
         else "the name by which the Internet has it",
     )
 
 
 def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return the domains that *document* adds to its agency.
+    """Return a problem for each domain that *document* adds to its agency, except subdomains of registered domains.
 
-    The owner of a domain determines where mailboxes may be and where mail is sent. A domain belongs to one agency only.
+    The registered domains determine which addresses mailboxes may have and where mail is sent.
     """
-    own = [str(each).lower() for each in _listed(before.get("domains"))]
+    registered = [str(each).lower() for each in _as_list(before.get("domains"))]
     message = "only an administrator registers a domain as the agency's"
-    instead = said("one below {domain}", domain=own[0]) if own else "nothing"
+    instead = lazy_text("one below {domain}", domain=registered[0]) if registered else "nothing"
     return tuple(
         document.problem(("domains", number), message, instead)
-        for number, each in enumerate(_listed(document.data.get("domains")))
-        if not is_within(str(each).lower(), own)
+        for number, each in enumerate(_as_list(document.data.get("domains")))
+        if not is_within(str(each).lower(), registered)
     )
 
 
 #: Keys whose values are called, faxed or sent SMS.
-_NUMBERS: Final = frozenset({"sms", "voice", "fax", "mobile", "landline"})
+_NUMBER_KEYS: Final = frozenset({"sms", "voice", "fax", "mobile", "landline"})
 #: Sections with such keys. Numbers that letters print are not called.
-_CALLED: Final = frozenset({"contacts", "announcement"})
+_CALLED_SECTIONS: Final = frozenset({"contacts", "announcement"})
 
 
 def check_foreign_numbers(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return the telephone numbers abroad that *document* adds.
+    """Return a problem for each foreign telephone number that *document* adds.
 
     A user who edits an agency decides which numbers Pantau calls repeatedly, and can start calls at once. Satellite
-    numbers and those of some countries pay their holder for each minute (toll fraud); libphonenumber classifies them as
-    ordinary.
+    numbers and numbers of some countries pay their holder for each minute (toll fraud), and libphonenumber classifies
+    them as ordinary.
     """
     message = "is a number abroad, which only an administrator adds: calls there may cost a lot"
     instead = "a number in Malaysia: 010-000 0000, or 03-1234 5678"
-    known = {number for _, number in _abroad(before)}
-    new = (path for path, number in _abroad(document.data) if number not in known)
-    return tuple(document.problem(path, message, instead) for path in new)
+    old_numbers = {number for _, number in _foreign_numbers(before)}
+    new_paths = (path for path, number in _foreign_numbers(document.data) if number not in old_numbers)
+    return tuple(document.problem(path, message, instead) for path in new_paths)
 
 
-def _abroad(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    for path, _, value in _stated(Agency, data):
-        if path and path[0] in _CALLED and path[-1] in _NUMBERS and isinstance(value, str) and is_abroad(value):
+def _foreign_numbers(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for path, _, value in _walk_values(Agency, data):
+        if (
+            path
+            and path[0] in _CALLED_SECTIONS
+            and path[-1] in _NUMBER_KEYS
+            and isinstance(value, str)
+            and is_foreign(value)
+        ):
             yield path, value
 
 
 #: Maximum length of each list and mapping, by path: ten times the need of a large ministry, and still readable on a
 #: page.
-MOST: Final[Mapping[Path, int]] = {
+MAX_LENGTHS: Final[Mapping[Path, int]] = {
     ("domains",): 50,
     ("letterhead", "address"): 10,
     ("letterhead", "slogans"): 10,
@@ -221,69 +254,76 @@ MOST: Final[Mapping[Path, int]] = {
 
 
 def check_list_lengths(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
-    """Return the lists of *document* that are too long. A list that was as long *before* may stay.
+    """Return a problem for each list of *document* that is too long. A list that was as long *before* may stay.
 
     Each entry costs resources of the shared service: a route is probed repeatedly, a step calls people, a window is
-    evaluated at each probe. The size limit of a draft permits a thousand of each.
+    evaluated at each probe. The size limit of a document alone would permit a thousand of each.
     """
-    was = {path: len(value) for path, _, value in _lists(before)}
+    old_lengths = {path: len(value) for path, _, value in _lists(before)}
     return tuple(
-        _too_many(document, path, value, most)
-        for path, kind, value in _lists(document.data)
-        if (most := max(MOST[kind], was.get(path, 0))) < len(value)
+        _length_problem(document, path, value, limit)
+        for path, pattern, value in _lists(document.data)
+        if (limit := max(MAX_LENGTHS[pattern], old_lengths.get(path, 0))) < len(value)
     )
 
 
 def _lists(data: Mapping[str, Any]) -> Iterator[tuple[Path, Path, Any]]:
-    return (each for each in _stated(Agency, data) if each[1] in MOST and isinstance(each[2], Mapping | list))
+    return (
+        each for each in _walk_values(Agency, data) if each[1] in MAX_LENGTHS and isinstance(each[2], Mapping | list)
+    )
 
 
-def _too_many(document: Document, path: Path, value: Any, most: int) -> Problem:
+def _length_problem(document: Document, path: Path, value: Any, limit: int) -> Problem:
     # The first entry beyond the limit.
-    key: str | int = list(value)[most] if isinstance(value, Mapping) else most
-    instead = said("{most} at most; an administrator may write more", most=most)
-    there = document.problem((*path, key), said("has more than {most} entries", most=most), instead)
-    return replace(there, key=dotted(path))
+    key: str | int = list(value)[limit] if isinstance(value, Mapping) else limit
+    instead = lazy_text("{most} at most; an administrator may write more", most=limit)
+    located = document.problem((*path, key), lazy_text("has more than {most} entries", most=limit), instead)
+    return replace(located, key=format_path(path))
 
 
-def _stated(asked: Any, value: Any, path: Path = (), kind: Path = ()) -> Iterator[tuple[Path, Path, Any]]:
-    """Yield all values of a document with their paths and kinds of paths ("*" for any name or position)."""
-    yield path, kind, value
-    model, below = as_model(asked), item(asked)
+def _walk_values(annotation: Any, value: Any, path: Path = (), pattern: Path = ()) -> Iterator[tuple[Path, Path, Any]]:
+    """Yield the path, the path pattern ("*" for any name or position) and the value of everything in *value*."""
+    yield path, pattern, value
+    model, child_type = as_model(annotation), item_type(annotation)
     if model is not None and isinstance(value, Mapping):
-        for key, field in names(model).items():
+        for key, field in keys_of(model).items():
             if key in value:
-                yield from _stated(of_field(field), value[key], (*path, key), (*kind, key))
-    elif below is not None and isinstance(value, Mapping if is_mapping(asked) else list):
-        for place, each in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _stated(below, each, (*path, place), (*kind, "*"))
+                yield from _walk_values(field_annotation(field), value[key], (*path, key), (*pattern, key))
+    elif child_type is not None and isinstance(value, Mapping if is_mapping(annotation) else list):
+        for position_or_key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _walk_values(child_type, each, (*path, position_or_key), (*pattern, "*"))
 
 
-def _listed(value: Any) -> Sequence[Any]:
+def _as_list(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else ()
 
 
-def _is_name(path: Path) -> bool:
-    return path[-1] in _NAMES
+def _is_stored_secret_key(path: Path) -> bool:
+    return path[-1] in _STORED_SECRET_KEYS
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _innermost(was: Any, value: Any, path: Path) -> tuple[Path, Any]:
+def _innermost_difference(old_value: Any, value: Any, path: Path) -> tuple[Path, Any]:
     """Return the innermost path with a difference, and its previous value."""
-    if isinstance(was, Mapping) and isinstance(value, Mapping) and was.keys() <= value.keys():
+    if isinstance(old_value, Mapping) and isinstance(value, Mapping) and old_value.keys() <= value.keys():
         for key, each in value.items():
-            if was.get(key) != each:
-                return _innermost(was.get(key), each, (*path, key))
-    return path, was
+            if old_value.get(key) != each:
+                return _innermost_difference(old_value.get(key), each, (*path, key))
+    return path, old_value
 
 
-def _problem(document: Document, path: Path, was: Any) -> Problem:
-    if _is_name(path):
-        message, was = "names a secret that nobody has typed here", "the secret, typed again in the form of the mailbox"
+def _restriction_problem(document: Document, path: Path, old_value: Any) -> Problem:
+    if _is_stored_secret_key(path):
+        message, old_value = (
+            "names a secret that nobody has typed here",
+            "the secret, typed again in the form of the mailbox",
+        )
     else:
         message = "only an administrator changes where a secret or a file is kept, and which server is given it"
-    instead = was if isinstance(was, str) else "what stood here before" if was is not None else "nothing"
+    instead = (
+        old_value if isinstance(old_value, str) else "what stood here before" if old_value is not None else "nothing"
+    )
     return document.problem(path, message, instead)

@@ -1,4 +1,8 @@
-"""Checks of configured routes: whether mail can be sent and received at their ends."""
+"""Checks of configured routes: whether their sender can send and their recipient can be read.
+
+A *reference* is a mailbox of the operator outside the agencies. A *pool* is a reference of several mailboxes, of which
+each process uses its own. A forwarded route (`arrives_in`) is addressed to the agency and read in a reference.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,15 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from monitor.config.agency.mailbox import MailboxSettings
-from monitor.config.agency.route import Mailboxes, RouteDirection, RouteSettings, leg
+from monitor.config.agency.route import Mailboxes, RouteDirection, RouteSettings, resolve_route
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import one_of
-from monitor.model.lazy_text import either, said
+from monitor.config.files.problem import suggest
+from monitor.model.lazy_text import any_of, lazy_text
 
 
 def check_routes(
     routes: Sequence[RouteSettings],
-    code: str,
+    agency_code: str,
     mailboxes: Mailboxes,
     references: Mailboxes | None,
     findings: Findings,
@@ -22,49 +26,52 @@ def check_routes(
     domain: str,
     pooled: Container[str] = (),
 ) -> None:
-    """Record invalid or duplicate routes of the agency *code*, whose first domain is *domain*.
+    """Record invalid or duplicate routes of the agency *agency_code*, whose first domain is *domain*.
 
-    *references* is `None` if they are unknown; *pooled* are the references that are pools.
+    *references* is `None` if they are unknown. *pooled*: the names of the references that are pools.
     """
-    first: dict[str, Findings] = {}
+    first_use: dict[str, Findings] = {}
     for number, route in enumerate(routes):
-        there = findings["routes", number]
-        sound = _Check(route, mailboxes, references, there, pooled).is_sound()
-        if not sound or there.is_broken:
+        route_findings = findings["routes", number]
+        is_valid = _RouteCheck(route, mailboxes, references, route_findings, pooled).check()
+        if not is_valid or route_findings.is_broken:
             continue
-        name = leg(code, route, mailboxes, domain).name
-        if name in first:
-            there.error(said("the route '{name}' is also at {where}", name=name, where=first[name].where), "it once")
-        first.setdefault(name, there)
+        name = resolve_route(agency_code, route, mailboxes, domain).name
+        if name in first_use:
+            route_findings.error(
+                lazy_text("the route '{name}' is also at {where}", name=name, where=first_use[name].location_text),
+                "it once",
+            )
+        first_use.setdefault(name, route_findings)
 
 
-def check_ends(mailboxes: Mailboxes, findings: Findings, meant: str = "") -> None:
-    """Record that no mailbox can send, or that none can be read: half of the default routes would be missing.
+def check_default_routes(mailboxes: Mailboxes, findings: Findings, if_intended: str = "") -> None:
+    """Record that no mailbox can send, or that none can be read, because half of the default routes would be missing.
 
-    *meant*: what to write if that is intended.
+    *if_intended*: what to write instead if the missing routes are intended.
     """
     if not any(mailbox.servers for mailbox in mailboxes.values()) or findings.is_broken:
         return
-    if not any(mailbox.sends for mailbox in mailboxes.values()):
+    if not any(mailbox.can_send for mailbox in mailboxes.values()):
         findings.warning(
-            "nothing is sent from here: there is no smtp", said("smtp: in one of them{meant}", meant=meant)
+            "nothing is sent from here: there is no smtp", lazy_text("smtp: in one of them{meant}", meant=if_intended)
         )
-    if not any(mailbox.is_read for mailbox in mailboxes.values()):
+    if not any(mailbox.is_readable for mailbox in mailboxes.values()):
         message = "nobody sees what arrives here: there is no imap and no pop3"
-        findings.warning(message, said("imap: in one of them{meant}", meant=meant))
+        findings.warning(message, lazy_text("imap: in one of them{meant}", meant=if_intended))
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """One end of a route: the candidate mailboxes, the key that selects one, and its name."""
+    """One end of a route: the mailboxes it may be, the configuration key that selects one, and the selected name."""
 
-    among: Mailboxes
-    field: str
+    candidates: Mailboxes
+    key: str
     name: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
+class _RouteCheck:
     """Check of one configured route."""
 
     route: RouteSettings
@@ -73,16 +80,16 @@ class _Check:
     findings: Findings
     pooled: Container[str]
 
-    def is_sound(self) -> bool:
-        """Record errors. Return whether the route's name can be determined."""
-        if not (self._belongs() and self._exists()):
+    def check(self) -> bool:
+        """Record errors of the route. Return whether it is valid, so that its name can be determined."""
+        if not (self._check_keys() and self._check_mailboxes_exist()):
             return False
-        return self._can()
+        return self._check_capabilities()
 
-    def _belongs(self) -> bool:
+    def _check_keys(self) -> bool:
         """Record keys that routes of this direction do not have, and required keys that are missing."""
         route, direction = self.route, self.route.direction
-        wrong = {
+        forbidden = {
             RouteDirection.INTERNAL: {
                 "reference": "recipient: a mailbox of the agency",
                 "to": "an inbound route with to",
@@ -95,20 +102,21 @@ class _Check:
             },
             RouteDirection.INBOUND: {"recipient": "mailbox: the mailbox of the agency that it is looked for in"},
         }[direction]
-        superfluous = [field for field in wrong if getattr(route, field) is not None]
-        for field in superfluous:
-            self._error(
-                field, said("an {direction} route has no {field}", direction=direction, field=field), wrong[field]
+        present_keys = [key for key in forbidden if getattr(route, key) is not None]
+        for key in present_keys:
+            self._record_error(
+                key, lazy_text("an {direction} route has no {field}", direction=direction, field=key), forbidden[key]
             )
-        if superfluous:
+        if present_keys:
             return False
         if direction is not RouteDirection.INTERNAL and route.reference is None and self.references is not None:
-            instead = said("reference: {references}", references=either(self.references))
-            self.findings.error(said("an {direction} route needs a reference", direction=direction), instead)
+            instead = lazy_text("reference: {references}", references=any_of(self.references))
+            self.findings.error(lazy_text("an {direction} route needs a reference", direction=direction), instead)
             return False
-        return self._forwards()
+        return self._check_forwarding()
 
-    def _forwards(self) -> bool:
+    def _check_forwarding(self) -> bool:
+        """Record an incomplete or impossible `arrives_in`."""
         route = self.route
         if route.arrives_in is None:
             return True
@@ -118,93 +126,101 @@ class _Check:
             )
             return False
         if route.mailbox is not None:
-            self._error("mailbox", "it is looked for in the reference of arrives_in, not here", "mailbox or arrives_in")
+            self._record_error(
+                "mailbox", "it is looked for in the reference of arrives_in, not here", "mailbox or arrives_in"
+            )
             return False
         if route.arrives_in in self.pooled:
             singles = [name for name in self.references or () if name not in self.pooled and name != route.reference]
-            self._error(
+            self._record_error(
                 "arrives_in",
                 "is a pool: a copy is forwarded to one address, and each process looks into a mailbox of its own",
-                either(singles) if singles else "a reference with one mailbox",
+                any_of(singles) if singles else "a reference with one mailbox",
             )
             return False
         if route.arrives_in == route.reference:
-            others = [name for name in self.references or () if name != route.reference]
-            # Google hides a message that returns to its sender.
-            self._error(
-                "arrives_in", "is where it is sent from, and some providers hide what comes back", either(others)
+            other_references = [name for name in self.references or () if name != route.reference]
+            # Google does not show a message that returns to its sender's own mailbox.
+            self._record_error(
+                "arrives_in",
+                "is where it is sent from, and some providers hide what comes back",
+                any_of(other_references),
             )
             return False
         return True
 
-    def _exists(self) -> bool:
+    def _check_mailboxes_exist(self) -> bool:
         """Record unknown mailboxes."""
-        route, sound = self.route, True
-        for field in ("mailbox", "recipient"):
-            name = getattr(route, field)
+        route, exist = self.route, True
+        for key in ("mailbox", "recipient"):
+            name = getattr(route, key)
             if name is not None and name not in self.mailboxes:
-                sound = False
+                exist = False
                 if not self.findings.root["mailboxes"].is_blank:
-                    self._error(
-                        field, said("the agency has no mailbox '{name}'", name=name), one_of(name, self.mailboxes)
+                    self._record_error(
+                        key, lazy_text("the agency has no mailbox '{name}'", name=name), suggest(name, self.mailboxes)
                     )
-        for field in ("reference", "arrives_in"):
-            name = getattr(route, field)
+        for key in ("reference", "arrives_in"):
+            name = getattr(route, key)
             if name is not None and self.references is not None and name not in self.references:
-                sound = False
-                self._error(
-                    field, said("there is no reference mailbox '{name}'", name=name), one_of(name, self.references)
+                exist = False
+                self._record_error(
+                    key, lazy_text("there is no reference mailbox '{name}'", name=name), suggest(name, self.references)
                 )
         if not self.mailboxes and route.arrives_in is None:
-            # Recorded once, at the mailboxes.
+            # The missing mailboxes have been recorded once, at the key `mailboxes`.
             return False
-        return sound
+        return exist
 
-    def _can(self) -> bool:
+    def _check_capabilities(self) -> bool:
         """Record senders that cannot send, and recipients that cannot be read."""
-        route, own = self.route, self.route.mailbox or next(iter(self.mailboxes), None)
+        route, agency_mailbox = self.route, self.route.mailbox or next(iter(self.mailboxes), None)
         direction, references = route.direction, self.references or {}
-        sender = recipient = _End(self.mailboxes, "mailbox", own)
+        sender = recipient = _End(self.mailboxes, "mailbox", agency_mailbox)
         if direction is RouteDirection.INTERNAL:
             recipient = _End(self.mailboxes, "recipient", route.recipient)
-            if route.recipient is None and not any(mailbox.is_read for mailbox in self.mailboxes.values()):
-                recipient = _End(self.mailboxes, "recipient", own)
+            if route.recipient is None and not any(mailbox.is_readable for mailbox in self.mailboxes.values()):
+                recipient = _End(self.mailboxes, "recipient", agency_mailbox)
         elif direction is RouteDirection.OUTBOUND:
             recipient = _End(references, "reference", route.reference)
         else:
             sender = _End(references, "reference", route.reference)
             if route.arrives_in is not None:
                 recipient = _End(references, "arrives_in", route.arrives_in)
-        source, target = self._known(sender), self._known(recipient)
-        sends, is_read = source is None or source.sends, target is None or target.is_read
+        source, target = self._find_mailbox(sender), self._find_mailbox(recipient)
+        sends, is_read = source is None or source.can_send, target is None or target.is_readable
         if not sends:
-            self._error(
-                sender.field,
-                said("nothing can be sent from '{name}': it has no smtp", name=sender.name),
+            self._record_error(
+                sender.key,
+                lazy_text("nothing can be sent from '{name}': it has no smtp", name=sender.name),
                 "a mailbox with smtp",
             )
         if not is_read:
-            message = said("nobody can look into '{name}': it has no imap and no pop3", name=recipient.name)
-            self._error(recipient.field, message, "a mailbox with imap or pop3")
-        return sends and is_read and self._address(own)
+            message = lazy_text("nobody can look into '{name}': it has no imap and no pop3", name=recipient.name)
+            self._record_error(recipient.key, message, "a mailbox with imap or pop3")
+        return sends and is_read and self._check_recipient_address(agency_mailbox)
 
-    def _known(self, end: _End) -> MailboxSettings | None:
-        """Return the mailbox at an end; `None` if it is unknown or invalid, which is recorded elsewhere."""
+    def _find_mailbox(self, end: _End) -> MailboxSettings | None:
+        """Return the mailbox at *end*; `None` if it is unknown or invalid, for which an error exists already."""
         if end.name is None or self.findings.root["mailboxes", end.name].is_broken:
             return None
-        return end.among.get(end.name)
+        return end.candidates.get(end.name)
 
-    def _address(self, own: str | None) -> bool:
+    def _check_recipient_address(self, agency_mailbox: str | None) -> bool:
         """Record a recipient address that is the mailbox's own."""
         route = self.route
-        if route.to is None or route.arrives_in is not None or own is None:
+        if route.to is None or route.arrives_in is not None or agency_mailbox is None:
             return True
-        if route.to.lower() == self.mailboxes[own].address.lower():
-            self._error("to", said("is the address of '{own}' itself", own=own), "another address, or leave `to` out")
+        if route.to.lower() == self.mailboxes[agency_mailbox].address.lower():
+            self._record_error(
+                "to",
+                lazy_text("is the address of '{own}' itself", own=agency_mailbox),
+                "another address, or leave `to` out",
+            )
             return False
         return True
 
-    def _error(self, field: str, message: str, instead: str) -> None:
-        # If no mailbox is configured, the default is the first one, and the error is recorded at the route itself.
-        written = getattr(self.route, field) is not None
-        (self.findings[field] if written else self.findings).error(message, instead)
+    def _record_error(self, key: str, message: str, instead: str) -> None:
+        # A key that is not written has a default, so its error is recorded at the route itself.
+        is_written = getattr(self.route, key) is not None
+        (self.findings[key] if is_written else self.findings).error(message, instead)

@@ -1,4 +1,4 @@
-"""Wording edited by a site, and the check that every agency's SMS can be sent with it."""
+"""Loading of the wording (the texts of notifications), and the check that every agency's SMS can be sent with it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording, load
 from monitor.config.files.findings import Findings
 from monitor.config.model.settings import Settings
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
-#: Reserve for some thousand incidents, which the check must permit.
-_LARGEST_NUMBER = "9999"
+#: Longest incident number with which SMS are checked, so that texts stay valid for some thousand incidents.
+_LONGEST_NUMBER = "9999"
 
 
-def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
+def load_wording(settings: Settings | None, findings: Findings) -> Wording | None:
     """Return the wording in use. If the site's own texts are invalid, record that and return `None`."""
     if findings["wording"].is_broken:
         return None
@@ -28,13 +28,13 @@ def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
         return None
 
 
-def check_texts(office: IssuingOffice, prefix: str, texts: WorstCase, findings: Findings) -> None:
-    """Record what would prevent SMS of *office*, so that it is found before an outage."""
-    # The same cause appears in every text, and one line per text would hide other problems.
-    seen: set[str] = set()
-    for finding in texts.of(office, number=f"{prefix}-{_LARGEST_NUMBER}"):
-        note = findings.error if finding.problem.severity is TextSeverity.ERROR else findings.warning
-        if str(finding.problem.rule) not in seen:
-            seen.add(str(finding.problem.rule))
-            instead = said("another name or short code, or another text (wording)")
-            note(said("an SMS of this office would be refused or split: {finding}", finding=finding), instead)
+def check_sms_texts(office: IssuingOffice, prefix: str, texts: WorstCase, findings: Findings) -> None:
+    """Record problems of SMS of *office* with an incident number that begins with *prefix*."""
+    # Report each rule once: the same cause, such as a long name, affects every text, and would hide other problems.
+    reported_rules: set[str] = set()
+    for finding in texts.find_problems(office, number=f"{prefix}-{_LONGEST_NUMBER}"):
+        record = findings.error if finding.problem.severity is TextSeverity.ERROR else findings.warning
+        if str(finding.problem.rule) not in reported_rules:
+            reported_rules.add(str(finding.problem.rule))
+            instead = lazy_text("another name or short code, or another text (wording)")
+            record(lazy_text("an SMS of this office would be refused or split: {finding}", finding=finding), instead)

@@ -1,22 +1,24 @@
 """Freshness of a site's data at the hub. No clock, no I/O.
 
-A site writes a heartbeat each second into the same replication slot as its status, in order: a heartbeat that has
-arrived follows everything evaluated before it. So the age of the newest heartbeat is the replication lag, and a site
-with a lag over `stale_after` has no vote. The lag is known as an upper bound, and each rule only states "at most so old":
+A site is a place with probers; the hub decides for several sites by a quorum of their votes. A site writes a heartbeat
+each second, which is replicated to the hub in order with its status: when a heartbeat arrives, everything evaluated
+before it has arrived. So the age of the newest heartbeat is the replication lag, and a site with a lag over
+`stale_after` has no vote. The hub computes an upper bound of the lag:
 
-* A heartbeat was written after its predecessor arrived. So it is at most as old as the time since then; the same holds
-  for silence.
-* Between two heartbeats of one process life, the site's steady clock gives the time between their writing. Jumps of
-  wall clocks on either side do not matter.
-* Of an unknown site (the hub has just started), or one that was silent for longer and has begun another life, the lag
-  is *learnt*: for `_LEARNT_IN` heartbeats arrive no faster than they are written. A backlog arrives faster.
+* If the previous heartbeat arrived with the lag L, this one is at most L plus the time since then old. The same holds
+  while no heartbeat arrives.
+* The site's monotonic clock gives the time between the writing of two heartbeats of one incarnation (one run of the
+  process). Wall clocks that are set, on either side, do not matter.
+* If no lag is known, because the hub has just started, or because another incarnation began after a long silence, the
+  lag is *learnt*: it is zero if heartbeats arrive no faster than they are written for `_LEARNING_SPAN`. Heartbeats that
+  were delayed arrive faster.
 
-Ambiguous cases: to a hub that has just started, a constant lag looks like a slow wall clock: the site is trusted,
-because otherwise a site with a slow clock never had a vote. If the hub knows the site's wall clock, it is not trusted:
-after another life, a lag over `stale_after` by the known clock means no vote. The clock may have been set back during the
-silence; correcting it, or a restart of the hub, restores the vote. A clock set forward by exactly the lag, in another
-life without a fast backlog, is trusted. Within a learnt life, a late heartbeat is never explained by a clock: after a
-suspension that stops the steady clock, another life must begin (`SiteHeartbeat.life`).
+Ambiguous cases: to a hub that has just started, a constant lag looks like a slow wall clock. Then the site has a vote,
+because otherwise a site with a slow clock never had one. If the hub knows the site's wall clock from before, a new
+incarnation with a lag over `stale_after` by that clock has no vote. If the clock was really set back meanwhile,
+correcting it, or a restart of the hub, restores the vote. A clock that was set forward by exactly the lag is not
+detected. After a suspension that stops the monotonic clock, the site must begin another incarnation
+(`SiteHeartbeat.incarnation`), because a late heartbeat of a learnt incarnation always counts as lag.
 """
 
 from __future__ import annotations
@@ -27,34 +29,34 @@ from datetime import datetime, timedelta
 #: Largest lag with a vote.
 STALE_AFTER = timedelta(seconds=30)
 
-#: Duration for which heartbeats arrive at the pace of writing before no backlog is assumed.
-_LEARNT_IN = timedelta(seconds=10)
+#: If heartbeats arrive no faster than they are written for so long, none of them is delayed.
+_LEARNING_SPAN = timedelta(seconds=10)
 
-#: Heartbeats that arrive earlier than their predecessors by more than this were queued. Larger than network jitter and
-#: polling each second.
+#: If a heartbeat is less delayed than an earlier one by more than this, the earlier one was queued. More than the network
+#: and polling each second cause.
 _JITTER = timedelta(seconds=1)
 
-#: A site that is silent for so long does not send a heartbeat each second.
-_GAP = timedelta(seconds=5)
+#: After a longer time without a heartbeat, arrival is no longer continuous.
+_MAX_BEAT_GAP = timedelta(seconds=5)
 
-#: Maximum drift between two steady clocks: crystals are better, and time synchronization may double it.
-_DRIFT = 0.0002
+#: Maximum drift between two monotonic clocks, per second: crystals are better, and time synchronization may double it.
+_MAX_DRIFT = 0.0002
 
-#: Maximum of distinguished lives, of a site's processes that write in turns.
-_LIVES = 64
+#: Number of incarnations that are remembered, because several processes of a site may write in turns.
+_MAX_INCARNATIONS = 64
 
 
 def continuous_since(
-    now: datetime, last_beat: datetime | None, known: datetime | None, stale_after: timedelta
+    now: datetime, last_heartbeat: datetime | None, continuous_before: datetime | None, stale_after: timedelta
 ) -> datetime | None:
-    """Return since when a site has evaluated without a silence over *stale_after*; `None`: as far back as known.
+    """Return since when a site has evaluated without an interruption over *stale_after*; `None`: without any known.
 
-    *last_beat*: the last heartbeat of its processes; `None` without any. *known*: since when its processes knew that
-    themselves. Either may be in the future after the clock was set back.
+    *last_heartbeat*: of its processes; `None` without any. *continuous_before*: the same time as its processes had
+    stored it. Either may be in the future after the clock was set back.
     """
-    if last_beat is not None and abs(now - last_beat) > stale_after:
+    if last_heartbeat is not None and abs(now - last_heartbeat) > stale_after:
         return now
-    return None if known is None else min(known, now)
+    return None if continuous_before is None else min(continuous_before, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,29 +65,29 @@ class SiteHeartbeat:
 
     #: By the site's wall clock.
     at: datetime
-    #: By the steady clock of the process, which nobody can set.
+    #: By the monotonic clock of the process.
     monotonic: timedelta
-    #: A new value at each start of the process, and when its clocks drift apart after a suspension.
+    #: Random value, new at each start of the process, and after a suspension of the machine.
     incarnation: str
 
 
 @dataclass(slots=True)
-class _Life:
-    """State of one life of a heartbeat process.
+class _Incarnation:
+    """Heartbeats of one incarnation.
 
-    The *origin* of a heartbeat is its steady time minus the hub's at arrival. It is equal for all that arrive without
-    delay, and lower by the delay of others.
+    The *origin* of a heartbeat is its monotonic time minus that of the hub at its arrival. It is the same for all
+    heartbeats without delay, and lower by the delay for others.
     """
 
     monotonic: timedelta
-    arrived: timedelta
-    #: Origin at the start of the current stretch in which none arrived faster than written; and its maximum.
-    ref: timedelta
-    highest: timedelta
+    arrived_at: timedelta
+    #: Since *since* heartbeats arrive no faster than they are written: the first origin in that time, and the maximum.
+    first_origin: timedelta
+    max_origin: timedelta
     since: timedelta
     #: Upper bound of the origin of an undelayed heartbeat; `None`: unknown.
-    top: timedelta | None = None
-    #: Observed, and not only inferred from a preceding silence.
+    origin_bound: timedelta | None = None
+    #: The bound was learnt at the pace of arrival, not derived from the previous heartbeat of another incarnation.
     is_learnt: bool = False
 
 
@@ -94,71 +96,87 @@ class SiteClock:
 
     def __init__(self, stale_after: timedelta = STALE_AFTER) -> None:
         self._stale_after = stale_after
-        self._lives: dict[str, _Life] = {}
+        self._incarnations: dict[str, _Incarnation] = {}
         #: Upper bound of the newest heartbeat's age at arrival; `None`: unknown.
-        self._late: timedelta | None = None
-        self._arrived = timedelta(0)
-        #: Since when heartbeats arrive, from any of the site's processes.
-        self._comes_since = timedelta(0)
-        #: The site's wall clock at the hub's steady time zero, when the site was last fresh.
-        self._usual: datetime | None = None
+        self._age_at_arrival: timedelta | None = None
+        self._arrived_at = timedelta(0)
+        #: Since when heartbeats arrive continuously, from any of the site's processes.
+        self._arriving_since = timedelta(0)
+        #: What the site's wall clock showed at zero of the hub's monotonic clock, as of the last fresh heartbeat.
+        self._fresh_wall_origin: datetime | None = None
         #: The hub's wall clock minus the site's. `None`: unknown.
         self.offset: timedelta | None = None
 
-    def behind(self, monotonic: timedelta) -> timedelta | None:
-        """Return the maximum age of the site's data, by the hub's steady clock; `None`: unknown."""
-        return None if self._late is None else self._late + max(monotonic - self._arrived, timedelta(0))
+    def lag(self, monotonic: timedelta) -> timedelta | None:
+        """Return the maximum age of the site's data, at *monotonic* of the hub's clock; `None`: unknown."""
+        return (
+            None
+            if self._age_at_arrival is None
+            else self._age_at_arrival + max(monotonic - self._arrived_at, timedelta(0))
+        )
 
     def is_fresh(self, monotonic: timedelta) -> bool:
         """Return whether the site has a vote."""
-        behind = self.behind(monotonic)
-        return behind is not None and behind <= self._stale_after
+        lag = self.lag(monotonic)
+        return lag is not None and lag <= self._stale_after
 
-    def hear(self, beat: SiteHeartbeat, now: datetime, monotonic: timedelta) -> None:
-        """Record the newest heartbeat, by the hub's wall clock and steady clock. Idempotent."""
-        life = self._lives.pop(beat.incarnation, None)
-        origin, wall = beat.monotonic - monotonic, beat.at - monotonic
-        if monotonic - self._arrived > _GAP:
-            self._comes_since = monotonic
-        if life is None:
-            life = _Life(monotonic=beat.monotonic, arrived=monotonic, ref=origin, highest=origin, since=monotonic)
-        elif beat.monotonic <= life.monotonic:
-            self._lives[beat.incarnation] = life
+    def record(self, heartbeat: SiteHeartbeat, now: datetime, monotonic: timedelta) -> None:
+        """Record the newest heartbeat, at *now* and *monotonic* of the hub's clocks. Idempotent."""
+        incarnation = self._incarnations.pop(heartbeat.incarnation, None)
+        origin, wall_origin = heartbeat.monotonic - monotonic, heartbeat.at - monotonic
+        if monotonic - self._arrived_at > _MAX_BEAT_GAP:
+            self._arriving_since = monotonic
+        if incarnation is None:
+            incarnation = _Incarnation(
+                monotonic=heartbeat.monotonic,
+                arrived_at=monotonic,
+                first_origin=origin,
+                max_origin=origin,
+                since=monotonic,
+            )
+        elif heartbeat.monotonic <= incarnation.monotonic:
+            self._incarnations[heartbeat.incarnation] = incarnation
             return
-        # It was written after its predecessor.
-        late = self.behind(monotonic)
-        if life.top is not None and origin > life.top + _JITTER:
-            # The learnt bound is wrong: some were queued even then.
-            life.top, life.is_learnt, late = None, False, None
-        self._look(life, origin, wall, monotonic)
-        if life.top is not None:
-            late = max(life.top - origin, timedelta(0))
-        if late is not None:
-            life.top = self._top(life, origin, late, monotonic)
-        life.monotonic, life.arrived = beat.monotonic, monotonic
-        self._lives[beat.incarnation] = life
-        while len(self._lives) > _LIVES:
-            del self._lives[next(iter(self._lives))]
-        self._late, self._arrived = late, monotonic
-        if late is not None and late <= self._stale_after:
-            self._usual, self.offset = wall + late, now - beat.at - late
+        # It was written after its predecessor, and so is at most as old as the predecessor would be now.
+        age = self.lag(monotonic)
+        if incarnation.origin_bound is not None and origin > incarnation.origin_bound + _JITTER:
+            # The bound is wrong: heartbeats were delayed when it was learnt.
+            incarnation.origin_bound, incarnation.is_learnt, age = None, False, None
+        self._check_pace(incarnation, origin, wall_origin, monotonic)
+        if incarnation.origin_bound is not None:
+            age = max(incarnation.origin_bound - origin, timedelta(0))
+        if age is not None:
+            incarnation.origin_bound = self._origin_bound(incarnation, origin, age, monotonic)
+        incarnation.monotonic, incarnation.arrived_at = heartbeat.monotonic, monotonic
+        self._incarnations[heartbeat.incarnation] = incarnation
+        while len(self._incarnations) > _MAX_INCARNATIONS:
+            del self._incarnations[next(iter(self._incarnations))]
+        self._age_at_arrival, self._arrived_at = age, monotonic
+        if age is not None and age <= self._stale_after:
+            self._fresh_wall_origin, self.offset = wall_origin + age, now - heartbeat.at - age
 
-    def _look(self, life: _Life, origin: timedelta, wall: datetime, monotonic: timedelta) -> None:
-        """Check whether heartbeats arrive continuously and no faster than written."""
-        if origin > life.ref + _JITTER or life.since < self._comes_since:
-            life.ref = life.highest = origin
-            life.since = monotonic
-        life.highest = max(life.highest, origin)
-        is_late_by_clock = self._usual is not None and self._usual - wall > self._stale_after
-        if not life.is_learnt and monotonic - life.since >= _LEARNT_IN and not is_late_by_clock:
-            life.top, life.is_learnt = life.highest, True
+    def _check_pace(
+        self, incarnation: _Incarnation, origin: timedelta, wall_origin: datetime, monotonic: timedelta
+    ) -> None:
+        """Learn the bound if heartbeats arrive continuously, and no faster than they are written."""
+        if origin > incarnation.first_origin + _JITTER or incarnation.since < self._arriving_since:
+            incarnation.first_origin = incarnation.max_origin = origin
+            incarnation.since = monotonic
+        incarnation.max_origin = max(incarnation.max_origin, origin)
+        is_late_by_clock = (
+            self._fresh_wall_origin is not None and self._fresh_wall_origin - wall_origin > self._stale_after
+        )
+        if not incarnation.is_learnt and monotonic - incarnation.since >= _LEARNING_SPAN and not is_late_by_clock:
+            incarnation.origin_bound, incarnation.is_learnt = incarnation.max_origin, True
 
-    def _top(self, life: _Life, origin: timedelta, late: timedelta, monotonic: timedelta) -> timedelta:
-        """Return the upper bound of an undelayed heartbeat's origin in this life, after one that is *late*."""
-        if life.top is None:
-            return origin + late
-        if late > self._stale_after:
-            return life.top
-        # Slow drift of steady clocks must not look like a growing or shrinking lag.
-        drift = _DRIFT * min(monotonic - life.arrived, _GAP)
-        return life.top + max(-drift, min(drift, origin - life.top))
+    def _origin_bound(
+        self, incarnation: _Incarnation, origin: timedelta, age: timedelta, monotonic: timedelta
+    ) -> timedelta:
+        """Return the new upper bound of an undelayed heartbeat's origin, after a heartbeat with *origin* and *age*."""
+        if incarnation.origin_bound is None:
+            return origin + age
+        if age > self._stale_after:
+            return incarnation.origin_bound
+        # Follow the drift of the monotonic clocks, which must not look like a growing or shrinking lag.
+        drift = _MAX_DRIFT * min(monotonic - incarnation.arrived_at, _MAX_BEAT_GAP)
+        return incarnation.origin_bound + max(-drift, min(drift, origin - incarnation.origin_bound))

@@ -1,4 +1,4 @@
-"""State of replication from a site to its hub, by observations at both ends."""
+"""State of the replication of a site's data to its hub (PostgreSQL logical replication), by observations at both ends."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ class Replication:
 
     is_joined: bool
     is_enabled: bool
-    is_reached: bool
+    is_reachable: bool
     #: Whether the site keeps data for the hub.
-    is_kept: bool
+    is_retained: bool
     #: Bytes of lag; `None`: unknown.
-    behind: int | None
+    lag_bytes: int | None
     #: Rejected rows at the hub, since its statistics began.
     errors: int
     #: Whether the hub has all of the site's data; `None`: unknown.
-    is_whole: bool | None
+    is_complete: bool | None
     #: Replication slots of other hubs.
     other_hubs: tuple[str, ...] = ()
 
     def state(self, before: Replication | None) -> ReplicationState:
-        """Return the state that needs action most. *before*: an earlier observation."""
+        """Return the most severe state. *before*: an earlier observation, to detect new errors."""
         if not self.is_joined:
             return ReplicationState.NOT_JOINED
         if not self.is_enabled:
             return ReplicationState.STOPPED
         if before is not None and self.errors > before.errors:
             return ReplicationState.REFUSED
-        if not self.is_reached:
+        if not self.is_reachable:
             return ReplicationState.UNREACHABLE
-        if not self.is_kept:
+        if not self.is_retained:
             return ReplicationState.SLOT_LOST
-        return ReplicationState.INCOMPLETE if self.is_whole is False else ReplicationState.WORKS
+        return ReplicationState.INCOMPLETE if self.is_complete is False else ReplicationState.WORKS

@@ -1,1 +1,1 @@
-"""Sign-in and authorization of the portal: users, invitations, sessions."""
+"""Sign-in and authorization of the portal (Pantau's web pages and API): users, sessions, tokens, wallboards, secrets."""

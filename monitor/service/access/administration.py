@@ -1,4 +1,7 @@
-"""User administration: users, roles, and codes with which users choose a password that nobody else learns."""
+"""User administration of the portal: users, their roles, and invitation codes.
+
+A user chooses a password with an invitation code, so that no administrator knows it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from typing import Final
 
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry
-from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
-from monitor.access.lockout import UNLOCKED_FOR
+from monitor.access.invitation_code import CodeWay, digest_of_code, normalise_code
+from monitor.access.lockout import UNLOCK_DURATION
 from monitor.access.principal import User
 from monitor.access.role import ALL_AGENCIES, RoleAssignment, parse_assignment
 from monitor.service.access.secret import hash_password, new_code
@@ -24,7 +27,7 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invitation:
-    """A code, shown once for its user. Only its hash is kept."""
+    """An invitation code, which is shown once. Only its hash is stored."""
 
     user: User
     kind: CodeWay
@@ -39,7 +42,8 @@ class Invitation:
 class Administration:
     """User administration.
 
-    Raises `OperationRejectedError` and `NotFoundError` with what to do instead, and `StoreUnavailable`.
+    Every operation writes an audit log entry. Raises `OperationRejectedError` and `NotFoundError`, whose messages name the
+    remedy, and `StoreUnavailable`.
     """
 
     def __init__(
@@ -49,48 +53,51 @@ class Administration:
         *,
         agencies: Callable[[], Collection[str]],
         factors: SecondFactors,
-        changed: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """*agencies* returns the codes of the monitored agencies; *changed* is called when permissions may have changed."""
+        """Take *agencies*, which returns the codes of the monitored agencies, and *factors*, the second factors of users.
+
+        *on_change* is called when permissions may have changed.
+        """
         self._users = users
         self._clock = clock
         self._agencies = agencies
         self._factors = factors
-        self._changed = changed
+        self._on_change = on_change
 
     async def users(self) -> Sequence[User]:
         """Return all users, by name."""
         return await self._users.all()
 
-    async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]:
-        """Return a page of users, by name; see `Users.page`."""
-        return await self._users.page(wanted.strip(), after=after, most=most)
+    async def page(self, query: str, *, after: str = "", limit: int) -> Sequence[User]:
+        """Return at most *limit* users that match *query*, by name, beginning after the name *after*."""
+        return await self._users.page(query.strip(), after=after, most=limit)
 
     async def user(self, name: str) -> User:
         """Return the user of this name."""
-        kept = await self._users.find(name.strip().lower())
-        if kept is None:
-            raise NotFoundError.said("no_user", name=name[:64])
-        return kept.user
+        record = await self._users.find(name.strip().lower())
+        if record is None:
+            raise NotFoundError.from_text("no_user", name=name[:64])
+        return record.user
 
     async def add(self, name: str, full_name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
-        """Create a user, who has no access before an invitation."""
+        """Create a user. The user cannot sign in before an invitation."""
         login = name.strip().lower()
         if not _NAME.fullmatch(login):
-            raise OperationRejectedError.said("no_user_name", name=name[:64])
-        assignments = self._read(roles)
+            raise OperationRejectedError.from_text("no_user_name", name=name[:64])
+        assignments = self._read_roles(roles)
         try:
             entry = self._entry("user made", by, address, user=login, name=full_name)
-            made = await self._users.add(login, full_name, entry)
+            user_id = await self._users.add(login, full_name, entry)
         except UserExistsError:
-            raise OperationRejectedError.said("user_there", name=login) from None
+            raise OperationRejectedError.from_text("user_there", name=login) from None
         if assignments:
-            await self._assign(User(id=made, name=login, full_name=full_name), assignments, by, address)
+            await self._assign(User(id=user_id, name=login, full_name=full_name), assignments, by, address)
         return await self.user(login)
 
     async def assign(self, name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
         """Replace the roles of a user."""
-        user, assignments = await self.user(name), self._read(roles)
+        user, assignments = await self.user(name), self._read_roles(roles)
         await self._assign(user, assignments, by, address)
         return await self.user(name)
 
@@ -98,14 +105,14 @@ class Administration:
         """Create a code for choosing a first or new password; the previous code becomes invalid."""
         user = await self.user(name)
         if user.disabled_at is not None:
-            raise OperationRejectedError.said("user_disabled", name=user.name)
-        code, ends_at = new_code(way), self._clock.now() + way.good_for
+            raise OperationRejectedError.from_text("user_disabled", name=user.name)
+        code, ends_at = new_code(way), self._clock.now() + way.validity
         if way is CodeWay.LETTER:
-            kept = digest_of_code(code)
+            code_digest = digest_of_code(code)
         else:
-            kept = await asyncio.to_thread(hash_password, typed_code(code))
+            code_digest = await asyncio.to_thread(hash_password, normalise_code(code))
         entry = self._entry("code made", by, address, user=user.name, way=str(way), until=ends_at.isoformat())
-        await self._users.invite(user.id, AccessCodeRecord(kind=way, digest=kept, ends_at=ends_at), entry)
+        await self._users.invite(user.id, AccessCodeRecord(kind=way, digest=code_digest, ends_at=ends_at), entry)
         return Invitation(user=user, kind=way, code=code, ends_at=ends_at)
 
     async def disable(self, name: str, *, by: str, address: str = "") -> User:
@@ -115,12 +122,12 @@ class Administration:
         try:
             await self._users.disable(user.id, self._clock.now(), entry)
         except LastAdministratorError:
-            raise OperationRejectedError.said("last_administrator", name=user.name) from None
-        self._changed()
+            raise OperationRejectedError.from_text("last_administrator", name=user.name) from None
+        self._on_change()
         return await self.user(name)
 
     async def unlink(self, name: str, *, by: str, address: str = "") -> User:
-        """Unlink a user's external account; a new link is required before it can sign in again."""
+        """Unlink the external accounts of a user, who can then sign in with them only after linking them again."""
         user = await self.user(name)
         await self._users.unlink(user.id, self._entry("accounts unlinked", by, address, user=user.name))
         return user
@@ -132,26 +139,26 @@ class Administration:
         return await self.user(name)
 
     async def unlock(self, name: str, *, by: str, address: str = "") -> User:
-        """Exempt a user for `UNLOCKED_FOR` from the delay that failed attempts of unauthenticated clients cause."""
-        user, until = await self.user(name), self._clock.now() + UNLOCKED_FOR
+        """Exempt a user for `UNLOCK_DURATION` from the delay that failed sign-in attempts of others cause."""
+        user, until = await self.user(name), self._clock.now() + UNLOCK_DURATION
         if user.disabled_at is not None:
-            raise OperationRejectedError.said("user_disabled", name=user.name)
+            raise OperationRejectedError.from_text("user_disabled", name=user.name)
         entry = self._entry("user unlocked", by, address, user=user.name, until=until.isoformat())
         await self._users.unlock(user.id, until, entry)
         return await self.user(name)
 
     def is_unlocked(self, user: User) -> bool:
-        """Whether a user is exempt from the delay now."""
+        """Whether a user is exempt from the sign-in delay now."""
         return user.is_unlocked(self._clock.now())
 
-    async def take_second_factor(self, name: str, *, by: str, address: str = "") -> User:
+    async def reset_second_factor(self, name: str, *, by: str, address: str = "") -> User:
         """Remove the lost second factor of a user and end open sessions."""
         user = await self.user(name)
         if not user.has_second_factor:
-            raise OperationRejectedError.said("no_second_factor", name=user.name)
+            raise OperationRejectedError.from_text("no_second_factor", name=user.name)
         entry = self._entry("second factor taken away", by, address, user=user.name)
         await self._factors.take_away(user.id, entry, ends_sessions=True)
-        self._changed()
+        self._on_change()
         return await self.user(name)
 
     async def _assign(self, user: User, assignments: frozenset[RoleAssignment], by: str, address: str) -> None:
@@ -160,27 +167,27 @@ class Administration:
         try:
             await self._users.assign(user.id, assignments, entry)
         except LastAdministratorError:
-            raise OperationRejectedError.said("last_administrator", name=user.name) from None
-        self._changed()
+            raise OperationRejectedError.from_text("last_administrator", name=user.name) from None
+        self._on_change()
 
-    def _read(self, roles: Iterable[str]) -> frozenset[RoleAssignment]:
+    def _read_roles(self, roles: Iterable[str]) -> frozenset[RoleAssignment]:
         return read_roles(roles, self._agencies())
 
-    def _entry(self, what: str, by: str, address: str, **detail: str) -> AuditEntry:
+    def _entry(self, event: str, by: str, address: str, **detail: str) -> AuditEntry:
         return AuditEntry(
-            at=self._clock.now(), actor=by, event=what, detail={**detail, **({"address": address} if address else {})}
+            at=self._clock.now(), actor=by, event=event, detail={**detail, **({"address": address} if address else {})}
         )
 
 
-def read_roles(roles: Iterable[str], known: Collection[str]) -> frozenset[RoleAssignment]:
-    """Parse assignments such as "officer:JCONTOH" of the agencies *known*. Raise `OperationRejectedError`."""
+def read_roles(roles: Iterable[str], agencies: Collection[str]) -> frozenset[RoleAssignment]:
+    """Parse assignments such as "officer:JCONTOH" of the agencies *agencies*. Raise `OperationRejectedError`."""
     try:
-        found = frozenset(parse_assignment(each) for each in roles)
-    except ValueError as wrong:
-        raise OperationRejectedError(str(wrong)) from None
-    for each in sorted(found):
-        if each.agency != ALL_AGENCIES and each.agency not in known:
-            raise OperationRejectedError.said(
-                "no_agency_among", agency=each.agency[:64], known=", ".join(sorted(known)[:20]) or "none"
+        assignments = frozenset(parse_assignment(each) for each in roles)
+    except ValueError as error:
+        raise OperationRejectedError(str(error)) from None
+    for each in sorted(assignments):
+        if each.agency != ALL_AGENCIES and each.agency not in agencies:
+            raise OperationRejectedError.from_text(
+                "no_agency_among", agency=each.agency[:64], known=", ".join(sorted(agencies)[:20]) or "none"
             )
-    return found
+    return assignments

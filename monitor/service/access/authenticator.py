@@ -1,11 +1,11 @@
-"""Sign-in with a password, recognition of sessions, and the choice of a password with a code.
+"""Sign-in with a password and a second factor, sessions, and the choice of a password with an invitation code.
 
-Whatever is wrong, the answer and its duration are the same, so that nobody can find out who has an account. Attempts on
-one account are processed one after the other, so that concurrent attempts do not avoid the delay.
+The answer and its duration do not depend on the cause of a failure, so that nobody can find out who has an account.
+Attempts on one account are processed one after the other, so that concurrent attempts do not avoid the delay.
 
-Failed attempts of unauthenticated clients delay their own address (`monitor.access.lockout`). A browser in which the
-user has signed in before has a count of its own (`monitor.access.device`), as has a session: attempts of others behind
-the same address do not delay it.
+Failed attempts delay further attempts from their address and on their account (`monitor.access.lockout`). A known device,
+which is a browser with a mark from an earlier sign-in of the user (`monitor.access.device`), has a count of its own, as
+has a session: attempts of others do not delay it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.access.device import device_mark, marked_device
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
-from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, Failures
+from monitor.access.invitation_code import CodeWay, digest_of_code, normalise_code
+from monitor.access.lockout import FREE_ACCOUNT_ATTEMPTS, FREE_ADDRESS_ATTEMPTS, MAX_ACCOUNT_FAILURES, Failures
 from monitor.access.password import password_problem
 from monitor.access.principal import User
 from monitor.access.role import Role
-from monitor.access.totp import HALF_FOR, one_time_digits, step_of
+from monitor.access.totp import PENDING_LIFETIME, parse_totp, step_of
 from monitor.service.access.secret import (
     SessionKey,
     hash_password,
-    is_password,
     new_nonce,
     new_one_time_secret,
     new_recovery_codes,
+    verify_password,
 )
 from monitor.service.access.secret_store import SecretStore
 from monitor.store.admin.keyring import SecretLockedError
@@ -57,27 +57,28 @@ from monitor.store.admin.users import (
 log = structlog.get_logger()
 T = TypeVar("T")
 
-#: After this time without use another person may sit at the browser.
-IDLE: Final = timedelta(minutes=30)
-#: The length of a shift.
-LONGEST: Final = timedelta(hours=12)
-#: In seconds: the maximum delay until a change of permissions takes effect; a page sends requests several times a
-#: minute.
-_LOOKED_AT: Final = 5.0
+#: A session without use ends after this time, because another person may sit at the browser.
+_IDLE_TIMEOUT: Final = timedelta(minutes=30)
+#: A session ends after this time, the length of a shift.
+MAX_SESSION_TIME: Final = timedelta(hours=12)
+#: In seconds: a session is read from the database at most this often, and a change of permissions in another process
+#: takes effect after this time. A page sends requests several times a minute.
+_CACHE_SECONDS: Final = 5.0
 #: Minimum interval at which the use of a session is stored.
-_SEEN: Final = timedelta(minutes=1)
-#: Each hash takes 19 MiB and 50 ms of CPU; the probes need the other core.
-_AT_ONCE: Final = 2
-#: Maximum of addresses, and of browsers with failures, that are remembered.
-_ADDRESSES: Final = 10_000
-_DEVICES: Final = 10_000
+_USE_INTERVAL: Final = timedelta(minutes=1)
+#: Maximum of concurrent hash computations. Each takes 19 MiB and 50 ms of CPU, which the probes need, too.
+_MAX_HASHES: Final = 2
+#: Maximum of addresses whose failures are counted; the oldest is dropped.
+_MAX_ADDRESSES: Final = 10_000
+#: Maximum of devices and sessions whose failures are counted.
+_MAX_DEVICES: Final = 10_000
 
-#: Returns the device mark that a browser presents for a name; "": none.
-DeviceShown = Callable[[str], str]
-#: Maximum of sessions that are recognised while the database is unavailable.
-_SESSIONS: Final = 2_000
-#: Maximum of attempts that wait for a password check; more are a flood, and are refused.
-_QUEUE: Final = 50
+#: Return the device mark that a browser presents for a user name; "": it has none.
+DeviceMarkReader = Callable[[str], str]
+#: Maximum of cached sessions, which stay valid while the database is unavailable.
+_MAX_SESSIONS: Final = 2_000
+#: Maximum of unauthenticated attempts that are processed at a time; further ones are rejected.
+_MAX_WAITING: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPendingSession:
-    """The password was correct, and a one-time code is required next."""
+    """A new pending session: the password was correct, and a code of the second factor is required next."""
 
     key: SessionKey
 
@@ -102,46 +103,50 @@ class TotpEnrolment:
     """New secret for an authenticator app, which is not stored yet."""
 
     secret: str = field(repr=False)
-    #: The secret in encrypted form, for the form that confirms it; invalid in another session.
+    #: The encrypted secret for the confirmation form. It can be decrypted in the same session only.
     pending: str = field(repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Turn:
+class _AccountLock:
     """Lock that serialises the attempts on one account."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Number of attempts that hold it or wait for it.
-    wanted: int = 0
+    waiters: int = 0
 
 
-class _Count(Enum):
+class _FailureCount(Enum):
     """Counts of failures that may delay an attempt."""
 
+    #: From the same address, on any account.
     ADDRESS = auto()
-    #: Of the account, from the address.
-    ACCOUNT_THERE = auto()
-    #: Of the account, from everywhere.
+    #: From the same address, on the same account.
+    ACCOUNT_AT_ADDRESS = auto()
+    #: From any address, on the same account.
     ACCOUNT = auto()
+    #: Of the second factor of the account.
     ONE_TIME_CODE = auto()
 
 
-_BY_PASSWORD: Final = frozenset({_Count.ADDRESS, _Count.ACCOUNT_THERE, _Count.ACCOUNT})
-_BY_CODE: Final = frozenset({_Count.ADDRESS})
-_SECOND_STEP: Final = frozenset({_Count.ADDRESS, _Count.ACCOUNT_THERE, _Count.ONE_TIME_CODE})
+_PASSWORD_COUNTS: Final = frozenset({_FailureCount.ADDRESS, _FailureCount.ACCOUNT_AT_ADDRESS, _FailureCount.ACCOUNT})
+_CODE_COUNTS: Final = frozenset({_FailureCount.ADDRESS})
+_SECOND_STEP_COUNTS: Final = frozenset(
+    {_FailureCount.ADDRESS, _FailureCount.ACCOUNT_AT_ADDRESS, _FailureCount.ONE_TIME_CODE}
+)
 
 
-def no_device(_name: str) -> str:
-    """Return that a browser presents no device mark."""
+def no_device_mark(_name: str) -> str:
+    """Return "", for clients that present no device mark."""
     return ""
 
 
 class SignInFailedError(Exception):
-    """Sign-in refused. The message is a key of the portal's words."""
+    """Sign-in rejected. The message is a key of the portal's texts."""
 
 
 class Authenticator:
-    """Authenticates users. Raises `StoreUnavailable`, except for sessions recognised before."""
+    """Authenticator of users. Raises `StoreUnavailable`, except for cached sessions."""
 
     def __init__(
         self,
@@ -150,92 +155,97 @@ class Authenticator:
         *,
         agencies: Callable[[], Sequence[str]],
         factors: SecondFactors,
-        safe: SecretStore,
-        required: AbstractSet[Role] = frozenset(),
+        secret_store: SecretStore,
+        second_factor_roles: AbstractSet[Role] = frozenset(),
     ) -> None:
-        """*agencies* returns the names of the monitored agencies, which are no valid passwords.
+        """Take *agencies*, which returns the names of the monitored agencies: they are no valid passwords.
 
-        *required*: the roles that require a second factor.
+        *second_factor_roles*: the roles that require a second factor.
         """
         self._users = users
         self._clock = clock
         self._factors = factors
-        self._safe = safe
-        self._required = required
+        self._secret_store = secret_store
+        self._second_factor_roles = second_factor_roles
         self._agencies = agencies
-        self._hashing = asyncio.Semaphore(_AT_ONCE)
+        self._hashing = asyncio.Semaphore(_MAX_HASHES)
         self._waiting = 0
-        self._turns: dict[str, _Turn] = {}
+        self._account_locks: dict[str, _AccountLock] = {}
+        #: Failures by address, by account and address (`_account_at`), and by unknown name ("name …").
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
-        #: Of browsers in which a user has signed in before, and of sessions.
+        #: Failures of known devices and of sessions, by their keys.
         self._devices: OrderedDict[str, Failures] = OrderedDict()
-        #: By digest: the session as last read, and the loop's time of that.
-        self._known: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
-        self._nobody: str | None = None
+        #: By digest: the session as last read, and the time of the read by the loop's clock.
+        self._session_cache: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
+        self._dummy_hash: str | None = None
 
     async def sign_in(
-        self, name: str, password: str, address: str, shown: DeviceShown = no_device
+        self, name: str, password: str, address: str, read_device_mark: DeviceMarkReader = no_device_mark
     ) -> NewSession | NewPendingSession:
-        """Begin a session, or a pending one if a second factor is required. Raise `SignInFailedError`.
-
-        *shown*: returns the device mark that the browser presents.
-        """
-        device = await self._device(name, shown)
-        async with self._turn(name, device):
-            kept = await self._admitted(name, address, device)
-            right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
-            if kept is None or kept.password is None or kept.user.disabled_at is not None or not right:
-                await self._failed(kept, name, address, "sign-in failed", device)
+        """Begin a session, or a pending one if the user has a second factor. Raise `SignInFailedError`."""
+        device = await self._known_device(name, read_device_mark)
+        async with self._account_lock(name, device):
+            record = await self._find_user(name, address, device)
+            is_correct = await self._run_in_thread(
+                verify_password, password, (record and record.password) or await self._get_dummy_hash()
+            )
+            if record is None or record.password is None or record.user.disabled_at is not None or not is_correct:
+                await self._record_failure(record, name, address, "sign-in failed", device)
                 raise SignInFailedError("sign_in_wrong")
-            entered = await self._enter(kept.user, address)
-            if isinstance(entered, NewSession):
-                self._succeeded(name, address, device)
-            return entered
+            session = await self._begin_or_await_code(record.user, address)
+            if isinstance(session, NewSession):
+                self._clear_failures(name, address, device)
+            return session
 
-    async def second_step(
-        self, key: SessionKey | None, code: str, address: str, shown: DeviceShown = no_device
+    async def complete_sign_in(
+        self, key: SessionKey | None, code: str, address: str, read_device_mark: DeviceMarkReader = no_device_mark
     ) -> NewSession:
-        """Turn a pending session into a session, by a one-time or a recovery code. Raise `SignInFailedError`."""
-        half = await self._factors.half(key.digest) if key else None
-        if key is None or half is None:
+        """Replace a pending session by a session after a valid one-time or recovery code. Raise `SignInFailedError`."""
+        pending = await self._factors.pending_session(key.digest) if key else None
+        if key is None or pending is None:
             raise SignInFailedError("sign_in_again")
-        device = await self._device(half.name, shown)
-        async with self._turn(half.name, device):
-            kept = await self._admitted(half.name, address, device, _SECOND_STEP)
-            # Read again: a concurrent attempt may have used it.
-            half = await self._factors.half(key.digest)
-            if half is None or half.ends_at <= self._clock.now() or kept is None or kept.user.disabled_at is not None:
+        device = await self._known_device(pending.name, read_device_mark)
+        async with self._account_lock(pending.name, device):
+            record = await self._find_user(pending.name, address, device, _SECOND_STEP_COUNTS)
+            # Read the pending session again: a concurrent attempt may have completed it.
+            pending = await self._factors.pending_session(key.digest)
+            if (
+                pending is None
+                or pending.ends_at <= self._clock.now()
+                or record is None
+                or record.user.disabled_at is not None
+            ):
                 raise SignInFailedError("sign_in_again")
-            await self._prove(kept, code, address, device)
-            self._succeeded(half.name, address, device)
-            return await self._begin(kept.user, address, "signed in with a second factor")
+            await self._check_second_factor(record, code, address, device)
+            self._clear_failures(pending.name, address, device)
+            return await self._begin_session(record.user, address, "signed in with a second factor")
 
     async def choose_password(
         self, name: str, code: str, password: str, address: str
     ) -> NewSession | NewPendingSession:
-        """Store a password chosen with a code, and sign in with it. Raise `SignInFailedError`."""
-        async with self._turn(name):
-            # A code from an administrator cannot be guessed, so attempts on the account do not delay it.
-            kept = await self._admitted(name, address, waits_for=_BY_CODE)
-            opening = await self._users.code(kept.user.id) if kept else None
+        """Store a password that a user chooses with an invitation code, and sign in. Raise `SignInFailedError`."""
+        async with self._account_lock(name):
+            # Failures on the account do not delay this attempt: an invitation code cannot be guessed.
+            record = await self._find_user(name, address, delaying_counts=_CODE_COUNTS)
+            stored_code = await self._users.code(record.user.id) if record else None
             now = self._clock.now()
-            good = opening is not None and opening.ends_at > now
-            good = await self._opens(code, opening) and good
-            if kept is None or kept.user.disabled_at is not None or not good:
-                await self._failed(kept, name, address, "code refused")
+            is_valid = stored_code is not None and stored_code.ends_at > now
+            is_valid = await self._matches_code(code, stored_code) and is_valid
+            if record is None or record.user.disabled_at is not None or not is_valid:
+                await self._record_failure(record, name, address, "code refused")
                 raise SignInFailedError("code_wrong")
-            await self._change(kept.user, password, address, "password chosen by a code")
-            # A code that was given by telephone does not replace the second factor.
-            return await self._enter(kept.user, address)
+            await self._store_password(record.user, password, address, "password chosen by a code")
+            # An invitation code, which may be given by telephone, does not replace the second factor.
+            return await self._begin_or_await_code(record.user, address)
 
     async def change_password(self, session: WebSession, old: str, new: str, address: str) -> NewSession:
         """Change the password of a signed-in user; all other sessions end. Raise `SignInFailedError`."""
-        async with self._turn(session.user.name, session.digest):
-            kept = await self._asked_again(session, old, address, "password not changed")
-            await self._change(kept.user, new, address, "password changed")
-            return await self._begin(kept.user, address, "signed in")
+        async with self._account_lock(session.user.name, session.digest):
+            record = await self._check_password(session, old, address, "password not changed")
+            await self._store_password(record.user, new, address, "password changed")
+            return await self._begin_session(record.user, address, "signed in")
 
-    async def enter(self, user: User, address: str, what: str) -> NewSession | NewPendingSession:
+    async def sign_in_external(self, user: User, address: str, event: str) -> NewSession | NewPendingSession:
         """Begin a session, or a pending one, of a user whom another provider has authenticated.
 
         Raise `SignInFailedError`.
@@ -243,91 +253,94 @@ class Authenticator:
         if user.disabled_at is not None:
             raise SignInFailedError("sign_in_wrong")
         # Pantau cannot tell whether the provider has checked a second factor.
-        return await self._enter(user, address, what)
+        return await self._begin_or_await_code(user, address, event)
 
     # -- second factor -------------------------------------------------------------------------------------------
 
-    def is_held(self, user: User) -> bool:
-        """Whether the user must set up a second factor first."""
-        return not user.has_second_factor and any(each.role in self._required for each in user.assignments)
+    def must_set_up_second_factor(self, user: User) -> bool:
+        """Whether a role of the user requires a second factor that the user has not set up."""
+        return not user.has_second_factor and any(each.role in self._second_factor_roles for each in user.assignments)
 
-    def offer(self, session: WebSession) -> TotpEnrolment | None:
-        """Return a new secret for the user's authenticator app; `None`: there is no key to encrypt it."""
-        if not self._safe.can_keep:
+    def new_enrolment(self, session: WebSession) -> TotpEnrolment | None:
+        """Return a new secret for the user's authenticator app; `None`: no key is configured to encrypt it."""
+        if not self._secret_store.has_key:
             return None
         secret = new_one_time_secret()
-        kept = self._safe.encrypt(_offered_to(session), secret)
-        return TotpEnrolment(secret=secret, pending=f"{kept.key_id}:{kept.text}")
+        sealed = self._secret_store.encrypt(_enrolment_place(session), secret)
+        return TotpEnrolment(secret=secret, pending=f"{sealed.key_id}:{sealed.text}")
 
-    def offered(self, session: WebSession, kept: str) -> TotpEnrolment:
-        """Return the new secret from the form that confirms it. Raise `SignInFailedError`."""
-        key_id, _, text = kept.partition(":")
+    def read_enrolment(self, session: WebSession, sealed: str) -> TotpEnrolment:
+        """Return the enrolment from the *sealed* secret of the confirmation form. Raise `SignInFailedError`."""
+        key_id, _, ciphertext = sealed.partition(":")
         try:
-            secret = self._safe.decrypt(_offered_to(session), Ciphertext(key_id=key_id, text=text))
+            secret = self._secret_store.decrypt(_enrolment_place(session), Ciphertext(key_id=key_id, text=ciphertext))
         except SecretLockedError:
             raise SignInFailedError("factor_offer_over") from None
-        return TotpEnrolment(secret=secret, pending=kept)
+        return TotpEnrolment(secret=secret, pending=sealed)
 
-    async def set_up(
-        self, session: WebSession, offer: TotpEnrolment, code: str, password: str, address: str
+    async def set_up_second_factor(
+        self, session: WebSession, enrolment: TotpEnrolment, code: str, password: str, address: str
     ) -> tuple[NewSession, Sequence[str]]:
-        """Store a second factor whose app shows the correct code; return recovery codes, shown once.
+        """Store a second factor after a valid *code* of the app; return a new session and recovery codes, shown once.
 
-        All other sessions end. The password is required again: otherwise a person at another's desk could lock that
+        All other sessions end. The password is required again: otherwise a person at an unattended browser could lock the
         user out. Raise `SignInFailedError`.
         """
         user = session.user
-        async with self._turn(user.name, session.digest):
-            kept = await self._asked_again(session, password, address, "second factor not set up")
-            now, digits = self._clock.now(), one_time_digits(code)
-            step = step_of(offer.secret, digits, now) if digits else None
+        async with self._account_lock(user.name, session.digest):
+            record = await self._check_password(session, password, address, "second factor not set up")
+            now, digits = self._clock.now(), parse_totp(code)
+            step = step_of(enrolment.secret, digits, now) if digits else None
             if step is None:
                 raise SignInFailedError("one_time_wrong")
             codes = new_recovery_codes()
-            secret = self._safe.encrypt(one_time_place(user.id), offer.secret)
+            secret = self._secret_store.encrypt(one_time_place(user.id), enrolment.secret)
             digests = [digest_of_code(each) for each in codes]
             entry = _entry(user, "second factor set up", now, address)
             if not await self._factors.set_up(user.id, secret, step, digests, entry):
                 raise SignInFailedError("factor_there")
-            self.forget()
-            return await self._begin(replace(kept.user, has_second_factor=True), address, "signed in"), codes
+            self.clear_cache()
+            return await self._begin_session(replace(record.user, has_second_factor=True), address, "signed in"), codes
 
     async def renew_recovery_codes(self, session: WebSession, code: str, address: str) -> Sequence[str]:
         """Return new recovery codes, shown once; the previous ones become invalid. Raise `SignInFailedError`."""
         device = session.digest
-        async with self._turn(session.user.name, device):
-            await self._prove(await self._admitted(session.user.name, address, device), code, address, device)
+        async with self._account_lock(session.user.name, device):
+            await self._check_second_factor(
+                await self._find_user(session.user.name, address, device), code, address, device
+            )
             codes = new_recovery_codes()
             entry = _entry(session.user, "recovery codes made", self._clock.now(), address)
             await self._factors.renew_recovery_codes(session.user.id, [digest_of_code(each) for each in codes], entry)
             return codes
 
-    async def take_off(self, session: WebSession, code: str, address: str) -> None:
+    async def remove_second_factor(self, session: WebSession, code: str, address: str) -> None:
         """Remove the second factor of a user who enters a valid code. Raise `SignInFailedError`."""
         device = session.digest
-        async with self._turn(session.user.name, device):
-            await self._prove(await self._admitted(session.user.name, address, device), code, address, device)
+        async with self._account_lock(session.user.name, device):
+            await self._check_second_factor(
+                await self._find_user(session.user.name, address, device), code, address, device
+            )
             entry = _entry(session.user, "second factor taken off", self._clock.now(), address)
             await self._factors.take_away(session.user.id, entry, ends_sessions=False)
-            self.forget()
+            self.clear_cache()
 
-    async def recovery_codes(self, user: User) -> int:
+    async def count_recovery_codes(self, user: User) -> int:
         """Return the number of unused recovery codes of the user."""
         return await self._factors.recovery_codes(user.id)
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    async def session(self, key: SessionKey, *, is_use: bool = True) -> WebSession | None:
+    async def session(self, key: SessionKey, *, is_activity: bool = True) -> WebSession | None:
         """Return the session of a browser that presents *key*; `None`: it is expired or unknown.
 
-        *is_use*: whether a person makes the request, which extends the session. While the database is unavailable,
-        sessions recognised before stay valid: otherwise the page that reports the outage would be closed to their
-        users.
+        *is_activity*: whether a person, and not a page that refreshes itself, makes the request: this extends the session.
+        While the database is unavailable, cached sessions stay valid, so that signed-in users can see the outage.
         """
         digest, loop = key.digest, asyncio.get_running_loop()
-        known = self._known.get(digest)
-        session = known[0] if known else None
-        if known is None or loop.time() - known[1] >= _LOOKED_AT:
+        cached = self._session_cache.get(digest)
+        session = cached[0] if cached else None
+        if cached is None or loop.time() - cached[1] >= _CACHE_SECONDS:
             try:
                 session = await self._users.session(digest)
             except StoreUnavailable:
@@ -335,207 +348,239 @@ class Authenticator:
                     raise
             self._remember(digest, session)
         now = self._clock.now()
-        if session is None or now >= session.ends_at or now - session.seen_at >= IDLE or session.user.disabled_at:
+        if (
+            session is None
+            or now >= session.ends_at
+            or now - session.seen_at >= _IDLE_TIMEOUT
+            or session.user.disabled_at
+        ):
             return None
-        # In both directions: after the clock was set back, no session would otherwise expire until it has caught up.
-        if is_use and abs(now - session.seen_at) >= _SEEN:
-            session = await self._see(session, now)
+        # `abs`: after the clock was set back, `seen_at` is in the future, and the session would expire too late.
+        if is_activity and abs(now - session.seen_at) >= _USE_INTERVAL:
+            session = await self._record_use(session, now)
         return session
 
     async def sign_out(self, session: WebSession, address: str) -> None:
         """End a session."""
         now = self._clock.now()
-        self._known.pop(session.digest, None)
+        self._session_cache.pop(session.digest, None)
         await self._users.end(session.digest, _entry(session.user, "signed out", now, address))
 
-    def forget(self) -> None:
-        """Read every session again: roles have changed."""
-        self._known.clear()
+    def clear_cache(self) -> None:
+        """Clear the session cache, so that changed roles take effect at once."""
+        self._session_cache.clear()
 
     # -- internals -----------------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _turn(self, name: str, device: str | None = None) -> AsyncIterator[None]:
-        # Unauthenticated clients fill at most half of the queue; known browsers use the rest.
-        if self._waiting >= (_QUEUE if device is None else 2 * _QUEUE):
+    async def _account_lock(self, name: str, device: str | None = None) -> AsyncIterator[None]:
+        """Process the attempts on one account, or on one of its known devices, one after the other."""
+        # Known devices can use twice the limit, so that unauthenticated clients cannot lock them out.
+        if self._waiting >= (_MAX_WAITING if device is None else 2 * _MAX_WAITING):
             raise SignInFailedError("sign_in_busy")
         # A name contains no blank.
         name = name if device is None else f"{name} {device}"
-        turn = self._turns.setdefault(name, _Turn())
-        turn.wanted += 1
+        account_lock = self._account_locks.setdefault(name, _AccountLock())
+        account_lock.waiters += 1
         self._waiting += 1
         try:
-            async with turn.lock:
+            async with account_lock.lock:
                 yield
         finally:
             self._waiting -= 1
-            turn.wanted -= 1
-            # Not by whether the lock is held: between two holders it is free, and a third would get a lock of its own.
-            if not turn.wanted:
-                del self._turns[name]
+            account_lock.waiters -= 1
+            # Do not ask `lock.locked()`: between two holders the lock is free, and a third would create another lock.
+            if not account_lock.waiters:
+                del self._account_locks[name]
 
-    async def _device(self, name: str, shown: DeviceShown) -> str | None:
-        """Return the key of a browser in which a user of this name has signed in before; `None`: it is unknown."""
-        mark = shown(name)
-        kept = await self._users.find(name) if mark else None
-        return marked_device(mark, kept.user.id, kept.password) if kept is not None and kept.password else None
+    async def _known_device(self, name: str, read_device_mark: DeviceMarkReader) -> str | None:
+        """Return the key of a browser in which the user of this name has signed in before; `None`: it is unknown."""
+        mark = read_device_mark(name)
+        record = await self._users.find(name) if mark else None
+        return marked_device(mark, record.user.id, record.password) if record is not None and record.password else None
 
-    async def _admitted(
-        self, name: str, address: str, device: str | None = None, waits_for: AbstractSet[_Count] = _BY_PASSWORD
-    ) -> UserRecord | None:
-        """Return the user of this name, unless the attempt is delayed. *waits_for*: the counts that delay it."""
-        now = self._clock.now()
-        if device is not None:
-            if self._devices.get(device, Failures()).until(now, OF_ACCOUNT) is not None:
-                raise SignInFailedError("sign_in_wait")
-            return await self._users.find(name)
-        kept = await self._users.find(name)
-        none = Failures()
-        counts = {
-            _Count.ADDRESS: (self._addresses.get(address, none), OF_ADDRESS),
-            _Count.ACCOUNT_THERE: (self._addresses.get(_account_at(name, address), none), OF_ACCOUNT),
-            # An unknown name is delayed like a known one.
-            _Count.ACCOUNT: (kept.failures if kept else self._addresses.get(f"name {name}", none), OF_ALL),
-            _Count.ONE_TIME_CODE: (kept.code_failures if kept else none, OF_ACCOUNT),
-        }
-        if kept is not None and kept.user.is_unlocked(now):
-            waits_for &= {_Count.ONE_TIME_CODE}
-        if any(counts[each][0].until(now, counts[each][1]) is not None for each in waits_for):
-            raise SignInFailedError("sign_in_wait")
-        return kept
-
-    async def _asked_again(self, session: WebSession, password: str, address: str, failed: str) -> UserRecord:
-        """Return a signed-in user who has entered the password again. Raise `SignInFailedError`."""
-        user, device = session.user, session.digest
-        kept = await self._admitted(user.name, address, device)
-        right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
-        if kept is None or kept.password is None or not right:
-            await self._failed(kept, user.name, address, failed, device)
-            raise SignInFailedError("old_password_wrong")
-        return kept
-
-    async def _failed(
+    async def _find_user(
         self,
-        kept: UserRecord | None,
         name: str,
         address: str,
-        what: str,
+        device: str | None = None,
+        delaying_counts: AbstractSet[_FailureCount] = _PASSWORD_COUNTS,
+    ) -> UserRecord | None:
+        """Return the user of this name, or `None`. Raise `SignInFailedError` while *delaying_counts* delay the attempt."""
+        now = self._clock.now()
+        if device is not None:
+            if self._devices.get(device, Failures()).blocked_until(now, FREE_ACCOUNT_ATTEMPTS) is not None:
+                raise SignInFailedError("sign_in_wait")
+            return await self._users.find(name)
+        record = await self._users.find(name)
+        no_failures = Failures()
+        counts = {
+            _FailureCount.ADDRESS: (self._addresses.get(address, no_failures), FREE_ADDRESS_ATTEMPTS),
+            _FailureCount.ACCOUNT_AT_ADDRESS: (
+                self._addresses.get(_account_at(name, address), no_failures),
+                FREE_ACCOUNT_ATTEMPTS,
+            ),
+            # Delay an unknown name like a known one.
+            _FailureCount.ACCOUNT: (
+                record.failures if record else self._addresses.get(f"name {name}", no_failures),
+                MAX_ACCOUNT_FAILURES,
+            ),
+            _FailureCount.ONE_TIME_CODE: (record.code_failures if record else no_failures, FREE_ACCOUNT_ATTEMPTS),
+        }
+        if record is not None and record.user.is_unlocked(now):
+            delaying_counts &= {_FailureCount.ONE_TIME_CODE}
+        if any(counts[each][0].blocked_until(now, counts[each][1]) is not None for each in delaying_counts):
+            raise SignInFailedError("sign_in_wait")
+        return record
+
+    async def _check_password(self, session: WebSession, password: str, address: str, event: str) -> UserRecord:
+        """Return the record of a signed-in user who has entered the correct password again. Raise `SignInFailedError`.
+
+        *event*: the audit event of a failure.
+        """
+        user, device = session.user, session.digest
+        record = await self._find_user(user.name, address, device)
+        is_correct = await self._run_in_thread(
+            verify_password, password, (record and record.password) or await self._get_dummy_hash()
+        )
+        if record is None or record.password is None or not is_correct:
+            await self._record_failure(record, user.name, address, event, device)
+            raise SignInFailedError("old_password_wrong")
+        return record
+
+    async def _record_failure(
+        self,
+        record: UserRecord | None,
+        name: str,
+        address: str,
+        event: str,
         device: str | None = None,
         *,
-        counted: FailedAttempt = FailedAttempt.FIRST_STEP,
+        failed_attempt: FailedAttempt = FailedAttempt.FIRST_STEP,
     ) -> None:
         now = self._clock.now()
-        log.warning(what, user=kept.user.name if kept else None, address=address)
+        log.warning(event, user=record.user.name if record else None, address=address)
         if device is not None:
-            _count(self._devices, device, now, _DEVICES)
+            _add_failure(self._devices, device, now, _MAX_DEVICES)
         else:
             for each in (address, _account_at(name, address)):
-                _count(self._addresses, each, now, _ADDRESSES)
-        if kept is None:
-            _count(self._addresses, f"name {name}", now, _ADDRESSES)
+                _add_failure(self._addresses, each, now, _MAX_ADDRESSES)
+        if record is None:
+            _add_failure(self._addresses, f"name {name}", now, _MAX_ADDRESSES)
             return
-        entry = _entry(kept.user, what, now, address)
-        await self._users.fail(kept.user.id, entry, counted=counted if device is None else None)
+        entry = _entry(record.user, event, now, address)
+        await self._users.fail(record.user.id, entry, failed_attempt=failed_attempt if device is None else None)
 
-    def _succeeded(self, name: str, address: str, device: str | None) -> None:
+    def _clear_failures(self, name: str, address: str, device: str | None) -> None:
         self._devices.pop(device or "", None)
         self._addresses.pop(_account_at(name, address), None)
 
-    async def _enter(self, user: User, address: str, what: str = "signed in") -> NewSession | NewPendingSession:
+    async def _begin_or_await_code(
+        self, user: User, address: str, event: str = "signed in"
+    ) -> NewSession | NewPendingSession:
         if not user.has_second_factor:
-            return await self._begin(user, address, what)
+            return await self._begin_session(user, address, event)
         now, key = self._clock.now(), SessionKey.new()
-        half = PendingSession(digest=key.digest, user_id=user.id, name=user.name, ends_at=now + HALF_FOR)
-        await self._factors.begin_half(half, _entry(user, f"{what}, but for the code", now, address))
+        pending = PendingSession(digest=key.digest, user_id=user.id, name=user.name, ends_at=now + PENDING_LIFETIME)
+        await self._factors.begin_half(pending, _entry(user, f"{event}, but for the code", now, address))
         return NewPendingSession(key=key)
 
-    async def _prove(self, kept: UserRecord | None, code: str, address: str, device: str | None = None) -> None:
-        """Check the second factor of a user, and use the code. Raise `SignInFailedError`."""
-        if kept is None or not kept.user.has_second_factor:
+    async def _check_second_factor(
+        self, record: UserRecord | None, code: str, address: str, device: str | None = None
+    ) -> None:
+        """Raise `SignInFailedError` unless *code* is valid. A valid code becomes invalid by this use."""
+        if record is None or not record.user.has_second_factor:
             raise SignInFailedError("sign_in_again")
-        if not await self._is_good(kept.user, code, address):
-            what, counted = "one-time code refused", FailedAttempt.SECOND_STEP
-            await self._failed(kept, kept.user.name, address, what, device, counted=counted)
+        if not await self._is_valid_code(record.user, code, address):
+            event, failed_attempt = "one-time code refused", FailedAttempt.SECOND_STEP
+            await self._record_failure(record, record.user.name, address, event, device, failed_attempt=failed_attempt)
             raise SignInFailedError("one_time_wrong")
 
-    async def _is_good(self, user: User, code: str, address: str) -> bool:
+    async def _is_valid_code(self, user: User, code: str, address: str) -> bool:
         now = self._clock.now()
-        if (digits := one_time_digits(code)) is None:
+        if (digits := parse_totp(code)) is None:
             entry = _entry(user, "recovery code used", now, address)
             return await self._factors.use_recovery_code(user.id, digest_of_code(code), entry)
         try:
-            secret = await self._safe.secret(one_time_place(user.id))
-        except SecretLockedError as why:
-            log.error("one-time code cannot be verified", user=user.name, reason=str(why))  # noqa: TRY400 - no bug
+            secret = await self._secret_store.read(one_time_place(user.id))
+        except SecretLockedError as lock_error:
+            log.error("one-time code cannot be verified", user=user.name, reason=str(lock_error))  # noqa: TRY400 - no bug
             raise SignInFailedError("factor_locked") from None
         step = step_of(secret, digits, now) if secret else None
         return step is not None and await self._factors.use_step(user.id, step)
 
-    async def _begin(self, user: User, address: str, what: str) -> NewSession:
+    async def _begin_session(self, user: User, address: str, event: str) -> NewSession:
         now, key = self._clock.now(), SessionKey.new()
         session = WebSession(
-            digest=key.digest, user=user, started_at=now, seen_at=now, ends_at=now + LONGEST, address=address[:64]
+            digest=key.digest,
+            user=user,
+            started_at=now,
+            seen_at=now,
+            ends_at=now + MAX_SESSION_TIME,
+            address=address[:64],
         )
-        await self._users.begin(session, _entry(user, what, now, address))
-        kept = await self._users.find(user.name)
-        mark = device_mark(user.id, new_nonce(), kept.password) if kept is not None and kept.password else ""
+        await self._users.begin(session, _entry(user, event, now, address))
+        record = await self._users.find(user.name)
+        mark = device_mark(user.id, new_nonce(), record.password) if record is not None and record.password else ""
         return NewSession(key=key, session=session, device=mark)
 
-    async def _change(self, user: User, password: str, address: str, what: str) -> None:
-        """Store a new password. On `SignInFailedError` the old one, or the code, stays valid."""
+    async def _store_password(self, user: User, password: str, address: str, event: str) -> None:
+        """Store a new password. Raise `SignInFailedError` for a weak one: the old one, or the code, stays valid."""
         names = [user.name, *user.full_name.split(), *self._agencies()]
-        if (wrong := await self._in_thread(password_problem, password, names)) is not None:
-            raise SignInFailedError(wrong)
-        kept = await self._in_thread(hash_password, password)
-        await self._users.choose_password(user.id, kept, _entry(user, what, self._clock.now(), address))
-        self.forget()
+        if (problem := await self._run_in_thread(password_problem, password, names)) is not None:
+            raise SignInFailedError(problem)
+        new_hash = await self._run_in_thread(hash_password, password)
+        await self._users.choose_password(user.id, new_hash, _entry(user, event, self._clock.now(), address))
+        self.clear_cache()
 
-    async def _opens(self, code: str, opening: AccessCodeRecord | None) -> bool:
-        if opening is not None and opening.kind is CodeWay.LETTER:
-            return digest_of_code(code) == opening.digest
-        return await self._in_thread(is_password, typed_code(code), opening.digest if opening else await self._dummy())
+    async def _matches_code(self, code: str, stored_code: AccessCodeRecord | None) -> bool:
+        if stored_code is not None and stored_code.kind is CodeWay.LETTER:
+            return digest_of_code(code) == stored_code.digest
+        return await self._run_in_thread(
+            verify_password, normalise_code(code), stored_code.digest if stored_code else await self._get_dummy_hash()
+        )
 
-    async def _dummy(self) -> str:
-        """Return a hash to compare with if there is none."""
-        if self._nobody is None:
-            self._nobody = await self._in_thread(hash_password, SessionKey.new().text)
-        return self._nobody
+    async def _get_dummy_hash(self) -> str:
+        """Return a hash to compare with for unknown users, so that the duration does not reveal them."""
+        if self._dummy_hash is None:
+            self._dummy_hash = await self._run_in_thread(hash_password, SessionKey.new().text)
+        return self._dummy_hash
 
-    async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
+    async def _run_in_thread(self, work: Callable[..., T], *args: object) -> T:
         async with self._hashing:
             return await asyncio.to_thread(partial(work, *args))
 
-    async def _see(self, session: WebSession, now: datetime) -> WebSession:
+    async def _record_use(self, session: WebSession, now: datetime) -> WebSession:
         session = replace(session, seen_at=now)
         try:
             await self._users.see(session.digest, now)
-        except StoreUnavailable as away:
-            log.info("session use could not be recorded", reason=str(away))
+        except StoreUnavailable as error:
+            log.info("session use could not be recorded", reason=str(error))
         self._remember(session.digest, session)
         return session
 
     def _remember(self, digest: str, session: WebSession | None) -> None:
-        self._known.pop(digest, None)
+        self._session_cache.pop(digest, None)
         if session is not None:
-            self._known[digest] = session, asyncio.get_running_loop().time()
-        while len(self._known) > _SESSIONS:
-            self._known.popitem(last=False)
+            self._session_cache[digest] = session, asyncio.get_running_loop().time()
+        while len(self._session_cache) > _MAX_SESSIONS:
+            self._session_cache.popitem(last=False)
 
 
 def _account_at(name: str, address: str) -> str:
-    """Return the key of the count of attempts on an account from one address. An address contains no blank."""
+    """Return the key of the failures on an account from an address. It is unambiguous: an address has no blank."""
     return f"{address} {name}"
 
 
-def _count(failures: OrderedDict[str, Failures], of: str, now: datetime, most: int) -> None:
-    failures[of] = failures.pop(of, Failures()).more(now)
-    while len(failures) > most:
+def _add_failure(failures: OrderedDict[str, Failures], key: str, now: datetime, limit: int) -> None:
+    failures[key] = failures.pop(key, Failures()).with_failure(now)
+    while len(failures) > limit:
         failures.popitem(last=False)
 
 
-def _entry(user: User, what: str, now: datetime, address: str) -> AuditEntry:
-    return AuditEntry(at=now, actor=user.by, event=what, detail={"user": user.name, "address": address})
+def _entry(user: User, event: str, now: datetime, address: str) -> AuditEntry:
+    return AuditEntry(at=now, actor=user.by, event=event, detail={"user": user.name, "address": address})
 
 
-def _offered_to(session: WebSession) -> SecretPlace:
+def _enrolment_place(session: WebSession) -> SecretPlace:
     return SecretPlace(purpose=SecretPurpose.ONE_TIME_OFFER, owner=f"{session.user.id} {session.digest}")

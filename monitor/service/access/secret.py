@@ -1,6 +1,7 @@
-"""Random secrets and their stored forms: passwords, codes, and the keys of browsers and programs.
+"""Random secrets of the portal and their stored forms: passwords, codes, and the keys of browsers and programs.
 
-argon2id with 19 MiB and two passes, as OWASP recommends (Password Storage cheat sheet).
+Passwords and codes for the telephone are hashed by argon2id with 19 MiB and two passes, as OWASP recommends (Password
+Storage cheat sheet).
 """
 
 from __future__ import annotations
@@ -15,55 +16,55 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from monitor.access.api_token import PREFIX
 from monitor.access.invitation_code import SIGNS, CodeWay
-from monitor.access.totp import RECOVERY_CODES, SECRET_OCTETS, written_secret
+from monitor.access.totp import RECOVERY_CODES, SECRET_OCTETS, encode_secret
 
 #: In KiB.
-_MEMORY: Final = 19_456
+_MEMORY_KIB: Final = 19_456
 _PASSES: Final = 2
 
 
 def hash_password(password: str) -> str:
     """Return the stored form of a password: a PHC string of argon2id. Takes 50 ms of CPU; call it in a thread."""
-    kept: str = Argon2id(
-        salt=token_bytes(16), length=32, iterations=_PASSES, lanes=1, memory_cost=_MEMORY
+    stored_hash: str = Argon2id(
+        salt=token_bytes(16), length=32, iterations=_PASSES, lanes=1, memory_cost=_MEMORY_KIB
     ).derive_phc_encoded(password.encode())
-    return kept
+    return stored_hash
 
 
-def is_password(password: str, kept: str) -> bool:
-    """Whether *kept* was made from the password. The duration does not depend on the result."""
+def verify_password(password: str, stored_hash: str) -> bool:
+    """Return whether *stored_hash* is the hash of the password. The duration does not depend on the result."""
     try:
-        Argon2id.verify_phc_encoded(password.encode(), kept)
+        Argon2id.verify_phc_encoded(password.encode(), stored_hash)
     except InvalidKey:
         return False
     return True
 
 
 def new_code(way: CodeWay) -> str:
-    """Return a code in groups, for reading aloud: "7K3QM-9T0XZ"."""
-    signs = "".join(choice(SIGNS) for _ in range(way.signs))
-    size = 5 if way is CodeWay.TELEPHONE else 4
-    return "-".join(signs[first : first + size] for first in range(0, len(signs), size))
+    """Return a new invitation code in groups, for reading aloud: "7K3QM-9T0XZ"."""
+    characters = "".join(choice(SIGNS) for _ in range(way.length))
+    group_size = 5 if way is CodeWay.TELEPHONE else 4
+    return "-".join(characters[start : start + group_size] for start in range(0, len(characters), group_size))
 
 
 def new_recovery_codes() -> list[str]:
-    """Return codes of 120 bits, in the form for paper."""
+    """Return new recovery codes of 120 bits, in the notation for paper."""
     return [new_code(CodeWay.LETTER) for _ in range(RECOVERY_CODES)]
 
 
 def new_one_time_secret() -> str:
     """Return a new secret for an authenticator app."""
-    return written_secret(token_bytes(SECRET_OCTETS))
+    return encode_secret(token_bytes(SECRET_OCTETS))
 
 
 def new_nonce() -> str:
-    """Return a unique name for a browser."""
+    """Return a random name that makes the device mark of a browser unique."""
     return token_urlsafe(12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresentedKey:
-    """Key that a client presents; only its digest is stored, which suffices for 256 bits (ASVS 6.5.2)."""
+    """Random key that a client presents. Only its SHA-256 digest is stored, which suffices for 256 bits (ASVS 6.5.2)."""
 
     text: str
 
@@ -83,15 +84,15 @@ class PresentedKey:
 
 
 class SessionKey(PresentedKey):
-    """The key of a browser."""
+    """Key of a browser: of a session, a pending session, a login at a provider, or a wallboard."""
 
 
 class FeedKey(PresentedKey):
-    """The key of a calendar program."""
+    """Key of a calendar program that subscribes to a rota."""
 
 
 class TokenSecret(PresentedKey):
-    """The secret of any other program."""
+    """Secret of an API token."""
 
     @classmethod
     def new(cls) -> Self:

@@ -1,4 +1,4 @@
-"""Secrets entered in the portal: encrypted in the store, written once, never shown again."""
+"""Secrets that users enter in the portal, such as mailbox passwords: stored encrypted, and never shown again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from monitor.store.admin.secrets import Secrets
 
 log = structlog.get_logger()
 
-#: Per transaction, so that other writers do not wait long.
-_AT_ONCE: Final = 100
+#: Other writers wait for a transaction to end.
+_SECRETS_PER_TRANSACTION: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,36 +40,36 @@ class SecretRotation:
 
     key_id: str
     changed: int
-    #: Secrets that cannot be read and stay unchanged.
+    #: Number of secrets that cannot be decrypted and stay unchanged.
     locked: int
 
 
 class SecretStore:
-    """Reads and encrypts secrets. Raises `StoreUnavailable`."""
+    """Reader and encrypter of secrets. Raises `StoreUnavailable`."""
 
     def __init__(self, secrets: Secrets, clock: Clock, keyring: Keyring | None) -> None:
-        """Without a *keyring* no secret can be stored or read."""
+        """Take *keyring*, the keys of the settings; `None`: no secret can be stored or read."""
         self._secrets = secrets
         self._clock = clock
         self._keyring = keyring
 
     @property
-    def can_keep(self) -> bool:
-        """Whether there is a key."""
+    def has_key(self) -> bool:
+        """Whether a key is configured."""
         return self._keyring is not None
 
-    async def secret(self, place: SecretPlace) -> str | None:
-        """Return the secret of a place; `None`: there is none. Raise `SecretLockedError`."""
-        kept = await self._secrets.find(place)
-        return None if kept is None else self.decrypt(place, kept)
+    async def read(self, place: SecretPlace) -> str | None:
+        """Return the secret of a place; `None`: none is stored. Raise `SecretLockedError` without its key."""
+        ciphertext = await self._secrets.find(place)
+        return None if ciphertext is None else self.decrypt(place, ciphertext)
 
     def encrypt(self, place: SecretPlace, secret: str) -> Ciphertext:
         """Encrypt a secret for storage. Raise `SecretLockedError` without a key."""
-        return self._keys().encrypt(place, secret)
+        return self._require_keyring().encrypt(place, secret)
 
-    def decrypt(self, place: SecretPlace, kept: Ciphertext) -> str:
-        """Decrypt a secret. Raise `SecretLockedError`."""
-        return self._keys().decrypt(place, kept)
+    def decrypt(self, place: SecretPlace, ciphertext: Ciphertext) -> str:
+        """Decrypt a secret. Raise `SecretLockedError` without its key."""
+        return self._require_keyring().decrypt(place, ciphertext)
 
     async def counts(self) -> Sequence[SecretCount]:
         """Return the number of secrets by purpose and key."""
@@ -85,8 +85,8 @@ class SecretStore:
             for (purpose, key_id), count in sorted((await self._secrets.counts()).items())
         ]
 
-    async def look(self) -> None:
-        """Log at start which secrets cannot be read. Change nothing."""
+    async def log_unreadable(self) -> None:
+        """Log how many secrets cannot be decrypted, by key."""
         for each in await self.counts():
             if not each.is_readable:
                 log.error(
@@ -97,33 +97,36 @@ class SecretStore:
                 )
 
     async def rotate(self, *, by: str) -> SecretRotation:
-        """Encrypt all secrets with the current key that use another one. A repeated call resumes an interrupted one.
+        """Encrypt all secrets that use another key with the current one. A repeated call resumes an interrupted one.
 
-        Raise `OperationRejectedError` without a key. Secrets that change meanwhile stay as written.
+        Raise `OperationRejectedError` without a key. A secret that a user changes meanwhile is not overwritten.
         """
         if self._keyring is None:
-            raise OperationRejectedError(
-                "there is no key: write portal.secrets_key_file into the settings, and start the service"
-            )
-        keyring, changed, after = self._keyring, 0, None
-        while some := await self._secrets.under(keyring.key_ids - {keyring.key_id}, after, _AT_ONCE):
+            raise OperationRejectedError("no key is configured: set portal.secrets_key_file, and restart the service")
+        keyring, changed, last_place = self._keyring, 0, None
+        while batch := await self._secrets.under(
+            keyring.key_ids - {keyring.key_id}, last_place, _SECRETS_PER_TRANSACTION
+        ):
             changes: list[tuple[SecretPlace, Ciphertext, Ciphertext]] = []
-            for place, kept in some:
+            for place, ciphertext in batch:
                 try:
-                    changes.append((place, kept, keyring.encrypt(place, keyring.decrypt(place, kept))))
-                except SecretLockedError as why:
+                    changes.append((place, ciphertext, keyring.encrypt(place, keyring.decrypt(place, ciphertext))))
+                except SecretLockedError as lock_error:
                     log.warning(
-                        "secret could not be re-encrypted", purpose=place.purpose, owner=place.owner, reason=str(why)
+                        "secret could not be re-encrypted",
+                        purpose=place.purpose,
+                        owner=place.owner,
+                        reason=str(lock_error),
                     )
             if changes:
                 detail = {"key": keyring.key_id, "secrets": str(len(changes))}
                 entry = AuditEntry(at=self._clock.now(), actor=by, event="secrets encrypted anew", detail=detail)
                 changed += await self._secrets.replace(changes, entry)
-            after = some[-1][0]
+            last_place = batch[-1][0]
         locked = sum(each.count for each in await self.counts() if not each.is_current)
         return SecretRotation(key_id=keyring.key_id, changed=changed, locked=locked)
 
-    def _keys(self) -> Keyring:
+    def _require_keyring(self) -> Keyring:
         if self._keyring is None:
-            raise SecretLockedError("there is no key: portal.secrets_key_file names none")
+            raise SecretLockedError("no key is configured: set portal.secrets_key_file")
         return self._keyring

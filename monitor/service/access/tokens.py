@@ -1,7 +1,7 @@
-"""API tokens of programs: creation, revocation, and identification of a program by its token.
+"""API tokens of programs: creation, revocation, and authentication.
 
-The valid tokens are few and cached for some seconds. So a guess causes no query, and a program with a known token is
-never delayed by others behind the same address who guess.
+All valid tokens are cached for some seconds. So an invalid token causes no query, and a program with a valid token is
+never delayed because of invalid ones from the same address.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import structlog
 from alerts.hours.elapsed import is_recent
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry, StoreUnavailable
-from monitor.access.api_token import LONGEST_TOKEN, PREFIX, ApiToken, exceeding
-from monitor.access.lockout import OF_ADDRESS, Failures
+from monitor.access.api_token import MAX_TOKEN_LIFETIME, PREFIX, ApiToken, first_exceeding
+from monitor.access.lockout import FREE_ADDRESS_ATTEMPTS, Failures
 from monitor.access.role import RoleAssignment
 from monitor.service.access.administration import read_roles
 from monitor.service.access.secret import TokenSecret
@@ -31,16 +31,16 @@ from monitor.store.admin.tokens import TokenRecords
 log = structlog.get_logger()
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", re.ASCII)
-#: In seconds: the maximum delay until another process applies a revocation.
-_LOOKED_AT: Final = 5.0
+#: In seconds: lifetime of the cache, after which a revocation in another process takes effect.
+_CACHE_SECONDS: Final = 5.0
 #: Minimum interval at which the use of a token is stored.
-_USED: Final = timedelta(minutes=1)
-#: All are cached.
-MOST_TOKENS: Final = 500
-#: Maximum of addresses that are remembered.
-_ADDRESSES: Final = 10_000
-#: A shorter lifetime is a mistake in the unit.
-_SHORTEST: Final = timedelta(hours=1)
+_USE_INTERVAL: Final = timedelta(minutes=1)
+#: Maximum of valid tokens: all are cached.
+MAX_TOKENS: Final = 500
+#: Maximum of addresses whose failures are counted; the oldest is dropped.
+_MAX_ADDRESSES: Final = 10_000
+#: A shorter lifetime is rejected as a mistake in the unit.
+_MIN_LIFETIME: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class TooManyAttemptsError(InvalidTokenError):
     """One address has sent too many invalid tokens."""
 
     def __init__(self, until: timedelta) -> None:
-        """*until*: how long further tokens from the address are refused."""
+        """Take *until*, the time for which further tokens from the address are rejected."""
         super().__init__(until)
         self.until = until
 
@@ -67,19 +67,21 @@ class TooManyAttemptsError(InvalidTokenError):
 class ProgramTokens:
     """API tokens.
 
-    Raises `OperationRejectedError` and `NotFoundError` with what to do instead, and `StoreUnavailable`.
+    Raises `OperationRejectedError` and `NotFoundError`, whose messages name the remedy, and `StoreUnavailable`.
     """
 
     def __init__(self, records: TokenRecords, clock: Clock, *, agencies: Callable[[], Collection[str]]) -> None:
-        """*agencies* returns the codes of the monitored agencies."""
+        """Take *agencies*, which returns the codes of the monitored agencies."""
         self._records = records
         self._clock = clock
         self._agencies = agencies
-        self._reading = asyncio.Lock()
-        #: By digest: the tokens as last read, and the loop's time of that.
-        self._standing: Mapping[str, ApiToken] | None = None
+        self._lock = asyncio.Lock()
+        #: Valid tokens by digest, as last read; `None`: they must be read.
+        self._valid_tokens: Mapping[str, ApiToken] | None = None
+        #: Time of the last read, by the loop's clock.
         self._read_at = 0.0
-        self._used: dict[int, datetime] = {}
+        #: By token id: the last use that was stored.
+        self._used_at: dict[int, datetime] = {}
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
 
     def now(self) -> datetime:
@@ -90,106 +92,106 @@ class ProgramTokens:
         """Return all tokens ever made, the newest first."""
         return await self._records.all()
 
-    async def page(self, *, before: int, most: int) -> Sequence[ApiToken]:
-        """Return the newest tokens *before* a number."""
-        return await self._records.page(before=before, most=most)
+    async def page(self, *, before: int, limit: int) -> Sequence[ApiToken]:
+        """Return at most *limit* tokens with an id below *before*, the newest first."""
+        return await self._records.page(before=before, most=limit)
 
-    async def make(
+    async def create(
         self,
         name: str,
         roles: Iterable[str],
-        lasts: timedelta,
+        lifetime: timedelta,
         *,
         by: str,
         address: str = "",
-        own: AbstractSet[RoleAssignment] | None = None,
+        author_roles: AbstractSet[RoleAssignment] | None = None,
     ) -> NewToken:
-        """Create a token that is valid for *lasts*.
+        """Create a token that is valid for *lifetime*.
 
-        *own*: the permissions of its author, which limit those of the token; `None`: all.
+        *author_roles*: the roles of its author, which the token cannot exceed; `None`: no limit.
         """
-        called, now = name.strip(), self._clock.now()
-        if not _NAME.fullmatch(called):
-            raise OperationRejectedError.said("no_program_name", name=name[:64])
+        program_name, now = name.strip(), self._clock.now()
+        if not _NAME.fullmatch(program_name):
+            raise OperationRejectedError.from_text("no_program_name", name=name[:64])
         assignments = read_roles(roles, self._agencies())
         if not assignments:
-            raise OperationRejectedError.said("token_without_role")
-        if own is not None and (beyond := exceeding(assignments, own)) is not None:
-            raise OperationRejectedError.said("beyond_own", role=beyond)
-        if not _SHORTEST <= lasts <= LONGEST_TOKEN:
-            raise OperationRejectedError.said("token_too_long", days=LONGEST_TOKEN.days)
-        if len(await self._records.standing(now)) >= MOST_TOKENS:
-            raise OperationRejectedError.said("many_tokens", most=MOST_TOKENS)
-        secret, ends_at = TokenSecret.new(), now + lasts
-        said = " ".join(str(each) for each in sorted(assignments))
-        entry = self._entry("token made", by, address, token=called, roles=said, until=ends_at.isoformat())
-        number = await self._records.add(called, secret.digest, assignments, ends_at, entry)
-        self._standing = None
-        return NewToken(token=await self._numbered(number), secret=secret)
+            raise OperationRejectedError.from_text("token_without_role")
+        if author_roles is not None and (excess_role := first_exceeding(assignments, author_roles)) is not None:
+            raise OperationRejectedError.from_text("beyond_own", role=excess_role)
+        if not _MIN_LIFETIME <= lifetime <= MAX_TOKEN_LIFETIME:
+            raise OperationRejectedError.from_text("token_too_long", days=MAX_TOKEN_LIFETIME.days)
+        if len(await self._records.standing(now)) >= MAX_TOKENS:
+            raise OperationRejectedError.from_text("many_tokens", most=MAX_TOKENS)
+        secret, ends_at = TokenSecret.new(), now + lifetime
+        roles_text = " ".join(str(each) for each in sorted(assignments))
+        entry = self._entry("token made", by, address, token=program_name, roles=roles_text, until=ends_at.isoformat())
+        number = await self._records.add(program_name, secret.digest, assignments, ends_at, entry)
+        self._valid_tokens = None
+        return NewToken(token=await self._find(number), secret=secret)
 
     async def revoke(self, number: int, *, by: str, address: str = "") -> ApiToken:
         """Revoke a token."""
-        token = await self._numbered(number)
+        token = await self._find(number)
         if token.revoked_at is not None:
-            raise OperationRejectedError.said("token_gone", number=number, name=token.name)
+            raise OperationRejectedError.from_text("token_gone", number=number, name=token.name)
         entry = self._entry("token taken back", by, address, token=token.name, number=str(number))
         await self._records.revoke(number, entry)
-        self._standing = None
-        return await self._numbered(number)
+        self._valid_tokens = None
+        return await self._find(number)
 
-    async def shown(self, secret: TokenSecret, address: str) -> ApiToken:
+    async def authenticate(self, secret: TokenSecret, address: str) -> ApiToken:
         """Return the token with the secret that a program presents. Raise `InvalidTokenError`.
 
-        While the database is unavailable, tokens recognised before stay valid.
+        While the database is unavailable, cached tokens stay valid.
         """
         now = self._clock.now()
-        token = (await self._present(now)).get(secret.digest)
-        if token is None or not token.stands(now):
-            self._refuse(now, address, is_ours=secret.text.startswith(PREFIX))
+        token = (await self._current_tokens(now)).get(secret.digest)
+        if token is None or not token.is_valid(now):
+            self._reject(now, address, has_prefix=secret.text.startswith(PREFIX))
             raise InvalidTokenError
-        await self._use(token, now)
+        await self._record_use(token, now)
         return token
 
     # -- internals -----------------------------------------------------------------------------------------------
 
-    async def _present(self, now: datetime) -> Mapping[str, ApiToken]:
+    async def _current_tokens(self, now: datetime) -> Mapping[str, ApiToken]:
         loop = asyncio.get_running_loop()
-        async with self._reading:
-            if self._standing is None or loop.time() - self._read_at >= _LOOKED_AT:
+        async with self._lock:
+            if self._valid_tokens is None or loop.time() - self._read_at >= _CACHE_SECONDS:
                 try:
-                    self._standing = await self._records.standing(now)
+                    self._valid_tokens = await self._records.standing(now)
                 except StoreUnavailable:
-                    if self._standing is None:
+                    if self._valid_tokens is None:
                         raise
                 self._read_at = loop.time()
-            return self._standing
+            return self._valid_tokens
 
-    def _refuse(self, now: datetime, address: str, *, is_ours: bool) -> None:
+    def _reject(self, now: datetime, address: str, *, has_prefix: bool) -> None:
         failures = self._addresses.pop(address, Failures())
-        if (until := failures.until(now, OF_ADDRESS)) is not None:
+        if (blocked_until := failures.blocked_until(now, FREE_ADDRESS_ATTEMPTS)) is not None:
             self._addresses[address] = failures
-            raise TooManyAttemptsError(until - now)
-        log.warning("token rejected", address=address, has_prefix=is_ours)
-        self._addresses[address] = failures.more(now)
-        while len(self._addresses) > _ADDRESSES:
+            raise TooManyAttemptsError(blocked_until - now)
+        log.warning("token rejected", address=address, has_prefix=has_prefix)
+        self._addresses[address] = failures.with_failure(now)
+        while len(self._addresses) > _MAX_ADDRESSES:
             self._addresses.popitem(last=False)
 
-    async def _use(self, token: ApiToken, now: datetime) -> None:
-        used = self._used.get(token.id, token.used_at)
-        if used is not None and is_recent(used, now, _USED):
+    async def _record_use(self, token: ApiToken, now: datetime) -> None:
+        last_use = self._used_at.get(token.id, token.used_at)
+        if last_use is not None and is_recent(last_use, now, _USE_INTERVAL):
             return
-        self._used[token.id] = now
+        self._used_at[token.id] = now
         try:
             await self._records.use(token.id, now)
-        except StoreUnavailable as away:
-            log.info("token use could not be recorded", reason=str(away))
+        except StoreUnavailable as error:
+            log.info("token use could not be recorded", reason=str(error))
 
-    async def _numbered(self, number: int) -> ApiToken:
+    async def _find(self, number: int) -> ApiToken:
         if (token := await self._records.find(number)) is None:
-            raise NotFoundError.said("no_token", number=number)
+            raise NotFoundError.from_text("no_token", number=number)
         return token
 
-    def _entry(self, what: str, by: str, address: str, **detail: str) -> AuditEntry:
+    def _entry(self, event: str, by: str, address: str, **detail: str) -> AuditEntry:
         return AuditEntry(
-            at=self._clock.now(), actor=by, event=what, detail={**detail, **({"address": address} if address else {})}
+            at=self._clock.now(), actor=by, event=event, detail={**detail, **({"address": address} if address else {})}
         )

@@ -1,4 +1,4 @@
-"""Wallboards without sign-in: links that show the status of mail and grant no other access."""
+"""Wallboards (screens that show the status of mail): links that open one without a sign-in, and grant no other access."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.access.role import AgencyScope
 from monitor.service.access.secret import SessionKey
-from monitor.service.errors import NotFoundError, OperationRejectedError, agency_called
+from monitor.service.errors import NotFoundError, OperationRejectedError, find_agency_code
 from monitor.store.admin.wallboards import WallboardLink, WallboardLinks
 
 log = structlog.get_logger()
 
-#: A link must be renewed once a year, so that its need is reviewed.
-LONGEST: Final = timedelta(days=366)
-#: In seconds: the maximum delay until a wallboard notices that its link was revoked.
-_LOOKED_AT: Final = 5.0
-#: Maximum number of keys in memory, valid and invalid.
-_REMEMBERED: Final = 1_000
+#: A link must be renewed once a year, so that somebody checks whether it is still needed.
+MAX_LIFETIME: Final = timedelta(days=366)
+#: In seconds: a link is read from the database at most this often, and a revocation takes effect after this time.
+_CACHE_SECONDS: Final = 5.0
+#: Maximum of cached keys, valid and invalid.
+_MAX_CACHED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,28 +37,30 @@ class NewWallboard:
 
 
 class Wallboards:
-    """Creates and revokes links, and identifies browsers that were opened by one.
+    """Links of wallboards: creation, revocation, and authorization of browsers that present the key of a link.
 
-    Raises `StoreUnavailable`, except for those recognised before.
+    Raises `StoreUnavailable`, except for cached keys.
     """
 
     def __init__(self, links: WallboardLinks, clock: Clock, *, agencies: Callable[[], Collection[str]]) -> None:
-        """*agencies* returns the codes of the monitored agencies."""
+        """Take *agencies*, which returns the codes of the monitored agencies."""
         self._links = links
         self._clock = clock
         self._agencies = agencies
-        #: By digest of a key: its link as last read, and when by the loop's clock.
-        self._known: OrderedDict[str, tuple[WallboardLink | None, float]] = OrderedDict()
+        #: By digest of a key: its link as last read (`None`: invalid), and the time of the read by the loop's clock.
+        self._cache: OrderedDict[str, tuple[WallboardLink | None, float]] = OrderedDict()
 
     async def links(self) -> Sequence[WallboardLink]:
         """Return the valid links, newest first."""
         return await self._links.at(self._clock.now())
 
-    async def make(self, name: str, agencies: Sequence[str], days: int, *, by: str, address: str = "") -> NewWallboard:
+    async def create(
+        self, name: str, agencies: Sequence[str], days: int, *, by: str, address: str = ""
+    ) -> NewWallboard:
         """Create a link for *agencies*; for all if empty. Raise `OperationRejectedError`."""
-        if not timedelta(0) < timedelta(days=days) <= LONGEST:
-            raise OperationRejectedError.said("wall_span", days=LONGEST.days)
-        codes = frozenset(agency_called(each, self._agencies()) for each in agencies)
+        if not timedelta(0) < timedelta(days=days) <= MAX_LIFETIME:
+            raise OperationRejectedError.from_text("wall_span", days=MAX_LIFETIME.days)
+        codes = frozenset(find_agency_code(each, self._agencies()) for each in agencies)
         now, key = self._clock.now(), SessionKey.new()
         link = WallboardLink(
             name=name,
@@ -73,16 +75,16 @@ class Wallboards:
         return NewWallboard(key=key, link=link)
 
     async def revoke(self, link_id: int, *, by: str, address: str = "") -> None:
-        """Revoke a link and the browsers opened by it. Raise `NotFoundError`."""
-        named = next((each.name for each in await self.links() if each.id == link_id), None)
-        detail = {"wall": named or "", "address": address}
+        """Revoke a link: browsers that were opened by it lose access. Raise `NotFoundError`."""
+        link_name = next((each.name for each in await self.links() if each.id == link_id), None)
+        detail = {"wall": link_name or "", "address": address}
         entry = AuditEntry(at=self._clock.now(), actor=by, event="wall's link revoked", detail=detail)
-        if named is None or not await self._links.revoke(link_id, entry):
-            raise NotFoundError.said("no_wall")
-        self._known.clear()
+        if link_name is None or not await self._links.revoke(link_id, entry):
+            raise NotFoundError.from_text("no_wall")
+        self._cache.clear()
 
     async def open(self, key: SessionKey, address: str) -> WallboardLink | None:
-        """Open a browser by a link and record it; `None`: the link is not valid."""
+        """Return the link of a browser that opens it, and record that in the audit log; `None`: the link is not valid."""
         link = await self._read(key.digest)
         if link is None or link.ends_at <= self._clock.now():
             return None
@@ -93,14 +95,14 @@ class Wallboards:
         return link
 
     async def scope(self, key: SessionKey) -> AgencyScope:
-        """Return the scope of a browser that presents *key*; empty: the link is invalid.
+        """Return the agencies that a browser with *key* may see; empty: the link is invalid.
 
-        While the database is unavailable, links recognised before stay valid: the wallboard must show the outage.
+        While the database is unavailable, cached links stay valid, so that the wallboard can show the outage.
         """
         digest, loop = key.digest, asyncio.get_running_loop()
-        known = self._known.get(digest)
-        link = known[0] if known else None
-        if known is None or loop.time() - known[1] >= _LOOKED_AT:
+        cached = self._cache.get(digest)
+        link = cached[0] if cached else None
+        if cached is None or loop.time() - cached[1] >= _CACHE_SECONDS:
             try:
                 link = await self._read(digest)
             except StoreUnavailable:
@@ -115,7 +117,7 @@ class Wallboards:
         return link
 
     def _remember(self, digest: str, link: WallboardLink | None) -> None:
-        self._known.pop(digest, None)
-        self._known[digest] = link, asyncio.get_running_loop().time()
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._cache.pop(digest, None)
+        self._cache[digest] = link, asyncio.get_running_loop().time()
+        while len(self._cache) > _MAX_CACHED:
+            self._cache.popitem(last=False)

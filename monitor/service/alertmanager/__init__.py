@@ -1,1 +1,1 @@
-"""The NOC's Alertmanager: alerts received from it, and our incidents sent to it."""
+"""Interface to the NOC's Alertmanager: receives its alerts, and sends it Pantau's incidents as alerts."""

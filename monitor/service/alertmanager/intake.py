@@ -1,4 +1,4 @@
-"""Limits on concurrent webhooks and on the time spent on them, so that a storm of alerts does not delay mail."""
+"""Limits on concurrent Alertmanager webhooks and on the time spent on them, so that many alerts do not delay probes."""
 
 from __future__ import annotations
 
@@ -8,58 +8,61 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Final
 
-#: Two of the largest, or about three hundred of a hundred alerts each.
-MOST_OCTETS: Final = 16 * 1024 * 1024
-#: Delay after which a refused client may retry.
+#: Maximum of octets of all webhooks in memory: two of the largest, or about 300 webhooks of 100 alerts each.
+MAX_OCTETS: Final = 16 * 1024 * 1024
+#: Delay after which a rejected client may retry.
 RETRY_AFTER: Final = timedelta(seconds=30)
-#: After each part the next waits this many times as long as that part took: alerts use a quarter of the time.
-_REST: Final = 3
-#: In seconds, at most.
-_LONGEST_REST: Final = 5.0
+#: The pause after each part, as a multiple of the time that the part took: alerts use at most a quarter of the time.
+_PAUSE_FACTOR: Final = 3
+#: Maximum pause in seconds.
+_MAX_PAUSE: Final = 5.0
 
 
 class IntakeFullError(Exception):
-    """The webhooks in memory exceed the limit."""
+    """The webhooks in memory would exceed the limit."""
 
 
-def rest_after(took: float) -> float:
-    """Return the pause in seconds before the next part is stored; *took*: seconds that the last one took."""
-    return min(_LONGEST_REST, _REST * took)
+def pause_after(duration: float) -> float:
+    """Return the pause in seconds after a part that took *duration* seconds."""
+    return min(_MAX_PAUSE, _PAUSE_FACTOR * duration)
 
 
 class AlertIntake:
-    """Admission of webhooks; their parts are stored one after the other, with pauses in between."""
+    """Limiter of webhooks. Their parts, of some hundred alerts each, are stored one after the other, with pauses."""
 
-    def __init__(self, most: int = 256) -> None:
-        """*most*: concurrent webhooks; each holds a connection."""
-        self._most = most
-        self._held = 0
-        self._octets = 0
-        self._turn = asyncio.Lock()
-        #: When the next part may begin, by the loop's clock.
+    def __init__(self, limit: int = 256) -> None:
+        """Take *limit*, the maximum of concurrent webhooks. Each one occupies a connection."""
+        self._limit = limit
+        self._open_webhooks = 0
+        self._reserved_octets = 0
+        self._part_lock = asyncio.Lock()
+        #: Time from which the next part may be stored, by the loop's clock.
         self._next_at = 0.0
 
     @contextmanager
-    def place(self, octets: int) -> Iterator[None]:
-        """Reserve memory for a webhook of so many octets. Raise `IntakeFullError`."""
-        if self._held >= self._most or (self._held and self._octets + octets > MOST_OCTETS):
+    def reserve(self, octets: int) -> Iterator[None]:
+        """Reserve memory for a webhook of *octets* while the context lasts. Raise `IntakeFullError`.
+
+        A single webhook may exceed the limit of octets.
+        """
+        if self._open_webhooks >= self._limit or (self._open_webhooks and self._reserved_octets + octets > MAX_OCTETS):
             raise IntakeFullError
-        self._held += 1
-        self._octets += octets
+        self._open_webhooks += 1
+        self._reserved_octets += octets
         try:
             yield
         finally:
-            self._held -= 1
-            self._octets -= octets
+            self._open_webhooks -= 1
+            self._reserved_octets -= octets
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until the next part may be stored, then hold the turn while it is stored."""
+    async def part_slot(self) -> AsyncIterator[None]:
+        """Wait until the next part may be stored. No other part is stored while the context lasts."""
         loop = asyncio.get_running_loop()
-        async with self._turn:
+        async with self._part_lock:
             await asyncio.sleep(self._next_at - loop.time())
-            began = loop.time()
+            started_at = loop.time()
             try:
                 yield
             finally:
-                self._next_at = loop.time() + rest_after(loop.time() - began)
+                self._next_at = loop.time() + pause_after(loop.time() - started_at)

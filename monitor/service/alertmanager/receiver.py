@@ -1,4 +1,4 @@
-"""Receiver of the Alertmanager's webhooks: authorization, parsing, and the incidents that result."""
+"""Receiver of Alertmanager webhooks: authorizes and parses them, and opens and resolves incidents for their alerts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from monitor.service.alertmanager.intake import AlertIntake
 
 log = structlog.get_logger()
 
-#: Maximum of alerts per transaction, so that other writers do not wait long.
-_AT_ONCE = 250
+#: Other writers wait for a transaction to end.
+_MAX_ALERTS_PER_TRANSACTION = 250
 
 
 class AlertReceiver:
@@ -39,7 +39,7 @@ class AlertReceiver:
         settings: Callable[[], Settings],
         intake: AlertIntake | None = None,
     ) -> None:
-        """Take the current settings from *settings*; *intake* limits the webhooks in memory."""
+        """Take *settings*, which returns the current settings, and *intake*, which limits the webhooks in memory."""
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._clock = clock
@@ -48,64 +48,69 @@ class AlertReceiver:
         self._throttle = LogThrottle()
 
     def admits(self, token: str) -> bool | None:
-        """Whether this is the token of the Alertmanager; `None`: no token is configured, and nobody is admitted."""
-        if (receive := self._receive()) is None:
+        """Return whether *token* is the configured one; `None`: none is configured, so no client is admitted."""
+        if (receive := self._receive_settings()) is None:
             return None
         return hmac.compare_digest(receive.token.get_secret_value().encode(), token.encode())
 
-    def refuse(self, status: int, why: str) -> None:
-        """Count a refusal, and log refusals from time to time."""
-        self._metrics.alert_webhook_refused(status)
-        self._say("webhook rejected; Alertmanager does not send it again", status=status, reason=why)
+    def record_refusal(self, status: int, reason: str) -> None:
+        """Count a rejected webhook, and log it unless the same was logged a moment ago."""
+        self._metrics.count_rejected_alert_webhook(status)
+        self._warn("webhook rejected; Alertmanager does not send it again", status=status, reason=reason)
 
-    def place(self, octets: int) -> AbstractContextManager[None]:
-        """Reserve memory for a webhook of so many octets while it is read and stored.
+    def reserve(self, octets: int) -> AbstractContextManager[None]:
+        """Reserve memory for a webhook of *octets* while it is read and stored.
 
-        Raise `IntakeFullError`: it is to be sent again.
+        Raise `IntakeFullError`: Alertmanager must send the webhook again.
         """
-        return self._intake.place(octets)
+        return self._intake.reserve(octets)
 
-    async def take(self, body: bytes) -> Mapping[AlertEffect, int]:
-        """Process a webhook, which is stored on return. Return the number of alerts by effect.
+    async def process(self, body: bytes) -> Mapping[AlertEffect, int]:
+        """Store the alerts of a webhook; return their number by effect.
 
-        After an interruption Alertmanager sends all of it again, and processing is idempotent. Raise
-        `WebhookRejectedError`, or `StoreUnavailable`: then it is to be sent again.
+        Processing is idempotent, because Alertmanager sends the whole webhook again after an error. Raise
+        `WebhookRejectedError`, or `StoreUnavailable`: Alertmanager must send the webhook again.
         """
         # Parsing eight megabytes takes a quarter of a second.
         webhook = await asyncio.to_thread(read_webhook, body, self._clock.now())
         if webhook.omitted:
-            self._say(
+            self._warn(
                 "Alertmanager truncated alerts; remove max_alerts from its webhook_configs", count=webhook.omitted
             )
-        # Incidents of ours that we sent it: people are notified of them already.
+        # Skip the incidents that Pantau itself sent to Alertmanager: people were notified of them.
         alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]
-        firing, news = sum(each.ended_at is None for each in alerts), Counter[AlertEffect]()
-        receive = self._receive()
-        group = AlertGroup(name=webhook.group, is_folded=receive is not None and firing > receive.fold_above)
-        for begin in range(0, len(alerts), _AT_ONCE):
-            async with self._intake.turn():
-                some = alerts[begin : begin + _AT_ONCE]
-                news.update(await self._dispatcher.take_alerts(some, self._briefs(), group))
-        for each, times in news.items():
-            self._metrics.alerts_received(each, times)
-        return news
+        firing_count, effects = sum(each.ended_at is None for each in alerts), Counter[AlertEffect]()
+        receive_settings = self._receive_settings()
+        group = AlertGroup(
+            name=webhook.group,
+            shares_incident=receive_settings is not None and firing_count > receive_settings.fold_above,
+        )
+        for first in range(0, len(alerts), _MAX_ALERTS_PER_TRANSACTION):
+            async with self._intake.part_slot():
+                part = alerts[first : first + _MAX_ALERTS_PER_TRANSACTION]
+                effects.update(await self._dispatcher.handle_alerts(part, self._policy_reader(), group))
+        for each, times in effects.items():
+            self._metrics.count_alerts(each, times)
+        return effects
 
-    def _receive(self) -> ReceiveSettings | None:
+    def _receive_settings(self) -> ReceiveSettings | None:
         section = self._settings().alertmanager
         return section.receive if section is not None else None
 
-    def _briefs(self) -> Callable[[ReceivedAlert], PolicySnapshot]:
-        """Return the function that gives the policy of an alert by the current configuration."""
-        settings, receive, made = self._settings(), self._receive(), dict[str, PolicySnapshot]()
+    def _policy_reader(self) -> Callable[[ReceivedAlert], PolicySnapshot]:
+        """Return a function that returns the policy of an alert. Alerts with the same route share one."""
+        settings, receive_settings, policies = self._settings(), self._receive_settings(), dict[str, PolicySnapshot]()
 
-        def brief(alert: ReceivedAlert) -> PolicySnapshot:
-            told_by = receive.told_by(alert.labels) if receive else ""
-            if told_by not in made:
-                made[told_by] = settings.heeded(settings.noc_brief(subject="", subject_en="", told_by=told_by))
-            return made[told_by]
+        def read_policy(alert: ReceivedAlert) -> PolicySnapshot:
+            route = receive_settings.match_route(alert.labels) if receive_settings else ""
+            if route not in policies:
+                policies[route] = settings.effective_policy(
+                    settings.build_noc_policy(subject="", subject_en="", policy_name=route)
+                )
+            return policies[route]
 
-        return brief
+        return read_policy
 
-    def _say(self, what: str, **fields: object) -> None:
-        if self._throttle.admit((what, fields.get("reason"))) is not None:
-            log.warning(what, **fields)
+    def _warn(self, message: str, **fields: object) -> None:
+        if self._throttle.admit((message, fields.get("reason"))) is not None:
+            log.warning(message, **fields)

@@ -1,6 +1,7 @@
-"""Sends our open incidents to the NOC's Alertmanagers as alerts.
+"""Sender of open incidents to the NOC's Alertmanagers, as alerts.
 
-Independent of the engine: what an Alertmanager does not accept is sent again.
+It reads the incidents from the database and not from the engine that notifies people, so that neither delays the other.
+Alerts are sent again each minute, whether or not an Alertmanager has accepted them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from alerts.decide.silence import Muter, silence_over
+from alerts.decide.silence import SilenceLookup, active_silence
 from alerts.hours.elapsed import is_recent
 from alerts.model.incident import Incident
 from alerts.persistence.clock import Clock
@@ -26,21 +27,21 @@ from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import run_periodically
 from monitor.store.engine.ledger import SqlStore
-from monitor.views.outgoing import LASTS, alert_of, former_alert_of, is_told, labels_of
+from monitor.views.outgoing import ALERT_LIFETIME, alert_labels, build_alert, former_alert, is_sent
 
 log = structlog.get_logger()
 
-#: Alertmanager keeps alerts in memory only: after a restart it has none until they are sent again.
-EVERY = timedelta(seconds=60)
-#: Interval at which changes are looked for.
-_LOOK = timedelta(seconds=5)
-#: A resolved alert is sent for this long: one message may be lost, or come while a member is unavailable.
-OVER_FOR = timedelta(minutes=15)
+#: Alertmanager keeps alerts in memory only, and loses them at a restart.
+RESEND_INTERVAL = timedelta(seconds=60)
+#: Interval of checks for changed incidents.
+_CHECK_INTERVAL = timedelta(seconds=5)
+#: A resolved alert is sent for this long, because a member of the cluster may be unavailable for some time.
+RESOLVED_RESEND_PERIOD = timedelta(minutes=15)
 _DEADLINE_SECONDS = 10.0
 
 
 class AlertSender:
-    """Sends to each member of a cluster separately: they deduplicate among themselves."""
+    """Sender to each member of an Alertmanager cluster. The members deduplicate alerts among themselves."""
 
     def __init__(
         self,
@@ -49,131 +50,136 @@ class AlertSender:
         metrics: Metrics,
         clock: Clock,
         settings: Callable[[], Settings],
-        muter: Muter = silence_over,
+        silence_lookup: SilenceLookup = active_silence,
     ) -> None:
-        """Take the current settings from *settings*; *muter* returns whether an incident is silenced."""
+        """Take *settings*, which returns the current settings, and *silence_lookup*, which returns an incident's silence."""
         self._store = store
-        self._muter = muter
+        self._silence_lookup = silence_lookup
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
-        #: Open alerts by their labels, as last read.
+        #: Alerts of open incidents, as last read, by their labels.
         self._open: dict[frozenset[tuple[str, str]], Mapping[str, Any]] = {}
-        #: Resolved alerts with their ends.
-        self._over: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], datetime]] = {}
-        self._journal_number: int | None = None
-        #: Whether any of them is silenced.
-        self._has_silent = False
-        self._told_at: datetime | None = None
-        self._heard: dict[str, bool] = {}
+        #: Resolved alerts with their end times, by their labels.
+        self._resolved: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], datetime]] = {}
+        #: Number of the newest audit log entry at the last read; `None`: nothing was read yet.
+        self._last_entry: int | None = None
+        #: Whether an open incident is silenced.
+        self._has_silenced = False
+        self._sent_at: datetime | None = None
+        #: Whether the last request succeeded, by the member's host and port.
+        self._accepts_by_member: dict[str, bool] = {}
 
-    async def keep_telling(self) -> NoReturn:
-        """Send repeatedly, until cancelled. Each alert expires after an hour."""
-        # The transport and not the client, which logs addresses and reads proxies from the environment.
+    async def run(self) -> NoReturn:
+        """Send repeatedly, until cancelled."""
+        # A bare transport, because an httpx client logs URLs and takes proxies from the environment.
         async with httpx.AsyncHTTPTransport(
             trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
         ) as transport:
-            await run_periodically("Alertmanager sender", lambda: self.look(transport), _LOOK)
+            await run_periodically("Alertmanager sender", lambda: self.send_if_due(transport), _CHECK_INTERVAL)
 
-    async def look(self, transport: httpx.AsyncBaseTransport) -> None:
-        """Send open and recently resolved alerts to all members, if they changed or were last sent a minute ago."""
+    async def send_if_due(self, transport: httpx.AsyncBaseTransport) -> None:
+        """Send open and recently resolved alerts to all members if they have changed or a minute has passed."""
         settings = self._settings()
         send = settings.alertmanager and settings.alertmanager.send
         if not send or not settings.notifies:
-            self._forget(())
-            self._journal_number = self._told_at = None
+            self._forget_members(())
+            self._last_entry = self._sent_at = None
             return
         now = self._clock.now()
-        is_news = await self._read(now)
-        if not is_news and self._told_at is not None and timedelta(0) <= now - self._told_at < EVERY:
+        has_changed = await self._read_incidents(now)
+        if not has_changed and self._sent_at is not None and timedelta(0) <= now - self._sent_at < RESEND_INTERVAL:
             return
-        self._told_at = now
-        self._forget(send.urls)
+        self._sent_at = now
+        self._forget_members(send.urls)
         body = json.dumps(self._alerts(now)).encode()
-        await asyncio.gather(*(self._tell(transport, url, send, body) for url in send.urls))
+        await asyncio.gather(*(self._send_to(transport, url, send, body) for url in send.urls))
 
-    async def _read(self, now: datetime) -> bool:
-        """Read the open incidents if anything has changed; return whether it has.
+    async def _read_incidents(self, now: datetime) -> bool:
+        """Read the open incidents if the audit log has grown; return whether the alerts have changed.
 
-        While the database is unavailable the last result stays.
+        While the database is unavailable, keep the last result.
         """
         try:
-            async with self._store.reading() as ledger:
-                number = await ledger.journal_number()
-                # The end of a silence causes no event, and a silence of a route depends on the routes in trouble.
-                if number == self._journal_number and not self._has_silent:
+            async with self._store.reading() as uow:
+                last_entry = await uow.last_audit_number()
+                # With a silenced incident, read each time: a silence ends without an audit entry, and a silence of one
+                # probe route applies only while no other route of the agency fails.
+                if last_entry == self._last_entry and not self._has_silenced:
                     return False
-                found = list(await ledger.open_incidents())
-                silences = await ledger.silences(now)
-                # Incidents that ended while no process ran.
-                ended = () if self._journal_number is not None else await ledger.recent_incidents()
+                incidents = list(await uow.open_incidents())
+                silences = await uow.silences(now)
+                # At the start, include incidents that were resolved while no process ran.
+                ended = () if self._last_entry is not None else await uow.recent_incidents()
         except StoreUnavailable:
             return False
-        before, self._open = self._open, {}
-        self._has_silent = False
-        for incident in filter(is_told, found):
-            silence = self._muter(incident, silences, now)
-            self._has_silent |= silence is not None
-            self._open[_key(incident)] = alert_of(incident, now, silence)
-            # Sent by the previous process.
-            if self._journal_number is None and (former := former_alert_of(incident, now)) is not None:
-                self._over[frozenset(former["labels"].items())] = former, now
+        previous, self._open = self._open, {}
+        self._has_silenced = False
+        for incident in filter(is_sent, incidents):
+            silence = self._silence_lookup(incident, silences, now)
+            self._has_silenced |= silence is not None
+            self._open[_key(incident)] = build_alert(incident, now, silence)
+            # At the start, resolve the alert of the degradation that this outage was before: it has other labels.
+            if self._last_entry is None and (former := former_alert(incident, now)) is not None:
+                self._resolved[frozenset(former["labels"].items())] = former, now
         for incident in ended:
             if (
-                is_told(incident)
+                is_sent(incident)
                 and incident.resolved_at is not None
-                and is_recent(incident.resolved_at, now, OVER_FOR)
+                and is_recent(incident.resolved_at, now, RESOLVED_RESEND_PERIOD)
             ):
-                self._over[_key(incident)] = alert_of(incident, now), incident.resolved_at
-        # Including what has become an outage, which is another alert.
-        self._over |= {key: (alert, now) for key, alert in before.items() if key not in self._open}
-        is_news = number != self._journal_number or _told(before) != _told(self._open)
-        self._journal_number = number
-        return is_news
+                self._resolved[_key(incident)] = build_alert(incident, now), incident.resolved_at
+        # An incident whose labels have changed, such as one that became an outage, is another alert: resolve the old one.
+        self._resolved |= {key: (alert, now) for key, alert in previous.items() if key not in self._open}
+        has_changed = last_entry != self._last_entry or _visible_parts(previous) != _visible_parts(self._open)
+        self._last_entry = last_entry
+        return has_changed
 
     def _alerts(self, now: datetime) -> Sequence[Mapping[str, Any]]:
-        self._over = {
+        self._resolved = {
             key: (alert, at)
-            for key, (alert, at) in self._over.items()
-            # Including ends in the future: the clock was set back.
-            if key not in self._open and now - at < OVER_FOR
+            for key, (alert, at) in self._resolved.items()
+            # An end in the future counts as recent: the clock was set back.
+            if key not in self._open and now - at < RESOLVED_RESEND_PERIOD
         }
-        over = [_ended(alert, min(at, now)) for alert, at in self._over.values()]
-        lasts = (now + LASTS).isoformat()
-        return [*({**alert, "endsAt": lasts} for alert in self._open.values()), *over]
+        resolved = [_ended(alert, min(at, now)) for alert, at in self._resolved.values()]
+        ends_at = (now + ALERT_LIFETIME).isoformat()
+        return [*({**alert, "endsAt": ends_at} for alert in self._open.values()), *resolved]
 
-    async def _tell(self, transport: httpx.AsyncBaseTransport, url: str, send: SendSettings, body: bytes) -> None:
-        member, why = urlsplit(url).netloc, await _post(transport, url, _authorization(send), body)
-        if bool(why) is self._heard.get(member, True):
-            # Neither the address nor the reason contains a secret.
-            (log.warning if why else log.info)(
-                "Alertmanager does not accept incidents" if why else "Alertmanager accepts incidents again",
+    async def _send_to(self, transport: httpx.AsyncBaseTransport, url: str, send: SendSettings, body: bytes) -> None:
+        member, reason = urlsplit(url).netloc, await _post(transport, url, _authorization(send), body)
+        if bool(reason) is self._accepts_by_member.get(member, True):
+            # Only the host and port: a URL may contain a secret.
+            (log.warning if reason else log.info)(
+                "Alertmanager does not accept incidents" if reason else "Alertmanager accepts incidents again",
                 member=member,
-                **({"reason": why} if why else {}),
+                **({"reason": reason} if reason else {}),
             )
-        self._heard[member] = not why
-        self._metrics.alertmanager_notified(member, taken=not why)
+        self._accepts_by_member[member] = not reason
+        self._metrics.set_alertmanager_up(member, accepted=not reason)
 
-    def _forget(self, but: Sequence[str]) -> None:
+    def _forget_members(self, urls: Sequence[str]) -> None:
         """Remove the metrics of members that are no longer configured."""
-        kept = {urlsplit(url).netloc for url in but}
-        for member in self._heard.keys() - kept:
-            del self._heard[member]
-            self._metrics.forget_alertmanager(member)
+        members = {urlsplit(url).netloc for url in urls}
+        for member in self._accepts_by_member.keys() - members:
+            del self._accepts_by_member[member]
+            self._metrics.remove_alertmanager(member)
 
 
 def _key(incident: Incident) -> frozenset[tuple[str, str]]:
-    return frozenset(labels_of(incident).items())
+    return frozenset(alert_labels(incident).items())
 
 
 def _ended(alert: Mapping[str, Any], at: datetime) -> Mapping[str, Any]:
-    # An alert that begins after its end is refused.
+    # Alertmanager rejects an alert that starts after its end.
     began_at = min(datetime.fromisoformat(alert["startsAt"]), at)
     return {**alert, "startsAt": began_at.isoformat(), "endsAt": at.isoformat()}
 
 
-def _told(alerts: Mapping[frozenset[tuple[str, str]], Mapping[str, Any]]) -> Mapping[frozenset[tuple[str, str]], Any]:
-    """Return the alerts without fields that people do not read."""
+def _visible_parts(
+    alerts: Mapping[frozenset[tuple[str, str]], Mapping[str, Any]],
+) -> Mapping[frozenset[tuple[str, str]], Any]:
+    """Return the parts of the alerts that people read: without times, which change at each read."""
     return {key: alert["annotations"] for key, alert in alerts.items()}
 
 
@@ -187,7 +193,7 @@ def _authorization(send: SendSettings) -> Mapping[str, str]:
 
 
 async def _post(transport: httpx.AsyncBaseTransport, url: str, headers: Mapping[str, str], body: bytes) -> str:
-    """Send to one member; return the reason of a failure, or ""."""
+    """Send alerts to one member; return the reason of a failure, or ""."""
     request = httpx.Request(
         "POST",
         f"{url}/api/v2/alerts",
@@ -197,10 +203,10 @@ async def _post(transport: httpx.AsyncBaseTransport, url: str, headers: Mapping[
     )
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
-            answer = await transport.handle_async_request(request)
-            await answer.aclose()
+            response = await transport.handle_async_request(request)
+            await response.aclose()
     except TimeoutError:
         return "no answer in time"
     except httpx.HTTPError as error:
         return type(error).__name__
-    return "" if answer.is_success else f"answered {answer.status_code}"
+    return "" if response.is_success else f"answered {response.status_code}"

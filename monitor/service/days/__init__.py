@@ -1,1 +1,1 @@
-"""Day records of agencies: recorded minute by minute, reported for all agencies at once and per month."""
+"""Mail availability of agencies by day and minute: recorder, cache of the totals, and monthly reports."""

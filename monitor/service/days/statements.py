@@ -1,4 +1,4 @@
-"""Monthly reports of an agency: made on request and recorded in the audit log."""
+"""Monthly reports of an agency for its head: one PDF page and tables, made on request and recorded in the audit log."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from alerts.persistence.clock import Clock
 from monitor.audit.lifecycle import Lifecycle
 from monitor.audit.statement import (
     InvalidMonthError,
-    checked,
-    drawn,
-    end_of,
-    exercised,
-    is_over,
-    month_called,
+    drill_lines,
+    failed_check_lines,
+    has_ended,
     month_days,
-    statement_files,
+    month_end,
+    monthly_report_files,
+    parse_month,
+    report_days,
 )
 from monitor.config.loading import Configuration
-from monitor.model.day import MinuteState, day_of, moment_of
-from monitor.service.errors import OperationRejectedError, agency_called
+from monitor.model.day import MinuteState, day_of, time_of
+from monitor.service.errors import OperationRejectedError, find_agency_code
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.views.overview import CheckView
 
-#: Number of past months that a page offers; older ones are requested by their address.
-OFFERED: Final = 13
-#: In days.
-_JUST_BEGUN: Final = 5
+#: Number of months that a page offers. The URL of an older month can be typed.
+OFFERED_MONTHS: Final = 13
+#: Until this day of a month a page shows the previous month first.
+_PREVIOUS_MONTH_DAYS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MonthGathered:
+class MonthlyData:
     """Content of one month's report."""
 
-    statement: MonthlyReport
+    report: MonthlyReport
     #: Number of minutes per day in each state.
     days: Sequence[tuple[date, Mapping[MinuteState, int]]]
 
 
-class Statements:
-    """Reader of the content of monthly reports, from the database, and of the latest check results, from memory."""
+class MonthlyReports:
+    """Builder of monthly reports, from the database and, for the latest check results, from memory."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Statements:
         checks: Callable[[str], Sequence[CheckView]],
         probed_by: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Read the current configuration with *configuration*. *checks* returns the latest check results of an agency.
+        """Take *configuration*, which returns the current one, and *checks*, which returns an agency's latest check results.
 
-        *probed_by*: the process that has these results, if it is another one.
+        *probed_by* returns the name of the process that has these results, or "" if it is this one.
         """
         self._store = store
         self._days = days
@@ -76,60 +76,63 @@ class Statements:
         self._checks = checks
         self._probed_by = probed_by
 
-    async def statement(self, quoted: str, written_month: str, by: str) -> Mapping[str, bytes]:
-        """Return the files by name, the PDF first. Raise `OperationRejectedError`, or `StoreUnavailable`."""
-        told = await self.gathered(quoted, written_month)
-        statement = told.statement
-        files = await asyncio.to_thread(statement_files, statement, told.days, self._configuration().wording)
-        sha256_of_page = sha256(next(iter(files.values()))).hexdigest()
-        detail = {"agency": statement.agency, "month": f"{statement.month:%Y-%m}", "sha256": sha256_of_page}
-        await self._lifecycle.told(by, "statement made", detail)
+    async def render(self, agency_code: str, month_text: str, by: str) -> Mapping[str, bytes]:
+        """Return the files of a report by name, the PDF first. Record the report in the audit log.
+
+        Raise `OperationRejectedError`, or `StoreUnavailable`.
+        """
+        data = await self.read(agency_code, month_text)
+        report = data.report
+        files = await asyncio.to_thread(monthly_report_files, report, data.days, self._configuration().wording)
+        pdf_hash = sha256(next(iter(files.values()))).hexdigest()
+        detail = {"agency": report.agency, "month": f"{report.month:%Y-%m}", "sha256": pdf_hash}
+        await self._lifecycle.record(by, "statement made", detail)
         return files
 
-    async def gathered(self, quoted: str, written_month: str) -> MonthGathered:
-        """Return the content of a monthly report without an audit log entry, for display. Raise as `statement` does."""
+    async def read(self, agency_code: str, month_text: str) -> MonthlyData:
+        """Return the content of a report for display, without an audit log entry. Raise as `render` does."""
         configuration, now = self._configuration(), self._clock.now()
-        agency = agency_called(quoted, configuration.registry.agencies)
+        agency = find_agency_code(agency_code, configuration.registry.agencies)
         try:
-            month = month_called(written_month, now)
-        except InvalidMonthError as wrong:
-            raise OperationRejectedError(str(wrong)) from None
-        begin, end = moment_of(month, 0), end_of(month, now)
-        async with self._store.reading() as ledger:
-            found = await ledger.incidents(await ledger.listing.during(agency, begin, end))
-            incidents = [(each, await ledger.notices(each.id)) for each in found.values()]
+            month = parse_month(month_text, now)
+        except InvalidMonthError as error:
+            raise OperationRejectedError(str(error)) from None
+        starts_at, ends_at = time_of(month, 0), month_end(month, now)
+        async with self._store.reading() as uow:
+            incidents_by_id = await uow.incidents(await uow.listing.open_during(agency, starts_at, ends_at))
+            incidents = [(each, await uow.notifications(each.id)) for each in incidents_by_id.values()]
         days, sending, receiving = month_days(month, await self._days.since(agency, month), now)
-        checks, was_checked = checked(self._checks(agency))
-        statement = MonthlyReport(
+        checks, was_checked = failed_check_lines(self._checks(agency))
+        report = MonthlyReport(
             agency=agency,
             office=configuration.registry.agencies[agency].build_office(),
             month=month,
-            until=end,
-            is_over=is_over(month, now),
+            until=ends_at,
+            is_over=has_ended(month, now),
             sending=sending,
             receiving=receiving,
-            days=drawn(days),
+            days=report_days(days),
             incidents=incidents,
-            exercises=exercised(await self._drills.during(agency, begin, end)),
+            exercises=drill_lines(await self._drills.during(agency, starts_at, ends_at)),
             checks=checks,
             was_checked=was_checked,
             made_at=now,
             checked_by=self._probed_by(agency),
         )
-        return MonthGathered(statement=statement, days=days)
+        return MonthlyData(report=report, days=days)
 
     def cause(self, incident: Incident, language: Language) -> str:
         """Return the cause of a mail failure in words; "" if it is unknown."""
         cause = incident.policy.cause
-        return "" if cause is None else self._configuration().wording.say(language, f"call.cause.{cause}")
+        return "" if cause is None else self._configuration().wording.render(language, f"call.cause.{cause}")
 
     def months(self) -> Sequence[date]:
         """Return the first days of the months that a page offers, the current month first."""
         now = day_of(self._clock.now())
-        counted = [12 * now.year + now.month - 1 - ago for ago in range(OFFERED)]
-        return [date(count // 12, count % 12 + 1, 1) for count in counted]
+        month_numbers = [12 * now.year + now.month - 1 - ago for ago in range(OFFERED_MONTHS)]
+        return [date(number // 12, number % 12 + 1, 1) for number in month_numbers]
 
-    def usual_month(self) -> date:
-        """Return the month that is shown first: a month that has just begun has no data."""
-        present, before = self.months()[:2]
-        return before if day_of(self._clock.now()).day <= _JUST_BEGUN else present
+    def default_month(self) -> date:
+        """Return the month that is shown first: at the beginning of a month, the previous one, which has more data."""
+        current, previous = self.months()[:2]
+        return previous if day_of(self._clock.now()).day <= _PREVIOUS_MONTH_DAYS else current

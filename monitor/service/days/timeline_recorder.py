@@ -1,7 +1,8 @@
-"""Recorder of the days of agencies: adds once a minute what was proven, declared and closed since.
+"""Recorder of the day timelines of agencies: the state of mail in each of a day's 1,440 minutes.
 
-A record holds what is true at the time of writing, so a minute that could not be written is written with a later one; a
-clock set back, a reload and a second prober add nothing twice (ADR 0048).
+Once a minute it adds the spans since the last time: those that probes have proven, those that people have declared, and
+those without probing, such as maintenance. Adding a span is idempotent: minutes that could not be written are written
+later, and a clock set back, a reload or a second process adds nothing twice (ADR 0048).
 """
 
 from __future__ import annotations
@@ -10,158 +11,157 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
-from alerts.model.incident import FALSE_ALARM_WITHIN
+from alerts.model.incident import FALSE_ALARM_PERIOD
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
-from monitor.evaluation.timeline_builder import TimelineBuilder, ways_of
-from monitor.model.day import DayTimeline, MinuteState, TimelineSpan, cut, day_of, moment_of
+from monitor.evaluation.timeline_builder import TimelineBuilder, outage_states
+from monitor.model.day import DayTimeline, MinuteState, TimelineSpan, day_of, split_by_day, time_of
 from monitor.model.window import Hours
 from monitor.runtime.cooperative import yielding
 from monitor.service.probing_runtime import ProbingRuntime
-from monitor.store.engine.incidents import OpenNumber
+from monitor.store.engine.incidents import OpenIncidentSummary
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords, Key
 
-#: Interval of evaluation and writing.
-LOOKS = timedelta(minutes=1)
-#: A longer gap between evaluations counts as unmonitored: a restart takes seconds, that of a machine two minutes.
-AWAY = timedelta(minutes=3)
-#: How long after its end an incident is checked for a declaration as false alarm, with one more day for a restart.
-_CORRECTED_FOR = FALSE_ALARM_WITHIN + timedelta(days=1)
+#: Interval of recording.
+RECORD_INTERVAL = timedelta(minutes=1)
+#: A longer gap between recordings counts as unmonitored. A restart of the process takes seconds, that of a machine two
+#: minutes.
+MAX_GAP = timedelta(minutes=3)
+#: How long after its end an incident is checked for being marked as a false alarm. The additional day covers a restart.
+_FALSE_ALARM_CHECK_PERIOD = FALSE_ALARM_PERIOD + timedelta(days=1)
 
 
 class TimelineRecorder:
-    """Recorder that evaluates all agencies and adds to their days."""
+    """Recorder of the timelines of all agencies."""
 
     def __init__(
         self, *, records: DayRecords, store: SqlStore, clock: Clock, runtime: Callable[[], ProbingRuntime]
     ) -> None:
-        """Read the current watch with *runtime*."""
+        """Take *runtime*, which returns the objects of the current configuration."""
         self._records = records
         self._store = store
         self._clock = clock
         self._runtime = runtime
-        self._looked_at: datetime | None = None
-        self._followed: dict[str, TimelineBuilder] = {}
-        #: Agencies that another process monitored at the last evaluation.
-        self._elsewhere: AbstractSet[str] = frozenset()
-        #: Agencies that were not to be probed at the last evaluation.
-        self._closed: set[str] = set()
-        #: By agency: the latest declaration, and the time up to which it is marked.
-        self._declared: dict[str, tuple[OpenNumber, datetime]] = {}
-        #: Incidents whose correction is marked.
-        self._corrected: set[int] = set()
-        #: Latest declarations that were read from the database: each applies until it is changed.
-        self._open: Mapping[str, OpenNumber] = {}
-        #: Records that are not stored yet.
-        self._owed: dict[Key, DayTimeline] = {}
+        self._recorded_at: datetime | None = None
+        self._builders: dict[str, TimelineBuilder] = {}
+        #: Agencies that another process monitored at the last recording.
+        self._other_agencies: AbstractSet[str] = frozenset()
+        #: Agencies in maintenance or outside their probing hours at the last recording.
+        self._closed_agencies: set[str] = set()
+        #: By agency: the latest declaration, and the time up to which it is recorded.
+        self._declared_until: dict[str, tuple[OpenIncidentSummary, datetime]] = {}
+        #: Ids of the false alarms that are recorded.
+        self._false_alarms: set[int] = set()
+        #: By agency: open incidents, as last read from the database. Each one applies until the next read.
+        self._open_declarations: Mapping[str, OpenIncidentSummary] = {}
+        #: Timelines that are not stored yet. `DayRecords.add` removes those that it has stored.
+        self._unsaved: dict[Key, DayTimeline] = {}
 
-    async def begin(self, last_seen: datetime | None) -> None:
-        """Resume the state of this process, if it was *last_seen* at work a moment ago. Raise `StoreUnavailable`."""
+    async def begin(self, last_heartbeat: datetime | None) -> None:
+        """Resume the timelines if this process ran until a moment ago, by *last_heartbeat*. Raise `StoreUnavailable`."""
         now = self._clock.now()
-        if last_seen is None or not timedelta(0) <= now - last_seen <= AWAY:
+        if last_heartbeat is None or not timedelta(0) <= now - last_heartbeat <= MAX_GAP:
             return
         await self._resume(now)
-        self._looked_at = now
+        self._recorded_at = now
 
-    async def _resume(self, now: datetime, among: AbstractSet[str] | None = None) -> None:
-        """Resume the state of a process that monitored until a moment ago; *among*: these agencies."""
+    async def _resume(self, now: datetime, agencies: AbstractSet[str] | None = None) -> None:
+        """Resume the stored timelines of *agencies*, or of all, that a process recorded until a moment ago."""
         today = day_of(now)
-        for (agency, on), sheet in sorted((await self._records.on([today - timedelta(days=1), today])).items()):
-            if (last := sheet.last()) is not None and (among is None or agency in among):
-                continuity = self._followed[agency] = TimelineBuilder()
-                continuity.resume(last[0], moment_of(on, last[1]))
+        for (agency, day), timeline in sorted((await self._records.on([today - timedelta(days=1), today])).items()):
+            if (last := timeline.last_marked()) is not None and (agencies is None or agency in agencies):
+                builder = self._builders[agency] = TimelineBuilder()
+                builder.resume(last[0], time_of(day, last[1]))
 
-    async def look(self) -> None:
-        """Mark what is settled since the last evaluation, and write it.
+    async def record(self) -> None:
+        """Record the spans since the last call, and store them.
 
-        Raise `StoreUnavailable` when writing must wait.
+        Raise `StoreUnavailable`: the spans are stored with the next call.
         """
-        now, away = self._clock.now(), None
-        since = self._looked_at if self._looked_at and timedelta(0) <= now - self._looked_at <= AWAY else now
+        now, store_error = self._clock.now(), None
+        since = self._recorded_at if self._recorded_at and timedelta(0) <= now - self._recorded_at <= MAX_GAP else now
         if since == now:
-            for continuity in self._followed.values():
-                continuity.interrupt()
-        self._looked_at = now
+            for builder in self._builders.values():
+                builder.interrupt()
+        self._recorded_at = now
         runtime = self._runtime()
         registry = runtime.configuration.registry
         try:
-            await self._ask(now)
-            if taken_over := self._elsewhere & runtime.owned:
+            await self._read_declarations(now)
+            if taken_over := self._other_agencies & runtime.owned:
                 await self._resume(now, taken_over)
         except StoreUnavailable as error:
-            away = error
-        self._elsewhere = registry.agencies.keys() - runtime.owned
-        for code in self._elsewhere & self._followed.keys():
-            # If the agency returns, another process has monitored it meanwhile.
-            self._followed[code].interrupt()
+            store_error = error
+        self._other_agencies = registry.agencies.keys() - runtime.owned
+        for code in self._other_agencies & self._builders.keys():
+            # If this process takes the agency over again, another one has monitored it meanwhile.
+            self._builders[code].interrupt()
         async for code in yielding(registry.agencies):
-            routes = registry.routes_of(code)
-            self._mark(code, self._of_agency(runtime, code, [r.probing.hours for r in routes], since, now))
-        for gone in self._followed.keys() - registry.agencies.keys():
-            del self._followed[gone]
-            self._closed.discard(gone)
-        if away is not None:
-            raise away
-        await self._records.add(self._owed)
+            routes = registry.routes_for(code)
+            self._mark(code, self._spans(runtime, code, [r.probing.hours for r in routes], since, now))
+        for removed_agency in self._builders.keys() - registry.agencies.keys():
+            del self._builders[removed_agency]
+            self._closed_agencies.discard(removed_agency)
+        if store_error is not None:
+            raise store_error
+        await self._records.add(self._unsaved)
 
-    def _of_agency(
+    def _spans(
         self, runtime: ProbingRuntime, code: str, hours: Iterable[Hours], since: datetime, now: datetime
     ) -> Iterator[TimelineSpan]:
-        continuity = self._followed.setdefault(code, TimelineBuilder())
-        if (closed := _closed(list(hours), now)) is not None:
-            # Earlier evidence does not extend over the closed time, and runs in it do not count.
-            continuity.interrupt()
-            yield TimelineSpan(state=closed, starts_at=since if code in self._closed else now, until=now)
-            self._closed.add(code)
-        elif runtime.evaluator.knows(code):
+        builder = self._builders.setdefault(code, TimelineBuilder())
+        if (closed_state := _closed_state(list(hours), now)) is not None:
+            # Runs before and during the closed time prove nothing about it.
+            builder.interrupt()
+            yield TimelineSpan(state=closed_state, starts_at=since if code in self._closed_agencies else now, until=now)
+            self._closed_agencies.add(code)
+        elif runtime.evaluator.has_agency(code):
             mail = runtime.evaluator.mail(code)
-            # An agency that is probed every few seconds is evaluated less often than that.
-            yield from continuity.follow(mail.sight(), max(mail.seen_within(), 2 * LOOKS))
-        if closed is None:
-            self._closed.discard(code)
-        yield from self._of_people(code, now)
-        ended = runtime.consensus.ended_by_hand.get(code)
-        if ended is not None and ended.false_alarm_at is not None:
-            # The agency is measured all the same; the result is a declared false alarm.
+            # At least two intervals: routes may be probed every few seconds, but recording happens once a minute.
+            yield from builder.advance(mail.observe(), max(mail.longest_proven_gap(), 2 * RECORD_INTERVAL))
+        if closed_state is None:
+            self._closed_agencies.discard(code)
+        yield from self._declared_spans(code, now)
+        closed_incident = runtime.reporter.closed_by_hand.get(code)
+        if closed_incident is not None and closed_incident.false_alarm_at is not None:
+            # Probes still detect the fault that a person has marked as a false alarm.
             yield TimelineSpan(state=MinuteState.FALSE_ALARM, starts_at=since, until=now)
 
-    def _of_people(self, code: str, now: datetime) -> Iterator[TimelineSpan]:
-        said = self._open.get(code)
-        if said is None or said.declared is None:
-            self._declared.pop(code, None)
+    def _declared_spans(self, code: str, now: datetime) -> Iterator[TimelineSpan]:
+        incident = self._open_declarations.get(code)
+        if incident is None or incident.declared is None:
+            self._declared_until.pop(code, None)
             return
-        known, until = self._declared.get(code, (None, now))
-        # The first mark starts at the declaration, which may be long ago; later ones continue from the last evaluation.
-        # A declaration also applies while no evaluation runs.
-        begins = until if known == said else said.declared_since or now
-        self._declared[code] = said, now
-        for state in ways_of(said.declared):
-            yield TimelineSpan(state=state, starts_at=begins, until=now)
+        previous, until = self._declared_until.get(code, (None, now))
+        # The first span starts at the declaration, which may be long ago; later spans continue the previous one. A
+        # declaration also applies to the time in which no process ran.
+        span_start = until if previous == incident else incident.declared_since or now
+        self._declared_until[code] = incident, now
+        for state in outage_states(incident.declared):
+            yield TimelineSpan(state=state, starts_at=span_start, until=now)
 
-    async def _ask(self, now: datetime) -> None:
-        """Read the declarations. Raise `StoreUnavailable`."""
-        async with self._store.reading() as ledger:
-            self._open = await ledger.open_numbers()
-            corrected = await ledger.false_alarms(now - _CORRECTED_FOR)
-        for each in corrected:
-            if each.id not in self._corrected:
-                mark = TimelineSpan(state=MinuteState.FALSE_ALARM, starts_at=each.began_at, until=each.ended_at)
-                self._mark(each.agency, [mark])
-        self._corrected = {each.id for each in corrected}
+    async def _read_declarations(self, now: datetime) -> None:
+        """Read the open declarations, and record new false alarms. Raise `StoreUnavailable`."""
+        async with self._store.reading() as uow:
+            self._open_declarations = await uow.open_incidents_by_key()
+            marked_false = await uow.false_alarms(now - _FALSE_ALARM_CHECK_PERIOD)
+        for each in marked_false:
+            if each.id not in self._false_alarms:
+                span = TimelineSpan(state=MinuteState.FALSE_ALARM, starts_at=each.began_at, until=each.ended_at)
+                self._mark(each.agency, [span])
+        self._false_alarms = {each.id for each in marked_false}
 
-    def _mark(self, agency: str, marks: Iterable[TimelineSpan]) -> None:
-        for on, state, begin, end in cut(marks):
-            self._owed.setdefault((agency, on), DayTimeline()).mark(state, begin, end)
+    def _mark(self, agency: str, spans: Iterable[TimelineSpan]) -> None:
+        for day, state, first, end in split_by_day(spans):
+            self._unsaved.setdefault((agency, day), DayTimeline()).mark(state, first, end)
 
 
-def _closed(hours: list[Hours], now: datetime) -> MinuteState | None:
-    """Return the reason why an agency is not probed now; `None`: it is probed.
-
-    Maintenance applies to the whole agency.
-    """
+def _closed_state(hours: list[Hours], now: datetime) -> MinuteState | None:
+    """Return the state of an agency whose routes, with these *hours*, are not probed now; `None`: some are probed."""
     if not hours:
         return None
-    if hours[0].closed_by(now) is not None:
+    # Maintenance applies to the whole agency, so that all routes have the same.
+    if hours[0].maintenance_at(now) is not None:
         return MinuteState.MAINTENANCE
-    return MinuteState.OFF_HOURS if all(each.opens(now) != now for each in hours) else None
+    return MinuteState.OFF_HOURS if all(each.next_active_at(now) != now for each in hours) else None

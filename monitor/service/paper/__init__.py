@@ -1,1 +1,1 @@
-"""Paper: letters in the trays, and the numbers that an older copy of the store must not assign again."""
+"""Letters and faxes: letters in the trays, and the guard that keeps a restored database from reusing numbers on paper."""

@@ -1,4 +1,8 @@
-"""High-water mark in files outside the store: in the state directory, and in the tray of letters."""
+"""Files outside the database with its high-water mark: the newest numbers that it has assigned.
+
+There is one in the state directory and one in each tray, the directory from which clerks print and post letters. A
+database that is behind its mark is an older copy (`RestoreGuard`).
+"""
 
 from __future__ import annotations
 
@@ -13,57 +17,57 @@ from pathlib import Path
 
 import structlog
 
-from alerts.persistence.restoration import HighWaterMark, highest, latest, mark_of
+from alerts.persistence.restoration import HighWaterMark, latest_pages, merge_highest, read_mark
 
 log = structlog.get_logger()
 
-#: Hidden: clerks do not need it.
+#: A hidden file, because clerks open the tray.
 FILE = ".pantau-mark.json"
 #: In seconds: an unresponsive network share must not delay notifications.
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 
 
 class HighWaterMarkFiles:
-    """One file in each directory. An unreadable one is ignored; an unwritable one is logged once."""
+    """Reader and writer of one file in each directory. A file that cannot be accessed is logged once and skipped."""
 
     def __init__(self, directories: Callable[[], Sequence[Path]]) -> None:
-        """*directories* returns the current ones; a reload may add a tray."""
+        """Take *directories*, which returns the current ones: a reload may add a tray."""
         self._directories = directories
         self._written: dict[Path, HighWaterMark] = {}
-        self._hanging: set[Path] = set()
+        self._failing: set[Path] = set()
 
     @property
     def _files(self) -> Sequence[Path]:
         return [directory / FILE for directory in dict.fromkeys(self._directories())]
 
     async def read(self) -> Sequence[HighWaterMark]:
-        """Return the readable marks."""
-        found = [await self._in_time(file, _read, file) for file in self._files]
-        return [mark for mark in found if mark is not None]
+        """Return the marks of all readable files."""
+        marks = [await self._within_deadline(file, _read, file) for file in self._files]
+        return [mark for mark in marks if mark is not None]
 
     async def write(self, mark: HighWaterMark) -> None:
-        """Write *mark* where it is missing. Marks of other processes on the same store are kept."""
+        """Write *mark* to each file that does not have it, merged with what other processes have written there."""
         for file in self._files:
-            if self._written.get(file) != mark and await self._in_time(file, _write, file, mark) is not None:
+            if self._written.get(file) != mark and await self._within_deadline(file, _write, file, mark) is not None:
                 self._written[file] = mark
 
-    async def _in_time(self, file: Path, do: object, *arguments: object) -> HighWaterMark | None:
+    async def _within_deadline(self, file: Path, operation: object, *arguments: object) -> HighWaterMark | None:
         try:
-            async with asyncio.timeout(_PATIENCE):
-                done: HighWaterMark | None = await asyncio.to_thread(do, *arguments)  # type: ignore[arg-type]
+            async with asyncio.timeout(_TIMEOUT):
+                result: HighWaterMark | None = await asyncio.to_thread(operation, *arguments)  # type: ignore[arg-type]
         except (OSError, TimeoutError) as error:
-            if file not in self._hanging:
-                why = getattr(error, "strerror", None) or "it does not answer in time"
-                log.warning("high-water mark cannot be written", file=str(file), reason=why)
-            self._hanging.add(file)
+            if file not in self._failing:
+                reason = getattr(error, "strerror", None) or "it does not answer in time"
+                log.warning("high-water mark cannot be written", file=str(file), reason=reason)
+            self._failing.add(file)
             return None
-        self._hanging.discard(file)
-        return done
+        self._failing.discard(file)
+        return result
 
 
 def _read(file: Path) -> HighWaterMark | None:
     try:
-        return mark_of(json.loads(file.read_bytes()))
+        return read_mark(json.loads(file.read_bytes()))
     except FileNotFoundError:
         return None
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -72,23 +76,23 @@ def _read(file: Path) -> HighWaterMark | None:
 
 
 def _write(file: Path, mark: HighWaterMark) -> HighWaterMark | None:
-    before = _read(file)
-    noted = mark
-    if before is not None and before.chain == mark.chain:
-        pages = latest(highest([before.pages, mark.pages]))
-        noted = replace(mark, numbers=highest([before.numbers, mark.numbers]), pages=pages)
-    if noted == before:
+    stored = _read(file)
+    merged = mark
+    if stored is not None and stored.chain == mark.chain:
+        pages = latest_pages(merge_highest([stored.pages, mark.pages]))
+        merged = replace(mark, numbers=merge_highest([stored.numbers, mark.numbers]), pages=pages)
+    if merged == stored:
         return mark
     file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(prefix=f"{file.name}-", suffix=".part", dir=file.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{file.name}-", suffix=".part", dir=file.parent)
     try:
-        with os.fdopen(descriptor, "w") as written:
-            json.dump(noted.as_json(), written, indent=1)
-            written.flush()
-            os.fsync(written.fileno())
-        Path(part).rename(file)
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump(merged.as_json(), stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).rename(file)
     except BaseException:
         with suppress(OSError):
-            Path(part).unlink()
+            Path(temporary).unlink()
         raise
     return mark

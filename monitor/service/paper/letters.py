@@ -1,4 +1,7 @@
-"""Letters in the trays: their contents, who printed and posted them, and which are overdue."""
+"""Letters in the trays, the directories from which clerks print and post notifications on paper.
+
+Shows letters, records that they were printed and posted, and exports metrics of overdue letters.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from alerts.decide.paper import (
     LetterStep,
     QueuedLetter,
     TrayLetter,
-    page_resting_on,
+    citing_letter,
     post_by,
     why_not_posted_on,
 )
@@ -37,19 +40,19 @@ from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import OperationRejectedError
 from monitor.store.engine.ledger import SqlStore
 
-#: How long a letter that has left a tray is shown: a week and the days around it.
-_GONE_FOR = timedelta(days=10)
-#: Letters that were queued earlier are on no docket: none is posted that late.
-_ON_DOCKETS = timedelta(days=92)
-#: Interval of checks for overdue letters: a letter becomes overdue at a change of day, and a tray changes rarely.
-EVERY = timedelta(minutes=1)
+#: How long a letter is shown after it has left its tray: a week and some days of leave.
+_SHOWN_AFTER_LEAVING = timedelta(days=10)
+#: A docket (the list of letters posted on a day) is read from letters of this period: none is posted later than that.
+_DOCKET_PERIOD = timedelta(days=92)
+#: Interval of checks for overdue letters. A letter becomes overdue when a day ends, and a tray changes rarely.
+CHECK_INTERVAL = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterView:
     """A letter, as the page, the API and the command line show it."""
 
-    #: Of the notification.
+    #: Id of the notification.
     id: int
     #: Number of the incident.
     incident: str
@@ -77,20 +80,20 @@ class LetterRecord:
 
     by: str
     at: datetime
-    #: Whether it was recorded just now.
+    #: Whether this call made the record; `False`: it existed before.
     anew: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterNotRecorded:
-    """A letter that could not be recorded as printed or posted, and why."""
+    """A letter that could not be recorded as printed or posted, with the reason."""
 
     id: int
     reason: str
 
 
 class Letters:
-    """Reads the trays, and records what clerks report."""
+    """Reader of the trays, and recorder of what clerks report."""
 
     def __init__(
         self,
@@ -102,7 +105,7 @@ class Letters:
         clock: Clock,
         hours: Callable[[str], OfficeHours],
     ) -> None:
-        """*hours* returns the office hours of an agency by its code, or our own by ""."""
+        """Take *hours*, which returns the office hours of an agency by its code, and Pantau's own for ""."""
         self._store = store
         self._pool = pool
         self._dispatcher = dispatcher
@@ -111,60 +114,64 @@ class Letters:
         self._hours = hours
 
     async def letters(self) -> Sequence[LetterView]:
-        """Return the letters in the trays, oldest first, and then those that have left them recently, newest first."""
-        return await self._views(_GONE_FOR)
+        """Return the letters in the trays, oldest first, then those that left one recently, newest first."""
+        return await self._views(_SHOWN_AFTER_LEAVING)
 
-    async def _views(self, since: timedelta) -> Sequence[LetterView]:
+    async def _views(self, period: timedelta) -> Sequence[LetterView]:
         now = self._clock.now()
-        async with self._store.reading() as ledger:
-            found = await ledger.letters(self._trays(), now - since)
+        async with self._store.reading() as uow:
+            tray_letters = await uow.letters(self._tray_names(), now - period)
         hours = cache(self._hours)
-        return [_view(each, hours(each.agency), now) async for each in yielding(found)]
+        return [_view(each, hours(each.agency), now) async for each in yielding(tray_letters)]
 
-    async def lying(self, notice_ids: Collection[int]) -> Mapping[int, bytes]:
-        """Return the PDFs of unchanged letters in their trays, by notification, for printing.
+    async def unchanged_pdfs(self, notification_ids: Collection[int]) -> Mapping[int, bytes]:
+        """Return the PDFs of letters in their trays, by notification id, for printing.
 
-        Letters that were changed or removed meanwhile are left out, as are those in an unreadable tray.
+        Leave out letters whose file was changed or removed, and those in an unreadable tray.
         """
-        async with self._store.reading() as ledger:
-            laid = await ledger.laid(notice_ids)
-        found = dict[str, bytes]()
-        for name, tray in self._dispatching():
+        async with self._store.reading() as uow:
+            letters = await uow.queued_letters(notification_ids)
+        pdfs = dict[str, bytes]()
+        for name, tray in self._gateways():
             with suppress(DeliveryError):
-                found |= await tray.read({each.reference for each in laid.values() if each.gateway == name})
-        return await asyncio.to_thread(_unchanged, laid, found)
+                pdfs |= await tray.read({each.reference for each in letters.values() if each.gateway == name})
+        return await asyncio.to_thread(_unchanged, letters, pdfs)
 
-    def _dispatching(self) -> Sequence[tuple[str, SupportsManualPosting]]:
-        return [(line.name, line.gateway) for line in self._pool if isinstance(line.gateway, SupportsManualPosting)]
+    def _gateways(self) -> Sequence[tuple[str, SupportsManualPosting]]:
+        return [
+            (configured.name, configured.gateway)
+            for configured in self._pool
+            if isinstance(configured.gateway, SupportsManualPosting)
+        ]
 
-    def _trays(self) -> Sequence[str]:
-        return [line.name for line in self._pool if line.channel is Channel.LETTER]
+    def _tray_names(self) -> Sequence[str]:
+        return [configured.name for configured in self._pool if configured.channel is Channel.LETTER]
 
     def today(self) -> date:
         """Return the current date at the place of posting."""
         return self._clock.now().astimezone(self._hours("").zone).date()
 
-    async def note_all(
-        self, notice_ids: Iterable[int], step: LetterStep, by: str, *, day: date | None = None
+    async def record_steps(
+        self, notification_ids: Iterable[int], step: LetterStep, by: str, *, day: date | None = None
     ) -> Sequence[LetterNotRecorded]:
         """Record several letters as printed or posted; return those that could not be recorded.
 
         *day*: the day of posting.
         """
-        unnoted: list[LetterNotRecorded] = []
-        for notification_id in dict.fromkeys(notice_ids):
+        not_recorded: list[LetterNotRecorded] = []
+        for notification_id in dict.fromkeys(notification_ids):
             try:
-                await self.note(notification_id, step, by, day=day)
-            except OperationRejectedError as wrong:
-                unnoted.append(LetterNotRecorded(id=notification_id, reason=str(wrong)))
-        return unnoted
+                await self.record_step(notification_id, step, by, day=day)
+            except OperationRejectedError as error:
+                not_recorded.append(LetterNotRecorded(id=notification_id, reason=str(error)))
+        return not_recorded
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
-        """Return the letters that were posted on a day, in the order in which they were queued; of the last quarter only."""
-        views = [each for each in await self._views(_ON_DOCKETS) if each.posted_on == day]
+        """Return the letters that were posted on *day* and queued in the last quarter, in the order of queueing."""
+        views = [each for each in await self._views(_DOCKET_PERIOD) if each.posted_on == day]
         return sorted(views, key=lambda each: (each.queued_at, each.id))
 
-    async def note(
+    async def record_step(
         self,
         notification_id: int,
         step: LetterStep,
@@ -174,123 +181,130 @@ class Letters:
         unprinted: bool = False,
         day: date | None = None,
     ) -> LetterRecord:
-        """Record once that a clerk has printed or posted a letter. Raise `OperationRejectedError`.
+        """Record that a clerk has printed or posted a letter, unless that is recorded. Raise `OperationRejectedError`.
 
-        *already_posted*: it had been posted before it was withdrawn, and the clerk reports that only now. Then its
-        recipient also gets the notifications that others have received since. *unprinted*: it was posted without a
-        record that it was printed. *day*: the day of posting; by default the day of the record.
+        *already_posted*: accept a withdrawn letter, which the clerk had posted before the withdrawal. Its recipient then
+        also gets the later notifications of the incident. *unprinted*: accept a letter without a record of printing.
+        *day*: the day of posting; by default the day of the record.
         """
         try:
-            async with self._store.reading() as ledger:
-                notice = await ledger.notice(notification_id)
-                incident = await ledger.incident(notice.incident_id)
+            async with self._store.reading() as uow:
+                notification = await uow.notification(notification_id)
+                incident = await uow.incident(notification.incident_id)
         except LookupError:
-            raise OperationRejectedError.said("no_letter", notice=notification_id) from None
-        last = notice.last_attempt
-        is_taken_back = last is not None and last.state is AttemptState.WITHDRAWN and notice.channel is Channel.LETTER
+            raise OperationRejectedError.from_text("no_letter", notice=notification_id) from None
+        attempt = notification.last_attempt
+        is_withdrawn = (
+            attempt is not None and attempt.state is AttemptState.WITHDRAWN and notification.channel is Channel.LETTER
+        )
         already_posted = already_posted and step is LetterStep.POSTED
-        if is_taken_back and not already_posted:
-            raise OperationRejectedError.said("letter_taken_back", notice=notification_id)
-        if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
-            raise OperationRejectedError.said("not_in_a_tray", notice=notification_id, state=notice.state)
-        gateway = self._tray_of(notice, last)
-        async with self._store.reading() as ledger:
-            handled = await ledger.handled(last.id)
-        is_unprinted = step is LetterStep.POSTED and not handled.keys() & {LetterStep.PRINTED, LetterStep.POSTED}
+        if is_withdrawn and not already_posted:
+            raise OperationRejectedError.from_text("letter_taken_back", notice=notification_id)
+        if attempt is None or not (is_withdrawn or attempt.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
+            raise OperationRejectedError.from_text("not_in_a_tray", notice=notification_id, state=notification.state)
+        gateway = self._tray_of(notification, attempt)
+        async with self._store.reading() as uow:
+            steps = await uow.letter_steps(attempt.id)
+        is_unprinted = step is LetterStep.POSTED and not steps.keys() & {LetterStep.PRINTED, LetterStep.POSTED}
         if is_unprinted and not (unprinted or already_posted):
-            raise OperationRejectedError.said("letter_not_printed", notice=notification_id)
+            raise OperationRejectedError.from_text("letter_not_printed", notice=notification_id)
         if step is not LetterStep.POSTED:
             day = None
         elif day is not None:
-            self._check(day, incident.policy.agency if incident else "", last.started_at)
-        # The file first: if the process dies before the record is written, a clerk can report it again.
+            self._check_posting_day(day, incident.policy.agency if incident else "", attempt.started_at)
+        # Move the file first: if the process dies before the record is written, the clerk can report the posting again.
         if step is LetterStep.POSTED:
-            await self._dispatch(gateway, notification_id, last.reference, already_posted=already_posted)
-        before = await self._dispatcher.note_letter(last.reference, step, by, day=day, unprinted=is_unprinted)
-        if before is not None:
-            return LetterRecord(by=before.by, at=before.at, anew=False)
+            await self._record_posting(gateway, notification_id, attempt.reference, already_posted=already_posted)
+        earlier = await self._dispatcher.record_letter_step(
+            attempt.reference, step, by, day=day, is_unprinted=is_unprinted
+        )
+        if earlier is not None:
+            return LetterRecord(by=earlier.by, at=earlier.at, anew=False)
         return LetterRecord(by=by, at=self._clock.now(), anew=True)
 
     async def undo_posting(self, notification_id: int, by: str) -> None:
         """Undo the record that a letter was posted: it returns to its tray. Raise `OperationRejectedError`."""
         try:
-            async with self._store.reading() as ledger:
-                notice = await ledger.notice(notification_id)
-                notices = await ledger.notices(notice.incident_id)
+            async with self._store.reading() as uow:
+                notification = await uow.notification(notification_id)
+                notifications = await uow.notifications(notification.incident_id)
         except LookupError:
-            raise OperationRejectedError.said("no_letter", notice=notification_id) from None
-        last = notice.last_attempt
-        if last is None or last.state is not AttemptState.SENT or notice.channel is not Channel.LETTER:
-            raise OperationRejectedError.said("letter_not_posted", notice=notification_id)
-        if (other := page_resting_on(notice, notices)) is not None:
-            raise OperationRejectedError.said("letter_cited", notice=notification_id, other=other.id)
-        tray = self._tray_of(notice, last)
-        # The file first, as when it was posted: in between it counts as posted, and a clerk can repeat the operation.
+            raise OperationRejectedError.from_text("no_letter", notice=notification_id) from None
+        attempt = notification.last_attempt
+        if attempt is None or attempt.state is not AttemptState.SENT or notification.channel is not Channel.LETTER:
+            raise OperationRejectedError.from_text("letter_not_posted", notice=notification_id)
+        if (citing := citing_letter(notification, notifications)) is not None:
+            raise OperationRejectedError.from_text("letter_cited", notice=notification_id, other=citing.id)
+        tray = self._tray_of(notification, attempt)
+        # Move the file first: if the process dies before the record is written, the letter counts as posted, and a clerk
+        # can repeat the operation.
         try:
-            is_there = await tray.undispatch(last.reference)
+            is_in_tray = await tray.undo_posting(attempt.reference)
         except DeliveryError as error:
-            raise OperationRejectedError.said("tray_stuck", notice=notification_id, detail=error.detail) from None
-        if not is_there:
-            raise OperationRejectedError.said("letter_gone", notice=notification_id)
-        await self._dispatcher.undo_posting(last.reference, by)
+            raise OperationRejectedError.from_text("tray_stuck", notice=notification_id, detail=error.detail) from None
+        if not is_in_tray:
+            raise OperationRejectedError.from_text("letter_gone", notice=notification_id)
+        await self._dispatcher.undo_posting(attempt.reference, by)
 
-    def _tray_of(self, notice: Notification, last: Attempt) -> SupportsManualPosting:
-        gateway: object = self._pool[last.gateway].gateway if last.gateway in self._pool else None
+    def _tray_of(self, notification: Notification, attempt: Attempt) -> SupportsManualPosting:
+        gateway: object = self._pool[attempt.gateway].gateway if attempt.gateway in self._pool else None
         if not isinstance(gateway, SupportsManualPosting):
-            raise OperationRejectedError.said("no_paper", notice=notice.id, channel=notice.channel)
+            raise OperationRejectedError.from_text("no_paper", notice=notification.id, channel=notification.channel)
         return gateway
 
-    def _check(self, day: date, agency: str, queued_at: datetime) -> None:
+    def _check_posting_day(self, day: date, agency: str, queued_at: datetime) -> None:
         zone = self._hours(agency).zone
         match why_not_posted_on(day, queued_at, self._clock.now(), zone):
             case ImpossibleDay.FUTURE:
-                raise OperationRejectedError.said("day_ahead", day=f"{day:%d/%m/%Y}")
+                raise OperationRejectedError.from_text("day_ahead", day=f"{day:%d/%m/%Y}")
             case ImpossibleDay.BEFORE_QUEUED:
-                laid = queued_at.astimezone(zone)
-                raise OperationRejectedError.said("day_before", laid=f"{laid:%d/%m/%Y}", day=f"{day:%d/%m/%Y}")
+                queued_on = queued_at.astimezone(zone)
+                raise OperationRejectedError.from_text(
+                    "day_before", laid=f"{queued_on:%d/%m/%Y}", day=f"{day:%d/%m/%Y}"
+                )
             case None:
                 pass
 
-    async def _dispatch(
+    async def _record_posting(
         self, tray: SupportsManualPosting, notification_id: int, reference: str, *, already_posted: bool
     ) -> None:
         try:
-            is_there = await tray.dispatch(reference, already_posted=already_posted)
+            is_in_tray = await tray.record_posting(reference, already_posted=already_posted)
         except DeliveryError as error:
-            raise OperationRejectedError.said("tray_stuck", notice=notification_id, detail=error.detail) from None
-        if not is_there:
-            raise OperationRejectedError.said("tray_left", notice=notification_id)
+            raise OperationRejectedError.from_text("tray_stuck", notice=notification_id, detail=error.detail) from None
+        if not is_in_tray:
+            raise OperationRejectedError.from_text("tray_left", notice=notification_id)
 
-    async def keep_in_order(self) -> NoReturn:
-        """Remove incomplete files from the trays, and export metrics of pending letters, until cancelled."""
-        await run_periodically("letters", self.look, EVERY)
+    async def run(self) -> NoReturn:
+        """Maintain the trays periodically, until cancelled."""
+        await run_periodically("letters", self.maintain, CHECK_INTERVAL)
 
-    async def look(self) -> None:
-        """Do both once."""
-        await self.tidy()
-        await self.count()
+    async def maintain(self) -> None:
+        """Remove incomplete files from the trays, and export metrics of pending letters, once."""
+        await self.remove_incomplete()
+        await self.export_metrics()
 
-    async def tidy(self) -> None:
-        """Remove incomplete files from the trays. An unreachable tray is reported when a letter is queued."""
-        for _, tray in self._dispatching():
+    async def remove_incomplete(self) -> None:
+        """Remove incomplete files from the trays. Ignore an unreachable tray: queueing a letter reports it."""
+        for _, tray in self._gateways():
             with suppress(DeliveryError):
-                await tray.tidy()
+                await tray.remove_incomplete()
 
-    async def count(self) -> None:
-        """Export the numbers of pending and overdue letters; NaN while the database is unavailable."""
+    async def export_metrics(self) -> None:
+        """Export the number of letters by step, and of overdue ones; NaN while the database is unavailable."""
         try:
-            found = await self.letters()
+            views = await self.letters()
         except StoreUnavailable:
-            self._metrics.letters_known(None, overdue=0)
+            self._metrics.set_letters(None, overdue=0)
             raise
-        self._metrics.letters_known(Counter(each.step for each in found), overdue=sum(each.overdue for each in found))
+        self._metrics.set_letters(Counter(each.step for each in views), overdue=sum(each.overdue for each in views))
 
 
-def _unchanged(laid: Mapping[int, QueuedLetter], found: Mapping[str, bytes]) -> Mapping[int, bytes]:
+def _unchanged(letters: Mapping[int, QueuedLetter], pdfs: Mapping[str, bytes]) -> Mapping[int, bytes]:
     return {
         notification_id: pdf
-        for notification_id, each in laid.items()
-        if (pdf := found.get(each.reference)) is not None and sha256(pdf).hexdigest() == each.sha256
+        for notification_id, each in letters.items()
+        if (pdf := pdfs.get(each.reference)) is not None and sha256(pdf).hexdigest() == each.sha256
     }
 
 
@@ -316,7 +330,7 @@ def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:
 
 
 def office_hours(configuration: Configuration, agency: str) -> OfficeHours:
-    """Return the office hours of an agency; our own for an unknown agency."""
-    shared = configuration.settings.shared()
-    found = configuration.registry.agencies.get(agency)
-    return shared.calendar.build(shared.zone) if found is None else found.build_hours(shared)
+    """Return the office hours of *agency*; Pantau's own for an unknown agency."""
+    shared = configuration.settings.build_shared()
+    agency_settings = configuration.registry.agencies.get(agency)
+    return shared.calendar.build(shared.zone) if agency_settings is None else agency_settings.build_hours(shared)

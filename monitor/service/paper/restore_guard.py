@@ -1,7 +1,10 @@
-"""Detects that the store is an older copy of itself, holds paper until a person confirms, and processes the confirmation.
+"""Guard against a store (the database) that was replaced by an older copy of itself.
 
-The decisions are in `alerts.persistence.restoration`. The store is compared with the marks outside it at the start and
-every fifteen seconds: a database may fail over to a standby that lags.
+Such a store does not contain the latest incidents, and would assign their numbers, which are on letters and faxes, again.
+The guard compares the store with the high-water marks (newest known numbers) outside it, at the start and every fifteen
+seconds, since a database may fail over to a standby that lags. If the store is behind, it pauses paper (letters and
+faxes) and skips numbers, until a person confirms which numbers are on paper. The decisions are in
+`alerts.persistence.restoration`.
 """
 
 from __future__ import annotations
@@ -26,22 +29,22 @@ from alerts.model.notification import Facts, Purpose
 from alerts.persistence.audit import ChainHead
 from alerts.persistence.clock import Clock
 from alerts.persistence.restoration import (
-    LEFT_OUT,
-    SILENT_FOR,
+    DEFAULT_SKIP,
+    MAX_SILENCE,
     BadNumberError,
     DetectionMethod,
     HighWaterMark,
     Restoration,
     StorePosition,
-    ahead,
-    highest,
-    last_on_paper,
-    latest,
-    left_out,
-    noticed,
+    detect_restore,
+    latest_pages,
+    marks_beyond,
+    merge_highest,
+    parse_last_numbers,
+    skipped_numbers,
 )
 from alerts.persistence.store import AuditEntry, StoreUnavailable
-from monitor.config.files.problem import nearest
+from monitor.config.files.problem import closest_match
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import run_periodically
 from monitor.service.errors import OperationRejectedError
@@ -50,30 +53,30 @@ from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
 
 log = structlog.get_logger()
 
-_EVERY = timedelta(seconds=15)
+_CHECK_INTERVAL = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumePaper:
-    """Operation of staff that releases paper, with what they know about numbers on paper."""
+    """Request of staff to resume paper, with the numbers that they know to be on paper."""
 
     by: str
     reason: str
-    #: As printed on the letters: "JCM-23", "JCM-07/3".
+    #: Last numbers, as printed on letters: incidents such as "JCM-23", or pages of an incident such as "JCM-07/3".
     after: Sequence[str] = ()
-    #: The store is no older copy: the machine was only off.
+    #: Whether the store is no older copy, because the machine was only off.
     nothing_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PausedPage:
-    """A page that waits."""
+    """A letter or fax page that is paused."""
 
-    #: Of the notification.
+    #: Id of the notification.
     id: int
     #: Number of the incident.
     incident: str
-    #: Its enclosure.
+    #: Number of the page within the incident (enclosure).
     page: int
     channel: Channel
     purpose: Purpose
@@ -82,7 +85,7 @@ class PausedPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperView:
-    """Older copies that were detected, and what waits for a confirmation."""
+    """Detected restorations, and the pages that wait for a confirmation."""
 
     restorations: Sequence[Restoration]
     pages: Sequence[PausedPage]
@@ -91,7 +94,7 @@ class PaperView:
 
 
 class RestoreGuard:
-    """Guard that runs until cancelled."""
+    """Detector of older copies, and executor of the confirmation."""
 
     def __init__(
         self,
@@ -103,11 +106,12 @@ class RestoreGuard:
         pool: GatewayPool,
         prefixes: Callable[[], Collection[str]],
         metrics: Metrics,
-        let_go: Callable[[], None],
+        on_resume: Callable[[], None],
     ) -> None:
-        """*state*: the state directory. *service* names this process in the audit log; *prefixes*: the prefixes of the incident numbers of all agencies.
+        """Take *state*, the state directory, and *service*, the name of this process in the audit log.
 
-        *let_go* is called when paper is released.
+        *prefixes* returns the prefixes of the incident numbers of all agencies; *on_resume* is called when paper is
+        resumed.
         """
         self._store = store
         self._files = HighWaterMarkFiles(lambda: [state, *(tray.directory for tray in self._trays())])
@@ -116,229 +120,254 @@ class RestoreGuard:
         self._pool = pool
         self._prefixes = prefixes
         self._metrics = metrics
-        self._let_go = let_go
+        self._on_resume = on_resume
         self._mark: HighWaterMark | None = None
-        #: Held from the read of the store to the write of the mark: a newer mark is never overwritten by an older one.
-        self._noting = asyncio.Lock()
-        #: Marks that were processed, in places that cannot be written.
-        self._taken_in: set[ChainHead] = set()
-        #: Since when paper is held, by the last check; `None`: it is not.
-        self.held_since: datetime | None = None
-        #: Since when this process holds notifications of staff about what the store contains, until runs confirm it;
-        #: `None`: this process has not detected an older copy.
-        self.sees_first_since: datetime | None = None
-        #: Time of the last check, by the wall clock and by the machine's uptime; `None`: not since the start.
-        self._looked: tuple[datetime, float] | None = None
+        #: Held from the read of the store to the write of the mark, so that no older mark overwrites a newer one.
+        self._lock = asyncio.Lock()
+        #: Audit log heads of the marks that were processed. A file that cannot be written keeps its processed mark.
+        self._processed_heads: set[ChainHead] = set()
+        #: Since when paper is paused, by the last check; `None`: it is not paused.
+        self.paused_since: datetime | None = None
+        #: When this process detected an older copy; `None`: it has not. Until new probe runs confirm the incidents of the
+        #: copy, staff are not notified of them.
+        self.awaits_runs_since: datetime | None = None
+        #: Time of the last check, by the wall clock and by the machine's uptime; `None`: none since the start.
+        self._last_check: tuple[datetime, float] | None = None
 
-    async def keep(self) -> NoReturn:
-        """Check until cancelled."""
-        await run_periodically("restore guard", self.look, _EVERY)
+    async def run(self) -> NoReturn:
+        """Check periodically, until cancelled."""
+        await run_periodically("restore guard", self.check, _CHECK_INTERVAL)
 
-    async def look(self) -> None:
-        """Compare the store with the marks; if it is behind them, hold paper and skip numbers."""
-        was_away = self._was_away()
-        # Before the store is read: another engine may write both meanwhile, the store first.
-        marks = [mark for mark in await self._files.read() if mark.head not in self._taken_in]
-        async with self._noting:
-            await self._compare(marks, was_away=was_away)
+    async def check(self) -> None:
+        """Compare the store with the marks. If it is behind them, pause paper and skip numbers."""
+        was_unchecked = self._was_unchecked()
+        # Read the marks before the store: another process may write both meanwhile, the store first, and a mark that is
+        # read later would look newer than the store.
+        marks = [mark for mark in await self._files.read() if mark.head not in self._processed_heads]
+        async with self._lock:
+            await self._compare_with_marks(marks, was_unchecked=was_unchecked)
 
-    async def _compare(self, marks: Collection[HighWaterMark], *, was_away: bool) -> None:
+    async def _compare_with_marks(self, marks: Collection[HighWaterMark], *, was_unchecked: bool) -> None:
         heads = {mark.head.number for mark in marks}
-        async with self._store.reading() as ledger:
-            standing = await ledger.restorations.standing(heads)
-            waiting = await ledger.restorations.waiting()
+        async with self._store.reading() as uow:
+            position = await uow.restorations.position(heads)
+            pending = await uow.restorations.pending()
         now = self._clock.now()
-        if noticed(standing, marks, now, was_away=was_away) or (waiting is not None and waiting.skipped is None):
-            async with self._store.transaction() as ledger:
-                standing = await ledger.restorations.standing(heads)
-                await self._take_in(ledger, standing, marks, was_away=was_away)
-            async with self._store.reading() as ledger:
-                standing = await ledger.restorations.standing(())
-                waiting = await ledger.restorations.waiting()
-        self._looked = now, _uptime()
-        if waiting is not None and self.sees_first_since is None:
-            self.sees_first_since = now
-        self._show(None if waiting is None else waiting.noticed_at)
-        await self._note(standing)
+        if detect_restore(position, marks, now, was_unchecked=was_unchecked) or (
+            pending is not None and pending.skipped is None
+        ):
+            async with self._store.transaction() as uow:
+                position = await uow.restorations.position(heads)
+                await self._process_marks(uow, position, marks, was_unchecked=was_unchecked)
+            async with self._store.reading() as uow:
+                position = await uow.restorations.position(())
+                pending = await uow.restorations.pending()
+        self._last_check = now, _uptime()
+        if pending is not None and self.awaits_runs_since is None:
+            self.awaits_runs_since = now
+        self._set_paused_since(None if pending is None else pending.noticed_at)
+        await self._write_mark(position)
 
-    def _show(self, held_since: datetime | None) -> None:
-        self.held_since = held_since
-        self._metrics.paper_judged(held_since)
+    def _set_paused_since(self, paused_since: datetime | None) -> None:
+        self.paused_since = paused_since
+        self._metrics.set_paper_paused(paused_since)
 
-    def _was_away(self) -> bool:
-        """Whether no process has checked the store meanwhile: before the start, or while the whole machine was restored."""
-        if self._looked is None:
+    def _was_unchecked(self) -> bool:
+        """Return whether the store was unchecked: before the start, or while the machine was restored from a snapshot.
+
+        After a snapshot the wall clock jumps ahead of the machine's uptime.
+        """
+        if self._last_check is None:
             return True
-        at, uptime = self._looked
-        return self._clock.now() - at > timedelta(seconds=_uptime() - uptime) + SILENT_FOR
+        at, uptime = self._last_check
+        return self._clock.now() - at > timedelta(seconds=_uptime() - uptime) + MAX_SILENCE
 
-    async def _take_in(
-        self, ledger: SqlUnitOfWork, standing: StorePosition, marks: Collection[HighWaterMark], *, was_away: bool
+    async def _process_marks(
+        self, uow: SqlUnitOfWork, position: StorePosition, marks: Collection[HighWaterMark], *, was_unchecked: bool
     ) -> None:
-        now, restorations = self._clock.now(), ledger.restorations
-        how = noticed(standing, marks, now, was_away=was_away)
-        waiting = await restorations.waiting()
-        if waiting is None:
-            if how is None:
+        now, restorations = self._clock.now(), uow.restorations
+        method = detect_restore(position, marks, now, was_unchecked=was_unchecked)
+        pending = await restorations.pending()
+        if pending is None:
+            if method is None:
                 return
-            await restorations.begin(how, now, standing.received_at)
-            waiting = await restorations.waiting()
-        further = ahead(standing, marks)
-        if waiting is None or (waiting.skipped is not None and not further):
+            await restorations.begin(method, now, position.received_at)
+            pending = await restorations.pending()
+        newer_marks = marks_beyond(position, marks)
+        if pending is None or (pending.skipped is not None and not newer_marks):
             return
-        numbers = left_out(standing, marks, waiting.numbers, self._prefixes())
-        await restorations.leave_out(waiting, numbers, further)
-        if waiting.how is DetectionMethod.SILENT and how is not None:
-            # The mark may become readable later, with its share; then "nothing was lost" is no longer a valid
-            # confirmation.
-            await restorations.found_out(waiting, how)
-        self._taken_in |= {mark.head for mark in further}
-        if waiting.skipped is None:
-            await restorations.look_first(now)
+        numbers = skipped_numbers(position, marks, pending.numbers, self._prefixes())
+        await restorations.skip_numbers(pending, numbers, newer_marks)
+        if pending.how is DetectionMethod.SILENT and method is not None:
+            # A mark on an unreachable network share became readable, and proves a loss. From now on a confirmation that
+            # nothing was lost is rejected.
+            await restorations.set_method(pending, method)
+        self._processed_heads |= {mark.head for mark in newer_marks}
+        if pending.skipped is None:
+            await restorations.await_new_runs(now)
         ranges = [f"{prefix}-{first:02d} to {prefix}-{last:02d}" for prefix, (first, last) in sorted(numbers.items())]
-        detail = {"how": str(how or waiting.how), "since": "" if waiting.since is None else waiting.since.isoformat()}
-        known = " ".join(f"{mark.head.number}:{mark.head.hash}" for mark in further)
-        said = detail | {"left_out": ", ".join(ranges), "known_outside": known}
-        await ledger.journal(AuditEntry(at=now, actor=self._service, event="store may be an older copy", detail=said))
+        detail = {
+            "how": str(method or pending.how),
+            "since": "" if pending.since is None else pending.since.isoformat(),
+        }
+        heads = " ".join(f"{mark.head.number}:{mark.head.hash}" for mark in newer_marks)
+        audit_detail = detail | {"left_out": ", ".join(ranges), "known_outside": heads}
+        await uow.add_audit_entry(
+            AuditEntry(at=now, actor=self._service, event="store may be an older copy", detail=audit_detail)
+        )
         log.error("database may be an older copy: letters and faxes are paused (pantau paper status)", **detail)
 
-    # -- numbers on paper ---------------------------------------------------------------------------------------------
+    # -- marks --------------------------------------------------------------------------------------------------------
 
-    async def _note(self, standing: StorePosition) -> None:
-        """Write the mark outside."""
-        if not standing.chain:
+    async def _write_mark(self, position: StorePosition) -> None:
+        """Write the mark of the present *position* to its files."""
+        if not position.chain:
             return
-        numbers = {prefix: following - 1 for prefix, following in standing.following.items()}
-        known = self._mark if self._mark is not None and self._mark.chain == standing.chain else None
+        numbers = {prefix: next_number - 1 for prefix, next_number in position.following.items()}
+        previous = self._mark if self._mark is not None and self._mark.chain == position.chain else None
         self._mark = HighWaterMark(
-            chain=standing.chain,
-            head=standing.head,
-            numbers=numbers if known is None else highest([known.numbers, numbers]),
-            pages={} if known is None else known.pages,
+            chain=position.chain,
+            head=position.head,
+            numbers=numbers if previous is None else merge_highest([previous.numbers, numbers]),
+            pages={} if previous is None else previous.pages,
         )
         await self._files.write(self._mark)
 
-    async def note_page(self, told: Sequence[Facts]) -> None:
-        """Write the position of the store and the numbers of a page to the marks, before the page is sent.
+    async def record_page(self, facts_of_page: Sequence[Facts]) -> None:
+        """Write the numbers of a page to the marks before the page is sent. *facts_of_page*: its incidents.
 
-        A copy made a moment ago has the head of the latest check, and does not contain the page.
+        Write the present head of the audit log, too: a copy of the store that was made after the last check does not
+        contain the page, and would look up to date.
         """
-        async with self._noting:
-            await self._note_further(told)
+        async with self._lock:
+            await self._record_page(facts_of_page)
 
-    async def _note_further(self, told: Sequence[Facts]) -> None:
+    async def _record_page(self, facts_of_page: Sequence[Facts]) -> None:
         mark = self._mark
         if mark is None:
             return
         with suppress(StoreUnavailable):
-            async with self._store.reading() as ledger:
-                standing = await ledger.restorations.standing(())
-            if standing.chain == mark.chain and standing.head.number > mark.head.number:
-                mark = replace(mark, head=standing.head)
+            async with self._store.reading() as uow:
+                position = await uow.restorations.position(())
+            if position.chain == mark.chain and position.head.number > mark.head.number:
+                mark = replace(mark, head=position.head)
         numbers = [
-            {prefix: int(n)} for prefix, _, n in (facts.number.rpartition("-") for facts in told) if n.isdecimal()
+            {prefix: int(n)}
+            for prefix, _, n in (facts.number.rpartition("-") for facts in facts_of_page)
+            if n.isdecimal()
         ]
-        pages = [{facts.number: facts.enclosure} for facts in told if facts.enclosure]
+        pages = [{facts.number: facts.enclosure} for facts in facts_of_page if facts.enclosure]
         self._mark = replace(
             mark,
-            numbers=highest([mark.numbers, *numbers]),
-            pages=latest(highest([mark.pages, *pages])),
+            numbers=merge_highest([mark.numbers, *numbers]),
+            pages=latest_pages(merge_highest([mark.pages, *pages])),
         )
         await self._files.write(self._mark)
 
     # -- confirmation -------------------------------------------------------------------------------------------------
 
     async def view(self) -> PaperView:
-        """Return what is needed to decide on a release."""
-        lying = [letter for tray in self._trays() for letter in await _lying(tray)]
-        async with self._store.reading() as ledger:
-            restorations = await ledger.restorations.all()
-            waiting = next((each for each in restorations if each.confirmed_at is None), None)
-            active = () if waiting is None else await ledger.active_incidents()
-            lost = () if waiting is None else [letter for letter in lying if _may_be_lost(letter[1], waiting)]
-            unknown = [place for reference, place in lost if await ledger.attempt(reference) is None]
-            pages = [page for incident_id in active for page in _pages(await ledger.notices(incident_id))]
+        """Return the information for the decision to resume paper."""
+        letters = [letter for tray in self._trays() for letter in await _letters_in(tray)]
+        async with self._store.reading() as uow:
+            restorations = await uow.restorations.all()
+            pending = next((each for each in restorations if each.confirmed_at is None), None)
+            active = () if pending is None else await uow.active_incidents()
+            possibly_lost = (
+                () if pending is None else [letter for letter in letters if _may_be_lost(letter[1], pending)]
+            )
+            unknown = [path for reference, path in possibly_lost if await uow.attempt(reference) is None]
+            pages = [page for incident_id in active for page in _pages(await uow.notifications(incident_id))]
         return PaperView(restorations=restorations, pages=pages, unknown=unknown)
 
-    async def confirm(self, order: ResumePaper) -> Restoration:
-        """Release paper. Raise `OperationRejectedError` with what is missing."""
+    async def resume(self, request: ResumePaper) -> Restoration:
+        """Resume paper. Raise `OperationRejectedError`, which names what is missing."""
         try:
-            numbers, pages = last_on_paper(order.after)
-        except BadNumberError as wrong:
-            raise OperationRejectedError(str(wrong)) from None
-        if order.nothing_lost and order.after:
-            raise OperationRejectedError("either nothing was lost, or there are numbers on paper: say one of the two")
+            numbers, pages = parse_last_numbers(request.after)
+        except BadNumberError as error:
+            raise OperationRejectedError(str(error)) from None
+        if request.nothing_lost and request.after:
+            raise OperationRejectedError("state either that nothing was lost, or the last numbers on paper, not both")
         now = self._clock.now()
-        async with self._store.transaction() as ledger:
-            restorations = ledger.restorations
-            waiting = await restorations.waiting()
-            if waiting is None:
-                raise OperationRejectedError("no paper waits: the store is not known to be an older copy")
-            if order.nothing_lost:
-                if waiting.how is not DetectionMethod.SILENT:
+        async with self._store.transaction() as uow:
+            restorations = uow.restorations
+            pending = await restorations.pending()
+            if pending is None:
+                raise OperationRejectedError(
+                    "letters and faxes are not paused: the store is not known to be an older copy"
+                )
+            if request.nothing_lost:
+                if pending.how is not DetectionMethod.SILENT:
                     raise OperationRejectedError(
-                        f"something was lost: the store is {waiting.how}; say what is on paper, if you know"
+                        f"something was lost: the store is {pending.how}; state the last numbers on paper, if you know them"
                     )
-                await restorations.give_after_all(waiting)
+                await restorations.unskip_numbers(pending)
             else:
-                standing = await restorations.standing(())
-                _see_known(numbers, {*standing.following, *self._prefixes()})
-                said = {p: (standing.following.get(p, 1), n) for p, n in numbers.items()}
-                behind = {p: both for p, both in said.items() if both[1] >= both[0]}
-                # Numbers assigned since to an incident whose number is on paper: its pages stay apart from those of the
-                # other one.
-                since = [
+                position = await restorations.position(())
+                _check_prefixes(numbers, {*position.following, *self._prefixes()})
+                ranges = {p: (position.following.get(p, 1), n) for p, n in numbers.items()}
+                to_skip = {p: range_ for p, range_ in ranges.items() if range_[1] >= range_[0]}
+                # Incidents that got, after the restore, a number that is on paper for another incident. Skip page
+                # numbers, so that their pages differ from those of the other incident.
+                reassigned = [
                     i
-                    for i in (await ledger.incidents(await ledger.active_incidents())).values()
-                    if _may_be_on_paper(i, waiting, numbers)
+                    for i in (await uow.incidents(await uow.active_incidents())).values()
+                    if _may_be_on_paper(i, pending, numbers)
                 ]
-                told = replace(waiting, pages=highest([{i.number: LEFT_OUT for i in since}, waiting.pages, pages]))
-                await restorations.leave_out(told, behind, [self._mark] if self._mark else [])
-            await restorations.confirm(waiting, now, order.by, order.reason)
-            detail = {"why": order.reason}
-            detail |= {"on_paper": " ".join(order.after)} if order.after else {}
-            detail |= {"nothing_lost": "yes"} if order.nothing_lost else {}
-            await ledger.journal(AuditEntry(at=now, actor=order.by, event="paper let go", detail=detail))
-        log.warning("letters and faxes resumed", by=order.by)
-        self._show(None)
-        self._let_go()
+                with_pages = replace(
+                    pending, pages=merge_highest([{i.number: DEFAULT_SKIP for i in reassigned}, pending.pages, pages])
+                )
+                await restorations.skip_numbers(with_pages, to_skip, [self._mark] if self._mark else [])
+            await restorations.confirm(pending, now, request.by, request.reason)
+            detail = {"why": request.reason}
+            detail |= {"on_paper": " ".join(request.after)} if request.after else {}
+            detail |= {"nothing_lost": "yes"} if request.nothing_lost else {}
+            await uow.add_audit_entry(AuditEntry(at=now, actor=request.by, event="paper let go", detail=detail))
+        log.warning("letters and faxes resumed", by=request.by)
+        self._set_paused_since(None)
+        self._on_resume()
         return (await self.view()).restorations[-1]
 
     def _trays(self) -> Sequence[SupportsManualPosting]:
-        return [line.gateway for line in self._pool if isinstance(line.gateway, SupportsManualPosting)]
+        return [
+            configured.gateway for configured in self._pool if isinstance(configured.gateway, SupportsManualPosting)
+        ]
 
 
-def _see_known(said: Collection[str], known: Collection[str]) -> None:
-    """Raise `OperationRejectedError` for numbers that no agency has: the numbers that were meant would be assigned again."""
-    for prefix in said:
-        if prefix not in known:
-            near = nearest(prefix, [each.lower() for each in known])
-            instead = near.upper() if near else f"one of {', '.join(sorted(known))}"
-            raise OperationRejectedError(f"no number begins with {prefix}: write {instead}, and repeat this")
+def _check_prefixes(prefixes: Collection[str], known_prefixes: Collection[str]) -> None:
+    """Raise `OperationRejectedError` for a prefix that is not *known_prefixes*: with a typing error, used numbers would be reused."""
+    for prefix in prefixes:
+        if prefix not in known_prefixes:
+            nearest_prefix = closest_match(prefix, [each.lower() for each in known_prefixes])
+            remedy = nearest_prefix.upper() if nearest_prefix else f"one of {', '.join(sorted(known_prefixes))}"
+            raise OperationRejectedError(f"no agency has numbers with {prefix}: write {remedy}, and repeat this")
 
 
-def _may_be_on_paper(incident: Incident, waiting: Restoration, numbers: Mapping[str, int]) -> bool:
-    """Whether an incident was given a number, while paper was held, that is on paper since."""
+def _may_be_on_paper(incident: Incident, pending: Restoration, numbers: Mapping[str, int]) -> bool:
+    """Return whether the number of an incident, assigned while paper was paused, is on paper for another incident."""
     prefix, _, count = incident.number.rpartition("-")
-    return incident.opened_at > waiting.noticed_at and count.isdecimal() and int(count) <= numbers.get(prefix, 0)
+    return incident.opened_at > pending.noticed_at and count.isdecimal() and int(count) <= numbers.get(prefix, 0)
 
 
-async def _lying(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
+async def _letters_in(tray: SupportsManualPosting) -> Sequence[tuple[str, str]]:
     try:
-        return await tray.lying()
+        return await tray.list_letters()
     except DeliveryError as error:
         log.warning("tray cannot be read", reason=error.detail)
         return ()
 
 
-def _may_be_lost(place: str, waiting: Restoration) -> bool:
-    """Whether a letter was queued after the last record of the store: records of older ones may have been purged."""
-    known_until = waiting.since or waiting.noticed_at - timedelta(days=365)
-    # Its name begins with a date, in Malaysia.
-    return Path(place).name[:10] >= (known_until - timedelta(days=1)).date().isoformat()
+def _may_be_lost(path: str, pending: Restoration) -> bool:
+    """Return whether the letter in this file may be lost from the store: queued after the last write of the copy.
+
+    Older letters may be missing because their records were purged.
+    """
+    known_until = pending.since or pending.noticed_at - timedelta(days=365)
+    # The file name begins with the date of queueing, in Malaysian time.
+    return Path(path).name[:10] >= (known_until - timedelta(days=1)).date().isoformat()
 
 
-def _pages(notices: Sequence[Notification]) -> Sequence[PausedPage]:
+def _pages(notifications: Sequence[Notification]) -> Sequence[PausedPage]:
     return [
         PausedPage(
             id=n.id,
@@ -348,11 +377,11 @@ def _pages(notices: Sequence[Notification]) -> Sequence[PausedPage]:
             purpose=n.purpose,
             to=str(n.addressee or n.person),
         )
-        for n in notices
+        for n in notifications
         if n.state is NotificationState.PENDING and n.channel in ON_PAPER
     ]
 
 
 def _uptime() -> float:
-    # It runs while the machine is suspended, and cannot be set.
+    # This clock also counts the time while the machine is suspended, and cannot be set.
     return time.clock_gettime(time.CLOCK_BOOTTIME)

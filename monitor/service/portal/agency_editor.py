@@ -1,4 +1,7 @@
-"""Editor of one agency's document, for the portal's forms and for programs, that has the running service apply the edits."""
+"""Editor of one agency's document, for the forms of the portal and for API clients.
+
+It writes a draft as a new version into the database, and makes the running service apply it.
+"""
 
 from __future__ import annotations
 
@@ -9,73 +12,72 @@ from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
 
-from monitor.config.agency.mailbox import hearers_as_written
-from monitor.config.files.document import LARGEST, document_of
-from monitor.config.files.problem import Problem, Severity, listed
+from monitor.config.agency.mailbox import read_secret_recipients
+from monitor.config.files.document import MAX_OCTETS, document_from_text
+from monitor.config.files.problem import Problem, Severity, limit_problems
 from monitor.config.files.secret import StoredSecret
 from monitor.config.files.section import IN_DATABASE
-from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
+from monitor.config.loading import AgencySource, Configuration, stored_document_label, stored_source
 from monitor.config.validation.restricted_fields import (
-    check_bounds,
-    check_custody,
     check_domains,
+    check_egress,
     check_foreign_numbers,
     check_list_lengths,
+    check_restricted_fields,
 )
-from monitor.model.document import DocumentEdit, DocumentVersion, EditSource, WrittenDocument, secrets_named
-from monitor.model.lazy_text import said
+from monitor.model.document import DocumentEdit, DocumentVersion, EditSource, WrittenDocument, secret_names_in
+from monitor.model.lazy_text import lazy_text
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
 from monitor.store.admin.documents import Documents
 from probes.model.egress import EgressPolicy
 
-#: Largest draft of an officer, in octets: a document has a few KiB, and ten times this limit occupies a processor for
-#: half a minute.
-LARGEST_DRAFT: Final = 128 * 1024
+#: Largest draft of an officer. A document has a few KiB, and parsing ten times this limit takes half a minute.
+MAX_DRAFT_OCTETS: Final = 128 * 1024
 #: Number of versions of an agency that are listed at once.
-LISTED: Final = 25
+PAGE_SIZE: Final = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencyDraft:
-    """Draft of an agency's document."""
+    """Draft of an agency's document, the YAML text of its settings."""
 
     agency: str
     text: str
-    #: The digest of the version that the draft started from; "": there was none.
+    #: Digest of the version from which the draft started; "": there was none.
     started_from: str
-    #: The credentials typed with the draft, by the names that the text uses for them (`typed_mailbox`).
+    #: Credentials typed with the draft, by the names by which the text refers to them (`typed_mailbox`).
     typed: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftResult:
-    """Result of a draft."""
+    """Result of saving or previewing a draft."""
 
     #: Problems of the draft. Nothing is written if one of them is an error.
     problems: tuple[Problem, ...] = ()
-    #: Errors outside this agency, for others to see.
-    others: tuple[Problem, ...] = ()
-    #: The version written meanwhile by another edit source, and not reviewed yet: nothing is written.
-    theirs: DocumentVersion | None = None
-    #: The common ancestor of both, where it is known.
+    #: Errors in other agencies' documents or in the settings, which not every author may see.
+    other_errors: tuple[Problem, ...] = ()
+    #: Version that another author has written since the draft started: nothing is written.
+    conflicting_version: DocumentVersion | None = None
+    #: Text from which both the draft and the conflicting version started, if it is known.
     common: str | None = None
     #: The version that was written; `None`: none was, or nothing changed.
     written: DocumentVersion | None = None
-    #: Whether the service has applied it.
-    taken: bool = False
+    #: Whether the service has applied the written version.
+    is_applied: bool = False
     #: The configuration that a previewed draft would produce; `None`: it is unusable.
-    would_be: Configuration | None = None
+    new_configuration: Configuration | None = None
 
     @property
-    def elsewhere(self) -> int:
+    def other_error_count(self) -> int:
         """Number of errors outside this agency."""
-        return len(self.others)
+        return len(self.other_errors)
 
     @property
     def is_refused(self) -> bool:
-        """Whether the draft was to be written, and was not."""
-        return self.theirs is not None or (self.written is None and bool(self.errors or self.others))
+        """Whether the draft was not written because of errors or a conflict."""
+        return self.conflicting_version is not None or (self.written is None and bool(self.errors or self.other_errors))
 
     @property
     def errors(self) -> Sequence[Problem]:
@@ -101,42 +103,42 @@ class AgencyEditor:
         self._documents = documents
         self.configuration = configuration
         self._reload = reload
-        #: One lock per agency while it is in use: a sender of many drafts delays only their own.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        #: One lock per agency, while it is in use: many drafts for one agency delay no other agency.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
-    def is_in_store(self) -> bool:
-        """Whether the documents in the database are in force."""
+    def uses_database(self) -> bool:
+        """Whether the service uses the documents in the database, and not files."""
         return self.configuration().settings.agencies == IN_DATABASE
 
-    def file_of(self, version: DocumentVersion) -> str | None:
+    def configured_file(self, version: DocumentVersion) -> str | None:
         """Return the file that an operator edits, where files are in force; `None`: the database's documents are."""
         place = self.configuration().settings.agencies
         return None if place == IN_DATABASE else str(place / version.name)
 
     async def latest(self, agency: str) -> DocumentVersion:
         """Return the latest version of a document, by which the agency is monitored."""
-        found = await self.last(agency)
+        found = await self.last_version(agency)
         if found is None or found.text is None:
-            raise _unknown(agency)
+            raise _not_found(agency)
         return found
 
-    async def last(self, agency: str) -> DocumentVersion | None:
-        """Return the latest version, if there is any; the agency may no longer be monitored by it."""
+    async def last_version(self, agency: str) -> DocumentVersion | None:
+        """Return the latest version, which may be a removal; `None`: there never was a document."""
         return next(iter(await self._documents.versions(agency)), None)
 
-    async def _last(self, agency: str) -> DocumentVersion:
-        if (found := await self.last(agency)) is None:
-            raise _unknown(agency)
+    async def _require_last_version(self, agency: str) -> DocumentVersion:
+        if (found := await self.last_version(agency)) is None:
+            raise _not_found(agency)
         return found
 
     async def versions(self, agency: str, *, below: int | None = None) -> Sequence[DocumentVersion]:
         """Return versions, the latest first; *below* a number, if one is given."""
-        return await self._documents.versions(agency, below=below, at_most=LISTED)
+        return await self._documents.versions(agency, before_number=below, at_most=PAGE_SIZE)
 
-    async def numbered(self, agency: str, number: int) -> DocumentVersion | None:
+    async def find_version(self, agency: str, number: int) -> DocumentVersion | None:
         """Return the version with this number, if there is one."""
-        found = next(iter(await self._documents.versions(agency, below=number + 1)), None)
+        found = next(iter(await self._documents.versions(agency, before_number=number + 1)), None)
         return found if found is not None and found.number == number else None
 
     async def started_from(self, agency: str, digest: str) -> str:
@@ -144,10 +146,10 @@ class AgencyEditor:
 
         Raise `OperationRejectedError` if there never was one of that digest.
         """
-        latest = await self._last(agency)
+        latest = await self._require_last_version(agency)
         text = latest.text if latest.digest == digest else await self._documents.text(agency, digest)
         if text is None:
-            raise OperationRejectedError.said("form_unknown")
+            raise OperationRejectedError.from_text("form_unknown")
         return text
 
     async def save(
@@ -159,38 +161,38 @@ class AgencyEditor:
         edit_source: EditSource = EditSource.PORTAL,
         address: str = "",
     ) -> DraftResult:
-        """Write a draft and apply it, if it has no errors and no one has written meanwhile.
+        """Write a draft and apply it, if it has no errors and nobody has written a version since it started.
 
         *address*: the client address, for the audit log.
 
-        *may_place*: whether the author may set where secrets are, which servers receive them, which domains are the
-        agency's and which foreign numbers are called; and so create an agency. Raise `OperationRejectedError` where
-        files are in force or the typed credentials cannot be stored, `VersionConflictError` when others write
-        repeatedly meanwhile.
+        *may_place*: whether the author may change restricted fields: where secrets are, which servers receive them, the
+        agency's domains, foreign telephone numbers. Creating an agency requires it. Raise `OperationRejectedError` if
+        the service uses files or the typed credentials cannot be stored, `VersionConflictError` if others write
+        repeatedly at the same time.
         """
-        async with self._turns.setdefault(draft.agency, asyncio.Lock()):
-            brought = await self._brought(draft, by=by, may_place=may_place, edit_source=edit_source, address=address)
-        return brought if isinstance(brought, DraftResult) else await self._taken_up(draft.agency, brought, by)
+        async with self._locks.setdefault(draft.agency, asyncio.Lock()):
+            outcome = await self._submit(draft, by=by, may_place=may_place, edit_source=edit_source, address=address)
+        return outcome if isinstance(outcome, DraftResult) else await self._apply(draft.agency, outcome, by)
 
-    async def take_out(
+    async def remove_agency(
         self, agency: str, started_from: str, *, edit_source: EditSource, by: str, address: str = ""
     ) -> DraftResult:
-        """Stop monitoring an agency; write as `save` does."""
-        edit = DocumentEdit(started_from={agency: started_from}, gone=frozenset({agency}))
-        gone = SubmittedDocuments(edit=edit, sources=[])
-        written = await self._written(agency, gone, edit_source=edit_source, by=by, address=address)
-        return written if isinstance(written, DraftResult) else await self._taken_up(agency, written, by)
+        """Write the removal of an agency's document, and apply it. Raise as `save` does."""
+        edit = DocumentEdit(started_from={agency: started_from}, removed=frozenset({agency}))
+        removal = SubmittedDocuments(edit=edit, sources=[])
+        outcome = await self._write(agency, removal, edit_source=edit_source, by=by, address=address)
+        return outcome if isinstance(outcome, DraftResult) else await self._apply(agency, outcome, by)
 
-    async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftResult:
+    async def preview(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftResult:
         """Return the result that a draft would have, and write nothing. Raise as `save` does."""
-        async with self._turns.setdefault(draft.agency, asyncio.Lock()):
-            brought = await self._brought(draft, by=by, may_place=may_place, dry=True)
-        if isinstance(brought, DraftResult):
-            return brought
-        problems, others = _about(draft.agency, brought.problems)
-        return DraftResult(problems=problems, others=others, would_be=brought.would_be)
+        async with self._locks.setdefault(draft.agency, asyncio.Lock()):
+            outcome = await self._submit(draft, by=by, may_place=may_place, dry=True)
+        if isinstance(outcome, DraftResult):
+            return outcome
+        problems, other_errors = _split_by_agency(draft.agency, outcome.problems)
+        return DraftResult(problems=problems, other_errors=other_errors, new_configuration=outcome.new_configuration)
 
-    async def _brought(
+    async def _submit(
         self,
         draft: AgencyDraft,
         *,
@@ -200,115 +202,119 @@ class AgencyEditor:
         address: str = "",
         dry: bool = False,
     ) -> DocumentsResult | DraftResult:
-        """Pass a draft to the writer; return the result where the writer was not reached, or others wrote meanwhile."""
-        latest = await self.last(draft.agency)
+        """Pass a draft to the writer. Return its result, or a `DraftResult` if the draft is rejected or conflicts."""
+        latest = await self.last_version(draft.agency)
         if latest is None and not may_place:
-            raise _unknown(draft.agency)
-        if latest is not None and (file := self.file_of(latest)) is not None:
-            raise OperationRejectedError.said("agencies_are_files", file=file)
+            raise _not_found(draft.agency)
+        if latest is not None and (file := self.configured_file(latest)) is not None:
+            raise OperationRejectedError.from_text("agencies_are_files", file=file)
         if latest is not None and latest.text is None and draft.started_from:
-            return DraftResult(theirs=latest, common=await self._documents.text(draft.agency, draft.started_from))
+            return DraftResult(
+                conflicting_version=latest, common=await self._documents.text(draft.agency, draft.started_from)
+            )
         name = latest.name if latest else f"{draft.agency.lower()}.yaml"
         source = stored_source(WrittenDocument(agency=draft.agency, name=name, text=draft.text))
         before = (latest and latest.text) or ""
-        # Parsing half a MiB of brackets takes a while, and must not delay the probes.
-        bounds = self.configuration().settings.bounds
-        if refused := await asyncio.to_thread(partial(_refused, source, before, draft, bounds, may_place=may_place)):
-            return DraftResult(problems=listed(refused))
-        brought = SubmittedDocuments(
+        # In a thread: parsing half a MiB of brackets takes a while, and must not delay the probes.
+        egress = self.configuration().settings.egress
+        if rejections := await asyncio.to_thread(
+            partial(_rejections, source, before, draft, egress, may_place=may_place)
+        ):
+            return DraftResult(problems=limit_problems(rejections))
+        submission = SubmittedDocuments(
             edit=DocumentEdit(started_from={draft.agency: draft.started_from}),
             sources=[source],
-            typed=await asyncio.to_thread(_typed, draft),
+            typed=await asyncio.to_thread(_typed_secrets, draft),
         )
-        return await self._written(draft.agency, brought, edit_source=edit_source, by=by, address=address, dry=dry)
+        return await self._write(draft.agency, submission, edit_source=edit_source, by=by, address=address, dry=dry)
 
-    async def _written(
+    async def _write(
         self,
         agency: str,
-        brought: SubmittedDocuments,
+        submission: SubmittedDocuments,
         *,
         edit_source: EditSource,
         by: str,
         address: str = "",
         dry: bool = False,
     ) -> DocumentsResult | DraftResult:
-        """Write one document and leave all others as they are; return what others wrote meanwhile, if they did."""
-        answer = await self._writer.write(brought, edit_source=edit_source, by=by, address=address, dry=dry)
-        if answer.difference.clashes:
-            (clash,) = answer.difference.clashes
-            return DraftResult(theirs=clash.theirs, common=(answer.common or {}).get(agency))
-        return answer
+        """Write one document, and return the result; a conflicting version is returned as a `DraftResult`."""
+        result = await self._writer.write(submission, edit_source=edit_source, by=by, address=address, dry=dry)
+        if result.difference.conflicts:
+            (conflict,) = result.difference.conflicts
+            return DraftResult(conflicting_version=conflict.stored, common=(result.common or {}).get(agency))
+        return result
 
-    async def _taken_up(self, agency: str, written: DocumentsResult, by: str) -> DraftResult:
-        """Have the service apply what was written, if anything was."""
-        problems, others = _about(agency, written.problems)
-        if written.is_refused or not written.difference:
-            return DraftResult(problems=problems, others=others)
-        found = await self._reload(by)
-        taken = all(each.severity is not Severity.ERROR for each in found)
-        # Problems of this agency come first: the other agencies have thousands of warnings, the same twice.
-        own, besides = _about(agency, found)
+    async def _apply(self, agency: str, result: DocumentsResult, by: str) -> DraftResult:
+        """Reload the configuration if a version was written, and return the result of both."""
+        problems, other_errors = _split_by_agency(agency, result.problems)
+        if result.is_refused or not result.difference:
+            return DraftResult(problems=problems, other_errors=other_errors)
+        reload_problems = await self._reload(by)
+        is_applied = all(each.severity is not Severity.ERROR for each in reload_problems)
+        # Both lists may have the same problems: the reload reads all documents again.
+        own, other_reload_errors = _split_by_agency(agency, reload_problems)
         return DraftResult(
             problems=tuple(dict.fromkeys((*problems, *own))),
-            others=tuple(dict.fromkeys((*others, *besides))),
-            written=await self._last(agency),
-            taken=taken,
+            other_errors=tuple(dict.fromkeys((*other_errors, *other_reload_errors))),
+            written=await self._require_last_version(agency),
+            is_applied=is_applied,
         )
 
 
-def _unknown(agency: str) -> NotFoundError:
-    return NotFoundError.said("no_agency", agency=agency[:40])
+def _not_found(agency: str) -> NotFoundError:
+    return NotFoundError.from_text("no_agency", agency=agency[:40])
 
 
-def _refused(
-    source: AgencySource, text_before: str, draft: AgencyDraft, bounds: EgressPolicy, *, may_place: bool
+def _rejections(
+    source: AgencySource, text_before: str, draft: AgencyDraft, egress: EgressPolicy, *, may_place: bool
 ) -> tuple[Problem, ...]:
-    """Return why a draft is refused regardless of its other content: it is another agency's, or moves what it may not."""
-    largest = LARGEST if may_place else max(LARGEST_DRAFT, len(text_before.encode()))
-    if len(draft.text.encode()) > largest:
-        return (Problem(file=source.called, message=said("has more than {size} KiB", size=largest // 1024)),)
-    document = document_of(draft.text, source.called)
+    """Return why a draft is rejected before it is checked: it is too large, another agency's, or changes restricted fields."""
+    max_octets = MAX_OCTETS if may_place else max(MAX_DRAFT_OCTETS, len(text_before.encode()))
+    if len(draft.text.encode()) > max_octets:
+        return (Problem(file=source.label, message=lazy_text("has more than {size} KiB", size=max_octets // 1024)),)
+    document = document_from_text(draft.text, source.label)
     code = document.data.get("agency")
     if document.readable and code is not None and code != draft.agency:
         message = "another code is another agency, and this is about one; a code is changed by `pantau rename`"
         return (document.problem(("agency",), message, draft.agency),)
-    before = document_of(text_before, source.called).data
-    bounded = check_bounds(before, document, bounds)
+    before = document_from_text(text_before, source.label).data
+    egress_problems = check_egress(before, document, egress)
     if may_place:
-        return bounded
-    moved = check_custody(before, document, draft.typed)
-    ours = (
+        return egress_problems
+    restricted_problems = check_restricted_fields(before, document, draft.typed)
+    agency_problems = (
         *check_domains(before, document),
         *check_foreign_numbers(before, document),
         *check_list_lengths(before, document),
     )
-    return (*moved, *ours, *bounded)
+    return (*restricted_problems, *agency_problems, *egress_problems)
 
 
-def _typed(draft: AgencyDraft) -> Mapping[str, StoredSecret]:
-    """Return the credentials typed with a draft, each with the users that the text names beside it."""
-    mailboxes = document_of(draft.text, draft.agency).data.get("mailboxes")
-    heard = {
-        name: hearers_as_written(mailbox)
+def _typed_secrets(draft: AgencyDraft) -> Mapping[str, StoredSecret]:
+    """Return the credentials typed with a draft, each with the servers that may receive it by the text of the draft."""
+    mailboxes = document_from_text(draft.text, draft.agency).data.get("mailboxes")
+    recipients = {
+        name: read_secret_recipients(mailbox)
         for mailbox in (mailboxes.values() if isinstance(mailboxes, Mapping) else ())
         if isinstance(mailbox, Mapping)
-        for name in secrets_named(str(mailbox.get("login")))
+        for name in secret_names_in(str(mailbox.get("login")))
     }
     return {
-        name: StoredSecret(secret, allowed_hosts=heard.get(name, ()))
+        name: StoredSecret(secret, allowed_hosts=recipients.get(name, ()))
         for name, secret in draft.typed.items()
-        if name in heard
+        if name in recipients
     }
 
 
-def _about(agency: str, problems: Sequence[Problem]) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
-    """Return the problems of an agency's document, and the errors outside it: those are for others to see."""
-    called = called_in_store(agency)
+def _split_by_agency(agency: str, problems: Sequence[Problem]) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """Return the problems of an agency's document, and the errors in everything else."""
+    label = stored_document_label(agency)
     own: list[Problem] = []
-    others: list[Problem] = []
+    other_errors: list[Problem] = []
     for each in problems:
-        if each.file == called or called in each.message:
+        if each.file == label or label in each.message:
             own.append(each)
         elif each.severity is Severity.ERROR:
-            others.append(each)
-    return tuple(own), tuple(others)
+            other_errors.append(each)
+    return tuple(own), tuple(other_errors)

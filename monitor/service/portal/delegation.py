@@ -1,6 +1,6 @@
-"""Application that a mail administrator grants unattended access to mailboxes: its typed settings, and how it requests tokens.
+"""Application to which a mail administrator grants access to mailboxes without their users: its settings and its tokens.
 
-At Google a service account with domain-wide delegation, at Microsoft a client with its own credentials.
+At Google it is a service account with domain-wide delegation, at Microsoft a client with its own credentials.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from monitor.config.agency.oauth import MICROSOFT_SCOPE, Flow, KnownAuthorizationServer, usual_endpoint
+from monitor.config.agency.oauth import MICROSOFT_SCOPE, Flow, KnownAuthorizationServer, default_endpoint
 from monitor.config.fields.listen import is_tenant
 from monitor.config.fields.trust import Trust
 from probes.credentials.oauth import Issuer
@@ -19,10 +19,10 @@ from probes.credentials.oauth_endpoint import Client, ClientCredentials
 from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
-#: The secret ones of the typed fields.
+#: Typed fields that are secret.
 APPLICATION_SECRETS: Final = ("client_secret", "service_account")
 #: Longest id and client secret, in characters.
-_LONGEST: Final = 200
+_MAX_LENGTH: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +35,25 @@ class DelegationProvider:
 
 
 class BadApplicationError(Exception):
-    """Error for typed settings that are no application. The message is a key of the pages' words."""
+    """Error for typed settings of an application that are invalid. The message is a key of the portal's texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """Application as its administrator has registered it."""
+    """Application as a mail administrator has registered it at Google or Microsoft."""
 
     platform: MailPlatform
     client_id: str
     #: Microsoft only.
     tenant: str = ""
-    #: Its client secret, or the JSON of its key.
+    #: Microsoft: the client secret; Google: the JSON of the service account's key.
     secret: str = field(repr=False)
 
     @classmethod
     def read(cls, platform: MailPlatform, typed: Mapping[str, str], domain: str) -> Self:
         """Read the typed "tenant", "client_id", "client_secret" and "service_account". Raise `BadApplicationError`.
 
-        *domain*: of the mailbox; Microsoft identifies a tenant by each of its domains.
+        *domain*: the domain of the mailbox, used as the tenant if none is typed: Microsoft accepts any domain of a tenant.
         """
         if platform is MailPlatform.GOOGLE:
             text = typed.get("service_account", "").strip()
@@ -66,13 +66,13 @@ class Application:
             return cls(platform=platform, client_id=account.client_id, secret=json.dumps(json.loads(text)))
         tenant = typed.get("tenant", "").strip().lower() or domain
         client_id, secret = typed.get("client_id", "").strip(), typed.get("client_secret", "")
-        if not is_tenant(tenant) or len(tenant) > _LONGEST:
+        if not is_tenant(tenant) or len(tenant) > _MAX_LENGTH:
             raise BadApplicationError("bad_tenant")
-        if not client_id or not client_id.replace("-", "").isalnum() or len(client_id) > _LONGEST:
+        if not client_id or not client_id.replace("-", "").isalnum() or len(client_id) > _MAX_LENGTH:
             raise BadApplicationError("bad_client_id")
         if not secret.strip():
             raise BadApplicationError("no_client_secret")
-        if secret != secret.strip() or not secret.isprintable() or len(secret) > _LONGEST:
+        if secret != secret.strip() or not secret.isprintable() or len(secret) > _MAX_LENGTH:
             raise BadApplicationError("bad_client_secret")
         return cls(platform=platform, client_id=client_id, tenant=tenant, secret=secret)
 
@@ -88,23 +88,23 @@ class Application:
         """Return the secret, by the key under which `login.oauth` names it."""
         return {"service_account" if self.platform is MailPlatform.GOOGLE else "client_secret": self.secret}
 
-    def issuer(self, desk: DelegationProvider, username: str) -> Issuer:
+    def issuer(self, provider: DelegationProvider, username: str) -> Issuer:
         """Return the issuer of tokens for the mailbox of *username*."""
         is_google = self.platform is MailPlatform.GOOGLE
         client = Client(
-            token_url=desk.token_url,
+            token_url=provider.token_url,
             client_id=self.client_id,
             client_secret=None if is_google else self.secret,
             scope=GOOGLE_SCOPE if is_google else MICROSOFT_SCOPE,
-            tls=desk.tls,
+            tls=provider.tls,
         )
         return Delegated(client, ServiceAccount.read(self.secret), username) if is_google else ClientCredentials(client)
 
 
-def delegation_desk(application: Application, trust: Trust) -> DelegationProvider:
+def build_delegation_provider(application: Application, trust: Trust) -> DelegationProvider:
     """Return the provider where an application requests tokens."""
     return DelegationProvider(
-        token_url=usual_endpoint(KnownAuthorizationServer(application.platform), application.tenant) or "",
+        token_url=default_endpoint(KnownAuthorizationServer(application.platform), application.tenant) or "",
         servers=PLATFORM_SERVERS[application.platform],
         tls=trust.context(None, for_http=True),
     )

@@ -1,4 +1,8 @@
-"""Writer of agencies' documents into the database: compares what an edit source submits with what is stored, checks it as a whole, and stores it."""
+"""Writer of agencies' documents (YAML settings) into the database.
+
+It compares the submission of an edit source (files, portal, API, hub) with the stored versions, checks all documents
+together, and stores what has changed.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +24,29 @@ from monitor.model.document import (
     DocumentVersion,
     EditSource,
     WrittenDocument,
-    document_difference,
-    edited,
+    diff_documents,
+    documents_after,
 )
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from monitor.service.access.secret_store import SecretStore
 from monitor.service.errors import OperationRejectedError
 from monitor.store.admin.documents import Documents, VersionConflictError
 from monitor.store.admin.keyring import SecretLockedError
 
-#: Number of attempts when others write meanwhile.
-_TRIES = 5
-#: The usual notation; any other is read by the document parser.
-_CODE = re.compile(r"^agency:[ \t]+([A-Z0-9]+)[ \t]*$", re.MULTILINE)
+#: Number of attempts if others write at the same time.
+_MAX_ATTEMPTS = 5
+#: The usual notation of an agency's code; the document parser reads any other.
+_CODE_LINE = re.compile(r"^agency:[ \t]+([A-Z0-9]+)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedDocuments:
     """Submission of an edit source, unchecked."""
 
-    #: The edit without the documents themselves.
+    #: The edit; its documents are filled in when the sources are parsed.
     edit: DocumentEdit
     sources: Sequence[AgencySource]
-    #: The credentials typed for the documents, by the names that they use.
+    #: Credentials typed for the documents, by the names by which the documents refer to them.
     typed: Mapping[str, StoredSecret] = field(default_factory=dict, repr=False)
 
 
@@ -53,23 +57,23 @@ class DocumentsResult:
     #: Problems found. Nothing is written if one of them is an error.
     problems: tuple[Problem, ...] = ()
     difference: DocumentDifference = field(default_factory=DocumentDifference)
-    #: By agency, the digest of the version that the edit source has seen from now on; "": there is none.
+    #: By agency, the digest of the version that the edit source knows from now on; "": none. `None`: nothing was written.
     seen: Mapping[str, str] | None = None
-    #: By agency, for each conflict, the common ancestor, where it is known.
+    #: By agency with a conflict, the text from which both versions started, if it is known.
     common: Mapping[str, str] | None = None
     #: The configuration that a dry run would produce.
-    would_be: Configuration | None = None
+    new_configuration: Configuration | None = None
 
     @property
     def is_refused(self) -> bool:
-        """Whether nothing was written, though something was to be."""
+        """Whether the submission was not written, because of errors or conflicts."""
         return self.seen is None
 
 
 class DocumentWriter:
-    """Writer that processes one edit at a time.
+    """Writer that processes one submission at a time.
 
-    It reads the settings from their file; the agencies are those of the database.
+    It reads the settings from their file, and all documents that are not submitted from the database.
     """
 
     def __init__(
@@ -99,42 +103,46 @@ class DocumentWriter:
         return await self._documents.latest()
 
     async def write(
-        self, brought: SubmittedDocuments, *, edit_source: EditSource, by: str, address: str = "", dry: bool = False
+        self, submission: SubmittedDocuments, *, edit_source: EditSource, by: str, address: str = "", dry: bool = False
     ) -> DocumentsResult:
-        """Write the new documents among *brought*, in one transaction; with *dry*, only check. *address*: the client address.
+        """Write the new documents among *submission*, in one transaction; with *dry*, only check. *address*: the client address.
 
         Raise `StoreUnavailable`, `VersionConflictError` when others write repeatedly meanwhile, or
         `OperationRejectedError` for a typed credential that cannot be stored.
         """
         async with self._writing:
-            secrets, present = self._encrypted(brought.typed), await self._documents.latest()
-            # The sender names the files, and the service does not read those again.
+            secrets, present = self._encrypt_all(submission.typed), await self._documents.latest()
+            # Files have names of the sender's machine: the cache of the service must not contain them.
             memory = LoadCache() if edit_source is EditSource.FILES else self._memory
-            checked_with = partial(load, self._path, self._environ, memory=memory, typed=brought.typed)
-            beside = [] if brought.edit.prune else await asyncio.to_thread(_beside, present, brought)
-            # The submission comes last: a conflict of two documents is reported at the new one.
-            loaded = await asyncio.to_thread(checked_with, documents=[*beside, *brought.sources])
-            problems, checked = loaded.problems, _documents_of(loaded)
-            if checked is None:
+            load_documents = partial(load, self._path, self._environ, cache=memory, new_secrets=submission.typed)
+            others = [] if submission.edit.prune else await asyncio.to_thread(_other_documents, present, submission)
+            # Submitted documents come last, so that a clash of two documents is reported at the submitted one.
+            loaded = await asyncio.to_thread(load_documents, documents=[*others, *submission.sources])
+            problems, parsed = loaded.problems, _documents_of(loaded)
+            if parsed is None:
                 return DocumentsResult(problems=problems)
-            if secrets and loaded.configuration is not None and loaded.configuration.has_lost_key:
-                raise OperationRejectedError.said("no_secrets_key")
-            names = {each.name for each in beside}
-            documents = {agency: each for agency, each in checked.items() if each.name not in names}
-            edit = replace(brought.edit, documents=documents)
-            for _ in range(_TRIES):
-                difference = document_difference(present, edit)
-                if difference.clashes:
-                    return DocumentsResult(difference=difference, common=await self._common(difference, edit))
-                wanted = edited(present, difference)
-                if difference and wanted != checked:
-                    loaded = await asyncio.to_thread(checked_with, documents=_sources(wanted, brought.sources))
-                    problems, checked = loaded.problems, _documents_of(loaded)
-                    if checked is None:
+            if secrets and loaded.configuration is not None and loaded.configuration.is_secrets_key_missing:
+                raise OperationRejectedError.from_text("no_secrets_key")
+            names = {each.name for each in others}
+            documents = {agency: each for agency, each in parsed.items() if each.name not in names}
+            edit = replace(submission.edit, documents=documents)
+            for _ in range(_MAX_ATTEMPTS):
+                difference = diff_documents(present, edit)
+                if difference.conflicts:
+                    return DocumentsResult(difference=difference, common=await self._common_ancestors(difference, edit))
+                documents_after_edit = documents_after(present, difference)
+                if difference and documents_after_edit != parsed:
+                    loaded = await asyncio.to_thread(
+                        load_documents, documents=_sources_to_load(documents_after_edit, submission.sources)
+                    )
+                    problems, parsed = loaded.problems, _documents_of(loaded)
+                    if parsed is None:
                         return DocumentsResult(problems=problems, difference=difference)
                 if dry:
-                    would_be = loaded.configuration
-                    return DocumentsResult(problems=problems, difference=difference, seen={}, would_be=would_be)
+                    new_configuration = loaded.configuration
+                    return DocumentsResult(
+                        problems=problems, difference=difference, seen={}, new_configuration=new_configuration
+                    )
                 try:
                     if difference:
                         await self._documents.write(
@@ -150,28 +158,30 @@ class DocumentWriter:
                 except VersionConflictError:
                     present = await self._documents.latest()
                     continue
-                return DocumentsResult(problems=problems, difference=difference, seen=_seen(edit, difference))
-            raise VersionConflictError(said("others have written {times} times meanwhile; repeat it", times=_TRIES))
+                return DocumentsResult(problems=problems, difference=difference, seen=_seen_digests(edit, difference))
+            raise VersionConflictError(
+                lazy_text("others have written {times} times meanwhile; repeat it", times=_MAX_ATTEMPTS)
+            )
 
-    def _encrypted(self, typed: Mapping[str, StoredSecret]) -> Mapping[str, Ciphertext]:
+    def _encrypt_all(self, typed: Mapping[str, StoredSecret]) -> Mapping[str, Ciphertext]:
         try:
-            return {name: self._locked(name, secret) for name, secret in typed.items()}
+            return {name: self._encrypt(name, secret) for name, secret in typed.items()}
         except SecretLockedError:
-            raise OperationRejectedError.said("no_secrets_key") from None
+            raise OperationRejectedError.from_text("no_secrets_key") from None
 
-    def _locked(self, name: str, secret: StoredSecret) -> Ciphertext:
+    def _encrypt(self, name: str, secret: StoredSecret) -> Ciphertext:
         if self._safe is None:
             raise SecretLockedError
-        return self._safe.encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.written())
+        return self._safe.encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.serialize())
 
-    async def _common(self, difference: DocumentDifference, edit: DocumentEdit) -> Mapping[str, str]:
-        found = {}
-        for clash in difference.clashes:
-            agency = clash.theirs.agency
-            seen = edit.started_from.get(agency)
-            if seen and (text := await self._documents.text(agency, seen)) is not None:
-                found[agency] = text
-        return found
+    async def _common_ancestors(self, difference: DocumentDifference, edit: DocumentEdit) -> Mapping[str, str]:
+        ancestors = {}
+        for conflict in difference.conflicts:
+            agency = conflict.stored.agency
+            seen_digest = edit.started_from.get(agency)
+            if seen_digest and (text := await self._documents.text(agency, seen_digest)) is not None:
+                ancestors[agency] = text
+        return ancestors
 
 
 def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
@@ -181,32 +191,34 @@ def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
     return {each.agency: each for each in loaded.configuration.documents}
 
 
-def _beside(present: Mapping[str, DocumentVersion], brought: SubmittedDocuments) -> Sequence[AgencySource]:
-    """Return the stored documents that the submission does not replace: it may refer to their content."""
-    codes = {*brought.edit.gone, *(_code_of(each) for each in brought.sources)}
-    names = {each.name for each in brought.sources}
-    there = [each.document for agency, each in present.items() if agency not in codes and each.name not in names]
-    return [stored_source(each) for each in there if each is not None]
+def _other_documents(present: Mapping[str, DocumentVersion], submission: SubmittedDocuments) -> Sequence[AgencySource]:
+    """Return the stored documents that the submission does not replace: they are checked together with it."""
+    codes = {*submission.edit.removed, *(_agency_code(each) for each in submission.sources)}
+    names = {each.name for each in submission.sources}
+    kept = [each.document for agency, each in present.items() if agency not in codes and each.name not in names]
+    return [stored_source(each) for each in kept if each is not None]
 
 
-def _code_of(source: AgencySource) -> str:
+def _agency_code(source: AgencySource) -> str:
     """Return the code of the document's agency; "" if it is unreadable."""
-    if (line := _CODE.search(source.text)) is not None:
-        return line[1]
+    if (match := _CODE_LINE.search(source.text)) is not None:
+        return match[1]
     return str(source.read().data.get("agency", ""))
 
 
-def _sources(wanted: Mapping[str, WrittenDocument], brought: Sequence[AgencySource]) -> Sequence[AgencySource]:
-    """Return the documents to be read; submitted ones keep the names of the edit source."""
-    called = {(each.name, each.text): each for each in brought}
+def _sources_to_load(
+    documents: Mapping[str, WrittenDocument], submitted: Sequence[AgencySource]
+) -> Sequence[AgencySource]:
+    """Return the sources of documents; submitted documents keep the names of the edit source."""
+    by_name_and_text = {(each.name, each.text): each for each in submitted}
     return [
-        called.get((each.name, each.text)) or stored_source(each)
-        for each in sorted(wanted.values(), key=lambda each: each.agency)
+        by_name_and_text.get((each.name, each.text)) or stored_source(each)
+        for each in sorted(documents.values(), key=lambda each: each.agency)
     ]
 
 
-def _seen(edit: DocumentEdit, difference: DocumentDifference) -> Mapping[str, str]:
-    left = {theirs.agency for theirs in difference.newer}
-    return {agency: ours.digest for agency, ours in edit.documents.items() if agency not in left} | {
-        gone.agency: "" for gone in difference.removed
-    }
+def _seen_digests(edit: DocumentEdit, difference: DocumentDifference) -> Mapping[str, str]:
+    newer_agencies = {stored.agency for stored in difference.newer}
+    return {
+        agency: submitted.digest for agency, submitted in edit.documents.items() if agency not in newer_agencies
+    } | {removed_version.agency: "" for removed_version in difference.removed}

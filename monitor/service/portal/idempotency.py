@@ -1,4 +1,7 @@
-"""Idempotent execution of commands: a program that has received no response sends the command again with the same key."""
+"""Idempotent execution of API commands by the header Idempotency-Key.
+
+An API client that has received no response sends the command again with the same key, and gets the stored response.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from monitor.store.admin.idempotency import IdempotencyKey, IdempotencyRecords, 
 
 log = structlog.get_logger()
 
-#: Retention of a response. Programs repeat a command within minutes.
-KEPT_FOR: Final = timedelta(days=1)
-#: Per principal, within the retention.
-MOST_KEPT: Final = 1000
+#: Retention of a response. Clients repeat a command within minutes.
+RETENTION: Final = timedelta(days=1)
+#: Maximum of stored responses per principal.
+MAX_STORED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,58 +36,58 @@ class RecordedResponse:
 
 
 class IdempotencyKeyReusedError(Exception):
-    """Error for a key that was sent with another command before."""
+    """Error for a key that was sent before with another command."""
 
 
 class IdempotencyStore:
-    """Store of the executed commands."""
+    """Executor of commands that stores their responses."""
 
     def __init__(self, answers: IdempotencyRecords, clock: Clock, lifecycle: Lifecycle) -> None:
-        self._answers = answers
+        self._records = answers
         self._clock = clock
         self._lifecycle = lifecycle
 
-    async def taken(self, by: str, order: str, address: str) -> None:
-        """Record in the audit log that a command was executed, and its client address."""
+    async def taken(self, by: str, command: str, address: str) -> None:
+        """Record in the audit log that a command was executed, with its client address."""
         try:
-            await self._lifecycle.told(by, "order over the API", {"order": order, "address": address})
-        except StoreUnavailable as away:
-            # The command is done, and its effect is in the audit log.
-            log.warning("client address of a command could not be recorded in the audit log", by=by, reason=str(away))
+            await self._lifecycle.record(by, "order over the API", {"order": command, "address": address})
+        except StoreUnavailable as error:
+            # The command is done, and its effect has an audit entry of its own.
+            log.warning("client address of a command could not be recorded in the audit log", by=by, reason=str(error))
 
     async def do(
-        self, order: IdempotencyKey, digest: str, act: Callable[[], Awaitable[RecordedResponse]]
+        self, key: IdempotencyKey, digest: str, execute: Callable[[], Awaitable[RecordedResponse]]
     ) -> RecordedResponse:
-        """Return the response of *act*, or its earlier one. *digest*: of the command. Raise `IdempotencyKeyReusedError`, `OperationRejectedError`.
+        """Execute a command and store its response, or return the stored response. *digest*: the hash of the command.
 
-        A refused command may be sent again. The outcome of one that was begun and did not end is unknown: it is never
-        executed a second time.
+        A rejected command may be sent again. A command that has begun and has no response is never executed again: its
+        outcome is unknown. Raise `IdempotencyKeyReusedError` and `OperationRejectedError`.
         """
         now = self._clock.now()
         try:
-            before = await self._answers.begin(order, digest, now, now - KEPT_FOR)
+            earlier = await self._records.begin(key, digest, now, now - RETENTION)
         except TooManyKeptError:
             raise OperationRejectedError(
-                f"{MOST_KEPT} orders of yours within a day bear a key; wait, or leave the key out"
+                f"{MAX_STORED} orders of yours within a day bear a key; wait, or leave the key out"
             ) from None
-        if before is not None:
-            if before.digest != digest:
+        if earlier is not None:
+            if earlier.digest != digest:
                 raise IdempotencyKeyReusedError
-            if before.status is None or before.body is None:
-                begun = before.started_at.isoformat(timespec="seconds")
+            if earlier.status is None or earlier.body is None:
+                begun_at = earlier.started_at.isoformat(timespec="seconds")
                 raise OperationRejectedError(
-                    f"this order was begun at {begun}, and whether it was carried out is not known yet: look what has become "
+                    f"this order was begun at {begun_at}, and whether it was carried out is not known yet: look what has become "
                     "of it, and give it anew with another key if nothing has"
                 )
-            return RecordedResponse(status=before.status, body=before.body.encode())
+            return RecordedResponse(status=earlier.status, body=earlier.body.encode())
         try:
-            answered = await act()
+            response = await execute()
         except OperationRejectedError:
-            await self._answers.forget(order)
+            await self._records.forget(key)
             raise
         try:
-            await self._answers.finish(order, answered.status, answered.body.decode())
-        except StoreUnavailable as away:
+            await self._records.finish(key, response.status, response.body.decode())
+        except StoreUnavailable as error:
             # The command is done, and its sender receives the response.
-            log.warning("response to a command could not be stored", principal=order.principal, reason=str(away))
-        return answered
+            log.warning("response to a command could not be stored", principal=key.principal, reason=str(error))
+        return response

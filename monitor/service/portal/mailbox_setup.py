@@ -1,8 +1,9 @@
-"""Guided setup of a mailbox: servers are discovered and examined, an officer chooses and signs in, and the login is tested before it is stored.
+"""Guided setup of a mailbox in the portal.
 
-Typed data, including a password, stays in the memory of this process for half an hour, for its author only. Attempts
-are counted per user: a page that connects to typed addresses could otherwise serve as a port scanner, and repeated
-attempts with a password lock the account.
+The servers of an address are discovered and examined. An officer chooses servers and signs in with a password, by a
+consent (OAuth), or as an application. The login is tested before it is stored. Typed data stays in the memory of this
+process for half an hour, for its author only. Attempts are limited per user: the page could otherwise serve as a port
+scanner, and repeated attempts with a password lock an account.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from monitor.audit.lifecycle import Lifecycle
 from monitor.config.fields.circular import domain_of
 from monitor.config.fields.trust import Trust
 from monitor.config.loading import Configuration
-from monitor.config.service.consent import ConsentWay
+from monitor.config.service.consent import ConsentProcedure
 from monitor.probing.mailbox_sign_in import SignInResult, try_mailbox
-from monitor.service.errors import NotFoundError, agency_called
-from monitor.service.portal.delegation import Application, DelegationProvider, delegation_desk
+from monitor.service.errors import NotFoundError, find_agency_code
+from monitor.service.portal.delegation import Application, DelegationProvider, build_delegation_provider
 from monitor.service.portal.typed_mailbox import EnteredMailbox
 from probes.credentials.consent import (
     AuthorizationRequest,
@@ -30,11 +31,11 @@ from probes.credentials.consent import (
     ConsentError,
     DeviceCode,
     NoConsentReason,
-    ask_device_code,
-    ask_for_consent,
-    no_consent_of,
-    redeem,
-    way_out,
+    authorization_request,
+    consent_error,
+    exchange_code,
+    poll_consent,
+    request_device_code,
 )
 from probes.credentials.oauth import TokenCache
 from probes.credentials.oauth_endpoint import RefreshToken, Rotation
@@ -44,26 +45,27 @@ from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 from probes.model.probe import Timeouts
 from probes.preauth import session
-from probes.preauth.capabilities import ServerCapabilities, look
-from probes.preauth.discovery import DiscoveredServers, ServerCandidate, find_servers, platform_at
+from probes.preauth.capabilities import ServerCapabilities, query_servers
+from probes.preauth.discovery import DiscoveredServers, ServerCandidate, find_servers, platform_of_server
 
 #: Lifetime of a setup.
-KEPT: Final = timedelta(minutes=30)
-#: Limit for all users, and for one.
-_MOST: Final = 300
-_MOST_OF_ONE: Final = 5
-#: For one user, searches and sign-in attempts together, within ten minutes and within a day.
-IN_TEN_MINUTES: Final = 15
-IN_A_DAY: Final = 100
+LIFETIME: Final = timedelta(minutes=30)
+#: Maximum of setups in memory, of all users and of one user.
+_MAX_SETUPS: Final = 300
+_MAX_SETUPS_PER_USER: Final = 5
+#: Maximum of searches and sign-in attempts together per user, within ten minutes and within a day.
+MAX_PER_TEN_MINUTES: Final = 15
+MAX_PER_DAY: Final = 100
 _TEN_MINUTES: Final = timedelta(minutes=10)
 _DAY: Final = timedelta(days=1)
-#: Accounts are locked after three to ten refusals, which include those of users' own mail programs.
-REFUSALS_AT_MOST: Final = 3
-_REFUSALS_WITHIN: Final = timedelta(minutes=30)
-#: Concurrent attempts of all users: each opens up to twelve connections.
-_AT_ONCE: Final = 4
-#: A user waits at the browser.
-_PATIENCE: Final = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=3))
+#: Maximum of refused sign-ins per account: servers lock accounts after three to ten refusals, which include those of
+#: users' own mail programs.
+MAX_REFUSALS: Final = 3
+_REFUSAL_PERIOD: Final = timedelta(minutes=30)
+#: Maximum of concurrent attempts of all users: each opens up to twelve connections.
+_MAX_CONCURRENT: Final = 4
+#: Short, because a user waits at the browser.
+_TIMEOUTS: Final = Timeouts(session=timedelta(seconds=12), arrival=timedelta(seconds=3))
 _PROVIDER_SECONDS: Final = 10.0
 
 
@@ -92,59 +94,60 @@ class ChosenServers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeenServer:
-    """Server that was found, and its state."""
+class ExaminedServer:
+    """Discovered server, and the result of its examination."""
 
     candidate: ServerCandidate
-    look: ServerCapabilities
+    capabilities: ServerCapabilities
 
 
 @dataclass(slots=True, kw_only=True)
 class MailboxSetup:
-    """Mailbox that is being set up, for one user."""
+    """Setup of a mailbox by one user, in progress."""
 
     key: str
     agency: str
     by: str
     address: str
     begun_at: datetime
-    found: DiscoveredServers
-    seen: Sequence[SeenServer]
+    discovered: DiscoveredServers
+    examined: Sequence[ExaminedServer]
     chosen: ChosenServers | None = None
     username: str = ""
     #: The latest typed or consented credential; there is only one.
     password: str | None = field(default=None, repr=False)
     consent: Consent | None = field(default=None, repr=False)
     application: Application | None = None
-    #: Key of the mailbox that it replaces; "": it is a new one.
+    #: Key of the mailbox that the setup replaces; "": the mailbox is new.
     takes_over: str = ""
-    #: Content of `login.oauth` besides its secrets.
-    way: ConsentWay | None = None
-    #: While the consent is awaited: by a device code, or in a browser.
+    #: How the consent is given; it has the content of `login.oauth` without the secrets.
+    procedure: ConsentProcedure | None = None
+    #: While a consent is awaited: the device code that the page shows, or the request to which the browser is redirected.
     device: DeviceCode | None = field(default=None, repr=False)
-    out: AuthorizationRequest | None = field(default=None, repr=False)
+    provider_request: AuthorizationRequest | None = field(default=None, repr=False)
+    #: Why there is no consent.
     no_consent: NoConsentReason | None = None
-    #: Result of the sign-in attempts, and the mailbox that was used.
-    tried: Sequence[SignInResult] = ()
+    #: Results of the sign-in attempts, and the mailbox that was tried.
+    results: Sequence[SignInResult] = ()
     mailbox: Mailbox | None = None
 
     @property
     def works(self) -> bool:
         """Whether all chosen servers accepted the sign-in."""
-        there = len(self.chosen.all) if self.chosen else 0
-        return bool(there) and len(self.tried) == there and all(each.is_well for each in self.tried)
+        count = len(self.chosen.all) if self.chosen else 0
+        return bool(count) and len(self.results) == count and all(each.is_accepted for each in self.results)
 
     @property
     def platform(self) -> MailPlatform | None:
         """The mail platform of the servers, if known."""
         hosts = [each.host for each in self.chosen.all] if self.chosen else []
-        return next((found for each in hosts if (found := platform_at(each))), None) or self.found.platform
+        return next((found for each in hosts if (found := platform_of_server(each))), None) or self.discovered.platform
 
 
 def typed_mailbox(setup: MailboxSetup, key: str) -> EnteredMailbox:
-    """Return a working mailbox in the form in which it is stored, under *key*.
+    """Return the mailbox of a setup as it is stored, under *key*.
 
-    Raise `SetupRejectedError`: it does not work.
+    Raise `SetupRejectedError` if a chosen server has not accepted the sign-in.
     """
     chosen = setup.chosen
     if chosen is None or not setup.works:
@@ -168,14 +171,17 @@ def _tokens(setup: MailboxSetup) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """Return the document's settings for tokens, and the secrets that belong to them."""
     if setup.application is not None:
         return setup.application.written, setup.application.secrets
-    if setup.consent is None or setup.way is None:
+    if setup.consent is None or setup.procedure is None:
         return {}, {}
-    secrets = {"client_secret": setup.way.client.client_secret or "", "refresh_token": setup.consent.refresh_token}
-    return setup.way.written, secrets
+    secrets = {
+        "client_secret": setup.procedure.client.client_secret or "",
+        "refresh_token": setup.consent.refresh_token,
+    }
+    return setup.procedure.written, secrets
 
 
 class SetupRejectedError(Exception):
-    """The step is refused. The message is a key of the portal's words."""
+    """Error for a rejected step. The message is a key of the portal's texts."""
 
 
 class SetupSite(Protocol):
@@ -190,10 +196,10 @@ class SetupSite(Protocol):
     def server(self, choice: ServerChoice) -> Server:
         """Return the server of a choice."""
 
-    def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
+    def consent(self, platform: MailPlatform, domain: str) -> ConsentProcedure | None:
         """Return the way of consent for a mailbox of a domain; `None`: there is none."""
 
-    def desk(self, application: Application) -> DelegationProvider:
+    def delegation_provider(self, application: Application) -> DelegationProvider:
         """Return where an application requests tokens."""
 
 
@@ -206,65 +212,71 @@ class MailboxSetups:
         self._clock = clock
         self._site = site
         #: By key, the oldest first.
-        self._kept: dict[str, MailboxSetup] = {}
+        self._setups: dict[str, MailboxSetup] = {}
         #: By user: times of searches and attempts.
-        self._deeds: dict[str, list[datetime]] = {}
+        self._attempt_times: dict[str, list[datetime]] = {}
         #: By server and user name: times of refusals.
-        self._refusals: dict[tuple[str, str], list[datetime]] = {}
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._refusal_times: dict[tuple[str, str], list[datetime]] = {}
+        self._semaphore = asyncio.Semaphore(_MAX_CONCURRENT)
 
     # -- servers ------------------------------------------------------------------------------------------------------
 
     async def begin(
-        self, agency: str, address: str, *, by: str, seen_from: str = "", takes_over: str = ""
+        self, agency: str, address: str, *, by: str, client_address: str = "", takes_over: str = ""
     ) -> MailboxSetup:
-        """Find the servers of an address and examine each.
+        """Discover the servers of an address, and examine each.
 
-        *takes_over*: the key of the mailbox that has the address already.
+        *client_address*: for the audit log. *takes_over*: the key of the mailbox that has the address already.
         """
         domain = domain_of(address)
         if not is_within(domain, self._site.domains(agency)):
             raise SetupRejectedError("not_own_domain")
-        self._count(by)
-        detail = {"agency": agency, "mailbox": address, "address": seen_from}
-        await self._lifecycle.told(by, "mailbox servers looked for", detail)
-        async with self._room:
-            found = await find_servers(domain, self._site.name_servers())
-            looks = await look([(each.protocol, self._site.server(_choice(each))) for each in found.candidates])
-        seen = [SeenServer(candidate=each, look=one) for each, one in zip(found.candidates, looks, strict=True)]
+        self._count_attempt(by)
+        detail = {"agency": agency, "mailbox": address, "address": client_address}
+        await self._lifecycle.record(by, "mailbox servers looked for", detail)
+        async with self._semaphore:
+            discovered = await find_servers(domain, self._site.name_servers())
+            candidates = discovered.candidates
+            capabilities = await query_servers(
+                [(each.protocol, self._site.server(_choice_of(each))) for each in candidates]
+            )
+        examined = [
+            ExaminedServer(candidate=candidate, capabilities=each)
+            for candidate, each in zip(candidates, capabilities, strict=True)
+        ]
         setup = MailboxSetup(
             key=token_hex(16),
             agency=agency,
             by=by,
             address=address,
             begun_at=self._clock.now(),
-            found=found,
-            seen=seen,
+            discovered=discovered,
+            examined=examined,
             username=address,
             takes_over=takes_over,
         )
-        self._keep(setup)
+        self._add_setup(setup)
         return setup
 
     def find(self, agency: str, key: str, *, by: str) -> MailboxSetup:
-        """Return a user's setup. Raise `NotFoundError` for another user's."""
-        setup = self._fresh().get(key)
+        """Return a setup of this user and agency. Raise `NotFoundError`, also for the setup of another user."""
+        setup = self._unexpired().get(key)
         if setup is None or (setup.agency, setup.by) != (agency, by):
-            raise NotFoundError.said("setup_gone")
+            raise NotFoundError.from_text("setup_gone")
         return setup
 
-    def forget(self, setup: MailboxSetup) -> None:
+    def discard(self, setup: MailboxSetup) -> None:
         """Delete a setup with its typed data."""
-        self._kept.pop(setup.key, None)
+        self._setups.pop(setup.key, None)
 
     # -- sign-in ------------------------------------------------------------------------------------------------------
 
     async def try_password(
-        self, setup: MailboxSetup, chosen: ChosenServers, username: str, password: str, *, seen_from: str = ""
+        self, setup: MailboxSetup, chosen: ChosenServers, username: str, password: str, *, client_address: str = ""
     ) -> None:
-        """Sign in with a password, once at each server, up to the first refusal."""
-        self._choose(setup, chosen, username)
-        await self._try(setup, chosen, Password(username=username, secret=password), "password", seen_from)
+        """Sign in with a password, once at each chosen server, until one refuses."""
+        self._choose_servers(setup, chosen, username)
+        await self._try_sign_in(setup, chosen, Password(username=username, secret=password), "password", client_address)
         setup.password, setup.consent, setup.application = password, None, None
 
     async def try_application(
@@ -274,117 +286,130 @@ class MailboxSetups:
         username: str,
         application: Application,
         *,
-        seen_from: str = "",
+        client_address: str = "",
     ) -> None:
         """Sign in as an application that the mail administrator has authorised."""
-        desk = self._site.desk(application)
-        self._see_to_own(chosen, desk.servers)
-        self._choose(setup, chosen, username)
-        issuer = await asyncio.to_thread(application.issuer, desk, username)
-        await self._try(setup, chosen, OAuth(username=username, tokens=TokenCache(issuer)), "application", seen_from)
+        provider = self._site.delegation_provider(application)
+        self._require_provider_servers(chosen, provider.servers)
+        self._choose_servers(setup, chosen, username)
+        issuer = await asyncio.to_thread(application.issuer, provider, username)
+        await self._try_sign_in(
+            setup, chosen, OAuth(username=username, tokens=TokenCache(issuer)), "application", client_address
+        )
         setup.password, setup.consent, setup.application = None, None, application
 
-    async def ask_consent(
-        self, setup: MailboxSetup, chosen: ChosenServers, username: str, *, seen_from: str = ""
+    async def request_consent(
+        self, setup: MailboxSetup, chosen: ChosenServers, username: str, *, client_address: str = ""
     ) -> None:
-        """Begin a consent: by a code that `setup.device` shows, or by `setup.out`."""
-        self._choose(setup, chosen, username)
-        if (way := self.consent_way(setup)) is None:
+        """Request a consent: it sets `setup.device`, a code for the user, or `setup.provider_request`, for a redirect."""
+        self._choose_servers(setup, chosen, username)
+        if (procedure := self.consent_procedure(setup)) is None:
             raise SetupRejectedError("no_consent_way")
-        self._see_to_own(chosen, way.servers)
-        self._count(setup.by)
-        detail = {"agency": setup.agency, "mailbox": setup.address, "address": seen_from}
-        await self._lifecycle.told(setup.by, "mailbox consent asked for", detail)
-        setup.way = way
-        if not way.device_url:
-            setup.out = way_out(way.client, way.authorize_url, way.redirect_uri, setup.address)
+        self._require_provider_servers(chosen, procedure.servers)
+        self._count_attempt(setup.by)
+        detail = {"agency": setup.agency, "mailbox": setup.address, "address": client_address}
+        await self._lifecycle.record(setup.by, "mailbox consent asked for", detail)
+        setup.procedure = procedure
+        if not procedure.device_url:
+            setup.provider_request = authorization_request(
+                procedure.client, procedure.authorize_url, procedure.redirect_uri, setup.address
+            )
             return
         try:
             async with asyncio.timeout(_PROVIDER_SECONDS):
-                setup.device = await ask_device_code(way.client, way.device_url, self._clock.now())
-        except ConsentError as no:
-            setup.no_consent = no.reason
+                setup.device = await request_device_code(procedure.client, procedure.device_url, self._clock.now())
+        except ConsentError as error:
+            setup.no_consent = error.reason
         except TimeoutError:
             setup.no_consent = NoConsentReason.AWAY
 
-    def consent_way(self, setup: MailboxSetup) -> ConsentWay | None:
-        """Return the way of consent for this mailbox; `None`: there is none."""
+    def consent_procedure(self, setup: MailboxSetup) -> ConsentProcedure | None:
+        """Return how a consent is given for this mailbox; `None`: its platform is unknown, or not configured."""
         platform = setup.platform
         return self._site.consent(platform, domain_of(setup.address)) if platform else None
 
-    async def look_for_consent(self, setup: MailboxSetup) -> None:
-        """Query whether the code was entered, if the interval has passed; with the consent, sign in."""
-        device, way = setup.device, setup.way
+    async def check_consent(self, setup: MailboxSetup) -> None:
+        """Query whether the user has entered the device code, if the interval has passed; with the consent, sign in."""
+        device, procedure = setup.device, setup.procedure
         now = self._clock.now()
-        if device is None or way is None or not (device.is_due(now) or now >= device.until):
+        if device is None or procedure is None or not (device.is_due(now) or now >= device.until):
             return
-        # Two concurrent requests of the page cause one query.
+        # Without the code a concurrent request of the page sends no second query.
         setup.device = None
-        answer: Consent | DeviceCode = device
+        outcome: Consent | DeviceCode = device
         try:
             async with asyncio.timeout(_PROVIDER_SECONDS):
-                answer = await ask_for_consent(way.client, device, now)
-        except ConsentError as no:
-            setup.no_consent = no.reason
+                outcome = await poll_consent(procedure.client, device, now)
+        except ConsentError as error:
+            setup.no_consent = error.reason
             return
         except TimeoutError:
             pass
         finally:
-            if isinstance(answer, DeviceCode) and setup.no_consent is None and setup.way is way:
-                setup.device = answer
-        if isinstance(answer, Consent):
-            await self._consented(setup, answer, way)
+            if isinstance(outcome, DeviceCode) and setup.no_consent is None and setup.procedure is procedure:
+                setup.device = outcome
+        if isinstance(outcome, Consent):
+            await self._sign_in_with_consent(setup, outcome, procedure)
 
-    async def come_back(self, state: str, *, by: str, code: str, error: str) -> MailboxSetup:
-        """Process the callback of a browser from the provider, once, and only for the user who was redirected."""
-        setup = next((each for each in self._fresh().values() if each.out and each.out.state == state), None)
-        if setup is None or setup.by != by or setup.out is None or setup.way is None:
-            raise NotFoundError.said("consent_gone")
-        out, way, setup.out = setup.out, setup.way, None
+    async def handle_consent_callback(self, state: str, *, by: str, code: str, error: str) -> MailboxSetup:
+        """Handle the return of a browser from the provider: once, and only for the user who was redirected there."""
+        setup = next(
+            (
+                each
+                for each in self._unexpired().values()
+                if each.provider_request and each.provider_request.state == state
+            ),
+            None,
+        )
+        if setup is None or setup.by != by or setup.provider_request is None or setup.procedure is None:
+            raise NotFoundError.from_text("consent_gone")
+        request, procedure, setup.provider_request = setup.provider_request, setup.procedure, None
         try:
             if error or not code:
-                raise no_consent_of(error)
+                raise consent_error(error)
             async with asyncio.timeout(_PROVIDER_SECONDS):
-                consent = await redeem(way.client, code, out, way.redirect_uri)
-        except ConsentError as no:
-            setup.no_consent = no.reason
+                consent = await exchange_code(procedure.client, code, request, procedure.redirect_uri)
+        except ConsentError as consent_failure:
+            setup.no_consent = consent_failure.reason
         except TimeoutError:
             setup.no_consent = NoConsentReason.AWAY
         else:
-            await self._consented(setup, consent, way)
+            await self._sign_in_with_consent(setup, consent, procedure)
         return setup
 
-    async def _consented(self, setup: MailboxSetup, consent: Consent, way: ConsentWay) -> None:
+    async def _sign_in_with_consent(self, setup: MailboxSetup, consent: Consent, procedure: ConsentProcedure) -> None:
         rotation = Rotation(consent.refresh_token)
-        tokens = TokenCache(RefreshToken(way.client, rotation))
+        tokens = TokenCache(RefreshToken(procedure.client, rotation))
         if setup.chosen is None:
             raise ValueError("no servers were chosen")
-        await self._try(setup, setup.chosen, OAuth(username=setup.username, tokens=tokens), "consent", "")
-        # If each token is valid once, the attempt has used the first.
+        await self._try_sign_in(setup, setup.chosen, OAuth(username=setup.username, tokens=tokens), "consent", "")
+        # If the provider accepts each refresh token once, the attempt has used the first.
         setup.consent = Consent(refresh_token=await rotation.current())
-        setup.password, setup.application, setup.way = None, None, way
+        setup.password, setup.application, setup.procedure = None, None, procedure
 
-    async def _try(
-        self, setup: MailboxSetup, chosen: ChosenServers, login: Password | OAuth, way: str, seen_from: str
+    async def _try_sign_in(
+        self, setup: MailboxSetup, chosen: ChosenServers, login: Password | OAuth, method: str, client_address: str
     ) -> None:
-        self._count(setup.by)
+        self._count_attempt(setup.by)
         if isinstance(login, Password):
-            self._spare(chosen, login.username)
+            self._reserve_refusal(chosen, login.username)
         detail = {
             "agency": setup.agency,
             "mailbox": setup.address,
             "servers": ", ".join(f"{each.host}:{each.port}" for each in chosen.all),
-            "way": way,
+            "way": method,
         }
-        await self._lifecycle.told(setup.by, "mailbox tried", detail | ({"address": seen_from} if seen_from else {}))
+        await self._lifecycle.record(
+            setup.by, "mailbox tried", detail | ({"address": client_address} if client_address else {})
+        )
         mailbox = self._mailbox(setup, chosen, login)
-        async with self._room:
-            tried = await try_mailbox(mailbox, _PATIENCE)
-        # Together, and last: of two concurrent forms the setup has the result of the later one, and no mixture.
+        async with self._semaphore:
+            tried = await try_mailbox(mailbox, _TIMEOUTS)
+        # All fields are set together: of two concurrent requests the setup has the results of the later one only.
         setup.chosen, setup.username = chosen, login.username
-        setup.tried, setup.mailbox = tried, mailbox
+        setup.results, setup.mailbox = tried, mailbox
         if isinstance(login, Password):
-            self._forgive(chosen, login.username, tried)
+            self._remove_unrefused(chosen, login.username, tried)
 
     def _mailbox(self, setup: MailboxSetup, chosen: ChosenServers, login: Password | OAuth) -> Mailbox:
         reading = chosen.reading
@@ -400,77 +425,77 @@ class MailboxSetups:
         )
 
     @staticmethod
-    def _see_to_own(chosen: ChosenServers, servers: Collection[str]) -> None:
-        """Raise `SetupRejectedError` if tokens would be sent to a server that is not their provider's: it could read the mailbox."""
+    def _require_provider_servers(chosen: ChosenServers, servers: Collection[str]) -> None:
+        """Raise `SetupRejectedError` if a chosen server is not the provider's: a server with the token could read the mailbox."""
         if not all(is_within(each.host, servers) for each in chosen.all):
             raise SetupRejectedError("not_its_servers")
 
     @staticmethod
-    def _choose(setup: MailboxSetup, chosen: ChosenServers, username: str) -> None:
+    def _choose_servers(setup: MailboxSetup, chosen: ChosenServers, username: str) -> None:
         if not chosen.all:
             raise SetupRejectedError("no_server")
         setup.chosen, setup.username = chosen, username
         setup.password = setup.consent = setup.application = None
-        setup.way = setup.device = setup.out = setup.no_consent = None
-        setup.tried, setup.mailbox = (), None
+        setup.procedure = setup.device = setup.provider_request = setup.no_consent = None
+        setup.results, setup.mailbox = (), None
 
     # -- limits -------------------------------------------------------------------------------------------------------
 
-    def _count(self, by: str) -> None:
+    def _count_attempt(self, by: str) -> None:
         now = self._clock.now()
-        # A time in the future is from before the clock was set back, and does not count.
-        deeds = [at for at in self._deeds.get(by, ()) if at <= now < at + _DAY]
-        if len(deeds) >= IN_A_DAY or sum(now - at < _TEN_MINUTES for at in deeds) >= IN_TEN_MINUTES:
+        # A time in the future does not count: it was taken before the clock was set back.
+        times = [at for at in self._attempt_times.get(by, ()) if at <= now < at + _DAY]
+        if len(times) >= MAX_PER_DAY or sum(now - at < _TEN_MINUTES for at in times) >= MAX_PER_TEN_MINUTES:
             raise SetupRejectedError("too_many")
-        self._deeds[by] = [*deeds, now]
+        self._attempt_times[by] = [*times, now]
 
-    def _spare(self, chosen: ChosenServers, username: str) -> None:
-        """Raise `SetupRejectedError` if one more refusal would lock an account.
+    def _reserve_refusal(self, chosen: ChosenServers, username: str) -> None:
+        """Raise `SetupRejectedError` if one more refusal could lock an account; otherwise count the attempt as a refusal.
 
-        An attempt counts as a refusal until it has ended otherwise.
+        `_remove_unrefused` takes the count back after the attempt.
         """
         now = self._clock.now()
-        self._refusals = {
-            key: fresh
-            for key, known in self._refusals.items()
-            if (fresh := [at for at in known if at <= now < at + _REFUSALS_WITHIN])
+        self._refusal_times = {
+            key: recent
+            for key, times in self._refusal_times.items()
+            if (recent := [at for at in times if at <= now < at + _REFUSAL_PERIOD])
         }
         accounts = [(each.host.lower(), username.lower()) for each in chosen.all]
-        if any(len(self._refusals.get(each, ())) >= REFUSALS_AT_MOST for each in accounts):
+        if any(len(self._refusal_times.get(each, ())) >= MAX_REFUSALS for each in accounts):
             raise SetupRejectedError("too_many_refusals")
         for each in dict.fromkeys(accounts):
-            self._refusals.setdefault(each, []).append(now)
+            self._refusal_times.setdefault(each, []).append(now)
 
-    def _forgive(self, chosen: ChosenServers, username: str, tried: Sequence[SignInResult]) -> None:
-        """Remove the attempts that were not refused."""
-        refused = {
+    def _remove_unrefused(self, chosen: ChosenServers, username: str, tried: Sequence[SignInResult]) -> None:
+        """Take back the counts of servers that have not refused the sign-in."""
+        refused_hosts = {
             choice.host.lower()
             for choice, each in zip(chosen.all, tried, strict=False)
             if each.result.failure is not None and each.result.failure.credentials_refused
         }
-        for host in {each.host.lower() for each in chosen.all} - refused:
-            # The entry is missing if the clock was set meanwhile and another attempt was made.
-            if known := self._refusals.get((host, username.lower())):
-                known.pop()
+        for host in {each.host.lower() for each in chosen.all} - refused_hosts:
+            # The entry is missing if another attempt has removed it, after the clock was set.
+            if times := self._refusal_times.get((host, username.lower())):
+                times.pop()
 
-    def _keep(self, setup: MailboxSetup) -> None:
-        kept = self._fresh()
-        own = [key for key, each in kept.items() if each.by == setup.by]
-        for key in own[: max(0, len(own) - _MOST_OF_ONE + 1)]:
-            del kept[key]
-        while len(kept) >= _MOST:
-            del kept[next(iter(kept))]
-        kept[setup.key] = setup
+    def _add_setup(self, setup: MailboxSetup) -> None:
+        setups = self._unexpired()
+        own_keys = [key for key, each in setups.items() if each.by == setup.by]
+        for key in own_keys[: max(0, len(own_keys) - _MAX_SETUPS_PER_USER + 1)]:
+            del setups[key]
+        while len(setups) >= _MAX_SETUPS:
+            del setups[next(iter(setups))]
+        setups[setup.key] = setup
 
-    def _fresh(self) -> dict[str, MailboxSetup]:
+    def _unexpired(self) -> dict[str, MailboxSetup]:
         """Return the setups that have not expired."""
-        oldest = self._clock.now() - KEPT
-        for key in [key for key, each in self._kept.items() if each.begun_at < oldest]:
-            del self._kept[key]
-        return self._kept
+        oldest = self._clock.now() - LIFETIME
+        for key in [key for key, each in self._setups.items() if each.begun_at < oldest]:
+            del self._setups[key]
+        return self._setups
 
 
-def _choice(candidate: ServerCandidate) -> ServerChoice:
+def _choice_of(candidate: ServerCandidate) -> ServerChoice:
     return ServerChoice(
         protocol=candidate.protocol, host=candidate.host, port=candidate.port, security=candidate.security
     )
@@ -478,40 +503,40 @@ def _choice(candidate: ServerCandidate) -> ServerChoice:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredSite:
-    """Implements `SetupSite` with the current configuration and the current trust store."""
+    """`SetupSite` of the current configuration."""
 
     configuration: Callable[[], Configuration]
 
     def domains(self, agency: str) -> Collection[str]:
         """Return the registered domains of an agency. Raise `NotFoundError`."""
         agencies = self.configuration().registry.agencies
-        return agencies[agency_called(agency, agencies)].domains
+        return agencies[find_agency_code(agency, agencies)].domains
 
     def name_servers(self) -> NameServers | None:
         """Return the name servers."""
         return self.configuration().settings.checks.resolvers()
 
     def server(self, choice: ServerChoice) -> Server:
-        """Return the server of a choice, within the bounds for typed names."""
+        """Return the server of a choice, to which the egress policy for typed names applies."""
         return Server(
             host=choice.host,
             port=choice.port,
             security=choice.security,
             tls=Trust().context(None),
-            bounds=self.configuration().settings.bounds,
+            egress=self.configuration().settings.egress,
         )
 
-    def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
+    def consent(self, platform: MailPlatform, domain: str) -> ConsentProcedure | None:
         """Return the way of consent for a mailbox of a domain; `None`: there is none."""
         portal = self.configuration().settings.portal
         ways = portal.mailbox_consent if portal else None
         match platform:
             case MailPlatform.MICROSOFT if ways and ways.microsoft:
-                return ways.microsoft.way(domain, Trust())
+                return ways.microsoft.build(domain, Trust())
             case MailPlatform.GOOGLE if ways and ways.google and portal and portal.address:
-                return ways.google.way(portal.address, Trust())
+                return ways.google.build(portal.address, Trust())
         return None
 
-    def desk(self, application: Application) -> DelegationProvider:
+    def delegation_provider(self, application: Application) -> DelegationProvider:
         """Return where an application requests tokens, and the servers that receive them."""
-        return delegation_desk(application, Trust())
+        return build_delegation_provider(application, Trust())

@@ -1,8 +1,8 @@
-"""On-demand runs: a run of one route for a user who watches it. It is a run of the service, and counts like any other.
+"""On-demand runs: a user of the portal starts a run of one route (mail from one mailbox to another) and watches it.
 
-A separate test would need sessions of its own: a mailbox that is read by POP3 permits one at a time, and a server that
-limits sessions might refuse ours. A run of the service disturbs nothing, stays within the provider's limits, and is in
-the history.
+It is a run of the prober, and counts like any other. A separate test would need sessions of its own: a mailbox that is
+read by POP3 permits one at a time, and a server with a limit might refuse the prober's. A run of the prober stays within
+the provider's limits and is in the history.
 """
 
 from __future__ import annotations
@@ -18,108 +18,107 @@ from monitor.audit.lifecycle import Lifecycle
 from monitor.model.health import Health
 from monitor.model.route import MonitoredRoute
 from monitor.probing.on_demand_run import OnDemandRun
-from monitor.service.errors import NotFoundError, agency_called
+from monitor.service.errors import NotFoundError, find_agency_code
 from monitor.service.probing_runtime import ProbingRuntime
 
-#: How long a run can be viewed.
-KEPT: Final = timedelta(minutes=15)
-#: Of an agency, within a minute and within an hour, so that a button cannot flood its mailboxes.
-IN_A_MINUTE: Final = 3
-IN_AN_HOUR: Final = 30
+#: Time for which the page of a run exists.
+RETENTION: Final = timedelta(minutes=15)
+#: Maximum of runs per agency within a minute and within an hour, so that a button cannot flood its mailboxes.
+MAX_PER_MINUTE: Final = 3
+MAX_PER_HOUR: Final = 30
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """A run by the key in its address."""
+    """An on-demand run, with the key in the URL of its page."""
 
     key: str
     agency: str
     by: str
-    trial: OnDemandRun
+    run: OnDemandRun
 
 
 class OnDemandRunRejectedError(Exception):
-    """Refused for now. The message is a key of the portal's words."""
+    """Error for a run that is not possible now. The message is a key of the portal's texts."""
 
 
 class OnDemandRuns:
-    """On-demand runs, one at a time per agency, whose results are kept for some minutes."""
+    """On-demand runs, one at a time per agency. They stay in memory for `RETENTION`."""
 
     def __init__(self, lifecycle: Lifecycle, clock: Clock, runtime: Callable[[], ProbingRuntime]) -> None:
         """*lifecycle* writes the audit entries."""
         self._lifecycle = lifecycle
         self._clock = clock
         self._runtime = runtime
-        #: By key, the oldest first.
-        self._kept: dict[str, StoredRun] = {}
-        #: Agencies with a run that is being started: a second click does nothing.
-        self._beginning: set[str] = set()
+        #: Runs by key, the oldest first.
+        self._runs: dict[str, StoredRun] = {}
+        #: Agencies whose run is being started: a second click is rejected.
+        self._starting: set[str] = set()
         #: By agency: start times of the latest runs.
-        self._begun: dict[str, list[datetime]] = {}
+        self._start_times: dict[str, list[datetime]] = {}
 
     def routes(self, agency: str) -> Sequence[MonitoredRoute]:
         """Return the routes of an agency. Raise `NotFoundError`."""
         registry = self._runtime().configuration.registry
-        return registry.routes_of(agency_called(agency, registry.agencies))
+        return registry.routes_for(find_agency_code(agency, registry.agencies))
 
     def is_proven(self, route: MonitoredRoute) -> bool:
-        """Whether the health of a route is up now; false for one that has left."""
+        """Whether the health of a route is up now; `False` for a route that was removed from the configuration."""
         runtime = self._runtime()
-        there = {each.name for each in runtime.configuration.registry.routes_of(route.agency)}
-        return route.name in there and runtime.evaluator_of(route.agency).route_health(route.name) is Health.UP
+        current_names = {each.name for each in runtime.configuration.registry.routes_for(route.agency)}
+        return route.name in current_names and runtime.evaluator_of(route.agency).route_health(route.name) is Health.UP
 
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> StoredRun:
         """Run a route of an agency.
 
-        Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: without an audit entry nothing is
-        run.
+        Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: no run starts without an audit entry.
         """
         if route not in {each.name for each in self.routes(agency)}:
-            raise NotFoundError.said("no_route", agency=agency, route=route[:100])
+            raise NotFoundError.from_text("no_route", agency=agency, route=route[:100])
         runtime = self._runtime()
-        code = agency_called(agency, runtime.configuration.registry.agencies)
+        code = find_agency_code(agency, runtime.configuration.registry.agencies)
         if code not in runtime.owned:
-            raise NotFoundError.said("watched_elsewhere", agency=code, prober=runtime.share.owner(code))
+            raise NotFoundError.from_text("watched_elsewhere", agency=code, prober=runtime.shard.owner(code))
         now = self._clock.now()
-        # A time in the future is from before the clock was set back, and does not count.
-        begun = [at for at in self._begun.get(agency, ()) if at <= now < at + _HOUR]
-        if agency in self._beginning or self.under_way(agency) is not None:
+        # A time in the future does not count: it was taken before the clock was set back.
+        start_times = [at for at in self._start_times.get(agency, ()) if at <= now < at + _HOUR]
+        if agency in self._starting or self.unfinished(agency) is not None:
             raise OnDemandRunRejectedError("under_way")
-        if len(begun) >= IN_AN_HOUR or sum(now - at < _MINUTE for at in begun) >= IN_A_MINUTE:
+        if len(start_times) >= MAX_PER_HOUR or sum(now - at < _MINUTE for at in start_times) >= MAX_PER_MINUTE:
             raise OnDemandRunRejectedError("too_many")
-        self._begun[agency] = [*begun, now]
-        self._beginning.add(agency)
+        self._start_times[agency] = [*start_times, now]
+        self._starting.add(agency)
         try:
-            await self._lifecycle.told(by, "route tested", {"agency": agency, "route": route, "address": address})
-            trial = self._runtime().prober.run_now(route)
+            await self._lifecycle.record(by, "route tested", {"agency": agency, "route": route, "address": address})
+            on_demand_run = self._runtime().prober.run_now(route)
         except KeyError:
-            raise NotFoundError.said("route_gone", agency=agency, route=route[:100]) from None
+            raise NotFoundError.from_text("route_gone", agency=agency, route=route[:100]) from None
         finally:
-            self._beginning.discard(agency)
-        kept = StoredRun(key=token_hex(8), agency=agency, by=by, trial=trial)
-        self._kept[kept.key] = kept
-        return kept
+            self._starting.discard(agency)
+        stored_run = StoredRun(key=token_hex(8), agency=agency, by=by, run=on_demand_run)
+        self._runs[stored_run.key] = stored_run
+        return stored_run
 
     def find(self, agency: str, key: str) -> StoredRun:
         """Return a run of an agency. Raise `NotFoundError`: it has expired."""
-        kept = self._fresh().get(key)
-        if kept is None or kept.agency != agency:
-            raise NotFoundError.said("trial_gone")
-        return kept
+        stored_run = self._unexpired().get(key)
+        if stored_run is None or stored_run.agency != agency:
+            raise NotFoundError.from_text("trial_gone")
+        return stored_run
 
     def latest(self, agency: str) -> Sequence[StoredRun]:
         """Return recent runs, newest first."""
-        return [each for each in reversed(self._fresh().values()) if each.agency == agency]
+        return [each for each in reversed(self._unexpired().values()) if each.agency == agency]
 
-    def under_way(self, agency: str) -> StoredRun | None:
+    def unfinished(self, agency: str) -> StoredRun | None:
         """Return the unfinished run of an agency."""
-        return next((each for each in self.latest(agency) if not each.trial.is_over), None)
+        return next((each for each in self.latest(agency) if not each.run.is_finished), None)
 
-    def _fresh(self) -> dict[str, StoredRun]:
+    def _unexpired(self) -> dict[str, StoredRun]:
         """Return the runs that have not expired, finished or not."""
-        oldest = self._clock.now() - KEPT
-        for key in [key for key, each in self._kept.items() if each.trial.asked_at < oldest]:
-            del self._kept[key]
-        return self._kept
+        oldest = self._clock.now() - RETENTION
+        for key in [key for key, each in self._runs.items() if each.run.requested_at < oldest]:
+            del self._runs[key]
+        return self._runs

@@ -1,4 +1,4 @@
-"""Calendar feeds of rotas for programs that cannot sign in: each has its own key, shown once."""
+"""Calendar feeds (iCalendar) of rotas for calendar programs, which cannot sign in: each feed has a secret key in its URL."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from monitor.store.admin.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.admin.users import Users
 from monitor.views.duty_calendar import duty_calendar
 
-_PAST: Final = timedelta(days=7)
-_AHEAD: Final = timedelta(days=56)
+#: A feed contains the on-call periods from so long before now until so long after now.
+_BEFORE: Final = timedelta(days=7)
+_AFTER: Final = timedelta(days=56)
 
 
 class RotaFeedService:
-    """Creates, revokes and serves calendar feeds."""
+    """Service that creates, revokes and serves calendar feeds."""
 
     def __init__(self, feeds: RotaFeeds, duty: OnCall, users: Users, clock: Clock) -> None:
         self._feeds = feeds
-        self._duty = duty
+        self._on_call = duty
         self._users = users
         self._clock = clock
 
@@ -35,36 +36,37 @@ class RotaFeedService:
         return await self._feeds.of(rota)
 
     async def make(self, rota: str, user: User, *, address: str = "") -> FeedKey:
-        """Create a feed for a user who may see the rota; return its key.
+        """Create a feed for a user who may see the rota; return its key, which is not stored.
 
         *address*: the client address. Raise `NotFoundError`.
         """
-        self._duty.candidates(rota)
+        # Raises `NotFoundError` for an unknown rota.
+        self._on_call.candidates(rota)
         key = FeedKey.new()
-        await self._feeds.add(rota, user.name, key.digest, self._entry("calendar made", rota, user, address))
+        await self._feeds.add(rota, user.name, key.digest, self._audit_entry("calendar made", rota, user, address))
         return key
 
     async def revoke(self, feed_id: int, rota: str, user: User, *, address: str = "") -> None:
         """Revoke a feed. Raise `NotFoundError`."""
-        if not await self._feeds.revoke(feed_id, rota, self._entry("calendar revoked", rota, user, address)):
-            raise NotFoundError.said("no_calendar", rota=rota, number=feed_id)
+        if not await self._feeds.revoke(feed_id, rota, self._audit_entry("calendar revoked", rota, user, address)):
+            raise NotFoundError.from_text("no_calendar", rota=rota, number=feed_id)
 
     async def read(self, rota: str, key: FeedKey) -> bytes:
-        """Return a rota's calendar. Raise `NotFoundError` whatever is wrong, so that the cause stays undisclosed.
+        """Return a rota's calendar. Raise the same `NotFoundError` for each failure, which discloses no cause.
 
-        The feed is valid while its author may see the rota.
+        A feed is valid while its author is enabled and may see the rota.
         """
-        feed, gone = await self._feeds.find(key.digest), NotFoundError("there is no such calendar")
+        feed, not_found = await self._feeds.find(key.digest), NotFoundError("there is no such calendar")
         if feed is None or feed.rota != rota:
-            raise gone
-        kept = await self._users.find(feed.user)
-        if kept is None or kept.user.disabled_at is not None:
-            raise gone
-        if rota not in self._duty.visible(scope_of(kept.user.assignments, Permission.READ_PEOPLE)):
-            raise gone
+            raise not_found
+        author = await self._users.find(feed.user)
+        if author is None or author.user.disabled_at is not None:
+            raise not_found
+        if rota not in self._on_call.visible(scope_of(author.user.assignments, Permission.READ_PEOPLE)):
+            raise not_found
         now = self._clock.now()
-        return duty_calendar(rota, await self._duty.spells(rota, now - _PAST, now + _AHEAD), now)
+        return duty_calendar(rota, await self._on_call.on_call_periods(rota, now - _BEFORE, now + _AFTER), now)
 
-    def _entry(self, what: str, rota: str, user: User, address: str) -> AuditEntry:
+    def _audit_entry(self, event: str, rota: str, user: User, address: str) -> AuditEntry:
         detail = {"rota": rota, "address": address}
-        return AuditEntry(at=self._clock.now(), actor=user.by, event=what, detail=detail)
+        return AuditEntry(at=self._clock.now(), actor=user.by, event=event, detail=detail)

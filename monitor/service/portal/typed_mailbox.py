@@ -1,6 +1,6 @@
-"""A mailbox as typed in the portal, and the resulting edits of the agency's document.
+"""A mailbox as typed in the portal, and the edits of the agency's document (YAML text) that store it.
 
-Pure, except for the random name of a secret.
+The functions have no effects; only the name of a new secret is random.
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ from dataclasses import dataclass, field
 from secrets import token_bytes
 from typing import Any, Final
 
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.edit import RemoveValue, SetValue, TextEdit, edit_text
 from monitor.config.files.problem import Path
-from monitor.config.files.reading import sources
+from monitor.config.files.reading import source_keys
 from monitor.service.portal.agency_editor import AgencyDraft
 from monitor.service.portal.delegation import Application
 
-#: Keys of a server.
+#: Keys of a server in the document.
 SERVER_KEYS: Final = ("host", "port", "security", "tls_name")
 PROTOCOLS: Final = ("smtp", "imap", "pop3")
-_TOKENS: Final = ("token_file", "token_command")
+_TOKEN_KEYS: Final = ("token_file", "token_command")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnteredMailbox:
     """The desired state of a mailbox. The checks of the document report its problems."""
 
-    #: Its key.
+    #: Key below `mailboxes` in the document.
     key: str
     address: str
-    #: By protocol ("smtp", "imap", "pop3"), each by `SERVER_KEYS`; missing servers are removed.
+    #: Servers by protocol ("smtp", "imap", "pop3"), each by `SERVER_KEYS`. Protocols that are missing are removed.
     servers: Mapping[str, Mapping[str, str]]
     username: str
-    #: "": unchanged.
+    #: "": the password is unchanged.
     password: str = field(default="", repr=False)
     #: Instead of a password: provider, tenant, flow, client_id, scope.
     oauth: Mapping[str, str] = field(default_factory=dict)
@@ -47,17 +47,21 @@ class EnteredMailbox:
         return {key: secret for key, secret in {"password": self.password, **self.tokens}.items() if secret}
 
 
-def mailbox_draft(agency: str, before: str, started_from: str, typed: EnteredMailbox) -> AgencyDraft:
-    """Return the draft that adds a mailbox to the document *before*, or changes the one of that key.
+def mailbox_draft(agency: str, text_before: str, started_from: str, typed: EnteredMailbox) -> AgencyDraft:
+    """Return the draft that adds a mailbox to the document *text_before*, or changes the mailbox with the same key.
 
     *started_from*: the digest of the edited version. Raise `NotEditableError`.
     """
     names = {key: new_secret_name() for key in typed.secrets}
-    mailboxes = document_of(before, agency).data.get("mailboxes")
-    there = mailboxes.get(typed.key) if isinstance(mailboxes, Mapping) else None
+    mailboxes = document_from_text(text_before, agency).data.get("mailboxes")
+    existing = mailboxes.get(typed.key) if isinstance(mailboxes, Mapping) else None
     path: Path = ("mailboxes", typed.key)
-    edits = _changed(path, there, typed, names) if isinstance(there, Mapping) else [_added(path, typed, names)]
-    text = edit_text(before, edits)
+    edits = (
+        _change_mailbox(path, existing, typed, names)
+        if isinstance(existing, Mapping)
+        else [_add_mailbox(path, typed, names)]
+    )
+    text = edit_text(text_before, edits)
     return AgencyDraft(
         agency=agency,
         text=text,
@@ -66,17 +70,21 @@ def mailbox_draft(agency: str, before: str, started_from: str, typed: EnteredMai
     )
 
 
-def login_draft(agency: str, before: str, started_from: str, key: str, way: str | Application) -> AgencyDraft:
-    """Return the draft by which the mailbox of that key signs in with a password, or as an application, and in no other way.
+def login_draft(
+    agency: str, text_before: str, started_from: str, key: str, credential: str | Application
+) -> AgencyDraft:
+    """Return the draft that sets the *credential*, a password or an application, of the mailbox *key*, and removes any other.
 
     Raise `NotEditableError`, or `KeyError` if there is no such mailbox.
     """
-    mailboxes = document_of(before, agency).data.get("mailboxes")
+    mailboxes = document_from_text(text_before, agency).data.get("mailboxes")
     if not isinstance(mailboxes, Mapping) or key not in mailboxes:
         raise KeyError(key)
-    secrets, oauth = ({"password": way}, {}) if isinstance(way, str) else (way.secrets, way.written)
+    secrets, oauth = (
+        ({"password": credential}, {}) if isinstance(credential, str) else (credential.secrets, credential.written)
+    )
     names = {each: new_secret_name() for each in secrets}
-    text = edit_text(before, _signed_in(("mailboxes", key, "login"), _ways(oauth, names)))
+    text = edit_text(text_before, _set_login(("mailboxes", key, "login"), _login_keys(oauth, names)))
     typed = {name: secrets[each] for each, name in names.items()}
     return AgencyDraft(agency=agency, text=text, started_from=started_from, typed=typed)
 
@@ -86,47 +94,47 @@ def new_secret_name() -> str:
     return f"typed-{b32encode(token_bytes(10)).decode().lower()}"
 
 
-def _added(path: Path, typed: EnteredMailbox, names: Mapping[str, str]) -> TextEdit:
-    login: dict[str, Any] = {"username": typed.username, **_ways(typed.oauth, names)}
-    servers = {each: _server(typed.servers[each]) for each in PROTOCOLS if each in typed.servers}
+def _add_mailbox(path: Path, typed: EnteredMailbox, names: Mapping[str, str]) -> TextEdit:
+    login: dict[str, Any] = {"username": typed.username, **_login_keys(typed.oauth, names)}
+    servers = {each: _server_keys(typed.servers[each]) for each in PROTOCOLS if each in typed.servers}
     return SetValue(path=path, value={"address": typed.address, **servers, "login": login})
 
 
-def _changed(
-    path: Path, there: Mapping[str, Any], typed: EnteredMailbox, names: Mapping[str, str]
+def _change_mailbox(
+    path: Path, existing: Mapping[str, Any], typed: EnteredMailbox, names: Mapping[str, str]
 ) -> Iterator[TextEdit]:
     yield SetValue(path=(*path, "address"), value=typed.address)
     for protocol in PROTOCOLS:
         if protocol not in typed.servers:
             yield RemoveValue(path=(*path, protocol))
-        elif not isinstance(there.get(protocol), Mapping):
-            yield SetValue(path=(*path, protocol), value=_server(typed.servers[protocol]))
+        elif not isinstance(existing.get(protocol), Mapping):
+            yield SetValue(path=(*path, protocol), value=_server_keys(typed.servers[protocol]))
         else:
-            wanted = _server(typed.servers[protocol])
+            server = _server_keys(typed.servers[protocol])
             for key in SERVER_KEYS:
-                place = (*path, protocol, key)
-                yield SetValue(path=place, value=wanted[key]) if key in wanted else RemoveValue(path=place)
+                key_path = (*path, protocol, key)
+                yield SetValue(path=key_path, value=server[key]) if key in server else RemoveValue(path=key_path)
     login: Path = (*path, "login")
     yield SetValue(path=(*login, "username"), value=typed.username)
     if names:
-        yield from _signed_in(login, _ways(typed.oauth, names))
+        yield from _set_login(login, _login_keys(typed.oauth, names))
 
 
-def _signed_in(login: Path, ways: Mapping[str, Any]) -> Iterator[TextEdit]:
-    """Yield the edits that leave only these ways of signing in."""
-    # New keys first, so that the section is never empty.
-    for key, value in ways.items():
+def _set_login(login: Path, keys: Mapping[str, Any]) -> Iterator[TextEdit]:
+    """Yield the edits that leave only *keys* and the user name in a login section."""
+    # The new keys are set first, so that the section is never empty.
+    for key, value in keys.items():
         yield RemoveValue(path=(*login, key))
         yield SetValue(path=(*login, key), value=value)
-    for key in sorted({*_TOKENS, *sources("password"), "oauth"} - ways.keys()):
+    for key in sorted({*_TOKEN_KEYS, *source_keys("password"), "oauth"} - keys.keys()):
         yield RemoveValue(path=(*login, key))
 
 
-def _ways(oauth: Mapping[str, str], names: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return the keys of a login besides the user name."""
-    kept = {sources(key)[-1]: name for key, name in names.items()}
-    return {"oauth": {**{key: value for key, value in oauth.items() if value}, **kept}} if oauth else kept
+def _login_keys(oauth: Mapping[str, str], names: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the keys of a login section besides the user name; *names*: the names of its secrets, by key."""
+    secret_keys = {source_keys(key)[-1]: name for key, name in names.items()}
+    return {"oauth": {**{key: value for key, value in oauth.items() if value}, **secret_keys}} if oauth else secret_keys
 
 
-def _server(written: Mapping[str, str]) -> dict[str, str]:
-    return {key: written[key] for key in SERVER_KEYS if written.get(key)}
+def _server_keys(typed: Mapping[str, str]) -> dict[str, str]:
+    return {key: typed[key] for key in SERVER_KEYS if typed.get(key)}

@@ -1,6 +1,7 @@
-"""Pending tasks of signed-in users, and one incident with its whole history.
+"""Pending tasks of signed-in users, the page of an incident, and the preview of a release.
 
-The notifications that a release would send are decided and composed as for a release, and not stored.
+A *release* approves the announcement of an outage to the agency's recipients. Its preview decides and composes the
+notifications as the release would, and stores nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Final
 
-from alerts.decide.contradiction import effect
-from alerts.decide.silence import Muter, Silence
+from alerts.decide.contradiction import operation_effect
+from alerts.decide.silence import Silence, SilenceLookup
 from alerts.engine.composer import Composer
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notification, NotificationDraft, NotificationIncident, NotificationState
@@ -24,18 +25,18 @@ from alerts.model.notification import IncidentType
 from alerts.persistence.clock import Clock
 from monitor.access.principal import Principal
 from monitor.access.role import AgencyScope, Permission
-from monitor.service.errors import Bilingual, NotFoundError, numbered
+from monitor.service.errors import Bilingual, NotFoundError, find_incident
 from monitor.service.order_check import readers
 from monitor.store.engine.ledger import SqlStore, SqlUnitOfWork
-from monitor.store.engine.listing import DoneEntry, IncidentFilter, NotificationFilter
+from monitor.store.engine.listing import HistoryEntry, IncidentFilter, NotificationFilter
 from monitor.views.incident_action import may_release
-from monitor.views.overview import NotificationView, view_notice
+from monitor.views.overview import NotificationView, view_notification
 
-#: Maximum of each list; the total number is given as well.
-MOST: Final = 50
-_LOOKED_AT: Final = 2 * MOST
-#: Audit events of an incident besides those of its notifications.
-_DONE: Final = frozenset(
+#: Maximum of each list.
+MAX_LISTED: Final = 50
+_MAX_EXAMINED: Final = 2 * MAX_LISTED
+#: Names of the audit events that an incident's page shows.
+_HISTORY_EVENTS: Final = frozenset(
     {
         "incident opened",
         "incident got worse",
@@ -64,14 +65,14 @@ _DONE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingTasks:
-    """Pending tasks of a user. The first `MOST` of each list."""
+    """Pending tasks of a user, at most `MAX_LISTED` in each list."""
 
     #: Open incidents without an assignee, outages first, then the oldest.
     untaken: Sequence[Incident]
     untaken_count: int
     #: Incidents assigned to the user.
-    theirs: Sequence[Incident]
-    has_more_theirs: bool
+    own: Sequence[Incident]
+    has_more_own: bool
     #: Outages whose announcements may be released, oldest first.
     releases: Sequence[Incident]
     has_more_releases: bool
@@ -82,23 +83,23 @@ class PendingTasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentPage:
-    """An incident, and its history."""
+    """Content of the page of an incident."""
 
     incident: Incident
-    #: The newest first.
-    done: Sequence[DoneEntry]
+    #: Audit entries about the incident, the newest first.
+    history: Sequence[HistoryEntry]
     #: The silence that suppresses its notifications.
     silence: Silence | None
-    #: Recipients of a notification of recovery, and of a false alarm, if a person declared one now.
-    told_recovery: Bilingual
-    told_correction: Bilingual
+    #: Readers of the notifications that a closure would send now, and of those that a false alarm would.
+    recovery_readers: Bilingual
+    correction_readers: Bilingual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedNotification:
     """One notification that a release would send."""
 
-    #: Counted from 1; identifies its page.
+    #: Position in the preview, counted from 1.
     place: int
     #: The office, by its title and name.
     to: str
@@ -106,7 +107,7 @@ class PlannedNotification:
     #: When the office opens; `None`: it is open.
     not_before: datetime | None
     #: Text of an SMS or a call; empty for a page, which is shown separately.
-    says: Sequence[str]
+    lines: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class ReleasePreview:
     incident: Incident
     #: The incident type that the offices would be notified of.
     type: IncidentType
-    goes: Sequence[PlannedNotification]
+    notifications: Sequence[PlannedNotification]
     #: Whether duty officers are asked to release it by now.
     is_offered: bool
     #: Whether letters and faxes are held because the store may be an older copy.
@@ -124,15 +125,17 @@ class ReleasePreview:
     silence: Silence | None
 
     @property
-    def mark(self) -> str:
-        """Return a digest of the notifications and recipients: a release applies only to the previewed ones."""
-        goes = [f"{each.channel} {each.to}" for each in self.goes]
-        said = "\n".join([self.incident.number, self.type, self.incident.reported_type_began_at.isoformat(), *goes])
-        return blake2b(said.encode(), digest_size=8).hexdigest()
+    def digest(self) -> str:
+        """Digest of what the user has seen: a release is refused if its notifications would differ by then."""
+        recipients = [f"{each.channel} {each.to}" for each in self.notifications]
+        text = "\n".join(
+            [self.incident.number, self.type, self.incident.reported_type_began_at.isoformat(), *recipients]
+        )
+        return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class Worklist:
-    """Reads pending tasks."""
+    """Reader of pending tasks, and of the pages on which users do them."""
 
     def __init__(
         self,
@@ -140,148 +143,153 @@ class Worklist:
         store: SqlStore,
         composer: Composer,
         clock: Clock,
-        muter: Muter,
-        begin: Callable[[Collection[str]], object],
-        called: Callable[[str], AbstractSet[str]],
+        silence_lookup: SilenceLookup,
+        begin_measurement: Callable[[Collection[str]], object],
+        contact_names: Callable[[str], AbstractSet[str]],
     ) -> None:
-        """*muter*: returns the silence of an incident; *begin* measures agencies.
+        """*silence_lookup* returns the silence of an incident; *begin_measurement* starts runs of agencies' routes.
 
-        *called*: names of the contacts that name a user: an answer by telephone is recorded under one of them.
+        *contact_names* returns the names of the contacts of a user: answers by telephone are recorded under these.
         """
         self._store = store
         self._composer = composer
         self._clock = clock
-        self._muter = muter
-        self._begin = begin
-        self._called = called
+        self._silence_lookup = silence_lookup
+        self._begin_measurement = begin_measurement
+        self._contact_names = contact_names
 
-    async def waiting(self, principal: Principal) -> PendingTasks:
-        """Return the pending tasks of a user, of the agencies for which the user has permissions."""
+    async def pending_tasks(self, principal: Principal) -> PendingTasks:
+        """Return the pending tasks of a user, at the agencies for which the user has the permissions."""
         now = self._clock.now()
-        takes, releases = principal.scope(Permission.ACKNOWLEDGE), principal.scope(Permission.RELEASE)
-        async with self._store.reading() as ledger:
-            listing, theirs = ledger.listing, _of(takes)
-            untaken, count = await listing.untaken(theirs, most=MOST) if takes else ((), 0)
-            names = principal.names | (self._called(principal.user.name) if principal.user else frozenset())
-            taken = await listing.taken_by(names, theirs, most=MOST + 1) if takes else ()
-            # Whether a release is offered depends on the policy, which is large: in a mass outage only the oldest
-            # incidents are read.
-            waiting = await listing.unreleased_outages(_of(releases), most=_LOOKED_AT) if releases else ()
-            found = await ledger.incidents({*untaken, *taken, *waiting})
-            unsettled = await _unsettled(ledger, principal.scope(Permission.MANAGE_INCIDENTS))
-        # At another agency a contact of that name may be another person.
-        had = [found[each] for each in taken if found[each].is_assigned_to(principal.names)]
-        offered = [found[each] for each in waiting if release_is_offered(found[each], now)]
+        acknowledge_scope, release_scope = principal.scope(Permission.ACKNOWLEDGE), principal.scope(Permission.RELEASE)
+        async with self._store.reading() as uow:
+            listing, filters = uow.listing, _filter_for(acknowledge_scope)
+            untaken, count = await listing.unacknowledged(filters, most=MAX_LISTED) if acknowledge_scope else ((), 0)
+            names = principal.names | (self._contact_names(principal.user.name) if principal.user else frozenset())
+            assigned = await listing.acknowledged_by(names, filters, most=MAX_LISTED + 1) if acknowledge_scope else ()
+            # Whether a release is offered depends on the policy, which is large: only the oldest incidents are read.
+            outages = (
+                await listing.unreleased_outages(_filter_for(release_scope), most=_MAX_EXAMINED)
+                if release_scope
+                else ()
+            )
+            incidents = await uow.incidents({*untaken, *assigned, *outages})
+            unknown = await _unknown_notifications(uow, principal.scope(Permission.MANAGE_INCIDENTS))
+        # A contact of the same name at another agency may be another person.
+        own = [incidents[each] for each in assigned if incidents[each].is_assigned_to(principal.names)]
+        offered = [incidents[each] for each in outages if release_is_offered(incidents[each], now)]
         return PendingTasks(
-            untaken=[found[each] for each in untaken],
+            untaken=[incidents[each] for each in untaken],
             untaken_count=count,
-            theirs=had[:MOST],
-            has_more_theirs=len(taken) > MOST,
-            releases=offered[:MOST],
-            has_more_releases=len(offered) > MOST or len(waiting) == _LOOKED_AT,
-            unsettled=unsettled[:MOST],
-            has_more_unsettled=len(unsettled) > MOST,
+            own=own[:MAX_LISTED],
+            has_more_own=len(assigned) > MAX_LISTED,
+            releases=offered[:MAX_LISTED],
+            has_more_releases=len(offered) > MAX_LISTED or len(outages) == _MAX_EXAMINED,
+            unsettled=unknown[:MAX_LISTED],
+            has_more_unsettled=len(unknown) > MAX_LISTED,
         )
 
-    async def sheet(self, number: str) -> IncidentPage:
+    async def incident_page(self, number: str) -> IncidentPage:
         """Return an incident by its number in any notation. Raise `NotFoundError`."""
         now = self._clock.now()
-        async with self._store.reading() as ledger:
-            found = await numbered(ledger, number)
-            done = await ledger.listing.done_about(found.id, _DONE, most=MOST)
-            silence = await self._silence(ledger, found)
-            notices = await ledger.notices(found.id)
-        closing = Close(incident_id=found.id, at=now, by="", reason="", recovered=True)
-        correction = MarkFalseAlarm(incident_id=found.id, at=now, by="", reason="")
+        async with self._store.reading() as uow:
+            incident = await find_incident(uow, number)
+            history = await uow.listing.incident_history(incident.id, _HISTORY_EVENTS, most=MAX_LISTED)
+            silence = await self._silence(uow, incident)
+            notifications = await uow.notifications(incident.id)
+        closing = Close(incident_id=incident.id, at=now, by="", reason="", recovered=True)
+        correction = MarkFalseAlarm(incident_id=incident.id, at=now, by="", reason="")
         return IncidentPage(
-            incident=found,
-            done=done,
+            incident=incident,
+            history=history,
             silence=silence,
-            told_recovery=readers(found, effect(found, closing, notices, {}, now).drafts),
-            told_correction=readers(found, effect(found, correction, notices, {}, now).drafts),
+            recovery_readers=readers(incident, operation_effect(incident, closing, notifications, {}, now).drafts),
+            correction_readers=readers(incident, operation_effect(incident, correction, notifications, {}, now).drafts),
         )
 
-    async def look(self, number: str) -> ReleasePreview:
+    async def preview_release(self, number: str) -> ReleasePreview:
         """Return the preview of a release. Raise `NotFoundError`."""
         now = self._clock.now()
-        async with self._store.reading() as ledger:
-            found = await numbered(ledger, number)
-            held = await ledger.is_paper_held()
-            silence = await self._silence(ledger, found)
-        notices = [_unwritten(draft, found, now) for draft in _drafts(found, now)]
-        if notices and found.detected is not None:
-            # The measurement ends by the time the preview has been read.
-            self._begin([found.policy.agency])
+        async with self._store.reading() as uow:
+            incident = await find_incident(uow, number)
+            is_paper_paused = await uow.is_paper_paused()
+            silence = await self._silence(uow, incident)
+        notifications = [_to_notification(draft, incident, now) for draft in _drafts(incident, now)]
+        if notifications and incident.detected is not None:
+            # The release is checked against the newest runs, which end while the user reads the preview.
+            self._begin_measurement([incident.policy.agency])
         return ReleasePreview(
-            incident=found,
-            type=found.reported_type,
-            goes=[await self._outgoing(notice, place, now) for place, notice in enumerate(notices, 1)],
-            is_offered=release_is_offered(found, now),
-            is_paper_held=held and any(each.channel in ON_PAPER for each in notices),
+            incident=incident,
+            type=incident.reported_type,
+            notifications=[
+                await self._plan_notification(notice, place, now) for place, notice in enumerate(notifications, 1)
+            ],
+            is_offered=release_is_offered(incident, now),
+            is_paper_held=is_paper_paused and any(each.channel in ON_PAPER for each in notifications),
             silence=silence,
         )
 
-    async def page(self, number: str, place: int) -> PageContent:
-        """Return the page of a previewed notification, by its place. Raise `NotFoundError`."""
+    async def preview_page(self, number: str, place: int) -> PageContent:
+        """Return the page of a previewed letter or fax by its place in the preview. Raise `NotFoundError`."""
         now = self._clock.now()
-        async with self._store.reading() as ledger:
-            found = await numbered(ledger, number)
-        drafts = _drafts(found, now)
+        async with self._store.reading() as uow:
+            incident = await find_incident(uow, number)
+        drafts = _drafts(incident, now)
         if place <= len(drafts):
-            notice = _unwritten(drafts[place - 1], found, now)
-            content = await self._composer.compose(notice, notice.channel)
+            notification = _to_notification(drafts[place - 1], incident, now)
+            content = await self._composer.compose(notification, notification.channel)
             if isinstance(content, PageContent):
                 return content
-        raise NotFoundError.said("no_page", place=place, number=found.number)
+        raise NotFoundError.from_text("no_page", place=place, number=incident.number)
 
-    async def _silence(self, ledger: SqlUnitOfWork, incident: Incident) -> Silence | None:
+    async def _silence(self, uow: SqlUnitOfWork, incident: Incident) -> Silence | None:
         now = self._clock.now()
-        return self._muter(incident, await ledger.silences(now), now) if incident.is_open else None
+        return self._silence_lookup(incident, await uow.silences(now), now) if incident.is_open else None
 
-    async def _outgoing(self, notice: Notification, place: int, now: datetime) -> PlannedNotification:
-        [address] = notice.addresses
+    async def _plan_notification(self, notification: Notification, place: int, now: datetime) -> PlannedNotification:
+        [address] = notification.addresses
         opens = now if address.hours is None else address.hours.opening(now)
-        # Pages are typeset on request: each takes some time.
-        is_page = notice.channel in ON_PAPER
-        said = () if is_page else _words(await self._composer.compose(notice, notice.channel))
+        # Pages are typeset on request only, because that takes some time.
+        is_page = notification.channel in ON_PAPER
+        texts = () if is_page else _text_lines(await self._composer.compose(notification, notification.channel))
         return PlannedNotification(
             place=place,
-            to=str(notice.addressee or notice.person),
-            channel=notice.channel,
+            to=str(notification.addressee or notification.person),
+            channel=notification.channel,
             not_before=opens if opens > now else None,
-            says=said,
+            lines=texts,
         )
 
 
-def _of(scope: AgencyScope) -> IncidentFilter:
-    """Return the filter of the incidents in a scope; incidents of no agency are only in that of everything."""
+def _filter_for(scope: AgencyScope) -> IncidentFilter:
+    """Return the filter of the incidents in a scope; the scope of everything includes incidents of no agency."""
     return IncidentFilter(agencies=frozenset() if scope.everything else scope.agencies)
 
 
-async def _unsettled(ledger: SqlUnitOfWork, scope: AgencyScope) -> Sequence[NotificationView]:
+async def _unknown_notifications(uow: SqlUnitOfWork, scope: AgencyScope) -> Sequence[NotificationView]:
     if not scope:
         return ()
-    wanted = NotificationFilter(
+    filters = NotificationFilter(
         agencies=scope.agencies if not scope.everything else set(), states={NotificationState.UNKNOWN}
     )
-    notices = await ledger.listed_notices(await ledger.listing.notices(wanted, most=MOST + 1), None)
-    incidents = await ledger.incidents({each.incident_id for each in notices})
+    notifications = await uow.list_notifications(await uow.listing.notifications(filters, most=MAX_LISTED + 1), None)
+    incidents = await uow.incidents({each.incident_id for each in notifications})
     return [
-        view_notice(each, about)
-        for each in notices
+        view_notification(each, incident)
+        for each in notifications
         # The first incident of a bundle decides who may set its status.
-        if (about := incidents.get(each.incident_id)) is not None and about.policy.agency in scope
+        if (incident := incidents.get(each.incident_id)) is not None and incident.policy.agency in scope
     ]
 
 
 def _drafts(incident: Incident, now: datetime) -> Sequence[NotificationDraft]:
-    """Return the notifications that would be decided if the announcement were released now."""
+    """Return the drafts of the notifications that a release would send now."""
     release = Release(incident_id=incident.id, at=now, by="")
-    return effect(incident, release, (), {}, now).drafts if may_release(incident) else ()
+    return operation_effect(incident, release, (), {}, now).drafts if may_release(incident) else ()
 
 
-def _unwritten(draft: NotificationDraft, incident: Incident, now: datetime) -> Notification:
-    """Return the notification of a draft."""
+def _to_notification(draft: NotificationDraft, incident: Incident, now: datetime) -> Notification:
+    """Return a draft as a notification that is not stored, so that it can be composed."""
     return Notification(
         id=0,
         key=draft.key,
@@ -299,7 +307,7 @@ def _unwritten(draft: NotificationDraft, incident: Incident, now: datetime) -> N
     )
 
 
-def _words(content: Content) -> Sequence[str]:
+def _text_lines(content: Content) -> Sequence[str]:
     match content:
         case SmsContent(text=text):
             return (text,)

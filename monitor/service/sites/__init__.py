@@ -1,1 +1,1 @@
-"""A site among others: its heartbeat and published runs; at the hub, the statuses of the others."""
+"""Cooperation of sites: heartbeat and published runs of a site; at the hub, statuses, documents and links of all sites."""

@@ -1,4 +1,4 @@
-"""Concurrent queries of other sites' PostgreSQL servers: one that does not answer delays neither the others nor pages."""
+"""Concurrent queries of the PostgreSQL servers of other sites: a slow server delays neither the other sites nor pages."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import TypeVar
 
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
-async def ask_each(
-    members: Sequence[SiteConnection],
-    ask: Callable[[SiteConnection], _Answer],
-    hear: Callable[[SiteConnection, _Answer | SiteRefusedError], None],
+async def query_sites(
+    connections: Sequence[SiteConnection],
+    query: Callable[[SiteConnection], _Result],
+    handle_result: Callable[[SiteConnection, _Result | SiteRefusedError], None],
 ) -> None:
-    """Call *ask* for each of *members* in a thread of its own, and *hear* with each result as it arrives.
+    """Call *query* for each of *connections* in a thread of its own, and *handle_result* when it returns or is refused.
 
-    Raise what *ask* raises.
+    Raise any other exception of *query*.
     """
-    # psycopg connections of their own, since these are other servers than the store's.
-    threads = ThreadPoolExecutor(max(1, len(members)), thread_name_prefix="sites")
+    # Not the threads of the database engine: *query* opens a psycopg connection to the server of another site.
+    threads = ThreadPoolExecutor(max(1, len(connections)), thread_name_prefix="sites")
 
-    async def asked(member: SiteConnection) -> None:
+    async def query_site(connection: SiteConnection) -> None:
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(threads, ask, member)
-        except SiteRefusedError as refused:
-            hear(member, refused)
+            result = await asyncio.get_running_loop().run_in_executor(threads, query, connection)
+        except SiteRefusedError as error:
+            handle_result(connection, error)
         else:
-            hear(member, answer)
+            handle_result(connection, result)
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            for member in members:
-                tasks.create_task(asked(member))
+            for connection in connections:
+                tasks.create_task(query_site(connection))
     finally:
         threads.shutdown(wait=False, cancel_futures=True)

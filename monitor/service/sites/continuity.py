@@ -1,4 +1,7 @@
-"""Whether this site has evaluated health without interruption. Older statuses do not count until runs confirm them."""
+"""Check whether this site has evaluated health without interruption.
+
+A status from before an interruption is stale: a hub ignores it until a new run at this site confirms it.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,22 @@ from monitor.evaluation.joint.freshness import continuous_since
 from monitor.probing.lag import LagMeter, LagSample
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.probing.processes import Processes
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 
 log = structlog.get_logger()
 
 
 class SiteContinuity:
-    """Marks statuses from before a start, or a suspension of this process, as stale.
+    """Marker of stale statuses after a start or a suspension of this process.
 
-    An interruption is a silence of the whole site for longer than *stale_after*: after a shorter one, or while another
-    process of the site continues, no status is too old.
+    Statuses become stale only if the whole site was silent for longer than *stale_after*. They stay valid after a shorter
+    silence, and while another process of the site continues.
     """
 
     def __init__(
         self,
         processes: Processes,
-        standings: SiteStatuses,
+        statuses: SiteStatuses,
         clock: Clock,
         *,
         site: str,
@@ -36,48 +39,49 @@ class SiteContinuity:
         runtime: Callable[[], ProbingRuntime],
     ) -> None:
         self._processes = processes
-        self._standings = standings
+        self._statuses = statuses
         self._clock = clock
         self._site = site
         self._stale_after = stale_after
         self._lag = lag
         self._runtime = runtime
-        self._mark: LagSample | None = None
-        #: Rows of the site must be marked as soon as the database is available.
-        self._owes = False
+        self._last_lag_sample: LagSample | None = None
+        #: Whether the site's rows must be marked as soon as the database is available.
+        self._must_mark_stale = False
 
     async def begin(self) -> None:
         """Determine, before any evaluation, whether the site was silent before this start. Raise `StoreUnavailable`."""
         since = await self._continuous_since(self._clock.now())
         self._processes.continuous_since = since
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Mark statuses as stale if this process was suspended since the last call. Raise `StoreUnavailable`."""
-        before, self._mark = self._mark, self._lag.mark()
-        if before is not None and self._lag.since(before).longest > self._stale_after:
-            await self._stood_still()
-        if self._owes:
+        previous, self._last_lag_sample = self._last_lag_sample, self._lag.mark()
+        if previous is not None and self._lag.lag_since(previous).longest > self._stale_after:
+            await self._handle_stall()
+        if self._must_mark_stale:
             await self._continuous_since(self._clock.now())
 
-    async def _stood_still(self) -> None:
+    async def _handle_stall(self) -> None:
         now, runtime = self._clock.now(), self._runtime()
         log.warning("process was stalled; health is stale until new runs confirm it")
-        self._owes, self._processes.continuous_since = True, now
+        self._must_mark_stale, self._processes.continuous_since = True, now
         runtime.evaluator.mark_stale([name for name, route in runtime.routes.items() if route.agency], now)
-        runtime.prober.confirm()
-        # Confirmed statuses are written again, over rows that are marked meanwhile.
-        runtime.pipeline.say_again()
-        runtime.pipeline.look_again()
-        await runtime.pipeline.speak()
+        runtime.prober.advance_stale_routes()
+        # Write each status again once a run confirms it, even if it is unchanged: its row is marked as stale meanwhile.
+        runtime.pipeline.rewrite_statuses()
+        runtime.pipeline.apply_routes()
+        await runtime.pipeline.report_pending()
 
     async def _continuous_since(self, now: datetime) -> datetime | None:
-        last_beat, known = await self._processes.continuity()
-        # Only the process that sends the site's heartbeat writes that row, after `look`; every process writes its own
-        # heartbeat at any time.
-        beat = (await self._standings.beats()).get(self._site)
-        since = continuous_since(now, last_beat if beat is None else beat.at, known, self._stale_after)
+        process_heartbeat, stored_since = await self._processes.continuity()
+        # Prefer the site's heartbeat: its only writer calls `check` first. Every process writes its own heartbeat at any
+        # time.
+        site_heartbeat = (await self._statuses.heartbeats()).get(self._site)
+        last_heartbeat = process_heartbeat if site_heartbeat is None else site_heartbeat.at
+        since = continuous_since(now, last_heartbeat, stored_since, self._stale_after)
         if since == now:
-            # Before the next heartbeat, which makes others trust these rows.
-            await self._standings.mark_stale()
-        self._owes = False
+            # Before the next heartbeat: hubs trust the rows of a site with a heartbeat.
+            await self._statuses.reset_to_unknown()
+        self._must_mark_stale = False
         return since

@@ -1,4 +1,8 @@
-"""Applies the hub's desired documents, as far as they are valid here; an invalid one does not block the others."""
+"""Application of the agency documents (YAML) that the hub wants this site to use.
+
+The hub writes them into this site's database as desired documents. Those that are invalid here are rejected, one by one,
+and do not block the others.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import structlog
 from alerts.persistence.clock import Clock
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_DATABASE
-from monitor.config.loading import AgencySource, Configuration, called_in_store
+from monitor.config.loading import AgencySource, Configuration, stored_document_label
 from monitor.model.desired_document import DesiredDocument
 from monitor.model.document import DocumentEdit, DocumentVersion, EditSource
 from monitor.service.portal.documents import DocumentsResult, DocumentWriter, SubmittedDocuments
@@ -18,103 +22,115 @@ from monitor.store.admin.offers import Offers
 
 log = structlog.get_logger()
 
-#: Such a key names a secret that is unavailable here, which stops probing and is no error.
-_STORED = "_stored"
-#: Maximum of characters of a refusal that is reported to the hub.
-_TOLD = 500
+#: Suffix of the keys that name a secret of the database. A missing secret is only a warning, but it stops probing.
+_STORED_SUFFIX = "_stored"
+#: Maximum of characters of a reason that is reported to the hub.
+_MAX_REASON_LENGTH = 500
 
 
 class DocumentApplier:
-    """Applies desired documents, with the hub as their edit source."""
+    """Writer of desired documents into this site's configuration, with the hub as their edit source."""
 
     def __init__(
         self,
-        offers: Offers,
+        records: Offers,
         writer: DocumentWriter,
         clock: Clock,
         *,
         configuration: Callable[[], Configuration],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
-        is_ours: Callable[[], bool],
+        is_leader: Callable[[], bool],
     ) -> None:
-        """*reload* applies the stored documents; *is_ours*: whether this process does it for all on the store."""
-        self._offers = offers
+        """Take *reload*, which activates the stored documents.
+
+        *is_leader* returns whether this process does the work for all processes of the site.
+        """
+        self._records = records
         self._writer = writer
         self._clock = clock
         self._configuration = configuration
         self._reload = reload
-        self._is_ours = is_ours
+        self._is_leader = is_leader
 
-    async def take(self) -> None:
+    async def apply(self) -> None:
         """Process the desired documents once.
 
-        Raise `StoreUnavailable`, or `VersionConflictError` when others write meanwhile.
+        Raise `StoreUnavailable`, or `VersionConflictError` if another writer changes a document meanwhile.
         """
         settings = self._configuration().settings
-        # A hub leaves out contacts: a site that notifies uses documents of its own.
-        if settings.agencies != IN_DATABASE or settings.notifies or not self._is_ours():
+        # Documents from a hub have no contacts, so a site that notifies cannot use them.
+        if settings.agencies != IN_DATABASE or settings.notifies or not self._is_leader():
             return
-        offers = await self._offers.due(self._clock.now())
-        if not offers:
+        documents = await self._records.due(self._clock.now())
+        if not documents:
             return
-        refusals = await self._written(offers, await self._writer.latest())
-        for each in offers:
-            if (why := refusals.get(each.agency)) is not None and why != each.refusal:
-                log.error("document from the hub rejected; the old one stays active", agency=each.agency, reason=why)
-        await self._offers.processed(offers, refusals, self._clock.now())
+        reasons = await self._write_valid(documents, await self._writer.latest())
+        for each in documents:
+            if (reason := reasons.get(each.agency)) is not None and reason != each.refusal:
+                log.error("document from the hub rejected; the old one stays active", agency=each.agency, reason=reason)
+        await self._records.processed(documents, reasons, self._clock.now())
 
-    async def _written(
-        self, offers: Sequence[DesiredDocument], present: Mapping[str, DocumentVersion]
+    async def _write_valid(
+        self, documents: Sequence[DesiredDocument], stored_versions: Mapping[str, DocumentVersion]
     ) -> Mapping[str, str]:
-        """Write all valid documents; return the reasons for the others, by agency."""
-        by, left, refusals = offers[0].by, {each.agency: each for each in offers}, dict[str, str]()
-        while left:
-            brought = _brought(left.values(), present)
-            # Before the write: a mailbox without its password is no error, and yet probed no more.
-            answer = await self._writer.write(brought, edit_source=EditSource.HUB, by=by, dry=True)
-            if answer.difference.clashes:
+        """Write and activate all valid documents; return the reasons why the others are rejected, by agency."""
+        by, pending, reasons = documents[0].by, {each.agency: each for each in documents}, dict[str, str]()
+        while pending:
+            submission = _submission(pending.values(), stored_versions)
+            # A dry run first: the writer accepts a mailbox whose password is missing here, which then could not be probed.
+            result = await self._writer.write(submission, edit_source=EditSource.HUB, by=by, dry=True)
+            if result.difference.conflicts:
                 raise VersionConflictError
-            if wrong := _wrong(answer, left):
-                refusals |= wrong
-                left = {agency: each for agency, each in left.items() if agency not in wrong}
+            if invalid := _problems_by_agency(result, pending):
+                reasons |= invalid
+                pending = {agency: each for agency, each in pending.items() if agency not in invalid}
                 continue
-            if answer.difference and (await self._writer.write(brought, edit_source=EditSource.HUB, by=by)).is_refused:
+            if (
+                result.difference
+                and (await self._writer.write(submission, edit_source=EditSource.HUB, by=by)).is_refused
+            ):
                 raise VersionConflictError
-            refusals |= dict.fromkeys(left, why) if (why := await self._not_taken_up(left, by)) else {}
+            reasons |= dict.fromkeys(pending, reason) if (reason := await self._activate(pending, by)) else {}
             break
-        return refusals
+        return reasons
 
-    async def _not_taken_up(self, offers: Mapping[str, DesiredDocument], by: str) -> str:
-        """Apply the written documents, unless they are active; return why they are not, or ""."""
-        in_force = {each.agency: each.text for each in self._configuration().documents}
-        if all(in_force.get(agency) == each.text for agency, each in offers.items()):
+    async def _activate(self, documents: Mapping[str, DesiredDocument], by: str) -> str:
+        """Reload the configuration unless *documents* are active already; return the errors, or ""."""
+        active_texts = {each.agency: each.text for each in self._configuration().documents}
+        if all(active_texts.get(agency) == each.text for agency, each in documents.items()):
             return ""
         problems = await self._reload(by)
-        return "\n".join(str(each) for each in problems if each.severity is Severity.ERROR)[:_TOLD]
+        return "\n".join(str(each) for each in problems if each.severity is Severity.ERROR)[:_MAX_REASON_LENGTH]
 
 
-def _brought(offers: Collection[DesiredDocument], present: Mapping[str, DocumentVersion]) -> SubmittedDocuments:
-    known = [each for each in offers if each.agency in present]
-    leaving = frozenset(e.agency for e in known if e.text is None and present[e.agency].text is not None)
+def _submission(
+    documents: Collection[DesiredDocument], stored_versions: Mapping[str, DocumentVersion]
+) -> SubmittedDocuments:
+    existing = [each for each in documents if each.agency in stored_versions]
+    removed = frozenset(e.agency for e in existing if e.text is None and stored_versions[e.agency].text is not None)
     return SubmittedDocuments(
-        # The hub owns them: local edits are overwritten, and stay in the history.
-        edit=DocumentEdit(over={each.agency: present[each.agency].number for each in known}, gone=leaving),
+        # Overwrite local edits, because the hub owns these documents. The edits stay in the history.
+        edit=DocumentEdit(
+            overwrites={each.agency: stored_versions[each.agency].number for each in existing}, removed=removed
+        ),
         sources=[
-            AgencySource(called=called_in_store(each.agency), name=each.name, text=each.text)
-            for each in offers
+            AgencySource(label=stored_document_label(each.agency), name=each.name, text=each.text)
+            for each in documents
             if each.text is not None
         ],
     )
 
 
-def _wrong(answer: DocumentsResult, offers: Collection[str]) -> Mapping[str, str]:
-    """Return the problems by agency; a problem without an agency counts for all."""
-    called = {called_in_store(agency): agency for agency in offers}
-    found = dict[str, str]()
-    for problem in answer.problems:
-        if problem.file in called and (problem.severity is not Severity.WARNING or problem.key.endswith(_STORED)):
-            found.setdefault(called[problem.file], str(problem)[:_TOLD])
-    if not found and answer.is_refused:
-        errors = [str(problem) for problem in answer.problems if problem.severity is Severity.ERROR]
-        return dict.fromkeys(offers, "\n".join(errors)[:_TOLD])
-    return found
+def _problems_by_agency(result: DocumentsResult, agency_codes: Collection[str]) -> Mapping[str, str]:
+    """Return the problem of each agency that has one; errors outside the agencies' documents count for all agencies."""
+    agencies = {stored_document_label(agency): agency for agency in agency_codes}
+    by_agency = dict[str, str]()
+    for problem in result.problems:
+        if problem.file in agencies and (
+            problem.severity is not Severity.WARNING or problem.key.endswith(_STORED_SUFFIX)
+        ):
+            by_agency.setdefault(agencies[problem.file], str(problem)[:_MAX_REASON_LENGTH])
+    if not by_agency and result.is_refused:
+        errors = [str(problem) for problem in result.problems if problem.severity is Severity.ERROR]
+        return dict.fromkeys(agency_codes, "\n".join(errors)[:_MAX_REASON_LENGTH])
+    return by_agency

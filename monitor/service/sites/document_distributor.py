@@ -1,4 +1,7 @@
-"""Distributes this hub's agency documents to its sites, repeatedly, as desired documents."""
+"""Distribution of this hub's agency documents (YAML) to its sites.
+
+The hub writes them into each site's database as desired documents; `DocumentApplier` applies them there.
+"""
 
 from __future__ import annotations
 
@@ -14,88 +17,102 @@ from monitor.metrics import Metrics
 from monitor.model.desired_document import OfferDifference
 from monitor.model.document import WrittenDocument
 from monitor.runtime.cooperative import yielding
-from monitor.service.sites.asking import ask_each
+from monitor.service.sites.asking import query_sites
 from monitor.service.sites.heartbeat import monotonic
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
 from monitor.store.sites.offering import offer
 
 log = structlog.get_logger()
 
-#: Interval per site; a changed configuration is distributed at once.
-_EVERY = timedelta(minutes=1)
+#: Interval of distributions while the configuration is unchanged. A changed one is distributed at once.
+_INTERVAL = timedelta(minutes=1)
 
 
 class DocumentDistributor:
-    """Writes the current documents for each site, without the parts that sites do not receive, and exports the results."""
+    """Writer of the current documents to each site, without the parts that are only for the hub, such as contacts.
+
+    Exports the results as metrics.
+    """
 
     def __init__(
         self,
-        members: Sequence[SiteConnection],
+        connections: Sequence[SiteConnection],
         metrics: Metrics,
         *,
         configuration: Callable[[], Configuration],
-        is_ours: Callable[[], bool],
+        is_leader: Callable[[], bool],
         offer: Callable[[SiteConnection, Mapping[str, WrittenDocument]], OfferDifference | None] = offer,
         monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
-        """*is_ours*: whether this process does it for all on the hub's store."""
-        self._members = members
+        """Take *is_leader*, which returns whether this process does the work for all processes of the hub.
+
+        *offer* writes documents to a site, and returns what has changed there.
+        """
+        self._connections = connections
         self._metrics = metrics
         self._configuration = configuration
-        self._is_ours = is_ours
+        self._is_leader = is_leader
         self._offer = offer
         self._monotonic = monotonic
-        #: The documents at the last distribution, and its time.
-        self._asked_with: Sequence[WrittenDocument] | None = None
-        self._asked_at = timedelta(0)
-        #: By agency: a document, and its part for sites.
-        self._given: dict[str, tuple[WrittenDocument, WrittenDocument]] = {}
-        #: By site and agency: the logged result.
-        self._logged: dict[str, Mapping[str, str]] = {}
+        #: The documents of the last distribution.
+        self._distributed: Sequence[WrittenDocument] | None = None
+        #: Time of the last distribution, by the monotonic clock.
+        self._distributed_at = timedelta(0)
+        #: By agency: the hub's document, and its version for sites.
+        self._converted: dict[str, tuple[WrittenDocument, WrittenDocument]] = {}
+        #: By site and agency: the reason that was logged last.
+        self._logged_rejections: dict[str, Mapping[str, str]] = {}
 
-    async def look(self) -> None:
-        """Distribute changes if it is time. An unreachable site does not delay the others."""
+    async def distribute(self) -> None:
+        """Distribute the documents if they have changed or the interval has passed.
+
+        An unreachable site does not delay the others.
+        """
         configuration = self._configuration()
-        if configuration.settings.agencies != IN_DATABASE or not self._is_ours():
-            # Another process exports the metrics.
-            self._asked_with = None
-            for member in self._members:
-                self._metrics.watchdog.site_goes_by(member.site, None)
+        if configuration.settings.agencies != IN_DATABASE or not self._is_leader():
+            # Remove the metrics: another process of the hub exports them.
+            self._distributed = None
+            for connection in self._connections:
+                self._metrics.watchdog.set_outdated_site_documents(connection.site, None)
             return
         documents, now = configuration.documents, self._monotonic()
-        if documents is self._asked_with and now - self._asked_at < _EVERY:
+        if documents is self._distributed and now - self._distributed_at < _INTERVAL:
             return
-        self._asked_with, self._asked_at = documents, now
-        wanted = await self._wanted(documents)
-        await ask_each(self._members, lambda each: self._offer(each, wanted), self._show)
+        self._distributed, self._distributed_at = documents, now
+        site_documents = await self._site_documents(documents)
+        await query_sites(self._connections, lambda each: self._offer(each, site_documents), self._record_result)
 
-    async def _wanted(self, documents: Sequence[WrittenDocument]) -> Mapping[str, WrittenDocument]:
-        """Return the documents for sites, by agency. Of thousands few have changed, and only those are converted."""
-        given = dict[str, tuple[WrittenDocument, WrittenDocument]]()
+    async def _site_documents(self, documents: Sequence[WrittenDocument]) -> Mapping[str, WrittenDocument]:
+        """Return the documents for sites, by agency. Convert only those that have changed: there may be thousands."""
+        converted = dict[str, tuple[WrittenDocument, WrittenDocument]]()
         async for each in yielding(documents):
-            known = self._given.get(each.agency)
-            given[each.agency] = known if known is not None and known[0] == each else (each, site_document(each))
-        self._given = given
-        return {agency: less for agency, (_, less) in given.items()}
+            previous = self._converted.get(each.agency)
+            is_unchanged = previous is not None and previous[0] == each
+            converted[each.agency] = previous if is_unchanged and previous else (each, site_document(each))
+        self._converted = converted
+        return {agency: for_sites for agency, (_, for_sites) in converted.items()}
 
-    def _show(self, member: SiteConnection, found: OfferDifference | SiteRefusedError | None) -> None:
-        if isinstance(found, SiteRefusedError):
-            # Other checks report a broken connection. It is tried again in a minute.
-            log.debug("documents could not be sent to a site", site=member.site, reason=str(found))
-            self._metrics.watchdog.site_goes_by(member.site, None)
+    def _record_result(self, connection: SiteConnection, result: OfferDifference | SiteRefusedError | None) -> None:
+        if isinstance(result, SiteRefusedError):
+            # Other checks report a broken connection. The next distribution tries again.
+            log.debug("documents could not be sent to a site", site=connection.site, reason=str(result))
+            self._metrics.watchdog.set_outdated_site_documents(connection.site, None)
             return
-        self._metrics.watchdog.site_goes_by(member.site, None if found is None else found.behind)
-        if found is None:
+        self._metrics.watchdog.set_outdated_site_documents(connection.site, None if result is None else result.outdated)
+        if result is None:
             return
-        if found.offered or found.leaving:
-            agencies = [*(each.agency for each in found.offered), *found.leaving]
+        if result.offered or result.removed:
+            agencies = [*(each.agency for each in result.offered), *result.removed]
             log.info(
-                "documents sent to a site", site=member.site, agencies=len(agencies), examples=sorted(agencies)[:10]
+                "documents sent to a site", site=connection.site, agencies=len(agencies), examples=sorted(agencies)[:10]
             )
-        logged = self._logged.get(member.site, {})
-        for agency, why in found.refused.items():
-            if logged.get(agency) != why:
+        logged = self._logged_rejections.get(connection.site, {})
+        for agency, reason in result.rejected.items():
+            if logged.get(agency) != reason:
                 log.error(
-                    "site rejected a document; its old one stays active", site=member.site, agency=agency, reason=why
+                    "site rejected a document; its old one stays active",
+                    site=connection.site,
+                    agency=agency,
+                    reason=reason,
                 )
-        self._logged[member.site] = found.refused
+        self._logged_rejections[connection.site] = result.rejected

@@ -1,4 +1,7 @@
-"""Heartbeat of this site, written each second after all its earlier statuses."""
+"""Heartbeat of this site for a hub, which decides for several sites and ignores the statuses of a silent one.
+
+The heartbeat is a row in this site's database, written each second after all earlier statuses of the site.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from secrets import token_hex
 
 from alerts.persistence.clock import Clock
 from monitor.evaluation.joint.freshness import STALE_AFTER, SiteHeartbeat
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 
-#: If wall clock and monotonic clock differ by more within a second, the clock was set or the machine was suspended:
-#: nothing is known about the time between.
-_APART = timedelta(seconds=1)
+#: If the wall clock and the monotonic clock diverge by more within a second, the wall clock was set or the machine was
+#: suspended, and the times of earlier statuses are unreliable.
+_MAX_CLOCK_CHANGE = timedelta(seconds=1)
 
 
 def monotonic() -> timedelta:
@@ -22,47 +25,49 @@ def monotonic() -> timedelta:
 
 
 class SiteHeartbeatWriter:
-    """Writes the site's heartbeat each second, after all its earlier statuses."""
+    """Writer of the site's heartbeat."""
 
     def __init__(
         self,
-        standings: SiteStatuses,
+        statuses: SiteStatuses,
         clock: Clock,
         *,
-        owes: Callable[[], bool],
-        look: Callable[[], Awaitable[None]],
+        has_unwritten: Callable[[], bool],
+        check_continuity: Callable[[], Awaitable[None]],
         stale_after: timedelta = STALE_AFTER,
-        is_ours: Callable[[], bool] = lambda: True,
+        is_leader: Callable[[], bool] = lambda: True,
         monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
-        """*owes*: whether a status is not written yet; then no heartbeat is sent.
+        """Take *has_unwritten*, which returns whether a status is not written yet: then no heartbeat is written.
 
-        *look*: marks stale statuses (`SiteContinuity.look`) before the heartbeat. *stale_after*: after a longer silence a
-        new incarnation begins, for which a hub first establishes that nothing is pending here.
-
-        *is_ours*: whether this process sends the site's heartbeat.
+        *check_continuity* marks stale statuses before each heartbeat (`SiteContinuity.check`). After a silence longer
+        than *stale_after* the heartbeat has a new incarnation, which a hub trusts only after it has read all statuses.
+        *is_leader* returns whether this process writes the heartbeat for all processes of the site.
         """
-        self._standings = standings
+        self._statuses = statuses
         self._clock = clock
-        self._owes = owes
-        self._look = look
-        self._is_ours = is_ours
+        self._has_unwritten = has_unwritten
+        self._check_continuity = check_continuity
+        self._is_leader = is_leader
         self._monotonic = monotonic
-        self._life = token_hex(8)
-        #: The wall-clock time at zero of the monotonic clock, as of the last heartbeat.
-        self._origin: datetime | None = None
+        self._incarnation = token_hex(8)
+        #: The wall-clock time at which the monotonic clock was zero, computed at the last heartbeat.
+        self._monotonic_zero: datetime | None = None
         self._stale_after = stale_after
         #: Time of the last heartbeat, by the monotonic clock.
-        self._beaten: timedelta | None = None
+        self._last_sent: timedelta | None = None
 
-    async def beat(self) -> None:
-        """Send a heartbeat. Raise `StoreUnavailable`."""
-        await self._look()
+    async def write(self) -> None:
+        """Write a heartbeat. Raise `StoreUnavailable`."""
+        await self._check_continuity()
         now, monotonic = self._clock.now(), self._monotonic()
-        was_silent = self._beaten is not None and monotonic - self._beaten > self._stale_after
-        if was_silent or (self._origin is not None and abs(now - monotonic - self._origin) > _APART):
-            self._life = token_hex(8)
-        self._origin = now - monotonic
-        if self._is_ours() and not self._owes():
-            await self._standings.beat(SiteHeartbeat(at=now, monotonic=monotonic, incarnation=self._life))
-            self._beaten = monotonic
+        was_silent = self._last_sent is not None and monotonic - self._last_sent > self._stale_after
+        zero, previous_zero = now - monotonic, self._monotonic_zero
+        if was_silent or (previous_zero is not None and abs(zero - previous_zero) > _MAX_CLOCK_CHANGE):
+            self._incarnation = token_hex(8)
+        self._monotonic_zero = zero
+        if self._is_leader() and not self._has_unwritten():
+            await self._statuses.write_heartbeat(
+                SiteHeartbeat(at=now, monotonic=monotonic, incarnation=self._incarnation)
+            )
+            self._last_sent = monotonic

@@ -1,4 +1,9 @@
-"""Reads the statuses of other sites at the hub and passes fresh ones to the reporter."""
+"""Reader of other sites' statuses at a hub, the installation that decides for several sites and notifies.
+
+Each site publishes its statuses, one per agency and one per problem of its own, and a heartbeat; PostgreSQL replicates
+them to the hub. The hub corrects their times, determines which sites have a vote, and passes both to the
+`IncidentReporter`, which opens and resolves incidents by quorum.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,13 @@ import structlog
 from alerts.model.notification import IncidentType
 from alerts.persistence.clock import Clock
 from alerts.persistence.store import StoreUnavailable
-from monitor.bridge.incident_reporter import OURS, QUORUM, SITES, IncidentReporter
-from monitor.bridge.noc_brief import key_of
+from monitor.bridge.incident_policy import dedup_key_of
+from monitor.bridge.incident_reporter import (
+    MONITORING_FAULT_PREFIX,
+    QUORUM_FAULT_KEY,
+    SITE_FAULT_PREFIX,
+    IncidentReporter,
+)
 from monitor.evaluation.attribution import FaultDomain
 from monitor.evaluation.joint.freshness import SiteClock
 from monitor.evaluation.joint.quorum import Quorum
@@ -21,39 +31,40 @@ from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.metrics import Metrics
 from monitor.service.sites.heartbeat import monotonic
-from monitor.store.probing.standings import Mark, SiteStatuses
+from monitor.store.probing.statuses import Mark, SiteStatuses
 from monitor.store.sites.joining import APART
 
 log = structlog.get_logger()
 
-#: Maximum of subjects of a site that are not monitored here: ten times the agencies that a hub was tested with. An
-#: intruder in its store could write any number.
-_SUBJECTS = 100_000
+#: Maximum of subjects (agencies and problems) of a site that are not monitored here: ten times the agencies that a hub
+#: was tested with. An intruder in the site's database could write any number.
+_MAX_SUBJECTS = 100_000
 
-#: Interval at which subjects without a status are looked for.
-_LOOK_AGAIN = timedelta(minutes=1)
+#: Interval at which subjects that a site no longer publishes are removed.
+_CLEANUP_INTERVAL = timedelta(minutes=1)
 
-#: Time beyond `stale_after` after a start until each live site has its vote.
-_LEARNS = timedelta(seconds=15)
+#: After a start, votes count once all sites are fresh, or after this time plus `stale_after`: each live site has its
+#: vote by then.
+_STARTUP_DELAY = timedelta(seconds=15)
 
-#: A shorter outage of the database costs no site its vote.
-_STALLS = timedelta(seconds=3)
+#: After a database outage of up to this, votes count at once.
+_TOLERATED_OUTAGE = timedelta(seconds=3)
 
-#: A problem of a reference that exists at one site and not here becomes that site's problem after this time: when a
-#: reference fails for all, they detect its failure within minutes of each other, and its recovery too.
-_ALONE_FOR = timedelta(minutes=10)
+#: A reference mailbox (a mailbox of ours outside the agencies) that fails at another site only is a problem of that site
+#: after this time. If the reference itself fails or recovers, all sites detect that within minutes of each other.
+_REFERENCE_GRACE = timedelta(minutes=10)
 
-#: Problems that keep a site from evaluating. A refused account at an agency does not: then the site has no status of
-#: its routes.
-_DISABLES = frozenset({FaultDomain.NETWORK, FaultDomain.REFERENCE, FaultDomain.OURS})
-
-
-def _blame(subject: str) -> str:
-    return key_of(subject).removeprefix(OURS).partition("/")[0]
+#: Problems that keep a site from evaluating anything. Others, such as a refused account at an agency, only leave the site
+#: without a status of the affected routes.
+_BLOCKING_DOMAINS = frozenset({FaultDomain.NETWORK, FaultDomain.REFERENCE, FaultDomain.OURS})
 
 
-def _is_of_a_reference(subject: str) -> bool:
-    return _blame(subject) == FaultDomain.REFERENCE
+def _fault_domain(subject: str) -> str:
+    return dedup_key_of(subject).removeprefix(MONITORING_FAULT_PREFIX).partition("/")[0]
+
+
+def _is_reference_problem(subject: str) -> bool:
+    return _fault_domain(subject) == FaultDomain.REFERENCE
 
 
 @dataclass(slots=True)
@@ -61,236 +72,249 @@ class _Site:
     """State of another site."""
 
     clock: SiteClock
-    #: Its statuses, by subject, as published.
-    said: dict[str, SiteStatus] = field(default_factory=dict)
-    #: Problems that it reports about itself, by subject, and since when.
-    ailing: dict[str, datetime] = field(default_factory=dict)
-    #: Among these, the references that work here, and since when that is known, by the monotonic clock.
-    alone_since: dict[str, timedelta] = field(default_factory=dict)
-    #: Since when it has no vote; since when it has one and can evaluate.
+    #: As published, with uncorrected times, by subject.
+    statuses: dict[str, SiteStatus] = field(default_factory=dict)
+    #: The start of each problem that the site reports about itself, by subject.
+    problems: dict[str, datetime] = field(default_factory=dict)
+    #: When this hub first saw that a reference fails there and works here, by the monotonic clock and by subject.
+    only_there_since: dict[str, timedelta] = field(default_factory=dict)
+    #: Since when the site has no vote.
     stale_since: datetime | None = None
+    #: Since when the site has a vote and can evaluate.
     up_since: datetime | None = None
-    #: By subject in trouble: its times by the site's clock, and the corresponding times by ours.
-    moments: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
-    #: It has published more subjects than are accepted.
-    is_too_much: bool = False
+    #: By subject in trouble: the corrected time of each time that the site published.
+    corrected_times: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
+    #: Whether the site has published more subjects than are accepted.
+    is_over_limit: bool = False
 
-    def heard_of(self, said: Mapping[str, SiteStatus], watched: AbstractSet[str]) -> Mapping[str, SiteStatus]:
-        """Return the accepted part of *said*: all that is *watched* here, and of other subjects no more than a site can have."""
-        if len(self.said) + len(said) <= _SUBJECTS:
-            return said
-        heard, room = dict[str, SiteStatus](), _SUBJECTS - len(self.said)
-        for subject, standing in said.items():
-            if subject in self.said or subject in watched:
-                heard[subject] = standing
-            elif room > 0:
-                heard[subject], room = standing, room - 1
-        return heard
+    def within_limit(self, statuses: Mapping[str, SiteStatus], monitored: AbstractSet[str]) -> Mapping[str, SiteStatus]:
+        """Return the accepted part of *statuses*: all *monitored* agencies, and other subjects up to the limit."""
+        if len(self.statuses) + len(statuses) <= _MAX_SUBJECTS:
+            return statuses
+        accepted, remaining = dict[str, SiteStatus](), _MAX_SUBJECTS - len(self.statuses)
+        for subject, status in statuses.items():
+            if subject in self.statuses or subject in monitored:
+                accepted[subject] = status
+            elif remaining > 0:
+                accepted[subject], remaining = status, remaining - 1
+        return accepted
 
     def forget(self, subject: str) -> None:
-        """Record that it has no status of *subject* any more."""
-        for known in (self.said, self.ailing, self.moments):
-            known.pop(subject, None)
+        """Remove all data about *subject*."""
+        for by_subject in (self.statuses, self.problems, self.corrected_times):
+            by_subject.pop(subject, None)
 
-    def by_our_clock(self, subject: str, said: SiteStatus, now: datetime) -> SiteStatus:
-        """Return its status corrected to our clock. No time in it is later than *now*.
+    def correct_clock(self, subject: str, status: SiteStatus, now: datetime) -> SiteStatus:
+        """Return *status* with its times converted from the site's clock to the hub's. No time is later than *now*.
 
-        A time is corrected once: the site's clock may be set while it publishes the time.
+        A time that is published again keeps its first correction, although the site's clock may have been set since.
         """
-        offset, known = self.clock.offset, self.moments.pop(subject, {})
-        ahead = offset if offset is not None and abs(offset) > APART else timedelta(0)
+        offset, known_times = self.clock.offset, self.corrected_times.pop(subject, {})
+        correction = offset if offset is not None and abs(offset) > APART else timedelta(0)
 
-        def ours(at: datetime) -> datetime:
-            return known.get(at) or min(at + ahead, now)
+        def correct(at: datetime) -> datetime:
+            return known_times.get(at) or min(at + correction, now)
 
-        if said.trouble is None:
-            return said if said.up_since is None else replace(said, up_since=ours(said.up_since))
-        since, latest = said.trouble.since, said.trouble.latest
+        if status.trouble is None:
+            return status if status.up_since is None else replace(status, up_since=correct(status.up_since))
+        since, latest = status.trouble.since, status.trouble.latest
         if offset is not None:
-            self.moments[subject] = {at: ours(at) for at in (since, latest) if at is not None}
-        trouble = replace(said.trouble, since=ours(since), latest=None if latest is None else ours(latest))
-        return replace(said, trouble=trouble)
+            self.corrected_times[subject] = {at: correct(at) for at in (since, latest) if at is not None}
+        trouble = replace(status.trouble, since=correct(since), latest=None if latest is None else correct(latest))
+        return replace(status, trouble=trouble)
 
-    def see(self, now: datetime, monotonic: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
-        """Record whether it has a vote, and which of its problems are not its own: those that also exist here."""
+    def update(self, now: datetime, monotonic: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
+        """Update the site's own status. *shared*: its problems that also exist at the hub, and so are not its own."""
         self.stale_since = None if is_fresh else self.stale_since or now
-        own = self.ailing.keys() - shared
-        self.alone_since = {key: self.alone_since.get(key, monotonic) for key in own if _is_of_a_reference(key)}
-        self.up_since = self.up_since or now if is_fresh and not own else None
+        own_problems = self.problems.keys() - shared
+        self.only_there_since = {
+            key: self.only_there_since.get(key, monotonic) for key in own_problems if _is_reference_problem(key)
+        }
+        self.up_since = self.up_since or now if is_fresh and not own_problems else None
 
-    def standing(self, monotonic: timedelta) -> SiteStatus:
-        """Return its own status: in trouble if it has no vote or reports that it cannot evaluate."""
-        lasting = {key for key, since in self.alone_since.items() if monotonic - since >= _ALONE_FOR}
-        since = [began for key, began in self.ailing.items() if not _is_of_a_reference(key) or key in lasting]
+    def status(self, monotonic: timedelta) -> SiteStatus:
+        """Return the site's own status: in trouble if it has no vote or reports that it cannot evaluate."""
+        long_failing = {key for key, since in self.only_there_since.items() if monotonic - since >= _REFERENCE_GRACE}
+        starts = [
+            start for key, start in self.problems.items() if not _is_reference_problem(key) or key in long_failing
+        ]
         if self.stale_since is not None:
-            since.append(self.stale_since)
-        if not since:
+            starts.append(self.stale_since)
+        if not starts:
             return SiteStatus(up_since=self.up_since)
-        return SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=min(since)))
+        return SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=min(starts)))
 
 
 class Hub:
-    """Reads other sites' statuses; passes them to the reporter with the sites that have a vote."""
+    """Reader of other sites' statuses. Passes them to the reporter, with the names of the sites that have a vote."""
 
     def __init__(
         self,
-        standings: SiteStatuses,
+        statuses: SiteStatuses,
         clock: Clock,
         *,
         site: str,
         sites: AbstractSet[str],
         stale_after: timedelta,
         quorum: Quorum,
-        consensus: Callable[[], IncidentReporter],
+        reporter: Callable[[], IncidentReporter],
         metrics: Metrics,
-        speak: Callable[[], Awaitable[None]],
+        publish_own: Callable[[], Awaitable[None]],
         monotonic: Callable[[], timedelta] = monotonic,
     ) -> None:
-        """*site* is this one, and *sites* are the others; *speak* passes this site's own statuses to the reporter."""
-        self._standings = standings
+        """Take *site*, the name of this site, and *sites*, the names of the others.
+
+        *publish_own* passes this site's own statuses to the reporter.
+        """
+        self._statuses = statuses
         self._clock = clock
         self._site = site
-        self._consensus = consensus
+        self._reporter = reporter
         self._metrics = metrics
-        self._speak = speak
+        self._publish_own = publish_own
         self._monotonic = monotonic
         self._stale_after = stale_after
         self._quorum = quorum
-        #: Since when too few sites are fresh for a decision, or since when enough are.
-        self._short_since: datetime | None = None
-        self._enough_since: datetime | None = None
-        #: Since when the database is available, and since when it is not (`None`: it is), by the monotonic clock.
-        self._began = monotonic()
-        self._away_since: timedelta | None = None
+        #: Since when too few sites are fresh for a quorum; `None`: enough are, since `_quorum_since`.
+        self._no_quorum_since: datetime | None = None
+        self._quorum_since: datetime | None = None
+        #: Start, or end of the last long database outage, by the monotonic clock.
+        self._available_since = monotonic()
+        #: Start of the present database outage, by the monotonic clock.
+        self._unavailable_since: timedelta | None = None
         self._sites = {name: _Site(clock=SiteClock(stale_after)) for name in sorted(sites)}
-        #: References in trouble here, as reported by any process of this site, by subject.
-        self._ailing_here: set[str] = set()
+        #: Subjects of failing references, as reported by any process of this site.
+        self._failing_references: set[str] = set()
         self._mark: Mark | None = None
-        #: When subjects without a status were last looked for.
-        self._seen_at: datetime | None = None
+        #: Time of the last removal of subjects that are no longer published.
+        self._cleaned_at: datetime | None = None
 
-    async def listen(self) -> None:
-        """Read the statuses and pass them on. Raise `StoreUnavailable`."""
-        # Runs may be minutes apart, and without our own status of an agency nothing is reported.
-        await self._speak()
-        consensus, begun = self._consensus(), self._monotonic()
+    async def poll(self) -> None:
+        """Read the statuses and pass them to the reporter. Raise `StoreUnavailable`."""
+        # Do not wait for the next run, which may be minutes away: without our own status of an agency the reporter does
+        # not report it.
+        await self._publish_own()
+        reporter, polled_at = self._reporter(), self._monotonic()
         try:
-            await self._read(consensus)
+            await self._read(reporter)
         except StoreUnavailable:
-            if self._away_since is None:
-                self._away_since = begun
-            # The database may return in an earlier state: then the mark is meaningless, and all is read.
+            if self._unavailable_since is None:
+                self._unavailable_since = polled_at
+            # The database may come back in an older state, in which the mark is invalid: read all rows.
             self._mark = None
-            # When it returns, votes from before it do not count.
-            consensus.fresh(frozenset())
+            # Votes from before the outage do not count after it.
+            reporter.set_voting_sites(frozenset())
             raise
         # A site that cannot be read loses its vote.
         except Exception:
-            self._count(consensus)
+            self._update_votes(reporter)
             raise
-        self._count(consensus)
+        self._update_votes(reporter)
 
-    async def _read(self, consensus: IncidentReporter) -> None:
-        # Before the statuses: those from before a heartbeat are visible when the heartbeat is.
-        beats = await self._standings.beats()
+    async def _read(self, reporter: IncidentReporter) -> None:
+        # Before the statuses: when a heartbeat is visible, so are all statuses that were written before it.
+        heartbeats = await self._statuses.heartbeats()
         now, monotonic = self._clock.now(), self._monotonic()
-        if self._away_since is not None:
-            if monotonic - self._away_since > max(_STALLS, self._stale_after - _LEARNS):
-                # Statuses that sites published meanwhile arrive some seconds after the database is back, as after a
-                # start.
-                self._began = monotonic
-            self._away_since = None
-        is_due = self._seen_at is None or not timedelta(0) <= now - self._seen_at < _LOOK_AGAIN
-        # Subjects only: reading all statuses of thousands of subjects each minute would delay newer ones.
-        spoken_of = await self._standings.spoken_of() if is_due else {}
-        said, mark = await self._standings.changed(self._mark)
-        if is_due:
-            self._seen_at = now
-            self._forget_what_is_said_no_more(spoken_of, said, consensus)
-            self._ailing_here &= spoken_of.get(self._site, set()) | said.get(self._site, {}).keys()
+        if self._unavailable_since is not None:
+            if monotonic - self._unavailable_since > max(_TOLERATED_OUTAGE, self._stale_after - _STARTUP_DELAY):
+                # As after a start, the sites' statuses from the outage arrive some seconds after its end.
+                self._available_since = monotonic
+            self._unavailable_since = None
+        is_cleanup_due = self._cleaned_at is None or not timedelta(0) <= now - self._cleaned_at < _CLEANUP_INTERVAL
+        # The names of the subjects only: reading the statuses of thousands of subjects would delay newer statuses.
+        published = await self._statuses.subjects_by_site() if is_cleanup_due else {}
+        statuses, mark = await self._statuses.changed(self._mark)
+        if is_cleanup_due:
+            self._cleaned_at = now
+            self._forget_removed(published, statuses, reporter)
+            self._failing_references &= published.get(self._site, set()) | statuses.get(self._site, {}).keys()
         for name in self._sites:
-            self._hear(name, said.get(name, {}), now, consensus)
-        # Including agencies that other processes here report on: each process shows the same.
-        for key, standing in said.get(self._site, {}).items():
-            if _is_of_a_reference(key):
-                (self._ailing_here.discard if standing.trouble is None else self._ailing_here.add)(key)
-            if not key.startswith(OURS) and key not in consensus.agencies:
-                consensus.hear(self._site, key, standing)
-        # Rows that could not be processed are read again.
+            self._apply(name, statuses.get(name, {}), now, reporter)
+        # Statuses of this site's other processes: every process shows the same, also for agencies that it does not probe.
+        for key, status in statuses.get(self._site, {}).items():
+            if _is_reference_problem(key):
+                (self._failing_references.discard if status.trouble is None else self._failing_references.add)(key)
+            if not key.startswith(MONITORING_FAULT_PREFIX) and key not in reporter.agencies:
+                reporter.record_status(self._site, key, status)
+        # Only now: rows whose processing failed are read again.
         self._mark = mark
-        # A heartbeat is processed together with the earlier statuses, or not at all.
+        # After the statuses: a heartbeat is accepted only if all earlier statuses were processed.
         for name, site in self._sites.items():
-            if name in beats:
+            if name in heartbeats:
                 was_known = site.clock.offset is not None
-                site.clock.hear(beats[name], now, monotonic)
+                site.clock.record(heartbeats[name], now, monotonic)
                 if not was_known and site.clock.offset is not None:
-                    # Their times are correctable from now on.
-                    self._hear(name, site.said, now, consensus)
+                    # The first heartbeat gives the clock's offset: correct the times of the statuses now.
+                    self._apply(name, site.statuses, now, reporter)
 
-    def _count(self, consensus: IncidentReporter) -> None:
-        """Determine which sites have a vote, and pass that on."""
+    def _update_votes(self, reporter: IncidentReporter) -> None:
+        """Determine which sites have a vote, and pass the result to the reporter."""
         now, monotonic = self._clock.now(), self._monotonic()
         fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(monotonic)}
-        knows = fresh == self._sites.keys() or monotonic - self._began >= _LEARNS + self._stale_after
-        # After a start no site is known to be fresh: ours alone must not decide meanwhile.
-        consensus.fresh({self._site} | fresh if knows else frozenset())
-        if knows:
-            self._see_quorum(consensus, fresh, now)
-        # Of all processes here; otherwise one would report a site's problem and another resolve it.
-        here = set(map(key_of, self._ailing_here))
+        are_votes_known = (
+            fresh == self._sites.keys() or monotonic - self._available_since >= _STARTUP_DELAY + self._stale_after
+        )
+        # After a start no other site is known to be fresh, and this site must not decide alone.
+        reporter.set_voting_sites({self._site} | fresh if are_votes_known else frozenset())
+        if are_votes_known:
+            self._report_quorum(reporter, fresh, now)
+        # Of all processes of this site: otherwise one process would report a site's problem and another resolve it.
+        failing_here = set(map(dedup_key_of, self._failing_references))
         for name, site in self._sites.items():
             is_fresh = name in fresh
-            if is_fresh or knows:
-                keys = {each: key_of(each) for each in site.ailing if _is_of_a_reference(each)}
-                shared = [each for each, key in keys.items() if key in here or consensus.ails_us(key)]
-                site.see(now, monotonic, is_fresh=is_fresh, shared=shared)
-                consensus.hear(self._site, f"{SITES}{name}", site.standing(monotonic))
-            self._metrics.watchdog.site_heard(
-                name, is_fresh=is_fresh, behind=site.clock.behind(monotonic), offset=site.clock.offset
+            if is_fresh or are_votes_known:
+                reference_keys = {each: dedup_key_of(each) for each in site.problems if _is_reference_problem(each)}
+                shared = [
+                    each for each, key in reference_keys.items() if key in failing_here or reporter.has_fault(key)
+                ]
+                site.update(now, monotonic, is_fresh=is_fresh, shared=shared)
+                reporter.record_status(self._site, f"{SITE_FAULT_PREFIX}{name}", site.status(monotonic))
+            self._metrics.watchdog.set_site_connection(
+                name, is_fresh=is_fresh, lag=site.clock.lag(monotonic), offset=site.clock.offset
             )
-        consensus.poke()
+        reporter.wake()
 
-    def _see_quorum(self, consensus: IncidentReporter, fresh: AbstractSet[str], now: datetime) -> None:
-        is_reached = self._quorum.is_reached({self._site} | fresh, {self._site} | self._sites.keys())
-        self._short_since = None if is_reached else self._short_since or now
-        self._enough_since = self._enough_since or now if is_reached else None
+    def _report_quorum(self, reporter: IncidentReporter, fresh: AbstractSet[str], now: datetime) -> None:
+        has_quorum = self._quorum.is_reached({self._site} | fresh, {self._site} | self._sites.keys())
+        self._no_quorum_since = None if has_quorum else self._no_quorum_since or now
+        self._quorum_since = self._quorum_since or now if has_quorum else None
         trouble = (
             None
-            if self._short_since is None
-            else ActiveProblem(type=IncidentType.MONITORING_FAULT, since=self._short_since)
+            if self._no_quorum_since is None
+            else ActiveProblem(type=IncidentType.MONITORING_FAULT, since=self._no_quorum_since)
         )
-        consensus.hear(self._site, QUORUM, SiteStatus(trouble=trouble, up_since=self._enough_since))
+        reporter.record_status(self._site, QUORUM_FAULT_KEY, SiteStatus(trouble=trouble, up_since=self._quorum_since))
 
-    def _forget_what_is_said_no_more(
+    def _forget_removed(
         self,
-        spoken_of: Mapping[str, AbstractSet[str]],
-        said: Mapping[str, Mapping[str, SiteStatus]],
-        consensus: IncidentReporter,
+        published: Mapping[str, AbstractSet[str]],
+        statuses: Mapping[str, Mapping[str, SiteStatus]],
+        reporter: IncidentReporter,
     ) -> None:
         for name, site in self._sites.items():
-            for subject in site.said.keys() - spoken_of.get(name, set()) - said.get(name, {}).keys():
+            for subject in site.statuses.keys() - published.get(name, set()) - statuses.get(name, {}).keys():
                 site.forget(subject)
-                if not subject.startswith(OURS):
-                    consensus.forget(name, subject)
+                if not subject.startswith(MONITORING_FAULT_PREFIX):
+                    reporter.remove_status(name, subject)
 
-    def _hear(self, name: str, said: Mapping[str, SiteStatus], now: datetime, consensus: IncidentReporter) -> None:
+    def _apply(self, name: str, statuses: Mapping[str, SiteStatus], now: datetime, reporter: IncidentReporter) -> None:
         site = self._sites[name]
-        heard = site.heard_of(said, consensus.agencies)
-        if len(heard) < len(said) and not site.is_too_much:
-            site.is_too_much = True
-            log.error("site reports too many objects; the rest is ignored", site=name, limit=_SUBJECTS)
-        site.said |= heard
-        for subject, by_its_clock in heard.items():
+        accepted = site.within_limit(statuses, reporter.agencies)
+        if len(accepted) < len(statuses) and not site.is_over_limit:
+            site.is_over_limit = True
+            log.error("site reports too many objects; the rest is ignored", site=name, limit=_MAX_SUBJECTS)
+        site.statuses |= accepted
+        for subject, uncorrected in accepted.items():
             try:
-                standing = site.by_our_clock(subject, by_its_clock, now)
+                status = site.correct_clock(subject, uncorrected, now)
             except (TypeError, OverflowError):
-                # An invalid status, which the reporter detects; it must not block the others.
-                standing = by_its_clock
-            if not subject.startswith(OURS):
-                consensus.hear(name, subject, standing)
-            elif _blame(subject) in _DISABLES:
-                # A site's own parts are its own problem: for other sites they only determine whether it can evaluate.
-                if standing.trouble is None:
-                    site.ailing.pop(subject, None)
+                # Pass an invalid status on unchanged: the reporter detects it, and other statuses are not blocked.
+                status = uncorrected
+            if not subject.startswith(MONITORING_FAULT_PREFIX):
+                reporter.record_status(name, subject, status)
+            elif _fault_domain(subject) in _BLOCKING_DOMAINS:
+                # A problem of another site is not reported here: it only determines whether that site can evaluate.
+                if status.trouble is None:
+                    site.problems.pop(subject, None)
                 else:
-                    site.ailing[subject] = standing.trouble.since
+                    site.problems[subject] = status.trouble.since

@@ -1,7 +1,7 @@
-"""Requests to run all routes of an agency now: in this process, in the others on this store, and at all sites.
+"""Requests of users to run all routes of an agency now: in all processes of this installation, and at all sites.
 
-A request is written into a store, and each process there runs the routes that it owns (docs/adr/0060). Nothing waits
-for an unreachable site.
+A route is a pair of mailboxes between which messages are sent. A request is a row in the database of this installation
+and of each site; every process there runs the routes that it owns (docs/adr/0060). An unreachable site delays nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import structlog
 
 from alerts.persistence.clock import Clock
 from monitor.audit.lifecycle import Lifecycle
-from monitor.service.errors import agency_called
-from monitor.service.portal.on_demand_runs import KEPT, OnDemandRunRejectedError
+from monitor.service.errors import find_agency_code
+from monitor.service.portal.on_demand_runs import RETENTION, OnDemandRunRejectedError
 from monitor.service.probing_runtime import ProbingRuntime
 from monitor.store.probing.probe_calls import ProbeRequests
 from monitor.store.sites import probe_calls
@@ -30,15 +30,15 @@ from monitor.store.sites.probe_calls import SiteOutdatedError
 
 log = structlog.get_logger()
 
-#: In seconds: how long a request waits for the sites' answers, which take a moment if the site is reachable.
-_PATIENCE: Final = 2.0
-#: Maximum of concurrent requests to a site: during an outage many are made, and an unreachable site occupies each for
-#: seconds.
-_UNDERWAY: Final = 4
+#: In seconds: how long a request waits for the sites' answers. Reachable sites answer at once.
+_ANSWER_TIMEOUT: Final = 2.0
+#: Maximum of concurrent requests to a site: during an outage users make many, and each one to an unreachable site
+#: occupies a thread for seconds.
+_MAX_OPEN_REQUESTS: Final = 4
 
 
 class ProbeRequestState(StrEnum):
-    """State of a request at a site."""
+    """State of a request at a site: unanswered, stored, refused by an older version, or not delivered."""
 
     WAITS = "waits"
     ASKED = "asked"
@@ -53,114 +53,113 @@ class ProbeRequest:
     agency: str
     by: str
     at: datetime
-    #: By the name of the site. Requests without an answer continue.
+    #: States by the name of the site. They may still change after `ProbeRequester.request` has returned.
     sites: dict[str, ProbeRequestState] = field(default_factory=dict)
 
 
 class ProbeRequester:
-    """Sends requests to all sites, and executes them in this process."""
+    """Sender of requests to all sites, and executor of requests in this process."""
 
     def __init__(
         self,
-        calls: ProbeRequests,
+        requests: ProbeRequests,
         lifecycle: Lifecycle,
         runtime: Callable[[], ProbingRuntime],
         clock: Clock,
         *,
-        members: Sequence[SiteConnection] = (),
-        looks: bool,
+        connections: Sequence[SiteConnection] = (),
+        has_other_processes: bool,
         place: Callable[[SiteConnection, str], object] = probe_calls.place_call,
     ) -> None:
-        """*clock*: the database's. *looks*: whether requests of others are looked for each second."""
-        self._calls = calls
+        """Take *clock*, the database's, and *connections*, those to the other sites.
+
+        *has_other_processes*: whether other processes and sites can make requests. Then the caller runs `execute` each
+        second; otherwise `request` does it. *place* writes a request for an agency to a site.
+        """
+        self._requests = requests
         self._lifecycle = lifecycle
         self._runtime = runtime
         self._clock = clock
-        self._members = members
-        self._looks = looks
+        self._connections = connections
+        self._has_other_processes = has_other_processes
         self._place = place
-        #: By agency: the latest request made here.
+        #: By agency: the latest request made in this process.
         self._latest: dict[str, ProbeRequest] = {}
-        #: By agency: the time of the request that this process has executed.
-        self._answered: Mapping[str, datetime] = {}
-        self._underway = Counter[str]()
-        self._asking = set[asyncio.Task[None]]()
+        #: By agency: the time of the last request that this process has executed.
+        self._executed: Mapping[str, datetime] = {}
+        self._open_requests = Counter[str]()
+        self._tasks = set[asyncio.Task[None]]()
 
-    async def call(self, agency: str, *, by: str, address: str = "") -> ProbeRequest:
+    async def request(self, agency: str, *, by: str, address: str = "") -> ProbeRequest:
         """Request a run of all routes of an agency.
 
-        Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`: without an audit entry nothing is
-        run.
+        Raise `NotFoundError`, `OnDemandRunRejectedError`, and `StoreUnavailable`, after which nothing is run: the
+        audit log has no entry.
         """
-        code = agency_called(agency, self._runtime().configuration.registry.agencies)
+        code = find_agency_code(agency, self._runtime().configuration.registry.agencies)
         now = self._clock.now()
-        if code in await self._calls.fresh(now):
+        if code in await self._requests.fresh(now):
             raise OnDemandRunRejectedError("called_lately")
-        asked = ", ".join(member.site for member in self._members)
-        await self._lifecycle.told(by, "agency tested", {"agency": code, "sites": asked, "address": address})
-        if not await self._calls.place(code, now):
+        site_names = ", ".join(connection.site for connection in self._connections)
+        await self._lifecycle.record(by, "agency tested", {"agency": code, "sites": site_names, "address": address})
+        if not await self._requests.place(code, now):
             raise OnDemandRunRejectedError("called_lately")
-        call = self._latest[code] = ProbeRequest(agency=code, by=by, at=now)
-        if not self._looks:
-            await self.answer()
-        await self._ask_sites(call)
-        return call
+        request = self._latest[code] = ProbeRequest(agency=code, by=by, at=now)
+        if not self._has_other_processes:
+            await self.execute()
+        await self._send_to_sites(request)
+        return request
 
     def latest(self, agency: str) -> ProbeRequest | None:
-        """Return the latest request made here, if there is one."""
-        call = self._latest.get(agency)
-        return call if call is not None and call.at > self._clock.now() - KEPT else None
+        """Return the latest request made in this process, if it is recent enough to be shown."""
+        request = self._latest.get(agency)
+        return request if request is not None and request.at > self._clock.now() - RETENTION else None
 
-    async def answer(self) -> None:
+    async def execute(self) -> None:
         """Run the requested routes of this process, once per request. Raise `StoreUnavailable`."""
-        fresh = await self._calls.fresh(self._clock.now())
-        # A request for another process's agency is executed here if this process becomes its owner meanwhile: no other
-        # has executed it.
-        answered = {agency: at for agency, at in self._answered.items() if fresh.get(agency) == at}
+        recent = await self._requests.fresh(self._clock.now())
+        # Requests for agencies of other processes are not marked as executed: this process may take over an agency
+        # before its owner has executed the request.
+        executed = {agency: at for agency, at in self._executed.items() if recent.get(agency) == at}
         runtime = self._runtime()
-        for agency, at in fresh.items():
-            if agency in runtime.owned and agency not in answered:
-                answered[agency] = at
-                for route in runtime.configuration.registry.routes_of(agency):
-                    # It has just left.
+        for agency, at in recent.items():
+            if agency in runtime.owned and agency not in executed:
+                executed[agency] = at
+                for route in runtime.configuration.registry.routes_for(agency):
+                    # A reload may have removed the route.
                     with suppress(KeyError):
                         runtime.prober.run_now(route.name)
-        self._answered = answered
+        self._executed = executed
 
-    async def _ask_sites(self, call: ProbeRequest) -> None:
-        call.sites.update(
-            {
-                member.site: ProbeRequestState.WAITS
-                if self._underway[member.site] < _UNDERWAY
-                else ProbeRequestState.UNREACHED
-                for member in self._members
-            }
-        )
-        asked = [member for member in self._members if call.sites[member.site] is ProbeRequestState.WAITS]
-        if not asked:
+    async def _send_to_sites(self, request: ProbeRequest) -> None:
+        reachable = [each for each in self._connections if self._open_requests[each.site] < _MAX_OPEN_REQUESTS]
+        for connection in self._connections:
+            is_reachable = connection in reachable
+            request.sites[connection.site] = ProbeRequestState.WAITS if is_reachable else ProbeRequestState.UNREACHED
+        if not reachable:
             return
-        # Separate from the threads that render pages: an unreachable site occupies one for seconds.
-        threads, loop = ThreadPoolExecutor(len(asked), thread_name_prefix="calls"), asyncio.get_running_loop()
-        # psycopg connections of their own: these are other servers than the store's.
-        placed = {each.site: loop.run_in_executor(threads, self._place, each, call.agency) for each in asked}
+        # Threads of its own: those that render pages must not wait seconds for an unreachable site.
+        threads, loop = ThreadPoolExecutor(len(reachable), thread_name_prefix="calls"), asyncio.get_running_loop()
+        # Not the database engine: `_place` opens a psycopg connection to the server of another site.
+        answers = {each.site: loop.run_in_executor(threads, self._place, each, request.agency) for each in reachable}
         threads.shutdown(wait=False)
-        tasks = {asyncio.create_task(self._hear(site, call, each)) for site, each in placed.items()}
-        self._asking |= tasks
+        tasks = {asyncio.create_task(self._record_answer(site, request, each)) for site, each in answers.items()}
+        self._tasks |= tasks
         for task in tasks:
-            task.add_done_callback(self._asking.discard)
-        await asyncio.wait(tasks, timeout=_PATIENCE)
+            task.add_done_callback(self._tasks.discard)
+        await asyncio.wait(tasks, timeout=_ANSWER_TIMEOUT)
 
-    async def _hear(self, site: str, call: ProbeRequest, placed: Awaitable[object]) -> None:
-        self._underway[site] += 1
+    async def _record_answer(self, site: str, request: ProbeRequest, answer: Awaitable[object]) -> None:
+        self._open_requests[site] += 1
         try:
-            await placed
+            await answer
         except SiteOutdatedError:
-            call.sites[site] = ProbeRequestState.OLDER
-        except SiteRefusedError as refused:
-            log.warning("probe request could not be sent to a site", site=site, reason=str(refused))
-            call.sites[site] = ProbeRequestState.UNREACHED
+            request.sites[site] = ProbeRequestState.OLDER
+        except SiteRefusedError as error:
+            log.warning("probe request could not be sent to a site", site=site, reason=str(error))
+            request.sites[site] = ProbeRequestState.UNREACHED
         else:
-            # Also if another user has just made a request there: it is executed.
-            call.sites[site] = ProbeRequestState.ASKED
+            # Even if the site already had a recent request of another user: that one is executed.
+            request.sites[site] = ProbeRequestState.ASKED
         finally:
-            self._underway[site] -= 1
+            self._open_requests[site] -= 1

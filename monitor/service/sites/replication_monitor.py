@@ -1,4 +1,4 @@
-"""Monitoring of the replication from the sites' stores to this hub's."""
+"""Monitoring of PostgreSQL's logical replication from the sites' databases to this hub's database."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import structlog
 
 from monitor.evaluation.joint.replication import Replication
 from monitor.metrics import Metrics
-from monitor.service.sites.asking import ask_each
+from monitor.service.sites.asking import query_sites
 from monitor.store.sites import joining
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
 
@@ -16,40 +16,49 @@ log = structlog.get_logger()
 
 
 class ReplicationMonitor:
-    """Monitors both ends of each link to this hub, and exports the result. It repairs nothing."""
+    """Monitor of each site's replication: publication and slot at the site, subscription at the hub.
+
+    Exports metrics and repairs nothing.
+    """
 
     def __init__(
         self,
-        members: Sequence[SiteConnection],
+        connections: Sequence[SiteConnection],
         metrics: Metrics,
         *,
         notifies: bool = True,
-        look: Callable[[SiteConnection], Replication] = joining.look,
+        check_link: Callable[[SiteConnection], Replication] = joining.look,
     ) -> None:
-        """*tells*: this hub sends notifications. If another hub that does reads a site, people are notified twice."""
-        self._members = members
+        """Take *notifies*, whether this hub sends notifications.
+
+        If so, log a warning about another hub that reads the same site: people could be notified twice.
+        """
+        self._connections = connections
         self._metrics = metrics
         self._notifies = notifies
-        self._look = look
-        self._seen: dict[str, Replication] = {}
+        self._check_link = check_link
+        self._last_results: dict[str, Replication] = {}
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Check all links once, concurrently. Raise `StoreUnavailable`."""
-        await ask_each(self._members, self._look, self._show)
+        await query_sites(self._connections, self._check_link, self._export)
 
-    def _show(self, member: SiteConnection, seen: Replication | SiteRefusedError) -> None:
-        if isinstance(seen, SiteRefusedError):
-            # The hub's own database is unavailable, which other checks report; earlier results are outdated.
-            self._metrics.watchdog.site_replicates(member.site, None)
+    def _export(self, connection: SiteConnection, result: Replication | SiteRefusedError) -> None:
+        if isinstance(result, SiteRefusedError):
+            # Remove the metric, whose value is outdated. Other checks report that the hub's database is unavailable.
+            self._metrics.watchdog.set_site_replication(connection.site, None)
             return
-        before = self._seen.get(member.site)
-        if self._notifies and seen.other_hubs and (before is None or before.other_hubs != seen.other_hubs):
+        previous = self._last_results.get(connection.site)
+        if self._notifies and result.other_hubs and (previous is None or previous.other_hubs != result.other_hubs):
             log.warning(
                 "another hub reads this site; if both have `mode: notify`, people are notified twice",
-                site=member.site,
-                slots=seen.other_hubs,
+                site=connection.site,
+                slots=result.other_hubs,
             )
-        self._metrics.watchdog.site_replicates(
-            member.site, seen.state(before), behind=seen.behind, errors=seen.errors - (before or seen).errors
+        self._metrics.watchdog.set_site_replication(
+            connection.site,
+            result.state(previous),
+            lag_bytes=result.lag_bytes,
+            errors=result.errors - (previous or result).errors,
         )
-        self._seen[member.site] = seen
+        self._last_results[connection.site] = result

@@ -1,4 +1,8 @@
-"""Publishes this site's runs to a hub: in parts, apart from the runs, so that its heartbeat waits for at most one part."""
+"""Publication of this site's probe runs to a hub.
+
+The rows are published in parts, and not in the transaction that stores a run: replication sends them in order, so the
+site's heartbeat, by which the hub sees that the site is alive, waits for at most one part.
+"""
 
 from __future__ import annotations
 
@@ -11,104 +15,112 @@ from alerts.persistence.clock import Clock
 from monitor.service.sites.heartbeat import monotonic
 from monitor.store.probing.site_runs import AT_ONCE, TOLD_MEMORY, SiteRunWriter
 
-#: Each transaction that writes a run has ended by then: it takes ten seconds at most.
-_SETTLED = timedelta(seconds=30)
+#: Each transaction that writes a run has ended after this time: it takes ten seconds at most.
+_MAX_TRANSACTION_TIME = timedelta(seconds=30)
 
-#: How far before the first request a site begins with its failed runs, and with its hours; and how far back it looks
-#: for changed hours, since runs that were buffered during an outage of the database are counted afterwards.
-_FAILED_BEFORE, _HOURS_BEFORE, _COUNTED_LATE = timedelta(days=1), TOLD_MEMORY - timedelta(days=1), timedelta(hours=26)
+#: A new hub gets the failed runs of this period.
+_FAILED_RUNS_PERIOD = timedelta(days=1)
 
-#: An hour is published this long after its end: its last runs have ended.
-_HOUR_ENDS = timedelta(minutes=15)
+#: A new hub gets the hourly counts of this period.
+_HOURS_PERIOD = TOLD_MEMORY - timedelta(days=1)
+
+#: Period in which changed hours are published again: runs that were buffered during a database outage are counted late.
+_RECOUNT_PERIOD = timedelta(hours=26)
+
+#: An hour is published this long after its end, when its last runs have ended.
+_HOUR_DELAY = timedelta(minutes=15)
 
 _HOUR = timedelta(hours=1)
 
 #: Number of rows of a part that is followed by a pause.
-_LARGE = 500
+_LARGE_PART = 500
 
 
 class SiteRunReporter:
-    """Publishes runs that did not deliver, and hourly counts of all, to a subscribed hub."""
+    """Publisher of failed runs and of hourly counts of all runs, while a hub subscribes to this site."""
 
     def __init__(
         self,
-        teller: SiteRunWriter,
+        writer: SiteRunWriter,
         clock: Clock,
         *,
         monotonic: Callable[[], timedelta] = monotonic,
         pause: timedelta = timedelta(seconds=1),
     ) -> None:
-        """*pause*: between two parts, for the heartbeat."""
-        self._teller = teller
+        """Take *pause*, the time after a large part in which the heartbeat can be replicated."""
+        self._writer = writer
         self._clock = clock
         self._monotonic = monotonic
         self._pause = pause
-        #: Times of checks, and the newest run at each.
-        self._seen: deque[tuple[timedelta, int]] = deque()
-        #: All failed runs up to this are published; `None`: publishing has just begun.
-        self._told: int | None = None
+        #: Monotonic times of checks, and the number of the newest run at each.
+        self._newest_runs: deque[tuple[timedelta, int]] = deque()
+        #: All failed runs up to this number are published; `None`: publishing has just begun.
+        self._published_run: int | None = None
         #: The last hour that is published completely.
-        self._hour: datetime | None = None
-        #: A hub has joined this site, by the last check.
+        self._published_hour: datetime | None = None
+        #: Whether a hub has joined this site, by the last check.
         self.has_hub = False
-        #: The hub reads the published rows.
-        self.is_heard = False
+        #: Whether the hub reads the published rows, by the last check.
+        self.is_read = False
 
-    async def tell(self) -> None:
-        """Publish what is new. Raise `StoreUnavailable`."""
-        has_hub = await self._teller.has_hub()
-        # Both at once: between the two a page would show that the hub does not read this site.
-        self.is_heard = has_hub and await self._teller.is_heard()
+    async def publish(self) -> None:
+        """Publish new failed runs and hours. Raise `StoreUnavailable`."""
+        has_hub = await self._writer.has_hub()
+        # Set both after the queries: between the two a page would show that the hub does not read this site.
+        self.is_read = has_hub and await self._writer.is_heard()
         self.has_hub = has_hub
         if not self.has_hub:
-            self._seen.clear()
-            self._told = self._hour = None
+            self._newest_runs.clear()
+            self._published_run = self._published_hour = None
             return
-        if (settled := await self._look()) is None:
+        if (settled := await self._last_settled_run()) is None:
             return
         now = self._clock.now()
-        if self._told is None:
-            self._told = await self._teller.before(now - _FAILED_BEFORE)
-        if await self._tell_failed(self._told, self._seen[-1][1], now):
-            self._told = max(self._told, settled)
-        await self._tell_hours(now)
+        if self._published_run is None:
+            self._published_run = await self._writer.before(now - _FAILED_RUNS_PERIOD)
+        if await self._publish_failed(self._published_run, self._newest_runs[-1][1], now):
+            self._published_run = max(self._published_run, settled)
+        await self._publish_hours(now)
 
-    async def _tell_failed(self, beyond: int, newest: int, now: datetime) -> bool:
-        """Publish part after part; return whether all is published."""
-        while beyond < newest:
-            upto = min(beyond + AT_ONCE, newest)
-            if (told := await self._teller.tell_failed(beyond, upto, now)) is None:
+    async def _publish_failed(self, after: int, newest: int, now: datetime) -> bool:
+        """Publish the failed runs in parts; return whether all are published."""
+        while after < newest:
+            upto = min(after + AT_ONCE, newest)
+            if (rows := await self._writer.publish_failed(after, upto, now)) is None:
                 return False
-            beyond = upto
-            await self._let_through(told)
+            after = upto
+            await self._pause_after(rows)
         return True
 
-    async def _look(self) -> int | None:
-        """Return the number up to which all runs are complete; `None`: it is not known yet."""
+    async def _last_settled_run(self) -> int | None:
+        """Return the number up to which no run is still being written; `None`: it is not known yet.
+
+        Transactions commit out of order, so a run may appear after one with a higher number.
+        """
         now = self._monotonic()
-        self._seen.append((now, await self._teller.newest()))
-        while len(self._seen) > 1 and self._seen[1][0] <= now - _SETTLED:
-            self._seen.popleft()
-        at, newest = self._seen[0]
-        return newest if at <= now - _SETTLED else None
+        self._newest_runs.append((now, await self._writer.newest()))
+        while len(self._newest_runs) > 1 and self._newest_runs[1][0] <= now - _MAX_TRANSACTION_TIME:
+            self._newest_runs.popleft()
+        at, newest = self._newest_runs[0]
+        return newest if at <= now - _MAX_TRANSACTION_TIME else None
 
-    async def _tell_hours(self, now: datetime) -> None:
-        last = (now - _HOUR - _HOUR_ENDS).replace(minute=0, second=0, microsecond=0)
-        if self._hour is not None and last < self._hour:
-            # The clock was set back: the hours since are not published.
-            self._hour = None
-        if last == self._hour:
+    async def _publish_hours(self, now: datetime) -> None:
+        last_hour = (now - _HOUR - _HOUR_DELAY).replace(minute=0, second=0, microsecond=0)
+        if self._published_hour is not None and last_hour < self._published_hour:
+            # The clock was set back: the counts of the present hours are not published yet.
+            self._published_hour = None
+        if last_hour == self._published_hour:
             return
-        begins = last - (_HOURS_BEFORE if self._hour is None else _COUNTED_LATE)
-        # A new site has a week without counts.
-        while (counted := await self._teller.first_hour(begins, last)) is not None:
-            if (told := await self._teller.tell_hour(counted, now)) is None:
+        starts_at = last_hour - (_HOURS_PERIOD if self._published_hour is None else _RECOUNT_PERIOD)
+        # `first_hour` skips hours without counts: a new site has a week of them.
+        while (hour := await self._writer.first_hour(starts_at, last_hour)) is not None:
+            if (rows := await self._writer.publish_hour(hour, now)) is None:
                 return
-            await self._let_through(told)
-            begins = counted if told >= AT_ONCE else counted + _HOUR
-        self._hour = last
+            await self._pause_after(rows)
+            starts_at = hour if rows >= AT_ONCE else hour + _HOUR
+        self._published_hour = last_hour
 
-    async def _let_through(self, told: int) -> None:
-        """Wait after a large part, for the heartbeat."""
-        if told >= _LARGE:
+    async def _pause_after(self, rows: int) -> None:
+        """Pause after a large part, so that the heartbeat is replicated before the next part."""
+        if rows >= _LARGE_PART:
             await asyncio.sleep(self._pause.total_seconds())

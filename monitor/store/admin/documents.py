@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.persistence.store import AuditEntry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
-from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of, secrets_named
+from monitor.model.document import DocumentVersion, EditSource, WrittenDocument, digest_of, secret_names_in
 from monitor.model.renamed_keys import rename_keys
 from monitor.runtime.cooperative import yielding
 from monitor.store.admin.secrets import drop_secret, keep_secret
@@ -59,44 +59,49 @@ class Documents:
 
         Only versions that are new since the last call are read.
         """
-        known, found = self.known, dict[str, DocumentVersion]()
+        known, changed = self.known, dict[str, DocumentVersion]()
         async with self._database.read() as connection:
             rows = (await connection.execute(_marks())).all()
-            for some in portions(_unknown(rows, known)):
-                new = await connection.execute(_latest().where(document.c.agency.in_(some)))
-                found |= {row.agency: _version(row) async for row in yielding(new)}
-        self.known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
+            for batch in portions(_unknown(rows, known)):
+                new = await connection.execute(_latest().where(document.c.agency.in_(batch)))
+                changed |= {row.agency: _version(row) async for row in yielding(new)}
+        self.known = {row.agency: changed.get(row.agency) or known[row.agency] for row in rows}
         return self.known
 
     async def level(self, documents: Iterable[WrittenDocument]) -> int:
         """Return a number that increases with each version that is written; 0: *documents* are not in the database."""
         latest = await self.latest()
-        there = [each.document for each in latest.values() if each.document is not None]
-        if {each.agency: each for each in there} != {each.agency: each for each in documents}:
+        numbers = [each.document for each in latest.values() if each.document is not None]
+        if {each.agency: each for each in numbers} != {each.agency: each for each in documents}:
             return 0
         return sum(each.number for each in latest.values())
 
     async def marks(
-        self, *, wanted: str = "", named: Collection[str] = (), after: str = "", at_most: int
+        self, *, search: str = "", agencies: Collection[str] = (), after: str = "", at_most: int
     ) -> Sequence[DocumentVersionInfo]:
-        """Return the agencies that have documents, by their codes *after* one: those whose code contains *wanted*, and those *named*."""
+        """Return at most *at_most* agencies with a document, by code, *after* one.
+
+        With *search* only those whose code contains it, and those in *agencies*.
+        """
         query = select(document.c.agency, document.c.number, document.c.written_by, document.c.written_at).where(
             document.c.replaced_at.is_(None), document.c.text.is_not(None), document.c.agency > after
         )
-        if wanted:
+        if search:
             # If more match than fit on the page, the list of named agencies is cut at the page size.
-            some = sorted(each for each in named if each > after)[:at_most]
+            page = sorted(each for each in agencies if each > after)[:at_most]
             query = query.where(
-                document.c.agency.contains(wanted.upper(), autoescape=True) | document.c.agency.in_(some)
+                document.c.agency.contains(search.upper(), autoescape=True) | document.c.agency.in_(page)
             )
         rows = await self._database.rows(query.order_by(document.c.agency).limit(at_most))
         return [from_row(DocumentVersionInfo, row, by=row.written_by, at=row.written_at) for row in rows]
 
-    async def versions(self, agency: str, *, below: int | None = None, at_most: int = 1) -> Sequence[DocumentVersion]:
-        """Return the latest versions of an agency's document, the latest first; *below* a number, if one is given."""
+    async def versions(
+        self, agency: str, *, before_number: int | None = None, at_most: int = 1
+    ) -> Sequence[DocumentVersion]:
+        """Return the latest versions of an agency's document, the latest first; *before_number* a number, if one is given."""
         query = select(document).where(document.c.agency == agency).order_by(document.c.number.desc()).limit(at_most)
-        if below is not None:
-            query = query.where(document.c.number < below)
+        if before_number is not None:
+            query = query.where(document.c.number < before_number)
         return [_version(row) for row in await self._database.rows(query)]
 
     async def text(self, agency: str, digest: str) -> str | None:
@@ -128,23 +133,23 @@ class Documents:
             numbers = {row.agency: row.number for row in await connection.execute(query)}
             if numbers != {agency: version.number for agency, version in present.items()}:
                 raise VersionConflictError
-            written = await _replace(
+            applied = await _replace(
                 connection, present, wanted, gone, edit_source=edit_source, by=by, now=now, address=address
             )
             for name, secret in secrets.items():
                 entry = AuditEntry(at=now, actor=by, event="secret typed", detail={"secret": name})
                 await keep_secret(connection, _place(name), secret, entry)
                 await audit.append(connection, [entry])
-            return written
+            return applied
 
     async def follow(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
         """Store the content of the files where the files are in force: a new version of each document that has changed."""
         wanted = {each.agency: each for each in documents}
         async with self._database.exclusive() as connection:
             present = _by_agency((await connection.execute(_latest())).all())
-            there = {agency: (each.name, each.text) for agency, each in present.items() if each.text is not None}
-            changed = [each for agency, each in wanted.items() if there.get(agency) != (each.name, each.text)]
-            gone = [agency for agency in there if agency not in wanted]
+            stored = {agency: (each.name, each.text) for agency, each in present.items() if each.text is not None}
+            changed = [each for agency, each in wanted.items() if stored.get(agency) != (each.name, each.text)]
+            gone = [agency for agency in stored if agency not in wanted]
             return await _replace(connection, present, changed, gone, edit_source=EditSource.FILES, by=by, now=now)
 
 
@@ -161,8 +166,8 @@ async def _replace(
 ) -> Applied:
     texts = {each.agency: each for each in wanted}
     changed = [*texts, *gone]
-    for some in portions([agency for agency in changed if agency in present]):
-        old = document.c.agency.in_(some) & document.c.replaced_at.is_(None)
+    for batch in portions([agency for agency in changed if agency in present]):
+        old = document.c.agency.in_(batch) & document.c.replaced_at.is_(None)
         await connection.execute(update(document).where(old).values(replaced_at=now))
     rows = [
         {
@@ -177,27 +182,31 @@ async def _replace(
         for agency in changed
     ]
     watched = {agency for agency, each in present.items() if each.text is not None}
-    written = Applied(
+    applied = Applied(
         added=tuple(agency for agency in texts if agency not in watched),
         changed=tuple(agency for agency in texts if agency in watched),
         removed=tuple(gone),
     )
     if rows:
         await connection.execute(insert(document), rows)
-        await _let_go(
+        await _delete_unused_secrets(
             connection, present, {agency: texts[agency].text if agency in texts else "" for agency in changed}
         )
-        await audit.append(connection, [_entry(written, edit_source, by, now, address)])
-    return written
+        await audit.append(connection, [_entry(applied, edit_source, by, now, address)])
+    return applied
 
 
-async def _let_go(connection: AsyncConnection, present: Mapping[str, DocumentVersion], now: Mapping[str, str]) -> None:
+async def _delete_unused_secrets(
+    connection: AsyncConnection, present: Mapping[str, DocumentVersion], now: Mapping[str, str]
+) -> None:
     """Delete the typed secrets that earlier documents name and none names now."""
-    before = {agency: each.text or "" for agency, each in present.items()}
-    named = {agency: secrets_named(before.get(agency, "")) - secrets_named(text) for agency, text in now.items()}
-    if gone := frozenset[str]().union(*named.values()):
-        still = frozenset[str]().union(*(secrets_named(text) for text in {**before, **now}.values()))
-        for name in gone - still:
+    texts_before = {agency: each.text or "" for agency, each in present.items()}
+    released = {
+        agency: secret_names_in(texts_before.get(agency, "")) - secret_names_in(text) for agency, text in now.items()
+    }
+    if unused := frozenset[str]().union(*released.values()):
+        still_named = frozenset[str]().union(*(secret_names_in(text) for text in {**texts_before, **now}.values()))
+        for name in unused - still_named:
             for purpose in (SecretPurpose.MAILBOX, SecretPurpose.RENEWED):
                 await drop_secret(connection, SecretPlace(purpose=purpose, owner=name))
 
@@ -207,29 +216,29 @@ def _place(name: str) -> SecretPlace:
 
 
 def read_documents(
-    directory: Path, server: PostgresServer | None, known: Mapping[str, DocumentVersion] = MappingProxyType({})
+    directory: Path, server: PostgresServer | None, cached: Mapping[str, DocumentVersion] = MappingProxyType({})
 ) -> Mapping[str, DocumentVersion]:
     """Return the latest version of each document, by agency, from a store that this process need not have opened.
 
     The store is the file in *directory*, or *server*. A store that does not exist, or that predates documents, has
-    none. *known*: versions as read before, by agency; those that are still the latest are not read again. Raise
+    none. *cached*: versions as read before, by agency; those that are still the latest are not read again. Raise
     `DocumentsAwayError`.
     """
-    if known:
+    if cached:
         marks = read_unopened(directory, server, _marks(), document.name)
-        found = dict[str, DocumentVersion]()
-        for some in portions(_unknown(marks, known)):
-            query = _latest().where(document.c.agency.in_(some))
-            found |= _by_agency(read_unopened(directory, server, query, document.name))
-        latest = {row.agency: found.get(row.agency) or known.get(row.agency) for row in marks}
+        changed = dict[str, DocumentVersion]()
+        for batch in portions(_unknown(marks, cached)):
+            query = _latest().where(document.c.agency.in_(batch))
+            changed |= _by_agency(read_unopened(directory, server, query, document.name))
+        latest = {row.agency: changed.get(row.agency) or cached.get(row.agency) for row in marks}
         if not _unknown(marks, {agency: each for agency, each in latest.items() if each is not None}):
             return {agency: each for agency, each in latest.items() if each is not None}
         # Another process has written between the two queries.
-    written = _by_agency(read_unopened(directory, server, _latest(), document.name))
+    versions = _by_agency(read_unopened(directory, server, _latest(), document.name))
     if any(row.version_num < _KEYS_RENAMED for row in read_unopened(directory, server, _REVISION, "alembic_version")):
         # The service is configured before it opens the store, which migrates the documents.
-        return {agency: replace(each, text=each.text and rename_keys(each.text)) for agency, each in written.items()}
-    return written
+        return {agency: replace(each, text=each.text and rename_keys(each.text)) for agency, each in versions.items()}
+    return versions
 
 
 def _latest() -> Select[Any]:
@@ -241,12 +250,13 @@ def _marks() -> Select[Any]:
     return select(*columns).where(document.c.replaced_at.is_(None)).order_by(document.c.agency)
 
 
-def _unknown(marks: Iterable[Row[Any]], known: Mapping[str, DocumentVersion]) -> Sequence[str]:
+def _unknown(current: Iterable[Row[Any]], known: Mapping[str, DocumentVersion]) -> Sequence[str]:
     """Return the agencies whose latest version is not among the *known* ones; a written version never changes."""
     return [
         row.agency
-        for row in marks
-        if (there := known.get(row.agency)) is None or (there.number, there.at) != (row.number, row.written_at)
+        for row in current
+        if (cached_version := known.get(row.agency)) is None
+        or (cached_version.number, cached_version.at) != (row.number, row.written_at)
     ]
 
 
@@ -258,6 +268,6 @@ def _version(row: Row[Any]) -> DocumentVersion:
     return from_row(DocumentVersion, row, by=row.written_by, at=row.written_at)
 
 
-def _entry(written: Applied, edit_source: EditSource, by: str, now: datetime, address: str) -> AuditEntry:
-    detail = {"pen": str(edit_source), **written.detail(), **({"address": address} if address else {})}
+def _entry(applied: Applied, edit_source: EditSource, by: str, now: datetime, address: str) -> AuditEntry:
+    detail = {"pen": str(edit_source), **applied.detail(), **({"address": address} if address else {})}
     return AuditEntry(at=now, actor=by, event="documents written", incident_id=None, detail=detail)

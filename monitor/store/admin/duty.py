@@ -10,7 +10,7 @@ from pathlib import Path
 from alerts.model.oncall import Override
 from monitor.store.admin.unopened import DocumentsAwayError, has_store, read_unopened
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.engine.oncall import answers, answers_of, overrides_after, overrides_of
+from monitor.store.engine.oncall import confirmation_times, confirmations, overrides_from_rows, select_overrides
 from monitor.store.schema.tables import drill_notification, override
 
 
@@ -30,8 +30,8 @@ def read_duty(directory: Path, server: PostgresServer | None, now: datetime) -> 
     if server is None and not has_store(directory):
         return DutyRecords(unread=f"there is no store in {directory}")
     try:
-        standing = overrides_of(read_unopened(directory, server, overrides_after(now), override.name))
-        answered = answers_of(read_unopened(directory, server, answers(), drill_notification.name))
+        overrides = overrides_from_rows(read_unopened(directory, server, select_overrides(now), override.name))
+        confirmed = confirmation_times(read_unopened(directory, server, confirmations(), drill_notification.name))
     except DocumentsAwayError as away:
         return DutyRecords(unread=str(away))
-    return DutyRecords(overrides=standing, answered=answered)
+    return DutyRecords(overrides=overrides, answered=confirmed)

@@ -56,10 +56,10 @@ class IdempotencyRecords:
         try:
             async with self._database.write() as connection:
                 await connection.execute(delete(idempotency_record).where(idempotency_record.c.started_at <= since))
-                theirs = select(func.count()).where(idempotency_record.c.principal == order.principal)
+                stored_count = select(func.count()).where(idempotency_record.c.principal == order.principal)
                 row = (await connection.execute(select(idempotency_record).where(_of(order)))).one_or_none()
                 if row is None:
-                    if (await connection.execute(theirs)).scalar_one() >= self._most:
+                    if (await connection.execute(stored_count)).scalar_one() >= self._most:
                         raise TooManyKeptError
                     values = {"principal": order.principal, "key": order.key, "digest": digest, "started_at": now}
                     await connection.execute(insert(idempotency_record).values(**values))

@@ -35,8 +35,8 @@ class Keyring:
 
     def __init__(self, key: str, old: str | None = None) -> None:
         """Raise `BadKeyError`."""
-        self._key = EncryptionKey.read(key)
-        self._keys = {each.id: each for each in (*((EncryptionKey.read(old),) if old else ()), self._key)}
+        self._key = EncryptionKey.parse(key)
+        self._keys = {each.id: each for each in (*((EncryptionKey.parse(old),) if old else ()), self._key)}
 
     @property
     def key_id(self) -> str:

@@ -41,17 +41,17 @@ class MaintenanceNoticeRecords:
     async def of(self, agency: str, now: datetime) -> SentMaintenanceNotice:
         """Return the notices to an agency's recipients about work that ends after *now*."""
         async with self._database.read() as connection:
-            return await _told(connection, agency, now)
+            return await _current_notices(connection, agency, now)
 
     async def find(self, agency: str, number: str) -> MaintenanceNotice | None:
         """Return the agency's notice with this number, however long ago its work ended."""
         if "\0" in number:  # PostgreSQL rejects a NUL in a text.
             return None
-        this = (maintenance_notice.c.number == number) & (maintenance_notice.c.agency == agency)
+        is_this = (maintenance_notice.c.number == number) & (maintenance_notice.c.agency == agency)
         async with self._database.read() as connection:
-            rows = (await connection.execute(select(maintenance_notice).where(this))).all()
-            found = await _notices(connection, rows)
-        return found[0] if found else None
+            rows = (await connection.execute(select(maintenance_notice).where(is_this))).all()
+            notices = await _notices(connection, rows)
+        return notices[0] if notices else None
 
     async def taken(self, numbers: Collection[str]) -> AbstractSet[str]:
         """Return those of the *numbers* that exist."""
@@ -64,20 +64,25 @@ class MaintenanceNoticeRecords:
         This prevents two clicks or two services from announcing the same work twice.
         """
         async with self._database.exclusive() as connection:
-            if await _told(connection, agency, notice.made_at) != known or await _taken(connection, [notice.number]):
+            if await _current_notices(connection, agency, notice.made_at) != known or await _taken(
+                connection, [notice.number]
+            ):
                 return False
-            before = notice.before.number if notice.before else None
+            replaced_number = notice.before.number if notice.before else None
             values = named(notice, ("number", "kind", "starts_at", "ends_at", "reason", "made_by", "made_at"))
-            values |= {"agency": agency, "replaces": before}
+            values |= {"agency": agency, "replaces": replaced_number}
             entry = AuditEntry(
-                at=notice.made_at, actor=notice.made_by, event=MADE, detail=_detail(agency, notice, before or "")
+                at=notice.made_at,
+                actor=notice.made_by,
+                event=MADE,
+                detail=_detail(agency, notice, replaced_number or ""),
             )
             (sealed,) = await audit.append(connection, [entry])
             await connection.execute(insert(maintenance_notice).values(entry=sealed.number, **values))
         return True
 
 
-def _detail(agency: str, notice: MaintenanceNotice, before: str) -> Mapping[str, str]:
+def _detail(agency: str, notice: MaintenanceNotice, replaced: str) -> Mapping[str, str]:
     return {
         "agency": agency,
         "number": notice.number,
@@ -85,13 +90,13 @@ def _detail(agency: str, notice: MaintenanceNotice, before: str) -> Mapping[str,
         "from": notice.starts_at.isoformat(),
         "until": notice.ends_at.isoformat(),
         "why": notice.reason,
-        "before": before,
+        "before": replaced,
     }
 
 
-async def _told(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
-    theirs = (maintenance_notice.c.agency == agency) & (maintenance_notice.c.ends_at > now)
-    rows = sorted((await connection.execute(select(maintenance_notice).where(theirs))).all(), key=lambda row: row.id)
+async def _current_notices(connection: AsyncConnection, agency: str, now: datetime) -> SentMaintenanceNotice:
+    current = (maintenance_notice.c.agency == agency) & (maintenance_notice.c.ends_at > now)
+    rows = sorted((await connection.execute(select(maintenance_notice).where(current))).all(), key=lambda row: row.id)
     # A notice that was moved to an earlier time may have ended, and what it replaced is not sent again.
     numbers = select(maintenance_notice.c.replaces).where(
         maintenance_notice.c.replaces.in_([row.number for row in rows])
@@ -103,8 +108,8 @@ async def _told(connection: AsyncConnection, agency: str, now: datetime) -> Sent
 async def _notices(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Sequence[MaintenanceNotice]:
     quoted = {row.replaces for row in rows if row.replaces}
     query = select(maintenance_notice).where(maintenance_notice.c.number.in_(quoted))
-    before = {row.number: _notice(row, None) for row in await connection.execute(query)} if quoted else {}
-    return [_notice(row, before.get(row.replaces)) for row in rows]
+    replaced = {row.number: _notice(row, None) for row in await connection.execute(query)} if quoted else {}
+    return [_notice(row, replaced.get(row.replaces)) for row in rows]
 
 
 async def _taken(connection: AsyncConnection, numbers: Collection[str]) -> AbstractSet[str]:
@@ -112,5 +117,5 @@ async def _taken(connection: AsyncConnection, numbers: Collection[str]) -> Abstr
     return frozenset((await connection.execute(query)).scalars())
 
 
-def _notice(row: Row[Any], before: MaintenanceNotice | None) -> MaintenanceNotice:
-    return from_row(MaintenanceNotice, row, before=before)
+def _notice(row: Row[Any], replaced: MaintenanceNotice | None) -> MaintenanceNotice:
+    return from_row(MaintenanceNotice, row, before=replaced)

@@ -26,8 +26,8 @@ class Offers:
         """Return the documents that were not processed yet, and those that were refused a while ago."""
         row = desired_document.c
         # The second condition: it was processed before the clock was set back.
-        refused = row.refusal.is_not(None) & ((row.processed_at < now - AGAIN) | (row.processed_at > now + AGAIN))
-        query = select(desired_document).where(row.processed_at.is_(None) | refused).order_by(row.agency)
+        retry_due = row.refusal.is_not(None) & ((row.processed_at < now - AGAIN) | (row.processed_at > now + AGAIN))
+        query = select(desired_document).where(row.processed_at.is_(None) | retry_due).order_by(row.agency)
         rows = await self._database.rows(query)
         return [from_row(DesiredDocument, each, by=each.offered_by, at=each.offered_at) for each in rows]
 
@@ -36,6 +36,6 @@ class Offers:
         row = desired_document.c
         async with self._database.write() as connection:
             for each in offers:
-                this = (row.agency == each.agency) & (row.offered_at == each.at)
+                is_unchanged = (row.agency == each.agency) & (row.offered_at == each.at)
                 values = {"processed_at": now, "refusal": refusals.get(each.agency)}
-                await connection.execute(update(desired_document).where(this).values(**values))
+                await connection.execute(update(desired_document).where(is_unchanged).values(**values))

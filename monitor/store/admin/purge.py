@@ -79,13 +79,13 @@ class Search:
 
         More incidents are returned if notifications join them, and fewer if some of them must stay.
         """
-        found = PurgeSet(incidents=(), notices=(), entries=())
+        result = PurgeSet(incidents=(), notices=(), entries=())
         if self._incidents is not None:
-            found = await self._further_incidents(connection, self._incidents, limit)
+            result = await self._further_incidents(connection, self._incidents, limit)
         if self._incidents is not None or self._entries is None:
-            return found
+            return result
         entries = await self._further_entries(connection, self._entries, limit)
-        return replace(found, entries=sorted([*found.entries, *entries]))
+        return replace(result, entries=sorted([*result.entries, *entries]))
 
     async def _further_incidents(
         self, connection: AsyncConnection, place: tuple[datetime, int], limit: int
@@ -101,26 +101,28 @@ class Search:
         self._incidents = (rows[-1].resolved_at, rows[-1].id) if len(rows) == limit else None
         new = [row.id for row in rows if row.id not in self._seen]
         self._seen -= {row.id for row in rows}
-        told = await _joined(connection, new)
-        numbers = await self._over(connection, {i for about in told.values() for i in about}.union(new))
-        going = set(numbers) - _staying(told.values(), numbers)
+        by_notification = await _joined(connection, new)
+        numbers = await self._over(
+            connection, {i for incident_ids in by_notification.values() for i in incident_ids}.union(new)
+        )
+        purgeable = set(numbers) - _staying(by_notification.values(), numbers)
         # Incidents that were examined already, as part of a bundle that began earlier.
         self._seen |= set(numbers).difference(new)
-        notices = sorted(n for n, about in told.items() if about <= going)
+        notices = sorted(n for n, incident_ids in by_notification.items() if incident_ids <= purgeable)
         return PurgeSet(
-            incidents=[(i, numbers[i]) for i in sorted(going)],
+            incidents=[(i, numbers[i]) for i in sorted(purgeable)],
             notices=notices,
-            entries=await _entries_about(connection, sorted(going), notices),
+            entries=await _entries_about(connection, sorted(purgeable), notices),
         )
 
     async def _over(self, connection: AsyncConnection, ids: Collection[int]) -> dict[int, str]:
         """Return the numbers of the purgeable incidents, by id."""
-        over = incident.c.at_rest.is_(True) & (incident.c.resolved_at < self._before)
-        found: dict[int, str] = {}
-        for some in portions(sorted(ids)):
-            query = select(incident.c.id, incident.c.number).where(incident.c.id.in_(some), over)
-            found |= {row.id: row.number for row in await connection.execute(query)}
-        return found
+        is_purgeable = incident.c.at_rest.is_(True) & (incident.c.resolved_at < self._before)
+        numbers: dict[int, str] = {}
+        for batch in portions(sorted(ids)):
+            query = select(incident.c.id, incident.c.number).where(incident.c.id.in_(batch), is_purgeable)
+            numbers |= {row.id: row.number for row in await connection.execute(query)}
+        return numbers
 
     async def _further_entries(
         self, connection: AsyncConnection, place: tuple[datetime, int], limit: int
@@ -145,90 +147,94 @@ def _beyond(place: tuple[datetime, int], at: Column[datetime], number: Column[in
     return (at >= place[0]) & ((at > place[0]) | (number > place[1]))
 
 
-async def carry_out(connection: AsyncConnection, doomed: PurgeSet, told: AuditEntry) -> None:
-    """Delete the records and add *told* to the audit log: who purged, and on whose authority."""
-    sealed = await _sealed(connection, doomed.entries)
+async def carry_out(connection: AsyncConnection, purge_set: PurgeSet, entry: AuditEntry) -> None:
+    """Delete the records and add *entry* to the audit log: who purged, and on whose authority."""
+    sealed = await _sealed(connection, purge_set.entries)
     detail = {
-        **told.detail,
-        "incidents": " ".join(number for _, number in doomed.incidents),
-        "notices": str(len(doomed.notices)),
-        "entries": str(len(doomed.entries)),
+        **entry.detail,
+        "incidents": " ".join(number for _, number in purge_set.incidents),
+        "notices": str(len(purge_set.notices)),
+        "entries": str(len(purge_set.entries)),
         "tombstones": tombstones_digest(sealed),
     }
-    (purge,) = await audit.append(connection, [AuditEntry(at=told.at, actor=told.actor, event=PURGED, detail=detail)])
+    (purge,) = await audit.append(connection, [AuditEntry(at=entry.at, actor=entry.actor, event=PURGED, detail=detail)])
     if connection.dialect.name == "sqlite":
         # Deleted data is overwritten, so that it cannot be recovered from the file.
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
-    empty: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notification_id": None, "detail": {}}
-    empty["purged_by"] = purge.number
-    for numbers in portions(doomed.entries):
-        await connection.execute(update(audit_log).where(audit_log.c.id.in_(numbers)).values(**empty))
+    cleared: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notification_id": None, "detail": {}}
+    cleared["purged_by"] = purge.number
+    for numbers in portions(purge_set.entries):
+        await connection.execute(update(audit_log).where(audit_log.c.id.in_(numbers)).values(**cleared))
         # The notice repeats the content of its entry.
         await connection.execute(delete(maintenance_notice).where(maintenance_notice.c.entry.in_(numbers)))
-    for ids in portions(doomed.notices):
+    for ids in portions(purge_set.notices):
         await _delete(connection, {notification: notification.c.id.in_(ids)})
-    for ids in portions([id_ for id_, _ in doomed.incidents]):
+    for ids in portions([id_ for id_, _ in purge_set.incidents]):
         await _delete(connection, {incident: incident.c.id.in_(ids)})
 
 
 async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int, set[int]]:
     """Return the notifications of these incidents and of all incidents that notifications join with them: the incidents of each."""
-    told: dict[int, set[int]] = {}
-    asked: set[int] = set()
+    by_notification: dict[int, set[int]] = {}
+    queried: set[int] = set()
     asking = set(ids)
     while asking:
-        asked |= asking
+        queried |= asking
         notices: set[int] = set()
-        for some in portions(sorted(asking)):
-            query = select(notification_incident.c.notification_id).where(notification_incident.c.incident_id.in_(some))
+        for batch in portions(sorted(asking)):
+            query = select(notification_incident.c.notification_id).where(
+                notification_incident.c.incident_id.in_(batch)
+            )
             notices |= set((await connection.execute(query)).scalars())
-        for some in portions(sorted(notices - told.keys())):
+        for batch in portions(sorted(notices - by_notification.keys())):
             columns = (notification_incident.c.notification_id, notification_incident.c.incident_id)
-            for row in await connection.execute(select(*columns).where(columns[0].in_(some))):
-                told.setdefault(row.notification_id, set()).add(row.incident_id)
-        asking = set().union(*(told[n] for n in notices)) - asked
-    return told
+            for row in await connection.execute(select(*columns).where(columns[0].in_(batch))):
+                by_notification.setdefault(row.notification_id, set()).add(row.incident_id)
+        asking = set().union(*(by_notification[n] for n in notices)) - queried
+    return by_notification
 
 
-def _staying(told: Iterable[Collection[int]], over: Collection[int]) -> set[int]:
+def _staying(told: Iterable[Collection[int]], purgeable: Collection[int]) -> set[int]:
     """Return the incidents that notifications join, directly or indirectly, with one that is not purgeable."""
     group_of: dict[int, set[int]] = {}
-    for about in told:
-        joined = set().union(*(group_of.get(i, {i}) for i in about))
+    for incident_ids in told:
+        joined = set().union(*(group_of.get(i, {i}) for i in incident_ids))
         for i in joined:
             group_of[i] = joined
-    return {i for i, group in group_of.items() if not all(each in over for each in group)}
+    return {i for i, group in group_of.items() if not all(each in purgeable for each in group)}
 
 
 async def _entries_about(
     connection: AsyncConnection, incidents: Sequence[int], notices: Sequence[int]
 ) -> Sequence[int]:
     content = audit_log.c.purged_by.is_(None) & audit_log.c.event.not_in(_KEPT)
-    found: set[int] = set()
+    entry_ids: set[int] = set()
     for column, ids in ((audit_log.c.incident_id, incidents), (audit_log.c.notification_id, notices)):
-        for some in portions(ids):
-            found |= set((await connection.execute(select(audit_log.c.id).where(content, column.in_(some)))).scalars())
-    return sorted(found)
+        for batch in portions(ids):
+            entry_ids |= set(
+                (await connection.execute(select(audit_log.c.id).where(content, column.in_(batch)))).scalars()
+            )
+    return sorted(entry_ids)
 
 
 async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequence[ChainedEntry]:
-    found: list[ChainedEntry] = []
-    for some in portions(numbers):
-        query = select(audit_log).where(audit_log.c.id.in_(some)).order_by(audit_log.c.id)
-        found += [audit.to_sealed(row) for row in await connection.execute(query)]
-    return found
+    entries: list[ChainedEntry] = []
+    for batch in portions(numbers):
+        query = select(audit_log).where(audit_log.c.id.in_(batch)).order_by(audit_log.c.id)
+        entries += [audit.to_entry(row) for row in await connection.execute(query)]
+    return entries
 
 
-async def _delete(connection: AsyncConnection, doomed: dict[Table, ColumnElement[bool]]) -> None:
+async def _delete(connection: AsyncConnection, purge_set: dict[Table, ColumnElement[bool]]) -> None:
     """Delete rows, and first all rows of any table that refer to them."""
     for table in metadata.sorted_tables:
         refers = [
-            key.parent.in_(select(key.column).where(doomed[key.column.table]))
+            key.parent.in_(select(key.column).where(purge_set[key.column.table]))
             for key in table.foreign_keys
-            if key.column.table in doomed and table not in doomed
+            if key.column.table in purge_set and table not in purge_set
         ]
         if refers:
-            doomed[table] = or_(*refers)
+            purge_set[table] = or_(*refers)
     for table in reversed(metadata.sorted_tables):
-        if table in doomed:
-            await connection.execute(delete(table).where(doomed[table]))
+        if table in purge_set:
+            await connection.execute(delete(table).where(purge_set[table]))

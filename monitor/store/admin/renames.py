@@ -74,35 +74,35 @@ class Renames:
 
     async def known(self, agency: str) -> Known:
         """Return the records of an agency under this name."""
-        about = incident.c.dedup_key == agency
+        is_of_agency = incident.c.dedup_key == agency
         async with self._database.read() as connection:
             since = (
                 await connection.execute(select(func.min(hour.c.starts_at)).where(hour.c.agency == agency))
             ).scalar()
-            count = (await connection.execute(select(func.count()).where(about))).scalar_one()
-            numbers = select(incident.c.number).where(about, incident.c.resolved_at.is_(None))
+            count = (await connection.execute(select(func.count()).where(is_of_agency))).scalar_one()
+            numbers = select(incident.c.number).where(is_of_agency, incident.c.resolved_at.is_(None))
             return Known(since=since, incidents=count, open=(await connection.execute(numbers)).scalar())
 
     async def has_any(self, renaming: Renaming) -> bool:
         """Whether probe records exist under the old name."""
         async with self._database.read() as connection:
             subjects = (await connection.execute(select(health.c.subject))).scalars()
-            return any(renaming.subject(each) != each for each in subjects) or bool(await _routes(connection, renaming))
+            return any(renaming.tracker(each) != each for each in subjects) or bool(await _routes(connection, renaming))
 
     async def agencies(self) -> list[str]:
         """Return all agencies that have records, without the control routes."""
         codes = distinct(hour.c.agency)
         async with self._database.read() as connection:
-            found = set((await connection.execute(select(codes.c.agency))).scalars())
-            found |= set((await connection.execute(select(incident.c.agency).distinct())).scalars())
-        return sorted(found - {""} - {None})
+            agencies = set((await connection.execute(select(codes.c.agency))).scalars())
+            agencies |= set((await connection.execute(select(incident.c.agency).distinct())).scalars())
+        return sorted(agencies - {""} - {None})
 
-    async def was_done(self, renaming: Renaming) -> bool:
+    async def is_already_renamed(self, renaming: Renaming) -> bool:
         """Whether this rename was done before: rows that another process wrote meanwhile under the old name may still follow."""
         query = select(audit_log.c.detail).where(audit_log.c.event == RENAMED)
         return any(
             (row.detail.get("what"), row.detail.get("old"), row.detail.get("new"))
-            == (str(renaming.what), renaming.old, renaming.new)
+            == (str(renaming.kind), renaming.old, renaming.new)
             for row in await self._database.rows(query)
         )
 
@@ -116,13 +116,13 @@ class Renames:
             await _move_standings(connection, self._site, renaming)
             counts, still_open = await _follow(connection, self._database, renaming)
             if not is_rest:
-                names = {"what": str(renaming.what), "old": renaming.old, "new": renaming.new}
-                told = AuditEntry(
+                names = {"what": str(renaming.kind), "old": renaming.old, "new": renaming.new}
+                entry = AuditEntry(
                     at=now, actor=by, event=RENAMED, detail=names | {n: str(c) for n, c in counts.items()}
                 )
                 # An open incident also gets an entry of its own.
-                about = [replace(told, incident_id=incident_id, detail=names) for incident_id in still_open]
-                await audit.append(connection, [told, *about])
+                incident_entries = [replace(entry, incident_id=incident_id, detail=names) for incident_id in still_open]
+                await audit.append(connection, [entry, *incident_entries])
         return counts
 
 
@@ -136,8 +136,8 @@ async def _follow(
         of_route = (run.c.agency == agency) & (run.c.route == route)
         counts["routes"] += 1
         counts["runs"] += (await connection.execute(update(run).where(of_route).values(new))).rowcount
-        before = (run_before.c.agency == agency) & (run_before.c.route == route)
-        counts["runs"] += (await connection.execute(update(run_before).where(before).values(new))).rowcount
+        is_unmoved = (run_before.c.agency == agency) & (run_before.c.route == route)
+        counts["runs"] += (await connection.execute(update(run_before).where(is_unmoved).values(new))).rowcount
         await _move_hours(connection, database, agency, route, new)
         await connection.execute(update(token).where(token.c.route == route).values(route=new["route"]))
         await _move_told(connection, agency, route, new)
@@ -147,7 +147,7 @@ async def _follow(
     await _move_each(connection, silence, silence.c.target, renaming.key)
     await _move_each(connection, override, override.c.rota, renaming.rota)
     await _move_each(connection, rota_feed, rota_feed.c.rota, renaming.rota)
-    if renaming.what is Renamed.AGENCY:
+    if renaming.kind is Renamed.AGENCY:
         await _move_days(connection, database, renaming)
         await _move_each(connection, drill, drill.c.contact, renaming.rota)
         await _move_access(connection, renaming)
@@ -159,16 +159,16 @@ async def _follow(
 
 async def _routes(connection: AsyncConnection, renaming: Renaming) -> list[tuple[str, str]]:
     """Return the routes that are renamed, with their agencies."""
-    found: set[tuple[str, str]] = set()
+    routes: set[tuple[str, str]] = set()
     for table in (hour, run):
         each = distinct(table.c.agency, table.c.route)
-        found |= {(row.agency, row.route) for row in await connection.execute(select(each)) if row.route is not None}
+        routes |= {(row.agency, row.route) for row in await connection.execute(select(each)) if row.route is not None}
     # Among those not moved yet: few or none.
     rows = await connection.execute(select(run_before.c.agency, run_before.c.route).distinct())
-    found |= {(row.agency, row.route) for row in rows}
+    routes |= {(row.agency, row.route) for row in rows}
     return sorted(
         (agency, route)
-        for agency, route in found
+        for agency, route in routes
         if (renaming.agency(agency), renaming.route(route)) != (agency, route)
     )
 
@@ -179,9 +179,9 @@ async def _move_hours(
     """Add the hours of a route to those that exist under its new name."""
     old = (hour.c.agency == agency) & (hour.c.route == route)
     columns = [literal(new[each.name]) if each.name in new else each for each in hour.c]
-    moved = database.upsert(hour).from_select([each.name for each in hour.c], select(*columns).where(old))
-    key, added = list(hour.primary_key), with_added(moved.excluded)
-    await connection.execute(moved.on_conflict_do_update(index_elements=key, set_=added))
+    upsert = database.upsert(hour).from_select([each.name for each in hour.c], select(*columns).where(old))
+    key, added = list(hour.primary_key), with_added(upsert.excluded)
+    await connection.execute(upsert.on_conflict_do_update(index_elements=key, set_=added))
     await connection.execute(delete(hour).where(old))
 
 
@@ -190,70 +190,72 @@ async def _move_told(connection: AsyncConnection, agency: str, route: str, new: 
     for table in (site_run, site_hour):
         # Site by site: the primary key begins with the site.
         sites = distinct(table.c.site)
-        theirs = table.c.site.in_(select(sites.c.site)) & (table.c.agency == agency) & (table.c.route == route)
-        await connection.execute(update(table).where(theirs).values(new))
+        rows_of_agency = table.c.site.in_(select(sites.c.site)) & (table.c.agency == agency) & (table.c.route == route)
+        await connection.execute(update(table).where(rows_of_agency).values(new))
 
 
 async def _move_days(connection: AsyncConnection, database: Database, renaming: Renaming) -> None:
     """Add the days of an agency to those that exist under its new name."""
     days = select(day).where(day.c.agency.in_((renaming.old, renaming.new)))
-    whole: dict[date, DayTimeline] = {}
+    merged: dict[date, DayTimeline] = {}
     rows = (await connection.execute(days)).all()
     for row in rows:
-        whole.setdefault(row.date, DayTimeline()).add(DayTimeline(row.minutes))
-    moved = [
-        {"agency": renaming.new, "date": row.date, "minutes": str(whole[row.date])}
+        merged.setdefault(row.date, DayTimeline()).add(DayTimeline(row.minutes))
+    values = [
+        {"agency": renaming.new, "date": row.date, "minutes": str(merged[row.date])}
         for row in rows
         if row.agency == renaming.old
     ]
-    if moved:
-        await connection.execute(database.put(day), moved)
+    if values:
+        await connection.execute(database.put(day), values)
         await connection.execute(delete(day).where(day.c.agency == renaming.old))
 
 
 async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Renaming) -> None:
     """Rename the health records. A record that exists under the new name is newer."""
-    known = set((await connection.execute(select(table.c.subject))).scalars())
-    for subject in known:
-        new = renaming.subject(subject)
+    subjects = set((await connection.execute(select(table.c.subject))).scalars())
+    for subject in subjects:
+        new = renaming.tracker(subject)
         if new == subject:
             continue
         of_it = table.c.subject == subject
         await connection.execute(
-            delete(table).where(of_it) if new in known else update(table).where(of_it).values(subject=new)
+            delete(table).where(of_it) if new in subjects else update(table).where(of_it).values(subject=new)
         )
 
 
 async def _move_standings(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
     """Rename the site's statuses, as the health records."""
-    ours = site_status.c.site == site
-    rows = (await connection.execute(select(site_status.c.subject, site_status.c.failing_routes).where(ours))).all()
-    known = {row.subject for row in rows}
+    is_own = site_status.c.site == site
+    rows = (await connection.execute(select(site_status.c.subject, site_status.c.failing_routes).where(is_own))).all()
+    subjects = {row.subject for row in rows}
     for row in rows:
         new, troubled = (
             renaming.key(row.subject),
             json.dumps(sorted(map(renaming.route, json.loads(row.failing_routes)))),
         )
-        this = ours & (site_status.c.subject == row.subject)
-        if new != row.subject and new in known:
-            await connection.execute(delete(site_status).where(this))
+        row_of_subject = is_own & (site_status.c.subject == row.subject)
+        if new != row.subject and new in subjects:
+            await connection.execute(delete(site_status).where(row_of_subject))
         elif (new, troubled) != (row.subject, row.failing_routes):
-            await connection.execute(update(site_status).where(this).values(subject=new, failing_routes=troubled))
+            await connection.execute(
+                update(site_status).where(row_of_subject).values(subject=new, failing_routes=troubled)
+            )
 
 
 async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tuple[int, list[int]]:
     keys = set((await connection.execute(select(incident.c.dedup_key).distinct())).scalars())
-    moved, still_open = 0, []
+    count, still_open = 0, []
     for key in keys:
         if (new := renaming.key(key)) == key:
             continue
         is_open = select(incident.c.id).where(incident.c.dedup_key == new, incident.c.resolved_at.is_(None))
-        taken = (await connection.execute(is_open)).first() is not None
+        is_taken = (await connection.execute(is_open)).first() is not None
         rows = await connection.execute(
             select(incident.c.id, incident.c.policy, incident.c.resolved_at).where(incident.c.dedup_key == key)
         )
         for row in rows.all():
-            if taken and row.resolved_at is None:
+            if is_taken and row.resolved_at is None:
                 continue  # At most one open incident per subject; this one is closed like one of an agency that has left.
             brief = POLICY.validate_json(row.policy)
             rotas = tuple(replace(rota, name=renaming.rota(rota.name)) for rota in brief.escalation.rotas)
@@ -263,24 +265,26 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
             brief = replace(brief, agency=agency, escalation=policy)
             values = {"dedup_key": new, "agency": agency, "policy": POLICY.dump_json(brief).decode()}
             await connection.execute(update(incident).where(incident.c.id == row.id).values(values))
-            moved += 1
+            count += 1
             if row.resolved_at is None:
                 still_open.append(row.id)
-    return moved, still_open
+    return count, still_open
 
 
 async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
     """Transfer roles for the agency to its new code; an agency that later gets the old code is another one."""
-    for table, who in ((role_assignment, role_assignment.c.user_id), (token_role, token_role.c.token_id)):
-        given = select(who, table.c.role).where(table.c.agency == renaming.new)
-        there = {tuple(row) for row in await connection.execute(given)}
+    for table, holder_column in ((role_assignment, role_assignment.c.user_id), (token_role, token_role.c.token_id)):
+        assigned = select(holder_column, table.c.role).where(table.c.agency == renaming.new)
+        existing = {tuple(row) for row in await connection.execute(assigned)}
         for holder, role in (
-            await connection.execute(select(who, table.c.role).where(table.c.agency == renaming.old))
+            await connection.execute(select(holder_column, table.c.role).where(table.c.agency == renaming.old))
         ).all():
-            this = (who == holder) & (table.c.role == role) & (table.c.agency == renaming.old)
-            is_there = (holder, role) in there
+            row_of_role = (holder_column == holder) & (table.c.role == role) & (table.c.agency == renaming.old)
+            is_there = (holder, role) in existing
             await connection.execute(
-                delete(table).where(this) if is_there else update(table).where(this).values(agency=renaming.new)
+                delete(table).where(row_of_role)
+                if is_there
+                else update(table).where(row_of_role).values(agency=renaming.new)
             )
     for row in (await connection.execute(select(wallboard_link.c.id, wallboard_link.c.agencies))).all():
         if row.agencies is not None and renaming.old in row.agencies:

@@ -46,15 +46,15 @@ class RotaFeeds:
     async def add(self, rota: str, user: str, digest: str, entry: AuditEntry) -> int:
         """Create a feed; return its id."""
         values = {"rota": rota, "user": user, "digest": digest, "made_at": entry.at}
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             return new_id(await connection.execute(insert(rota_feed).values(**values)))
 
     async def revoke(self, feed_id: int, rota: str, entry: AuditEntry) -> bool:
         """Revoke a feed of a rota; return whether there was one."""
-        this = (rota_feed.c.id == feed_id) & (rota_feed.c.rota == rota) & rota_feed.c.revoked_at.is_(None)
+        is_valid_feed = (rota_feed.c.id == feed_id) & (rota_feed.c.rota == rota) & rota_feed.c.revoked_at.is_(None)
         values = {"revoked_by": entry.actor, "revoked_at": entry.at}
         async with self._database.write() as connection:
-            if not (await connection.execute(update(rota_feed).where(this).values(**values))).rowcount:
+            if not (await connection.execute(update(rota_feed).where(is_valid_feed).values(**values))).rowcount:
                 return False
             await audit.append(connection, [entry])
         return True

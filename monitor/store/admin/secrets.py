@@ -43,7 +43,7 @@ class Secrets:
         self._database = database
 
     @property
-    def are_away(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Whether the database is known to be unavailable: a query then may wait for a server that does not even refuse."""
         return self._database.presence.away_since is not None
 
@@ -79,23 +79,23 @@ class Secrets:
         """Store a replacing token, unless there is a later one; return whether the typed secret still exists."""
         place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
         async with self._database.exclusive() as connection:
-            typed = _at(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name))
-            if (await connection.execute(select(secret.c.owner).where(*typed))).one_or_none() is None:
+            typed_place = _at(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name))
+            if (await connection.execute(select(secret.c.owner).where(*typed_place))).one_or_none() is None:
                 return False
-            there = (await connection.execute(select(secret).where(*_at(place)))).one_or_none()
-            if there is None or there.written_at <= later.at:
+            stored = (await connection.execute(select(secret).where(*_at(place)))).one_or_none()
+            if stored is None or stored.written_at <= later.at:
                 await _put(connection, place, later.secret, by=_OURSELVES, at=later.at)
             return True
 
     async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: AuditEntry) -> int:
         """Replace ciphertexts by others of the same secrets; return how many were unchanged until now."""
-        done = 0
-        async with audit.journalled(self._database, entry) as connection:
+        replaced = 0
+        async with audit.audited(self._database, entry) as connection:
             for place, before, after in changes:
-                same = (*_at(place), secret.c.ciphertext == before.text)
+                is_unchanged = (*_at(place), secret.c.ciphertext == before.text)
                 values = {"key_id": after.key_id, "ciphertext": after.text}
-                done += (await connection.execute(update(secret).where(*same).values(**values))).rowcount
-        return done
+                replaced += (await connection.execute(update(secret).where(*is_unchanged).values(**values))).rowcount
+        return replaced
 
 
 def read_secrets(directory: Path, server: PostgresServer | None, purpose: SecretPurpose) -> Mapping[str, Ciphertext]:

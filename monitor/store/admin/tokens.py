@@ -41,14 +41,14 @@ class TokenRecords:
 
     async def find(self, number: int) -> ApiToken | None:
         """Return the token of this number."""
-        found = await self._found(select(api_token).where(api_token.c.id == number))
-        return next((token for _, token in found), None)
+        tokens = await self._found(select(api_token).where(api_token.c.id == number))
+        return next((token for _, token in tokens), None)
 
     async def _found(self, query: Select[*tuple[Any, ...]]) -> Sequence[tuple[Row[*tuple[Any, ...]], ApiToken]]:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-            which = query.with_only_columns(api_token.c.id)
-            roles = await assignments(connection, token_role.c.token_id, which)
+            ids = query.with_only_columns(api_token.c.id)
+            roles = await assignments(connection, token_role.c.token_id, ids)
         return [(row, from_row(ApiToken, row, assignments=roles.get(row.id, frozenset()))) for row in rows]
 
     async def add(
@@ -56,11 +56,13 @@ class TokenRecords:
     ) -> int:
         """Store a token; return its number."""
         values = {"name": name, "digest": digest, "made_by": entry.actor, "made_at": entry.at, "ends_at": ends_at}
-        async with audit.journalled(self._database, entry) as connection:
-            made = new_id(await connection.execute(insert(api_token).values(**values)))
-            rows = [{"token_id": made, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)]
+        async with audit.audited(self._database, entry) as connection:
+            token_id = new_id(await connection.execute(insert(api_token).values(**values)))
+            rows = [
+                {"token_id": token_id, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)
+            ]
             await connection.execute(insert(token_role), rows)
-        return made
+        return token_id
 
     async def use(self, number: int, now: datetime) -> None:
         """Record the use of a token."""
@@ -68,5 +70,5 @@ class TokenRecords:
 
     async def revoke(self, number: int, entry: AuditEntry) -> None:
         """Revoke a token."""
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(update(api_token).where(api_token.c.id == number).values(revoked_at=entry.at))

@@ -42,10 +42,10 @@ class AgencyTraces:
 
     async def of(self, agency: str) -> AgencyTrace:
         """Return the records under this code."""
-        about = incident.c.dedup_key == agency
+        is_of_agency = incident.c.dedup_key == agency
         days = [select(each).where(day.c.agency == agency) for each in (func.min(day.c.date), func.max(day.c.date))]
-        latest = select(incident.c.number).where(about).order_by(incident.c.id.desc()).limit(1)
-        still = select(incident.c.number).where(about, incident.c.resolved_at.is_(None)).limit(1)
+        latest = select(incident.c.number).where(is_of_agency).order_by(incident.c.id.desc()).limit(1)
+        open_incident = select(incident.c.number).where(is_of_agency, incident.c.resolved_at.is_(None)).limit(1)
         renamed = (
             select(audit_log.c.detail)
             .where(audit_log.c.event == RENAMED)
@@ -54,11 +54,11 @@ class AgencyTraces:
         )
         async with self._database.read() as connection:
             since, until = [(await connection.execute(each)).scalar() for each in days]
-            numbers = [(await connection.execute(each)).scalar() or "" for each in (latest, still)]
-            told = (await connection.execute(renamed)).scalars().all()
+            numbers = [(await connection.execute(each)).scalar() or "" for each in (latest, open_incident)]
+            renames = (await connection.execute(renamed)).scalars().all()
         names = (
             str(each.get("new"))
-            for each in told
+            for each in renames
             if (each.get("what"), each.get("old")) == (str(Renamed.AGENCY), agency)
         )
         return AgencyTrace(since=since, until=until, latest=numbers[0], open=numbers[1], renamed_to=next(names, ""))

@@ -39,8 +39,8 @@ def read_unopened(directory: Path, server: PostgresServer | None, query: Select[
     except (DBAPIError, OSError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error.strerror or error
         where = f"the file {file}" if server is None else str(server)
-        why = " ".join(str(cause).split())
-        raise DocumentsAwayError(f"the store, {where}, cannot be read: {why}") from None
+        reason = " ".join(str(cause).split())
+        raise DocumentsAwayError(f"the store, {where}, cannot be read: {reason}") from None
 
 
 def _rows(connection: Connection, query: Select[Any], table: str) -> Sequence[Row[Any]]:

@@ -133,13 +133,13 @@ class Users:
         """Return all users, by name."""
         return [user for _, user in await self._found(select(portal_user).order_by(portal_user.c.name))]
 
-    async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]:
-        """Return users by name, *after* one: those whose name or full name contains *wanted*, or who have a role for that agency."""
-        of_agency = select(role_assignment.c.user_id).where(role_assignment.c.agency == wanted.upper())
-        is_called = portal_user.c.name.icontains(wanted, autoescape=True)
-        fits = is_called | portal_user.c.full_name.icontains(wanted, autoescape=True) | portal_user.c.id.in_(of_agency)
+    async def page(self, search: str, *, after: str = "", most: int) -> Sequence[User]:
+        """Return users by name, *after* one: those whose name or full name contains *search*, or who have a role for that agency."""
+        of_agency = select(role_assignment.c.user_id).where(role_assignment.c.agency == search.upper())
+        is_called = portal_user.c.name.icontains(search, autoescape=True)
+        fits = is_called | portal_user.c.full_name.icontains(search, autoescape=True) | portal_user.c.id.in_(of_agency)
         query = select(portal_user).where(portal_user.c.name > after).order_by(portal_user.c.name).limit(most)
-        return [user for _, user in await self._found(query.where(fits) if wanted else query)]
+        return [user for _, user in await self._found(query.where(fits) if search else query)]
 
     async def find(self, name: str) -> UserRecord | None:
         """Return the user of this name."""
@@ -156,8 +156,8 @@ class Users:
         """Return the rows of *query*, each with the user whose columns it contains."""
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
-            whose = query.with_only_columns(portal_user.c.id)
-            roles = await assignments(connection, role_assignment.c.user_id, whose)
+            ids = query.with_only_columns(portal_user.c.id)
+            roles = await assignments(connection, role_assignment.c.user_id, ids)
         return [
             (
                 row,
@@ -176,16 +176,16 @@ class Users:
         """Create a user without roles and password; return its id. Raise `UserExistsError`."""
         values = {"name": name, "full_name": full_name, "failures": 0, "made_by": entry.actor, "made_at": entry.at}
         try:
-            async with audit.journalled(self._database, entry) as connection:
-                made = new_id(await connection.execute(insert(portal_user).values(**values)))
+            async with audit.audited(self._database, entry) as connection:
+                user_id = new_id(await connection.execute(insert(portal_user).values(**values)))
         except IntegrityError:
             raise UserExistsError(name) from None
-        return made
+        return user_id
 
     async def assign(self, user_id: int, assignments: AbstractSet[RoleAssignment], entry: AuditEntry) -> None:
         """Replace the roles of a user. Raise `LastAdministratorError`."""
         rows = [{"user_id": user_id, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)]
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             if all(each.role is not Role.ADMIN for each in assignments):
                 await _keep_an_administrator(connection, user_id)
             await connection.execute(delete(role_assignment).where(role_assignment.c.user_id == user_id))
@@ -197,7 +197,7 @@ class Users:
 
         Raise `LastAdministratorError`.
         """
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             if at is not None:
                 await _keep_an_administrator(connection, user_id)
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(disabled_at=at))
@@ -211,31 +211,31 @@ class Users:
         End sessions that began with the old one, and delete the code that allowed the change.
         """
         values = {"password": kept, **_NO_FAILURES}
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
             await end_sessions(connection, user_id)
             await connection.execute(delete(invitation_code).where(invitation_code.c.user_id == user_id))
 
-    async def fail(self, user_id: int, entry: AuditEntry, *, counted: FailedAttempt | None) -> None:
+    async def fail(self, user_id: int, entry: AuditEntry, *, failed_attempt: FailedAttempt | None) -> None:
         """Record a failed sign-in, and count it if it delays the next attempt.
 
         The count is that of the database: another service may have counted one meanwhile.
         """
-        mine = portal_user.c.id == user_id
-        count, last = _COUNTED[counted] if counted is not None else (None, None)
-        async with audit.journalled(self._database, entry) as connection:
+        is_user = portal_user.c.id == user_id
+        count, last = _COUNTED[failed_attempt] if failed_attempt is not None else (None, None)
+        async with audit.audited(self._database, entry) as connection:
             if count is None or last is None:
                 return
-            row = (await connection.execute(select(count, last).where(mine).with_for_update())).one_or_none()
+            row = (await connection.execute(select(count, last).where(is_user).with_for_update())).one_or_none()
             if row is not None:
-                more = Failures(count=row[0], last=row[1]).more(entry.at)
-                values = {count: more.count, last: more.last}
-                await connection.execute(update(portal_user).where(mine).values(values))
+                failures = Failures(count=row[0], last=row[1]).with_failure(entry.at)
+                values = {count: failures.count, last: failures.last}
+                await connection.execute(update(portal_user).where(is_user).values(values))
 
     async def unlock(self, user_id: int, until: datetime, entry: AuditEntry) -> None:
         """Reset the failures of a user, and exempt the user from delays until then."""
         values = {**_NO_FAILURES, "unlocked_until": until}
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
 
     # -- codes ---------------------------------------------------------------------------------------------------
@@ -249,13 +249,13 @@ class Users:
         """Store a code, replacing the previous one."""
         values = named(code, ("kind", "digest", "ends_at"))
         values |= {"user_id": user_id, "made_by": entry.actor, "made_at": entry.at}
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(delete(invitation_code).where(invitation_code.c.user_id == user_id))
             await connection.execute(insert(invitation_code).values(**values))
 
     # -- external accounts ---------------------------------------------------------------------------------------
 
-    async def identified(self, issuer: str, subject: str) -> User | None:
+    async def user_by_identity(self, issuer: str, subject: str) -> User | None:
         """Return the user who is *subject* at *issuer*."""
         is_theirs = (openid_identity.c.issuer == issuer) & (openid_identity.c.subject == subject)
         query = select(portal_user).join(openid_identity, openid_identity.c.user_id == portal_user.c.id)
@@ -269,17 +269,17 @@ class Users:
     async def link(self, user_id: int, issuer: str, subject: str, entry: AuditEntry) -> None:
         """Link a user to *subject* at *issuer*. Raise `IdentityTakenError` if another user is linked to it."""
         values = {"issuer": issuer, "subject": subject, "user_id": user_id, "linked_at": entry.at}
-        mine = (openid_identity.c.issuer == issuer) & (openid_identity.c.user_id == user_id)
+        is_linked = (openid_identity.c.issuer == issuer) & (openid_identity.c.user_id == user_id)
         try:
-            async with audit.journalled(self._database, entry) as connection:
-                await connection.execute(delete(openid_identity).where(mine))
+            async with audit.audited(self._database, entry) as connection:
+                await connection.execute(delete(openid_identity).where(is_linked))
                 await connection.execute(insert(openid_identity).values(**values))
         except IntegrityError:
             raise IdentityTakenError from None
 
     async def unlink(self, user_id: int, entry: AuditEntry) -> None:
         """Remove all external accounts of a user."""
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(delete(openid_identity).where(openid_identity.c.user_id == user_id))
 
     # -- sessions ------------------------------------------------------------------------------------------------
@@ -287,18 +287,18 @@ class Users:
     async def session(self, digest: str) -> WebSession | None:
         """Return the session with this digest, expired or not."""
         query = select(portal_user, web_session).join(web_session, web_session.c.user_id == portal_user.c.id)
-        found = await self._found(query.where(web_session.c.digest == digest))
-        return next((from_row(WebSession, row, user=user) for row, user in found), None)
+        sessions = await self._found(query.where(web_session.c.digest == digest))
+        return next((from_row(WebSession, row, user=user) for row, user in sessions), None)
 
     async def begin(self, session: WebSession, entry: AuditEntry) -> None:
         """Store a new session; delete earlier failures, its pending session, and expired sessions."""
         values = named(session, ("digest", "started_at", "seen_at", "ends_at", "address"))
         values["user_id"] = session.user.id
-        mine = portal_user.c.id == session.user.id
-        async with audit.journalled(self._database, entry) as connection:
+        is_user = portal_user.c.id == session.user.id
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(delete(web_session).where(web_session.c.ends_at <= session.started_at))
             await connection.execute(delete(pending_session).where(pending_session.c.user_id == session.user.id))
-            await connection.execute(update(portal_user).where(mine).values(**_NO_FAILURES))
+            await connection.execute(update(portal_user).where(is_user).values(**_NO_FAILURES))
             await connection.execute(insert(web_session).values(**values))
 
     async def see(self, digest: str, now: datetime) -> None:
@@ -307,7 +307,7 @@ class Users:
 
     async def end(self, digest: str, entry: AuditEntry) -> None:
         """Delete a session."""
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(delete(web_session).where(web_session.c.digest == digest))
 
 
@@ -315,11 +315,11 @@ async def assignments(
     connection: AsyncConnection, holder: Column[int], among: Select[Any]
 ) -> Mapping[int, AbstractSet[RoleAssignment]]:
     """Return the roles of each of *among*, whose id is in the column *holder* of the table of roles."""
-    found: dict[int, set[RoleAssignment]] = {}
+    by_holder: dict[int, set[RoleAssignment]] = {}
     for row in await connection.execute(select(holder.table).where(holder.in_(among))):
         assignment = RoleAssignment(role=Role(row.role), agency=row.agency)
-        found.setdefault(getattr(row, holder.name), set()).add(assignment)
-    return {each: frozenset(roles) for each, roles in found.items()}
+        by_holder.setdefault(getattr(row, holder.name), set()).add(assignment)
+    return {each: frozenset(roles) for each, roles in by_holder.items()}
 
 
 class SecondFactors:
@@ -345,7 +345,7 @@ class SecondFactors:
 
     async def take_away(self, user_id: int, entry: AuditEntry, *, ends_sessions: bool) -> None:
         """Delete a second factor with its recovery codes."""
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(one_time_step=None))
             await drop_secret(connection, one_time_place(user_id))
             await _put_codes(connection, user_id, ())
@@ -359,9 +359,9 @@ class SecondFactors:
 
     async def use_recovery_code(self, user_id: int, digest: str, entry: AuditEntry) -> bool:
         """Use a recovery code. Return whether it existed."""
-        this = (recovery_code.c.user_id == user_id, recovery_code.c.digest == digest)
+        code_row = (recovery_code.c.user_id == user_id, recovery_code.c.digest == digest)
         async with self._database.write() as connection:
-            used = bool((await connection.execute(delete(recovery_code).where(*this))).rowcount)
+            used = bool((await connection.execute(delete(recovery_code).where(*code_row))).rowcount)
             if used:
                 await audit.append(connection, [entry])
         return used
@@ -373,17 +373,17 @@ class SecondFactors:
 
     async def renew_recovery_codes(self, user_id: int, digests: Iterable[str], entry: AuditEntry) -> None:
         """Store new recovery codes; the previous ones become invalid."""
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await _put_codes(connection, user_id, digests)
 
     async def begin_half(self, half: PendingSession, entry: AuditEntry) -> None:
         """Store a pending session, and delete the expired ones."""
         values = named(half, ("digest", "user_id", "ends_at"))
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(delete(pending_session).where(pending_session.c.ends_at <= entry.at))
             await connection.execute(insert(pending_session).values(**values))
 
-    async def half(self, digest: str) -> PendingSession | None:
+    async def pending_session(self, digest: str) -> PendingSession | None:
         """Return the pending session with this digest, expired or not."""
         query = (
             select(pending_session, portal_user.c.name)
@@ -401,9 +401,9 @@ async def _keep_an_administrator(connection: AsyncConnection, user_id: int) -> N
     # A concurrent removal of another administrator waits here; the next query sees its commit.
     await connection.execute(them.with_for_update())
     able = them.where(portal_user.c.disabled_at.is_(None))
-    others = able.where(portal_user.c.password.is_not(None), portal_user.c.id != user_id)
+    other_administrators = able.where(portal_user.c.password.is_not(None), portal_user.c.id != user_id)
     is_one = (await connection.execute(able.where(portal_user.c.id == user_id))).first() is not None
-    if is_one and (await connection.execute(others.limit(1))).first() is None:
+    if is_one and (await connection.execute(other_administrators.limit(1))).first() is None:
         raise LastAdministratorError
 
 

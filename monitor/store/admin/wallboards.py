@@ -40,8 +40,8 @@ class WallboardLinks:
     async def at(self, now: datetime) -> Sequence[WallboardLink]:
         """Return the valid links, the newest first."""
         query = select(wallboard_link).where(wallboard_link.c.ends_at > now)
-        found = map(_link, await self._database.rows(query))
-        return sorted(found, key=lambda each: each.id, reverse=True)
+        links = map(_link, await self._database.rows(query))
+        return sorted(links, key=lambda each: each.id, reverse=True)
 
     async def find(self, digest: str) -> WallboardLink | None:
         """Return the link whose key has this digest, expired or not."""
@@ -52,7 +52,7 @@ class WallboardLinks:
         """Store a link and return its id; delete expired ones."""
         agencies = None if link.scope.everything else sorted(link.scope.agencies)
         values = {"digest": digest, "agencies": agencies, **named(link, ("name", "made_by", "made_at", "ends_at"))}
-        async with audit.journalled(self._database, entry) as connection:
+        async with audit.audited(self._database, entry) as connection:
             await connection.execute(delete(wallboard_link).where(wallboard_link.c.ends_at <= link.made_at))
             return new_id(await connection.execute(insert(wallboard_link).values(**values)))
 
@@ -64,10 +64,12 @@ class WallboardLinks:
     async def revoke(self, link_id: int, entry: AuditEntry) -> bool:
         """Delete a link. Return whether there was one."""
         async with self._database.write() as connection:
-            gone = (await connection.execute(delete(wallboard_link).where(wallboard_link.c.id == link_id))).rowcount > 0
-            if gone:
+            deleted = (
+                await connection.execute(delete(wallboard_link).where(wallboard_link.c.id == link_id))
+            ).rowcount > 0
+            if deleted:
                 await audit.append(connection, [entry])
-        return gone
+        return deleted
 
 
 def _link(row: Row[tuple[object, ...]]) -> WallboardLink:

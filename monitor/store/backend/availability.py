@@ -65,20 +65,20 @@ def reason_of(error: BaseException) -> str | None:
 
 
 @contextmanager
-def raising_away() -> Iterator[None]:
+def convert_unavailable() -> Iterator[None]:
     """Raise `StoreUnavailable` for an error of the block that means it."""
     try:
         yield
     except Exception as error:
-        if (why := reason_of(error)) is None:
+        if (reason := reason_of(error)) is None:
             raise
         # Without the cause: each caller would log forty lines of libraries.
         state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
-        _untie(error)
-        raise (TransactionConflictError if state.startswith(_LOST_RACES) else StoreUnavailable)(why) from None
+        _break_cycle(error)
+        raise (TransactionConflictError if state.startswith(_LOST_RACES) else StoreUnavailable)(reason) from None
 
 
-def _untie(error: BaseException | None) -> None:
+def _break_cycle(error: BaseException | None) -> None:
     """Break the reference cycle of exceptions and their frames, which SQLAlchemy's calls form."""
     while error is not None:
         error.__traceback__ = None
@@ -109,23 +109,23 @@ class StoreAvailability:
         if self.away_since is not None and time.monotonic() - self._failed_at < _TRIED_EVERY:
             raise StoreUnavailable(self.why)
         try:
-            with raising_away():
+            with convert_unavailable():
                 yield
         except TransactionConflictError:
             raise
         except StoreUnavailable as away:
-            self._went(str(away))
+            self._became_unavailable(str(away))
             raise
-        self._came()
+        self._became_available()
 
-    def _went(self, why: str) -> None:
-        self._failed_at, self.why = time.monotonic(), why
+    def _became_unavailable(self, reason: str) -> None:
+        self._failed_at, self.why = time.monotonic(), reason
         if self.away_since is None:
             self.away_since = self._clock.now()
-            log.error("database unavailable; probing continues and writes are buffered", reason=why)
+            log.error("database unavailable; probing continues and writes are buffered", reason=reason)
             self.on_change(False)
 
-    def _came(self) -> None:
+    def _became_available(self) -> None:
         if self.away_since is not None:
             away = self._clock.now() - self.away_since
             self.away_since = None

@@ -25,7 +25,7 @@ class BadCopyError(Exception):
 
 
 @contextmanager
-def made_whole(final: Path) -> Iterator[Path]:
+def write_atomically(final: Path) -> Iterator[Path]:
     """Provide a private temporary file; at the end of the block it is renamed to *final* durably.
 
     After an error there is no file of that name. Raise `FileExistsError` when the name is taken, `OSError`.
@@ -91,15 +91,15 @@ def copy(store: Path, to: Path) -> None:
         target.execute("PRAGMA journal_mode=DELETE")
 
 
-def see_whole(file: Path) -> None:
+def check_integrity(file: Path) -> None:
     """Check every page and every index of a SQLite file. Raise `BadCopyError`."""
     try:
         with _opened(file, "ro") as connection:
-            found = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+            problems = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     except sqlite3.DatabaseError as error:
         raise BadCopyError(str(error)) from None
-    if found != ["ok"]:
-        raise BadCopyError("; ".join(" ".join(each.split()) for each in found))
+    if problems != ["ok"]:
+        raise BadCopyError("; ".join(" ".join(each.split()) for each in problems))
 
 
 def schema_of(file: Path) -> str:

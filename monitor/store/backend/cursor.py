@@ -85,16 +85,16 @@ class PrefetchingCursor:
             self._rows = [*self._rows, *more]
             if not more:
                 await self._let_go()
-        found, self._rows = self._rows[:size], self._rows[size:]
-        return found
+        rows, self._rows = self._rows[:size], self._rows[size:]
+        return rows
 
     async def fetchall(self) -> Sequence[Any]:
         """Return all remaining rows."""
-        found, self._rows = self._rows, ()
+        rows, self._rows = self._rows, ()
         if self._open is not None:
-            found = [*found, *await self._connection.ask(self._open.fetchall)]
+            rows = [*rows, *await self._connection.ask(self._open.fetchall)]
             await self._let_go()
-        return found
+        return rows
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while rows := await self.fetchmany(AT_ONCE):

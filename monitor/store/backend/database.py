@@ -17,7 +17,7 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 from alerts.engine.group_commit import GroupCommit
 from alerts.persistence.clock import Clock
 from monitor.runtime.clock import MachineClock
-from monitor.store.backend.availability import StoreAvailability, StoreInUseError, raising_away, reason_of
+from monitor.store.backend.availability import StoreAvailability, StoreInUseError, convert_unavailable, reason_of
 from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, shared, take_turn
 from monitor.store.backend.process_lock import ProcessNameLock
 from monitor.store.backend.repository import Statement, joined
@@ -59,7 +59,7 @@ class Database:
         # server, callers wait here instead of holding a connection.
         self._writing = asyncio.Lock()
         #: Group commit for many small writes; `joined` defines their order.
-        self.together = GroupCommit[Sequence[Statement]](self._store, apart=_APART)
+        self.together = GroupCommit[Sequence[Statement]](self._store, min_interval=_APART)
 
     @classmethod
     @asynccontextmanager
@@ -86,7 +86,7 @@ class Database:
                     raise
                 place = f"the file in {directory}" if server is None else str(server)
                 raise StoreUnusableError(f"the store, {place}, cannot be opened: {why}") from None
-            stack.push_async_callback(database.together.settle)
+            stack.push_async_callback(database.together.drain)
             yield database
 
     async def keep_name(self) -> None:
@@ -128,9 +128,9 @@ class Database:
         options = (
             {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True} if self.is_shared else {READING: True}
         )
-        self._see_file()
-        with raising_away():
-            async with self._in_time(), self._engine.connect() as connection:
+        self._check_file()
+        with convert_unavailable():
+            async with self._within_deadline(), self._engine.connect() as connection:
                 yield await connection.execution_options(**options)
 
     async def rows(self, query: TypedReturnsRows[*Ts]) -> Sequence[Row[*Ts]]:
@@ -162,15 +162,15 @@ class Database:
 
     def put(self, table: Table) -> Upsert:
         """Return the insert that replaces rows with the same keys."""
-        made = self.upsert(table)
-        anew = {each.name: made.excluded[each.name] for each in table.c if not each.primary_key}
-        return made.on_conflict_do_update(index_elements=list(table.primary_key), set_=anew)
+        insert = self.upsert(table)
+        updated = {each.name: insert.excluded[each.name] for each in table.c if not each.primary_key}
+        return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=updated)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
         with self.presence.writing():
-            self._see_file()
-            async with self._in_time(), self._engine.begin() as connection:
+            self._check_file()
+            async with self._within_deadline(), self._engine.begin() as connection:
                 yield connection
 
     async def _store(self, writes: Sequence[Sequence[Statement]]) -> Sequence[None]:
@@ -181,16 +181,16 @@ class Database:
         else:
             async with self._writing:
                 with self.presence.writing():
-                    self._see_file()
+                    self._check_file()
                     await self._writer.store(joined(writes))
         return [None] * len(writes)
 
-    def _see_file(self) -> None:
+    def _check_file(self) -> None:
         # Also for reads: opening a missing file would create an empty one.
         if self._file is not None:
             self._file.see()
 
-    def _in_time(self) -> asyncio.Timeout:
+    def _within_deadline(self) -> asyncio.Timeout:
         # A file answers or fails; its driver's thread could not be interrupted anyway.
         return asyncio.timeout(_DEADLINE if self.is_shared else None)
 

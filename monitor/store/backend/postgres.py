@@ -133,11 +133,11 @@ class PostgresServer:
     def environ(self) -> dict[str, str]:
         """Return environment variables for PostgreSQL's programs: a command line would be visible to all users."""
         arguments = self.arguments()
-        told = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGDATABASE": self.database}
-        told |= {f"PG{name.upper()}": arguments[name] for name in ("sslmode", "sslrootcert") if name in arguments}
+        variables = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGDATABASE": self.database}
+        variables |= {f"PG{name.upper()}": arguments[name] for name in ("sslmode", "sslrootcert") if name in arguments}
         if "target_session_attrs" in arguments:
-            told["PGTARGETSESSIONATTRS"] = arguments["target_session_attrs"]
-        return told if self.password is None else told | {"PGPASSWORD": self.password}
+            variables["PGTARGETSESSIONATTRS"] = arguments["target_session_attrs"]
+        return variables if self.password is None else variables | {"PGPASSWORD": self.password}
 
 
 @asynccontextmanager
@@ -161,7 +161,7 @@ async def shared(
             await own.let_go()
 
 
-def _leave_writing_to_the_server(connection: DBAPIConnection, *_: object) -> None:
+def _disable_client_batching(connection: DBAPIConnection, *_: object) -> None:
     # After a read SQLAlchemy sets READ WRITE, which would override a read-only server or database.
     connection.set_read_only(None)
 
@@ -179,7 +179,7 @@ async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator
         pool_timeout=10,
         hide_parameters=True,
     )
-    event.listen(engine.sync_engine, "checkout", _leave_writing_to_the_server)
+    event.listen(engine.sync_engine, "checkout", _disable_client_batching)
     try:
         await _examine(engine, server, clock)
         yield engine
@@ -189,28 +189,28 @@ async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator
 
 async def take_turn(connection: AsyncConnection, clock: ServerClock) -> None:
     """Exclude the other engines from deciding until this transaction ends."""
-    asked = text("SELECT pg_advisory_xact_lock(:locks, :deciding), clock_timestamp() AS now")
-    row = (await connection.execute(asked, {"locks": LOCKS, "deciding": Lock.DECIDING})).one()
+    query = text("SELECT pg_advisory_xact_lock(:locks, :deciding), clock_timestamp() AS now")
+    row = (await connection.execute(query, {"locks": LOCKS, "deciding": Lock.DECIDING})).one()
     clock.tell(row.now)
 
 
 async def _examine(engine: AsyncEngine, server: PostgresServer, clock: ServerClock) -> None:
-    asked = text(
+    query = text(
         "SELECT current_setting('server_version_num')::int AS version, pg_is_in_recovery() AS standby,"
         " current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync, clock_timestamp() AS now"
     )
     try:
         async with engine.connect() as connection:
-            found = (await connection.execute(asked)).one()
+            row = (await connection.execute(query)).one()
     except OperationalError as error:
         reason = " ".join(str(error.orig).split())
         raise StoreUnusableError(f"the store, {server}, cannot be reached: {reason}") from None
-    wrong = objection(version=found.version, standby=found.standby, encoding=found.encoding)
-    if wrong is not None:
-        raise StoreUnusableError(f"the store, {server}, {wrong}")
-    if found.fsync != "on":
+    problem = objection(version=row.version, standby=row.standby, encoding=row.encoding)
+    if problem is not None:
+        raise StoreUnusableError(f"the store, {server}, {problem}")
+    if row.fsync != "on":
         log.warning("database runs with fsync off: a power failure loses the record of what was sent")
-    clock.tell(found.now)
+    clock.tell(row.now)
 
 
 def objection(*, version: int, standby: bool, encoding: str) -> str | None:

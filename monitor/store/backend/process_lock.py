@@ -68,10 +68,10 @@ class ProcessNameLock:
         try:
             if await self._is_held():
                 return
-            taken = await self._try()
+            is_locked = await self._try()
         except _BROKEN:
             return  # No other process gets it either; retried later.
-        if taken:
+        if is_locked:
             log.warning("database session with the process name lock ended; lock acquired again")
             self._refused_at = None
         elif self._refused_at is None:
@@ -104,15 +104,15 @@ class ProcessNameLock:
             session = await self._engine.connect()
             try:
                 await session.execution_options(isolation_level="AUTOCOMMIT")
-                taken = bool((await session.execute(_TAKE, {"names": NAMES, "name": self._name})).scalar_one())
+                is_locked = bool((await session.execute(_TAKE, {"names": NAMES, "name": self._name})).scalar_one())
             except BaseException:
                 await session.close()
                 raise
-        if taken:
+        if is_locked:
             self._session = session
         else:
             await session.close()
-        return taken
+        return is_locked
 
     def _taken(self) -> StoreInUseError:
         return StoreInUseError(

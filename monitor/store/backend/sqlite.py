@@ -40,7 +40,7 @@ async def embedded(directory: Path) -> AsyncIterator[tuple[AsyncEngine, Writer, 
     """
     # Resolve symbolic links, so that all paths lead to one lock.
     file = (directory / "pantau.sqlite").resolve()
-    with alone(file.parent):
+    with lock_store(file.parent):
         opened = OpenFile(path=file, identity=_make_private(file))
         url = f"sqlite+aiosqlite:///{file}"
         in_a_thread = url.replace("+aiosqlite", "")
@@ -136,7 +136,7 @@ async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connect
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def lock_store(directory: Path) -> Iterator[None]:
     """Lock the file in *directory*. Raise `StoreInUseError` when another process has it."""
     with ExitStack() as locks:
         locks.enter_context(_locked(directory / "pantau.lock", os.O_RDWR | os.O_CREAT))

@@ -1,4 +1,4 @@
-"""Known alerts of the NOC's monitoring, and their open incidents."""
+"""Alerts received from Alertmanager, and their open incidents, in the database."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class SqlAlerts(Repository):
     """The part of `alerts.persistence.store.UnitOfWork` for alerts."""
 
     async def known_alerts(self, fingerprints: Collection[str]) -> Mapping[str, KnownAlert]:
-        """Return the known states of alerts with up to some two hundred fingerprints."""
+        """Return the last known states of alerts, by fingerprint, for up to some two hundred fingerprints."""
         query = select(received_alert).where(received_alert.c.fingerprint.in_(fingerprints))
-        found = await self._connection.execute(query)
-        return {row.fingerprint: from_row(KnownAlert, row) for row in found}
+        rows = await self._connection.execute(query)
+        return {row.fingerprint: from_row(KnownAlert, row) for row in rows}
 
     async def save_alerts(self, known: Sequence[KnownAlert]) -> None:
         """Write the known states of alerts."""
         if known:
-            mine = [each.fingerprint for each in known]
-            await self._connection.execute(delete(received_alert).where(received_alert.c.fingerprint.in_(mine)))
+            fingerprints = [each.fingerprint for each in known]
+            await self._connection.execute(delete(received_alert).where(received_alert.c.fingerprint.in_(fingerprints)))
             await self._connection.execute(insert(received_alert), [asdict(each) for each in known])
 
-    async def firing_among(self, keys: Collection[str]) -> Mapping[str, int]:
-        """Return the number of firing alerts by the dedup key of their shared incident."""
+    async def count_firing_alerts(self, keys: Collection[str]) -> Mapping[str, int]:
+        """Return the number of firing alerts that share an incident, by the dedup key of the incident."""
         if not keys:
             return {}
         firing = received_alert.c.merged_into.in_(keys) & received_alert.c.ended_at.is_(None)
@@ -42,12 +42,12 @@ class SqlAlerts(Repository):
         )
         return {row.merged_into: int(row[1]) for row in await self._connection.execute(query)}
 
-    async def open_alerts(self) -> int:
+    async def count_open_alert_incidents(self) -> int:
         """Return the number of open incidents of alerts."""
         query = select(func.count()).where(incident.c.resolved_at.is_(None), incident.c.type == IncidentType.ALERT)
         return (await self._connection.execute(query)).scalar_one()
 
-    async def open_among(self, keys: Collection[str]) -> Collection[str]:
+    async def open_dedup_keys(self, keys: Collection[str]) -> Collection[str]:
         """Return those of up to some two hundred dedup keys that have an open incident."""
         query = select(incident.c.dedup_key).where(incident.c.dedup_key.in_(keys), incident.c.resolved_at.is_(None))
         return set((await self._connection.execute(query)).scalars())

@@ -1,4 +1,8 @@
-"""Deliveries and attempts, and reports of gateways."""
+"""Deliveries, attempts and receipts in the database.
+
+A *delivery* is a notification on its way to one address, an *attempt* one call of a gateway, and a *receipt* the
+provider's later report about it.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +17,29 @@ from sqlalchemy.exc import IntegrityError
 from alerts.decide.gateway.receipt import MissingReceipt, ReceivedReceipt
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notification, NotificationState
+from alerts.model.delivery import RANK, SUBMITTED, Attempt, AttemptState, Delivery, Notification, NotificationState
 from alerts.model.urgency import priority
 from monitor.store.engine.notices import SqlNotifications
 from monitor.store.engine.statements import (
     ADD_ATTEMPT,
     ADD_DELIVERY,
     ATTEMPT_STATE,
-    CHANGE_ATTEMPT,
-    UNANSWERED,
-    answered_by,
+    MISSING_RECEIPTS,
+    UPDATE_ATTEMPT,
+    build_latest_receipts,
 )
 from monitor.store.schema.rows import from_row, named, new_id, portions
 from monitor.store.schema.tables import attempt, callback_event, clean, delivery, notification, notification_incident
 
-#: Three queries per gateway, and SQLite joins no more than 500.
-_GATEWAYS_AT_ONCE = 50
+#: Maximum of gateways per statement: each has three queries, and SQLite joins at most 500.
+_MAX_GATEWAYS = 50
 
 
 class SqlAttempts(SqlNotifications):
     """The part of `alerts.persistence.store.UnitOfWork` for deliveries and attempts."""
 
     async def add_delivery(self, notification_id: int, address: Address) -> Delivery:
-        """Add a delivery to another address."""
+        """Add a delivery of a notification to an address."""
         values = {"channel": address.channel, "number": address.number, "extension": address.extension}
         result = await self._connection.execute(ADD_DELIVERY, {"notification_id": notification_id, **values})
         return Delivery(id=new_id(result), address=address)
@@ -45,7 +49,7 @@ class SqlAttempts(SqlNotifications):
     ) -> Attempt:
         """Write an attempt as CALLING, before the gateway is called."""
         n = len(of.attempts) + 1
-        # Unique across installations: a restored backup must not find another's submissions at the provider.
+        # Unique across installations: a restored backup must not find the submissions of another one at the provider.
         reference = f"p{of.id}-{n}-{now.timestamp():.0f}"
         values: dict[str, Any] = {
             "n": n,
@@ -70,15 +74,15 @@ class SqlAttempts(SqlNotifications):
     async def save_attempt(self, changed: Attempt) -> bool:
         """Write an attempt; return `False` and write nothing if the stored state ranks higher."""
         rank = RANK[changed.state]
-        # Equal ranks, and reports that overtake each other: an arrival is final.
-        barred = AttemptState.DELIVERED if changed.state is AttemptState.FAILED else None
+        # DELIVERED and FAILED have the same rank, and their reports may arrive in any order: DELIVERED is final.
+        final_state = AttemptState.DELIVERED if changed.state is AttemptState.FAILED else None
         result = await self._connection.execute(
-            CHANGE_ATTEMPT,
+            UPDATE_ATTEMPT,
             {
                 **named(changed, ("state", "query_at", "queries", "error", "ended_at")),
                 "attempt_id": changed.id,
                 "reached": rank,
-                "barred": barred,
+                "barred": final_state,
                 "rank": rank,
                 "provider_id": None if changed.provider_id is None else clean(changed.provider_id, 200),
                 "code": clean(changed.code, 64),
@@ -97,24 +101,26 @@ class SqlAttempts(SqlNotifications):
         notification_id = (await self._connection.execute(query)).scalar_one_or_none()
         if notification_id is None:
             return None
-        found = await self.notice(notification_id)
+        found = await self.notification(notification_id)
         return next((found, a) for a in found.attempts if a.reference == reference)
 
-    async def taken_since(
+    async def accepted_call_times(
         self, since: datetime, *, address: Address | None = None, gateway: str | None = None
     ) -> Sequence[datetime]:
         """Return the times of gateway calls that were accepted or are under way, oldest first.
 
         *address*: only to it, by any gateway; *gateway*: only by it. Refused calls do not count.
         """
-        taken = attempt.c.state.in_([*LEFT, AttemptState.CALLING]) | (
+        is_accepted = attempt.c.state.in_([*SUBMITTED, AttemptState.CALLING]) | (
             (attempt.c.state == AttemptState.FAILED) & attempt.c.provider_id.is_not(None)
         )
-        query = select(attempt.c.started_at).where(attempt.c.started_at > since, taken).order_by(attempt.c.started_at)
+        query = (
+            select(attempt.c.started_at).where(attempt.c.started_at > since, is_accepted).order_by(attempt.c.started_at)
+        )
         if gateway is not None:
             query = query.where(attempt.c.gateway == gateway)
         if address is not None:
-            query = query.join(delivery, delivery.c.id == attempt.c.delivery_id).where(_is_to(address))
+            query = query.join(delivery, delivery.c.id == attempt.c.delivery_id).where(_is_delivery_to(address))
         return (await self._connection.execute(query)).scalars().all()
 
     async def calls_under_way(
@@ -126,18 +132,18 @@ class SqlAttempts(SqlNotifications):
             .join(delivery, delivery.c.id == attempt.c.delivery_id)
             .where(attempt.c.started_at > since, attempt.c.ended_at.is_(None))
         )
-        query = query.where(delivery.c.channel == Channel.VOICE if telephone is None else _is_to(telephone))
+        query = query.where(delivery.c.channel == Channel.VOICE if telephone is None else _is_delivery_to(telephone))
         return [
             (Address(channel=Channel.VOICE, number=row.number, extension=row.extension), row.started_at)
             for row in await self._connection.execute(query)
         ]
 
     async def end_call(self, attempt_id: int, now: datetime) -> None:
-        """Write the end of a call unless it is written: its outcome was known before."""
-        this = (attempt.c.id == attempt_id) & attempt.c.ended_at.is_(None)
-        await self._connection.execute(update(attempt).where(this).values(ended_at=now))
+        """Write the end of a call, unless an end was written before with its outcome."""
+        is_running_call = (attempt.c.id == attempt_id) & attempt.c.ended_at.is_(None)
+        await self._connection.execute(update(attempt).where(is_running_call).values(ended_at=now))
 
-    async def waiting_for(self, telephone: Address) -> Sequence[int]:
+    async def incidents_waiting_for(self, telephone: Address) -> Sequence[int]:
         """Return the incidents whose pending notifications go to a telephone, the most urgent first."""
         lead = func.min(notification_incident.c.incident_id).label("lead")
         query = (
@@ -147,48 +153,53 @@ class SqlAttempts(SqlNotifications):
             .where(
                 notification.c.state == NotificationState.PENDING,
                 notification_incident.c.left_at.is_(None),
-                _is_to(telephone),
+                _is_delivery_to(telephone),
             )
             .group_by(notification.c.id)
         )
         found = (await self._connection.execute(query)).all()
         return [row.lead for row in sorted(found, key=lambda row: priority(row.urgency, row.created_at, row.id))]
 
-    async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
-        """Return the latest messages that arrived by each of these gateways, including drills."""
-        found: dict[str, list[ReceivedReceipt]] = {name: [] for name in gateways}
-        for some in portions(list(found), _GATEWAYS_AT_ONCE):
-            names = {f"gateway_{n}": name for n, name in enumerate(some)}
-            for row in await self._connection.execute(answered_by(len(some)), {**names, "at_most": at_most}):
-                found[row.gateway].append(from_row(ReceivedReceipt, row))
-        return {name: sorted(them, key=lambda each: each.taken_at)[-at_most:] for name, them in found.items()}
+    async def latest_receipts(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[ReceivedReceipt]]:
+        """Return the receipts of the latest *at_most* messages that arrived by each gateway, including drills."""
+        receipts: dict[str, list[ReceivedReceipt]] = {name: [] for name in gateways}
+        for batch in portions(list(receipts), _MAX_GATEWAYS):
+            names = {f"gateway_{n}": name for n, name in enumerate(batch)}
+            for row in await self._connection.execute(build_latest_receipts(len(batch)), {**names, "at_most": at_most}):
+                receipts[row.gateway].append(from_row(ReceivedReceipt, row))
+        return {
+            name: sorted(each_receipts, key=lambda each: each.accepted_at)[-at_most:]
+            for name, each_receipts in receipts.items()
+        }
 
-    async def unanswered(
+    async def missing_receipts(
         self, gateway: str, after: datetime, until: datetime, at_most: int
     ) -> Sequence[MissingReceipt]:
-        """Return the latest messages of a gateway between two times without a receipt."""
-        between = {"after": after, "until": until, "gateway": gateway, "at_most": at_most}
-        rows = await self._connection.execute(UNANSWERED, between)
-        found = (from_row(MissingReceipt, row) for row in rows)
-        return sorted(found, key=lambda unanswered: unanswered.taken_at)[-at_most:]
+        """Return the latest *at_most* messages that a gateway accepted between two times and that have no receipt."""
+        values = {"after": after, "until": until, "gateway": gateway, "at_most": at_most}
+        rows = await self._connection.execute(MISSING_RECEIPTS, values)
+        receipts = (from_row(MissingReceipt, row) for row in rows)
+        return sorted(receipts, key=lambda receipt: receipt.accepted_at)[-at_most:]
 
-    async def first_heard(self, gateway: str, event_id: str, now: datetime) -> bool:
-        """Return whether this callback is new."""
-        # An id may have any length and content: two must not become one.
-        fits = len(event_id) <= 200 and "\0" not in event_id
-        known = event_id if fits else sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
+    async def add_callback(self, gateway: str, event_id: str, now: datetime) -> bool:
+        """Record a provider's callback; return whether it is new."""
+        # Ids may have any length and content. They are hashed, because two truncated ids could become equal.
+        is_storable = len(event_id) <= 200 and "\0" not in event_id
+        stored_id = event_id if is_storable else sha256(event_id.encode("utf-8", "surrogatepass")).hexdigest()
         try:
             async with self._connection.begin_nested():
-                await self._connection.execute(insert(callback_event).values(gateway=gateway, event_id=known, at=now))
+                await self._connection.execute(
+                    insert(callback_event).values(gateway=gateway, event_id=stored_id, at=now)
+                )
         except IntegrityError:
             return False
         return True
 
 
-def _is_to(address: Address) -> ColumnElement[bool]:
+def _is_delivery_to(address: Address) -> ColumnElement[bool]:
     return and_(
         delivery.c.channel == address.channel,
         delivery.c.number == address.number,
-        # One switchboard, and many people behind it.
+        # Many people may share the number of a switchboard.
         delivery.c.extension == address.extension,
     )

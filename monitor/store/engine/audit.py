@@ -1,4 +1,8 @@
-"""Audit log in the database, by `alerts.persistence.audit`: append, read in order, verify."""
+"""Audit log in the database: append, read in order, verify.
+
+The entries are a hash chain (`alerts.persistence.audit`): each has the hash of the one before. The head, number and hash
+of the last entry, is stored separately.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ from monitor.store.schema.tables import audit_head, audit_log, notification_inci
 if TYPE_CHECKING:
     from monitor.store.backend.database import Database
 
-#: Entries read and hashed at a time: five milliseconds, so that the event loop stays responsive.
+#: Number of entries that are read and hashed at a time: it takes five milliseconds, in which the event loop is blocked.
 BATCH = 200
 
 _IS_HEAD = audit_head.c.id == 1
@@ -41,23 +45,23 @@ Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 async def append(connection: AsyncConnection, entries: Sequence[AuditEntry]) -> Sequence[ChainedEntry]:
     """Append *entries* to the audit log within the transaction of *connection*, and return them sealed.
 
-    Must be the last action of a transaction: it locks the head until the end, and all other writers wait. An earlier
-    lock could cause deadlocks.
+    It must be the last action of a transaction: it locks the head until the commit, and all other writers wait. Locked
+    earlier, the head could cause deadlocks.
     """
     if not entries:
         return ()
-    before = await _locked_head(connection)
+    previous = await _locked_head(connection)
     sealed: list[ChainedEntry] = []
     for entry in entries:
-        sealed.append(seal(entry, before))
-        before = ChainHead(number=sealed[-1].number, hash=sealed[-1].hash)
+        sealed.append(seal(entry, previous))
+        previous = ChainHead(number=sealed[-1].number, hash=sealed[-1].hash)
     await connection.execute(_ADD, [entry_values(each) for each in sealed])
-    await connection.execute(_MOVE_HEAD, {"number": before.number, "hash": before.hash})
+    await connection.execute(_MOVE_HEAD, {"number": previous.number, "hash": previous.hash})
     return sealed
 
 
 @asynccontextmanager
-async def journalled(database: Database, entry: AuditEntry) -> AsyncIterator[AsyncConnection]:
+async def audited(database: Database, entry: AuditEntry) -> AsyncIterator[AsyncConnection]:
     """Begin a write transaction that finally appends *entry* to the audit log."""
     async with database.write() as connection:
         yield connection
@@ -70,9 +74,9 @@ async def _locked_head(connection: AsyncConnection) -> ChainHead:
 
 async def head(connection: AsyncConnection) -> ChainHead:
     """Return the head of the audit log, which is stored separately."""
-    # Ignore rows that were added by hand.
+    # The head does not count rows that were added by hand.
     row = (await connection.execute(_HEAD)).one_or_none()
-    # The row was removed by hand: no chain matches.
+    # Without the row, which was then removed by hand, the result matches no chain.
     return ChainHead(number=0, hash="") if row is None else from_row(ChainHead, row)
 
 
@@ -80,26 +84,28 @@ async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATC
     """Return the entries after number *after*, in order; for an unreadable one its number."""
     query = select(audit_log).where(audit_log.c.id > after).order_by(audit_log.c.id).limit(limit)
     try:
-        return [to_sealed(row) for row in await connection.execute(query)]
-    # An invalid time or JSON text: the file was edited by hand.
+        return [to_entry(row) for row in await connection.execute(query)]
+    # An invalid time or JSON text was written by hand.
     except (ValueError, TypeError):
         numbers = select(audit_log.c.id).where(audit_log.c.id > after).order_by(audit_log.c.id).limit(limit)
-        return [await entry_of(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
+        return [await read_entry(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
 
 
 async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[ChainedEntry]:
     """Return the entries about an incident and its notifications, in order."""
-    theirs = select(notification_incident.c.notification_id).where(notification_incident.c.incident_id == incident_id)
-    found: dict[int, ChainedEntry] = {}
-    for about in (audit_log.c.incident_id == incident_id, audit_log.c.notification_id.in_(theirs)):
-        rows = await connection.execute(select(audit_log).where(about))
-        found |= {row.id: to_sealed(row) for row in rows}
-    return [found[number] for number in sorted(found)]
+    notification_ids = select(notification_incident.c.notification_id).where(
+        notification_incident.c.incident_id == incident_id
+    )
+    entries: dict[int, ChainedEntry] = {}
+    for condition in (audit_log.c.incident_id == incident_id, audit_log.c.notification_id.in_(notification_ids)):
+        rows = await connection.execute(select(audit_log).where(condition))
+        entries |= {row.id: to_entry(row) for row in rows}
+    return [entries[number] for number in sorted(entries)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainLinks:
-    """Proof of the chain between some entries, without the contents of those in between."""
+    """Proof that some entries are of one chain, without the contents of the entries between them."""
 
     #: Number and content hash, in the order of the chain.
     links: Sequence[tuple[int, str]]
@@ -107,25 +113,26 @@ class ChainLinks:
     checkpoints: Sequence[ChainedEntry]
 
 
-async def trail(connection: AsyncConnection, stops: Sequence[int]) -> ChainLinks:
-    """Return the links from the first of *stops*, entry numbers in order, over the others to the last.
+async def read_chain_links(connection: AsyncConnection, stops: Sequence[int]) -> ChainLinks:
+    """Return the links of the chain between *stops*, entry numbers in order.
 
-    Checkpoints in between shorten them: a year takes a day at either end, and one link for each day.
+    Checkpoints, one for each day, shorten the proof: a year takes the links of its first and last day, and one for each
+    day between.
     """
-    is_one = audit_log.c.event == literal_column(f"'{CHECKPOINT}'")
+    is_checkpoint = audit_log.c.event == literal_column(f"'{CHECKPOINT}'")
     between = (audit_log.c.id > stops[0]) & (audit_log.c.id <= stops[-1])
-    rows = await connection.execute(select(audit_log).where(is_one, between).order_by(audit_log.c.id))
-    known = [to_sealed(row) for row in rows]
-    found = [*await links(connection, stops[0], stops[0])]
-    leapt: list[ChainedEntry] = []
-    for one, other in pairwise(stops):
-        inside = [each for each in known if one < each.number <= other]
-        if len(inside) > 1:
-            found += await links(connection, one + 1, inside[0].number)
-            found += [(each.number, each.content) for each in inside[1:]]
-            leapt += inside[1:]
-        found += await links(connection, found[-1][0] + 1, other)
-    return ChainLinks(links=found, checkpoints=leapt)
+    rows = await connection.execute(select(audit_log).where(is_checkpoint, between).order_by(audit_log.c.id))
+    known = [to_entry(row) for row in rows]
+    links_ = [*await links(connection, stops[0], stops[0])]
+    used_checkpoints: list[ChainedEntry] = []
+    for first, last in pairwise(stops):
+        between_stops = [each for each in known if first < each.number <= last]
+        if len(between_stops) > 1:
+            links_ += await links(connection, first + 1, between_stops[0].number)
+            links_ += [(each.number, each.content) for each in between_stops[1:]]
+            used_checkpoints += between_stops[1:]
+        links_ += await links(connection, links_[-1][0] + 1, last)
+    return ChainLinks(links=links_, checkpoints=used_checkpoints)
 
 
 async def links(connection: AsyncConnection, first: int, last: int) -> Sequence[tuple[int, str]]:
@@ -138,14 +145,14 @@ async def links(connection: AsyncConnection, first: int, last: int) -> Sequence[
 
 async def hash_of(connection: AsyncConnection, number: int) -> str | None:
     """Return the hash of an entry; `None` without such an entry."""
-    found = (await connection.execute(select(audit_log.c.hash).where(audit_log.c.id == number))).scalar_one_or_none()
-    return None if found is None else str(found)
+    hash_ = (await connection.execute(select(audit_log.c.hash).where(audit_log.c.id == number))).scalar_one_or_none()
+    return None if hash_ is None else str(hash_)
 
 
 async def verify(
     read: Reading, against: ChainHead | None = None, *, since: ChainHead | None = None, pause: timedelta = timedelta(0)
 ) -> Verifier:
-    """Verify the whole chain and return the violations; *against*: a head that was kept elsewhere.
+    """Verify the whole chain; return the verifier with the violations. *against*: a head that was kept outside the database.
 
     *read* begins a consistent read transaction, such as `Database.read`, for each batch: a server does not allow one
     for minutes. *since*: a checkpoint to start after; *pause*: between two batches.
@@ -155,51 +162,51 @@ async def verify(
     while True:
         async with read() as connection:
             batch = await entries(connection, after)
-            _take(verifier, batch)
+            _pass_to(verifier, batch)
             if len(batch) < BATCH:
                 verifier.end(await head(connection))
                 if against is not None:
-                    verifier.against(against, await hash_of(connection, against.number))
+                    verifier.compare_kept_head(against, await hash_of(connection, against.number))
                 return verifier
             after = number_of(batch[-1])
         await asyncio.sleep(pause.total_seconds())
 
 
-def _take(verifier: Verifier, batch: Sequence[ChainedEntry | int]) -> None:
+def _pass_to(verifier: Verifier, batch: Sequence[ChainedEntry | int]) -> None:
     for entry in batch:
         if isinstance(entry, int):
-            verifier.unreadable(entry)
+            verifier.add_unreadable(entry)
         else:
-            verifier.take(entry)
+            verifier.verify(entry)
 
 
 async def last_checkpoint(connection: AsyncConnection) -> ChainedEntry | None:
     """Return the newest checkpoint; `None`: none, or an invalid one.
 
-    It proves nothing by itself, because anybody with write access can add one. A verification that starts there must be
-    completed by a full one before long.
+    A checkpoint proves nothing by itself, because anybody with write access can add one. A verification that starts at
+    one saves time, and a full verification must follow before long.
     """
-    is_one = audit_log.c.event == literal_column(f"'{CHECKPOINT}'")
-    query = select(audit_log).where(is_one).order_by(audit_log.c.id.desc()).limit(1)
+    is_checkpoint = audit_log.c.event == literal_column(f"'{CHECKPOINT}'")
+    query = select(audit_log).where(is_checkpoint).order_by(audit_log.c.id.desc()).limit(1)
     try:
         row = (await connection.execute(query)).one_or_none()
-        return None if row is None else to_sealed(row)
+        return None if row is None else to_entry(row)
     except (ValueError, TypeError):
         return None
 
 
 async def add_checkpoint(connection: AsyncConnection, verifier: Verifier, at: datetime, actor: str) -> None:
-    """Verify what was added since, and append a checkpoint if that is intact too.
+    """Verify the entries that were added since *verifier* ended, and append a checkpoint if they are intact, too.
 
-    In a transaction of its own, which excludes other appends.
+    The transaction of *connection* excludes other appends, and does nothing else.
     """
     end = await _locked_head(connection)
     while batch := await entries(connection, verifier.head.number):
-        _take(verifier, batch)
+        _pass_to(verifier, batch)
     if verifier.flaws or verifier.head != end:
         return
     added = await append(connection, [checkpoint(at, actor, verifier.checkpoint)])
-    _take(verifier, added)
+    _pass_to(verifier, added)
 
 
 def number_of(entry: ChainedEntry | int) -> int:
@@ -208,8 +215,8 @@ def number_of(entry: ChainedEntry | int) -> int:
 
 
 @asynccontextmanager
-async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
-    """Read the SQLite file of a stopped service; nothing is written into or beside it.
+async def open_sqlite_file(path: Path) -> AsyncIterator[AsyncConnection]:
+    """Open the SQLite file of a stopped service for reading; nothing is written into or beside it.
 
     Raise `FileNotFoundError` without a file, `sqlalchemy.exc.DatabaseError` when it is no store with a chain.
     """
@@ -223,8 +230,8 @@ async def in_file(path: Path) -> AsyncIterator[AsyncConnection]:
 
 
 @asynccontextmanager
-async def on_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
-    """Read a server or a standby, whatever services use it; nothing is written.
+async def open_postgres_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
+    """Open a PostgreSQL server or standby for reading, also while services use it; nothing is written.
 
     Raise `sqlalchemy.exc.OperationalError` when it is not reachable, another `DatabaseError` when it is no store with a
     chain.
@@ -243,23 +250,23 @@ async def on_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
 def read_only(path: Path) -> URL:
     if not path.is_file():
         raise FileNotFoundError(path)
-    beside = path.with_name(f"{path.name}-wal")
-    # After a clean stop the single file is complete, and readable on read-only media. After a crash the rest is beside
-    # it, and SQLite needs access to both.
-    whole = not beside.exists() or beside.stat().st_size == 0
-    query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if whole else {})
+    wal_file = path.with_name(f"{path.name}-wal")
+    # After a clean stop the file is complete, and `immutable` makes it readable on read-only media. After a crash the
+    # last changes are in the WAL file, and SQLite needs access to both.
+    is_complete = not wal_file.exists() or wal_file.stat().st_size == 0
+    query = {"mode": "ro", "uri": "true"} | ({"immutable": "1"} if is_complete else {})
     return URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
 
 
-async def entry_of(connection: AsyncConnection, number: int) -> ChainedEntry | int:
+async def read_entry(connection: AsyncConnection, number: int) -> ChainedEntry | int:
     """Return an entry, or its number if it is unreadable."""
     try:
-        return to_sealed((await connection.execute(select(audit_log).where(audit_log.c.id == number))).one())
+        return to_entry((await connection.execute(select(audit_log).where(audit_log.c.id == number))).one())
     except (ValueError, TypeError):
         return number
 
 
-def to_sealed(row: Row[Any]) -> ChainedEntry:
+def to_entry(row: Row[Any]) -> ChainedEntry:
     """Return the entry of a row. Raise `ValueError` or `TypeError` for an invalid one."""
     texts = (row.actor, row.event, row.previous, row.content, row.hash)
     # SQLite stores any type in any column; an entry that cannot be hashed must not hide the others.

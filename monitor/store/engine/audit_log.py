@@ -1,6 +1,6 @@
-"""Pages of the audit log: the newest first, by agencies, incident, actor and event.
+"""Pages of the audit log, the newest entry first, filtered by agencies, incident, actor and event.
 
-A query costs as much as it lists, not as much as exists: each filter uses an index from the newest entry down.
+The cost of a page does not depend on the length of the log: each filter uses an index from the newest entry down.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from monitor.store.engine import audit
 from monitor.store.engine.listing import NEWEST
 from monitor.store.schema.tables import audit_log, incident, notification_incident
 
-#: Number of an agency's incidents examined for a page, the newest at that time.
-INCIDENTS: Final = 100
-#: Number of an actor's entries among which the next of an event is searched.
-LOOKED_THROUGH: Final = 2000
+#: Maximum of incidents, the newest, whose entries a page of agencies lists.
+MAX_INCIDENTS: Final = 100
+#: Maximum of an actor's entries that a page examines for those of one event.
+MAX_EXAMINED: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class AuditLogFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLogRow:
-    """An entry with its incident."""
+    """An entry, and the number of its incident."""
 
     number: int
     #: `None`: unreadable, because the store was edited by hand.
@@ -58,7 +58,7 @@ class AuditLogPage:
     rows: Sequence[AuditLogRow]
     #: The next page has entries before this number; `None`: the last page.
     before: int | None = None
-    #: Opening of the oldest examined incident: older ones of the agency may have further entries.
+    #: When the oldest examined incident opened: entries of older ones are not listed. `None`: all were examined.
     since: datetime | None = None
 
 
@@ -72,72 +72,74 @@ class AuditLogPages:
         """Return the newest *most* matching entries before number *before*."""
         async with self._database.read() as connection:
             if wanted.number:
-                ids, further, since = *await _of_incident(connection, wanted, most, before), None
+                ids, next_before, since = *await _incident_entry_ids(connection, wanted, most, before), None
             elif wanted.agencies is not None:
-                ids, further, since = await _of_agencies(connection, wanted, most, before)
+                ids, next_before, since = await _agency_entry_ids(connection, wanted, most, before)
             else:
-                ids, further, since = *await _of_all(connection, wanted, most, before), None
-            rows = await _rows(connection, ids)
-            abouts = await _about(connection, rows)
-        shown = [
-            AuditLogRow(number=number, entry=entry, incident=abouts.number_of(entry))
+                ids, next_before, since = *await _all_ids(connection, wanted, most, before), None
+            rows = await _read_rows(connection, ids)
+            incidents = await _read_incidents(connection, rows)
+        visible = [
+            AuditLogRow(number=number, entry=entry, incident=incidents.number_of(entry))
             for number, entry in rows
-            if wanted.agencies is None or abouts.agencies_of(entry) <= wanted.agencies
+            if wanted.agencies is None or incidents.agencies_of(entry) <= wanted.agencies
         ]
-        return AuditLogPage(rows=shown, before=further, since=since)
+        return AuditLogPage(rows=visible, before=next_before, since=since)
 
 
-async def _of_all(
+async def _all_ids(
     connection: AsyncConnection, wanted: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None]:
-    # By number without a filter, otherwise by an index that ends with the number.
-    both = bool(wanted.actor and wanted.event)
-    query = _narrowed(select(audit_log.c.id), AuditLogFilter(actor=wanted.actor) if both else wanted)
+    # The index of actors and that of events each end with the number, but no index has both.
+    has_both_filters = bool(wanted.actor and wanted.event)
+    query = _add_filters(select(audit_log.c.id), AuditLogFilter(actor=wanted.actor) if has_both_filters else wanted)
     query = query.where(audit_log.c.id < before).order_by(audit_log.c.id.desc())
-    if not both:
-        return _cut((await connection.execute(query.limit(most + 1))).scalars().all(), most)
-    # An actor's entries, of which few may match: so many are examined, and then a next page follows.
-    theirs = query.add_columns(audit_log.c.event).limit(LOOKED_THROUGH)
-    rows = (await connection.execute(theirs)).all()
-    found = [row.id for row in rows if row.event == wanted.event]
-    if len(found) > most:
-        return found[:most], found[most - 1]
-    return found, rows[-1].id if len(rows) == LOOKED_THROUGH else None
+    if not has_both_filters:
+        return _split_page((await connection.execute(query.limit(most + 1))).scalars().all(), most)
+    # Few of the actor's entries may have the event: `MAX_EXAMINED` are examined, and the next page continues there.
+    query_of_actor = query.add_columns(audit_log.c.event).limit(MAX_EXAMINED)
+    rows = (await connection.execute(query_of_actor)).all()
+    ids = [row.id for row in rows if row.event == wanted.event]
+    if len(ids) > most:
+        return ids[:most], ids[most - 1]
+    return ids, rows[-1].id if len(rows) == MAX_EXAMINED else None
 
 
-async def _of_incident(
+async def _incident_entry_ids(
     connection: AsyncConnection, wanted: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None]:
-    named = select(incident.c.id).where(incident.c.number == wanted.number)
-    incident_id = (await connection.execute(named)).scalar_one_or_none()
+    incident_query = select(incident.c.id).where(incident.c.number == wanted.number)
+    incident_id = (await connection.execute(incident_query)).scalar_one_or_none()
     if incident_id is None:
         return [], None
-    telling = select(notification_incident.c.notification_id).where(notification_incident.c.incident_id == incident_id)
-    found: set[int] = set()
-    for about in (audit_log.c.incident_id == incident_id, audit_log.c.notification_id.in_(telling)):
-        query = _narrowed(select(audit_log.c.id).where(about), wanted)
-        found.update((await connection.execute(query)).scalars())
-    return _cut(sorted((each for each in found if each < before), reverse=True), most)
+    notification_ids = select(notification_incident.c.notification_id).where(
+        notification_incident.c.incident_id == incident_id
+    )
+    ids: set[int] = set()
+    for condition in (audit_log.c.incident_id == incident_id, audit_log.c.notification_id.in_(notification_ids)):
+        query = _add_filters(select(audit_log.c.id).where(condition), wanted)
+        ids.update((await connection.execute(query)).scalars())
+    return _split_page(sorted((each for each in ids if each < before), reverse=True), most)
 
 
-async def _of_agencies(
+async def _agency_entry_ids(
     connection: AsyncConnection, wanted: AuditLogFilter, most: int, before: int
 ) -> tuple[Sequence[int], int | None, datetime | None]:
-    theirs = select(incident.c.id, incident.c.opened_at).where(incident.c.dedup_key.in_(wanted.agencies or ()))
-    last = select(audit_log.c.at).where(audit_log.c.id < before).order_by(audit_log.c.id.desc()).limit(1)
-    if (at := (await connection.execute(last)).scalar_one_or_none()) is None:
+    incident_query = select(incident.c.id, incident.c.opened_at).where(incident.c.dedup_key.in_(wanted.agencies or ()))
+    newest_query = select(audit_log.c.at).where(audit_log.c.id < before).order_by(audit_log.c.id.desc()).limit(1)
+    if (at := (await connection.execute(newest_query)).scalar_one_or_none()) is None:
         return [], None, None
-    # Without ORDER BY: the index of the agencies is used, and the result sorted here.
-    known = sorted((await connection.execute(theirs.where(incident.c.opened_at <= at))).all(), reverse=True)
-    looked_into = known[:INCIDENTS]
-    about = audit_log.c.incident_id.in_([row.id for row in looked_into])
-    query = _narrowed(select(audit_log.c.id).where(about), wanted).where(audit_log.c.id < before)
-    found = sorted((await connection.execute(query)).scalars(), reverse=True)
-    ids, further = _cut(found, most)
-    return ids, further, looked_into[-1].opened_at if len(known) > INCIDENTS else None
+    # Sorted here: with ORDER BY the database would not use the index of the agencies.
+    incidents = sorted((await connection.execute(incident_query.where(incident.c.opened_at <= at))).all(), reverse=True)
+    examined = incidents[:MAX_INCIDENTS]
+    condition = audit_log.c.incident_id.in_([row.id for row in examined])
+    query = _add_filters(select(audit_log.c.id).where(condition), wanted).where(audit_log.c.id < before)
+    matching = sorted((await connection.execute(query)).scalars(), reverse=True)
+    ids, next_before = _split_page(matching, most)
+    return ids, next_before, examined[-1].opened_at if len(incidents) > MAX_INCIDENTS else None
 
 
-def _narrowed(query: Select[Any], wanted: AuditLogFilter) -> Select[Any]:
+def _add_filters(query: Select[Any], wanted: AuditLogFilter) -> Select[Any]:
     if wanted.actor:
         query = query.where(audit_log.c.actor == wanted.actor)
     if wanted.event:
@@ -145,36 +147,36 @@ def _narrowed(query: Select[Any], wanted: AuditLogFilter) -> Select[Any]:
     return query
 
 
-def _cut(found: Sequence[int], most: int) -> tuple[Sequence[int], int | None]:
+def _split_page(found: Sequence[int], most: int) -> tuple[Sequence[int], int | None]:
     return found[:most], found[most - 1] if len(found) > most else None
 
 
-async def _rows(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[tuple[int, ChainedEntry | None]]:
-    found: dict[int, ChainedEntry | None] = dict.fromkeys(ids)
+async def _read_rows(connection: AsyncConnection, ids: Sequence[int]) -> Sequence[tuple[int, ChainedEntry | None]]:
+    entries: dict[int, ChainedEntry | None] = dict.fromkeys(ids)
     query = select(audit_log).where(audit_log.c.id.in_(ids))
     try:
-        found |= {row.id: audit.to_sealed(row) for row in await connection.execute(query)}
+        entries |= {row.id: audit.to_entry(row) for row in await connection.execute(query)}
     except (ValueError, TypeError):
-        # One of them is unreadable: the others are shown nevertheless.
+        # One entry is unreadable: the others are read one by one.
         for each in ids:
-            found[each] = await _readable(connection, each)
-    return [*found.items()]
+            entries[each] = await _read_entry_or_none(connection, each)
+    return [*entries.items()]
 
 
-async def _readable(connection: AsyncConnection, number: int) -> ChainedEntry | None:
-    read = await audit.entry_of(connection, number)
+async def _read_entry_or_none(connection: AsyncConnection, number: int) -> ChainedEntry | None:
+    read = await audit.read_entry(connection, number)
     return read if isinstance(read, ChainedEntry) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Abouts:
-    """Incidents of some entries."""
+class _EntryIncidents:
+    """Incidents of the entries on a page."""
 
-    #: By incident id.
+    #: Incident numbers and agencies, by incident id.
     numbers: dict[int, str]
     agencies: dict[int, str]
-    #: By notification id: its incidents.
-    told: dict[int, set[int]]
+    #: Incident ids by notification id.
+    incident_ids: dict[int, set[int]]
 
     def number_of(self, entry: ChainedEntry | None) -> str:
         """Return the incident number of an entry; "" without one."""
@@ -184,20 +186,26 @@ class _Abouts:
         """Return the agencies of an entry; "" for a monitoring fault."""
         if entry is None:
             return {""}
-        about = {entry.incident_id} | self.told.get(entry.notification_id or 0, set())
-        return {self.agencies.get(each or 0, "") for each in about}
+        incident_ids = {entry.incident_id} | self.incident_ids.get(entry.notification_id or 0, set())
+        return {self.agencies.get(each or 0, "") for each in incident_ids}
 
 
-async def _about(connection: AsyncConnection, rows: Sequence[tuple[int, ChainedEntry | None]]) -> _Abouts:
+async def _read_incidents(
+    connection: AsyncConnection, rows: Sequence[tuple[int, ChainedEntry | None]]
+) -> _EntryIncidents:
     entries = [entry for _, entry in rows if entry is not None]
-    notices = {entry.notification_id for entry in entries if entry.notification_id is not None}
-    told: dict[int, set[int]] = {}
-    parts = select(notification_incident.c.notification_id, notification_incident.c.incident_id)
-    for row in await connection.execute(parts.where(notification_incident.c.notification_id.in_(notices))):
-        told.setdefault(row.notification_id, set()).add(row.incident_id)
-    ids = {entry.incident_id for entry in entries if entry.incident_id is not None}.union(*told.values())
+    notification_ids = {entry.notification_id for entry in entries if entry.notification_id is not None}
+    incident_ids: dict[int, set[int]] = {}
+    query_of_notifications = select(notification_incident.c.notification_id, notification_incident.c.incident_id)
+    for row in await connection.execute(
+        query_of_notifications.where(notification_incident.c.notification_id.in_(notification_ids))
+    ):
+        incident_ids.setdefault(row.notification_id, set()).add(row.incident_id)
+    ids = {entry.incident_id for entry in entries if entry.incident_id is not None}.union(*incident_ids.values())
     query = select(incident.c.id, incident.c.number, incident.c.agency).where(incident.c.id.in_(ids))
-    found = (await connection.execute(query)).all()
-    return _Abouts(
-        numbers={row.id: row.number for row in found}, agencies={row.id: row.agency for row in found}, told=told
+    incidents = (await connection.execute(query)).all()
+    return _EntryIncidents(
+        numbers={row.id: row.number for row in incidents},
+        agencies={row.id: row.agency for row in incidents},
+        incident_ids=incident_ids,
     )

@@ -31,30 +31,31 @@ from monitor.store.schema.tables import (
     silence,
 )
 
-#: Upper bounds of a lease, and of the interval between two queries of a gateway.
-_NO_CLAIM = timedelta(minutes=5)
-_NO_WAIT = timedelta(minutes=10)
+#: Upper bounds of a lease, and of the interval between two queries of a gateway. A later time is wrong.
+_MAX_LEASE = timedelta(minutes=5)
+_MAX_QUERY_INTERVAL = timedelta(minutes=10)
 _QUARTER = timedelta(minutes=15)
 #: States in which a gateway is queried, whatever the attempt's age.
-_ASKED_ABOUT = (AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.ACCEPTED, AttemptState.SENT)
+_QUERIED_STATES = (AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.ACCEPTED, AttemptState.SENT)
 
 _NOW: BindParameter[datetime] = bindparam("now")
-_AHEAD: BindParameter[datetime] = bindparam("ahead")
-_PAST_CLAIMS: BindParameter[datetime] = bindparam("past_claims")
-_PAST_WAITS: BindParameter[datetime] = bindparam("past_waits")
+_CLOCK_NOW: BindParameter[datetime] = bindparam("ahead")
+_LATEST_LEASE: BindParameter[datetime] = bindparam("past_claims")
+_LATEST_QUERY: BindParameter[datetime] = bindparam("past_waits")
 
-#: Every decision, attempt and answer has an entry in the audit log. The last ones are examined: since a start a few
-#: have the present clock's time, and those before a correction have been moved.
-_LATELY = 1000
+#: Number of audit entries, the last ones, of which the latest time is the time before the clock was set back. Entries
+#: since a start have the new clock's time, so the last one is not enough; entries before a correction do not count.
+_EXAMINED_ENTRIES = 1000
 _LAST_MOVED = select(func.coalesce(func.max(audit_log.c.id), 0)).where(audit_log.c.event == CLOCK_SET_BACK)
-_LATEST = select(func.max(audit_log.c.at)).where(
-    audit_log.c.id > select(audit_head.c.number - _LATELY).scalar_subquery(),
+_LATEST_ENTRY_TIME = select(func.max(audit_log.c.at)).where(
+    audit_log.c.id > select(audit_head.c.number - _EXAMINED_ENTRIES).scalar_subquery(),
     audit_log.c.id > _LAST_MOVED.scalar_subquery(),
 )
 
 _ACTIVE = incident.c.at_rest.is_(False)
-#: An end in the future would block a new incident with the same key, and an opening would list it there.
-_INCIDENTS = _ACTIVE | (incident.c.opened_at > _AHEAD) | (incident.c.resolved_at > _AHEAD)
+#: Active incidents, and those that were opened or resolved in the future: a resolution in the future would block a new
+#: incident with the same key.
+_INCIDENTS = _ACTIVE | (incident.c.opened_at > _CLOCK_NOW) | (incident.c.resolved_at > _CLOCK_NOW)
 _NOTICES = select(notification_incident.c.notification_id).where(
     notification_incident.c.incident_id.in_(select(incident.c.id).where(_INCIDENTS))
 )
@@ -63,16 +64,16 @@ _DRILLS = select(drill.c.id).where(drill.c.ended_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Instants:
-    """Time columns of a table, and its rows."""
+class TimeColumns:
+    """Time columns of a table, and the rows whose times are moved."""
 
     table: Table
     rows: ColumnElement[bool]
-    #: Past events, which cannot be in the future. The first is the creation of the row.
+    #: Times of past events, which cannot be in the future. The first one is the creation of the row.
     past: tuple[str, ...]
-    #: Times relative to the first of these.
+    #: Times relative to the creation of the row.
     following: tuple[str, ...] = ()
-    #: Due times: an earlier one costs a query.
+    #: Due times of queries: one in the future becomes due now, which costs one query too many.
     due: tuple[str, ...] = ()
 
     @property
@@ -81,7 +82,7 @@ class Instants:
 
 
 TABLES = (
-    Instants(
+    TimeColumns(
         table=incident,
         rows=_INCIDENTS,
         past=(
@@ -91,19 +92,19 @@ TABLES = (
             *("declared_ended_at", "closed_at"),
         ),
     ),
-    Instants(
+    TimeColumns(
         table=notification,
         rows=notification.c.id.in_(_NOTICES),
         past=("created_at",),
         following=("expires_at",),
         due=("not_before",),
     ),
-    Instants(
+    TimeColumns(
         table=attempt, rows=attempt.c.delivery_id.in_(_DELIVERIES), past=("started_at", "ended_at"), due=("query_at",)
     ),
-    Instants(table=silence, rows=silence.c.ends_at > _AHEAD, past=("starts_at",), following=("ends_at",)),
-    Instants(table=drill, rows=drill.c.ended_at.is_(None), past=("starts_at",), following=("ends_at",)),
-    Instants(
+    TimeColumns(table=silence, rows=silence.c.ends_at > _CLOCK_NOW, past=("starts_at",), following=("ends_at",)),
+    TimeColumns(table=drill, rows=drill.c.ended_at.is_(None), past=("starts_at",), following=("ends_at",)),
+    TimeColumns(
         table=drill_notification,
         rows=drill_notification.c.drill_id.in_(_DRILLS),
         past=("started_at", "delivered_at", "confirmed_at"),
@@ -111,98 +112,104 @@ TABLES = (
     ),
 )
 
-#: Times without an entry in the audit log, with their latest possible value.
-_FAR_OFF = (
-    (incident, _ACTIVE & (incident.c.owned_until > _PAST_CLAIMS), "owned_until"),
-    (attempt, attempt.c.state.in_(_ASKED_ABOUT) & (attempt.c.query_at > _PAST_WAITS), "query_at"),
+#: Times that are corrected whenever they exceed their bound, because they have no audit entry.
+_BOUNDED_TIMES = (
+    (incident, _ACTIVE & (incident.c.owned_until > _LATEST_LEASE), "owned_until"),
+    (attempt, attempt.c.state.in_(_QUERIED_STATES) & (attempt.c.query_at > _LATEST_QUERY), "query_at"),
 )
-_IS_ANY_FAR_OFF = select(or_(*(exists().where(rows) for _, rows, _ in _FAR_OFF)))
-_BRING_NEAR = [update(table).where(rows).values({column: _NOW}) for table, rows, column in _FAR_OFF]
+_IS_ANY_OUT_OF_BOUNDS = select(or_(*(exists().where(rows) for _, rows, _ in _BOUNDED_TIMES)))
+_RESET_TO_NOW = [update(table).where(rows).values({column: _NOW}) for table, rows, column in _BOUNDED_TIMES]
 
 
 class SqlSetBack(Repository):
-    """The part of `alerts.persistence.store.UnitOfWork` for clocks that were set back."""
+    """The part of `alerts.persistence.store.UnitOfWork` for a clock that was set back."""
 
-    async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
+    async def move_times_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
         """Move times after *now* back; return by how much, zero if the clock was not set back.
 
         *latest*: the expected time, from an engine that was running; otherwise the audit log tells.
         """
-        times = {"now": now, "past_claims": now + _NO_CLAIM, "past_waits": now + _NO_WAIT}
-        # Called twice a minute, and nearly always without effect.
-        if (await self._connection.execute(_IS_ANY_FAR_OFF, times)).scalar_one():
-            for each in _BRING_NEAR:
-                await self._connection.execute(each, times)
-        latest = latest or (await self._connection.execute(_LATEST)).scalar_one()
+        times = {"now": now, "past_claims": now + _MAX_LEASE, "past_waits": now + _MAX_QUERY_INTERVAL}
+        # One cheap query first: this is called twice a minute, and hardly ever has an effect.
+        if (await self._connection.execute(_IS_ANY_OUT_OF_BOUNDS, times)).scalar_one():
+            for statement in _RESET_TO_NOW:
+                await self._connection.execute(statement, times)
+        latest = latest or (await self._connection.execute(_LATEST_ENTRY_TIME)).scalar_one()
         if latest is None or latest - now <= TOLERANCE:
             return timedelta(0)
-        back = _as_zones_differ(latest - now)
-        for instants in TABLES:
-            moved = await self._move(instants, now, back)
-            if instants.table is notification:
+        back = _round_to_zone_difference(latest - now)
+        for time_columns in TABLES:
+            moved = await self._move_table(time_columns, now, back)
+            if time_columns.table is notification:
                 await self._move_keys(moved, now, back)
         return back
 
-    async def _move(self, instants: Instants, now: datetime, back: timedelta) -> Sequence[int]:
+    async def _move_table(self, time_columns: TimeColumns, now: datetime, back: timedelta) -> Sequence[int]:
         """Move the times of a table; return the ids of the changed rows."""
-        table, columns = instants.table, instants.columns
+        table, columns = time_columns.table, time_columns.columns
         found = await self._connection.execute(
-            select(table.c.id, *(table.c[name] for name in columns)).where(instants.rows), {"ahead": now}
+            select(table.c.id, *(table.c[name] for name in columns)).where(time_columns.rows), {"ahead": now}
         )
-        moved = [{"row": row.id, **values} for row in found if (values := _moved(row, instants, now, back))]
+        moved = [{"row": row.id, **values} for row in found if (values := _moved_values(row, time_columns, now, back))]
         if moved:
             change = update(table).where(table.c.id == bindparam("row"))
-            anew = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
-            await self._connection.execute(change.values(anew), moved)
+            new_values = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in columns}
+            await self._connection.execute(change.values(new_values), moved)
         return [each["row"] for each in moved]
 
     async def _move_keys(self, notice_ids: Sequence[int], now: datetime, back: timedelta) -> None:
-        """Move the times in the keys of notifications: a notification of a future event must be sent again when it comes."""
+        """Move the times at the end of the keys of notifications, or the same event at the right time would have the same key."""
         for ids in portions(notice_ids):
-            for table, its in (
+            for table, notification_column in (
                 (notification, notification.c.id),
                 (notification_incident, notification_incident.c.notification_id),
             ):
-                found = (await self._connection.execute(select(table.c.key).where(its.in_(ids)))).scalars()
-                keys = [{"old": key, "new": anew} for key in found if (anew := _moved_key(key, now, back)) != key]
+                keys_found = (
+                    await self._connection.execute(select(table.c.key).where(notification_column.in_(ids)))
+                ).scalars()
+                keys = [
+                    {"old": key, "new": new_key} for key in keys_found if (new_key := _moved_key(key, now, back)) != key
+                ]
                 if keys:
                     await self._connection.execute(
                         update(table).where(table.c.key == bindparam("old")).values(key=bindparam("new")), keys
                     )
 
 
-def _as_zones_differ(back: timedelta) -> timedelta:
-    """Return whole quarters of an hour for a span near one: a clock of another time zone is the usual cause.
+def _round_to_zone_difference(back: timedelta) -> timedelta:
+    """Return *back*, rounded to whole quarters of an hour if it is close: the usual cause is the clock of another time zone.
 
     The span is known to a few seconds, and turns end at full quarters: so none begins twice.
     """
-    whole = round(back / _QUARTER) * _QUARTER
-    return whole if whole and abs(whole - back) <= TOLERANCE else back
+    rounded = round(back / _QUARTER) * _QUARTER
+    return rounded if rounded and abs(rounded - back) <= TOLERANCE else back
 
 
-def _moved(row: Row[Any], instants: Instants, now: datetime, back: timedelta) -> dict[str, datetime | None]:
-    """Return the new values of a row by parameter name; empty if none is in the future."""
-    before: dict[str, datetime | None] = {name: getattr(row, name) for name in instants.columns}
-    anew = dict(before)
-    is_ahead = (first := before[instants.past[0]]) is not None and first > now
+def _moved_values(
+    row: Row[Any], time_columns: TimeColumns, now: datetime, back: timedelta
+) -> dict[str, datetime | None]:
+    """Return the new times of a row, by parameter name; empty if no time is in the future."""
+    before: dict[str, datetime | None] = {name: getattr(row, name) for name in time_columns.columns}
+    after = dict(before)
+    is_created_ahead = (first := before[time_columns.past[0]]) is not None and first > now
     for name, at in before.items():
         if at is None or at <= now:
             continue
-        if name in instants.past:
-            anew[name] = min(at - back, now)
-        elif name in instants.due:
-            anew[name] = now
-        elif is_ahead:
-            anew[name] = at - back
-    return {} if anew == before else {f"new_{name}": at for name, at in anew.items()}
+        if name in time_columns.past:
+            after[name] = min(at - back, now)
+        elif name in time_columns.due:
+            after[name] = now
+        elif is_created_ahead:
+            after[name] = at - back
+    return {} if after == before else {f"new_{name}": at for name, at in after.items()}
 
 
 def _moved_key(key: str, now: datetime, back: timedelta) -> str:
-    begin, slash, end = key.rpartition("/")
+    prefix, slash, time_text = key.rpartition("/")
     try:
-        at = datetime.fromisoformat(end)
+        at = datetime.fromisoformat(time_text)
     except ValueError:
         return key
     if at.tzinfo is None or at <= now:  # A date has no time zone.
         return key
-    return f"{begin}{slash}{(at - back).isoformat(timespec='seconds')}"
+    return f"{prefix}{slash}{(at - back).isoformat(timespec='seconds')}"

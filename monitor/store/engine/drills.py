@@ -1,4 +1,4 @@
-"""Drills and their notifications in the database. Each change is logged in the same transaction."""
+"""Drills (tests of contacts and gateways) and their notifications in the database, with the audit entry of each change."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from uuid import uuid4
 from sqlalchemy import Row, Table, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.decide.drill import DrillNotification, DrillState, may_follow
+from alerts.decide.drill import DrillNotification, DrillState, may_replace
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
 from alerts.model.notification import Facts, Language
-from alerts.model.number import DRILLS_BEGIN
+from alerts.model.number import DRILL_PREFIX
 from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
@@ -45,13 +45,13 @@ class Drill:
     ends_at: datetime
 
 
-def drill_called(drill_id: int) -> str:
+def drill_number_of(drill_id: int) -> str:
     """Return the number of a drill, as in its notifications."""
-    return f"{DRILLS_BEGIN}-{drill_id:02d}"
+    return f"{DRILL_PREFIX}-{drill_id:02d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class DrillNotificationRecord:
     """A drill notification and its state."""
 
     id: int
@@ -77,7 +77,7 @@ class Record:
 
 
 class Drills:
-    """Store of drills."""
+    """Records of drills."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,20 +85,20 @@ class Drills:
     async def begin(
         self, key: str, *, contact: str, requested_by: str, begins_at: datetime, ends_at: datetime
     ) -> Drill | None:
-        """Write the start of a drill; `None` if one with that *key* exists, from this or another process."""
+        """Write the start of a drill and return it; `None`: this or another process has written one with the same *key*."""
         values: dict[str, Any] = {
             "contact": contact,
             "requested_by": requested_by,
             "starts_at": begins_at,
             "ends_at": ends_at,
         }
-        if await self._is_there(drill, key):
+        if await self._exists(drill, key):
             return None
         async with self._database.write() as connection:
             drill_id = await self._add(connection, drill, {"key": key, "number": "", **values})
             if drill_id is None:
                 return None
-            number = drill_called(drill_id)
+            number = drill_number_of(drill_id)
             await connection.execute(update(drill).where(drill.c.id == drill_id).values(number=number))
             detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
             entry = AuditEntry(at=begins_at, actor=requested_by, event="drill begun", detail=detail)
@@ -110,12 +110,12 @@ class Drills:
         query = select(drill).where(drill.c.ended_at.is_(None))
         return by_id(from_row(Drill, row) for row in await self._database.rows(query))
 
-    async def asked_of(self, agency: str, since: datetime) -> tuple[int, int]:
-        """Return the id of the latest drill of an agency's own people since *since*, 0 without any, and their number."""
-        # A drill that began then is in progress, or has ended since, which limits the rows.
-        lately = (drill.c.starts_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
-        theirs = drill.c.contact.startswith(f"{agency}/")
-        query = select(func.coalesce(func.max(drill.c.id), 0), func.count()).where(lately & theirs)
+    async def latest_requested(self, agency: str, since: datetime) -> tuple[int, int]:
+        """Return the id of the latest drill of an agency's own contacts since *since*, or 0, and the number of such drills."""
+        # A drill that started since then has not ended before: this condition lets the index limit the rows.
+        is_recent = (drill.c.starts_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
+        is_of_agency = drill.c.contact.startswith(f"{agency}/")
+        query = select(func.coalesce(func.max(drill.c.id), 0), func.count()).where(is_recent & is_of_agency)
         [(latest, count)] = await self._database.rows(query)
         return latest, count
 
@@ -127,19 +127,19 @@ class Drills:
             .group_by(drill_notification.c.state)
         )
         async with self._database.write() as connection:
-            counted = {str(state): str(number) for state, number in await connection.execute(states)}
-            this = (drill.c.id == of.id) & drill.c.ended_at.is_(None)
-            if (await connection.execute(update(drill).where(this).values(ended_at=now))).rowcount:
-                detail = {"number": of.number, **counted}
+            counts = {str(state): str(number) for state, number in await connection.execute(states)}
+            is_running = (drill.c.id == of.id) & drill.c.ended_at.is_(None)
+            if (await connection.execute(update(drill).where(is_running).values(ended_at=now))).rowcount:
+                detail = {"number": of.number, **counts}
                 await audit.append(connection, [AuditEntry(at=now, actor="drill", event="drill ended", detail=detail)])
 
     async def write(
         self, of: Drill, planned: DrillNotification, facts: Facts, state: DrillState, now: datetime, *, why: str = ""
-    ) -> Record | None:
-        """Write a drill notification as started (or skipped), before its gateway is called; `None` if it exists."""
+    ) -> DrillNotificationRecord | None:
+        """Write a drill notification as started or skipped, before its gateway is called; `None`: it exists."""
         key = f"{of.id}/{planned.key}"
         agency, contact, address = planned.target.agency, planned.target.contact, planned.address
-        if await self._is_there(drill_notification, key):
+        if await self._exists(drill_notification, key):
             return None
         values = {
             "key": key,
@@ -156,13 +156,13 @@ class Drills:
             "started_at": now,
         }
         async with self._database.write() as connection:
-            exercise_id = await self._add(connection, drill_notification, values)
-            if exercise_id is None:
+            notification_id = await self._add(connection, drill_notification, values)
+            if notification_id is None:
                 return None
-            # Unique across installations, like an attempt's, and distinguished by its first letter.
-            reference = f"d{exercise_id}-1-{now.timestamp():.0f}"
+            # Unique across installations like the reference of an attempt, which begins with another letter.
+            reference = f"d{notification_id}-1-{now.timestamp():.0f}"
             await connection.execute(
-                update(drill_notification).where(drill_notification.c.id == exercise_id).values(reference=reference)
+                update(drill_notification).where(drill_notification.c.id == notification_id).values(reference=reference)
             )
             event = "exercise left out" if state is DrillState.SKIPPED else "exercise begun"
             detail = {
@@ -173,7 +173,7 @@ class Drills:
                 "why": why,
             }
             await audit.append(connection, [AuditEntry(at=now, actor="drill", event=event, detail=detail)])
-        return await self._one(drill_notification.c.id == exercise_id)
+        return await self._find_one(drill_notification.c.id == notification_id)
 
     async def change(
         self,
@@ -184,11 +184,11 @@ class Drills:
         why: str = "",
         provider_id: str | None = None,
         query_at: datetime | None = None,
-    ) -> Record | None:
-        """Write the state of a drill notification and return it; `None` without one.
+    ) -> DrillNotificationRecord | None:
+        """Write the state of a drill notification and return it; `None`: no notification has this reference.
 
-        A better known state is not replaced, nor are *why* or *provider_id* if they are not given. *query_at*: time of
-        the next query; `None`: none.
+        A final state is not replaced by an earlier one. Without *why* or *provider_id* the stored values stay.
+        *query_at*: time of the next query to the provider; `None`: none.
         """
         query = select(drill_notification).where(drill_notification.c.reference == reference).with_for_update()
         async with self._database.write() as connection:
@@ -196,7 +196,7 @@ class Drills:
             if row is None:
                 return None
             values: dict[str, Any] = {"query_at": query_at, "provider_id": provider_id or row.provider_id}
-            if may_follow(DrillState(row.state), state):
+            if may_replace(DrillState(row.state), state):
                 values |= {"state": state, "reason": why or row.reason}
                 if state in {DrillState.DELIVERED, DrillState.CONFIRMED}:
                     values["delivered_at"] = row.delivered_at or now
@@ -211,26 +211,26 @@ class Drills:
             await connection.execute(
                 update(drill_notification).where(drill_notification.c.id == row.id).values(**values)
             )
-        return await self._one(drill_notification.c.reference == reference)
+        return await self._find_one(drill_notification.c.reference == reference)
 
-    async def notifications(self, drill_id: int) -> Sequence[Record]:
+    async def notifications(self, drill_id: int) -> Sequence[DrillNotificationRecord]:
         """Return the notifications of a drill, started or skipped, the oldest first."""
-        return await self._many(drill_notification.c.drill_id == drill_id)
+        return await self._find_all(drill_notification.c.drill_id == drill_id)
 
-    async def during(self, agency: str, begin: datetime, end: datetime) -> Sequence[Record]:
+    async def during(self, agency: str, begin: datetime, end: datetime) -> Sequence[DrillNotificationRecord]:
         """Return the notifications to an agency's contacts from *begin* and before *end*, the oldest first."""
         at = drill_notification.c.started_at
-        return await self._many((drill_notification.c.agency == agency) & (at >= begin) & (at < end))
+        return await self._find_all((drill_notification.c.agency == agency) & (at >= begin) & (at < end))
 
-    async def find(self, reference: str) -> Record | None:
+    async def find(self, reference: str) -> DrillNotificationRecord | None:
         """Return a drill notification by its reference."""
-        return await self._one(drill_notification.c.reference == reference)
+        return await self._find_one(drill_notification.c.reference == reference)
 
-    async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
+    async def latest(self, drills: int) -> Sequence[tuple[Drill, DrillNotificationRecord]]:
         """Return the notifications of the newest *drills*, the newest drill first."""
         newest = select(drill).order_by(drill.c.id.desc()).limit(drills)
-        found = [from_row(Drill, row) for row in await self._database.rows(newest)]
-        return [(each, record) for each in found for record in await self.notifications(each.id)]
+        newest_drills = [from_row(Drill, row) for row in await self._database.rows(newest)]
+        return [(each, record) for each in newest_drills for record in await self.notifications(each.id)]
 
     async def last_ended(self) -> datetime | None:
         """Return when a drill of all contacts last ended."""
@@ -238,22 +238,24 @@ class Drills:
         return await self._database.value(query)
 
     async def confirmed(self) -> Mapping[tuple[str, str], datetime]:
-        """Return when each contact, by agency and key, last pressed a key."""
-        return await self._last(drill_notification.c.confirmed_at, drill_notification.c.confirmed_at.is_not(None))
+        """Return when each contact, by agency and key, last confirmed a drill by pressing a key."""
+        return await self._last_times(drill_notification.c.confirmed_at, drill_notification.c.confirmed_at.is_not(None))
 
     async def delivered(self) -> Mapping[tuple[str, str], datetime]:
-        """Return when an SMS last reached each contact, by agency and key."""
+        """Return when the last SMS of a drill that reached each contact was sent, by agency and key."""
         arrived = (drill_notification.c.channel == Channel.SMS) & (drill_notification.c.state == DrillState.DELIVERED)
-        return await self._last(drill_notification.c.started_at, arrived)
+        return await self._last_times(drill_notification.c.started_at, arrived)
 
     async def is_notice_pending(self, now: datetime) -> bool:
-        """Whether a real notification waits for a gateway: not a throttled one, nor one with a later retry."""
-        may_go = notification.c.not_before.is_(None) | (notification.c.not_before <= now)
-        theirs = (attempt.c.delivery_id == delivery.c.id) & (delivery.c.notification_id == notification.c.id)
-        later = exists().where(theirs & (attempt.c.query_at > now))
+        """Whether a notification that is no drill waits for a gateway now: it is not throttled, and no retry is later."""
+        may_send = notification.c.not_before.is_(None) | (notification.c.not_before <= now)
+        is_of_notification = (attempt.c.delivery_id == delivery.c.id) & (
+            delivery.c.notification_id == notification.c.id
+        )
+        retries_later = exists().where(is_of_notification & (attempt.c.query_at > now))
         query = (
             select(notification.c.id)
-            .where((notification.c.state == NotificationState.PENDING) & may_go & ~later)
+            .where((notification.c.state == NotificationState.PENDING) & may_send & ~retries_later)
             .limit(1)
         )
         return await self._database.row(query) is not None
@@ -261,35 +263,39 @@ class Drills:
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
         """Return the ids of open incidents, and the keys of all people notified of one."""
         ids = select(incident.c.id).where(incident.c.resolved_at.is_(None)).order_by(incident.c.id)
-        told = select(notification_incident.c.person).where(notification_incident.c.incident_id.in_(ids)).distinct()
+        people_query = (
+            select(notification_incident.c.person).where(notification_incident.c.incident_id.in_(ids)).distinct()
+        )
         async with self._database.read() as connection:
-            found = (await connection.execute(ids)).scalars().all()
-            people = frozenset((await connection.execute(told)).scalars()) if found else frozenset()
-        return found, people
+            ids_found = (await connection.execute(ids)).scalars().all()
+            people = frozenset((await connection.execute(people_query)).scalars()) if ids_found else frozenset()
+        return ids_found, people
 
-    async def _is_there(self, table: Table, key: str) -> bool:
+    async def _exists(self, table: Table, key: str) -> bool:
         return await self._database.row(select(table.c.id).where(table.c.key == key)) is not None
 
     async def _add(self, connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> int | None:
-        """Write a row and return its id; `None` when another process has just written one with its key."""
+        """Write a row and return its id; `None`: another process has just written one with the same key."""
         once = self._database.upsert(table).on_conflict_do_nothing(index_elements=["key"])
         added: int | None = (await connection.execute(once.values(**values).returning(table.c.id))).scalar_one_or_none()
         return added
 
-    async def _last(self, moment: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
-        people = distinct(drill_notification.c.agency, drill_notification.c.contact)
-        theirs = (drill_notification.c.agency == people.c.agency) & (drill_notification.c.contact == people.c.contact)
-        last = select(func.max(moment)).where(theirs, where).correlate(people).scalar_subquery().label("at")
-        found = await self._database.rows(select(people, last))
+    async def _last_times(self, moment: Any, where: Any) -> Mapping[tuple[str, str], datetime]:
+        contacts = distinct(drill_notification.c.agency, drill_notification.c.contact)
+        is_of_contact = (drill_notification.c.agency == contacts.c.agency) & (
+            drill_notification.c.contact == contacts.c.contact
+        )
+        last = select(func.max(moment)).where(is_of_contact, where).correlate(contacts).scalar_subquery().label("at")
+        found = await self._database.rows(select(contacts, last))
         return {(row.agency, row.contact): row.at for row in found if row.at is not None}
 
-    async def _one(self, where: Any) -> Record | None:
-        return next(iter(await self._many(where)), None)
+    async def _find_one(self, where: Any) -> DrillNotificationRecord | None:
+        return next(iter(await self._find_all(where)), None)
 
-    async def _many(self, where: Any) -> Sequence[Record]:
+    async def _find_all(self, where: Any) -> Sequence[DrillNotificationRecord]:
         rows = await self._database.rows(select(drill_notification).where(where).order_by(drill_notification.c.id))
         return [_to_record(row) for row in rows]
 
 
-def _to_record(row: Row[Any]) -> Record:
-    return from_row(Record, row, key=row.key.partition("/")[2], facts=FACTS.validate_json(row.facts))
+def _to_record(row: Row[Any]) -> DrillNotificationRecord:
+    return from_row(DrillNotificationRecord, row, key=row.key.partition("/")[2], facts=FACTS.validate_json(row.facts))

@@ -13,42 +13,42 @@ from sqlalchemy import Row, Select, func, insert, select, update
 from alerts.model.event import Declare, Trigger
 from alerts.model.incident import OUTAGES, Incident, open_incident
 from alerts.model.notification import IncidentType
-from alerts.model.number import incident_number, is_quoted, numbers_quoted
+from alerts.model.number import candidate_numbers, incident_number, matches_number
 from monitor.store.backend.repository import Repository
 from monitor.store.engine.statements import (
     ACTIVE,
     ADD_INCIDENT,
-    CHANGE_INCIDENT,
     INCIDENT,
-    LAST_INCIDENT,
+    NEWEST_INCIDENT,
     NEXT_NUMBER,
+    UPDATE_INCIDENT,
 )
 from monitor.store.schema.rows import POLICY, by_id, from_row, incident_values, portions, to_incident
 from monitor.store.schema.tables import counter, incident
 
-#: A policy is some 5 kB of JSON, whose validation takes a tenth of a millisecond.
+#: Maximum of incidents that are read at once: each has a policy of some 5 kB of JSON, whose validation takes 0.1 ms.
 _READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenNumber:
-    """An open incident: its number, its detected type, and its declaration."""
+class OpenIncidentSummary:
+    """Summary of an open incident: its number, its detected type, and its declaration."""
 
     number: str
     #: Start of the current problem.
     began_at: datetime
-    #: Last detected type; `None`: none, or none any more.
+    #: Type that the probes detect now; `None`: none.
     detected: IncidentType | None = None
-    #: Declared type that has not ended, and who declared it.
+    #: Type that a person has declared and nobody has ended, and the author.
     declared: IncidentType | None = None
     declared_by: str = ""
-    #: Start, as stated by the person who opened the incident; a later declaration refers to the present.
+    #: Start of the declared outage: as stated by its author if the declaration opened the incident, otherwise its time.
     declared_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FalseAlarm:
-    """A false alarm, and the time it had reported."""
+    """A false alarm, and the period that it had reported."""
 
     id: int
     agency: str
@@ -56,13 +56,15 @@ class FalseAlarm:
     ended_at: datetime
 
 
-def _open_number(row: Row[Any]) -> OpenNumber:
-    measured = row.detected and IncidentType(row.detected)
-    found = OpenNumber(number=row.number, began_at=row.current_type_began_at or row.began_at, detected=measured)
+def _to_open_incident(row: Row[Any]) -> OpenIncidentSummary:
+    detected = row.detected and IncidentType(row.detected)
+    result = OpenIncidentSummary(
+        number=row.number, began_at=row.current_type_began_at or row.began_at, detected=detected
+    )
     if row.declared_type is None or row.declared_ended_at is not None:
-        return found
+        return result
     return replace(
-        found,
+        result,
         declared=IncidentType(row.declared_type),
         declared_by=row.declared_by,
         declared_since=row.began_at if row.declared_at <= row.opened_at else row.declared_at,
@@ -81,8 +83,8 @@ class SqlIncidents(Repository):
         return await self._one_incident(INCIDENT, incident_id=incident_id)
 
     async def last_incident(self, dedup_key: str) -> Incident | None:
-        """Return the newest incident with *dedup_key*, open or over."""
-        return await self._one_incident(LAST_INCIDENT, dedup_key=dedup_key)
+        """Return the newest incident with *dedup_key*, open or resolved."""
+        return await self._one_incident(NEWEST_INCIDENT, dedup_key=dedup_key)
 
     async def last_incidents(self, dedup_keys: Collection[str]) -> Mapping[str, Incident]:
         """Return the newest incident of each of up to some two hundred dedup keys."""
@@ -92,13 +94,15 @@ class SqlIncidents(Repository):
         ids = (await self._connection.execute(newest.group_by(incident.c.dedup_key))).scalars().all()
         return {each.dedup_key: each for each in (await self.incidents(ids)).values()}
 
-    async def incident_numbered(self, quoted: str) -> Incident | None:
-        """Return the incident with a quoted number: "jcontoh-1" is JCONT-01, if that belongs to JCONTOH."""
-        query = select(incident).where(incident.c.number.in_(numbers_quoted(quoted)))
+    async def incident_by_number(self, quoted: str) -> Incident | None:
+        """Return the incident with a number in any notation: "jcontoh-1" is JCONT-01, if that is of the agency JCONTOH."""
+        query = select(incident).where(incident.c.number.in_(candidate_numbers(quoted)))
         found = [to_incident(row) for row in await self._connection.execute(query)]
-        # An agency's first: a centre may have the same name.
+        # An agency's incident comes first: the NOC may have the same short name.
         found.sort(key=lambda each: not each.policy.agency)
-        return next((i for i in found if is_quoted(quoted, i.number, i.policy.agency or i.policy.office.short)), None)
+        return next(
+            (i for i in found if matches_number(quoted, i.number, i.policy.agency or i.policy.office.short)), None
+        )
 
     async def _one_incident(self, query: Select[Any], **values: int | str) -> Incident | None:
         row = (await self._connection.execute(query, values)).one_or_none()
@@ -109,22 +113,22 @@ class SqlIncidents(Repository):
         query = select(incident.c.id).where(incident.c.resolved_at.is_(None))
         return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
 
-    async def measured_keys(self) -> Collection[str]:
+    async def detected_keys(self) -> Collection[str]:
         """Return the dedup keys of the open incidents that are detected, not only declared."""
         query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None), incident.c.detected.is_not(None))
         return (await self._connection.execute(query)).scalars().all()
 
-    async def open_numbers(self) -> Mapping[str, OpenNumber]:
+    async def open_incidents_by_key(self) -> Mapping[str, OpenIncidentSummary]:
         """Return the open incidents' numbers by dedup key, oldest first."""
         query: Select[Any] = select(
             *(incident.c.id, incident.c.dedup_key, incident.c.number),
             *(incident.c.declared_type, incident.c.declared_at, incident.c.declared_by, incident.c.declared_ended_at),
             *(incident.c.began_at, incident.c.current_type_began_at, incident.c.opened_at, incident.c.detected),
         ).where(incident.c.resolved_at.is_(None))
-        return {row.dedup_key: _open_number(row) for row in by_id(await self._connection.execute(query))}
+        return {row.dedup_key: _to_open_incident(row) for row in by_id(await self._connection.execute(query))}
 
     async def false_alarms(self, since: datetime) -> Sequence[FalseAlarm]:
-        """Return the incidents that ended since then and were marked as false alarms."""
+        """Return the incidents that were resolved since *since* and marked as false alarms."""
         columns = (incident.c.id, incident.c.agency, incident.c.began_at, incident.c.ended_at, incident.c.resolved_at)
         query = select(*columns).where(incident.c.resolved_at >= since, incident.c.false_alarm_at.is_not(None))
         return [
@@ -133,33 +137,35 @@ class SqlIncidents(Repository):
         ]
 
     async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
-        """Return any number of incidents by id, without blocking others for long."""
+        """Return incidents by id, in batches that do not block the event loop for long."""
         found = dict[int, Incident]()
-        for some in portions(sorted(ids), _READ_AT_ONCE):
-            query = select(incident).where(incident.c.id.in_(some))
+        for batch in portions(sorted(ids), _READ_AT_ONCE):
+            query = select(incident).where(incident.c.id.in_(batch))
             found |= {row.id: to_incident(row) for row in await self._connection.execute(query)}
         return found
 
-    async def unreleased(self, agencies: Collection[str]) -> Sequence[Incident]:
+    async def unreleased_incidents(self, agencies: Collection[str]) -> Sequence[Incident]:
         """Return the open incidents of these agencies without a release, oldest first."""
-        waits = incident.c.resolved_at.is_(None) & incident.c.released_at.is_(None)
-        query = select(incident.c.id).where(waits, incident.c.agency.in_(agencies))
+        is_unreleased = incident.c.resolved_at.is_(None) & incident.c.released_at.is_(None)
+        query = select(incident.c.id).where(is_unreleased, incident.c.agency.in_(agencies))
         return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
 
     async def opened_since(self, since: datetime) -> Sequence[tuple[str, datetime]]:
-        """Return dedup key and opening of each detected incident since then, oldest first."""
-        # A closed incident is not detected any more once the probes succeed.
-        was = incident.c.detected.is_not(None) | (incident.c.closed_at.is_not(None) & incident.c.declared_at.is_(None))
-        query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since, was)
+        """Return dedup key and opening time of each detected incident that opened since *since*, oldest first."""
+        # An incident that was closed manually has lost its detected type, unless it was declared.
+        was_detected = incident.c.detected.is_not(None) | (
+            incident.c.closed_at.is_not(None) & incident.c.declared_at.is_(None)
+        )
+        query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since, was_detected)
         query = query.order_by(incident.c.opened_at, incident.c.id)
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 
     async def open_incidents_first(self, limit: int = 5) -> Sequence[Incident]:
         """Return the most urgent open incidents: unacknowledged ones, outages first, then the oldest."""
-        taken = incident.c.acknowledged_at.is_not(None)
-        no_outage = func.coalesce(incident.c.current_type, incident.c.type).not_in(OUTAGES)
+        is_acknowledged = incident.c.acknowledged_at.is_not(None)
+        is_no_outage = func.coalesce(incident.c.current_type, incident.c.type).not_in(OUTAGES)
         query = select(incident).where(incident.c.resolved_at.is_(None))
-        query = query.order_by(taken, no_outage, incident.c.began_at, incident.c.id).limit(limit)
+        query = query.order_by(is_acknowledged, is_no_outage, incident.c.began_at, incident.c.id).limit(limit)
         return [to_incident(row) for row in await self._connection.execute(query)]
 
     async def recent_incidents(self, limit: int = 200) -> Sequence[Incident]:
@@ -175,8 +181,8 @@ class SqlIncidents(Repository):
         """
         if not events:
             return ()
-        wanted = Counter(event.policy.prefix for event in events)
-        numbers = {prefix: await self._next_numbers(prefix, times) for prefix, times in wanted.items()}
+        counts = Counter(event.policy.prefix for event in events)
+        numbers = {prefix: await self._next_numbers(prefix, times) for prefix, times in counts.items()}
         opened = [open_incident(each, incident_id=0, number=next(numbers[each.policy.prefix])) for each in events]
         rows = [
             incident_values(each)
@@ -185,18 +191,18 @@ class SqlIncidents(Repository):
             for each in opened
         ]
         await self._connection.execute(ADD_INCIDENT, rows)
-        # Not by RETURNING: one statement with ten thousand values would block the event loop for a tenth of a second.
-        theirs = select(incident.c.number, incident.c.id).where(incident.c.number.in_([each.number for each in opened]))
-        ids = {row.number: row.id for row in await self._connection.execute(theirs)}
+        # No RETURNING: it needs one statement with ten thousand values, which would block the event loop for 0.1 s.
+        query = select(incident.c.number, incident.c.id).where(incident.c.number.in_([each.number for each in opened]))
+        ids = {row.number: row.id for row in await self._connection.execute(query)}
         return [replace(each, id=ids[each.number]) for each in opened]
 
     async def _next_numbers(self, prefix: str, times: int) -> Iterator[str]:
         values = {"prefix": prefix, "times": times}
-        following = (await self._connection.execute(NEXT_NUMBER, values)).scalar_one_or_none()
-        if following is None:
-            following = 1 + times
-            await self._connection.execute(insert(counter).values(name=prefix, next=following))
-        return (incident_number(prefix, count) for count in range(following - times, following))
+        next_number = (await self._connection.execute(NEXT_NUMBER, values)).scalar_one_or_none()
+        if next_number is None:
+            next_number = 1 + times
+            await self._connection.execute(insert(counter).values(name=prefix, next=next_number))
+        return (incident_number(prefix, count) for count in range(next_number - times, next_number))
 
     async def save_incident(self, changed: Incident) -> None:
         """Write the state of an incident."""
@@ -206,17 +212,17 @@ class SqlIncidents(Repository):
         """Write the states of up to some two hundred incidents."""
         if changed:
             rows = [{"incident_id": each.id, **incident_values(each)} for each in changed]
-            await self._connection.execute(CHANGE_INCIDENT, rows)
+            await self._connection.execute(UPDATE_INCIDENT, rows)
 
-    async def save_brief(self, changed: Incident) -> None:
+    async def save_policy(self, changed: Incident) -> None:
         """Write the policy of an incident."""
         text = POLICY.dump_json(changed.policy).decode()
         await self._connection.execute(update(incident).where(incident.c.id == changed.id).values(policy=text))
 
-    async def put_to_rest(self, incident_id: int) -> None:
+    async def deactivate_incident(self, incident_id: int) -> None:
         """Remove an incident from `active_incidents`."""
         await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(at_rest=True))
 
-    async def rouse(self, incident_id: int) -> None:
+    async def activate_incident(self, incident_id: int) -> None:
         """Add an incident to the active ones again."""
         await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(at_rest=False))

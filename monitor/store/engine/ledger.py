@@ -1,4 +1,4 @@
-"""Store on a database: implements `alerts.persistence.store` from its parts."""
+"""The store of the engine on a database: transactions and unit of work (`alerts.persistence.store`), built from the other modules."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class SqlStore:
     async def transaction(self) -> AsyncIterator[SqlUnitOfWork]:
         """Begin a write transaction, which excludes those of all engines."""
         async with self._database.exclusive() as connection:
-            ledger = SqlUnitOfWork(connection)
-            yield ledger
-            await ledger.seal_journal()
+            uow = SqlUnitOfWork(connection)
+            yield uow
+            await uow.seal_audit_log()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqlUnitOfWork]:
@@ -53,8 +53,8 @@ class SqlUnitOfWork(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilence
 
     def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection)
-        #: Entries for the audit log, written at the end of the transaction.
-        self._told: list[AuditEntry] = []
+        #: Audit entries, which are written at the end of the transaction.
+        self._pending_entries: list[AuditEntry] = []
 
     @property
     def duty(self) -> SqlOnCall:
@@ -71,9 +71,9 @@ class SqlUnitOfWork(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilence
         """Return the restorations in this transaction."""
         return SqlRestorations(self._connection)
 
-    async def is_paper_held(self) -> bool:
-        """Whether paper is paused: the database may be an older copy, and nobody has confirmed it."""
-        return await self.restorations.waiting() is not None
+    async def is_paper_paused(self) -> bool:
+        """Whether letters and faxes are paused: the database may be an older copy, and no person has confirmed it."""
+        return await self.restorations.pending() is not None
 
     @property
     def responses(self) -> SqlResponses:
@@ -84,17 +84,19 @@ class SqlUnitOfWork(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilence
         """Return the overrides of these rotas that have not ended at *now*, in the order of their creation."""
         return await self.duty.standing(now, rotas)
 
-    async def journal(self, entry: AuditEntry) -> None:
+    async def add_audit_entry(self, entry: AuditEntry) -> None:
         """Add an entry to the audit log, at the end of the transaction."""
-        # Clean before sealing: the stored text must be the hashed one.
-        kept = {key: clean(str(value)) for key, value in entry.detail.items()}
-        self._told.append(replace(entry, actor=clean(entry.actor, 200), event=clean(entry.event, 200), detail=kept))
+        # Cleaned before sealing, because the stored text must be the hashed one.
+        detail = {key: clean(str(value)) for key, value in entry.detail.items()}
+        self._pending_entries.append(
+            replace(entry, actor=clean(entry.actor, 200), event=clean(entry.event, 200), detail=detail)
+        )
 
-    async def journal_number(self) -> int:
-        """Return the number of the last audit entry, which every change increases."""
+    async def last_audit_number(self) -> int:
+        """Return the number of the last audit entry: it grows with each change that has an entry."""
         return (await audit.head(self._connection)).number
 
-    async def seal_journal(self) -> None:
+    async def seal_audit_log(self) -> None:
         """Append this transaction's entries to the chain: the last action before the commit."""
-        told, self._told = self._told, []
-        await audit.append(self._connection, told)
+        entries, self._pending_entries = self._pending_entries, []
+        await audit.append(self._connection, entries)

@@ -23,17 +23,17 @@ from alerts.model.incident import Incident
 from alerts.model.urgency import Urgency
 from monitor.store.backend.repository import Repository
 from monitor.store.engine.statements import (
-    ADD_NOTICE,
-    ADD_PART,
-    BEGUN,
-    DECIDED,
+    ADD_NOTIFICATION,
+    ADD_NOTIFICATION_INCIDENT,
+    ANY_ATTEMPT,
+    BUNDLE_CANDIDATES,
+    DECIDED_NOTIFICATION,
     DELIVERIES,
-    GATHERED,
-    LED,
-    LOCK_NOTICE,
-    NOTICE,
-    NOTICES_OF,
-    SETTLE,
+    LISTED_NOTIFICATIONS,
+    LOCK_NOTIFICATION,
+    NOTIFICATION,
+    NOTIFICATIONS_OF_INCIDENT,
+    SET_NOTIFICATION_STATE,
 )
 from monitor.store.schema.rows import (
     ADDRESSEE,
@@ -48,60 +48,73 @@ from monitor.store.schema.rows import (
 )
 from monitor.store.schema.tables import notification, notification_incident
 
-#: Limited because the facts of each are JSON that is validated when read.
+#: Maximum of notifications that are read at once: their facts are JSON, whose validation blocks the event loop.
 _READ_AT_ONCE = 50
 
 
 class SqlNotifications(Repository):
-    """Implements the notifications of `alerts.persistence.store.UnitOfWork`."""
+    """The part of `alerts.persistence.store.UnitOfWork` for notifications.
 
-    async def notices(self, incident_id: int) -> Sequence[Notification]:
-        """All notifications of an incident with their deliveries and attempts, oldest first.
+    A notification to one person may be about several incidents: then it is a bundle, with one part for each incident.
+    """
 
-        A bundle has only the part about this incident: a thousand incidents may share one, and each reads it.
+    async def notifications(self, incident_id: int) -> Sequence[Notification]:
+        """Return all notifications of an incident with their deliveries and attempts, oldest first.
+
+        A bundle is returned with the part about this incident only: a thousand incidents may share it, and each reads it.
         """
-        return await self._notices(NOTICES_OF, {"incident_id": incident_id}, whole=False)
+        return await self._read_notifications(
+            NOTIFICATIONS_OF_INCIDENT, {"incident_id": incident_id}, with_all_incidents=False
+        )
 
-    async def notice(self, notification_id: int) -> Notification:
+    async def notification(self, notification_id: int) -> Notification:
         """Return a notification. Raise `LookupError` if there is none."""
-        found = await self._notices(NOTICE, {"notification_id": notification_id})
+        found = await self._read_notifications(NOTIFICATION, {"notification_id": notification_id})
         if not found:
             raise LookupError(f"no notice {notification_id}")
         return found[0]
 
-    async def recent_notices(
+    async def recent_notifications(
         self, limit: int = 500, *, states: Collection[NotificationState] = (), most: int | None = None
     ) -> Sequence[Notification]:
-        """Return the newest notifications, newest first; a bundle has only the first of its incidents.
+        """Return the newest *limit* notifications, newest first; of a bundle only its first part.
 
-        *states*: only those in one of these states among the newest *limit*, at most *most*.
+        *states*: of these *limit* only those in one of the states, at most *most*.
         """
         newest = (
             select(notification.c.id, notification.c.state).order_by(notification.c.id.desc()).limit(limit).subquery()
         )
-        these = select(newest.c.id).order_by(newest.c.id.desc()).limit(most)
+        ids_query = select(newest.c.id).order_by(newest.c.id.desc()).limit(most)
         if states:
-            these = these.where(newest.c.state.in_(states))
-        return await self.listed_notices((await self._connection.execute(these)).scalars().all())
+            ids_query = ids_query.where(newest.c.state.in_(states))
+        return await self.list_notifications((await self._connection.execute(ids_query)).scalars().all())
 
-    async def listed_notices(self, ids: Sequence[int], of: int | None = None) -> Sequence[Notification]:
-        """Return all of these, newest first; a bundle has only the incident *of*, or else its first."""
-        query, values = (LED, dict[str, int]()) if of is None else (NOTICES_OF, {"incident_id": of})
+    async def list_notifications(self, ids: Sequence[int], incident_id: int | None = None) -> Sequence[Notification]:
+        """Return notifications by ids, newest first; of a bundle only the part about *incident_id*, or else its first part."""
+        query, values = (
+            (LISTED_NOTIFICATIONS, dict[str, int]())
+            if incident_id is None
+            else (NOTIFICATIONS_OF_INCIDENT, {"incident_id": incident_id})
+        )
         found: list[Notification] = []
-        for some in portions(ids, _READ_AT_ONCE):
-            found += reversed(await self._notices(query.where(notification.c.id.in_(some)), values, whole=False))
+        for batch in portions(ids, _READ_AT_ONCE):
+            found += reversed(
+                await self._read_notifications(
+                    query.where(notification.c.id.in_(batch)), values, with_all_incidents=False
+                )
+            )
         return found
 
-    async def _notices(
-        self, query: Select[Any], values: Mapping[str, int] | None = None, *, whole: bool = True
+    async def _read_notifications(
+        self, query: Select[Any], values: Mapping[str, int] | None = None, *, with_all_incidents: bool = True
     ) -> list[Notification]:
-        """Return notifications, oldest first; *whole*: with all incidents, otherwise only with the one that *query* names."""
+        """Return notifications, oldest first, with all parts or only with the first that *query* selects."""
         rows: dict[int, list[Any]] = {}
         for row in await self._connection.execute(query, values or {}):
             rows.setdefault(row.id, []).append(row)
         deliveries = await self._deliveries(list(rows))
         return [
-            to_notice(parts if whole else parts[:1], tuple(deliveries.get(notification_id, ())))
+            to_notice(parts if with_all_incidents else parts[:1], tuple(deliveries.get(notification_id, ())))
             for notification_id, parts in rows.items()
         ]
 
@@ -112,51 +125,56 @@ class SqlNotifications(Repository):
         for row in await self._connection.execute(DELIVERIES, {"notice_ids": notice_ids}):
             rows.setdefault(row.delivery, []).append(row)
         deliveries: dict[int, list[Delivery]] = {}
-        for delivery_id, theirs in rows.items():
-            first = theirs[0]
+        for delivery_id, attempt_rows in rows.items():
+            first = attempt_rows[0]
             address = Address(channel=Channel(first.channel), number=first.number, extension=first.extension)
-            attempts = tuple(from_row(Attempt, row) for row in theirs if row.id is not None)
+            attempts = tuple(from_row(Attempt, row) for row in attempt_rows if row.id is not None)
             made = Delivery(id=delivery_id, address=address, attempts=attempts)
             deliveries.setdefault(first.notification_id, []).append(made)
         return deliveries
 
-    async def is_decided(self, key: str) -> bool:
-        """Whether the notification with this key was decided before, alone or in a bundle."""
-        return (await self._connection.execute(DECIDED, {"part_key": key})).first() is not None
+    async def is_notification_decided(self, key: str) -> bool:
+        """Whether a notification, or a part of a bundle, has this key."""
+        return (await self._connection.execute(DECIDED_NOTIFICATION, {"part_key": key})).first() is not None
 
-    async def add_notice(
+    async def add_notification(
         self,
         of: Incident,
         draft: NotificationDraft,
         now: datetime,
         *,
         urgency: Urgency = Urgency.FIRST,
-        gathering: str | None = None,
+        bundle_key: str | None = None,
         not_before: datetime | None = None,
     ) -> Notification | None:
-        """Write a notification and return it; `None`: its key exists."""
-        if await self.is_decided(draft.key):
+        """Write a notification about the incident *of*, and return it; `None`: its key exists."""
+        if await self.is_notification_decided(draft.key):
             return None
         facts = FACTS.dump_json(draft.facts).decode()
-        same = ("key", "plan", "purpose", "language", "expires_at", *PART)
+        draft_columns = ("key", "plan", "purpose", "language", "expires_at", *PART)
         values: dict[str, Any] = {
             "state": NotificationState.PENDING,
             "urgency": urgency,
             "not_before": not_before,
             "created_at": now,
         }
-        kept = {
+        json_columns = {
             "facts": facts,
             "addresses": ADDRESSES.dump_json(draft.addresses).decode(),
             "addressee": ADDRESSEE.dump_json(draft.addressee).decode(),
-            "bundle_key": gathering,
+            "bundle_key": bundle_key,
         }
-        notification_id = new_id(await self._connection.execute(ADD_NOTICE, named(draft, same) | values | kept))
+        notification_id = new_id(
+            await self._connection.execute(ADD_NOTIFICATION, named(draft, draft_columns) | values | json_columns)
+        )
         await self._add_part(notification_id, of, draft, facts)
-        # Built as it would be read: reading takes two queries, and a thousand agencies may fail at once.
+        # Not read again: that takes two queries, and a thousand agencies may fail at once.
         part = NotificationIncident(incident_id=of.id, facts=draft.facts, **named(draft, PART))
         return Notification(
-            id=notification_id, parts=(part,), **values, **named(draft, (*same, "facts", "addresses", "addressee"))
+            id=notification_id,
+            parts=(part,),
+            **values,
+            **named(draft, (*draft_columns, "facts", "addresses", "addressee")),
         )
 
     async def _add_part(self, notification_id: int, of: Incident, draft: NotificationDraft, facts: str) -> None:
@@ -166,39 +184,39 @@ class SqlNotifications(Repository):
             "facts": facts,
             **named(draft, ("key", *PART)),
         }
-        await self._connection.execute(ADD_PART, values)
+        await self._connection.execute(ADD_NOTIFICATION_INCIDENT, values)
 
-    async def join_notice(self, notification_id: int, of: Incident, draft: NotificationDraft) -> bool:
-        """Add an incident to a notification unless an attempt is in progress; return whether it was added."""
-        await self.lock_notice(notification_id)
-        if (await self._connection.execute(BEGUN, {"notification_id": notification_id})).first() is not None:
+    async def join_notification(self, notification_id: int, of: Incident, draft: NotificationDraft) -> bool:
+        """Add an incident to a notification that has no attempt yet; return whether it was added."""
+        await self.lock_notification(notification_id)
+        if (await self._connection.execute(ANY_ATTEMPT, {"notification_id": notification_id})).first() is not None:
             return False
         await self._add_part(notification_id, of, draft, FACTS.dump_json(draft.facts).decode())
         return True
 
-    async def lock_notice(self, notification_id: int) -> None:
+    async def lock_notification(self, notification_id: int) -> None:
         """Lock a notification until the end of the transaction: no incident joins it, and no attempt begins."""
         if self._connection.dialect.name != "sqlite":  # SQLite has a single writer.
-            await self._connection.execute(LOCK_NOTICE, {"notification_id": notification_id})
+            await self._connection.execute(LOCK_NOTIFICATION, {"notification_id": notification_id})
 
-    async def leave_notice(self, notification_id: int, incident_id: int, now: datetime) -> None:
+    async def leave_notification(self, notification_id: int, incident_id: int, now: datetime) -> None:
         """Remove an incident from a notification."""
         this = (notification_incident.c.notification_id == notification_id) & (
             notification_incident.c.incident_id == incident_id
         )
         await self._connection.execute(update(notification_incident).where(this).values(left_at=now))
 
-    async def lead_of(self, notification_id: int) -> int | None:
-        """Return the incident that processes a notification: the first of its incidents; `None`: it has none any more."""
-        # Not from the notification table: its facts would be read for each of a thousand others.
+    async def sending_incident(self, notification_id: int) -> int | None:
+        """Return the id of the incident that processes a notification, its first one; `None`: it has none any more."""
+        # Without the notification itself: each of a thousand incidents of a bundle would read its facts.
         this = (notification_incident.c.notification_id == notification_id) & notification_incident.c.left_at.is_(None)
         lead = select(func.min(notification_incident.c.incident_id)).where(this)
         found: int | None = (await self._connection.execute(lead)).scalar_one_or_none()
         return found
 
-    async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
-        """Return the notifications that were bundled under a key since then, oldest first, for a decision on an incident."""
-        values = {"key": gathering, "since": since, "incident_id": incident_id}
+    async def bundle_candidates(self, bundle_key: str, since: datetime, incident_id: int) -> Sequence[BundleCandidate]:
+        """Return the notifications with *bundle_key* since *since* that the incident might join, oldest first."""
+        values = {"key": bundle_key, "since": since, "incident_id": incident_id}
         return [
             from_row(
                 BundleCandidate,
@@ -206,22 +224,22 @@ class SqlNotifications(Repository):
                 notification_id=row.id,
                 due_at=max(row.created_at, row.not_before or row.created_at),
             )
-            for row in await self._connection.execute(GATHERED, values)
+            for row in await self._connection.execute(BUNDLE_CANDIDATES, values)
         ]
 
-    async def hold(self, notification_id: int, until: datetime) -> None:
-        """Delay the attempts of a notification until then."""
+    async def throttle(self, notification_id: int, until: datetime) -> None:
+        """Delay the attempts of a notification until *until*."""
         await self._connection.execute(
             update(notification).where(notification.c.id == notification_id).values(not_before=until)
         )
 
-    async def reopen_notice(self, notification_id: int, expires_at: datetime) -> None:
-        """Reopen a final notification until then."""
+    async def reopen_notification(self, notification_id: int, expires_at: datetime) -> None:
+        """Make a final notification pending again, until *expires_at*."""
         values = {"state": NotificationState.PENDING, "expires_at": expires_at}
         await self._connection.execute(
             update(notification).where(notification.c.id == notification_id).values(**values)
         )
 
-    async def settle(self, notification_id: int, state: NotificationState) -> None:
+    async def set_notification_state(self, notification_id: int, state: NotificationState) -> None:
         """Write the state of a notification."""
-        await self._connection.execute(SETTLE, {"notification_id": notification_id, "new_state": state})
+        await self._connection.execute(SET_NOTIFICATION_STATE, {"notification_id": notification_id, "new_state": state})

@@ -23,20 +23,20 @@ class SqlOnCall(Repository):
     """On-call overrides and confirmed numbers, inside one transaction."""
 
     async def standing(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:
-        """Return the overrides that are not over at *now* and were not removed, in the order of their creation.
+        """Return the overrides that have not ended at *now* and were not removed, in the order of their creation.
 
-        *rotas*: names; default: all.
+        *rotas*: only those of the rotas with these names.
         """
-        query = overrides_after(now)
+        query = select_overrides(now)
         if rotas is not None:
             query = query.where(override.c.rota.in_(rotas))
-        return overrides_of(await self._connection.execute(query))
+        return overrides_from_rows(await self._connection.execute(query))
 
     async def add(
         self, *, rota: str, contact: Contact, begins: datetime, ends: datetime, by: str, now: datetime
     ) -> Override:
         """Write an override and return it."""
-        written = (
+        statement = (
             insert(override)
             .values(
                 rota=rota,
@@ -48,48 +48,50 @@ class SqlOnCall(Repository):
             )
             .returning(override)
         )
-        return _to_override((await self._connection.execute(written)).one())
+        return _to_override((await self._connection.execute(statement)).one())
 
     async def update_contact(self, override_id: int, contact: Contact) -> None:
         """Update the numbers of the contact of an override."""
-        written = _CONTACT.dump_json(contact).decode()
-        await self._connection.execute(update(override).where(override.c.id == override_id).values(contact=written))
+        contact_json = _CONTACT.dump_json(contact).decode()
+        await self._connection.execute(
+            update(override).where(override.c.id == override_id).values(contact=contact_json)
+        )
 
     async def remove(self, override_id: int, by: str, now: datetime) -> Override | None:
         """Remove an override and return it; `None` if none with this id is in force."""
-        taken_back = (
+        statement = (
             update(override)
             .where(override.c.id == override_id, override.c.removed_at.is_(None), override.c.ends_at > now)
             .values(removed_by=by, removed_at=now)
             .returning(override)
         )
-        row = (await self._connection.execute(taken_back)).one_or_none()
+        row = (await self._connection.execute(statement)).one_or_none()
         return None if row is None else _to_override(row)
 
     async def answered(self) -> Mapping[str, datetime]:
         """Return the last confirmed drill of each number (E.164)."""
-        return answers_of(await self._connection.execute(answers()))
+        return confirmation_times(await self._connection.execute(confirmations()))
 
 
-def overrides_after(now: datetime) -> Select[Any]:
+def select_overrides(now: datetime) -> Select[Any]:
     """Return the query for the overrides that are not over at *now* and were not removed."""
     return select(override).where(override.c.removed_at.is_(None), override.c.ends_at > now)
 
 
-def overrides_of(rows: Iterable[Row[Any]]) -> Sequence[Override]:
-    """Return the overrides that `overrides_after` finds, in the order of their creation."""
+def overrides_from_rows(rows: Iterable[Row[Any]]) -> Sequence[Override]:
+    """Return the overrides that `select_overrides` finds, in the order of their creation."""
     return by_id(map(_to_override, rows))
 
 
-def answers() -> Select[Any]:
+def confirmations() -> Select[Any]:
     """Return the query for the last confirmed drill of each number."""
     numbers = distinct(drill_notification.c.number)
     last = select(func.max(drill_notification.c.confirmed_at)).where(drill_notification.c.number == numbers.c.number)
     return select(numbers, last.correlate(numbers).scalar_subquery().label("at"))
 
 
-def answers_of(rows: Iterable[Row[Any]]) -> Mapping[str, datetime]:
-    """Return the last confirmed drill of each number (E.164), from the rows of `answers`."""
+def confirmation_times(rows: Iterable[Row[Any]]) -> Mapping[str, datetime]:
+    """Return the last confirmed drill of each number (E.164), from the rows of `confirmations`."""
     return {row.number: row.at for row in rows if row.at is not None}
 
 

@@ -1,6 +1,7 @@
-"""Answers by SMS and PIN attempts in the database: implements `alerts.persistence.store.Responses`.
+"""Response codes, answers by SMS, and PIN attempts in the database.
 
-Writers take turns (`monitor.store.backend.database`), so what is read here is still true when something is written.
+A response code is what a person sends back by SMS to acknowledge, such as the 1 of "1A". Write transactions exclude each
+other (`monitor.store.backend.database`), so rows read here do not change until something is written.
 """
 
 from __future__ import annotations
@@ -28,48 +29,52 @@ from monitor.store.schema.tables import (
     sms_number,
 )
 
-#: A code is not reassigned within this time: an answer to yesterday's SMS must not acknowledge another incident.
-_REMEMBERED = timedelta(hours=24)
+#: Time for which a code is not used again: an answer to yesterday's SMS must not acknowledge another incident.
+_REUSE_DELAY = timedelta(hours=24)
 
 
 class SqlResponses(Repository):
     """Implements `alerts.persistence.store.Responses` inside one transaction."""
 
-    async def code_for(self, number: str, notice: Notification, now: datetime) -> int:
-        """Return the code of a notification on a phone: the same for the same trouble, otherwise the smallest free one."""
-        about = _about(notice)
-        this = (response_code.c.number == number) & (response_code.c.about == about)
-        code = (await self._connection.execute(select(response_code.c.code).where(this))).scalar_one_or_none()
+    async def assign_response_code(self, number: str, notification: Notification, now: datetime) -> int:
+        """Return the response code of a notification to a number: the same for the same incidents, or else the smallest free one."""
+        subject = _subject_of(notification)
+        is_known_code = (response_code.c.number == number) & (response_code.c.about == subject)
+        code = (await self._connection.execute(select(response_code.c.code).where(is_known_code))).scalar_one_or_none()
         if code is not None:
-            again = update(response_code).where(this).values(notification_id=notice.id, given_at=now)
-            await self._connection.execute(again)
-            await self._answer_again(number)
+            update_code = (
+                update(response_code).where(is_known_code).values(notification_id=notification.id, given_at=now)
+            )
+            await self._connection.execute(update_code)
+            await self._reset_unrecognised(number)
             return int(code)
-        taken = await self._taken(number, now)
-        free = next(code for code in range(1, len(taken) + 2) if code not in taken)
+        used = await self._used_codes(number, now)
+        free_code = next(code for code in range(1, len(used) + 2) if code not in used)
         await self._connection.execute(
-            insert(response_code).values(number=number, code=free, about=about, notification_id=notice.id, given_at=now)
+            insert(response_code).values(
+                number=number, code=free_code, about=subject, notification_id=notification.id, given_at=now
+            )
         )
-        await self._answer_again(number)
-        return free
+        await self._reset_unrecognised(number)
+        return free_code
 
-    async def _answer_again(self, number: str) -> None:
-        """Reset the count of unrecognised answers of a number: it was asked a question."""
+    async def _reset_unrecognised(self, number: str) -> None:
+        """Reset the count of unrecognised answers of a number, because it receives a new code."""
         await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(unrecognised=0))
 
-    async def _taken(self, number: str, now: datetime) -> set[int]:
-        awake = exists().where(
+    async def _used_codes(self, number: str, now: datetime) -> set[int]:
+        is_active = exists().where(
             notification_incident.c.notification_id == response_code.c.notification_id,
             incident.c.id == notification_incident.c.incident_id,
             incident.c.at_rest.is_(False),
         )
         query = select(response_code.c.code).where(
-            response_code.c.number == number, awake | (response_code.c.given_at > now - _REMEMBERED)
+            response_code.c.number == number, is_active | (response_code.c.given_at > now - _REUSE_DELAY)
         )
         return set((await self._connection.execute(query)).scalars())
 
-    async def told(self, number: str) -> Sequence[CodedNotification]:
-        """Return the notifications with a code that a phone has received, the newest first."""
+    async def coded_notifications(self, number: str) -> Sequence[CodedNotification]:
+        """Return the latest notifications with a code that a number has received, the newest first."""
         query = (
             select(response_code.c.code, response_code.c.notification_id, response_code.c.given_at)
             .where(response_code.c.number == number)
@@ -79,8 +84,8 @@ class SqlResponses(Repository):
         rows = (await self._connection.execute(query)).all()
         return [from_row(CodedNotification, row) for row in rows]
 
-    async def knows(self, number: str) -> bool:
-        """Whether an SMS to this number was ever decided."""
+    async def has_sms_to(self, number: str) -> bool:
+        """Whether there ever was an SMS to this number."""
         query = select(delivery.c.id).where(delivery.c.channel == Channel.SMS, delivery.c.number == number).limit(1)
         return (await self._connection.execute(query)).first() is not None
 
@@ -89,27 +94,27 @@ class SqlResponses(Repository):
         row = (await self._connection.execute(SMS_NUMBER, {"number": number})).one_or_none()
         return SmsNumber() if row is None else from_row(SmsNumber, row)
 
-    async def save_sms_number(self, number: str, known: SmsNumber) -> None:
+    async def save_sms_number(self, number: str, record: SmsNumber) -> None:
         """Write the record of a number."""
-        of_it = update(sms_number).where(sms_number.c.number == number)
-        written = await self._connection.execute(of_it.values(**asdict(known)))
-        if not written.rowcount:
-            await self._connection.execute(insert(sms_number).values(number=number, **asdict(known)))
+        update_number = update(sms_number).where(sms_number.c.number == number)
+        result = await self._connection.execute(update_number.values(**asdict(record)))
+        if not result.rowcount:
+            await self._connection.execute(insert(sms_number).values(number=number, **asdict(record)))
 
-    async def add_pin_entry(self, entry: PinAttempt) -> None:
+    async def add_pin_attempt(self, entry: PinAttempt) -> None:
         """Record a PIN attempt."""
         await self._connection.execute(insert(pin_attempt).values(**asdict(entry)))
 
-    async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
-        """Return the PINs typed for a person of any of these agencies since then, oldest first."""
-        theirs = pin_attempt.c.agency.in_(agencies) & (pin_attempt.c.person == person)
-        query = select(pin_attempt).where(theirs, pin_attempt.c.at > since).order_by(pin_attempt.c.id)
+    async def pin_attempts(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinAttempt]:
+        """Return the PIN attempts for a contact of any of these agencies since *since*, oldest first."""
+        is_of_person = pin_attempt.c.agency.in_(agencies) & (pin_attempt.c.person == person)
+        query = select(pin_attempt).where(is_of_person, pin_attempt.c.at > since).order_by(pin_attempt.c.id)
         return [from_row(PinAttempt, row) for row in await self._connection.execute(query)]
 
 
-def _about(notice: Notification) -> str:
-    """Return what a notification is about: a repetition is the same, an outage differs from the slowness before it."""
-    about = ",".join(
-        f"{part.incident_id}.{'outage' if part.facts.type in OUTAGES else 'other'}" for part in notice.parts
+def _subject_of(notification: Notification) -> str:
+    """Return the key of what a notification is about: the same for a repetition, another when slow mail becomes an outage."""
+    subject = ",".join(
+        f"{part.incident_id}.{'outage' if part.facts.type in OUTAGES else 'other'}" for part in notification.parts
     )
-    return about if len(notice.parts) == 1 else f"bundle {hashlib.sha256(about.encode()).hexdigest()}"
+    return subject if len(notification.parts) == 1 else f"bundle {hashlib.sha256(subject.encode()).hexdigest()}"

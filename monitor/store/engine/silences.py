@@ -1,4 +1,4 @@
-"""Silences in the database."""
+"""Silences (periods in which nobody is notified of something) in the database."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from monitor.store.schema.tables import silence
 
 
 class SqlSilences(Repository):
-    """Implements the silences of `alerts.persistence.store.UnitOfWork`."""
+    """The part of `alerts.persistence.store.UnitOfWork` for silences."""
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
         return by_id(from_row(Silence, row) for row in await self._connection.execute(SILENCES, {"now": now}))
 
-    async def add_silence(self, about: str, begins: datetime, ends: datetime, why: str, by: str) -> Silence:
+    async def add_silence(self, target: str, starts_at: datetime, ends_at: datetime, reason: str, by: str) -> Silence:
         """Add a silence."""
-        values = {"target": about, "starts_at": begins, "ends_at": ends, "reason": why, "by": by}
+        values = {"target": target, "starts_at": starts_at, "ends_at": ends_at, "reason": reason, "by": by}
         result = await self._connection.execute(insert(silence).values(**values))
-        return Silence(id=new_id(result), target=about, starts_at=begins, ends_at=ends, reason=why, by=by)
+        return Silence(id=new_id(result), target=target, starts_at=starts_at, ends_at=ends_at, reason=reason, by=by)
 
     async def end_silence(self, silence_id: int, now: datetime) -> Silence | None:
-        """End a silence; return it, or `None` if there is none in force."""
-        found = next((s for s in await self.silences(now) if s.id == silence_id), None)
-        if found is not None:
+        """End a silence now, and return it; `None`: no silence in force has this id."""
+        silence_ = next((s for s in await self.silences(now) if s.id == silence_id), None)
+        if silence_ is not None:
             await self._connection.execute(update(silence).where(silence.c.id == silence_id).values(ends_at=now))
-        return found
+        return silence_

@@ -1,4 +1,7 @@
-"""Statements that the engine runs constantly, built once: building one takes as long as running it."""
+"""SQL statements that the engine executes constantly, built once: building one takes as long as executing it.
+
+The comment at a statement names its parameters in *stars*.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +37,19 @@ from monitor.store.schema.tables import (
     sms_number,
 )
 
-_THEIRS = notification_incident.alias("theirs")
-_OF_THIS = (_THEIRS.c.notification_id == notification.c.id) & _THEIRS.c.left_at.is_(None)
-_LEAD = select(func.min(_THEIRS.c.incident_id)).where(_OF_THIS).scalar_subquery()
+_ALL_INCIDENTS = notification_incident.alias("theirs")
+_IS_OF_NOTIFICATION = (_ALL_INCIDENTS.c.notification_id == notification.c.id) & _ALL_INCIDENTS.c.left_at.is_(None)
+_FIRST_INCIDENT = select(func.min(_ALL_INCIDENTS.c.incident_id)).where(_IS_OF_NOTIFICATION).scalar_subquery()
 
 
-def _notices() -> Select[Any]:
-    """Return the query for notifications with a row per incident, and the number of incidents."""
+def _build_notifications() -> Select[Any]:
+    """Return the query for notifications, with one row per incident and the number of incidents."""
     return (
         select(
             notification,
             *(notification_incident.c[name].label(f"part_{name}") for name in PART_COLUMNS),
-            select(func.count()).where(_OF_THIS).scalar_subquery().label("tells_of"),
-            _LEAD.label("lead"),
+            select(func.count()).where(_IS_OF_NOTIFICATION).scalar_subquery().label("incident_count"),
+            _FIRST_INCIDENT.label("lead"),
         )
         .join(notification_incident, notification_incident.c.notification_id == notification.c.id)
         .where(notification_incident.c.left_at.is_(None))
@@ -54,16 +57,17 @@ def _notices() -> Select[Any]:
     )
 
 
-#: To be narrowed further.
-NOTICES = _notices()
-#: Each with one row: a thousand incidents may share a notification, and a list needs none of their facts.
-LED = NOTICES.where(notification_incident.c.incident_id == _LEAD)
+#: All notifications; the caller adds conditions.
+NOTIFICATIONS = _build_notifications()
+#: All notifications, each only with the row of its first incident: a thousand incidents may share one, and a list needs
+#: none of their facts.
+LISTED_NOTIFICATIONS = NOTIFICATIONS.where(notification_incident.c.incident_id == _FIRST_INCIDENT)
 #: *incident_id*
-NOTICES_OF = NOTICES.where(notification_incident.c.incident_id == bindparam("incident_id"))
+NOTIFICATIONS_OF_INCIDENT = NOTIFICATIONS.where(notification_incident.c.incident_id == bindparam("incident_id"))
 #: *notification_id*
-NOTICE = NOTICES.where(notification.c.id == bindparam("notification_id"))
+NOTIFICATION = NOTIFICATIONS.where(notification.c.id == bindparam("notification_id"))
 
-#: *notice_ids*. A row for each attempt, and one for a delivery without attempts.
+#: *notice_ids*. One row for each attempt, and one for a delivery without attempts.
 DELIVERIES = (
     select(
         delivery.c.id.label("delivery"),
@@ -86,27 +90,27 @@ SMS_NUMBER = select(sms_number).where(sms_number.c.number == bindparam("number")
 INCIDENT = select(incident).where(incident.c.id == bindparam("incident_id"))
 _NEWEST = select(func.max(incident.c.id)).where(incident.c.dedup_key == bindparam("dedup_key"))
 #: *dedup_key*
-LAST_INCIDENT = select(incident).where(incident.c.id == _NEWEST.scalar_subquery())
-#: *prefix*, *times*. Returns the number after those that it assigns.
+NEWEST_INCIDENT = select(incident).where(incident.c.id == _NEWEST.scalar_subquery())
+#: *prefix*, *times*: how many numbers are assigned. Returns the number after those.
 NEXT_NUMBER = (
     update(counter)
     .where(counter.c.name == bindparam("prefix"))
     .values(next=counter.c.next + bindparam("times"))
     .returning(counter.c.next)
 )
-#: Columns.
+#: The columns of a row.
 ADD_INCIDENT = insert(incident)
 #: *incident_id*, and the columns that change.
-CHANGE_INCIDENT = update(incident).where(incident.c.id == bindparam("incident_id"))
+UPDATE_INCIDENT = update(incident).where(incident.c.id == bindparam("incident_id"))
 
-#: Columns, as for the next three.
-ADD_NOTICE = insert(notification)
-ADD_PART = insert(notification_incident)
+#: The columns of a row, as for the next three statements.
+ADD_NOTIFICATION = insert(notification)
+ADD_NOTIFICATION_INCIDENT = insert(notification_incident)
 ADD_DELIVERY = insert(delivery)
 ADD_ATTEMPT = insert(attempt)
-#: *attempt_id*, *reached* (the rank of the new state: a higher stored one stays), *barred* (a state that stays, or
-#: none), and the columns that change.
-CHANGE_ATTEMPT = update(attempt).where(
+#: *attempt_id*, the columns that change, *reached*: the rank of the new state, *barred*: a state or `None`. Changes
+#: nothing if the stored state has a higher rank, or is *barred*.
+UPDATE_ATTEMPT = update(attempt).where(
     attempt.c.id == bindparam("attempt_id"),
     attempt.c.rank <= bindparam("reached"),
     attempt.c.state.is_distinct_from(bindparam("barred")),
@@ -116,36 +120,38 @@ CHANGE_ATTEMPT = update(attempt).where(
 ATTEMPT_STATE = select(attempt.c.state).where(attempt.c.id == bindparam("attempt_id"))
 
 #: *part_key*
-DECIDED = select(notification_incident.c.notification_id).where(notification_incident.c.key == bindparam("part_key"))
+DECIDED_NOTIFICATION = select(notification_incident.c.notification_id).where(
+    notification_incident.c.key == bindparam("part_key")
+)
 
 #: *notification_id*
-BEGUN = (
+ANY_ATTEMPT = (
     select(attempt.c.id)
     .join(delivery, delivery.c.id == attempt.c.delivery_id)
     .where(delivery.c.notification_id == bindparam("notification_id"))
     .limit(1)
 )
-#: *notification_id*. SQLite has a single writer anyway.
-LOCK_NOTICE = select(notification.c.id).where(notification.c.id == bindparam("notification_id")).with_for_update()
+#: *notification_id*. For PostgreSQL: SQLite has a single writer.
+LOCK_NOTIFICATION = select(notification.c.id).where(notification.c.id == bindparam("notification_id")).with_for_update()
 #: *notification_id*, *new_state*
-SETTLE = (
+SET_NOTIFICATION_STATE = (
     update(notification).where(notification.c.id == bindparam("notification_id")).values(state=bindparam("new_state"))
 )
 
 
-def _gathered() -> Select[Any]:
-    begun = exists().where(attempt.c.delivery_id == delivery.c.id, delivery.c.notification_id == notification.c.id)
+def _build_bundle_candidates() -> Select[Any]:
+    is_started = exists().where(attempt.c.delivery_id == delivery.c.id, delivery.c.notification_id == notification.c.id)
     this = (notification_incident.c.notification_id == notification.c.id) & (
         notification_incident.c.incident_id == bindparam("incident_id")
     )
-    of_this = exists().where(this, notification_incident.c.left_at.is_(None))
-    was_of_this = exists().where(this, notification_incident.c.left_at.is_not(None))
+    has_incident = exists().where(this, notification_incident.c.left_at.is_(None))
+    had_incident = exists().where(this, notification_incident.c.left_at.is_not(None))
     return (
         select(
             *(notification.c.id, notification.c.state, notification.c.created_at, notification.c.not_before),
-            begun.label("begun"),
-            of_this.label("of_this"),
-            was_of_this.label("was_of_this"),
+            is_started.label("is_started"),
+            has_incident.label("has_incident"),
+            had_incident.label("had_incident"),
         )
         .where(notification.c.bundle_key == bindparam("key"), notification.c.created_at > bindparam("since"))
         .order_by(notification.c.id)
@@ -153,47 +159,50 @@ def _gathered() -> Select[Any]:
 
 
 #: *key*, *since*, *incident_id*
-GATHERED = _gathered()
+BUNDLE_CANDIDATES = _build_bundle_candidates()
 
 
-def _latest(query: Select[Any], at: ColumnElement[Any]) -> Select[Any]:
-    """Limit a query to its latest rows, as part of a union: each follows its own index and reads no history."""
+def _limit_to_latest(query: Select[Any], at: ColumnElement[Any]) -> Select[Any]:
+    """Limit a part of a union to its latest rows: each part then uses its own index, and reads no older rows."""
     latest = query.order_by(at.desc()).limit(bindparam("at_most", type_=Integer)).subquery()
     return select(latest)
 
 
-def _answered(gateway: str) -> list[Select[Any]]:
-    notices = select(
-        attempt.c.gateway, attempt.c.started_at.label("taken_at"), attempt.c.ended_at.label("received_at")
+def _latest_receipts_of(gateway: str) -> list[Select[Any]]:
+    notifications = select(
+        attempt.c.gateway, attempt.c.started_at.label("accepted_at"), attempt.c.ended_at.label("received_at")
     ).where(
         attempt.c.gateway == bindparam(gateway),
         attempt.c.state == AttemptState.DELIVERED,
         attempt.c.ended_at.is_not(None),
     )
-    exercises = select(
+    drills = select(
         drill_notification.c.gateway,
-        drill_notification.c.started_at.label("taken_at"),
+        drill_notification.c.started_at.label("accepted_at"),
         drill_notification.c.delivered_at.label("received_at"),
     ).where(drill_notification.c.gateway == bindparam(gateway), drill_notification.c.delivered_at.is_not(None))
     states = (DrillState.DELIVERED, DrillState.CONFIRMED)
     return [
-        _latest(notices, attempt.c.started_at),
+        _limit_to_latest(notifications, attempt.c.started_at),
         *(
-            _latest(exercises.where(drill_notification.c.state == state), drill_notification.c.started_at)
+            _limit_to_latest(drills.where(drill_notification.c.state == state), drill_notification.c.started_at)
             for state in states
         ),
     ]
 
 
 @cache
-def answered_by(gateways: int) -> CompoundSelect[Any]:
-    """Return the query for so many gateways at once: *gateway_0*, *gateway_1* and so on, *at_most*."""
-    return union_all(*(latest for n in range(gateways) for latest in _answered(f"gateway_{n}")))
+def build_latest_receipts(gateways: int) -> CompoundSelect[Any]:
+    """Return the query for the latest receipts of this number of *gateways*.
+
+    Its parameters are *gateway_0*, *gateway_1* and so on, and *at_most*.
+    """
+    return union_all(*(latest for n in range(gateways) for latest in _latest_receipts_of(f"gateway_{n}")))
 
 
-def _unanswered() -> CompoundSelect[Any]:
-    notices = (
-        select(attempt.c.started_at.label("taken_at"), delivery.c.number)
+def _build_missing_receipts() -> CompoundSelect[Any]:
+    notifications = (
+        select(attempt.c.started_at.label("accepted_at"), delivery.c.number)
         .join(delivery, delivery.c.id == attempt.c.delivery_id)
         .where(
             attempt.c.gateway == bindparam("gateway"),
@@ -201,7 +210,7 @@ def _unanswered() -> CompoundSelect[Any]:
             attempt.c.started_at <= bindparam("until"),
         )
     )
-    exercises = select(drill_notification.c.started_at.label("taken_at"), drill_notification.c.number).where(
+    drills = select(drill_notification.c.started_at.label("accepted_at"), drill_notification.c.number).where(
         drill_notification.c.gateway == bindparam("gateway"),
         drill_notification.c.state == DrillState.ACCEPTED,
         drill_notification.c.started_at > bindparam("after"),
@@ -209,10 +218,10 @@ def _unanswered() -> CompoundSelect[Any]:
     )
     states = (AttemptState.ACCEPTED, AttemptState.SENT)
     return union_all(
-        *(_latest(notices.where(attempt.c.state == state), attempt.c.started_at) for state in states),
-        _latest(exercises, drill_notification.c.started_at),
+        *(_limit_to_latest(notifications.where(attempt.c.state == state), attempt.c.started_at) for state in states),
+        _limit_to_latest(drills, drill_notification.c.started_at),
     )
 
 
 #: *gateway*, *after*, *until*, *at_most*
-UNANSWERED = _unanswered()
+MISSING_RECEIPTS = _build_missing_receipts()

@@ -71,40 +71,40 @@ async def move(source: Source, target: Target, by: str, tell: Callable[[MoveProg
     goes_on = await target.begin(source.origin, str(source.file))
     with source.reading(anew=not goes_on) as reading:
         sizes = {table: rows.count(reading, table) for table in metadata.sorted_tables}
-        told = _Teller(sizes, tell)
+        reporter = _ProgressReporter(sizes, tell)
         # Parents before their children: `sorted_tables` follows the foreign keys.
         for table in sizes:
-            await rows.copy(reading, target, table, told.of(MoveStage.COPIED, table))
+            await rows.copy(reading, target, table, reporter.of(MoveStage.COPIED, table))
         for table in sizes:
-            if where := await rows.difference(reading, target, table, told.of(MoveStage.COMPARED, table)):
+            if where := await rows.difference(reading, target, table, reporter.of(MoveStage.COMPARED, table)):
                 raise UnequalError(
                     f"{where}: the file was changed since the copy was begun, or what was copied was. Empty the database "
                     "(drop it, and make it again), and begin anew"
                 )
-    told.of(MoveStage.FOLLOWED, audit_log)(0)
+    reporter.of(MoveStage.FOLLOWED, audit_log)(0)
     verifier = await target.follow()
-    await target.number_on()
-    async with target.completed(_entry(source, target, by, sizes, verifier)) as head:
+    await target.set_sequences()
+    async with target.complete(_entry(source, target, by, sizes, verifier)) as head:
         # Before the commit: an interruption in between leaves two unusable stores, not two usable ones.
         source.leave(str(target.server), target.clock.now())
     source.tidy()
     return Moved(rows={table.name: size for table, size in sizes.items()}, verifier=verifier, head=head)
 
 
-class _Teller:
+class _ProgressReporter:
     """Counter over all tables."""
 
     def __init__(self, sizes: Mapping[Table, int], tell: Callable[[MoveProgress], None]) -> None:
         self._sizes, self._tell = sizes, tell
 
     def of(self, stage: MoveStage, table: Table) -> Callable[[int], None]:
-        before = 0
+        done_before = 0
         for each, size in self._sizes.items():
             if each is table:
                 break
-            before += size
-        everything = sum(self._sizes.values())
-        return lambda done: self._tell(MoveProgress(stage=stage, table=table.name, done=before + done, of=everything))
+            done_before += size
+        total = sum(self._sizes.values())
+        return lambda done: self._tell(MoveProgress(stage=stage, table=table.name, done=done_before + done, of=total))
 
 
 def _entry(source: Source, target: Target, by: str, sizes: Mapping[Table, int], verifier: Verifier) -> AuditEntry:

@@ -33,9 +33,9 @@ async def copy(source: Connection, target: Target, table: Table, tell: Callable[
     A batch is complete or absent, and batches follow the order of the key: the copied rows are always the first ones.
     Raise `RowRefusedError`, or database errors.
     """
-    there = await target.count(table)
-    tell(there)
-    for batch in _batches(source, _here(table).limit(-1).offset(there)):
+    copied = await target.count(table)
+    tell(copied)
+    for batch in _batches(source, _here(table).limit(-1).offset(copied)):
         try:
             async with target.transaction() as connection:
                 await _insert(connection, table, batch)
@@ -43,26 +43,26 @@ async def copy(source: Connection, target: Target, table: Table, tell: Callable[
             if reason_of(error) is not None:
                 raise
             raise await _refused(target, table, batch, error) from None
-        there += len(batch)
-        tell(there)
+        copied += len(batch)
+        tell(copied)
 
 
 async def difference(source: Connection, target: Target, table: Table, tell: Callable[[int], None]) -> str:
     """Return the place of the first difference, in words; "" if there is none."""
-    seen = 0
+    compared = 0
     async with target.transaction() as connection:
-        theirs = await connection.stream(_there(table))
+        target_rows = await connection.stream(_there(table))
         try:
-            for ours in _batches(source, _here(table)):
-                their = await theirs.fetchmany(BATCH)
-                if ours != their:
-                    return _first_difference(table, ours, their)
-                seen += len(ours)
-                tell(seen)
-            if extra := await theirs.fetchmany(BATCH):
+            for source_rows in _batches(source, _here(table)):
+                their = await target_rows.fetchmany(BATCH)
+                if source_rows != their:
+                    return _first_difference(table, source_rows, their)
+                compared += len(source_rows)
+                tell(compared)
+            if extra := await target_rows.fetchmany(BATCH):
                 return _first_difference(table, [], extra)
         finally:
-            await theirs.close()
+            await target_rows.close()
     return ""
 
 
@@ -72,14 +72,14 @@ async def _insert(connection: AsyncConnection, table: Table, rows: Sequence[Row[
     columns = [(c.name, c.type.dialect_impl(dialect).bind_processor(dialect)) for c in table.columns]
     names = ", ".join(dialect.identifier_preparer.quote(name) for name, _ in columns)
     driver = cast(psycopg.AsyncConnection, (await connection.get_raw_connection()).driver_connection)
-    into = f"COPY {dialect.identifier_preparer.format_table(table)} ({names}) FROM STDIN"
+    statement = f"COPY {dialect.identifier_preparer.format_table(table)} ({names}) FROM STDIN"
     try:
-        async with driver.cursor() as cursor, cursor.copy(into) as copying:
+        async with driver.cursor() as cursor, cursor.copy(statement) as copying:
             for row in rows:
-                told = (v if as_sent is None else as_sent(v) for v, (_, as_sent) in zip(row, columns, strict=True))
-                await copying.write_row(tuple(told))
+                values = (v if as_sent is None else as_sent(v) for v, (_, as_sent) in zip(row, columns, strict=True))
+                await copying.write_row(tuple(values))
     except psycopg.Error as error:
-        raise DBAPIError(into, None, error, hide_parameters=True) from None
+        raise DBAPIError(statement, None, error, hide_parameters=True) from None
 
 
 def _here(table: Table) -> Select[Any]:
@@ -96,12 +96,12 @@ def _batches(source: Connection, query: Select[Any]) -> Iterator[Sequence[Row[An
     yield from result.partitions(BATCH)
 
 
-def _first_difference(table: Table, ours: Sequence[Row[Any]], theirs: Sequence[Row[Any]]) -> str:
-    for our, their in zip_longest(ours, theirs):
+def _first_difference(table: Table, source_rows: Sequence[Row[Any]], target_rows: Sequence[Row[Any]]) -> str:
+    for our, their in zip_longest(source_rows, target_rows):
         if our != their:
             row = our if our is not None else their
-            what = "is missing there" if their is None else "is there only" if our is None else "differs"
-            return f"{_name(table, row)} {what}"
+            problem = "is missing there" if their is None else "is there only" if our is None else "differs"
+            return f"{_name(table, row)} {problem}"
     return ""
 
 
@@ -114,8 +114,8 @@ async def _refused(target: Target, table: Table, rows: Sequence[Row[Any]], error
                 await connection.rollback()
         except DBAPIError as refused:
             if reason_of(refused) is None:
-                why = str(refused.orig).partition("\n")[0]
-                return RowRefusedError(f"{_name(table, each)} cannot be kept by PostgreSQL: {why}")
+                reason = str(refused.orig).partition("\n")[0]
+                return RowRefusedError(f"{_name(table, each)} cannot be kept by PostgreSQL: {reason}")
     return error
 
 

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, select
 from sqlalchemy.exc import DatabaseError, NoResultFound
 
 from alerts.persistence.audit import ChainHead
-from monitor.store.backend.copy import BadCopyError, copy, made_whole, schema_of
-from monitor.store.backend.sqlite import alone
+from monitor.store.backend.copy import BadCopyError, copy, schema_of, write_atomically
+from monitor.store.backend.sqlite import lock_store
 from monitor.store.engine.audit import read_only
 from monitor.store.schema.block import BlockReason, StoreBlock
 from monitor.store.schema.migrations import known, upgrade
@@ -62,7 +62,7 @@ class Source:
             read = self._copy
             if anew:
                 read.unlink(missing_ok=True)
-                with made_whole(read) as part:
+                with write_atomically(read) as part:
                     copy(self.file, part)
                     upgrade(f"sqlite:///{part}")
             elif not read.exists():
@@ -76,13 +76,13 @@ class Source:
     def _copy(self) -> Path:
         return self.file.with_name(f"{self.file.name}.moving")
 
-    def leave(self, to: str, at: datetime) -> None:
+    def leave(self, destination: str, moved_at: datetime) -> None:
         """Mark the file as moved, so that no service starts on it; nothing else is changed.
 
         Raise `OSError` or `sqlite3.Error`.
         """
         if self.is_served and self.bar is None:
-            bar = StoreBlock(barred=BlockReason.MOVED, schema=self.schema, at=at, to=to)
+            bar = StoreBlock(barred=BlockReason.MOVED, schema=self.schema, at=moved_at, to=destination)
             _write(self.file, str(bar))
 
     def tidy(self) -> None:
@@ -99,7 +99,7 @@ def opened(file: Path) -> Iterator[Source]:
     """
     # The real path: a process that uses a symbolic link must meet the same lock.
     file = file.resolve(strict=True)
-    with alone(file.parent) if file.name == SERVED else nullcontext():
+    with lock_store(file.parent) if file.name == SERVED else nullcontext():
         number = schema_of(file)
         bar = StoreBlock.of(number)
         schema = number if bar is None else bar.schema
@@ -108,7 +108,7 @@ def opened(file: Path) -> Iterator[Source]:
         yield Source(file=file, schema=schema, origin=_origin(file), bar=bar)
 
 
-def lift(file: Path) -> None:
+def unmark_moved(file: Path) -> None:
     """Remove the mark from a moved file, or from a copy of it: the caller has been told that it is put back."""
     bar = StoreBlock.of(schema_of(file))
     if bar is not None:

@@ -84,23 +84,23 @@ class Target:
             number = await _number(connection)
             bar = None if number is None else StoreBlock.of(number)
             if bar is not None:
-                half = (await connection.execute(select(_HALF))).one()
-                if half.first != origin.first:
+                progress = (await connection.execute(select(_HALF))).one()
+                if progress.first != origin.first:
                     raise TargetRefusedError(
-                        f"the {self.server} holds half a copy of another store, {half.file}, begun on "
-                        f"{half.begun_at:%Y-%m-%d at %H:%M} UTC; finish that one, or name an empty database"
+                        f"the {self.server} holds half a copy of another store, {progress.file}, begun on "
+                        f"{progress.begun_at:%Y-%m-%d at %H:%M} UTC; finish that one, or name an empty database"
                     )
-                if (half.number, half.hash, bar.schema) == (*_flat(origin.head), known()[0]):
+                if (progress.number, progress.hash, bar.schema) == (*_chain_head(origin.head), known()[0]):
                     return True
                 # An incomplete copy of an earlier position of that store is worthless.
-                await self._empty_again(connection, bar)
+                await self._truncate_all(connection, bar)
             elif number is None:
-                await self._see_no_stranger(connection)
+                await self._require_exclusive(connection)
         await migrate(self.server)
         await self._bar(origin, file)
         return False
 
-    async def _empty_again(self, connection: AsyncConnection, bar: StoreBlock) -> None:
+    async def _truncate_all(self, connection: AsyncConnection, bar: StoreBlock) -> None:
         await _truncate(connection, metadata.sorted_tables)
         await connection.execute(insert(audit_head).values(id=1, number=0, hash=BEGINNING))
         await _end_half(connection, bar.schema)
@@ -111,30 +111,30 @@ class Target:
             # seen here, or sees the block.
             locking = text("SELECT pg_advisory_xact_lock(:locks, :migrating)")
             await connection.execute(locking, {"locks": LOCKS, "migrating": Lock.MIGRATING})
-            named = text(
+            update = text(
                 "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = :names AND granted AND database"
                 " = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
-            if (await connection.execute(named, {"names": NAMES})).scalar_one() > 1:
+            if (await connection.execute(update, {"names": NAMES})).scalar_one() > 1:
                 raise StoreInUseError(
                     f"a pantau service runs on the {self.server}; stop it, on whichever machine it is"
                 )
-            await self._see_empty(connection, origin)
+            await self._require_empty(connection, origin)
             await _truncate(connection, [audit_head])
             await connection.run_sync(_HALF.create)
-            half = {"first": origin.first, "number": origin.head.number, "hash": origin.head.hash}
-            await connection.execute(insert(_HALF).values(**half, file=file, begun_at=self.clock.now()))
+            progress = {"first": origin.first, "number": origin.head.number, "hash": origin.head.hash}
+            await connection.execute(insert(_HALF).values(**progress, file=file, begun_at=self.clock.now()))
             bar = StoreBlock(barred=BlockReason.COPYING, schema=known()[0])
             await connection.execute(text("UPDATE alembic_version SET version_num = :bar"), {"bar": str(bar)})
 
-    async def _see_no_stranger(self, connection: AsyncConnection) -> None:
-        there = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
-        if theirs := sorted(there & set(metadata.tables)):
+    async def _require_exclusive(self, connection: AsyncConnection) -> None:
+        tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+        if foreign := sorted(tables & set(metadata.tables)):
             raise TargetRefusedError(
-                f"the {self.server} has tables of another program ({', '.join(theirs)}); give Pantau a database of its own"
+                f"the {self.server} has tables of another program ({', '.join(foreign)}); give Pantau a database of its own"
             )
 
-    async def _see_empty(self, connection: AsyncConnection, origin: StoreOrigin) -> None:
+    async def _require_empty(self, connection: AsyncConnection, origin: StoreOrigin) -> None:
         for table in metadata.sorted_tables:
             if table is not audit_head and (await connection.execute(select(exists(select(table))))).scalar_one():
                 break
@@ -160,18 +160,18 @@ class Target:
         """Verify the hash chain of its audit log from the beginning."""
         return await audit.verify(self.transaction)
 
-    async def number_on(self) -> None:
+    async def set_sequences(self) -> None:
         """Set the sequences after the copied ids, and update the server's statistics."""
         async with self.transaction() as connection:
             for table in metadata.sorted_tables:
                 if (column := table.autoincrement_column) is not None:
                     last = select(func.coalesce(func.max(column), 0) + 1).scalar_subquery()
-                    of = func.pg_get_serial_sequence(table.name, column.name)
-                    await connection.execute(select(func.setval(of, last, False)))
+                    sequence = func.pg_get_serial_sequence(table.name, column.name)
+                    await connection.execute(select(func.setval(sequence, last, False)))
                 await connection.execute(text(f"ANALYZE {table.name}"))
 
     @asynccontextmanager
-    async def completed(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
+    async def complete(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
         """Make it a usable store at the end of the block, with *entry* as the last entry of its audit log."""
         async with self.transaction() as connection:
             (added,) = await audit.append(connection, [entry])
@@ -207,7 +207,7 @@ async def taken(server: PostgresServer) -> AsyncIterator[Target]:
             await name.let_go()
 
 
-def _flat(head: ChainHead) -> tuple[int, str]:
+def _chain_head(head: ChainHead) -> tuple[int, str]:
     return head.number, head.hash
 
 

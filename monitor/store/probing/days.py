@@ -1,4 +1,4 @@
-"""Stored days of agencies, to which each process adds the minutes that it has seen."""
+"""Days of agencies in the database: the state of each minute of a day. Each process adds the minutes that it has evaluated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Key = tuple[str, date]
 
 
 class DayRecords:
-    """Reads and adds to days. The caller handles database errors."""
+    """Reader and writer of days. The caller handles database errors."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,29 +64,29 @@ class DayRecords:
 
         Raise `StoreUnavailable` with the rest left in it.
         """
-        for number, some in enumerate(portions(sorted(sheets), AT_ONCE)):
+        for number, batch in enumerate(portions(sorted(sheets), AT_ONCE)):
             if number:
                 await asyncio.sleep(_PAUSE)
             async with self._database.write() as connection:
-                await self._add(connection, {key: sheets[key] for key in some})
-            for key in some:
+                await self._add(connection, {key: sheets[key] for key in batch})
+            for key in batch:
                 del sheets[key]
 
     async def _add(self, connection: AsyncConnection, sheets: Mapping[Key, DayTimeline]) -> None:
         key = (day.c.agency, day.c.date)
         # Locked in the order of the keys, which prevents deadlocks between two writers of the same days.
-        there = select(day).where(tuple_(*key).in_([*sheets])).order_by(*key).with_for_update()
-        rows = {(row.agency, row.date): row.minutes for row in await connection.execute(there)}
+        stored = select(day).where(tuple_(*key).in_([*sheets])).order_by(*key).with_for_update()
+        rows = {(row.agency, row.date): row.minutes for row in await connection.execute(stored)}
         if missing := [each for each in sheets if each not in rows]:
             begun = [{"agency": agency, "date": on, "minutes": ""} for agency, on in missing]
             await connection.execute(self._begin, begun)
             # Another process may have created some of them meanwhile.
-            rows = {(row.agency, row.date): row.minutes for row in await connection.execute(there)}
+            rows = {(row.agency, row.date): row.minutes for row in await connection.execute(stored)}
         changed = []
         for (agency, on), sheet in sheets.items():
-            whole = DayTimeline(rows[agency, on])
-            whole.add(sheet)
-            if (written := str(whole)) != rows[agency, on]:
-                changed.append({"of_agency": agency, "of_date": on, "minutes": written})
+            merged = DayTimeline(rows[agency, on])
+            merged.add(sheet)
+            if (text := str(merged)) != rows[agency, on]:
+                changed.append({"of_agency": agency, "of_date": on, "minutes": text})
         if changed:
             await connection.execute(_CHANGE, changed)

@@ -1,4 +1,7 @@
-"""Probe history: ends of runs, tokens in transit, and the latest health of everything."""
+"""Probe history: runs, tokens of messages in transit, and the latest health of routes and of Pantau's own components.
+
+A *run* sends one message over a *route*, from one mailbox to another; the message bears a *token*.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from monitor.runtime.cooperative import yielding
 from monitor.store.backend.database import Database
 from monitor.store.backend.repository import Statement
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.probing.write_buffer import WriteBuffer
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import health, hour, run, run_before, streak, token
@@ -28,26 +31,26 @@ from probes.model.result import Outcome, ProbeResult
 TOKEN_MEMORY = timedelta(days=7)
 #: Time within which a second arrival of the same mail is recognised as a duplicate.
 CAME_MEMORY = timedelta(days=1)
-#: Maximum of each kind that is searched after a restart, the newest: a large service sends as many in a few minutes.
-_TOKENS_AT_MOST = 50_000
+#: Maximum of missing and of arrived tokens that are read, the newest: a large service sends as many in a few minutes.
+_MAX_TOKENS = 50_000
 
 #: Outcomes of runs whose message arrived.
-CAME = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
+ARRIVED_OUTCOMES = frozenset({Outcome.DELIVERED, Outcome.JUNK, Outcome.CORRUPTED})
 #: Outcomes that end a deferral.
-_ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
+_ENDS_DEFERRAL = (Outcome.DELIVERED, Outcome.JUNK)
 
-#: Ten thousand rows at once would block the event loop for a tenth of a second.
+#: Rows per batch: ten thousand at once would block the event loop for a tenth of a second.
 _READ_AT_ONCE = 200
 
 #: Up to this many routes are queried by name; for more, everything is read.
-_FEW = 1000
+_MAX_NAMED_ROUTES = 1000
 #: Up to this many agencies are queried one by one; for more, the latest runs of all are read at once.
 APART = 50
-#: Prefix of health subjects that are not routes.
-_OURS = "ours/"
+#: Prefix of the subjects of health that are components of Pantau, and not routes.
+_OWN_PREFIX = "ours/"
 
 # A constant, so that the updates of many callers are executed together (`monitor.store.backend.repository`).
-_CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(arrived_at=bindparam("at"))
+_SET_ARRIVED_AT = update(token).where(token.c.id == bindparam("token_id")).values(arrived_at=bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +59,8 @@ class SentToken:
 
     route: str
     at: datetime
-    #: Its mail has arrived, in time or late.
-    came: bool
+    #: Whether its message has arrived, in time or late.
+    has_arrived: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,47 +75,47 @@ class HourlyTransit:
 
 
 class History:
-    """Reads and writes the history of the probes.
+    """Reader and writer of the probe history.
 
-    No writer waits while the database is unavailable: writes are buffered and executed when it is back.
+    No writer waits while the database is unavailable: writes are buffered, and executed when it is available again.
     """
 
-    def __init__(self, database: Database, standings: SiteStatuses | None = None) -> None:
-        """*standings*: converts the site's statuses to statements; without it none are written."""
+    def __init__(self, database: Database, statuses: SiteStatuses | None = None) -> None:
+        """*statuses*: converts the site's statuses to statements; without it none are written."""
         self._database = database
-        self._standings = standings
-        # A commit whose connection broke may have succeeded, and is repeated.
-        self._sent = database.upsert(token).on_conflict_do_nothing()
-        self._evaluated, self._streak = database.put(health), database.put(streak)
-        self._counted = counting(database)
-        self._backlog = WriteBuffer(database.together, database.presence, first=self._sent)
-        #: The latest run of each route: of those that ended here, and of earlier ones once they have been read.
+        self._statuses = statuses
+        # A commit whose connection broke is repeated, although it may have succeeded.
+        self._write_token = database.upsert(token).on_conflict_do_nothing()
+        self._write_health, self._write_streak = database.put(health), database.put(streak)
+        self._count_hour = counting(database)
+        self._buffer = WriteBuffer(database.together, database.presence, first=self._write_token)
+        #: Latest run of each route: runs of this process, and older ones as far as they have been read.
         self._latest: dict[str, ProbeResult] = {}
         self._is_read = False
 
     async def keep_writing(self) -> NoReturn:
         """Write the buffered data whenever the database is available, until cancelled."""
-        await self._backlog.keep_writing()
+        await self._buffer.keep_writing()
 
     async def catch_up(self) -> int:
         """Write as much of the buffered data as possible; return the number of writes left."""
-        await self._backlog.catch_up()
-        return len(self._backlog)
+        await self._buffer.catch_up()
+        return len(self._buffer)
 
     async def drain(self, within: timedelta) -> None:
         """Write as much of the buffered data as possible *within* that time, before the end."""
-        await self._backlog.drain(within)
+        await self._buffer.drain(within)
 
-    async def sent(self, token_id: str, route: str, sent_at: datetime, deadline: datetime) -> None:
+    async def record_sent_token(self, token_id: str, route: str, sent_at: datetime, deadline: datetime) -> None:
         """Store a token before its message is sent."""
         values = {"id": token_id, "route": route, "sent_at": sent_at, "deadline": deadline}
-        await self._backlog.write((self._sent, values))
+        await self._buffer.write((self._write_token, values))
 
-    async def came_late(self, token_id: str, seen_at: datetime) -> None:
-        """Record that the mail of a token arrived after its run, or in a run that does not count: a second arrival is a duplicate."""
-        await self._backlog.write((_CAME_AT, {"token_id": token_id, "at": seen_at}))
+    async def record_late_arrival(self, token_id: str, seen_at: datetime) -> None:
+        """Record that a message arrived after its run, or in a run that does not count, so that a second arrival is a duplicate."""
+        await self._buffer.write((_SET_ARRIVED_AT, {"token_id": token_id, "at": seen_at}))
 
-    async def ended(
+    async def record_run(
         self,
         result: ProbeResult,
         agency: str,
@@ -120,105 +123,115 @@ class History:
         *,
         streaks: Mapping[str, Sequence[GradedRun]] | None = None,
         grade: Grade | None = None,
-        every: timedelta = timedelta(0),
-        standings: Mapping[str, SiteStatus] | None = None,
+        interval: timedelta = timedelta(0),
+        statuses: Mapping[str, SiteStatus] | None = None,
     ) -> None:
         """Write the end of a run and the health after it, in one transaction.
 
-        *streaks*: the changed ones, by route; *grade*: the grade of the run, and *every* the interval of its route, as
-        far as known. *standings*: statuses of the site that may have changed, by subject; unchanged ones are not
+        *streaks*: the changed ones, by route; *grade*: the grade of the run, and *interval* the interval of its route, as
+        far as known. *statuses*: statuses of the site that may have changed, by subject; unchanged ones are not
         written again.
         """
         self._latest[result.route] = result
-        counted = hour_values(result, agency, grade, every)
+        counted = hour_values(result, agency, grade, interval)
         ended_at = result.started_at + result.duration
-        came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
+        came = (
+            [(_SET_ARRIVED_AT, {"token_id": result.token_id, "at": ended_at})]
+            if result.outcome in ARRIVED_OUTCOMES
+            else []
+        )
         healths = [
-            (self._evaluated, {"subject": s, "health": state, "since": at}) for s, (state, at) in evaluated.items()
+            (self._write_health, {"subject": s, "health": state, "since": at}) for s, (state, at) in evaluated.items()
         ]
-        latest = [(self._streak, {"subject": s, "runs": _written(runs)}) for s, runs in (streaks or {}).items()]
-        says, levels = self._standings, dict[str, Statement]()
-        if says is not None:
-            standings = says.otherwise(standings or {})
-            levels.update(says.saying(standings))
+        latest = [
+            (self._write_streak, {"subject": s, "runs": _runs_to_json(runs)}) for s, runs in (streaks or {}).items()
+        ]
+        status_records, levels = self._statuses, dict[str, Statement]()
+        if status_records is not None:
+            statuses = status_records.changed_from_latest(statuses or {})
+            levels.update(status_records.statements(statuses))
             # Before the write: a status that changes meanwhile is written after it.
-            says.said(standings)
+            status_records.note_written(statuses)
         try:
-            await self._backlog.write(
-                (self._counted, counted), (STORE, run_values(result, agency)), *came, *healths, *latest, levels=levels
+            await self._buffer.write(
+                (self._count_hour, counted),
+                (STORE, run_values(result, agency)),
+                *came,
+                *healths,
+                *latest,
+                levels=levels,
             )
         except BaseException:
-            if says is not None:
-                says.unsaid(standings or {})
+            if status_records is not None:
+                status_records.note_unwritten(statuses or {})
             raise
 
-    def say_again(self) -> None:
+    def rewrite_statuses(self) -> None:
         """Write the site's statuses again: another process may have written others since."""
-        if self._standings is not None:
-            self._standings.say_again()
+        if self._statuses is not None:
+            self._statuses.clear_latest()
 
-    async def say_no_more(self, has_left: Callable[[str], bool]) -> None:
-        """Delete the site's statuses of subjects that have left: readers would count them for ever."""
-        if self._standings is not None and (left := [*filter(has_left, await self._standings.subjects())]):
-            await self._standings.forget(left)
+    async def delete_statuses(self, has_left: Callable[[str], bool]) -> None:
+        """Delete the site's statuses of removed subjects: a hub would count them for ever."""
+        if self._statuses is not None and (removed := [*filter(has_left, await self._statuses.subjects())]):
+            await self._statuses.delete(removed)
 
     @property
-    def owes(self) -> bool:
-        """Whether health data waits to be written."""
-        return len(self._backlog) > 0
+    def has_unwritten(self) -> bool:
+        """Whether writes are buffered."""
+        return len(self._buffer) > 0
 
     async def tokens(self, now: datetime, routes: AbstractSet[str] | None = None) -> Mapping[str, SentToken]:
         """Return the tokens whose mail may still arrive, the oldest first; *routes*: only those of these routes.
 
-        The token of a run that a stop interrupted is treated like any other: no run awaits it any more.
+        They include the tokens of runs that a stop interrupted.
         """
         missing = select(token).where(token.c.arrived_at.is_(None), token.c.sent_at >= now - TOKEN_MEMORY)
         come = select(token).where(token.c.arrived_at.is_not(None), token.c.sent_at >= now - CAME_MEMORY)
         async with self._database.read() as connection:
             rows: list[Row[Any]] = []
             for query in (missing, come):
-                newest = query.order_by(token.c.sent_at.desc()).limit(_TOKENS_AT_MOST)
+                newest = query.order_by(token.c.sent_at.desc()).limit(_MAX_TOKENS)
                 if _is_few(routes):
-                    # A filter on the newest ones: the index has no routes, and most tokens belong to others.
-                    some = newest.subquery()
-                    newest = select(some).where(some.c.route.in_(routes))
+                    # The filter applies to the newest tokens: the index has no routes.
+                    limited = newest.subquery()
+                    newest = select(limited).where(limited.c.route.in_(routes))
                 rows += (await connection.execute(newest)).all()
         rows.sort(key=lambda row: row.sent_at)
         return {
-            row.id: SentToken(route=row.route, at=row.sent_at, came=row.arrived_at is not None)
+            row.id: SentToken(route=row.route, at=row.sent_at, has_arrived=row.arrived_at is not None)
             for row in rows
             if routes is None or row.route in routes
         }
 
     async def healths(self, routes: AbstractSet[str] | None = None) -> Mapping[str, tuple[Health, datetime]]:
-        """Return the latest health of everything; *routes*: of all routes at least these, and all of our own parts."""
+        """Return the latest health of all subjects; *routes*: at least of these routes and of Pantau's own components."""
         query = select(health)
         if _is_few(routes):
-            query = query.where(health.c.subject.in_(routes) | health.c.subject.startswith(_OURS))
-        found: dict[str, tuple[Health, datetime]] = {}
+            query = query.where(health.c.subject.in_(routes) | health.c.subject.startswith(_OWN_PREFIX))
+        healths: dict[str, tuple[Health, datetime]] = {}
         async with self._database.read() as connection:
             rows = await connection.stream(query)
-            async for some in rows.partitions(_READ_AT_ONCE):
-                found |= {row.subject: (Health(row.health), row.since) async for row in yielding(some)}
-        return found
+            async for batch in rows.partitions(_READ_AT_ONCE):
+                healths |= {row.subject: (Health(row.health), row.since) async for row in yielding(batch)}
+        return healths
 
     async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[GradedRun]]:
         """Return the latest runs of each route that contradict its health, the oldest first; *routes*: as in `healths`."""
-        query = select(streak).where(streak.c.runs != _written(()))
+        query = select(streak).where(streak.c.runs != _runs_to_json(()))
         if _is_few(routes):
-            query = query.where(streak.c.subject.in_(routes) | streak.c.subject.startswith(_OURS))
-        return {row.subject: _graded(row.runs) for row in await self._database.rows(query)}
+            query = query.where(streak.c.subject.in_(routes) | streak.c.subject.startswith(_OWN_PREFIX))
+        return {row.subject: _runs_from_json(row.runs) for row in await self._database.rows(query)}
 
     async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
         """Return since when each route has only been deferred, from the runs since *since*."""
-        # Few are deferred, and only for those the route's own runs are queried: a GROUP BY would read and sort all
-        # runs.
+        # The subquery runs for deferred runs only, which are few: a GROUP BY would read and sort all runs.
         later = run.alias("later")
         arrived = exists().where(
             later.c.agency == run.c.agency,
             later.c.route == run.c.route,
             later.c.started_at >= run.c.started_at,
-            later.c.outcome.in_(_ARRIVED),
+            later.c.outcome.in_(_ENDS_DEFERRAL),
         )
         query = (
             select(run.c.route, run.c.started_at)
@@ -230,7 +243,7 @@ class History:
     async def latest(self, agencies: AbstractSet[str] | None = None) -> Mapping[str, ProbeResult]:
         """Return the latest run of each route, by name; those from before the start are read from the database once.
 
-        *agencies*: only their routes and our own; those of others are read by `look_up`. Raise `StoreUnavailable` when
+        *agencies*: only their routes and our own; those of others are read by `refresh_latest`. Raise `StoreUnavailable` when
         they could not be read yet; `known` has the others.
         """
         if not self._is_read:
@@ -241,11 +254,11 @@ class History:
         return self._latest
 
     def known(self) -> Mapping[str, ProbeResult]:
-        """Return the latest run of each route as far as it is in memory."""
+        """Return the latest run of each route in memory."""
         return self._latest
 
     def forget(self, routes: Iterable[str]) -> None:
-        """Drop the latest runs of routes that have left, or that another process probes from now on."""
+        """Drop the latest runs of routes that were removed, or that another process probes from now on."""
         for route in routes:
             self._latest.pop(route, None)
 
@@ -254,17 +267,17 @@ class History:
         for route in list(self._latest):
             if (new := called(route)) != route:
                 self._latest[new] = replace(self._latest.pop(route), route=new)
-        self.say_again()
+        self.rewrite_statuses()
 
-    async def look_up(self, agencies: Collection[str]) -> None:
+    async def refresh_latest(self, agencies: Collection[str]) -> None:
         """Read the latest runs of the routes of *agencies* again, which other processes probe.
 
         Raise `StoreUnavailable`.
         """
-        for some in agencies if len(agencies) <= APART else [None]:
-            for route, result in (await self._read_latest(some)).items():
-                known = self._latest.get(route)
-                if known is None or known.started_at < result.started_at:
+        for batch in agencies if len(agencies) <= APART else [None]:
+            for route, result in (await self._read_latest(batch)).items():
+                latest = self._latest.get(route)
+                if latest is None or latest.started_at < result.started_at:
                     self._latest[route] = result
 
     async def _read_latest(
@@ -283,18 +296,18 @@ class History:
         query = select(run).where(run.c.id.in_(newest))
         if among is not None:
             query = query.where(among)
-        found: dict[str, ProbeResult] = {}
+        latest: dict[str, ProbeResult] = {}
         async with self._database.read() as connection:
             rows = await connection.stream(query)
-            async for some in rows.partitions(_READ_AT_ONCE):
-                found |= {row.route: to_result(row) async for row in yielding(some)}
-        return found
+            async for batch in rows.partitions(_READ_AT_ONCE):
+                latest |= {row.route: to_result(row) async for row in yielding(batch)}
+        return latest
 
     async def transits(self, agency: str, since: datetime) -> Sequence[HourlyTransit]:
         """Return the transit times per hour from *since* on, in any order."""
         routes = distinct(hour.c.route, among=hour.c.agency == agency)
-        theirs = (hour.c.agency == agency) & (hour.c.route == routes.c.route) & (hour.c.starts_at >= since)
-        came = theirs & (hour.c.transit > 0) & hour.c.outcome.in_(CAME)
+        is_of_route = (hour.c.agency == agency) & (hour.c.route == routes.c.route) & (hour.c.starts_at >= since)
+        came = is_of_route & (hour.c.transit > 0) & hour.c.outcome.in_(ARRIVED_OUTCOMES)
         sums = (func.sum(hour.c.runs), func.sum(hour.c.transit), func.max(hour.c.slowest))
         query = select(hour.c.starts_at, *sums).join_from(routes, hour, came).group_by(hour.c.starts_at)
         rows = await self._database.rows(query)
@@ -310,34 +323,34 @@ class History:
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a period, the oldest first, as far as they are still stored."""
         query = _runs(agency, since, until)
-        # Among those that are not moved yet.
-        before = select(run_before).where(
+        # Runs that an earlier version stored, and that are not moved to the present table yet.
+        earlier = select(run_before).where(
             run_before.c.started_at >= since, run_before.c.started_at <= until, run_before.c.agency == agency
         )
         async with self._database.read() as connection:
-            rows = [*(await connection.execute(before)), *(await connection.execute(query))]
+            rows = [*(await connection.execute(earlier)), *(await connection.execute(query))]
         in_order = sorted(rows, key=lambda row: (row.started_at, row.id))
         return [to_result(row) async for row in yielding(in_order)]
 
 
 def _runs(agency: str, since: datetime, until: datetime) -> Select[Any]:
     routes = distinct(run.c.route, among=run.c.agency == agency)
-    theirs = (run.c.agency == agency) & (run.c.route == routes.c.route)
-    return select(run).join_from(routes, run, theirs & run.c.started_at.between(since, until))
+    is_of_route = (run.c.agency == agency) & (run.c.route == routes.c.route)
+    return select(run).join_from(routes, run, is_of_route & run.c.started_at.between(since, until))
 
 
 def _is_few(routes: AbstractSet[str] | None) -> TypeGuard[AbstractSet[str]]:
-    return routes is not None and len(routes) <= _FEW
+    return routes is not None and len(routes) <= _MAX_NAMED_ROUTES
 
 
-def _written(runs: Sequence[GradedRun]) -> str:
+def _runs_to_json(runs: Sequence[GradedRun]) -> str:
     return json.dumps([[run.token_id, run.started_at.isoformat(), run.outcome, run.grade] for run in runs])
 
 
-def _graded(written: str) -> Sequence[GradedRun]:
+def _runs_from_json(text: str) -> Sequence[GradedRun]:
     return [
         GradedRun(
             token_id=token_id, started_at=datetime.fromisoformat(at), outcome=Outcome(outcome), grade=Grade(grade)
         )
-        for token_id, at, outcome, grade in json.loads(written)
+        for token_id, at, outcome, grade in json.loads(text)
     ]

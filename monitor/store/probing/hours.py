@@ -1,7 +1,7 @@
-"""Ends of runs in the database, and their hourly counts, which remain when the runs are deleted.
+"""Runs in the database, and their counts per hour, which remain when the runs are deleted.
 
-A run is counted only in the transaction that stores it. So its hour is right however late it is written, whatever the
-clock does, and however many processes count the same hour.
+A run is counted in the transaction that stores it, and only then. So the counts are right however late a run is written,
+even if the clock was set, and although several processes count the same hour.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _JSON = TypeAdapter(dict[str, Any])
 _COLUMNS = ("route", "token_id", "started_at", "duration", "outcome")
 _RUN = [column.name for column in run.c if column.name != "id"]
 
-#: The run is stored already: a commit whose connection broke may have succeeded, and is repeated.
+#: Whether the run is stored: a commit whose connection broke is repeated, although it may have succeeded.
 _IS_STORED = exists().where(
     run.c.agency == bindparam("agency"),
     run.c.route == bindparam("route"),
@@ -33,8 +33,8 @@ _IS_STORED = exists().where(
     run.c.token_id == bindparam("token_id"),
 )
 
-#: `run_values`. Stores a run, unless it is stored. A constant, so that the inserts of many callers are executed
-#: together (`monitor.store.backend.repository`).
+#: Stores a run, by the parameters of `run_values`, unless it is stored. A constant, so that the inserts of many callers
+#: are executed together (`monitor.store.backend.repository`).
 STORE = insert(run).from_select(
     _RUN, select(*(bindparam(name, type_=run.c[name].type) for name in _RUN)).where(~_IS_STORED)
 )
@@ -50,8 +50,8 @@ def counting(database: Database) -> Executable:
 
 @cache
 def _counting(upsert: Callable[[Table], Upsert]) -> Executable:
-    given = select(*(bindparam(f"hour_{each.name}", type_=each.type) for each in hour.c)).where(~_IS_STORED)
-    counted = upsert(hour).from_select([each.name for each in hour.c], given)
+    values = select(*(bindparam(f"hour_{each.name}", type_=each.type) for each in hour.c)).where(~_IS_STORED)
+    counted = upsert(hour).from_select([each.name for each in hour.c], values)
     new = counted.excluded
     return counted.on_conflict_do_update(
         index_elements=list(hour.primary_key), set_={**with_added(new), "interval": new.interval}
@@ -59,10 +59,10 @@ def _counting(upsert: Callable[[Table], Upsert]) -> Executable:
 
 
 def with_added(new: Any) -> dict[str, Any]:
-    """Return the new columns of an hour when the runs of *new*, the same hour, are added to it."""
+    """Return the columns of a stored hour after the counts in the row *new*, of the same hour, are added."""
     sums = {name: hour.c[name] + new[name] for name in ("runs", "duration", "transit")}
-    most = {name: case((hour.c[name] > new[name], hour.c[name]), else_=new[name]) for name in ("longest", "slowest")}
-    return {**sums, **most, "minutes": hour.c.minutes.bitwise_or(new.minutes)}
+    maxima = {name: case((hour.c[name] > new[name], hour.c[name]), else_=new[name]) for name in ("longest", "slowest")}
+    return {**sums, **maxima, "minutes": hour.c.minutes.bitwise_or(new.minutes)}
 
 
 def run_values(result: ProbeResult, agency: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def run_values(result: ProbeResult, agency: str) -> dict[str, Any]:
 
 
 def hour_values(result: ProbeResult, agency: str, grade: Grade | None, every: timedelta) -> Mapping[str, Any]:
-    """Return what a run adds to its hour, and the columns that show whether it was added."""
+    """Return the parameters of `counting`: what a run adds to its hour, and the key by which a stored run is found."""
     duration = result.duration.total_seconds()
     transit = result.phases.get(Phase.TRANSIT, timedelta(0)).total_seconds()
     return {
@@ -103,7 +103,7 @@ def hour_values(result: ProbeResult, agency: str, grade: Grade | None, every: ti
 
 
 def to_result(row: Row[Any]) -> ProbeResult:
-    """Return the end of a run."""
+    """Return the result in the row of a run. Raise `ValueError` for an invalid one."""
     return _RESULT.validate_python(
         {**_JSON.validate_json(row.result), **{name: getattr(row, name) for name in _COLUMNS}}
     )

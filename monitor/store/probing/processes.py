@@ -1,4 +1,4 @@
-"""Processes on this store: each writes its own row repeatedly, and reads the rows of the others."""
+"""Processes on this database: each writes heartbeats into a row of its own, and reads the rows of the others."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ class Process:
     stopped_at: datetime | None = None
     #: Level of the agencies' documents that it uses: greater with each version that was written before it applied them.
     documents: int | None = None
-    #: Digest of the agencies of which it has documents; `None`: not written yet, by a process that has just begun or an
-    #: older version.
+    #: Digest of the agencies of which it has documents; `None`: the process has just started, or is an older version.
     agencies_digest: str | None = None
 
 
@@ -39,7 +38,7 @@ class Processes:
     """Reads and writes the processes. The caller handles database errors."""
 
     def __init__(self, database: Database, name: str) -> None:
-        """*name*: this process's own, unique on the store."""
+        """*name*: the name of this process, unique on the database."""
         self._database = database
         self._name = name
         #: Since when the site has evaluated health without interruption, as far as this process knows
@@ -48,26 +47,26 @@ class Processes:
 
     async def continuity(self) -> tuple[datetime | None, datetime | None]:
         """Return the latest heartbeat of any process, and since when the site has evaluated health without interruption."""
-        found = await self._database.row(select(func.max(process.c.heartbeat_at), func.max(process.c.continuous_since)))
-        return (None, None) if found is None else (found[0], found[1])
+        row = await self._database.row(select(func.max(process.c.heartbeat_at), func.max(process.c.continuous_since)))
+        return (None, None) if row is None else (row[0], row[1])
 
     async def beat(self, started_at: datetime, now: datetime) -> Sequence[Process]:
-        """Write a heartbeat that proves that this process can write; return the others, by name."""
+        """Write a heartbeat and the start of this process; return the other processes, by name."""
         values = {"started_at": started_at, "heartbeat_at": now, "stopped_at": None}
         values["continuous_since"] = self.continuous_since
-        others = process.c.name != self._name
+        is_other = process.c.name != self._name
         async with self._database.write() as connection:
-            known = await connection.execute(update(process).where(~others).values(**values))
-            if not known.rowcount:
+            is_known = await connection.execute(update(process).where(~is_other).values(**values))
+            if not is_known.rowcount:
                 await connection.execute(insert(process).values(name=self._name, **values))
             if not self._database.is_shared:
-                # The lock on the name excludes a second process: other names are former names of this process.
-                await connection.execute(delete(process).where(others))
+                # A file has one process: rows with other names are of the same process under former names.
+                await connection.execute(delete(process).where(is_other))
                 return []
             return await self._others(connection)
 
-    async def lives(self, now: datetime) -> Sequence[Process]:
-        """Write that this process is alive, far more often than the full heartbeat; return the others.
+    async def refresh_heartbeat(self, now: datetime) -> Sequence[Process]:
+        """Write only the time of a heartbeat, which happens far more often than `beat`; return the other processes.
 
         A process without a first `beat` does not count yet.
         """
@@ -85,14 +84,14 @@ class Processes:
         rows = await connection.execute(select(*_SEEN).where(process.c.name != self._name).order_by(process.c.name))
         return [from_row(Process, row) for row in rows]
 
-    async def goes_by(self, documents: int | None) -> bool:
+    async def record_documents_level(self, documents: int | None) -> bool:
         """Write the level of the documents that this process uses; return whether it has had a heartbeat."""
         return await self._write(documents=documents)
 
-    async def knows(self, agencies: Collection[str]) -> bool:
+    async def record_agencies(self, agencies: Collection[str]) -> bool:
         """Write the agencies of which this process has documents; return whether it has had a heartbeat."""
-        written = json.dumps(sorted(agencies))
-        return await self._write(agencies=written, agencies_digest=sha256(written.encode()).hexdigest())
+        text = json.dumps(sorted(agencies))
+        return await self._write(agencies=text, agencies_digest=sha256(text.encode()).hexdigest())
 
     async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
         """Return the agencies of the processes with these *names*, by `Process.agencies_digest`."""
@@ -108,7 +107,7 @@ class Processes:
         return await self._database.value(query)
 
     async def stop(self, now: datetime) -> None:
-        """Write that this process stops in order, so that it is not reported as missing."""
+        """Write that this process has stopped in order, so that nobody reports it as dead."""
         await self._write(stopped_at=now)
 
     async def _write(self, **values: object) -> bool:

@@ -1,4 +1,4 @@
-"""The applied configuration: each record has its source."""
+"""Records of the applied configuration in the database: the document of each agency, as it was applied last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import record
 
-#: Maximum of keys that are named; more are counted.
+#: Maximum of keys that an audit entry names; further ones are counted.
 _NAMED = 50
 
 
@@ -24,39 +24,39 @@ class Applied:
     removed: tuple[str, ...] = ()
 
     def detail(self) -> dict[str, str]:
-        """Return it as the detail of an audit entry."""
-        found = {"added": self.added, "changed": self.changed, "removed": self.removed}
-        return {what: _named(keys) for what, keys in found.items() if keys}
+        """Return the changes as the detail of an audit entry."""
+        by_change = {"added": self.added, "changed": self.changed, "removed": self.removed}
+        return {change: _named(keys) for change, keys in by_change.items() if keys}
 
 
 def _named(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
-    return " ".join(keys[:_NAMED]) + more
+    remainder = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return " ".join(keys[:_NAMED]) + remainder
 
 
 class ConfigurationRecords:
-    """The applied configuration in the database. It contains no secrets: those stay in their files."""
+    """Writer of the applied configuration. The documents contain no secrets, which stay in their files."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._write = database.put(record)
 
     async def apply(
-        self, kind: str, documents: Mapping[str, tuple[str, str]], now: datetime, *, kept: Collection[str] = ()
+        self, kind: str, documents: Mapping[str, tuple[str, str]], now: datetime, *, unchanged: Collection[str] = ()
     ) -> Applied:
         """Make the records of *kind* equal to *documents* (key -> (document, source)), in one transaction.
 
-        *kept*: keys that are left as they are. Of thousands few change, as a rule.
+        *unchanged*: keys that are left as they are. Of thousands few change, as a rule.
         """
         of_kind = record.c.kind == kind
         texts = select(record.c.key, record.c.document).where(of_kind)
         async with self._database.exclusive() as connection:
             keys = set((await connection.execute(select(record.c.key).where(of_kind))).scalars())
-            rows = await connection.execute(texts.where(record.c.key.in_(documents)) if kept else texts)
-            known = {row.key: row.document for row in rows}
+            rows = await connection.execute(texts.where(record.c.key.in_(documents)) if unchanged else texts)
+            stored = {row.key: row.document for row in rows}
             added = tuple(key for key in documents if key not in keys)
-            changed = tuple(key for key, (text, _) in documents.items() if key in known and known[key] != text)
-            removed = tuple(sorted(keys - documents.keys() - {*kept}))
+            changed = tuple(key for key, (text, _) in documents.items() if key in stored and stored[key] != text)
+            removed = tuple(sorted(keys - documents.keys() - {*unchanged}))
             values = [
                 {"kind": kind, "key": key, "document": document, "source": source, "applied_at": now}
                 for key in (*added, *changed)

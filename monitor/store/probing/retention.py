@@ -1,4 +1,4 @@
-"""Retention of runs, hours, days and tokens: deletes in small parts, so that no other writer waits long.
+"""Retention of runs, hours, days and tokens: expired rows are deleted in small parts, so that no other writer waits long.
 
 Incidents, notifications and the audit log are not included (Act 629): they are deleted by an authorised purge only
 (`monitor.store.admin.purge`).
@@ -37,36 +37,36 @@ _PAUSE = 0.01
 #: A day's worth at once would be two million rows with ten thousand routes.
 _EVERY = timedelta(hours=1)
 
-#: A firing alert is received at least once a day; otherwise a person closed its incident long ago.
+#: Retention of received alerts. Alertmanager repeats a firing alert at least once a day, so older ones are obsolete.
 _ALERT_MEMORY = timedelta(days=90)
-#: Further in the future than a wrong clock: such rows of another site would be kept for ever.
+#: Rows of other sites that are further in the future than a wrong clock are deleted: they would be kept for ever.
 _AHEAD = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
-    """Retention of ends of runs and of their counts."""
+    """Retention of runs by their outcome, of hourly counts and of days."""
 
     delivered: timedelta
-    #: All other ends.
+    #: Runs with any other outcome.
     failed: timedelta
     hourly: timedelta
     #: Days of agencies, for history bars and availability.
     daily: timedelta = timedelta(days=1096)
 
     def since(self, outcome: str, now: datetime) -> datetime:
-        """Return from when on runs with this end are kept."""
+        """Return the earliest start of runs with this outcome that are kept."""
         return now - (self.delivered if outcome == Outcome.DELIVERED else self.failed)
 
 
 class Retention:
-    """Deletes what exceeds its retention."""
+    """Task that deletes rows older than their retention."""
 
-    #: A start has more urgent work.
+    #: Delay after a start, which has more urgent work.
     FIRST_AFTER = timedelta(minutes=1)
 
     def __init__(self, database: Database, site: str = "") -> None:
-        """*site*: our own; published rows of ours are kept only as long as they may be published."""
+        """*site*: this site, whose own published rows have a retention of their own."""
         self._database = database
         self._site = site
         self._counted = counting(database)
@@ -98,13 +98,13 @@ class Retention:
             (TOKEN_MEMORY, token.c.arrived_at.is_(None)),
         ):
             await self._delete(token, old & (token.c.sent_at < now - memory), token.c.sent_at)
-        for table, at, kept in (
+        for table, at, retention in (
             (site_run, site_run.c.started_at, keep.failed),
             (site_hour, site_hour.c.starts_at, keep.hourly),
         ):
-            ours = table.c.site == self._site
-            await self._delete(table, ours & (at < now - TOLD_MEMORY), at)
-            await self._delete(table, ~ours & (at < now - kept), at)
+            is_own = table.c.site == self._site
+            await self._delete(table, is_own & (at < now - TOLD_MEMORY), at)
+            await self._delete(table, ~is_own & (at < now - retention), at)
             await self._delete(table, at > now + _AHEAD, at)
         await self._delete(
             received_alert, received_alert.c.received_at < now - _ALERT_MEMORY, received_alert.c.received_at
@@ -112,26 +112,26 @@ class Retention:
         return runs
 
     async def _move(self, keep: RetentionPolicy, now: datetime) -> int:
-        """Count the runs that an earlier version stored, and keep the recent ones; return how many were deleted.
+        """Move the runs that an earlier version stored: count them, and keep the recent ones. Return how many were deleted.
 
-        The newest come first: they are requested most.
+        The newest runs are moved first, because they are requested most.
         """
         newest = select(run_before.c.id).order_by(run_before.c.id.desc()).limit(AT_ONCE).scalar_subquery()
         # Each row is returned to one engine only, and counted in the transaction that removes it.
         taking = delete(run_before).where(run_before.c.id.in_(newest)).returning(run_before)
-        gone = 0
+        moved = 0
         while True:
             async with self._database.write() as connection:
                 rows = (await connection.execute(taking)).all()
                 if not rows:
-                    return gone
-                gone += len(rows) - await self._keep_young(connection, rows, keep, now)
+                    return moved
+                moved += len(rows) - await self._keep_young(connection, rows, keep, now)
             await asyncio.sleep(_PAUSE)
 
     async def _keep_young(
         self, connection: AsyncConnection, rows: Sequence[Row[Any]], keep: RetentionPolicy, now: datetime
     ) -> int:
-        """Count the removed runs, and store those again that are to be kept; return the number of these."""
+        """Count runs that were taken from the old table, and store the recent ones; return the number of these."""
         results = [(to_result(row), row.agency) for row in rows]
         await connection.execute(self._counted, [hour_values(*each, None, timedelta(0)) for each in results])
         young = [each for each in results if each[0].started_at >= keep.since(each[0].outcome, now)]
@@ -142,8 +142,8 @@ class Retention:
     async def _delete(self, table: Table, old: ColumnElement[bool], order: Column[Any]) -> int:
         """Delete the rows that are *old*, in the *order* of a suitable index; return their number."""
         key = tuple(table.primary_key)
-        some = select(*key).where(old).order_by(order).limit(AT_ONCE)
-        deletion = delete(table).where((tuple_(*key) if len(key) > 1 else key[0]).in_(some))
+        batch = select(*key).where(old).order_by(order).limit(AT_ONCE)
+        deletion = delete(table).where((tuple_(*key) if len(key) > 1 else key[0]).in_(batch))
         deleted = 0
         while True:
             more = await self._database.change(deletion)

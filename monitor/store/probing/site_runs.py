@@ -1,7 +1,7 @@
-"""Runs that sites publish to their hub: each that did not deliver, and hourly counts of all. The hub trusts no row.
+"""Runs that sites publish to their hub: each run that did not deliver, and hourly counts of all. The hub trusts no row.
 
-A site publishes in parts, apart from its runs and after them: a run costs no more, and a heartbeat waits for no more
-than one part (docs/adr/0060).
+A *hub* decides for several sites, and receives their tables by replication. A site copies its runs to the published
+tables later and in parts, so that a run costs no more, and a heartbeat waits for at most one part (docs/adr/0060).
 """
 
 from __future__ import annotations
@@ -32,18 +32,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.model.site_sums import SiteSums
 from monitor.store.backend.database import Database
-from monitor.store.probing.history import CAME
+from monitor.store.probing.history import ARRIVED_OUTCOMES
 from monitor.store.probing.hours import to_result
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.tables import Moment, hour, run, site_hour, site_run
 from probes.model.result import Outcome, ProbeResult
 
-#: Number of runs or hours in one part: the hub writes them in some tenths of a second, and then the heartbeat that
-#: follows.
+#: Number of runs or hours in one part. The hub writes them in some tenths of a second, in which the next heartbeat waits.
 AT_ONCE = 5000
-#: How long a site remembers what it has published; older rows are not published any more.
+#: Maximum age of rows that a site publishes, and the retention of its own published rows.
 TOLD_MEMORY = timedelta(days=8)
-#: Maximum of characters of a run. Ours are far shorter: a server's reply is truncated when it is received.
+#: Maximum of characters of a result in JSON. Valid ones are far shorter: a server's reply is truncated on receipt.
 _RESULT_AT_MOST = 8000
 #: Maximum of characters of displayed texts.
 _WORDS_AT_MOST = 500
@@ -55,7 +54,7 @@ _NEVER = 1e9
 
 _TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:locks, :telling)")
 _PART = text("SELECT to_regclass(:part) IS NOT NULL")
-#: The initial copy of a table uses slots of its own, and reads nothing else.
+#: Whether a subscription is active. The initial copy of a table uses other, temporary slots.
 _READS = text(
     "SELECT EXISTS (SELECT FROM pg_replication_slots"
     " WHERE database = current_database() AND plugin = 'pgoutput' AND active AND NOT temporary)"
@@ -63,9 +62,9 @@ _READS = text(
 
 
 class SiteRunWriter:
-    """Publishes the runs of a site. The caller handles database errors.
+    """Publisher of the runs of a site. The caller handles database errors.
 
-    A method that publishes returns the number of rows of the part; `None`: another process of the site publishes.
+    A method that publishes returns the number of rows; `None`: another process of the site is publishing.
     """
 
     def __init__(self, database: Database, site: str) -> None:
@@ -73,7 +72,7 @@ class SiteRunWriter:
         self._site = site
 
     async def has_hub(self) -> bool:
-        """Whether a hub subscribes to this site: then the site has a partition here."""
+        """Whether a hub has ever subscribed to this site: then the published table has a partition of the site."""
         if not self._database.is_shared:
             return False
         async with self._database.read() as connection:
@@ -91,7 +90,10 @@ class SiteRunWriter:
         return await self._database.value(select(func.max(run.c.id))) or 0
 
     async def before(self, since: datetime) -> int:
-        """Return the approximate number before the runs that began at *since* or later: runs end in another order than they begin."""
+        """Return a number below those of the failed runs that began at *since* or later.
+
+        It is approximate: runs get their numbers when they end, in another order than they begin.
+        """
         firsts = [
             select(run.c.id)
             .where(run.c.outcome == outcome, run.c.started_at >= since)
@@ -104,26 +106,26 @@ class SiteRunWriter:
         numbers = [each for each in found if each is not None]
         return min(numbers) - 1 if numbers else await self.newest()
 
-    async def tell_failed(self, beyond: int, upto: int, now: datetime) -> int | None:
-        """Publish runs that did not deliver, with numbers after *beyond* and up to *upto*."""
+    async def publish_failed(self, beyond: int, upto: int, now: datetime) -> int | None:
+        """Publish the runs that did not deliver, of those with numbers after *beyond* and up to *upto*."""
         is_told = exists().where(
             site_run.c.site == self._site,
             site_run.c.agency == run.c.agency,
             site_run.c.started_at == run.c.started_at,
             site_run.c.token_id == run.c.token_id,
         )
-        short = case((func.length(run.c.result) <= _RESULT_AT_MOST, run.c.result), else_=literal("{}"))
+        short_result = case((func.length(run.c.result) <= _RESULT_AT_MOST, run.c.result), else_=literal("{}"))
         failed = (run.c.id > beyond, run.c.id <= upto, run.c.outcome != Outcome.DELIVERED, ~is_told)
-        return await self._tell(site_run, self._rows(site_run, run, now, result=short).where(*failed))
+        return await self._publish(site_run, self._rows(site_run, run, now, result=short_result).where(*failed))
 
     async def first_hour(self, begins: datetime, upto: datetime) -> datetime | None:
-        """Return the first hour between the two, inclusive, that has counts; `None`: there is none."""
+        """Return the first hour with counts from *begins* to *upto*, inclusive; `None`: there is none."""
         counted = select(func.min(hour.c.starts_at)).where(hour.c.starts_at >= begins, hour.c.starts_at <= upto)
         async with self._database.read() as connection:
-            found: datetime | None = (await connection.execute(counted)).scalar_one()
-            return found
+            first: datetime | None = (await connection.execute(counted)).scalar_one()
+            return first
 
-    async def tell_hour(self, begins: datetime, now: datetime) -> int | None:
+    async def publish_hour(self, begins: datetime, now: datetime) -> int | None:
         """Publish the counts of an hour that are new or changed, at most `AT_ONCE` rows."""
         key = [each for each in hour.primary_key if each.name != "starts_at"]
         is_told = exists().where(
@@ -133,26 +135,26 @@ class SiteRunWriter:
             *(site_hour.c[each.name] == each for each in key),
         )
         counted = self._rows(site_hour, hour, now).where(hour.c.starts_at == begins, ~is_told)
-        return await self._tell(site_hour, counted.limit(AT_ONCE))
+        return await self._publish(site_hour, counted.limit(AT_ONCE))
 
-    def _rows(self, of: Table, ours: Table, now: datetime, **given: ColumnElement[Any]) -> Select[Any]:
-        """Return our rows in the form in which they are published; *given* replaces columns."""
-        given |= {"site": literal(self._site), "published_at": literal(now, Moment)}
-        return select(*(given[each.name] if each.name in given else ours.c[each.name] for each in of.c))
+    def _rows(self, of: Table, ours: Table, now: datetime, **columns: ColumnElement[Any]) -> Select[Any]:
+        """Return the query for rows of *ours* in the form of the published table *of*; *columns* replaces columns."""
+        columns |= {"site": literal(self._site), "published_at": literal(now, Moment)}
+        return select(*(columns[each.name] if each.name in columns else ours.c[each.name] for each in of.c))
 
-    async def _tell(self, table: Table, rows: Select[Any]) -> int | None:
-        into = insert(table).from_select([each.name for each in table.c], rows)
+    async def _publish(self, table: Table, rows: Select[Any]) -> int | None:
+        statement = insert(table).from_select([each.name for each in table.c], rows)
         async with self._database.write() as connection:
-            if not await self._is_our_turn(connection):
+            if not await self._may_publish(connection):
                 return None
-            # Rows are counted only on request.
-            return (await connection.execute(into.execution_options(preserve_rowcount=True))).rowcount
+            # SQLAlchemy counts the rows of an INSERT only on request.
+            return (await connection.execute(statement.execution_options(preserve_rowcount=True))).rowcount
 
-    async def _is_our_turn(self, connection: AsyncConnection) -> bool:
+    async def _may_publish(self, connection: AsyncConnection) -> bool:
         if not self._database.is_shared:
             return True
-        asked = await connection.execute(_TRY_TURN, {"locks": LOCKS, "telling": Lock.TELLING})
-        return bool(asked.scalar_one())
+        result = await connection.execute(_TRY_TURN, {"locks": LOCKS, "telling": Lock.TELLING})
+        return bool(result.scalar_one())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +168,10 @@ class SiteFailures:
 
 
 class SiteRecords:
-    """Reads at the hub what sites have published about an agency. Invalid rows are skipped and counted."""
+    """Reader, at the hub, of what sites have published about an agency. Invalid rows are skipped and counted."""
 
     def __init__(self, database: Database, site: str, others: Collection[str]) -> None:
-        """*site* is the hub's own, and *others* are those that it subscribes to."""
+        """*site*: the hub's own site. *others*: the sites to which it subscribes."""
         self._database = database
         self._site = site
         self.others = tuple(sorted(others))
@@ -178,41 +180,41 @@ class SiteRecords:
         """Return the runs of each other site that began in a period, at most the newest *most* of each."""
         if not self.others:
             return ()
-        found = []
+        failures = []
         async with self._database.read() as connection:
             for site in self.others:
                 rows = (await connection.execute(_failed(site, agency, since, until).limit(most))).all()
-                known: dict[tuple[object, ...], ProbeResult | None] = {}
+                by_key: dict[tuple[object, ...], ProbeResult | None] = {}
                 for row in rows:
-                    known.setdefault((row.token_id, row.started_at, row.route), _understood(row, agency))
-                results = [each for each in known.values() if each is not None]
-                found.append(SiteFailures(site=site, results=results[::-1], unclear=len(known) - len(results)))
-        return found
+                    by_key.setdefault((row.token_id, row.started_at, row.route), _understood(row, agency))
+                results = [each for each in by_key.values() if each is not None]
+                failures.append(SiteFailures(site=site, results=results[::-1], unclear=len(by_key) - len(results)))
+        return failures
 
     async def sums(self, agency: str, since: datetime) -> Sequence[SiteSums]:
-        """Return the results of each site's runs from *since* on, our own first; empty if there is no other site."""
+        """Return the sums of each site's runs from *since* on, the hub's own first; empty if there is no other site."""
         if not self.others:
             return ()
         async with self._database.read() as connection:
-            ours = select(hour).where(hour.c.agency == agency, hour.c.starts_at >= since).subquery()
-            found = [_summed(self._site, (await connection.execute(_sums(ours))).one())]
+            own_hours = select(hour).where(hour.c.agency == agency, hour.c.starts_at >= since).subquery()
+            sums = [_summed(self._site, (await connection.execute(_sums(own_hours))).one())]
             for site in self.others:
                 row = (await connection.execute(_sums(_latest(site, agency, since)))).one()
-                found.append(_summed(site, row))
-        return found
+                sums.append(_summed(site, row))
+        return sums
 
 
 def _failed(site: str, agency: str, since: datetime, until: datetime) -> Select[Any]:
-    short = case((func.length(site_run.c.result) <= _RESULT_AT_MOST, site_run.c.result), else_=literal(""))
+    short_result = case((func.length(site_run.c.result) <= _RESULT_AT_MOST, site_run.c.result), else_=literal(""))
     columns = (site_run.c.token_id, site_run.c.started_at, site_run.c.route, site_run.c.duration, site_run.c.outcome)
-    # Before it is read: the server supports times that Python does not.
-    theirs = (site_run.c.site == site, site_run.c.agency == agency, site_run.c.started_at.between(since, until))
+    # The database compares the times: it supports times that Python does not.
+    is_of_route = (site_run.c.site == site, site_run.c.agency == agency, site_run.c.started_at.between(since, until))
     newest = (site_run.c.started_at.desc(), site_run.c.token_id.desc(), site_run.c.published_at.desc())
-    return select(*columns, short.label("result")).where(*theirs).order_by(*newest)
+    return select(*columns, short_result.label("result")).where(*is_of_route).order_by(*newest)
 
 
 def _understood(row: Row[Any], agency: str) -> ProbeResult | None:
-    """Return the end of a run; `None`: the row is invalid."""
+    """Return the result of a run; `None`: the row is invalid."""
     try:
         result = to_result(row)
     except (ValueError, TypeError, AttributeError, OverflowError):
@@ -224,39 +226,39 @@ def _understood(row: Row[Any], agency: str) -> ProbeResult | None:
     failure = result.failure
     if failure is None:
         return result
-    words = replace(
+    shortened = replace(
         failure,
-        reason=_tame(failure.reason),
-        detail=_tame(failure.detail),
-        status=None if failure.status is None else _tame(failure.status)[:16],
+        reason=_limited(failure.reason),
+        detail=_limited(failure.detail),
+        status=None if failure.status is None else _limited(failure.status)[:16],
     )
-    return replace(result, failure=words)
+    return replace(result, failure=shortened)
 
 
-def _tame(words: str) -> str:
+def _limited(words: str) -> str:
     """Return a text that is safe to display: on one line, and of limited length."""
     return "".join(each if each.isprintable() else "\ufffd" for each in words[:_WORDS_AT_MOST])
 
 
 def _latest(site: str, agency: str, since: datetime) -> FromClause:
-    """Return a site's hours, each as published last: the row with the most runs, whatever the site's clock.
+    """Return a site's hours, each as published last. That is the row with the most runs, because counts never decrease.
 
-    Counts never decrease.
+    The time of publication is by the site's clock, which may be wrong.
     """
-    theirs = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.starts_at >= since)
+    is_of_site = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.starts_at >= since)
     of_one = (site_hour.c.starts_at, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)
     latest = (site_hour.c.runs.desc(), site_hour.c.published_at.desc())
-    place = func.row_number().over(partition_by=of_one, order_by=latest).label("place")
-    told = select(site_hour.c.outcome, site_hour.c.runs, site_hour.c.transit, site_hour.c.slowest, place)
+    rank = func.row_number().over(partition_by=of_one, order_by=latest).label("place")
+    counted = select(site_hour.c.outcome, site_hour.c.runs, site_hour.c.transit, site_hour.c.slowest, rank)
     # A site that publishes more hours than an agency can have must not delay the reader.
-    ranked = told.where(*theirs).order_by(site_hour.c.starts_at.desc()).limit(_HOURS_AT_MOST).subquery()
+    ranked = counted.where(*is_of_site).order_by(site_hour.c.starts_at.desc()).limit(_HOURS_AT_MOST).subquery()
     return select(ranked).where(ranked.c.place == 1).subquery()
 
 
 def _sums(hours: FromClause) -> Select[Any]:
     c = hours.c
     is_sane = and_(c.runs > 0, c.transit.between(0, _NEVER), c.slowest.between(0, _NEVER))
-    is_timed = and_(c.outcome.in_(CAME), c.transit > 0)
+    is_timed = and_(c.outcome.in_(ARRIVED_OUTCOMES), c.transit > 0)
     return select(
         _sum_of(c.runs, is_sane),
         _sum_of(c.runs, c.outcome == Outcome.DELIVERED),
@@ -272,7 +274,7 @@ def _sum_of(column: ColumnElement[Any], where: ColumnElement[bool]) -> ColumnEle
 
 def _summed(site: str, row: Row[Any]) -> SiteSums:
     runs, delivered, timed, transit, slowest = (each or 0 for each in row)
-    known = (transit, slowest) if math.isfinite(transit) and math.isfinite(slowest) else (0.0, 0.0)
+    transits = (transit, slowest) if math.isfinite(transit) and math.isfinite(slowest) else (0.0, 0.0)
     return SiteSums(
-        site=site, runs=int(runs), delivered=int(delivered), timed=int(timed), transit=known[0], slowest=known[1]
+        site=site, runs=int(runs), delivered=int(delivered), timed=int(timed), transit=transits[0], slowest=transits[1]
     )

@@ -1,7 +1,8 @@
-"""Buffer in memory of writes during an outage of the database.
+"""Buffer in memory for writes while the database is unavailable.
 
-Probing does not wait for the database: a run that ends during an outage is written afterwards. The buffer is bounded;
-the oldest write is dropped first. Of a level, which replaces its earlier value, only the latest is kept.
+Probing does not wait for the database: a run that ends during an outage is written afterwards. The buffer is bounded,
+and the oldest write is dropped first. A *level* is a write that replaces its earlier value completely, so only the
+latest level of each subject is buffered.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ _PATIENCE = 2.0
 
 
 class WriteBuffer:
-    """Writes now if possible, otherwise later."""
+    """Writer that writes at once if possible, and otherwise later."""
 
     def __init__(
         self,
-        together: GroupCommit[Sequence[Statement]],
+        group: GroupCommit[Sequence[Statement]],
         presence: StoreAvailability,
         *,
         first: Executable,
         at_most: int = AT_MOST,
     ) -> None:
-        """*first*: the statement that precedes all others when many are written in one commit."""
-        self._together = together
+        """*group* executes the statements. *first*: the statement that precedes all others in a commit of many writes."""
+        self._together = group
         self._presence = presence
         self._first = first
         self._waiting: deque[Sequence[Statement]] = deque(maxlen=at_most)
@@ -72,30 +73,29 @@ class WriteBuffer:
         levels = levels or {}
         # Before the write: a level set meanwhile replaces one that cannot be written.
         self._levels |= levels
-        # If others are buffered, it is buffered after them: an earlier level must not overwrite a later one.
+        # If other writes are buffered, this one is buffered after them: an earlier level must not overwrite a later one.
         if self._presence.away_since is None and not len(self):
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._together.write((*statements, *levels.values()))
-            # The commit may continue, and nobody awaits its failure. A statement that is executed twice stores its row
-            # once.
+            # After the timeout the commit may still succeed. A statement that is executed twice stores its row once.
             except (StoreUnavailable, TimeoutError):
                 pass
             except asyncio.CancelledError:
                 self._keep(statements)
                 raise
             except BaseException:
-                self._let_go(levels)
+                self._drop_superseded(levels)
                 raise
             else:
-                self._let_go(levels)
+                self._drop_superseded(levels)
                 return
         self._keep(statements)
 
-    def _let_go(self, levels: Mapping[str, Statement]) -> None:
-        for about, level in levels.items():
-            if self._levels.get(about) is level:
-                del self._levels[about]
+    def _drop_superseded(self, levels: Mapping[str, Statement]) -> None:
+        for subject, level in levels.items():
+            if self._levels.get(subject) is level:
+                del self._levels[subject]
 
     def _keep(self, statements: Sequence[Statement]) -> None:
         if len(self._waiting) == self._waiting.maxlen:
@@ -129,60 +129,60 @@ class WriteBuffer:
     async def catch_up(self) -> None:
         """Write as much of the buffer as possible."""
         async with self._catching_up:
-            written = 0
+            count = 0
             try:
                 while self._waiting:
-                    some = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
-                    self._under_way = len(some)
-                    written += len(some)
-                    # With the first part: other sites and processes wait for the present levels.
+                    batch = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+                    self._under_way = len(batch)
+                    count += len(batch)
+                    # The levels are written with the first batch: other sites and processes wait for them.
                     levels, self._levels = self._levels, {}
-                    some.append(stand := [*levels.values()])
-                    await self._store(some)
+                    batch.append(stand := [*levels.values()])
+                    await self._store(batch)
             # A service that stops while the database does not respond is cancelled here, and writes once more at its
             # end.
             except (StoreUnavailable, asyncio.CancelledError) as failure:
                 self._levels = levels | self._levels
-                self._put_back([each for each in some if each is not stand])
+                self._requeue([each for each in batch if each is not stand])
                 if isinstance(failure, asyncio.CancelledError):
                     raise
                 return
             finally:
                 self._under_way = 0
-        if written:
-            log.info("buffered results written", runs_and_tokens=written, lost=self._lost)
+        if count:
+            log.info("buffered results written", runs_and_tokens=count, lost=self._lost)
             self._lost = 0
 
-    async def _store(self, some: list[Sequence[Statement]]) -> None:
-        """Write *some*; raise `StoreUnavailable` with the unwritten ones left in it."""
+    async def _store(self, batch: list[Sequence[Statement]]) -> None:
+        """Write *batch*; raise `StoreUnavailable` with the unwritten ones left in it."""
         try:
-            await self._together.write(self._in_order(some))
+            await self._together.write(self._in_order(batch))
         except StoreUnavailable:
             raise
-        # A write that fails because of a bug must not block the others for ever.
+        # One write fails because of a bug. Each is then written alone, so that it does not block the others.
         except Exception:  # noqa: BLE001 - it is met again below
-            while some:
+            while batch:
                 try:
-                    await self._together.write(some[0])
+                    await self._together.write(batch[0])
                 except StoreUnavailable:
                     raise
                 except Exception:
                     log.exception("buffered result could not be written")
-                some.pop(0)
+                batch.pop(0)
 
-    def _put_back(self, some: Sequence[Sequence[Statement]]) -> None:
-        for statements in reversed(some):
+    def _requeue(self, batch: Sequence[Sequence[Statement]]) -> None:
+        for statements in reversed(batch):
             # The buffer filled up in the meantime: later writes stay.
             if len(self._waiting) == self._waiting.maxlen:
                 self._lost += 1
             else:
                 self._waiting.appendleft(statements)
 
-    def _in_order(self, some: Iterable[Sequence[Statement]]) -> Sequence[Statement]:
+    def _in_order(self, batch: Iterable[Sequence[Statement]]) -> Sequence[Statement]:
         """Return all statements in the order of their writes, but *first* before the others.
 
         A commit executes equal statements together, in the order of their first occurrence: a sent token must precede
         its arrival, whichever write came first.
         """
-        every = [statement for statements in some for statement in statements]
+        every = [statement for statements in batch for statement in statements]
         return sorted(every, key=lambda statement: statement[0] is not self._first)

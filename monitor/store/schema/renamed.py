@@ -85,12 +85,12 @@ COLUMNS: Final = {
 def use_present_names(connection: Connection) -> None:
     """Let queries of *connection* use present names on an older store, by temporary views; the store is not changed."""
     inspector = inspect(connection)
-    there = {*inspector.get_table_names()}
+    tables = {*inspector.get_table_names()}
     former = {new: old for old, new in TABLES.items()}
     schema = "main" if connection.dialect.name == "sqlite" else inspector.default_schema_name
     for new in sorted({*former, *COLUMNS}):
-        table = new if new in there else former.get(new, new)
-        if table not in there:
+        table = new if new in tables else former.get(new, new)
+        if table not in tables:
             continue
         columns = [column["name"] for column in inspector.get_columns(table)]
         present = [_present(new, column) for column in columns]

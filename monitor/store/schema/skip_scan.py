@@ -16,20 +16,20 @@ def distinct(*columns: Column[Any], among: ColumnElement[bool] | None = None) ->
 
     *among*: a condition on the columns before them in the index. The last row is NULL.
     """
-    found: CTE | None = None
+    chain: CTE | None = None
     # One column at a time. For a comparison of whole rows SQLite reads all rows with the first value.
     for place, column in enumerate(columns):
-        known = () if found is None else tuple(found.c)
-        first = select(*known, _least(columns[:place], known, column, among).label(column.name))
-        if found is not None:
-            first = first.where(known[-1].is_not(None))
-        found = first.cte(f"found_{column.name}", recursive=True)
-        *same, last = found.c
-        following = _least(columns[:place], same, column, among, last)
-        found = found.union_all(select(*same, following).where(last.is_not(None)))
-    if found is None:
+        previous_columns = () if chain is None else tuple(chain.c)
+        first = select(*previous_columns, _least(columns[:place], previous_columns, column, among).label(column.name))
+        if chain is not None:
+            first = first.where(previous_columns[-1].is_not(None))
+        chain = first.cte(f"found_{column.name}", recursive=True)
+        *prefix, last = chain.c
+        following = _least(columns[:place], prefix, column, among, last)
+        chain = chain.union_all(select(*prefix, following).where(last.is_not(None)))
+    if chain is None:
         raise TypeError("distinct values of nothing")
-    return found
+    return chain
 
 
 def _least(

@@ -21,8 +21,8 @@ from monitor.store.sites.link import (
     schema_of,
     time_of,
 )
-from monitor.store.sites.offering import offer_troubles, withdraw_offers
-from monitor.store.sites.partition import said
+from monitor.store.sites.offering import offer_problems, withdraw_offers
+from monitor.store.sites.partition import content_checksum
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
 
@@ -64,31 +64,31 @@ def add(member: SiteConnection, *, beside: bool = False) -> bool:
 
     *beside*: even if another hub reads it. Two hubs that notify people would notify each of them twice.
     """
-    with _ends(member) as (hub, site):
-        there = hub.subscription()
-        if there is not None and not there.is_enabled and hub.beat() is None:
+    with _both_ends(member) as (hub, site):
+        subscription = hub.subscription()
+        if subscription is not None and not subscription.is_enabled and hub.beat() is None:
             # It was interrupted before the hub had subscribed.
             hub.unsubscribe()
-            there = None
-        if there is not None:
+            subscription = None
+        if subscription is not None:
             if site.slot() is None:
                 raise SiteRefusedError(
                     f"the hub listens to a site {member.site} already, and there is no slot for it at {member.server}: "
                     f"`pantau site rejoin {member.site}` if it is the same, else name one of them otherwise"
                 )
-            if not there.hears_of_runs and site.can_tell_of_runs():
+            if not subscription.hears_of_runs and site.can_tell_of_runs():
                 # It joined with a version that published no runs. A subscription that is reading cannot be verified
                 # before it writes.
                 hub.unsubscribe()
                 _join(member, hub, site)
             elif hub.beat() is None:
                 # It was interrupted before the site had published everything anew, or no process runs there yet.
-                _be_heard(member, site)
+                _require_received(member, site)
             return False
-        _see_slot(site)
-        if (others := site.other_readers()) and not beside:
+        _require_slot(site)
+        if (other_readers := site.other_readers()) and not beside:
             raise SiteRefusedError(
-                f"site {site.site}: another hub reads it ({', '.join(others)}), and people would be told twice: `pantau site "
+                f"site {site.site}: another hub reads it ({', '.join(other_readers)}), and people would be told twice: `pantau site "
                 f"remove {site.site}` there first. Where only one of the two has `mode: notify`, or they tell other people: "
                 f"`pantau site add {site.site} --allow-second-hub`"
             )
@@ -98,7 +98,7 @@ def add(member: SiteConnection, *, beside: bool = False) -> bool:
 
 def rejoin(member: SiteConnection) -> None:
     """Let a site join again regardless of the present state; it publishes all rows again. Raise `SiteRefusedError`."""
-    with _ends(member) as (hub, site):
+    with _both_ends(member) as (hub, site):
         hub.unsubscribe()
         _join(member, hub, site)
 
@@ -106,7 +106,7 @@ def rejoin(member: SiteConnection) -> None:
 def remove(member: SiteConnection, *, gone: bool) -> None:
     """Remove all data of a site at the hub; *gone*: without connecting to the site. Raise `SiteRefusedError`."""
     with dialled(member.store, "the hub's store") as connection:
-        _be_the_only_one(connection)
+        _lock_joining(connection)
         hub = Subscriber(connection, member.site, member.hub)
         if not gone:
             with dialled(member.server, f"site {member.site}") as there:
@@ -128,7 +128,7 @@ def check(member: SiteConnection, stale_after: timedelta) -> SiteLinkStatus:
         try:
             with dialled(member.server, f"site {member.site}") as there:
                 site = Publisher(there, member.site, member.hub)
-                troubles += [*_open_doors(member), *_troubles(hub, site)]
+                troubles += [*_connection_problems(member), *_link_problems(hub, site)]
                 # Heartbeats have the time of the site's clock, which may differ.
                 beat, now = hub.beat(), time_of(site.connection)
                 slot, advice = site.slot(), site.advice()
@@ -172,11 +172,11 @@ def look(member: SiteConnection) -> Replication:
     return Replication(
         is_joined=subscription is not None,
         is_enabled=subscription is not None and subscription.is_enabled,
-        is_reached=is_reached,
-        is_kept=is_kept,
-        behind=slot.behind if slot is not None and is_kept else None,
+        is_reachable=is_reached,
+        is_retained=is_kept,
+        lag_bytes=slot.behind if slot is not None and is_kept else None,
         errors=0 if subscription is None else subscription.errors,
-        is_whole=is_whole,
+        is_complete=is_whole,
         other_hubs=tuple(other_hubs),
     )
 
@@ -188,19 +188,19 @@ def _is_whole(hub: Subscriber, site: Publisher, within: float) -> bool | None:
     """
     until = time.monotonic() + within
     while True:
-        theirs, place = said(site.connection, site.site), site.place()
-        if site.has_heard(place):
-            if said(hub.connection, site.site) == theirs:
+        published, lsn = content_checksum(site.connection, site.site), site.place()
+        if site.has_received(lsn):
+            if content_checksum(hub.connection, site.site) == published:
                 return True
             # A row that changed a moment ago may be in transit.
-            if said(site.connection, site.site) == theirs:
+            if content_checksum(site.connection, site.site) == published:
                 return False
         if time.monotonic() > until:
             return None
         time.sleep(_LOOKS_AGAIN)
 
 
-def _open_doors(member: SiteConnection) -> Iterator[str]:
+def _connection_problems(member: SiteConnection) -> Iterator[str]:
     if is_let_in_without_certificate(member.server):
         yield (
             "it lets us in without our certificate: in its pg_hba.conf a wider line stands before ours, and the first that "
@@ -208,20 +208,20 @@ def _open_doors(member: SiteConnection) -> Iterator[str]:
         )
 
 
-def _troubles(hub: Subscriber, site: Publisher) -> Iterator[str]:
+def _link_problems(hub: Subscriber, site: Publisher) -> Iterator[str]:
     objections = site.objections()
     yield from objections
     if objections:
         return
-    if (apart := _schemas(hub, site)) is not None:
-        yield apart
+    if (schema_problem := _schema_problem(hub, site)) is not None:
+        yield schema_problem
     # The site's clock was read between the two readings of ours, however long the transfer took.
     before, there, after = (time_of(each) for each in (hub.connection, site.connection, hub.connection))
-    yield from clock_troubles(before, there, after)
+    yield from clock_problems(before, there, after)
     slot, subscription = site.slot(), hub.subscription()
     if subscription is None:
         return
-    yield from offer_troubles(site.connection)
+    yield from offer_problems(site.connection)
     if not subscription.hears_of_runs and site.can_tell_of_runs():
         yield f"it tells nothing of its runs: `pantau site add {site.site}` lets it tell of those that fail, and of its hours"
     if slot is None or slot.is_lost:
@@ -230,9 +230,9 @@ def _troubles(hub: Subscriber, site: Publisher) -> Iterator[str]:
             f"`pantau site rejoin {site.site}` lets it say everything anew"
         )
         return
-    if others := site.speaks_for():
+    if other_sites := site.foreign_sites():
         yield (
-            f"it speaks for {', '.join(others)}, and the hub refuses that: find out who wrote it there, delete it, and "
+            f"it speaks for {', '.join(other_sites)}, and the hub refuses that: find out who wrote it there, delete it, and "
             f"`pantau site rejoin {site.site}`"
         )
     if not _is_read(site):
@@ -241,14 +241,14 @@ def _troubles(hub: Subscriber, site: Publisher) -> Iterator[str]:
             f"PostgreSQL ({subscription_of(site.site)}). Once that is mended it goes on; `pantau site rejoin {site.site}` leaves "
             "out what was refused"
         )
-    elif apart is None and _is_whole(hub, site, _AGAIN) is False:
+    elif schema_problem is None and _is_whole(hub, site, _AGAIN) is False:
         yield (
             "part of what it says is not at the hub, and will not come any more: a standby of the hub's PostgreSQL was promoted "
             f"that had not heard it, or an older copy put back; `pantau site rejoin {site.site}` lets it say everything anew"
         )
 
 
-def clock_troubles(before: datetime, there: datetime, after: datetime) -> Iterator[str]:
+def clock_problems(before: datetime, there: datetime, after: datetime) -> Iterator[str]:
     """Yield the problem that a site's clock is wrong; it showed *there* at some moment between *before* and *after* by ours."""
     for offset, word in ((there - after, "ahead"), (before - there, "behind")):
         if offset > APART:
@@ -268,37 +268,40 @@ def _is_read(site: Publisher) -> bool:
             return False
 
 
-def _schemas(hub: Subscriber, site: Publisher) -> str | None:
-    ours, theirs = schema_of(hub.connection), schema_of(site.connection)
-    if ours == theirs:
+def _schema_problem(hub: Subscriber, site: Publisher) -> str | None:
+    hub_schema, site_schema = schema_of(hub.connection), schema_of(site.connection)
+    if hub_schema == site_schema:
         return None
-    if theirs > ours:
-        return f"its schema is {theirs}, and the hub's {ours}: upgrade the hub first"
-    return f"its schema is {theirs}, and the hub's {ours}: upgrade the site"
+    if site_schema > hub_schema:
+        return f"its schema is {site_schema}, and the hub's {hub_schema}: upgrade the hub first"
+    return f"its schema is {site_schema}, and the hub's {hub_schema}: upgrade the site"
 
 
 @contextmanager
-def _ends(member: SiteConnection) -> Iterator[tuple[Subscriber, Publisher]]:
+def _both_ends(member: SiteConnection) -> Iterator[tuple[Subscriber, Publisher]]:
     """Connect to both ends and check that they meet the requirements. Raise `SiteRefusedError`."""
     with (
-        dialled(member.store, "the hub's store") as ours,
-        dialled(member.server, f"site {member.site}") as theirs,
+        dialled(member.store, "the hub's store") as hub_connection,
+        dialled(member.server, f"site {member.site}") as site_connection,
     ):
-        hub, site = Subscriber(ours, member.site, member.hub), Publisher(theirs, member.site, member.hub)
-        at_site = [*site.objections(), *_open_doors(member)]
+        hub, site = (
+            Subscriber(hub_connection, member.site, member.hub),
+            Publisher(site_connection, member.site, member.hub),
+        )
+        at_site = [*site.objections(), *_connection_problems(member)]
         objections = [*hub.objections(), *(f"site {member.site}: {each}" for each in at_site)]
-        if not objections and schema_of(theirs) > schema_of(ours):
-            objections.append(f"site {member.site}: {_schemas(hub, site)}")
+        if not objections and schema_of(site_connection) > schema_of(hub_connection):
+            objections.append(f"site {member.site}: {_schema_problem(hub, site)}")
         if objections:
             raise SiteRefusedError("\n".join(objections))
-        _be_the_only_one(ours)
+        _lock_joining(hub_connection)
         yield hub, site
 
 
-def _be_the_only_one(hub: Connection) -> None:
+def _lock_joining(hub: Connection) -> None:
     """Lock out other commands until *hub* is closed: they would drop each other's slots. Raise `SiteRefusedError`."""
-    asked, until = "SELECT pg_try_advisory_lock(%s, %s) AS is_ours", time.monotonic() + _LET_GO_WITHIN
-    while not one(hub, asked, [LOCKS, Lock.JOINING]).is_ours:
+    query, until = "SELECT pg_try_advisory_lock(%s, %s) AS is_ours", time.monotonic() + _LET_GO_WITHIN
+    while not one(hub, query, [LOCKS, Lock.JOINING]).is_ours:
         if time.monotonic() > until:
             raise SiteRefusedError(
                 "somebody else lets a site join or leave just now: call this again when they have done"
@@ -306,7 +309,7 @@ def _be_the_only_one(hub: Connection) -> None:
         time.sleep(_LOOKS_AGAIN)
 
 
-def _see_slot(site: Publisher) -> None:
+def _require_slot(site: Publisher) -> None:
     slot = site.slot()
     if slot is not None and slot.reader is not None:
         raise SiteRefusedError(
@@ -321,24 +324,24 @@ def _join(member: SiteConnection, hub: Subscriber, site: Publisher) -> None:
     hub.make_room()
     site.make_slot()
     try:
-        hub.try_out(member.server)
+        hub.check_server(member.server)
         hub.subscribe(member.server, tables)
     except BaseException:
         site.drop_slot()
         raise
-    _be_heard(member, site)
+    _require_received(member, site)
 
 
-def _be_heard(member: SiteConnection, site: Publisher) -> None:
+def _require_received(member: SiteConnection, site: Publisher) -> None:
     """Let the site publish all rows anew, and verify that the hub receives them. Raise `SiteRefusedError`."""
-    if (place := site.say_anew()) is not None:
-        _wait(member, site, place)
+    if (lsn := site.publish_again()) is not None:
+        _wait(member, site, lsn)
 
 
-def _wait(member: SiteConnection, site: Publisher, place: str) -> None:
-    """Wait until the hub has received everything up to *place*. Raise `SiteRefusedError`."""
+def _wait(member: SiteConnection, site: Publisher, lsn: str) -> None:
+    """Wait until the hub has received everything up to *lsn*. Raise `SiteRefusedError`."""
     until = time.monotonic() + _PATIENCE
-    while not site.has_heard(place):
+    while not site.has_received(lsn):
         if time.monotonic() > until:
             raise SiteUnheardError(
                 f"site {member.site} has joined, and nothing was heard from it in {_PATIENCE:.0f} s: "

@@ -96,15 +96,15 @@ def dialled(server: PostgresServer, whose: str) -> Iterator[Connection]:
             autocommit=True, row_factory=namedtuple_row, **_where(server), **server.arguments()
         )
     except psycopg.OperationalError as error:
-        words = in_words(error)
-        if "password authentication" in words and name not in (None, server.user):
+        reason = error_text(error)
+        if "password authentication" in reason and name not in (None, server.user):
             # The server gives no details to a client that it has not authenticated.
-            words = f"our certificate in {server.cert_file} is for {name}, and must be for {server.user}"
-        raise SiteRefusedError(f"{whose} ({server}) cannot be reached: {words}") from None
+            reason = f"our certificate in {server.cert_file} is for {name}, and must be for {server.user}"
+        raise SiteRefusedError(f"{whose} ({server}) cannot be reached: {reason}") from None
     try:
         yield connection
     except psycopg.Error as error:
-        raise SiteRefusedError(f"{whose} ({server}): {in_words(error)}") from None
+        raise SiteRefusedError(f"{whose} ({server}): {error_text(error)}") from None
     finally:
         connection.close()
 
@@ -122,9 +122,9 @@ def is_let_in_without_certificate(server: PostgresServer) -> bool:
     return True
 
 
-def one(connection: Connection, asked: LiteralString, values: Sequence[object] = ()) -> Any:
+def one(connection: Connection, query: LiteralString, values: Sequence[object] = ()) -> Any:
     """Return the row of a query that always returns one."""
-    (row,) = connection.execute(asked, values)
+    (row,) = connection.execute(query, values)
     return row
 
 
@@ -150,8 +150,8 @@ def time_of(connection: Connection) -> datetime:
 def conninfo(server: PostgresServer) -> str:
     """Return the connection string by which the hub's PostgreSQL connects to *server*. It contains the password."""
     arguments = server.arguments()
-    kept = {name: arguments[name] for name in _KEPT if name in arguments}
-    return make_conninfo(**_where(server), **kept)
+    arguments_used = {name: arguments[name] for name in _KEPT if name in arguments}
+    return make_conninfo(**_where(server), **arguments_used)
 
 
 def _where(server: PostgresServer) -> dict[str, Any]:
@@ -159,18 +159,18 @@ def _where(server: PostgresServer) -> dict[str, Any]:
     return where if server.password is None else where | {"password": server.password}
 
 
-def in_words(error: psycopg.Error) -> str:
+def error_text(error: psycopg.Error) -> str:
     """Return a message for an error, without the statement: it may contain a password."""
-    said = error.diag.message_primary or str(error)
+    message = error.diag.message_primary or str(error)
     # If libpq cannot read a key file, its message contains arbitrary memory.
-    said = " ".join("".join(each if each.isprintable() else " " for each in said).split())
+    message = " ".join("".join(each if each.isprintable() else " " for each in message).split())
     for pattern, words in _WORDS:
-        if re.search(pattern, said):
-            return f"{words} ({said})"
-    return said
+        if re.search(pattern, message):
+            return f"{words} ({message})"
+    return message
 
 
-def _shown_name(file: Path | None, whose: str) -> str | None:
+def _shown_name(file: Path | None, name: str) -> str | None:
     """Return the name in our own certificate.
 
     Raise `SiteRefusedError` when the certificate is unusable: the server would only report "bad".
@@ -180,11 +180,11 @@ def _shown_name(file: Path | None, whose: str) -> str | None:
     try:
         certificate = x509.load_pem_x509_certificate(file.read_bytes())
     except OSError as error:
-        raise SiteRefusedError(f"{whose}: {file} cannot be read: {error.strerror}") from None
+        raise SiteRefusedError(f"{name}: {file} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise SiteRefusedError(f"{whose}: {file} holds no certificate in PEM form") from None
+        raise SiteRefusedError(f"{name}: {file} holds no certificate in PEM form") from None
     if certificate.not_valid_after_utc < datetime.now(UTC):
         ended = f"{certificate.not_valid_after_utc:%Y-%m-%d at %H:%M} UTC"
-        raise SiteRefusedError(f"{whose}: our certificate in {file} has expired on {ended}; have a new one made")
+        raise SiteRefusedError(f"{name}: our certificate in {file} has expired on {ended}; have a new one made")
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""

@@ -27,7 +27,7 @@ def offer(member: SiteConnection, wanted: Mapping[str, WrittenDocument]) -> Offe
         return difference
 
 
-def offer_troubles(connection: Connection) -> Iterator[str]:
+def offer_problems(connection: Connection) -> Iterator[str]:
     """Yield the desired documents that a site does not apply."""
     if not _takes(connection):
         return
@@ -79,7 +79,7 @@ def _offered(connection: Connection) -> Mapping[str, DesiredDocumentState]:
         " processed_at IS NOT NULL AS is_processed, refusal FROM desired_document"
     )
     return {
-        row.agency: DesiredDocumentState(digest=row.digest, is_processed=row.is_processed, refusal=row.refusal)
+        row.agency: DesiredDocumentState(digest=row.digest, is_processed=row.is_processed, rejection_reason=row.refusal)
         for row in rows
     }
 
@@ -88,7 +88,7 @@ def _write(connection: Connection, hub: str, difference: OfferDifference) -> Non
     rows: list[tuple[str, str, str | None, str]] = [
         (each.agency, each.name, each.text, hub) for each in difference.offered
     ]
-    rows += [(agency, f"{agency.lower()}.yaml", None, hub) for agency in difference.leaving]
+    rows += [(agency, f"{agency.lower()}.yaml", None, hub) for agency in difference.removed]
     with connection.cursor() as cursor:
         # Another process of the hub may have just written the same: what waits to be processed stays unchanged.
         cursor.executemany(

@@ -23,10 +23,10 @@ def part(table: str, site: str) -> str:
 
 def owner(connection: Connection) -> str | None:
     """Return the owner of the tables; `None`: there are none."""
-    found = connection.execute(
+    row = connection.execute(
         "SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE oid = to_regclass(%s)", [TABLES[0]]
     ).fetchone()
-    return None if found is None else str(found.owner)
+    return None if row is None else str(row.owner)
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def as_owner(connection: Connection) -> Iterator[None]:
     connection.execute("RESET ROLE")
 
 
-def strangers(connection: Connection) -> list[str]:
+def foreign_names(connection: Connection) -> list[str]:
     """Return the sites that have rows and no partition, by name."""
     every = sql.SQL(" UNION ").join(
         sql.SQL("SELECT site FROM {}").format(sql.Identifier(f"rest_of_{table}")) for table in LEVELS
@@ -53,11 +53,11 @@ def known_tables(connection: Connection, site: str = "") -> tuple[str, ...]:
     return tuple(table for table in TABLES if is_there(connection, part(table, site) if site else table))
 
 
-def said(connection: Connection, site: str) -> str:
+def content_checksum(connection: Connection, site: str) -> str:
     """Return a short text that changes with any row of *site*, without heartbeats."""
-    own = sql.Identifier(part(LEVELS[0], site))
-    asked = "SELECT count(*) || ':' || coalesce(sum(('x' || left(md5(t::text), 15))::bit(60)::bigint), 0) AS said FROM {} AS t"
-    (row,) = connection.execute(sql.SQL(asked).format(own))
+    table = sql.Identifier(part(LEVELS[0], site))
+    query = "SELECT count(*) || ':' || coalesce(sum(('x' || left(md5(t::text), 15))::bit(60)::bigint), 0) AS said FROM {} AS t"
+    (row,) = connection.execute(sql.SQL(query).format(table))
     return str(row.said)
 
 
@@ -74,14 +74,14 @@ def make_parts(connection: Connection, site: str) -> tuple[str, ...]:
 
 
 def _make(connection: Connection, table: str, site: str) -> None:
-    own = part(table, site)
-    found = connection.execute(
-        "SELECT relispartition AS is_part FROM pg_class WHERE oid = to_regclass(quote_ident(%s))", [own]
+    partition = part(table, site)
+    row = connection.execute(
+        "SELECT relispartition AS is_part FROM pg_class WHERE oid = to_regclass(quote_ident(%s))", [partition]
     )
-    if (there := found.fetchone()) is not None:
-        if not there.is_part:
+    if (existing := row.fetchone()) is not None:
+        if not existing.is_part:
             raise SiteRefusedError(
-                f"there is a table {own} that is no part of {table}: somebody has detached it; drop it"
+                f"there is a table {partition} that is no part of {table}: somebody has detached it; drop it"
             )
         return
     words = _words(table, site)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg.errors import UndefinedTable
 
-from monitor.store.probing.probe_calls import CALL_AHEAD, CALL_LASTS
+from monitor.store.probing.probe_calls import CALL_AHEAD, MAX_CALL_DURATION
 from monitor.store.sites.link import SiteConnection, SiteRefusedError, dialled
 
 _PLACE = """
@@ -22,6 +22,6 @@ def place_call(member: SiteConnection, agency: str) -> bool:
     """Request a run of all routes of an agency at a site, as `ProbeRequests.place` does. Raise `SiteRefusedError`."""
     with dialled(member.server, f"site {member.site}") as site:
         try:
-            return site.execute(_PLACE, [agency, CALL_LASTS, CALL_AHEAD]).rowcount > 0
+            return site.execute(_PLACE, [agency, MAX_CALL_DURATION, CALL_AHEAD]).rowcount > 0
         except UndefinedTable:
             raise SiteOutdatedError(f"site {member.site} is of an older version: upgrade it") from None

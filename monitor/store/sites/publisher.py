@@ -12,11 +12,11 @@ from monitor.store.sites.partition import (
     LEVELS,
     RUNS,
     as_owner,
+    foreign_names,
     known_tables,
     make_parts,
     owner,
     part,
-    strangers,
     unmake_parts,
 )
 
@@ -55,7 +55,7 @@ class Publisher:
 
     def objections(self) -> list[str]:
         """Return the reasons why it cannot be a site, with their remedies; empty: it can."""
-        found = one(
+        server = one(
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role, current_database() AS db,"
             " current_setting('wal_level') AS level, pg_is_in_recovery() AS standby,"
@@ -64,56 +64,60 @@ class Publisher:
             " current_setting('max_replication_slots')::int AS slots, (SELECT count(*) FROM pg_replication_slots) AS used,"
             " current_setting('max_wal_senders')::int - (SELECT count(*) FROM pg_stat_replication) AS senders",
         )
-        said = []
-        if found.version < _OLDEST:
-            said.append(f"its PostgreSQL is version {found.version}; {_OLDEST} or newer is needed")
-        if found.standby:
-            said.append("its PostgreSQL is a standby: name the primary")
-        if found.level != "logical":
-            said.append(f"wal_level is {found.level}: set wal_level = logical in its postgresql.conf, and restart it")
-        if not found.replicates:
-            said.append(f"the role may not replicate: ALTER ROLE {found.role} REPLICATION")
-        if found.slots <= found.used and self.slot() is None:
-            said.append(f"all {found.slots} replication slots are taken: raise max_replication_slots, and restart it")
-        if found.senders <= 0:
-            said.append("all of its senders are taken: raise max_wal_senders, and restart it")
-        whose = owner(self.connection)
-        if whose is None:
-            said.append("its database holds no store yet, or one of an older Pantau: start the newest there once")
-        elif not self._is_in(whose):
-            said.append(f"the role may do nothing to the store: GRANT {whose} TO {found.role}")
-        elif not found.creates:
-            said.append(f"the role may not publish: GRANT CREATE ON DATABASE {found.db} TO {whose}")
+        problems = []
+        if server.version < _OLDEST:
+            problems.append(f"its PostgreSQL is version {server.version}; {_OLDEST} or newer is needed")
+        if server.standby:
+            problems.append("its PostgreSQL is a standby: name the primary")
+        if server.level != "logical":
+            problems.append(
+                f"wal_level is {server.level}: set wal_level = logical in its postgresql.conf, and restart it"
+            )
+        if not server.replicates:
+            problems.append(f"the role may not replicate: ALTER ROLE {server.role} REPLICATION")
+        if server.slots <= server.used and self.slot() is None:
+            problems.append(
+                f"all {server.slots} replication slots are taken: raise max_replication_slots, and restart it"
+            )
+        if server.senders <= 0:
+            problems.append("all of its senders are taken: raise max_wal_senders, and restart it")
+        table_owner = owner(self.connection)
+        if table_owner is None:
+            problems.append("its database holds no store yet, or one of an older Pantau: start the newest there once")
+        elif not self._is_in(table_owner):
+            problems.append(f"the role may do nothing to the store: GRANT {table_owner} TO {server.role}")
+        elif not server.creates:
+            problems.append(f"the role may not publish: GRANT CREATE ON DATABASE {server.db} TO {table_owner}")
         else:
-            said += self._other_names()
-        return said
+            problems += self._other_names()
+        return problems
 
     def _is_in(self, role: str) -> bool:
         return bool(one(self.connection, "SELECT pg_has_role(current_user, %s, 'MEMBER') AS is_in", [role]).is_in)
 
     def _other_names(self) -> list[str]:
-        named = [each for each in strangers(self.connection) if each != self.site]
-        if not named:
+        other_sites = [each for each in foreign_names(self.connection) if each != self.site]
+        if not other_sites:
             return []
         return [
-            f"it calls itself {', '.join(named)}: write `site: {self.site}` in its settings, or add it by that name"
+            f"it calls itself {', '.join(other_sites)}: write `site: {self.site}` in its settings, or add it by that name"
         ]
 
     def advice(self) -> list[str]:
         """Return hints about what is not wrong yet."""
-        said = []
-        found = one(self.connection, "SELECT current_setting('max_slot_wal_keep_size') AS most")
-        if found.most == "-1":
-            said.append(
+        warnings = []
+        setting = one(self.connection, "SELECT current_setting('max_slot_wal_keep_size') AS most")
+        if setting.most == "-1":
+            warnings.append(
                 "max_slot_wal_keep_size is -1: while the hub is away, its disk fills up with what is kept for the hub; "
                 "set max_slot_wal_keep_size = 20GB"
             )
-        if others := self.other_readers():
-            said.append(
-                f"another hub reads it, too ({', '.join(others)}): where both have `mode: notify`, people are told twice; "
+        if other_readers := self.other_readers():
+            warnings.append(
+                f"another hub reads it, too ({', '.join(other_readers)}): where both have `mode: notify`, people are told twice; "
                 f"`pantau site remove {self.site}` at the one that is to leave"
             )
-        return said
+        return warnings
 
     def publish(self) -> tuple[str, ...]:
         """Create the site's partitions and publish them and nothing else; return of which tables.
@@ -131,47 +135,47 @@ class Publisher:
 
     def _publish(self, name: str, tables: tuple[str, ...], what: str) -> None:
         parts = sql.SQL(", ").join(sql.Identifier(part(table, self.site)) for table in tables)
-        there = self.connection.execute("SELECT FROM pg_publication WHERE pubname = %s", [name]).fetchone()
-        way = "CREATE PUBLICATION {} FOR TABLE {}" if there is None else "ALTER PUBLICATION {} SET TABLE {}"
-        self.connection.execute(sql.SQL(way).format(sql.Identifier(name), parts))
-        how = sql.SQL("ALTER PUBLICATION {} SET (publish = {})")
-        self.connection.execute(how.format(sql.Identifier(name), sql.Literal(what)))
+        publication = self.connection.execute("SELECT FROM pg_publication WHERE pubname = %s", [name]).fetchone()
+        statement = "CREATE PUBLICATION {} FOR TABLE {}" if publication is None else "ALTER PUBLICATION {} SET TABLE {}"
+        self.connection.execute(sql.SQL(statement).format(sql.Identifier(name), parts))
+        options = sql.SQL("ALTER PUBLICATION {} SET (publish = {})")
+        self.connection.execute(options.format(sql.Identifier(name), sql.Literal(what)))
 
     def can_tell_of_runs(self) -> bool:
         """Whether its store has the tables of runs."""
         return {*RUNS} <= {*known_tables(self.connection)}
 
-    def say_anew(self) -> str | None:
+    def publish_again(self) -> str | None:
         """Write all rows of the site once more, in one transaction: in the stream they precede every later heartbeat.
 
         The hub receives them like all other rows, so that nothing must be compared or awaited. It ignores changes of
-        rows that it does not have. Return the log position after them (`has_heard`); `None`: there are no rows yet.
+        rows that it does not have. Return the log position after them (`has_received`); `None`: there are no rows yet.
         """
-        anew = sql.SQL("WITH gone AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM gone")
+        statement = sql.SQL("WITH gone AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM gone")
         with as_owner(self.connection), self.connection.transaction():
             parts = [sql.Identifier(part(table, self.site)) for table in LEVELS]
-            written = sum(self.connection.execute(anew.format(own)).rowcount for own in parts)
-        return self.place() if written else None
+            count = sum(self.connection.execute(statement.format(own)).rowcount for own in parts)
+        return self.place() if count else None
 
     def place(self) -> str:
         """Return the current write position of the site's log."""
         return str(one(self.connection, "SELECT pg_current_wal_flush_lsn()::text AS place").place)
 
-    def has_heard(self, place: str) -> bool:
-        """Whether the hub has confirmed everything up to *place*."""
-        asked = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND confirmed_flush_lsn >= %s::pg_lsn"
-        return self.connection.execute(asked, [slot_of(self.hub), place]).fetchone() is not None
+    def has_received(self, lsn: str) -> bool:
+        """Whether the hub has confirmed everything up to *lsn*."""
+        query = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND confirmed_flush_lsn >= %s::pg_lsn"
+        return self.connection.execute(query, [slot_of(self.hub), lsn]).fetchone() is not None
 
     def slot(self) -> Slot | None:
         """Return the hub's slot; `None`: there is none."""
-        found = self.connection.execute(
+        row = self.connection.execute(
             "SELECT active_pid, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint AS behind"
             " FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()",
             [slot_of(self.hub)],
         ).fetchone()
-        if found is None:
+        if row is None:
             return None
-        return Slot(reader=found.active_pid, is_lost=found.wal_status == "lost", behind=found.behind or 0)
+        return Slot(reader=row.active_pid, is_lost=row.wal_status == "lost", behind=row.behind or 0)
 
     def make_slot(self) -> None:
         """Retain the log for the hub from now on."""
@@ -210,10 +214,10 @@ class Publisher:
                 self.connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
             unmake_parts(self.connection, self.site, keep=True)
 
-    def speaks_for(self) -> list[str]:
+    def foreign_sites(self) -> list[str]:
         """Return the other sites whose rows this one publishes as its own."""
-        found = set[str]()
+        sites = set[str]()
         for own in (sql.Identifier(part(table, self.site)) for table in known_tables(self.connection, self.site)):
-            asked = sql.SQL("SELECT DISTINCT site FROM {} WHERE site <> {}").format(own, sql.Literal(self.site))
-            found |= {row.site for row in self.connection.execute(asked)}
-        return sorted(found)
+            query = sql.SQL("SELECT DISTINCT site FROM {} WHERE site <> {}").format(own, sql.Literal(self.site))
+            sites |= {row.site for row in self.connection.execute(query)}
+        return sorted(sites)

@@ -11,15 +11,15 @@ import psycopg
 from psycopg import sql
 
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.link import Connection, SiteRefusedError, conninfo, in_words, one
+from monitor.store.sites.link import Connection, SiteRefusedError, conninfo, error_text, one
 from monitor.store.sites.partition import (
     RUNS,
     as_owner,
     empty_parts,
+    foreign_names,
     make_parts,
     owner,
     part,
-    strangers,
     unmake_parts,
 )
 from monitor.store.sites.publisher import OF_RUNS, PUBLICATION, slot_of
@@ -62,7 +62,7 @@ class Subscriber:
 
     def objections(self) -> list[str]:
         """Return the reasons why it cannot be a hub, with their remedies; empty: it can."""
-        found = one(
+        server = one(
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role,"
             " current_database() AS db, has_database_privilege(current_database(), 'CREATE') AS creates,"
@@ -71,40 +71,38 @@ class Subscriber:
             " coalesce(current_setting('max_active_replication_origins', true), current_setting('max_replication_slots'))::int AS origins,"
             " (SELECT count(*) FROM pg_subscription) AS heard",
         )
-        if found.version < _OLDEST:
-            return [f"the hub's PostgreSQL is version {found.version}; {_OLDEST} or newer is needed there"]
+        if server.version < _OLDEST:
+            return [f"the hub's PostgreSQL is version {server.version}; {_OLDEST} or newer is needed there"]
         if owner(self.connection) is None:
             return ["the hub's database holds no store yet, or one of an older Pantau: start the newest there once"]
-        said = []
-        if self.site == self.hub or self.site in strangers(self.connection):
-            said.append(f"the hub itself is called {self.site}: name the site otherwise, here and in its settings")
+        problems = []
+        if self.site == self.hub or self.site in foreign_names(self.connection):
+            problems.append(f"the hub itself is called {self.site}: name the site otherwise, here and in its settings")
         may = one(self.connection, "SELECT pg_has_role(current_user, %s, 'USAGE') AS may", [_ROLE]).may
-        if not (found.super or may):
-            said.append(f"the hub's role may not subscribe: GRANT {_ROLE} TO {found.role}")
-        if min(found.workers, found.origins) <= found.heard and self.subscription() is None:
+        if not (server.super or may):
+            problems.append(f"the hub's role may not subscribe: GRANT {_ROLE} TO {server.role}")
+        if min(server.workers, server.origins) <= server.heard and self.subscription() is None:
             # Without this setting nothing is refused and nothing received.
-            which = "max_logical_replication_workers" if found.workers <= found.heard else "max_replication_slots"
-            said.append(
-                f"the hub's PostgreSQL hears {found.heard} sites and no more: raise {which} there, and restart it"
+            setting = "max_logical_replication_workers" if server.workers <= server.heard else "max_replication_slots"
+            problems.append(
+                f"the hub's PostgreSQL hears {server.heard} sites and no more: raise {setting} there, and restart it"
             )
-        if not found.creates:
-            said.append(f"the hub's role may not subscribe: GRANT CREATE ON DATABASE {found.db} TO {found.role}")
-        return said
+        if not server.creates:
+            problems.append(f"the hub's role may not subscribe: GRANT CREATE ON DATABASE {server.db} TO {server.role}")
+        return problems
 
     def subscription(self) -> Subscription | None:
         """Return the state of the subscription; `None`: there is none."""
-        found = self.connection.execute(
+        row = self.connection.execute(
             "SELECT subenabled, %s = ANY (subpublications) AS of_runs, pid IS NOT NULL AS works, coalesce(apply_error_count + sync_error_count, 0) AS errors"
             " FROM pg_subscription AS s LEFT JOIN pg_stat_subscription AS w ON w.subid = s.oid AND w.relid IS NULL"
             " LEFT JOIN pg_stat_subscription_stats AS t ON t.subid = s.oid"
             " WHERE s.subname = %s AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
             [OF_RUNS, subscription_of(self.site)],
         ).fetchone()
-        if found is None:
+        if row is None:
             return None
-        return Subscription(
-            is_enabled=found.subenabled, works=found.works, errors=found.errors, hears_of_runs=found.of_runs
-        )
+        return Subscription(is_enabled=row.subenabled, works=row.works, errors=row.errors, hears_of_runs=row.of_runs)
 
     def make_room(self) -> None:
         """Create partitions for the site, and delete its statuses."""
@@ -112,7 +110,7 @@ class Subscriber:
             make_parts(self.connection, self.site)
             empty_parts(self.connection, self.site)
 
-    def try_out(self, server: PostgresServer) -> None:
+    def check_server(self, server: PostgresServer) -> None:
         """Test that the hub's own server reaches the site, by dropping the slot there. Raise `SiteRefusedError`.
 
         A failed statement is written to the server's log, and the statement that creates a subscription contains the
@@ -122,18 +120,18 @@ class Subscriber:
         try:
             self._of_it("DROP SUBSCRIPTION {}")
         except psycopg.Error as error:
-            words = in_words(error)
-            if "connect to publisher" in words:
-                words += ". It reads cert_file, key_file and ca_file itself: may its user (postgres) read them?"
+            reason = error_text(error)
+            if "connect to publisher" in reason:
+                reason += ". It reads cert_file, key_file and ca_file itself: may its user (postgres) read them?"
             self.unsubscribe()
-            raise SiteRefusedError(f"the hub's own PostgreSQL cannot reach site {self.site}: {words}") from None
+            raise SiteRefusedError(f"the hub's own PostgreSQL cannot reach site {self.site}: {reason}") from None
 
     def subscribe(self, server: PostgresServer, tables: Sequence[str]) -> None:
         """Subscribe to the site, which publishes its partitions of *tables* and has a slot.
 
         Raise `SiteRefusedError`.
         """
-        # The site publishes earlier rows anew (`Publisher.say_anew`); an initial copy beside the stream could let a
+        # The site publishes earlier rows anew (`Publisher.publish_again`); an initial copy beside the stream could let a
         # heartbeat arrive before the rows that it follows.
         self._make(server, _publications(tables), "enabled = false, copy_data = false")
         try:
@@ -143,7 +141,7 @@ class Subscriber:
             self.unsubscribe()
             raise
 
-    def _make(self, server: PostgresServer, publications: Sequence[str], how: LiteralString) -> None:
+    def _make(self, server: PostgresServer, publications: Sequence[str], options: LiteralString) -> None:
         # Not `disable_on_error`: a broken connection counts as an error and would stop it for good.
         self.connection.execute(
             sql.SQL(
@@ -154,7 +152,7 @@ class Subscriber:
                 conninfo(server),
                 sql.SQL(", ").join(map(sql.Identifier, publications)),
                 sql.Literal(slot_of(self.hub)),
-                sql.SQL(how),
+                sql.SQL(options),
             )
         )
 
@@ -163,12 +161,12 @@ class Subscriber:
 
     def _see_tables(self, tables: Sequence[str]) -> None:
         """Raise `SiteRefusedError` when the site publishes rows that are not its own: they would be written here."""
-        found = self.connection.execute(
+        rows = self.connection.execute(
             "SELECT srrelid::regclass::text AS name FROM pg_subscription_rel AS r"
             " JOIN pg_subscription AS s ON s.oid = r.srsubid WHERE s.subname = %s",
             [subscription_of(self.site)],
         )
-        names = {row.name.replace('"', "") for row in found}
+        names = {row.name.replace('"', "") for row in rows}
         if names != {part(table, self.site) for table in tables}:
             raise SiteRefusedError(f"site {self.site} publishes other tables than its own: {', '.join(sorted(names))}")
 
@@ -188,5 +186,5 @@ class Subscriber:
 
     def beat(self) -> datetime | None:
         """Return the time of the site's last heartbeat, by its own clock; `None`: never."""
-        found = self.connection.execute("SELECT at FROM site_heartbeat WHERE site = %s", [self.site]).fetchone()
-        return None if found is None else found.at
+        row = self.connection.execute("SELECT at FROM site_heartbeat WHERE site = %s", [self.site]).fetchone()
+        return None if row is None else row.at

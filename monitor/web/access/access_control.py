@@ -1,6 +1,8 @@
-"""The permission check of every route: it identifies the principal by session cookie or token and requires the permission that the route names.
+"""Authentication of requests, and the permission check of every route.
 
-A route that names none is refused when the portal is built. A public route declares so explicitly.
+The principal of a request is a signed-in user (session cookie), a program (API token) or a wallboard, a screen in the
+NOC (cookie of its link). Each route names the permission that it requires, or declares that it is public; a portal with
+another route is not built.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
 from monitor.access.api_token import ApiToken
-from monitor.access.device import KNOWN_FOR, device_cookie
-from monitor.access.principal import OPEN_HERE, Principal
+from monitor.access.device import DEVICE_LIFETIME, device_cookie
+from monitor.access.principal import LOCAL_PERMISSIONS, Principal
 from monitor.access.role import OURSELVES, AgencyScope, Permission
-from monitor.model.lazy_text import said
-from monitor.service.access.authenticator import Authenticator, DeviceShown, NewPendingSession, NewSession
+from monitor.model.lazy_text import lazy_text
+from monitor.service.access.authenticator import Authenticator, DeviceMarkReader, NewPendingSession, NewSession
 from monitor.service.access.secret import SessionKey, TokenSecret
 from monitor.service.access.tokens import InvalidTokenError, ProgramTokens, TooManyAttemptsError
 from monitor.service.access.wallboards import Wallboards
@@ -34,27 +36,28 @@ from monitor.web.form import is_from_our_page
 from monitor.web.problem import problem
 
 #: The prefix prevents a page of another site from setting this cookie (RFC 6265bis, 4.1.3.2).
-_COOKIE: Final = "__Host-pantau"
-#: Over plain HTTP, on this machine only.
-_COOKIE_HERE: Final = "pantau"
-#: Of a wallboard; separate from the session cookie, which expires sooner.
-_WALL: Final = "__Host-pantau-wall"
-_WALL_HERE: Final = "pantau-wall"
-#: The paths that a wallboard may request: the page and the fragment that it polls.
-_OF_A_WALL: Final = frozenset({"/", "/fragment"})
-#: Requests that a page sends by itself, possibly in an unattended tab: by its script, or without scripts by a refresh.
-_FRAGMENT: Final = "/fragment"
-_REFRESH: Final = "polled"
-#: The header by which the script reports that the user has clicked or typed.
-_USED: Final = "x-pantau-used"
-#: Of a pending session, which is not a sign-in: a separate cookie prevents confusion of the two.
-_HALF: Final = "-half"
-#: Number of digits that fits into an integer of both databases.
-_DIGITS: Final = 9
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_SESSION_COOKIE: Final = "__Host-pantau"
+#: Its name over plain HTTP, which is used on this machine only.
+_SESSION_COOKIE_INSECURE: Final = "pantau"
+#: Cookie of a wallboard. It is not the session cookie, because that expires sooner.
+_WALLBOARD_COOKIE: Final = "__Host-pantau-wall"
+_WALLBOARD_COOKIE_INSECURE: Final = "pantau-wall"
+#: Paths that a wallboard may request: the status page, and the fragment of it that the page polls.
+_WALLBOARD_PATHS: Final = frozenset({"/", "/fragment"})
+#: Marks of requests that a page sends by itself, possibly in an unattended tab: the path that its script requests, and
+#: the parameter of its refresh without scripts.
+_FRAGMENT_SUFFIX: Final = "/fragment"
+_POLL_PARAMETER: Final = "polled"
+#: Header by which the script reports that the user has clicked or typed.
+_ACTIVITY_HEADER: Final = "x-pantau-used"
+#: Suffix of the cookie of a pending session: the password was right, the code of the second factor is awaited.
+_PENDING_SUFFIX: Final = "-half"
+#: Maximum number of digits of an ID; more may exceed an integer of the database.
+_MAX_ID_DIGITS: Final = 9
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
-#: Returns the agency that a request is about: an agency's code, or `OURSELVES`.
-AgencyOf = Callable[[Request], Awaitable[str]]
+#: Returns the agency that a request concerns: its code, or `OURSELVES` for Pantau itself.
+AgencyResolver = Callable[[Request], Awaitable[str]]
 
 
 class SignInNeededError(Exception):
@@ -62,165 +65,177 @@ class SignInNeededError(Exception):
 
 
 class SecondFactorNeededError(Exception):
-    """A signed-in user whose role requires a second factor, and who has set up none."""
+    """A request of a user whose role requires a second factor, and who has set up none."""
 
 
 class RouteWithoutPermissionError(Exception):
-    """A route that names neither a permission nor why it needs none."""
+    """A route that neither requires a permission nor declares that it is public."""
 
 
 class AccessControl:
-    """The identification of the principal of a request."""
+    """Authenticator of requests, by session cookie, API token or wallboard cookie. It also sets these cookies."""
 
     def __init__(
         self,
         authenticator: Authenticator | None = None,
         tokens: ProgramTokens | None = None,
         *,
-        walls: Wallboards | None = None,
+        wallboards: Wallboards | None = None,
         is_secure: bool = False,
-        scrapers: Sequence[str] = (),
+        metrics_networks: Sequence[str] = (),
     ) -> None:
-        """Without an *authenticator* there is no sign-in.
+        """Take the services that authenticate. Without an *authenticator* there is no sign-in.
 
-        *tokens*: API tokens of programs. *is_secure*: browsers reach the portal by https. *scrapers*: the networks that
-        may read metrics without sign-in, in addition to this machine.
+        *is_secure*: whether browsers reach the portal by HTTPS. *metrics_networks*: networks that may read metrics
+        without sign-in, in addition to this machine.
         """
         self.authenticator = authenticator
         self._tokens = tokens
-        self._walls = walls
-        self._wall_cookie = _WALL if is_secure else _WALL_HERE
-        self._scrapers = [ip_network(each) for each in scrapers]
+        self._wallboards = wallboards
+        self._wallboard_cookie = _WALLBOARD_COOKIE if is_secure else _WALLBOARD_COOKIE_INSECURE
+        self._metrics_networks = [ip_network(each) for each in metrics_networks]
         self.is_secure = is_secure
-        self._cookie = _COOKIE if is_secure else _COOKIE_HERE
+        self._session_cookie = _SESSION_COOKIE if is_secure else _SESSION_COOKIE_INSECURE
 
     async def principal(self, request: Request) -> Principal:
         """Return the principal of a request.
 
-        A cookie that another site's page has sent with a request that changes something does not count. A token does:
-        no page can send the header by itself. Raise `HTTPException` for an invalid token.
+        Ignore the cookie of a request that may change something unless a page of the portal sent it: a page of another
+        site can send cookies (CSRF), but no `Authorization` header. Raise `HTTPException` for an invalid token.
         """
         if self.authenticator is None:
-            return Principal(open=OPEN_HERE)
-        if self._tokens is not None and (secret := _bearer(request)) is not None:
-            return Principal(token=await _token(self._tokens, secret, request))
-        if request.method not in _SAFE and not is_from_our_page(request):
+            return Principal(open_permissions=LOCAL_PERMISSIONS)
+        if self._tokens is not None and (secret := _bearer_token(request)) is not None:
+            return Principal(token=await _authenticate_token(self._tokens, secret, request))
+        if request.method not in _SAFE_METHODS and not is_from_our_page(request):
             return Principal()
         session = await self.session(request)
         if session is None:
-            return Principal(wallboard=await self._wall(request))
-        return Principal(user=session.user, is_held=self.authenticator.is_held(session.user))
+            return Principal(wallboard=await self._wallboard_scope(request))
+        return Principal(
+            user=session.user, needs_second_factor_setup=self.authenticator.must_set_up_second_factor(session.user)
+        )
 
-    async def _wall(self, request: Request) -> AgencyScope:
-        """Return what an unauthenticated wallboard may see: only the page in its wallboard form."""
-        key = request.cookies.get(self._wall_cookie)
-        is_asked = request.url.path in _OF_A_WALL and "wallboard" in request.query_params and request.method in _SAFE
-        if key is None or self._walls is None or not is_asked:
+    async def _wallboard_scope(self, request: Request) -> AgencyScope:
+        """Return the agencies that a wallboard may see. It may only request the status page in its wallboard form."""
+        key = request.cookies.get(self._wallboard_cookie)
+        is_permitted_request = (
+            request.url.path in _WALLBOARD_PATHS
+            and "wallboard" in request.query_params
+            and request.method in _SAFE_METHODS
+        )
+        if key is None or self._wallboards is None or not is_permitted_request:
             return AgencyScope()
-        return await self._walls.scope(SessionKey(text=key))
+        return await self._wallboards.scope(SessionKey(text=key))
 
-    def is_near(self, request: Request) -> bool:
-        """Whether a request comes from this machine or from a scraper's network."""
+    def is_trusted_network(self, request: Request) -> bool:
+        """Whether a request comes from this machine or from a network that may read metrics."""
         try:
             address = ip_address(request.client.host if request.client else "")
         except ValueError:
             return False
-        return address.is_loopback or any(address in network for network in self._scrapers)
+        return address.is_loopback or any(address in network for network in self._metrics_networks)
 
     async def session(self, request: Request) -> WebSession | None:
-        """Return the browser's session. Requests that a page sends by itself do not extend it."""
-        key = request.cookies.get(self._cookie)
+        """Return the browser's session, and extend it unless the page sent the request by itself."""
+        key = request.cookies.get(self._session_cookie)
         if key is None or self.authenticator is None:
             return None
-        is_polled = request.url.path.endswith(_FRAGMENT) or _REFRESH in request.query_params
-        is_use = not is_polled or _USED in request.headers
-        return await self.authenticator.session(SessionKey(text=key), is_use=is_use)
+        is_polled = request.url.path.endswith(_FRAGMENT_SUFFIX) or _POLL_PARAMETER in request.query_params
+        is_activity = not is_polled or _ACTIVITY_HEADER in request.headers
+        return await self.authenticator.session(SessionKey(text=key), is_activity=is_activity)
 
     async def own_session(self, request: Request) -> WebSession:
-        """Return the session of a user who opens their own account. Raise as `RequirePermission` does."""
+        """Return the session of a user, for the pages of their account. Raise as `RequirePermission` does."""
         if (session := await self.session(request)) is None:
             raise SignInNeededError
-        if self.authenticator is not None and self.authenticator.is_held(session.user):
+        if self.authenticator is not None and self.authenticator.must_set_up_second_factor(session.user):
             raise SecondFactorNeededError
         return session
 
-    def let_on(self, signed_in: NewSession | NewPendingSession, wanted: str) -> Response:
-        """Redirect a browser to the page that it wanted, or first to the form for its code."""
+    def continue_sign_in(self, signed_in: NewSession | NewPendingSession, destination: str) -> Response:
+        """Set the cookie, and redirect to *destination*; for a pending session first to the form for the code."""
         if isinstance(signed_in, NewPendingSession):
-            return self.wait(RedirectResponse(f"/sign-in/code?next={quote(wanted)}", status_code=303), signed_in)
-        return self.admit(RedirectResponse(wanted, status_code=303), signed_in)
+            return self.set_pending_cookie(
+                RedirectResponse(f"/sign-in/code?next={quote(destination)}", status_code=303), signed_in
+            )
+        return self.set_session_cookie(RedirectResponse(destination, status_code=303), signed_in)
 
-    def admit(self, response: Response, signed_in: NewSession) -> Response:
-        """Set the session cookie, which is valid until the session ends or the browser is closed."""
-        self._give(response, self._cookie, signed_in.key.text)
+    def set_session_cookie(self, response: Response, signed_in: NewSession) -> Response:
+        """Set the session cookie, and delete that of the pending session. Set also the mark of a known device, if any.
+
+        The browser deletes the session cookie when it is closed.
+        """
+        self._set_cookie(response, self._session_cookie, signed_in.key.text)
         if signed_in.device:
-            name = self._cookie + device_cookie(signed_in.session.user.name)
-            self._give(response, name, signed_in.device, lasts=KNOWN_FOR, samesite="strict")
-        return self._take(response, self._cookie + _HALF)
+            name = self._session_cookie + device_cookie(signed_in.session.user.name)
+            self._set_cookie(response, name, signed_in.device, max_age=DEVICE_LIFETIME, samesite="strict")
+        return self._delete_cookie(response, self._session_cookie + _PENDING_SUFFIX)
 
-    def device_shown(self, request: Request) -> DeviceShown:
-        """Return the evidence that a browser presents of an earlier sign-in."""
-        return lambda name: request.cookies.get(self._cookie + device_cookie(name), "")
+    def device_mark_reader(self, request: Request) -> DeviceMarkReader:
+        """Return a function that reads the mark of a known device, which an earlier sign-in of a user has set."""
+        return lambda name: request.cookies.get(self._session_cookie + device_cookie(name), "")
 
-    def half_key(self, request: Request) -> SessionKey | None:
-        """Return the key of a pending session: the password was right, and the code is awaited."""
-        key = request.cookies.get(self._cookie + _HALF)
+    def pending_session_key(self, request: Request) -> SessionKey | None:
+        """Return the key of the browser's pending session."""
+        key = request.cookies.get(self._session_cookie + _PENDING_SUFFIX)
         return None if key is None else SessionKey(text=key)
 
-    def wait(self, response: Response, half: NewPendingSession) -> Response:
-        """Set the cookie of a pending session, whose code is awaited."""
-        return self._give(response, self._cookie + _HALF, half.key.text)
+    def set_pending_cookie(self, response: Response, pending: NewPendingSession) -> Response:
+        """Set the cookie of a pending session."""
+        return self._set_cookie(response, self._session_cookie + _PENDING_SUFFIX, pending.key.text)
 
-    def hang(self, response: Response, key: SessionKey, lasts: timedelta) -> Response:
-        """Set the cookie of a wallboard to the key of its link, for the duration *lasts*."""
-        return self._give(response, self._wall_cookie, key.text, lasts=lasts)
+    def set_wallboard_cookie(self, response: Response, key: SessionKey, max_age: timedelta) -> Response:
+        """Set the cookie of a wallboard to the key of its link."""
+        return self._set_cookie(response, self._wallboard_cookie, key.text, max_age=max_age)
 
-    def dismiss(self, response: Response) -> Response:
-        """Delete the session cookies."""
-        return self._take(response, self._cookie)
+    def delete_session_cookie(self, response: Response) -> Response:
+        """Delete the session cookie."""
+        return self._delete_cookie(response, self._session_cookie)
 
-    def _give(
+    def _set_cookie(
         self,
         response: Response,
         name: str,
         value: str,
         *,
-        lasts: timedelta | None = None,
+        max_age: timedelta | None = None,
         samesite: Literal["lax", "strict"] = "lax",
     ) -> Response:
-        """Set a cookie for the duration *lasts*, or until the browser is closed."""
-        seconds = None if lasts is None else int(lasts.total_seconds())
-        response.set_cookie(name, value, seconds, secure=self.is_secure, httponly=True, samesite=samesite)
+        """Set a cookie. Without *max_age* the browser deletes it when it is closed."""
+        max_age_seconds = None if max_age is None else int(max_age.total_seconds())
+        response.set_cookie(name, value, max_age_seconds, secure=self.is_secure, httponly=True, samesite=samesite)
         return response
 
-    def _take(self, response: Response, name: str) -> Response:
+    def _delete_cookie(self, response: Response, name: str) -> Response:
         response.delete_cookie(name, secure=self.is_secure, httponly=True, samesite="lax")
         return response
 
 
 @dataclass(frozen=True, slots=True)
 class RequirePermission:
-    """The permission that a route requires; as its dependency it returns the principal.
+    """FastAPI dependency of a route that requires a permission; it returns the principal.
 
     Raises `SignInNeededError`, `SecondFactorNeededError` or `HTTPException`.
     """
 
     permission: Permission
-    #: `None`: for any agency. Then the route shows or does no more than the principal may.
-    agency: AgencyOf | None = None
+    #: Agency for which the permission is required. `None`: any agency; then the route itself must limit what it shows
+    #: or does to the principal's scope.
+    agency: AgencyResolver | None = None
 
     async def __call__(self, request: Request) -> Principal:
         """Return the principal if it has the permission."""
         principal = await access_control_of(request).principal(request)
-        # Pages show the signed-in user.
+        # Pages show the name of the signed-in user.
         request.state.principal = principal
         if not principal.may(self.permission):
-            if not principal.is_known:
+            if not principal.is_authenticated:
                 raise SignInNeededError
-            if principal.is_held:
+            if principal.needs_second_factor_setup:
                 raise SecondFactorNeededError
             raise forbidden(principal, self.permission)
-        # A principal with the permission for all agencies does not need the look-up of the agency.
+        # Skip the look-up of the agency if the principal has the permission for all.
         if self.agency is not None and not principal.scope(self.permission).everything:
             permit(principal, self.permission, await self.agency(request))
         return principal
@@ -228,7 +243,7 @@ class RequirePermission:
 
 @dataclass(frozen=True, slots=True)
 class PublicRoute:
-    """The declaration that a route needs no permission, and why; as its dependency it does nothing."""
+    """FastAPI dependency of a public route, which declares why it needs no permission. It checks nothing."""
 
     reason: str
 
@@ -238,17 +253,20 @@ class PublicRoute:
 
 @dataclass(frozen=True, slots=True)
 class RequireTrustedNetwork:
-    """The restriction to this machine, scrapers' networks and principals that may see everything."""
+    """FastAPI dependency of the metrics: it accepts this machine, the networks for metrics, and certain principals.
+
+    These principals have the permission to read the state of Pantau itself.
+    """
 
     async def __call__(self, request: Request) -> None:
-        """Accept a scraper's request."""
+        """Raise `HTTPException` for any other client."""
         access_control = access_control_of(request)
-        if access_control.is_near(request):
+        if access_control.is_trusted_network(request):
             return
         principal = await access_control.principal(request)
         if not principal.may(Permission.READ, OURSELVES):
             raise HTTPException(
-                403, "metrics are for scrapers: `portal.metrics_networks` in the settings names from where they ask"
+                403, "metrics are for scrapers only: add their network to `portal.metrics_networks` in the settings"
             )
 
 
@@ -260,34 +278,34 @@ def permit(principal: Principal, permission: Permission, agency: str) -> None:
 
 def forbidden(principal: Principal, permission: Permission, agency: str | None = None) -> HTTPException:
     """Return the error for a principal without a permission."""
-    pattern = {
+    message = {
         None: "{who} has no permission to {permission}; an administrator gives roles",
         OURSELVES: "{who} has no permission to {permission} for Pantau itself; an administrator gives roles",
     }.get(agency, "{who} has no permission to {permission} for {agency}; an administrator gives roles")
-    words = {"who": principal.called, "permission": said(permission.replace("_", " ")), "agency": agency}
-    return HTTPException(403, said(pattern, **words))
+    values = {"who": principal.refusal_name, "permission": lazy_text(permission.replace("_", " ")), "agency": agency}
+    return HTTPException(403, lazy_text(message, **values))
 
 
-def _bearer(request: Request) -> str | None:
-    """Return the token after "Bearer" in the header; `None` if there is none."""
+def _bearer_token(request: Request) -> str | None:
+    """Return the token in the header `Authorization: Bearer`; `None` without one."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-async def _token(tokens: ProgramTokens, secret: str, request: Request) -> ApiToken:
+async def _authenticate_token(tokens: ProgramTokens, secret: str, request: Request) -> ApiToken:
     try:
-        return await tokens.shown(TokenSecret(text=secret), request.client.host if request.client else "")
+        return await tokens.authenticate(TokenSecret(text=secret), request.client.host if request.client else "")
     except TooManyAttemptsError as wait:
-        why = "too many tokens from this address opened nothing; wait, and look at what sends them"
+        reason = "too many invalid tokens from this address; wait, and check which program sends them"
         seconds = str(ceil(wait.until.total_seconds()))
-        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, why, headers={"Retry-After": seconds}) from None
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, reason, headers={"Retry-After": seconds}) from None
     except InvalidTokenError:
-        why = (
-            "the token in the header Authorization is not known, too old or taken back; an administrator makes another "
-            "at /tokens, or by `pantau token add`"
+        reason = (
+            "the token in the header Authorization is unknown, expired or revoked; an administrator creates another at "
+            "/tokens, or by `pantau token add`"
         )
         header = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        raise HTTPException(HTTPStatus.UNAUTHORIZED, why, headers=header) from None
+        raise HTTPException(HTTPStatus.UNAUTHORIZED, reason, headers=header) from None
 
 
 def access_control_of(request: Request) -> AccessControl:
@@ -296,109 +314,109 @@ def access_control_of(request: Request) -> AccessControl:
     return access_control
 
 
-async def about_ourselves(_request: Request) -> str:
-    """Return the target of a request that concerns Pantau itself and no agency."""
+async def pantau_as_agency(_request: Request) -> str:
+    """Return `OURSELVES`, for a request that concerns Pantau itself and no agency."""
     return OURSELVES
 
 
 async def agency_in_path(request: Request) -> str:
-    """Return the agency that the path names as {code}."""
+    """Return the agency code from the path parameter {code}."""
     return str(request.path_params["code"]).upper()
 
 
-def incident_in_path(source: ServiceFacade) -> AgencyOf:
-    """Return a function that finds the agency of the incident {number} in the path. It raises `NotFoundError`."""
+def incident_in_path(facade: ServiceFacade) -> AgencyResolver:
+    """Return a resolver of the agency of the incident {number} in the path. It raises `NotFoundError`."""
 
     async def agency(request: Request) -> str:
-        return (await source.numbered(str(request.path_params["number"]))).policy.agency
+        return (await facade.find_incident(str(request.path_params["number"]))).policy.agency
 
     return agency
 
 
-def notification_in_path(source: ServiceFacade) -> AgencyOf:
-    """Return a function that finds the agency of the notification {notification_id} in the path.
+def notification_in_path(facade: ServiceFacade) -> AgencyResolver:
+    """Return a resolver of the agency of the notification {notification_id} in the path.
 
-    It raises `NotFoundError`.
+    It raises `NotFoundError` or `HTTPException`.
     """
 
     async def agency(request: Request) -> str:
-        written = str(request.path_params["notification_id"])
-        if not written.isdecimal() or len(written) > _DIGITS:
+        notification_id = str(request.path_params["notification_id"])
+        if not notification_id.isdecimal() or len(notification_id) > _MAX_ID_DIGITS:
             raise HTTPException(404, "there is no such notice")
-        return (await source.board.notice(int(written))).notification.agency
+        return (await facade.status_reader.notification(int(notification_id))).notification.agency
 
     return agency
 
 
-def put_access_control(app: FastAPI, access_control: AccessControl) -> None:
-    """Require the permission check of *access_control* on all routes of *app*, which must be complete.
+def install_access_control(app: FastAPI, access_control: AccessControl) -> None:
+    """Let *access_control* authenticate the requests of *app*, which must have all its routes already.
 
-    Raise `RouteWithoutPermissionError`.
+    Raise `RouteWithoutPermissionError` for a route that neither requires a permission nor is declared public.
     """
     app.state.access_control = access_control
-    app.add_exception_handler(SignInNeededError, _sign_in)
-    app.add_exception_handler(SecondFactorNeededError, _set_up)
-    for route in routes_of(app):
-        if need_of(route) is None:
+    app.add_exception_handler(SignInNeededError, _require_sign_in)
+    app.add_exception_handler(SecondFactorNeededError, _require_second_factor)
+    for route in portal_routes(app):
+        if requirement_of(route) is None:
             raise RouteWithoutPermissionError(f"{route.path} names no permission, nor why it needs none")
 
 
-def routes_of(app: FastAPI) -> Iterator[APIRoute]:
-    """Return the routes of *app*, without static files. Raise `RouteWithoutPermissionError`."""
+def portal_routes(app: FastAPI) -> Iterator[APIRoute]:
+    """Yield the routes of *app* except static files. Raise `RouteWithoutPermissionError` for one of another kind."""
     for route in app.routes:
         if isinstance(route, APIRoute):
             yield route
-        elif not _is_file(route):
+        elif not _is_static_mount(route):
             raise RouteWithoutPermissionError(f"{route} is no route that can name a permission")
 
 
-def need_of(route: APIRoute) -> RequirePermission | RequireTrustedNetwork | PublicRoute | None:
-    """Return what a route requires; `None` if it declares nothing."""
+def requirement_of(route: APIRoute) -> RequirePermission | RequireTrustedNetwork | PublicRoute | None:
+    """Return what a route requires or declares; `None` if it does neither."""
     calls = [each.call for each in route.dependant.dependencies]
-    # The declaration nearest to the route counts.
+    # The last one counts: dependencies of the router precede those of the route.
     return next(
         (call for call in reversed(calls) if isinstance(call, RequirePermission | RequireTrustedNetwork | PublicRoute)),
         None,
     )
 
 
-def _is_file(route: BaseRoute) -> bool:
+def _is_static_mount(route: BaseRoute) -> bool:
     return isinstance(route, Mount) and route.path == "/static"
 
 
-async def _sign_in(request: Request, _error: Exception) -> Response:
-    """Redirect a person to the sign-in; answer a program with an error."""
+async def _require_sign_in(request: Request, _error: Exception) -> Response:
+    """Return a redirect to the sign-in for a browser, and an error for a program."""
     if access_control_of(request).authenticator is None:
-        return problem(HTTPStatus.FORBIDDEN, "this portal has no sign-in (`portal` in the settings), and so not this")
+        return problem(HTTPStatus.FORBIDDEN, "this portal has no sign-in (`portal` in the settings), which this needs")
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-        wanted = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
-        return RedirectResponse(f"/sign-in?next={wanted}", status_code=303)
+        destination = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+        return RedirectResponse(f"/sign-in?next={destination}", status_code=303)
     return problem(HTTPStatus.UNAUTHORIZED, "sign in first, at /sign-in", headers={"WWW-Authenticate": "Session"})
 
 
-async def _set_up(request: Request, _error: Exception) -> Response:
-    """Redirect a person to the set-up of a second factor; answer a program with an error."""
+async def _require_second_factor(request: Request, _error: Exception) -> Response:
+    """Return a redirect to the set-up of a second factor for a browser, and an error for a program."""
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/account/second-factor", status_code=303)
     return problem(
-        HTTPStatus.FORBIDDEN, "your role asks for a second factor: set it up first, at /account/second-factor"
+        HTTPStatus.FORBIDDEN, "your role requires a second factor: set it up first, at /account/second-factor"
     )
 
 
-#: Route parameters: the principal, who has the permission. `Its`: for the agency in the path.
+#: Types of route parameters: the principal, with the permission. `Agency…`: for the agency in the path.
 Administrator = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_USERS))]
-Colleague = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE))]
+PeopleReader = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE))]
 Reader = Annotated[Principal, Depends(RequirePermission(Permission.READ))]
-ItsEditor = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY, agency_in_path))]
-ItsReader = Annotated[Principal, Depends(RequirePermission(Permission.READ, agency_in_path))]
-ItsTrier = Annotated[Principal, Depends(RequirePermission(Permission.RUN_TESTS, agency_in_path))]
+AgencyOfficer = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY, agency_in_path))]
+AgencyReader = Annotated[Principal, Depends(RequirePermission(Permission.READ, agency_in_path))]
+AgencyTester = Annotated[Principal, Depends(RequirePermission(Permission.RUN_TESTS, agency_in_path))]
 
 
-def require(permission: Permission, agency: AgencyOf | None = None) -> list[params.Depends]:
+def require(permission: Permission, agency: AgencyResolver | None = None) -> list[params.Depends]:
     """Return the `dependencies` of a route that needs a permission."""
     return [Depends(RequirePermission(permission, agency))]
 
 
-def public_route(why: str) -> list[params.Depends]:
-    """Return the `dependencies` of a public route; *why* gives the reason."""
-    return [Depends(PublicRoute(why))]
+def allow_public(reason: str) -> list[params.Depends]:
+    """Return the `dependencies` of a public route; *reason* states why it is public."""
+    return [Depends(PublicRoute(reason))]

@@ -1,4 +1,4 @@
-"""Sign-in at an identity provider, its callback, and linking of an existing account."""
+"""Sign-in at an identity provider (OpenID Connect), its callback, and linking of an existing account."""
 
 from __future__ import annotations
 
@@ -13,57 +13,58 @@ from monitor.config.service.openid import ANSWER_PATH
 from monitor.service.access.authenticator import SignInFailedError
 from monitor.service.access.openid import OpenIdLogin
 from monitor.service.access.secret import SessionKey
-from monitor.web.access.access_control import AccessControl, public_route
-from monitor.web.access.sign_in import from_where
-from monitor.web.form import Pages, form_of, own_path
+from monitor.web.access.access_control import AccessControl, allow_public
+from monitor.web.access.sign_in import client_address
+from monitor.web.form import Pages, local_path, read_form
 
-#: Cookie that binds the provider's callback to the browser that began the sign-in: another site must not be able to
-#: replace it.
+#: Cookie that binds the provider's callback to the browser that began the sign-in, so that nobody else can complete it.
 _COOKIE: Final = "pantau-openid"
 _PATH: Final = "/sign-in/openid"
-#: Seconds.
-_GOOD_FOR: Final = 600
+#: Lifetime of the cookie in seconds.
+_COOKIE_MAX_AGE: Final = 600
 
-#: Returns the response that redirects a browser to an external URL.
-_Answered = Callable[[Request, str], Response]
+#: Returns a response that leads the browser to an external URL.
+_ResponseFactory = Callable[[Request, str], Response]
 
 
-def openid_pages(door: OpenIdLogin, access_control: AccessControl, pages: Pages) -> APIRouter:
+def openid_pages(openid: OpenIdLogin, access_control: AccessControl, pages: Pages) -> APIRouter:
     """Build the router of the OpenID pages."""
-    why = public_route("is how somebody signs in with an account elsewhere")
-    router = APIRouter(include_in_schema=False, dependencies=why)
+    public = allow_public("sign-in at an identity provider")
+    router = APIRouter(include_in_schema=False, dependencies=public)
 
     @router.get(_PATH)
-    async def depart(request: Request) -> Response:
-        return await sent(request, own_path(request.query_params.get("next", "/")), None, redirected)
+    async def start_sign_in(request: Request) -> Response:
+        return await start(request, local_path(request.query_params.get("next", "/")), None, redirect)
 
     @router.post("/account/openid")
     async def link(request: Request) -> Response:
-        await form_of(request)
+        await read_form(request)
         session = await access_control.own_session(request)
-        return await sent(request, "/account", session.user, leads)
+        return await start(request, "/account", session.user, show_link)
 
     @router.get(ANSWER_PATH)
-    async def answer(request: Request) -> Response:
+    async def handle_callback(request: Request) -> Response:
         key = request.cookies.get(_COOKIE)
         try:
-            back = await door.welcome(request, SessionKey(text=key) if key else None, from_where(request))
-        except SignInFailedError as refused:
-            return forgotten(shown(request, str(refused)))
-        if back.session is None:
-            return forgotten(RedirectResponse(back.next, status_code=303))
-        return forgotten(access_control.let_on(back.session, back.next))
+            result = await openid.handle_callback(
+                request, SessionKey(text=key) if key else None, client_address(request)
+            )
+        except SignInFailedError as error:
+            return delete_cookie(render_error(request, str(error)))
+        if result.session is None:
+            return delete_cookie(RedirectResponse(result.next, status_code=303))
+        return delete_cookie(access_control.continue_sign_in(result.session, result.next))
 
-    async def sent(request: Request, to: str, user: User | None, answered: _Answered) -> Response:
+    async def start(request: Request, destination: str, user: User | None, to_provider: _ResponseFactory) -> Response:
         try:
-            departure = await door.depart(request, to, user)
-        except SignInFailedError as refused:
-            return shown(request, str(refused))
-        response = answered(request, departure.address)
+            authorization = await openid.redirect(request, destination, user)
+        except SignInFailedError as error:
+            return render_error(request, str(error))
+        response = to_provider(request, authorization.address)
         response.set_cookie(
             _COOKIE,
-            departure.key.text,
-            max_age=_GOOD_FOR,
+            authorization.key.text,
+            max_age=_COOKIE_MAX_AGE,
             path=_PATH,
             secure=access_control.is_secure,
             httponly=True,
@@ -71,20 +72,20 @@ def openid_pages(door: OpenIdLogin, access_control: AccessControl, pages: Pages)
         )
         return response
 
-    def redirected(_request: Request, address: str) -> Response:
-        return RedirectResponse(address, status_code=303)
+    def redirect(_request: Request, url: str) -> Response:
+        return RedirectResponse(url, status_code=303)
 
-    def leads(request: Request, address: str) -> Response:
-        # Chromium applies `form-action` to each redirect after a form, also at the provider. It does not apply it to
-        # links on a page.
-        return pages.show(request, "openid_link.html", {"address": address, "name": door.name, "path": "/account"})
+    def show_link(request: Request, url: str) -> Response:
+        # Show a link instead of a redirect: Chromium applies `form-action` to each redirect after a form, also to those
+        # of the provider, but not to links.
+        return pages.show(request, "openid_link.html", {"url": url, "name": openid.name, "path": "/account"})
 
-    def forgotten(response: Response) -> Response:
+    def delete_cookie(response: Response) -> Response:
         response.delete_cookie(_COOKIE, path=_PATH, secure=access_control.is_secure, httponly=True, samesite="lax")
         return response
 
-    def shown(request: Request, problem: str) -> Response:
-        facts = {"problem": problem, "name": "", "next": "/", "path": "/sign-in"}
-        return pages.show(request, "sign_in.html", facts, 403)
+    def render_error(request: Request, problem: str) -> Response:
+        context = {"problem": problem, "name": "", "next": "/", "path": "/sign-in"}
+        return pages.show(request, "sign_in.html", context, 403)
 
     return router

@@ -8,21 +8,21 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from monitor.access.api_token import LONGEST_TOKEN
+from monitor.access.api_token import MAX_TOKEN_LIFETIME
 from monitor.access.role import Permission, Role
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.errors import OperationRejectedError
 from monitor.store.engine.listing import NEWEST
 from monitor.web.access.access_control import Administrator, require
-from monitor.web.access.sign_in import from_where
-from monitor.web.access.users import chosen_role
-from monitor.web.form import Pages, form_of
+from monitor.web.access.sign_in import client_address
+from monitor.web.access.users import selected_role
+from monitor.web.form import Pages, read_form
 from monitor.web.request import Id
 
-#: Lifetimes in the form, in days.
-_DAYS = (30, 90, 180, LONGEST_TOKEN.days)
-#: Tokens per page. Expired tokens remain, so their number grows.
-_AT_A_TIME: Final = 100
+#: Lifetimes that the form offers, in days.
+_LIFETIMES = (30, 90, 180, MAX_TOKEN_LIFETIME.days)
+#: Tokens per page. Expired tokens are listed too, so the number grows.
+_PAGE_SIZE: Final = 100
 
 
 def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
@@ -30,47 +30,47 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.MANAGE_USERS))
 
     @router.get("/tokens")
-    async def listed(request: Request, before: Annotated[int, Query(ge=1, le=NEWEST)] = NEWEST) -> Response:
-        return await shown(request, before=before)
+    async def list_tokens(request: Request, before: Annotated[int, Query(ge=1, le=NEWEST)] = NEWEST) -> Response:
+        return await render_page(request, before=before)
 
     @router.post("/tokens")
     async def add(request: Request, principal: Administrator) -> Response:
-        written = {name: value.strip() for name, value in (await form_of(request)).items()}
-        days = written.get("days", "")
+        form = {name: value.strip() for name, value in (await read_form(request)).items()}
+        days = form.get("days", "")
         try:
-            made = await tokens.make(
-                written.get("name", ""),
-                chosen_role(written),
+            created = await tokens.create(
+                form.get("name", ""),
+                selected_role(form),
                 timedelta(days=int(days) if days.isdecimal() and len(days) < 4 else 0),
                 by=principal.by,
-                address=from_where(request),
-                own=principal.user.assignments if principal.user else frozenset(),
+                address=client_address(request),
+                author_roles=principal.user.assignments if principal.user else frozenset(),
             )
-        except OperationRejectedError as wrong:
-            return await shown(request, status=409, written=written, why=wrong)
-        # Show the secret in this response only, like codes.
-        return await shown(request, made=made)
+        except OperationRejectedError as error:
+            return await render_page(request, status=409, form=form, reason=error)
+        # Only this response shows the secret. No URL shows it again, for security.
+        return await render_page(request, created=created)
 
     @router.post("/tokens/{number}/revoke")
     async def revoke(request: Request, number: Id, principal: Administrator) -> Response:
-        await form_of(request)
+        await read_form(request)
         try:
-            await tokens.revoke(number, by=principal.by, address=from_where(request))
-        except OperationRejectedError as wrong:
-            return await shown(request, status=409, why=wrong)
+            await tokens.revoke(number, by=principal.by, address=client_address(request))
+        except OperationRejectedError as error:
+            return await render_page(request, status=409, reason=error)
         return RedirectResponse("/tokens", status_code=303)
 
-    async def shown(request: Request, *, status: int = 200, before: int = NEWEST, **facts: object) -> Response:
-        found = await tokens.page(before=before, most=_AT_A_TIME + 1)
-        blank: dict[str, object] = {
+    async def render_page(request: Request, *, status: int = 200, before: int = NEWEST, **context: object) -> Response:
+        tokens_found = await tokens.page(before=before, limit=_PAGE_SIZE + 1)
+        defaults: dict[str, object] = {
             "path": "/tokens",
             "roles": list(Role),
-            "days": _DAYS,
-            "tokens": found[:_AT_A_TIME],
-            "more": f"/tokens?before={found[_AT_A_TIME - 1].id}" if len(found) > _AT_A_TIME else "",
+            "days": _LIFETIMES,
+            "tokens": tokens_found[:_PAGE_SIZE],
+            "next_page": f"/tokens?before={tokens_found[_PAGE_SIZE - 1].id}" if len(tokens_found) > _PAGE_SIZE else "",
             "now": tokens.now(),
-            "made": None,
+            "created": None,
         }
-        return pages.show(request, "tokens.html", {**blank, **facts}, status)
+        return pages.show(request, "tokens.html", {**defaults, **context}, status)
 
     return router

@@ -1,4 +1,4 @@
-"""Administration pages of users: roles, and invitation codes with which users choose a password."""
+"""Administration pages of users: list, roles, and invitation codes, with which a user chooses a password."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from monitor.access.role import Permission, Role
 from monitor.service.access.administration import Administration
 from monitor.service.errors import OperationRejectedError
 from monitor.web.access.access_control import Administrator, require
-from monitor.web.access.sign_in import from_where
-from monitor.web.form import Pages, fields_of, form_of, last_of
+from monitor.web.access.sign_in import client_address
+from monitor.web.form import Pages, last_values, read_fields, read_form
 from monitor.web.request import Name
 
 _NAME = TypeAdapter(Name)
-#: Users per page. Thousands would block the event loop and be unreadable.
-_AT_A_TIME: Final = 100
+#: Users per page. A page of thousands would block the event loop, and nobody could read it.
+_PAGE_SIZE: Final = 100
 
 
-class _Who(TypedDict):
+class _Author(TypedDict):
+    """Author of a command, as keyword arguments."""
+
     by: str
     address: str
 
@@ -43,91 +45,99 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         role: Annotated[str, Query(max_length=16)] = "",
         agency: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        # A link may prefill the form: after adding an agency, an administrator usually invites its officers.
-        written = {"role": role, "agency": agency}
-        return await listed(request, q=q.strip(), after=after, written=written)
+        # A link may prefill the form for a new user: after adding an agency, an administrator usually invites its
+        # officers.
+        form = {"role": role, "agency": agency}
+        return await render_list(request, q=q.strip(), after=after, form=form)
 
     @router.post("/users")
     async def add(request: Request, principal: Administrator) -> Response:
-        fields = await fields_of(request)
-        written = last_of(fields)
+        fields = await read_fields(request)
+        form = last_values(fields)
         try:
-            full_name = _NAME.validate_python(written.get("full_name", ""))
+            full_name = _NAME.validate_python(form.get("full_name", ""))
         except ValidationError:
-            return await listed(request, status=422, written=written, problem="no_full_name")
+            return await render_list(request, status=422, form=form, problem="no_full_name")
         try:
             user = await administration.add(
-                written.get("name", ""), full_name, chosen_role(written), **_who(request, principal)
+                form.get("name", ""), full_name, selected_role(form), **_author(request, principal)
             )
-        except OperationRejectedError as wrong:
-            return await listed(request, status=409, written=written, why=wrong)
+        except OperationRejectedError as error:
+            return await render_list(request, status=409, form=form, reason=error)
         return RedirectResponse(f"/users/{user.name}", status_code=303)
 
     @router.get("/users/{name}")
     async def user(request: Request, name: str) -> Response:
-        return await shown(request, name)
+        return await render_user(request, name)
 
     @router.post("/users/{name}/roles")
     async def roles(request: Request, name: str, principal: Administrator) -> Response:
-        fields = await fields_of(request)
-        wanted = [*fields.get("kept", []), *chosen_role(last_of(fields))]
-        return await after(request, name, administration.assign(name, wanted, **_who(request, principal)))
+        fields = await read_fields(request)
+        assignments = [*fields.get("kept", []), *selected_role(last_values(fields))]
+        operation = administration.assign(name, assignments, **_author(request, principal))
+        return await redirect_after(request, name, operation)
 
     @router.post("/users/{name}/invite")
     async def invite(request: Request, name: str, principal: Administrator) -> Response:
-        way = CodeWay.LETTER if (await form_of(request)).get("way") == "letter" else CodeWay.TELEPHONE
+        delivery = CodeWay.LETTER if (await read_form(request)).get("way") == "letter" else CodeWay.TELEPHONE
         try:
-            invitation = await administration.invite(name, way, **_who(request, principal))
-        except OperationRejectedError as wrong:
-            return await shown(request, name, status=409, why=wrong)
-        # Show the code in this response only: a URL that shows it again would be a security risk.
-        return await shown(request, name, invitation=invitation)
+            invitation = await administration.invite(name, delivery, **_author(request, principal))
+        except OperationRejectedError as error:
+            return await render_user(request, name, status=409, reason=error)
+        # Only this response shows the code. No URL shows it again, for security.
+        return await render_user(request, name, invitation=invitation)
 
-    def offer(deed: str, do: Callable[..., Awaitable[User]]) -> None:
-        @router.post(f"/users/{{name}}/{deed}")
-        async def done(request: Request, name: str, principal: Administrator) -> Response:
-            await form_of(request)
-            return await after(request, name, do(name, **_who(request, principal)))
+    def add_action(action: str, operation: Callable[..., Awaitable[User]]) -> None:
+        @router.post(f"/users/{{name}}/{action}")
+        async def run_action(request: Request, name: str, principal: Administrator) -> Response:
+            await read_form(request)
+            return await redirect_after(request, name, operation(name, **_author(request, principal)))
 
-    offer("disable", administration.disable)
-    offer("enable", administration.enable)
-    offer("unlink", administration.unlink)
-    offer("unlock", administration.unlock)
-    offer("reset-second-factor", administration.take_second_factor)
+    add_action("disable", administration.disable)
+    add_action("enable", administration.enable)
+    add_action("unlink", administration.unlink)
+    add_action("unlock", administration.unlock)
+    add_action("reset-second-factor", administration.reset_second_factor)
 
-    async def after(request: Request, name: str, doing: Awaitable[User]) -> Response:
+    async def redirect_after(request: Request, name: str, operation: Awaitable[User]) -> Response:
         try:
-            await doing
-        except OperationRejectedError as wrong:
-            return await shown(request, name, status=409, why=wrong)
+            await operation
+        except OperationRejectedError as error:
+            return await render_user(request, name, status=409, reason=error)
         return RedirectResponse(f"/users/{name}", status_code=303)
 
-    async def listed(request: Request, *, status: int = 200, q: str = "", after: str = "", **facts: object) -> Response:
-        found = await administration.page(q, after=after, most=_AT_A_TIME + 1)
-        page = found[:_AT_A_TIME]
-        more = f"/users?{urlencode({'q': q, 'after': page[-1].name})}" if len(found) > len(page) else ""
-        blank: dict[str, object] = {"users": page, "q": q, "more": more}
-        return render(request, "users.html", status, {**blank, **facts})
+    async def render_list(
+        request: Request, *, status: int = 200, q: str = "", after: str = "", **context: object
+    ) -> Response:
+        users_found = await administration.page(q, after=after, limit=_PAGE_SIZE + 1)
+        page = users_found[:_PAGE_SIZE]
+        next_page = f"/users?{urlencode({'q': q, 'after': page[-1].name})}" if len(users_found) > len(page) else ""
+        defaults: dict[str, object] = {"users": page, "q": q, "next_page": next_page}
+        return render(request, "users.html", status, {**defaults, **context})
 
-    async def shown(request: Request, name: str, *, status: int = 200, **facts: object) -> Response:
+    async def render_user(request: Request, name: str, *, status: int = 200, **context: object) -> Response:
         user = await administration.user(name)
-        blank: dict[str, object] = {"invitation": None, "user": user, "is_unlocked": administration.is_unlocked(user)}
-        # Not the path of a form, which has no page to show in another language.
-        return render(request, "user.html", status, {**blank, "path": f"/users/{name}", **facts})
+        defaults: dict[str, object] = {
+            "invitation": None,
+            "user": user,
+            "is_unlocked": administration.is_unlocked(user),
+        }
+        # The links to the other language need the path of the page: a form's URL accepts POST only.
+        return render(request, "user.html", status, {**defaults, "path": f"/users/{name}", **context})
 
-    def render(request: Request, template: str, status: int, facts: Mapping[str, object]) -> Response:
-        welcome = f"{request.url.scheme}://{request.headers.get('host', '')}/welcome"
-        common = {"welcome": welcome, "roles": list(Role)}
-        return pages.show(request, template, {**common, **facts}, status)
+    def render(request: Request, template: str, status: int, context: Mapping[str, object]) -> Response:
+        welcome_url = f"{request.url.scheme}://{request.headers.get('host', '')}/welcome"
+        common = {"welcome_url": welcome_url, "roles": list(Role)}
+        return pages.show(request, template, {**common, **context}, status)
 
     return router
 
 
-def chosen_role(form: Mapping[str, str]) -> list[str]:
-    """Return the role selected in a form (role_fields.html), in text form; an empty list if none is selected."""
+def selected_role(form: Mapping[str, str]) -> list[str]:
+    """Return the role selected in a form (role_fields.html) as text ("officer:JCM"); empty if none is selected."""
     role, agency = (form.get(name, "").strip() for name in ("role", "agency"))
     return [f"{role}:{agency}" if agency else role] if role else []
 
 
-def _who(request: Request, principal: Principal) -> _Who:
-    return {"by": principal.by, "address": from_where(request)}
+def _author(request: Request, principal: Principal) -> _Author:
+    return {"by": principal.by, "address": client_address(request)}

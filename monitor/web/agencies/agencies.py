@@ -1,4 +1,8 @@
-"""Paginated list of agencies, and the forms that add an agency."""
+"""Paginated list of agencies, and the forms that add an agency: a short one, and one for the whole document.
+
+A document is the YAML configuration of an agency. If the documents are files and not in the database, the page is
+read-only.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from fastapi.responses import RedirectResponse
 from alerts.persistence.store import StoreUnavailable
 from monitor.access.principal import Principal
 from monitor.access.role import Permission
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.edit import NotEditableError
 from monitor.config.files.problem import Problem, Severity
 from monitor.service.errors import OperationRejectedError
@@ -22,37 +26,37 @@ from monitor.service.portal.agency_directory import AgencyDirectory, PreviousAge
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
 from monitor.store.admin.documents import VersionConflictError
 from monitor.web.access.access_control import RequirePermission, require
-from monitor.web.access.sign_in import from_where
+from monitor.web.access.sign_in import client_address
 from monitor.web.agencies.new_agency import is_code, new_agency_document, new_agency_field
-from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, form_of
+from monitor.web.form import MAX_TEXT_FORM_SIZE, Pages, normalize_pasted, read_form
 
-_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS))]
+_AgencyAdministrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS))]
 
-_SHORT, _TEXT = "short", "text"
+_SHORT_FORM, _TEXT_FORM = "short", "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAgencyForm:
-    """Form input for a new agency, with its messages."""
+    """Input for a new agency, shown again with messages if it was not saved."""
 
     form: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
-    #: By field: keys of the page's texts.
-    said: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: A previous agency with this code or domain, which the user must confirm.
+    #: Messages by field: keys of the page's texts.
+    messages: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: A previous agency with this code. The user must confirm that the new one shall use the code again.
     past: PreviousAgency | None = None
     reason: object = ""
-    answer: DraftResult | None = None
-    #: Whether the database was unavailable, so that the existing agencies are unknown.
-    is_away: bool = False
+    result: DraftResult | None = None
+    #: Whether the database was unavailable, so that the list of agencies is missing.
+    is_store_unavailable: bool = False
 
     def value(self, name: str) -> str:
         """Return the value shown in a field."""
         return self.fields.get(name, "")
 
 
-def agency_list_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
+def agency_list_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, pages: Pages) -> APIRouter:
     """Build the router of the agency list."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.CONFIGURE_SECRETS))
 
@@ -62,136 +66,145 @@ def agency_list_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages)
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        return await shown(request, NewAgencyForm(), q=" ".join(q.split()), after=after)
+        return await render_list(request, NewAgencyForm(), q=" ".join(q.split()), after=after)
 
     @router.post("/agencies")
-    async def add(request: Request, principal: _Administrator) -> Response:
-        fields = await form_of(request, largest=LARGEST_TEXT_FORM)
-        if fields.get("form") not in {_SHORT, _TEXT}:
+    async def add(request: Request, principal: _AgencyAdministrator) -> Response:
+        fields = await read_form(request, max_octets=MAX_TEXT_FORM_SIZE)
+        if fields.get("form") not in {_SHORT_FORM, _TEXT_FORM}:
             raise HTTPException(404, "there is no such form")
-        typed = NewAgencyForm(form=fields["form"], fields={**fields, "text": as_text(fields.get("text", ""))})
+        new_form = NewAgencyForm(
+            form=fields["form"], fields={**fields, "text": normalize_pasted(fields.get("text", ""))}
+        )
         try:
-            return await tried(request, principal, typed)
-        except (NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
-            return await shown(request, replace(typed, reason=wrong), status=422)
+            return await save(request, principal, new_form)
+        except (NotEditableError, OperationRejectedError, VersionConflictError) as error:
+            return await render_list(request, replace(new_form, reason=error), status=422)
         except StoreUnavailable:
-            # Keep the input: it may contain an hour of work.
-            return render(request, replace(typed, is_away=True), {"entries": None}, 503)
+            # Show the input again, which may be an hour of work.
+            return render(request, replace(new_form, is_store_unavailable=True), {"entries": None}, 503)
 
-    async def tried(request: Request, principal: Principal, typed: NewAgencyForm) -> Response:
-        if not editor.is_in_store:
-            raise OperationRejectedError.said("agencies_are_files", file=editor.configuration().settings.agencies)
-        code, text = await asyncio.to_thread(written, typed)
-        typed = replace(typed, code=code)
+    async def save(request: Request, principal: Principal, new_form: NewAgencyForm) -> Response:
+        if not editor.uses_database:
+            raise OperationRejectedError.from_text("agencies_are_files", file=editor.configuration().settings.agencies)
+        code, text = await asyncio.to_thread(read_document, new_form)
+        new_form = replace(new_form, code=code)
         if not is_code(code):
-            # A text without a code may be unreadable.
-            found = await asyncio.to_thread(document_of, text, "")
-            at = "text" if typed.form == _TEXT else "code"
-            # The document of the other form is generated, and does not exist yet.
-            answer = DraftResult(problems=found.problems) if typed.form == _TEXT else None
-            return await shown(request, replace(typed, said={at: ["code_odd"]}, answer=answer), status=422)
-        past = await roll.past(code)
-        if past is not None and typed.fields.get("known") != code:
-            return await shown(request, replace(typed, past=past), status=409)
+            # A text without a valid code may be unreadable as a whole, so parse it for its problems.
+            document = await asyncio.to_thread(document_from_text, text, "")
+            message_field = "text" if new_form.form == _TEXT_FORM else "code"
+            # The short form has no document yet.
+            result = DraftResult(problems=document.problems) if new_form.form == _TEXT_FORM else None
+            return await render_list(
+                request, replace(new_form, messages={message_field: ["code_odd"]}, result=result), status=422
+            )
+        past = await agency_directory.previous_agency(code)
+        if past is not None and new_form.fields.get("known") != code:
+            return await render_list(request, replace(new_form, past=past), status=409)
         draft = AgencyDraft(agency=code, text=text, started_from="")
-        answer = await editor.save(draft, by=principal.by, may_place=True, address=from_where(request))
-        if answer.theirs is not None or (answer.written is None and not answer.is_refused):
-            # A document identical to the existing one does not create an agency.
-            at = "text" if typed.form == _TEXT else "code"
-            return await shown(request, replace(typed, said={at: ["code_taken"]}), status=409)
-        told = replace(typed, answer=answer, past=past)
-        if answer.is_refused:
-            return await shown(request, told, status=422)
-        if not answer.taken or any(each.key != "mailboxes" for each in answer.problems):
-            return await shown(request, told, added=code)
+        result = await editor.save(draft, by=principal.by, may_place=True, address=client_address(request))
+        if result.conflicting_version is not None or (result.written is None and not result.is_refused):
+            # The agency exists already: either with another document, or with an identical one, which was not stored.
+            message_field = "text" if new_form.form == _TEXT_FORM else "code"
+            return await render_list(request, replace(new_form, messages={message_field: ["code_taken"]}), status=409)
+        saved_form = replace(new_form, result=result, past=past)
+        if result.is_refused:
+            return await render_list(request, saved_form, status=422)
+        if not result.is_applied or any(each.key != "mailboxes" for each in result.problems):
+            return await render_list(request, saved_form, added=code)
         return RedirectResponse(f"/agencies?added={code}", status_code=303)
 
-    def written(typed: NewAgencyForm) -> tuple[str, str]:
-        """Return the code and the document. Raise `NotEditableError`."""
-        if typed.form == _TEXT:
-            text = typed.fields["text"]
-            return str(document_of(text, "").data.get("agency", ""))[:40], text
-        code = typed.value("code").strip().upper()
+    def read_document(new_form: NewAgencyForm) -> tuple[str, str]:
+        """Return the agency code and the document of a form. Raise `NotEditableError`."""
+        if new_form.form == _TEXT_FORM:
+            text = new_form.fields["text"]
+            return str(document_from_text(text, "").data.get("agency", ""))[:40], text
+        code = new_form.value("code").strip().upper()
         if not is_code(code):
             return code, ""
-        fields = {name: value.strip() for name, value in typed.fields.items()}
+        fields = {name: value.strip() for name, value in new_form.fields.items()}
         return code, new_agency_document(code, fields, list(editor.configuration().settings.gateways))
 
-    async def shown(
+    async def render_list(
         request: Request,
-        typed: NewAgencyForm,
+        new_form: NewAgencyForm,
         *,
         status: int = 200,
         q: str = "",
         after: str = "",
         added: str = "",
     ) -> Response:
-        entries, is_more = await roll.page(q, after=after)
+        entries, has_more = await agency_directory.page(q, after=after)
         query = request.query_params
-        facts = {
+        context = {
             "entries": entries,
             "q": q,
-            "more": f"/agencies?{urlencode({'q': q, 'after': entries[-1].mark.agency})}" if is_more else "",
-            "added": await standing(added or query.get("added", ""), is_there=True),
-            "gone": await standing(query.get("gone", ""), is_there=False),
+            "next_page": f"/agencies?{urlencode({'q': q, 'after': entries[-1].mark.agency})}" if has_more else "",
+            "added": await confirmed_code(added or query.get("added", ""), is_there=True),
+            "removed": await confirmed_code(query.get("gone", ""), is_there=False),
         }
-        return await asyncio.to_thread(render, request, typed, facts, status)
+        return await asyncio.to_thread(render, request, new_form, context, status)
 
-    def render(request: Request, typed: NewAgencyForm, facts: Mapping[str, object], status: int) -> Response:
+    def render(request: Request, new_form: NewAgencyForm, context: Mapping[str, object], status: int) -> Response:
         settings = editor.configuration().settings
-        typed, errors, faults = _sorted(typed)
-        common = {
+        new_form, field_errors, other_problems = _messages_by_field(new_form)
+        defaults = {
             "path": "/agencies",
             "q": "",
-            "more": "",
-            "place": None if editor.is_in_store else settings.agencies,
-            "typed": typed,
-            "errors": errors,
-            "faults": faults,
+            "next_page": "",
+            "files_directory": None if editor.uses_database else settings.agencies,
+            "new_form": new_form,
+            "field_errors": field_errors,
+            "other_problems": other_problems,
             "rotas": list(settings.rotas),
-            "tells": settings.notifies,
+            "sends_notifications": settings.notifies,
             "added": "",
-            "gone": "",
+            "removed": "",
         }
-        return pages.show(request, "agencies.html", {**common, **facts}, status)
+        return pages.show(request, "agencies.html", {**defaults, **context}, status)
 
-    async def standing(code: str, *, is_there: bool) -> str:
-        """Return the code in the URL if it is true; the URL may contain anything."""
-        if not is_code(code) or (last := await editor.last(code)) is None:
+    async def confirmed_code(code: str, *, is_there: bool) -> str:
+        """Return *code* if the agency exists, or was removed, as *is_there* claims; otherwise "".
+
+        The code may come from a URL, which may contain anything.
+        """
+        if not is_code(code) or (last := await editor.last_version(code)) is None:
             return ""
         return code if (last.text is not None) is is_there else ""
 
     return router
 
 
-def _sorted(typed: NewAgencyForm) -> tuple[NewAgencyForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
-    """Return the input to show again and the errors: those of each field, and the others."""
-    errors: dict[str, list[Problem]] = {}
-    faults: list[Problem] = []
-    if (answer := typed.answer) is None:
-        return typed, errors, faults
-    for each in (*answer.problems, *answer.others):
-        found = new_agency_field(each.key, each.message) if typed.form == _SHORT else None
-        if each.key == "mailboxes" and typed.form == _SHORT:
-            # The form itself shows this error.
+def _messages_by_field(
+    new_form: NewAgencyForm,
+) -> tuple[NewAgencyForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
+    """Return the input to show again, its errors by field, and the other problems."""
+    field_errors: dict[str, list[Problem]] = {}
+    other_problems: list[Problem] = []
+    if (result := new_form.result) is None:
+        return new_form, field_errors, other_problems
+    for each in (*result.problems, *result.other_errors):
+        form_field = new_agency_field(each.key, each.message) if new_form.form == _SHORT_FORM else None
+        if each.key == "mailboxes" and new_form.form == _SHORT_FORM:
+            # The list of agencies says that the mailbox is missing.
             continue
-        if found is None or each.severity is not Severity.ERROR:
-            faults.append(each)
-        elif word := _own_word(typed, found, each.key):
-            typed = replace(typed, said={**typed.said, found: [word]})
-        elif all(other.message != each.message for other in errors.get(found, ())):
-            # A number is written in two places.
-            errors.setdefault(found, []).append(each)
-    if answer.written is not None:
-        # After success the forms are empty for the next agency.
-        typed = replace(typed, form="")
-    return typed, errors, faults
+        if form_field is None or each.severity is not Severity.ERROR:
+            other_problems.append(each)
+        elif message := _own_message(new_form, form_field, each.key):
+            new_form = replace(new_form, messages={**new_form.messages, form_field: [message]})
+        elif all(other.message != each.message for other in field_errors.get(form_field, ())):
+            # The document contains the number of the form twice (sms, voice), so the same error may occur twice.
+            field_errors.setdefault(form_field, []).append(each)
+    if result.written is not None:
+        # After success show empty forms for the next agency.
+        new_form = replace(new_form, form="")
+    return new_form, field_errors, other_problems
 
 
-def _own_word(typed: NewAgencyForm, found: str, key: str) -> str:
-    """Return the form's own text if an error's message refers to a document; "": the message is suitable."""
+def _own_message(new_form: NewAgencyForm, form_field: str, key: str) -> str:
+    """Return the key of the form's own text if the message refers to the document; "" if the message suits the form."""
     if key == "escalation":
         return "nobody"
-    if found == "number" and not typed.value("number").strip():
+    if form_field == "number" and not new_form.value("number").strip():
         return "no_number"
-    return "no_contact_name" if found == "contact" and not typed.value("contact").strip() else ""
+    return "no_contact_name" if form_field == "contact" and not new_form.value("contact").strip() else ""

@@ -14,80 +14,82 @@ from monitor.access.principal import Principal
 from monitor.access.role import Permission
 from monitor.model.document import DocumentVersion, EditSource
 from monitor.service.errors import OperationRejectedError
-from monitor.service.orphaned_incidents import STAYS
+from monitor.service.orphaned_incidents import CLOSING_DELAY
 from monitor.service.portal.agency_directory import AgencyDirectory
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.store.admin.documents import VersionConflictError
 from monitor.web.access.access_control import RequirePermission, agency_in_path, require
-from monitor.web.access.sign_in import from_where
-from monitor.web.agency.difference import differing_lines
-from monitor.web.form import Pages, form_of
+from monitor.web.access.sign_in import client_address
+from monitor.web.agency.difference import diff_lines
+from monitor.web.form import Pages, read_form
 
-_Administrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS, agency_in_path))]
-_MINUTES: Final = STAYS // timedelta(minutes=1)
+_AgencyAdministrator = Annotated[Principal, Depends(RequirePermission(Permission.CONFIGURE_SECRETS, agency_in_path))]
+_MINUTES_TO_CLOSE: Final = CLOSING_DELAY // timedelta(minutes=1)
 
 
-def removal_pages(editor: AgencyEditor, roll: AgencyDirectory, pages: Pages) -> APIRouter:
+def removal_pages(editor: AgencyEditor, agency_directory: AgencyDirectory, pages: Pages) -> APIRouter:
     """Build the router of the removal page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/agencies/{code}/remove", dependencies=require(Permission.CONFIGURE_SECRETS, agency_in_path))
-    async def look(request: Request, code: str) -> Response:
-        return await shown(request, code.upper())
+    async def preview(request: Request, code: str) -> Response:
+        return await render_page(request, code.upper())
 
     @router.post("/agencies/{code}/remove")
-    async def take_out(request: Request, code: str, principal: _Administrator) -> Response:
-        code, fields = code.upper(), await form_of(request)
-        seen = fields.get("started_from", "")
+    async def remove(request: Request, code: str, principal: _AgencyAdministrator) -> Response:
+        code, fields = code.upper(), await read_form(request)
+        seen_digest = fields.get("started_from", "")
         present = await editor.latest(code)
-        if not editor.is_in_store:
-            why = OperationRejectedError.said("agencies_are_files", file=editor.file_of(present))
-            return await shown(request, code, status=409, why=why)
-        if seen != present.digest:
-            return await shown(request, code, status=409, seen=seen)
+        if not editor.uses_database:
+            reason = OperationRejectedError.from_text("agencies_are_files", file=editor.configured_file(present))
+            return await render_page(request, code, status=409, reason=reason)
+        if seen_digest != present.digest:
+            return await render_page(request, code, status=409, seen_digest=seen_digest)
         if fields.get("code", "").strip().upper() != code:
-            typed = fields.get("code", "")
-            return await shown(request, code, status=422, started_from=seen, typed=typed, is_other=True)
-        try:
-            answer = await editor.take_out(
-                code, seen, edit_source=EditSource.PORTAL, by=principal.by, address=from_where(request)
+            entered_code = fields.get("code", "")
+            return await render_page(
+                request, code, status=422, started_from=seen_digest, entered_code=entered_code, is_wrong_code=True
             )
-        except (OperationRejectedError, VersionConflictError) as wrong:
-            return await shown(request, code, status=409, why=wrong)
-        if answer.theirs is not None:
-            return await shown(request, code, status=409, seen=seen)
-        if answer.is_refused:
-            return await shown(request, code, status=422, started_from=seen, answer=answer)
-        untaken = "&untaken=1" if answer.written is not None and not answer.taken else ""
-        return RedirectResponse(f"/agencies?gone={code}{untaken}", status_code=303)
+        try:
+            result = await editor.remove_agency(
+                code, seen_digest, edit_source=EditSource.PORTAL, by=principal.by, address=client_address(request)
+            )
+        except (OperationRejectedError, VersionConflictError) as error:
+            return await render_page(request, code, status=409, reason=error)
+        if result.conflicting_version is not None:
+            return await render_page(request, code, status=409, seen_digest=seen_digest)
+        if result.is_refused:
+            return await render_page(request, code, status=422, started_from=seen_digest, result=result)
+        untaken_parameter = "&untaken=1" if result.written is not None and not result.is_applied else ""
+        return RedirectResponse(f"/agencies?gone={code}{untaken_parameter}", status_code=303)
 
-    async def shown(
-        request: Request, code: str, *, status: int = 200, seen: str | None = None, **facts: object
+    async def render_page(
+        request: Request, code: str, *, status: int = 200, seen_digest: str | None = None, **context: object
     ) -> Response:
-        """*seen*: the digest of the version that the user has reviewed, and that is no longer the latest."""
-        departure = await roll.departure(code)
-        common = {
+        """Return the page. *seen_digest*: digest of the version that the user has reviewed, if a newer one exists."""
+        removal = await agency_directory.removal_preview(code)
+        defaults = {
             "path": f"/agencies/{code}/remove",
             "code": code,
-            "departure": departure,
-            "started_from": departure.version.digest,
-            "minutes": _MINUTES,
-            "days": editor.configuration().settings.retention.daily.days,
-            "file": editor.file_of(departure.version),
-            "has_moved_on": seen is not None,
-            "changes": None if seen is None else await since(seen, departure.version),
-            "typed": "",
-            "is_other": False,
-            "answer": None,
+            "removal": removal,
+            "started_from": removal.version.digest,
+            "minutes": _MINUTES_TO_CLOSE,
+            "retention_days": editor.configuration().settings.retention.daily.days,
+            "file": editor.configured_file(removal.version),
+            "has_changed": seen_digest is not None,
+            "changes": None if seen_digest is None else await changes_since(seen_digest, removal.version),
+            "entered_code": "",
+            "is_wrong_code": False,
+            "result": None,
         }
-        return pages.show(request, "remove_agency.html", {**common, **facts}, status)
+        return pages.show(request, "remove_agency.html", {**defaults, **context}, status)
 
-    async def since(seen: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
+    async def changes_since(seen_digest: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
         try:
-            before = await editor.started_from(present.agency, seen)
+            before = await editor.started_from(present.agency, seen_digest)
         except OperationRejectedError:
-            # Unknown version: show the whole document as new.
+            # The version is unknown, so show the whole document as new.
             before = ""
-        return await asyncio.to_thread(differing_lines, before, present.text or "")
+        return await asyncio.to_thread(diff_lines, before, present.text or "")
 
     return router

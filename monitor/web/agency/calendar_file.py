@@ -15,19 +15,21 @@ from icalendar import Calendar, Event
 
 from monitor.config.files.duration import format_duration
 
-#: Octets. A year of maintenance takes a tenth of it.
-LARGEST_CALENDAR: Final = 256 * 1024
-#: Limit of imported events; each is a field of the form that saves them.
-MOST_EVENTS: Final = 80
-#: Limit of time zones and their seasonal rules. Each rule is expanded over decades, and a thousand would take a minute.
-_MOST_OF_ZONES: Final = 200
-_OF_ZONES: Final = re.compile(rb"^BEGIN:(?:VTIMEZONE|STANDARD|DAYLIGHT)", re.IGNORECASE | re.MULTILINE)
+#: Maximum size of a file in octets. A year of maintenance takes a tenth of it.
+MAX_CALENDAR: Final = 256 * 1024
+#: Maximum number of imported events. Each is a field of the form that saves them.
+MAX_EVENTS: Final = 80
+#: Maximum number of time zones and seasonal rules. The library expands each rule over decades; a thousand take a
+#: minute.
+_MAX_ZONE_RULES: Final = 200
+_ZONE_RULE: Final = re.compile(rb"^BEGIN:(?:VTIMEZONE|STANDARD|DAYLIGHT)", re.IGNORECASE | re.MULTILINE)
 #: Continuation of a folded line (RFC 5545 3.1).
-_FOLD: Final = re.compile(rb"\r?\n[ \t]")
-_LONGEST_TITLE: Final = 120
+_LINE_FOLD: Final = re.compile(rb"\r?\n[ \t]")
+_MAX_TITLE_LENGTH: Final = 120
 _HALF_A_YEAR: Final = timedelta(days=182)
-#: Rule parts that cron expressions support. The first day of the week is irrelevant for rules that apply each week.
-_SAYABLE: Final = frozenset({"FREQ", "INTERVAL", "BYDAY", "BYMONTHDAY", "WKST"})
+#: Parts of a recurrence rule that a cron expression can stand for. WKST, the first day of the week, does not matter for
+#: rules without an interval.
+_SUPPORTED_PARTS: Final = frozenset({"FREQ", "INTERVAL", "BYDAY", "BYMONTHDAY", "WKST"})
 #: Names and numbers of weekdays in cron.
 _DAYS: Final = {"SU": "sun", "MO": "mon", "TU": "tue", "WE": "wed", "TH": "thu", "FR": "fri", "SA": "sat"}
 
@@ -44,14 +46,14 @@ class EventRefusal(StrEnum):
     RULE = "rule"
     #: Some of its dates are excluded, added or moved.
     EXCEPTIONS = "exceptions"
-    #: It recurs in another time zone.
+    #: It recurs in a time zone with another offset.
     ZONE = "zone"
-    #: It recurs from a later date on, and our rules apply at once.
+    #: It recurs from a later date on, but a window with a cron expression applies at once.
     LATER = "later"
 
 
 class InvalidCalendarError(Exception):
-    """The file is no calendar, or has too many events. `key` names the message."""
+    """The file is no calendar, or has no events or too many. `key` names the message."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -72,165 +74,170 @@ class RefusedEvent:
 class CalendarFile:
     """Result of parsing a calendar file."""
 
-    #: In the format of the section `maintenance`, without duplicates.
+    #: Windows in the format of the section `maintenance` of a document, without duplicates.
     windows: tuple[Mapping[str, str], ...]
     refused: tuple[RefusedEvent, ...]
 
 
-def read_calendar(octets: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile:
-    """Parse a calendar file. Return its windows in local time of *zone*. Raise `InvalidCalendarError`."""
-    if not octets:
+def read_calendar(content: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile:
+    """Parse a calendar file, and return its windows in local time of *zone*. Raise `InvalidCalendarError`."""
+    if not content:
         raise InvalidCalendarError("no_file")
-    if len(_OF_ZONES.findall(_FOLD.sub(b"", octets))) > _MOST_OF_ZONES:
+    if len(_ZONE_RULE.findall(_LINE_FOLD.sub(b"", content))) > _MAX_ZONE_RULES:
         raise InvalidCalendarError("no_calendar")
     try:
-        events = [each for each in Calendar.from_ical(octets).walk("VEVENT") if isinstance(each, Event)]
-    except Exception:  # noqa: BLE001 - a stranger's file, read by a library that raises what it meets
+        events = [each for each in Calendar.from_ical(content).walk("VEVENT") if isinstance(each, Event)]
+    except Exception:  # noqa: BLE001 - the library raises many types for an invalid file
         raise InvalidCalendarError("no_calendar") from None
     if not events:
         raise InvalidCalendarError("no_events")
-    if len(events) > MOST_EVENTS:
+    if len(events) > MAX_EVENTS:
         raise InvalidCalendarError("many_events")
-    # A separate event overrides one date of the series.
-    changed = {str(event.get("UID", "")) for event in events if "RECURRENCE-ID" in event}
+    # An event with RECURRENCE-ID overrides one date of the series with the same UID.
+    changed_series = {str(event.get("UID", "")) for event in events if "RECURRENCE-ID" in event}
     windows: list[Mapping[str, str]] = []
     refused = []
     for event in events:
-        found = _window(event, zone, now, changed)
-        if isinstance(found, EventRefusal):
-            refused.append(RefusedEvent(title=_title(event), starts_at=_begins(event, zone), reason=found))
-        elif found not in windows:
-            windows.append(found)
+        window_or_refusal = _window(event, zone, now, changed_series)
+        if isinstance(window_or_refusal, EventRefusal):
+            refused.append(
+                RefusedEvent(title=_title(event), starts_at=_start_text(event, zone), reason=window_or_refusal)
+            )
+        elif window_or_refusal not in windows:
+            windows.append(window_or_refusal)
     return CalendarFile(windows=tuple(windows), refused=tuple(refused))
 
 
-def _window(event: Event, zone: ZoneInfo, now: datetime, changed: set[str]) -> Mapping[str, str] | EventRefusal:
+def _window(event: Event, zone: ZoneInfo, now: datetime, changed_series: set[str]) -> Mapping[str, str] | EventRefusal:
     if str(event.get("STATUS", "")).upper() == "CANCELLED":
         return EventRefusal.CANCELLED
     try:
-        first, last = event.start, event.end
-    except Exception:  # noqa: BLE001 - the same
+        event_start, event_end = event.start, event.end
+    except Exception:  # noqa: BLE001 - as above
         return EventRefusal.UNREADABLE
-    begins, ends = _local(first, zone), _local(last, zone)
-    if begins is None or ends is None:
+    start, end = _to_zone(event_start, zone), _to_zone(event_end, zone)
+    if start is None or end is None:
         return EventRefusal.UNREADABLE
-    if ends <= begins:
+    if end <= start:
         return EventRefusal.NO_SPAN
     reason = _title(event)
-    comes_again = "RRULE" in event
-    if "RDATE" in event or "EXDATE" in event or (comes_again and str(event.get("UID", "")) in changed):
+    is_recurring = "RRULE" in event
+    if "RDATE" in event or "EXDATE" in event or (is_recurring and str(event.get("UID", "")) in changed_series):
         return EventRefusal.EXCEPTIONS
-    if not comes_again:
-        if ends <= now:
+    if not is_recurring:
+        if end <= now:
             return EventRefusal.OVER
-        return {"from": _written(begins), "until": _written(ends), "reason": reason}
-    if not _same_clock(first, zone):
+        return {"from": _format_time(start), "until": _format_time(end), "reason": reason}
+    if not _has_same_offset(event_start, zone):
         return EventRefusal.ZONE
-    rule, lasts = event["RRULE"], ends - begins
-    cron = _cron(rule, begins) if isinstance(rule, Mapping) else None
+    rule, duration = event["RRULE"], end - start
+    cron = _cron_expression(rule, start) if isinstance(rule, Mapping) else None
     if cron is None:
         return EventRefusal.RULE
-    if _comes_before(cron, lasts, begins, now):
+    if _applies_before(cron, duration, start, now):
         return EventRefusal.LATER
-    return {"cron": cron, "for": format_duration(lasts), "reason": reason}
+    return {"cron": cron, "for": format_duration(duration), "reason": reason}
 
 
-def _local(at: Any, zone: ZoneInfo) -> datetime | None:
-    """Return *at* in *zone*. A date is its midnight, and a time without a zone is local."""
+def _to_zone(moment: Any, zone: ZoneInfo) -> datetime | None:
+    """Return *moment* in *zone*; `None` if it is no date or out of range.
+
+    A date stands for its midnight, and a time without a zone is local.
+    """
     try:
-        match at:
-            case datetime() if at.tzinfo is not None:
-                return at.astimezone(zone)
+        match moment:
+            case datetime() if moment.tzinfo is not None:
+                return moment.astimezone(zone)
             case datetime():
-                return at.replace(tzinfo=zone)
+                return moment.replace(tzinfo=zone)
             case date():
-                return datetime.combine(at, time(), zone)
+                return datetime.combine(moment, time(), zone)
     except (OverflowError, ValueError):
         pass
     return None
 
 
-def _same_clock(at: Any, zone: ZoneInfo) -> bool:
-    """Whether the time zone of a series has the same offset as ours in summer and in winter."""
-    if not isinstance(at, datetime) or at.tzinfo is None:
+def _has_same_offset(moment: Any, zone: ZoneInfo) -> bool:
+    """Whether the time zone of *moment* has the same offset as *zone* now and half a year later."""
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
         return True
-    return all(day.utcoffset() == day.astimezone(zone).utcoffset() for day in (at, at + _HALF_A_YEAR))
+    return all(day.utcoffset() == day.astimezone(zone).utcoffset() for day in (moment, moment + _HALF_A_YEAR))
 
 
-def _comes_before(cron: str, lasts: timedelta, begins: datetime, now: datetime) -> bool:
-    """Whether a cron rule would apply before the series begins."""
+def _applies_before(cron: str, duration: timedelta, start: datetime, now: datetime) -> bool:
+    """Whether a cron rule would apply before the series start."""
     try:
-        first = next(CronSim(cron, now.astimezone(begins.tzinfo) - lasts))
+        first_occurrence = next(CronSim(cron, now.astimezone(start.tzinfo) - duration))
     except (CronSimError, StopIteration, OverflowError):
         return True
-    return first < begins
+    return first_occurrence < start
 
 
-def _cron(rule: Mapping[str, Any], begins: datetime) -> str | None:
-    """Return a recurrence rule as a cron expression; `None` if cron cannot express it."""
-    said = {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in rule.items()}
-    if set(said) - _SAYABLE or said.get("INTERVAL", [1]) != [1]:
+def _cron_expression(rule: Mapping[str, Any], start: datetime) -> str | None:
+    """Return a recurrence rule as a cron expression; `None` if cron cannot express the rule."""
+    parts = {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in rule.items()}
+    if set(parts) - _SUPPORTED_PARTS or parts.get("INTERVAL", [1]) != [1]:
         return None
-    days, dates = [str(each).upper() for each in said.get("BYDAY", ())], said.get("BYMONTHDAY", [])
-    match str(said.get("FREQ", [""])[0]).upper(), bool(days), bool(dates):
+    weekdays, month_days = [str(each).upper() for each in parts.get("BYDAY", ())], parts.get("BYMONTHDAY", [])
+    match str(parts.get("FREQ", [""])[0]).upper(), bool(weekdays), bool(month_days):
         case "DAILY", False, False:
-            on = "* * *"
+            day_fields = "* * *"
         case (("DAILY" | "WEEKLY"), True, False):
-            on = f"* * {_weekdays(days, numbered=False)}"
+            day_fields = f"* * {_weekdays(weekdays, numbered=False)}"
         case "WEEKLY", False, False:
-            on = f"* * {list(_DAYS.values())[begins.isoweekday() % 7]}"
+            day_fields = f"* * {list(_DAYS.values())[start.isoweekday() % 7]}"
         case "MONTHLY", True, False:
-            on = f"* * {_weekdays(days, numbered=True)}"
+            day_fields = f"* * {_weekdays(weekdays, numbered=True)}"
         case "MONTHLY", False, True:
-            on = f"{_dates(dates)} * *"
+            day_fields = f"{_month_days(month_days)} * *"
         case "MONTHLY", False, False:
-            on = f"{begins.day} * *"
+            day_fields = f"{start.day} * *"
         case "YEARLY", False, False:
-            on = f"{begins.day} {begins.month} *"
+            day_fields = f"{start.day} {start.month} *"
         case _:
             return None
-    return None if "?" in on else f"{begins.minute} {begins.hour} {on}"
+    return None if "?" in day_fields else f"{start.minute} {start.hour} {day_fields}"
 
 
-def _weekdays(days: list[str], *, numbered: bool) -> str:
-    """Return weekdays in cron format: "sun"; the second of a month "sat#2", the last "5L"; "?" if impossible."""
-    found = []
-    for each in days:
+def _weekdays(weekdays: list[str], *, numbered: bool) -> str:
+    """Return weekdays in cron format: "sun", the second of a month "sat#2", the last "5L"; "?" if impossible."""
+    result = []
+    for each in weekdays:
         number, day = each[:-2], each[-2:]
         if day not in _DAYS or (number and not numbered):
             return "?"
         match number.removeprefix("+"):
             case "":
-                found.append(_DAYS[day])
+                result.append(_DAYS[day])
             case "1" | "2" | "3" | "4" | "5":
-                found.append(f"{_DAYS[day]}#{number.removeprefix('+')}")
+                result.append(f"{_DAYS[day]}#{number.removeprefix('+')}")
             case "-1":
-                found.append(f"{list(_DAYS).index(day)}L")
+                result.append(f"{list(_DAYS).index(day)}L")
             case _:
                 return "?"
-    return ",".join(found)
+    return ",".join(result)
 
 
-def _dates(dates: list[Any]) -> str:
+def _month_days(month_days: list[Any]) -> str:
     """Return days of the month in cron format; "?" if cron cannot express them."""
-    if dates == [-1]:
+    if month_days == [-1]:
         return "L"
-    return ",".join(str(each) for each in dates) if all(str(each).isdecimal() for each in dates) else "?"
+    return ",".join(str(each) for each in month_days) if all(str(each).isdecimal() for each in month_days) else "?"
 
 
 def _title(event: Event) -> str:
     """Return the title of an event as one line without control characters."""
-    written = " ".join("".join(c if c.isprintable() else " " for c in str(event.get("SUMMARY", ""))).split())
-    return written[:_LONGEST_TITLE].strip() or "Penyelenggaraan"
+    title = " ".join("".join(c if c.isprintable() else " " for c in str(event.get("SUMMARY", ""))).split())
+    return title[:_MAX_TITLE_LENGTH].strip() or "Penyelenggaraan"
 
 
-def _begins(event: Event, zone: ZoneInfo) -> str:
+def _start_text(event: Event, zone: ZoneInfo) -> str:
     try:
-        at = _local(event.start, zone)
-    except Exception:  # noqa: BLE001 - the same
+        moment = _to_zone(event.start, zone)
+    except Exception:  # noqa: BLE001 - as above
         return ""
-    return "" if at is None else _written(at)
+    return "" if moment is None else _format_time(moment)
 
 
-def _written(at: datetime) -> str:
-    return at.replace(tzinfo=None).isoformat(" ", "seconds" if at.second else "minutes")
+def _format_time(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(" ", "seconds" if moment.second else "minutes")

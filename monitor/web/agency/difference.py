@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from difflib import unified_diff
 from typing import Final
 
-#: Lines. A comparison of longer texts may take seconds and is unreadable.
-_LONGEST: Final = 1_500
+#: Maximum number of lines of a text. A comparison of longer texts may take seconds, and nobody could read it.
+_MAX_LINES: Final = 1_500
 
 
-def differing_lines(before: str, after: str) -> Sequence[tuple[str, str]] | None:
+def diff_lines(before: str, after: str) -> Sequence[tuple[str, str]] | None:
     """Return the changed lines with context, each with "+", "-" or " "; `None` if the texts are too long to compare.
 
     A line with "@" marks omitted lines and gives the position after them.
     """
-    one, other = before.splitlines(), after.splitlines()
-    if max(len(one), len(other)) > _LONGEST:
+    lines_before, lines_after = before.splitlines(), after.splitlines()
+    if max(len(lines_before), len(lines_after)) > _MAX_LINES:
         return None
-    found = list(unified_diff(one, other, lineterm="", n=3))[2:]
-    return [(line[:1], line if line[:1] == "@" else line[1:]) for line in found]
+    diff = list(unified_diff(lines_before, lines_after, lineterm="", n=3))[2:]
+    return [(line[:1], line if line[:1] == "@" else line[1:]) for line in diff]

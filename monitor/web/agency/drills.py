@@ -1,4 +1,4 @@
-"""Drill page of an agency: an officer starts a drill for one contact and sees the results."""
+"""Drill page of an agency: an officer tests the numbers of one contact or all, and sees the results."""
 
 from __future__ import annotations
 
@@ -11,72 +11,73 @@ from fastapi.responses import RedirectResponse
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
 from monitor.drills.runner import DrillRunner
-from monitor.store.engine.drills import drill_called
-from monitor.web.access.access_control import ItsTrier, agency_in_path, require
-from monitor.web.command.drills import WITHIN
-from monitor.web.form import Pages, form_of
+from monitor.store.engine.drills import drill_number_of
+from monitor.web.access.access_control import AgencyTester, agency_in_path, require
+from monitor.web.command.drills import TIME_LIMIT
+from monitor.web.form import Pages, read_form
 
-_ALL: Final = "all"
-#: Limit per agency and day, for all users together: each drill calls all numbers of a contact, and costs money.
-_MOST_IN_A_DAY: Final = 10
-#: Limit of tested numbers per day, in case a user adds a thousand people who have not consented.
-_NUMBERS_IN_A_DAY: Final = 300
+_ALL_CONTACTS: Final = "all"
+#: Maximum number of drills per agency and day. Each calls all numbers of a contact, and costs money.
+_MAX_DRILLS_PER_DAY: Final = 10
+#: Maximum number of tested numbers per agency and day, in case a user adds a thousand people without their consent.
+_MAX_NUMBERS_PER_DAY: Final = 300
 
 
-def drill_pages(driller: DrillRunner, rests: Callable[[], bool], pages: Pages) -> APIRouter:
-    """Build the router of the drill pages. *rests*: whether the service is in monitor-only mode."""
+def drill_pages(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool], pages: Pages) -> APIRouter:
+    """Build the router of the drill pages. *is_monitor_only*: whether the service is in monitor-only mode."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/agencies/{code}/drills", dependencies=require(Permission.RUN_TESTS, agency_in_path))
-    async def look(request: Request, code: str) -> Response:
-        return await shown(request, code.upper())
+    async def drills(request: Request, code: str) -> Response:
+        return await render_page(request, code.upper())
 
     @router.post("/agencies/{code}/drills")
-    async def begin(request: Request, code: str, principal: ItsTrier) -> Response:
-        agency, fields = code.upper(), await form_of(request)
+    async def begin(request: Request, code: str, principal: AgencyTester) -> Response:
+        agency, fields = code.upper(), await read_form(request)
         contact = fields.get("contact", "")
-        # Check the order of requests first: of two simultaneous clicks the later one starts nothing.
-        after, _ = await driller.asked_of(agency)
-        if (why := await objection(agency, contact, is_sure="sure" in fields)) is not None:
-            return await shown(request, agency, why=why, contact=contact, status=409)
-        if await driller.ask(f"{agency}/{contact}", principal.by, WITHIN, after=after) is None:
-            why = await objection(agency, contact, is_sure=True) or "no_gateway"
-            return await shown(request, agency, why=why, contact=contact, status=409)
+        # Read the latest request before the checks. `start` does nothing if there is a newer one by then, so that two
+        # simultaneous clicks start one drill.
+        after, _ = await drill_runner.latest_requested(agency)
+        if (reason := await rejection_reason(agency, contact, is_confirmed="sure" in fields)) is not None:
+            return await render_page(request, agency, reason=reason, contact=contact, status=409)
+        if await drill_runner.start(f"{agency}/{contact}", principal.by, TIME_LIMIT, after=after) is None:
+            reason = await rejection_reason(agency, contact, is_confirmed=True) or "no_gateway"
+            return await render_page(request, agency, reason=reason, contact=contact, status=409)
         return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)
 
-    async def objection(agency: str, contact: str, *, is_sure: bool) -> str | None:
-        """Return why no drill may start; `None` if one may."""
-        if rests():
+    async def rejection_reason(agency: str, contact: str, *, is_confirmed: bool) -> str | None:
+        """Return why no drill may start, as a key of the page's texts; `None` if one may."""
+        if is_monitor_only():
             return "rests"
-        if contact not in {_ALL, *(each.key for each in driller.people(agency))}:
+        if contact not in {_ALL_CONTACTS, *(each.key for each in drill_runner.people(agency))}:
             return "nobody"
-        if not is_sure:
+        if not is_confirmed:
             return "unsure"
-        under_way, _ = await driller.of_agency(agency)
-        if under_way:
-            # People would be called twice at the same time.
+        active_drills, _ = await drill_runner.of_agency(agency)
+        if active_drills:
+            # Two drills at once would call the same people twice.
             return "under_way"
-        _, lately = await driller.asked_of(agency)
-        if lately >= _MOST_IN_A_DAY:
+        _, recent_count = await drill_runner.latest_requested(agency)
+        if recent_count >= _MAX_DRILLS_PER_DAY:
             return "too_many"
-        return "many_numbers" if await driller.tried_lately(agency) >= _NUMBERS_IN_A_DAY else None
+        return "many_numbers" if await drill_runner.recently_tested(agency) >= _MAX_NUMBERS_PER_DAY else None
 
-    async def shown(
-        request: Request, agency: str, *, why: str = "", contact: str = _ALL, status: int = 200
+    async def render_page(
+        request: Request, agency: str, *, reason: str = "", contact: str = _ALL_CONTACTS, status: int = 200
     ) -> Response:
-        under_way, tried = await driller.of_agency(agency)
-        facts = {
+        active_drills, results = await drill_runner.of_agency(agency)
+        context = {
             "agency": agency,
-            # Staff receive no letters.
+            # Drills send no letters.
             "people": [
                 (each, [a for a in each.addresses if a.channel is not Channel.LETTER])
-                for each in driller.people(agency)
+                for each in drill_runner.people(agency)
             ],
-            "under_way": under_way,
-            "tried": [(drill_called(each.drill_id), each) for each in tried],
-            "why": why,
+            "active_drills": active_drills,
+            "results": [(drill_number_of(each.drill_id), each) for each in results],
+            "reason": reason,
             "contact": contact,
         }
-        return pages.show(request, "drills.html", facts, status)
+        return pages.show(request, "drills.html", context, status)
 
     return router

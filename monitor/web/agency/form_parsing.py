@@ -1,6 +1,6 @@
-"""Form input of an agency's settings, converted to edits of its document. Pure.
+"""Helpers that convert form input to edits of an agency's document (its YAML configuration). Pure.
 
-Values are written as entered and validated by the same checks as a file.
+Edits write the values as entered; the checks of a configuration file validate them afterwards.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import Any
 
 from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit
 from monitor.config.files.problem import Path
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 
+#: Form input by field name.
 Fields = Mapping[str, str]
 
 
@@ -23,58 +24,61 @@ class InvalidFieldError(Exception):
         self.field = field
 
 
-def values(path: Path, fields: Fields, names: Iterable[str], prefix: str = "") -> list[TextEdit]:
-    """Return edits that set the entered values and remove the empty ones. *prefix*: of the field names."""
+def value_edits(path: Path, fields: Fields, names: Iterable[str], prefix: str = "") -> list[TextEdit]:
+    """Return edits that set the entered values below *path* and remove the empty ones. *prefix*: of the fields."""
     return [
-        SetValue(path=(*path, name), value=typed) if typed else RemoveValue(path=(*path, name))
+        SetValue(path=(*path, name), value=entered) if entered else RemoveValue(path=(*path, name))
         for name in names
-        if (typed := fields.get(prefix + name)) is not None
+        if (entered := fields.get(prefix + name)) is not None
     ]
 
 
-def choices(
-    path: Path, fields: Fields, there: Mapping[str, Any], usual: Mapping[str, str], prefix: str = ""
+def choice_edits(
+    path: Path, fields: Fields, present: Mapping[str, Any], defaults: Mapping[str, str], prefix: str = ""
 ) -> list[TextEdit]:
-    """Return edits that set the selected values. A default value is written only if the key exists already."""
+    """Return edits that set the selected values. Write a default value only if the document has the key already.
+
+    *defaults*: default values by key.
+    """
     return [
         SetValue(path=(*path, name), value=fields[prefix + name])
-        for name, default in usual.items()
-        if fields.get(prefix + name) and (name in there or fields[prefix + name] != default)
+        for name, default in defaults.items()
+        if fields.get(prefix + name) and (name in present or fields[prefix + name] != default)
     ]
 
 
-def listed(path: Path, there: object, wanted: Sequence[str]) -> list[TextEdit]:
-    """Return edits that change a list of texts item by item, so that comments beside an item are kept."""
-    present = there if isinstance(there, list) else []
+def list_edits(path: Path, present_value: object, new_items: Sequence[str]) -> list[TextEdit]:
+    """Return edits that change a list of texts item by item, so that comments beside an item stay."""
+    present = present_value if isinstance(present_value, list) else []
     if not present:
-        return [SetValue(path=path, value=list(wanted))] if wanted else []
+        return [SetValue(path=path, value=list(new_items))] if new_items else []
     edits: list[TextEdit] = [
-        SetValue(path=(*path, place), value=value) for place, value in enumerate(wanted[: len(present)])
+        SetValue(path=(*path, index), value=value) for index, value in enumerate(new_items[: len(present)])
     ]
-    edits += [AppendItem(path=path, value=value) for value in wanted[len(present) :]]
-    if not wanted:
+    edits += [AppendItem(path=path, value=value) for value in new_items[len(present) :]]
+    if not new_items:
         return [RemoveValue(path=path)]
-    edits += [RemoveValue(path=(*path, place)) for place in range(len(present) - 1, len(wanted) - 1, -1)]
+    edits += [RemoveValue(path=(*path, index)) for index in range(len(present) - 1, len(new_items) - 1, -1)]
     return edits
 
 
-def mapping(value: object) -> Mapping[str, Any]:
+def as_mapping(value: object) -> Mapping[str, Any]:
     """Return *value* if it is a mapping, otherwise an empty one: a document may contain anything."""
     return value if isinstance(value, Mapping) else {}
 
 
-def sequence(value: object) -> Sequence[Any]:
+def as_sequence(value: object) -> Sequence[Any]:
     """Return *value* if it is a list, otherwise an empty one."""
     return value if isinstance(value, list) else ()
 
 
-def new_key(fields: Fields, there: Mapping[str, Any], example: str) -> str:
-    """Return the key of a new item. Raise `InvalidFieldError`."""
+def new_key(fields: Fields, present_items: Mapping[str, Any], example: str) -> str:
+    """Return the key entered for a new item, which must not be in *present_items*. Raise `InvalidFieldError`."""
     key = fields.get("key", "").lower()
     if not key:
         raise InvalidFieldError(
-            "key", said("has no short name; write one in small letters: {example}", example=example)
+            "key", lazy_text("has no short name; write one in small letters: {example}", example=example)
         )
-    if key in there:
-        raise InvalidFieldError("key", said("there is '{key}' already; write another short name", key=key))
+    if key in present_items:
+        raise InvalidFieldError("key", lazy_text("there is '{key}' already; write another short name", key=key))
     return key

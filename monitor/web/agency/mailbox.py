@@ -1,6 +1,6 @@
 """Guided setup of a new mailbox: address, discovered servers, sign-in method, result.
 
-Works without scripts: while a device code awaits its entry at Microsoft, the page reloads itself.
+The page needs no scripts: while the user enters a device code at Microsoft, it reloads by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from monitor.access.principal import Principal
 from monitor.access.role import Permission
 from monitor.config.agency.mailbox import ServerSettings
 from monitor.config.fields.circular import domain_of
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.edit import NotEditableError
 from monitor.config.files.section import MailAddress, Slug
 from monitor.config.service.consent import CONSENT_PATH
@@ -27,27 +27,27 @@ from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
 from monitor.service.portal.mailbox_setup import (
     ChosenServers,
+    ExaminedServer,
     MailboxSetup,
     MailboxSetups,
-    SeenServer,
     ServerChoice,
     SetupRejectedError,
     typed_mailbox,
 )
 from monitor.service.portal.typed_mailbox import mailbox_draft
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import ItsEditor, RequirePermission, permit
-from monitor.web.access.sign_in import from_where
-from monitor.web.agency.form_parsing import mapping
-from monitor.web.agency.mailbox_setup_page import BY_HAND, NONE, MailboxSetupPage, offered
-from monitor.web.form import Pages, form_of
+from monitor.web.access.access_control import AgencyOfficer, RequirePermission, permit
+from monitor.web.access.sign_in import client_address
+from monitor.web.agency.form_parsing import as_mapping
+from monitor.web.agency.mailbox_setup_page import BY_HAND, NONE, MailboxSetupPage, servers_of
+from monitor.web.form import Pages, read_form
 from probes.model.mail_platform import MailPlatform
 from probes.preauth.session import Protocol
 
-#: For any agency: the pending setup names the agency.
-_Returning = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY))]
-#: Characters of a name or a password.
-_LONGEST: Final = 500
+#: Permission for any agency. The route checks the permission for the agency of the pending setup.
+_Editor = Annotated[Principal, Depends(RequirePermission(Permission.EDIT_AGENCY))]
+#: Maximum number of characters of a name or a password.
+_MAX_LENGTH: Final = 500
 
 
 class _InvalidChoiceError(Exception):
@@ -56,86 +56,89 @@ class _InvalidChoiceError(Exception):
 
 def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> APIRouter:
     """Build the router of the setup pages."""
-    router, sheet = APIRouter(include_in_schema=False), MailboxSetupPage(setups, editor, pages)
+    router, setup_page = APIRouter(include_in_schema=False), MailboxSetupPage(setups, editor, pages)
 
     @router.get("/agencies/{code}/mailboxes/new")
-    async def start(request: Request, code: str, _visitor: ItsEditor) -> Response:
+    async def start(request: Request, code: str, _principal: AgencyOfficer) -> Response:
         version, address = await editor.latest(code.upper()), request.query_params.get("address", "")
-        return sheet.start(request, version, address=address[:_LONGEST])
+        return setup_page.start(request, version, address=address[:_MAX_LENGTH])
 
     @router.post("/agencies/{code}/mailboxes/new")
-    async def search(request: Request, code: str, principal: ItsEditor) -> Response:
-        version, written = await editor.latest(code.upper()), (await form_of(request)).get("address", "").strip()
+    async def begin_setup(request: Request, code: str, principal: AgencyOfficer) -> Response:
+        version, entered = await editor.latest(code.upper()), (await read_form(request)).get("address", "").strip()
         try:
-            address, key = await asyncio.to_thread(_address, version, written)
+            address, key = await asyncio.to_thread(_find_address, version, entered)
             setup = await setups.begin(
-                version.agency, address, by=principal.by, seen_from=from_where(request), takes_over=key
+                version.agency, address, by=principal.by, client_address=client_address(request), takes_over=key
             )
-        except (_InvalidChoiceError, SetupRejectedError) as wrong:
-            return sheet.start(request, version, address=written[:_LONGEST], problem=str(wrong))
+        except (_InvalidChoiceError, SetupRejectedError) as error:
+            return setup_page.start(request, version, address=entered[:_MAX_LENGTH], problem=str(error))
         return RedirectResponse(f"/agencies/{version.agency}/mailboxes/new/{setup.key}", status_code=303)
 
-    async def gone(request: Request, code: str, address: str = "") -> Response:
+    async def render_expired(request: Request, code: str, address: str = "") -> Response:
         """Return the start page for a request whose setup has expired."""
         version = await editor.latest(code.upper())
-        return sheet.start(request, version, address=address[:_LONGEST], problem="gone", status=404)
+        return setup_page.start(request, version, address=address[:_MAX_LENGTH], problem="gone", status=404)
 
     @router.get("/agencies/{code}/mailboxes/new/{key}")
-    async def look(request: Request, code: str, key: str, principal: ItsEditor) -> Response:
+    async def show(request: Request, code: str, key: str, principal: AgencyOfficer) -> Response:
         problem = ""
         try:
             setup = setups.find(code.upper(), key, by=principal.by)
-            await setups.look_for_consent(setup)
-        except SetupRejectedError as refused:
-            problem = str(refused)
+            await setups.check_consent(setup)
+        except SetupRejectedError as error:
+            problem = str(error)
         except NotFoundError:
-            return await gone(request, code)
-        return sheet.page(request, setup, problem=problem)
+            return await render_expired(request, code)
+        return setup_page.page(request, setup, problem=problem)
 
     @router.post("/agencies/{code}/mailboxes/new/{key}")
-    async def go_on(request: Request, code: str, key: str, principal: ItsEditor) -> Response:
-        fields = dict(await form_of(request))
-        # From here on no value that a page is rendered from contains the secrets.
+    async def sign_in(request: Request, code: str, key: str, principal: AgencyOfficer) -> Response:
+        fields = dict(await read_form(request))
+        # Take the secrets out of the fields, from which pages are rendered.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
             setup = setups.find(code.upper(), key, by=principal.by)
         except NotFoundError:
-            return await gone(request, code, fields.get("address", ""))
+            return await render_expired(request, code, fields.get("address", ""))
         try:
-            await _sign_in(setups, setup, fields, secrets, from_where(request))
-        except (_InvalidChoiceError, BadApplicationError, SetupRejectedError) as wrong:
-            return sheet.page(request, setup, problem=str(wrong), typed=fields, status=422)
+            await _sign_in(setups, setup, fields, secrets, client_address(request))
+        except (_InvalidChoiceError, BadApplicationError, SetupRejectedError) as error:
+            return setup_page.page(request, setup, problem=str(error), form=fields, status=422)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
 
     @router.post("/agencies/{code}/mailboxes/new/{key}/save")
-    async def keep(request: Request, code: str, key: str, principal: ItsEditor) -> Response:
-        fields = await form_of(request)
+    async def save(request: Request, code: str, key: str, principal: AgencyOfficer) -> Response:
+        fields = await read_form(request)
         try:
             setup = setups.find(code.upper(), key, by=principal.by)
         except NotFoundError:
-            return await gone(request, code, fields.get("address", ""))
+            return await render_expired(request, code, fields.get("address", ""))
         name = setup.takes_over or fields.get("name", "").strip().lower()
         try:
-            draft = await _draft(setup, name, editor)
-            answer = await editor.save(
+            draft = await _mailbox_draft(setup, name, editor)
+            result = await editor.save(
                 draft, by=principal.by, may_place=principal.may(Permission.CONFIGURE_SECRETS, setup.agency)
             )
-        except (_InvalidChoiceError, SetupRejectedError) as wrong:
-            return sheet.page(request, setup, problem=str(wrong), typed=fields, status=422)
-        except (OperationRejectedError, NotEditableError, VersionConflictError) as wrong:
-            return sheet.page(request, setup, why=wrong, typed=fields, status=422)
-        if answer.theirs is not None:
-            return sheet.page(request, setup, problem="changed_meanwhile", typed=fields, status=409)
-        if answer.written is None:
-            return sheet.page(request, setup, answer=answer, typed=fields, status=422)
-        setups.forget(setup)
-        return RedirectResponse(f"/agencies/{setup.agency}/mailboxes?saved={answer.written.number}", status_code=303)
+        except (_InvalidChoiceError, SetupRejectedError) as error:
+            return setup_page.page(request, setup, problem=str(error), form=fields, status=422)
+        except (OperationRejectedError, NotEditableError, VersionConflictError) as error:
+            return setup_page.page(request, setup, reason=error, form=fields, status=422)
+        if result.conflicting_version is not None:
+            return setup_page.page(request, setup, problem="changed_meanwhile", form=fields, status=409)
+        if result.written is None:
+            return setup_page.page(request, setup, result=result, form=fields, status=422)
+        setups.discard(setup)
+        return RedirectResponse(f"/agencies/{setup.agency}/mailboxes?saved={result.written.number}", status_code=303)
 
     @router.get(CONSENT_PATH)
-    async def come_back(request: Request, principal: _Returning) -> Response:
-        told = request.query_params
-        setup = await setups.come_back(
-            told.get("state", ""), by=principal.by, code=told.get("code", ""), error=told.get("error", "")[:100]
+    async def handle_consent(request: Request, principal: _Editor) -> Response:
+        parameters = request.query_params
+        setup = await setups.handle_consent_callback(
+            parameters.get("state", ""),
+            by=principal.by,
+            code=parameters.get("code", ""),
+            error=parameters.get("error", "")[:100],
         )
         permit(principal, Permission.EDIT_AGENCY, setup.agency)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
@@ -144,22 +147,27 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
 
 
 async def _sign_in(
-    setups: MailboxSetups, setup: MailboxSetup, fields: Mapping[str, str], secrets: Mapping[str, str], place: str
+    setups: MailboxSetups, setup: MailboxSetup, fields: Mapping[str, str], secrets: Mapping[str, str], address: str
 ) -> None:
     """Sign in by the selected method. Raise `_InvalidChoiceError`, `BadApplicationError` or `SetupRejectedError`."""
-    username, chosen = fields.get("username", "").strip()[:_LONGEST] or setup.address, _chosen(setup, fields)
+    username, servers = (
+        fields.get("username", "").strip()[:_MAX_LENGTH] or setup.address,
+        _selected_servers(setup, fields),
+    )
     match fields.get("way", ""):
         case "consent":
-            await setups.ask_consent(setup, chosen, username, seen_from=place)
+            await setups.request_consent(setup, servers, username, client_address=address)
         case MailPlatform.GOOGLE | MailPlatform.MICROSOFT as way:
-            typed, domain = {**fields, **secrets}, domain_of(setup.address)
-            application = await asyncio.to_thread(Application.read, MailPlatform(way), typed, domain)
-            await setups.try_application(setup, chosen, username, application, seen_from=place)
+            credentials, domain = {**fields, **secrets}, domain_of(setup.address)
+            application = await asyncio.to_thread(Application.read, MailPlatform(way), credentials, domain)
+            await setups.try_application(setup, servers, username, application, client_address=address)
         case _:
-            await setups.try_password(setup, chosen, username, _password(secrets["password"]), seen_from=place)
+            await setups.try_password(
+                setup, servers, username, _checked_password(secrets["password"]), client_address=address
+            )
 
 
-async def _draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
+async def _mailbox_draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
     """Return the document with the tested mailbox.
 
     Raise `_InvalidChoiceError`, `SetupRejectedError` or `NotEditableError`.
@@ -171,80 +179,84 @@ async def _draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> Agency
     except ValidationError:
         raise _InvalidChoiceError("bad_name") from None
 
-    def drafted() -> AgencyDraft:
-        if not setup.takes_over and name in mapping(document_of(text, setup.agency).data.get("mailboxes")):
+    def build_draft() -> AgencyDraft:
+        if not setup.takes_over and name in as_mapping(document_from_text(text, setup.agency).data.get("mailboxes")):
             raise _InvalidChoiceError("name_taken")
         return mailbox_draft(setup.agency, text, latest.digest, typed_mailbox(setup, name))
 
-    return await asyncio.to_thread(drafted)
+    return await asyncio.to_thread(build_draft)
 
 
-def _address(version: DocumentVersion, written: str) -> tuple[str, str]:
-    """Return the address, spelled as in the document if a mailbox has it, and the mailbox's key; "" without one.
+def _find_address(version: DocumentVersion, entered: str) -> tuple[str, str]:
+    """Return the entered address, and the key of the mailbox that has it, or "".
 
-    Raise `_InvalidChoiceError`.
+    An address of a mailbox is spelled as in the document. Raise `_InvalidChoiceError`.
     """
     try:
-        address = str(TypeAdapter(MailAddress).validate_python(written))
+        address = str(TypeAdapter(MailAddress).validate_python(entered))
     except ValidationError:
         raise _InvalidChoiceError("no_address") from None
-    there = mapping(document_of(version.text or "", version.agency).data.get("mailboxes")).items()
-    known = {str(mapping(each).get("address", "")): key for key, each in there}
-    return next(((each, key) for each, key in known.items() if each.lower() == address.lower()), (address, ""))
+    mailboxes = as_mapping(document_from_text(version.text or "", version.agency).data.get("mailboxes")).items()
+    keys_by_address = {str(as_mapping(each).get("address", "")): key for key, each in mailboxes}
+    return next(
+        ((each, key) for each, key in keys_by_address.items() if each.lower() == address.lower()), (address, "")
+    )
 
 
 # -- input ------------------------------------------------------------------------------------------------------------
 
 
-def _password(text: str) -> str:
+def _checked_password(text: str) -> str:
     """Return a password unchanged.
 
-    Raise `_InvalidChoiceError` for an impossible one, before it costs a sign-in attempt.
+    Raise `_InvalidChoiceError` for an impossible one, so that it does not use up a sign-in attempt.
     """
     if not text.strip():
         raise _InvalidChoiceError("no_password")
-    if text != text.strip() or not text.isprintable() or len(text) > _LONGEST:
+    if text != text.strip() or not text.isprintable() or len(text) > _MAX_LENGTH:
         raise _InvalidChoiceError("bad_password")
     return text
 
 
-def _chosen(setup: MailboxSetup, fields: Mapping[str, str]) -> ChosenServers:
-    before = {"smtp": setup.chosen.smtp, "reading": setup.chosen.reading} if setup.chosen else {}
-    for name in ("smtp", "reading"):
-        host, tried = fields.get(f"{name}_host", "").strip().lower(), before.get(name)
-        # The password would be sent to another server than the one entered. The form still shows the server tried
-        # before.
-        if host and fields.get(name) != BY_HAND and (tried is None or tried.host != host):
+def _selected_servers(setup: MailboxSetup, fields: Mapping[str, str]) -> ChosenServers:
+    previous_servers = {"smtp": setup.chosen.smtp, "reading": setup.chosen.reading} if setup.chosen else {}
+    for side in ("smtp", "reading"):
+        host, previous = fields.get(f"{side}_host", "").strip().lower(), previous_servers.get(side)
+        # A server was entered but not selected, so the password would go to another one. Ignore an entry that the form
+        # repeats from the previous attempt.
+        if host and fields.get(side) != BY_HAND and (previous is None or previous.host != host):
             raise _InvalidChoiceError("typed_not_marked")
-    smtp = _one(fields, "smtp", offered(setup, Protocol.SMTP), Protocol.SMTP)
+    smtp = _selected_server(fields, "smtp", servers_of(setup, Protocol.SMTP), Protocol.SMTP)
     protocol = Protocol.POP3 if fields.get("reading_protocol") == Protocol.POP3 else Protocol.IMAP
-    reading = _one(fields, "reading", offered(setup, Protocol.IMAP, Protocol.POP3), protocol)
+    reading = _selected_server(fields, "reading", servers_of(setup, Protocol.IMAP, Protocol.POP3), protocol)
     if smtp is None and reading is None:
         raise _InvalidChoiceError("no_server")
     return ChosenServers(smtp=smtp, reading=reading)
 
 
-def _one(
-    fields: Mapping[str, str], name: str, servers: Sequence[SeenServer], protocol: Protocol
+def _selected_server(
+    fields: Mapping[str, str], name: str, servers: Sequence[ExaminedServer], protocol: Protocol
 ) -> ServerChoice | None:
-    wanted = fields.get(name, "")
-    if wanted == NONE:
+    selection = fields.get(name, "")
+    if selection == NONE:
         return None
-    if wanted == BY_HAND:
-        return _by_hand(fields, name, protocol)
-    if not wanted.isdecimal() or len(wanted) > 2 or int(wanted) >= len(servers):
+    if selection == BY_HAND:
+        return _typed_server(fields, name, protocol)
+    if not selection.isdecimal() or len(selection) > 2 or int(selection) >= len(servers):
         raise _InvalidChoiceError("not_chosen")
-    found = servers[int(wanted)].candidate
-    return ServerChoice(protocol=found.protocol, host=found.host, port=found.port, security=found.security)
+    candidate = servers[int(selection)].candidate
+    return ServerChoice(
+        protocol=candidate.protocol, host=candidate.host, port=candidate.port, security=candidate.security
+    )
 
 
-def _by_hand(fields: Mapping[str, str], name: str, protocol: Protocol) -> ServerChoice:
-    written = {key: fields.get(f"{name}_{key}", "").strip() for key in ("host", "port", "security")}
+def _typed_server(fields: Mapping[str, str], name: str, protocol: Protocol) -> ServerChoice:
+    entered = {key: fields.get(f"{name}_{key}", "").strip() for key in ("host", "port", "security")}
     try:
-        # Validate with the same checks as the value in a document.
+        # Validate the input as a server in a document.
         server = ServerSettings.model_validate(
-            {key: value for key, value in written.items() if value and not (key == "port" and value.isdecimal())}
-            | ({"port": int(written["port"])} if written["port"].isdecimal() and len(written["port"]) < 6 else {})
+            {key: value for key, value in entered.items() if value and not (key == "port" and value.isdecimal())}
+            | ({"port": int(entered["port"])} if entered["port"].isdecimal() and len(entered["port"]) < 6 else {})
         )
     except ValidationError:
         raise _InvalidChoiceError("bad_server") from None

@@ -1,4 +1,4 @@
-"""Page of a pending mailbox setup: discovered servers, pending steps, result."""
+"""Pages of a mailbox setup: entry of the address, then discovered servers, pending steps and the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from monitor.config.fields.circular import domain_of
 from monitor.model.document import DocumentVersion
 from monitor.probing.mailbox_sign_in import SENDING, SignInResult
 from monitor.service.portal.agency_editor import AgencyEditor, DraftResult
-from monitor.service.portal.mailbox_setup import ChosenServers, MailboxSetup, MailboxSetups, SeenServer, ServerChoice
+from monitor.service.portal.mailbox_setup import (
+    ChosenServers,
+    ExaminedServer,
+    MailboxSetup,
+    MailboxSetups,
+    ServerChoice,
+)
 from monitor.web.form import Pages
 from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Mailbox, Security
@@ -23,14 +29,14 @@ from probes.preauth.session import Protocol
 #: Form values for a server entered by hand, and for no server.
 BY_HAND: Final = "hand"
 NONE: Final = "none"
-#: Obstacles of an application, by the corresponding obstacle of a user's consent.
-_OF_AN_APPLICATION: Final = {
+#: What an obstacle means if an application signs in and not a user.
+_APPLICATION_OBSTACLES: Final = {
     Obstacle.TOKEN: Obstacle.NOT_LET_IN,
     # Microsoft accepts the sign-in, but the account has no mailbox.
     Obstacle.FOLDER: Obstacle.NOT_LET_IN,
     Obstacle.CONSENT: Obstacle.KEY_REFUSED,
 }
-_NO_SLUG: Final = re.compile(r"[^a-z0-9]+")
+_NOT_IN_SLUG: Final = re.compile(r"[^a-z0-9]+")
 
 
 class MailboxSetupPage:
@@ -50,23 +56,23 @@ class MailboxSetupPage:
         problem: str = "",
         status: int = 422,
     ) -> Response:
-        """Return the page that asks for an address. It first shows what could not be stored.
+        """Return the page that asks for the address of the mailbox.
 
-        *status*: the HTTP status if there is a problem.
+        *problem*: a key of its texts; *status*: the HTTP status if there is a problem.
         """
         configuration = self._editor.configuration()
         portal, agency = configuration.settings.portal, configuration.registry.agencies.get(version.agency)
-        facts = {
-            # The response to a form has its own URL, which has no page in another language.
+        context = {
+            # The links to the other language need the path of the page: a form's URL accepts POST only.
             "path": f"/agencies/{version.agency}/mailboxes/new",
             "code": version.agency,
-            "file": self._editor.file_of(version),
-            "can_keep": portal is not None and portal.secrets_key is not None,
+            "file": self._editor.configured_file(version),
+            "can_store_secrets": portal is not None and portal.secrets_key is not None,
             "address": address,
             "domains": ", ".join(agency.domains) if agency else "",
             "problem": problem,
         }
-        return self._pages.show(request, "mailbox_new.html", facts, status if problem else 200)
+        return self._pages.show(request, "mailbox_new.html", context, status if problem else 200)
 
     def page(
         self,
@@ -74,34 +80,42 @@ class MailboxSetupPage:
         setup: MailboxSetup,
         *,
         problem: str = "",
-        why: str | Exception = "",
-        answer: DraftResult | None = None,
-        typed: Mapping[str, str] | None = None,
+        reason: str | Exception = "",
+        result: DraftResult | None = None,
+        form: Mapping[str, str] | None = None,
         status: int = 200,
     ) -> Response:
         """Return the page of a setup.
 
-        *problem*: a key of its texts; *why*: the reason why the mailbox could not be stored.
+        *problem*: a key of its texts; *reason*: why the mailbox could not be stored; *form*: input to show again.
         """
-        told = {"problem": problem, "why": why, "answer": answer}
-        told["path"] = f"/agencies/{setup.agency}/mailboxes/new/{setup.key}"
-        facts = {**_seen(setup, typed or {}), **told, "consents": self._setups.consent_way(setup)}
-        return self._pages.show(request, "mailbox_setup.html", facts, status)
+        error_context = {"problem": problem, "reason": reason, "result": result}
+        error_context["path"] = f"/agencies/{setup.agency}/mailboxes/new/{setup.key}"
+        context = {
+            **_setup_context(setup, form or {}),
+            **error_context,
+            "consent_procedure": self._setups.consent_procedure(setup),
+        }
+        return self._pages.show(request, "mailbox_setup.html", context, status)
 
 
-def offered(setup: MailboxSetup, *protocols: Protocol) -> Sequence[SeenServer]:
-    """Return the discovered servers of a protocol, those with a supported sign-in first."""
-    found = [each for each in setup.seen if each.candidate.protocol in protocols]
-    return sorted(found, key=lambda each: not each.look.is_usable)
+def servers_of(setup: MailboxSetup, *protocols: Protocol) -> Sequence[ExaminedServer]:
+    """Return the discovered servers of some protocols, those with a supported sign-in first."""
+    servers_found = [each for each in setup.examined if each.candidate.protocol in protocols]
+    return sorted(servers_found, key=lambda each: not each.capabilities.is_usable)
 
 
-def _seen(setup: MailboxSetup, typed: Mapping[str, str]) -> dict[str, Any]:
+def _setup_context(setup: MailboxSetup, form: Mapping[str, str]) -> dict[str, Any]:
     platform, chosen, mailbox = setup.platform, setup.chosen, setup.mailbox
     sides = [
-        _side("smtp", offered(setup, Protocol.SMTP), chosen.smtp if chosen else None, typed),
-        _side("reading", offered(setup, Protocol.IMAP, Protocol.POP3), chosen.reading if chosen else None, typed),
+        _side_context("smtp", servers_of(setup, Protocol.SMTP), chosen.smtp if chosen else None, form),
+        _side_context(
+            "reading", servers_of(setup, Protocol.IMAP, Protocol.POP3), chosen.reading if chosen else None, form
+        ),
     ]
-    tried = [_tried(each, setup, mailbox, chosen) for each in setup.tried] if mailbox and chosen else []
+    sign_in_results = (
+        [_sign_in_context(each, setup, mailbox, chosen) for each in setup.results] if mailbox and chosen else []
+    )
     return {
         "code": setup.agency,
         "setup": setup,
@@ -110,53 +124,60 @@ def _seen(setup: MailboxSetup, typed: Mapping[str, str]) -> dict[str, Any]:
         "platforms": [platform] if platform else list(MailPlatform),
         "domain": domain_of(setup.address),
         "securities": list(Security),
-        "typed": typed,
-        "username": typed.get("username") or setup.username,
-        "name": typed.get("name") or _NO_SLUG.sub("-", setup.address.partition("@")[0].lower()).strip("-")[:40],
-        "tried": tried,
-        "untried": len(chosen.all) - len(tried) if chosen and tried else 0,
+        "form": form,
+        "username": form.get("username") or setup.username,
+        "name": form.get("name") or _NOT_IN_SLUG.sub("-", setup.address.partition("@")[0].lower()).strip("-")[:40],
+        "sign_in_results": sign_in_results,
+        "untried_count": len(chosen.all) - len(sign_in_results) if chosen and sign_in_results else 0,
     }
 
 
-def _side(
-    name: str, offered: Sequence[SeenServer], chosen: ServerChoice | None, typed: Mapping[str, str]
+def _side_context(
+    name: str, servers: Sequence[ExaminedServer], selected_server: ServerChoice | None, form: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the template values of one side: discovered servers, the selected one, and the input fields."""
-    rows = [(each, plain_obstacle(each.look.failure.reason) if each.look.failure else None) for each in offered]
-    usable = next((number for number, each in enumerate(offered) if each.look.is_usable), None)
-    mark = str(usable) if usable is not None else BY_HAND
-    by_hand = {key: typed.get(f"{name}_{key}", "") for key in ("host", "port", "security", "protocol")}
-    if chosen is not None:
-        places = [(each.candidate.host, each.candidate.port) for each in offered]
-        if (chosen.host, chosen.port) in places:
-            mark = str(places.index((chosen.host, chosen.port)))
+    """Return the template variables of one side, sending or reading: its servers, the selected one, and the input."""
+    rows = [
+        (each, plain_obstacle(each.capabilities.failure.reason) if each.capabilities.failure else None)
+        for each in servers
+    ]
+    first_usable = next((number for number, each in enumerate(servers) if each.capabilities.is_usable), None)
+    selected_value = str(first_usable) if first_usable is not None else BY_HAND
+    typed_server = {key: form.get(f"{name}_{key}", "") for key in ("host", "port", "security", "protocol")}
+    if selected_server is not None:
+        addresses = [(each.candidate.host, each.candidate.port) for each in servers]
+        if (selected_server.host, selected_server.port) in addresses:
+            selected_value = str(addresses.index((selected_server.host, selected_server.port)))
         else:
-            mark = BY_HAND
-            if not typed:
-                by_hand = {
-                    "host": chosen.host,
-                    "port": str(chosen.port),
-                    "security": chosen.security,
-                    "protocol": chosen.protocol,
+            selected_value = BY_HAND
+            if not form:
+                typed_server = {
+                    "host": selected_server.host,
+                    "port": str(selected_server.port),
+                    "security": selected_server.security,
+                    "protocol": selected_server.protocol,
                 }
-    return {"name": name, "rows": rows, "mark": typed.get(name) or mark, **by_hand}
+    return {"name": name, "rows": rows, "selected_value": form.get(name) or selected_value, **typed_server}
 
 
-def _tried(side: SignInResult, setup: MailboxSetup, mailbox: Mailbox, chosen: ChosenServers) -> dict[str, Any]:
-    """Return the result of one side: its phases and the obstacle."""
+def _sign_in_context(
+    side: SignInResult, setup: MailboxSetup, mailbox: Mailbox, chosen: ChosenServers
+) -> dict[str, Any]:
+    """Return the template variables of the sign-in result of one side: its phases and the obstacle."""
     server = chosen.smtp if side.kind == SENDING else chosen.reading
     failure = side.result.failure
-    broken = failure.phase if failure else None
+    failed_phase = failure.phase if failure else None
     obstacle = obstacle_of(mailbox, side.result)
     if setup.application is not None and obstacle is not None:
-        obstacle = _OF_AN_APPLICATION.get(obstacle, obstacle)
+        obstacle = _APPLICATION_OBSTACLES.get(obstacle, obstacle)
     return {
         "side": "smtp" if side.kind == SENDING else "reading",
         "server": f"{server.host}:{server.port}" if server else "",
-        "is_well": side.is_well,
+        "is_successful": side.is_accepted,
         "phases": [
-            (phase, side.result.phases.get(phase)) for phase in Phase if phase in side.result.phases or phase is broken
+            (phase, side.result.phases.get(phase))
+            for phase in Phase
+            if phase in side.result.phases or phase is failed_phase
         ],
-        "broken": broken,
-        "obstacle": obstacle or (None if side.is_well else Obstacle.OURS),
+        "failed_phase": failed_phase,
+        "obstacle": obstacle or (None if side.is_accepted else Obstacle.OURS),
     }

@@ -1,4 +1,4 @@
-"""Edits of the notification forms: rotas, escalation steps, external recipients. Pure.
+"""Conversion of the notification forms to edits of an agency's document (its YAML configuration). Pure.
 
 A field is named after the document key that it edits, relative to the form's root: `layers[0].from` of a rota. So an
 error of the document is shown at its field.
@@ -13,45 +13,45 @@ from typing import Any, Final
 from alerts.model.channel import Channel
 from alerts.model.notification import Language
 from monitor.config.fields.phone import Presence
-from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit, Written
-from monitor.config.files.problem import Path, dotted
-from monitor.model.lazy_text import said
+from monitor.config.files.edit import AppendItem, RemoveValue, SetValue, TextEdit, YamlValue
+from monitor.config.files.problem import Path, format_path
+from monitor.model.lazy_text import lazy_text
 from monitor.web.agency.form_parsing import (
     Fields,
     InvalidFieldError,
-    choices,
-    listed,
-    mapping,
+    as_mapping,
+    as_sequence,
+    choice_edits,
+    list_edits,
     new_key,
-    sequence,
-    values,
+    value_edits,
 )
 
-#: More rows than a page shows, and fewer than a form may have.
-MOST_ROWS: Final = 20
-MOST_PEOPLE: Final = 12
-#: Single-line fields of a recipient.
-LINES: Final = ("title", "organisation", "attention", "salutation", "fax", "sms", "voice", "extension")
-#: Fields of the letterhead.
-OFFICE: Final = ("division", "telephone", "fax", "hours", "reference")
-SIGNATORY: Final = ("name", "post")
-_USUAL: Final = {"hours": Presence.ALWAYS.value, "language": Language.MALAY.value}
-_ROW: Final = re.compile(r"(layers|steps)\[(\d{1,3})\]")
+#: Maximum number of rows of layers or steps, and of people in a layer. A longer list can only be edited as text.
+MAX_ROWS: Final = 20
+MAX_PEOPLE: Final = 12
+#: Single-line fields of a recipient of announcements.
+RECIPIENT_FIELDS: Final = ("title", "organisation", "attention", "salutation", "fax", "sms", "voice", "extension")
+#: Fields of the letterhead, and of the person who signs letters.
+LETTERHEAD_FIELDS: Final = ("division", "telephone", "fax", "hours", "reference")
+SIGNATORY_FIELDS: Final = ("name", "post")
+_RECIPIENT_DEFAULTS: Final = {"hours": Presence.ALWAYS.value, "language": Language.MALAY.value}
+_ROW_PATTERN: Final = re.compile(r"(layers|steps)\[(\d{1,3})\]")
 
 
 def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits of the form of an existing rota."""
     key = fields.get("key", "")
     path: Path = ("rotas", key)
-    there = mapping(data.get("rotas")).get(key)
-    if not isinstance(there, Mapping):
-        raise InvalidFieldError("key", said("there is no rota '{key}' any more; open the page again", key=key))
-    edits = choices(path, fields, there, {"handover": "08:00"})
-    layers = sequence(there.get("layers"))
-    for place, layer in enumerate(layers):
-        if f"layers[{place}].drop" not in fields:
-            edits += _layer((*path, "layers", place), mapping(layer), fields, f"layers[{place}].")
-    edits += _dropped((*path, "layers"), layers, fields)
+    present = as_mapping(data.get("rotas")).get(key)
+    if not isinstance(present, Mapping):
+        raise InvalidFieldError("key", lazy_text("there is no rota '{key}' any more; open the page again", key=key))
+    edits = choice_edits(path, fields, present, {"handover": "08:00"})
+    layers = as_sequence(present.get("layers"))
+    for index, layer in enumerate(layers):
+        if f"layers[{index}].drop" not in fields:
+            edits += _layer_edits((*path, "layers", index), as_mapping(layer), fields, f"layers[{index}].")
+    edits += _removed_rows((*path, "layers"), layers, fields)
     if people := _people(fields, f"layers[{len(layers)}]."):
         edits.append(AppendItem(path=(*path, "layers"), value=_new_layer(fields, f"layers[{len(layers)}].", people)))
     return edits
@@ -59,181 +59,187 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
 
 def add_rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits of the form of a new rota."""
-    key = new_key(fields, mapping(data.get("rotas")), "bertugas")
+    key = new_key(fields, as_mapping(data.get("rotas")), "bertugas")
     handover = fields.get("handover", "")
-    value: dict[str, Written] = {"handover": handover} if handover not in ("", "08:00") else {}
+    value: dict[str, YamlValue] = {"handover": handover} if handover not in ("", "08:00") else {}
     layer = _new_layer(fields, "layers[0].", _people(fields, "layers[0]."))
     return [SetValue(path=("rotas", key), value={**value, "layers": [layer]})]
 
 
-def drop_rota(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextEdit]:
+def remove_rota(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits that remove a rota."""
     return [RemoveValue(path=("rotas", fields.get("key", "")))]
 
 
-def _layer(path: Path, there: Mapping[str, Any], fields: Fields, prefix: str) -> list[TextEdit]:
+def _layer_edits(path: Path, present: Mapping[str, Any], fields: Fields, prefix: str) -> list[TextEdit]:
     return [
-        *choices(path, fields, there, {"days": "all", "every": "weekly"}, prefix),
-        *values(path, fields, ("from",), prefix),
-        *listed((*path, "people"), there.get("people"), _people(fields, prefix)),
+        *choice_edits(path, fields, present, {"days": "all", "every": "weekly"}, prefix),
+        *value_edits(path, fields, ("from",), prefix),
+        *list_edits((*path, "people"), present.get("people"), _people(fields, prefix)),
     ]
 
 
-def _new_layer(fields: Fields, prefix: str, people: Sequence[str]) -> Mapping[str, Written]:
-    chosen = {name: fields.get(prefix + name, "") for name in ("days", "every", "from")}
-    return {**{name: value for name, value in chosen.items() if value and value != "all"}, "people": people}
+def _new_layer(fields: Fields, prefix: str, people: Sequence[str]) -> Mapping[str, YamlValue]:
+    selected = {name: fields.get(prefix + name, "") for name in ("days", "every", "from")}
+    return {**{name: value for name, value in selected.items() if value and value != "all"}, "people": people}
 
 
 def _people(fields: Fields, prefix: str) -> Sequence[str]:
-    """Return the sequence of people, without empty fields."""
-    names = (f"{prefix}people[{place}]" for place in range(MOST_PEOPLE))
+    """Return the keys of the people of a layer in order, without empty fields."""
+    names = (f"{prefix}people[{index}]" for index in range(MAX_PEOPLE))
     return [fields[name] for name in names if fields.get(name)]
 
 
 def escalation(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits of the form of escalation steps."""
     path: Path = ("escalation",)
-    there = mapping(data.get("escalation"))
-    steps = sequence(there.get("steps"))
+    present = as_mapping(data.get("escalation"))
+    steps = as_sequence(present.get("steps"))
     edits: list[TextEdit] = []
-    for place, step in enumerate(steps):
-        if f"steps[{place}].drop" not in fields:
-            edits += _step(("escalation", "steps", place), mapping(step), fields, f"steps[{place}].")
-    edits += _dropped(("escalation", "steps"), steps, fields)
+    for index, step in enumerate(steps):
+        if f"steps[{index}].drop" not in fields:
+            edits += _step_edits(("escalation", "steps", index), as_mapping(step), fields, f"steps[{index}].")
+    edits += _removed_rows(("escalation", "steps"), steps, fields)
     prefix = f"steps[{len(steps)}]."
-    who, channels = _who(fields, prefix), _channels(fields, prefix)
-    if channels or any(who.values()):
+    selected_keys, channels = _selected_keys(fields, prefix), _selected_channels(fields, prefix)
+    if channels or any(selected_keys.values()):
         after = {"after": fields[f"{prefix}after"]} if fields.get(f"{prefix}after") else {}
-        named = {name: keys for name, keys in who.items() if keys}
-        edits.append(AppendItem(path=("escalation", "steps"), value={**after, **named, "channels": channels}))
+        recipients = {name: keys for name, keys in selected_keys.items() if keys}
+        edits.append(AppendItem(path=("escalation", "steps"), value={**after, **recipients, "channels": channels}))
     return [
         *edits,
-        *values(path, fields, ("rounds", "repeat_after", "repeat_interval", "acknowledgement_timeout", "fallback")),
+        *value_edits(
+            path, fields, ("rounds", "repeat_after", "repeat_interval", "acknowledgement_timeout", "fallback")
+        ),
     ]
 
 
-def _step(path: Path, there: Mapping[str, Any], fields: Fields, prefix: str) -> list[TextEdit]:
-    edits = values(path, fields, ("after",), prefix)
-    for name, keys in _who(fields, prefix).items():
-        edits += listed((*path, name), there.get(name), _in_order(there.get(name), keys))
-    return [*edits, *listed((*path, "channels"), there.get("channels"), _channels(fields, prefix))]
+def _step_edits(path: Path, present: Mapping[str, Any], fields: Fields, prefix: str) -> list[TextEdit]:
+    edits = value_edits(path, fields, ("after",), prefix)
+    for name, keys in _selected_keys(fields, prefix).items():
+        edits += list_edits((*path, name), present.get(name), _keep_order(present.get(name), keys))
+    return [*edits, *list_edits((*path, "channels"), present.get("channels"), _selected_channels(fields, prefix))]
 
 
-def _who(fields: Fields, prefix: str) -> Mapping[str, list[str]]:
-    """Return the selected keys."""
+def _selected_keys(fields: Fields, prefix: str) -> Mapping[str, list[str]]:
+    """Return the selected contacts and rotas of a step, by their key in the document."""
     return {
         name: [field.removeprefix(f"{prefix}{name}.") for field in fields if field.startswith(f"{prefix}{name}.")]
         for name in ("contacts", "rotas")
     }
 
 
-def _channels(fields: Fields, prefix: str) -> Sequence[str]:
+def _selected_channels(fields: Fields, prefix: str) -> Sequence[str]:
     """Return the channels in the order in which they are tried, without duplicates."""
-    names = (f"{prefix}channels[{place}]" for place in range(len(Channel)))
+    names = (f"{prefix}channels[{index}]" for index in range(len(Channel)))
     return list(dict.fromkeys(fields[name] for name in names if fields.get(name)))
 
 
-def _in_order(there: object, wanted: Sequence[str]) -> Sequence[str]:
-    """Return *wanted* in the order of *there*, followed by the new items."""
-    present = [str(each) for each in sequence(there)]
-    kept = [each for each in present if each in wanted]
-    return [*kept, *(each for each in wanted if each not in present)]
+def _keep_order(present: object, new_items: Sequence[str]) -> Sequence[str]:
+    """Return *new_items*: those that the document has, in its order, then the others."""
+    present_items = [str(each) for each in as_sequence(present)]
+    remaining = [each for each in present_items if each in new_items]
+    return [*remaining, *(each for each in new_items if each not in present_items)]
 
 
-def _dropped(path: Path, rows: Sequence[object], fields: Fields) -> list[TextEdit]:
-    """Return edits that remove rows, the last first, so that the positions of the others stay valid."""
+def _removed_rows(path: Path, rows: Sequence[object], fields: Fields) -> list[TextEdit]:
+    """Return edits that remove rows, the last one first, so that the positions of the others stay valid."""
     name = path[-1]
     return [
-        RemoveValue(path=(*path, place)) for place in range(len(rows) - 1, -1, -1) if f"{name}[{place}].drop" in fields
+        RemoveValue(path=(*path, index)) for index in range(len(rows) - 1, -1, -1) if f"{name}[{index}].drop" in fields
     ]
 
 
 def recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits of the form of an existing recipient."""
     key = fields.get("key", "")
-    there = mapping(mapping(data.get("announcement")).get("recipients")).get(key)
-    if not isinstance(there, Mapping):
-        raise InvalidFieldError("key", said("there is no recipient '{key}' any more; open the page again", key=key))
+    present = as_mapping(as_mapping(data.get("announcement")).get("recipients")).get(key)
+    if not isinstance(present, Mapping):
+        raise InvalidFieldError(
+            "key", lazy_text("there is no recipient '{key}' any more; open the page again", key=key)
+        )
     path: Path = ("announcement", "recipients", key)
-    channels = _in_order(there.get("channels"), _ticked(fields))
+    channels = _keep_order(present.get("channels"), _ticked_channels(fields))
     return [
-        *values(path, fields, LINES),
-        *choices(path, fields, there, _USUAL),
-        *listed((*path, "address"), there.get("address"), _address(fields)),
-        *listed((*path, "channels"), there.get("channels"), channels),
+        *value_edits(path, fields, RECIPIENT_FIELDS),
+        *choice_edits(path, fields, present, _RECIPIENT_DEFAULTS),
+        *list_edits((*path, "address"), present.get("address"), _address_lines(fields)),
+        *list_edits((*path, "channels"), present.get("channels"), channels),
     ]
 
 
 def add_recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits of the form of a new recipient."""
-    key = new_key(fields, mapping(mapping(data.get("announcement")).get("recipients")), "ksu")
-    value: dict[str, Written] = {name: fields[name] for name in LINES if fields.get(name)}
-    if address := _address(fields):
+    key = new_key(fields, as_mapping(as_mapping(data.get("announcement")).get("recipients")), "ksu")
+    value: dict[str, YamlValue] = {name: fields[name] for name in RECIPIENT_FIELDS if fields.get(name)}
+    if address := _address_lines(fields):
         value["address"] = address
-    usual = {name: fields[name] for name, default in _USUAL.items() if fields.get(name, default) != default}
-    whole = {**value, **usual, "channels": _ticked(fields)}
-    return [SetValue(path=("announcement", "recipients", key), value=whole)]
+    entered = {
+        name: fields[name] for name, default in _RECIPIENT_DEFAULTS.items() if fields.get(name, default) != default
+    }
+    recipient_value = {**value, **entered, "channels": _ticked_channels(fields)}
+    return [SetValue(path=("announcement", "recipients", key), value=recipient_value)]
 
 
-def drop_recipient(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextEdit]:
+def remove_recipient(fields: Fields, _data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits that remove a recipient."""
     return [RemoveValue(path=("announcement", "recipients", fields.get("key", "")))]
 
 
 def announcement(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
-    """Return the edits of the form that sets how announcements are released."""
-    there = mapping(data.get("announcement"))
-    usual = {"release": "manual", "updates": "workdays"}
+    """Return the edits of the form about the release of announcements."""
+    present = as_mapping(data.get("announcement"))
+    defaults = {"release": "manual", "updates": "workdays"}
     return [
-        *choices(("announcement",), fields, there, usual),
-        *values(("announcement",), fields, ("release_offered_after",)),
+        *choice_edits(("announcement",), fields, present, defaults),
+        *value_edits(("announcement",), fields, ("release_offered_after",)),
     ]
 
 
 def letterhead(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return the edits of the letterhead form."""
-    there = mapping(data.get("letterhead"))
-    signatory = {name: fields[f"signatory.{name}"] for name in SIGNATORY if fields.get(f"signatory.{name}")}
+    present = as_mapping(data.get("letterhead"))
+    signatory = {name: fields[f"signatory.{name}"] for name in SIGNATORY_FIELDS if fields.get(f"signatory.{name}")}
     edits = [
-        *values(("letterhead",), fields, OFFICE),
-        *listed(("letterhead", "address"), there.get("address"), _address(fields)),
+        *value_edits(("letterhead",), fields, LETTERHEAD_FIELDS),
+        *list_edits(("letterhead", "address"), present.get("address"), _address_lines(fields)),
     ]
-    if "signatory" in there and signatory:
-        return [*edits, *values(("letterhead", "signatory"), fields, SIGNATORY, "signatory.")]
-    whole = SetValue(path=("letterhead", "signatory"), value=signatory) if signatory else None
-    return [*edits, whole or RemoveValue(path=("letterhead", "signatory"))]
+    if "signatory" in present and signatory:
+        return [*edits, *value_edits(("letterhead", "signatory"), fields, SIGNATORY_FIELDS, "signatory.")]
+    signatory_edit = SetValue(path=("letterhead", "signatory"), value=signatory) if signatory else None
+    return [*edits, signatory_edit or RemoveValue(path=("letterhead", "signatory"))]
 
 
-def _ticked(fields: Fields) -> Sequence[str]:
+def _ticked_channels(fields: Fields) -> Sequence[str]:
     return [channel.value for channel in Channel if f"channels.{channel}" in fields]
 
 
-def _address(fields: Fields) -> Sequence[str]:
+def _address_lines(fields: Fields) -> Sequence[str]:
     return [line for each in fields.get("address", "").splitlines() if (line := each.strip())]
 
 
-def root_of(form: str, fields: Fields) -> str:
-    """Return the root path of the keys that a form's field names are relative to; "" if the form has none."""
+def root_path(form: str, fields: Fields) -> str:
+    """Return the document key to which a form's field names are relative; "" if the form has none."""
     key = fields.get("key", "").lower()
     match form:
         case "rota" | "add_rota":
-            return dotted(("rotas", key))
+            return format_path(("rotas", key))
         case "recipient" | "add_recipient":
-            return dotted(("announcement", "recipients", key))
+            return format_path(("announcement", "recipients", key))
         case "escalation" | "announcement" | "letterhead":
             return form
     return ""
 
 
-def field_of(form: str, fields: Fields, key: str) -> str | None:
-    """Return the form field of an error at a document *key*; `None` if the key is not in this form."""
-    root = root_of(form, fields)
+def field_for_key(form: str, fields: Fields, key: str) -> str | None:
+    """Return the form field of an error at *key* of the document; `None` if the form does not contain the key."""
+    root = root_path(form, fields)
     if not root or not key.startswith((f"{root}.", f"{root}[")):
         return None
     name = key.removeprefix(root).removeprefix(".")
-    if (row := _ROW.match(name)) is not None:
-        # Removed rows have no position in the document any more.
-        kept = [place for place in range(MOST_ROWS + 1) if f"{row[1]}[{place}].drop" not in fields]
-        if int(row[2]) < len(kept):
-            return f"{row[1]}[{kept[int(row[2])]}]{name[row.end() :]}"
+    if (row := _ROW_PATTERN.match(name)) is not None:
+        # Rows that the form removes are not in the edited document, which the error is about.
+        remaining = [index for index in range(MAX_ROWS + 1) if f"{row[1]}[{index}].drop" not in fields]
+        if int(row[2]) < len(remaining):
+            return f"{row[1]}[{remaining[int(row[2])]}]{name[row.end() :]}"
     return name

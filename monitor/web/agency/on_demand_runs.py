@@ -1,6 +1,6 @@
-"""'Test now' page: an officer sends one message, watches its phases, and reads an explanation of the outcome.
+"""'Test now' page: an officer sends one message over a route, watches its phases, and reads what the outcome means.
 
-Works without scripts: while a test runs, the page reloads every two seconds. With scripts only a part of it does.
+The page needs no scripts: while a test runs, it reloads every two seconds. With scripts only the fragment is reloaded.
 """
 
 from __future__ import annotations
@@ -15,88 +15,96 @@ from monitor.access.role import Permission
 from monitor.advice import advise
 from monitor.service.portal.on_demand_runs import OnDemandRunRejectedError, OnDemandRuns, StoredRun
 from monitor.service.sites.probe_requests import ProbeRequester
-from monitor.web.access.access_control import ItsTrier, agency_in_path, require
-from monitor.web.access.sign_in import from_where
-from monitor.web.form import Pages, form_of
-from monitor.web.page import PageLanguage, language_of
-from monitor.web.page_query import asked
+from monitor.web.access.access_control import AgencyTester, agency_in_path, require
+from monitor.web.access.sign_in import client_address
+from monitor.web.form import Pages, read_form
+from monitor.web.page import PageLanguage, notification_language
+from monitor.web.page_query import read_query
 from probes.model.result import Outcome, Phase
 
-#: The form sends its origin in the Referer, which identifies our own page where a browser sends nothing else.
+#: With this policy, forms send their origin, by which `is_from_our_page` recognizes them if the browser sends no
+#: `Sec-Fetch-Site`.
 _HEADERS = {"Referrer-Policy": "same-origin"}
 
 
-def on_demand_run_pages(trials: OnDemandRuns, caller: ProbeRequester, pages: Pages) -> APIRouter:
+def on_demand_run_pages(on_demand_runs: OnDemandRuns, probe_requester: ProbeRequester, pages: Pages) -> APIRouter:
     """Build the router of the test pages."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.RUN_TESTS, agency_in_path))
 
     @router.get("/agencies/{code}/test")
-    async def choose(request: Request, code: str) -> Response:
-        return form(request, code.upper(), wanted=request.query_params.get("route", ""))
+    async def choose_route(request: Request, code: str) -> Response:
+        return render_form(request, code.upper(), selected_route=request.query_params.get("route", ""))
 
     @router.post("/agencies/{code}/test")
-    async def begin(request: Request, code: str, principal: ItsTrier) -> Response:
-        agency, wanted = code.upper(), (await form_of(request)).get("route", "")
+    async def begin(request: Request, code: str, principal: AgencyTester) -> Response:
+        agency, selected_route = code.upper(), (await read_form(request)).get("route", "")
         try:
-            kept = await trials.begin(agency, wanted, by=principal.by, address=from_where(request))
-        except OnDemandRunRejectedError as refused:
-            return form(request, agency, status=409, wanted=wanted, problem=str(refused))
-        return RedirectResponse(f"/agencies/{agency}/test/{kept.key}", status_code=303)
+            stored_run = await on_demand_runs.begin(
+                agency, selected_route, by=principal.by, address=client_address(request)
+            )
+        except OnDemandRunRejectedError as error:
+            return render_form(request, agency, status=409, selected_route=selected_route, problem=str(error))
+        return RedirectResponse(f"/agencies/{agency}/test/{stored_run.key}", status_code=303)
 
     @router.post("/agencies/{code}/test-all")
-    async def call(request: Request, code: str, principal: ItsTrier) -> Response:
+    async def begin_all(request: Request, code: str, principal: AgencyTester) -> Response:
         agency = code.upper()
         try:
-            await caller.call(agency, by=principal.by, address=from_where(request))
-        except OnDemandRunRejectedError as refused:
-            return form(request, agency, status=409, wanted="", problem=str(refused))
+            await probe_requester.request(agency, by=principal.by, address=client_address(request))
+        except OnDemandRunRejectedError as error:
+            return render_form(request, agency, status=409, selected_route="", problem=str(error))
         return RedirectResponse(f"/agencies/{agency}/test", status_code=303)
 
     @router.get("/agencies/{code}/test/{key}")
-    async def look(request: Request, code: str, key: str) -> Response:
-        return seen(request, "run.html", trials.find(code.upper(), key))
+    async def run(request: Request, code: str, key: str) -> Response:
+        return render_run(request, "run.html", on_demand_runs.find(code.upper(), key))
 
     @router.get("/agencies/{code}/test/{key}/fragment")
-    async def part(request: Request, code: str, key: str) -> Response:
-        return seen(request, "run_part.html", trials.find(code.upper(), key))
+    async def run_fragment(request: Request, code: str, key: str) -> Response:
+        return render_run(request, "run_part.html", on_demand_runs.find(code.upper(), key))
 
-    def seen(request: Request, template: str, kept: StoredRun) -> Response:
-        facts = {**_seen(kept, asked(request).language), "is_proven": trials.is_proven(kept.trial.route)}
-        return pages.show(request, template, facts, headers=_HEADERS)
+    def render_run(request: Request, template: str, stored_run: StoredRun) -> Response:
+        context = {
+            **_run_context(stored_run, read_query(request).language),
+            "is_proven": on_demand_runs.is_proven(stored_run.run.route),
+        }
+        return pages.show(request, template, context, headers=_HEADERS)
 
-    def form(request: Request, agency: str, *, status: int = 200, wanted: str, problem: str = "") -> Response:
-        facts = {
-            # Not the path of a form, which has no page to show in another language.
+    def render_form(
+        request: Request, agency: str, *, status: int = 200, selected_route: str, problem: str = ""
+    ) -> Response:
+        context = {
+            # The links to the other language need the path of the page: a form's URL accepts POST only.
             "path": f"/agencies/{agency}/test",
             "agency": agency,
-            "routes": trials.routes(agency),
-            "wanted": wanted,
+            "routes": on_demand_runs.routes(agency),
+            "selected_route": selected_route,
             "problem": problem,
-            "latest": trials.latest(agency),
-            "call": caller.latest(agency),
+            "latest": on_demand_runs.latest(agency),
+            "probe_request": probe_requester.latest(agency),
         }
-        return pages.show(request, "runs.html", facts, status, headers=_HEADERS)
+        return pages.show(request, "runs.html", context, status, headers=_HEADERS)
 
     return router
 
 
-def _seen(kept: StoredRun, language: PageLanguage) -> dict[str, Any]:
-    """Return the template values of a test."""
-    trial = kept.trial
-    result, failure = trial.result, trial.result.failure if trial.result else None
+def _run_context(stored_run: StoredRun, language: PageLanguage) -> dict[str, Any]:
+    """Return the template variables of a test."""
+    run = stored_run.run
+    result, failure = run.result, run.result.failure if run.result else None
     return {
-        "kept": kept,
-        "trial": trial,
-        "route": trial.route,
-        "phases": [(each, trial.phases.get(each)) for each in Phase],
-        "phase": trial.phase,
-        # The phase that failed has no duration.
-        "broken": failure.phase if failure else None,
+        "stored_run": stored_run,
+        "run": run,
+        "route": run.route,
+        "phases": [(each, run.phases.get(each)) for each in Phase],
+        "phase": run.phase,
+        # The failed phase has no duration.
+        "failed_phase": failure.phase if failure else None,
         "result": result,
-        "well": result is not None and result.outcome is Outcome.DELIVERED,
+        "is_delivered": result is not None and result.outcome is Outcome.DELIVERED,
         # Number of consecutive successes after which a failing route is up.
-        "successes": trial.route.probing.health.success_threshold,
-        # Whole minutes: intervals are not shorter in practice.
-        "every": trial.route.probing.interval // timedelta(minutes=1),
-        "advice": advise(trial.route, result, language_of(language)) if result else None,
+        "success_threshold": run.route.probing.health.success_threshold,
+        # In whole minutes, because intervals are not shorter in practice.
+        "interval_minutes": run.route.probing.interval // timedelta(minutes=1),
+        "advice": advise(run.route, result, notification_language(language)) if result else None,
     }

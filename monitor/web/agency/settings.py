@@ -1,4 +1,4 @@
-"""Settings pages of an agency for its mail officers: forms for frequent changes, the whole text, its versions."""
+"""Settings pages of an agency for its mail officers: forms for frequent changes, the whole document, its versions."""
 
 from __future__ import annotations
 
@@ -10,159 +10,178 @@ from fastapi.responses import RedirectResponse
 
 from alerts.persistence.clock import Clock
 from monitor.access.role import Permission
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.edit import NotEditableError, edit_text
 from monitor.model.document import DocumentVersion, digest_of
-from monitor.model.lazy_text import said
+from monitor.model.lazy_text import lazy_text
 from monitor.service.errors import OperationRejectedError
-from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftResult
+from monitor.service.portal.agency_editor import PAGE_SIZE, AgencyDraft, AgencyEditor, DraftResult
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import ItsEditor, agency_in_path, require
-from monitor.web.agency.calendar_file import LARGEST_CALENDAR, InvalidCalendarError
-from monitor.web.agency.difference import differing_lines
+from monitor.web.access.access_control import AgencyOfficer, agency_in_path, require
+from monitor.web.agency.calendar_file import MAX_CALENDAR, InvalidCalendarError
+from monitor.web.agency.difference import diff_lines
 from monitor.web.agency.form_parsing import InvalidFieldError
-from monitor.web.agency.settings_edits import FORMS, LOOKED_AT, edits_of, is_about_telling
-from monitor.web.agency.settings_page import SettingsPage, TypedForm
-from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, file_of, form_of
+from monitor.web.agency.settings_edits import FORMS, PREVIEWED_FORMS, form_edits, is_notification_form
+from monitor.web.agency.settings_page import FormInput, SettingsPage
+from monitor.web.form import MAX_TEXT_FORM_SIZE, Pages, normalize_pasted, read_file_form, read_form
 
-#: Twenty steps with all their recipients.
-_MOST_FIELDS: Final = 600
-#: Number of digits that fits into an integer of both databases.
-_DIGITS: Final = 9
+#: Maximum number of form fields: those of twenty escalation steps with all their recipients.
+_MAX_FIELDS: Final = 600
+#: Maximum number of digits of a version number; more may exceed an integer of the database.
+_MAX_DIGITS: Final = 9
 
 
 def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter:
     """Build the router of the settings pages."""
     router = APIRouter(include_in_schema=False, dependencies=require(Permission.EDIT_AGENCY, agency_in_path))
-    sheet = SettingsPage(editor, clock, pages)
+    settings_page = SettingsPage(editor, clock, pages)
 
-    async def saved(request: Request, code: str, page: str) -> Response:
+    async def render_saved(request: Request, code: str, page: str) -> Response:
         number, latest = request.query_params.get("saved", ""), await editor.latest(code.upper())
-        return await sheet.show(request, page, latest, saved=_digits(number), is_same=number == "same")
+        return await settings_page.show(request, page, latest, saved=_parse_number(number), is_same=number == "same")
 
     @router.get("/agencies/{code}/settings")
     async def settings(request: Request, code: str) -> Response:
-        return await saved(request, code, "settings.html")
+        return await render_saved(request, code, "settings.html")
 
     @router.get("/agencies/{code}/notifications")
-    async def telling(request: Request, code: str) -> Response:
-        return await saved(request, code, "notification_settings.html")
+    async def notification_settings(request: Request, code: str) -> Response:
+        return await render_saved(request, code, "notification_settings.html")
 
     @router.post("/agencies/{code}/settings")
-    async def save(request: Request, code: str, principal: ItsEditor) -> Response:
+    async def save(request: Request, code: str, principal: AgencyOfficer) -> Response:
         code = code.upper()
-        fields = await form_of(request, largest=LARGEST_TEXT_FORM, most=_MOST_FIELDS)
-        typed = TypedForm(name=fields.get("form", ""), fields=fields)
-        page = "notification_settings.html" if is_about_telling(typed.name) else "settings.html"
-        if typed.name != "text" and typed.name not in FORMS:
+        fields = await read_form(request, max_octets=MAX_TEXT_FORM_SIZE, max_fields=_MAX_FIELDS)
+        form_input = FormInput(name=fields.get("form", ""), fields=fields)
+        page = "notification_settings.html" if is_notification_form(form_input.name) else "settings.html"
+        if form_input.name != "text" and form_input.name not in FORMS:
             raise HTTPException(404, "there is no such form")
-        if typed.name in LOOKED_AT and "again" in fields:
-            # The user has seen the gaps and continues with the input.
-            return await sheet.show(request, page, await editor.latest(code), typed=typed)
+        if form_input.name in PREVIEWED_FORMS and "again" in fields:
+            # The user goes back from the preview, and continues with the input.
+            return await settings_page.show(request, page, await editor.latest(code), form_input=form_input)
         try:
-            draft = await _draft(code, typed, editor, sheet)
+            draft = await _draft_from_form(code, form_input, editor, settings_page)
             may_place = principal.may(Permission.CONFIGURE_SECRETS, code)
-            if typed.name in LOOKED_AT and "seen" not in fields:
-                look = await editor.look(draft, by=principal.by, may_place=may_place)
-                if look.would_be is None:
-                    return await told(request, typed, draft, look)
-                facts = await asyncio.to_thread(sheet.rota_look, await editor.latest(code), typed, draft, look)
-                return sheet.render(request, "rota_preview.html", facts)
-            if typed.name == "calendar" and ("again" in fields or fields.get("shown") != digest_of(draft.text)):
+            if form_input.name in PREVIEWED_FORMS and "seen" not in fields:
+                preview = await editor.preview(draft, by=principal.by, may_place=may_place)
+                if preview.new_configuration is None:
+                    return await respond(request, form_input, draft, preview)
+                context = await asyncio.to_thread(
+                    settings_page.rota_preview, await editor.latest(code), form_input, draft, preview
+                )
+                return settings_page.render(request, "rota_preview.html", context)
+            if form_input.name == "calendar" and ("again" in fields or fields.get("shown") != digest_of(draft.text)):
                 before = await editor.started_from(code, draft.started_from)
-                facts = await asyncio.to_thread(sheet.calendar_again, typed, before, draft)
-                return sheet.render(request, "settings_calendar.html", facts)
-            answer = await editor.save(draft, by=principal.by, may_place=may_place)
-        except (InvalidFieldError, NotEditableError, OperationRejectedError, VersionConflictError) as wrong:
-            at = {wrong.field: ((str(wrong), ""),)} if isinstance(wrong, InvalidFieldError) else {}
+                context = await asyncio.to_thread(settings_page.updated_calendar_preview, form_input, before, draft)
+                return settings_page.render(request, "settings_calendar.html", context)
+            result = await editor.save(draft, by=principal.by, may_place=may_place)
+        except (InvalidFieldError, NotEditableError, OperationRejectedError, VersionConflictError) as error:
+            field_problems = {error.field: ((str(error), ""),)} if isinstance(error, InvalidFieldError) else {}
             latest = await editor.latest(code)
-            return await sheet.show(request, page, latest, 422, typed=typed, why=wrong, at_fields=at)
-        return await told(request, typed, draft, answer)
+            return await settings_page.show(
+                request, page, latest, 422, form_input=form_input, reason=error, field_problems=field_problems
+            )
+        return await respond(request, form_input, draft, result)
 
-    async def told(request: Request, typed: TypedForm, draft: AgencyDraft, answer: DraftResult) -> Response:
-        page = "notification_settings.html" if is_about_telling(typed.name) else "settings.html"
-        if answer.theirs is not None:
-            facts = await asyncio.to_thread(sheet.clash, draft, typed, answer.theirs, answer.common)
-            return sheet.render(request, "edit_conflict.html", facts, 409)
-        if answer.is_refused:
+    async def respond(request: Request, form_input: FormInput, draft: AgencyDraft, result: DraftResult) -> Response:
+        page = "notification_settings.html" if is_notification_form(form_input.name) else "settings.html"
+        if result.conflicting_version is not None:
+            context = await asyncio.to_thread(
+                settings_page.conflict_context, draft, form_input, result.conflicting_version, result.common
+            )
+            return settings_page.render(request, "edit_conflict.html", context, 409)
+        if result.is_refused:
             latest = await editor.latest(draft.agency)
-            return await sheet.show(request, page, latest, 422, typed=typed, draft=draft, answer=answer)
-        if answer.written is not None and (answer.problems or not answer.taken):
-            return await sheet.show(request, page, answer.written, answer=answer)
-        number = answer.written.number if answer.written else "same"
-        return RedirectResponse(f"{sheet.address(draft.agency, page)}?saved={number}", status_code=303)
+            return await settings_page.show(
+                request, page, latest, 422, form_input=form_input, draft=draft, result=result
+            )
+        if result.written is not None and (result.problems or not result.is_applied):
+            return await settings_page.show(request, page, result.written, result=result)
+        number = result.written.number if result.written else "same"
+        return RedirectResponse(f"{settings_page.address(draft.agency, page)}?saved={number}", status_code=303)
 
-    _offer_calendar(router, editor, sheet)
-    _offer_versions(router, editor, sheet)
+    _add_calendar_route(router, editor, settings_page)
+    _add_version_routes(router, editor, settings_page)
     return router
 
 
-def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage) -> None:
-    #: Parse one calendar file at a time: an arbitrary file may take seconds, and the thread pool is shared.
-    reading = asyncio.Lock()
+def _add_calendar_route(router: APIRouter, editor: AgencyEditor, settings_page: SettingsPage) -> None:
+    # Parse one calendar file at a time: any file may take seconds, and other requests need the thread pool too.
+    parse_lock = asyncio.Lock()
 
     @router.post("/agencies/{code}/settings/calendar")
     async def calendar(request: Request, code: str) -> Response:
         code = code.upper()
-        fields, octets = await file_of(request, largest=LARGEST_CALENDAR)
+        fields, content = await read_file_form(request, max_octets=MAX_CALENDAR)
         latest = await editor.latest(code)
         try:
-            async with reading:
-                facts = await asyncio.to_thread(sheet.calendar, latest, octets)
-        except InvalidCalendarError as wrong:
-            typed = TypedForm(name="calendar", fields=fields)
-            return await sheet.show(request, "settings.html", latest, 422, typed=typed, wrong=wrong.key)
-        return sheet.render(request, "settings_calendar.html", facts)
+            async with parse_lock:
+                context = await asyncio.to_thread(settings_page.calendar_preview, latest, content)
+        except InvalidCalendarError as error:
+            form_input = FormInput(name="calendar", fields=fields)
+            return await settings_page.show(
+                request, "settings.html", latest, 422, form_input=form_input, file_problem=error.key
+            )
+        return settings_page.render(request, "settings_calendar.html", context)
 
 
-def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsPage) -> None:
+def _add_version_routes(router: APIRouter, editor: AgencyEditor, settings_page: SettingsPage) -> None:
     @router.get("/agencies/{code}/versions")
     async def versions(request: Request, code: str) -> Response:
         code, query = code.upper(), request.query_params
-        listed = await editor.versions(code, below=_digits(query.get("below", "")))
-        if not listed:
+        versions_listed = await editor.versions(code, below=_parse_number(query.get("below", "")))
+        if not versions_listed:
             raise _no_such_version(code)
-        before, after = [await numbered(code, query.get(name, "")) for name in ("from", "to")]
-        facts = {
+        before, after = [await find_version(code, query.get(name, "")) for name in ("from", "to")]
+        context = {
             "code": code,
-            "versions": listed,
-            "older": listed[-1].number if len(listed) == LISTED and listed[-1].number > 1 else None,
+            "versions": versions_listed,
+            "older": versions_listed[-1].number
+            if len(versions_listed) == PAGE_SIZE and versions_listed[-1].number > 1
+            else None,
             "before": before,
             "after": after,
-            "changes": await asyncio.to_thread(differing_lines, before.text or "", after.text or "")
+            "changes": await asyncio.to_thread(diff_lines, before.text or "", after.text or "")
             if before and after
             else None,
         }
-        return sheet.render(request, "versions.html", facts)
+        return settings_page.render(request, "versions.html", context)
 
-    async def numbered(code: str, written: str) -> DocumentVersion | None:
-        if not written:
+    async def find_version(code: str, entered: str) -> DocumentVersion | None:
+        if not entered:
             return None
-        number = _digits(written)
-        found = None if number is None else await editor.numbered(code, number)
-        if found is None:
+        number = _parse_number(entered)
+        version = None if number is None else await editor.find_version(code, number)
+        if version is None:
             raise _no_such_version(code)
-        return found
+        return version
 
 
 def _no_such_version(code: str) -> HTTPException:
-    return HTTPException(404, said("there is no such version of '{agency}'", agency=code[:40]))
+    return HTTPException(404, lazy_text("there is no such version of '{agency}'", agency=code[:40]))
 
 
-async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: SettingsPage) -> AgencyDraft:
-    """Return the document after a form. Raise `InvalidFieldError`, `NotEditableError` or `OperationRejectedError`."""
-    started_from = typed.fields.get("started_from", "")
-    if typed.name == "text":
-        return AgencyDraft(agency=code, text=as_text(typed.fields.get("text", "")), started_from=started_from)
+async def _draft_from_form(
+    code: str, form_input: FormInput, editor: AgencyEditor, settings_page: SettingsPage
+) -> AgencyDraft:
+    """Return the draft of the document after a form's edits.
+
+    Raise `InvalidFieldError`, `NotEditableError` or `OperationRejectedError`.
+    """
+    started_from = form_input.fields.get("started_from", "")
+    if form_input.name == "text":
+        return AgencyDraft(
+            agency=code, text=normalize_pasted(form_input.fields.get("text", "")), started_from=started_from
+        )
     before = await editor.started_from(code, started_from)
-    fields = {name: value.strip() for name, value in typed.fields.items()}
+    fields = {name: value.strip() for name, value in form_input.fields.items()}
 
-    def after() -> str:
-        data = document_of(before, code).data
-        return edit_text(before, edits_of(typed.name, fields, data, sheet.usual_routes(code, data)))
+    def build_text() -> str:
+        data = document_from_text(before, code).data
+        return edit_text(before, form_edits(form_input.name, fields, data, settings_page.default_routes_of(code, data)))
 
-    return AgencyDraft(agency=code, text=await asyncio.to_thread(after), started_from=started_from)
+    return AgencyDraft(agency=code, text=await asyncio.to_thread(build_text), started_from=started_from)
 
 
-def _digits(written: str) -> int | None:
-    return int(written) if written.isdecimal() and len(written) <= _DIGITS else None
+def _parse_number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None

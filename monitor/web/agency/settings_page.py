@@ -1,4 +1,7 @@
-"""Settings pages of an agency: forms filled from its document or from unsaved input."""
+"""Context of the settings pages of an agency: forms filled from its document, or from input that was not saved.
+
+The document is the YAML configuration of an agency.
+"""
 
 from __future__ import annotations
 
@@ -14,68 +17,75 @@ from zoneinfo import ZoneInfo
 from fastapi import Request, Response
 
 from alerts.model.channel import Channel
-from alerts.model.oncall import Days, gaps, spells
+from alerts.model.oncall import Days, gaps, on_call_periods
 from alerts.persistence.clock import Clock
 from monitor.config.agency.route import RouteDirection, RouteSettings, default_routes
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.duration import InvalidDurationError, format_duration, parse_duration
 from monitor.config.files.edit import NotEditableError, edit_text
 from monitor.model.document import DocumentVersion, digest_of
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftResult
-from monitor.web.agency.calendar_file import MOST_EVENTS, read_calendar
-from monitor.web.agency.difference import differing_lines
-from monitor.web.agency.form_parsing import mapping, sequence
-from monitor.web.agency.notification_edits import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
+from monitor.web.agency.calendar_file import MAX_EVENTS, read_calendar
+from monitor.web.agency.difference import diff_lines
+from monitor.web.agency.form_parsing import as_mapping, as_sequence
+from monitor.web.agency.notification_edits import (
+    LETTERHEAD_FIELDS,
+    MAX_PEOPLE,
+    MAX_ROWS,
+    RECIPIENT_FIELDS,
+    SIGNATORY_FIELDS,
+    field_for_key,
+)
 from monitor.web.agency.settings_edits import (
-    BY_PLACE,
-    DAYS,
-    KINDS,
-    NUMBERS,
-    OF_A_FILE,
-    OFFERED,
-    VERIFIED,
-    edits_of,
-    maintenance_in,
-    read_window,
+    ADDRESS_KINDS,
+    CONTACT_NUMBERS,
+    OFFERED_PREFIX,
+    POSITIONAL_FORMS,
+    PROBE_DAYS,
+    SELECTED_PREFIX,
+    VERIFIED_KEY,
+    form_edits,
+    maintenance_windows,
+    parse_window,
 )
 from monitor.web.form import Pages
 
-_DAY: Final = timedelta(days=1)
-#: Four weeks: one cycle of weekly shifts of four people.
-_LOOKED_AHEAD: Final = timedelta(days=28)
+_ONE_DAY: Final = timedelta(days=1)
+#: Period that the preview of a rota shows: one cycle of weekly shifts of four people.
+_PREVIEW_PERIOD: Final = timedelta(days=28)
 _SIMPLE_CRON: Final = re.compile(r"(?P<minute>[0-5]?[0-9]) (?P<hour>[01]?[0-9]|2[0-3]) \* \* (?P<days>\S+)", re.ASCII)
-#: Characters quoted of an invalid line. A document may be a single line.
-_LONGEST_QUOTED: Final = 200
-_OF_A_ROUTE: Final = ("direction", "mailbox", "reference", "recipient", "to", "arrives_in")
+#: Maximum number of characters quoted of an invalid line. A document may be a single line.
+_MAX_QUOTED_LENGTH: Final = 200
+_ROUTE_KEYS: Final = ("direction", "mailbox", "reference", "recipient", "to", "arrives_in")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TypedForm:
-    """Input of one form, shown again until it is saved."""
+class FormInput:
+    """Input of one form, which the page shows again if it was not saved."""
 
     name: str = ""
     fields: Mapping[str, str]
 
     @property
     def can_be_repeated(self) -> bool:
-        """Whether the input means the same in another version.
+        """Whether the input may be applied to another version of the document.
 
-        Removals by position do not, because positions may differ.
+        Forms that contain positions may not, because the other version may have other positions.
         """
-        return self.name not in {"text", *BY_PLACE} and not self.name.startswith("drop_")
+        return self.name not in {"text", *POSITIONAL_FORMS} and not self.name.startswith("drop_")
 
     def value(self, form: str, name: str, present: object = "") -> str:
-        """Return the value shown in a form's field."""
-        found = self.fields.get(name) if form == self.name else None
-        return str(present or "") if found is None else found
+        """Return the value that a field of *form* shows: the input, or the *present* value of the document."""
+        entered = self.fields.get(name) if form == self.name else None
+        return str(present or "") if entered is None else entered
 
     def is_ticked(self, form: str, name: str, *, present: bool) -> bool:
-        """Whether a form's checkbox is checked; browsers omit unchecked ones."""
+        """Whether a checkbox of *form* is checked, by the input or by the document. Browsers omit unchecked ones."""
         return name in self.fields if form == self.name else present
 
 
-_OF_NOTIFICATIONS: Final = frozenset({"notification_settings.html", "rota_preview.html"})
-NOTHING_TYPED: Final = TypedForm(fields={})
+_NOTIFICATION_TEMPLATES: Final = frozenset({"notification_settings.html", "rota_preview.html"})
+NO_INPUT: Final = FormInput(fields={})
 
 
 class SettingsPage:
@@ -86,11 +96,14 @@ class SettingsPage:
         self._clock = clock
         self._pages = pages
 
-    def usual_routes(self, code: str, data: Mapping[str, Any]) -> Sequence[RouteSettings]:
-        """Return the default routes of an agency that lists none, if the active configuration has its mailboxes."""
+    def default_routes_of(self, code: str, data: Mapping[str, Any]) -> Sequence[RouteSettings]:
+        """Return the default routes of an agency whose document lists none.
+
+        Return none if the active configuration of the agency has other mailboxes than the document.
+        """
         configuration = self._editor.configuration()
         agency = configuration.registry.agencies.get(code)
-        if agency is None or list(agency.mailboxes) != list(mapping(data.get("mailboxes"))):
+        if agency is None or list(agency.mailboxes) != list(as_mapping(data.get("mailboxes"))):
             return ()
         return default_routes(agency.mailboxes, configuration.settings.references_in_use)
 
@@ -101,48 +114,48 @@ class SettingsPage:
         version: DocumentVersion,
         status: int = 200,
         *,
-        typed: TypedForm = NOTHING_TYPED,
+        form_input: FormInput = NO_INPUT,
         draft: AgencyDraft | None = None,
-        answer: DraftResult | None = None,
-        **facts: object,
+        result: DraftResult | None = None,
+        **context: object,
     ) -> Response:
-        """Return a page of forms. *draft*: the rejected text to which *answer* belongs."""
+        """Return a page of forms. *draft*: the rejected draft to which *result* belongs, for quoting its lines."""
 
-        def shown() -> Response:
-            page = self._page(version, typed, draft, answer)
-            return self.render(request, template, {**page, **facts}, status)
+        def render_forms() -> Response:
+            page = self._forms_context(version, form_input, draft, result)
+            return self.render(request, template, {**page, **context}, status)
 
-        # Half a MiB takes three seconds to parse and one to render, which would block the probes.
-        return await asyncio.to_thread(shown)
+        # Use a thread: half a MiB takes three seconds to parse and one to render, which would delay the probes.
+        return await asyncio.to_thread(render_forms)
 
-    def _page(
-        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft | None, answer: DraftResult | None
+    def _forms_context(
+        self, version: DocumentVersion, form_input: FormInput, draft: AgencyDraft | None, result: DraftResult | None
     ) -> Mapping[str, object]:
-        text, general = version.text or "", self._editor.configuration().settings
-        lines = (draft.text if draft else text).splitlines() if answer and answer.problems else ()
-        quoted = {each.line for each in answer.problems} if answer else ()
+        text, settings = version.text or "", self._editor.configuration().settings
+        lines = (draft.text if draft else text).splitlines() if result and result.problems else ()
+        quoted = {each.line for each in result.problems} if result else ()
         now = self._clock.now().astimezone(self._zone(version.agency))
         return {
             "version": version,
             "code": version.agency,
-            "file": self._editor.file_of(version),
-            "text": typed.value("text", "text", text).replace("\r\n", "\n"),
-            "typed": typed,
-            "answer": answer,
-            "quoted": {number: lines[number - 1][:_LONGEST_QUOTED] for number in quoted if 0 < number <= len(lines)},
+            "file": self._editor.configured_file(version),
+            "text": form_input.value("text", "text", text).replace("\r\n", "\n"),
+            "form_input": form_input,
+            "result": result,
+            "quoted": {number: lines[number - 1][:_MAX_QUOTED_LENGTH] for number in quoted if 0 < number <= len(lines)},
             "now": f"{now:%Y-%m-%dT%H:%M}",
-            "usual_interval": format_duration(general.probing.interval),
-            "references": list(general.references),
+            "default_interval": format_duration(settings.probing.interval),
+            "references": list(settings.references),
             "directions": list(RouteDirection),
-            "numbers": NUMBERS,
-            "kinds": KINDS,
-            "days": DAYS,
+            "contact_numbers": CONTACT_NUMBERS,
+            "address_kinds": ADDRESS_KINDS,
+            "probe_days": PROBE_DAYS,
             "saved": None,
             "is_same": False,
-            "wrong": "",
-            "at_fields": _at_fields(typed, answer),
-            **self._values(version.agency, data := document_of(text, version.agency).data),
-            **self._telling(data),
+            "file_problem": "",
+            "field_problems": _problems_by_field(form_input, result),
+            **self._settings_values(version.agency, data := document_from_text(text, version.agency).data),
+            **self._notification_values(data),
         }
 
     def _zone(self, code: str) -> ZoneInfo:
@@ -151,186 +164,205 @@ class SettingsPage:
         agency = configuration.registry.agencies.get(code)
         return (agency.time_zone if agency else None) or configuration.settings.time_zone
 
-    def _values(self, code: str, data: Mapping[str, Any]) -> Mapping[str, object]:
-        usual = [each.model_dump() for each in self.usual_routes(code, data)]
-        probing = mapping(data.get("probing"))
+    def _settings_values(self, code: str, data: Mapping[str, Any]) -> Mapping[str, object]:
+        default_routes_data = [each.model_dump() for each in self.default_routes_of(code, data)]
+        probing = as_mapping(data.get("probing"))
         return {
-            "lists_routes": "routes" in data,
-            "routes": _rows(data.get("routes", usual), _OF_A_ROUTE),
-            "mailboxes": list(mapping(data.get("mailboxes"))),
+            "has_own_routes": "routes" in data,
+            "routes": _row_values(data.get("routes", default_routes_data), _ROUTE_KEYS),
+            "mailboxes": list(as_mapping(data.get("mailboxes"))),
             "interval": probing.get("interval", ""),
-            "windows": [{**each, **_in_words(each)} for each in _rows(probing.get("active_hours"), ("cron", "for"))],
-            "maintenance": _rows(data.get("maintenance"), ("from", "until", "cron", "for", "reason")),
-            "contacts": {key: _contact(mapping(each)) for key, each in mapping(data.get("contacts")).items()},
+            "windows": [
+                {**each, **_simple_window(each)} for each in _row_values(probing.get("active_hours"), ("cron", "for"))
+            ],
+            "maintenance": _row_values(data.get("maintenance"), ("from", "until", "cron", "for", "reason")),
+            "contacts": {
+                key: _contact_values(as_mapping(each)) for key, each in as_mapping(data.get("contacts")).items()
+            },
         }
 
-    def _telling(self, data: Mapping[str, Any]) -> Mapping[str, object]:
-        shared = self._editor.configuration().settings.shared()
-        own = {key: str(mapping(each).get("name", key)) for key, each in mapping(data.get("contacts")).items()}
-        announced = mapping(data.get("announcement"))
-        escalation = mapping(data.get("escalation"))
-        signatory = _row(mapping(data.get("letterhead")).get("signatory"), SIGNATORY)
+    def _notification_values(self, data: Mapping[str, Any]) -> Mapping[str, object]:
+        shared = self._editor.configuration().settings.build_shared()
+        own_contacts = {
+            key: str(as_mapping(each).get("name", key)) for key, each in as_mapping(data.get("contacts")).items()
+        }
+        announcement = as_mapping(data.get("announcement"))
+        escalation = as_mapping(data.get("escalation"))
+        signatory = _text_values(as_mapping(data.get("letterhead")).get("signatory"), SIGNATORY_FIELDS)
         return {
-            "people": {**{key: person.name for key, person in shared.people.items()}, **own},
-            "known_rotas": list(dict.fromkeys((*shared.rotas, *mapping(data.get("rotas"))))),
+            "people": {**{key: person.name for key, person in shared.people.items()}, **own_contacts},
+            "known_rotas": list(dict.fromkeys((*shared.rotas, *as_mapping(data.get("rotas"))))),
             "rotas": {
                 key: {
-                    **_row(each, ("handover",)),
-                    "layers": _rows(mapping(each).get("layers"), ("days", "every", "from", "people")),
+                    **_text_values(each, ("handover",)),
+                    "layers": _row_values(as_mapping(each).get("layers"), ("days", "every", "from", "people")),
                 }
-                for key, each in mapping(data.get("rotas")).items()
+                for key, each in as_mapping(data.get("rotas")).items()
             },
             "escalation": {
-                **_row(
+                **_text_values(
                     escalation, ("rounds", "repeat_after", "repeat_interval", "acknowledgement_timeout", "fallback")
                 ),
-                "steps": _rows(escalation.get("steps"), ("after", "contacts", "rotas", "channels", "redial")),
+                "steps": _row_values(escalation.get("steps"), ("after", "contacts", "rotas", "channels", "redial")),
             },
-            "announcement": _row(announced, ("release", "release_offered_after", "updates")),
+            "announcement": _text_values(announcement, ("release", "release_offered_after", "updates")),
             "recipients": {
-                key: _row(each, (*LINES, "channels", "address", "hours", "language"))
-                for key, each in mapping(announced.get("recipients")).items()
+                key: _text_values(each, (*RECIPIENT_FIELDS, "channels", "address", "hours", "language"))
+                for key, each in as_mapping(announcement.get("recipients")).items()
             },
             "letterhead": {
-                **_row(data.get("letterhead"), ("address", *OFFICE)),
+                **_text_values(data.get("letterhead"), ("address", *LETTERHEAD_FIELDS)),
                 **{f"signatory.{name}": text for name, text in signatory.items()},
             },
-            "office_lines": (*OFFICE, *(f"signatory.{name}" for name in SIGNATORY)),
-            "lines": LINES,
+            "letterhead_fields": (*LETTERHEAD_FIELDS, *(f"signatory.{name}" for name in SIGNATORY_FIELDS)),
+            "recipient_fields": RECIPIENT_FIELDS,
             "channels": list(Channel),
             "duty_days": list(Days),
-            "most_rows": MOST_ROWS,
-            "most_people": MOST_PEOPLE,
+            "max_rows": MAX_ROWS,
+            "max_people": MAX_PEOPLE,
         }
 
-    def rota_look(
-        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft, look: DraftResult
+    def rota_preview(
+        self, version: DocumentVersion, form_input: FormInput, draft: AgencyDraft, preview: DraftResult
     ) -> Mapping[str, object]:
-        """Return a preview of a rota for the next four weeks, before it is saved."""
-        key, now = typed.fields.get("key", "").strip().lower(), self._clock.now()
-        would_be = look.would_be
-        agency = would_be.registry.agencies.get(version.agency) if would_be else None
-        rota = agency.build_rotas(would_be.settings.shared()).get(key) if would_be and agency else None
-        until = now + _LOOKED_AHEAD
-        planned = spells(rota, (), now, until) if rota else ()
+        """Return the preview of a rota for the next four weeks, before it is saved."""
+        key, now = form_input.fields.get("key", "").strip().lower(), self._clock.now()
+        new_configuration = preview.new_configuration
+        agency = new_configuration.registry.agencies.get(version.agency) if new_configuration else None
+        rota = (
+            agency.build_rotas(new_configuration.settings.build_shared()).get(key)
+            if new_configuration and agency
+            else None
+        )
+        until = now + _PREVIEW_PERIOD
+        periods = on_call_periods(rota, (), now, until) if rota else ()
         return {
             "code": version.agency,
             "key": key,
-            "spells": [each for each in planned if each.ends_at > now and each.starts_at < until],
-            "gaps": gaps(rota, (), now, _LOOKED_AHEAD) if rota else (),
-            "problems": look.problems,
-            "fields": {name: value for name, value in typed.fields.items() if value},
-            "changes": differing_lines(version.text or "", draft.text),
+            "periods": [each for each in periods if each.ends_at > now and each.starts_at < until],
+            "gaps": gaps(rota, (), now, _PREVIEW_PERIOD) if rota else (),
+            "problems": preview.problems,
+            "fields": {name: value for name, value in form_input.fields.items() if value},
+            "changes": diff_lines(version.text or "", draft.text),
         }
 
-    def calendar(self, version: DocumentVersion, octets: bytes) -> Mapping[str, object]:
+    def calendar_preview(self, version: DocumentVersion, content: bytes) -> Mapping[str, object]:
         """Return the preview of a calendar file before it is saved. Raise `InvalidCalendarError`."""
         text, zone = version.text or "", self._zone(version.agency)
-        data = document_of(text, version.agency).data
-        found, there = read_calendar(octets, zone, self._clock.now()), maintenance_in(data)
-        new = [each for each in found.windows if each not in there]
-        fields = {f"{OF_A_FILE}{number}": json.dumps(each) for number, each in enumerate(new)}
+        data = document_from_text(text, version.agency).data
+        calendar, present = read_calendar(content, zone, self._clock.now()), maintenance_windows(data)
+        new_windows = [each for each in calendar.windows if each not in present]
+        fields = {f"{SELECTED_PREFIX}{number}": json.dumps(each) for number, each in enumerate(new_windows)}
         try:
-            after, why = edit_text(text, edits_of("calendar", fields, data, ())), ""
-        except NotEditableError as wrong:
-            after, why = text, str(wrong)
-        offered = {f"{OFFERED}{number}": written for number, written in enumerate(fields.values())}
+            after, problem = edit_text(text, form_edits("calendar", fields, data, ())), ""
+        except NotEditableError as error:
+            after, problem = text, str(error)
+        offered_fields = {
+            f"{OFFERED_PREFIX}{number}": windows_json for number, windows_json in enumerate(fields.values())
+        }
         return {
-            **_offer(version.agency, version.digest, TypedForm(fields={**fields, **offered}), text, after),
-            "present": [each for each in found.windows if each in there],
-            "refused": found.refused,
-            "why": why,
+            **_calendar_context(
+                version.agency, version.digest, FormInput(fields={**fields, **offered_fields}), text, after
+            ),
+            "present_windows": [each for each in calendar.windows if each in present],
+            "refused_events": calendar.refused,
+            "reason": problem,
         }
 
     @staticmethod
-    def calendar_again(typed: TypedForm, before: str, draft: AgencyDraft) -> Mapping[str, object]:
-        """Return the preview of a calendar file after the selection has changed. Raise `InvalidFieldError`."""
-        is_asked_for = "again" in typed.fields
+    def updated_calendar_preview(form_input: FormInput, before: str, draft: AgencyDraft) -> Mapping[str, object]:
+        """Return the preview of a calendar file after the user has changed the selection. Raise `InvalidFieldError`."""
+        is_update = "again" in form_input.fields
         return {
-            **_offer(draft.agency, draft.started_from, typed, before, draft.text),
-            "is_other": not is_asked_for and "shown" in typed.fields,
+            **_calendar_context(draft.agency, draft.started_from, form_input, before, draft.text),
+            "has_changed": not is_update and "shown" in form_input.fields,
         }
 
     @staticmethod
-    def clash(
-        draft: AgencyDraft, typed: TypedForm, theirs: DocumentVersion, common: str | None
+    def conflict_context(
+        draft: AgencyDraft, form_input: FormInput, newer_version: DocumentVersion, common: str | None
     ) -> Mapping[str, object]:
-        """Return the conflict page after a concurrent edit has stored *theirs*."""
-        their_text = theirs.text or ""
+        """Return the context of the conflict page, after another edit has stored *newer_version*.
+
+        *common*: text of the version on which both edits are based, if it is known.
+        """
+        newer_text = newer_version.text or ""
         return {
-            "theirs": theirs,
+            "newer_version": newer_version,
             "text": draft.text,
-            "again": typed.fields if typed.can_be_repeated else None,
+            "repeatable_fields": form_input.fields if form_input.can_be_repeated else None,
             "code": draft.agency,
-            "common": common,
-            "their_changes": None if common is None else differing_lines(common, their_text),
-            "our_changes": differing_lines(their_text if common is None else common, draft.text),
+            "common_text": common,
+            "newer_changes": None if common is None else diff_lines(common, newer_text),
+            "own_changes": diff_lines(newer_text if common is None else common, draft.text),
         }
 
     @staticmethod
     def address(code: str, template: str) -> str:
         """Return the path of the page that has *template*."""
-        return f"/agencies/{code}/{'notifications' if template in _OF_NOTIFICATIONS else 'settings'}"
+        return f"/agencies/{code}/{'notifications' if template in _NOTIFICATION_TEMPLATES else 'settings'}"
 
-    def render(self, request: Request, template: str, facts: Mapping[str, object], status: int = 200) -> Response:
+    def render(self, request: Request, template: str, context: Mapping[str, object], status: int = 200) -> Response:
         """Return a rendered page."""
         if request.method == "POST":
-            # Not the path of a form, which has no page to show in another language.
-            facts = {"path": self.address(str(facts["code"]), template), **facts}
-        return self._pages.show(request, template, facts, status)
+            # The links to the other language need the path of the page: a form's URL accepts POST only.
+            context = {"path": self.address(str(context["code"]), template), **context}
+        return self._pages.show(request, template, context, status)
 
 
-def _at_fields(typed: TypedForm, answer: DraftResult | None) -> Mapping[str, Sequence[tuple[str, str]]]:
-    """Return the problems and remedies of a form's fields, by field name."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for each in answer.errors if answer else ():
-        if (field := field_of(typed.name, typed.fields, each.key)) is not None:
-            found.setdefault(field, []).append((each.message, each.instead))
-    return found
+def _problems_by_field(form_input: FormInput, result: DraftResult | None) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """Return the problems of a form, each with its remedy, by field name."""
+    problems_by_field: dict[str, list[tuple[str, str]]] = {}
+    for each in result.errors if result else ():
+        if (field := field_for_key(form_input.name, form_input.fields, each.key)) is not None:
+            problems_by_field.setdefault(field, []).append((each.message, each.instead))
+    return problems_by_field
 
 
-def _offer(code: str, started_from: str, typed: TypedForm, before: str, after: str) -> Mapping[str, object]:
-    """Return the events of a calendar file with the selection and the resulting difference."""
-    offered = [name for name in typed.fields if name.startswith(OFFERED)][:MOST_EVENTS]
-    ticks = [f"{OF_A_FILE}{name.removeprefix(OFFERED)}" for name in offered]
-    written = [typed.fields[name] for name in offered]
+def _calendar_context(
+    code: str, started_from: str, form_input: FormInput, before: str, after: str
+) -> Mapping[str, object]:
+    """Return the windows that a calendar file offers, which of them are selected, and the resulting difference."""
+    offered_fields = [name for name in form_input.fields if name.startswith(OFFERED_PREFIX)][:MAX_EVENTS]
+    selection_fields = [f"{SELECTED_PREFIX}{name.removeprefix(OFFERED_PREFIX)}" for name in offered_fields]
+    windows_json = [form_input.fields[name] for name in offered_fields]
     return {
         "code": code,
         "started_from": started_from,
-        # Exactly this version is saved.
-        "shown": digest_of(after),
+        # The form returns this digest, and only a draft with this digest is saved.
+        "draft_digest": digest_of(after),
         "windows": [
-            (name, tick, each, read_window(each), tick in typed.fields)
-            for name, tick, each in zip(offered, ticks, written, strict=True)
+            (name, tick, each, parse_window(each), tick in form_input.fields)
+            for name, tick, each in zip(offered_fields, selection_fields, windows_json, strict=True)
         ],
-        "changes": differing_lines(before, after),
-        "present": (),
-        "refused": (),
-        "is_other": False,
+        "changes": diff_lines(before, after),
+        "present_windows": (),
+        "refused_events": (),
+        "has_changed": False,
     }
 
 
-def _row(value: Any, keys: Iterable[str]) -> Mapping[str, Any]:
-    return {key: mapping(value).get(key) or "" for key in keys}
+def _text_values(value: Any, keys: Iterable[str]) -> Mapping[str, Any]:
+    return {key: as_mapping(value).get(key) or "" for key in keys}
 
 
-def _rows(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
-    return [_row(each, keys) for each in sequence(value)]
+def _row_values(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
+    return [_text_values(each, keys) for each in as_sequence(value)]
 
 
-def _in_words(window: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the days, start and end of a probe window if our form could have written it."""
-    found = _SIMPLE_CRON.fullmatch(str(window["cron"]))
+def _simple_window(window: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the days, start and end of a probe window that the form can express; otherwise `days` is empty."""
+    match = _SIMPLE_CRON.fullmatch(str(window["cron"]))
     try:
-        lasts = parse_duration(str(window["for"]))
+        duration = parse_duration(str(window["for"]))
     except InvalidDurationError:
-        lasts = _DAY
-    if found is None or found["days"] not in DAYS or lasts >= _DAY:
+        duration = _ONE_DAY
+    if match is None or match["days"] not in PROBE_DAYS or duration >= _ONE_DAY:
         return {"days": ""}
-    begins = datetime(2026, 1, 1, int(found["hour"]), int(found["minute"]), tzinfo=UTC)
-    return {"days": found["days"], "begins": f"{begins:%H:%M}", "ends": f"{begins + lasts:%H:%M}"}
+    start = datetime(2026, 1, 1, int(match["hour"]), int(match["minute"]), tzinfo=UTC)
+    return {"days": match["days"], "begins": f"{start:%H:%M}", "ends": f"{start + duration:%H:%M}"}
 
 
-def _contact(contact: Mapping[str, Any]) -> Mapping[str, Any]:
-    addresses = _rows(contact["addresses"], (*KINDS, VERIFIED)) if "addresses" in contact else None
-    return {**_row(contact, ("name", "language", *NUMBERS, VERIFIED)), "addresses": addresses}
+def _contact_values(contact: Mapping[str, Any]) -> Mapping[str, Any]:
+    addresses = _row_values(contact["addresses"], (*ADDRESS_KINDS, VERIFIED_KEY)) if "addresses" in contact else None
+    return {**_text_values(contact, ("name", "language", *CONTACT_NUMBERS, VERIFIED_KEY)), "addresses": addresses}

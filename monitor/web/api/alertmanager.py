@@ -1,4 +1,4 @@
-"""Webhook of the NOC's Alertmanager, with its own token."""
+"""Webhook for the Alertmanager of the NOC (network operations centre). Alerts become incidents. It has a token."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from monitor.web.access.access_control import PublicRoute
 from monitor.web.form import read_body
 from monitor.web.problem import problems
 
-#: Some eight thousand alerts. Alertmanager itself has no limit.
-LARGEST_WEBHOOK = 8 * 1024 * 1024
+#: Maximum size in octets, some eight thousand alerts. Alertmanager itself has no limit.
+MAX_WEBHOOK = 8 * 1024 * 1024
 
 _REFUSALS = (
     HTTPStatus.BAD_REQUEST,
@@ -32,59 +32,61 @@ _REFUSALS = (
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 
 
-def alertmanager(receiver: AlertReceiver) -> APIRouter:
+def alertmanager_webhook(receiver: AlertReceiver) -> APIRouter:
     """Build the webhook's router.
 
-    It returns 2xx if the alerts are stored, and 429, 503 or 500 if Alertmanager shall repeat the request; no other
-    response has these codes.
+    The status is 2xx if the alerts are stored, and 429, 503 or 500 exactly if Alertmanager shall repeat the request.
     """
     router = APIRouter(prefix="/api/v1", tags=["commands"])
 
-    def refuse(status: int, why: str, **headers: str) -> HTTPException:
-        receiver.refuse(status, why)
-        return HTTPException(status, why, headers=headers)
+    def rejection(status: int, reason: str, **headers: str) -> HTTPException:
+        """Record a rejection, and return the error."""
+        receiver.record_refusal(status, reason)
+        return HTTPException(status, reason, headers=headers)
 
-    async def admitted(bearer: _Bearer) -> None:
-        """Check the token before the body is read."""
-        is_admitted = receiver.admits(bearer.credentials if bearer else "")
-        if is_admitted is None:
-            raise refuse(
+    async def check_token(bearer: _Bearer) -> None:
+        """Raise `HTTPException` for a missing or invalid token, before the body is read."""
+        is_valid_token = receiver.admits(bearer.credentials if bearer else "")
+        if is_valid_token is None:
+            raise rejection(
                 HTTPStatus.FORBIDDEN, "no Alertmanager is configured: alertmanager.receive in the settings file"
             )
-        if not is_admitted:
-            why = (
+        if not is_valid_token:
+            reason = (
                 "not the token of alertmanager.receive; authorization: {credentials_file: ...} in http_config sends it"
             )
-            raise refuse(HTTPStatus.UNAUTHORIZED, why, **{"WWW-Authenticate": "Bearer"})
+            raise rejection(HTTPStatus.UNAUTHORIZED, reason, **{"WWW-Authenticate": "Bearer"})
 
-    async def whole(request: Request, length: int) -> bytes:
-        if length <= LARGEST_WEBHOOK and (body := await read_body(request, LARGEST_WEBHOOK)) is not None:
+    async def read_webhook(request: Request, length: int) -> bytes:
+        if length <= MAX_WEBHOOK and (body := await read_body(request, MAX_WEBHOOK)) is not None:
             return body
-        why = f"a webhook has at most {LARGEST_WEBHOOK} octets; group alerts by more labels, or set max_alerts"
-        raise refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
+        reason = f"a webhook has at most {MAX_WEBHOOK} octets; group alerts by more labels, or set max_alerts"
+        raise rejection(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
 
     @router.post(
         "/alertmanager",
         summary="Receive an Alertmanager webhook, version 4; needs the token of `alertmanager.receive`",
-        dependencies=[Depends(PublicRoute("has a token of its own")), Depends(admitted)],
+        dependencies=[Depends(PublicRoute("checks its own token")), Depends(check_token)],
         responses=problems(*_REFUSALS),
         # The route reads the body itself, because an oversized one must be rejected before parsing.
         openapi_extra={
             "requestBody": {"required": True, "content": {"application/json": {"schema": webhook_schema()}}}
         },
     )
-    async def take(request: Request) -> dict[AlertEffect, int]:
-        # A body without a length counts as the largest.
-        length = int(request.headers.get("content-length", LARGEST_WEBHOOK))
+    async def receive(request: Request) -> dict[AlertEffect, int]:
+        # Reserve the maximum for a body without a declared length.
+        length = int(request.headers.get("content-length", MAX_WEBHOOK))
         try:
-            with receiver.place(length):
-                return dict(await receiver.take(await whole(request, length)))
+            with receiver.reserve(length):
+                return dict(await receiver.process(await read_webhook(request, length)))
         except IntakeFullError:
-            why = "more webhooks come than are stored; Alertmanager brings this group again after its group_interval"
-            raise refuse(HTTPStatus.TOO_MANY_REQUESTS, why, **{"Retry-After": f"{RETRY_AFTER.seconds}"}) from None
-        except WebhookRejectedError as refused:
-            raise refuse(HTTPStatus.BAD_REQUEST, str(refused)) from None
+            reason = (
+                "more webhooks arrive than can be stored; Alertmanager sends this group again after its group_interval"
+            )
+            raise rejection(HTTPStatus.TOO_MANY_REQUESTS, reason, **{"Retry-After": f"{RETRY_AFTER.seconds}"}) from None
+        except WebhookRejectedError as error:
+            raise rejection(HTTPStatus.BAD_REQUEST, str(error)) from None
         except ClientDisconnect:
-            raise HTTPException(HTTPStatus.BAD_REQUEST) from None  # The client has disconnected.
+            raise HTTPException(HTTPStatus.BAD_REQUEST) from None  # Nobody receives this response.
 
     return router

@@ -1,7 +1,7 @@
-"""Commands for incidents over HTTP, including declared outages.
+"""API commands for incidents, including the declaration of outages.
 
-They require a token or a page of ours, and the permission. For compatibility a program with a token of the settings
-(`api`) may acknowledge.
+They require a permission, of a signed-in user or of an API token. For compatibility, a program with a token of the
+settings (`api`) may acknowledge incidents.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from monitor.web.api.route.command import (
     ApiReasonRequest,
     ApiRequest,
     ApiTakeOver,
+    Idempotency,
     IdempotencyGuard,
-    Once,
     Requester,
-    given_orders,
-    name_of,
-    orderer_of,
-    wrong_in_body,
+    author_of,
+    command_router,
+    invalid_member,
+    requester_of,
 )
 from monitor.web.api.route.query import Moment
 from monitor.web.command.control import DeclaredView, view_declared
 
 _INCIDENT = TypeAdapter(IncidentView)
 _DECLARED = TypeAdapter(DeclaredView)
-_Ruler = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_INCIDENTS))]
+_Manager = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_INCIDENTS))]
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
@@ -62,73 +62,79 @@ class ApiDeclare(ApiReasonRequest):
     since: Annotated[Moment | None, Field(description="Default: now. At most seven days ago.")] = None
 
 
-def orders(source: ServiceFacade) -> APIRouter:
-    """Build the router that always exists.
+def acknowledge_commands(facade: ServiceFacade) -> APIRouter:
+    """Build the router of the command that also exists without sign-in: to acknowledge an incident.
 
-    A page of another site cannot send the header, so browsers send no forged commands.
+    It needs no protection against forged requests, because a page of another site cannot send the header with the
+    token.
     """
-    router = given_orders()
-    asked_of_people = RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(source))
+    router = command_router()
+    require_permission = RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(facade))
 
-    async def orderer(request: Request, bearer: _Bearer) -> str | Principal:
-        """Return the program with a token of the settings, or the principal.
+    async def authenticate(request: Request, bearer: _Bearer) -> str | Principal:
+        """Return the name of the program with a token of the settings, or the principal with the permission.
 
-        Errors in a command are reported only to these.
+        This runs before the body is validated, so that other clients do not learn of errors in it.
         """
-        program = None if bearer is None else source.program(bearer.credentials)
+        program = None if bearer is None else facade.find_api_client(bearer.credentials)
         if program is not None:
             return program
         if access_control_of(request).authenticator is None:
             raise HTTPException(401, "no token that is known", headers={"WWW-Authenticate": "Bearer"})
-        return await asked_of_people(request)
+        return await require_permission(request)
 
-    known = Depends(orderer)
+    author_dependency = Depends(authenticate)
 
     @router.post(
         "/incidents/{number}/acknowledge",
         summary="Acknowledge an incident",
         dependencies=[
-            Depends(PublicRoute("takes tokens of the settings, and asks for the permission where there is none"))
+            Depends(PublicRoute("accepts tokens of the settings, and otherwise checks the permission itself"))
         ],
         response_model=IncidentView,
     )
     async def acknowledge(
-        number: str, carry_out: Once, word: ApiRequest | None = None, by_whom: str | Principal = known
+        number: str,
+        idempotency: Idempotency,
+        command: ApiRequest | None = None,
+        author: str | Principal = author_dependency,
     ) -> Response:
-        said = None if word is None else word.by
-        if isinstance(by_whom, str):
-            if said is None:
-                raise wrong_in_body("by", "who takes it on? Write a name")
-            # Both names are recorded: the person, as stated by the program, and the program.
-            name = f"{said} ({by_whom})"
-            giver = Requester(by=name, key_holder=f"api {by_whom}"[:100])
+        stated_name = None if command is None else command.by
+        if isinstance(author, str):
+            if stated_name is None:
+                raise invalid_member("by", "name the person who acknowledges the incident")
+            # Record both: the person, as the program states, and the program.
+            name = f"{stated_name} ({author})"
+            requester = Requester(by=name, key_owner=f"api {author}"[:100])
         else:
-            giver, name = orderer_of(by_whom), name_of(by_whom, said)
+            requester, name = requester_of(author), author_of(author, stated_name)
 
-        async def act() -> IncidentView:
-            return view_incident(await source.acknowledge(number, name))
+        async def operation() -> IncidentView:
+            return view_incident(await facade.acknowledge(number, name))
 
-        return await carry_out.answer(giver, _INCIDENT, act)
+        return await idempotency.run(requester, _INCIDENT, operation)
 
     return router
 
 
-def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> APIRouter:
+def incident_commands(facade: ServiceFacade, declarations: DeclarationService) -> APIRouter:
     """Build the router of commands for signed-in users and API tokens."""
-    router = given_orders()
-    its_agency = incident_in_path(source)
-    duty_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, its_agency))
-    releaser = Depends(RequirePermission(Permission.RELEASE, its_agency))
-    ruler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, its_agency))
+    router = command_router()
+    agency = incident_in_path(facade)
+    duty_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, agency))
+    releaser = Depends(RequirePermission(Permission.RELEASE, agency))
+    manager = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, agency))
 
     @router.post(
         "/incidents/{number}/notes",
         summary="Add a note; it extends the acknowledgement",
         response_model=IncidentView,
     )
-    async def add_note(number: str, said: ApiNote, carry_out: Once, principal: Principal = duty_officer) -> Response:
-        name = name_of(principal, said.by)
-        return await done(carry_out, principal, lambda: source.remark(number, name, said.text))
+    async def add_note(
+        number: str, command: ApiNote, idempotency: Idempotency, principal: Principal = duty_officer
+    ) -> Response:
+        name = author_of(principal, command.by)
+        return await run(idempotency, principal, lambda: facade.add_note(number, name, command.text))
 
     @router.post(
         "/incidents/{number}/take-over",
@@ -136,10 +142,10 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
         response_model=IncidentView,
     )
     async def take_over(
-        number: str, said: ApiTakeOver, carry_out: Once, principal: Principal = duty_officer
+        number: str, command: ApiTakeOver, idempotency: Idempotency, principal: Principal = duty_officer
     ) -> Response:
-        name = name_of(principal, said.by)
-        return await done(carry_out, principal, lambda: source.take_over(number, name, said.from_user))
+        name = author_of(principal, command.by)
+        return await run(idempotency, principal, lambda: facade.take_over(number, name, command.from_user))
 
     @router.post(
         "/incidents/{number}/escalate",
@@ -147,10 +153,10 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
         response_model=IncidentView,
     )
     async def escalate(
-        number: str, carry_out: Once, word: ApiRequest | None = None, principal: Principal = duty_officer
+        number: str, idempotency: Idempotency, command: ApiRequest | None = None, principal: Principal = duty_officer
     ) -> Response:
-        name = name_of(principal, word.by if word else None)
-        return await done(carry_out, principal, lambda: source.hand_on(number, name))
+        name = author_of(principal, command.by if command else None)
+        return await run(idempotency, principal, lambda: facade.escalate(number, name))
 
     @router.post(
         "/incidents/{number}/release",
@@ -158,23 +164,27 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
         response_model=IncidentView,
     )
     async def release(
-        number: str, carry_out: Once, word: ApiDespite | None = None, principal: Principal = releaser
+        number: str, idempotency: Idempotency, command: ApiDespite | None = None, principal: Principal = releaser
     ) -> Response:
-        name = name_of(principal, word.by if word else None)
-        despite = word.despite if word else None
-        return await done(carry_out, principal, lambda: source.release(number, name, despite=despite))
+        name = author_of(principal, command.by if command else None)
+        despite = command.despite if command else None
+        return await run(idempotency, principal, lambda: facade.release(number, name, despite=despite))
 
     @router.post(
         "/incidents/{number}/close",
         summary="Close an incident manually",
         response_model=IncidentView,
     )
-    async def close(number: str, said: ApiClose, carry_out: Once, principal: Principal = ruler) -> Response:
-        name = name_of(principal, said.by)
-        return await done(
-            carry_out,
+    async def close(
+        number: str, command: ApiClose, idempotency: Idempotency, principal: Principal = manager
+    ) -> Response:
+        name = author_of(principal, command.by)
+        return await run(
+            idempotency,
             principal,
-            lambda: declarer.close(number, why=said.reason, by=name, recovered=said.recovered, despite=said.despite),
+            lambda: declarations.close(
+                number, reason=command.reason, by=name, recovered=command.recovered, despite=command.despite
+            ),
         )
 
     @router.post(
@@ -183,10 +193,14 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
         response_model=IncidentView,
     )
     async def mark_false_alarm(
-        number: str, said: ApiCorrection, carry_out: Once, principal: Principal = ruler
+        number: str, command: ApiCorrection, idempotency: Idempotency, principal: Principal = manager
     ) -> Response:
-        name = name_of(principal, said.by)
-        return await done(carry_out, principal, lambda: source.correct(number, name, said.reason, despite=said.despite))
+        name = author_of(principal, command.by)
+        return await run(
+            idempotency,
+            principal,
+            lambda: facade.mark_false_alarm(number, name, command.reason, despite=command.despite),
+        )
 
     @router.post(
         "/declarations",
@@ -194,23 +208,25 @@ def incident_commands(source: ServiceFacade, declarer: DeclarationService) -> AP
         response_model=DeclaredView,
         status_code=HTTPStatus.CREATED,
     )
-    async def declare(said: ApiDeclare, principal: _Ruler, carry_out: Once) -> Response:
-        permit(principal, Permission.MANAGE_INCIDENTS, said.agency.strip().upper())
-        name = name_of(principal, said.by)
+    async def declare(command: ApiDeclare, principal: _Manager, idempotency: Idempotency) -> Response:
+        permit(principal, Permission.MANAGE_INCIDENTS, command.agency.strip().upper())
+        name = author_of(principal, command.by)
 
-        async def act() -> DeclaredView:
-            since = said.since.isoformat() if said.since else ""
-            done = await declarer.declare(said.agency, said.type, since=since, why=said.reason, by=name)
-            return view_declared(done)
+        async def operation() -> DeclaredView:
+            since = command.since.isoformat() if command.since else ""
+            declared = await declarations.declare(
+                command.agency, command.type, since=since, reason=command.reason, by=name
+            )
+            return view_declared(declared)
 
-        return await carry_out.answer(orderer_of(principal), _DECLARED, act, HTTPStatus.CREATED)
+        return await idempotency.run(requester_of(principal), _DECLARED, operation, HTTPStatus.CREATED)
 
-    async def done(
-        carry_out: IdempotencyGuard, principal: Principal, order: Callable[[], Awaitable[Incident]]
+    async def run(
+        idempotency: IdempotencyGuard, principal: Principal, operation: Callable[[], Awaitable[Incident]]
     ) -> Response:
-        async def act() -> IncidentView:
-            return view_incident(await order())
+        async def run_and_view() -> IncidentView:
+            return view_incident(await operation())
 
-        return await carry_out.answer(orderer_of(principal), _INCIDENT, act)
+        return await idempotency.run(requester_of(principal), _INCIDENT, run_and_view)
 
     return router

@@ -1,4 +1,4 @@
-"""Incidents and notifications for programs: paginated lists, the newest first, and single items by number."""
+"""API of incidents and notifications: paginated lists, and single items by their number."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from monitor.views.overview import IncidentView, NotificationDetail, Notificatio
 from monitor.views.site_report import SiteIncidentSummary
 from monitor.web.access.access_control import Reader, incident_in_path, notification_in_path, permit, require
 from monitor.web.api.route.query import (
+    DEFAULT_LIMIT,
     NOT_FOUND,
-    USUAL,
     Agencies,
     Cursor,
     Limit,
     Moment,
-    listed,
+    invalid_parameter,
+    list_response,
     next_page,
-    questions,
+    query_router,
     read_id,
-    wrong,
 )
 from monitor.web.request import Id
 
 _INCIDENT = TypeAdapter(IncidentView)
-#: Prefix of the id in a cursor if the incident was open.
-_OPEN = "open-"
-_NOTICE = TypeAdapter(NotificationView)
+#: Prefix of the id in a cursor while the list is among the open incidents, which precede the others.
+_OPEN_PREFIX = "open-"
+_NOTIFICATION = TypeAdapter(NotificationView)
 
-#: Values of the state filter; "open" is either of the first two states.
+#: Values of the state filter, with the states that they include.
 _STATES = {
     "open": (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED),
     "triggered": (IncidentState.TRIGGERED,),
@@ -48,18 +48,20 @@ _STATES = {
 }
 _IncidentStates = Annotated[
     list[Literal["open", "triggered", "acknowledged", "resolved"]] | None,
-    Query(description="Only those that stand so; `open` is what is triggered or acknowledged."),
+    Query(description="Only incidents in one of these states; `open` is triggered or acknowledged."),
 ]
-_NoticeStates = Annotated[list[NotificationState] | None, Query(description="Only those that stand so.")]
-_Number = Annotated[str | None, Query(description="Only those that tell of this incident, by its number.")]
+_NotificationStates = Annotated[
+    list[NotificationState] | None, Query(description="Only notifications in one of these states.")
+]
+_Number = Annotated[str | None, Query(description="Only notifications about the incident with this number.")]
 _Since = Annotated[Moment | None, Query(description="Only those opened or created at this time or later.")]
 _Until = Annotated[Moment | None, Query(description="Only those opened or created before this time.")]
 
 
-def records(source: ServiceFacade) -> APIRouter:
+def incident_queries(facade: ServiceFacade) -> APIRouter:
     """Build the router of incidents and notifications."""
-    router = questions()
-    board = source.board
+    router = query_router()
+    status_reader = facade.status_reader
 
     @router.get(
         "/incidents",
@@ -74,36 +76,38 @@ def records(source: ServiceFacade) -> APIRouter:
         state: _IncidentStates = None,
         since: _Since = None,
         until: _Until = None,
-        limit: Limit = USUAL,
+        limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response:
-        wanted = IncidentFilter(
-            agencies=await known(agency or (), principal),
+        listing_filter = IncidentFilter(
+            agencies=await agency_codes(agency or (), principal),
             states={each for name in state or () for each in _STATES[name]},
             since=since,
-            until=_later(until, since),
+            until=_checked_until(until, since),
         )
-        page = await board.incident_page(wanted, most=limit, after=read_id("incidents", cursor, before=_OPEN))
-        after = f"{_OPEN}{-page.after}" if page.after is not None and page.after < 0 else page.after
-        return await listed(_INCIDENT, page.rows, next_page(request, "incidents", after))
+        page = await status_reader.incident_page(
+            listing_filter, limit=limit, after=read_id("incidents", cursor, before=_OPEN_PREFIX)
+        )
+        after = f"{_OPEN_PREFIX}{-page.after}" if page.after is not None and page.after < 0 else page.after
+        return await list_response(_INCIDENT, page.rows, next_page(request, "incidents", after))
 
     @router.get(
         "/incidents/{number}",
         summary="Get one incident by its number",
         responses=NOT_FOUND,
-        dependencies=require(Permission.READ, incident_in_path(source)),
+        dependencies=require(Permission.READ, incident_in_path(facade)),
     )
     async def incident(number: str) -> IncidentView:
-        return view_incident(await source.numbered(number))
+        return view_incident(await facade.find_incident(number))
 
     @router.get(
         "/incidents/{number}/sites",
         summary="List each site's findings about an incident; empty with a single site",
         responses=NOT_FOUND,
-        dependencies=require(Permission.READ, incident_in_path(source)),
+        dependencies=require(Permission.READ, incident_in_path(facade)),
     )
     async def sites(number: str) -> list[SiteIncidentSummary]:
-        return list(await board.site_evidence(await source.numbered(number)))
+        return list(await status_reader.site_evidence(await facade.find_incident(number)))
 
     @router.get("/notifications", summary="List notifications, newest first", response_model=list[NotificationView])
     async def notifications(
@@ -112,61 +116,64 @@ def records(source: ServiceFacade) -> APIRouter:
         *,
         agency: Agencies = None,
         incident: _Number = None,
-        state: _NoticeStates = None,
+        state: _NotificationStates = None,
         since: _Since = None,
         until: _Until = None,
-        limit: Limit = USUAL,
+        limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response:
-        wanted = NotificationFilter(
-            agencies=await known(agency or (), principal),
-            incident_id=None if incident is None else await numbered(incident),
+        listing_filter = NotificationFilter(
+            agencies=await agency_codes(agency or (), principal),
+            incident_id=None if incident is None else await incident_id(incident),
             states=set(state or ()),
             since=since,
-            until=_later(until, since),
+            until=_checked_until(until, since),
         )
-        page = await board.notice_page(wanted, most=limit, after=read_id("notifications", cursor))
-        return await listed(_NOTICE, page.rows, next_page(request, "notifications", page.after))
+        page = await status_reader.notification_page(
+            listing_filter, limit=limit, after=read_id("notifications", cursor)
+        )
+        return await list_response(_NOTIFICATION, page.rows, next_page(request, "notifications", page.after))
 
     @router.get(
         "/notifications/{notification_id}",
         summary="Get one notification with its delivery attempts",
         responses=NOT_FOUND,
-        dependencies=require(Permission.READ, notification_in_path(source)),
+        dependencies=require(Permission.READ, notification_in_path(facade)),
     )
     async def notification(notification_id: Id) -> NotificationDetail:
-        return await board.notice(notification_id)
+        return await status_reader.notification(notification_id)
 
-    async def known(quoted: Sequence[str], principal: Principal) -> set[str]:
-        """Return the agency codes of a filter: configured agencies, and removed ones with records.
+    async def agency_codes(texts: Sequence[str], principal: Principal) -> set[str]:
+        """Return the agency codes of a filter. Raise `HTTPException` if the principal may not see one of them.
 
-        An empty filter means all that the principal may see. An empty result means all agencies.
+        An empty filter stands for all agencies that the principal may see. An empty result stands for all agencies.
         """
         scope = principal.scope(Permission.READ)
-        wanted = {await code(each) for each in quoted}
-        for each in wanted:
-            permit(principal, Permission.READ, each)
-        return wanted or (set() if scope.everything else set(scope.agencies))
+        codes = {await find_code(each) for each in texts}
+        for code in codes:
+            permit(principal, Permission.READ, code)
+        return codes or (set() if scope.everything else set(scope.agencies))
 
-    async def code(quoted: str) -> str:
+    async def find_code(text: str) -> str:
+        """Return the code of a configured agency, or of a removed one that has incidents."""
         try:
-            return board.called(quoted)
-        except NotFoundError as unknown:
-            left = quoted.strip().upper()
-            if not (await board.incident_page(IncidentFilter(agencies={left}), most=1)).rows:
-                raise wrong("agency", str(unknown)) from None
-            return left
+            return status_reader.find_agency_code(text)
+        except NotFoundError as error:
+            removed_code = text.strip().upper()
+            if not (await status_reader.incident_page(IncidentFilter(agencies={removed_code}), limit=1)).rows:
+                raise invalid_parameter("agency", str(error)) from None
+            return removed_code
 
-    async def numbered(quoted: str) -> int:
+    async def incident_id(text: str) -> int:
         try:
-            return (await source.numbered(quoted)).id
-        except NotFoundError as unknown:
-            raise wrong("incident", str(unknown)) from None
+            return (await facade.find_incident(text)).id
+        except NotFoundError as error:
+            raise invalid_parameter("incident", str(error)) from None
 
     return router
 
 
-def _later(until: datetime | None, since: datetime | None) -> datetime | None:
+def _checked_until(until: datetime | None, since: datetime | None) -> datetime | None:
     if until is not None and since is not None and until <= since:
-        raise wrong("until", "is not later than since")
+        raise invalid_parameter("until", "is not later than since")
     return until

@@ -1,4 +1,4 @@
-"""Credentials of mailboxes over HTTP: write-only."""
+"""API of mailbox credentials: a password, or the OAuth client of an application. They can be set but not read."""
 
 from __future__ import annotations
 
@@ -14,28 +14,35 @@ from pydantic_core import PydanticCustomError
 from monitor.access.principal import Principal
 from monitor.access.role import Permission
 from monitor.config.fields.circular import domain_of
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.edit import NotEditableError
-from monitor.config.loading import called_in_store
+from monitor.config.loading import stored_document_label
 from monitor.model.document import EditSource
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import Application, BadApplicationError
 from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
 from monitor.store.admin.documents import VersionConflictError
-from monitor.web.access.access_control import ItsEditor
-from monitor.web.api.document import OF_WRITING, DocumentWritten, IfMatch, moved_on, seen_version, unusable
-from monitor.web.api.route.command import given_orders
+from monitor.web.access.access_control import AgencyOfficer
+from monitor.web.api.document import (
+    WRITE_RESPONSES,
+    DocumentWritten,
+    IfMatch,
+    edit_conflict,
+    invalid_document,
+    version_from_if_match,
+)
+from monitor.web.api.route.command import command_router
 from monitor.web.problem import problems
 from probes.model.domain import is_within
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
 _Key = Annotated[str, Path(max_length=64)]
-#: Returns the credentials for a mailbox, based on its settings.
-_Way = Callable[[Mapping[str, Any]], str | Application]
+#: Returns the new credentials of a mailbox with the given settings.
+_CredentialsFactory = Callable[[Mapping[str, Any]], str | Application]
 
-#: Texts for an invalid application, by the key of the portal's texts.
-_WRONG: Final = {
+#: Error messages for an invalid application, by the key that the portal's pages use.
+_ERROR_TEXTS: Final = {
     "no_account": "service_account is missing: the JSON file of the service account's key",
     "bad_account": "service_account is not a complete JSON file of a service account's key",
     "bad_tenant": "tenant is no domain and no id",
@@ -45,10 +52,12 @@ _WRONG: Final = {
 }
 
 
-def _sayable(secret: SecretStr) -> SecretStr:
+def _valid_secret(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not text.strip() or text != text.strip() or not text.isprintable():
-        raise PydanticCustomError("sayable", "is empty, begins or ends with a blank, or holds what cannot be seen")
+        raise PydanticCustomError(
+            "sayable", "is empty, begins or ends with a blank, or contains an unprintable character"
+        )
     return secret
 
 
@@ -57,7 +66,7 @@ class MailboxPassword(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    password: Annotated[SecretStr, Field(min_length=1, max_length=500), AfterValidator(_sayable)]
+    password: Annotated[SecretStr, Field(min_length=1, max_length=500), AfterValidator(_valid_secret)]
 
 
 class MailboxApplication(BaseModel):
@@ -80,90 +89,111 @@ class MailboxApplication(BaseModel):
 
     def read(self, mailbox: Mapping[str, Any]) -> Application:
         """Return the application for a mailbox with these settings. Raise `OperationRejectedError`."""
-        typed = {
+        fields = {
             "service_account": self.service_account.get_secret_value(),
             "tenant": self.tenant,
             "client_id": self.client_id,
             "client_secret": self.client_secret.get_secret_value(),
         }
         try:
-            application = Application.read(self.platform, typed, domain_of(str(mailbox.get("address", ""))))
-        except BadApplicationError as bad:
-            raise OperationRejectedError(_WRONG[str(bad)]) from None
-        own, servers = PLATFORM_SERVERS[self.platform], [mailbox[each] for each in PROTOCOLS if each in mailbox]
-        if not all(isinstance(each, Mapping) and is_within(str(each.get("host", "")), own) for each in servers):
+            application = Application.read(self.platform, fields, domain_of(str(mailbox.get("address", ""))))
+        except BadApplicationError as error:
+            raise OperationRejectedError(_ERROR_TEXTS[str(error)]) from None
+        platform_domains, servers = (
+            PLATFORM_SERVERS[self.platform],
+            [mailbox[each] for each in PROTOCOLS if each in mailbox],
+        )
+        if not all(
+            isinstance(each, Mapping) and is_within(str(each.get("host", "")), platform_domains) for each in servers
+        ):
             raise OperationRejectedError(
-                f"its tokens are shown to servers below {', '.join(own)} only, and the document names others"
+                f"its tokens are shown to servers below {', '.join(platform_domains)} only, and the document names others"
             )
         return application
 
 
 def mailbox_logins(editor: AgencyEditor) -> APIRouter:
     """Build the router of the credentials."""
-    router = given_orders()
+    router = command_router()
 
     @router.put(
         "/agencies/{code}/mailboxes/{key}/password",
         summary="Set a mailbox's password; it is stored encrypted and cannot be read back",
         response_model=DocumentWritten,
-        responses=problems(*OF_WRITING),
+        responses=problems(*WRITE_RESPONSES),
         tags=["documents"],
     )
     async def put_password(
-        code: str, key: _Key, said: MailboxPassword, principal: ItsEditor, if_match: IfMatch = None
+        code: str, key: _Key, command: MailboxPassword, principal: AgencyOfficer, if_match: IfMatch = None
     ) -> Response:
-        password = said.password.get_secret_value()
-        return await _put(editor, (code.upper(), key), lambda _: password, principal, seen_version(if_match))
+        password = command.password.get_secret_value()
+        return await _replace_credentials(
+            editor, (code.upper(), key), lambda _: password, principal, version_from_if_match(if_match)
+        )
 
     @router.put(
         "/agencies/{code}/mailboxes/{key}/application",
         summary="Set a mailbox's OAuth client; its secret is stored encrypted and cannot be read back",
         response_model=DocumentWritten,
-        responses=problems(*OF_WRITING),
+        responses=problems(*WRITE_RESPONSES),
         tags=["documents"],
     )
     async def put_application(
-        code: str, key: _Key, said: MailboxApplication, principal: ItsEditor, if_match: IfMatch = None
+        code: str, key: _Key, command: MailboxApplication, principal: AgencyOfficer, if_match: IfMatch = None
     ) -> Response:
-        return await _put(editor, (code.upper(), key), said.read, principal, seen_version(if_match))
+        return await _replace_credentials(
+            editor, (code.upper(), key), command.read, principal, version_from_if_match(if_match)
+        )
 
     return router
 
 
-async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, principal: Principal, seen: str) -> Response:
-    """Replace the credentials of a mailbox. *seen*: the digest of the version that the client has seen."""
-    agency, key = place
+async def _replace_credentials(
+    editor: AgencyEditor,
+    mailbox_key: tuple[str, str],
+    factory: _CredentialsFactory,
+    principal: Principal,
+    seen_digest: str,
+) -> Response:
+    """Replace the credentials of a mailbox.
+
+    *mailbox_key*: its agency and its key. *seen_digest*: digest of the version of the document that the client has
+    read.
+    """
+    agency, key = mailbox_key
     latest = await editor.latest(agency)
-    if latest.digest != seen:
-        # The client must have seen the servers that receive the credentials.
-        return moved_on(agency, latest.digest, seen)
+    if latest.digest != seen_digest:
+        # The document names the servers that receive the credentials, so the client must have read this version.
+        return edit_conflict(agency, latest.digest, seen_digest)
     may_place = principal.may(Permission.CONFIGURE_SECRETS, agency)
     try:
-        draft = await asyncio.to_thread(partial(_drafted, place, latest.text or "", way, seen))
-        answer = await editor.save(draft, by=principal.by, may_place=may_place, edit_source=EditSource.API)
+        draft = await asyncio.to_thread(partial(_build_draft, mailbox_key, latest.text or "", factory, seen_digest))
+        result = await editor.save(draft, by=principal.by, may_place=may_place, edit_source=EditSource.API)
     except KeyError:
         raise NotFoundError(f"{agency} has no mailbox '{key[:40]}'") from None
-    except (NotEditableError, VersionConflictError) as why:
-        raise OperationRejectedError(str(why)) from None
-    if answer.theirs is not None:
-        return moved_on(agency, answer.theirs.digest, seen)
-    if answer.is_refused or answer.written is None:
-        return unusable(answer, called_in_store(agency), sees_all=may_place)
+    except (NotEditableError, VersionConflictError) as error:
+        raise OperationRejectedError(str(error)) from None
+    if result.conflicting_version is not None:
+        return edit_conflict(agency, result.conflicting_version.digest, seen_digest)
+    if result.is_refused or result.written is None:
+        return invalid_document(result, stored_document_label(agency), sees_all=may_place)
     written = DocumentWritten(
-        agency=agency, digest=answer.written.digest, taken=answer.taken, problems=[str(e) for e in answer.problems]
+        agency=agency, digest=result.written.digest, taken=result.is_applied, problems=[str(e) for e in result.problems]
     )
     headers = {"ETag": f'"{written.digest}"'}
     return Response(written.model_dump_json(), media_type="application/json", headers=headers)
 
 
-def _drafted(place: tuple[str, str], text: str, way: _Way, seen: str) -> AgencyDraft:
-    """Return the draft.
+def _build_draft(
+    mailbox_key: tuple[str, str], text: str, factory: _CredentialsFactory, seen_digest: str
+) -> AgencyDraft:
+    """Return the draft of the document with the new credentials.
 
     Raise `NotEditableError`, `OperationRejectedError`, or `KeyError` if the mailbox does not exist.
     """
-    agency, key = place
-    mailboxes = document_of(text, agency).data.get("mailboxes")
+    agency, key = mailbox_key
+    mailboxes = document_from_text(text, agency).data.get("mailboxes")
     mailbox = mailboxes[key] if isinstance(mailboxes, Mapping) else None
     if not isinstance(mailbox, Mapping):
         raise KeyError(key)
-    return login_draft(agency, text, seen, key, way(mailbox))
+    return login_draft(agency, text, seen_digest, key, factory(mailbox))

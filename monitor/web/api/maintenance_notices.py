@@ -1,4 +1,4 @@
-"""Maintenance notices over HTTP: list planned work and notices, preview, create, download pages."""
+"""API of maintenance notices, letters and faxes that announce maintenance: list, preview, create, download pages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from alerts.model.channel import Channel
 from alerts.model.notification import Language
 from monitor.config.agency.announcement import RecipientSettings
 from monitor.service.portal.maintenance_notices import MaintenanceNotices, MaintenanceOverview, papers_of
-from monitor.web.access.access_control import ItsEditor
-from monitor.web.api.route.command import ApiRequest, Once, given_orders, name_of, orderer_of
-from monitor.web.api.route.query import NOT_FOUND, Moment, questions
+from monitor.web.access.access_control import AgencyOfficer
+from monitor.web.api.route.command import ApiRequest, Idempotency, author_of, command_router, requester_of
+from monitor.web.api.route.query import NOT_FOUND, Moment, query_router
 from monitor.web.problem import problems
-from monitor.web.routers import together
+from monitor.web.routers import combine_routers
 
 _PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
 _PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
@@ -102,74 +102,78 @@ class MaintenanceNoticeRequest(ApiRequest):
 _NOTICE: Final = TypeAdapter(MaintenanceNoticeResponse)
 
 
-def advance_orders(notices: MaintenanceNotices) -> APIRouter:
+def maintenance_notice_routes(notices: MaintenanceNotices) -> APIRouter:
     """Build the router of the maintenance notices."""
-    router, asked = given_orders(), questions()
-    here = "/agencies/{code}/maintenance-notices"
+    commands, queries = command_router(), query_router()
+    path = "/agencies/{code}/maintenance-notices"
 
-    @asked.get(
-        here,
+    @queries.get(
+        path,
         summary="List planned maintenance and its maintenance notices",
         response_model=MaintenanceNoticesResponse,
         responses=NOT_FOUND,
     )
-    async def overview(code: str, _visitor: ItsEditor) -> MaintenanceOverview:
+    async def overview(code: str, _principal: AgencyOfficer) -> MaintenanceOverview:
         return await notices.overview(code)
 
-    @asked.get(
-        f"{here}/draft",
+    @queries.get(
+        f"{path}/draft",
         summary="Preview a maintenance notice; nothing is stored",
         response_model=MaintenanceDraftResponse,
         responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
     async def draft(
-        code: str, _visitor: ItsEditor, starts_at: _StartsAt = None, before: _Before = ""
+        code: str, _principal: AgencyOfficer, starts_at: _StartsAt = None, before: _Before = ""
     ) -> MaintenanceDraftResponse:
-        made = await notices.draft(code, starts_at, before)
-        body = notices.said(code, made, Language.MALAY)
+        notice = await notices.draft(code, starts_at, before)
+        body = notices.said(code, notice, Language.MALAY)
         items = [[item.text for item in each.items] for each in body.paragraphs]
-        texts = [text for each, of_it in zip(body.paragraphs, items, strict=True) for text in (each.text, *of_it)]
+        texts = [
+            text for each, item_texts in zip(body.paragraphs, items, strict=True) for text in (each.text, *item_texts)
+        ]
         return MaintenanceDraftResponse(
-            notice=_word(made),
+            notice=_notice_response(notice),
             text=[body.title, body.opening, *texts],
-            recipients=[_recipient(each) for each in notices.recipients(code)],
+            recipients=[_recipient_response(each) for each in notices.recipients(code)],
         )
 
-    @router.post(
-        here,
+    @commands.post(
+        path,
         summary="Create a maintenance notice; nothing is sent: print, sign and send its pages",
         response_model=MaintenanceNoticeResponse,
         status_code=HTTPStatus.CREATED,
     )
-    async def make(code: str, said: MaintenanceNoticeRequest, principal: ItsEditor, carry_out: Once) -> Response:
-        name = name_of(principal, said.by)
+    async def make(
+        code: str, command: MaintenanceNoticeRequest, principal: AgencyOfficer, idempotency: Idempotency
+    ) -> Response:
+        name = author_of(principal, command.by)
 
-        async def act() -> MaintenanceNoticeResponse:
-            return _word(await notices.make(code, said.starts_at, said.before, by=name))
+        async def operation() -> MaintenanceNoticeResponse:
+            return _notice_response(await notices.make(code, command.starts_at, command.before, by=name))
 
-        return await carry_out.answer(orderer_of(principal), _NOTICE, act, HTTPStatus.CREATED)
+        return await idempotency.run(requester_of(principal), _NOTICE, operation, HTTPStatus.CREATED)
 
-    @asked.get(
-        f"{here}/{{number}}/{{page}}",
+    @queries.get(
+        f"{path}/{{number}}/{{page}}",
         summary="Download its pages; each download is in the audit log",
         response_class=Response,
         responses={200: _PDF, **NOT_FOUND},
     )
     async def pages(
-        code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], principal: ItsEditor, sides: _Sides = 1
+        code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], principal: AgencyOfficer, sides: _Sides = 1
     ) -> Response:
         octets = await notices.papers(code, number, _PAGES[page], principal.by, both_sides=sides == 2)
         headers = {"Content-Disposition": f'attachment; filename="{number}-{page}"'}
         return Response(octets, media_type="application/pdf", headers=headers)
 
-    return together(asked, router)
+    return combine_routers(queries, commands)
 
 
-def _word(notice: MaintenanceNotice) -> MaintenanceNoticeResponse:
+def _notice_response(notice: MaintenanceNotice) -> MaintenanceNoticeResponse:
     return MaintenanceNoticeResponse.model_validate(notice, from_attributes=True)
 
 
-def _recipient(recipient: RecipientSettings) -> MaintenanceRecipientResponse:
+def _recipient_response(recipient: RecipientSettings) -> MaintenanceRecipientResponse:
     return MaintenanceRecipientResponse(
         title=recipient.title, organisation=recipient.organisation, papers=list(papers_of(recipient))
     )

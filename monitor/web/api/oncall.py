@@ -1,6 +1,6 @@
-"""On-call data for programs: current and next person, gaps, overrides.
+"""API of on-call data: the current and the next person of each rota, gaps, and overrides.
 
-An override transfers a duty to another person for a time. Contains names but no telephone numbers.
+An override puts another person on call for a time. Responses contain names, but no telephone numbers.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from monitor.access.role import OURSELVES, Permission
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.oncall import OnCall, owner_of
 from monitor.service.status_reader import StatusReader
-from monitor.web.access.access_control import Colleague, RequirePermission, permit
-from monitor.web.api.route.command import ApiRequest, Once, given_orders, name_of, orderer_of
+from monitor.web.access.access_control import PeopleReader, RequirePermission, permit
+from monitor.web.api.route.command import ApiRequest, Idempotency, author_of, command_router, requester_of
 from monitor.web.api.route.query import (
-    USUAL,
+    DEFAULT_LIMIT,
     Cursor,
     Limit,
     Moment,
-    called,
-    listed,
+    agency_code,
+    invalid_parameter,
+    list_response,
     next_page,
-    questions,
+    query_router,
     read_cursor,
-    wrong,
 )
 from monitor.web.command.oncall import ChangedOverrideResponse, OverrideResponse, view_change, view_override
 from monitor.web.request import Id
-from monitor.web.routers import together
+from monitor.web.routers import combine_routers
 
 _Agency = Annotated[str | None, Query(description="Only the rotas that this agency's escalation names.")]
-_At = Annotated[Moment | None, Query(description="At this moment; now, if it is not said.")]
+_At = Annotated[Moment | None, Query(description="At this moment; default: now.")]
 
 
 class OnCallPerson(BaseModel):
@@ -51,11 +51,11 @@ class OnCallView(BaseModel):
     """A rota at one moment."""
 
     rota: str
-    #: `None`: nobody is on call.
+    #: Person on call; `None`: nobody.
     person: OnCallPerson | None
-    #: Author of the override by which this person is on call; empty without one.
+    #: Author of the override that puts this person on call; empty without one.
     overridden_by: str
-    #: When that changes; `None`: not within three months.
+    #: When the person changes; `None`: not within three months.
     until: datetime | None
     #: Next person; `None`: nobody.
     next: OnCallPerson | None
@@ -75,80 +75,80 @@ class ApiOverride(ApiRequest):
 _ROTA = TypeAdapter(OnCallView)
 _OVERRIDE = TypeAdapter(OverrideResponse)
 _CHANGE = TypeAdapter(ChangedOverrideResponse)
-_Giver = Annotated[Principal, Depends(RequirePermission(Permission.OVERRIDE))]
+_Overrider = Annotated[Principal, Depends(RequirePermission(Permission.OVERRIDE))]
 
 
-def on_call(duty: OnCall, board: StatusReader) -> APIRouter:
+def on_call_queries(on_call_service: OnCall, status_reader: StatusReader) -> APIRouter:
     """Build the router of on-call data."""
-    router = questions()
+    router = query_router()
 
     @router.get(
         "/on-call", summary="List who is on call, who is next, and gaps in the rota", response_model=list[OnCallView]
     )
     async def rotas(
         request: Request,
-        principal: Colleague,
+        principal: PeopleReader,
         *,
         agency: _Agency = None,
         at: _At = None,
-        limit: Limit = USUAL,
+        limit: Limit = DEFAULT_LIMIT,
         cursor: Cursor = None,
     ) -> Response:
         after = read_cursor("on-call", cursor) or ""
-        code = "" if agency is None else called(board, agency)
-        # For all agencies, and for Pantau itself.
+        code = "" if agency is None else agency_code(status_reader, agency)
+        # Without an agency the list has all rotas, which requires the permission for Pantau itself.
         permit(principal, Permission.READ_PEOPLE, code or OURSELVES)
-        names = sorted(name for name in duty.rotas(code) if name > after)
+        names = sorted(name for name in on_call_service.rotas(code) if name > after)
         page = names[:limit]
         try:
-            views = await duty.show(code, "" if at is None else at.isoformat(), only=page)
-        except OperationRejectedError as refusal:
-            raise wrong("at", str(refusal)) from None
+            views = await on_call_service.show(code, "" if at is None else at.isoformat(), only=page)
+        except OperationRejectedError as error:
+            raise invalid_parameter("at", str(error)) from None
         rows = [
             OnCallView.model_validate(each, from_attributes=True) for each in sorted(views, key=lambda view: view.rota)
         ]
         headers = next_page(request, "on-call", page[-1] if len(page) < len(names) else None)
-        return await listed(_ROTA, rows, headers)
+        return await list_response(_ROTA, rows, headers)
 
     return router
 
 
-def override_orders(duty: OnCall) -> APIRouter:
+def override_routes(on_call_service: OnCall) -> APIRouter:
     """Build the router of overrides."""
-    router, asked = given_orders(), questions()
+    commands, queries = command_router(), query_router()
 
-    @asked.get("/overrides", summary="List current and future overrides", response_model=list[OverrideResponse])
-    async def standing(principal: Colleague) -> Response:
+    @queries.get("/overrides", summary="List current and future overrides", response_model=list[OverrideResponse])
+    async def list_overrides(principal: PeopleReader) -> Response:
         scope = principal.scope(Permission.READ_PEOPLE)
-        rows = [view_override(each) for each in await duty.overrides() if owner_of(each.rota) in scope]
-        return await listed(_OVERRIDE, rows)
+        rows = [view_override(each) for each in await on_call_service.overrides() if owner_of(each.rota) in scope]
+        return await list_response(_OVERRIDE, rows)
 
-    @router.post(
+    @commands.post(
         "/overrides",
         summary="Create an override; Pantau does not notify the people concerned",
         response_model=ChangedOverrideResponse,
         status_code=HTTPStatus.CREATED,
     )
-    async def add(said: ApiOverride, principal: _Giver, carry_out: Once) -> Response:
-        permit(principal, Permission.OVERRIDE, owner_of(said.rota.strip()).upper())
-        name = name_of(principal, said.by)
+    async def add(command: ApiOverride, principal: _Overrider, idempotency: Idempotency) -> Response:
+        permit(principal, Permission.OVERRIDE, owner_of(command.rota.strip()).upper())
+        name = author_of(principal, command.by)
 
-        async def act() -> ChangedOverrideResponse:
-            begins = said.starts_at.isoformat() if said.starts_at else ""
-            made = await duty.add(
-                rota=said.rota, person=said.person, begins=begins, ends=said.ends_at.isoformat(), by=name
+        async def operation() -> ChangedOverrideResponse:
+            starts_at = command.starts_at.isoformat() if command.starts_at else ""
+            created = await on_call_service.add(
+                rota=command.rota, person=command.person, begins=starts_at, ends=command.ends_at.isoformat(), by=name
             )
-            return view_change(made, await duty.concerned(made))
+            return view_change(created, await on_call_service.contacts_affected_by(created))
 
-        return await carry_out.answer(orderer_of(principal), _CHANGE, act, HTTPStatus.CREATED)
+        return await idempotency.run(requester_of(principal), _CHANGE, operation, HTTPStatus.CREATED)
 
-    @router.delete("/overrides/{number}", summary="Remove an override", response_model=ChangedOverrideResponse)
-    async def remove(number: Id, principal: _Giver) -> ChangedOverrideResponse:
-        found = next((each for each in await duty.overrides() if each.id == number), None)
-        if found is None:
-            raise NotFoundError(f"no override {number} stands; /api/v1/overrides lists them")
-        permit(principal, Permission.OVERRIDE, owner_of(found.rota))
-        gone = await duty.remove(number, principal.by)
-        return view_change(gone, await duty.concerned(gone))
+    @commands.delete("/overrides/{number}", summary="Remove an override", response_model=ChangedOverrideResponse)
+    async def remove(number: Id, principal: _Overrider) -> ChangedOverrideResponse:
+        override = next((each for each in await on_call_service.overrides() if each.id == number), None)
+        if override is None:
+            raise NotFoundError(f"there is no override {number} in force; /api/v1/overrides lists them")
+        permit(principal, Permission.OVERRIDE, owner_of(override.rota))
+        removed = await on_call_service.remove(number, principal.by)
+        return view_change(removed, await on_call_service.contacts_affected_by(removed))
 
-    return together(asked, router)
+    return combine_routers(queries, commands)

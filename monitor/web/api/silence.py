@@ -1,4 +1,4 @@
-"""Silences over HTTP: create, list, end."""
+"""API of silences, which suppress notifications about an agency or a route: list, create, end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from monitor.config.files.duration import InvalidDurationError, parse_duration
 from monitor.service.errors import NotFoundError
 from monitor.service.silences import Silencer
 from monitor.web.access.access_control import Reader, RequirePermission, permit
-from monitor.web.api.route.command import ApiReasonRequest, Once, given_orders, name_of, orderer_of, wrong_in_body
-from monitor.web.api.route.query import listed, questions
+from monitor.web.api.route.command import (
+    ApiReasonRequest,
+    Idempotency,
+    author_of,
+    command_router,
+    invalid_member,
+    requester_of,
+)
+from monitor.web.api.route.query import list_response, query_router
 from monitor.web.request import Id
-from monitor.web.routers import together
+from monitor.web.routers import combine_routers
 
 _SILENCE = TypeAdapter(Silence)
 _Silencer = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
@@ -31,46 +38,46 @@ class ApiSilence(ApiReasonRequest):
     duration: Annotated[str, Field(min_length=1, max_length=20, description="2h, 30m; seven days at most.")]
 
 
-def silence_orders(silencer: Silencer) -> APIRouter:
+def silence_routes(silencer: Silencer) -> APIRouter:
     """Build the router of silences."""
-    router, asked = given_orders(), questions()
+    commands, queries = command_router(), query_router()
 
-    @asked.get("/silences", summary="List current silences, oldest first", response_model=list[Silence])
+    @queries.get("/silences", summary="List current silences, oldest first", response_model=list[Silence])
     async def current(principal: Reader) -> Response:
         scope = principal.scope(Permission.READ)
-        rows = [each for each in await silencer.current() if silencer.whose(each.target) in scope]
-        return await listed(_SILENCE, rows)
+        rows = [each for each in await silencer.current() if silencer.agency_of(each.target) in scope]
+        return await list_response(_SILENCE, rows)
 
-    @router.post(
+    @commands.post(
         "/silences",
         summary="Silence notifications about an agency or a route",
         response_model=Silence,
         status_code=HTTPStatus.CREATED,
     )
-    async def add(said: ApiSilence, principal: _Silencer, carry_out: Once) -> Response:
-        about = silencer.called(said.target)
-        permit(principal, Permission.SILENCE, silencer.whose(about))
-        name = name_of(principal, said.by)
+    async def add(command: ApiSilence, principal: _Silencer, idempotency: Idempotency) -> Response:
+        target = silencer.find_target(command.target)
+        permit(principal, Permission.SILENCE, silencer.agency_of(target))
+        name = author_of(principal, command.by)
         try:
-            lasts = parse_duration(said.duration)
-        except InvalidDurationError as wrong:
-            raise wrong_in_body("duration", f"{wrong}; write 2h, or 30m") from None
+            duration = parse_duration(command.duration)
+        except InvalidDurationError as error:
+            raise invalid_member("duration", f"{error}; write 2h, or 30m") from None
 
-        async def act() -> Silence:
-            return await silencer.add(about, lasts, said.reason, name)
+        async def operation() -> Silence:
+            return await silencer.add(target, duration, command.reason, name)
 
-        return await carry_out.answer(orderer_of(principal), _SILENCE, act, HTTPStatus.CREATED)
+        return await idempotency.run(requester_of(principal), _SILENCE, operation, HTTPStatus.CREATED)
 
-    @router.delete(
+    @commands.delete(
         "/silences/{number}",
         summary="End a silence now; persisting problems are notified at once",
         response_model=Silence,
     )
     async def end(number: Id, principal: _Silencer) -> Silence:
-        found = next((each for each in await silencer.current() if each.id == number), None)
-        if found is None:
-            raise NotFoundError(f"there is no silence {number} that goes on; /api/v1/silences lists them")
-        permit(principal, Permission.SILENCE, silencer.whose(found.target))
+        silence = next((each for each in await silencer.current() if each.id == number), None)
+        if silence is None:
+            raise NotFoundError(f"there is no silence {number} in force; /api/v1/silences lists them")
+        permit(principal, Permission.SILENCE, silencer.agency_of(silence.target))
         return await silencer.remove(number, principal.by)
 
-    return together(asked, router)
+    return combine_routers(queries, commands)

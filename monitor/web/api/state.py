@@ -1,4 +1,4 @@
-"""Current state for programs: agencies, and Pantau's own components."""
+"""API of the current state: agencies, letters, and Pantau's own components."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from monitor.model.route import Direction
 from monitor.runtime.cooperative import yielding
 from monitor.service.facade import ServiceFacade
 from monitor.service.paper.letters import Letters, LetterView
-from monitor.views.agency_filter import state_in
+from monitor.views.agency_filter import status_in_directions
 from monitor.views.agency_status import AgencyStatus
 from monitor.views.days import AgencyDays, Availability
 from monitor.views.overview import AgencyView, CheckView
 from monitor.views.self_health import GatewayStatus, PartView, ReferenceView
 from monitor.views.site_report import SiteSumsView, view_sums
-from monitor.web.access.access_control import Reader, RequirePermission, about_ourselves, agency_in_path, require
+from monitor.web.access.access_control import Reader, RequirePermission, agency_in_path, pantau_as_agency, require
 from monitor.web.api.route.query import (
-    MOST,
+    MAX_LIMIT,
     NOT_FOUND,
     Agencies,
     Cursor,
-    called,
+    agency_code,
     etag_of,
-    joined,
-    listed,
+    json_array,
+    list_response,
     next_page,
-    questions,
+    query_router,
     read_cursor,
 )
 
 _AGENCY = TypeAdapter(AgencyView)
 _LETTER = TypeAdapter(LetterView)
 _AVAILABILITY = TypeAdapter(Sequence[Availability])
-#: End of an agency's JSON without availability.
-_NOT_ASKED = b'"availability":[]}'
+#: End of the JSON of an agency whose availability was not filled in.
+_EMPTY_AVAILABILITY = b'"availability":[]}'
 
 _Directions = Annotated[
     list[Literal["internal", "outbound", "inbound"]] | None,
@@ -50,21 +50,21 @@ _Directions = Annotated[
 ]
 _States = Annotated[list[AgencyStatus] | None, Query(description="Only agencies in one of these states.")]
 _Channels = Annotated[list[Channel] | None, Query(description="Only gateways of these channels.")]
-#: The number of configured items does not grow over time, so the default is all.
-_Few = Annotated[int | None, Query(ge=1, le=MOST, description="Rows per page; all by default.")]
+#: Lists of configured items do not grow over time, so by default they are not divided into pages.
+_OptionalLimit = Annotated[int | None, Query(ge=1, le=MAX_LIMIT, description="Rows per page; all by default.")]
 _Clerk = Annotated[Principal, Depends(RequirePermission(Permission.POST_LETTERS))]
 _Days = Annotated[
     int, Query(ge=1, le=400, description="Number of days, up to today. `availability` always covers 30 and 90 days.")
 ]
 
 
-def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
-    """Build the router of the state. *tray*: the letters."""
-    router = questions()
-    written_agencies = AgencyList()
+def state_queries(facade: ServiceFacade, letter_service: Letters | None) -> APIRouter:
+    """Build the router of the current state. Without *letter_service* it has no letters."""
+    router = query_router()
+    agency_list = AgencyList()
 
-    ours = require(Permission.READ, about_ourselves)
-    of_agency = require(Permission.READ, agency_in_path)
+    pantau_reader = require(Permission.READ, pantau_as_agency)
+    agency_reader = require(Permission.READ, agency_in_path)
 
     @router.get(
         "/self-health",
@@ -72,7 +72,7 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
         dependencies=require(Permission.READ),
     )
     async def self_health() -> list[PartView]:
-        return list(source.board.own())
+        return list(facade.status_reader.own())
 
     @router.get("/agencies", summary="List all agencies and the health of their mail", response_model=list[AgencyView])
     async def agencies(
@@ -82,27 +82,28 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
         agency: Agencies = None,
         state: _States = None,
         direction: _Directions = None,
-        limit: _Few = None,
+        limit: _OptionalLimit = None,
         cursor: Cursor = None,
     ) -> Response:
         after = read_cursor("agencies", cursor) or ""
-        codes = None if agency is None else {called(source.board, each) for each in agency}
+        codes = None if agency is None else {agency_code(facade.status_reader, each) for each in agency}
         scope = principal.scope(Permission.READ)
-        # Serialize by hand: with validation, ten thousand routes would block the event loop for a third of a second.
-        written = await written_agencies.written(await source.board.agencies())
-        available = await source.board.availabilities()
-        wanted = [
+        # Without FastAPI's serialization, which for ten thousand routes would block the event loop for a third of a
+        # second.
+        serialized = await agency_list.serialize(await facade.status_reader.agencies())
+        available = await facade.status_reader.availabilities()
+        matching = [
             (view.agency, text)
-            for view, text in written
+            for view, text in serialized
             if view.agency > after
             and view.agency in scope
             and (codes is None or view.agency in codes)
-            and _stands(view, state, direction)
+            and _matches(view, state, direction)
         ]
-        page = wanted[:limit]
-        last = page[-1][0] if len(page) < len(wanted) else None
-        # Some megabytes, so use a thread.
-        body, etag = await asyncio.to_thread(_marked, page, available)
+        page = matching[:limit]
+        last = page[-1][0] if len(page) < len(matching) else None
+        # The body may have some megabytes, so use a thread.
+        body, etag = await asyncio.to_thread(_build_body, page, available)
         headers = {"ETag": etag, **next_page(request, "agencies", last)}
         return Response(body, media_type="application/json", headers=headers)
 
@@ -111,52 +112,52 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
         summary="Get one agency",
         response_model=AgencyView,
         responses=NOT_FOUND,
-        dependencies=of_agency,
+        dependencies=agency_reader,
     )
     async def agency(code: str) -> Response:
-        view = await source.board.agency(code)
-        view = replace(view, availability=(await source.board.days(view.agency, 1)).availability)
+        view = await facade.status_reader.agency(code)
+        view = replace(view, availability=(await facade.status_reader.days(view.agency, 1)).availability)
         return Response(_AGENCY.dump_json(view), media_type="application/json")
 
     @router.get(
         "/references",
         summary="List the reference mailboxes and their health",
-        dependencies=ours,
+        dependencies=pantau_reader,
     )
     async def references() -> list[ReferenceView]:
-        return list(source.board.references())
+        return list(facade.status_reader.references())
 
     @router.get(
         "/gateways",
         summary="List the gateways in the order in which they are tried, and their health",
-        dependencies=ours,
+        dependencies=pantau_reader,
     )
     async def gateways(channel: _Channels = None) -> list[GatewayStatus]:
-        return [each for each in source.board.gateways() if channel is None or each.channel in channel]
+        return [each for each in facade.status_reader.gateways() if channel is None or each.channel in channel]
 
     @router.get(
         "/agencies/{code}/days",
         summary="Get the daily history of one agency",
         responses=NOT_FOUND,
-        dependencies=of_agency,
+        dependencies=agency_reader,
     )
     async def days(code: str, days: _Days = 90) -> AgencyDays:
-        return await source.board.days(code, days)
+        return await facade.status_reader.days(code, days)
 
     @router.get(
         "/agencies/{code}/sites",
         summary="List the run totals of one agency per site, this site first; empty with a single site",
         responses=NOT_FOUND,
-        dependencies=of_agency,
+        dependencies=agency_reader,
     )
     async def sites(code: str, days: _Days = 30) -> list[SiteSumsView]:
-        return [view_sums(each) for each in await source.board.site_sums(code, days)]
+        return [view_sums(each) for each in await facade.status_reader.site_sums(code, days)]
 
-    @router.get("/self-checks", summary="List the check results of the reference mailboxes", dependencies=ours)
+    @router.get("/self-checks", summary="List the check results of the reference mailboxes", dependencies=pantau_reader)
     async def self_checks() -> list[CheckView]:
-        return list(source.board.own_checks())
+        return list(facade.status_reader.own_checks())
 
-    if tray is not None:
+    if letter_service is not None:
 
         @router.get(
             "/letters",
@@ -165,42 +166,47 @@ def states(source: ServiceFacade, tray: Letters | None) -> APIRouter:
         )
         async def letters(principal: _Clerk) -> Response:
             scope = principal.scope(Permission.POST_LETTERS)
-            found = [each for each in await tray.letters() if each.agency in scope]
-            return await listed(_LETTER, found)
+            visible = [each for each in await letter_service.letters() if each.agency in scope]
+            return await list_response(_LETTER, visible)
 
     return router
 
 
-def _stands(view: AgencyView, states: Sequence[AgencyStatus] | None, directions: Sequence[str] | None) -> bool:
-    state = view.state if directions is None else state_in(view, [Direction(each) for each in directions])
-    return state is not None and (states is None or state in states)
+def _matches(view: AgencyView, statuses: Sequence[AgencyStatus] | None, directions: Sequence[str] | None) -> bool:
+    state = view.state if directions is None else status_in_directions(view, [Direction(each) for each in directions])
+    return state is not None and (statuses is None or state in statuses)
 
 
 class AgencyList:
-    """Cache of all agencies as JSON. An agency is serialized again only when it changes."""
+    """Cache of the JSON of all agencies. An agency is serialized again only when it has changed."""
 
     def __init__(self) -> None:
-        self._written: dict[str, tuple[AgencyView, bytes]] = {}
+        self._cache: dict[str, tuple[AgencyView, bytes]] = {}
 
-    async def written(self, views: Sequence[AgencyView]) -> Sequence[tuple[AgencyView, bytes]]:
-        """Return each of *views*, which must be complete, with its JSON."""
-        before, now = self._written, dict[str, tuple[AgencyView, bytes]]()
+    async def serialize(self, views: Sequence[AgencyView]) -> Sequence[tuple[AgencyView, bytes]]:
+        """Return each of *views* with its JSON. *views* must have all agencies: others are dropped from the cache."""
+        previous, current = self._cache, dict[str, tuple[AgencyView, bytes]]()
         async for view in yielding(views):
-            known = before.get(view.agency)
-            if known is None or known[0] is not view:
-                known = view, _AGENCY.dump_json(view)
-            now[view.agency] = known
-        self._written = now
-        return list(now.values())
+            cached = previous.get(view.agency)
+            if cached is None or cached[0] is not view:
+                cached = view, _AGENCY.dump_json(view)
+            current[view.agency] = cached
+        self._cache = current
+        return list(current.values())
 
 
-def _marked(page: Iterable[tuple[str, bytes]], available: Mapping[str, Sequence[Availability]]) -> tuple[bytes, str]:
-    """Return a JSON array of agencies, and its ETag.
+def _build_body(
+    page: Iterable[tuple[str, bytes]], available: Mapping[str, Sequence[Availability]]
+) -> tuple[bytes, str]:
+    """Return a JSON array of agencies with their availability, and its ETag.
 
-    Availability, which changes every minute, is inserted here; the JSON around it is cached until a route has run.
+    Availability changes every minute, so it is not part of the cached JSON.
     """
-    body = joined(
-        text.removesuffix(_NOT_ASKED) + b'"availability":' + _AVAILABILITY.dump_json(available.get(code, ())) + b"}"
+    body = json_array(
+        text.removesuffix(_EMPTY_AVAILABILITY)
+        + b'"availability":'
+        + _AVAILABILITY.dump_json(available.get(code, ()))
+        + b"}"
         for code, text in page
     )
     return body, etag_of(body)

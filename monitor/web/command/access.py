@@ -1,6 +1,6 @@
-"""Commands for users, API tokens, and stored secrets. No stored secret is sent over the socket.
+"""Commands for users, API tokens, and stored secrets. The socket transfers no stored secret.
 
-The first administrator must be created here; all other users may be.
+Only these commands can create the first administrator; other users may be created on the portal as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from monitor.service.access.tokens import ProgramTokens
 from monitor.service.errors import OperationRejectedError
 from monitor.web.request import CommandRequest, Id, Name
 
-#: As text: "officer:JCONTOH".
+#: Roles of a user or token as text: "officer:JCONTOH".
 _Roles = Annotated[
     list[str],
     BeforeValidator(lambda assignments: [str(each) for each in sorted(assignments)]),
@@ -56,13 +56,13 @@ class RolesRequest(CommandRequest):
 
 
 class InviteRequest(CommandRequest):
-    """How an invitation code reaches its user."""
+    """Request for an invitation code: how the code reaches its user."""
 
     kind: CodeWay
 
 
 class InvitationResponse(BaseModel):
-    """Invitation code, which must be passed to its user."""
+    """Invitation code with which the user chooses a password. The requester passes it on."""
 
     name: str = Field(validation_alias=AliasPath("user", "name"))
     full_name: str = Field(validation_alias=AliasPath("user", "full_name"))
@@ -98,7 +98,7 @@ class TokenRequest(CommandRequest):
     duration: str = Field(min_length=1, max_length=20)
 
 
-def users_of(administration: Administration) -> APIRouter:
+def user_commands(administration: Administration) -> APIRouter:
     """Build the control router of users."""
     router = APIRouter()
 
@@ -107,72 +107,72 @@ def users_of(administration: Administration) -> APIRouter:
         return await administration.users()
 
     @router.post("/users", response_model=UserResponse)
-    async def add(order: UserRequest) -> User:
-        return await administration.add(order.name, order.full_name, order.roles, by=order.by)
+    async def add(command: UserRequest) -> User:
+        return await administration.add(command.name, command.full_name, command.roles, by=command.by)
 
     @router.post("/users/{name}/roles", response_model=UserResponse)
-    async def roles(name: str, order: RolesRequest) -> User:
-        return await administration.assign(name, order.roles, by=order.by)
+    async def set_roles(name: str, command: RolesRequest) -> User:
+        return await administration.assign(name, command.roles, by=command.by)
 
     @router.post("/users/{name}/invite", response_model=InvitationResponse)
-    async def invite(name: str, order: InviteRequest) -> Invitation:
-        return await administration.invite(name, order.kind, by=order.by)
+    async def invite(name: str, command: InviteRequest) -> Invitation:
+        return await administration.invite(name, command.kind, by=command.by)
 
     @router.post("/users/{name}/disable", response_model=UserResponse)
-    async def disable(name: str, word: CommandRequest) -> User:
-        return await administration.disable(name, by=word.by)
+    async def disable(name: str, command: CommandRequest) -> User:
+        return await administration.disable(name, by=command.by)
 
     @router.post("/users/{name}/unlock", response_model=UserResponse)
-    async def unlock(name: str, word: CommandRequest) -> User:
-        return await administration.unlock(name, by=word.by)
+    async def unlock(name: str, command: CommandRequest) -> User:
+        return await administration.unlock(name, by=command.by)
 
     @router.post("/users/{name}/reset-second-factor", response_model=UserResponse)
-    async def reset_second_factor(name: str, word: CommandRequest) -> User:
-        return await administration.take_second_factor(name, by=word.by)
+    async def reset_second_factor(name: str, command: CommandRequest) -> User:
+        return await administration.reset_second_factor(name, by=command.by)
 
     @router.post("/users/{name}/enable", response_model=UserResponse)
-    async def enable(name: str, word: CommandRequest) -> User:
-        return await administration.enable(name, by=word.by)
+    async def enable(name: str, command: CommandRequest) -> User:
+        return await administration.enable(name, by=command.by)
 
     return router
 
 
-def tokens_of(tokens: ProgramTokens) -> APIRouter:
+def token_commands(tokens: ProgramTokens) -> APIRouter:
     """Build the control router of API tokens."""
     router = APIRouter()
 
     @router.get("/tokens", response_model=list[TokenResponse])
-    async def listed() -> Sequence[ApiToken]:
+    async def list_tokens() -> Sequence[ApiToken]:
         return await tokens.all()
 
     @router.post("/tokens")
-    async def add(order: TokenRequest) -> NewTokenResponse:
+    async def add(command: TokenRequest) -> NewTokenResponse:
         try:
-            duration = parse_duration(order.duration)
-        except InvalidDurationError as wrong:
-            raise OperationRejectedError(f"{order.duration}: {wrong}; write --for 90d") from None
-        # Every user of the control socket has all permissions.
-        made = await tokens.make(order.name, order.roles, duration, by=order.by)
-        token = TokenResponse.model_validate(made.token, from_attributes=True)
-        return NewTokenResponse(token=token, secret=made.secret.text)
+            duration = parse_duration(command.duration)
+        except InvalidDurationError as error:
+            raise OperationRejectedError(f"{command.duration}: {error}; write --for 90d") from None
+        # Do not limit the roles to those of an author: every user of the control socket has all permissions.
+        created = await tokens.create(command.name, command.roles, duration, by=command.by)
+        token = TokenResponse.model_validate(created.token, from_attributes=True)
+        return NewTokenResponse(token=token, secret=created.secret.text)
 
     @router.post("/tokens/{number}/revoke", response_model=TokenResponse)
-    async def revoke(number: Id, word: CommandRequest) -> ApiToken:
-        return await tokens.revoke(number, by=word.by)
+    async def revoke(number: Id, command: CommandRequest) -> ApiToken:
+        return await tokens.revoke(number, by=command.by)
 
     return router
 
 
-def secrets_of(safe: SecretStore) -> APIRouter:
+def secret_commands(secret_store: SecretStore) -> APIRouter:
     """Build the control router of stored secrets."""
     router = APIRouter()
 
     @router.get("/secrets")
     async def secrets() -> Sequence[SecretCount]:
-        return await safe.counts()
+        return await secret_store.counts()
 
     @router.post("/secrets/rotate")
-    async def rotate(word: CommandRequest) -> SecretRotation:
-        return await safe.rotate(by=word.by)
+    async def rotate(command: CommandRequest) -> SecretRotation:
+        return await secret_store.rotate(by=command.by)
 
     return router

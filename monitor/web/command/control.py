@@ -1,4 +1,4 @@
-"""Listener for the command line: a Unix socket of mode 0600, so that only its owner has access."""
+"""HTTP application for the command line, on a Unix socket of mode 0600, so that only its owner has access."""
 
 from __future__ import annotations
 
@@ -19,40 +19,43 @@ from monitor.service.errors import OperationRejectedError
 from monitor.service.facade import ServiceFacade
 from monitor.service.silences import Silencer
 from monitor.views.overview import IncidentView, NotificationView, view_incident
-from monitor.web.problem import answer_with_problems, reload_answer
-from monitor.web.request import CommandRequest, Holder, Id, Why
+from monitor.web.problem import answer_with_problems, reload_response
+from monitor.web.request import Assignee, CommandRequest, Id, Reason
 
 
 class TakeOverRequest(CommandRequest):
     """Takeover of an incident: author and present assignee."""
 
-    from_user: Holder
+    from_user: Assignee
 
 
 class NoteRequest(CommandRequest):
     """Author and note."""
 
-    text: Why
+    text: Reason
 
 
 class ReasonRequest(CommandRequest):
     """Author and reason."""
 
-    reason: Why
+    reason: Reason
 
 
-class DespiteWord(CommandRequest):
-    """Author, and the contradiction that is accepted."""
+class DespiteRequest(CommandRequest):
+    """Author, and the contradiction with detected facts that the author accepts."""
 
     despite: Contradiction | None = None
 
 
-class CorrectOrder(DespiteWord, ReasonRequest):
-    """Author, reason, and the contradiction that is accepted."""
+class CorrectRequest(DespiteRequest, ReasonRequest):
+    """Author, reason, and the contradiction with detected facts that the author accepts."""
 
 
-class CloseRequest(CorrectOrder):
-    """Statement whether mail works again; default: as far as the outage was declared."""
+class CloseRequest(CorrectRequest):
+    """Closing of an incident, with the statement whether mail works again.
+
+    By default, only the declared part of the outage ends.
+    """
 
     recovered: bool | None = None
 
@@ -80,102 +83,106 @@ class SilenceRequest(ReasonRequest):
 
 
 class DeclaredView(BaseModel):
-    """Declared outage."""
+    """Outage that a user has declared."""
 
     incident: IncidentView
-    #: The silence that suppresses notifications about it, and its end; `None`: staff are notified now.
+    #: The silence that suppresses its notifications, and the end of the silence; `None`: staff are notified now.
     silence: int | None
     silent_until: datetime | None
 
 
-def control(source: ServiceFacade, *parts: APIRouter) -> FastAPI:
-    """Build the control application from its own routes and the routers *parts* of other modules."""
+def control(facade: ServiceFacade, *routers: APIRouter) -> FastAPI:
+    """Build the control application, with the *routers* of other modules."""
 
-    def say_mode(response: Response) -> None:
-        if source.is_monitor_only():
+    def add_mode_header(response: Response) -> None:
+        if facade.is_monitor_only():
             response.headers[MODE_HEADER] = MONITOR_ONLY
 
-    said = [Depends(say_mode)]
-    app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None, dependencies=said)
+    mode_header = [Depends(add_mode_header)]
+    app = FastAPI(title="Pantau control", docs_url=None, redoc_url=None, openapi_url=None, dependencies=mode_header)
     answer_with_problems(app)
 
     @app.get("/incidents")
     async def incidents() -> list[IncidentView]:
-        return list(await source.board.incidents())
+        return list(await facade.status_reader.incidents())
 
     @app.get("/releases")
     async def releases() -> list[IncidentView]:
-        return list(await source.releases())
+        return list(await facade.releases())
 
     @app.get("/notifications")
     async def notifications() -> list[NotificationView]:
-        return list(await source.board.notices())
+        return list(await facade.status_reader.notices())
 
     @app.post("/incidents/{number}/acknowledge")
-    async def acknowledge(number: str, word: CommandRequest) -> IncidentView:
-        return view_incident(await source.acknowledge(number, word.by))
+    async def acknowledge(number: str, command: CommandRequest) -> IncidentView:
+        return view_incident(await facade.acknowledge(number, command.by))
 
     @app.post("/incidents/{number}/take-over")
-    async def take_over(number: str, said: TakeOverRequest) -> IncidentView:
-        return view_incident(await source.take_over(number, said.by, said.from_user))
+    async def take_over(number: str, command: TakeOverRequest) -> IncidentView:
+        return view_incident(await facade.take_over(number, command.by, command.from_user))
 
     @app.post("/incidents/{number}/notes")
-    async def add_note(number: str, said: NoteRequest) -> IncidentView:
-        return view_incident(await source.remark(number, said.by, said.text))
+    async def add_note(number: str, command: NoteRequest) -> IncidentView:
+        return view_incident(await facade.add_note(number, command.by, command.text))
 
     @app.post("/incidents/{number}/escalate")
-    async def escalate(number: str, word: CommandRequest) -> IncidentView:
-        return view_incident(await source.hand_on(number, word.by))
+    async def escalate(number: str, command: CommandRequest) -> IncidentView:
+        return view_incident(await facade.escalate(number, command.by))
 
     @app.post("/incidents/{number}/release")
-    async def release(number: str, word: DespiteWord) -> IncidentView:
-        return view_incident(await source.release(number, word.by, despite=word.despite))
+    async def release(number: str, command: DespiteRequest) -> IncidentView:
+        return view_incident(await facade.release(number, command.by, despite=command.despite))
 
     @app.post("/incidents/{number}/false-alarm")
-    async def mark_false_alarm(number: str, said: CorrectOrder) -> IncidentView:
-        return view_incident(await source.correct(number, said.by, said.reason, despite=said.despite))
+    async def mark_false_alarm(number: str, command: CorrectRequest) -> IncidentView:
+        return view_incident(await facade.mark_false_alarm(number, command.by, command.reason, despite=command.despite))
 
     @app.post("/notifications/{notification_id}/set-status")
-    async def set_status(notification_id: Id, found: ManualStatusBody) -> None:
-        await source.settle(notification_id, found.status, found.by, found.reason)
+    async def set_status(notification_id: Id, command: ManualStatusBody) -> None:
+        await facade.set_notification_status(notification_id, command.status, command.by, command.reason)
 
     @app.post("/reload")
-    async def reload(word: CommandRequest | None = None) -> Response:
-        return reload_answer(await source.reload(word.by if word else "control socket"))
+    async def reload(command: CommandRequest | None = None) -> Response:
+        return reload_response(await facade.reload(command.by if command else "control socket"))
 
-    for part in parts:
-        app.include_router(part)
+    for router in routers:
+        app.include_router(router)
     return app
 
 
-def declarations(declarer: DeclarationService) -> APIRouter:
+def declaration_commands(declarations: DeclarationService) -> APIRouter:
     """Build the control router of declared outages."""
     router = APIRouter()
 
     @router.post("/declarations")
-    async def declare(order: DeclareRequest) -> DeclaredView:
-        done = await declarer.declare(order.agency, order.type, since=order.since, why=order.reason, by=order.by)
-        return view_declared(done)
+    async def declare(command: DeclareRequest) -> DeclaredView:
+        declared = await declarations.declare(
+            command.agency, command.type, since=command.since, reason=command.reason, by=command.by
+        )
+        return view_declared(declared)
 
     @router.post("/incidents/{number}/close")
-    async def close(number: str, said: CloseRequest) -> IncidentView:
-        closed = declarer.close(number, why=said.reason, by=said.by, recovered=said.recovered, despite=said.despite)
-        return view_incident(await closed)
+    async def close(number: str, command: CloseRequest) -> IncidentView:
+        incident = declarations.close(
+            number, reason=command.reason, by=command.by, recovered=command.recovered, despite=command.despite
+        )
+        return view_incident(await incident)
 
     return router
 
 
-def view_declared(done: DeclaredOutage) -> DeclaredView:
+def view_declared(declared: DeclaredOutage) -> DeclaredView:
     """Return the view of a declared outage."""
-    silence = done.silence
+    silence = declared.silence
     return DeclaredView(
-        incident=view_incident(done.incident),
+        incident=view_incident(declared.incident),
         silence=None if silence is None else silence.id,
         silent_until=None if silence is None else silence.ends_at,
     )
 
 
-def silences(silencer: Silencer) -> APIRouter:
+def silence_commands(silencer: Silencer) -> APIRouter:
     """Build the control router of silences: create, list, end."""
     router = APIRouter()
 
@@ -184,15 +191,15 @@ def silences(silencer: Silencer) -> APIRouter:
         return list(await silencer.current())
 
     @router.post("/silences")
-    async def add(order: SilenceRequest) -> Silence:
+    async def add(command: SilenceRequest) -> Silence:
         try:
-            duration = parse_duration(order.duration)
-        except InvalidDurationError as wrong:
-            raise OperationRejectedError(f"{order.duration}: {wrong}; write --for 2h, or 30m") from None
-        return await silencer.add(order.target, duration, order.reason, order.by)
+            duration = parse_duration(command.duration)
+        except InvalidDurationError as error:
+            raise OperationRejectedError(f"{command.duration}: {error}; write --for 2h, or 30m") from None
+        return await silencer.add(command.target, duration, command.reason, command.by)
 
     @router.post("/silences/{number}/remove")
-    async def remove(number: Id, word: CommandRequest) -> Silence:
-        return await silencer.remove(number, word.by)
+    async def remove(number: Id, command: CommandRequest) -> Silence:
+        return await silencer.remove(number, command.by)
 
     return router

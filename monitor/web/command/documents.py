@@ -1,4 +1,7 @@
-"""Commands for agencies' documents: store them from files, and remove them."""
+"""Commands that store agencies' documents from files, and remove them.
+
+A document is the YAML configuration of an agency, which the database stores with all its versions.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ from monitor.web.request import CommandRequest
 
 
 class FileView(BaseModel):
-    """File of a directory."""
+    """File that contains a document."""
 
-    #: Its path from the client's point of view, with its directory.
+    #: Path of the file on the client, for messages.
     called: str = Field(max_length=4096)
     name: str = Field(pattern=FILE_NAME, max_length=255)
     text: str = Field(repr=False)
@@ -30,8 +33,11 @@ class ApplyRequest(CommandRequest):
     """Desired state of the documents; see `monitor.model.document.DocumentEdit`."""
 
     files: Sequence[FileView]
+    #: By agency: digest of the stored text that the edit is based on. Another stored text is a conflict.
     started_from: Mapping[str, str] = {}
+    #: By agency: number of the conflicting version that the edit may replace nevertheless.
     expect_version: Mapping[str, int] = {}
+    #: Remove the agencies that have no file.
     prune: bool = False
     #: Only report what would change.
     dry_run: bool = False
@@ -47,12 +53,12 @@ class ChangedView(BaseModel):
 
 
 class ClashView(BaseModel):
-    """Concurrent edit by another edit source."""
+    """Edit conflict: another edit source, such as the portal, has changed a document since the client exported it."""
 
     theirs: DocumentVersion
-    #: The text that would replace it; `None`: it would be removed.
+    #: The submitted text; `None`: the document would be removed.
     ours: str | None
-    #: The common base version, if it is known.
+    #: Text of the version on which both edits are based, if it is known.
     common: str | None
 
 
@@ -64,16 +70,19 @@ class AppliedView(BaseModel):
     added: Sequence[str]
     changed: Sequence[ChangedView]
     removed: Sequence[str]
+    #: Stored versions that are newer than the file and are kept.
     newer: Sequence[DocumentVersion]
+    #: Agencies without a file, which `prune` would remove.
     missing: Sequence[str]
     clashes: Sequence[ClashView]
+    #: By agency: digest of the stored text after the edit, for `started_from` of the next one.
     seen: Mapping[str, str]
-    #: Whether the service uses it; `None`: no reload was requested, or the service is not running.
+    #: Whether the service uses the documents; `None`: no reload was requested, or the service is not running.
     taken: bool | None = None
 
 
-def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence[Problem]]]) -> APIRouter:
-    """Build the control router of documents; *reload* applies them."""
+def document_commands(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence[Problem]]]) -> APIRouter:
+    """Build the control router of documents. *reload* reloads the configuration; its argument is the author."""
     router = APIRouter()
 
     @router.get("/documents")
@@ -81,52 +90,59 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
         return list((await writer.latest()).values())
 
     @router.post("/documents")
-    async def apply(order: ApplyRequest) -> AppliedView:
-        answer = await write(writer, order)
-        if answer.refused or order.dry_run or order.no_reload or not (answer.added or answer.changed or answer.removed):
-            return answer
-        problems = await reload(order.by)
-        taken = all(problem.severity is not Severity.ERROR for problem in problems)
-        said = await asyncio.to_thread(_lines, problems)
-        return answer.model_copy(update={"taken": taken, "problems": list(dict.fromkeys([*answer.problems, *said]))})
+    async def apply(request: ApplyRequest) -> AppliedView:
+        result = await apply_documents(writer, request)
+        if (
+            result.refused
+            or request.dry_run
+            or request.no_reload
+            or not (result.added or result.changed or result.removed)
+        ):
+            return result
+        problems = await reload(request.by)
+        is_active = all(problem.severity is not Severity.ERROR for problem in problems)
+        texts = await asyncio.to_thread(_problem_texts, problems)
+        return result.model_copy(
+            update={"taken": is_active, "problems": list(dict.fromkeys([*result.problems, *texts]))}
+        )
 
     return router
 
 
-async def write(writer: DocumentWriter, order: ApplyRequest) -> AppliedView:
-    """Execute the part that needs no running service. Raise `OperationRejectedError` or `StoreUnavailable`."""
-    sources = [AgencySource(called=each.called, name=each.name, text=each.text) for each in order.files]
-    edit = DocumentEdit(started_from=order.started_from, over=order.expect_version, prune=order.prune)
-    brought = SubmittedDocuments(edit=edit, sources=sources)
+async def apply_documents(writer: DocumentWriter, request: ApplyRequest) -> AppliedView:
+    """Store the documents, which needs no running service. Raise `OperationRejectedError` or `StoreUnavailable`."""
+    sources = [AgencySource(label=each.called, name=each.name, text=each.text) for each in request.files]
+    edit = DocumentEdit(started_from=request.started_from, overwrites=request.expect_version, prune=request.prune)
+    submission = SubmittedDocuments(edit=edit, sources=sources)
     try:
-        answer = await writer.write(brought, edit_source=EditSource.FILES, by=order.by, dry=order.dry_run)
-    except VersionConflictError as moved:
-        raise OperationRejectedError(str(moved)) from None
-    # For thousands of agencies the result may have tens of thousands of lines, and whole documents.
-    return await asyncio.to_thread(_view, answer)
+        result = await writer.write(submission, edit_source=EditSource.FILES, by=request.by, dry=request.dry_run)
+    except VersionConflictError as error:
+        raise OperationRejectedError(str(error)) from None
+    # For thousands of agencies the result may have tens of thousands of lines, so use a thread.
+    return await asyncio.to_thread(_applied_view, result)
 
 
-def _lines(problems: Sequence[Problem]) -> Sequence[str]:
+def _problem_texts(problems: Sequence[Problem]) -> Sequence[str]:
     return [str(problem) for problem in problems]
 
 
-def _view(answer: DocumentsResult) -> AppliedView:
-    difference, common = answer.difference, answer.common or {}
+def _applied_view(result: DocumentsResult) -> AppliedView:
+    difference, common = result.difference, result.common or {}
     return AppliedView(
-        refused=answer.is_refused,
-        problems=_lines(answer.problems),
+        refused=result.is_refused,
+        problems=_problem_texts(result.problems),
         added=[each.agency for each in difference.added],
-        changed=[ChangedView(before=was, text=ours.text) for was, ours in difference.changed],
+        changed=[ChangedView(before=before, text=after.text) for before, after in difference.changed],
         removed=[each.agency for each in difference.removed],
         newer=difference.newer,
         missing=[each.agency for each in difference.missing],
         clashes=[
             ClashView(
-                theirs=clash.theirs,
-                ours=None if clash.ours is None else clash.ours.text,
-                common=common.get(clash.theirs.agency),
+                theirs=clash.stored,
+                ours=None if clash.submitted is None else clash.submitted.text,
+                common=common.get(clash.stored.agency),
             )
-            for clash in difference.clashes
+            for clash in difference.conflicts
         ],
-        seen=answer.seen or {},
+        seen=result.seen or {},
     )

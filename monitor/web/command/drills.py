@@ -1,4 +1,7 @@
-"""Commands for drills: start one, and show the results. Telephone numbers are not sent to the client."""
+"""Commands for drills, which test notifications to staff: start one, and show the results.
+
+Responses contain no telephone numbers.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from monitor.drills.runner import DrillRunner
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.web.request import CommandRequest
 
-#: A drill on request ends within this time, while its requester is still available.
-WITHIN = timedelta(hours=2)
-#: Number of drills whose results are shown.
-_SHOWN = 5
+#: Duration of a drill on request, short enough for its requester to see the result.
+TIME_LIMIT = timedelta(hours=2)
+#: Number of the latest drills whose results are shown.
+_MAX_DRILLS = 5
 
 
 class DrillRequest(CommandRequest):
-    """Drill: participants and author."""
+    """Start of a drill: whom to notify, and the author."""
 
     contact: str = Field(min_length=1, max_length=64)
 
@@ -52,18 +55,18 @@ class DrillResult:
     reason: str
 
 
-def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -> APIRouter:
-    """Build the control router of drills. *rests*: whether the service is in monitor-only mode."""
+def drill_commands(drill_runner: DrillRunner, is_monitor_only: Callable[[], bool] = lambda: False) -> APIRouter:
+    """Build the control router of drills. *is_monitor_only*: whether the service is in monitor-only mode."""
     router = APIRouter()
 
     @router.post("/drills")
-    async def begin(wish: DrillRequest) -> BegunView:
-        if rests():
-            raise OperationRejectedError("nobody is told of anything (mode: monitor_only), so nobody is drilled")
-        begun = await instructor.ask(wish.contact, wish.by, WITHIN)
-        if begun is None:
-            raise NotFoundError(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
-        drill, notifications = begun
+    async def begin(request: DrillRequest) -> BegunView:
+        if is_monitor_only():
+            raise OperationRejectedError("nobody is notified (mode: monitor_only), so there are no drills")
+        started = await drill_runner.start(request.contact, request.by, TIME_LIMIT)
+        if started is None:
+            raise NotFoundError(f"there is nobody called '{request.contact}' to drill; write a contact's key, or all")
+        drill, notifications = started
         return BegunView(number=drill.number, notifications=notifications, ends_at=drill.ends_at)
 
     @router.get("/drills")
@@ -80,7 +83,7 @@ def drills(instructor: DrillRunner, rests: Callable[[], bool] = lambda: False) -
                 confirmed_at=record.confirmed_at,
                 reason=record.reason,
             )
-            for drill, record in await instructor.latest(_SHOWN)
+            for drill, record in await drill_runner.latest_results(_MAX_DRILLS)
         ]
 
     return router

@@ -1,6 +1,6 @@
-"""Queries and commands about on-call staff.
+"""Queries and commands about on-call rotas and their overrides.
 
-No other responses of the service contain telephone numbers: every user of the control socket may call a colleague.
+Responses contain telephone numbers, because every user of the control socket may call colleagues. The API has none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.oncall import Gap, Override
-from monitor.config.fields.phone import printed
+from monitor.config.fields.phone import format_printed
 from monitor.service.oncall import OnCall, RotaView
 from monitor.store.admin.duty import DutyRecords
 from monitor.web.request import CommandRequest, Id
@@ -26,7 +26,7 @@ class AddressResponse(BaseModel):
     channel: Channel
     number: str
     extension: str
-    #: Whether this number is in use at that moment.
+    #: Whether the number may be called at that moment.
     answers: bool
     verified: date | None
 
@@ -47,7 +47,7 @@ class PersonResponse(BaseModel):
 
 
 class RotaResponse(BaseModel):
-    """A rota at one moment."""
+    """State of a rota at one moment."""
 
     rota: str
     at: datetime
@@ -73,7 +73,8 @@ class OverrideResponse(BaseModel):
 class ChangedOverrideResponse(OverrideResponse):
     """Override that was created or revoked, and the people whose duty it changes."""
 
-    #: First the person who takes over, then the person who would be on call otherwise. Pantau does not notify them.
+    #: People whom the author should inform, because Pantau does not: first the person who takes over, then the person
+    #: who would be on call otherwise.
     tell: list[NextOnCallResponse]
 
 
@@ -87,42 +88,42 @@ class OverrideRequest(CommandRequest):
     ends_at: str
 
 
-def duties(duty: OnCall) -> APIRouter:
+def on_call_commands(on_call_service: OnCall) -> APIRouter:
     """Build the control router of on-call data."""
     router = APIRouter()
 
     @router.get("/on-call")
     async def on_call(agency: str = "", at: str = "") -> list[RotaResponse]:
-        return [_duty(view) for view in await duty.show(agency, at)]
+        return [_rota_response(view) for view in await on_call_service.show(agency, at)]
 
     @router.get("/on-call/records")
     async def records() -> DutyRecords:
-        return await duty.records()
+        return await on_call_service.records()
 
     @router.get("/overrides")
     async def overrides() -> list[OverrideResponse]:
-        return [view_override(each) for each in await duty.overrides()]
+        return [view_override(each) for each in await on_call_service.overrides()]
 
     @router.post("/overrides")
-    async def add(order: OverrideRequest) -> ChangedOverrideResponse:
-        made = await duty.add(
-            rota=order.rota, person=order.person, begins=order.starts_at, ends=order.ends_at, by=order.by
+    async def add(command: OverrideRequest) -> ChangedOverrideResponse:
+        created = await on_call_service.add(
+            rota=command.rota, person=command.person, begins=command.starts_at, ends=command.ends_at, by=command.by
         )
-        return view_change(made, await duty.concerned(made))
+        return view_change(created, await on_call_service.contacts_affected_by(created))
 
     @router.post("/overrides/{number}/remove")
-    async def remove(number: Id, word: CommandRequest) -> ChangedOverrideResponse:
-        gone = await duty.remove(number, word.by)
-        return view_change(gone, await duty.concerned(gone))
+    async def remove(number: Id, command: CommandRequest) -> ChangedOverrideResponse:
+        removed = await on_call_service.remove(number, command.by)
+        return view_change(removed, await on_call_service.contacts_affected_by(removed))
 
     return router
 
 
-def _duty(view: RotaView) -> RotaResponse:
+def _rota_response(view: RotaView) -> RotaResponse:
     return RotaResponse(
         rota=view.rota,
         at=view.at,
-        person=_person(view.person, view.at) if view.person else None,
+        person=_person_response(view.person, view.at) if view.person else None,
         overridden_by=view.overridden_by,
         until=view.until,
         next=NextOnCallResponse(key=view.next.key, name=view.next.name) if view.next else None,
@@ -130,18 +131,18 @@ def _duty(view: RotaView) -> RotaResponse:
     )
 
 
-def _person(person: Contact, at: datetime) -> PersonResponse:
-    addresses = [_address(address, at) for address in person.addresses]
+def _person_response(person: Contact, at: datetime) -> PersonResponse:
+    addresses = [_address_response(address, at) for address in person.addresses]
     return PersonResponse(key=person.key, name=person.name, addresses=addresses)
 
 
-def _address(address: Address, at: datetime) -> AddressResponse:
+def _address_response(address: Address, at: datetime) -> AddressResponse:
     return AddressResponse(
         channel=address.channel,
-        number=printed(address.number),
-        # Without the pauses, which only an automatic dialler needs.
+        number=format_printed(address.number),
+        # Without pauses (w, W) and the final #, which only an automatic dialler needs.
         extension=address.extension.strip("wW#"),
-        answers=address.answers(at),
+        answers=address.is_available(at),
         verified=address.verified,
     )
 

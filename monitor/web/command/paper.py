@@ -1,4 +1,7 @@
-"""Commands for paper paused after a restore from a possibly older database copy: show status, resume."""
+"""Commands for letters and faxes (paper), which are paused after the database was restored: show the status, resume.
+
+The restored copy may be older than the last letters sent, so that numbers could be used twice.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,34 @@ from pydantic import Field
 
 from alerts.persistence.restoration import Restoration
 from monitor.service.paper.restore_guard import PaperView, RestoreGuard, ResumePaper
-from monitor.web.request import CommandRequest, Why
+from monitor.web.request import CommandRequest, Reason
 
 
 class ResumePaperRequest(CommandRequest):
-    """Resumption of paper: author, reason, and the last numbers used."""
+    """Request to resume paper: author, reason, and the last incident numbers used before the restore."""
 
-    reason: Why
-    #: Separated by blanks.
+    reason: Reason
+    #: Numbers, separated by blanks.
     last_numbers: str = Field(default="", max_length=2000)
     nothing_lost: str = Field(default="", pattern="^(yes)?$")
 
 
-def paper(restorer: RestoreGuard) -> APIRouter:
+def paper_commands(restore_guard: RestoreGuard) -> APIRouter:
     """Build the control router of paused paper."""
     router = APIRouter()
 
     @router.get("/paper")
-    async def waiting() -> PaperView:
-        return await restorer.view()
+    async def status() -> PaperView:
+        return await restore_guard.view()
 
     @router.post("/paper/resume")
-    async def resume(word: ResumePaperRequest) -> Restoration:
-        order = ResumePaper(
-            by=word.by, reason=word.reason, after=word.last_numbers.split(), nothing_lost=bool(word.nothing_lost)
+    async def resume(command: ResumePaperRequest) -> Restoration:
+        resume_paper = ResumePaper(
+            by=command.by,
+            reason=command.reason,
+            after=command.last_numbers.split(),
+            nothing_lost=bool(command.nothing_lost),
         )
-        return await restorer.confirm(order)
+        return await restore_guard.resume(resume_paper)
 
     return router

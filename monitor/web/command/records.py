@@ -1,4 +1,4 @@
-"""Commands for records: export, monthly reports, purge."""
+"""Commands for records: audit log, incident records, monthly reports, and the purge of old records."""
 
 from __future__ import annotations
 
@@ -10,72 +10,76 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from monitor.audit.archive import Archive
-from monitor.service.days.statements import Statements
-from monitor.service.errors import OperationRejectedError, no_incident
+from monitor.service.days.statements import MonthlyReports
+from monitor.service.errors import OperationRejectedError, incident_not_found
 from monitor.web.request import CommandRequest
 
 
 class PurgeRequest(CommandRequest):
-    """Purge: records, author, authority."""
+    """Purge of old records: their age, the author, and the authority for it."""
 
     before: AwareDatetime
     #: The reference of the written consent (Act 629, section 25).
     authority: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
-    #: Counts of the dry run: incidents/notifications/entries. Empty: this is the dry run.
+    #: Counts that the dry run returned: incidents/notifications/entries. Empty: this is the dry run.
     confirm: str = ""
 
 
 class MonthlyReportRequest(CommandRequest):
-    """Monthly report: agency, month, requester."""
+    """Request for a monthly report: agency, month, requester."""
 
     agency: str = Field(min_length=1, max_length=64)
     #: "2026-11".
     month: str = Field(min_length=1, max_length=20)
 
 
-def records(archive: Archive) -> APIRouter:
+def record_commands(archive: Archive) -> APIRouter:
     """Build the control router of records."""
     router = APIRouter()
 
     @router.get("/audit/head")
     async def head() -> Mapping[str, Any]:
-        found = await archive.head()
-        return {"number": found.number, "hash": found.hash, "fingerprint": found.fingerprint}
+        head_entry = await archive.head()
+        return {"number": head_entry.number, "hash": head_entry.hash, "fingerprint": head_entry.fingerprint}
 
     @router.get("/audit/entries")
     async def entries(after: Annotated[int, Query(ge=0)] = 0) -> Sequence[Mapping[str, Any]]:
         return await archive.entries(after)
 
     @router.post("/incidents/{number}/record")
-    async def record(number: str, word: CommandRequest) -> Mapping[str, str]:
-        files = await archive.dossier(number, word.by)
+    async def record(number: str, command: CommandRequest) -> Mapping[str, str]:
+        files = await archive.incident_record(number, command.by)
         if files is None:
-            raise no_incident(number)
+            raise incident_not_found(number)
         return {name: b64encode(content).decode() for name, content in files.items()}
 
     @router.post("/purge")
-    async def purge(disposal: PurgeRequest) -> Mapping[str, Any]:
-        found = await archive.doomed(disposal.before)
-        told = {"counts": found.counts, "incidents": [number for _, number in found.incidents], "purged": False}
-        if not disposal.confirm:
-            return told
-        if disposal.confirm != found.counts:
+    async def purge(command: PurgeRequest) -> Mapping[str, Any]:
+        purge_set = await archive.purge_set(command.before)
+        result = {
+            "counts": purge_set.counts,
+            "incidents": [number for _, number in purge_set.incidents],
+            "purged": False,
+        }
+        if not command.confirm:
+            return result
+        if command.confirm != purge_set.counts:
             raise OperationRejectedError(
-                f"it is {found.counts} now and not {disposal.confirm}: look at it again without --confirm"
+                f"it is {purge_set.counts} now and not {command.confirm}: look at it again without --confirm"
             )
-        counts = await archive.purge(disposal.before, disposal.authority, disposal.by)
-        return {**told, "counts": counts, "purged": True}
+        counts = await archive.purge(command.before, command.authority, command.by)
+        return {**result, "counts": counts, "purged": True}
 
     return router
 
 
-def statements(maker: Statements) -> APIRouter:
+def monthly_report_commands(monthly_reports: MonthlyReports) -> APIRouter:
     """Build the control router of monthly reports."""
     router = APIRouter()
 
     @router.post("/monthly-reports")
-    async def monthly_report(order: MonthlyReportRequest) -> Mapping[str, str]:
-        files = await maker.statement(order.agency, order.month, order.by)
+    async def monthly_report(command: MonthlyReportRequest) -> Mapping[str, str]:
+        files = await monthly_reports.render(command.agency, command.month, command.by)
         return {name: b64encode(content).decode() for name, content in files.items()}
 
     return router

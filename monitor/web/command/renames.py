@@ -1,4 +1,4 @@
-"""Commands that rename items of the configuration and update their records."""
+"""Command that updates stored records after an item of the configuration was renamed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class RenameView(BaseModel):
     problems: Sequence[str]
 
 
-def renames(renamer: Renamer) -> APIRouter:
+def rename_commands(renamer: Renamer) -> APIRouter:
     """Build the control router of renames."""
     router = APIRouter()
 
     @router.post("/renames")
-    async def rename(order: RenameRequest) -> RenameView:
-        renaming = Renaming(what=order.what, old=order.old.strip(), new=order.new.strip())
-        done = await renamer.rename(renaming, order.by)
-        return RenameView(counts=done.counts, problems=[str(problem) for problem in done.problems])
+    async def rename(command: RenameRequest) -> RenameView:
+        renaming = Renaming(kind=command.what, old=command.old.strip(), new=command.new.strip())
+        result = await renamer.rename(renaming, command.by)
+        return RenameView(counts=result.counts, problems=[str(problem) for problem in result.problems])
 
     return router

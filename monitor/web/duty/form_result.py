@@ -17,79 +17,80 @@ from pydantic import TypeAdapter, ValidationError
 from alerts.model.contradiction import Contradiction
 from monitor.service.errors import OperationRejectedError
 from monitor.web.access.access_control import access_control_of
-from monitor.web.page import PageLanguage, words
-from monitor.web.request import Why
+from monitor.web.page import PageLanguage, texts_of
+from monitor.web.request import Reason
 
-_WHY = TypeAdapter(Why)
+_REASON = TypeAdapter(Reason)
 _COOKIE: Final = "pantau_said"
 #: Lifetime of the cookie in seconds. A telephone without reception may be slow.
-_WAITS = 60
-_SAYINGS = frozenset(words("duty_said", PageLanguage.MALAY))
+_COOKIE_MAX_AGE = 60
+_MESSAGE_KEYS = frozenset(texts_of("duty_said", PageLanguage.MALAY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvalidForm:
-    """Error of a form."""
+    """Error of a posted form, and the input; without a problem there is no error."""
 
     status: int = HTTPStatus.OK
-    #: The form on the page: an action, or the number of a notification.
-    form: str = ""
+    #: Which form of the page: an `IncidentAction`, "declare", "silence", or the ID of a notification.
+    form_id: str = ""
     #: A key of `duty_amiss` in texts/duty.yaml; "" without an error.
     problem: str = ""
     #: The error message of the service.
     reason: str | Exception = ""
-    written: Mapping[str, str] = field(default_factory=dict)
+    #: The input, to be shown again.
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
-FINE: Final = InvalidForm()
+NO_ERROR: Final = InvalidForm()
 
 
-def unreadable(form: str, problem: str, written: Mapping[str, str]) -> InvalidForm:
+def incomplete_form(form_id: str, problem: str, fields: Mapping[str, str]) -> InvalidForm:
     """Return the error for a missing or invalid field."""
-    return InvalidForm(status=HTTPStatus.UNPROCESSABLE_ENTITY, form=form, problem=problem, written=written)
+    return InvalidForm(status=HTTPStatus.UNPROCESSABLE_ENTITY, form_id=form_id, problem=problem, fields=fields)
 
 
-def refused(form: str, wrong: OperationRejectedError, written: Mapping[str, str]) -> InvalidForm:
+def rejected_form(form_id: str, error: OperationRejectedError, fields: Mapping[str, str]) -> InvalidForm:
     """Return the error for a rejected command."""
-    return InvalidForm(status=HTTPStatus.CONFLICT, form=form, problem="not_done", reason=wrong, written=written)
+    return InvalidForm(status=HTTPStatus.CONFLICT, form_id=form_id, problem="not_done", reason=error, fields=fields)
 
 
-def read_why(form: Mapping[str, str], name: str = "why") -> str | None:
+def read_reason(form: Mapping[str, str], name: str = "why") -> str | None:
     """Return the reason entered by the user; `None` if it is empty or cannot be stored."""
     try:
-        return _WHY.validate_python(form.get(name, ""))
+        return _REASON.validate_python(form.get(name, ""))
     except ValidationError:
         return None
 
 
 def read_despite(form: Mapping[str, str]) -> Contradiction | None:
-    """Return the contradiction that the user has accepted by a checkbox."""
-    ticked = form.get("despite", "")
-    return Contradiction(ticked) if ticked in set(Contradiction) else None
+    """Return the contradiction with detected facts that the user has accepted by a checkbox."""
+    value = form.get("despite", "")
+    return Contradiction(value) if value in set(Contradiction) else None
 
 
-def then_say(request: Request, path: str, saying: str) -> Response:
-    """Redirect to the page at *path* with a flash message. A reload there does not repeat the action."""
-    answer = RedirectResponse(path, status_code=303)
-    answer.set_cookie(
+def redirect_with_message(request: Request, path: str, message_key: str) -> Response:
+    """Redirect to the page at *path*, which shows a flash message. A reload there does not repeat the action."""
+    response = RedirectResponse(path, status_code=303)
+    response.set_cookie(
         _COOKIE,
-        saying,
-        max_age=_WAITS,
+        message_key,
+        max_age=_COOKIE_MAX_AGE,
         path=path,
         secure=access_control_of(request).is_secure,
         httponly=True,
         samesite="lax",
     )
-    return answer
+    return response
 
 
-def to_be_said(request: Request) -> str:
-    """Return the key of the flash message, from `duty_said` in texts/duty.yaml; "" for none or an unknown one."""
-    saying = request.cookies.get(_COOKIE, "")
-    return saying if saying in _SAYINGS else ""
+def read_flash_message(request: Request) -> str:
+    """Return the key of the flash message in `duty_said` of texts/duty.yaml; "" for none or an unknown one."""
+    message_key = request.cookies.get(_COOKIE, "")
+    return message_key if message_key in _MESSAGE_KEYS else ""
 
 
-def said(response: Response, path: str) -> Response:
-    """Delete the flash message."""
+def delete_flash_message(response: Response, path: str) -> Response:
+    """Delete the cookie of the flash message."""
     response.delete_cookie(_COOKIE, path=path, httponly=True, samesite="lax")
     return response

@@ -1,4 +1,4 @@
-"""Incident pages: facts, notifications, assignee, and forms for the actions that the principal may perform.
+"""Incident pages: state, notifications, assignee, and forms for the actions that the principal may perform.
 
 Each form has its own URL. A repeated submission changes nothing, and the page shows the present state.
 """
@@ -12,241 +12,281 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
-from alerts.decide.escalation import is_left_to_nobody
+from alerts.decide.escalation import has_no_next_person
 from alerts.engine.manual_status import ManualStatus
 from alerts.model.delivery import NotificationState
 from alerts.model.incident import Incident
 from monitor.access.principal import Principal
 from monitor.access.role import Permission
 from monitor.service.declarations import DeclarationService
-from monitor.service.errors import OperationRejectedError, no_notice
+from monitor.service.errors import OperationRejectedError, notification_not_found
 from monitor.service.facade import ServiceFacade
-from monitor.service.portal.worklist import MOST, Worklist
+from monitor.service.portal.worklist import MAX_LISTED, Worklist
 from monitor.store.engine.listing import NotificationFilter
-from monitor.views.incident_action import PERMISSION_FOR, IncidentAction, possible
+from monitor.views.incident_action import PERMISSION_FOR, IncidentAction, possible_actions
 from monitor.views.overview import view_incident
 from monitor.web.access.access_control import RequirePermission, incident_in_path, notification_in_path, permit
 from monitor.web.duty.form_result import (
-    FINE,
+    NO_ERROR,
     InvalidForm,
+    delete_flash_message,
+    incomplete_form,
     read_despite,
-    read_why,
-    refused,
-    said,
-    then_say,
-    to_be_said,
-    unreadable,
+    read_flash_message,
+    read_reason,
+    redirect_with_message,
+    rejected_form,
 )
-from monitor.web.form import Pages, fields_of, form_of
+from monitor.web.form import Pages, read_fields, read_form
 from monitor.web.request import Id
 
-#: Values for `DeclarationService.close` by answer to "does mail work again?".
+#: The argument *recovered* of `DeclarationService.close`, by the user's answer to "Does mail work again?".
 _RECOVERED: Final[Mapping[str, bool | None]] = {"yes": True, "no": False, "declared": None}
 #: Limit of notifications on an incident's page; the newest are shown.
-_NOTICES = 100
+_MAX_NOTIFICATIONS = 100
 
-_Place = Annotated[int, Path(ge=1, lt=1000)]
+_PageNumber = Annotated[int, Path(ge=1, lt=1000)]
 
 
-def incident_pages(facade: ServiceFacade, worklist: Worklist, declarer: DeclarationService, pages: Pages) -> APIRouter:
+def incident_pages(
+    facade: ServiceFacade, worklist: Worklist, declarations: DeclarationService, pages: Pages
+) -> APIRouter:
     """Build the router of the incident pages."""
-    router, sheets = APIRouter(include_in_schema=False), IncidentRoutes(facade, worklist, pages)
+    router, views = APIRouter(include_in_schema=False), IncidentViews(facade, worklist, pages)
     reader = Depends(RequirePermission(Permission.READ, incident_in_path(facade)))
 
     @router.get("/incidents/{number}")
     async def incident(request: Request, number: str, principal: Principal = reader) -> Response:
-        return await sheets.shown(request, number, principal)
+        return await views.render_incident(request, number, principal)
 
-    _offer_taking_on(router, facade, sheets)
-    _offer_releasing(router, facade, worklist, sheets)
-    _offer_ruling(router, facade, declarer, sheets)
+    _add_officer_actions(router, facade, views)
+    _add_release_routes(router, facade, worklist, views)
+    _add_manager_actions(router, facade, declarations, views)
     return router
 
 
-class IncidentRoutes:
-    """Views of an incident, and of the announcement that a release would send."""
+class IncidentViews:
+    """Renderer of an incident's page, and of the preview of its announcement.
+
+    The announcement goes to external recipients. A user with the permission releases it after looking at the preview.
+    """
 
     def __init__(self, facade: ServiceFacade, worklist: Worklist, pages: Pages) -> None:
-        self._front = facade
+        self._facade = facade
         self._worklist = worklist
         self._pages = pages
 
-    async def shown(self, request: Request, number: str, principal: Principal, amiss: InvalidForm = FINE) -> Response:
+    async def render_incident(
+        self, request: Request, number: str, principal: Principal, form_error: InvalidForm = NO_ERROR
+    ) -> Response:
         """Return the page of an incident."""
-        sheet = await self._worklist.sheet(number)
-        found, agency = sheet.incident, sheet.incident.policy.agency
-        notices = await self._front.board.notice_page(NotificationFilter(incident_id=found.id), most=_NOTICES)
-        can = possible(found, principal.names, self._front.now())
-        facts = {
-            "path": _at(found),
-            "saying": (saying := "" if amiss.problem else to_be_said(request)),
-            "amiss": amiss,
-            "sheet": sheet,
-            "incident": found,
-            "view": view_incident(found),
-            "notices": notices.rows,
-            "has_more": notices.after is not None,
-            "sites": await self._front.board.site_evidence(found),
-            "may": {str(each) for each in can if principal.may(PERMISSION_FOR[each], agency)},
-            "may_settle": principal.may(Permission.MANAGE_INCIDENTS, agency),
-            "until": self._front.now() + found.policy.escalation.acknowledgement_timeout,
+        details = await self._worklist.incident_page(number)
+        incident, agency = details.incident, details.incident.policy.agency
+        page = await self._facade.status_reader.notification_page(
+            NotificationFilter(incident_id=incident.id), limit=_MAX_NOTIFICATIONS
+        )
+        actions = possible_actions(incident, principal.names, self._facade.now())
+        context = {
+            "path": _path_of(incident),
+            "flash_message": (message := "" if form_error.problem else read_flash_message(request)),
+            "form_error": form_error,
+            "details": details,
+            "incident": incident,
+            "view": view_incident(incident),
+            "notifications": page.rows,
+            "has_more": page.after is not None,
+            "sites": await self._facade.status_reader.site_evidence(incident),
+            "permitted_actions": {str(each) for each in actions if principal.may(PERMISSION_FOR[each], agency)},
+            "may_set_status": principal.may(Permission.MANAGE_INCIDENTS, agency),
+            "acknowledged_until": self._facade.now() + incident.policy.escalation.acknowledgement_timeout,
         }
-        answer = self._pages.show(request, "incident.html", facts, amiss.status)
-        return said(answer, _at(found)) if saying else answer
+        response = self._pages.show(request, "incident.html", context, form_error.status)
+        return delete_flash_message(response, _path_of(incident)) if message else response
 
-    async def looked_at(self, request: Request, number: str, amiss: InvalidForm = FINE) -> Response:
-        """Return the preview of an announcement before its release."""
-        look = await self._worklist.look(number)
-        facts = {
-            "path": f"{_at(look.incident)}/release",
-            "saying": "",
-            "amiss": amiss,
-            "look": look,
-            "incident": look.incident,
-            "view": view_incident(look.incident),
+    async def render_release(self, request: Request, number: str, form_error: InvalidForm = NO_ERROR) -> Response:
+        """Return the page that shows the announcement before its release."""
+        preview = await self._worklist.preview_release(number)
+        context = {
+            "path": f"{_path_of(preview.incident)}/release",
+            "flash_message": "",
+            "form_error": form_error,
+            "preview": preview,
+            "incident": preview.incident,
+            "view": view_incident(preview.incident),
         }
-        return self._pages.show(request, "release.html", facts, amiss.status)
+        return self._pages.show(request, "release.html", context, form_error.status)
 
 
-def _offer_taking_on(router: APIRouter, facade: ServiceFacade, sheets: IncidentRoutes) -> None:
+def _add_officer_actions(router: APIRouter, facade: ServiceFacade, views: IncidentViews) -> None:
     officer = Depends(RequirePermission(Permission.ACKNOWLEDGE, incident_in_path(facade)))
-    anybody = Depends(RequirePermission(Permission.ACKNOWLEDGE))
+    any_officer = Depends(RequirePermission(Permission.ACKNOWLEDGE))
 
     @router.post("/incidents/{number}/acknowledge")
     async def acknowledge(request: Request, number: str, principal: Principal = officer) -> Response:
-        await form_of(request)
-        before = await facade.numbered(number)
-        had_by = before.acknowledged_by if before.is_assigned_to(principal.names) else None
-        # An incident acknowledged by telephone keeps that name. Another name would be a takeover, about which all are
-        # notified.
-        after = await facade.acknowledge(number, had_by or principal.by)
-        is_theirs = after.is_assigned_to(principal.names)
-        return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
+        await read_form(request)
+        before = await facade.find_incident(number)
+        previous_name = before.acknowledged_by if before.is_assigned_to(principal.names) else None
+        # Keep the name under which the user acknowledged by telephone: another name would be a takeover, and takeovers
+        # are notified to all.
+        after = await facade.acknowledge(number, previous_name or principal.by)
+        is_own = after.is_assigned_to(principal.names)
+        return redirect_with_message(
+            request, _path_of(after), _unless_over(after, "acknowledged" if is_own else "has_another")
+        )
 
     @router.post("/tasks/acknowledge")
-    async def acknowledge_listed(request: Request, principal: Principal = anybody) -> Response:
-        # Only incidents listed on the page: the user has not seen those opened since.
-        listed = dict.fromkeys((await fields_of(request, most=2 * MOST)).get("incident", ()))
-        for number in listed:
-            permit(principal, Permission.ACKNOWLEDGE, (await facade.numbered(number)).policy.agency)
-        for number in listed:
+    async def acknowledge_listed(request: Request, principal: Principal = any_officer) -> Response:
+        # Acknowledge only the incidents that the page listed: the user has not seen those opened since.
+        listed_numbers = dict.fromkeys((await read_fields(request, max_fields=2 * MAX_LISTED)).get("incident", ()))
+        for number in listed_numbers:
+            permit(principal, Permission.ACKNOWLEDGE, (await facade.find_incident(number)).policy.agency)
+        for number in listed_numbers:
             await facade.acknowledge(number, principal.by)
-        return then_say(request, "/tasks", "acknowledged_listed") if listed else RedirectResponse("/tasks", 303)
+        return (
+            redirect_with_message(request, "/tasks", "acknowledged_listed")
+            if listed_numbers
+            else RedirectResponse("/tasks", 303)
+        )
 
     @router.post("/incidents/{number}/take-over")
     async def take_over(request: Request, number: str, principal: Principal = officer) -> Response:
-        # Take over from the assignee shown on the page: another user may have been faster.
-        of = (await form_of(request)).get("of", "")
-        after = await facade.take_over(number, principal.by, of)
-        is_theirs = after.acknowledged_by == principal.by
-        return then_say(request, _at(after), _unless_over(after, "taken_over" if is_theirs else "has_a_third"))
+        # Take over only from the assignee whom the page showed: another user may have been faster.
+        shown_assignee = (await read_form(request)).get("of", "")
+        after = await facade.take_over(number, principal.by, shown_assignee)
+        is_own = after.acknowledged_by == principal.by
+        return redirect_with_message(
+            request, _path_of(after), _unless_over(after, "taken_over" if is_own else "has_a_third")
+        )
 
     @router.post("/incidents/{number}/notes")
-    async def remark(request: Request, number: str, principal: Principal = officer) -> Response:
-        form = await form_of(request)
-        text = read_why(form, "text")
+    async def add_note(request: Request, number: str, principal: Principal = officer) -> Response:
+        form = await read_form(request)
+        text = read_reason(form, "text")
         if text is None:
-            return await sheets.shown(request, number, principal, unreadable(IncidentAction.REMARK, "no_text", form))
-        after = await facade.remark(number, principal.by, text)
-        return then_say(request, _at(after), "remarked")
+            return await views.render_incident(
+                request, number, principal, incomplete_form(IncidentAction.REMARK, "no_text", form)
+            )
+        after = await facade.add_note(number, principal.by, text)
+        return redirect_with_message(request, _path_of(after), "remarked")
 
     @router.post("/incidents/{number}/escalate")
-    async def hand_on(request: Request, number: str, principal: Principal = officer) -> Response:
-        await form_of(request)
-        after = await facade.hand_on(number, principal.by)
-        saying = "handed_on_to_nobody" if is_left_to_nobody(after) else "handed_on"
-        return then_say(request, _at(after), _unless_over(after, saying))
+    async def escalate(request: Request, number: str, principal: Principal = officer) -> Response:
+        await read_form(request)
+        after = await facade.escalate(number, principal.by)
+        message = "handed_on_to_nobody" if has_no_next_person(after) else "handed_on"
+        return redirect_with_message(request, _path_of(after), _unless_over(after, message))
 
 
-def _offer_releasing(router: APIRouter, facade: ServiceFacade, worklist: Worklist, sheets: IncidentRoutes) -> None:
+def _add_release_routes(router: APIRouter, facade: ServiceFacade, worklist: Worklist, views: IncidentViews) -> None:
     releaser = Depends(RequirePermission(Permission.RELEASE, incident_in_path(facade)))
 
     @router.get("/incidents/{number}/release", dependencies=[releaser])
-    async def look(request: Request, number: str) -> Response:
-        return await sheets.looked_at(request, number)
+    async def preview(request: Request, number: str) -> Response:
+        return await views.render_release(request, number)
 
     @router.get("/incidents/{number}/release/{place}/page.pdf", dependencies=[releaser])
-    async def page(number: str, place: _Place) -> Response:
-        return Response((await worklist.page(number, place)).pdf, media_type="application/pdf")
+    async def page(number: str, place: _PageNumber) -> Response:
+        return Response((await worklist.preview_page(number, place)).pdf, media_type="application/pdf")
 
     @router.post("/incidents/{number}/release")
     async def release(request: Request, number: str, principal: Principal = releaser) -> Response:
-        form = await form_of(request)
-        before = await worklist.look(number)
-        if before.incident.released_at is not None or not before.incident.is_open:
-            is_out = before.incident.released_at is not None
-            return then_say(request, _at(before.incident), "released_before" if is_out else "over")
-        if not before.goes or form.get("looked_at") != before.mark:
-            amiss = InvalidForm(status=HTTPStatus.CONFLICT, problem="changed")
-            return await sheets.looked_at(request, number, amiss)
+        form = await read_form(request)
+        preview = await worklist.preview_release(number)
+        if preview.incident.released_at is not None or not preview.incident.is_open:
+            is_released = preview.incident.released_at is not None
+            return redirect_with_message(
+                request, _path_of(preview.incident), "released_before" if is_released else "over"
+            )
+        if not preview.notifications or form.get("looked_at") != preview.digest:
+            form_error = InvalidForm(status=HTTPStatus.CONFLICT, problem="changed")
+            return await views.render_release(request, number, form_error)
         try:
             after = await facade.release(number, principal.by, despite=read_despite(form))
-        except OperationRejectedError as wrong:
-            amiss = InvalidForm(status=HTTPStatus.CONFLICT, problem="not_done", reason=wrong)
-            return await sheets.looked_at(request, number, amiss)
-        is_theirs = after.released_by == principal.by
-        return then_say(request, _at(after), _unless_over(after, "released" if is_theirs else "released_before"))
+        except OperationRejectedError as error:
+            form_error = InvalidForm(status=HTTPStatus.CONFLICT, problem="not_done", reason=error)
+            return await views.render_release(request, number, form_error)
+        is_own = after.released_by == principal.by
+        return redirect_with_message(
+            request, _path_of(after), _unless_over(after, "released" if is_own else "released_before")
+        )
 
 
-def _offer_ruling(
-    router: APIRouter, facade: ServiceFacade, declarer: DeclarationService, sheets: IncidentRoutes
+def _add_manager_actions(
+    router: APIRouter, facade: ServiceFacade, declarations: DeclarationService, views: IncidentViews
 ) -> None:
-    ruler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, incident_in_path(facade)))
-    settler = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, notification_in_path(facade)))
+    manager = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, incident_in_path(facade)))
+    notification_manager = Depends(RequirePermission(Permission.MANAGE_INCIDENTS, notification_in_path(facade)))
 
     @router.post("/incidents/{number}/close")
-    async def close(request: Request, number: str, principal: Principal = ruler) -> Response:
-        form = await form_of(request)
-        before, why = await facade.numbered(number), read_why(form)
+    async def close(request: Request, number: str, principal: Principal = manager) -> Response:
+        form = await read_form(request)
+        before, reason = await facade.find_incident(number), read_reason(form)
         if not before.is_open:
-            return then_say(request, _at(before), "over")
-        if why is None or form.get("recovered") not in _RECOVERED:
-            problem = "no_text" if why is None else "no_choice"
-            return await sheets.shown(request, number, principal, unreadable(IncidentAction.CLOSE, problem, form))
+            return redirect_with_message(request, _path_of(before), "over")
+        if reason is None or form.get("recovered") not in _RECOVERED:
+            problem = "no_text" if reason is None else "no_choice"
+            return await views.render_incident(
+                request, number, principal, incomplete_form(IncidentAction.CLOSE, problem, form)
+            )
         try:
             recovered, despite = _RECOVERED[form["recovered"]], read_despite(form)
-            after = await declarer.close(number, why=why, by=principal.by, recovered=recovered, despite=despite)
-        except OperationRejectedError as wrong:
-            return await sheets.shown(request, number, principal, refused(IncidentAction.CLOSE, wrong, form))
-        return then_say(request, _at(after), "goes_on" if after.is_open else "closed")
+            after = await declarations.close(
+                number, reason=reason, by=principal.by, recovered=recovered, despite=despite
+            )
+        except OperationRejectedError as error:
+            return await views.render_incident(
+                request, number, principal, rejected_form(IncidentAction.CLOSE, error, form)
+            )
+        return redirect_with_message(request, _path_of(after), "goes_on" if after.is_open else "closed")
 
     @router.post("/incidents/{number}/false-alarm")
-    async def correct(request: Request, number: str, principal: Principal = ruler) -> Response:
-        form = await form_of(request)
-        before, why = await facade.numbered(number), read_why(form)
+    async def mark_false_alarm(request: Request, number: str, principal: Principal = manager) -> Response:
+        form = await read_form(request)
+        before, reason = await facade.find_incident(number), read_reason(form)
         if before.false_alarm_at is not None:
-            return then_say(request, _at(before), "corrected_before")
-        if why is None:
-            return await sheets.shown(request, number, principal, unreadable(IncidentAction.CORRECT, "no_text", form))
+            return redirect_with_message(request, _path_of(before), "corrected_before")
+        if reason is None:
+            return await views.render_incident(
+                request, number, principal, incomplete_form(IncidentAction.CORRECT, "no_text", form)
+            )
         try:
-            after = await facade.correct(number, principal.by, why, despite=read_despite(form))
-        except OperationRejectedError as wrong:
-            return await sheets.shown(request, number, principal, refused(IncidentAction.CORRECT, wrong, form))
-        return then_say(request, _at(after), "corrected")
+            after = await facade.mark_false_alarm(number, principal.by, reason, despite=read_despite(form))
+        except OperationRejectedError as error:
+            return await views.render_incident(
+                request, number, principal, rejected_form(IncidentAction.CORRECT, error, form)
+            )
+        return redirect_with_message(request, _path_of(after), "corrected")
 
     @router.post("/notifications/{notification_id}/set-status")
-    async def settle(request: Request, notification_id: Id, principal: Principal = settler) -> Response:
-        form = await form_of(request)
-        notice = await facade.board.notice(notification_id)
-        if not notice.incidents:
-            raise no_notice(notification_id)
-        number, why, ruling = notice.incidents[0], read_why(form), form.get("ruling", "")
-        # A pending notification may be paused paper, whose status a user may set, too.
-        if notice.notification.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
-            return then_say(request, f"/incidents/{number}", "settled_before")
-        if why is None or ruling not in set(ManualStatus):
-            problem = "no_text" if why is None else "no_choice"
-            return await sheets.shown(request, number, principal, unreadable(str(notification_id), problem, form))
+    async def set_status(
+        request: Request, notification_id: Id, principal: Principal = notification_manager
+    ) -> Response:
+        form = await read_form(request)
+        notification = await facade.status_reader.notification(notification_id)
+        if not notification.incidents:
+            raise notification_not_found(notification_id)
+        number, reason, status_value = notification.incidents[0], read_reason(form), form.get("ruling", "")
+        # A pending notification may be a paused letter or fax, whose status a user may set too.
+        if notification.notification.state not in {NotificationState.UNKNOWN, NotificationState.PENDING}:
+            return redirect_with_message(request, f"/incidents/{number}", "settled_before")
+        if reason is None or status_value not in set(ManualStatus):
+            problem = "no_text" if reason is None else "no_choice"
+            return await views.render_incident(
+                request, number, principal, incomplete_form(str(notification_id), problem, form)
+            )
         try:
-            await facade.settle(notification_id, ManualStatus(ruling), principal.by, why)
-        except OperationRejectedError as wrong:
-            return await sheets.shown(request, number, principal, refused(str(notification_id), wrong, form))
-        return then_say(request, f"/incidents/{number}", "settled")
+            await facade.set_notification_status(notification_id, ManualStatus(status_value), principal.by, reason)
+        except OperationRejectedError as error:
+            return await views.render_incident(
+                request, number, principal, rejected_form(str(notification_id), error, form)
+            )
+        return redirect_with_message(request, f"/incidents/{number}", "settled")
 
 
-def _at(incident: Incident) -> str:
+def _path_of(incident: Incident) -> str:
     return f"/incidents/{incident.number}"
 
 
-def _unless_over(incident: Incident, saying: str) -> str:
-    return saying if incident.is_open else "over"
+def _unless_over(incident: Incident, message: str) -> str:
+    """Return the key of a flash message; for a closed incident the one that states this."""
+    return message if incident.is_open else "over"

@@ -1,4 +1,7 @@
-"""On-call pages: all rotas in the principal's scope, and one rota with its overrides."""
+"""On-call pages: all rotas in the principal's scope, and one rota with its overrides and calendar feeds.
+
+A rota belongs to an agency, or is shared by all agencies. An override puts another person on call for a time.
+"""
 
 from __future__ import annotations
 
@@ -12,160 +15,168 @@ from fastapi.responses import RedirectResponse
 from alerts.model.oncall import Override
 from monitor.access.principal import Principal, User
 from monitor.access.role import OURSELVES, Permission
-from monitor.config.fields.phone import printed
+from monitor.config.fields.phone import format_printed
 from monitor.service.access.secret import FeedKey
 from monitor.service.errors import NotFoundError, OperationRejectedError
 from monitor.service.oncall import OnCall, owner_of
 from monitor.service.portal.rota_feed import RotaFeedService
-from monitor.web.access.access_control import Colleague, RequirePermission, SignInNeededError, public_route
-from monitor.web.access.sign_in import from_where
-from monitor.web.form import Pages, form_of
+from monitor.web.access.access_control import PeopleReader, RequirePermission, SignInNeededError, allow_public
+from monitor.web.access.sign_in import client_address
+from monitor.web.form import Pages, read_form
 from monitor.web.request import Id
 
 #: Rotas per page: the preview of three months takes some milliseconds each.
-_AT_A_TIME: Final = 30
-#: Replaces the agency in the URL of a rota that belongs to no agency.
-_OURS: Final = "-"
+_PAGE_SIZE: Final = 30
+#: Stands for the agency in the URL of a shared rota.
+_NO_AGENCY: Final = "-"
 
 
 async def _owner(request: Request) -> str:
-    """Return the owner of the rota in the path."""
+    """Return the agency of the rota in the path; `OURSELVES` for a shared rota."""
     code = str(request.path_params["code"]).upper()
-    return OURSELVES if code == _OURS else code
+    return OURSELVES if code == _NO_AGENCY else code
 
 
-_TheirColleague = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE, _owner))]
-_TheirDuty = Annotated[Principal, Depends(RequirePermission(Permission.OVERRIDE, _owner))]
+_RotaReader = Annotated[Principal, Depends(RequirePermission(Permission.READ_PEOPLE, _owner))]
+_RotaOverrider = Annotated[Principal, Depends(RequirePermission(Permission.OVERRIDE, _owner))]
 
 
-def path_of(rota: str) -> str:
+def rota_path(rota: str) -> str:
     """Return the path of a rota's page."""
-    return f"/rotas/{owner_of(rota) or _OURS}/{rota.rpartition('/')[2]}"
+    return f"/rotas/{owner_of(rota) or _NO_AGENCY}/{rota.rpartition('/')[2]}"
 
 
-def rota_pages(duty: OnCall, desk: RotaFeedService, pages: Pages) -> APIRouter:
+def rota_pages(on_call_service: OnCall, feed_service: RotaFeedService, pages: Pages) -> APIRouter:
     """Build the router of the on-call pages."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/rotas")
-    async def everywhere(
+    async def list_rotas(
         request: Request,
-        principal: Colleague,
+        principal: PeopleReader,
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=200)] = "",
     ) -> Response:
-        visible = duty.visible(principal.scope(Permission.READ_PEOPLE))
-        found = [name for name in visible if q.strip().casefold() in name.casefold() and name > after]
-        some = found[:_AT_A_TIME]
-        more = f"/rotas?{urlencode({'q': q, 'after': some[-1]})}" if len(found) > len(some) else ""
-        facts = {
-            "views": sorted(await duty.show("", "", only=some), key=lambda view: view.rota),
-            "deserted": sorted(set(duty.deserted or ()) & set(visible)),
+        visible = on_call_service.visible(principal.scope(Permission.READ_PEOPLE))
+        matching = [name for name in visible if q.strip().casefold() in name.casefold() and name > after]
+        rotas_on_page = matching[:_PAGE_SIZE]
+        next_page = (
+            f"/rotas?{urlencode({'q': q, 'after': rotas_on_page[-1]})}" if len(matching) > len(rotas_on_page) else ""
+        )
+        context = {
+            "rotas": sorted(await on_call_service.show("", "", only=rotas_on_page), key=lambda view: view.rota),
+            "empty_rotas": sorted(set(on_call_service.empty_rotas or ()) & set(visible)),
             "q": q,
-            "more": more,
+            "next_page": next_page,
         }
-        return page(request, principal, "rotas.html", facts)
+        return render(request, principal, "rotas.html", context)
 
     @router.get(
-        "/rotas/{code}/{rota}.ics", dependencies=public_route("has keys of its own: calendar programs do not sign in")
+        "/rotas/{code}/{rota}.ics",
+        dependencies=allow_public("checks the key of the feed, because calendar programs do not sign in"),
     )
     async def calendar(code: str, rota: str, key: Annotated[str, Query(max_length=100)] = "") -> Response:
-        name = rota if code == _OURS else f"{code.upper()}/{rota}"
-        return Response(await desk.read(name, FeedKey(text=key)), media_type="text/calendar")
+        name = rota if code == _NO_AGENCY else f"{code.upper()}/{rota}"
+        return Response(await feed_service.read(name, FeedKey(text=key)), media_type="text/calendar")
 
     @router.get("/rotas/{code}/{rota}")
-    async def one(request: Request, principal: _TheirColleague, code: str, rota: str) -> Response:
-        return await shown(request, principal, called(code, rota))
+    async def show_rota(request: Request, principal: _RotaReader, code: str, rota: str) -> Response:
+        return await render_rota(request, principal, find_rota(code, rota))
 
     @router.post("/rotas/{code}/{rota}/overrides")
-    async def hand_over(request: Request, principal: _TheirDuty, code: str, rota: str) -> Response:
-        written = await form_of(request)
-        name, person = called(code, rota), written.get("person", "")
+    async def add_override(request: Request, principal: _RotaOverrider, code: str, rota: str) -> Response:
+        form = await read_form(request)
+        name, person = find_rota(code, rota), form.get("person", "")
         if not person:
-            return await shown(request, principal, name, status=422, problem="no_person", written=written)
-        begins, ends = written.get("begins", ""), written.get("ends", "")
-        doing = duty.add(rota=name, person=person, begins=begins, ends=ends, by=principal.by)
-        return await carried_out(request, principal, name, doing, written)
+            return await render_rota(request, principal, name, status=422, problem="no_person", form=form)
+        starts_at, ends_at = form.get("begins", ""), form.get("ends", "")
+        operation = on_call_service.add(rota=name, person=person, begins=starts_at, ends=ends_at, by=principal.by)
+        return await redirect_after(request, principal, name, operation, form)
 
     @router.post("/rotas/{code}/{rota}/overrides/{override_id}/remove")
-    async def take_back(request: Request, principal: _TheirDuty, code: str, rota: str, override_id: Id) -> Response:
-        await form_of(request)
-        name = called(code, rota)
-        # Only overrides of this rota: permission to revoke here does not apply to other rotas.
-        if override_id not in {each.id for each in await standing(name)}:
-            raise NotFoundError.said("no_override_of", override=override_id, rota=name)
-        return await carried_out(request, principal, name, duty.remove(override_id, principal.by), {})
+    async def remove_override(
+        request: Request, principal: _RotaOverrider, code: str, rota: str, override_id: Id
+    ) -> Response:
+        await read_form(request)
+        name = find_rota(code, rota)
+        # The permission was checked for this rota only, so the override must belong to it.
+        if override_id not in {each.id for each in await overrides_of(name)}:
+            raise NotFoundError.from_text("no_override_of", override=override_id, rota=name)
+        return await redirect_after(request, principal, name, on_call_service.remove(override_id, principal.by), {})
 
     @router.post("/rotas/{code}/{rota}/feeds")
-    async def make(request: Request, principal: _TheirColleague, code: str, rota: str) -> Response:
-        await form_of(request)
-        name = called(code, rota)
-        key = await desk.make(name, _known(principal), address=from_where(request))
-        # Show the URL in this response only.
-        feed = f"{str(request.base_url).rstrip('/')}{path_of(name)}.ics?key={key.text}"
-        return await shown(request, principal, name, feed=feed)
+    async def create_feed(request: Request, principal: _RotaReader, code: str, rota: str) -> Response:
+        await read_form(request)
+        name = find_rota(code, rota)
+        key = await feed_service.make(name, _signed_in_user(principal), address=client_address(request))
+        # Only this response shows the URL with its key.
+        feed_url = f"{str(request.base_url).rstrip('/')}{rota_path(name)}.ics?key={key.text}"
+        return await render_rota(request, principal, name, new_feed_url=feed_url)
 
     @router.post("/rotas/{code}/{rota}/feeds/{feed_id}/revoke")
-    async def revoke(request: Request, principal: _TheirColleague, code: str, rota: str, feed_id: Id) -> Response:
-        await form_of(request)
-        name = called(code, rota)
-        await desk.revoke(feed_id, name, _known(principal), address=from_where(request))
-        return RedirectResponse(path_of(name), status_code=303)
+    async def revoke_feed(request: Request, principal: _RotaReader, code: str, rota: str, feed_id: Id) -> Response:
+        await read_form(request)
+        name = find_rota(code, rota)
+        await feed_service.revoke(feed_id, name, _signed_in_user(principal), address=client_address(request))
+        return RedirectResponse(rota_path(name), status_code=303)
 
-    def called(code: str, rota: str) -> str:
-        name = rota if code == _OURS else f"{code.upper()}/{rota}"
-        duty.candidates(name)
+    def find_rota(code: str, rota: str) -> str:
+        """Return the full name of the rota in the path. Raise `NotFoundError`."""
+        name = rota if code == _NO_AGENCY else f"{code.upper()}/{rota}"
+        on_call_service.candidates(name)
         return name
 
-    async def standing(name: str) -> list[Override]:
-        return [each for each in await duty.overrides() if each.rota == name]
+    async def overrides_of(name: str) -> list[Override]:
+        return [each for each in await on_call_service.overrides() if each.rota == name]
 
-    async def carried_out(
-        request: Request, principal: Principal, name: str, doing: Awaitable[Override], written: Mapping[str, str]
+    async def redirect_after(
+        request: Request, principal: Principal, name: str, operation: Awaitable[Override], form: Mapping[str, str]
     ) -> Response:
         try:
-            changed = await doing
+            override = await operation
         except NotFoundError:
             raise
-        except OperationRejectedError as wrong:
-            facts = {"problem": "not_done", "why": wrong, "written": written}
-            return await shown(request, principal, name, status=409, **facts)
-        tell = urlencode([("tell", each.key) for each in await duty.concerned(changed)])
-        return RedirectResponse(f"{path_of(name)}?{tell}", status_code=303)
+        except OperationRejectedError as error:
+            context = {"problem": "not_done", "reason": error, "form": form}
+            return await render_rota(request, principal, name, status=409, **context)
+        people = urlencode([("tell", each.key) for each in await on_call_service.contacts_affected_by(override)])
+        return RedirectResponse(f"{rota_path(name)}?{people}", status_code=303)
 
-    async def shown(
-        request: Request, principal: Principal, name: str, *, status: int = 200, **facts: object
+    async def render_rota(
+        request: Request, principal: Principal, name: str, *, status: int = 200, **context: object
     ) -> Response:
-        [view] = await duty.show("", "", only=[name])
-        blank: dict[str, object] = {
-            # Not the path of a form, which has no page to show in another language.
-            "path": path_of(name),
+        [view] = await on_call_service.show("", "", only=[name])
+        defaults: dict[str, object] = {
+            # The links to the other language need the path of the page: a form's URL accepts POST only.
+            "path": rota_path(name),
             "view": view,
-            "overrides": await standing(name),
-            "candidates": duty.candidates(name),
-            # Only known candidates, because a URL may contain anything.
-            "tell": [each for each in duty.candidates(name) if each.key in request.query_params.getlist("tell")],
+            "overrides": await overrides_of(name),
+            "candidates": on_call_service.candidates(name),
+            # People to be informed of an override. Show known people only, because a URL may contain anything.
+            "to_inform": [
+                each for each in on_call_service.candidates(name) if each.key in request.query_params.getlist("tell")
+            ],
             "may_override": principal.may(Permission.OVERRIDE, owner_of(name)),
-            "feeds": await desk.feeds(name),
-            "feed": "",
+            "feeds": await feed_service.feeds(name),
+            "new_feed_url": "",
         }
-        return page(request, principal, "rota.html", {**blank, **facts}, status)
+        return render(request, principal, "rota.html", {**defaults, **context}, status)
 
-    def page(
-        request: Request, principal: Principal, template: str, facts: Mapping[str, object], status: int = 200
+    def render(
+        request: Request, principal: Principal, template: str, context: Mapping[str, object], status: int = 200
     ) -> Response:
-        common: dict[str, object] = {
-            "path_of": path_of,
-            "printed": printed,
-            # A shared rota does not belong to the agency: its officers see names, and call their own staff.
-            "sees_numbers": lambda rota: principal.may(Permission.READ_PEOPLE, owner_of(rota)),
+        helpers: dict[str, object] = {
+            "rota_path": rota_path,
+            "format_phone": format_printed,
+            # Of a shared rota, officers of an agency see the names but no numbers: they call their own staff.
+            "may_see_numbers": lambda rota: principal.may(Permission.READ_PEOPLE, owner_of(rota)),
         }
-        return pages.show(request, template, {**common, **facts}, status)
+        return pages.show(request, template, {**helpers, **context}, status)
 
     return router
 
 
-def _known(principal: Principal) -> User:
+def _signed_in_user(principal: Principal) -> User:
     if principal.user is None:
         raise SignInNeededError
     return principal.user

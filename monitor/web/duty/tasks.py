@@ -1,4 +1,8 @@
-"""Task page: what awaits the user, and forms that concern no incident yet: declare an outage, create a silence."""
+"""Task page: the user's pending tasks, and forms to declare an outage and to create a silence.
+
+A declared outage is one that users report, although probes may not detect it. A silence suppresses notifications about
+an agency or a route.
+"""
 
 from __future__ import annotations
 
@@ -18,102 +22,116 @@ from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
 from monitor.views.overview import view_incident
 from monitor.web.access.access_control import RequirePermission, permit
-from monitor.web.duty.form_result import FINE, InvalidForm, read_why, refused, said, then_say, to_be_said, unreadable
-from monitor.web.form import Pages, form_of
-from monitor.web.page import PageLanguage, words
+from monitor.web.duty.form_result import (
+    NO_ERROR,
+    InvalidForm,
+    delete_flash_message,
+    incomplete_form,
+    read_flash_message,
+    read_reason,
+    redirect_with_message,
+    rejected_form,
+)
+from monitor.web.form import Pages, read_form
+from monitor.web.page import PageLanguage, texts_of
 from monitor.web.request import Id
 
 _PATH: Final = "/tasks"
+#: Types of outages that a user may declare.
 _DECLARABLE: Final = frozenset({IncidentType.SENDING, IncidentType.RECEIVING, IncidentType.BOTH})
 
 _Officer = Annotated[Principal, Depends(RequirePermission(Permission.ACKNOWLEDGE))]
-_Ruler = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_INCIDENTS))]
-_Silencing = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
+_Manager = Annotated[Principal, Depends(RequirePermission(Permission.MANAGE_INCIDENTS))]
+_SilenceManager = Annotated[Principal, Depends(RequirePermission(Permission.SILENCE))]
 
 
-def task_pages(worklist: Worklist, declarer: DeclarationService, silencer: Silencer, pages: Pages) -> APIRouter:
+def task_pages(worklist: Worklist, declarations: DeclarationService, silencer: Silencer, pages: Pages) -> APIRouter:
     """Build the router of the task page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/tasks")
     async def tasks(request: Request, principal: _Officer) -> Response:
-        return await shown(request, principal)
+        return await render_page(request, principal)
 
     @router.post("/tasks/declare")
-    async def declare(request: Request, principal: _Ruler) -> Response:
-        form = await form_of(request)
-        agency, matter, why = form.get("agency", "").strip().upper(), form.get("matter", ""), read_why(form)
+    async def declare(request: Request, principal: _Manager) -> Response:
+        form = await read_form(request)
+        agency, incident_type, reason = (
+            form.get("agency", "").strip().upper(),
+            form.get("matter", ""),
+            read_reason(form),
+        )
         problem = "" if agency else "no_agency"
-        problem = problem or ("" if matter in _DECLARABLE else "no_choice") or ("" if why else "no_text")
-        if problem or why is None:
-            return await shown(request, principal, unreadable("declare", problem, form))
+        problem = problem or ("" if incident_type in _DECLARABLE else "no_choice") or ("" if reason else "no_text")
+        if problem or reason is None:
+            return await render_page(request, principal, incomplete_form("declare", problem, form))
         permit(principal, Permission.MANAGE_INCIDENTS, agency)
         try:
-            done = await declarer.declare(
-                agency, IncidentType(matter), since=form.get("since", ""), why=why, by=principal.by
+            declared = await declarations.declare(
+                agency, IncidentType(incident_type), since=form.get("since", ""), reason=reason, by=principal.by
             )
-        except OperationRejectedError as wrong:
-            return await shown(request, principal, refused("declare", wrong, form))
-        saying = "declared" if done.silence is None else "declared_silent"
-        return then_say(request, f"/incidents/{done.incident.number}", saying)
+        except OperationRejectedError as error:
+            return await render_page(request, principal, rejected_form("declare", error, form))
+        message = "declared" if declared.silence is None else "declared_silent"
+        return redirect_with_message(request, f"/incidents/{declared.incident.number}", message)
 
     @router.post("/tasks/silences")
-    async def silence(request: Request, principal: _Silencing) -> Response:
-        form = await form_of(request)
-        about, lasts, why = form.get("about", "").strip(), _span(form), read_why(form)
-        problem = "" if about else "no_about"
-        problem = problem or ("" if lasts else "no_span") or ("" if why else "no_text")
-        if problem or lasts is None or why is None:
-            return await shown(request, principal, unreadable("silence", problem, form))
+    async def silence(request: Request, principal: _SilenceManager) -> Response:
+        form = await read_form(request)
+        target, duration, reason = form.get("about", "").strip(), _read_duration(form), read_reason(form)
+        problem = "" if target else "no_about"
+        problem = problem or ("" if duration else "no_span") or ("" if reason else "no_text")
+        if problem or duration is None or reason is None:
+            return await render_page(request, principal, incomplete_form("silence", problem, form))
         try:
-            named = silencer.called(about)
-            permit(principal, Permission.SILENCE, silencer.whose(named))
-            await silencer.add(named, lasts, why, principal.by)
-        except OperationRejectedError as wrong:
-            return await shown(request, principal, refused("silence", wrong, form))
-        return then_say(request, _PATH, "silenced")
+            target_name = silencer.find_target(target)
+            permit(principal, Permission.SILENCE, silencer.agency_of(target_name))
+            await silencer.add(target_name, duration, reason, principal.by)
+        except OperationRejectedError as error:
+            return await render_page(request, principal, rejected_form("silence", error, form))
+        return redirect_with_message(request, _PATH, "silenced")
 
     @router.post("/tasks/silences/{number}/end")
-    async def end(request: Request, number: Id, principal: _Silencing) -> Response:
-        await form_of(request)
-        found = next((each for each in await silencer.current() if each.id == number), None)
-        # Only silences in force are listed, so an unknown one counts as ended.
-        if found is None:
-            return then_say(request, _PATH, "ended_before")
-        permit(principal, Permission.SILENCE, silencer.whose(found.target))
+    async def end(request: Request, number: Id, principal: _SilenceManager) -> Response:
+        await read_form(request)
+        silence = next((each for each in await silencer.current() if each.id == number), None)
+        # The service lists only silences in force, so another has ended.
+        if silence is None:
+            return redirect_with_message(request, _PATH, "ended_before")
+        permit(principal, Permission.SILENCE, silencer.agency_of(silence.target))
         try:
             await silencer.remove(number, principal.by)
         except OperationRejectedError:
-            return then_say(request, _PATH, "ended_before")
-        return then_say(request, _PATH, "unsilenced")
+            return redirect_with_message(request, _PATH, "ended_before")
+        return redirect_with_message(request, _PATH, "unsilenced")
 
-    async def shown(request: Request, principal: Principal, amiss: InvalidForm = FINE) -> Response:
-        waiting = await worklist.waiting(principal)
-        scope = principal.scope(Permission.SILENCE)
-        rules = principal.scope(Permission.MANAGE_INCIDENTS)
-        saying = "" if amiss.problem else to_be_said(request)
-        facts = {
+    async def render_page(request: Request, principal: Principal, form_error: InvalidForm = NO_ERROR) -> Response:
+        pending_tasks = await worklist.pending_tasks(principal)
+        silence_scope = principal.scope(Permission.SILENCE)
+        managed_scope = principal.scope(Permission.MANAGE_INCIDENTS)
+        message = "" if form_error.problem else read_flash_message(request)
+        context = {
             "path": _PATH,
-            "waiting": waiting,
-            "untaken": [view_incident(each) for each in waiting.untaken],
-            "theirs": [view_incident(each) for each in waiting.theirs],
-            "releases": [view_incident(each) for each in waiting.releases],
-            "silences": [each for each in await silencer.current() if silencer.whose(each.target) in scope],
-            "spans": list(words("duty_spans", PageLanguage.MALAY)),
-            "may_rule": principal.may(Permission.MANAGE_INCIDENTS),
+            "pending_tasks": pending_tasks,
+            "unassigned": [view_incident(each) for each in pending_tasks.untaken],
+            "own_incidents": [view_incident(each) for each in pending_tasks.own],
+            "releasable": [view_incident(each) for each in pending_tasks.releases],
+            "silences": [each for each in await silencer.current() if silencer.agency_of(each.target) in silence_scope],
+            "durations": list(texts_of("duty_spans", PageLanguage.MALAY)),
+            "may_manage": principal.may(Permission.MANAGE_INCIDENTS),
             "may_silence": principal.may(Permission.SILENCE),
-            # A principal with permission for one agency need not enter it.
-            "their_agency": next(iter(rules.agencies)) if len(rules.agencies) == 1 else "",
-            "saying": saying,
-            "amiss": amiss,
+            # Prefill the agency of a principal who manages only one.
+            "default_agency": next(iter(managed_scope.agencies)) if len(managed_scope.agencies) == 1 else "",
+            "flash_message": message,
+            "form_error": form_error,
         }
-        answer = pages.show(request, "tasks.html", facts, amiss.status)
-        return said(answer, _PATH) if saying else answer
+        response = pages.show(request, "tasks.html", context, form_error.status)
+        return delete_flash_message(response, _PATH) if message else response
 
     return router
 
 
-def _span(form: Mapping[str, str]) -> timedelta | None:
+def _read_duration(form: Mapping[str, str]) -> timedelta | None:
     try:
         return parse_duration(form.get("lasts", ""))
     except InvalidDurationError:

@@ -23,12 +23,12 @@ class TownFront(ServiceFacade):
     def callback_base(self, gateway: str) -> str | None:
         return f"{self.public}/callbacks/{gateway}"
 
-    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
+    async def handle_callback(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
         self.heard += 1
         deed = self.just_before.pop(incoming.path.split("/")[0], None)
         if deed is not None:
             await deed()
-        return await super().hear(gateway, incoming)
+        return await super().handle_callback(gateway, incoming)
 
 
 class Door:
@@ -41,5 +41,5 @@ class Door:
     def callback_base(self, gateway: str) -> str | None:
         return self._front().callback_base(gateway)
 
-    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
-        return await self._front().hear(gateway, incoming)
+    async def handle_callback(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
+        return await self._front().handle_callback(gateway, incoming)

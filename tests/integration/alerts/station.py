@@ -79,41 +79,41 @@ class Watcher:
     #: Rotas that had nobody on call, by agency.
     deserted: Counter[str] = field(default_factory=Counter)
     #: As it was told of each gateway last.
-    doubted: dict[str, bool | None] = field(default_factory=dict)
+    overdue_gateways: dict[str, bool | None] = field(default_factory=dict)
     cycles: int = 0
     #: Open incidents by agency.
     open: Sequence[OpenIncident] = ()
-    tellings: list[NotificationLatency] = field(default_factory=list)
+    latencies: list[NotificationLatency] = field(default_factory=list)
     cycled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def notice_entered(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
+    def count_notification(self, channel: Channel, purpose: Purpose, state: NotificationState) -> None:
         self.entered.append((purpose, state))
 
-    def nobody_on_call(self, agency: str, rotas: int) -> None:
+    def count_empty_rotas(self, agency: str, rotas: int) -> None:
         self.deserted[agency] += rotas
 
-    def notices_bundled(self, channel: Channel, notices: int) -> None:
-        self.bundled += notices
+    def count_bundled_notifications(self, channel: Channel, notifications: int) -> None:
+        self.bundled += notifications
 
-    def notices_held(self, channel: Channel, brake: RateLimitScope, notices: int) -> None:
-        self.held[brake] += notices
+    def count_throttled_notifications(self, channel: Channel, scope: RateLimitScope, notifications: int) -> None:
+        self.held[scope] += notifications
 
-    def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
+    def set_gateway_up(self, channel: Channel, gateway: str, *, up: bool) -> None:
         pass
 
-    def gateway_doubted(self, channel: Channel, gateway: str, *, doubted: bool | None) -> None:
-        self.doubted[gateway] = doubted
+    def set_receipts_overdue(self, channel: Channel, gateway: str, *, overdue: bool | None) -> None:
+        self.overdue_gateways[gateway] = overdue
 
-    def told(self, telling: NotificationLatency) -> None:
-        self.tellings.append(telling)
+    def record_latency(self, latency: NotificationLatency) -> None:
+        self.latencies.append(latency)
 
-    def callback_refused(self, gateway: str, reason: str) -> None:
+    def count_rejected_callback(self, gateway: str, reason: str) -> None:
         pass
 
-    def outages_declared(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
+    def set_declared_outages(self, declared: Mapping[str, IncidentType], *, all_known: bool) -> None:
         pass
 
-    def cycle_finished(
+    def record_cycle(
         self, now: datetime, oldest_pending: datetime | None, open_incidents: Collection[OpenIncident]
     ) -> None:
         self.cycles += 1
@@ -194,7 +194,7 @@ class Scripted:
             self.taken.get(order.reference) is SubmissionState.ACCEPTED and self.taken.pop(order.reference) is not None
         )
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+    async def handle_callback(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
@@ -283,11 +283,11 @@ class BreakableStore:
             self.refusal.set()
             raise StoreUnavailable("the server restarts")
         try:
-            async with self._inner.transaction() as ledger:
+            async with self._inner.transaction() as uow:
                 if self.meddler is None:
-                    yield ledger
+                    yield uow
                 else:
-                    yield cast(UnitOfWork, meddled := _Meddled(ledger, self.meddler))
+                    yield cast(UnitOfWork, meddled := _Meddled(uow, self.meddler))
                     meddled.meddle("commit")
                 self._commit()
         except _DiskFull:
@@ -300,8 +300,8 @@ class BreakableStore:
         if self.is_gone:
             raise StoreUnavailable("the server restarts")
         try:
-            async with self._inner.reading() as ledger:
-                yield ledger if self.meddler is None else cast(UnitOfWork, _Meddled(ledger, self.meddler))
+            async with self._inner.reading() as uow:
+                yield uow if self.meddler is None else cast(UnitOfWork, _Meddled(uow, self.meddler))
         except _Broken as broken:
             raise broken.trouble from None
 
@@ -333,7 +333,7 @@ class Station:
         self.words = Words()
         self.policy = policy
         #: Whether nobody is told of anything for now, and whom an incident tells that opened meanwhile.
-        self.rests = False
+        self.is_monitor_only = False
         self.brief: Callable[[Incident], PolicySnapshot | None] = lambda _: None
         self.restart()
 
@@ -365,8 +365,8 @@ class Station:
             clock=self.clock,
             observer=self.watcher,
             policy=self.policy,
-            rests=lambda: self.rests,
-            brief=self._brief,
+            is_monitor_only=lambda: self.is_monitor_only,
+            policy_for=self._brief,
         )
 
     def _brief(self, incident: Incident) -> PolicySnapshot | None:
@@ -384,12 +384,12 @@ class Station:
         calls.cancel()
         await asyncio.gather(calls, return_exceptions=True)
         self.restart()
-        async with self.store.transaction() as ledger:
-            await ledger.orphan_calls(self.clock.now())
+        async with self.store.transaction() as uow:
+            await uow.requery_orphaned_calls(self.clock.now())
 
     async def _one_cycle(self) -> None:
         async with asyncio.TaskGroup() as calls:
-            await self.dispatcher.cycle(calls)
+            await self.dispatcher.run_cycle(calls)
 
     async def submit(self, event: Event) -> Incident | None:
         incident = await self.dispatcher.submit(event)
@@ -410,7 +410,7 @@ class Station:
         """Run the cycle until nothing more is due now; return when something is."""
         for _ in range(100):
             async with asyncio.TaskGroup() as calls:
-                advance = await self.dispatcher.cycle(calls)
+                advance = await self.dispatcher.run_cycle(calls)
             if not advance.calls and (advance.wake is None or advance.wake > self.clock.now()):
                 return advance.wake
         raise AssertionError("the cycle does not come to rest")
@@ -427,14 +427,14 @@ class Station:
             self.clock.moment = wake
 
     async def incident(self, incident_id: int = 1) -> Incident:
-        async with self.store.transaction() as ledger:
-            incident = await ledger.incident(incident_id)
+        async with self.store.transaction() as uow:
+            incident = await uow.incident(incident_id)
         assert incident is not None
         return incident
 
-    async def notices(self, incident_id: int = 1) -> Sequence[Notification]:
-        async with self.store.transaction() as ledger:
-            return await ledger.notices(incident_id)
+    async def notifications(self, incident_id: int = 1) -> Sequence[Notification]:
+        async with self.store.transaction() as uow:
+            return await uow.notifications(incident_id)
 
     async def journal(self) -> list[str]:
         """Return the events of the journal, oldest first."""
@@ -442,8 +442,8 @@ class Station:
             return list((await connection.execute(select(audit_log.c.event).order_by(audit_log.c.id))).scalars())
 
     async def active(self) -> Sequence[int]:
-        async with self.store.transaction() as ledger:
-            return await ledger.active_incidents()
+        async with self.store.transaction() as uow:
+            return await uow.active_incidents()
 
 
 def _checked(store: Store) -> Store:

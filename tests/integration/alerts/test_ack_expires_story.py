@@ -87,7 +87,7 @@ async def test_a_key_in_a_later_call_a_remark_and_a_release_prolong_it(town: Tow
     town.siti.presses("1")
     await taken_on(town, replace(IN_TURN, announcement=replace(BRIEF.announcement, release_offered_after=98 * MINUTE)))
     await town.advance(49 * MINUTE)
-    await town.facade.remark("JCM-01", "Siti Contoh", "cakera pelayan mel diganti")
+    await town.facade.add_note("JCM-01", "Siti Contoh", "cakera pelayan mel diganti")
     await town.advance(49 * MINUTE)
     await town.siti.is_called("menunggu kebenaran", keys="1")
     await town.advance(14 * MINUTE)
@@ -115,7 +115,7 @@ async def test_what_recovers_meanwhile_reminds_nobody_and_goes_on_to_nobody(town
 async def test_after_the_last_step_the_first_is_told_and_then_the_noc_who_had_it(town: Town) -> None:
     """After the last step the first is notified again; without an answer the NOC is told who had the incident."""
     auditor = auditor_of(town)
-    town.go_round(30 * SECOND, auditor.look)
+    town.go_round(30 * SECOND, auditor.audit)
     await taken_on(town)
     await town.advance(50 * MINUTE)
     await town.siti.gets("PERINGATAN")
@@ -145,13 +145,13 @@ async def test_the_auditor_finds_an_acknowledgement_that_expires_and_nobody_is_t
     auditor = auditor_of(town)
     await taken_on(town)
     town.clock.moment += 70 * MINUTE  # The cycle stands still.
-    await auditor.look()
+    await auditor.audit()
     assert town.value('pantau_escalation_overdue{action="step"}') == 1
     assert town.value("pantau_escalation_overdue_seconds") == 600
 
     await town.settle()
     await town.siti.gets("PERINGATAN", "hingga 24/11, 3.35 ptg")
-    await auditor.look()
+    await auditor.audit()
     assert town.value('pantau_escalation_overdue{action="step"}') == 0
 
 
@@ -268,13 +268,13 @@ async def test_who_is_called_and_cannot_take_it_presses_four_and_the_next_is_run
 async def test_the_operations_centre_hands_on_what_nobody_answers_for(town: Town) -> None:
     """The NOC escalates an incident that nobody answers."""
     await taken_on(town)
-    handed = await town.facade.hand_on("JCM-01", "Puan NOC Contoh")
+    handed = await town.facade.escalate("JCM-01", "Puan NOC Contoh")
     assert handed is not None
     assert (handed.acknowledged_by, handed.previous_assignee, handed.escalated) == (None, "Puan NOC Contoh", True)
     await town.advance(SECOND)
     await town.ravi.gets("Diserahkan oleh Puan NOC Contoh")
     with pytest.raises(NotFoundError, match="there is no incident JCM-99"):
-        await town.facade.hand_on("JCM-99", "Puan NOC Contoh")
+        await town.facade.escalate("JCM-99", "Puan NOC Contoh")
 
 
 async def test_who_hands_it_on_is_not_told_again_while_there_is_somebody_else(town: Town) -> None:

@@ -303,7 +303,7 @@ async def far_town(tmp_path: Path) -> AsyncIterator[Town]:
     """Open a town without a port to the outside: providers are asked, every 20 seconds."""
     async with town_at(tmp_path, reachable=False, replies=Replies.POLL) as town:
         town.carrier.callback_fault = CallbackFault.NEVER
-        town.go_round(town.poller.EVERY, town.poller.look)
+        town.go_round(town.poller.ACTIVE_INTERVAL, town.poller.poll)
         yield town
 
 
@@ -322,7 +322,7 @@ async def test_without_a_port_to_the_outside_answers_are_fetched_thanked_and_end
     await town.ravi.gets("telah disahkan oleh Siti Contoh")
     await town.advance(10 * MINUTE)
     assert (await town.incident()).acknowledged_by == "Siti Contoh"
-    assert {n.state for n in await town.notices()} == {"delivered"}
+    assert {n.state for n in await town.notifications()} == {"delivered"}
 
 
 async def test_an_answer_after_the_recovery_is_fetched_for_an_hour(far_town: Town) -> None:

@@ -14,14 +14,14 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from alerts.engine.event_handler import take_in
+from alerts.engine.event_handler import handle_event
 from alerts.model.event import Resolve, Trigger
 from alerts.model.notification import IncidentType
 from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.config.model.alertmanager import AlertmanagerSettings, SendSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
-from monitor.service.alertmanager.sender import EVERY, OVER_FOR, AlertSender
+from monitor.service.alertmanager.sender import RESEND_INTERVAL, RESOLVED_RESEND_PERIOD, AlertSender
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from tests.real.alertmanager import alertmanager
@@ -52,8 +52,8 @@ class IssuingOffice:
     async def reading(self) -> AsyncIterator[Any]:
         if self.away:
             raise StoreUnavailable("disk full")
-        async with self.store.reading() as ledger:
-            yield ledger
+        async with self.store.reading() as uow:
+            yield uow
 
     def _settings(self) -> Settings:
         send = SendSettings(urls=self.to, **self.send)
@@ -67,18 +67,18 @@ class IssuingOffice:
 
     async def look(self) -> None:
         async with httpx.AsyncHTTPTransport(trust_env=False) as transport:
-            await self.teller.look(transport)
+            await self.teller.send_if_due(transport)
 
     async def trigger(self, matter: IncidentType, key: str = "JCM") -> None:
         brief = BRIEF if key == "JCM" else replace(BRIEF, agency="", subject="x", subject_en="x")
         at = datetime.now(UTC)
-        async with self.store.transaction() as ledger:
-            await take_in(ledger, Trigger(dedup_key=key, at=at, type=matter, began_at=at - MINUTE, policy=brief))
+        async with self.store.transaction() as uow:
+            await handle_event(uow, Trigger(dedup_key=key, at=at, type=matter, began_at=at - MINUTE, policy=brief))
 
     async def resolve(self, key: str = "JCM") -> None:
         at = datetime.now(UTC)
-        async with self.store.transaction() as ledger:
-            await take_in(ledger, Resolve(dedup_key=key, at=at, ended_at=at))
+        async with self.store.transaction() as uow:
+            await handle_event(uow, Resolve(dedup_key=key, at=at, ended_at=at))
 
     def shown(self) -> list[str]:
         return [line.split()[-1] for line in self.metrics.render().decode().splitlines() if "alertmanager_up{" in line]
@@ -127,10 +127,10 @@ async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_ane
         office.to = (server.url, other.url)
         await office.look()
         assert await server.alerts() == [], "told a moment ago"
-        office.ahead, office.away = EVERY, True
+        office.ahead, office.away = RESEND_INTERVAL, True
         with capture_logs() as lines:
             await office.look()
-            office.ahead = 2 * EVERY
+            office.ahead = 2 * RESEND_INTERVAL
             await office.look()
         assert [each["labels"] for each in await server.alerts()] == [labels()], "also while the store is away"
         assert [line["event"] for line in lines] == ["Alertmanager does not accept incidents"], "said once"
@@ -157,7 +157,7 @@ async def test_what_ended_while_we_were_not_there_is_told_for_a_quarter_of_an_ho
         after_a_start = IssuingOffice(office.store, office.to)
         await after_a_start.look()
         assert await server.alerts() == []
-        after_a_start.ahead = OVER_FOR + MINUTE
+        after_a_start.ahead = RESOLVED_RESEND_PERIOD + MINUTE
         await after_a_start.look()
         assert after_a_start.shown() == ["1.0"], "nothing to tell is told, too: it is known that it listens"
 
@@ -194,9 +194,9 @@ async def test_what_is_silent_is_told_there_with_who_has_ordered_that_until_its_
 ) -> None:
     await office.trigger(IncidentType.BOTH)
     began = office.now()
-    async with office.store.transaction() as ledger:
-        await ledger.add_silence("JCM", began, began + 10 * MINUTE, "naik taraf", "Siti Contoh")
-        await ledger.journal(AuditEntry(at=began, actor="Siti Contoh", event="silence begun"))
+    async with office.store.transaction() as uow:
+        await uow.add_silence("JCM", began, began + 10 * MINUTE, "naik taraf", "Siti Contoh")
+        await uow.add_audit_entry(AuditEntry(at=began, actor="Siti Contoh", event="silence begun"))
     async with alertmanager(tmp_path / "alertmanager") as server:
         office.to = (server.url,)
         await office.look()

@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 from alerts.decide.gateway.latency import Milestone
 from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.inbound.callback_handler import CallbackHandlers, GatewayCallbackHandler
-from alerts.inbound.inbound_sms import MOST_PUZZLED
-from alerts.inbound.phone_release import LOCKED_FOR, MOST_WRONG
-from alerts.inbound.pin import PinStore, hashed
+from alerts.inbound.inbound_sms import MAX_UNRECOGNISED_REPLIES
+from alerts.inbound.phone_release import LOCKOUT_PERIOD, MAX_WRONG_PINS
+from alerts.inbound.pin import PinStore, hash_pin
 from alerts.inbound.poller import Poller
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, NotificationState
@@ -73,7 +73,7 @@ BY_SMS = replace(
 class Answerable(Scripted):
     """A gateway that people can answer, and that is asked for what they have sent."""
 
-    hears_people: bool = True
+    receives_replies: bool = True
     box: list[InboundSms] = field(default_factory=list)
     asked_since: list[datetime] = field(default_factory=list)
 
@@ -105,7 +105,7 @@ class Play(Station):
 
     @property
     def desk(self) -> GatewayCallbackHandler:
-        return self.desks.of("sms")
+        return self.desks.for_gateway("sms")
 
     async def says(self, number: str, text: str, event_id: str = "") -> str | None:
         """Let somebody send an SMS; return what is answered."""
@@ -119,11 +119,11 @@ class Play(Station):
     async def codes(self, number: str) -> list[str]:
         """Return the codes that a phone was sent, oldest first."""
         incident_id, codes = 1, []
-        async with self.store.transaction() as ledger:
-            while await ledger.incident(incident_id):
+        async with self.store.transaction() as uow:
+            while await uow.incident(incident_id):
                 codes += [
                     a.response
-                    for n in await ledger.notices(incident_id)
+                    for n in await uow.notifications(incident_id)
                     for d in n.deliveries
                     for a in d.attempts
                     if d.address.number == number and d.address.channel is Channel.SMS and a.response
@@ -142,7 +142,7 @@ async def play(tmp_path: Path) -> AsyncIterator[Play]:
 
 
 async def attempts(play: Play, channel: Channel, incident_id: int = 1) -> list[Attempt]:
-    notices = await play.notices(incident_id)
+    notices = await play.notifications(incident_id)
     return [a for n in notices for d in n.deliveries if d.address.channel is channel for a in d.attempts]
 
 
@@ -165,7 +165,7 @@ async def test_how_long_it_took_until_an_sms_took_it_on_is_counted_once(play: Pl
     play.clock.moment += 3 * MINUTE
     for _ in range(2):
         await play.says(SMS_SITI.number, "1A")
-    counted = [t for t in play.watcher.tellings if t.milestone is Milestone.ACKNOWLEDGED]
+    counted = [t for t in play.watcher.latencies if t.milestone is Milestone.ACKNOWLEDGED]
     assert [(t.channel, t.gateway, t.took, t.incident) for t in counted] == [
         (Channel.SMS, "sms", 3 * MINUTE, "JCM-01"),
     ]
@@ -215,7 +215,7 @@ async def test_who_answered_by_sms_and_then_presses_the_key_does_not_hear_of_ano
 
     heard = CallbackEvent(reference=in_a_call.reference, event_id="CA1/key/1", acknowledged=True)
 
-    assert await play.desks.of("voice").record(heard) is AckResult.AGAIN
+    assert await play.desks.for_gateway("voice").record(heard) is AckResult.AGAIN
     assert "lebih awal oleh Siti Contoh" in (await play.says(SMS_SITI.number, "1A") or "")
 
 
@@ -327,7 +327,7 @@ async def test_a_code_is_good_only_on_the_phone_that_got_it(play: Play) -> None:
 
 async def test_no_code_is_asked_for_where_no_answer_is_heard_and_none_of_people_outside(play: Play) -> None:
     assert isinstance(play.sms, Answerable)
-    play.sms.hears_people = False
+    play.sms.receives_replies = False
     outside = replace(BRIEF.announcement.recipients[0], addresses=(SMS_RAVI,))
     await play.submit(trigger(brief=replace(BRIEF, announcement=replace(BRIEF.announcement, recipients=(outside,)))))
     await play.release()
@@ -405,7 +405,7 @@ async def test_who_answers_a_bundle_is_named_as_each_agency_calls_them(play: Pla
 
     assert [(await play.incident(i)).acknowledged_by for i in (2, 3)] == ["Siti Contoh"] * 2
     assert {n for n in play.sms.sent if n.startswith("recovery")} == {f"recovery to {SMS_SITI.number}"}
-    assert [n.person for n in await play.notices(3)] == ["pegawai"] * 2
+    assert [n.person for n in await play.notifications(3)] == ["pegawai"] * 2
 
 
 # -- what is not understood ------------------------------------------------------------------------------------------
@@ -416,8 +416,8 @@ async def test_a_stranger_is_not_answered_and_changes_nothing(play: Play) -> Non
 
     assert [await play.says(STRANGER, text) for text in ("1A", "JCM-01", "hello", "STOP")] == [None] * 4
     assert (await play.incident()).state is IncidentState.TRIGGERED
-    async with play.store.transaction() as ledger:
-        assert await ledger.responses.sms_number(STRANGER) == SmsNumber(), "nothing is kept of them"
+    async with play.store.transaction() as uow:
+        assert await uow.responses.sms_number(STRANGER) == SmsNumber(), "nothing is kept of them"
 
 
 @pytest.mark.parametrize("name", ["\0bank", "\ud800", "Bank\n"])
@@ -427,15 +427,18 @@ async def test_a_sender_that_no_store_can_keep_keeps_nobody_behind_it_from_being
     senders = enumerate((name, SMS_SITI.number))
     play.sms.box += [InboundSms(sender=sender, text="1A", event_id=f"SM{n}") for n, sender in senders]
 
-    await Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock).look()
+    await Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock).poll()
 
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
 
 
 async def test_what_is_not_understood_is_explained_a_few_times_until_something_is(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
-    answers = [await play.says(SMS_SITI.number, "siapa ini?") for _ in range(MOST_PUZZLED + 2)]
-    assert answers == ["RM0 JCM: Jawapan tidak difahami. Balas 1A untuk sahkan JCM-01."] * MOST_PUZZLED + [None] * 2
+    answers = [await play.says(SMS_SITI.number, "siapa ini?") for _ in range(MAX_UNRECOGNISED_REPLIES + 2)]
+    assert (
+        answers
+        == ["RM0 JCM: Jawapan tidak difahami. Balas 1A untuk sahkan JCM-01."] * MAX_UNRECOGNISED_REPLIES + [None] * 2
+    )
 
     assert "telah disahkan" in (await play.says(SMS_SITI.number, "1A") or "")
     answered = await play.says(SMS_SITI.number, "??")
@@ -448,8 +451,8 @@ async def test_whatever_is_understood_begins_the_count_of_what_is_not_anew(play:
     for text in ("siapa ini?", said):
         await play.says(SMS_SITI.number, text)
 
-    answers = [await play.says(SMS_SITI.number, "??") for _ in range(MOST_PUZZLED + 1)]
-    assert [answer is not None for answer in answers] == [True] * MOST_PUZZLED + [False]
+    answers = [await play.says(SMS_SITI.number, "??") for _ in range(MAX_UNRECOGNISED_REPLIES + 1)]
+    assert [answer is not None for answer in answers] == [True] * MAX_UNRECOGNISED_REPLIES + [False]
 
 
 async def test_what_is_not_understood_while_nothing_waits_is_answered_by_whom_the_newest_alert_is_about(
@@ -469,7 +472,7 @@ async def test_what_is_not_understood_while_nothing_waits_is_answered_by_whom_th
 async def test_who_thanked_too_often_long_ago_is_answered_about_the_next_alert(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()
-    for _ in range(MOST_PUZZLED + 1):
+    for _ in range(MAX_UNRECOGNISED_REPLIES + 1):
         await play.says(SMS_SITI.number, "ok terima kasih")
     play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(timedelta(days=2))
@@ -509,8 +512,8 @@ async def test_sms_that_asks_again_lets_a_number_be_answered_again(play: Play) -
     )
     await play.submit(trigger(brief=hourly))
     for _ in range(2):
-        answers = [await play.says(SMS_SITI.number, "siapa ini?") for _ in range(MOST_PUZZLED + 1)]
-        assert [answer is not None for answer in answers] == [True] * MOST_PUZZLED + [False]
+        answers = [await play.says(SMS_SITI.number, "siapa ini?") for _ in range(MAX_UNRECOGNISED_REPLIES + 1)]
+        assert [answer is not None for answer in answers] == [True] * MAX_UNRECOGNISED_REPLIES + [False]
         await play.advance(60 * MINUTE)
 
 
@@ -518,9 +521,9 @@ async def test_a_machine_that_says_ok_to_every_answer_is_answered_a_few_times(pl
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()
 
-    answers = [await play.says(SMS_SITI.number, "OK") for _ in range(MOST_PUZZLED + 2)]
+    answers = [await play.says(SMS_SITI.number, "OK") for _ in range(MAX_UNRECOGNISED_REPLIES + 2)]
 
-    assert ["telah selesai" in (answer or "") for answer in answers] == [True] * MOST_PUZZLED + [False] * 2
+    assert ["telah selesai" in (answer or "") for answer in answers] == [True] * MAX_UNRECOGNISED_REPLIES + [False] * 2
 
 
 async def test_a_word_without_a_code_is_not_guessed_when_several_wait(play: Play) -> None:
@@ -592,8 +595,8 @@ async def test_stop_of_somebody_who_was_told_without_a_code_is_kept_too(play: Pl
         assert await play.says(SMS_RAVI.number, "siapa ini?") is None, "there is nothing to answer"
 
     assert [line["person"] for line in lines if line["event"] == "no more SMS wanted"] == ["somebody"]
-    async with play.store.transaction() as ledger:
-        assert (await ledger.responses.sms_number(SMS_RAVI.number)).stopped_at == play.clock.now()
+    async with play.store.transaction() as uow:
+        assert (await uow.responses.sms_number(SMS_RAVI.number)).stopped_at == play.clock.now()
 
 
 async def test_no_number_and_no_text_of_a_person_comes_into_the_journal(
@@ -613,14 +616,14 @@ async def test_no_number_and_no_text_of_a_person_comes_into_the_journal(
 
 async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after(play: Play) -> None:
     assert isinstance(play.sms, Answerable)
-    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
-    await poller.look()
+    poller = Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock)
+    await poller.poll()
     assert play.sms.asked_since == []
 
     opened = await play.submit(trigger(brief=BY_SMS))
     assert opened is not None
     play.sms.box.append(InboundSms(sender=SMS_SITI.number, text="1A", event_id="SM1"))
-    await poller.look()
+    await poller.poll()
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
 
     await play.resolve()
@@ -628,9 +631,9 @@ async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after
     await play.advance(2 * MINUTE)
     assert await play.active() == []
     play.clock.moment = opened.opened_at + timedelta(minutes=60)
-    await poller.look()
+    await poller.poll()
     play.clock.moment += MINUTE
-    await poller.look()
+    await poller.poll()
     assert play.sms.asked_since == [opened.opened_at] * 2
 
 
@@ -641,16 +644,16 @@ async def test_poller_clock_set_back_fetches_answers_given_since(play: Play) -> 
     Pantau: Answers are fetched from now on at the latest.
     """
     assert isinstance(play.sms, Answerable)
-    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock)
     await play.submit(trigger(brief=BY_SMS, at=play.clock.now()))
     await play.advance(MINUTE)
     back = timedelta(hours=8)
     play.clock.moment -= back
     # Before anything in the store was moved back, and after.
-    await poller.look()
+    await poller.poll()
     await play.settle()
     play.clock.moment += MINUTE
-    await poller.look()
+    await poller.poll()
     now = play.clock.now()
     assert play.sms.asked_since == [now - MINUTE, now - 2 * MINUTE]
     await play.resolve()
@@ -659,7 +662,7 @@ async def test_poller_clock_set_back_fetches_answers_given_since(play: Play) -> 
     play.clock.moment -= back
     for minutes in (0, 60, 1):
         play.clock.moment += minutes * MINUTE
-        await poller.look()
+        await poller.poll()
     assert len(play.sms.asked_since) == 4, "for an hour after it is over, and as long after the clock was set back"
 
 
@@ -671,7 +674,7 @@ async def test_pin_lock_clock_set_back_is_over(play: Play) -> None:
     """
     reference = await in_a_call(play)
     for wrong in ("111111", "222222", "333333"):
-        await play.desk.prove_release(reference, wrong)
+        await play.desk.verify_pin(reference, wrong)
     play.clock.moment -= timedelta(hours=8)
     await play.settle()
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN
@@ -679,25 +682,25 @@ async def test_pin_lock_clock_set_back_is_over(play: Play) -> None:
 
 async def test_who_wants_sms_again_is_heard_when_nothing_is_the_matter(play: Play) -> None:
     assert isinstance(play.sms, Answerable)
-    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock)
     await play.submit(trigger(brief=BY_SMS))
     await play.says(SMS_SITI.number, "STOP")
     await play.resolve()
     play.sms.taken = dict.fromkeys(play.sms.taken, SubmissionState.DELIVERED)
     await play.advance(timedelta(hours=6))
-    await poller.look()
+    await poller.poll()
 
     play.sms.box.append(InboundSms(sender=SMS_SITI.number, text="MULA", event_id="SM-mula"))
     play.clock.moment += 9 * MINUTE
-    await poller.look()
+    await poller.poll()
     assert play.sms.asked_since == []
     play.clock.moment += MINUTE
     for _ in range(2):
-        await poller.look()
+        await poller.poll()
 
     assert play.sms.asked_since == [play.clock.now() - 20 * MINUTE], "once"
-    async with play.store.transaction() as ledger:
-        assert (await ledger.responses.sms_number(SMS_SITI.number)).stopped_at is None
+    async with play.store.transaction() as uow:
+        assert (await uow.responses.sms_number(SMS_SITI.number)).stopped_at is None
 
 
 async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> None:
@@ -718,10 +721,10 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
     )
     await play.submit(trigger(brief=BY_SMS))
 
-    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock)
     with capture_logs() as logged:
         for _ in range(5):
-            await poller.look()
+            await poller.poll()
 
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
     told = [(line["gateway"], line["event"]) for line in logged if line["log_level"] != "info"]
@@ -750,11 +753,11 @@ async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking
         [ConfiguredGateway(name=name, channel=Channel.SMS, gateway=gateway) for name, gateway in gateways.items()]
     )
     await play.submit(trigger(brief=BY_SMS))
-    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock)
     poller.DEADLINE = timedelta(milliseconds=500)
     async with asyncio.timeout(HANGS):
         for _ in range(2):
-            await poller.look()
+            await poller.poll()
 
     assert len(heard.asked_since) == 2
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
@@ -763,8 +766,8 @@ async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking
 async def test_providers_are_asked_again_and_again(play: Play) -> None:
     assert isinstance(play.sms, Answerable)
     await play.submit(trigger(brief=BY_SMS))
-    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
-    poller.EVERY = timedelta(0)
+    poller = Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock)
+    poller.ACTIVE_INTERVAL = timedelta(0)
     asking = asyncio.create_task(poller.run())
     async with asyncio.timeout(HANGS):
         while not asking.done() and len(play.sms.asked_since) < 3:  # noqa: ASYNC110 - it tells nobody
@@ -781,27 +784,27 @@ async def test_a_clock_that_is_set_back_does_not_end_the_asking_until_it_has_cau
     Pantau: They are polled at once.
     """
     assert isinstance(play.sms, Answerable)
-    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
-    await poller.look()
+    poller = Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock)
+    await poller.poll()
     play.clock.moment -= timedelta(days=1)
-    await poller.look()
+    await poller.poll()
 
-    assert play.sms.asked_since == [play.clock.now() - poller.QUIETLY]
+    assert play.sms.asked_since == [play.clock.now() - poller.IDLE_INTERVAL]
 
 
 async def test_a_bug_in_the_store_does_not_end_the_asking(play: Play) -> None:
     def break_at(called: str, args: tuple[object, ...]) -> None:
         raise RuntimeError("a bug")
 
-    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
+    poller = Poller(store=play.store, pool=play.pool, callback_handlers=play.desks, clock=play.clock)
     opened = await play.submit(trigger(brief=BY_SMS))
     assert opened is not None
     await play.advance(3 * MINUTE)
     await play.submit(replace(trigger(at=play.clock.now(), brief=BY_SMS), dedup_key="MDC"))
     play.store.meddler = break_at
-    await poller.look()
+    await poller.poll()
     play.store.meddler = None
-    await poller.look()
+    await poller.poll()
 
     assert isinstance(play.sms, Answerable)
     assert play.sms.asked_since == [opened.opened_at], "once, and as far back as anybody may be answering"
@@ -812,8 +815,8 @@ async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) 
         @asynccontextmanager
         async def transaction(self) -> AsyncIterator[UnitOfWork]:
             ledgers: list[UnitOfWork] = []
-            for ledger in ledgers:
-                yield ledger
+            for uow in ledgers:
+                yield uow
             raise StoreUnavailable("disk full")
 
         def reading(self) -> NoReturn:
@@ -828,7 +831,7 @@ async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) 
 
     with capture_logs() as logged:
         for store in (Away(), play.store) * 2:
-            await Poller(store=store, pool=play.pool, desks=play.desks, clock=play.clock).look()
+            await Poller(store=store, pool=play.pool, callback_handlers=play.desks, clock=play.clock).poll()
 
     assert logged == []
 
@@ -838,7 +841,7 @@ async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) 
 
 async def in_a_call(play: Play) -> str:
     """Let an outage last until its release is offered, call Siti about it, and return the reference of the call."""
-    play.pins = PinStore({("JCM", "siti"): hashed(PIN)})
+    play.pins = PinStore({("JCM", "siti"): hash_pin(PIN)})
     brief = replace(BRIEF, escalation=replace(POLICY, steps=POLICY.steps[1:], rounds=3))
     await play.submit(trigger(brief=brief))
     await play.advance(timedelta(minutes=40))
@@ -853,7 +856,7 @@ async def test_a_pin_and_key_one_release_the_announcement(play: Play) -> None:
         "Sila masukkan PIN tuan atau puan, diikuti tanda pagar.",
     )
 
-    told = await play.desk.prove_release(reference, PIN)
+    told = await play.desk.verify_pin(reference, PIN)
     assert told.stage is ReleaseStage.CONFIRM
     assert (await play.journal())[-1] == "PIN proven"
     for asks in (asked, told):
@@ -874,10 +877,10 @@ async def test_key_one_releases_nothing_that_works_again_and_says_so(play: Play)
     escalation = replace(POLICY, steps=POLICY.steps[1:], rounds=3)
     await play.submit(trigger(brief=replace(BRIEF, agency="MDC", escalation=escalation)))
     reference = await in_a_call(play)
-    play.pins = PinStore(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
+    play.pins = PinStore(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hash_pin(PIN)))
     await play.desk.begin_release(reference)
     assert sorted(play.measured.begun) == ["JCM", "MDC"], "measured while the PIN is typed"
-    await play.desk.prove_release(reference, PIN)
+    await play.desk.verify_pin(reference, PIN)
     play.measured.delivered["MDC"] = {IncidentType.RECEIVING: play.clock.now()}
     said = (await play.desk.release(reference)).words["ms-MY"]
     assert "sedang dihantar kepada satu penerima" in said
@@ -889,7 +892,7 @@ async def test_key_one_releases_nothing_that_works_again_and_says_so(play: Play)
 
 async def test_key_one_releases_nothing_at_all_where_all_works_again(play: Play) -> None:
     reference = await in_a_call(play)
-    await play.desk.prove_release(reference, PIN)
+    await play.desk.verify_pin(reference, PIN)
     play.measured.delivered["JCM"] = {IncidentType.SENDING: play.clock.now()}
     said = (await play.desk.release(reference)).words["en-GB"]
     assert said.startswith("The following outage notices are not released")
@@ -900,7 +903,7 @@ async def test_without_the_pin_key_one_releases_nothing(play: Play) -> None:
     reference = await in_a_call(play)
     for typed in (None, "999999"):
         if typed:
-            assert (await play.desk.prove_release(reference, typed)).stage is ReleaseStage.PIN
+            assert (await play.desk.verify_pin(reference, typed)).stage is ReleaseStage.PIN
         assert "tidak dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"]
 
     assert (await play.incident()).released_at is None
@@ -910,7 +913,7 @@ async def test_a_pin_is_good_for_its_own_call_and_for_a_moment(play: Play) -> No
     reference = await in_a_call(play)
     earlier = next(o.reference for o in play.voice.orders if o.address == VOICE_SITI.number)
     assert earlier != reference
-    await play.desk.prove_release(reference, PIN)
+    await play.desk.verify_pin(reference, PIN)
     assert "tidak dikeluarkan" in (await play.desk.release(earlier)).words["ms-MY"]
 
     play.clock.moment += timedelta(minutes=4)
@@ -920,58 +923,58 @@ async def test_a_pin_is_good_for_its_own_call_and_for_a_moment(play: Play) -> No
 async def test_a_right_pin_begins_the_count_of_wrong_ones_anew(play: Play) -> None:
     reference = await in_a_call(play)
     typed = ("111111", "222222", PIN) * 2
-    stages = [(await play.desk.prove_release(reference, pin)).stage for pin in typed]
+    stages = [(await play.desk.verify_pin(reference, pin)).stage for pin in typed]
     assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.CONFIRM] * 2
-    stages = [(await play.desk.prove_release(reference, wrong)).stage for wrong in typed[:2] + typed[:1]]
+    stages = [(await play.desk.verify_pin(reference, wrong)).stage for wrong in typed[:2] + typed[:1]]
     assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.END], "and no more than three"
 
 
 async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the_journal(play: Play) -> None:
     reference = await in_a_call(play)
-    stages = [(await play.desk.prove_release(reference, wrong)).stage for wrong in ("111111", "222222", "333333")]
+    stages = [(await play.desk.verify_pin(reference, wrong)).stage for wrong in ("111111", "222222", "333333")]
     assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.END]
     locked_at = play.clock.now()
     play.clock.moment += MINUTE
-    for _ in range(MOST_WRONG):
-        assert "terlalu banyak kali" in (await play.desk.prove_release(reference, PIN)).words["ms-MY"]
+    for _ in range(MAX_WRONG_PINS):
+        assert "terlalu banyak kali" in (await play.desk.verify_pin(reference, PIN)).words["ms-MY"]
     assert "tidak dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"]
     play.restart()
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.END
-    assert [event for event in await play.journal() if "PIN" in event] == ["wrong PIN"] * MOST_WRONG
+    assert [event for event in await play.journal() if "PIN" in event] == ["wrong PIN"] * MAX_WRONG_PINS
 
     # Whoever goes on trying is locked out no longer.
-    play.clock.moment = locked_at + LOCKED_FOR
+    play.clock.moment = locked_at + LOCKOUT_PERIOD
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN
 
 
 async def test_a_shared_contact_has_three_wrong_pins_in_all_and_not_three_for_each_agency(play: Play) -> None:
-    reference, kept = await in_a_call(play), hashed(PIN)
-    play.pins = PinStore({("MDC", "siti"): kept, ("JCM", "siti"): kept, ("UCM", "siti"): hashed(PIN)})
+    reference, kept = await in_a_call(play), hash_pin(PIN)
+    play.pins = PinStore({("MDC", "siti"): kept, ("JCM", "siti"): kept, ("UCM", "siti"): hash_pin(PIN)})
     for agency, wrong in (("MDC", 2), ("UCM", 2)):
         for _ in range(wrong):
-            async with play.store.transaction() as ledger:
+            async with play.store.transaction() as uow:
                 typed = PinAttempt(
                     reference="p9-1-0", agency=agency, person="siti", at=play.clock.now(), accepted=False
                 )
-                await ledger.responses.add_pin_entry(typed)
+                await uow.responses.add_pin_attempt(typed)
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN, "UCM's is somebody else"
 
-    assert (await play.desk.prove_release(reference, "111111")).stage is ReleaseStage.END
-    assert (await play.desk.prove_release(reference, PIN)).stage is ReleaseStage.END
+    assert (await play.desk.verify_pin(reference, "111111")).stage is ReleaseStage.END
+    assert (await play.desk.verify_pin(reference, PIN)).stage is ReleaseStage.END
 
 
 @pytest.mark.parametrize("person", ["nobody's", "another's"])
 async def test_who_has_no_pin_may_release_nothing(play: Play, person: str) -> None:
     reference = await in_a_call(play)
-    play.pins = PinStore({("JCM", "ravi"): hashed(PIN)} if person == "another's" else {})
+    play.pins = PinStore({("JCM", "ravi"): hash_pin(PIN)} if person == "another's" else {})
 
     assert "Tiada PIN" in (await play.desk.begin_release(reference)).words["ms-MY"]
-    assert (await play.desk.prove_release(reference, PIN)).stage is not ReleaseStage.CONFIRM
+    assert (await play.desk.verify_pin(reference, PIN)).stage is not ReleaseStage.CONFIRM
 
 
 async def test_what_is_over_released_or_not_offered_yet_cannot_be_released(play: Play) -> None:
     reference = await in_a_call(play)
-    await play.desk.prove_release(reference, PIN)
+    await play.desk.verify_pin(reference, PIN)
     await play.resolve()
     assert "Tiada notis yang menunggu" in (await play.desk.release(reference)).words["ms-MY"]
 
@@ -979,7 +982,7 @@ async def test_what_is_over_released_or_not_offered_yet_cannot_be_released(play:
     await play.advance(5 * MINUTE)
     fresh = play.voice.orders[-1].reference
     assert "Tiada notis yang menunggu" in (await play.desk.begin_release(fresh)).words["ms-MY"]
-    for said in (await play.desk.begin_release("p99-1-0"), await play.desk.prove_release("p99-1-0", PIN)):
+    for said in (await play.desk.begin_release("p99-1-0"), await play.desk.verify_pin("p99-1-0", PIN)):
         assert "Tiada notis yang menunggu" in said.words["ms-MY"]
     assert await play.desk.content("p99-1-0") is None
 
@@ -987,7 +990,7 @@ async def test_what_is_over_released_or_not_offered_yet_cannot_be_released(play:
 async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_that_was_not_read_out(
     play: Play,
 ) -> None:
-    kept = hashed(PIN)
+    kept = hash_pin(PIN)
     escalation = replace(POLICY, steps=POLICY.steps[1:], rounds=3)
     offered = timedelta(minutes=30)
     for agency in ("UCM", "PCM"):
@@ -995,19 +998,19 @@ async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_t
     reference = await in_a_call(play)
     # UCM has another PIN for her, and this one has just begun.
     play.pins = PinStore(
-        {**dict.fromkeys([("JCM", "siti"), ("MDC", "siti"), ("NEW", "siti")], kept), ("UCM", "siti"): hashed(PIN)}
+        {**dict.fromkeys([("JCM", "siti"), ("MDC", "siti"), ("NEW", "siti")], kept), ("UCM", "siti"): hash_pin(PIN)}
     )
     now, half_a_minute = play.clock.now(), timedelta(seconds=30)
     for agency, ago in (("MDC", offered + half_a_minute), ("NEW", offered - half_a_minute)):
         brief = replace(BRIEF, agency=agency, escalation=escalation)
         new = await play.dispatcher.submit(trigger(at=now - ago, brief=brief))
     # She has typed it before in this call, when MDC could not be released yet.
-    async with play.store.transaction() as ledger:
+    async with play.store.transaction() as uow:
         before = PinAttempt(reference=reference, agency="JCM", person="siti", at=now - MINUTE, accepted=True)
-        await ledger.responses.add_pin_entry(before)
+        await uow.responses.add_pin_attempt(before)
     assert new is not None
 
-    told = (await play.desk.prove_release(reference, PIN)).words["ms-MY"]
+    told = (await play.desk.verify_pin(reference, PIN)).words["ms-MY"]
     assert "dua agensi akan dihantar kepada dua penerima, iaitu melalui dua faks dan dua surat" in told
     play.clock.moment += MINUTE
     assert "kepada dua penerima" in (await play.desk.release(reference)).words["ms-MY"]
@@ -1020,7 +1023,7 @@ async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_t
 
 
 async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_after_it_was(play: Play) -> None:
-    play.pins = PinStore({("JCM", "siti"): hashed(PIN)})
+    play.pins = PinStore({("JCM", "siti"): hash_pin(PIN)})
     await play.submit(trigger(brief=BY_SMS))
     await play.says(SMS_SITI.number, "1A")
     await play.advance(timedelta(minutes=29))
@@ -1032,8 +1035,8 @@ async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_afte
     pressed = CallbackEvent(
         reference=reference, event_id="1", report=DeliveryReport(progress=SubmissionState.DELIVERED), acknowledged=True
     )
-    assert await play.dispatcher.record("voice", pressed) is AckResult.TAKEN
-    await play.desk.prove_release(reference, PIN)
+    assert await play.dispatcher.record_callback("voice", pressed) is AckResult.TAKEN
+    await play.desk.verify_pin(reference, PIN)
     await play.desk.release(reference)
     await play.advance(timedelta(hours=2))
 
@@ -1042,7 +1045,7 @@ async def test_whoever_took_it_on_is_called_when_it_may_be_released_and_not_afte
 
 
 async def test_key_one_about_a_release_that_is_past_says_that_it_is_over(play: Play) -> None:
-    play.pins = PinStore({("JCM", "siti"): hashed(PIN)})
+    play.pins = PinStore({("JCM", "siti"): hash_pin(PIN)})
     await play.submit(trigger(brief=BY_SMS))
     await play.says(SMS_SITI.number, "1A")
     await play.advance(timedelta(minutes=30))
@@ -1053,7 +1056,7 @@ async def test_key_one_about_a_release_that_is_past_says_that_it_is_over(play: P
     pressed = CallbackEvent(
         reference=reference, event_id="1", report=DeliveryReport(progress=SubmissionState.DELIVERED), acknowledged=True
     )
-    assert await play.dispatcher.record("voice", pressed) is AckResult.OVER
+    assert await play.dispatcher.record_callback("voice", pressed) is AckResult.OVER
 
 
 async def test_a_call_about_the_release_that_has_not_left_is_withdrawn_when_it_is_released(play: Play) -> None:
@@ -1067,7 +1070,7 @@ async def test_a_call_about_the_release_that_has_not_left_is_withdrawn_when_it_i
     await play.advance(timedelta(hours=2))
 
     assert play.voice.sent == [f"release to {VOICE_SITI.number}"]
-    states = [n.state for n in await play.notices() if n.purpose is Purpose.RELEASE]
+    states = [n.state for n in await play.notifications() if n.purpose is Purpose.RELEASE]
     assert states == [NotificationState.WITHDRAWN]
 
 
@@ -1098,7 +1101,7 @@ async def test_what_had_not_left_is_withdrawn_and_needs_no_correction(play: Play
 
     await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap"))
 
-    letters = [n for n in await play.notices() if n.channel is Channel.LETTER]
+    letters = [n for n in await play.notifications() if n.channel is Channel.LETTER]
     assert [(n.purpose, n.state) for n in letters] == [(Purpose.OUTAGE, NotificationState.WITHDRAWN)]
     assert play.tray.taken == {}
 
@@ -1147,10 +1150,10 @@ async def test_a_call_that_a_voicemail_answered_is_made_again_and_reaches_nobody
     for calls in (1, 2, 3):
         assert play.voice.sent == [f"outage to {VOICE_SITI.number}"] * calls
         heard = CallbackEvent(reference=play.voice.orders[-1].reference, event_id=f"CA{calls}", report=no_key)
-        assert await play.dispatcher.record("voice", heard) is AckResult.NONE
+        assert await play.dispatcher.record_callback("voice", heard) is AckResult.NONE
         await play.advance(2 * MINUTE)
 
-    notices = await play.notices()
+    notices = await play.notifications()
     assert [n.state for n in notices] == [NotificationState.FAILED]
     assert (await play.incident()).state is IncidentState.TRIGGERED
     await play.resolve()
@@ -1164,7 +1167,7 @@ async def test_a_voicemail_that_heard_it_is_told_that_it_was_wrong(play: Play) -
     await play.release()
     no_key = DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
     heard = CallbackEvent(reference=play.voice.orders[0].reference, event_id="1", report=no_key)
-    await play.dispatcher.record("voice", heard)
+    await play.dispatcher.record_callback("voice", heard)
 
     await play.submit(MarkFalseAlarm(incident_id=1, at=play.clock.now(), by="Siti Contoh", reason="rujukan silap"))
 

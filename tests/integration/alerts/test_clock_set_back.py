@@ -20,7 +20,7 @@ from alerts.model.gateway import SubmissionState
 from alerts.model.policy_snapshot import AnnouncementPlan, RedialPolicy
 from alerts.persistence.store import AuditEntry
 from monitor.store.backend.database import Database
-from monitor.store.engine.clock_set_back import TABLES, Instants
+from monitor.store.engine.clock_set_back import TABLES, TimeColumns
 from monitor.store.schema.tables import Moment
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import BRIEF, MINISTRY, MINUTE, POLICY, RAVI, T0, trigger
@@ -108,8 +108,10 @@ async def outage(
             if restarts:
                 station.restart()
                 # As each start says, before anything is looked at.
-                async with station.store.transaction() as ledger:
-                    await ledger.journal(AuditEntry(at=station.clock.now(), actor="pantau", event="service started"))
+                async with station.store.transaction() as uow:
+                    await uow.add_audit_entry(
+                        AuditEntry(at=station.clock.now(), actor="pantau", event="service started")
+                    )
         await station.advance(10 * MINUTE)
         return station.left
 
@@ -146,7 +148,7 @@ async def test_outage_clock_set_back_and_acknowledged_at_once_did_not_begin_in_t
 
 
 @pytest.mark.parametrize("instants", TABLES, ids=lambda each: each.table.name)
-def test_clock_set_back_moves_every_instant_of_a_table(instants: Instants) -> None:
+def test_clock_set_back_moves_every_instant_of_a_table(instants: TimeColumns) -> None:
     """Defect: A new time column is forgotten when a clock is set back.
 
     Pantau: Every time column of an incident moves, later ones included.

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from alerts.decide.silence import silence_over
+from alerts.decide.silence import active_silence
 from alerts.gateways.tray import LetterPlace
 from alerts.model.event import MarkFalseAlarm, Release, Resolve
-from alerts.model.incident import SUPPRESSED_FOR, Incident, IncidentState
+from alerts.model.incident import SUPPRESSION_PERIOD, Incident, IncidentState
 from alerts.model.notification import IncidentType
 from monitor.service.declarations import DeclarationService
 from monitor.service.errors import OperationRejectedError
@@ -33,13 +33,13 @@ async def closes(town: Town, *, recovered: bool | None, number: str = "JCM-01", 
         store=town.store_itself,
         dispatcher=town.dispatcher,
         clock=town.clock,
-        known=lambda: ["JCM"],
-        brief=lambda _: TOLD_BY_SMS,
+        agencies=lambda: ["JCM"],
+        policy=lambda _: TOLD_BY_SMS,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-        muter=silence_over,
-        check=town.check,
+        silence_lookup=active_silence,
+        order_check=town.check,
     )
-    after = await declarer.close(number, why=WHY, by=by, recovered=recovered)
+    after = await declarer.close(number, reason=WHY, by=by, recovered=recovered)
     await town.settle()
     return after
 
@@ -102,8 +102,8 @@ async def test_without_a_recovery_staff_hear_who_has_closed_it_and_nobody_outsid
     await town.advance(timedelta(days=3))
     town.expect_nothing_more()
     assert await town.active() == []
-    async with town.store.transaction() as ledger:
-        assert not [n for n in await ledger.notices(1) if n.state.value in {"pending", "sending"}]
+    async with town.store.transaction() as uow:
+        assert not [n for n in await uow.notifications(1) if n.state.value in {"pending", "sending"}]
 
 
 async def test_what_the_probes_see_still_opens_nothing_for_a_day_and_then_it_does(either_town: Town) -> None:
@@ -119,7 +119,7 @@ async def test_what_the_probes_see_still_opens_nothing_for_a_day_and_then_it_doe
         await still_measured(town)
         town.restart()
     town.expect_nothing_more()
-    await town.advance(SUPPRESSED_FOR - timedelta(hours=20) + SECOND)
+    await town.advance(SUPPRESSION_PERIOD - timedelta(hours=20) + SECOND)
     await still_measured(town)
     await town.siti.gets("E-mel keluar dan masuk gagal", "JCM-02")
     await town.submit(Resolve(dedup_key="JCM", at=town.clock.now(), ended_at=town.clock.now()))
@@ -193,8 +193,8 @@ async def test_one_of_a_mass_outage_is_closed_and_leaves_the_bundle_that_waits(e
         await town.submit(replace(trigger(IncidentType.BOTH, town.clock.now(), brief), dedup_key=code))
         await town.settle()
     await town.siti.gets("JCM-01")
-    async with town.store_itself.reading() as ledger:
-        number = next(i.number for i in await ledger.open_incidents() if i.dedup_key == "JKR")
+    async with town.store_itself.reading() as uow:
+        number = next(i.number for i in await uow.open_incidents() if i.dedup_key == "JKR")
     await closes(town, recovered=False, number=number)
     await town.advance(2 * MINUTE)
     assert "JKR" not in await town.siti.gets("JPA")

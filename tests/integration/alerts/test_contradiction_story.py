@@ -82,12 +82,12 @@ async def test_close_as_recovered_while_probes_fail_tells_nobody_until_it_is_ord
     with pytest.raises(
         OperationRejectedError, match=r"still detect.*Siti Contoh \(sms\).*24 hours.*still-fails"
     ) as refused:
-        await closes.close("JCM-01", why=WHY, by=BY, recovered=True)
+        await closes.close("JCM-01", reason=WHY, by=BY, recovered=True)
     assert refused.value.despite == FAILS
     assert "E-mel rasmi tidak dapat dihantar" in refused.value.malay
     assert (await town.incident()).is_open
     # That nobody says that it works needs no measurement.
-    await closes.close("JCM-01", why=WHY, by=BY, recovered=False)
+    await closes.close("JCM-01", reason=WHY, by=BY, recovered=False)
     await town.settle()
     await town.siti.gets("ditutup", "JCM-01")
 
@@ -98,7 +98,7 @@ async def test_close_as_recovered_is_told_when_it_works_again_or_somebody_insist
     await cannot_send(town)
     if how == "works again":
         town.arrives(IncidentType.SENDING)
-    await declarer(town).close("JCM-01", why=WHY, by=BY, recovered=True, despite=FAILS if how == "insists" else None)
+    await declarer(town).close("JCM-01", reason=WHY, by=BY, recovered=True, despite=FAILS if how == "insists" else None)
     await town.settle()
     await town.siti.gets("PULIH", "JCM-01")
     [(_, detail)] = await entries(town, "incident closed")
@@ -109,9 +109,9 @@ async def test_correction_while_probes_fail_tells_nobody_until_it_is_ordered_in_
     """A false alarm while probes fail needs a confirmation by name."""
     await cannot_send(town)
     with pytest.raises(OperationRejectedError, match=r"A correction.*Siti Contoh \(sms\).*24 hours.*still-fails"):
-        await town.facade.correct("JCM-01", BY, "rujukan rosak")
+        await town.facade.mark_false_alarm("JCM-01", BY, "rujukan rosak")
     assert (await town.incident()).is_open
-    after = await town.facade.correct("JCM-01", BY, "rujukan rosak", despite=FAILS)
+    after = await town.facade.mark_false_alarm("JCM-01", BY, "rujukan rosak", despite=FAILS)
     assert after.suppressed_since is not None
     await town.settle()
     await town.siti.gets("PEMBETULAN", "JCM-01")

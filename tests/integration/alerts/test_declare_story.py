@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.decide.silence import silence_over
+from alerts.decide.silence import active_silence
 from alerts.model.channel import Channel
 from alerts.model.event import MarkFalseAlarm, Release, Resolve
 from alerts.model.incident import IncidentState
@@ -43,24 +43,24 @@ def declarer(town: Town, brief: PolicySnapshot = TOLD_BY_SMS) -> DeclarationServ
         store=town.store_itself,
         dispatcher=town.dispatcher,
         clock=town.clock,
-        known=lambda: ["JCM"],
-        brief=lambda _: brief,
+        agencies=lambda: ["JCM"],
+        policy=lambda _: brief,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-        muter=silence_over,
-        check=town.check,
+        silence_lookup=active_silence,
+        order_check=town.check,
     )
 
 
 async def declared(
     town: Town, brief: PolicySnapshot = TOLD_BY_SMS, matter: IncidentType = IncidentType.RECEIVING, since: str = ""
 ) -> DeclaredOutage:
-    done = await declarer(town, brief).declare("jcm", matter, since=since, why="mel web tidak dapat dibuka", by=BY)
+    done = await declarer(town, brief).declare("jcm", matter, since=since, reason="mel web tidak dapat dibuka", by=BY)
     await town.settle()
     return done
 
 
 async def closed(town: Town) -> IncidentState:
-    after = await declarer(town).close("JCM-01", why="mel web dibaiki", by="Ravi Contoh")
+    after = await declarer(town).close("JCM-01", reason="mel web dibaiki", by="Ravi Contoh")
     await town.settle()
     return after.state
 
@@ -98,7 +98,7 @@ async def test_whoever_declares_an_outage_is_told_of_it_as_everybody_else_and_th
     town: Town,
 ) -> None:
     """Whoever declares an outage is notified like everybody else and has not acknowledged it."""
-    await declarer(town, ONLY_STAFF).declare("JCM", IncidentType.BOTH, since="", why="DNS hilang", by="Siti Contoh")
+    await declarer(town, ONLY_STAFF).declare("JCM", IncidentType.BOTH, since="", reason="DNS hilang", by="Siti Contoh")
     await town.settle()
     await town.siti.gets("E-mel keluar dan masuk gagal", "diisytiharkan oleh Siti Contoh")
     await town.advance(5 * MINUTE)
@@ -195,8 +195,8 @@ async def test_an_outage_that_was_declared_by_mistake_is_corrected_by_the_ways_i
 async def test_under_a_silence_the_declarer_hears_that_nobody_does_until_it_ends(town: Town) -> None:
     """Under a silence the declarer is told that nobody is notified."""
     now = town.clock.now()
-    async with town.store_itself.transaction() as ledger:
-        await ledger.add_silence("JCM", now, now + HOUR, "kerja rangkaian", "Ravi Contoh")
+    async with town.store_itself.transaction() as uow:
+        await uow.add_silence("JCM", now, now + HOUR, "kerja rangkaian", "Ravi Contoh")
     done = await declared(town, ONLY_STAFF)
     assert done.silence is not None
     assert done.silence.ends_at == now + HOUR
@@ -225,7 +225,7 @@ async def test_two_who_declare_the_same_at_once_open_one_incident(either_town: T
     """Two concurrent declarations open one incident, on either store."""
     town = either_town
     both = [
-        declarer(town, ONLY_STAFF).declare("JCM", IncidentType.BOTH, since="", why="DNS hilang", by=by)
+        declarer(town, ONLY_STAFF).declare("JCM", IncidentType.BOTH, since="", reason="DNS hilang", by=by)
         for by in (BY, "Ravi Contoh")
     ]
     done = await asyncio.gather(*both, return_exceptions=True)

@@ -80,7 +80,7 @@ def only(contact: Contact) -> Step:
 
 
 async def states(station: Station, incident_id: int = 1) -> list[str]:
-    return [f"{n.purpose} {n.channel} {n.state}" for n in await station.notices(incident_id)]
+    return [f"{n.purpose} {n.channel} {n.state}" for n in await station.notifications(incident_id)]
 
 
 # -- people ----------------------------------------------------------------------------------------------------------
@@ -122,11 +122,11 @@ async def test_a_key_on_the_telephone_ends_the_escalation_and_is_taken_once(stat
         acknowledged=True,
     )
 
-    assert await station.dispatcher.record("voice", pressed) is AckResult.TAKEN
+    assert await station.dispatcher.record_callback("voice", pressed) is AckResult.TAKEN
     # A provider that got no answer brings the same key again, and the person hears that it is theirs.
-    assert await station.dispatcher.record("voice", pressed) is AckResult.AGAIN
+    assert await station.dispatcher.record_callback("voice", pressed) is AckResult.AGAIN
     sitis = replace(pressed, reference=station.voice.orders[0].reference, event_id="CA2/key/1")
-    assert await station.dispatcher.record("voice", sitis) is AckResult.ALREADY
+    assert await station.dispatcher.record_callback("voice", sitis) is AckResult.ALREADY
     assert (await station.incident()).acknowledged_by == "Ravi Contoh"
     await station.advance(timedelta(minutes=24))
     told_who = f"taken to {SMS_SITI.number}"
@@ -136,7 +136,7 @@ async def test_a_key_on_the_telephone_ends_the_escalation_and_is_taken_once(stat
     assert station.voice.sent == [*CALLS, f"release to {VOICE_RAVI.number}"]
 
     await station.resolve()
-    assert await station.dispatcher.record("voice", pressed) is AckResult.OVER
+    assert await station.dispatcher.record_callback("voice", pressed) is AckResult.OVER
     assert station.sms.sent == [OUTAGE_BY_SMS, told_who, RECOVERY_BY_SMS, f"recovery to {SMS_RAVI.number}"]
 
 
@@ -145,10 +145,10 @@ async def test_one_provider_may_say_nothing_of_what_another_was_given(station: S
     delivered = DeliveryReport(progress=SubmissionState.DELIVERED)
     forged = CallbackEvent(reference=station.sms.orders[0].reference, event_id="1", report=delivered, acknowledged=True)
 
-    assert await station.dispatcher.record("fax", forged) is AckResult.OVER
+    assert await station.dispatcher.record_callback("fax", forged) is AckResult.OVER
 
     assert (await station.incident()).state is IncidentState.TRIGGERED
-    assert [n.state for n in await station.notices()] == [NotificationState.SENT]
+    assert [n.state for n in await station.notifications()] == [NotificationState.SENT]
 
 
 async def test_a_recipient_who_confirms_what_they_heard_does_not_end_the_escalation(station: Station) -> None:
@@ -159,7 +159,7 @@ async def test_a_recipient_who_confirms_what_they_heard_does_not_end_the_escalat
     (order,) = station.voice.orders
 
     heard = CallbackEvent(reference=order.reference, event_id="1", acknowledged=True)
-    assert await station.dispatcher.record("voice", heard) is AckResult.TAKEN
+    assert await station.dispatcher.record_callback("voice", heard) is AckResult.TAKEN
 
     assert (await station.incident()).state is IncidentState.TRIGGERED
     await station.advance(5 * MINUTE)
@@ -172,7 +172,7 @@ async def test_a_key_pressed_about_slowness_does_not_acknowledge_the_outage_it_h
     await station.submit(trigger(IncidentType.BOTH, station.clock.now()))
 
     heard = CallbackEvent(reference=station.voice.orders[0].reference, event_id="1", acknowledged=True)
-    assert await station.dispatcher.record("voice", heard) is AckResult.WORSE
+    assert await station.dispatcher.record_callback("voice", heard) is AckResult.WORSE
 
     assert (await station.incident()).state is IncidentState.TRIGGERED
     assert station.sms.sent == [OUTAGE_BY_SMS] * 2
@@ -185,7 +185,7 @@ async def test_callbacks_that_are_repeated_late_or_about_nothing_are_harmless(st
     async def hear(progress: SubmissionState, event_id: str) -> AckResult:
         error = ErrorClass.TRANSIENT if progress is SubmissionState.FAILED else None
         report = DeliveryReport(progress=progress, error=error)
-        return await station.dispatcher.record(
+        return await station.dispatcher.record_callback(
             "sms", CallbackEvent(reference=reference, event_id=event_id, report=report)
         )
 
@@ -201,7 +201,7 @@ async def test_callbacks_that_are_repeated_late_or_about_nothing_are_harmless(st
     unknown = CallbackEvent(
         reference="p99-1-0", event_id="x", report=DeliveryReport(progress=SubmissionState.FAILED), acknowledged=True
     )
-    assert await station.dispatcher.record("sms", unknown) is AckResult.OVER
+    assert await station.dispatcher.record_callback("sms", unknown) is AckResult.OVER
 
     await station.advance(MINUTE)
     assert await states(station) == ["outage sms delivered"]
@@ -221,7 +221,7 @@ async def test_a_first_try_that_is_reported_delivered_later_is_not_repeated_any_
         event_id="1",
         report=DeliveryReport(progress=SubmissionState.DELIVERED),
     )
-    await station.dispatcher.record("sms", late)
+    await station.dispatcher.record_callback("sms", late)
 
     await station.advance(timedelta(hours=1))
     assert (len(station.sms.orders), len(station.modem.orders)) == (1, 1)
@@ -247,7 +247,7 @@ async def test_why_mail_fails_is_told_as_it_was_seen_when_it_got_worse(station: 
         assert (await station.incident()).policy.cause is cause
         await station.advance(timedelta(minutes=6))
 
-    told = [(n.facts.type, n.facts.cause) for n in await station.notices()]
+    told = [(n.facts.type, n.facts.cause) for n in await station.notifications()]
     assert (IncidentType.DEGRADED, None) in told
     assert (IncidentType.SENDING, Cause.CONNECT) in told
 
@@ -278,7 +278,7 @@ async def test_what_has_not_left_at_recovery_is_withdrawn_and_told_as_something_
     await station.advance(2 * MINUTE)
 
     assert await states(station) == ["outage sms withdrawn", "recovery sms sent"]
-    assert (await station.notices())[-1].facts.is_belated
+    assert (await station.notifications())[-1].facts.is_belated
 
 
 async def test_a_recovery_while_a_call_is_under_way_waits_for_what_becomes_of_it(station: Station) -> None:
@@ -293,7 +293,7 @@ async def test_a_recovery_while_a_call_is_under_way_waits_for_what_becomes_of_it
 
     reference = station.sms.orders[0].reference
     sent = CallbackEvent(reference=reference, event_id="1", report=DeliveryReport(progress=SubmissionState.SENT))
-    await station.dispatcher.record("sms", sent)
+    await station.dispatcher.record_callback("sms", sent)
     await station.settle()
 
     assert station.sms.sent == [OUTAGE_BY_SMS, RECOVERY_BY_SMS]
@@ -381,7 +381,7 @@ async def test_announcement_leaves_when_a_notice_to_staff_was_refused(station: S
 async def test_announcement_leaves_when_a_notice_to_staff_has_expired(station: Station) -> None:
     for line in station.lines():
         for _ in range(line.slots if line.channel is Channel.SMS else 0):
-            assert station.pool.take(line.name, incident_id=0, what="busy", priority=(-1, T0, 0))
+            assert station.pool.take_slot(line.name, incident_id=0, what="busy", priority=(-1, T0, 0))
     await station.submit(trigger(brief=ONLY_SITI))
     await station.release()
     await station.advance(STAFF_EXPIRY - SECOND)
@@ -435,11 +435,11 @@ async def test_a_letter_that_a_clerk_has_posted_is_followed_by_another(station: 
     await station.release()
     reference = station.tray.orders[0].reference
     station.tray.taken[reference] = SubmissionState.SENT
-    assert await station.dispatcher.note_letter(reference, LetterStep.POSTED, "Kerani Contoh") is None
+    assert await station.dispatcher.record_letter_step(reference, LetterStep.POSTED, "Kerani Contoh") is None
     await station.resolve()
 
     assert station.tray.sent == [f"outage to {LETTER.number}", f"recovery to {LETTER.number}"]
-    assert await station.dispatcher.note_letter("no such letter", LetterStep.POSTED, "Kerani Contoh") is None
+    assert await station.dispatcher.record_letter_step("no such letter", LetterStep.POSTED, "Kerani Contoh") is None
 
 
 async def test_posted_letters_do_not_keep_an_incident_busy_for_ever(station: Station) -> None:
@@ -558,7 +558,7 @@ async def test_a_letter_in_a_tray_that_was_renamed_is_laid_before_a_person_and_f
     await station.resolve()
     await station.advance(timedelta(hours=1))
 
-    letters = [(n.purpose, n.state) for n in await station.notices() if n.channel is Channel.LETTER]
+    letters = [(n.purpose, n.state) for n in await station.notifications() if n.channel is Channel.LETTER]
     assert letters == [(Purpose.OUTAGE, NotificationState.UNKNOWN), (Purpose.RECOVERY, NotificationState.SENT)]
 
 
@@ -585,7 +585,7 @@ async def test_when_nobody_of_a_step_can_be_reached_the_next_step_starts_at_once
 async def test_a_bug_in_a_gateway_counts_as_perhaps_sent_and_is_asked_about(station: Station) -> None:
     station.sms.happens.append(RuntimeError("a bug"))
     await station.submit(trigger(brief=ONLY_SITI))
-    (attempt,) = (await station.notices())[0].deliveries[0].attempts
+    (attempt,) = (await station.notifications())[0].deliveries[0].attempts
     assert attempt.state is AttemptState.UNKNOWN
 
     await station.advance(MINUTE)
@@ -640,7 +640,7 @@ async def test_a_gateway_that_is_taken_out_between_two_tries_does_not_stop_the_i
 async def test_a_gateway_that_is_taken_out_as_its_call_begins_does_not_end_the_dispatcher(station: Station) -> None:
     await station.dispatcher.submit(trigger(brief=ONLY_SITI))
     async with asyncio.TaskGroup() as calls:
-        await station.dispatcher.cycle(calls)
+        await station.dispatcher.run_cycle(calls)
         station.pool.replace([line for line in station.lines() if line.name != "sms"])
     await station.advance(MINUTE)
 
@@ -651,11 +651,11 @@ async def test_a_gateway_that_is_taken_out_as_its_call_begins_does_not_end_the_d
 async def test_two_cycles_at_once_send_once(station: Station) -> None:
     await station.dispatcher.submit(trigger())
     async with asyncio.TaskGroup() as calls:
-        await asyncio.gather(*(station.dispatcher.cycle(calls) for _ in range(4)))
+        await asyncio.gather(*(station.dispatcher.run_cycle(calls) for _ in range(4)))
     await station.settle()
 
     assert station.sms.sent == [OUTAGE_BY_SMS]
-    assert len(await station.notices()) == 1
+    assert len(await station.notifications()) == 1
 
 
 @pytest.mark.blind
@@ -687,7 +687,7 @@ async def test_two_cycles_at_once_take_a_letter_back_once(station: Station) -> N
     now = station.clock.now()
     await station.dispatcher.submit(Resolve(dedup_key="JCM", at=now, ended_at=now))
     async with asyncio.TaskGroup() as calls:
-        await asyncio.gather(*(station.dispatcher.cycle(calls) for _ in range(4)))
+        await asyncio.gather(*(station.dispatcher.run_cycle(calls) for _ in range(4)))
     await station.settle()
 
     assert "outage letter withdrawn" in await states(station)
@@ -701,7 +701,7 @@ async def test_a_store_that_cannot_be_read_is_tried_again_a_little_later(station
     station.store.away = True
     for _ in range(3):
         async with asyncio.TaskGroup() as calls:
-            advance = await station.dispatcher.cycle(calls)
+            advance = await station.dispatcher.run_cycle(calls)
         assert advance.wake == station.clock.now() + 5 * SECOND
     assert station.sms.sent == []
 
@@ -751,18 +751,18 @@ async def test_a_gateway_that_hangs_holds_back_no_other_and_is_left_in_the_end(t
 
 async def test_the_service_outlives_a_store_that_is_away(station: Station) -> None:
     await station.dispatcher.submit(trigger())
-    station.dispatcher.AFTER_A_FAULT = timedelta(0)
+    station.dispatcher.RETRY_INTERVAL = timedelta(0)
     running = asyncio.create_task(station.dispatcher.run())
     async with asyncio.timeout(HANGS):
         await station.watcher.cycled.wait()
         station.store.away = True
         station.clock.moment += 5 * MINUTE
         for _ in range(3):
-            station.dispatcher.poke()
+            station.dispatcher.wake()
             await asyncio.sleep(0)
         assert not running.done()
         station.store.away = False
-        station.dispatcher.poke()
+        station.dispatcher.wake()
         await until_called(station.voice, times=2)
 
     assert sorted(station.voice.sent) == sorted(CALLS)
@@ -849,7 +849,7 @@ async def test_two_hundred_agencies_at_once_are_all_told(station: Station) -> No
     await station.settle()
 
     assert len(station.sms.sent) == 200
-    assert {n.state for i in (1, 100, 200) for n in await station.notices(i)} == {NotificationState.SENT}
+    assert {n.state for i in (1, 100, 200) for n in await station.notifications(i)} == {NotificationState.SENT}
     assert station.watcher.entered.count((Purpose.OUTAGE, NotificationState.SENT)) == 200
 
 
@@ -874,4 +874,4 @@ async def test_what_was_taken_is_not_asked_for_without_end_when_the_clock_was_se
     station.clock.moment -= timedelta(hours=1)
     await station.advance(4 * MINUTE)
     checks = [call for call in station.sms.calls if call.startswith("check")]
-    assert 1 <= len(checks) <= 1 + 4 * MINUTE / DeliveryPolicy().check_every[Channel.SMS], "as often as ever"
+    assert 1 <= len(checks) <= 1 + 4 * MINUTE / DeliveryPolicy().check_interval[Channel.SMS], "as often as ever"

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from sqlalchemy import select
 
-from alerts.decide.gateway.receipt import ENOUGH, OVERDUE, OVERDUE_TO_ONE, TRY_AGAIN
+from alerts.decide.gateway.receipt import MIN_OVERDUE, MIN_OVERDUE_ONE_PERSON, MIN_RECEIPTS, RETRY_INTERVAL
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.event import Resolve
 from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
@@ -48,18 +48,18 @@ class City:
         heard = CallbackEvent(
             reference=reference, event_id=reference, report=DeliveryReport(progress=SubmissionState.DELIVERED)
         )
-        await self.station.dispatcher.record(name, heard)
+        await self.station.dispatcher.record_callback(name, heard)
         await self.station.settle()
 
     async def get_used_to(self, gateway: Scripted) -> None:
         """Let a gateway be used for a while, with a receipt for each after some seconds."""
-        for _ in range(ENOUGH):
+        for _ in range(MIN_RECEIPTS):
             used = await self.outage()
             self.station.clock.moment += 5 * SECOND
             await self.hear(used, used.orders[-1].reference)
             assert used is gateway
 
-    async def fall_silent(self, outages: int = OVERDUE) -> None:
+    async def fall_silent(self, outages: int = MIN_OVERDUE) -> None:
         for _ in range(outages):
             assert await self.outage() is self.station.sms
         await self.wait()
@@ -67,7 +67,7 @@ class City:
     async def wait(self) -> None:
         """Let receipts fall due, and the engine look at what it has."""
         await self.station.advance(3 * MINUTE)
-        await self.station.advance(Dispatcher.IDLE)
+        await self.station.advance(Dispatcher.MAX_IDLE)
 
     async def told_of_doubts(self) -> list[str]:
         query = select(audit_log.c.detail).where(audit_log.c.event == "attempt written").order_by(audit_log.c.id)
@@ -92,10 +92,10 @@ async def test_fifty_accepted_sms_without_a_receipt_put_a_gateway_behind_the_nex
     await city.get_used_to(station.sms)
     await city.fall_silent(50)
 
-    assert station.watcher.doubted["sms"] is True
+    assert station.watcher.overdue_gateways["sms"] is True
     assert await city.outage() is station.modem
     assert (await city.told_of_doubts())[-2:] == ["", "sms"]
-    assert set(station.watcher.doubted) == {"sms", "modem", "voice", "fax"}, "letters wait for a clerk"
+    assert set(station.watcher.overdue_gateways) == {"sms", "modem", "voice", "fax"}, "letters wait for a clerk"
 
 
 @pytest.mark.blind
@@ -109,19 +109,19 @@ async def test_a_doubt_outlasts_a_restart_and_every_engine_has_it(city: City) ->
     await city.fall_silent()
     other = Engine(name="kedua", station=station, store=station.store)
     await other.settle()
-    assert other.pool.doubted_since("sms") is not None
+    assert other.pool.receipts_overdue_since("sms") is not None
 
     station.restart()
     assert await city.outage() is station.modem
 
 
 async def test_a_gateway_that_never_gave_a_receipt_stays_where_it_is(city: City) -> None:
-    for _ in range(OVERDUE_TO_ONE + 1):
+    for _ in range(MIN_OVERDUE_ONE_PERSON + 1):
         assert await city.outage() is city.station.sms
     await city.wait()
 
     assert await city.outage() is city.station.sms
-    assert city.station.watcher.doubted["sms"] is None
+    assert city.station.watcher.overdue_gateways["sms"] is None
 
 
 async def test_a_fresh_receipt_puts_it_first_again(city: City) -> None:
@@ -131,8 +131,8 @@ async def test_a_fresh_receipt_puts_it_first_again(city: City) -> None:
     assert await city.outage() is station.modem
 
     await city.hear(station.sms, station.sms.orders[-1].reference)
-    await station.advance(Dispatcher.IDLE)
-    assert station.watcher.doubted["sms"] is False
+    await station.advance(Dispatcher.MAX_IDLE)
+    assert station.watcher.overdue_gateways["sms"] is False
     assert await city.outage() is station.sms
 
 
@@ -154,13 +154,13 @@ async def test_where_all_are_doubted_the_order_is_as_configured(city: City) -> N
     await city.get_used_to(station.sms)
     station.pool.record_state("sms", up=False, now=station.clock.now())
     await city.get_used_to(station.modem)
-    station.clock.moment += station.pool.REST
+    station.clock.moment += station.pool.PENALTY
     await city.fall_silent()
-    for _ in range(OVERDUE):
+    for _ in range(MIN_OVERDUE):
         assert await city.outage() is station.modem
     await city.wait()
 
-    assert [station.watcher.doubted[name] for name in ("sms", "modem")] == [True, True]
+    assert [station.watcher.overdue_gateways[name] for name in ("sms", "modem")] == [True, True]
     assert await city.outage() is station.sms
 
 
@@ -179,7 +179,7 @@ async def test_it_is_tried_once_an_hour_and_never_with_what_is_news_to_somebody(
     await city.get_used_to(station.sms)
     await city.fall_silent()
     station.sms.orders.clear()
-    await station.advance(TRY_AGAIN)
+    await station.advance(RETRY_INTERVAL)
     for _ in range(3):
         assert await city.outage(rounds=2) is station.modem
     assert station.sms.orders == []
@@ -188,7 +188,7 @@ async def test_it_is_tried_once_an_hour_and_never_with_what_is_news_to_somebody(
     await station.advance(11 * MINUTE)
     assert len(station.sms.orders) == 1
     await city.hear(station.sms, station.sms.orders[-1].reference)
-    await station.advance(Dispatcher.IDLE)
+    await station.advance(Dispatcher.MAX_IDLE)
     assert await city.outage() is station.sms
 
 
@@ -196,7 +196,7 @@ async def test_recoveries_prove_it_as_well(city: City) -> None:
     station = city.station
     await city.get_used_to(station.sms)
     await city.fall_silent()
-    station.clock.moment += TRY_AGAIN
+    station.clock.moment += RETRY_INTERVAL
     await station.settle()
     station.sms.orders.clear()
     now = station.clock.now()
@@ -207,7 +207,7 @@ async def test_recoveries_prove_it_as_well(city: City) -> None:
 
 async def test_a_bug_about_receipts_keeps_nobody_from_being_told(city: City) -> None:
     def break_at(called: str, args: tuple[object, ...]) -> None:
-        if called == "answered":
+        if called == "latest_receipts":
             raise RuntimeError("a bug")
 
     city.station.store.meddler = break_at
@@ -218,7 +218,7 @@ async def test_a_gateway_whose_receipts_cannot_be_weighed_does_not_keep_another_
     await city.get_used_to(city.station.sms)
 
     def break_at(called: str, args: tuple[object, ...]) -> None:
-        if called == "answered" and "modem" in cast("list[str]", args[0]):
+        if called == "latest_receipts" and "modem" in cast("list[str]", args[0]):
             raise RuntimeError("a bug")
 
     city.station.store.meddler = break_at
@@ -231,6 +231,6 @@ async def test_a_gateway_that_a_reload_takes_out_meanwhile_is_none_to_be_doubted
     await city.get_used_to(station.sms)
     await city.fall_silent()
     station.pool.replace([line for line in station.lines() if line.name != "sms"])
-    station.clock.moment += Dispatcher.IDLE
+    station.clock.moment += Dispatcher.MAX_IDLE
     assert await city.outage() is station.modem
     assert (await city.told_of_doubts())[-1] == ""

@@ -17,7 +17,7 @@ from alerts.model.notification import Language
 from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from monitor.config.fields.window import MALAYSIA
 from monitor.model.window import Recurring
-from monitor.store.engine.drills import Record
+from monitor.store.engine.drills import DrillNotificationRecord
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.provider_fault import SubmissionFault
@@ -64,8 +64,8 @@ async def drill_of_the_week(town: Town, at: datetime = TUESDAY) -> None:
     town.expect_nothing_more()
 
 
-async def records(town: Town) -> dict[str, Record]:
-    return {record.key.removeprefix("JCM/"): record for _, record in await town.driller.latest(1)}
+async def records(town: Town) -> dict[str, DrillNotificationRecord]:
+    return {record.key.removeprefix("JCM/"): record for _, record in await town.driller.latest_results(1)}
 
 
 def reached(town: Town, contact: str) -> float:

@@ -69,7 +69,7 @@ async def begin(station: Station, brief: PolicySnapshot) -> None:
 
 def edit(station: Station, brief: PolicySnapshot) -> None:
     station.present = brief  # type: ignore[attr-defined]
-    station.dispatcher.poke()
+    station.dispatcher.wake()
 
 
 async def test_incident_contact_removed_is_not_called_any_more(station: Station) -> None:
@@ -186,7 +186,7 @@ async def test_incident_edit_that_says_the_same_is_none(station: Station) -> Non
     edit(station, plan(SITI_NOW, RAVI))
     for _ in range(3):
         await station.advance(SECOND)
-        station.dispatcher.poke()
+        station.dispatcher.wake()
     assert (await station.journal()).count("contacts updated") == 1
 
 
@@ -245,7 +245,7 @@ async def test_incident_edited_to_tell_nobody_keeps_whom_it_had(station: Station
     Pantau: It changes nothing.
     """
     await begin(station, plan(SITI))
-    edit(station, BRIEF.with_nobody())
+    edit(station, BRIEF.without_people())
     await station.advance(5 * MINUTE)
     assert station.voice.sent == [f"outage to {VOICE_SITI.number}"]
 

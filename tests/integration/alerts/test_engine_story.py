@@ -17,7 +17,7 @@ from monitor.watchdog.auditor import EscalationAuditor
 from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.provider_fault import CallbackFault, SubmissionFault
 from tests.integration.alerts.town import Town
-from tests.integration.monitor.test_escalation_auditor import noc_brief
+from tests.integration.monitor.test_escalation_auditor import incident_policy
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, RAVI, SECOND, trigger
 
 #: Siti, by SMS, and nobody after her.
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.story
 
 
 async def states(town: Town) -> list[str]:
-    return [f"{n.purpose} {n.channel} {n.state}" for n in await town.notices()]
+    return [f"{n.purpose} {n.channel} {n.state}" for n in await town.notifications()]
 
 
 async def test_an_outage_is_lived_through_from_the_first_sms_to_the_last_word(either_town: Town) -> None:
@@ -127,7 +127,7 @@ async def test_a_fax_of_unknown_fate_is_not_sent_again_and_laid_before_a_person(
     town.gets_letter("JCM-01")  # A fax service in trouble holds no letter back.
     await town.advance(timedelta(hours=1))
 
-    fax = next(n for n in await town.notices() if n.addresses == (FAX,))
+    fax = next(n for n in await town.notifications() if n.addresses == (FAX,))
     assert fax.state is NotificationState.UNKNOWN
     assert town.fax_service.faxes == []
 
@@ -141,7 +141,7 @@ async def a_fax_of_unknown_fate(town: Town) -> int:
     await town.release()
     town.gets_letter("JCM-01")
     await town.advance(timedelta(hours=1))
-    fax = next(n for n in await town.notices() if n.addresses == (FAX,))
+    fax = next(n for n in await town.notifications() if n.addresses == (FAX,))
     assert fax.state is NotificationState.UNKNOWN
     return fax.id
 
@@ -151,14 +151,14 @@ def auditor_of(town: Town) -> EscalationAuditor:
         store=town.store_itself,
         pool=town.pool,
         alerting=town.dispatcher,
-        brief=noc_brief,
+        noc_policy=incident_policy,
         metrics=town.metrics.watchdog,
         clock=town.clock,
     )
 
 
 async def ruled(town: Town, notification_id: int, ruling: ManualStatus) -> None:
-    await town.facade.settle(notification_id, ruling, "Siti Contoh", "saya menelefon pejabat itu")
+    await town.facade.set_notification_status(notification_id, ruling, "Siti Contoh", "saya menelefon pejabat itu")
     await town.settle()
 
 
@@ -186,12 +186,12 @@ async def test_the_noc_is_asked_to_find_out_about_a_fax_of_unknown_fate_and_told
     auditor = auditor_of(town)
     notification_id = await a_fax_of_unknown_fate(town)
     for _ in range(3):
-        await auditor.look()
+        await auditor.audit()
         await town.settle()
     await town.noc.gets("AMARAN. Tidak pasti notis", f" {notification_id} (JCM-01) sampai", "pantau set-status")
 
     await ruled(town, notification_id, ManualStatus.DELIVERED)
-    await auditor.look()
+    await auditor.audit()
     await town.settle()
     await town.noc.gets("SELESAI", f" {notification_id} (JCM-01)")
     await over(town)
@@ -284,8 +284,8 @@ async def test_a_process_that_dies_while_it_sends_sends_once(either_town: Town) 
     life.cancel()
     await asyncio.gather(life, return_exceptions=True)
     town.restart()
-    async with town.store.transaction() as ledger:
-        await ledger.orphan_calls(town.clock.now())
+    async with town.store.transaction() as uow:
+        await uow.requery_orphaned_calls(town.clock.now())
     await town.advance(10 * MINUTE)
 
     await town.siti.gets("AMARAN")
@@ -335,7 +335,7 @@ async def test_a_telephone_provider_that_hangs_holds_up_no_sms(town: Town) -> No
     await taken.wait()
     await town.dispatcher.submit(trigger(brief=ONE_SMS))
     async with asyncio.TaskGroup() as calls:
-        await town.dispatcher.cycle(calls)
+        await town.dispatcher.run_cycle(calls)
     await town.carrier.settled()
 
     await town.siti.gets("AMARAN", "JCM-01")

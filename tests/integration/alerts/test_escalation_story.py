@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from alerts.gateways.tray import LetterPlace
-from alerts.inbound.pin import PinStore, hashed
+from alerts.inbound.pin import PinStore, hash_pin
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import MarkFalseAlarm
@@ -18,7 +18,7 @@ from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Pol
 from monitor.watchdog.auditor import EscalationAuditor
 from pantau_lab.carrier.phone import PhoneBehaviour
 from tests.integration.alerts.town import DESK, Town
-from tests.integration.monitor.test_escalation_auditor import noc_brief
+from tests.integration.monitor.test_escalation_auditor import incident_policy
 from tests.unit.alerts.people import BRIEF, LONG, MINISTRY, MINUTE, RAVI, SECOND, SITI, SMS_SITI, trigger
 
 pytestmark = pytest.mark.story
@@ -147,7 +147,7 @@ async def test_when_nobody_answers_the_noc_is_told_once_and_when_somebody_has(ei
     """The auditor tells the NOC once that nobody has answered."""
     town = either_town
     auditor = auditor_of(town)
-    town.go_round(30 * SECOND, auditor.look)
+    town.go_round(30 * SECOND, auditor.audit)
     await town.submit(trigger(brief=told_by(BY_SMS)))
     await town.siti.gets("AMARAN")
     await town.advance(15 * MINUTE)
@@ -167,7 +167,7 @@ def auditor_of(town: Town, *, repeat_interval: timedelta = LONG) -> EscalationAu
         store=town.store_itself,
         pool=town.pool,
         alerting=town.dispatcher,
-        brief=partial(noc_brief, repeat_interval=repeat_interval),
+        noc_policy=partial(incident_policy, repeat_interval=repeat_interval),
         metrics=town.metrics.watchdog,
         clock=town.clock,
     )
@@ -204,7 +204,7 @@ async def test_nothing_leaves_the_house_until_a_duty_officer_says_so_by_the_port
 
 async def officer_in_charge(town: Town, *keys: str) -> None:
     """Let Siti take an outage on; half an hour later she is called about its release and presses these keys."""
-    town.pins = PinStore({("JCM", "siti"): hashed(PIN)})
+    town.pins = PinStore({("JCM", "siti"): hash_pin(PIN)})
     await town.submit(trigger(brief=told_by(BY_SMS, announcement=OUTSIDE)))
     await town.siti.gets("Balas 1A")
     assert await town.siti.replies("1A") != ""
@@ -267,7 +267,7 @@ RAVI_NEXT = replace(BY_CALL, after=HOUR, contacts=(RAVI,))
 async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and_again(town: Town) -> None:
     """A waiting release is offered to the next person and the NOC repeatedly."""
     auditor = auditor_of(town)
-    town.go_round(30 * SECOND, auditor.look)
+    town.go_round(30 * SECOND, auditor.audit)
     town.siti.presses(*["1"] * 9)
     town.ravi.behaves(PhoneBehaviour.NO_ANSWER)
     await town.submit(trigger(brief=told_by(BY_SMS, RAVI_NEXT, announcement=OUTSIDE)))
@@ -367,7 +367,7 @@ async def test_a_correction_follows_a_false_alarm_to_everybody_who_was_told_and_
     await town.release()
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
-    letter = next(n for n in await town.notices() if n.channel is Channel.LETTER)
+    letter = next(n for n in await town.notifications() if n.channel is Channel.LETTER)
     assert await town.posts(letter.id, "Kerani Contoh")
     assert town.tray_letters(LetterPlace.POSTED) == 1
 

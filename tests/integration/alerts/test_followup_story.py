@@ -57,7 +57,7 @@ async def until(town: Town, moment: datetime) -> None:
 
 async def post(town: Town, number: int = -1) -> Notification:
     """Let the clerk post a letter; return it."""
-    letter = [n for n in await town.notices() if n.channel is Channel.LETTER][number]
+    letter = [n for n in await town.notifications() if n.channel is Channel.LETTER][number]
     assert await town.posts(letter.id, "Kerani Contoh")
     await town.settle()
     return letter
@@ -184,9 +184,9 @@ async def test_a_silence_stops_it_and_a_follow_up_that_waits_is_withdrawn_by_the
     town.gets_fax("(JCM-01/1)")
     town.gets_letter("(JCM-01/1)")
     await post(town)
-    async with town.store_itself.transaction() as ledger:
+    async with town.store_itself.transaction() as uow:
         begins = town.clock.now()
-        await ledger.add_silence("JCM", begins, begins + DAY, why="vendor bekerja", by="Siti Contoh")
+        await uow.add_silence("JCM", begins, begins + DAY, reason="vendor bekerja", by="Siti Contoh")
     await until(town, at("2026-11-25 12:00"))
     town.expect_nothing_more()
     await until(town, at("2026-11-25 14:30"))
@@ -207,12 +207,14 @@ async def test_after_a_false_alarm_the_correction_cites_the_first_and_nothing_fo
     town.gets_letter("(JCM-01/1)")
     await until(town, at("2026-11-25 08:00"))
     town.gets_fax("(JCM-01/2)")
-    await town.facade.correct("JCM-01", "Siti Contoh", "pelayan rujukan silap", despite=Contradiction.STILL_FAILS)
+    await town.facade.mark_false_alarm(
+        "JCM-01", "Siti Contoh", "pelayan rujukan silap", despite=Contradiction.STILL_FAILS
+    )
     await town.settle()
     await town.siti.gets("PEMBETULAN")
     town.gets_fax("PEMBETULAN", "(JCM-01/3)", "(JCM-01/1) bertarikh 24 November 2026")
     await until(town, at("2026-11-26 12:00"))
-    assert [n.purpose for n in await town.notices() if n.channel is Channel.LETTER] == [Purpose.OUTAGE]
+    assert [n.purpose for n in await town.notifications() if n.channel is Channel.LETTER] == [Purpose.OUTAGE]
 
 
 async def test_of_many_agencies_an_office_hears_by_two_faxes_a_day(town: Town) -> None:
@@ -348,9 +350,9 @@ async def test_a_restart_in_the_middle_of_a_change_doubles_and_loses_nothing(eit
 async def test_after_a_silence_what_has_changed_is_told(town: Town) -> None:
     """A change during a silence is reported when the silence ends."""
     await told_of_both(town)
-    async with town.store_itself.transaction() as ledger:
+    async with town.store_itself.transaction() as uow:
         begins = town.clock.now()
-        await ledger.add_silence("JCM", begins, begins + 2 * HOUR, why="vendor bekerja", by="Siti Contoh")
+        await uow.add_silence("JCM", begins, begins + 2 * HOUR, reason="vendor bekerja", by="Siti Contoh")
     await becomes(town, IncidentType.RECEIVING)
     await town.later(2 * HOUR - SECOND)
     await town.siti.gets("HASIL")  # What was released goes out, and comes to something, all the same.
@@ -475,9 +477,9 @@ async def test_who_has_taken_it_on_and_comes_on_duty_is_told_nothing(town: Town)
 async def test_whoever_stands_in_hears_of_it_and_whoever_comes_back_does(town: Town) -> None:
     """Substitutes are told of open incidents, and so is whoever returns."""
     mei = replace(RAVI, key="mei", name="Mei Contoh", addresses=(Address(channel=Channel.SMS, number=MEI),))
-    async with town.store_itself.transaction() as ledger:
+    async with town.store_itself.transaction() as uow:
         begins, ends = at("2026-11-25 04:00"), at("2026-11-25 06:00")
-        await ledger.duty.add(
+        await uow.duty.add(
             rota=DAILY.name, contact=mei, begins=begins, ends=ends, by="Pegawai Contoh", now=town.clock.now()
         )
     await in_the_night(town)
@@ -506,9 +508,9 @@ async def test_whoever_came_on_duty_hears_who_takes_it_on_and_that_it_is_over(to
 async def test_a_silence_keeps_the_handover_quiet_and_its_end_tells_of_it(town: Town) -> None:
     """A silence suppresses the handover notification until it ends."""
     await in_the_night(town)
-    async with town.store_itself.transaction() as ledger:
+    async with town.store_itself.transaction() as uow:
         begins = town.clock.now()
-        await ledger.add_silence("JCM", begins, at("2026-11-25 10:00"), why="vendor bekerja", by="Siti Contoh")
+        await uow.add_silence("JCM", begins, at("2026-11-25 10:00"), reason="vendor bekerja", by="Siti Contoh")
     await until(town, at("2026-11-25 09:00"))
     town.expect_nothing_more()
     await until(town, at("2026-11-25 10:00"))

@@ -12,9 +12,9 @@ import pytest
 
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
-from alerts.engine.event_handler import take_in
+from alerts.engine.event_handler import handle_event
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.engine.group_commit import GroupCommit, LedgerWork, with_ledger
+from alerts.engine.group_commit import GroupCommit, UnitOfWorkTask, unit_of_work_commits
 from alerts.model.alert import AlertEffect
 from alerts.model.event import Trigger
 from alerts.model.incident import Incident
@@ -48,8 +48,8 @@ class Counting:
         if not self.goes_on.is_set():
             self.waits.set()
         await self.goes_on.wait()
-        async with self._inner.transaction() as ledger:
-            yield ledger
+        async with self._inner.transaction() as uow:
+            yield uow
 
     def reading(self) -> AbstractAsyncContextManager[UnitOfWork]:
         return self._inner.reading()
@@ -70,8 +70,8 @@ def engine(store: Counting, watcher: Watcher | None = None) -> Dispatcher:
     return Dispatcher(store=store, pool=GatewayPool([]), composer=words, clock=Clock(), observer=observer)
 
 
-async def submit(together: GroupCommit[LedgerWork], event: Trigger) -> Incident | None:
-    incident: Incident | None = await together.write(lambda ledger: take_in(ledger, event))
+async def submit(together: GroupCommit[UnitOfWorkTask], event: Trigger) -> Incident | None:
+    incident: Incident | None = await together.write(lambda uow: handle_event(uow, event))
     return incident
 
 
@@ -83,37 +83,39 @@ async def test_nobody_waits_for_more_than_one_part_of_the_webhooks_that_come_at_
     """Forty receivers of an Alertmanager, each with hundreds of alerts: a pressed key is not to wait for all of them."""
     dispatcher = engine(store)
     webhooks = [[replace(FIRES, fingerprint=f"{of:08x}{n:08x}") for n in range(30)] for of in range(40)]
-    bringing = asyncio.gather(*(dispatcher.take_alerts(each, lambda _: replace(BRIEF, agency="")) for each in webhooks))
+    bringing = asyncio.gather(
+        *(dispatcher.handle_alerts(each, lambda _: replace(BRIEF, agency="")) for each in webhooks)
+    )
     assert [news for each in await bringing for news in each] == [AlertEffect.FIRES] * 1200
     assert store.begun == 40
     # Again: nobody waits for who writes, and nothing is written.
     store.goes_on.clear()
-    assert await dispatcher.take_alerts(webhooks[0], lambda _: BRIEF) == [AlertEffect.GOES_ON] * 30
+    assert await dispatcher.handle_alerts(webhooks[0], lambda _: BRIEF) == [AlertEffect.GOES_ON] * 30
     assert store.begun == 40
 
 
 async def test_a_hundred_events_at_once_need_few_commits_and_each_gets_its_incident(store: Counting) -> None:
-    together = with_ledger(store)
+    together = unit_of_work_commits(store)
     opened = await asyncio.gather(*(submit(together, of(f"A{n}")) for n in range(100)))
 
     assert [incident.dedup_key for incident in opened if incident] == [f"A{n}" for n in range(100)]
     assert 100 / 16 <= store.begun <= 10, "so many share one that nobody else waits for long"
-    async with store.transaction() as ledger:
-        assert len(await ledger.active_incidents()) == 100
+    async with store.transaction() as uow:
+        assert len(await uow.active_incidents()) == 100
 
 
 async def test_an_event_that_cannot_be_stored_is_told_to_whoever_brought_it_alone(store: Counting) -> None:
-    together = with_ledger(store)
+    together = unit_of_work_commits(store)
     events = [of("A"), BROKEN, of("C")]
     results = await asyncio.gather(*(submit(together, event) for event in events), return_exceptions=True)
 
     assert isinstance(results[1], Exception)
-    async with store.transaction() as ledger:
-        assert len(await ledger.active_incidents()) == 2
+    async with store.transaction() as uow:
+        assert len(await uow.active_incidents()) == 2
 
 
 async def test_whoever_is_cancelled_while_it_waits_keeps_nobody_else_waiting(store: Counting) -> None:
-    together = with_ledger(store)
+    together = unit_of_work_commits(store)
     tasks = [asyncio.create_task(submit(together, of(f"A{n}"))) for n in range(5)]
     await asyncio.sleep(0)
     tasks[0].cancel()
@@ -126,7 +128,7 @@ async def test_whoever_is_cancelled_while_it_waits_keeps_nobody_else_waiting(sto
 
 
 async def test_a_store_that_is_away_is_asked_once_for_all_who_wait(store: Counting) -> None:
-    together = with_ledger(store)
+    together = unit_of_work_commits(store)
     store.is_away = True
     results = await asyncio.gather(*(submit(together, of(f"A{n}")) for n in range(10)), return_exceptions=True)
 
@@ -151,5 +153,5 @@ async def test_an_engine_that_stops_waits_for_what_is_being_stored(store: Counti
 
     store.goes_on.set()
     await asyncio.gather(submitting, life, return_exceptions=True)
-    async with store.transaction() as ledger:
-        assert len(await ledger.active_incidents()) == 1
+    async with store.transaction() as uow:
+        assert len(await uow.active_incidents()) == 1

@@ -89,15 +89,15 @@ async def call_back(station: Station, which: int, progress: SubmissionState, *, 
         reference=reference, event_id=f"{reference}/{progress}", report=report, acknowledged=acknowledged
     )
     name = next(line.name for line in station.lines() if line.gateway is gateway)
-    await station.dispatcher.record(name, heard)
+    await station.dispatcher.record_callback(name, heard)
 
 
 async def all_notices(station: Station) -> Sequence[Notification]:
-    async with station.store.transaction() as ledger:
+    async with station.store.transaction() as uow:
         notices: list[Notification] = []
         incident_id = 1
-        while await ledger.incident(incident_id):
-            notices += await ledger.notices(incident_id)
+        while await uow.incident(incident_id):
+            notices += await uow.notifications(incident_id)
             incident_id += 1
     return notices
 
@@ -180,7 +180,7 @@ async def come_to_an_end(station: Station) -> None:
 
 def is_free(station: Station, line: ConfiguredGateway) -> bool:
     """Take a slot that must be left, ahead of whoever might wait for it."""
-    return station.pool.take(line.name, incident_id=0, what="test", priority=(-1, T0, 0))
+    return station.pool.take_slot(line.name, incident_id=0, what="test", priority=(-1, T0, 0))
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)

@@ -10,7 +10,7 @@ import pytest
 from alerts.gateways.tray import LetterPlace
 from alerts.model.event import AUTOMATIC, Release, Resolve
 from alerts.model.notification import IncidentType
-from monitor.service.orphaned_incidents import STAYS, OrphanedIncidentCloser
+from monitor.service.orphaned_incidents import CLOSING_DELAY, OrphanedIncidentCloser
 from tests.integration.alerts.test_close_story import entries
 from tests.integration.alerts.test_declare_story import ONLY_STAFF, TOLD_BY_SMS, declared
 from tests.integration.alerts.town import Town
@@ -37,11 +37,11 @@ class Files:
             alerting=town.dispatcher,
             metrics=town.metrics,
             clock=town.clock,
-            known=lambda: self.known,
+            agencies=lambda: self.known,
         )
 
     async def look(self) -> None:
-        await self.leaver.look()
+        await self.leaver.check()
 
     def take_out(self) -> None:
         self.known.clear()
@@ -68,8 +68,8 @@ async def test_what_is_open_of_an_agency_that_leaves_is_closed_and_its_staff_hea
     files.take_out()
     await town.advance(LEFT)
     assert town.value("pantau_incidents_orphaned") == 1
-    assert [(each.number, each.agency) for each in files.leaver.departed] == [("JCM-01", "JCM")]
-    await town.advance(STAYS - MINUTE)
+    assert [(each.number, each.agency) for each in files.leaver.orphaned] == [("JCM-01", "JCM")]
+    await town.advance(CLOSING_DELAY - MINUTE)
     assert await town.active() == [1]
 
     await town.advance(2 * MINUTE)
@@ -78,7 +78,7 @@ async def test_what_is_open_of_an_agency_that_leaves_is_closed_and_its_staff_hea
     town.gets_letter("JCM-01", place=LetterPlace.WITHDRAWN)
     [(actor, detail)] = await entries(town, "incident closed")
     assert (actor, detail["why"]) == (AUTOMATIC, "its agency has left the configuration")
-    assert (await town.active(), files.leaver.departed, town.value("pantau_incidents_orphaned")) == ([], [], 0)
+    assert (await town.active(), files.leaver.orphaned, town.value("pantau_incidents_orphaned")) == ([], [], 0)
     await town.advance(timedelta(hours=1))
     town.expect_nothing_more()
 
@@ -89,11 +89,11 @@ async def test_a_file_that_was_taken_away_by_mistake_and_put_back_changes_nothin
     await fails(town)
     await town.siti.replies("1A")
     files.take_out()
-    await town.advance(STAYS - MINUTE)
+    await town.advance(CLOSING_DELAY - MINUTE)
     files.known.add("JCM")
     await town.advance(3 * MINUTE)
     files.take_out()
-    await town.advance(STAYS - MINUTE)
+    await town.advance(CLOSING_DELAY - MINUTE)
     assert await town.active() == [1]
     files.known.add("JCM")
     await town.advance(LEFT)
@@ -108,9 +108,9 @@ async def test_a_start_in_between_forgets_nobody(either_town: Town) -> None:
     await fails(town)
     await town.siti.replies("1A")
     files.take_out()
-    await town.advance(STAYS - MINUTE)
+    await town.advance(CLOSING_DELAY - MINUTE)
     files.restart()
-    await town.advance(STAYS - MINUTE)
+    await town.advance(CLOSING_DELAY - MINUTE)
     assert await town.active() == [1]
     await town.advance(2 * MINUTE)
     await town.siti.gets("ditutup")
@@ -124,7 +124,7 @@ async def test_a_declared_outage_of_an_agency_that_leaves_is_closed_too(town: To
     await town.siti.gets("diisytiharkan")
     await town.siti.replies("1A")
     files.take_out()
-    await town.advance(STAYS + MINUTE)
+    await town.advance(CLOSING_DELAY + MINUTE)
     await town.siti.gets("ditutup kerana")
 
 
@@ -134,7 +134,7 @@ async def test_an_agency_that_comes_back_and_fails_still_is_a_new_incident(town:
     await fails(town)
     await town.siti.replies("1A")
     files.take_out()
-    await town.advance(STAYS + MINUTE)
+    await town.advance(CLOSING_DELAY + MINUTE)
     await town.siti.gets("ditutup kerana")
     files.known.add("JCM")
     await town.advance(SECOND)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.bundle import TURN_DELAY
-from alerts.decide.silence import silence_over
+from alerts.decide.bundle import REPEAT_OFFER_DELAY
+from alerts.decide.silence import active_silence
 from alerts.engine.manual_status import ManualStatus
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notification, NotificationState
@@ -19,7 +19,7 @@ from alerts.model.notification import Purpose
 from alerts.persistence.store import AuditEntry
 from monitor.service.paper.high_water_mark import FILE
 from monitor.service.paper.restore_guard import RestoreGuard, ResumePaper
-from monitor.service.silences import first_verdict_muter
+from monitor.service.silences import restored_store_silence_lookup
 from tests.integration.alerts.test_engine_story import auditor_of, ruled
 from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by
 from tests.integration.alerts.town import Town
@@ -41,18 +41,18 @@ def restorer_of(town: Town, directory: Path) -> RestoreGuard:
         pool=town.pool,
         prefixes=lambda: {"JCM"},
         metrics=town.metrics,
-        let_go=town.dispatcher.poke,
+        on_resume=town.dispatcher.wake,
     )
 
 
 async def becomes_an_older_copy(town: Town, directory: Path, numbers: int = 7, **pages: int) -> RestoreGuard:
     """Let the mark know more than the store. *pages*: the last page of each incident, such as JCM_01=3."""
     restorer = restorer_of(town, directory)
-    async with town.store_itself.transaction() as ledger:
-        await ledger.journal(AuditEntry(at=town.clock.now(), actor="x", event="x"))
-    await restorer.look()
+    async with town.store_itself.transaction() as uow:
+        await uow.add_audit_entry(AuditEntry(at=town.clock.now(), actor="x", event="x"))
+    await restorer.check()
     further(directory, {"JCM": numbers}, {number.replace("_", "-"): page for number, page in pages.items()})
-    await restorer.look()
+    await restorer.check()
     return restorer
 
 
@@ -65,7 +65,7 @@ def further(directory: Path, numbers: Mapping[str, int], pages: Mapping[str, int
 
 
 async def waiting(town: Town) -> dict[Channel, Notification]:
-    return {n.channel: n for n in await town.notices() if n.state is NotificationState.PENDING}
+    return {n.channel: n for n in await town.notifications() if n.state is NotificationState.PENDING}
 
 
 async def an_outage_of_which_the_paper_waits(town: Town) -> None:
@@ -88,7 +88,9 @@ async def restored(town: Town, directory: Path) -> Probes:
     probes = Probes()
     town.clock.moment += timedelta(hours=3)
     restorer = await becomes_an_older_copy(town, directory)
-    town.muter = first_verdict_muter(silence_over, lambda: restorer.sees_first_since, lambda _: probes.is_unseen)
+    town.silence_lookup = restored_store_silence_lookup(
+        active_silence, lambda: restorer.awaits_runs_since, lambda _: probes.is_unseen
+    )
     town.restart()
     return probes
 
@@ -126,7 +128,7 @@ async def test_restored_copy_tells_staff_after_the_first_verdict_and_after_ten_m
     await town.advance((after - 2) * MINUTE - SECOND)
     town.expect_nothing_more()
     # It was offered before the copy was made: offers of other agencies are gathered with it.
-    await town.advance(MINUTE + TURN_DELAY)
+    await town.advance(MINUTE + REPEAT_OFFER_DELAY)
     await town.siti.is_called("menunggu kebenaran", keys="1")
 
 
@@ -147,7 +149,7 @@ async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_pap
     await an_outage_of_which_the_paper_waits(town)
     auditor = auditor_of(town)
     for _ in range(2):
-        await auditor.look()
+        await auditor.audit()
         await town.advance(3 * MINUTE)
     await town.noc.gets("AMARAN", "surat dan faks ditahan", "pantau paper status")
     # It waits for a person, and nothing of ours stands still.
@@ -155,11 +157,11 @@ async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_pap
     assert town.value("pantau_notification_oldest_pending_seconds") == 0
     assert town.value("pantau_paper_paused_timestamp_seconds") > 0
 
-    await restorer.confirm(GO)
+    await restorer.resume(GO)
     await town.settle()
     town.gets_fax("JCM-08")
     town.gets_letter("JCM-08")
-    await auditor.look()
+    await auditor.audit()
     await town.settle()
     await town.noc.gets("SELESAI", "tidak lagi ditahan")
     assert town.value("pantau_paper_paused_timestamp_seconds") == 0
@@ -177,14 +179,14 @@ async def test_a_page_that_was_posted_before_is_said_to_be_and_its_reader_gets_t
     await ruled(town, letter.id, ManualStatus.DELIVERED)
     fax = (await waiting(town))[Channel.FAX]
     await ruled(town, fax.id, ManualStatus.LOST)
-    await restorer.confirm(GO)
+    await restorer.resume(GO)
     await town.settle()
     assert not (await waiting(town)).keys() & ON_PAPER
 
     await town.resolve()
     await town.siti.gets("PULIH")
     town.gets_letter("pulih", "JCM-08")
-    assert [n.facts.enclosure for n in await town.notices() if n.channel is Channel.LETTER] == [1, 2]
+    assert [n.facts.enclosure for n in await town.notifications() if n.channel is Channel.LETTER] == [1, 2]
     await town.advance(15 * MINUTE)
     await town.siti.gets("HASIL", "0 sampai, 1 TIDAK SAMPAI")
 
@@ -201,16 +203,16 @@ async def test_pages_of_an_incident_that_is_open_in_the_copy_go_on_behind_those_
     assert {n.facts.enclosure for n in (await waiting(town)).values()} == {4}
 
     # By then they are decided on, and the clerk knows of more.
-    await restorer.confirm(replace(GO, after=["JCM-01/5"]))
+    await restorer.resume(replace(GO, after=["JCM-01/5"]))
     await town.settle()
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
-    assert {n.facts.enclosure for n in await town.notices() if n.channel in ON_PAPER} == {9}
+    assert {n.facts.enclosure for n in await town.notifications() if n.channel in ON_PAPER} == {9}
     # The next one behind them.
     await town.resolve()
     await town.siti.gets("PULIH")
     town.gets_fax("pulih")
-    assert {n.facts.enclosure for n in await town.notices() if n.purpose is Purpose.RECOVERY} >= {10}
+    assert {n.facts.enclosure for n in await town.notifications() if n.purpose is Purpose.RECOVERY} >= {10}
 
 
 async def test_an_outage_whose_number_turns_up_on_paper_has_pages_that_are_apart_from_those(
@@ -222,12 +224,12 @@ async def test_an_outage_whose_number_turns_up_on_paper_has_pages_that_are_apart
     await an_outage_of_which_the_paper_waits(town)
 
     # It has got JCM-08, and then the clerk finds letters up to JCM-23.
-    await restorer.confirm(replace(GO, after=["JCM-23"]))
+    await restorer.resume(replace(GO, after=["JCM-23"]))
     await town.settle()
 
     town.gets_fax("JCM-08")
     town.gets_letter("JCM-08")
-    assert {n.facts.enclosure for n in await town.notices() if n.channel in ON_PAPER} == {101}
+    assert {n.facts.enclosure for n in await town.notifications() if n.channel in ON_PAPER} == {101}
 
 
 async def test_of_what_the_copy_believes_staff_are_told_only_once_the_probes_have_looked(

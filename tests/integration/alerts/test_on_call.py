@@ -40,16 +40,16 @@ class SourceLocation(Station):
     """A station whose rota is overridden, and whose journal is looked into."""
 
     async def override(self, contact: Contact, begins: timedelta, ends: timedelta) -> Override:
-        async with SqlStore(self.database).transaction() as ledger:
-            return await ledger.duty.add(
+        async with SqlStore(self.database).transaction() as uow:
+            return await uow.duty.add(
                 rota=DUTY.name, contact=contact, begins=T0 + begins, ends=T0 + ends, by="Pegawai", now=self.clock.now()
             )
 
     async def take_back(self, override: Override) -> None:
-        async with SqlStore(self.database).transaction() as ledger:
-            assert await ledger.duty.remove(override.id, "Pegawai", self.clock.now())
+        async with SqlStore(self.database).transaction() as uow:
+            assert await uow.duty.remove(override.id, "Pegawai", self.clock.now())
 
-    async def journalled(self, event: str) -> list[dict[str, str]]:
+    async def audited(self, event: str) -> list[dict[str, str]]:
         async with self.database.read() as connection:
             rows = await connection.execute(select(audit_log.c.detail).where(audit_log.c.event == event))
             return [row.detail for row in rows]
@@ -99,9 +99,11 @@ async def test_whoever_stands_in_is_known_by_name_when_they_acknowledge_and_hear
     await place.override(replace(MEI, addresses=(VOICE_MEI, by_sms)), NOW, 2 * HOUR)
     await place.submit(trigger(brief=brief(call(NOW, DUTY.name), call(HOUR, DUTY.name))))
     place.restart()
-    (told,) = await place.notices()
+    (told,) = await place.notifications()
     reference = told.deliveries[0].attempts[0].reference
-    await place.dispatcher.record("voice", CallbackEvent(reference=reference, event_id="key", acknowledged=True))
+    await place.dispatcher.record_callback(
+        "voice", CallbackEvent(reference=reference, event_id="key", acknowledged=True)
+    )
     await place.resolve()
 
     assert (await place.incident()).acknowledged_by == "Mei Contoh"
@@ -128,7 +130,7 @@ async def test_the_fallback_is_called_when_nobody_is_on_call_and_that_is_written
     await place.submit(trigger(brief=brief(call(NOW, LATER.name), fallback=MEI)))
 
     assert place.voice.sent == [TO_MEI]
-    (written,) = await place.journalled("nobody is on call")
+    (written,) = await place.audited("nobody is on call")
     assert (written["rota"], written["instead"]) == (LATER.name, "mei")
     assert place.watcher.deserted == {"JCM": 1}
 
@@ -137,7 +139,7 @@ async def test_without_a_fallback_the_next_step_begins_at_once(place: SourceLoca
     await place.submit(trigger(brief=brief(call(NOW, LATER.name), call(10 * MINUTE, DUTY.name))))
 
     assert place.voice.sent == [TO_SITI]
-    (written,) = await place.journalled("nobody is on call")
+    (written,) = await place.audited("nobody is on call")
     assert written["instead"] == "nobody"
 
 
@@ -151,9 +153,9 @@ async def test_when_the_person_on_call_cannot_be_reached_the_next_step_begins_at
 
 async def in_vain(place: SourceLocation) -> str:
     """Let the last call end as one that a voicemail took; return its reference."""
-    call = [a for n in await place.notices() for d in n.deliveries for a in d.attempts][-1]
+    call = [a for n in await place.notifications() for d in n.deliveries for a in d.attempts][-1]
     report = DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)
-    await place.dispatcher.record(
+    await place.dispatcher.record_callback(
         "voice", CallbackEvent(reference=call.reference, event_id=f"{call.id}/end", report=report)
     )
     await place.settle()
@@ -169,7 +171,7 @@ async def test_a_call_is_made_again_until_a_key_is_pressed(place: SourceLocation
         assert place.voice.sent == [TO_SITI] * calls
         await place.advance(SECOND)
     pressed = CallbackEvent(reference=reference, event_id="key", acknowledged=True)
-    result = await place.dispatcher.record("voice", pressed)
+    result = await place.dispatcher.record_callback("voice", pressed)
     await place.advance(HOUR)
 
     assert result is AckResult.TAKEN
@@ -242,7 +244,7 @@ async def test_stand_in_whom_the_configuration_lacks_is_called_until_the_overrid
     assert set(place.voice.sent) == {TO_MEI}
 
     await place.take_back(stands)
-    place.dispatcher.poke()
+    place.dispatcher.wake()
     await place.settle()
     before = len(place.voice.sent)
     await place.advance(30 * MINUTE)

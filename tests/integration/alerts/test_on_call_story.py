@@ -94,9 +94,9 @@ async def test_whoever_takes_the_duty_over_is_told_by_the_steps_that_follow(
 async def test_whoever_stands_in_for_two_hours_is_called_and_thanked_by_name(either_town: Town) -> None:
     """A substitute is called, recorded by name and told of the end."""
     town = either_town
-    async with town.store_itself.transaction() as ledger:
+    async with town.store_itself.transaction() as uow:
         now = town.clock.now()
-        await ledger.duty.add(
+        await uow.duty.add(
             rota=DAILY.name, contact=MEI_CONTOH, begins=now, ends=now + 2 * HOUR, by="Pegawai Contoh", now=now
         )
     town.mei.presses("1")

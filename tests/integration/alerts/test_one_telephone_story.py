@@ -11,7 +11,7 @@ import pytest
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import NotificationState
-from alerts.model.gateway import CALL_LASTS, NO_KEY, CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
+from alerts.model.gateway import MAX_CALL_DURATION, NO_KEY, CallbackEvent, DeliveryReport, ErrorClass, SubmissionState
 from alerts.model.notification import Language
 from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, PolicySnapshot, Step
 from tests.integration.alerts.station import station_at
@@ -60,16 +60,18 @@ async def test_telephone_in_use_holds_a_call_until_its_end_and_not_until_the_key
         # She is asked for her PIN, and has the incident.
         for event, taken in (("key", False), ("key/1", True)):
             heard = CallbackEvent(reference=reference, event_id=event, report=key, acknowledged=taken)
-            await station.dispatcher.record("voice", heard)
+            await station.dispatcher.record_callback("voice", heard)
             await station.advance(30 * SECOND)
             assert len(station.voice.sent) == 1
         end = DeliveryReport(
             progress=SubmissionState.FAILED, provider_id="CA1", error=ErrorClass.TRANSIENT, code=NO_KEY
         )
-        await station.dispatcher.record("voice", CallbackEvent(reference=reference, event_id="completed", report=end))
+        await station.dispatcher.record_callback(
+            "voice", CallbackEvent(reference=reference, event_id="completed", report=end)
+        )
         await station.settle()
         assert len(station.voice.sent) == 2
-        (told, *_) = await station.notices()
+        (told, *_) = await station.notifications()
         assert told.state is NotificationState.DELIVERED
 
 
@@ -84,12 +86,12 @@ async def test_telephone_whose_call_never_ends_is_free_after_the_longest_call(tm
                 contact = replace(contact, addresses=(VOICE_SITI, replace(VOICE_SITI, number=f"+6010000020{number}")))
             await station.submit(trigger(brief=brief(agency, contact)))
         began: list[timedelta] = []
-        while station.clock.moment < T0 + 6 * CALL_LASTS:
+        while station.clock.moment < T0 + 6 * MAX_CALL_DURATION:
             while len(began) < len(station.voice.sent):
                 began.append(station.clock.moment - T0)
             station.clock.moment += 30 * SECOND
             await station.settle()
         # The last waits for longer than a notice is of use, and is neither given up nor counted as failed.
-        assert began == [n * CALL_LASTS for n in range(6)]
-        states = [n.state for number in range(6) for n in await station.notices(number + 1)]
+        assert began == [n * MAX_CALL_DURATION for n in range(6)]
+        states = [n.state for number in range(6) for n in await station.notifications(number + 1)]
         assert states == [NotificationState.SENT] * 6

@@ -23,7 +23,7 @@ from monitor.service.errors import OperationRejectedError
 from monitor.service.paper.letters import LetterNotRecorded
 from monitor.store.schema.tables import audit_log
 from monitor.web.command.control import control
-from monitor.web.letters import letter_orders
+from monitor.web.letters import letter_commands
 from monitor.web.serving import open_unix, serve
 from pantau_lab.clerk import post_letters
 from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by
@@ -52,7 +52,7 @@ async def announced(town: Town) -> Notification:
     await town.release()
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
-    return next(n for n in await town.notices() if n.channel is Channel.LETTER)
+    return next(n for n in await town.notifications() if n.channel is Channel.LETTER)
 
 
 async def recovered(town: Town) -> None:
@@ -106,12 +106,14 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
     assert town.letters.today() == date(2026, 11, 25)
 
     for day, why in ((26, "26/11/2026 is in the future"), (23, "the letter was queued in the tray on 24/11/2026")):
-        [wrong] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani", day=date(2026, 11, day))
+        [wrong] = await town.letters.record_steps([letter.id], LetterStep.POSTED, "Kerani", day=date(2026, 11, day))
         assert wrong.reason.startswith(why)
     assert await said_by_clerks(town) == {"letter printed": 1}
 
     # On the evening of the day on which it was laid; it is said the morning after, and twice.
-    unnoted = await town.letters.note_all([letter.id, 999, letter.id], LetterStep.POSTED, "Kerani Contoh", day=laid_on)
+    unnoted = await town.letters.record_steps(
+        [letter.id, 999, letter.id], LetterStep.POSTED, "Kerani Contoh", day=laid_on
+    )
     assert unnoted == [
         LetterNotRecorded(id=999, reason="there is no notification 999; `pantau letters list` lists the letters")
     ]
@@ -138,7 +140,7 @@ async def test_a_clerk_hears_why_a_letter_cannot_be_moved_and_says_it_again_when
     in_the_way = town.outside.tray / LetterPlace.POSTED
     in_the_way.write_text("not a directory")
     with pytest.raises(OperationRejectedError, match=r"cannot be moved in the tray \(File exists\)"):
-        await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
+        await town.letters.record_step(letter.id, LetterStep.POSTED, "Kerani Contoh")
     assert await said_by_clerks(town) == {"letter printed": 1}
 
     in_the_way.unlink()
@@ -151,22 +153,22 @@ async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(
     """A letter that nobody posts is overdue at the end of the next workday."""
     letter = await announced(town)
     # Tuesday, a quarter past two in the afternoon.
-    await town.letters.count()
+    await town.letters.export_metrics()
     assert [town.value(series) for series in (QUEUED, PRINTED, LATE)] == [1, 0, 0]
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
     await town.later(HOUR)
     await town.siti.gets("HASIL")
     await town.later(25 * HOUR)
-    await town.letters.count()
+    await town.letters.export_metrics()
     assert [town.value(series) for series in (QUEUED, PRINTED, LATE)] == [0, 1, 0]
     await town.later(HOUR)
     await town.siti.gets("PERINGATAN", "1 surat bagi JCM-01 belum dipos sejak 24/11, 2.15 ptg")
-    await town.letters.count()
+    await town.letters.export_metrics()
     assert town.value(LATE) == 1
     assert [each.overdue for each in await town.letters.letters()] == [True]
 
     assert await town.posts(letter.id, "Kerani Contoh")
-    await town.letters.count()
+    await town.letters.export_metrics()
     assert [town.value(series) for series in (QUEUED, PRINTED, LATE)] == [0, 0, 0]
     await recovered(town)
     town.gets_letter("pulih")
@@ -179,13 +181,13 @@ async def test_letter_never_printed_is_not_posted_unless_the_clerk_says_so(town:
         with pytest.raises(
             OperationRejectedError, match=f"nobody has recorded that the letter of notification {letter.id} was printed"
         ):
-            await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
-    [refused] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani Contoh", day=date(2026, 11, 24))
+            await town.letters.record_step(letter.id, LetterStep.POSTED, "Kerani Contoh")
+    [refused] = await town.letters.record_steps([letter.id], LetterStep.POSTED, "Kerani Contoh", day=date(2026, 11, 24))
     assert "was printed" in refused.reason
     assert town.tray_letters(LetterPlace.TRAY) == 1
     assert await said_by_clerks(town) == {}
 
-    assert (await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh", unprinted=True)).anew
+    assert (await town.letters.record_step(letter.id, LetterStep.POSTED, "Kerani Contoh", unprinted=True)).anew
     async with town.database.read() as connection:
         query = select(audit_log.c.detail).where(audit_log.c.event == "letter dispatched")
         assert (await connection.execute(query)).scalar_one() == {"printing": "not_recorded"}
@@ -237,7 +239,7 @@ async def test_letter_that_a_later_one_cites_stays_posted(town: Town) -> None:
     assert await town.posts(letter.id, "Kerani Contoh")
     await recovered(town)
     town.gets_letter("pulih")
-    last = next(n for n in await town.notices() if n.channel is Channel.LETTER and n.purpose is Purpose.RECOVERY)
+    last = next(n for n in await town.notifications() if n.channel is Channel.LETTER and n.purpose is Purpose.RECOVERY)
     assert await town.posts(last.id, "Kerani Contoh")
     with pytest.raises(OperationRejectedError, match=f"the letter of notification {last.id}, a later one"):
         await town.letters.undo_posting(letter.id, "Kerani Contoh")
@@ -261,7 +263,7 @@ async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town
         f"^the letter of notification {letter.id} was withdrawn, because the incident is resolved: do not post it"
     )
     with pytest.raises(OperationRejectedError, match=taken_back):
-        await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
+        await town.letters.record_step(letter.id, LetterStep.POSTED, "Kerani Contoh")
     assert await said_by_clerks(town) == {"letter printed": 1}
     assert (town.tray_letters(LetterPlace.TRAY), town.tray_letters(LetterPlace.WITHDRAWN)) == (0, 1)
 
@@ -277,17 +279,19 @@ async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_
     await town.later(2 * HOUR)
     assert await town.active() == []
     with pytest.raises(OperationRejectedError, match="was withdrawn"):
-        await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
+        await town.letters.record_step(letter.id, LetterStep.POSTED, "Kerani Contoh")
 
     for by in ("Kerani Contoh", "Devi Contoh"):
-        noted = await town.letters.note(letter.id, LetterStep.POSTED, by, already_posted=True)
+        noted = await town.letters.record_step(letter.id, LetterStep.POSTED, by, already_posted=True)
         assert noted.by == "Kerani Contoh"
     town.restart()
     await town.settle()
     town.gets_letter("PEMAKLUMAN PEMULIHAN", "bertarikh 24 November 2026")
     assert (town.tray_letters(LetterPlace.POSTED), town.tray_letters(LetterPlace.WITHDRAWN)) == (1, 0)
     assert await said_by_clerks(town) == {"letter dispatched": 1}
-    recovery = next(n for n in await town.notices() if n.purpose is Purpose.RECOVERY and n.channel is Channel.LETTER)
+    recovery = next(
+        n for n in await town.notifications() if n.purpose is Purpose.RECOVERY and n.channel is Channel.LETTER
+    )
     assert await town.posts(recovery.id, "Kerani Contoh")
     await town.later(8 * 24 * HOUR)
     assert await town.active() == []
@@ -296,11 +300,11 @@ async def test_who_had_posted_a_letter_before_it_was_taken_back_says_so_and_its_
 async def test_while_the_store_is_away_no_letter_is_said_to_wait_for_nobody(town: Town) -> None:
     """While the store is unavailable no letter is shown as waiting for nobody."""
     await announced(town)
-    await town.letters.count()
+    await town.letters.export_metrics()
     assert town.value(QUEUED) == 1
     town.letters._store = cast(Any, Away())
     with pytest.raises(StoreUnavailable):
-        await town.letters.count()
+        await town.letters.export_metrics()
     shown = town.metrics.render().decode()
     assert not any(f"\n{series}" in shown for series in (QUEUED, PRINTED, LATE))
 
@@ -311,7 +315,7 @@ async def test_the_clerk_of_the_demo_writes_each_letter_down_once_however_often_
     """The demo's clerk records each letter once."""
     await announced(town)
     path = tmp_path / "control.sock"
-    async with serve(control(cast(Any, town.facade), letter_orders(town.letters)), open_unix(path)):
+    async with serve(control(cast(Any, town.facade), letter_commands(town.letters)), open_unix(path)):
         for _ in range(60):
             town.clock.moment += timedelta(seconds=1)
             await post_letters(path, town.clock.now())
@@ -331,12 +335,14 @@ async def test_no_two_letters_about_an_outage_bear_the_same_reference_and_the_la
     await town.release()
     town.gets_fax("RUJ. KAMI / OUR REF. : JCM.100-1/9/1 (JCM-01/1)")
     town.gets_letter("Ruj. Kami : JCM.100-1/9/1 (JCM-01/1)")
-    letter = next(n for n in await town.notices() if n.channel is Channel.LETTER)
+    letter = next(n for n in await town.notifications() if n.channel is Channel.LETTER)
     assert await town.posts(letter.id, "Kerani Contoh")
     await town.resolve()
     await town.siti.gets("PULIH")
     town.gets_fax("OUR REF. : JCM.100-1/9/1 (JCM-01/2)", "notis JCM-01 rujukan JCM.100-1/9/1 (JCM-01/1)")
-    recovery = next(n for n in await town.notices() if n.purpose is Purpose.RECOVERY and n.channel is Channel.LETTER)
+    recovery = next(
+        n for n in await town.notifications() if n.purpose is Purpose.RECOVERY and n.channel is Channel.LETTER
+    )
     town.gets_letter("Ruj. Kami : JCM.100-1/9/1 (JCM-01/2)", "surat JCM rujukan JCM.100-1/9/1 (JCM-01/1) bertarikh")
     assert await town.posts(recovery.id, "Kerani Contoh")
 

@@ -117,14 +117,14 @@ async def told(status: str, code: str = "", sid: str = f"SM{'1' * 32}") -> Deliv
     """Return what our gateway makes of a callback about an SMS."""
     at = desk()
     form = {"MessageSid": [sid], "MessageStatus": [status], "ErrorCode": [code]}
-    await sms().hear(signed("status/p1-1-1", form), at)
+    await sms().handle_callback(signed("status/p1-1-1", form), at)
     (heard,) = at.heard
     assert heard.report is not None
     return heard.report
 
 
 async def report(station: Station, gateway: str, reference: str, told: DeliveryReport) -> None:
-    await station.dispatcher.record(
+    await station.dispatcher.record_callback(
         gateway, CallbackEvent(reference=reference, event_id=f"{reference}/{told.progress}", report=told)
     )
     await station.settle()
@@ -193,7 +193,7 @@ async def test_02_an_undelivered_sms_does_not_look_sent(station: Station) -> Non
     await station.submit(trigger())
     await report(station, "sms", station.sms.orders[0].reference, await told("undelivered", "30006"))
 
-    (notice,) = [n for n in await station.notices() if n.purpose == "outage"][:1]
+    (notice,) = [n for n in await station.notifications() if n.purpose == "outage"][:1]
     assert notice.state not in {NotificationState.SENT, NotificationState.DELIVERED}
 
 
@@ -204,7 +204,7 @@ async def test_03_a_call_that_nobody_answers_is_made_again() -> None:
     """
     at = desk()
     form = {"CallSid": [f"CA{'1' * 32}"], "CallStatus": ["no-answer"], "SequenceNumber": ["3"]}
-    await voice().hear(signed("status/p1-1-1", form), at)
+    await voice().handle_callback(signed("status/p1-1-1", form), at)
     assert at.heard[0].report is not None
     assert (at.heard[0].report.progress, at.heard[0].report.error) == (SubmissionState.FAILED, ErrorClass.TRANSIENT)
 
@@ -242,11 +242,11 @@ async def test_06_a_repeated_form_field_is_signed_whole() -> None:
     """
     twice = {"MessageSid": ["SM1"], "MessageStatus": ["delivered"], "Tag": ["b", "a"]}
     at = desk()
-    await sms().hear(signed("status/p1-1-1", twice), at)
+    await sms().handle_callback(signed("status/p1-1-1", twice), at)
     assert len(at.heard) == 1
 
     with pytest.raises(CallbackRejectedError):
-        await sms().hear(signed("status/p1-1-1", twice, twice | {"Tag": ["b", "forged"]}), at)
+        await sms().handle_callback(signed("status/p1-1-1", twice, twice | {"Tag": ["b", "forged"]}), at)
     assert len(at.heard) == 1
 
 
@@ -255,7 +255,7 @@ async def test_06_a_repeated_form_field_is_signed_whole() -> None:
 
 async def press(at: RecordingCallbackHandler) -> str:
     form = {"CallSid": [f"CA{'1' * 32}"], "Digits": ["1"]}
-    return (await voice().hear(signed("key/p1-1-1/0/0", form), at)).body
+    return (await voice().handle_callback(signed("key/p1-1-1/0/0", form), at)).body
 
 
 async def test_07_thanks_are_spoken_only_when_the_acknowledgement_is_stored() -> None:
@@ -327,7 +327,7 @@ async def test_11_a_message_that_never_goes_holds_up_no_other(station: Station) 
     steps = (Step(after=timedelta(0), contacts=(RAVI,), channels=(Channel.SMS,)),)
     other = replace(BRIEF, agency="MDC", escalation=replace(BRIEF.escalation, steps=steps))
     await station.submit(trigger(brief=other))
-    assert [n.state for n in await station.notices(2)] == [NotificationState.SENT]
+    assert [n.state for n in await station.notifications(2)] == [NotificationState.SENT]
 
 
 # -- other channels ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.bundle import GROUP_INTERVAL
+from alerts.decide.bundle import BUNDLE_INTERVAL
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
@@ -53,12 +53,12 @@ def outage(number: int) -> Trigger:
 
 def occupy(station: Station) -> None:
     """Let a call hang that is none of the story's."""
-    assert station.pool.take("sms", incident_id=0, what="hangs", priority=(-1, T0, 0))
+    assert station.pool.take_slot("sms", incident_id=0, what="hangs", priority=(-1, T0, 0))
 
 
 async def one_cycle(station: Station) -> None:
     async with asyncio.TaskGroup() as calls:
-        await station.dispatcher.cycle(calls)
+        await station.dispatcher.run_cycle(calls)
 
 
 def told(station: Station) -> list[str]:
@@ -74,7 +74,7 @@ def once_a_slot_is_taken(at: str, trouble: Exception) -> Meddler:
 
     def meddle(called: str, args: tuple[object, ...]) -> None:
         nonlocal has_taken, broken
-        has_taken |= called == "lock_notice"  # The first thing that is asked for with a slot in hand.
+        has_taken |= called == "lock_notification"  # The first thing that is asked for with a slot in hand.
         if has_taken and called == at and not broken:
             broken = True
             raise trouble
@@ -84,7 +84,7 @@ def once_a_slot_is_taken(at: str, trouble: Exception) -> Meddler:
 
 @pytest.mark.blind
 @pytest.mark.parametrize("trouble", TROUBLES)
-@pytest.mark.parametrize("at", ["lock_notice", "add_attempt", "journal", "commit"])
+@pytest.mark.parametrize("at", ["lock_notification", "add_attempt", "add_audit_entry", "commit"])
 async def test_a_slot_is_free_again_wherever_the_transaction_that_took_it_broke(
     station: Station, at: str, trouble: str
 ) -> None:
@@ -100,7 +100,7 @@ async def test_a_slot_is_free_again_wherever_the_transaction_that_took_it_broke(
     assert told(station) == []
     assert station.pool.free_slots("sms") == 1
 
-    station.clock.moment += Dispatcher.AFTER_A_FAULT
+    station.clock.moment += Dispatcher.RETRY_INTERVAL
     await station.settle()
     assert len(told(station)) == 1
 
@@ -116,13 +116,13 @@ async def test_a_slot_is_free_again_when_what_a_question_is_about_cannot_be_read
         await station.submit(trigger(brief=of_siti(agency)))
     station.sms.happens.append(LOST_ANSWER)
     station.sms.reachable = False
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
     assert len(told(station)) == 2
     was_broken = False
 
     def meddle(called: str, args: tuple[object, ...]) -> None:
         nonlocal was_broken
-        if called == "notice" and not was_broken:
+        if called == "notification" and not was_broken:
             was_broken = True
             raise StoreUnavailable("the server restarts")
 
@@ -142,7 +142,7 @@ async def test_one_poisoned_incident_does_not_silence_the_others(station: Statio
     ids = [incident.id for n in range(20) if (incident := await station.dispatcher.submit(outage(n)))]
 
     def poison(called: str, args: tuple[object, ...]) -> None:
-        if called == "notices" and args == (ids[7],):
+        if called == "notifications" and args == (ids[7],):
             raise RuntimeError("a bug")
 
     station.store.meddler = poison
@@ -150,7 +150,7 @@ async def test_one_poisoned_incident_does_not_silence_the_others(station: Statio
     assert sorted(told(station)) == [f"+6010001{n:04}" for n in range(20) if n != 7]
 
     station.store.meddler = None
-    station.clock.moment += Dispatcher.AFTER_A_FAULT
+    station.clock.moment += Dispatcher.RETRY_INTERVAL
     await station.settle()
     assert len(told(station)) == 20
 
@@ -176,7 +176,7 @@ async def test_a_poisoned_incident_keeps_no_place_before_the_others(station: Sta
     for number in range(3):
         await station.dispatcher.submit(outage(number))
     await one_cycle(station)
-    station.pool.give_back("sms")
+    station.pool.release_slot("sms")
     await station.settle()
 
     assert sorted(told(station)) == [f"+6010001{n:04}" for n in range(3)]
@@ -203,7 +203,7 @@ async def test_questions_that_wait_for_a_slot_get_it_one_after_the_other(station
     ticking.moment += MINUTE
     occupy(station)
     await one_cycle(station)
-    station.pool.give_back("sms")
+    station.pool.release_slot("sms")
     for _ in range(5):
         await one_cycle(station)
 
@@ -214,7 +214,7 @@ async def test_a_store_that_is_away_at_the_start_and_at_the_end_stops_neither(tm
     async with Database.open(tmp_path) as database:
         station = Station(database)
         engine = Engine(name="utama", station=station, store=station.store)
-        engine.dispatcher.AFTER_A_FAULT = timedelta(milliseconds=1)
+        engine.dispatcher.RETRY_INTERVAL = timedelta(milliseconds=1)
         station.store.is_gone = True
         running = asyncio.create_task(engine.dispatcher.run())
         for _ in range(2):
@@ -236,18 +236,18 @@ async def test_what_one_cycle_does_not_come_to_is_looked_at_in_the_next_at_once(
     Pantau: The next cycle begins at once.
     """
     with_slots(station, 40)
-    station.dispatcher.AT_A_TIME = 16
+    station.dispatcher.INCIDENTS_PER_CYCLE = 16
     for _ in range(40):
-        assert station.pool.take("sms", incident_id=0, what="hangs", priority=(-1, T0, 0))
+        assert station.pool.take_slot("sms", incident_id=0, what="hangs", priority=(-1, T0, 0))
     for number in range(40):
         await station.dispatcher.submit(outage(number))
     async with asyncio.TaskGroup() as calls:
         for _ in range(3):
-            await station.dispatcher.cycle(calls)
+            await station.dispatcher.run_cycle(calls)
         for _ in range(40):
-            station.pool.give_back("sms")
+            station.pool.release_slot("sms")
         # They wait for their turn, which has come, and for nothing else.
-        assert (await station.dispatcher.cycle(calls)).wake == station.clock.now()
+        assert (await station.dispatcher.run_cycle(calls)).wake == station.clock.now()
 
 
 @pytest.mark.blind
@@ -256,7 +256,7 @@ async def test_a_notice_goes_as_soon_as_a_drill_gives_its_slot_back(station: Sta
 
     Pantau: It is used at once.
     """
-    assert station.pool.take_spare("sms")
+    assert station.pool.take_spare_slot("sms")
     running = asyncio.create_task(station.dispatcher.run())
     await station.watcher.cycled.wait()
     await station.dispatcher.submit(outage(0))
@@ -264,8 +264,8 @@ async def test_a_notice_goes_as_soon_as_a_drill_gives_its_slot_back(station: Sta
     await station.watcher.cycled.wait()
     assert told(station) == []
 
-    station.pool.give_back("sms")
-    async with asyncio.timeout(Dispatcher.IDLE.total_seconds() / 2):
+    station.pool.release_slot("sms")
+    async with asyncio.timeout(Dispatcher.MAX_IDLE.total_seconds() / 2):
         await station.sms.called.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -284,7 +284,7 @@ async def test_while_the_store_is_away_the_cycle_rests_whatever_it_has_heard(sta
     await station.watcher.cycled.wait()
     station.store.is_gone = True
     station.clock.moment += MINUTE
-    station.dispatcher.stir(1)
+    station.dispatcher.enqueue(1)
     for _ in range(100):
         await asyncio.sleep(0)
     running.cancel()

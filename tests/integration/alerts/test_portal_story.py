@@ -13,14 +13,14 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from alerts.decide.silence import silence_over
+from alerts.decide.silence import active_silence
 from alerts.engine.composer import WordingComposer
 from alerts.model.channel import Channel
 from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, Step
 from alerts.persistence.store import AuditEntry
 from monitor.service.access.administration import Administration
-from monitor.service.access.authenticator import LONGEST, Authenticator
+from monitor.service.access.authenticator import MAX_SESSION_TIME, Authenticator
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.secret_store import SecretStore
 from monitor.service.declarations import DeclarationService
@@ -67,31 +67,33 @@ async def browser_of(
 ) -> AsyncIterator[Any]:
     """Open a browser in which somebody has signed in to a town's portal; *called*: the contacts that name this user."""
     store, clock = town.store_itself, town.clock
-    town.facade.board = cast(Any, StatusReader)(
-        store=store, history=None, days=None, pool=town.pool, clock=clock, runtime=None, signs=None
+    town.facade.status_reader = cast(Any, StatusReader)(
+        store=store, history=None, days=None, gateway_pool=town.pool, clock=clock, runtime=None, self_health_inputs=None
     )
     codes = ["JCM", "MDC"]
     users = Users(town.database)
     factors, safe = SecondFactors(town.database), SecretStore(Secrets(town.database), clock, None)
-    authenticator = Authenticator(users, clock, agencies=lambda: codes, factors=factors, safe=safe)
-    administration = Administration(users, clock, agencies=lambda: codes, factors=factors, changed=authenticator.forget)
+    authenticator = Authenticator(users, clock, agencies=lambda: codes, factors=factors, secret_store=safe)
+    administration = Administration(
+        users, clock, agencies=lambda: codes, factors=factors, on_change=authenticator.clear_cache
+    )
     declarer = DeclarationService(
         store=store,
         dispatcher=town.dispatcher,
         clock=clock,
-        known=lambda: codes,
-        brief=lambda _: brief,
+        agencies=lambda: codes,
+        policy=lambda _: brief,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-        muter=silence_over,
-        check=town.check,
+        silence_lookup=active_silence,
+        order_check=town.check,
     )
     worklist = Worklist(
         store=store,
         composer=WordingComposer(WORDING),
         clock=clock,
-        muter=silence_over,
-        begin=town.measured.begin,
-        called=lambda user: frozenset(called if user == name else ()),
+        silence_lookup=active_silence,
+        begin_measurement=town.measured.begin,
+        contact_names=lambda user: frozenset(called if user == name else ()),
     )
     silencer = Silencer(store, town.dispatcher, clock, lambda: {code: code for code in codes})
     pages = [
@@ -102,7 +104,7 @@ async def browser_of(
     user = await administration.add(name, full_name or f"{name.capitalize()} Contoh", roles, by="Ujian")
     key, now = SessionKey.new(), clock.now()
     session = WebSession(
-        digest=key.digest, user=user, started_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
+        digest=key.digest, user=user, started_at=now, seen_at=now, ends_at=now + MAX_SESSION_TIME, address="127.0.0.1"
     )
     await users.begin(session, AuditEntry(at=now, actor=user.by, event="signed in"))
     transport = httpx.ASGITransport(app=app)
@@ -274,7 +276,7 @@ async def test_what_became_of_a_fax_is_said_by_the_page_by_whoever_may(town: Tow
     await town.release()
     town.gets_letter("JCM-01")
     await town.advance(HOUR)
-    fax = next(each for each in await town.notices() if each.addresses == (FAX,))
+    fax = next(each for each in await town.notifications() if each.addresses == (FAX,))
     async with browser_of(town, "duty:MDC", name="mei") as browser:
         assert "JCM" not in words_of(await browser.get("/tasks"))
         assert (

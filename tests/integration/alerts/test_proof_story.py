@@ -14,7 +14,7 @@ from datetime import timedelta
 import pytest
 from pypdf import PdfReader
 
-from alerts.inbound.pin import PinStore, hashed
+from alerts.inbound.pin import PinStore, hash_pin
 from alerts.model.channel import Channel
 from alerts.model.policy_snapshot import AnnouncementPlan, EscalationPolicy, Step
 from alerts.persistence.audit import ChainedEntry
@@ -51,7 +51,7 @@ def archive_of(town: Town) -> Archive:
         history=History(town.database),
         clock=town.clock,
         wording=lambda: WORDING,
-        keep=RetentionSettings().build,
+        retention=RetentionSettings().build,
     )
 
 
@@ -63,8 +63,8 @@ async def entries(town: Town) -> Sequence[ChainedEntry]:
 async def live_through_an_outage(town: Town) -> None:
     """SMS, call, key, release by PIN, fax, letter, a clerk, recovery."""
     run = failed(agency_routes("JCM")[0], town.clock.now() - MINUTE, Outcome.REJECTED, Phase.SUBMIT)
-    await History(town.database).ended(run, "JCM", {})
-    town.pins = PinStore({("JCM", "ravi"): hashed(PIN)})
+    await History(town.database).record_run(run, "JCM", {})
+    town.pins = PinStore({("JCM", "ravi"): hash_pin(PIN)})
     await town.submit(trigger(at=town.clock.now(), brief=OUTAGE))
     await town.siti.gets("JCM-01")
     town.ravi.presses("1")
@@ -76,7 +76,7 @@ async def live_through_an_outage(town: Town) -> None:
     await town.ravi.is_called(keys=f"5{PIN}1")
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
-    letter = next(n for n in await town.notices() if n.channel is Channel.LETTER)
+    letter = next(n for n in await town.notifications() if n.channel is Channel.LETTER)
     assert await town.posts(letter.id, CLERK)
     await town.resolve()
     for person in (town.siti, town.ravi):
@@ -154,9 +154,9 @@ async def test_the_dossier_of_a_short_outage_is_four_pages_at_most_and_all_of_it
     for n in range(1500):
         # Four minutes of it, six runs a second.
         run = failed(agency_routes("JCM")[n % 3], began + timedelta(seconds=n // 6), Outcome.REJECTED, Phase.SUBMIT)
-        await History(town.database).ended(run, "JCM", {})
+        await History(town.database).record_run(run, "JCM", {})
     await live_through_an_outage(town)
-    files = await archive_of(town).dossier("JCM-01", ARCHIVIST)
+    files = await archive_of(town).incident_record("JCM-01", ARCHIVIST)
     assert files is not None
     pdf = PdfReader(io.BytesIO(files["JCM-01.pdf"]))
     assert len(pdf.pages) <= 4
@@ -178,7 +178,7 @@ async def test_the_dossier_of_a_short_outage_is_four_pages_at_most_and_all_of_it
 async def test_a_dossier_tells_the_whole_story_in_its_order_and_comes_with_the_data(town: Town) -> None:
     """The incident record tells events in order and includes the data."""
     await live_through_an_outage(town)
-    files = await archive_of(town).dossier("JCM-01", ARCHIVIST)
+    files = await archive_of(town).incident_record("JCM-01", ARCHIVIST)
     assert files is not None
     page = text_of(files["JCM-01.pdf"])
 
@@ -255,8 +255,8 @@ async def test_nothing_is_purged_before_its_time_or_while_it_is_owed_and_then_wi
     authority = "ANM.600-1/7/3 (12)"
     # The letter about the recovery lies in the tray still.
     assert await archive.purge(town.clock.now() - YEAR, authority, ARCHIVIST) == "0/0/0"
-    assert await archive.dossier("JCM-01", ARCHIVIST) is not None
-    letter = [n for n in await town.notices() if n.channel is Channel.LETTER][-1]
+    assert await archive.incident_record("JCM-01", ARCHIVIST) is not None
+    letter = [n for n in await town.notifications() if n.channel is Channel.LETTER][-1]
     assert await town.posts(letter.id, CLERK)
     await town.advance(DAY)
     await town.ravi.gets("PERINGATAN", "1 surat bagi JCM-01 belum dipos")
@@ -264,7 +264,7 @@ async def test_nothing_is_purged_before_its_time_or_while_it_is_owed_and_then_wi
 
     taken = await archive.purge(town.clock.now() - YEAR, authority, ARCHIVIST)
     assert taken.startswith("1/")
-    assert await archive.dossier("JCM-01", ARCHIVIST) is None
+    assert await archive.incident_record("JCM-01", ARCHIVIST) is None
     last = (await entries(town))[-1]
     assert (last.actor, last.event, last.detail["authority"]) == (ARCHIVIST, "records purged", authority)
     verifier = await audit.verify(town.database.read)

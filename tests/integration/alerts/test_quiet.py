@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.bundle import GROUP_INTERVAL
+from alerts.decide.bundle import BUNDLE_INTERVAL
 from alerts.decide.gateway.rate_limit import RateLimitScope
 from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
@@ -77,7 +77,7 @@ async def test_the_first_is_told_at_once_and_those_of_two_minutes_in_one_sms_and
     for agency in ("B", "C", "D"):
         await station.advance(20 * SECOND)
         await outage(station, agency, once=False)
-    await station.advance(GROUP_INTERVAL - 61 * SECOND)
+    await station.advance(BUNDLE_INTERVAL - 61 * SECOND)
     assert len(station.sms.orders) == 1
 
     await station.advance(SECOND)
@@ -94,7 +94,7 @@ async def test_a_key_in_the_call_about_many_takes_on_all_of_them(station: Statio
     assert texts(station.voice) == ["outage both A-01", "outage both B-01+C-01"]
 
     heard = CallbackEvent(reference=station.voice.orders[1].reference, event_id="1", acknowledged=True)
-    assert await station.dispatcher.record("voice", heard) is AckResult.TAKEN
+    assert await station.dispatcher.record_callback("voice", heard) is AckResult.TAKEN
 
     states = [(await station.incident(i)).state for i in ids]
     assert states == [IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED, IncidentState.ACKNOWLEDGED]
@@ -109,10 +109,10 @@ async def test_what_is_acknowledged_or_over_before_the_bundle_leaves_is_not_in_i
         await outage(station, agency)
     await station.acknowledge(2)
     await station.resolve("C")
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
 
     assert texts(station.sms) == ["outage both A-01", "recovery both C-01", "outage both D-01"]
-    (afterwards,) = await station.notices(3)
+    (afterwards,) = await station.notifications(3)
     assert afterwards.facts.is_belated, "nobody had been told of it when it was over"
 
 
@@ -124,18 +124,18 @@ async def test_a_bundle_that_nobody_needs_any_more_is_withdrawn(station: Station
     await station.advance(timedelta(hours=3))
 
     assert texts(station.sms) == ["outage both A-01", "recovery both B-01", "recovery both C-01"]
-    assert [n.state for n in await station.notices(3)] == [NotificationState.WITHDRAWN, NotificationState.SENT]
+    assert [n.state for n in await station.notifications(3)] == [NotificationState.WITHDRAWN, NotificationState.SENT]
     assert await station.active() == [1]
 
 
 async def test_recoveries_are_told_together_as_the_outages_were(station: Station) -> None:
     for agency in ("A", "B", "C", "D"):
         await outage(station, agency)
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
     for agency in ("B", "C", "D"):
         await station.resolve(agency)
         await station.advance(10 * SECOND)
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
 
     assert texts(station.sms)[2:] == ["recovery both B-01", "recovery both C-01+D-01"]
     assert (await station.incident(1)).is_open
@@ -161,9 +161,9 @@ async def test_a_bundle_survives_a_restart_and_is_sent_once(station: Station) ->
         await outage(station, agency)
     station.restart()
     await outage(station, "D")
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
     station.restart()
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
 
     assert texts(station.sms) == ["outage both A-01", "outage both B-01+C-01+D-01"]
 
@@ -172,11 +172,11 @@ async def test_a_bundle_that_fails_for_good_lets_every_incident_go_on_at_once(st
     station.sms.happens.extend([SubmissionState.ACCEPTED, ErrorClass.PERMANENT])
     for agency in ("A", "B", "C"):
         await outage(station, agency, once=False)
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
 
     # The next step is a call: of one at once, and of the others when the window closes.
     assert len(station.voice.orders) == 1
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
     assert sorted(texts(station.voice)) == ["outage both B-01", "outage both C-01"]
 
 
@@ -187,7 +187,7 @@ async def test_an_office_gets_one_list_by_fax_and_a_letter_for_each_agency(stati
         incident = await station.submit(trigger(brief=told))
         assert incident is not None
         await station.submit(Release(incident_id=incident.id, at=station.clock.now(), by="Siti Contoh"))
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
 
     assert texts(station.fax) == ["outage both A-01", "outage both B-01+C-01"]
     assert [order.address for order in station.fax.orders] == [FAX.number] * 2
@@ -199,13 +199,13 @@ async def test_a_first_notice_that_was_gathered_and_never_got_a_gateway_has_fail
     await outage(station, "A")
     for line in station.lines():
         for _ in range(line.slots if line.channel is Channel.SMS else 0):
-            assert station.pool.take(line.name, incident_id=0, what="busy", priority=(-1, T0, 0))
+            assert station.pool.take_slot(line.name, incident_id=0, what="busy", priority=(-1, T0, 0))
     steps = (ONCE.steps[0], replace(STAFF.steps[1], after=timedelta(hours=2)))
     slow = replace(ONCE, steps=steps)
     await station.submit(trigger(at=station.clock.now(), brief=replace(brief("B"), escalation=slow)))
     await station.advance(31 * MINUTE)
 
-    assert next(n.state for n in await station.notices(2)) is NotificationState.FAILED
+    assert next(n.state for n in await station.notifications(2)) is NotificationState.FAILED
     assert texts(station.voice) == ["outage both B-01"]
 
 
@@ -288,8 +288,8 @@ async def test_a_gateway_takes_so_many_a_minute_and_first_notices_besides(statio
 
 
 async def test_a_phone_whose_owner_wants_no_sms_is_called_instead(station: Station) -> None:
-    async with station.store.transaction() as ledger:
-        await ledger.responses.save_sms_number(SMS_SITI.number, SmsNumber(stopped_at=T0))
+    async with station.store.transaction() as uow:
+        await uow.responses.save_sms_number(SMS_SITI.number, SmsNumber(stopped_at=T0))
     either = replace(ONCE, steps=(replace(ONCE.steps[0], channels=(Channel.SMS, Channel.VOICE)),))
     await station.submit(trigger(brief=replace(BRIEF, escalation=either)))
 
@@ -308,9 +308,9 @@ async def test_a_first_notice_does_not_wait_for_a_time_from_which_the_clock_was_
     await outage(station, "A")
     await outage(station, "B")
     station.clock.moment -= ahead
-    station.dispatcher.poke()
+    station.dispatcher.wake()
     await outage(station, "C")
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
 
     assert sorted("+".join(texts(station.sms)).replace("outage both ", "").split("+")) == ["A-01", "B-01", "C-01"]
 
@@ -320,9 +320,9 @@ async def test_a_first_notice_does_not_wait_for_a_time_from_which_the_clock_was_
 
 async def silence(station: Station, about: str, lasts: timedelta) -> int:
     now = station.clock.now()
-    async with station.store.transaction() as ledger:
-        added = await ledger.add_silence(about, now, now + lasts, "kerja rangkaian", "Siti Contoh")
-    station.dispatcher.poke()
+    async with station.store.transaction() as uow:
+        added = await uow.add_silence(about, now, now + lasts, "kerja rangkaian", "Siti Contoh")
+    station.dispatcher.wake()
     return added.id
 
 
@@ -342,7 +342,7 @@ async def test_a_silence_of_an_agency_holds_for_what_the_centres_own_monitoring_
     await silence(station, "A", timedelta(hours=1))
     of_a = replace(FIRES, labels={"alertname": "SambunganPutus", "agency": "A"})
     other = replace(FIRES, fingerprint="ffffffffffffffff")
-    await station.dispatcher.take_alerts([of_a, other], lambda _: replace(BRIEF, agency=""))
+    await station.dispatcher.handle_alerts([of_a, other], lambda _: replace(BRIEF, agency=""))
     await station.settle()
     await station.advance(timedelta(minutes=59))
     assert set(texts(station.sms)) == {"outage alert NOC-02"}
@@ -357,7 +357,7 @@ async def test_dispatcher_tells_of_an_outage_before_alerts_that_came_before_it(s
     Pantau: The outage is processed first.
     """
     alerts = [replace(FIRES, fingerprint=f"{number:016x}") for number in range(40)]
-    await station.dispatcher.take_alerts(alerts, lambda _: replace(BRIEF, agency=""))
+    await station.dispatcher.handle_alerts(alerts, lambda _: replace(BRIEF, agency=""))
     await station.dispatcher.submit(trigger(at=station.clock.now(), brief=brief("A")))
     await station.settle()
     first, *others = texts(station.sms)
@@ -383,9 +383,9 @@ async def test_an_escalation_stops_while_it_is_silent_and_goes_on_after(station:
     await station.advance(30 * MINUTE)
     assert station.voice.orders == []
 
-    async with station.store.transaction() as ledger:
-        assert await ledger.end_silence(number, station.clock.now()) is not None
-    station.dispatcher.poke()
+    async with station.store.transaction() as uow:
+        assert await uow.end_silence(number, station.clock.now()) is not None
+    station.dispatcher.wake()
     await station.settle()
     assert texts(station.voice) == ["outage both A-01"]
 
@@ -467,16 +467,16 @@ async def test_a_first_notice_goes_ahead_of_all_that_waits_for_the_gateway(stati
     station.sms.orders.clear()
 
     async with asyncio.TaskGroup() as calls:
-        taken = station.pool.take("sms", incident_id=0, what="busy", priority=(0, station.clock.now(), 0))
+        taken = station.pool.take_slot("sms", incident_id=0, what="busy", priority=(0, station.clock.now(), 0))
         assert taken
         await station.dispatcher.submit(
             Resolve(dedup_key="good-news", at=station.clock.now(), ended_at=station.clock.now())
         )
-        await station.dispatcher.cycle(calls)
+        await station.dispatcher.run_cycle(calls)
         await open_for("news")
-        await station.dispatcher.cycle(calls)
+        await station.dispatcher.run_cycle(calls)
         assert station.sms.orders == []
-        station.pool.give_back("sms")
+        station.pool.release_slot("sms")
     await station.settle()
 
     assert [t.rsplit(" ", 1)[0] + " " + t.rsplit(" ", 1)[1][:4] for t in texts(station.sms)] == [
@@ -509,7 +509,7 @@ async def test_a_gateway_that_hangs_holds_back_nobody_who_goes_by_another(statio
 
 async def test_an_acknowledgement_of_one_does_not_end_the_others(station: Station) -> None:
     ids = [await outage(station, agency, once=False) for agency in ("A", "B", "C")]
-    await station.advance(GROUP_INTERVAL)
+    await station.advance(BUNDLE_INTERVAL)
     await station.submit(Acknowledge(incident_id=ids[1], at=station.clock.now(), by="Siti Contoh"))
     await station.advance(8 * MINUTE)
 

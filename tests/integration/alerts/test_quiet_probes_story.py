@@ -59,8 +59,8 @@ class Planned(MultiSiteDemo):
             for name in self.prober._schedule.due(self.station.clock.now()):
                 route = self.prober._routes[name]
                 self.probed.append(route)
-                await self.prober._take(self.world.result(route, self.station.clock.now()), route)
-                await self.consensus.tell()
+                await self.prober._process_result(self.world.result(route, self.station.clock.now()), route)
+                await self.reporter.report()
                 self.prober._plan_next(route)
             await self.station.settle()
 
@@ -221,7 +221,7 @@ async def test_what_was_under_way_when_maintenance_began_is_held_against_nobody(
     mail.world.faults["JCM/utama"] = REFUSED
     town.clock.moment = begins + 5 * SECOND
     for route in 3 * [route for route in mail.world.routes if route.agency == "JCM"]:
-        await mail.prober._take(mail.world.result(route, begins - SECOND), route)
+        await mail.prober._process_result(mail.world.result(route, begins - SECOND), route)
     await mail.go_on(MINUTE)
     town.expect_nothing_more()
     assert await town.active() == []

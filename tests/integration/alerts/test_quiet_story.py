@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.inbound.pin import PinStore, hashed
+from alerts.inbound.pin import PinStore, hash_pin
 from alerts.model.channel import Channel
 from alerts.model.event import MarkFalseAlarm
 from alerts.model.notification import IncidentType
@@ -107,7 +107,7 @@ async def test_a_ministry_gets_one_list_by_fax_and_a_letter_of_each_agency(town:
 
 async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_one_pin(either_town: Town) -> None:
     """One call with one PIN releases all announcements of a mass outage."""
-    town, agencies, kept = either_town, ("JCM", "MDC", "UCM"), hashed(PIN)
+    town, agencies, kept = either_town, ("JCM", "MDC", "UCM"), hash_pin(PIN)
     town.pins = PinStore({(agency, "siti"): kept for agency in agencies})
     for agency in agencies:
         plan = AnnouncementPlan(recipients=(replace(MINISTRY, addresses=(LETTER,)),))
@@ -127,7 +127,7 @@ async def test_of_a_mass_outage_all_announcements_are_released_in_one_call_with_
 
 async def test_a_call_about_releases_that_nobody_takes_is_made_again_and_ends_when_one_is_taken(town: Town) -> None:
     """An unanswered call about releases is repeated, and stops once somebody releases."""
-    town.pins = PinStore(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
+    town.pins = PinStore(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hash_pin(PIN)))
     plan = AnnouncementPlan(recipients=(replace(MINISTRY, addresses=(LETTER,)),))
     for agency in ("JCM", "MDC"):
         await outage(town, replace(of(agency), announcement=plan))

@@ -97,7 +97,7 @@ async def test_letter_posted_in_time_is_told_nobody(town: Town) -> None:
     """Letters posted in time are not reported to whoever released them."""
     await released(town, of("JCM", LETTER))
     town.gets_letter("JCM-01")
-    (letter,) = [n for n in await town.notices() if n.channel is Channel.LETTER]
+    (letter,) = [n for n in await town.notifications() if n.channel is Channel.LETTER]
     await town.later(20 * HOUR)
     assert await town.posts(letter.id, "Kerani Contoh")
     await town.later(72 * HOUR)
@@ -121,4 +121,4 @@ async def test_release_by_nobody_of_the_staff_is_told_nobody_of_them(town: Town)
     town.fax_service.machine(FAX.number).behaviour = FaxBehaviour.DEAD
     await released(town, of("JCM", FAX), by="Pegawai Portal")
     await town.advance(14 * HOUR)
-    assert not [n for n in await town.notices() if n.purpose is Purpose.RESULT]
+    assert not [n for n in await town.notifications() if n.purpose is Purpose.RESULT]

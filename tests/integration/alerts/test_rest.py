@@ -35,7 +35,7 @@ def of(agency: str) -> PolicySnapshot:
 
 
 async def outage(station: Station, agency: str = "JCM", matter: IncidentType = IncidentType.BOTH) -> Incident:
-    brief = of(agency).with_nobody() if station.rests else of(agency)
+    brief = of(agency).without_people() if station.is_monitor_only else of(agency)
     opened = await station.submit(trigger(matter, station.clock.now(), brief))
     assert opened is not None
     return opened
@@ -43,30 +43,30 @@ async def outage(station: Station, agency: str = "JCM", matter: IncidentType = I
 
 def tell(station: Station, brief: Callable[[Incident], PolicySnapshot | None] | None = None) -> None:
     """Let people be told from now on, as a reload does."""
-    station.rests, station.brief = False, brief or station.brief
-    station.dispatcher.poke()
+    station.is_monitor_only, station.brief = False, brief or station.brief
+    station.dispatcher.wake()
 
 
 async def test_nobody_is_told_while_it_rests_and_everybody_is_from_then_on(station: Station) -> None:
-    station.rests, station.brief = True, lambda incident: of(incident.policy.agency)
+    station.is_monitor_only, station.brief = True, lambda incident: of(incident.policy.agency)
     opened = await outage(station)
     await station.advance(timedelta(hours=30))
-    assert (station.calls, await station.notices(opened.id)) == ([], [])
+    assert (station.calls, await station.notifications(opened.id)) == ([], [])
     shown = OpenIncident(agency="JCM", number=opened.number, opened_at=opened.opened_at)
     assert station.watcher.open == [shown], "it is shown all the same"
 
     tell(station)
     await station.settle()
     assert not (await station.incident(opened.id)).policy.has_nobody_to_notify
-    first = await station.notices(opened.id)
+    first = await station.notifications(opened.id)
     assert [(n.round, n.step) for n in first] == [(0, 0)] * len(first), "the steps missed meanwhile do not all begin"
     assert first
     await station.advance(6 * MINUTE)
-    assert {n.step for n in await station.notices(opened.id)} == {0, 1}, "it goes on"
+    assert {n.step for n in await station.notifications(opened.id)} == {0, 1}, "it goes on"
 
 
 async def test_of_what_began_and_ended_meanwhile_nobody_ever_hears(station: Station) -> None:
-    station.rests = True
+    station.is_monitor_only = True
     opened = await outage(station)
     await station.settle()
     await station.resolve()
@@ -74,16 +74,16 @@ async def test_of_what_began_and_ended_meanwhile_nobody_ever_hears(station: Stat
 
     tell(station, lambda incident: of(incident.policy.agency))
     await station.advance(timedelta(hours=1))
-    assert (station.calls, await station.notices(opened.id)) == ([], [])
+    assert (station.calls, await station.notifications(opened.id)) == ([], [])
 
 
 async def test_whoever_was_told_before_hears_that_it_is_over_when_people_are_told_again(station: Station) -> None:
     opened = await outage(station)
-    told = [n.state for n in await station.notices(opened.id)]
+    told = [n.state for n in await station.notifications(opened.id)]
     assert NotificationState.SENT in told or NotificationState.DELIVERED in told
     asked = len(station.calls)
 
-    station.rests = True
+    station.is_monitor_only = True
     await station.advance(10 * MINUTE)
     await station.resolve()
     await station.advance(timedelta(hours=2))
@@ -93,11 +93,11 @@ async def test_whoever_was_told_before_hears_that_it_is_over_when_people_are_tol
     tell(station)
     await station.advance(2 * MINUTE)
     assert (await station.incident(opened.id)).state is IncidentState.RESOLVED
-    assert "recovery" in {n.purpose for n in await station.notices(opened.id)}
+    assert "recovery" in {n.purpose for n in await station.notifications(opened.id)}
 
 
 async def test_a_hundred_that_opened_meanwhile_are_told_together(station: Station) -> None:
-    station.rests, station.brief = True, lambda incident: of(incident.policy.agency)
+    station.is_monitor_only, station.brief = True, lambda incident: of(incident.policy.agency)
     for number in range(40):
         await outage(station, f"A{number}")
     tell(station)
@@ -109,7 +109,7 @@ async def test_a_hundred_that_opened_meanwhile_are_told_together(station: Statio
 class Inbox(Scripted):
     """A gateway whose provider is asked what people have answered."""
 
-    hears_people = True
+    receives_replies = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,18 +129,24 @@ async def test_no_provider_is_asked_for_answers_while_it_rests(station: Station)
         pins=lambda: PinStore({}),
         clock=station.clock,
     )
-    poller = Poller(store=station.store, pool=pool, desks=desks, clock=station.clock, rests=lambda: station.rests)
-    station.rests = True
+    poller = Poller(
+        store=station.store,
+        pool=pool,
+        callback_handlers=desks,
+        clock=station.clock,
+        is_monitor_only=lambda: station.is_monitor_only,
+    )
+    station.is_monitor_only = True
     await outage(station)
-    await poller.look()
+    await poller.poll()
     assert inbox.asked == 0
-    station.rests = False
-    await poller.look()
+    station.is_monitor_only = False
+    await poller.poll()
     assert inbox.asked == 1
 
 
 async def test_one_whose_agency_is_watched_no_more_stays_as_it_is(station: Station) -> None:
-    station.rests = True
+    station.is_monitor_only = True
     opened = await outage(station)
     tell(station, lambda _: None)
     await station.advance(timedelta(hours=1))

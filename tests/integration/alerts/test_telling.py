@@ -27,7 +27,7 @@ async def station(tmp_path: Path) -> AsyncIterator[Station]:
 
 def told(station: Station) -> list[CodedNotification]:
     """Return what was counted since the last restart: incident, gateway, milestone, seconds."""
-    return [(t.incident, t.gateway, t.milestone.value, t.took.total_seconds()) for t in station.watcher.tellings]
+    return [(t.incident, t.gateway, t.milestone.value, t.took.total_seconds()) for t in station.watcher.latencies]
 
 
 def arrived(reference: str, event: str, *, acknowledged: bool = False) -> CallbackEvent:
@@ -44,12 +44,12 @@ async def test_from_the_opening_until_it_is_taken_has_arrived_and_is_taken_on(st
     reference = station.sms.orders[0].reference
     station.clock.moment += 13 * SECOND
     for _ in range(2):
-        await station.dispatcher.record("sms", arrived(reference, "1"))
-    await station.dispatcher.record("sms", arrived(reference, "2"))
+        await station.dispatcher.record_callback("sms", arrived(reference, "1"))
+    await station.dispatcher.record_callback("sms", arrived(reference, "2"))
     station.clock.moment += 20 * SECOND
     pressed = arrived(reference, "3", acknowledged=True)
-    assert await station.dispatcher.record("sms", pressed) is AckResult.TAKEN
-    assert await station.dispatcher.record("sms", pressed) is AckResult.AGAIN
+    assert await station.dispatcher.record_callback("sms", pressed) is AckResult.TAKEN
+    assert await station.dispatcher.record_callback("sms", pressed) is AckResult.AGAIN
     assert told(station)[1:] == [("JCM-01", "sms", "delivered", 20), ("JCM-01", "sms", "acknowledged", 40)]
 
 
@@ -70,7 +70,7 @@ async def test_a_receipt_that_is_quicker_than_the_answer_counts_for_both_and_the
     assert not told(station)
     station.clock.moment += SECOND
     reference = station.sms.orders[0].reference
-    await station.dispatcher.record("sms", arrived(reference, "1"))
+    await station.dispatcher.record_callback("sms", arrived(reference, "1"))
     station.sms.reachable = True
     await station.advance(2 * MINUTE)
     assert told(station) == [("JCM-01", "sms", "accepted", 1), ("JCM-01", "sms", "delivered", 1)]
@@ -84,7 +84,7 @@ async def test_a_kill_in_the_middle_of_a_call_never_counts_it_twice(station: Sta
         await station.crash_and_restart()
         watchers.append(station.watcher)
     await station.settle()
-    counted = [(t.gateway, t.milestone) for watcher in watchers for t in watcher.tellings]
+    counted = [(t.gateway, t.milestone) for watcher in watchers for t in watcher.latencies]
     # A process that dies between the commit and the counting takes its counters with it.
     assert counted in ([], [("sms", Milestone.ACCEPTED)])
     assert len(station.sms.orders) == 1
@@ -93,12 +93,12 @@ async def test_a_kill_in_the_middle_of_a_call_never_counts_it_twice(station: Sta
 async def test_after_a_restart_nothing_that_was_counted_is_counted_again(station: Station) -> None:
     await station.submit(trigger())
     reference = station.sms.orders[0].reference
-    await station.dispatcher.record("sms", arrived(reference, "1"))
+    await station.dispatcher.record_callback("sms", arrived(reference, "1"))
     assert len(told(station)) == 2
     station.restart()
     await station.settle()
     # The provider says it again, under another name.
-    await station.dispatcher.record("sms", arrived(reference, "2"))
+    await station.dispatcher.record_callback("sms", arrived(reference, "2"))
     assert not told(station)
 
 
@@ -108,10 +108,10 @@ async def test_what_could_not_be_written_is_not_counted_and_is_once_it_is(statio
     before = told(station)
     station.store.away = True
     with pytest.raises(OSError, match="disk full"):
-        await station.dispatcher.record("sms", arrived(reference, "1"))
+        await station.dispatcher.record_callback("sms", arrived(reference, "1"))
     assert told(station) == before
     station.store.away = False
-    await station.dispatcher.record("sms", arrived(reference, "1"))
+    await station.dispatcher.record_callback("sms", arrived(reference, "1"))
     assert [each[2] for each in told(station)[len(before) :]] == ["delivered"]
 
 
@@ -121,7 +121,7 @@ async def test_a_letter_is_accepted_by_the_tray_and_delivered_when_the_clerk_has
     reference = station.tray.orders[0].reference
     station.clock.moment += 90 * MINUTE
     for step in (LetterStep.PRINTED, LetterStep.POSTED, LetterStep.POSTED):
-        await station.dispatcher.note_letter(reference, step, "Kerani Contoh")
+        await station.dispatcher.record_letter_step(reference, step, "Kerani Contoh")
     await station.settle()
     by_tray = [each for each in told(station) if each[1] == "tray"]
     assert by_tray == [("JCM-01", "tray", "accepted", 0), ("JCM-01", "tray", "delivered", 90 * 60)]
@@ -151,11 +151,11 @@ async def test_what_a_person_says_has_arrived_is_delivered_from_then_on(station:
     await station.release()
     station.pool.replace([line for line in station.lines() if line.name != "fax"])
     await station.advance(5 * MINUTE)
-    [unknown] = [n for n in await station.notices() if n.state is NotificationState.UNKNOWN]
+    [unknown] = [n for n in await station.notifications() if n.state is NotificationState.UNKNOWN]
     now = station.clock.now()
     word = ManualStatusRequest(
-        notification_id=unknown.id, ruling=ManualStatus.DELIVERED, by="Kerani Contoh", reason="saya bertanya", at=now
+        notification_id=unknown.id, status=ManualStatus.DELIVERED, by="Kerani Contoh", reason="saya bertanya", at=now
     )
-    assert await station.dispatcher.settle(word) is None
-    assert await station.dispatcher.settle(word) is not None, "said before"
+    assert await station.dispatcher.set_notification_status(word) is None
+    assert await station.dispatcher.set_notification_status(word) is not None, "said before"
     assert [each[2] for each in told(station) if each[1] == "fax"] == ["accepted", "delivered"]

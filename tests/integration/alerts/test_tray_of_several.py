@@ -38,7 +38,7 @@ async def main():
         case "lay": print(*[(await tray.send(order(each))).progress for each in sys.argv[3:]])
         case "look": print(*[(await tray.check(order(each), each)).progress for each in sys.argv[3:]])
         case "withdraw": print(*[await tray.withdraw(order(each), each) for each in sys.argv[3:]])
-        case "dispatch": print(*[await tray.dispatch(each) for each in sys.argv[3:]])
+        case "dispatch": print(*[await tray.record_posting(each) for each in sys.argv[3:]])
 asyncio.run(main())
 """
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from alerts.decide.silence import silence_over
+from alerts.decide.silence import active_silence
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
@@ -56,7 +56,7 @@ class World:
     trouble: Exception | None = None
 
     def meddle(self, called: str, args: tuple[object, ...]) -> None:
-        if called == "notices" and args[0] in self.poisoned:
+        if called == "notifications" and args[0] in self.poisoned:
             raise RuntimeError("a bug")
         self.fuse -= 1
         if self.fuse == 0 and self.trouble is not None:
@@ -76,7 +76,7 @@ class World:
     async def look(self) -> dict[str, int]:
         """Let the engine go round once; return how many slots were left when it had decided."""
         async with asyncio.TaskGroup() as calls:
-            await self.engine.dispatcher.cycle(calls)
+            await self.engine.dispatcher.run_cycle(calls)
             return {line.name: self.engine.pool.free_slots(line.name) for line in self.engine.pool}
 
     async def act(self, action: object) -> None:
@@ -94,15 +94,15 @@ class World:
             case "outages" | ("break", _, _):
                 await self.outages()
             case "stall":
-                self.station.clock.moment += 2 * Dispatcher.CLAIM
+                self.station.clock.moment += 2 * Dispatcher.LEASE_DURATION
                 await self.other.settle()
             case ("over", int(n)):
                 await self.engine.dispatcher.submit(Resolve(dedup_key=f"A{n}", at=now, ended_at=now))
             case ("acknowledged", int(n)):
                 await self.engine.dispatcher.submit(Acknowledge(incident_id=n + 1, at=now, by="Siti Contoh"))
             case ("silent", int(n)):
-                async with self.station.store.transaction() as ledger:
-                    await ledger.add_silence(f"A{n}", now, now + timedelta(minutes=2), "kerja", "Siti Contoh")
+                async with self.station.store.transaction() as uow:
+                    await uow.add_silence(f"A{n}", now, now + timedelta(minutes=2), "kerja", "Siti Contoh")
 
     def befall(self, action: object) -> None:
         """Change what is in memory, the gateways, or the time."""
@@ -110,20 +110,20 @@ class World:
         match action:
             case "hang":
                 while names := [line.name for line in pool if pool.free_slots(line.name)]:
-                    assert pool.take(names[0], incident_id=0, what="hangs", priority=(-1, T0, 0))
+                    assert pool.take_slot(names[0], incident_id=0, what="hangs", priority=(-1, T0, 0))
                     self.held.append(names[0])
             case "drill":
-                self.held += [line.name for line in pool if pool.take_spare(line.name)]
+                self.held += [line.name for line in pool if pool.take_spare_slot(line.name)]
             case "come back":
                 while self.held:
-                    pool.give_back(self.held.pop())
+                    pool.release_slot(self.held.pop())
             case "poison" | "heal":
                 self.poisoned = frozenset({1, 3, 6}) if action == "poison" else frozenset()
             case int(seconds):
                 self.station.clock.moment += timedelta(seconds=seconds)
             case ("lines", str(which)):
                 pool.replace(self.lines(which))
-                self.engine.dispatcher.poke()
+                self.engine.dispatcher.wake()
             case ("break", int(fuse), bool(away)):
                 self.fuse, self.trouble = (
                     fuse,
@@ -145,14 +145,14 @@ class World:
         first_choice = next(iter(self.engine.pool.preference(now).get(Channel.SMS, ())), None)
         if first_choice is None:
             return ready
-        async with self.other.store.transaction() as ledger:
-            silences = await ledger.silences(now)
-            for incident_id in await ledger.claimable(self.engine.name, now):
-                incident = await ledger.incident(incident_id)
+        async with self.other.store.transaction() as uow:
+            silences = await uow.silences(now)
+            for incident_id in await uow.claimable_incidents(self.engine.name, now):
+                incident = await uow.incident(incident_id)
                 assert incident is not None
-                if not incident.is_open or incident.acknowledged_at or silence_over(incident, silences, now):
+                if not incident.is_open or incident.acknowledged_at or active_silence(incident, silences, now):
                     continue
-                notices = await ledger.notices(incident_id)
+                notices = await uow.notifications(incident_id)
                 if not notices or any(may_go(notice, now) for notice in notices):
                     ready[incident_id] = first_choice
         return ready
@@ -163,7 +163,7 @@ class World:
         for gateway in self.station.gateways:
             gateway.happens.clear()
         # Until what was out of order is tried again, and an engine looks what there is.
-        self.station.clock.moment += Dispatcher.IDLE
+        self.station.clock.moment += Dispatcher.MAX_IDLE
         await self.outages()
         before = await self.ready()
         free = await self.look()

@@ -73,7 +73,7 @@ class Engine:
     station: Station
     store: SqlStore | BreakableStore
     #: Nobody is told of anything by this one.
-    rests: bool = False
+    is_monitor_only: bool = False
     pool: GatewayPool = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     watcher: Watcher = field(init=False, default_factory=Watcher)
@@ -87,15 +87,15 @@ class Engine:
             clock=self.station.clock,
             observer=self.watcher,
             owner=self.name,
-            rests=lambda: self.rests,
-            brief=present_brief,
+            is_monitor_only=lambda: self.is_monitor_only,
+            policy_for=present_brief,
         )
 
     async def settle(self) -> None:
         """Run its cycle until nothing more is due now."""
         for _ in range(100):
             async with asyncio.TaskGroup() as calls:
-                advance = await self.dispatcher.cycle(calls)
+                advance = await self.dispatcher.run_cycle(calls)
             if not advance.calls and (advance.wake is None or advance.wake > self.station.clock.now()):
                 return
         raise AssertionError("the cycle does not come to rest")
@@ -137,8 +137,8 @@ class Pair:
             self.clock.moment = min(until, self.clock.moment + step)
             await self.settle()
 
-    async def notices(self) -> Sequence[Notification]:
-        return await self.station.notices()
+    async def notifications(self) -> Sequence[Notification]:
+        return await self.station.notifications()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
@@ -169,9 +169,9 @@ def paper(notices: Sequence[Notification]) -> list[Notification]:
 
 async def test_one_that_rests_takes_nothing_from_one_that_tells(pair: Pair) -> None:
     """It has opened the incident, and looks at it first."""
-    pair.first.rests = True
+    pair.first.is_monitor_only = True
     event = trigger()
-    await pair.first.dispatcher.submit(replace(event, policy=event.policy.with_nobody()))
+    await pair.first.dispatcher.submit(replace(event, policy=event.policy.without_people()))
     await pair.first.settle()
     assert pair.station.calls == []
     await pair.pass_time(MINUTE)
@@ -211,7 +211,18 @@ async def test_a_remark_is_written_down_once_in_whichever_process_a_button_is_pr
     await pair.submit(trigger())
     fronts = [
         cast(Any, ServiceFacade)(
-            **dict.fromkeys(("board", "desks", "pool", "composer", "metrics", "runtime", "reload", "check")),
+            **dict.fromkeys(
+                (
+                    "status_reader",
+                    "callback_handlers",
+                    "pool",
+                    "composer",
+                    "metrics",
+                    "runtime",
+                    "reload",
+                    "order_check",
+                )
+            ),
             store=engine.store,
             dispatcher=engine.dispatcher,
             clock=pair.clock,
@@ -220,16 +231,18 @@ async def test_a_remark_is_written_down_once_in_whichever_process_a_button_is_pr
     ]
 
     async def remarks() -> list[str]:
-        async with pair.first.store.reading() as ledger:
-            return [each.actor for each in await cast(SqlUnitOfWork, ledger).listing.done_about(1, {"remark"}, most=9)]
+        async with pair.first.store.reading() as uow:
+            return [
+                each.actor for each in await cast(SqlUnitOfWork, uow).listing.incident_history(1, {"remark"}, most=9)
+            ]
 
-    await asyncio.gather(*(facade.remark("JCM-01", "Siti Contoh", "cakera diganti") for facade in fronts * 3))
+    await asyncio.gather(*(facade.add_note("JCM-01", "Siti Contoh", "cakera diganti") for facade in fronts * 3))
     assert await remarks() == ["Siti Contoh"]
-    await fronts[1].remark("JCM-01", "Ravi Contoh", "cakera diganti")
-    await fronts[0].remark("JCM-01", "Siti Contoh", "mel diuji")
+    await fronts[1].add_note("JCM-01", "Ravi Contoh", "cakera diganti")
+    await fronts[0].add_note("JCM-01", "Siti Contoh", "mel diuji")
     pair.clock.moment += MINUTE
     # Whoever says so later means it.
-    await fronts[1].remark("JCM-01", "Siti Contoh", "cakera diganti")
+    await fronts[1].add_note("JCM-01", "Siti Contoh", "cakera diganti")
     assert await remarks() == ["Siti Contoh", "Siti Contoh", "Ravi Contoh", "Siti Contoh"]
 
 
@@ -242,9 +255,9 @@ async def test_many_outages_at_once_are_shared_and_everybody_is_told_once(pair: 
 
         so_far = numbers.stop
         assert sorted(order.address for order in pair.station.sms.orders) == [f"+6010001{n:04}" for n in range(so_far)]
-        told = [notice for number in range(1, so_far + 1) for notice in await pair.station.notices(number)]
+        told = [notice for number in range(1, so_far + 1) for notice in await pair.station.notifications(number)]
         assert [len(d.attempts) for notice in told for d in notice.deliveries] == [1] * so_far
-        counted = [telling.incident for engine in (pair.first, pair.second) for telling in engine.watcher.tellings]
+        counted = [telling.incident for engine in (pair.first, pair.second) for telling in engine.watcher.latencies]
         assert len(counted) == len(set(counted)) == so_far, "how long it took is counted once, too"
         # Where the machine is busy one of them may be done before the other has looked.
         if not pair.is_shared or (pair.first.watcher.entered and pair.second.watcher.entered):
@@ -260,7 +273,7 @@ async def test_an_engine_that_lost_its_incidents_to_another_tells_of_a_new_one_a
     """
     slots = [line.slots for line in pair.station.lines() if line.name == "sms"]
     for _ in range(*slots):  # Calls that hang.
-        assert pair.first.pool.take("sms", incident_id=0, what="hangs", priority=(-1, pair.clock.now(), 0))
+        assert pair.first.pool.take_slot("sms", incident_id=0, what="hangs", priority=(-1, pair.clock.now(), 0))
     for number in range(16):
         await pair.first.dispatcher.submit(trigger(brief=with_a_contact_of_its_own(f"A{number:02}", number)))
     await pair.first.settle()
@@ -270,10 +283,10 @@ async def test_an_engine_that_lost_its_incidents_to_another_tells_of_a_new_one_a
     await pair.second.settle()
     assert len(pair.station.sms.orders) == 16
     for _ in range(*slots):
-        pair.first.pool.give_back("sms")
+        pair.first.pool.release_slot("sms")
     await pair.first.dispatcher.submit(trigger(at=pair.clock.now(), brief=with_a_contact_of_its_own("A16", 16)))
     async with asyncio.TaskGroup() as calls:
-        await pair.first.dispatcher.cycle(calls)
+        await pair.first.dispatcher.run_cycle(calls)
 
     assert pair.station.sms.orders[-1].address == "+60100010016"
     assert len(pair.station.sms.orders) == 17
@@ -309,7 +322,7 @@ async def test_a_call_that_a_killed_engine_was_in_is_asked_about_by_another_and_
 
     assert gateway.calls[submitted].startswith("find")
     assert len(gateway.orders) == submitted, "it was found, and not sent again"
-    states = {a.state for n in await pair.notices() for d in n.deliveries for a in d.attempts}
+    states = {a.state for n in await pair.notifications() for d in n.deliveries for a in d.attempts}
     assert AttemptState.CALLING not in states
 
 
@@ -322,19 +335,19 @@ async def test_a_fax_that_nobody_can_find_is_laid_before_a_person_by_whoever_too
         await pair.second.settle()
 
     assert len(pair.station.fax.orders) == 1
-    (fax,) = (n for n in paper(await pair.notices()) if n.channel == "fax")
+    (fax,) = (n for n in paper(await pair.notifications()) if n.channel == "fax")
     assert fax.state is NotificationState.UNKNOWN
 
 
 async def test_what_has_not_been_called_yet_is_told_by_the_other_within_the_lease(pair: Pair) -> None:
     await pair.first.dispatcher.submit(trigger())
-    async with pair.first.store.transaction() as ledger:
-        assert await ledger.claim(1, "utama", pair.clock.now(), Dispatcher.CLAIM)
+    async with pair.first.store.transaction() as uow:
+        assert await uow.claim_incident(1, "utama", pair.clock.now(), Dispatcher.LEASE_DURATION)
     # It dies here.
     await pair.second.settle()
     assert pair.station.calls == []
 
-    pair.clock.moment += Dispatcher.CLAIM
+    pair.clock.moment += Dispatcher.LEASE_DURATION
     await pair.second.settle()
     assert pair.station.sms.sent == [f"outage to {SMS_SITI.number}"]
 
@@ -346,8 +359,8 @@ async def test_take_over_continues_at_once_what_a_dead_process_has_claimed(pair:
     Pantau: Whoever finds it dead ends its leases.
     """
     await pair.first.dispatcher.submit(trigger())
-    async with pair.first.store.transaction() as ledger:
-        assert await ledger.claim(1, "mati_1/77", pair.clock.now(), Dispatcher.CLAIM)
+    async with pair.first.store.transaction() as uow:
+        assert await uow.claim_incident(1, "mati_1/77", pair.clock.now(), Dispatcher.LEASE_DURATION)
     # Its name is no pattern, and no beginning of another's; whoever takes over keeps what is its own.
     for alive in ({"matia1"}, {"mati"}, {"mati_"}, {"kedua"}):
         await pair.second.dispatcher.take_over(alive)
@@ -367,12 +380,12 @@ async def test_take_over_leaves_its_own_claims_and_ends_those_of_its_earlier_liv
     await engine.dispatcher.submit(trigger())
     await engine.settle()
     await engine.dispatcher.take_over({"satu"})
-    async with pair.first.store.transaction() as ledger:
-        assert not await ledger.claim(1, "kedua", pair.clock.now(), Dispatcher.CLAIM)
+    async with pair.first.store.transaction() as uow:
+        assert not await uow.claim_incident(1, "kedua", pair.clock.now(), Dispatcher.LEASE_DURATION)
     again = Engine(name="satu/later", station=pair.station, store=pair.first.store)
     await again.dispatcher.take_over({"satu"})
-    async with pair.first.store.transaction() as ledger:
-        assert await ledger.claim(1, "satu/later", pair.clock.now(), Dispatcher.CLAIM)
+    async with pair.first.store.transaction() as uow:
+        assert await uow.claim_incident(1, "satu/later", pair.clock.now(), Dispatcher.LEASE_DURATION)
 
 
 async def test_while_an_engine_lives_its_incidents_are_left_to_it(pair: Pair) -> None:
@@ -381,8 +394,8 @@ async def test_while_an_engine_lives_its_incidents_are_left_to_it(pair: Pair) ->
     await pair.pass_time(4 * MINUTE, 10 * SECOND)
     pair.clock.moment += MINUTE
     # The step is due, and only the other looks.
-    async with pair.first.store.transaction() as ledger:
-        await ledger.keep_claims("utama", pair.clock.now(), Dispatcher.CLAIM)
+    async with pair.first.store.transaction() as uow:
+        await uow.renew_leases("utama", pair.clock.now(), Dispatcher.LEASE_DURATION)
     await pair.second.settle()
     assert pair.station.voice.orders == []
 
@@ -424,9 +437,9 @@ async def test_telephone_in_use_holds_the_call_of_another_process(pair: Pair, he
 
     report = DeliveryReport(progress=SubmissionState.FAILED, error=ErrorClass.PERMANENT, provider_id="1")
     heard = CallbackEvent(reference=voice.orders[0].reference, event_id="1", report=report)
-    await getattr(pair, hears).dispatcher.record("voice", heard)
+    await getattr(pair, hears).dispatcher.record_callback("voice", heard)
     await pair.settle()  # The one that hears it pokes its cycle, and nudges the other.
-    await pair.pass_time(Dispatcher.CLAIMS_EVERY)
+    await pair.pass_time(Dispatcher.LEASE_RENEWAL_INTERVAL)
     assert voice.sent == [f"outage to {VOICE_SITI.number}"] * 2
 
 
@@ -445,10 +458,10 @@ async def test_what_the_other_engine_hears_is_acted_upon_within_seconds(pair: Pa
     await pair.first.settle()
     await pair.second.dispatcher.submit(Release(incident_id=1, at=pair.clock.now(), by="Siti Contoh"))
     await pair.second.settle()
-    assert paper(await pair.notices()) == [], "it is the first's"
-    pair.clock.moment += Dispatcher.CLAIMS_EVERY
+    assert paper(await pair.notifications()) == [], "it is the first's"
+    pair.clock.moment += Dispatcher.LEASE_RENEWAL_INTERVAL
     await pair.first.settle()
-    assert len(paper(await pair.notices())) == 2
+    assert len(paper(await pair.notifications())) == 2
 
 
 async def test_an_engine_that_stops_leaves_its_work_to_the_other_at_once(pair: Pair) -> None:
@@ -468,7 +481,7 @@ async def test_an_engine_that_was_stopped_in_the_middle_does_not_make_a_call_tha
     # Its attempt is written; before the call begins, the machine stands still for a minute.
     calls = asyncio.TaskGroup()
     async with calls:
-        await pair.first.dispatcher.cycle(calls)
+        await pair.first.dispatcher.run_cycle(calls)
         pair.clock.moment += MINUTE
     assert pair.station.sms.orders == []
 
@@ -485,15 +498,15 @@ class Interrupted(StoreUnavailable):
 
 async def test_an_answer_that_cannot_be_written_down_is_kept_until_it_can_be(pair: Pair) -> None:
     engine = pair.first
-    engine.dispatcher._calls.AFTER_A_FAULT = timedelta(0)
+    engine.dispatcher._calls.RETRY_INTERVAL = timedelta(0)
     refusals = 3
     inner = engine.store.transaction
 
     @asynccontextmanager
     async def breaking() -> AsyncIterator[object]:
         nonlocal refusals
-        async with inner() as ledger:
-            yield ledger
+        async with inner() as uow:
+            yield uow
             if pair.station.sms.orders and refusals:
                 refusals -= 1
                 raise Interrupted("disk full")
@@ -503,7 +516,7 @@ async def test_an_answer_that_cannot_be_written_down_is_kept_until_it_can_be(pai
     await engine.settle()
 
     assert refusals == 0
-    (notice,) = await pair.notices()
+    (notice,) = await pair.notifications()
     assert notice.state is NotificationState.SENT
     assert [call.split()[0] for call in pair.station.sms.calls] == ["send"]
 

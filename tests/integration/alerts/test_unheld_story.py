@@ -11,7 +11,7 @@ import pytest
 
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.inbound.pin import PinStore, hashed
+from alerts.inbound.pin import PinStore, hash_pin
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.incident import IncidentState
@@ -101,7 +101,7 @@ async def test_escalation_officer_asleep_is_called_every_hour_and_everybody_at_e
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     town.mei.behaves(PhoneBehaviour.NO_ANSWER)
     await begins(town, by(ON_CALL), "2026-11-23 23:30")
-    town.go_round(19 * MINUTE, auditor_of(town).look)
+    town.go_round(19 * MINUTE, auditor_of(town).audit)
     await town.advance(datetime(2026, 11, 26, 11, tzinfo=MALAYSIA) - town.clock.now())
 
     assert longest(town) <= BOUND
@@ -160,7 +160,7 @@ async def test_escalation_two_steps_and_one_officer_who_always_answers_never_end
 async def test_escalation_of_the_operations_centres_own_incident_repeats_as_well(town: Town) -> None:
     """The NOC's own incidents repeat as well."""
     await begins(town, by(replace(ONE_SMS, rounds=1, repeat_interval=DAY)), "2026-11-24 08:00")
-    town.go_round(30 * SECOND, auditor_of(town, repeat_interval=HOUR).look)
+    town.go_round(30 * SECOND, auditor_of(town, repeat_interval=HOUR).audit)
     await town.advance(6 * HOUR)
     await town.siti.gets("AMARAN")
     alerts = [at for at, _ in told(town, NOC)]
@@ -190,7 +190,7 @@ async def test_escalation_restart_and_clock_set_back_leave_the_repeats_as_they_a
 
 async def test_escalation_repeat_offers_the_release_that_waits(town: Town) -> None:
     """A repeated call offers the waiting release."""
-    town.pins = PinStore({("JCM", "siti"): hashed(PIN)})
+    town.pins = PinStore({("JCM", "siti"): hash_pin(PIN)})
     call = Step(after=AT_ONCE, contacts=(SITI,), channels=(Channel.VOICE,))
     town.siti.behaves(PhoneBehaviour.NO_ANSWER)
     await begins(
@@ -243,7 +243,7 @@ async def test_escalation_handed_on_by_the_last_of_the_plan_says_so_to_them_and_
     """
     town = either_town
     await begins(town, by(ONE_SMS), "2026-11-24 02:00")
-    town.go_round(30 * SECOND, auditor_of(town).look)
+    town.go_round(30 * SECOND, auditor_of(town).audit)
     await town.siti.gets("AMARAN")
     await town.advance(5 * MINUTE)
 

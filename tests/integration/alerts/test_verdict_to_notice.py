@@ -15,10 +15,10 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.event import Close, Declare, MarkFalseAlarm
 from alerts.model.gateway import SmsContent
-from alerts.model.incident import FALSE_ALARM_WITHIN, IncidentState
+from alerts.model.incident import FALSE_ALARM_PERIOD, IncidentState
 from alerts.model.notification import IncidentType, IssuingOffice, Plan
 from alerts.model.policy_snapshot import AnnouncementPlan, PolicySnapshot
-from monitor.bridge.incident_reporter import Briefs, IncidentReporter
+from monitor.bridge.incident_reporter import IncidentPolicies, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
 from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.evaluation.monitoring_faults import FaultSource
@@ -39,7 +39,7 @@ NOC = Address(channel=Channel.SMS, number="+60100000999")
 class Nothing:
     """A history that forgets."""
 
-    async def ended(
+    async def record_run(
         self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]], **_: object
     ) -> None:
         pass
@@ -56,7 +56,7 @@ class MultiSiteDemo:
         self.station.clock.moment = self.world.now
         metrics = Metrics(version="0", now=station.clock.now)
         for agency in agencies:
-            metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
+            metrics.register_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
         self.evaluator = HealthEvaluator(self.world.routes, HealthPolicy())
         self.briefs = {agency: brief(agency, f"+6010000{n:04}") for n, agency in enumerate(agencies)}
         self.metrics = metrics
@@ -64,8 +64,8 @@ class MultiSiteDemo:
 
     def watch(self, open_incidents: Mapping[str, IncidentType] | None = None) -> None:
         """Begin to tell of what the judge says; again: as after a start, with nothing told."""
-        self.consensus = IncidentReporter(
-            briefs=Briefs(agencies=self.briefs, ours=ours),
+        self.reporter = IncidentReporter(
+            policies=IncidentPolicies(agencies=self.briefs, monitoring_fault=ours),
             alerting=self.station.dispatcher,
             open_incidents=open_incidents or {},
             open_keys=self._open_keys,
@@ -77,7 +77,7 @@ class MultiSiteDemo:
             evaluator=self.evaluator,
             routes={r.name: r for r in self.world.routes},
             history=cast(History, Nothing()),
-            consensus=self.consensus,
+            reporter=self.reporter,
             metrics=self.metrics,
             clock=self.station.clock,
             site="utama",
@@ -91,9 +91,9 @@ class MultiSiteDemo:
         self.watch(open_incidents)
 
     async def _open_keys(self) -> Collection[str]:
-        async with self.station.store.transaction() as ledger:
-            assert isinstance(ledger, SqlUnitOfWork)
-            return await ledger.measured_keys()
+        async with self.station.store.transaction() as uow:
+            assert isinstance(uow, SqlUnitOfWork)
+            return await uow.detected_keys()
 
     async def rounds(self, count: int) -> None:
         """Run every route so many times, and let the engine do what follows."""
@@ -101,8 +101,8 @@ class MultiSiteDemo:
             for route in self.world.routes:
                 run = self.world.result(route, self.station.clock.now())
                 self.station.clock.moment = max(self.station.clock.moment, run.started_at + timedelta(seconds=0.1))
-                await self.pipeline.take(run)
-                await self.consensus.tell()
+                await self.pipeline.process(run)
+                await self.reporter.report()
             await self.station.settle()
             self.station.clock.moment += MINUTE
 
@@ -180,7 +180,7 @@ async def test_outage_after_slowness_is_announced_since_sending_failed(tmp_path:
         assert (incident.type, incident.began_at) == (IncidentType.SENDING, junk_at)
 
         await here.station.release()
-        announced = [each for each in await here.station.notices() if each.plan is Plan.ANNOUNCEMENT]
+        announced = [each for each in await here.station.notifications() if each.plan is Plan.ANNOUNCEMENT]
         assert {each.facts.began_at for each in announced} == {failed_at}
         assert (await here.station.incident()).reported_type_began_at == failed_at
 
@@ -261,7 +261,7 @@ async def test_what_was_a_false_alarm_and_goes_on_is_told_again_after_a_day_and_
             here.restart()
         assert here.said == ["outage both JCM-01", "correction both JCM-01"]
 
-        here.station.clock.moment += FALSE_ALARM_WITHIN
+        here.station.clock.moment += FALSE_ALARM_PERIOD
         await here.rounds(6)
         assert here.said[2:] == ["outage both JCM-02"]
 
@@ -281,7 +281,7 @@ async def test_what_is_closed_by_hand_is_shown_until_the_probes_are_well_and_wha
     tmp_path: Path,
 ) -> None:
     def shown(here: MultiSiteDemo) -> tuple[float | None, str | None]:
-        held = here.consensus.ended_by_hand.get("JCM")
+        held = here.reporter.closed_by_hand.get("JCM")
         return Scrape(here.metrics).value("incident_closed_manually", agency="JCM"), held.number if held else None
 
     async with country(tmp_path, "JCM") as here:

@@ -29,7 +29,7 @@ from monitor.watchdog.watchdog import Watchdog
 from pantau_lab.deadman import DeadMansSwitch
 from pantau_lab.serving import serve
 from tests.integration.alerts.town import NOC, NOC_OFFICE, WORDING, Town, town_at
-from tests.integration.monitor.test_escalation_auditor import noc_brief
+from tests.integration.monitor.test_escalation_auditor import incident_policy
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import BRIEF, LONG, MINUTE, RAVI, SECOND, SITI, trigger
 
@@ -76,13 +76,13 @@ class Vigil:
 
     async def beat(self) -> None:
         if not self.gone:
-            await self.watchdog.pulse.beat()
-            await self.watchdog._look_at_lifeline()
+            await self.watchdog.process_heartbeat.beat()
+            await self.watchdog._check_out_of_band()
             await self.town.carrier.settled()
 
     async def audit(self) -> None:
         if not self.town.store.away:
-            await self.watchdog.auditor.look()
+            await self.watchdog.auditor.audit()
 
     def beats_since(self) -> int:
         """Return how often the switch was heard since it was asked the last time."""
@@ -110,14 +110,14 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
             out_of_band=OutOfBandSettings(numbers_file=place / "nombor", gateways=("suara", "sms")),
             gateways=entries,
             noc=SimpleNamespace(build_office=lambda: NOC_OFFICE),
-            noc_brief=lambda subject, subject_en: noc_brief(subject or subject_en),
+            incident_policy=lambda subject, subject_en: incident_policy(subject or subject_en),
             state_dir=place,
         )
         configuration = SimpleNamespace(settings=settings, wording=WORDING)
         runtime = SimpleNamespace(
             configuration=configuration,
-            prober=SimpleNamespace(late=lambda _: timedelta(0)),
-            troubled=lambda _: (),
+            prober=SimpleNamespace(next_run_delay=lambda _: timedelta(0)),
+            failing_routes=lambda _: (),
         )
         metrics = town.metrics if database is None else Metrics(version="1", now=town.clock.now)
         base = database or town.database
@@ -136,8 +136,8 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
             wording=WORDING,
         )
         # It beats by the store's clock.
-        watchdog.pulse._clock = watchdog._shared_clock = town.clock
-        watchdog.pulse._processes = Interrupted(base, name, town)
+        watchdog.process_heartbeat._clock = watchdog._shared_clock = town.clock
+        watchdog.process_heartbeat._processes = Interrupted(base, name, town)
         watching = Vigil(town, watchdog, switch, metrics)
         town.go_round(BEAT, watching.beat)
         if database is None:
@@ -211,7 +211,7 @@ async def test_the_heartbeat_stops_when_a_step_is_overdue_and_goes_on_when_it_is
         # The cycle goes round, and does not get on: nobody but the auditor sees it.
         for _ in range(4 * 10):
             town.clock.moment += BEAT
-            town.metrics.cycle_finished(town.clock.now(), None, ())
+            town.metrics.record_cycle(town.clock.now(), None, ())
             await watching.audit()
             await watching.beat()
             if town.clock.moment <= BEGAN + 7 * MINUTE:
@@ -290,6 +290,6 @@ async def test_a_process_that_says_nothing_for_two_minutes_is_told_to_the_noc_on
 async def test_a_process_that_was_told_to_end_is_missed_by_nobody(tmp_path: Path, postgres: Postgres) -> None:
     """A process that is stopped properly is missed by nobody."""
     async with three_processes(tmp_path, postgres) as (town, watching):
-        await watching["ketiga"].watchdog.pulse.stop()
+        await watching["ketiga"].watchdog.process_heartbeat.stop()
         watching["ketiga"].gone = True
         await town.advance(5 * MINUTE)

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from alerts.decide.drill import DrillTarget
 from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.paper import LetterStep
-from alerts.decide.silence import Muter, silence_over
+from alerts.decide.silence import SilenceLookup, active_silence
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
@@ -92,7 +92,7 @@ class Town(Station):
         self.targets: list[DrillTarget] = []
         self.drill_hours: Window = NEVER
         self.clerks_hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
-        self.muter: Muter = silence_over
+        self.silence_lookup: SilenceLookup = active_silence
         #: What the probes show.
         self.measured = Measured()
         self._made: list[ConfiguredGateway] = []
@@ -118,15 +118,15 @@ class Town(Station):
 
     @property
     def check(self) -> OrderCheck:
-        return OrderCheck(store=self.store_itself, clock=self.clock, measure=self.measured.measure)
+        return OrderCheck(store=self.store_itself, clock=self.clock, measure_mail=self.measured.measure)
 
     def restart(self, lines: Iterable[ConfiguredGateway] | None = None) -> None:
         """Forget all that was in memory, as a new process has."""
         self.metrics = Metrics(version="1", now=self.clock.now)
         self.pool = GatewayPool(lines or self.lines())
-        self.metrics.watch_agency("JCM", routes=[])
+        self.metrics.register_agency("JCM", routes=[])
         for line in self.pool:
-            self.metrics.watch_gateway(line.channel, line.name)
+            self.metrics.register_gateway(line.channel, line.name)
         composer = WordingComposer(WORDING, self._may_release, lambda: NOC_OFFICE)
         self.dispatcher = Dispatcher(
             store=self.store,
@@ -136,41 +136,41 @@ class Town(Station):
             observer=self.metrics,
             policy=self.policy,
             owner="utama" if self.database.is_shared else None,
-            muter=self.muter,
+            silence_lookup=self.silence_lookup,
         )
         drills = Drills(self.database)
-        exerciser = DrillSender(drills=drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock)
+        sender = DrillSender(drills=drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock)
         self.desks = CallbackHandlers(
             dispatcher=self.dispatcher,
             store=self.store,
             wording=WORDING,
             pins=lambda: self.pins,
             clock=self.clock,
-            drills=exerciser,
+            drills=sender,
             measuring=self.measured,
         )
-        self.poller = Poller(store=self.store, pool=self.pool, desks=self.desks, clock=self.clock)
+        self.poller = Poller(store=self.store, pool=self.pool, callback_handlers=self.desks, clock=self.clock)
         self.store_itself = SqlStore(self.database)
         self.facade = TownFront(
             store=self.store_itself,
-            board=cast(StatusReader, None),
+            status_reader=cast(StatusReader, None),
             dispatcher=self.dispatcher,
-            desks=self.desks,
+            callback_handlers=self.desks,
             pool=self.pool,
             composer=composer,
             metrics=self.metrics,
             clock=self.clock,
             runtime=cast("Callable[[], ProbingRuntime]", _never),
             reload=_never,
-            check=self.check,
+            order_check=self.check,
         )
         self.facade.public = self.outside.public
         self.driller = DrillRunner(
             drills=drills,
             store=self.store_itself,
             pool=self.pool,
-            exerciser=exerciser,
-            roster=self._roster,
+            sender=sender,
+            current_plan=self._roster,
             metrics=self.metrics,
             clock=self.clock,
         )
@@ -186,17 +186,20 @@ class Town(Station):
 
     def _roster(self) -> DrillPlan:
         return DrillPlan(
-            targets=self.targets, pace=30 * SECOND, stretch=self.drill_hours.following, concerns=lambda _: True
+            targets=self.targets,
+            pace=30 * SECOND,
+            next_window=self.drill_hours.next_occurrence,
+            takes_part=lambda _: True,
         )
 
     async def look_at_drills(self) -> None:
         """Do what is due of a drill."""
         async with asyncio.TaskGroup() as calls:
-            await self.driller.look(calls)
+            await self.driller.run_once(calls)
         await self.carrier.settled()
 
     def _may_release(self, notice: Notification) -> bool:
-        return self.pins.has(notice.facts.office.short, notice.person)
+        return self.pins.has_pin(notice.facts.office.short, notice.person)
 
     def value(self, series: str) -> float:
         """Return what Prometheus would read."""
@@ -290,11 +293,11 @@ class Town(Station):
 
     async def posts(self, notification_id: int, by: str) -> bool:
         """Let a clerk post a letter and say so; return whether nobody had said so before."""
-        return (await self.letters.note(notification_id, LetterStep.POSTED, by, unprinted=True)).by == by
+        return (await self.letters.record_step(notification_id, LetterStep.POSTED, by, unprinted=True)).by == by
 
     async def handles(self, notification_id: int, step: LetterStep, by: str) -> str:
         """Let a clerk print or post a letter and say so; return who is written down as having done it."""
-        return (await self.letters.note(notification_id, step, by)).by
+        return (await self.letters.record_step(notification_id, step, by)).by
 
     def tray_letters(self, place: LetterPlace) -> int:
         """Return how many letters lie there."""

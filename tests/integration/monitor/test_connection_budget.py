@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from monitor.cli.operation.check import crowded
+from monitor.cli.operation.check import connection_problems
 from monitor.config.loading import load
 from monitor.store.admin.connections import ConnectionBudget, connection_budget
 from monitor.store.backend.database import Database
@@ -64,7 +64,7 @@ def test_check_warns_of_a_server_with_too_few_connections(postgres: Postgres, tm
     written = f"{sample.read_text()}store: {{url: {url}, tls: false}}\n"
     sample.write_text(written)
     found = load(sample, {"PANTAU_MPCONTOH_PASSWORD": "kata-laluan-contoh"}).accepted().settings
-    assert not crowded(sample, found)
+    assert not connection_problems(sample, found)
 
     async def begin() -> None:
         async with Database.open(tmp_path, server, name="satu") as database:
@@ -73,7 +73,7 @@ def test_check_warns_of_a_server_with_too_few_connections(postgres: Postgres, tm
                 await Processes(database, f"p{number}").beat(now, now)
 
     asyncio.run(begin())
-    (problem,) = crowded(sample, found)
+    (problem,) = connection_problems(sample, found)
     line = len(written.splitlines())
     assert str(problem).startswith(f"{sample}:{line}: warning: store: 11 processes on it may open ")
     assert "and the server has 97 for them; write instead: max_connections = " in str(problem)

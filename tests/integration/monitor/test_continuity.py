@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from alerts.model.notification import IncidentType
-from monitor.bridge.incident_reporter import Briefs, IncidentReporter
+from monitor.bridge.incident_reporter import IncidentPolicies, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
 from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.evaluation.joint.freshness import SiteHeartbeat
@@ -29,7 +29,7 @@ from monitor.service.sites.heartbeat import SiteHeartbeatWriter
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.service.test_sites import DOWN, WELL, Nation
@@ -48,7 +48,7 @@ class StoodStill:
     def mark(self) -> LagSample:
         return LagSample(0, 0)
 
-    def since(self, _: LagSample) -> LoopLag:
+    def lag_since(self, _: LagSample) -> LoopLag:
         longest, self.longest = self.longest, timedelta(0)
         return LoopLag(whole=longest, longest=longest)
 
@@ -60,7 +60,7 @@ class SourceLocation:
     name: str
     database: Database
     clock: Clock
-    lives: int = 0
+    is_alive: int = 0
     lag: StoodStill = field(default_factory=StoodStill)
     looked: int = 0
 
@@ -68,15 +68,15 @@ class SourceLocation:
         self.world: World = world("JCM")
 
     async def start(self) -> None:
-        self.lives += 1
+        self.is_alive += 1
         self.standings = SiteStatuses(self.database, self.name)
         self.processes = Processes(self.database, f"{self.name}-1")
         history = History(self.database, self.standings)
         metrics = Metrics(version="0", now=self.clock.now)
-        metrics.watch_agency("JCM", routes=())
+        metrics.register_agency("JCM", routes=())
         evaluator = self.world.evaluator = HealthEvaluator(self.world.routes, HealthPolicy())
-        consensus = IncidentReporter(
-            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+        reporter = IncidentReporter(
+            policies=IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: BRIEF),
             alerting=Alerts(),
             metrics=metrics,
             clock=self.clock,
@@ -84,7 +84,7 @@ class SourceLocation:
             open_incidents={},
         )
         routes = {route.name: route for route in self.world.routes}
-        prober = SimpleNamespace(confirm=self._confirm)
+        prober = SimpleNamespace(advance_stale_routes=self._confirm)
         self.runtime = cast(ProbingRuntime, SimpleNamespace(evaluator=evaluator, routes=routes, prober=prober))
         self.continuity = SiteContinuity(
             self.processes,
@@ -103,18 +103,18 @@ class SourceLocation:
             evaluator=evaluator,
             routes=routes,
             history=history,
-            consensus=consensus,
+            reporter=reporter,
             metrics=metrics,
             clock=self.clock,
             site=self.name,
-            is_read=True,
+            writes_all=True,
         )
         self.runtime.pipeline = self.pipeline  # type: ignore[misc]
         self.beating = SiteHeartbeatWriter(
             self.standings,
             self.clock,
-            owes=lambda: False,
-            look=self.continuity.look,
+            has_unwritten=lambda: False,
+            check_continuity=self.continuity.check,
             monotonic=lambda: self.clock.time - T0,
         )
 
@@ -124,12 +124,12 @@ class SourceLocation:
     async def live(self) -> None:
         """Beat, as each second."""
         await self.processes.beat(self.clock.now(), self.clock.now())
-        await self.beating.beat()
+        await self.beating.write()
 
     async def probe(self) -> None:
         """Run each route once."""
         for route in self.world.routes:
-            await self.pipeline.take(self.world.result(route, self.clock.now()))
+            await self.pipeline.process(self.world.result(route, self.clock.now()))
 
     async def says(self) -> SiteStatus:
         found, _ = await self.standings.changed(None)
@@ -165,7 +165,7 @@ class MultiSiteDemo:
                     await site.live()
                 said, _ = await site.standings.changed(None)
                 self.hub.rows.say(name, **said.get(name, {}))
-                self.hub.rows.beaten |= await site.standings.beats()
+                self.hub.rows.beaten |= await site.standings.heartbeats()
             told += await self.hub.live(1, *SITES)
         return [each for each in told if each.startswith("JCM")]
 
@@ -207,7 +207,7 @@ async def test_site_back_from_a_silence_does_not_tell_an_outage_that_has_ended(t
         await here.live(180, *SITES)
         here.hub.say("utama", JCM=_well(here.hub))
         here.hub.alerts.heard.clear()
-        here.hub.consensus._note_told("JCM", None)
+        here.hub.reporter._set_reported_type("JCM", None)
         for site in here.sites.values():
             site.world.faults = {}
             if how == "started anew":
@@ -235,7 +235,7 @@ async def test_site_back_from_a_silence_ends_no_outage_that_began_meanwhile(tmp_
         assert await here.live(30) == []
         await here.live(180, *SITES)
         here.hub.say("utama", JCM=DOWN)
-        here.hub.consensus._note_told("JCM", IncidentType.BOTH)
+        here.hub.reporter._set_reported_type("JCM", IncidentType.BOTH)
         for site in here.sites.values():
             site.world.faults = {"JCM/utama": REFUSED}
             if how == "started anew":
@@ -314,8 +314,8 @@ async def test_restart_soon_after_a_silence_leaves_stale_what_was_stale(tmp_path
             await johor.start()
             await johor.live()
             johor.clock.time += 20 * SECOND
-        await johor.pipeline.speak()
-        assert johor.pipeline._standings["JCM"].trouble is None
+        await johor.pipeline.report_pending()
+        assert johor.pipeline._statuses["JCM"].trouble is None
 
 
 async def test_another_process_that_goes_on_keeps_what_the_site_says(tmp_path: Path) -> None:
@@ -327,12 +327,12 @@ async def test_another_process_that_goes_on_keeps_what_the_site_says(tmp_path: P
         before = await johor.says()
         assert before.up_since
         johor.clock.time += 3 * MINUTE
-        await johor.standings.beat(_beat(johor))
+        await johor.standings.write_heartbeat(_beat(johor))
         johor.lag.longest = 180 * SECOND
-        await johor.continuity.look()
+        await johor.continuity.check()
         assert await johor.says() == before
         # What this process judged itself counts for nothing all the same.
-        assert johor.pipeline._standings["JCM"].up_since is None
+        assert johor.pipeline._statuses["JCM"].up_since is None
 
 
 def _well(hub: Nation) -> SiteStatus:

@@ -19,7 +19,7 @@ import pytest
 from pypdf import PdfReader
 from sqlalchemy import func, select
 
-from alerts.documents.phrase import MATTERS
+from alerts.documents.phrase import INCIDENT_TYPES
 from alerts.model.gateway import CallbackEvent, DeliveryReport, ErrorClass, SmsContent, SubmissionState
 from alerts.model.incident import Incident
 from alerts.model.notification import IncidentType
@@ -38,12 +38,12 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.schema import tables
 from monitor.views.site_report import (
-    SITES_SAY,
-    WORDS_OF_SITES,
+    SITES_DETAIL,
+    SITES_EVENT,
     SiteIncidentData,
     SiteReport,
     SiteVerdict,
-    written_word,
+    format_report,
 )
 from probes.model.result import Outcome, Party, Phase
 from tests.integration.alerts.station import Station
@@ -82,7 +82,7 @@ async def office_at(
             history=history,
             clock=station.clock,
             wording=lambda: WORDING,
-            keep=RetentionSettings().build,
+            retention=RetentionSettings().build,
             sites=sites,
         )
         yield IssuingOffice(station=station, archive=archive, database=database, history=history)
@@ -113,8 +113,8 @@ async def live_through_an_outage(office: IssuingOffice, at: datetime = T0) -> No
 async def probe(office: IssuingOffice, *, at: datetime, works: bool) -> None:
     route = agency_routes("JCM")[0]
     result = arrived(route, at) if works else failed(route, at, Outcome.REJECTED, Phase.SUBMIT)
-    await office.history.ended(result, "JCM", {})
-    await office.database.together.settle()
+    await office.history.record_run(result, "JCM", {})
+    await office.database.together.drain()
 
 
 def sha256(octets: bytes) -> str:
@@ -122,7 +122,7 @@ def sha256(octets: bytes) -> str:
 
 
 async def made(office: IssuingOffice, number: str = "JCM-01") -> Mapping[str, bytes]:
-    files = await office.archive.dossier(number, "Puan Arkib Contoh")
+    files = await office.archive.incident_record(number, "Puan Arkib Contoh")
     assert files is not None
     return files
 
@@ -144,7 +144,7 @@ async def test_a_dossier_holds_what_each_site_says_and_saw_fail(tmp_path: Path) 
     assert sha256(files["sites.csv"]) in files["SHA256SUMS"].decode()
     said = text_of(files["JCM-01.pdf"])
     assert "TAPAK" in said
-    assert f"johor {MATTERS[IncidentType.SENDING]}, sejak 24/11/2026 14:15:00" in said
+    assert f"johor {INCIDENT_TYPES[IncidentType.SENDING]}, sejak 24/11/2026 14:15:00" in said
     assert "menurut jam setiap tapak" in said
 
 
@@ -156,15 +156,15 @@ async def test_of_an_incident_that_is_over_a_dossier_has_what_each_site_said_the
         await office.station.submit(trigger(at=T0, brief=OF_JCM))
         (incident_id,) = await office.station.active()
         report = SiteReport(site="johor", says=SiteVerdict.WRONG, type=IncidentType.SENDING, since=T0)
-        detail = {WORDS_OF_SITES: f"johor: {written_word(report)}; noc: well"}
-        await office.lifecycle.told("pantau@test", SITES_SAY, detail, incident_id)
+        detail = {SITES_DETAIL: f"johor: {format_report(report)}; noc: well"}
+        await office.lifecycle.record("pantau@test", SITES_EVENT, detail, incident_id)
         await office.station.resolve()
         files = await made(office)
     said = text_of(files["JCM-01.pdf"])
-    assert f"johor {MATTERS[IncidentType.SENDING]}, sejak 24/11/2026 14:15:00" in said
+    assert f"johor {INCIDENT_TYPES[IncidentType.SENDING]}, sejak 24/11/2026 14:15:00" in said
     assert "noc berfungsi" in said
     assert "Laporan tapak" not in said, "each step stands in audit-log.jsonl"
-    assert SITES_SAY in files["audit-log.jsonl"].decode()
+    assert SITES_EVENT in files["audit-log.jsonl"].decode()
 
 
 async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_result(tmp_path: Path) -> None:
@@ -219,9 +219,9 @@ async def test_it_is_made_for_the_archive_and_marked_on_every_page(tmp_path: Pat
 
 async def test_a_third_person_can_verify_the_data_with_nothing_of_ours(tmp_path: Path) -> None:
     async with office_at(tmp_path) as office:
-        await office.lifecycle.started(version="1", user="uid 1")
+        await office.lifecycle.record_start(version="1", user="uid 1")
         await live_through_an_outage(office)
-        await office.lifecycle.stopped()
+        await office.lifecycle.record_stop()
         files = await made(office)
 
     for line in files["SHA256SUMS"].decode().splitlines():
@@ -260,10 +260,10 @@ async def test_a_dossier_leads_to_the_head_over_a_link_a_day_and_not_over_all_th
         await live_through_an_outage(office)
         for _ in range(5):
             office.station.clock.moment += timedelta(days=1)
-            async with SqlStore(office.database).transaction() as ledger:
+            async with SqlStore(office.database).transaction() as uow:
                 for _ in range(100):
-                    await ledger.journal(AuditEntry(at=T0, actor="x", event="configuration taken up"))
-            await chain.look()
+                    await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event="configuration taken up"))
+            await chain.verify_if_due()
         # That it was made is an entry about the incident, too: it is led to like the others.
         first = await made(office)
         files = await made(office)
@@ -358,7 +358,7 @@ async def test_documented_check_changed_dossier_is_never_whole(tmp_path: Path) -
 
 async def test_dossier_made_while_others_write_is_sealed_by_its_own_entry(tmp_path: Path) -> None:
     async def sites(_: Incident, __: int) -> list[SiteIncidentData]:
-        await office.lifecycle.stopped()
+        await office.lifecycle.record_stop()
         return []
 
     async with office_at(tmp_path / "state", sites) as office:
@@ -386,7 +386,7 @@ async def test_what_a_mail_server_says_is_no_formula_in_a_spreadsheet(tmp_path: 
         route = agency_routes("JCM")[0]
         result = failed(route, T0, Outcome.REJECTED, Phase.SUBMIT)
         assert result.failure is not None
-        await office.history.ended(replace(result, route='=HYPERLINK("x")'), "JCM", {})
+        await office.history.record_run(replace(result, route='=HYPERLINK("x")'), "JCM", {})
         await live_through_an_outage(office)
         files = await made(office)
 
@@ -416,7 +416,7 @@ async def test_the_journal_tells_what_was_sent_and_what_the_provider_said_of_it(
             report=DeliveryReport(progress=SubmissionState.DELIVERED, provider_id="SM1"),
         )
         for _ in range(2):  # Providers repeat themselves; what changes nothing is told once.
-            await office.station.dispatcher.record("sms", arrived_there)
+            await office.station.dispatcher.record_callback("sms", arrived_there)
         entries = await entries_of(office)
 
     told = {(entry.actor, entry.event): entry.detail for entry in entries}
@@ -432,7 +432,7 @@ async def test_a_key_that_came_too_late_is_told_with_whose_it_was(tmp_path: Path
         await office.station.submit(trigger(brief=OF_JCM))
         reference = office.station.sms.orders[0].reference
         await office.station.resolve()
-        await office.station.dispatcher.record(
+        await office.station.dispatcher.record_callback(
             "sms", CallbackEvent(reference=reference, event_id="1", acknowledged=True)
         )
         last = (await entries_of(office))[-1]
@@ -441,7 +441,7 @@ async def test_a_key_that_came_too_late_is_told_with_whose_it_was(tmp_path: Path
 
 async def test_an_incident_that_is_not_there_has_no_dossier(tmp_path: Path) -> None:
     async with office_at(tmp_path) as office:
-        assert await office.archive.dossier("JCM-99", "Puan Arkib Contoh") is None
+        assert await office.archive.incident_record("JCM-99", "Puan Arkib Contoh") is None
 
 
 def test_evidence_is_told_by_the_end_of_each_run_and_says_why_it_failed() -> None:
@@ -496,8 +496,8 @@ async def rows_in(office: IssuingOffice, name: str) -> int:
 
 async def two_outages(office: IssuingOffice) -> None:
     """Live through one that is two years old, and one of yesterday."""
-    async with SqlStore(office.database).transaction() as ledger:
-        await ledger.journal(AuditEntry(at=T0 - 2 * YEAR, actor="pantau@test", event="service started"))
+    async with SqlStore(office.database).transaction() as uow:
+        await uow.add_audit_entry(AuditEntry(at=T0 - 2 * YEAR, actor="pantau@test", event="service started"))
     await live_through_an_outage(office, T0 - 2 * YEAR)
     await live_through_an_outage(office, T0)
     # Until the result of the release has gone to whoever released it.
@@ -509,10 +509,10 @@ async def test_a_dry_run_says_what_would_go_and_changes_nothing(tmp_path: Path) 
     async with office_at(tmp_path) as office:
         await two_outages(office)
         before = await entries_of(office)
-        doomed = await office.archive.doomed(T0 - YEAR)
+        purge_set = await office.archive.purge_set(T0 - YEAR)
 
-        assert [number for _, number in doomed.incidents] == ["JCM-01"]
-        assert len(doomed.notices) > 0
+        assert [number for _, number in purge_set.incidents] == ["JCM-01"]
+        assert len(purge_set.notices) > 0
         assert await entries_of(office) == before
         assert await rows_in(office, "incident") == 2
 
@@ -521,21 +521,21 @@ async def test_a_purge_takes_what_is_old_and_leaves_a_chain_that_is_whole(tmp_pa
     async with office_at(tmp_path) as office:
         await two_outages(office)
         before = await entries_of(office)
-        doomed = await office.archive.doomed(T0 - YEAR)
+        purge_set = await office.archive.purge_set(T0 - YEAR)
         counts = await office.archive.purge(T0 - YEAR, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
-        assert counts == doomed.counts
+        assert counts == purge_set.counts
 
         after = await entries_of(office)
         assert await rows_in(office, "incident") == 1
-        assert await rows_in(office, "notification") == len(await office.station.notices(2))
-        assert await office.archive.dossier("JCM-02", "x") is not None
+        assert await rows_in(office, "notification") == len(await office.station.notifications(2))
+        assert await office.archive.incident_record("JCM-02", "x") is not None
         verifier = await audit.verify(office.database.read)
 
-    assert (verifier.flaws, verifier.tombstones) == ([], len(doomed.entries))
+    assert (verifier.flaws, verifier.tombstones) == ([], len(purge_set.entries))
     told = after[-1]
     assert (told.actor, told.event) == ("Puan Arkib Contoh", "records purged")
     assert (told.detail["authority"], told.detail["incidents"]) == ("ANM.600-1/7/3 (12)", "JCM-01")
-    gone = set(doomed.entries)
+    gone = set(purge_set.entries)
     for entry, was in zip(after, before, strict=False):
         assert (entry.number, entry.at, entry.hash) == (was.number, was.at, was.hash)
         assert (entry.event == "") is (entry.number in gone)
@@ -555,9 +555,9 @@ async def test_a_purge_is_not_undone_by_another_and_goes_on_from_it(tmp_path: Pa
 
 async def test_a_long_purge_lets_others_write_in_between(tmp_path: Path) -> None:
     async with office_at(tmp_path) as office:
-        async with SqlStore(office.database).transaction() as ledger:
+        async with SqlStore(office.database).transaction() as uow:
             for _ in range(2 * AT_ONCE + 1):
-                await ledger.journal(AuditEntry(at=T0 - YEAR, actor="x", event="configuration taken up"))
+                await uow.add_audit_entry(AuditEntry(at=T0 - YEAR, actor="x", event="configuration taken up"))
         counts = await office.archive.purge(T0, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
         told = [entry.detail["entries"] for entry in await entries_of(office) if entry.event]
 
@@ -568,7 +568,7 @@ async def test_an_incident_that_still_owes_somebody_something_is_not_purged(tmp_
     async with office_at(tmp_path) as office:
         office.station.clock.moment = T0 - 2 * YEAR
         await office.station.submit(trigger(at=T0 - 2 * YEAR))
-        assert (await office.archive.doomed(T0)).incidents == []
+        assert (await office.archive.purge_set(T0)).incidents == []
         await office.archive.purge(T0, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
         assert await rows_in(office, "incident") == 1
 
@@ -577,9 +577,11 @@ async def test_what_was_purged_cannot_be_read_back_from_the_file(tmp_path: Path)
     async with office_at(tmp_path) as office:
         # Enough of them that whole pages come free.
         long = {"added": " ".join(["Encik Rahsia Contoh"] * 100)}
-        async with SqlStore(office.database).transaction() as ledger:
+        async with SqlStore(office.database).transaction() as uow:
             for _ in range(50):
-                await ledger.journal(AuditEntry(at=T0 - YEAR, actor="x", event="configuration taken up", detail=long))
+                await uow.add_audit_entry(
+                    AuditEntry(at=T0 - YEAR, actor="x", event="configuration taken up", detail=long)
+                )
         await office.archive.purge(T0, "ANM.600-1/7/3 (12)", "Puan Arkib Contoh")
     assert b"Encik Rahsia Contoh" not in (tmp_path / "pantau.sqlite").read_bytes()
 

@@ -45,7 +45,7 @@ from monitor.drills.sender import DrillSender
 from monitor.metrics import Metrics
 from monitor.model.window import Recurring, WindowOccurrence
 from monitor.store.backend.database import Database
-from monitor.store.engine.drills import Drill, Drills, Record
+from monitor.store.engine.drills import Drill, DrillNotificationRecord, Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import audit_log
 from pantau_lab.callbacks import CallbackListener, RecordingCallbackHandler
@@ -92,14 +92,14 @@ class School:
         self.metrics = Metrics(version="1", now=self.clock.now)
         self.pool = GatewayPool(lines)
         for line in lines:
-            self.metrics.watch_gateway(line.channel, line.name)
+            self.metrics.register_gateway(line.channel, line.name)
         self.store = SqlStore(database)
         self.drills = Drills(database)
         self.targets: list[DrillTarget] = [target("siti", sms(SITI), voice(SITI))]
-        self.stretch: Callable[[datetime], WindowOccurrence | None] = lambda _: None
+        self.next_window: Callable[[datetime], WindowOccurrence | None] = lambda _: None
         self.schedule: object = None
         self.left_out: set[str] = set()
-        self.exerciser = DrillSender(
+        self.sender = DrillSender(
             drills=self.drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock
         )
         self.restart()
@@ -109,8 +109,8 @@ class School:
             drills=self.drills,
             store=self.store,
             pool=self.pool,
-            exerciser=self.exerciser,
-            roster=self._roster,
+            sender=self.sender,
+            current_plan=self._roster,
             metrics=self.metrics,
             clock=self.clock,
         )
@@ -119,20 +119,20 @@ class School:
         return DrillPlan(
             targets=self.targets,
             pace=PACE,
-            stretch=self.stretch,
-            concerns=lambda key: key not in self.left_out,
+            next_window=self.next_window,
+            takes_part=lambda key: key not in self.left_out,
             schedule=self.schedule,
         )
 
     async def ask(self, contact: str = "all") -> Drill:
-        begun = await self.driller.ask(contact, "Ali Contoh", timedelta(hours=2))
+        begun = await self.driller.start(contact, "Ali Contoh", timedelta(hours=2))
         assert begun is not None
         return begun[0]
 
     async def look(self, after: timedelta = timedelta(0)) -> None:
         self.clock.moment += after
         async with asyncio.TaskGroup() as calls:
-            await self.driller.look(calls)
+            await self.driller.run_once(calls)
         await self.carrier.settled()
 
     async def hold(self, minutes: int = 3) -> None:
@@ -140,12 +140,12 @@ class School:
         for _ in range(minutes * 2):
             await self.look(PACE)
 
-    async def results(self) -> dict[str, Record]:
-        return {record.key: record for _, record in await self.driller.latest(1)}
+    async def results(self) -> dict[str, DrillNotificationRecord]:
+        return {record.key: record for _, record in await self.driller.latest_results(1)}
 
     def calls_under_way(self) -> int:
         """Return how many slots of gateways are taken."""
-        return sum(standing.busy for standing in self.pool._standing.values())
+        return sum(state.busy for state in self.pool._states.values())
 
     async def states(self) -> dict[str, str]:
         return {key.removeprefix("JCM/"): record.state for key, record in (await self.results()).items()}
@@ -158,9 +158,9 @@ class School:
 class SchoolDesk(RecordingCallbackHandler):
     """A desk at which only drills are answered for."""
 
-    def __init__(self, exerciser: DrillSender) -> None:
+    def __init__(self, sender: DrillSender) -> None:
         super().__init__()
-        self._exerciser = exerciser
+        self._exerciser = sender
 
     async def record(self, heard: CallbackEvent) -> AckResult:
         return await self._exerciser.record(heard) or AckResult.OVER
@@ -204,7 +204,7 @@ async def school(place: Path, *, callbacks: bool = True) -> AsyncIterator[School
         ]
         made = School(place, database, carrier, lines)
         listener.gateways |= {name: gateway for name, (_, gateway) in gateways.items()}
-        listener.desk = SchoolDesk(made.exerciser)
+        listener.desk = SchoolDesk(made.sender)
         yield made
         for _, gateway in gateways.values():
             await gateway.close()
@@ -229,7 +229,7 @@ async def test_a_key_that_comes_twice_in_a_drill_is_the_same_persons(at: School)
 
     pressed = CallbackEvent(reference=called.reference, event_id="CA1/key/1", acknowledged=True)
 
-    assert await at.exerciser.record(pressed) is AckResult.AGAIN
+    assert await at.sender.record(pressed) is AckResult.AGAIN
 
 
 async def test_everybody_is_tried_by_sms_and_by_a_call_that_says_that_it_is_a_drill(at: School) -> None:
@@ -293,11 +293,11 @@ async def test_a_number_that_the_gateway_does_not_take_says_nothing_against_the_
 
 async def test_the_last_slots_of_a_gateway_are_left_to_what_is_real(at: School) -> None:
     for number in range(3):
-        assert at.pool.take("sms", incident_id=number, what="x", priority=priority(Urgency.FIRST, WORKING, number))
+        assert at.pool.take_slot("sms", incident_id=number, what="x", priority=priority(Urgency.FIRST, WORKING, number))
     await at.ask()
     await at.hold()
     assert await at.states() == {"siti/voice/1/suara": "confirmed"}
-    at.pool.give_back("sms")
+    at.pool.release_slot("sms")
     await at.hold()
     assert await at.states() == {"siti/sms/0/sms": "delivered", "siti/voice/1/suara": "confirmed"}
 
@@ -314,15 +314,15 @@ async def test_the_drill_waits_while_something_real_goes_on_and_goes_on_after_it
     at.targets = [*at.targets, ravi]
     brief = trigger().policy
     only_siti = replace(brief.escalation, steps=brief.escalation.steps[:1])
-    async with at.store.transaction() as ledger:
-        [incident] = await ledger.add_incidents([trigger(brief=replace(brief, escalation=only_siti))])
+    async with at.store.transaction() as uow:
+        [incident] = await uow.add_incidents([trigger(brief=replace(brief, escalation=only_siti))])
     await at.ask()
     await at.hold()
     # The incident is about to tell Siti: she is left alone, and Ravi is not.
     assert set(await at.states()) == {"ravi/sms/0/sms", "ravi/voice/1/suara"}
-    async with at.store.transaction() as ledger:
+    async with at.store.transaction() as uow:
         now = at.clock.now()
-        await ledger.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
+        await uow.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
     await at.hold()
     assert set((await at.states()).values()) == {"delivered", "confirmed"}
 
@@ -336,17 +336,17 @@ async def test_the_drill_waits_for_a_notice_that_may_go_now_and_for_no_other(
 ) -> None:
     now = at.clock.now()
     brief = trigger().policy
-    async with at.store.transaction() as ledger:
+    async with at.store.transaction() as uow:
         nobody = replace(brief, escalation=replace(brief.escalation, steps=()))
-        [incident] = await ledger.add_incidents([trigger(brief=nobody)])
+        [incident] = await uow.add_incidents([trigger(brief=nobody)])
         told = replace(draft(incident), person="wakil", expires_at=now + timedelta(days=1))
-        notice = await ledger.add_notice(incident, told, now, not_before=now + held)
+        notice = await uow.add_notification(incident, told, now, not_before=now + held)
         assert notice is not None
         if again is not None:
-            tried = await ledger.add_delivery(notice.id, told.addresses[0])
-            attempt = await ledger.add_attempt(tried, "sms", now, query_at=now + again)
-            await ledger.save_attempt(replace(attempt, state=AttemptState.FAILED, ended_at=now))
-        await ledger.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
+            tried = await uow.add_delivery(notice.id, told.addresses[0])
+            attempt = await uow.add_attempt(tried, "sms", now, query_at=now + again)
+            await uow.save_attempt(replace(attempt, state=AttemptState.FAILED, ended_at=now))
+        await uow.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
     await at.ask()
     await at.hold()
     assert bool(await at.states()) is not waits
@@ -385,7 +385,7 @@ async def test_a_process_that_dies_while_it_calls_does_not_call_again(at: School
 
 async def test_it_begins_by_itself_in_its_hour_once_whatever_restarts_there_are(at: School) -> None:
     begins = WORKING + MINUTE
-    at.stretch = lambda _: WindowOccurrence(begins, begins + timedelta(hours=1))
+    at.next_window = lambda _: WindowOccurrence(begins, begins + timedelta(hours=1))
     await at.look()
     assert await at.results() == {}
     await at.look(MINUTE)
@@ -402,15 +402,15 @@ async def test_it_begins_by_itself_in_its_hour_once_whatever_restarts_there_are(
 async def test_where_no_drill_is_planned_none_is_late_and_who_takes_no_part_is_not_missed(at: School) -> None:
     at.targets.append(target("ali", voice(RAVI)))
     at.left_out = {"ali"}
-    at.stretch = lambda _: WindowOccurrence(WORKING, WORKING + timedelta(hours=1))
+    at.next_window = lambda _: WindowOccurrence(WORKING, WORKING + timedelta(hours=1))
     await at.hold()
     shown = at.metrics.render()
     assert b"pantau_drill_last_timestamp_seconds 1" in shown
     assert b'contact="siti"' in shown
     assert b'contact="ali"' not in shown
 
-    at.stretch = lambda _: None
-    await at.driller.show()
+    at.next_window = lambda _: None
+    await at.driller.export()
     assert b"pantau_drill_last_timestamp_seconds 1" not in at.metrics.render()
 
 
@@ -419,22 +419,22 @@ async def test_a_drill_is_overdue_a_day_after_its_time_whatever_the_schedule(at:
     window = Recurring(cron, timedelta(hours=4), ZoneInfo("Asia/Kuala_Lumpur"))
     times: list[WindowOccurrence] = []
     while len(times) < 3:
-        found = window.following(times[-1].ends_at if times else WORKING + timedelta(days=1))
+        found = window.next_occurrence(times[-1].ends_at if times else WORKING + timedelta(days=1))
         assert found is not None
         times.append(found)
     first, second, third = times
     day = timedelta(days=1)
 
     async def overdue_at() -> datetime | None:
-        await at.driller.show()
+        await at.driller.export()
         told = re.search(rb"^pantau_drill_overdue_timestamp_seconds (\S+)", at.metrics.render(), re.MULTILINE)
         return datetime.fromtimestamp(float(told[1]), UTC) if told else None
 
-    at.stretch, at.schedule = lambda _: None, None
+    at.next_window, at.schedule = lambda _: None, None
     assert await overdue_at() is None
     # It is known since just before the first: none was missed.
     at.clock.moment = first.starts_at - MINUTE
-    at.stretch, at.schedule = window.following, cron
+    at.next_window, at.schedule = window.next_occurrence, cron
     assert await overdue_at() == first.ends_at + day
     at.clock.moment = first.starts_at
     await at.hold()
@@ -446,27 +446,27 @@ async def test_a_drill_is_overdue_a_day_after_its_time_whatever_the_schedule(at:
     assert await overdue_at() == second.ends_at + day
     # By another schedule nothing has been missed yet.
     often = Recurring("0 * * * *", timedelta(minutes=30), ZoneInfo("Asia/Kuala_Lumpur"))
-    at.stretch, at.schedule = often.following, "often"
+    at.next_window, at.schedule = often.next_occurrence, "often"
     overdue = await overdue_at()
     assert overdue is not None
     assert overdue > at.clock.moment + day
 
 
 async def test_two_processes_hold_one_drill(at: School) -> None:
-    at.stretch = lambda _: WindowOccurrence(WORKING, WORKING + timedelta(hours=1))
+    at.next_window = lambda _: WindowOccurrence(WORKING, WORKING + timedelta(hours=1))
     other = DrillRunner(
         drills=at.drills,
         store=at.store,
         pool=at.pool,
-        exerciser=at.exerciser,
-        roster=at._roster,
+        sender=at.sender,
+        current_plan=at._roster,
         metrics=at.metrics,
         clock=at.clock,
     )
     for _ in range(6):
         at.clock.moment += PACE
         async with asyncio.TaskGroup() as calls:
-            await asyncio.gather(at.driller.look(calls), other.look(calls))
+            await asyncio.gather(at.driller.run_once(calls), other.run_once(calls))
         await at.carrier.settled()
     assert (len(at.carrier.messages), len(at.carrier.calls)) == (1, 1)
 
@@ -504,12 +504,12 @@ async def test_a_gateway_whose_drills_do_not_arrive_any_more_is_doubted_and_one_
         gateway.happens.extend([progress] * 2)
         await at.ask()
         await at.hold(20)
-        await doubter.look()
-        return watcher.doubted["sms"]
+        await doubter.check_gateways()
+        return watcher.overdue_gateways["sms"]
 
     assert [await drill(SubmissionState.DELIVERED) for _ in range(2)] == [None, False]
     assert [await drill(SubmissionState.ACCEPTED) for _ in range(2)] == [False, True]
-    assert at.pool.doubted_since("sms") is not None
+    assert at.pool.receipts_overdue_since("sms") is not None
     assert await drill(SubmissionState.DELIVERED) is False
 
 
@@ -546,13 +546,13 @@ async def test_a_page_of_a_drill_is_not_set_anew_to_ask_about_it(at: School, mon
     )
     at.targets = [target("kementerian", FAX, LETTER)]
     composed: list[Channel] = []
-    compose = at.exerciser.composer.compose
+    compose = at.sender.composer.compose
 
     async def counting(notice: Notification, channel: Channel, *, response: str = "") -> Content:
         composed.append(channel)
         return await compose(notice, channel, response=response)
 
-    monkeypatch.setattr(at.exerciser.composer, "compose", counting)
+    monkeypatch.setattr(at.sender.composer, "compose", counting)
     await at.ask()
     await at.hold(20)
 
@@ -562,7 +562,7 @@ async def test_a_page_of_a_drill_is_not_set_anew_to_ask_about_it(at: School, mon
 
 
 async def test_nobody_of_that_name_is_no_drill(at: School) -> None:
-    assert await at.driller.ask("siapa", "Ali Contoh", timedelta(hours=2)) is None
+    assert await at.driller.start("siapa", "Ali Contoh", timedelta(hours=2)) is None
     assert await at.results() == {}
 
 
@@ -576,7 +576,9 @@ class SubmissionNotFound(Drills):
         #: Slots of gateways that were taken when it refused.
         self.held: list[int] = []
 
-    async def change(self, reference: str, state: DrillState, now: datetime, **values: Any) -> Record | None:
+    async def change(
+        self, reference: str, state: DrillState, now: datetime, **values: Any
+    ) -> DrillNotificationRecord | None:
         if self.refuses:
             self.refuses -= 1
             self.held.append(self._school.calls_under_way())
@@ -585,8 +587,8 @@ class SubmissionNotFound(Drills):
 
 
 async def test_what_came_of_an_exercise_is_written_down_when_the_store_is_back(at: School) -> None:
-    drills = at.drills = at.exerciser._drills = SubmissionNotFound(at)
-    at.exerciser.calls.AFTER_A_FAULT = timedelta(0)
+    drills = at.drills = at.sender._drills = SubmissionNotFound(at)
+    at.sender.calls.RETRY_INTERVAL = timedelta(0)
     at.restart()
     at.targets = [target("siti", sms(SITI)), target("ravi", sms(NOBODYS))]
     at.carrier.callback_fault = CallbackFault.NEVER
@@ -601,12 +603,14 @@ async def test_what_came_of_an_exercise_is_written_down_when_the_store_is_back(a
 
 async def test_a_bug_about_one_exercise_ends_neither_the_drill_nor_the_service(at: School) -> None:
     class Buggy(Drills):
-        async def change(self, reference: str, state: DrillState, now: datetime, **values: Any) -> Record | None:
+        async def change(
+            self, reference: str, state: DrillState, now: datetime, **values: Any
+        ) -> DrillNotificationRecord | None:
             if "sms" in (await self.find(reference)).gateway:  # type: ignore[union-attr]
                 raise ZeroDivisionError
             return await super().change(reference, state, now, **values)
 
-    at.drills = at.exerciser._drills = Buggy(at.database)
+    at.drills = at.sender._drills = Buggy(at.database)
     at.restart()
     await at.ask()
     with structlog.testing.capture_logs() as logged:
@@ -646,7 +650,7 @@ async def test_a_provider_that_hangs_is_not_asked_again_before_it_has_answered(a
     async with asyncio.TaskGroup() as calls:
         for _ in range(3):
             at.clock.moment += MINUTE
-            await at.driller.look(calls)
+            await at.driller.run_once(calls)
             await slow.asked.wait()
             assert at.calls_under_way() == 1
         slow.answers.set()

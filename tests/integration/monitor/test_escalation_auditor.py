@@ -22,11 +22,11 @@ from alerts.model.policy_snapshot import EscalationPolicy, PolicySnapshot, Step
 from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
-from monitor.service.silences import route_muter
+from monitor.service.silences import route_silence_lookup
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import audit_log as table
-from monitor.watchdog.auditor import PREFIX, EscalationAuditor
+from monitor.watchdog.auditor import UNREACHED_PREFIX, EscalationAuditor
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, FAX, LONG, MINUTE, POLICY, SECOND, T0, trigger
@@ -39,7 +39,7 @@ NOC_POLICY = EscalationPolicy(
 )
 
 
-def noc_brief(number: str, *, repeat_interval: timedelta = LONG) -> PolicySnapshot:
+def incident_policy(number: str, *, repeat_interval: timedelta = LONG) -> PolicySnapshot:
     office = IssuingOffice(short="PANTAU", name="Pusat Operasi Contoh", domain="")
     policy = replace(NOC_POLICY, repeat_interval=repeat_interval)
     return PolicySnapshot(agency="", office=office, escalation=policy, subject=number, subject_en=number)
@@ -59,16 +59,16 @@ class ProbingRuntime:
             store=self.store,
             pool=self.station.pool,
             alerting=self,
-            brief=noc_brief,
+            noc_policy=incident_policy,
             metrics=self.metrics.watchdog,
             clock=self.station.clock,
-            muter=route_muter(lambda agency: self.evaluator.mail(agency).troubled()),
+            silence_lookup=route_silence_lookup(lambda agency: self.evaluator.mail(agency).unhealthy_routes()),
         )
 
     async def submit(self, event):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
         return await self.station.dispatcher.submit(event)
 
-    def poke(self) -> None:
+    def wake(self) -> None:
         self.pokes += 1
 
     async def look(self, after: timedelta = timedelta(0), *, cycle: bool = False) -> None:
@@ -77,7 +77,7 @@ class ProbingRuntime:
             await self.station.advance(after)
         else:
             self.station.clock.moment += after
-        await self.auditor.look()
+        await self.auditor.audit()
         if cycle:
             await self.station.settle()
 
@@ -86,8 +86,8 @@ class ProbingRuntime:
         return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} "))
 
     async def own(self) -> list[Incident]:
-        async with self.store.reading() as ledger:
-            return [i for i in await ledger.recent_incidents() if i.dedup_key.startswith(PREFIX)]
+        async with self.store.reading() as uow:
+            return [i for i in await uow.recent_incidents() if i.dedup_key.startswith(UNREACHED_PREFIX)]
 
 
 @pytest.fixture
@@ -153,9 +153,9 @@ async def test_a_silence_is_not_told_to_the_noc_as_if_somebody_had_acknowledged(
     await runtime.station.submit(trigger())
     await runtime.look(timedelta(hours=1), cycle=True)
     (own,) = await runtime.own()
-    async with runtime.store.transaction() as ledger:
+    async with runtime.store.transaction() as uow:
         now = runtime.station.clock.now()
-        await ledger.add_silence("JCM", now, now + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
+        await uow.add_silence("JCM", now, now + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
     for _ in range(80):
         await runtime.look(MINUTE, cycle=True)
     assert [(i.id, i.is_open) for i in await runtime.own()] == [(own.id, True)]
@@ -178,7 +178,7 @@ async def test_when_no_number_of_the_staff_works_the_noc_is_told(runtime: Probin
     alone = replace(POLICY, rounds=1)
     await runtime.station.submit(trigger(brief=replace(BRIEF, escalation=alone)))
     await runtime.look(MINUTE, cycle=True)
-    assert {n.state for n in await runtime.station.notices()} == {NotificationState.FAILED}
+    assert {n.state for n in await runtime.station.notifications()} == {NotificationState.FAILED}
     await runtime.look(GRACE, cycle=True)
     assert runtime.value('pantau_incidents_escalation_failed{reason="nobody_reached"}') == 1
     (own,) = await runtime.own()
@@ -209,9 +209,9 @@ async def test_another_life_of_the_process_does_not_tell_the_noc_again(runtime: 
 async def test_what_a_silence_holds_back_is_not_overdue_and_neither_is_it_when_the_silence_ends(
     runtime: ProbingRuntime,
 ) -> None:
-    async with runtime.store.transaction() as ledger:
+    async with runtime.store.transaction() as uow:
         ends = T0 + timedelta(hours=1)
-        await ledger.add_silence("JCM", T0 - MINUTE, ends, "kerja penyelenggaraan", "Ali Contoh")
+        await uow.add_silence("JCM", T0 - MINUTE, ends, "kerja penyelenggaraan", "Ali Contoh")
     await runtime.station.submit(trigger())
     for _ in range(59):
         await runtime.look(MINUTE)
@@ -228,8 +228,8 @@ async def test_what_a_silence_about_the_only_route_in_trouble_holds_back_is_not_
 ) -> None:
     (route,) = [r.name for r in agency_routes("JCM")][:1]
     runtime.evaluator.restore({route: (Health.DOWN, T0)})
-    async with runtime.store.transaction() as ledger:
-        await ledger.add_silence(route, T0 - MINUTE, T0 + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
+    async with runtime.store.transaction() as uow:
+        await uow.add_silence(route, T0 - MINUTE, T0 + timedelta(hours=1), "kerja penyelenggaraan", "Ali Contoh")
     await runtime.station.submit(trigger())
     await runtime.look(30 * MINUTE)
     assert runtime.value("pantau_escalation_overdue_seconds") == 0
@@ -255,7 +255,7 @@ async def test_it_looks_first_when_the_cycle_has_had_time_to_catch_up_with_what_
         nonlocal looks
         looks += 1
 
-    runtime.auditor.look = look  # type: ignore[method-assign]
+    runtime.auditor.audit = look  # type: ignore[method-assign]
     running = asyncio.create_task(runtime.auditor.run())
     for _ in range(5):
         await asyncio.sleep(0)

@@ -42,11 +42,11 @@ def facade(station: Station) -> ServiceFacade:
     api = {name: SimpleNamespace(token=SecretStr(token)) for name, token in TOKENS.items()}
     settings = SimpleNamespace(api=api, notifies=True)
     runtime = cast(ProbingRuntime, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
-    others = dict.fromkeys(("board", "desks", "composer", "metrics", "reload"), cast(Any, None))
+    others = dict.fromkeys(("status_reader", "callback_handlers", "composer", "metrics", "reload"), cast(Any, None))
     store = cast(Any, station.store and station.store._inner)
     return ServiceFacade(
         store=store,
-        check=OrderCheck(store=store, clock=station.clock, measure=Measured().measure),
+        order_check=OrderCheck(store=store, clock=station.clock, measure_mail=Measured().measure),
         dispatcher=station.dispatcher,
         pool=station.pool,
         clock=station.clock,
@@ -57,9 +57,12 @@ def facade(station: Station) -> ServiceFacade:
 
 def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Path) -> None:
     known = facade(cast(Station, SimpleNamespace(store=None, dispatcher=None, pool=None, clock=None)))
-    assert {name: known.program(token) for name, token in TOKENS.items()} == {"papan": "papan", "robot": "robot"}
+    assert {name: known.find_api_client(token) for name, token in TOKENS.items()} == {
+        "papan": "papan",
+        "robot": "robot",
+    }
     for stranger in ("", "tanda", "tanda-papan-conto", "tanda-papan-contohx", "TANDA-PAPAN-CONTOH", "tandå"):
-        assert known.program(stranger) is None, stranger
+        assert known.find_api_client(stranger) is None, stranger
 
 
 @pytest.mark.blind
@@ -70,9 +73,9 @@ async def test_ready_front_with_a_still_engine_says_so(station: Station) -> None
     """
     found = facade(station)
     station.dispatcher.is_running = True
-    assert found.unready() is None
-    found._ailments = lambda: frozenset({LivenessFailure.ENGINE})
-    assert found.unready() == "the engine stands still: nobody is told"
+    assert found.not_ready_reason() is None
+    found._liveness_failures = lambda: frozenset({LivenessFailure.ENGINE})
+    assert found.not_ready_reason() == "the engine has stopped: nobody is notified"
 
 
 def letters(station: Station, pool: GatewayPool | None = None) -> Letters:
@@ -94,29 +97,29 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
         station.tray.taken[reference] = SubmissionState.SENT
         return True
 
-    station.tray.dispatch = dispatch  # type: ignore[attr-defined]
-    for other in ("tidy", "lying", "directory", "read", "undispatch"):
+    station.tray.record_posting = dispatch  # type: ignore[attr-defined]
+    for other in ("remove_incomplete", "list_letters", "directory", "read", "undo_posting"):
         setattr(station.tray, other, dispatch)
     await station.submit(trigger())
     await station.release()
     service = letters(station)
-    notices = {notice.channel: notice for notice in await station.notices()}
+    notices = {notice.channel: notice for notice in await station.notifications()}
     letter, sms = notices["letter"], notices["sms"]  # type: ignore[index]
     for step in (LetterStep.PRINTED, LetterStep.POSTED):
         with pytest.raises(
             OperationRejectedError, match=r"^there is no notification 999; `pantau letters list` lists the letters$"
         ):
-            await service.note(999, step, "Devi Contoh")
+            await service.record_step(999, step, "Devi Contoh")
         with pytest.raises(
             OperationRejectedError, match=f"^notification {sms.id} went by sms: there is nothing to print or post$"
         ):
-            await service.note(sms.id, step, "Devi Contoh")
+            await service.record_step(sms.id, step, "Devi Contoh")
     assert posted == []
 
-    await service.note(letter.id, LetterStep.PRINTED, "Devi Contoh")
-    noted = await service.note(letter.id, LetterStep.POSTED, "Devi Contoh")
+    await service.record_step(letter.id, LetterStep.PRINTED, "Devi Contoh")
+    noted = await service.record_step(letter.id, LetterStep.POSTED, "Devi Contoh")
     assert noted == LetterRecord(by="Devi Contoh", at=station.clock.now(), anew=True)
-    (after,) = [notice for notice in await station.notices() if notice.id == letter.id]
+    (after,) = [notice for notice in await station.notifications() if notice.id == letter.id]
     assert after.last_attempt is not None
     assert (posted, after.last_attempt.state) == ([after.last_attempt.reference], AttemptState.SENT)
 
@@ -126,7 +129,7 @@ async def test_a_letter_is_printed_from_its_tray_for_as_long_as_it_lies_there_as
 ) -> None:
     await station.submit(trigger())
     await station.release()
-    (notice,) = [each for each in await station.notices() if each.channel == "letter"]
+    (notice,) = [each for each in await station.notifications() if each.channel == "letter"]
     (order,) = station.tray.orders
     assert notice.last_attempt is not None
     tray = Tray(TraySettings(directory=Path("surat")), GatewayContext(callback_base=None, directory=str(tmp_path)))
@@ -137,22 +140,22 @@ async def test_a_letter_is_printed_from_its_tray_for_as_long_as_it_lies_there_as
     line = ConfiguredGateway(name=notice.last_attempt.gateway, channel=Channel.LETTER, gateway=tray)
     service = letters(station, GatewayPool([line]))
 
-    assert await service.lying([notice.id, 999]) == {notice.id: pdf}
+    assert await service.unchanged_pdfs([notice.id, 999]) == {notice.id: pdf}
     (file,) = (tmp_path / "surat").glob("*.pdf")
     file.write_bytes(pdf + b"%")
-    assert await service.lying([notice.id]) == {}
+    assert await service.unchanged_pdfs([notice.id]) == {}
     shutil.rmtree(tmp_path / "surat")
-    assert await service.lying([notice.id]) == {}
+    assert await service.unchanged_pdfs([notice.id]) == {}
 
 
 async def test_a_letter_that_was_taken_back_does_not_lie_in_a_tray(station: Station) -> None:
     await station.submit(trigger())
     await station.release()
-    (letter,) = [notice for notice in await station.notices() if notice.channel == "letter"]
+    (letter,) = [notice for notice in await station.notifications() if notice.channel == "letter"]
     await station.advance(timedelta(minutes=1))
     await station.resolve()
     taken_back = (
         f"^the letter of notification {letter.id} was withdrawn, because the incident is resolved: do not post it"
     )
     with pytest.raises(OperationRejectedError, match=taken_back):
-        await letters(station).note(letter.id, LetterStep.POSTED, "Devi Contoh")
+        await letters(station).record_step(letter.id, LetterStep.POSTED, "Devi Contoh")

@@ -49,7 +49,7 @@ class Rig:
         made = None if settings is None else HeartbeatSender(settings, self.metrics.watchdog, self.clock)
         self.pulse = ProcessHeartbeat(
             processes=Processes(database, "utama"),
-            signs=self._signs,
+            liveness_inputs=self._signs,
             heartbeat=lambda: None if made is None or settings is None else (made, settings.interval),
             manager=manager,
             metrics=self.metrics.watchdog,
@@ -62,14 +62,14 @@ class Rig:
             started_at=T0,
             cycled_at=self.cycled_at or now,
             written_at=written_at,
-            store_is_away=False,
+            is_store_unavailable=False,
             audited_at=now,
             overdue=timedelta(0),
-            late=timedelta(0),
+            probe_delay=timedelta(0),
         )
 
     def away_since(self) -> datetime | None:
-        return self.pulse.away_since
+        return self.pulse.failing_since
 
     async def beat(self, after: timedelta = timedelta(0)) -> None:
         self.clock.moment += after
@@ -315,7 +315,7 @@ async def test_a_disk_that_hangs_does_not_hold_up_whoever_finds_out(
 
     async with rig(tmp_path, None) as at:
         await at.beat()
-        monkeypatch.setattr(process_heartbeat, "_PATIENCE_SECONDS", 0.05)
+        monkeypatch.setattr(process_heartbeat, "_WRITE_TIMEOUT_SECONDS", 0.05)
         at.pulse._processes = hanging = Hanging.__new__(Hanging)
         for _ in range(3):
             await at.beat(MINUTE)

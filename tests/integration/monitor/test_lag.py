@@ -35,17 +35,17 @@ async def looks(times: int) -> None:
 async def test_a_loop_that_is_not_held_is_not_late() -> None:
     meter = LagMeter()
     mark = meter.mark()
-    assert meter.since(mark) == NOTHING  # Nobody measures yet.
+    assert meter.lag_since(mark) == NOTHING  # Nobody measures yet.
     metrics, measuring = measured(meter)
     mark = meter.mark()
     await asyncio.sleep(1.2)
 
-    assert meter.since(mark).longest < timedelta(seconds=5)
+    assert meter.lag_since(mark).longest < timedelta(seconds=5)
     assert Scrape(metrics).value("event_loop_lag_seconds") is not None
     measuring.cancel()
     with suppress(asyncio.CancelledError):
         await measuring
-    assert meter.since(mark).longest < timedelta(seconds=5)
+    assert meter.lag_since(mark).longest < timedelta(seconds=5)
 
 
 async def test_a_loop_that_is_held_is_late_at_once_and_later_too() -> None:
@@ -54,14 +54,14 @@ async def test_a_loop_that_is_held_is_late_at_once_and_later_too() -> None:
     await looks(1)
     mark = meter.mark()
     time.sleep(0.5)  # noqa: ASYNC251 - it is the loop that is to be held
-    at_once = meter.since(mark)
+    at_once = meter.lag_since(mark)
     await looks(2)
 
     # The longest may have begun before: where the machine stood still just then.
     assert timedelta(seconds=0.4) < at_once.whole <= at_once.longest
-    assert meter.since(mark).whole >= at_once.whole
+    assert meter.lag_since(mark).whole >= at_once.whole
     assert meter.share > 0.2
-    assert meter.since(meter.mark()) == NOTHING
+    assert meter.lag_since(meter.mark()) == NOTHING
     measuring.cancel()
 
 
@@ -100,7 +100,7 @@ def _stopped(to: Connection) -> None:
             async with asyncio.timeout(2):  # It passes while we are stopped.
                 os.kill(os.getpid(), signal.SIGSTOP)
                 await asyncio.Event().wait()
-        to.send(meter.since(mark))
+        to.send(meter.lag_since(mark))
         measuring.cancel()
 
     asyncio.run(wait_for_a_server())
@@ -113,16 +113,16 @@ async def test_a_machine_that_was_suspended_was_late_by_what_its_clock_has_moved
     Pantau: The wall clock shows how long it was.
     """
     hidden = [0.0]
-    meter = LagMeter(wall=lambda: time.monotonic() + hidden[0])
+    meter = LagMeter(wall_clock=lambda: time.monotonic() + hidden[0])
     _, measuring = measured(meter)
     await looks(2)
     mark = meter.mark()
     hidden[0] = 600.0
     await looks(3)
-    assert meter.since(mark).longest >= timedelta(minutes=10)
+    assert meter.lag_since(mark).longest >= timedelta(minutes=10)
 
     mark = meter.mark()
     hidden[0] = -3000.0  # A clock that is put back hides no time.
     await looks(3)
-    assert meter.since(mark).whole < timedelta(seconds=5)
+    assert meter.lag_since(mark).whole < timedelta(seconds=5)
     measuring.cancel()

@@ -20,7 +20,7 @@ from alerts.model.gateway import GatewayContext
 from alerts.model.notification import IssuingOffice
 from alerts.wording.texts import load
 from monitor.config.service.out_of_band import OutOfBandSettings
-from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason
+from monitor.evaluation.out_of_band import ActiveReason, ActiveReasons, OutOfBandReason
 from monitor.metrics import Metrics
 from monitor.watchdog import out_of_band
 from monitor.watchdog.out_of_band import MemoryFile, OutOfBandAlerter
@@ -73,10 +73,10 @@ class Watchroom:
             ]
         self.line = OutOfBandAlerter(
             OutOfBandSettings(numbers_file=self.numbers, gateways=tuple(line.name for line in lines)),
-            lines=lines,
+            gateways=lines,
             office=NOC,
             wording=WORDING,
-            memory_file=MemoryFile(self.place / "out_of_band.json"),
+            state_file=MemoryFile(self.place / "out_of_band.json"),
             metrics=self.metrics.watchdog,
             clock=self.clock,
         )
@@ -86,9 +86,9 @@ class Watchroom:
     def first(self) -> Carrier:
         return self.carriers[0][0]
 
-    async def look(self, after: timedelta, present: Memory) -> None:
+    async def look(self, after: timedelta, present: ActiveReasons) -> None:
         self.clock.moment += after
-        await self.line.look(present)
+        await self.line.check(present)
         for carrier, _ in self.carriers:
             await carrier.settled()
 
@@ -101,7 +101,7 @@ class Watchroom:
         return calls, messages
 
 
-AWAY: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0)}
+AWAY: ActiveReasons = {OutOfBandReason.STORE: ActiveReason(since=T0)}
 
 
 @asynccontextmanager
@@ -156,7 +156,7 @@ class Hanging(MemoryFile):
         super().__init__(path)
         self.disk = threading.Event()
 
-    def write(self, memory: Memory) -> bool:
+    def write(self, memory: ActiveReasons) -> bool:
         self.disk.wait()
         return super().write(memory)
 
@@ -164,7 +164,7 @@ class Hanging(MemoryFile):
 async def test_a_disk_that_hangs_keeps_it_from_remembering_and_not_from_ringing(
     room: Watchroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(out_of_band, "_WRITTEN_WITHIN_SECONDS", 0.05)
+    monkeypatch.setattr(out_of_band, "_WRITE_TIMEOUT_SECONDS", 0.05)
     room.line._memory_file = hanging = Hanging(room.place / "out_of_band.json")
     with structlog.testing.capture_logs() as logged:
         await room.look(10 * MINUTE, AWAY)

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 from sqlalchemy import event
 
-from alerts.engine.event_handler import take_in
+from alerts.engine.event_handler import handle_event
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.event import Close, Declare, Trigger
 from alerts.model.incident import IncidentState
@@ -21,7 +21,7 @@ from alerts.persistence.clock import Clock
 from alerts.persistence.store import AuditEntry, StoreUnavailable
 from monitor.config.model.registry import Agency, Registry
 from monitor.evaluation.evaluator import HealthEvaluator
-from monitor.evaluation.joint.quorum import Quorum, agreed
+from monitor.evaluation.joint.quorum import Quorum, joint_status
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.day import DayTimeline, MinuteState, day_of
@@ -35,7 +35,7 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
-from monitor.views.days import outage
+from monitor.views.days import outage_minutes
 from monitor.views.self_health import Component, SelfHealthInputs
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF
@@ -72,36 +72,40 @@ class Service:
             evaluator_of=lambda agency: self.others if agency in self.elsewhere else self.evaluator,
             owned={*CODES},
             probed_by=lambda agency: self.probed_by.get(agency, ""),
-            elsewhere=self.others,
-            inspector=SimpleNamespace(latest=lambda _: {}),
-            consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: self.sites_say, together=self.together),
+            peer_evaluator=self.others,
+            check_runner=SimpleNamespace(latest=lambda _: {}),
+            reporter=SimpleNamespace(
+                closed_by_hand={}, site_statuses=lambda _: self.sites_say, joint_status=self.together
+            ),
         )
         self.sites_say: Mapping[str, SiteStatus | None] = {}
-        self.board = StatusReader(
+        self.status_reader = StatusReader(
             store=self.store,
             history=self.history,
             days=self.days,
-            pool=GatewayPool(()),
+            gateway_pool=GatewayPool(()),
             clock=cast(Clock, SimpleNamespace(now=lambda: self.time)),
             runtime=lambda: cast(ProbingRuntime, runtime),
-            signs=lambda: self.signs,
-            told=SiteRecords(self.database, "noc", ["johor", "kuching"]),
+            self_health_inputs=lambda: self.signs,
+            site_records=SiteRecords(self.database, "noc", ["johor", "kuching"]),
         )
 
     def together(self, _agency: str) -> SiteStatus | None:
         said = [each for each in self.sites_say.values() if each is not None]
-        return agreed(said, Quorum(at_least=2)) if len(said) > 1 else None
+        return joint_status(said, Quorum(minimum=2)) if len(said) > 1 else None
 
     async def run(self, code: str) -> None:
         result = arrived(agency_routes(code)[0], self.time)
-        self.evaluator.take_in(result, self.time)
-        await self.history.ended(result, code, {})
+        self.evaluator.record_run(result, self.time)
+        await self.history.record_run(result, code, {})
 
     async def open(self, code: str) -> None:
         trigger = Trigger(dedup_key=code, at=T0, type=IncidentType.BOTH, began_at=T0, policy=BRIEF)
-        async with self.store.transaction() as ledger:
-            [incident] = await ledger.add_incidents([trigger])
-            await ledger.journal(AuditEntry(at=T0, actor="pantau", event="incident opened", incident_id=incident.id))
+        async with self.store.transaction() as uow:
+            [incident] = await uow.add_incidents([trigger])
+            await uow.add_audit_entry(
+                AuditEntry(at=T0, actor="pantau", event="incident opened", incident_id=incident.id)
+            )
 
 
 @pytest.fixture
@@ -127,16 +131,16 @@ def asked(service: Service) -> list[str]:
 async def test_each_sites_word_and_last_failures_are_shown_our_own_first(service: Service) -> None:
     route, other = agency_routes("JCM")[:2]
     for each, at in ((route, T0 - MINUTE), (route, T0), (other, T0 - 16 * MINUTE), (other, T0 + MINUTE)):
-        await service.history.ended(failed(each, at, Outcome.REJECTED, Phase.SUBMIT), "JCM", {})
-    await SiteRunWriter(service.database, "johor").tell_failed(0, 9, T0)
+        await service.history.record_run(failed(each, at, Outcome.REJECTED, Phase.SUBMIT), "JCM", {})
+    await SiteRunWriter(service.database, "johor").publish_failed(0, 9, T0)
     await service.open("JCM")
-    async with service.store.reading() as ledger:
-        opened = await ledger.incident_numbered("JCM-01")
+    async with service.store.reading() as uow:
+        opened = await uow.incident_by_number("JCM-01")
     assert opened is not None
     down = SiteStatus(trouble=ActiveProblem(type=IncidentType.BOTH, since=T0))
     service.sites_say = {"noc": down, "johor": None}
     service.time = T0 + MINUTE
-    own, johor, kuching = await service.board.site_evidence(opened)
+    own, johor, kuching = await service.status_reader.site_evidence(opened)
 
     assert [each.site for each in (own, johor, kuching)] == ["noc", "johor", "kuching"]
     assert [each.report and each.report.says for each in (own, johor, kuching)] == ["wrong", "stale", None]
@@ -147,38 +151,38 @@ async def test_each_sites_word_and_last_failures_are_shown_our_own_first(service
 
     # Every route has worked since.
     for each in (route, other):
-        await service.history.ended(arrived(each, T0 + 30 * MINUTE), "JCM", {})
+        await service.history.record_run(arrived(each, T0 + 30 * MINUTE), "JCM", {})
     service.time = T0 + 40 * MINUTE
     over = replace(opened, state=IncidentState.RESOLVED, resolved_at=T0 + 2 * MINUTE)
-    own, *_ = await service.board.site_evidence(over)
+    own, *_ = await service.status_reader.site_evidence(over)
     assert [(each.route, each.started_at) for each in own.last_failures] == seen
 
     over = replace(opened, state=IncidentState.RESOLVED, resolved_at=T0 - 15 * MINUTE)
-    own, johor, _ = await service.board.site_evidence(over)
+    own, johor, _ = await service.status_reader.site_evidence(over)
     assert (own.report, [each.started_at for each in johor.last_failures]) == (None, [T0])
-    assert [each.site for each in await service.board.site_sums("jcm", 30)] == ["noc", "johor", "kuching"]
+    assert [each.site for each in await service.status_reader.site_sums("jcm", 30)] == ["noc", "johor", "kuching"]
 
 
 async def test_an_agency_of_another_process_is_shown_as_the_store_has_it(service: Service) -> None:
     service.elsewhere, service.runtime.owned = {"MDC"}, {"JCM"}
     route = agency_routes("MDC")[0]
     await service.run("JCM")
-    assert [each.agency for each in await service.board.agencies()] == [*CODES]
+    assert [each.agency for each in await service.status_reader.agencies()] == [*CODES]
 
     # Of which nothing was heard here.
     another = History(service.database)
-    await another.ended(arrived(route, T0 + MINUTE), "MDC", {})
+    await another.record_run(arrived(route, T0 + MINUTE), "MDC", {})
     service.others.restore({route.name: (Health.DOWN, T0)})
-    view = await service.board.agency("MDC")
+    view = await service.status_reader.agency("MDC")
 
     assert view.health[route.direction] is Health.DOWN
     assert view.since == T0
     assert view.routes[0].last_run_at == arrived(route, T0 + MINUTE).started_at + arrived(route, T0 + MINUTE).duration
-    assert (await service.board.agencies())[1].health == view.health
+    assert (await service.status_reader.agencies())[1].health == view.health
 
-    await another.ended(arrived(route, T0 + 2 * MINUTE), "MDC", {})
+    await another.record_run(arrived(route, T0 + 2 * MINUTE), "MDC", {})
     service.time += timedelta(seconds=15)
-    last_run_at = (await service.board.agencies())[1].routes[0].last_run_at
+    last_run_at = (await service.status_reader.agencies())[1].routes[0].last_run_at
     assert last_run_at == arrived(route, T0 + 2 * MINUTE).started_at + arrived(route, T0 + 2 * MINUTE).duration
 
 
@@ -191,16 +195,16 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
     Pantau: It reads one line of the audit log, unless that has grown.
     """
     await service.run("JCM")
-    first = await service.board.overview()
+    first = await service.status_reader.overview()
     assert (first.incidents, first.recorded_at) == ([], None)
     asked.clear()
-    second = await service.board.overview()
+    second = await service.status_reader.overview()
     assert len(asked) == 1
     assert "audit_head" in asked[0]
     assert second.incidents is first.incidents
 
     await service.open("JCM")
-    third = await service.board.overview()
+    third = await service.status_reader.overview()
     assert [(i.agency, i.type) for i in third.incidents] == [(BRIEF.agency, IncidentType.BOTH)]
     assert [agency.incident for agency in third.agencies] == [third.incidents[0].number, None]
     assert ([i.id for i in third.open], third.open_count) == ([third.incidents[0].id], 1)
@@ -208,7 +212,7 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
     asked.clear()
     # Whatever the journal does not tell of is seen in the end.
     service.time += timedelta(seconds=15)
-    await service.board.overview()
+    await service.status_reader.overview()
     assert len(asked) > 3
 
 
@@ -232,9 +236,9 @@ async def test_what_people_declare_is_shown_until_they_say_that_it_is_over(servi
     measured = Trigger(dedup_key="JCM", at=T0, type=IncidentType.SENDING, began_at=T0, policy=BRIEF)
     shown = []
     for event_ in (declare, measured, close):
-        async with service.store.transaction() as ledger:
-            await take_in(ledger, event_)
-        overview = await service.board.overview()
+        async with service.store.transaction() as uow:
+            await handle_event(uow, event_)
+        overview = await service.status_reader.overview()
         agency = overview.agencies[0]
         shown.append((agency.incident, agency.declared, agency.declared_by))
         assert overview.incidents[0].declared_by == "Aminah Contoh"
@@ -250,10 +254,10 @@ async def test_an_agency_of_which_nothing_changed_is_the_same_object(service: Se
     """
     for code in CODES:
         await service.run(code)
-    before = await service.board.overview()
+    before = await service.status_reader.overview()
     service.time += MINUTE
     await service.run("MDC")
-    after = await service.board.overview()
+    after = await service.status_reader.overview()
 
     assert after.agencies[0] is before.agencies[0]
     assert after.agencies[1] is not before.agencies[1]
@@ -270,12 +274,12 @@ async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_re
     """
     await service.run("JCM")
     await service.open("JCM")
-    then = await service.board.overview()
-    service.signs = SelfHealthInputs(away=(T0, "database is locked"))
+    then = await service.status_reader.overview()
+    service.signs = SelfHealthInputs(store_outage=(T0, "database is locked"))
     service.time += MINUTE
     await service.run("JCM")
     asked.clear()
-    shown = await service.board.overview()
+    shown = await service.status_reader.overview()
 
     assert asked == [], "a store that hangs keeps no page waiting"
     assert shown.recorded_at == T0
@@ -286,15 +290,15 @@ async def test_while_the_store_is_away_agencies_are_shown_from_memory_and_the_re
 
 
 async def test_the_page_can_be_shown_before_the_store_was_ever_read(service: Service) -> None:
-    service.signs = SelfHealthInputs(away=(T0, "it does not answer in time"))
-    shown = await service.board.overview()
+    service.signs = SelfHealthInputs(store_outage=(T0, "it does not answer in time"))
+    shown = await service.status_reader.overview()
     assert [agency.agency for agency in shown.agencies] == list(CODES)
     assert set(shown.agencies[0].health.values()) == {Health.UNKNOWN}
     assert Direction.INTERNAL in shown.agencies[0].health
     assert not shown.was_read, "that no incident is shown does not mean that there is none"
-    assert (await service.board.overview()).was_read is False
+    assert (await service.status_reader.overview()).was_read is False
     service.signs = SelfHealthInputs()
-    assert (await service.board.overview()).was_read
+    assert (await service.status_reader.overview()).was_read
 
 
 async def test_one_agency_and_a_mailbox_of_ours_are_as_the_lists_have_them(service: Service) -> None:
@@ -302,17 +306,18 @@ async def test_one_agency_and_a_mailbox_of_ours_are_as_the_lists_have_them(servi
     await service.open("JCM")
     for control in controls():
         result = arrived(control, service.time)
-        service.evaluator.take_in(result, service.time)
-        await service.history.ended(result, "", {})
+        service.evaluator.record_run(result, service.time)
+        await service.history.record_run(result, "", {})
 
-    [first, _] = await service.board.agencies()
-    assert await service.board.agency("jcm") is first
+    [first, _] = await service.status_reader.agencies()
+    assert await service.status_reader.agency("jcm") is first
     assert first.incident == "JCM-01"
     with pytest.raises(NotFoundError, match="did you mean JCM"):
-        await service.board.agency("JCN")
+        await service.status_reader.agency("JCN")
     # Each is an end of both routes between them; one arrival proves no health yet.
     found = [
-        (each.name, each.health, [route.outcome for route in each.controls]) for each in service.board.references()
+        (each.name, each.health, [route.outcome for route in each.controls])
+        for each in service.status_reader.references()
     ]
     arrival = Outcome.DELIVERED
     assert found == [("a", Health.UNKNOWN, [arrival, arrival]), ("b", Health.UNKNOWN, [arrival, arrival])]
@@ -324,38 +329,38 @@ async def test_days_are_those_of_the_store_up_to_now(service: Service) -> None:
         {("JCM", today): DayTimeline("w500b40"), ("JCM", today - timedelta(days=1)): DayTimeline("w1440")}
     )
     # 09:00 in Malaysia.
-    shown = await service.board.days("jcm", 2)
+    shown = await service.status_reader.days("jcm", 2)
     assert [
-        (each.day, each.minutes[MinuteState.UP], outage(each.minutes), each.availability) for each in shown.days
+        (each.day, each.minutes[MinuteState.UP], outage_minutes(each.minutes), each.availability) for each in shown.days
     ] == [
         (today - timedelta(days=1), 1440, 0, 1.0),
         (today, 500, 40, pytest.approx(0.925925)),
     ]
     assert [(each.days, each.availability) for each in shown.availability] == [(30, 0.979797), (90, 0.979797)]
     with pytest.raises(NotFoundError):
-        await service.board.days("XYZ", 2)
+        await service.status_reader.days("XYZ", 2)
 
 
 async def test_the_histories_of_a_page_are_read_once_a_minute_and_are_the_last_known_while_the_store_is_away(
     service: Service, asked: list[str]
 ) -> None:
-    first = await service.board.histories(["JCM", "XYZ", "MDC"])
+    first = await service.status_reader.histories(["JCM", "XYZ", "MDC"])
     assert list(first) == ["JCM", "MDC"]
     asked.clear()
-    again = await service.board.histories(["MDC", "JCM"])
+    again = await service.status_reader.histories(["MDC", "JCM"])
     assert (again["JCM"] is first["JCM"], asked) == (True, [])
 
     service.time += MINUTE
-    service.signs = SelfHealthInputs(away=(service.time, "contoh"))
-    assert (await service.board.histories(["JCM"]))["JCM"] is first["JCM"]
+    service.signs = SelfHealthInputs(store_outage=(service.time, "contoh"))
+    assert (await service.status_reader.histories(["JCM"]))["JCM"] is first["JCM"]
     service.signs = SelfHealthInputs()
-    assert (await service.board.histories(["JCM"]))["JCM"] is not first["JCM"]
+    assert (await service.status_reader.histories(["JCM"]))["JCM"] is not first["JCM"]
 
 
 async def test_a_store_that_tells_of_no_days_keeps_one_reader_waiting_and_not_all_of_them(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, waited = await service.board.histories(["JCM"]), list[str]()
+    first, waited = await service.status_reader.histories(["JCM"]), list[str]()
 
     async def hang(code: str, _: date) -> Mapping[date, DayTimeline]:
         waited.append(code)
@@ -365,17 +370,17 @@ async def test_a_store_that_tells_of_no_days_keeps_one_reader_waiting_and_not_al
     with monkeypatch.context() as hanging:
         hanging.setattr(service.days, "since", hang)
         for _ in range(5):
-            assert await service.board.histories(["JCM", "MDC"]) == first
+            assert await service.status_reader.histories(["JCM", "MDC"]) == first
         assert waited == ["JCM"]
     service.time += timedelta(seconds=15)
-    assert list(await service.board.histories(["JCM", "MDC"])) == ["JCM", "MDC"]
+    assert list(await service.status_reader.histories(["JCM", "MDC"])) == ["JCM", "MDC"]
 
 
 async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(service: Service) -> None:
     code = CODES[0]
-    assert (await service.board.agency(code)).sites == []
+    assert (await service.status_reader.agency(code)).sites == []
     service.sites_say = {"johor": SiteStatus(up_since=T0), "kuching": None}
-    (johor, kuching) = (await service.board.agency(code)).sites
+    (johor, kuching) = (await service.status_reader.agency(code)).sites
     assert (johor.site, johor.says, kuching.site, kuching.says) == ("johor", "up", "kuching", "stale")
 
 
@@ -389,17 +394,17 @@ async def test_what_enough_sites_say_is_how_an_agency_stands_whatever_this_one_m
     out = Direction.OUTBOUND
     down, well = _ails(IncidentType.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
     service.sites_say = {"noc": well, "johor": down, "kuching": down}
-    said = await service.board.agency("JCM")
+    said = await service.status_reader.agency("JCM")
     assert (said.state, said.quorum_type, said.disputed) == ("down", IncidentType.SENDING, [])
 
     # One of them has seen it work; the incident is open until enough have.
     await service.open("JCM")
     service.sites_say = {"noc": well, "johor": _ails(None, {}), "kuching": down}
-    told = await service.board.agency("JCM")
+    told = await service.status_reader.agency("JCM")
     assert (told.state, told.quorum_type, told.since) == ("down", IncidentType.BOTH, T0)
     # So it is when nobody else can be heard, and for a hub that has just started.
     service.sites_say = {}
-    assert (await service.board.agency("JCM")).state == "down"
+    assert (await service.status_reader.agency("JCM")).state == "down"
 
 
 async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: Service) -> None:
@@ -410,7 +415,7 @@ async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: 
     found = []
     for others in ([], [well], [well, well], [down, well]):
         service.sites_say = dict(zip(("noc", "johor", "kuching"), [down, *others], strict=False))
-        view = await service.board.agency("JCM")
+        view = await service.status_reader.agency("JCM")
         found.append((view.quorum_type, [*view.disputed]))
     # Where nobody else has a vote it is as this one measures.
     assert found == [(None, []), (None, [out]), (None, [out]), (IncidentType.SENDING, [])]
@@ -421,11 +426,11 @@ async def test_what_another_site_alone_says_is_down_is_not_shown_as_working_as_u
     service.evaluator.restore({r.name: (Health.UP, T0) for r in agency_routes("JCM")})
     well = _ails(None, {out: Health.UP, into: Health.UP})
     service.sites_say = {"noc": well, "johor": well, "kuching": well}
-    assert (await service.board.agency("JCM")).state == "up"
+    assert (await service.status_reader.agency("JCM")).state == "up"
     found = []
     for matter, health in ((IncidentType.SENDING, Health.DOWN), (IncidentType.DEGRADED, Health.DEGRADED)):
         service.sites_say["kuching"] = _ails(matter, {out: health, into: Health.UP})
-        view = await service.board.agency("JCM")
+        view = await service.status_reader.agency("JCM")
         found.append((view.state, view.quorum_type, [*view.disputed]))
     # That some of it is slow, seen from there, is told on the agency's own page.
     assert found == [("degraded", None, [out]), ("up", None, [])]
@@ -434,4 +439,4 @@ async def test_what_another_site_alone_says_is_down_is_not_shown_as_working_as_u
 async def test_an_agency_says_which_process_probes_it_where_it_is_another_one(service: Service) -> None:
     one, another = CODES[:2]
     service.probed_by[another] = "prob-2"
-    assert [(await service.board.agency(code)).probed_by for code in (one, another)] == ["", "prob-2"]
+    assert [(await service.status_reader.agency(code)).probed_by for code in (one, another)] == ["", "prob-2"]

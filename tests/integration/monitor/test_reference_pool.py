@@ -82,7 +82,7 @@ def _routes(server: Light, configuration: Configuration, agency: str) -> tuple[M
                 each.route, sender=_on(server, each.route.sender), recipient=_on(server, each.route.recipient)
             ),
         )
-        for each in configuration.registry.routes_of(agency)
+        for each in configuration.registry.routes_for(agency)
         if each.reference != "rujukan-b"
     )
 
@@ -106,7 +106,7 @@ async def _process(ministry: Ministry, server: Light, prober: str, agency: str) 
             metrics=Metrics(version="0", now=clock.now),
             clock=clock,
         )
-        with patch("monitor.service.probing_runtime._measured_keys", ear.open_keys), capture_logs() as logged:
+        with patch("monitor.service.probing_runtime._detected_keys", ear.open_keys), capture_logs() as logged:
             runtime = await make_runtime(configuration, around)
         async with asyncio.TaskGroup() as tasks:
             probing = tasks.create_task(runtime.prober.run())

@@ -32,7 +32,7 @@ from monitor.model.document import EditSource, WrittenDocument
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.open_incidents import PresentBriefs
+from monitor.service.open_incidents import CurrentPolicies
 from monitor.service.probing_runtime import RuntimeContext, announce, make_runtime, retire
 from monitor.service.reloader import Reloader, needs_restart
 from monitor.store.admin.documents import Documents
@@ -41,7 +41,7 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema.tables import process
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
@@ -66,11 +66,11 @@ class Buggy(Reloader):
     tries = 0
     away = False
 
-    async def _take_up(self, configuration: Configuration, by: str) -> None:
+    async def _apply(self, configuration: Configuration, by: str) -> None:
         self.tries += not self.away
         if self.tries == 1:
             raise ZeroDivisionError
-        await super()._take_up(configuration, by)
+        await super()._apply(configuration, by)
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         if self.away:
@@ -83,10 +83,10 @@ async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> Asy
     """Take up the configuration at *config*, with a database in *store*."""
     async with Database.open(store) as database:
         station = Station(database)
-        ledger, clock = SqlStore(database), station.clock
+        uow, clock = SqlStore(database), station.clock
         around = RuntimeContext(
             signer=TokenSigner(b"kunci-untuk-ujian-sahaja-32-okt!", "putrajaya-1"),
-            store=ledger,
+            store=uow,
             history=History(database, SiteStatuses(database, "putrajaya")),
             alerting=station.dispatcher,
             metrics=Metrics(version="1", now=clock.now),
@@ -95,17 +95,17 @@ async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> Asy
         made = Buggy(
             config,
             environ,
-            around=around,
+            context=around,
             records=ConfigurationRecords(database),
             documents=Documents(database),
-            lifecycle=Lifecycle(ledger, clock, "pantau@test"),
+            lifecycle=Lifecycle(uow, clock, "pantau@test"),
             pool=station.pool,
             dispatcher=station.dispatcher,
             memory=(memory := LoadCache()),
             manager=ServiceManager({}),
             processes=Processes(database, "putrajaya-1"),
         )
-        await made.begin(load(config, environ, memory=memory).accepted())
+        await made.begin(load(config, environ, cache=memory).accepted())
         yield made
 
 
@@ -120,7 +120,7 @@ async def test_a_bug_in_a_reload_leaves_the_old_configuration_in_force_and_the_n
 ) -> None:
     wanted, before = asyncio.Event(), reloader.runtime
     with capture_logs() as logged:
-        keeping = asyncio.create_task(reloader.keep_reloading(wanted))
+        keeping = asyncio.create_task(reloader.reload_on_signal(wanted))
         async with asyncio.timeout(60):
             for tries in (1, 2):
                 # And not at the end: the second may have been taken up before it is cancelled.
@@ -165,7 +165,7 @@ async def test_a_reload_does_not_end_the_telling(reloader: Buggy, office: Issuin
 async def test_a_reload_begins_the_telling(reloader: Buggy, office: IssuingOffice) -> None:
     text = office.config.read_text()
     office.config.write_text("mode: monitor_only\n" + text)
-    await reloader.begin(load(office.config, ENVIRON, memory=reloader._memory).accepted())
+    await reloader.begin(load(office.config, ENVIRON, cache=reloader._memory).accepted())
     assert Scrape(reloader._metrics).value("monitor_only") == 1
     office.config.write_text(text)
     reloader.tries = 1
@@ -184,22 +184,22 @@ async def test_a_reload_that_failed_is_shown_as_one(reloader: Buggy) -> None:
 
 
 async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_held_open(reloader: Buggy) -> None:
-    around, configuration = reloader._around, reloader.runtime.configuration
+    around, configuration = reloader._context, reloader.runtime.configuration
     now = around.clock.now()
 
     async def is_unsteady(code: str) -> bool:
         """Whether the next fall would be held open."""
         evaluator = (await make_runtime(configuration, around)).evaluator
         flapping = evaluator._agencies[code]._flapping
-        flapping.fell(now)
-        return flapping.is_unsteady
+        flapping.record_fall(now)
+        return flapping.is_flapping
 
     async def fell(code: str, at: datetime, *, unsteady: bool = False, over: bool = True) -> None:
-        async with around.store.transaction() as ledger:
-            [opened] = await ledger.add_incidents([replace(trigger(), dedup_key=code, at=at, flapping=unsteady)])
+        async with around.store.transaction() as uow:
+            [opened] = await uow.add_incidents([replace(trigger(), dedup_key=code, at=at, flapping=unsteady)])
             if over:
                 ended = replace(opened, state=IncidentState.RESOLVED, resolved_at=at, ended_at=at)
-                await ledger.save_incident(ended)
+                await uow.save_incident(ended)
 
     for minutes in (130, 40):
         await fell("JCONTOH", now - minutes * MINUTE)
@@ -212,16 +212,16 @@ async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_
 
 
 async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_what_has_left(reloader: Buggy) -> None:
-    around, configuration = reloader._around, reloader.runtime.configuration
+    around, configuration = reloader._context, reloader.runtime.configuration
     (control, *_) = (each for each in configuration.registry.routes if each.direction is Direction.CONTROL)
     cut_off = failed(control, around.clock.now(), Outcome.INCONCLUSIVE, Phase.CONNECT)
-    runs = (GradedRun.of(cut_off, Grade.BAD),)
+    runs = (GradedRun.from_result(cut_off, Grade.BAD),)
     streaks = {"ours/network": runs, "ours/credentials/gone#sender": runs, "ours/from another version": runs}
-    await around.history.ended(cut_off, "", {}, streaks=streaks)
+    await around.history.record_run(cut_off, "", {}, streaks=streaks)
 
     evaluator = (await make_runtime(configuration, around)).evaluator
-    assert evaluator.other_streaks() == {"ours/network": runs}
-    assert evaluator.is_suspicious(control.name)
+    assert evaluator.take_changed_streaks() == {"ours/network": runs}
+    assert evaluator.needs_another_run(control.name)
 
 
 @pytest.mark.blind
@@ -230,18 +230,18 @@ async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(
 
     Pantau: Nothing is taken as later than now.
     """
-    around, configuration = reloader._around, reloader.runtime.configuration
+    around, configuration = reloader._context, reloader.runtime.configuration
     ahead, now = around.clock.now(), around.clock.now() - timedelta(hours=8)
-    down, failing, deferred = (each for each in configuration.registry.routes_of("JCONTOH")[:3])
+    down, failing, deferred = (each for each in configuration.registry.routes_for("JCONTOH")[:3])
     for route, outcome in ((down, Outcome.REJECTED), (failing, Outcome.REJECTED), (deferred, Outcome.DEFERRED)):
         run = failed(route, ahead, outcome, Phase.SUBMIT)
-        streaks = {} if route is down else {route.name: (GradedRun.of(run, Grade.BAD),)}
+        streaks = {} if route is down else {route.name: (GradedRun.from_result(run, Grade.BAD),)}
         judged = {down.name: (Health.DOWN, ahead)} if route is down else {}
-        await around.history.ended(run, "JCONTOH", judged, streaks=streaks)
+        await around.history.record_run(run, "JCONTOH", judged, streaks=streaks)
 
     around.clock.moment = now  # type: ignore[attr-defined]
     evaluator = (await make_runtime(configuration, around)).evaluator
-    subjects = [evaluator._subjects[route.name] for route in (down, failing, deferred)]
+    subjects = [evaluator._trackers[route.name] for route in (down, failing, deferred)]
     assert subjects[0].changed_at == subjects[1].recent[0].started_at == subjects[2].deferred_since == now
     # How much is wrong is waited for for eleven minutes, and not for eight hours more.
     assert evaluator.trouble("JCONTOH", now) is None
@@ -250,7 +250,7 @@ async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(
 
 async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_measured(reloader: Buggy) -> None:
     """Else less than that would be no news to it, and its own first fall the second."""
-    around, configuration = reloader._around, reloader.runtime.configuration
+    around, configuration = reloader._context, reloader.runtime.configuration
     now = around.clock.now()
     declare = Declare(
         dedup_key="JCONTOH",
@@ -261,17 +261,17 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
         reason="mel web",
         policy=replace(trigger().policy, agency="JCONTOH"),
     )
-    async with around.store.transaction() as ledger:
-        [opened] = await ledger.add_incidents([declare])
+    async with around.store.transaction() as uow:
+        [opened] = await uow.add_incidents([declare])
     runtime = await make_runtime(configuration, around)
     # On the wall from the first scrape on.
     assert Scrape(around.metrics).value("outage_declared", agency="JCONTOH", direction="inbound") == 1
-    assert runtime.consensus._told == {}
+    assert runtime.reporter._reported_types == {}
     assert list(runtime.evaluator._agencies["JCONTOH"]._flapping._falls) == []
 
-    async with around.store.transaction() as ledger:
-        await ledger.save_incident(apply(opened, replace(trigger(IncidentType.SENDING, now), dedup_key="JCONTOH")))
-    assert (await make_runtime(configuration, around)).consensus._told == {"JCONTOH": IncidentType.SENDING}
+    async with around.store.transaction() as uow:
+        await uow.save_incident(apply(opened, replace(trigger(IncidentType.SENDING, now), dedup_key="JCONTOH")))
+    assert (await make_runtime(configuration, around)).reporter._reported_types == {"JCONTOH": IncidentType.SENDING}
 
 
 async def test_what_left_the_configuration_is_shown_no_more(office: IssuingOffice) -> None:
@@ -285,7 +285,7 @@ async def test_what_left_the_configuration_is_shown_no_more(office: IssuingOffic
         await announce(metrics, configuration, (), [*configuration.registry.agencies, NO_AGENCY])
         for channel, entries in configuration.settings.gateways.items():
             for entry in entries:
-                metrics.gateway_judged(channel, entry.name, up=True)
+                metrics.set_gateway_up(channel, entry.name, up=True)
 
     retire(metrics, before, after)
 
@@ -299,11 +299,11 @@ async def test_what_left_the_configuration_is_shown_no_more(office: IssuingOffic
 async def test_reload_edited_gateway_is_shown_as_unproven(reloader: Buggy, office: IssuingOffice) -> None:
     reloader.tries = 1
     await reloader.reload("Siti Contoh")
-    metrics, pool = reloader._around.metrics, reloader._pool
+    metrics, pool = reloader._context.metrics, reloader._pool
     now = SystemClock().now()
     for line in pool:
         pool.record_state(line.name, up=True, now=now)
-        metrics.gateway_judged(line.channel, line.name, up=True)
+        metrics.set_gateway_up(line.channel, line.name, up=True)
     office.config.write_text(office.config.read_text().replace("+15005550006", "+15005550007", 1))
     await reloader.reload("Siti Contoh")
     edited = {line.name for line in pool if pool.is_up(line.name) is None}
@@ -369,16 +369,16 @@ async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_a
     await sound.reload("Siti Contoh")
     assert exchanged(sound, before) == set()
     assert sound.runtime.configuration.registry.agencies["JCONTOH"].contacts["siti"].name == "Aminah binti Contoh"
-    (siti,) = sound.runtime.consensus._briefs.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
+    (siti,) = sound.runtime.reporter._policies.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
     assert siti.name == "Aminah binti Contoh"
     assert all(r.probing.hours.maintenance for r in sound.runtime.routes.values() if r.agency == "MPCONTOH")
     assert sound.runtime.evaluator.routes == sound.runtime.prober._routes == sound.runtime.routes
 
 
 async def opened(reloader: Reloader, agency: str) -> None:
-    async with reloader._around.store.transaction() as ledger:
-        brief = PresentBriefs(reloader.runtime.configuration).of_agency(agency)
-        await ledger.add_incidents([replace(trigger(), dedup_key=agency, policy=brief)])
+    async with reloader._context.store.transaction() as uow:
+        brief = CurrentPolicies(reloader.runtime.configuration).of_agency(agency)
+        await uow.add_incidents([replace(trigger(), dedup_key=agency, policy=brief)])
 
 
 @pytest.mark.blind
@@ -421,17 +421,17 @@ async def test_what_is_open_of_an_agency_that_changed_is_looked_at_again_and_all
     sound: Buggy, office: IssuingOffice
 ) -> None:
     dispatcher, now = sound._dispatcher, sound._clock.now()
-    agenda = dispatcher._agenda
-    agenda.swept((1, 2), now, shared=False)
-    for incident_id, agency in zip(agenda.following([], now, 2), ("JCONTOH", "MPCONTOH"), strict=True):
-        agenda.note(incident_id, WorkItem(open=OpenIncident(agency=agency, number=f"{agency}-01", opened_at=now)))
+    agenda = dispatcher._queue
+    agenda.set_active((1, 2), now, shared=False)
+    for incident_id, agency in zip(agenda.take_next([], now, 2), ("JCONTOH", "MPCONTOH"), strict=True):
+        agenda.record(incident_id, WorkItem(open=OpenIncident(agency=agency, number=f"{agency}-01", opened_at=now)))
 
     edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran}]\ndomains:')
     await sound.reload("Siti Contoh")
-    assert (agenda.following([], now, 9), agenda.is_sweep_due(now)) == ([2], False)
+    assert (agenda.take_next([], now, 9), agenda.is_refresh_due(now)) == ([2], False)
     edit(office, "pantau.yaml", "host: imap.universiti-contoh.edu.my", "host: imap2.universiti-contoh.edu.my")
     await sound.reload("Siti Contoh")
-    assert agenda.is_sweep_due(now)
+    assert agenda.is_refresh_due(now)
 
 
 @pytest.mark.blind
@@ -476,17 +476,17 @@ async def test_a_mailbox_with_an_access_token_keeps_it_over_a_reload(sound: Bugg
 async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_where_no_other_is_left(
     reloader: Buggy,
 ) -> None:
-    around = reloader._around
-    async with around.store.transaction() as ledger:
+    around = reloader._context
+    async with around.store.transaction() as uow:
         brief = replace(trigger().policy, agency="")
         told = {"ours/site/sabah", "ours/quorum"}
         fault = replace(trigger(), type=IncidentType.MONITORING_FAULT, policy=brief)
-        await ledger.add_incidents([replace(fault, dedup_key=key) for key in sorted(told)])
+        await uow.add_incidents([replace(fault, dedup_key=key) for key in sorted(told)])
     runtime = await make_runtime(reloader.runtime.configuration, around)
-    assert runtime.consensus.told.keys() == told
-    await runtime.consensus.tell()
-    async with around.store.reading() as ledger:
-        assert await ledger.open_incidents() == []
+    assert runtime.reporter.reported_types.keys() == told
+    await runtime.reporter.report()
+    async with around.store.reading() as uow:
+        assert await uow.open_incidents() == []
 
 
 async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_said_no_more(
@@ -494,7 +494,7 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
 ) -> None:
     edit(office, "pantau.yaml", "\nprobing:\n", "\nprobing:\n  sharding: false\n")
     async with in_force(office.config, ENVIRON, office.state) as reloader:
-        reloader.tries, history, now = 1, reloader._around.history, reloader._around.clock.now()
+        reloader.tries, history, now = 1, reloader._context.history, reloader._context.clock.now()
         own = reloader.runtime.configuration.settings.process_name
         # Another process that shares nothing, and one that was killed long ago; the last of these has named nobody.
         stays = [f"ours/network@{own}", f"ours/reference/rujukan-a@{own}", "ours/network@sabah-1", "JCONTOH"]
@@ -508,7 +508,7 @@ async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_sai
         dead = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=now))
         (control, *_) = (each for each in reloader.runtime.routes.values() if each.direction is Direction.CONTROL)
         run = failed(control, now, Outcome.INCONCLUSIVE, Phase.CONNECT)
-        await history.ended(run, "", {}, standings=dict.fromkeys([*stays, *goes], dead))
+        await history.record_run(run, "", {}, statuses=dict.fromkeys([*stays, *goes], dead))
         rows = [("sabah-1", now, None), ("sabah-2", now, now), ("sabah-3", now - 2000 * MINUTE, None)]
         async with history._database.write() as connection:
             for name, heartbeat_at, stopped_at in rows:
@@ -526,15 +526,15 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
 
     Pantau: Its stored health is taken up.
     """
-    around, runtime = sound._around, sound.runtime
+    around, runtime = sound._context, sound.runtime
     names = [name for name, route in runtime.routes.items() if route.agency == "JCONTOH"]
     now = around.clock.now()
     for name in names:
-        runtime.evaluator._subjects[name].health, runtime.evaluator._subjects[name].changed_at = Health.DOWN, now
-        runtime.evaluator._rejudged.add(name)
-    async with around.store.transaction() as ledger:
+        runtime.evaluator._trackers[name].health, runtime.evaluator._trackers[name].changed_at = Health.DOWN, now
+        runtime.evaluator._changed_healths.add(name)
+    async with around.store.transaction() as uow:
         brief = replace(trigger().policy, agency="JCONTOH")
-        await ledger.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, policy=brief)])
+        await uow.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, policy=brief)])
     ended = failed(runtime.routes[names[0]], now, Outcome.LOST, Phase.TRANSIT)
     said = {
         "JCONTOH": UNTROUBLED,
@@ -542,7 +542,7 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
         "MPCONTOH": UNTROUBLED,
         "ours/network": UNTROUBLED,
     }
-    await around.history.ended(ended, "JCONTOH", runtime.evaluator.rejudged(), standings=said)
+    await around.history.record_run(ended, "JCONTOH", runtime.evaluator.take_changed_healths(), statuses=said)
     text = (office.directory / JCONTOH).read_text()
 
     (office.directory / JCONTOH).unlink()
@@ -557,7 +557,7 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     (problem,) = await sound.reload("Siti Contoh")
     assert "JCONT-01 is open: " in problem.message, "it opened with other people"
     assert set(sound.runtime.evaluator.mail("JCONTOH").directions().values()) == {Health.DOWN}
-    assert sound.runtime.consensus._told == {"JCONTOH": trigger().type}
+    assert sound.runtime.reporter._reported_types == {"JCONTOH": trigger().type}
 
 
 @pytest.mark.blind
@@ -569,9 +569,9 @@ async def test_a_direction_that_is_probed_no_more_is_shown_no_more(sound: Buggy,
     metrics, evaluator = sound._metrics, sound.runtime.evaluator
     for name, route in sound.runtime.routes.items():
         if route.agency == "JCONTOH":
-            evaluator._subjects[name].health = Health.DOWN
-            evaluator._moved.add("JCONTOH")
-    sound.runtime.pipeline.look_again()
+            evaluator._trackers[name].health = Health.DOWN
+            evaluator._changed_agencies.add("JCONTOH")
+    sound.runtime.pipeline.apply_routes()
 
     def shown() -> set[str]:
         return {each["direction"] for each in Scrape(metrics).labels("mail_up") if each["agency"] == "JCONTOH"}
@@ -590,9 +590,9 @@ async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the
 
     Pantau: They end with what the files say.
     """
-    working = asyncio.create_task(sound.keep_watching())
+    working = asyncio.create_task(sound.run())
     wanted = asyncio.Event()
-    keeping = asyncio.create_task(sound.keep_reloading(wanted))
+    keeping = asyncio.create_task(sound.reload_on_signal(wanted))
     text = (office.directory / JCONTOH).read_text()
     for interval in range(6, 26):
         (office.directory / JCONTOH).write_text(text + f"probing: {{interval: {interval}m}}\n")
@@ -605,10 +605,10 @@ async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the
     intervals = {route.probing.interval for route in sound.runtime.prober._routes.values() if route.agency == "JCONTOH"}
     assert intervals == {25 * MINUTE}
     assert sound.runtime.evaluator.routes == sound.runtime.prober._routes == sound.runtime.routes
-    assert set(sound.runtime.prober._watching) == set(watched(sound))
+    assert set(sound.runtime.prober._watcher_tasks) == set(watched(sound))
     assert not working.done()
     # An hour from now it looks through what other processes use of pools, whatever is in force then.
-    assert any("keep_sweeping" in repr(task.get_coro()) for task in asyncio.all_tasks())
+    assert any("MailboxCleaner.run" in repr(task.get_coro()) for task in asyncio.all_tasks())
     for task in (working, keeping):
         task.cancel()
     await asyncio.gather(working, keeping, return_exceptions=True)
@@ -713,38 +713,38 @@ async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_take
     async with Database.open(office.state) as database:
         await write(database, text)
     async with in_force(office.config, ENVIRON, office.state) as reloader:
-        reloader.tries, database = 1, reloader._around.history._database
+        reloader.tries, database = 1, reloader._context.history._database
         ours, sabah = Processes(database, "putrajaya-1"), Process(name="sabah-1", started_at=T0, heartbeat_at=T0)
 
         def name() -> str:
             return reloader.runtime.configuration.registry.agencies["JCONTOH"].name
 
         # Its pulse has not beaten yet.
-        await reloader.keep_pace([])
+        await reloader.follow_documents([])
         await ours.beat(T0, T0)
-        await reloader.keep_pace([sabah])
+        await reloader.follow_documents([sabah])
         assert await _level(database) == 2
         await write(database, text.replace("Jabatan Contoh Malaysia", "Jabatan Baharu"))
         for level in (None, 1, 2):
-            await reloader.keep_pace([sabah, replace(sabah, documents=level)])
+            await reloader.follow_documents([sabah, replace(sabah, documents=level)])
             assert name() == "Jabatan Contoh Malaysia"
-        await reloader.keep_pace([sabah, replace(sabah, documents=3)])
+        await reloader.follow_documents([sabah, replace(sabah, documents=3)])
         assert name() == "Jabatan Baharu"
-        await reloader.keep_pace([])
+        await reloader.follow_documents([])
         assert await _level(database) == 3
 
         await write(database, text.replace("domains:", "domain:"))
         with capture_logs() as logged:
             for _ in range(3):
-                await reloader.keep_pace([replace(sabah, documents=4)])
+                await reloader.follow_documents([replace(sabah, documents=4)])
         assert [each["event"] for each in logged].count("configuration rejected; the old one stays active") == 1
         assert name() == "Jabatan Baharu"
         await write(database, text)
         reloader.away = True
-        await reloader.keep_pace([replace(sabah, documents=5)])
+        await reloader.follow_documents([replace(sabah, documents=5)])
         assert name() == "Jabatan Baharu"
         reloader.away = False
-        await reloader.keep_pace([replace(sabah, documents=5)])
+        await reloader.follow_documents([replace(sabah, documents=5)])
         assert name() == "Jabatan Contoh Malaysia"
 
 

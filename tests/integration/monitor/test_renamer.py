@@ -40,7 +40,7 @@ from tests.unit.monitor.trial import failed
 
 BY = "Siti Contoh"
 DAY = timedelta(days=1)
-AGENCY = Renaming(what=Renamed.AGENCY, old="JCONTOH", new="JBARU")
+AGENCY = Renaming(kind=Renamed.AGENCY, old="JCONTOH", new="JBARU")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class SourceLocation:
         route = next(r for r in self.reloader.runtime.routes.values() if r.agency == agency)
         result = failed(route, self.station.clock.now() - ago, Outcome.REJECTED, Phase.SUBMIT)
         judged = {route.name: (Health.DOWN, self.station.clock.now())}
-        await self.history.ended(result, agency, judged, grade=Grade.BAD, every=5 * MINUTE)
+        await self.history.record_run(result, agency, judged, grade=Grade.BAD, interval=5 * MINUTE)
 
     async def fails(self, agency: str) -> None:
         brief = replace(trigger().policy, agency=agency)
@@ -91,7 +91,7 @@ async def place(tmp_path: Path) -> AsyncIterator[SourceLocation]:
             reloader = Reloader(
                 office.config,
                 ENVIRON,
-                around=around,
+                context=around,
                 records=ConfigurationRecords(database),
                 documents=Documents(database),
                 lifecycle=Lifecycle(store, clock, "pantau@test"),
@@ -100,7 +100,7 @@ async def place(tmp_path: Path) -> AsyncIterator[SourceLocation]:
                 memory=(memory := LoadCache()),
                 manager=ServiceManager({}),
             )
-            await reloader.begin(load(office.config, ENVIRON, memory=memory).accepted())
+            await reloader.begin(load(office.config, ENVIRON, cache=memory).accepted())
             renamer = Renamer(renames=Renames(database), reloader=reloader, store=store, history=history, clock=clock)
             yield SourceLocation(
                 office=office, station=station, reloader=reloader, renamer=renamer, history=history, database=database
@@ -122,7 +122,7 @@ async def test_an_agency_that_the_files_call_otherwise_goes_on_as_it_was(place: 
     assert "JCONTOH" not in {route.agency for route in runtime.routes.values()}
     # How it was judged, and what was told of it, is known still.
     assert Health.DOWN in {runtime.evaluator.route_health(name) for name in runtime.routes}
-    assert runtime.consensus._told == {"JBARU": IncidentType.BOTH}
+    assert runtime.reporter._reported_types == {"JBARU": IncidentType.BOTH}
     assert [name for name in place.history.known() if name.startswith("JCONTOH/")] == []
     now = place.station.clock.now()
     await place.station.submit(Resolve(dedup_key="JBARU", at=now, ended_at=now))
@@ -165,15 +165,15 @@ async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(p
     place.write("agency: JCONTOH", "agency: JBARU")
     problems = [str(problem) for problem in await place.reloader.reload(BY)]
     assert any("pantau rename agency JCONTOH JBARU" in problem for problem in problems), problems
-    assert place.reloader.runtime.consensus._told == {}
+    assert place.reloader.runtime.reporter._reported_types == {}
     await place.ran("JBARU")
     runtime = place.reloader.runtime
-    await runtime.pipeline.speak()
+    await runtime.pipeline.report_pending()
     done = await place.renamer.rename(AGENCY, BY)
     assert (done.counts["runs"], done.counts["incidents"]) == (1, 1)
-    assert runtime.consensus._told == {"JBARU": IncidentType.BOTH}
-    await runtime.pipeline.speak()
-    assert runtime.consensus._said["JBARU"], "nothing is told of one of which this process has not spoken since"
+    assert runtime.reporter._reported_types == {"JBARU": IncidentType.BOTH}
+    await runtime.pipeline.report_pending()
+    assert runtime.reporter._statuses["JBARU"], "nothing is told of one of which this process has not spoken since"
     assert len(await place.history.between("JBARU", place.station.clock.now() - DAY, place.station.clock.now())) == 2
 
 
@@ -181,10 +181,10 @@ async def test_a_reference_that_the_files_call_otherwise_takes_its_routes_with_i
     routes = {name: route for name, route in place.reloader.runtime.routes.items() if "/rujukan-a" in name}
     for route in routes.values():
         result = failed(route, place.station.clock.now(), Outcome.REJECTED, Phase.SUBMIT)
-        await place.history.ended(result, route.agency, {}, grade=Grade.BAD, every=5 * MINUTE)
+        await place.history.record_run(result, route.agency, {}, grade=Grade.BAD, interval=5 * MINUTE)
     place.write("rujukan-a:", "rujukan-x:")
     place.write("reference: rujukan-a", "reference: rujukan-x")
-    renaming = Renaming(what=Renamed.MAILBOX, old="rujukan-a", new="rujukan-x")
+    renaming = Renaming(kind=Renamed.MAILBOX, old="rujukan-a", new="rujukan-x")
     done = await place.renamer.rename(renaming, BY)
     assert done.counts["runs"] == len(routes) > 0
     assert {renaming.route(name) for name in routes} <= place.reloader.runtime.routes.keys()
@@ -239,7 +239,7 @@ async def test_who_mistypes_is_told_what_to_write_and_nothing_is_renamed(
     before = place.reloader.runtime
     edit(place)
     with pytest.raises(OperationRejectedError) as refused:
-        await place.renamer.rename(Renaming(what=Renamed(what), old=old, new=new), BY)
+        await place.renamer.rename(Renaming(kind=Renamed(what), old=old, new=new), BY)
     assert says in str(refused.value)
     assert place.reloader.runtime is before
     assert (await Renames(place.database).known("JCONTOH")).is_anything

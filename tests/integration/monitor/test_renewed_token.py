@@ -60,7 +60,7 @@ async def test_what_the_store_has_of_before_is_asked_with_and_what_comes_of_it_i
         at = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=NAME)
         entry = AuditEntry(at=SystemClock().now(), actor="Siti", event="secret typed")
         async with database.write() as connection:
-            await keep_secret(connection, at, ring.encrypt(at, typed.written()), entry)
+            await keep_secret(connection, at, ring.encrypt(at, typed.serialize()), entry)
         renewed = ring.encrypt(SecretPlace(purpose=SecretPurpose.RENEWED, owner=NAME), desk.refresh_token)
         assert await Secrets(database).renew(NAME, RotatedToken(secret=renewed, at=entry.at))
     assert token_of(place) == "segar-0"

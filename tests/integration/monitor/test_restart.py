@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.persistence.clock import SystemClock
-from monitor.bridge.incident_reporter import Briefs, IncidentReporter
+from monitor.bridge.incident_reporter import IncidentPolicies, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
 from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
@@ -39,9 +39,9 @@ from tests.unit.monitor.scrape import Scrape
 
 CLOCK = SystemClock()
 PATIENCE = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=1))
-OFTEN = ProbingPolicy(interval=timedelta(seconds=1), patience=PATIENCE, slow_threshold=timedelta(seconds=0.9))
+OFTEN = ProbingPolicy(interval=timedelta(seconds=1), timeouts=PATIENCE, slow_threshold=timedelta(seconds=0.9))
 #: Nothing is sent in a life that only looks at what still comes.
-NEVER = ProbingPolicy(interval=timedelta(days=1000), patience=PATIENCE)
+NEVER = ProbingPolicy(interval=timedelta(days=1000), timeouts=PATIENCE)
 #: Far longer than the deadline of a run, than a restart takes, and than a machine stands still.
 SLOW_BY = timedelta(seconds=12)
 #: In seconds, for what must come.
@@ -84,7 +84,7 @@ class Life:
     metrics: Metrics
     database: Database
     alerts: Alerts
-    specimens: Mapping[str, bytes]
+    sample_messages: Mapping[str, bytes]
     began: datetime
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -119,16 +119,16 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
         probing=probing,
     )
     routes = {route.name: route}
-    specimens: dict[str, bytes] = {}
+    sample_messages: dict[str, bytes] = {}
     began = CLOCK.now()
     async with Database.open(directory) as database:
         history, evaluator, alerts = History(database), HealthEvaluator([route], HealthPolicy()), Alerts()
         evaluator.restore(await history.healths())
         evaluator.restore_deferrals(await history.deferrals(CLOCK.now() - timedelta(hours=1)))
         metrics = Metrics(version="0", now=CLOCK.now)
-        metrics.watch_agency("JCM", routes=[route.name])
-        consensus = IncidentReporter(
-            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+        metrics.register_agency("JCM", routes=[route.name])
+        reporter = IncidentReporter(
+            policies=IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: BRIEF),
             alerting=alerts,
             open_incidents={},
             metrics=metrics,
@@ -139,7 +139,7 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
             evaluator=evaluator,
             routes=routes,
             history=history,
-            consensus=consensus,
+            reporter=reporter,
             metrics=metrics,
             clock=CLOCK,
             site="utama",
@@ -154,11 +154,11 @@ async def life(directory: Path, network: LabNetwork, probing: ProbingPolicy) -> 
             metrics=metrics,
             clock=CLOCK,
             known_tokens=await history.tokens(CLOCK.now()),
-            specimens=specimens,
+            sample_messages=sample_messages,
         )
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(work) for work in (prober.run(), consensus.keep_telling())]
-            yield Life(prober, metrics, database, alerts, specimens, began)
+            running = [tasks.create_task(work) for work in (prober.run(), reporter.run())]
+            yield Life(prober, metrics, database, alerts, sample_messages, began)
             for task in running:
                 task.cancel()
 
@@ -202,7 +202,7 @@ async def test_mail_that_comes_after_the_next_start_is_late_and_nothing_is_lost_
     async with life(state, network, NEVER) as third:
         # What has come late is not waited for again: a second copy would be a duplicate.
         known = await History(third.database).tokens(CLOCK.now())
-        assert [sent.came for sent in known.values()] == [True] * on_their_way
+        assert [sent.has_arrived for sent in known.values()] == [True] * on_their_way
 
 
 @pytest.mark.falsegreen
@@ -227,7 +227,7 @@ async def test_a_second_copy_and_a_forgery_are_told_apart_after_the_next_start(
         # Nor what a run has given up that a busy machine was too slow for: it is on its way, and in no mailbox yet.
         await network.emptied()
         await first.until(lambda: system.messages(address) == 0)
-        content = first.specimens["JCM"]
+        content = first.sample_messages["JCM"]
     # Whatever their case: letters of tokens have none.
     forged = re.sub(
         rb"[0-9A-Za-z_-]{24,}", lambda match: match[0][:-1] + (b"b" if match[0][-1:] in b"aA" else b"a"), content
@@ -255,9 +255,9 @@ async def test_a_server_that_puts_us_off_is_not_given_its_budget_anew_by_a_resta
     async with life(state, network, OFTEN) as second:
         deferrals = await History(second.database).deferrals(began - timedelta(minutes=1))
         await second.until(
-            lambda: second.prober._evaluator._subjects["JCM/outbound/rujukan-a"].deferred_since is not None
+            lambda: second.prober._evaluator._trackers["JCM/outbound/rujukan-a"].deferred_since is not None
         )
         ((name, since),) = deferrals.items()
         assert name == "JCM/outbound/rujukan-a"
         assert since < second.began
-        assert second.prober._evaluator._subjects[name].deferred_since == since
+        assert second.prober._evaluator._trackers[name].deferred_since == since

@@ -13,7 +13,7 @@ from alerts.model.channel import Channel
 from monitor.metrics import Metrics
 from monitor.service.facade import ServiceFacade
 from monitor.web.portal import portal
-from monitor.web.serving import open_port, serve, url_of
+from monitor.web.serving import listener_url, open_port, serve
 from tests.bench.estate import fill, routes
 from tests.bench.light import light
 from tests.bench.scrape import _Only
@@ -27,15 +27,15 @@ async def test_prometheus_reads_every_series_in_either_form(tmp_path: Path, prot
     metrics = Metrics(version="1", now=lambda: datetime.now(UTC))
     with light() as server:
         fill(metrics, routes(server, 3))
-    metrics.watch_gateway(Channel.SMS, "sms")
+    metrics.register_gateway(Channel.SMS, "sms")
     took = timedelta(seconds=4)
     telling = NotificationLatency(
         channel=Channel.SMS, gateway="sms", milestone=Milestone.ACCEPTED, took=took, incident="JCM-01"
     )
-    metrics.told(telling)
+    metrics.record_latency(telling)
     listener = open_port("127.0.0.1", 0)
     async with serve(portal(cast(ServiceFacade, _Only(metrics)), ["127.0.0.1"]), listener):
-        url = url_of(listener)
+        url = listener_url(listener)
         async with prometheus(tmp_path, target=url, protocols=[protocol]) as running:
             await running.scraped(3)
             # On a busy machine one scrape or another comes too late.

@@ -26,7 +26,7 @@ from monitor.service.portal.on_demand_runs import OnDemandRuns
 from monitor.service.probing_runtime import make_runtime
 from monitor.service.reloader import Reloader
 from monitor.service.sharding import ShardManager
-from monitor.service.silences import route_muter
+from monitor.service.silences import route_silence_lookup
 from monitor.store.probing.processes import Process, Processes
 from tests.integration.monitor.test_reloader import JCONTOH, in_force
 from tests.unit.alerts.people import T0, incident, trigger
@@ -50,49 +50,49 @@ def beside() -> Shard:
     """Return the share of which JCONTOH is not a part, and MPCONTOH is."""
     for number in range(100):
         share = Shard(name=NAME, alive=frozenset({NAME, f"kuching-{number}"}))
-        if share.of(["JCONTOH", "MPCONTOH"]) == {"MPCONTOH"}:
+        if share.owned(["JCONTOH", "MPCONTOH"]) == {"MPCONTOH"}:
             return share
     raise AssertionError("no such name")
 
 
 async def opened(reloader: Reloader, *keys: str) -> None:
-    async with reloader._around.store.transaction() as ledger:
+    async with reloader._context.store.transaction() as uow:
         for key in keys:
-            await ledger.add_incidents([replace(trigger(), dedup_key=key)])
+            await uow.add_incidents([replace(trigger(), dedup_key=key)])
 
 
 async def test_a_process_alone_owns_all(reloader: Reloader) -> None:
     runtime = reloader.runtime
     assert runtime.owned == runtime.configuration.registry.agencies.keys() == {"JCONTOH", "MPCONTOH"}
     assert len(runtime.routes) == len(runtime.configuration.registry.routes)
-    assert not runtime.elsewhere.routes
+    assert not runtime.peer_evaluator.routes
     assert Scrape(reloader._metrics).value("agencies_owned") == 2
 
 
 async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_here_no_more(reloader: Reloader) -> None:
-    route, *_ = reloader.runtime.configuration.registry.routes_of("JCONTOH")
+    route, *_ = reloader.runtime.configuration.registry.routes_for("JCONTOH")
     reloader.runtime.evaluator.restore({route.name: (Health.DOWN, T0)})
     await opened(reloader, "JCONTOH", ACCOUNT)
-    history = reloader._around.history
-    await history.ended(arrived(route, T0), "JCONTOH", {})
-    reloader.runtime.consensus.gain(
+    history = reloader._context.history
+    await history.record_run(arrived(route, T0), "JCONTOH", {})
+    reloader.runtime.reporter.add_agencies(
         {"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.MONITORING_FAULT}
     )
 
-    assert await reloader.take_share(beside()) == set()
+    assert await reloader.change_shard(beside()) == set()
 
     runtime = reloader.runtime
     assert runtime.owned == {"MPCONTOH"}
     assert {each.agency for each in runtime.routes.values()} == {"MPCONTOH", ""}, "control routes are everybody's"
     assert set(runtime.prober._routes) == set(runtime.evaluator.routes) == set(runtime.routes)
     assert route.name not in history.known(), "its last run is another process's from now on"
-    assert runtime.consensus.told == {}, "what is open goes on elsewhere, and nothing here ends it"
-    await runtime.pipeline._find_standings(T0)
-    assert not {"JCONTOH", ACCOUNT} & runtime.pipeline._unkept, "nor is it written here that all is well there"
-    runtime.pipeline._say()
-    await runtime.consensus.tell()
-    async with reloader._around.store.reading() as ledger:
-        assert {each.dedup_key for each in await ledger.open_incidents()} == {"JCONTOH", ACCOUNT}
+    assert runtime.reporter.reported_types == {}, "what is open goes on elsewhere, and nothing here ends it"
+    await runtime.pipeline._update_statuses(T0)
+    assert not {"JCONTOH", ACCOUNT} & runtime.pipeline._unstored_keys, "nor is it written here that all is well there"
+    runtime.pipeline._report()
+    await runtime.reporter.report()
+    async with reloader._context.store.reading() as uow:
+        assert {each.dedup_key for each in await uow.open_incidents()} == {"JCONTOH", ACCOUNT}
     assert runtime.evaluator_of("JCONTOH").route_health(route.name) is Health.DOWN, "it is shown as it was judged last"
     scrape = Scrape(reloader._metrics)
     assert scrape.value("agencies_owned") == 1
@@ -111,26 +111,26 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
 async def test_gained_outage_is_not_over_by_sites_that_were_well_before_it(reloader: Reloader, by: str) -> None:
     await opened(reloader, "JCONTOH")
     if by == "share":
-        await reloader.take_share(beside())
-        await reloader.take_share(WHOLE)
-        consensus = reloader.runtime.consensus
+        await reloader.change_shard(beside())
+        await reloader.change_shard(WHOLE)
+        reporter = reloader.runtime.reporter
     else:
-        consensus = (await make_runtime(reloader.runtime.configuration, reloader._around)).consensus
+        reporter = (await make_runtime(reloader.runtime.configuration, reloader._context)).reporter
     well = SiteStatus(up_since=T0 - timedelta(hours=1), directions=dict.fromkeys(Direction, Health.UP))
-    for site in (consensus._site, "kuching"):
-        consensus.hear(site, "JCONTOH", well)
-    await consensus.tell()
-    assert "JCONTOH" in consensus.told
+    for site in (reporter._site, "kuching"):
+        reporter.record_status(site, "JCONTOH", well)
+    await reporter.report()
+    assert "JCONTOH" in reporter.reported_types
 
 
 async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
     reloader: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others have their turn in the middle of it: nothing is unknown to them, and nothing told to be over."""
-    route, *_ = reloader.runtime.configuration.registry.routes_of("JCONTOH")
+    route, *_ = reloader.runtime.configuration.registry.routes_for("JCONTOH")
     await opened(reloader, "JCONTOH", ACCOUNT)
     reloader.runtime.evaluator.restore({route.name: (Health.DOWN, T0)})
-    reloader.runtime.consensus.gain(
+    reloader.runtime.reporter.add_agencies(
         {"JCONTOH"}, {"JCONTOH": IncidentType.SENDING, ACCOUNT: IncidentType.MONITORING_FAULT}
     )
     seen: list[Health] = []
@@ -139,43 +139,45 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
     async def meanwhile(*told: Any) -> None:
         runtime = reloader.runtime
         seen.append(runtime.evaluator_of("JCONTOH").route_health(route.name))
-        runtime.pipeline._show_moved(T0)
-        await runtime.pipeline._find_standings(T0)
-        runtime.pipeline._say()
-        await runtime.consensus.tell()
+        runtime.pipeline._export_changes(T0)
+        await runtime.pipeline._update_statuses(T0)
+        runtime.pipeline._report()
+        await runtime.reporter.report()
         await announce(*told)
 
     monkeypatch.setattr(monitor.service.probing_runtime, "announce", meanwhile)
-    await reloader.take_share(beside())
+    await reloader.change_shard(beside())
 
     assert seen == [Health.DOWN]
-    async with reloader._around.store.reading() as ledger:
-        assert {each.dedup_key for each in await ledger.open_incidents()} == {"JCONTOH", ACCOUNT}
+    async with reloader._context.store.reading() as uow:
+        assert {each.dedup_key for each in await uow.open_incidents()} == {"JCONTOH", ACCOUNT}
 
 
 async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(reloader: Reloader) -> None:
-    await reloader.take_share(beside())
-    around = reloader._around
+    await reloader.change_shard(beside())
+    around = reloader._context
     now = around.clock.now()
-    route = next(each for each in reloader.runtime.elsewhere.routes.values() if each.direction is Direction.INTERNAL)
+    route = next(
+        each for each in reloader.runtime.peer_evaluator.routes.values() if each.direction is Direction.INTERNAL
+    )
     # As the other process has written it.
-    await around.history.sent("00000000000000aa", route.name, now - 10 * SECOND, now)
+    await around.history.record_sent_token("00000000000000aa", route.name, now - 10 * SECOND, now)
     run = replace(arrived(route, now - 400 * SECOND), token_id="00000000000000bb")
-    await around.history.ended(run, "JCONTOH", {route.name: (Health.DOWN, T0), ACCOUNT: (Health.DOWN, T0)})
+    await around.history.record_run(run, "JCONTOH", {route.name: (Health.DOWN, T0), ACCOUNT: (Health.DOWN, T0)})
     await opened(reloader, "JCONTOH", ACCOUNT, "MPCONTOH")
-    standings = around.history._standings
+    standings = around.history._statuses
     assert standings is not None
     # By this process, before the other had it.
-    standings.said(said := {"JCONTOH": UNTROUBLED})
+    standings.note_written(said := {"JCONTOH": UNTROUBLED})
 
-    assert await reloader.take_share(WHOLE) == {"JCONTOH"}
-    assert standings.otherwise(said) == said, "and the other has perhaps said otherwise since"
+    assert await reloader.change_shard(WHOLE) == {"JCONTOH"}
+    assert standings.changed_from_latest(said) == said, "and the other has perhaps said otherwise since"
 
     runtime = reloader.runtime
     assert runtime.owned == {"JCONTOH", "MPCONTOH"}
-    assert not runtime.elsewhere.routes
+    assert not runtime.peer_evaluator.routes
     assert runtime.evaluator.route_health(route.name) is Health.DOWN
-    assert runtime.consensus.told.keys() == {"JCONTOH", ACCOUNT}, "of the other agency it knows better"
+    assert runtime.reporter.reported_types.keys() == {"JCONTOH", ACCOUNT}, "of the other agency it knows better"
     assert runtime.prober._arrivals._missing["00000000000000aa"].route == route.name
     due = runtime.prober._schedule._entries[route.name].due
     assert due <= around.clock.now() + TAKEOVER_SPREAD, "it was due while nobody was there to run it"
@@ -186,17 +188,17 @@ async def test_thousands_are_taken_over_bit_by_bit_and_all_in_the_end(
     reloader: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = Shard(name=NAME, alive=frozenset({"kuching-1"}))
-    await reloader.take_share(nobody)
+    await reloader.change_shard(nobody)
     assert reloader.runtime.owned == set()
-    monkeypatch.setattr("monitor.service.reloader._AT_ONCE", 1)
+    monkeypatch.setattr("monitor.service.reloader._MAX_GAINED", 1)
 
-    assert await reloader.take_share(WHOLE) == {"JCONTOH", "MPCONTOH"}
+    assert await reloader.change_shard(WHOLE) == {"JCONTOH", "MPCONTOH"}
     assert len(reloader.runtime.routes) == len(reloader.runtime.configuration.registry.routes)
-    assert await reloader.take_share(WHOLE) == set()
+    assert await reloader.change_shard(WHOLE) == set()
 
 
 async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_is_away(reloader: Reloader) -> None:
-    await reloader.take_share(beside())
+    await reloader.change_shard(beside())
     assert [p for p in await reloader.reload("Siti Contoh") if p.key == "store"] == []
     assert reloader.runtime.owned == {"MPCONTOH"}
 
@@ -205,31 +207,33 @@ async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_
             raise StoreUnavailable("gone")
 
         def __getattr__(self, name: str) -> object:
-            return getattr(reloader._around.history, name)
+            return getattr(reloader._context.history, name)
 
-    around = reloader._around
-    reloader._around = replace(around, history=Away())  # type: ignore[arg-type]
+    around = reloader._context
+    reloader._context = replace(around, history=Away())  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable):
-        await reloader.take_share(WHOLE)
+        await reloader.change_shard(WHOLE)
     assert reloader.runtime.owned == {"MPCONTOH"}
-    reloader._around = around
-    assert await reloader.take_share(WHOLE) == {"JCONTOH"}
+    reloader._context = around
+    assert await reloader.change_shard(WHOLE) == {"JCONTOH"}
 
 
 async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_site_sees(reloader: Reloader) -> None:
-    here, there, *_ = reloader.runtime.configuration.registry.routes_of("JCONTOH")
+    here, there, *_ = reloader.runtime.configuration.registry.routes_for("JCONTOH")
     reloader.runtime.evaluator.restore({here.name: (Health.DOWN, T0)})
-    over = route_muter(reloader.runtime.troubled)
+    over = route_silence_lookup(reloader.runtime.failing_routes)
     found = replace(incident(), dedup_key="JCONTOH", policy=replace(incident().policy, agency="JCONTOH"))
     silence = Silence(id=1, target=here.name, starts_at=T0, ends_at=T0 + 60 * SECOND, reason="kerja", by="Siti Contoh")
     assert over(found, [silence], T0) == silence
-    reloader.runtime.consensus.hear("johor", "JCONTOH", SiteStatus(failing_routes=frozenset({here.name, there.name})))
+    reloader.runtime.reporter.record_status(
+        "johor", "JCONTOH", SiteStatus(failing_routes=frozenset({here.name, there.name}))
+    )
     assert over(found, [silence], T0) is None
 
 
 async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_is_gone(reloader: Reloader) -> None:
-    around, runtime = reloader._around, reloader.runtime
-    standings = around.history._standings
+    around, runtime = reloader._context, reloader.runtime
+    standings = around.history._statuses
     assert standings is not None
     broken = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0))
     spoken = ("ours/network@kuching-1", "ours/reference/rujukan-a@kuching-2", "ours/network", "JCONTOH", ACCOUNT)
@@ -239,38 +243,40 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
         taken_over.append(processes)
 
     run = arrived(next(iter(runtime.routes.values())), T0)
-    await around.history.ended(run, "JCONTOH", {}, standings=dict.fromkeys((*spoken, here), broken))
+    await around.history.record_run(run, "JCONTOH", {}, statuses=dict.fromkeys((*spoken, here), broken))
     await opened(reloader, "ours/network", "ours/site/johor", ACCOUNT)
     sharing = ShardManager(
         name=NAME,
         processes=Processes(around.store._database, NAME),
         history=around.history,
         reloader=reloader,
-        around=around,
+        context=around,
         clock=around.clock,
         policy=TakeoverPolicy(),
-        take_over=take_over,
+        take_over_notifications=take_over,
     )
-    sharing._share = Shard(name=NAME, alive=frozenset({NAME, "kuching-2"}))
+    sharing._shard = Shard(name=NAME, alive=frozenset({NAME, "kuching-2"}))
     for now in (T0 + second * SECOND for second in range(9)):
         beats = {"kuching-1": T0, "kuching-2": now}
-        sharing._see([Process(name=name, started_at=T0, heartbeat_at=at) for name, at in beats.items()], now)
+        sharing._update_shard([Process(name=name, started_at=T0, heartbeat_at=at) for name, at in beats.items()], now)
 
-    await sharing._take_back()
+    await sharing._take_over_from_dead()
 
     said, _ = await standings.changed(None)
     assert said["putrajaya"].keys() == {here, "ours/reference/rujukan-a@kuching-2", "JCONTOH", ACCOUNT}
-    assert runtime.consensus.told.keys() == {"ours/network", "ours/site/johor"}, "who sees that it is over ends it"
-    assert "ours/network" in runtime.pipeline._moved
+    assert runtime.reporter.reported_types.keys() == {"ours/network", "ours/site/johor"}, (
+        "who sees that it is over ends it"
+    )
+    assert "ours/network" in runtime.pipeline._changed_keys
     assert taken_over == [{NAME, "kuching-1"}], "the dead, and its own earlier lives"
 
 
 async def test_who_begins_beside_others_runs_a_route_when_they_would_have(reloader: Reloader) -> None:
-    around, configuration = reloader._around, reloader.runtime.configuration
+    around, configuration = reloader._context, reloader.runtime.configuration
     share = beside()
-    route = configuration.registry.routes_of("MPCONTOH")[0]
+    route = configuration.registry.routes_for("MPCONTOH")[0]
     at = around.clock.now() - route.probing.interval / 2
-    await around.history.ended(arrived(route, at), "MPCONTOH", {})
+    await around.history.record_run(arrived(route, at), "MPCONTOH", {})
     for alive, is_resumed in ((share.alive, True), (frozenset({NAME}), False)):
         runtime = await make_runtime(configuration, around, Shard(name=NAME, alive=alive))
         assert (route.name in runtime.prober._last_runs) is is_resumed
@@ -280,23 +286,23 @@ async def test_what_others_have_documents_of_is_neither_taken_back_nor_departed(
     office = IssuingOffice(tmp_path)
     async with in_force(office.config, ENVIRON, tmp_path / "store") as reloader:
         reloader.tries = 1
-        around = reloader._around
+        around = reloader._context
         run = arrived(next(iter(reloader.runtime.routes.values())), T0)
-        await around.history.ended(run, "JCONTOH", {}, standings={"JCONTOH": UNTROUBLED, "MPCONTOH": UNTROUBLED})
+        await around.history.record_run(run, "JCONTOH", {}, statuses={"JCONTOH": UNTROUBLED, "MPCONTOH": UNTROUBLED})
         both = frozenset({"JCONTOH", "MPCONTOH"})
-        await reloader.take_share(Shard(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": both}))
+        await reloader.change_shard(Shard(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": both}))
         (office.directory / JCONTOH).unlink()
         await reloader.reload("Siti Contoh")
-        assert reloader.watched == both
-        standings = around.history._standings
+        assert reloader.monitored_agencies == both
+        standings = around.history._statuses
         assert standings is not None
         said, _ = await standings.changed(None)
         assert said["putrajaya"].keys() == both
 
         # The other one reloads, too.
-        await reloader.take_share(
+        await reloader.change_shard(
             Shard(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": frozenset({"MPCONTOH"})})
         )
-        assert reloader.watched == {"MPCONTOH"}
+        assert reloader.monitored_agencies == {"MPCONTOH"}
         said, _ = await standings.changed(None)
         assert said["putrajaya"].keys() == {"MPCONTOH"}

@@ -37,7 +37,7 @@ from monitor.store.probing.history import History
 from monitor.store.probing.probe_calls import ProbeRequests
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.site_runs import SiteRunWriter
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.migrations import upgrade
 from monitor.store.sites import joining, publisher, subscriber
@@ -91,9 +91,9 @@ def say(world: SiteWorld, site: str, *, tmp: Path, **levels: SiteStatus) -> None
     async def write() -> None:
         async with Database.open(tmp / site, world.stores[site], name=site) as database:
             standings = SiteStatuses(database, site)
-            await History(database, standings).ended(ended(1), "JCM", {}, standings=levels)
+            await History(database, standings).record_run(ended(1), "JCM", {}, statuses=levels)
             monotonic = timedelta(seconds=time.monotonic())
-            await standings.beat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, incarnation=site))
+            await standings.write_heartbeat(SiteHeartbeat(at=datetime.now(UTC), monotonic=monotonic, incarnation=site))
 
     asyncio.run(write())
 
@@ -104,7 +104,7 @@ def heard(world: SiteWorld, tmp: Path) -> tuple[dict[str, dict[str, SiteStatus]]
             standings = SiteStatuses(database, "noc")
             said, _ = await standings.changed(None)
             return {site: dict(of) for site, of in said.items()}, {
-                site: beat.at for site, beat in (await standings.beats()).items()
+                site: beat.at for site, beat in (await standings.heartbeats()).items()
             }
 
     return asyncio.run(read())
@@ -117,11 +117,11 @@ def fail(world: SiteWorld, site: str, *numbers: int, tmp: Path) -> None:
         async with Database.open(tmp / site, world.stores[site], name=site) as database:
             history, teller = History(database), SiteRunWriter(database, site)
             for number in numbers:
-                await history.ended(ended(number, Outcome.LOST, T0, ROUTE), "JCM", {})
-            await history.ended(ended(0, at=T0, route=ROUTE), "JCM", {})
+                await history.record_run(ended(number, Outcome.LOST, T0, ROUTE), "JCM", {})
+            await history.record_run(ended(0, at=T0, route=ROUTE), "JCM", {})
             if await teller.has_hub():
-                await teller.tell_failed(0, await teller.newest(), T0)
-                await teller.tell_hour(T0.replace(minute=0), T0 + timedelta(minutes=len(numbers)))
+                await teller.publish_failed(0, await teller.newest(), T0)
+                await teller.publish_hour(T0.replace(minute=0), T0 + timedelta(minutes=len(numbers)))
 
     asyncio.run(write())
 
@@ -351,7 +351,7 @@ def test_what_a_promoted_standby_had_not_heard_is_missed_and_said_anew_by_rejoin
 ) -> None:
     say(world, "johor", tmp=tmp_path, JCM=WELL)
     add(member(world))
-    until(lambda: joining.look(member(world)).is_whole is True)
+    until(lambda: joining.look(member(world)).is_complete is True)
     # As a standby has it that had not heard this yet, while the site was told that it is heard.
     world.hub.order("DELETE FROM site_status_johor")
     say(world, "johor", tmp=tmp_path, MDC=WELL)
@@ -694,14 +694,14 @@ def test_what_was_broken_off_before_the_site_spoke_is_gone_on_with(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(publisher.Publisher, "say_anew", broken_off)
+        patched.setattr(publisher.Publisher, "publish_again", broken_off)
         with pytest.raises(KeyboardInterrupt):
             add(member(world))
     assert not add(member(world))
     assert hears(world, "johor", "JCM", IncidentType.BOTH)
 
 
-@pytest.mark.parametrize("step", ["try_out", "_of_it", "_see_tables"])
+@pytest.mark.parametrize("step", ["check_server", "_of_it", "_see_tables"])
 def test_what_was_killed_on_the_way_is_gone_on_with(world: SiteWorld, tmp_path: Path, step: str) -> None:
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     adding = ForkProcess(target=_killed_at, args=(step, member(world)))
@@ -843,14 +843,14 @@ def test_no_log_of_ours_holds_a_password(world: SiteWorld) -> None:
         assert each.said().count(PASSWORD) == each.said().count(f"CREATE ROLE {CALLER} LOGIN REPLICATION PASSWORD")
 
 
-def goes_by(world: SiteWorld, tmp: Path, documents: int | None, *, site: str = "johor") -> None:
+def record_documents_level(world: SiteWorld, tmp: Path, documents: int | None, *, site: str = "johor") -> None:
     """Let a process of a site go by the documents in its store; `None`: by files."""
 
     async def write() -> None:
         async with Database.open(tmp / site, world.stores[site], name=site) as database:
             processes = Processes(database, site)
             await processes.beat(T0, T0)
-            await processes.goes_by(documents)
+            await processes.record_documents_level(documents)
 
     asyncio.run(write())
 
@@ -881,20 +881,20 @@ def test_the_hubs_documents_go_down_to_a_site_once_and_after_a_cut_and_it_says_w
     )
     offers = partial(offer, member(world))
     say(world, "johor", tmp=tmp_path, JCM=WELL)
-    goes_by(world, tmp_path, 0)
+    record_documents_level(world, tmp_path, 0)
     assert offers({"JCM": jcm}) is None, "it has not joined"
     add(member(world))
     try:
-        goes_by(world, tmp_path, None)
+        record_documents_level(world, tmp_path, None)
         assert offers({"JCM": jcm}) is None, "it keeps its agencies in files"
-        goes_by(world, tmp_path, 0)
+        record_documents_level(world, tmp_path, 0)
         # Two processes of the hub at once, and one that was started again.
         with ThreadPoolExecutor() as pool:
             both = list(pool.map(lambda _: offers({"JCM": jcm, "MDC": mdc}), range(2)))
-        assert [each and each.behind for each in both] == [2, 2]
-        assert offers({"JCM": jcm, "MDC": mdc}) == OfferDifference(behind=2)
+        assert [each and each.outdated for each in both] == [2, 2]
+        assert offers({"JCM": jcm, "MDC": mdc}) == OfferDifference(outdated=2)
         assert look_at_offers(world, tmp_path, MDC="tiada kata laluan") == {"JCM": "satu", "MDC": "tiga"}
-        assert offers({"JCM": jcm, "MDC": mdc}) == OfferDifference(behind=1, refused={"MDC": "tiada kata laluan"})
+        assert offers({"JCM": jcm, "MDC": mdc}) == OfferDifference(outdated=1, rejected={"MDC": "tiada kata laluan"})
         assert state(world).troubles == (
             "it cannot use the hub's document of MDC, and goes by the one before: tiada kata laluan",
         )
@@ -904,14 +904,14 @@ def test_the_hubs_documents_go_down_to_a_site_once_and_after_a_cut_and_it_says_w
             offers({"JCM": new})
         world.sites["johor"].mend()
         until(lambda: world.sites["johor"].order("SELECT 1") == [(1,)])
-        assert offers({"JCM": new}) == OfferDifference(offered=(new,), withdrawn=("MDC",), behind=1)
+        assert offers({"JCM": new}) == OfferDifference(offered=(new,), withdrawn=("MDC",), outdated=1)
         assert look_at_offers(world, tmp_path) == {"JCM": "dua"}
         assert offers({"JCM": new}) == OfferDifference()
         written = "SELECT number, text, source, written_by FROM document ORDER BY number"
         assert world.sites["johor"].order(written) == [(1, "satu", "hub", "noc"), (2, "dua", "hub", "noc")]
 
         # What the hub watches no more leaves, for it was the hub's; and nothing is left behind.
-        assert offers({"MDC": mdc}) == OfferDifference(offered=(mdc,), leaving=("JCM",), behind=2)
+        assert offers({"MDC": mdc}) == OfferDifference(offered=(mdc,), removed=("JCM",), outdated=2)
         assert look_at_offers(world, tmp_path) == {"JCM": None, "MDC": "tiga"}
         assert offers({"MDC": mdc}) == OfferDifference(withdrawn=("JCM",))
         assert state(world).troubles == ()

@@ -112,10 +112,10 @@ async def all_of(database: Database) -> Mapping[str, Sequence[Any]]:
 
 async def told(database: Database) -> Sequence[Any]:
     """Return what the engine reads of it."""
-    async with SqlStore(database).reading() as ledger:
-        found: list[Any] = [await ledger.active_incidents(), await ledger.open_incidents()]
+    async with SqlStore(database).reading() as uow:
+        found: list[Any] = [await uow.active_incidents(), await uow.open_incidents()]
         for number in (1, 2):
-            found += [await ledger.incident(number), await ledger.notices(number)]
+            found += [await uow.incident(number), await uow.notifications(number)]
         return found
 
 
@@ -147,8 +147,8 @@ async def test_what_was_in_the_file_goes_on_on_the_server(office: IssuingOffice,
         verifier = await audit.verify(database.read)
         assert (verifier.flaws, verifier.head.number) == ([], len(rows["audit_log"]) + 1)
         # What comes new gets an id and a number of its own.
-        async with SqlStore(database).transaction() as ledger:
-            [added] = await ledger.add_incidents([replace(trigger(), dedup_key="other")])
+        async with SqlStore(database).transaction() as uow:
+            [added] = await uow.add_incidents([replace(trigger(), dedup_key="other")])
             assert (added.id, added.number) == (3, "JCM-03")
         await have_runs(database, 1)
     async with Database.open(office.state, empty) as database:
@@ -183,8 +183,8 @@ async def test_the_way_back_is_to_restore_the_file_as_an_older_copy(office: Issu
 
     assert code == 0, said
     assert "Letters and faxes are paused" in said
-    async with Database.open(office.state) as database, SqlStore(database).reading() as ledger:
-        assert await ledger.is_paper_held()
+    async with Database.open(office.state) as database, SqlStore(database).reading() as uow:
+        assert await uow.is_paper_paused()
 
 
 async def test_nothing_else_in_the_file_is_changed(office: IssuingOffice) -> None:
@@ -452,8 +452,8 @@ class _Dying(Target):
     """Ends when the file is left behind, and that is not committed there."""
 
     @asynccontextmanager
-    async def completed(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
-        async with Target.completed(self, entry) as head:
+    async def complete(self, entry: AuditEntry) -> AsyncIterator[ChainHead]:
+        async with Target.complete(self, entry) as head:
             yield head
             raise Killed
 
@@ -531,8 +531,8 @@ async def test_after_the_service_ran_on_the_file_once_more_it_begins_anew(
     await lived(office, runs=20)
     await copy_half(office, server)
     async with Database.open(office.state) as database:
-        async with SqlStore(database).transaction() as ledger:
-            await ledger.journal(AuditEntry(at=T0, actor="pantau@utama", event="service started"))
+        async with SqlStore(database).transaction() as uow:
+            await uow.add_audit_entry(AuditEntry(at=T0, actor="pantau@utama", event="service started"))
         async with database.write() as connection:
             await connection.execute(run.delete().where(run.c.id > 10))
         before = await all_of(database)
@@ -660,8 +660,8 @@ async def test_what_another_installation_has_written_is_not_copied_over(
     office: IssuingOffice, server: PostgresServer, tmp_path: Path
 ) -> None:
     await lived(office)
-    async with Database.open(tmp_path / "other", server) as database, SqlStore(database).transaction() as ledger:
-        await ledger.journal(AuditEntry(at=T0, actor="x", event="service started"))
+    async with Database.open(tmp_path / "other", server) as database, SqlStore(database).transaction() as uow:
+        await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event="service started"))
 
     await nobody_is_there(server)
     said = await refused(office)
@@ -687,8 +687,8 @@ async def test_half_of_another_store_is_not_copied_over(
     await lived(office)
     (tmp_path / "other").mkdir()
     other = IssuingOffice(tmp_path / "other")
-    async with Database.open(other.state) as database, SqlStore(database).transaction() as ledger:
-        await ledger.journal(AuditEntry(at=T0, actor="x", event="service started"))
+    async with Database.open(other.state) as database, SqlStore(database).transaction() as uow:
+        await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event="service started"))
     with opened(file_of(other)) as source:
         async with taken(server) as target:
             await target.begin(source.origin, str(source.file))

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from monitor.config.loading import load
-from monitor.model.document import digest_of, secrets_named
+from monitor.model.document import digest_of, secret_names_in
 from monitor.store.admin.keyring import new_key
 from probes.model.mailbox import Password, UnavailableLogin
 from tests.integration.monitor.test_agency_by_page import invited, officer, run, stored
@@ -47,7 +47,7 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
     async with service(place), officer(port, code) as browser:
         answer = await add(browser, place, "localhost")
         assert answer.status_code in {200, 303}, answer.text
-        (name,) = secrets_named(stored(place))
+        (name,) = secret_names_in(stored(place))
         assert login(place) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
 
         assert (await asyncio.to_thread(run, place, "export"))[0] == 0

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from alerts.persistence.clock import SystemClock
 from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
-from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason
+from monitor.evaluation.out_of_band import ActiveReason, ActiveReasons, OutOfBandReason
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.probing_runtime import ProbingRuntime
@@ -23,7 +23,7 @@ from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.out_of_band import MemoryFile
-from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, lifeline, store_opening
+from monitor.watchdog.watchdog import MEMORY_FILE, Watchdog, alert_on_failed_opening, build_out_of_band_alerter
 from pantau_lab.deadman import DeadMansSwitch
 from pantau_lab.serving import serve
 from tests.integration.alerts.station import Station
@@ -74,13 +74,13 @@ class Watchroom:
             wording=load_wording(),
         )
         # It beats by the store's clock, which is ours where nobody else is on the store.
-        self.watchdog.pulse._clock = self.station.clock
+        self.watchdog.process_heartbeat._clock = self.station.clock
 
     def reload(self, sections: str) -> None:
         configuration = configured(self.office, sections)
-        prober = SimpleNamespace(late=lambda _: 0 * SECOND)
-        evaluator = SimpleNamespace(troubled=lambda _: ())
-        runtime = SimpleNamespace(configuration=configuration, prober=prober, troubled=evaluator.troubled)
+        prober = SimpleNamespace(next_run_delay=lambda _: 0 * SECOND)
+        evaluator = SimpleNamespace(failing_routes=lambda _: ())
+        runtime = SimpleNamespace(configuration=configuration, prober=prober, failing_routes=evaluator.failing_routes)
         self.runtime = cast(ProbingRuntime, runtime)
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -96,13 +96,13 @@ async def room(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Watchroom
 
 
 async def test_a_lifeline_comes_and_goes_with_the_configuration(room: Watchroom) -> None:
-    await room.watchdog._look_at_lifeline()
+    await room.watchdog._check_out_of_band()
     assert room.value("out_of_band_numbers") is None
     room.reload(LIFELINE)
-    await room.watchdog._look_at_lifeline()
+    await room.watchdog._check_out_of_band()
     assert room.value("out_of_band_numbers") == 1
     room.reload(WITHOUT_LIFELINE)
-    await room.watchdog._look_at_lifeline()
+    await room.watchdog._check_out_of_band()
     assert room.value("out_of_band_numbers") is None
 
 
@@ -110,28 +110,31 @@ HEARTBEAT = "heartbeat: {url: http://127.0.0.1:1/}\n"
 
 
 async def test_while_nobody_is_told_it_rings_nobody_beats_for_nobody_and_drills_nobody(room: Watchroom) -> None:
-    drills = room.watchdog.driller
+    drills = room.watchdog.drill_runner
 
     async def tried() -> int:
         async with asyncio.TaskGroup() as calls:
-            await drills.look(calls)
-        return len(await drills.latest(1))
+            await drills.run_once(calls)
+        return len(await drills.latest_results(1))
 
     room.reload("mode: monitor_only\n" + LIFELINE + HEARTBEAT)
-    assert await drills.ask("all", "Ali Contoh", timedelta(hours=2)) is not None
+    assert await drills.start("all", "Ali Contoh", timedelta(hours=2)) is not None
     assert await tried() == 0
-    await room.watchdog._look_at_lifeline()
+    await room.watchdog._check_out_of_band()
     assert room.value("out_of_band_numbers") is None
     assert (
-        lifeline(room.runtime.configuration, room.office.directory, room.metrics.watchdog, room.station.clock) is None
+        build_out_of_band_alerter(
+            room.runtime.configuration, room.office.directory, room.metrics.watchdog, room.station.clock
+        )
+        is None
     )
-    assert room.watchdog._heartbeat_in_force() is None
+    assert room.watchdog._current_heartbeat() is None
 
     room.reload(LIFELINE + HEARTBEAT)
     assert await tried() > 0
-    await room.watchdog._look_at_lifeline()
+    await room.watchdog._check_out_of_band()
     assert room.value("out_of_band_numbers") == 1
-    assert room.watchdog._heartbeat_in_force() is not None
+    assert room.watchdog._current_heartbeat() is not None
 
 
 @pytest.mark.blind
@@ -140,24 +143,24 @@ async def test_pulse_clock_set_back_gives_the_others_time_to_beat_again(room: Wa
 
     Pantau: They get time for a heartbeat by the new time.
     """
-    pulse, clock = room.watchdog.pulse, room.station.clock
+    pulse, clock = room.watchdog.process_heartbeat, room.station.clock
     await pulse.beat()
     clock.moment += 9 * MINUTE
     await pulse.beat()
-    assert pulse.watching_since == clock.now() - 9 * MINUTE
+    assert pulse.peers_observed_since == clock.now() - 9 * MINUTE
     clock.moment -= timedelta(hours=8)
     await pulse.beat()
-    assert pulse.watching_since == pulse.written_at == clock.now()
+    assert pulse.peers_observed_since == pulse.written_at == clock.now()
 
 
 async def test_while_nobody_is_told_nobody_is_left_untold(room: Watchroom) -> None:
     room.reload("mode: monitor_only\n")
     await room.station.dispatcher.submit(trigger())
     room.station.clock.moment += 30 * MINUTE
-    await room.watchdog.auditor.look()
+    await room.watchdog.auditor.audit()
     assert room.value("escalation_overdue_seconds") == 0
     room.reload("")
-    await room.watchdog.auditor.look()
+    await room.watchdog.auditor.audit()
     assert (room.value("escalation_overdue_seconds") or 0) > 0
 
 
@@ -165,9 +168,9 @@ async def test_the_lifeline_has_the_gateways_of_the_configuration_in_force(room:
     """A token that was changed while all was well must not be missed when it rings."""
 
     async def accounts() -> list[object]:
-        await room.watchdog._look_at_lifeline()
-        assert room.watchdog._lifeline is not None
-        lines = cast(Any, room.watchdog._lifeline[1]._lines)
+        await room.watchdog._check_out_of_band()
+        assert room.watchdog._out_of_band is not None
+        lines = cast(Any, room.watchdog._out_of_band[1]._gateways)
         return [line.gateway for line in lines]
 
     room.reload(LIFELINE)
@@ -184,9 +187,9 @@ class Rings:
         self.room = room
         self.memory = MemoryFile(room.runtime.configuration.settings.state_dir / MEMORY_FILE)
 
-    async def look(self) -> Memory:
+    async def look(self) -> ActiveReasons:
         """Look once, and return what is remembered as told."""
-        await self.room.watchdog._look_at_lifeline()
+        await self.room.watchdog._check_out_of_band()
         return {trouble: spell for trouble, spell in self.memory.read().items() if spell.notified_at is not None}
 
 
@@ -196,10 +199,10 @@ async def test_before_anything_is_known_of_the_store_nobody_is_told_that_it_is_b
     rings, now = Rings(room), room.station.clock.now()
     rings.memory.write({OutOfBandReason.STORE: ActiveReason(since=now - 60 * MINUTE, notified_at=now - MINUTE)})
     assert set(await rings.look()) == {OutOfBandReason.STORE}
-    room.watchdog.pulse.away_since = now
+    room.watchdog.process_heartbeat.failing_since = now
     assert set(await rings.look()) == {OutOfBandReason.STORE}
     # No gateway answers here, and it is over all the same.
-    await room.watchdog.pulse.beat()
+    await room.watchdog.process_heartbeat.beat()
     assert await rings.look() == {}
 
 
@@ -209,7 +212,7 @@ async def test_a_store_that_goes_away_does_not_bring_a_silent_peer_back(room: Wa
     rings.memory.write(
         {OutOfBandReason.PEER: ActiveReason(since=now - 60 * MINUTE, notified_at=now - MINUTE, whose="kedua")}
     )
-    room.watchdog.pulse.away_since = now
+    room.watchdog.process_heartbeat.failing_since = now
     room.station.clock.moment += 5 * MINUTE
     assert set(await rings.look()) == {OutOfBandReason.PEER}
 
@@ -222,8 +225,8 @@ async def test_the_lifeline_hears_of_a_peer_that_the_pulse_has_missed(room: Watc
 
     room.reload(LIFELINE)
     rings = Rings(room)
-    room.watchdog.pulse._processes = SharedSettings.__new__(SharedSettings)
-    await room.watchdog.pulse.beat()
+    room.watchdog.process_heartbeat._processes = SharedSettings.__new__(SharedSettings)
+    await room.watchdog.process_heartbeat.beat()
     await rings.look()
     assert {trouble: spell.whose for trouble, spell in rings.memory.read().items()} == {OutOfBandReason.PEER: "kedua"}
 
@@ -232,13 +235,13 @@ async def test_a_switch_that_a_reload_names_hears_of_us_with_the_next_beat(room:
     first, second = DeadMansSwitch(), DeadMansSwitch()
     async with serve(first.app()) as one, serve(second.app()) as other:
         room.reload(f"heartbeat: {{url: {one}, interval: 10m}}\n")
-        await room.watchdog.pulse.beat()
+        await room.watchdog.process_heartbeat.beat()
         room.reload(f"heartbeat: {{url: {other}, interval: 10m}}\n")
         for _ in range(3):
             room.station.clock.moment += 15 * SECOND
-            await room.watchdog.pulse.beat()
+            await room.watchdog.process_heartbeat.beat()
         room.reload("")
-        await room.watchdog.pulse.beat()
+        await room.watchdog.process_heartbeat.beat()
     assert (len(first.beats), len(second.beats)) == (1, 1)
     assert room.value("heartbeat_last_success_timestamp_seconds", receiver="switch") is None
 
@@ -250,7 +253,9 @@ async def opening(office: IssuingOffice, error: Exception, clock: SystemClock | 
     """Let the store not open for *error*; return what was logged."""
     metrics = Metrics(version="1", now=SystemClock().now).watchdog
     with capture_logs() as logged, pytest.raises(type(error)):
-        async with store_opening(configured(office, LIFELINE), office.directory, metrics, clock or SystemClock()):
+        async with alert_on_failed_opening(
+            configured(office, LIFELINE), office.directory, metrics, clock or SystemClock()
+        ):
             raise error
     return [line["event"] for line in logged]
 

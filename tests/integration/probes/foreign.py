@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from probes.mail.message import compose, subject_of
+from probes.mail.message import build_subject, compose
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of
@@ -92,10 +92,12 @@ def _quoting(box: Mailbox) -> Iterator[Foreign]:
     """Yield what people and robots write about messages of ours: the tokens in it are true."""
     tokens = [_token() for _ in range(9)]
     for prefix, token in zip(("Re:", "Fwd:", "BLS:", "[LUAR] Re:"), tokens[:4], strict=True):
-        yield _text("jawapan", f"{prefix} {subject_of(token)}", f"> {token.text}", f"References: <{token.text}@contoh>")
+        yield _text(
+            "jawapan", f"{prefix} {build_subject(token)}", f"> {token.text}", f"References: <{token.text}@contoh>"
+        )
     absent = tokens[4]
-    yield _text("cuti", f"Automatic reply: {subject_of(absent)}", "Saya bercuti.", "Auto-Submitted: auto-replied")
-    yield _text("kuarantin", "Senarai kuarantin", "\r\n".join(subject_of(token) for token in tokens))
+    yield _text("cuti", f"Automatic reply: {build_subject(absent)}", "Saya bercuti.", "Auto-Submitted: auto-replied")
+    yield _text("kuarantin", "Senarai kuarantin", "\r\n".join(build_subject(token) for token in tokens))
     yield _text("aduan", "Apakah ini?", f"Saya terima {tokens[5].text} semalam.")
     original = compose(tokens[6], sender=box.address, recipient=box.address, now=datetime.now(UTC)).decode()
     yield _text("panjang", "FYI", original, "Content-Type: message/rfc822")

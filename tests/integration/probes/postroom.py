@@ -41,20 +41,20 @@ class Postroom:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def route(self, ending: str) -> MonitoredRoute:
-        (route,) = (each for each in self.registry.routes_of(CODE) if each.name.endswith(f"/{ending}"))
+        (route,) = (each for each in self.registry.routes_for(CODE) if each.name.endswith(f"/{ending}"))
         return route
 
     async def run(self, ending: str) -> ProbeResult:
         """Run the route whose name ends so, and wait until what arrived is deleted."""
         route = self.route(ending)
-        token, patience = SIGNER.issue(route.name, datetime.now(UTC)), route.probing.patience
+        token, timeouts = SIGNER.issue(route.name, datetime.now(UTC)), route.probing.timeouts
         sender, recipient = self.watchers.get(route.route.sender.name), self.watchers[route.route.recipient.name]
-        probe = KIND.build(route=route.route, token=token, patience=patience, sender=sender, recipient=recipient)
-        result = await run_probe(probe, route=route.name, token_id=token.id, patience=patience)
+        probe = KIND.build(route=route.route, token=token, timeouts=timeouts, sender=sender, recipient=recipient)
+        result = await run_probe(probe, route=route.name, token_id=token.id, timeouts=timeouts)
         async with asyncio.timeout(HANGS):
-            await recipient.tidy()
+            await recipient.wait_until_deleted()
             if sender is not None:
-                await sender.tidy()
+                await sender.wait_until_deleted()
         return result
 
     def note(self, mailbox: str, arrival: Arrival, *_: object) -> None:
@@ -67,7 +67,7 @@ class Postroom:
             while (mailbox, arrival) not in self.arrivals:
                 self._changed.clear()
                 await self._changed.wait()
-            await self.watchers[mailbox].tidy()
+            await self.watchers[mailbox].wait_until_deleted()
 
 
 @asynccontextmanager
@@ -78,15 +78,15 @@ async def postroom(
     loaded = load(configured(directory, systems, agency, arrival), {}).accepted()
     routes = loaded.registry.routes
     ends = (end for each in routes for end in (each.route.sender, each.route.recipient))
-    mailboxes = {end.name: end for end in ends if end.is_read}
+    mailboxes = {end.name: end for end in ends if end.is_readable}
     room = Postroom(loaded.registry, {})
     for name, mailbox in mailboxes.items():
         room.watchers[name] = MailboxWatcher(
             mailbox,
             SIGNER,
             on_arrival=partial(room.note, name),
-            patience=loaded.settings.probing.build(loaded.settings.time_zone, ()).patience,
-            pace=PACE,
+            timeouts=loaded.settings.probing.build(loaded.settings.time_zone, ()).timeouts,
+            polling=PACE,
         )
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(watcher.run()) for watcher in room.watchers.values()]

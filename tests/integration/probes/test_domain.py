@@ -38,7 +38,7 @@ async def findings_of(
     sample_message: bytes | None = None,
     lists: tuple[str, ...] = (),
     policy_server: PolicyServer = _NOWHERE,
-    bounds: EgressPolicy | None = None,
+    egress: EgressPolicy | None = None,
 ) -> tuple[Finding, ...]:
     check_scope = CheckScope(
         agency="JCM",
@@ -46,7 +46,7 @@ async def findings_of(
         domains=domains,
         name_servers=servers,
         sample_message=lambda: sample_message,
-        bounds=bounds,
+        egress=egress,
     )
     async with asyncio.timeout(60):
         check = DomainCheck(check_scope, lambda: datetime.now(UTC), lists=lists, policy_server=policy_server)
@@ -377,11 +377,11 @@ async def test_06_a_signature_that_passed_and_now_fails_is_shown_to_fail(
     domain = named_after(request)
     name_server.add(f"s1._domainkey.{domain}", "TXT", public(2048))
     metrics = Metrics(version="0", now=lambda: NOON)
-    metrics.watch_agency("JCONTOH", routes=())
+    metrics.register_agency("JCONTOH", routes=())
     shown = []
     for sample_message in (signed(domain), spoiled(signed(domain))):
         findings = await findings_of(name_server.validating, domain, sample_message=sample_message)
-        metrics.checks_finished("JCONTOH", "domain", findings, NOON)
+        metrics.record_check_run("JCONTOH", "domain", findings, NOON)
         scraped = Scrape(metrics)
         shown.append(scraped.value("check_state", agency="JCONTOH", check="domain", aspect="dkim", subject=domain))
     assert shown == [0, 2]  # pass, then fail, on the same series
@@ -473,9 +473,9 @@ async def test_a_policy_is_not_fetched_out_of_bounds(name_server: NameServer) ->
     asked = list[str]()
     async with web_server("dasar.gov.my", _GOOD, asked=asked) as web:
         domain, servers, opened = "dasar.gov.my", name_server.validating, EgressException.read("127.0.0.0/8")
-        inside = (await check_domain(servers, domain, policy_server=web, bounds=EgressPolicy()))["mta-sts"]
+        inside = (await check_domain(servers, domain, policy_server=web, egress=EgressPolicy()))["mta-sts"]
         assert asked == []
-        let_in = (await check_domain(servers, domain, policy_server=web, bounds=EgressPolicy(openings=(opened,))))[
+        let_in = (await check_domain(servers, domain, policy_server=web, egress=EgressPolicy(exceptions=(opened,))))[
             "mta-sts"
         ]
     assert (inside.verdict, let_in.verdict) == (Verdict.UNKNOWN, Verdict.PASS)

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.evaluation.attribution import FaultDomain, weigh
+from monitor.evaluation.attribution import FaultDomain, attribute
 from monitor.evaluation.evidence import Evidence
 from monitor.model.health import Grade
 from probes.model.reply import Reason
@@ -107,7 +107,7 @@ async def test_mail_to_another_name_lies_in_the_mailbox_that_it_is_a_name_of(
         assert (result.outcome, reason(result)) == (Outcome.BOUNCED, Reason.COPY_RETURNED)
         assert result.failure is not None
         assert "mailbox disabled" in result.failure.detail
-        assert result.duration < room.route("peti.pantau").probing.patience.arrival, "a report ends the run"
+        assert result.duration < room.route("peti.pantau").probing.timeouts.arrival, "a report ends the run"
     assert ours(systems, PANTAU) == 0
 
 
@@ -182,8 +182,8 @@ async def test_a_copy_that_is_refused_is_no_fault_of_the_agency(
     assert (result.outcome, reason(result)) == (Outcome.BOUNCED, Reason.COPY_RETURNED)
     # What is kept may come after what was sent on is back; the next test would find it.
     await until(lambda: [ours(systems, WEBMASTER, folder) for folder in ("", "Pantau")] in ([1, 0], [0, 1]))
-    verdict = weigh(room.route("webmaster"), result, Evidence())
-    assert (verdict.grade, verdict.blame, verdict.suspect) == (Grade.NONE, FaultDomain.REFERENCE, "rujukan-b")
+    verdict = attribute(room.route("webmaster"), result, Evidence())
+    assert (verdict.grade, verdict.domain, verdict.mailbox) == (Grade.NONE, FaultDomain.REFERENCE, "rujukan-b")
 
 
 async def test_what_is_not_forwarded_is_lost(tmp_path: Path, systems: Neighbours) -> None:
@@ -234,9 +234,9 @@ async def test_a_right_that_is_taken_from_us_is_no_fault_of_the_mail(tmp_path: P
         result = await room.run("awam")
     for command in RIGHTS:
         systems.agency.doveadm(command)
-    verdict = weigh(room.route("awam"), result, Evidence())
+    verdict = attribute(room.route("awam"), result, Evidence())
     assert (result.outcome, reason(result)) == (Outcome.AUTH, Reason.MAILBOX_REFUSED)
-    assert (verdict.grade, verdict.blame, verdict.suspect) == (Grade.NONE, FaultDomain.CREDENTIALS, "JCONTOH/awam")
+    assert (verdict.grade, verdict.domain, verdict.mailbox) == (Grade.NONE, FaultDomain.CREDENTIALS, "JCONTOH/awam")
 
 
 # -- by hand -----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def check_scope_of(
     *mailboxes: Mailbox,
     domains: tuple[str, ...] = (),
     ours: str = OURS,
-    bounds: EgressPolicy | None = None,
+    egress: EgressPolicy | None = None,
 ) -> CheckScope:
     return CheckScope(
         agency="JCM",
@@ -43,7 +43,7 @@ def check_scope_of(
         domains=domains,
         name_servers=name_server.validating,
         our_address=ours,
-        bounds=bounds,
+        egress=egress,
     )
 
 
@@ -213,8 +213,8 @@ async def test_an_mx_host_out_of_bounds_is_not_tried(name_server: NameServer) ->
     name_server.add("mx2.dalaman.gov.my", "A", "127.0.0.3")
     opened, inside = Exchanger(answers={"RCPT": "554 5.7.1 tidak"}), Exchanger()
     async with hosts({"127.0.0.2": opened, "127.0.0.3": inside}) as port:
-        bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
-        findings = await findings_of(check_scope_of(name_server, domains=("dalaman.gov.my",), bounds=bounds), port)
+        egress = EgressPolicy(exceptions=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        findings = await findings_of(check_scope_of(name_server, domains=("dalaman.gov.my",), egress=egress), port)
     assert verdicts(findings) == {
         ("clear-sign-in", "mx1.dalaman.gov.my [127.0.0.2]"): Verdict.PASS,
         ("relay", "mx1.dalaman.gov.my [127.0.0.2]"): Verdict.PASS,

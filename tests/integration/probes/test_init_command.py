@@ -24,8 +24,8 @@ import yaml
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.cli.operation.draft import FirstMailbox, read_server, route_of
-from monitor.cli.operation.trial import Trial, find_way
+from monitor.cli.operation.draft import FirstMailbox, build_route, read_server
+from monitor.cli.operation.trial import Trial, find_connection
 from monitor.config.fields.trust import Trust
 from monitor.model.route import MonitoredRoute
 from probes.arrival.watcher import MailboxWatcher
@@ -202,10 +202,10 @@ def becomes_green(place: Path) -> None:
     ):
         try:
             deadline = time.monotonic() + PATIENCE
-            while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in (shown := scraped(client)):
+            while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in (show_progress := scraped(client)):
                 assert time.monotonic() < deadline, (place.parent / "run.log").read_text()
                 time.sleep(1)
-            assert "pantau_monitor_only 1.0" in shown
+            assert "pantau_monitor_only 1.0" in show_progress
         finally:
             service.terminate()
 
@@ -239,7 +239,7 @@ def test_an_account_is_not_locked_by_somebody_who_goes_on_guessing(
     options = ("--address", ADDRESS, "--smtp", smtp(mail_server), "--imap", imap(mail_server), "--username", ADDRESS)
     with terminal(str(place), "--ca", str(authority), *options) as person:
         person.answer("Password", "satu ", hidden=True)
-        person.expect("has a blank at an end")
+        person.expect("begins or ends with a blank")
         person.answer("Password", b"sat\xff", hidden=True)
         person.expect("is not UTF-8 text")
         person.answer("Password", "satu", hidden=True)
@@ -323,13 +323,13 @@ def draft_of(server: MailServer, name: str, username: str) -> FirstMailbox:
 
 
 def route_in(draft: FirstMailbox, authority: Path) -> MonitoredRoute:
-    return route_of(draft, QUICK, Trust(), authority)
+    return build_route(draft, QUICK, Trust(), authority)
 
 
 async def test_trial_with_the_user_name_of_another_mailbox_says_so(mail_server: MailServer, authority: Path) -> None:
     draft = draft_of(mail_server, "petugas", f"siti@{DOMAIN}")
     tried = await Trial(bytes(32), QUICK).run(route_in(draft, authority), draft.other_address)
-    assert (tried.reads_another, tried.result.outcome) == (True, Outcome.LOST)
+    assert (tried.reads_other_mailbox, tried.result.outcome) == (True, Outcome.LOST)
     assert mail_server.mails(f"siti@{DOMAIN}") == [], "the message for comparison is taken away"
 
 
@@ -342,7 +342,7 @@ async def test_trial_with_an_address_that_leads_to_the_user_names_mailbox_arrive
         tried = await Trial(bytes(32), QUICK).run(route_in(draft, authority), draft.other_address)
     finally:
         mail_server.alias(draft.address)
-    assert (tried.reads_another, tried.result.outcome) == (False, Outcome.DELIVERED)
+    assert (tried.reads_other_mailbox, tried.result.outcome) == (False, Outcome.DELIVERED)
 
 
 async def test_trial_message_that_comes_late_is_deleted_and_is_not_forged(
@@ -369,9 +369,9 @@ async def seen_by(signer: TokenSigner, route: MonitoredRoute) -> list[Arrival]:
     """Return what somebody who signs so sees in the mailbox."""
     seen: list[Arrival] = []
     watcher = MailboxWatcher(
-        route.route.recipient, signer, on_arrival=lambda each, *_: seen.append(each), patience=QUICK
+        route.route.recipient, signer, on_arrival=lambda each, *_: seen.append(each), timeouts=QUICK
     )
-    await watcher.look_once()
+    await watcher.poll_once()
     return seen
 
 
@@ -384,9 +384,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_find_way_at_a_port_of_its_own_finds_the_tls_that_is_spoken(mail_server: MailServer) -> None:
     port = mail_server.ports[Door.SUBMISSION]
-    way = await find_way(Protocol.SMTP, read_server(f"localhost:{port} implicit as {HOST}"))
+    way = await find_connection(Protocol.SMTP, read_server(f"localhost:{port} implicit as {HOST}"))
     assert way.server == read_server(f"localhost:{port} starttls as {HOST}")
-    assert way.said == f"localhost:{port} answers with STARTTLS, and not TLS from the start."
+    assert way.message == f"localhost:{port} answers with STARTTLS, and not TLS from the start."
 
 
 def test_starttls_at_a_port_of_its_own_needs_no_second_answer_and_another_user_name_asks_for_it_alone(
@@ -405,7 +405,7 @@ def test_starttls_at_a_port_of_its_own_needs_no_second_answer_and_another_user_n
         person.expect(f"Send a message to siti@{DOMAIN} first, which is the user name")
         person.expect(f"siti@{DOMAIN} signs in to another mailbox")
         (tmp_path / "took").write_text(f"{time.monotonic() - begun:.1f}")
-        person.answer("Which answer is another", "")
+        person.answer("Which answer do you want to change", "")
         person.answer("User name", "")
         person.answer("Password", SECRET, hidden=True)
         person.expect("Short code")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from probes.model.reply import Reason
-from probes.preauth.capabilities import look
+from probes.preauth.capabilities import query_servers
 from probes.preauth.session import Protocol
 from tests.real.mailserver import Door, MailServer
 
@@ -30,7 +30,7 @@ SEEN: dict[tuple[Protocol, Door], Reason | None] = {
 
 
 async def test_all_doors_are_looked_at_at_once_and_each_ends_in_a_reason(mail_server: MailServer) -> None:
-    found = await look([(protocol, mail_server.server(door)) for protocol, door in SEEN])
+    found = await query_servers([(protocol, mail_server.server(door)) for protocol, door in SEEN])
     assert {key: each.failure and each.failure.reason for key, each in zip(SEEN, found, strict=True)} == SEEN
     assert [each.takes_password for each in found] == [each.is_usable for each in found]
 
@@ -38,8 +38,8 @@ async def test_all_doors_are_looked_at_at_once_and_each_ends_in_a_reason(mail_se
 async def test_a_certificate_is_held_against_the_name_and_its_authority(mail_server: MailServer) -> None:
     other = replace(mail_server.server(Door.IMAPS), tls_name="mel.lain.gov.my")
     strange = mail_server.server(Door.IMAPS, ssl.create_default_context())
-    found = await look([(Protocol.IMAP, other), (Protocol.IMAP, strange)])
+    found = await query_servers([(Protocol.IMAP, other), (Protocol.IMAP, strange)])
     assert [each.failure and each.failure.reason for each in found] == [
-        Reason.CERTIFICATE_OF_ANOTHER,
+        Reason.CERTIFICATE_NAME_MISMATCH,
         Reason.CERTIFICATE_UNTRUSTED,
     ]

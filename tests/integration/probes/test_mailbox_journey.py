@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from monitor.config.files.document import document_of
-from monitor.config.service.consent import ConsentWay
+from monitor.config.files.document import document_from_text
+from monitor.config.service.consent import ConsentProcedure
 from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth_endpoint import Client
@@ -42,7 +42,7 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
         client = Client(
             token_url=f"{url}/token", client_id=desk.client_id, client_secret=desk.client_secret, tls=mail_server.trust
         )
-        google = ConsentWay(
+        google = ConsentProcedure(
             client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, servers=(HOST,), written=GOOGLE
         )
         setup_site = StaticSetupSite(
@@ -83,11 +83,13 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
 
             setup_site.token_url, setup_site.own_servers = f"{url}/token", (HOST,)
             await again_by_application(officer, form, desk)
-            delegated = document_of(await place.site.text(), "JCM").data["mailboxes"]["panduan"]["login"]["oauth"]
+            delegated = document_from_text(await place.site.text(), "JCM").data["mailboxes"]["panduan"]["login"][
+                "oauth"
+            ]
     assert delegated.keys() == {"provider", "flow", "client_id", "service_account_stored"}
     asked = [form["grant_type"].rpartition(":")[2] for form in desk.asked]
     assert asked == ["authorization_code", "refresh_token", "jwt-bearer"]
-    written = document_of(text, "JCM").data["mailboxes"]["panduan"]["login"]
+    written = document_from_text(text, "JCM").data["mailboxes"]["panduan"]["login"]
     assert {key: written["oauth"][key] for key in GOOGLE} == GOOGLE
     assert written["oauth"].keys() - GOOGLE.keys() == {"client_secret_stored", "refresh_token_stored"}
     assert desk.refresh_token not in text

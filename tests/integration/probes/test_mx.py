@@ -16,7 +16,7 @@ from probes.kinds.mx import KIND, MxCheck
 from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.egress import EgressException, EgressPolicy
 from probes.model.mailbox import Mailbox, Password, Security
-from probes.preauth.callout import TlsStage, call
+from probes.preauth.callout import TlsStage, make_callout
 from tests.integration.probes.exchange import Exchanger
 from tests.real.mailserver import HOST, Door, MailServer
 from tests.real.nameserver import BARE, NameServer
@@ -47,7 +47,7 @@ async def findings_of(
     ours: str = OURS,
     web: PolicyServer | None = None,
     tls: ssl.SSLContext | None = None,
-    bounds: EgressPolicy | None = None,
+    egress: EgressPolicy | None = None,
 ) -> tuple[Finding, ...]:
     login = Password(username="semakan", secret="rahsia")
     boxes = tuple(Mailbox(name=one, address=f"semakan@{one}", login=login) for one in domains)
@@ -57,7 +57,7 @@ async def findings_of(
         domains=domains,
         name_servers=name_server.validating,
         our_address=ours,
-        bounds=bounds,
+        egress=egress,
     )
     check = MxCheck(
         check_scope, lambda: datetime.now(UTC), port=port, tls=tls or trust(), policy_server=web or PolicyServer(port=1)
@@ -120,8 +120,8 @@ async def test_a_host_out_of_bounds_is_not_called_at(name_server: NameServer) ->
     name_server.add("mx.luar.gov.my", "A", "127.0.0.2", "127.0.0.3")
     opened, inside = Exchanger(tls=context("mx.luar.gov.my")), Exchanger(tls=context("mx.luar.gov.my"))
     async with hosts({"127.0.0.2": opened, "127.0.0.3": inside}) as port:
-        bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
-        findings = await findings_of(name_server, port, "luar.gov.my", bounds=bounds)
+        egress = EgressPolicy(exceptions=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        findings = await findings_of(name_server, port, "luar.gov.my", egress=egress)
     assert verdicts(findings, "mx.luar.gov.my [127.0.0.2]") == ALL_WELL
     assert verdicts(findings, "mx.luar.gov.my [127.0.0.3]") == {"connect": Verdict.UNKNOWN} | NOT_MET
     told = of(findings, "mx.luar.gov.my [127.0.0.3]")["connect"].detail
@@ -395,9 +395,9 @@ async def test_tls_that_is_granted_and_then_hangs_is_not_tls_that_is_not_offered
         await hang(reader, writer)
 
     async with listening(grant_and_hang) as port:
-        seen = await call(server(port, Security.STARTTLS), within_seconds=4)
-    assert (seen.met, seen.tls, seen.recipients) == (True, TlsStage.BROKEN, {})
-    assert seen.broken == "no answer"
+        seen = await make_callout(server(port, Security.STARTTLS), within_seconds=4)
+    assert (seen.has_greeting, seen.tls, seen.recipients) == (True, TlsStage.BROKEN, {})
+    assert seen.break_reason == "no answer"
 
 
 async def test_a_host_that_never_greets_is_waited_for_no_longer_than_a_call_lasts(name_server: NameServer) -> None:

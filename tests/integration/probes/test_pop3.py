@@ -50,7 +50,7 @@ async def test_a_second_copy_is_a_duplicate(mail_server: MailServer) -> None:
         assert (await trips.run(token)).outcome is Outcome.DELIVERED
         assert await trips.arrived(1) == [(Arrival.DUPLICATE, token.id)]
         async with asyncio.timeout(HANGS):
-            await trips.recipient.tidy()
+            await trips.recipient.wait_until_deleted()
     assert mail_server.mails(recipient.address) == []
 
 

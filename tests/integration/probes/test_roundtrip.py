@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.mail.bounce import parse
+from probes.mail.bounce import parse_report
 from probes.mail.message import compose
 from probes.mail.token import TokenSigner
 from probes.model.probe import Timeouts
@@ -70,14 +70,14 @@ async def test_mail_that_a_rule_puts_into_any_other_folder_is_found_there_and_th
     """
     recipient = mail_server.mailbox("penerima-remeh")
     mail_server.rule(recipient.address, 'require ["fileinto", "mailbox"];\nfileinto :create "E-mel Remeh €";')
-    patience = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=12))
-    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient, patience) as trips:
+    timeouts = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=12))
+    async with between(mail_server.mailbox("semakan", domain=REFERENCE), recipient, timeouts) as trips:
         result = await trips.run()
         assert trips.arrivals == []
     assert result.failure is not None
     assert (result.outcome, result.failure.reason) == (Outcome.JUNK, Reason.FOLDER_NOT_WATCHED)
     assert result.failure.detail == "E-mel Remeh €"
-    assert result.phases[Phase.TRANSIT] < patience.last_look, "until it lay there, and not until it was looked for"
+    assert result.phases[Phase.TRANSIT] < timeouts.final_search, "until it lay there, and not until it was looked for"
     remeh = mail_server.directory / "mail" / recipient.address / "Maildir" / ".E-mel Remeh &IKw-"
     assert remeh.is_dir()
     assert mail_server.mails(recipient.address, remeh.name[1:]) == []
@@ -130,7 +130,7 @@ async def test_somebody_elses_bounce_is_left_alone(mail_server: MailServer) -> N
         f"Final-Recipient: rfc822; {mail_server.address('semakan')}\r\nAction: failed\r\nStatus: 5.0.0\r\n\r\n"
         f"--x\r\nContent-Type: text/rfc822-headers\r\n\r\nSubject: {foreign.text}\r\n\r\n--x--\r\n"
     ).encode()
-    assert parse(message_from_bytes(report)) is not None
+    assert parse_report(message_from_bytes(report)) is not None
     mail_server.deliver(sender.address, report)
     async with between(sender, mail_server.mailbox("penerima-lain")) as trips:
         assert (await trips.run()).outcome is Outcome.DELIVERED
@@ -244,7 +244,7 @@ async def test_imap_that_goes_down_and_comes_back(mail_server: MailServer) -> No
                     lasting = {Outcome.DELIVERED, Outcome.LOST, Outcome.TIMEOUT}
                     assert down.outcome in lasting or at(down) is Party.SENDER, down
         async with asyncio.timeout(90):
-            while trips.recipient.trouble is not None:
+            while trips.recipient.failure is not None:
                 with trips.recipient.expect(trips.issue()) as letter:
                     await letter.ready
         assert (await trips.run()).outcome is Outcome.DELIVERED
@@ -262,7 +262,7 @@ async def test_a_message_delivered_twice_is_one_success_and_one_duplicate(mail_s
         token = trips.issue()
         assert (await trips.run(token)).outcome is Outcome.DELIVERED
         assert await trips.arrived(1) == [(Arrival.DUPLICATE, token.id)]
-        await trips.recipient.tidy()
+        await trips.recipient.wait_until_deleted()
     assert mail_server.mails(recipient.address) == []
 
 
@@ -282,7 +282,7 @@ async def test_a_late_message_turns_lost_into_slow_even_after_a_restart(mail_ser
             await asyncio.sleep(0.05)
     async with between(sender, recipient, HASTY, ended=(again.id,)) as trips:
         assert await trips.arrived(1) == [(Arrival.LATE, again.id)]
-        await trips.recipient.tidy()
+        await trips.recipient.wait_until_deleted()
     assert mail_server.mails(recipient.address) == []
 
 
@@ -305,7 +305,7 @@ async def test_many_routes_share_one_mailbox_and_one_connection(mail_server: Mai
     recipient = mail_server.mailbox("penerima-ramai")
     async with between(sender, recipient) as trips:
         results = await asyncio.gather(*(trips.run() for _ in range(40)))
-        await trips.recipient.tidy()
+        await trips.recipient.wait_until_deleted()
     assert Counter(result.outcome for result in results) == {Outcome.DELIVERED: 40}
     assert trips.arrivals == []
     assert mail_server.mails(recipient.address) == []
@@ -313,13 +313,13 @@ async def test_many_routes_share_one_mailbox_and_one_connection(mail_server: Mai
 
 async def test_a_server_that_hangs_is_a_time_out_by_the_deadline(mail_server: MailServer) -> None:
     sender, recipient = mail_server.mailbox("semakan", domain=REFERENCE), mail_server.mailbox("penerima-gantung")
-    async with between(sender, recipient, patience=HASTY) as trips:
+    async with between(sender, recipient, timeouts=HASTY) as trips:
         with mail_server.hung_smtp():
             result = await trips.run()
         assert result.outcome is Outcome.TIMEOUT
         assert result.failure is not None
         assert (result.failure.phase, result.failure.party) == (Phase.CONNECT, Party.SENDER)
-        assert result.duration < HASTY.whole + timedelta(seconds=5)
+        assert result.duration < HASTY.total + timedelta(seconds=5)
         assert (await trips.run()).outcome is Outcome.DELIVERED, "it works again when it goes on"
 
 

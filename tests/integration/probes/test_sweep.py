@@ -40,7 +40,7 @@ async def test_what_a_process_left_behind_that_is_gone_is_taken_away_a_day_later
     before = contents(box, "INBOX"), contents(box, "Junk")
     put(box, forgotten)
 
-    await MailboxCleaner(lambda: [box], _US).sweep_next()
+    await MailboxCleaner(lambda: [box], _US).clean_next()
     assert (contents(box, "INBOX"), contents(box, "Junk")) == before
 
 
@@ -53,11 +53,11 @@ async def test_mailboxes_are_swept_in_turn_and_one_that_cannot_be_read_keeps_no_
     put(one, [_sent(one, timedelta(days=2)), _sent(one, timedelta(0))])
     broken = replace(dead, imap=replace(imap_of(dead), port=mail_server.server(Door.CLOSED).port))
     sweeper = MailboxCleaner(lambda: [broken, locked, one], _US)
-    await sweeper.sweep_next()
+    await sweeper.clean_next()
     assert contents(one, "INBOX").total() == 2
-    await sweeper.sweep_next()
+    await sweeper.clean_next()
     assert contents(one, "INBOX").total() == 1
 
 
 async def test_without_a_pool_there_is_nothing_to_sweep() -> None:
-    await MailboxCleaner(list, _US).sweep_next()
+    await MailboxCleaner(list, _US).clean_next()

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.persistence.clock import SystemClock
-from monitor.bridge.incident_reporter import Briefs, IncidentReporter
+from monitor.bridge.incident_reporter import IncidentPolicies, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
 from monitor.evaluation.evaluator import HealthEvaluator
 from monitor.metrics import Metrics
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.real
 CLOCK = SystemClock()
 #: Nothing is sent but what somebody asks for.
 SELDOM = ProbingPolicy(
-    interval=timedelta(days=1000), patience=Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
+    interval=timedelta(days=1000), timeouts=Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
 )
 
 
@@ -64,7 +64,7 @@ class RealBench(Bench):
         self.routes = routes
         self.prober = prober
 
-    def routes_of(self, agency: str) -> Sequence[MonitoredRoute]:
+    def routes_for(self, agency: str) -> Sequence[MonitoredRoute]:
         return self.routes
 
 
@@ -88,10 +88,10 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
             HealthEvaluator(routes, HealthPolicy()),
             Metrics(version="0", now=CLOCK.now),
         )
-        metrics.watch_agency("JCM", routes=[*named])
+        metrics.register_agency("JCM", routes=[*named])
         deaf = Deaf()
-        consensus = IncidentReporter(
-            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+        reporter = IncidentReporter(
+            policies=IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: BRIEF),
             alerting=deaf,
             open_incidents={},
             metrics=metrics,
@@ -102,7 +102,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
             evaluator=evaluator,
             routes=named,
             history=history,
-            consensus=consensus,
+            reporter=reporter,
             metrics=metrics,
             clock=CLOCK,
             site="utama",
@@ -119,7 +119,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
             known_tokens={},
         )
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(work) for work in (prober.run(), consensus.keep_telling())]
+            running = [tasks.create_task(work) for work in (prober.run(), reporter.run())]
             yield RealBench(routes, prober), database
             for task in running:
                 task.cancel()

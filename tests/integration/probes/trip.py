@@ -24,7 +24,7 @@ SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
 PATIENCE = Timeouts(session=timedelta(seconds=20), arrival=timedelta(seconds=30))
 #: With an arrival that is given up soon. A quarter of it is what the last look has: sign-in, and all folders.
 HASTY = Timeouts(session=timedelta(seconds=10), arrival=timedelta(seconds=10))
-PACE = PollingPolicy(retry=timedelta(seconds=0.1), revisit=timedelta(seconds=0.1))
+PACE = PollingPolicy(retry_min=timedelta(seconds=0.1), pop3_interval=timedelta(seconds=0.1))
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class Trips:
 
     sender: MailboxWatcher
     recipient: MailboxWatcher
-    patience: Timeouts
+    timeouts: Timeouts
     arrivals: list[tuple[Arrival, str | None]]
     changed: asyncio.Event
     recorder: TraceRecorder = field(default_factory=TraceRecorder)
@@ -45,15 +45,15 @@ class Trips:
         token = token or self.issue()
         route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox)
         probe = KIND.build(
-            route=route, token=token, patience=self.patience, sender=self.sender, recipient=self.recipient
+            route=route, token=token, timeouts=self.timeouts, sender=self.sender, recipient=self.recipient
         )
         self.recorder = TraceRecorder(keep_dialogue=True)
         result = await run_probe(
-            probe, route=route.name, token_id=token.id, patience=self.patience, recorder=self.recorder
+            probe, route=route.name, token_id=token.id, timeouts=self.timeouts, recorder=self.recorder
         )
         async with asyncio.timeout(HANGS):
-            await self.recipient.tidy()
-            await self.sender.tidy()
+            await self.recipient.wait_until_deleted()
+            await self.sender.wait_until_deleted()
         return result
 
     async def arrived(self, count: int) -> list[tuple[Arrival, str | None]]:
@@ -67,7 +67,7 @@ class Trips:
 
 @asynccontextmanager
 async def between(
-    sender: Mailbox, recipient: Mailbox, patience: Timeouts = PATIENCE, *, ended: tuple[str, ...] = ()
+    sender: Mailbox, recipient: Mailbox, timeouts: Timeouts = PATIENCE, *, ended: tuple[str, ...] = ()
 ) -> AsyncIterator[Trips]:
     arrivals: list[tuple[Arrival, str | None]] = []
     changed = asyncio.Event()
@@ -78,12 +78,12 @@ async def between(
 
     def watch(mailbox: Mailbox) -> MailboxWatcher:
         # POP3 tells nothing by itself: what comes after the last look would be seen minutes later.
-        pace = PACE if mailbox.pop3 is None else replace(PACE, listening=timedelta(seconds=1))
-        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, patience=patience, pace=pace, ended=ended)
+        polling = PACE if mailbox.pop3 is None else replace(PACE, announced_interval=timedelta(seconds=1))
+        return MailboxWatcher(mailbox, SIGNER, on_arrival=count, timeouts=timeouts, polling=polling, ended=ended)
 
     watchers = {mailbox.name: watch(mailbox) for mailbox in (sender, recipient)}
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(watcher.run()) for watcher in watchers.values()]
-        yield Trips(watchers[sender.name], watchers[recipient.name], patience, arrivals, changed)
+        yield Trips(watchers[sender.name], watchers[recipient.name], timeouts, arrivals, changed)
         for task in tasks:
             task.cancel()

@@ -39,7 +39,7 @@ _BEFORE = {SENDING: {DEGRADED}, RECEIVING: {DEGRADED}, BOTH: {DEGRADED, SENDING,
 _PROBING = ProbingPolicy(
     interval=timedelta(seconds=1),
     retry_interval=timedelta(seconds=0.4),
-    patience=Timeouts(session=timedelta(seconds=4), arrival=timedelta(seconds=3)),
+    timeouts=Timeouts(session=timedelta(seconds=4), arrival=timedelta(seconds=3)),
     slow_threshold=timedelta(seconds=3),
     deferral_timeout=timedelta(seconds=0.5),
     health=HealthPolicy(failure_threshold=2, success_threshold=2),
@@ -163,10 +163,10 @@ async def watchpost(
             metrics=Metrics(version="0", now=clock.now),
             clock=clock,
         )
-        with patch("monitor.service.probing_runtime._measured_keys", ear.open_keys):
+        with patch("monitor.service.probing_runtime._detected_keys", ear.open_keys):
             runtime = await make_runtime(configuration, around)
         async with asyncio.TaskGroup() as tasks:
-            working = [tasks.create_task(each) for each in (runtime.prober.run(), runtime.consensus.keep_telling())]
+            working = [tasks.create_task(each) for each in (runtime.prober.run(), runtime.reporter.run())]
             yield Watchpost(runtime=runtime, history=around.history, metrics=around.metrics, ear=ear)
             for each in working:
                 each.cancel()

@@ -10,7 +10,7 @@ from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge
 from alerts.model.incident import Incident, apply, open_incident
 from alerts.model.policy_snapshot import EscalationPolicy, Step
-from monitor.views.incident_action import IncidentAction, possible
+from monitor.views.incident_action import IncidentAction, possible_actions
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SITI, T0, trigger
 
 SITI_OF_THE_PORTAL = replace(SITI, user="siti")
@@ -39,7 +39,7 @@ def taken_on(by: str) -> Incident:
     ],
 )
 def test_escalation_policy_names_the_contact_of_a_user(by: str, key: str | None) -> None:
-    found = POLICY.named(by)
+    found = POLICY.contact_by_name(by)
     assert (found.key if found else None) == key
 
 
@@ -55,10 +55,10 @@ def test_escalation_policy_names_the_contact_of_a_user(by: str, key: str | None)
 def test_officer_with_another_spelling_does_not_take_over_from_themselves(
     by: str, names: set[str], deed: IncidentAction
 ) -> None:
-    deeds = possible(taken_on(by), names, T0)
+    deeds = possible_actions(taken_on(by), names, T0)
     assert deeds & {IncidentAction.ACKNOWLEDGE, IncidentAction.TAKE_OVER} == {deed}
 
 
 def test_answer_by_telephone_to_what_was_taken_on_in_the_portal_keeps_its_name() -> None:
-    assert taken_on(IN_PORTAL).assignee_name("siti") == IN_PORTAL
-    assert taken_on(IN_PORTAL).assignee_name("ravi") == "Ravi Contoh"
+    assert taken_on(IN_PORTAL).acting_name("siti") == IN_PORTAL
+    assert taken_on(IN_PORTAL).acting_name("ravi") == "Ravi Contoh"

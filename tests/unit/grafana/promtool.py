@@ -82,15 +82,15 @@ def spelled(values: str) -> list[str]:
 def scrape() -> Iterator[tuple[str, str]]:
     """Return each series and value of a service that has proved mail of one agency and used a gateway of every channel."""
     metrics = Metrics(version="1", now=lambda: NOON)
-    metrics.watch_agency("JCM", routes=["JCM/internal"])
-    metrics.probe_finished(delivered("JCM/internal"), agency="JCM", direction="internal", site="putrajaya")
-    metrics.expected("JCM", run_by=NOON, proof_by=NOON)
-    metrics.mail_judged("JCM", "internal", up=True)
-    metrics.cycle_finished(NOON, None, ())
-    metrics.reload_finished(ok=True, now=datetime(2026, 3, 2, tzinfo=UTC))
-    metrics.store_judged(there=True)
-    metrics.audit_followed(0)
-    metrics.duty.show("JCM", {}, 0)
+    metrics.register_agency("JCM", routes=["JCM/internal"])
+    metrics.record_run(delivered("JCM/internal"), agency="JCM", direction="internal", site="putrajaya")
+    metrics.set_overdue_times("JCM", run_by=NOON, success_by=NOON)
+    metrics.set_mail_health("JCM", "internal", up=True)
+    metrics.record_cycle(NOON, None, ())
+    metrics.record_reload(ok=True, now=datetime(2026, 3, 2, tzinfo=UTC))
+    metrics.set_store_up(available=True)
+    metrics.set_audit_violations(0)
+    metrics.on_call.show("JCM", {}, 0)
     for line in metrics.render().decode().splitlines():
         if not line.startswith("#"):
             series, _, value = line.rpartition(" ")

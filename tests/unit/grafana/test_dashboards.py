@@ -407,7 +407,7 @@ def counted() -> dict[str, str]:
     return {title: asked(OVERVIEW, title) for title in ("Down", "Degraded", "Not probed", "Unknown")}
 
 
-def probed(*agencies: str, run: str, success: str, run_by: str, proof_by: str) -> dict[str, str]:
+def probed(*agencies: str, run: str, success: str, run_by: str, success_by: str) -> dict[str, str]:
     """Return the series of agencies that are judged to be well, for an hour."""
     series = {'pantau_build_info{instance="a"}': "1x60", 'pantau_config_routes{instance="a"}': "2x60"}
     for agency in agencies:
@@ -419,7 +419,7 @@ def probed(*agencies: str, run: str, success: str, run_by: str, proof_by: str) -
             f'pantau_probe_run_timestamp_seconds{{{route},instance="a"}}': run,
             f'pantau_probe_success_timestamp_seconds{{{route},instance="a"}}': success,
             f'pantau_probe_overdue_timestamp_seconds{{{of},instance="a"}}': run_by,
-            f'pantau_probe_success_overdue_timestamp_seconds{{{of},instance="a"}}': proof_by,
+            f'pantau_probe_success_overdue_timestamp_seconds{{{of},instance="a"}}': success_by,
         }
     return series
 
@@ -431,7 +431,7 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
     Pantau: Counts need mail to arrive, or nothing overdue; unknown agencies are counted and listed.
     """
     series = probed(
-        "JCM", "MDC", run="0+60x60", success="0+60x3 180x57", run_by="660+60x60", proof_by="2280+60x3 2460x57"
+        "JCM", "MDC", run="0+60x60", success="0+60x3 180x57", run_by="660+60x60", success_by="2280+60x3 2460x57"
     )
     counts, rows, none = counted(), asked(OVERVIEW, "Worst first"), [("{}", 0)]
     unproven = [(f'{{agency="{code}",runbook="mail-unknown"}}', 3) for code in ("JCM", "MDC")]
@@ -470,7 +470,9 @@ def test_wall_of_agencies_never_proven_counts_them_and_names_nobody_well(tmp_pat
 
     Pantau: They are counted and listed as unknown from the start.
     """
-    series = probed("JCM", "MDC", "PPC", "LKC", run="0+60x60", success="0+60x60", run_by="9999x60", proof_by="9999x60")
+    series = probed(
+        "JCM", "MDC", "PPC", "LKC", run="0+60x60", success="0+60x60", run_by="9999x60", success_by="9999x60"
+    )
     for code in ("MDC", "PPC"):
         del series[f'pantau_mail_up{{agency="{code}",direction="inbound",instance="a"}}']
     route = 'agency="LKC",route="LKC/outbound/rujukan-a",instance="a"'
@@ -496,9 +498,9 @@ def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path
         run="0+60x3 180x57",
         success="0+60x3 180x57",
         run_by="660+60x3 840x57",
-        proof_by="2280+60x3 2460x57",
+        success_by="2280+60x3 2460x57",
     )
-    rarely = probed("PPC", run="0x60", success="0x60", run_by="22740x60", proof_by="22740x60")
+    rarely = probed("PPC", run="0x60", success="0x60", run_by="22740x60", success_by="22740x60")
     counts, none = counted(), [("{}", 0)]
     ours = [asked(OVERVIEW, title) for title in ("References", "Monitoring faults")]
     often['pantau_monitoring_fault{cause="reference",reference="a",instance="a"}'] = "0x20 1x40"
@@ -544,7 +546,7 @@ def test_what_is_remembered_over_a_start_is_no_zero_before_the_first_mail_is_hea
 
     Pantau: No zero is shown before mail arrives again.
     """
-    series = probed("JCM", run="_x60", success="_x60", run_by="660x60", proof_by="2280x60")
+    series = probed("JCM", run="_x60", success="_x60", run_by="660x60", success_by="2280x60")
     del series['pantau_probe_success_timestamp_seconds{agency="JCM",route="JCM/inbound",instance="a"}']
     told = [promtool.ask(expr, "5m", []) for expr in counted().values()]
     assert not promtool.run(tmp_path, [promtool.story("start", series, told)], UNUSED)

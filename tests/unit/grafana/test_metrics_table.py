@@ -13,7 +13,7 @@ from alerts.decide.auditor import EscalationFailure, MissedAction
 from alerts.decide.drill import DrillState
 from alerts.decide.gateway.latency import Milestone
 from alerts.decide.gateway.rate_limit import RateLimitScope
-from alerts.decide.paper import WAITING
+from alerts.decide.paper import PENDING_STEPS
 from alerts.model.alert import AlertEffect
 from alerts.model.channel import Channel
 from alerts.model.delivery import NotificationState
@@ -49,9 +49,9 @@ def test_every_metric_is_documented_with_its_type_and_labels(metrics: Metrics) -
 def test_every_metric_is_documented_with_its_labels(metrics: Metrics) -> None:
     defined = {
         f"{family._name}_total" if family._type == "counter" else family._name: family._labelnames
-        for family in metrics._all.registry._collector_to_names
+        for family in metrics._definitions.registry._collector_to_names
         if isinstance(family, MetricWrapperBase)
-    } | {family.name: family.labels for family in metrics._all.families}
+    } | {family.name: family.labels for family in metrics._definitions.families}
     documented = {row[0]: tuple(row[2].split(", ")) for row in table("Every metric") if len(row) == 4 and row[2]}
     assert documented == {name: labels for name, labels in defined.items() if labels}
 
@@ -72,7 +72,7 @@ def test_every_closed_set_of_label_values_is_documented() -> None:
         "state": set(NotificationState),
         "cause": set(MONITORING_FAULTS),
         "limit": set(RateLimitScope),
-        "step": set(WAITING),
+        "step": set(PENDING_STEPS),
         "action": set(MissedAction),
         "reason of pantau_incidents_escalation_failed": set(EscalationFailure),
         "reason of pantau_heartbeat_suppressed": set(LivenessFailure),

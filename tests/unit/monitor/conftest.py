@@ -16,5 +16,5 @@ def clock() -> Clock:
 @pytest.fixture
 def metrics(clock: Clock) -> Metrics:
     metrics = Metrics(version="1.2.3", now=clock)
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    metrics.register_agency(AGENCY, routes=[ROUTE])
     return metrics

@@ -14,7 +14,7 @@ from alerts.decide.escalation import StartStep, escalate
 from alerts.decide.state_change import Notify, conclude
 from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import Acknowledge, Resolve, Trigger
-from alerts.model.incident import Incident, apply, is_news, open_incident
+from alerts.model.incident import Incident, apply, is_significant_change, open_incident
 from monitor.evaluation.flapping import Flapping, FlappingPolicy
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from tests.unit.alerts.people import BRIEF, attempt, tried, written
@@ -32,13 +32,13 @@ Pattern = Callable[[float], Fault | None]
 class UntilTheOldestIsOld(Flapping):
     """As it was decided before: believed again when the oldest of the falls was old, however lately it fell."""
 
-    def fell(self, now: datetime) -> None:
-        self.is_unsteady = False
-        super().fell(now)
+    def record_fall(self, now: datetime) -> None:
+        self.is_flapping = False
+        super().record_fall(now)
 
-    def rose(self, since: datetime, now: datetime) -> datetime | None:
-        self.is_down, self.is_unsteady = False, self._has_fallen_too_often(now)
-        return self._falls[0] + self.policy.window if self.is_unsteady else None
+    def record_recovery(self, since: datetime, now: datetime) -> datetime | None:
+        self.is_down, self.is_flapping = False, self._has_fallen_too_often(now)
+        return self._falls[0] + self.policy.window if self.is_flapping else None
 
 
 def every(period: float, down: float, fault: Fault = REFUSED) -> Pattern:
@@ -107,7 +107,7 @@ class Officer:
             if not self.is_told:
                 number = len(self.incidents) + 1
                 self.incidents.append(open_incident(event, incident_id=number, number=f"JCM-{number:02}"))
-            elif is_news(trouble.type, self.incidents[-1].type):
+            elif is_significant_change(trouble.type, self.incidents[-1].type):
                 self.incidents[-1] = apply(self.incidents[-1], event)
         elif up_since is not None and self.is_told:
             self.incidents[-1] = apply(self.incidents[-1], Resolve(dedup_key="JCM", at=now, ended_at=up_since))
@@ -149,13 +149,13 @@ def live_through(pattern: Pattern, policy: FlappingPolicy, kind: type[Flapping] 
         world.faults = {} if fault is None else {"JCM/utama": fault}
         result = world.result(routes[name], now)
         ended = now + min(result.duration, timedelta(seconds=5))
-        world.evaluator.take_in(result, ended)
+        world.evaluator.record_run(result, ended)
         due[name] = now + routes[name].probing.interval
-        for other, at in world.evaluator.looks(name, ended).items():
+        for other, at in world.evaluator.routes_to_run_soon(name, ended).items():
             due[other] = min(due[other], max(at, ended))
-        if "JCM" in world.evaluator.moved() or officer.is_told:
+        if "JCM" in world.evaluator.take_changed_agencies() or officer.is_told:
             trouble = world.evaluator.trouble("JCM", ended)
-            well = world.evaluator.is_well("JCM", ended) if trouble is None and officer.is_told else None
+            well = world.evaluator.up_since("JCM", ended) if trouble is None and officer.is_told else None
             officer.hear(trouble, well, ended)
     return officer
 

@@ -73,7 +73,7 @@ def run(outcome: Outcome, route: str = ROUTE, at: datetime = NOON, **phases: flo
 
 
 def finish(metrics: Metrics, result: ProbeResult, agency: str = AGENCY, direction: str = "outbound") -> None:
-    metrics.probe_finished(result, agency=agency, direction=direction, site="putrajaya")
+    metrics.record_run(result, agency=agency, direction=direction, site="putrajaya")
 
 
 def opened(agency: str, number: int = 1) -> OpenIncident:

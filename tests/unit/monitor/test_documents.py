@@ -14,9 +14,9 @@ from monitor.model.document import (
     DocumentVersion,
     EditSource,
     WrittenDocument,
+    diff_documents,
     digest_of,
-    document_difference,
-    edited,
+    documents_after,
 )
 
 T0 = datetime(2026, 11, 24, tzinfo=UTC)
@@ -41,20 +41,20 @@ def edit(
         documents={agency: written(agency, text) for agency, text in texts.items()},
         started_from={agency: text and digest_of(text) for agency, text in seen.items()},
         prune=prune,
-        over=over,
+        overwrites=over,
     )
 
 
 def test_what_nobody_has_written_is_new() -> None:
-    found = document_difference({}, edit({"JCM": "a"}))
+    found = diff_documents({}, edit({"JCM": "a"}))
     assert [each.agency for each in found.added] == ["JCM"]
     assert found
 
 
 def test_what_is_the_same_is_left_whoever_wrote_it() -> None:
-    found = document_difference({"JCM": version("JCM", "a")}, edit({"JCM": "a"}))
+    found = diff_documents({"JCM": version("JCM", "a")}, edit({"JCM": "a"}))
     assert not found
-    assert found.clashes == ()
+    assert found.conflicts == ()
 
 
 def test_a_file_of_another_name_is_another_version() -> None:
@@ -62,74 +62,74 @@ def test_a_file_of_another_name_is_another_version() -> None:
         documents={"JCM": WrittenDocument(agency="JCM", name="jabatan.yaml", text="a")},
         started_from={"JCM": digest_of("a")},
     )
-    assert document_difference({"JCM": version("JCM", "a")}, renamed).changed
+    assert diff_documents({"JCM": version("JCM", "a")}, renamed).changed
 
 
 def test_what_is_edited_from_what_is_there_replaces_it() -> None:
     there = version("JCM", "a", 3)
-    ((before, after),) = document_difference({"JCM": there}, edit({"JCM": "b"}, {"JCM": "a"})).changed
+    ((before, after),) = diff_documents({"JCM": there}, edit({"JCM": "b"}, {"JCM": "a"})).changed
     assert (before, after.text) == (there, "b")
 
 
 def test_what_the_other_has_written_meanwhile_is_in_the_way() -> None:
     for seen in ({"JCM": "a"}, {}):
-        found = document_difference({"JCM": version("JCM", "theirs")}, edit({"JCM": "ours"}, seen))
+        found = diff_documents({"JCM": version("JCM", "theirs")}, edit({"JCM": "ours"}, seen))
         assert not found
-        (clash,) = found.clashes
-        assert clash.theirs.text == "theirs"
-        assert clash.ours is not None
-        assert clash.ours.text == "ours"
+        (clash,) = found.conflicts
+        assert clash.stored.text == "theirs"
+        assert clash.submitted is not None
+        assert clash.submitted.text == "ours"
 
 
 def test_a_file_that_was_not_touched_does_not_undo_what_the_other_has_written() -> None:
-    found = document_difference({"JCM": version("JCM", "theirs")}, edit({"JCM": "a"}, {"JCM": "a"}))
+    found = diff_documents({"JCM": version("JCM", "theirs")}, edit({"JCM": "a"}, {"JCM": "a"}))
     assert not found
-    assert found.clashes == ()
+    assert found.conflicts == ()
     assert [each.text for each in found.newer] == ["theirs"]
 
 
 def test_an_agency_that_the_other_took_out_does_not_come_back_unseen() -> None:
     gone = {"JCM": version("JCM", None, 2)}
-    assert document_difference(gone, edit({"JCM": "a"}, {"JCM": "a"})).clashes
-    assert document_difference(gone, edit({"JCM": "a"})).clashes
-    assert document_difference(gone, edit({"JCM": "a"}, {"JCM": ""})).added
-    assert document_difference(gone, edit({"JCM": "a"}, {"JCM": "a"}, over={"JCM": 2})).added
+    assert diff_documents(gone, edit({"JCM": "a"}, {"JCM": "a"})).conflicts
+    assert diff_documents(gone, edit({"JCM": "a"})).conflicts
+    assert diff_documents(gone, edit({"JCM": "a"}, {"JCM": ""})).added
+    assert diff_documents(gone, edit({"JCM": "a"}, {"JCM": "a"}, over={"JCM": 2})).added
 
 
 def test_an_agency_without_a_file_leaves_only_when_that_is_asked_for_and_what_leaves_was_seen() -> None:
     there = {"JCM": version("JCM", "a"), "MDC": version("MDC", "b")}
-    kept = document_difference(there, edit({"JCM": "a"}, {"MDC": "b"}))
+    kept = diff_documents(there, edit({"JCM": "a"}, {"MDC": "b"}))
     assert [each.agency for each in kept.missing] == ["MDC"]
     assert not kept
-    gone = document_difference(there, edit({"JCM": "a"}, {"MDC": "b"}, prune=True))
+    gone = diff_documents(there, edit({"JCM": "a"}, {"MDC": "b"}, prune=True))
     assert [each.agency for each in gone.removed] == ["MDC"]
     assert gone.missing == ()
-    unseen = document_difference(there, edit({"JCM": "a"}, {"MDC": "before"}, prune=True))
-    assert [clash.ours for clash in unseen.clashes] == [None]
+    unseen = diff_documents(there, edit({"JCM": "a"}, {"MDC": "before"}, prune=True))
+    assert [clash.submitted for clash in unseen.conflicts] == [None]
     assert unseen.removed == ()
 
 
 def test_one_that_is_to_leave_leaves_if_it_was_seen_and_all_others_stay() -> None:
     there = {code: version(code, "a") for code in ("JCM", "MDC")}
-    leaving = DocumentEdit(documents={}, started_from={"JCM": digest_of("a")}, gone=frozenset({"JCM"}))
-    found = document_difference(there, leaving)
+    leaving = DocumentEdit(documents={}, started_from={"JCM": digest_of("a")}, removed=frozenset({"JCM"}))
+    found = diff_documents(there, leaving)
     assert [each.agency for each in found.removed] == ["JCM"]
     assert [each.agency for each in found.missing] == ["MDC"]
-    clash = document_difference({**there, "JCM": version("JCM", "theirs", 2)}, leaving)
-    assert [each.theirs.text for each in clash.clashes] == ["theirs"]
+    clash = diff_documents({**there, "JCM": version("JCM", "theirs", 2)}, leaving)
+    assert [each.stored.text for each in clash.conflicts] == ["theirs"]
     assert not clash
 
 
 def test_the_version_that_somebody_has_looked_at_is_written_over_and_no_other() -> None:
     there = {"JCM": version("JCM", "theirs", 7)}
-    assert document_difference(there, edit({"JCM": "ours"}, over={"JCM": 7})).changed
-    assert document_difference(there, edit({"JCM": "ours"}, over={"JCM": 6})).clashes
+    assert diff_documents(there, edit({"JCM": "ours"}, over={"JCM": 7})).changed
+    assert diff_documents(there, edit({"JCM": "ours"}, over={"JCM": 6})).conflicts
 
 
 def test_what_is_written_stands_beside_what_is_not_touched() -> None:
     there = {each: version(each, "a") for each in ("JCM", "MDC", "JBARU")}
-    change = document_difference(there, edit({"JCM": "b", "X": "c"}, {"JCM": "a", "MDC": "a"}, prune=False))
-    assert {code: each.text for code, each in edited(there, change).items()} == {
+    change = diff_documents(there, edit({"JCM": "b", "X": "c"}, {"JCM": "a", "MDC": "a"}, prune=False))
+    assert {code: each.text for code, each in documents_after(there, change).items()} == {
         "JCM": "b",
         "MDC": "a",
         "JBARU": "a",
@@ -190,8 +190,8 @@ def _apply(store: dict[str, DocumentVersion], desk: CallbackHandler, *, prune: b
         started_from=dict(desk.marks),
         prune=prune,
     )
-    change = document_difference(store, wanted)
-    if change.clashes:
+    change = diff_documents(store, wanted)
+    if change.conflicts:
         return
     for agency, text in [
         *((each.agency, each.text) for each in (*change.added, *(ours for _, ours in change.changed))),

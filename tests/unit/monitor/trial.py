@@ -152,7 +152,7 @@ def on_the_way(outcome: Outcome, *, only: Party | None = None) -> Fault:
     phase = Phase.RETRIEVE if outcome is Outcome.CORRUPTED else Phase.TRANSIT
 
     def fault(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None:
-        lasted = PROBING.patience.arrival if outcome is Outcome.LOST else SECOND
+        lasted = PROBING.timeouts.arrival if outcome is Outcome.LOST else SECOND
         return failed(of, at, outcome, phase, lasted=lasted) if only in {None, party} else None
 
     return fault
@@ -208,13 +208,13 @@ class World:
             ordered = sorted(self.routes, key=lambda r: r.direction is Direction.CONTROL)
             ends = [self.result(r, self.now + index * SECOND) for index, r in enumerate(ordered)]
             for end in sorted(ends, key=lambda e: e.started_at + e.duration):
-                self.evaluator.take_in(end, end.started_at + end.duration)
+                self.evaluator.record_run(end, end.started_at + end.duration)
             after = max(end.started_at + end.duration for end in ends)
             for _ in range(3):
                 after += SECOND
-                for name in self.evaluator.proofs_wanted():
+                for name in self.evaluator.control_routes_to_run():
                     end = self.result(next(r for r in self.routes if r.name == name), after)
-                    self.evaluator.take_in(end, after + SECOND)
+                    self.evaluator.record_run(end, after + SECOND)
             self.now += 5 * MINUTE
         return self
 
@@ -226,7 +226,7 @@ class World:
         return {str(suspect) for suspect in self.evaluator.own_troubles(self.now)}
 
     def own_up_since(self, name: str) -> datetime | None:
-        suspect = self.evaluator.suspect(name)
+        suspect = self.evaluator.find_fault_source(name)
         assert suspect is not None
         return self.evaluator.own_up_since(suspect, self.now)
 

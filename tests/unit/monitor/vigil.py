@@ -69,13 +69,13 @@ class Vigil:
         return [sum(at >= began for at in self.runs[route.name]) for route in routes]
 
     def _next(self) -> datetime:
-        wake = self._schedule.wake()
+        wake = self._schedule.next_due()
         return min(at for at in (wake, self._under_way[0][0] if self._under_way else None) if at is not None)
 
     def _end(self) -> None:
         while self._under_way and self._under_way[0][0] <= self.now:
             _, _, result = heapq.heappop(self._under_way)
-            self.world.evaluator.take_in(result, self.now)
-            self._schedule.finished(result.route, self.now)
-            for name, at in self.world.evaluator.looks(result.route, self.now).items():
-                self._schedule.bring_forward(name, at)
+            self.world.evaluator.record_run(result, self.now)
+            self._schedule.plan_next(result.route, self.now)
+            for name, at in self.world.evaluator.routes_to_run_soon(result.route, self.now).items():
+                self._schedule.advance(name, at)

@@ -28,14 +28,16 @@ async def session_with(
     tls: ssl.SSLContext | None = None,
     security: Security = Security.IMPLICIT,
     secret: str = "rahsia",
-    stir: Callable[[], None] = lambda: None,
+    wake: Callable[[], None] = lambda: None,
     recorder: TraceRecorder | None = None,
-    leg: timedelta = LEG,
+    response_timeout: timedelta = LEG,
 ) -> AsyncIterator[ImapSession]:
     implicit = security is Security.IMPLICIT
     async with listening(standin, (tls or server_context()) if implicit else tls) as port:
         box = mailbox(imap=server(port, security), secret=secret)
-        session = await open_session(box, recorder or TraceRecorder(), Party.RECIPIENT, stir=stir, leg=leg)
+        session = await open_session(
+            box, recorder or TraceRecorder(), Party.RECIPIENT, wake=wake, response_timeout=response_timeout
+        )
         try:
             yield session
         finally:
@@ -48,10 +50,10 @@ async def failure_with(standin: Handler, *, tls: ssl.SSLContext | None = None, s
         recorder = TraceRecorder()
         with pytest.raises((ProbeFailedError, TimeoutError)) as caught:
             async with asyncio.timeout(HANGS):
-                await open_session(box, recorder, Party.RECIPIENT, stir=lambda: None, leg=LEG)
+                await open_session(box, recorder, Party.RECIPIENT, wake=lambda: None, response_timeout=LEG)
         if isinstance(caught.value, ProbeFailedError):
             return caught.value
-        raise AssertionError(f"hung in {recorder.where}")
+        raise AssertionError(f"hung in {recorder.location}")
 
 
 async def half_close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

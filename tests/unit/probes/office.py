@@ -20,7 +20,9 @@ from tests.unit.probes.standin import SmtpStandIn, Trick, listening, mailbox, se
 from tests.unit.probes.watch import SIGNER, Counted
 
 PATIENCE = Timeouts(session=timedelta(seconds=2), arrival=timedelta(seconds=3))
-PACE = PollingPolicy(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=0.1), retry=timedelta(seconds=0.05))
+PACE = PollingPolicy(
+    min_interval=timedelta(seconds=0.01), max_interval=timedelta(seconds=0.1), retry_min=timedelta(seconds=0.05)
+)
 
 #: UID to mail, and to when it came.
 Mails = dict[int, tuple[bytes, datetime]]
@@ -181,8 +183,8 @@ async def desk(
     office: IssuingOffice,
     deliver: Deliver,
     *,
-    patience: Timeouts = PATIENCE,
-    pace: PollingPolicy = PACE,
+    timeouts: Timeouts = PATIENCE,
+    polling: PollingPolicy = PACE,
     junk: tuple[str, ...] = (),
     from_itself: bool = False,
 ) -> AsyncIterator[CallbackHandler]:
@@ -202,15 +204,15 @@ async def desk(
             address="penerima@jabatan-contoh.gov.my",
             junk_folders=junk,
         )
-        watcher = MailboxWatcher(recipient, SIGNER, on_arrival=counted, patience=patience, pace=pace)
+        watcher = MailboxWatcher(recipient, SIGNER, on_arrival=counted, timeouts=timeouts, polling=polling)
         route = Route(name="ujian", sender=recipient if from_itself else sender, recipient=recipient)
 
         async def run() -> ProbeResult:
             token = SIGNER.issue("ujian", datetime.now(UTC))
             probe = KIND.build(
-                route=route, token=token, patience=patience, sender=watcher if from_itself else None, recipient=watcher
+                route=route, token=token, timeouts=timeouts, sender=watcher if from_itself else None, recipient=watcher
             )
-            return await run_probe(probe, route="ujian", token_id=token.id, patience=patience)
+            return await run_probe(probe, route="ujian", token_id=token.id, timeouts=timeouts)
 
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             watching = group.create_task(watcher.run())

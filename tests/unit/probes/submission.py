@@ -11,9 +11,9 @@ import pytest
 
 from probes.model.mailbox import OAuth, Password, Security
 from probes.model.probe import ProbeFailedError
-from probes.model.reply import expired
+from probes.model.reply import timeout_failure
 from probes.model.result import Party
-from probes.protocol.smtp import Submitted, submit
+from probes.protocol.smtp import SubmissionResult, submit
 from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
@@ -32,7 +32,7 @@ async def submitted_to(
     recorder: TraceRecorder | None = None,
     within: timedelta = WITHIN,
     login: OAuth | Password | None = None,
-) -> Submitted:
+) -> SubmissionResult:
     recorder = recorder or TraceRecorder()
     if security is Security.IMPLICIT and tls is None:
         tls = server_context()
@@ -42,7 +42,7 @@ async def submitted_to(
         try:
             return await submit(box, TO, MESSAGE, recorder, within)
         except TimeoutError as error:
-            raise expired(*recorder.where, str(error)) from error
+            raise timeout_failure(*recorder.location, str(error)) from error
 
 
 async def failure_of(standin: Handler, *, security: Security = Security.IMPLICIT) -> ProbeFailedError:
@@ -59,7 +59,7 @@ async def submitted_in_clear(standin: Handler) -> None:
         try:
             await submit(mailbox(smtp=server(port)), TO, MESSAGE, recorder, WITHIN)
         except TimeoutError as error:
-            raise expired(*recorder.where) from error
+            raise timeout_failure(*recorder.location) from error
 
 
 async def tarpit(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

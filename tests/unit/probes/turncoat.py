@@ -52,7 +52,7 @@ class Turncoat(asyncio.DatagramProtocol):
         self.asked[key] += 1
         self._transport.sendto(answer.to_wire(), addr)
 
-    def look_up(self, host: str, port: int, **_: int) -> list[Any]:
+    def refresh_latest(self, host: str, port: int, **_: int) -> list[Any]:
         """Answer as `socket.getaddrinfo` does; it blocks. What is an address already is one."""
         found = [
             (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (record.to_text(), port))
@@ -76,7 +76,7 @@ async def turncoat(answers: Mapping[str, Sequence[Sequence[str]]]) -> AsyncItera
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(lambda: served, local_addr=("127.0.0.1", 0))
     try:
-        with separate_resolver(served.look_up):
+        with separate_resolver(served.refresh_latest):
             yield served
     finally:
         transport.close()

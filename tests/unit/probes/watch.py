@@ -22,7 +22,7 @@ KEY = b"kunci-untuk-ujian-sahaja"
 SIGNER = TokenSigner(KEY, "putrajaya-1")
 #: A session as long as a busy machine may stand still.
 PATIENCE = Timeouts(session=timedelta(seconds=2), arrival=timedelta(seconds=2))
-PACE = PollingPolicy(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
+PACE = PollingPolicy(min_interval=timedelta(seconds=0.01), retry_min=timedelta(seconds=0.05), stable_after=timedelta(0))
 FOREIGN = b"From: bos@jabatan-contoh.gov.my\r\nSubject: mesyuarat\r\n\r\nPukul 9.\r\n"
 
 
@@ -66,13 +66,13 @@ async def watching(
     counted: Counted,
     *,
     box: Callable[[int], Mailbox] = lambda port: mailbox(imap=server(port)),
-    pace: PollingPolicy = PACE,
+    polling: PollingPolicy = PACE,
     ended: tuple[str, ...] = (),
     arrived: tuple[str, ...] = (),
 ) -> AsyncIterator[MailboxWatcher]:
     async with listening(standin, server_context()) as port:
         watcher = MailboxWatcher(
-            box(port), SIGNER, on_arrival=counted, patience=PATIENCE, pace=pace, ended=ended, arrived=arrived
+            box(port), SIGNER, on_arrival=counted, timeouts=PATIENCE, polling=polling, ended=ended, arrived=arrived
         )
         async with running(watcher):
             yield watcher

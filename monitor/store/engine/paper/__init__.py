@@ -1,1 +1,1 @@
-"""Letters in the database, from the tray to the post, and the numbers that an older copy of the store must not assign again."""
+"""Letters in the database, and the numbers of letters that a restored database must not assign again."""

@@ -1,4 +1,4 @@
-"""Letters in the database, from the tray to the post, and what clerks recorded about them."""
+"""Letters in the database: a gateway queues them in a tray (a directory), from which clerks print and post them."""
 
 from __future__ import annotations
 
@@ -26,88 +26,88 @@ from monitor.store.schema.tables import (
 )
 
 #: States in which a letter has left the tray.
-_GONE = (AttemptState.SENT, AttemptState.DELIVERED, AttemptState.WITHDRAWN)
-#: The result is held in memory, and nobody reads a longer list.
-_MOST = 1000
+_LEFT_TRAY = (AttemptState.SENT, AttemptState.DELIVERED, AttemptState.WITHDRAWN)
+#: Maximum of letters in each part of a list, which is held in memory.
+_MAX_LETTERS = 1000
 
 
 class SqlLetters(Repository):
-    """Implements the letters of `alerts.persistence.store.UnitOfWork`."""
+    """The part of `alerts.persistence.store.UnitOfWork` for letters."""
 
-    async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
-        """Record who printed or posted a letter; if it was recorded before, return that and write nothing."""
-        if (before := (await self.handled(attempt_id)).get(step)) is not None:
-            return before
+    async def record_letter_step(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
+        """Record who printed or posted a letter; if a record exists, return it and write nothing."""
+        if (earlier := (await self.letter_steps(attempt_id)).get(step)) is not None:
+            return earlier
         values = asdict(handling) | {"attempt_id": attempt_id, "step": step, "by": clean(handling.by, 200)}
         await self._connection.execute(insert(letter_step).values(**values))
         return None
 
-    async def handled(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
+    async def letter_steps(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
         """Return who printed and posted a letter."""
-        return (await self._handlings([attempt_id])).get(attempt_id, {})
+        return (await self._read_handlings([attempt_id])).get(attempt_id, {})
 
-    async def not_posted(self, posted: Attempt) -> bool:
-        """Record that a letter recorded as posted is still in its tray; return whether it was recorded as posted."""
-        lies = {"state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED], "ended_at": None}
-        this = (attempt.c.id == posted.id) & (attempt.c.state == AttemptState.SENT)
-        if not (await self._connection.execute(update(attempt).where(this).values(**lies))).rowcount:
+    async def undo_posting(self, posted: Attempt) -> bool:
+        """Take back the record that a letter was posted: it is in its tray. Return whether there was such a record."""
+        in_tray = {"state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED], "ended_at": None}
+        is_posted = (attempt.c.id == posted.id) & (attempt.c.state == AttemptState.SENT)
+        if not (await self._connection.execute(update(attempt).where(is_posted).values(**in_tray))).rowcount:
             return False
-        said = (letter_step.c.attempt_id == posted.id) & (letter_step.c.step == LetterStep.POSTED)
-        await self._connection.execute(delete(letter_step).where(said))
+        posting_step = (letter_step.c.attempt_id == posted.id) & (letter_step.c.step == LetterStep.POSTED)
+        await self._connection.execute(delete(letter_step).where(posting_step))
         return True
 
-    async def not_withdrawn(self, of: Notification, withdrawn: Attempt) -> None:
-        """Record that a withdrawn attempt was sent after all; its notification counts as sent again."""
+    async def undo_withdrawal(self, of: Notification, withdrawn: Attempt) -> None:
+        """Record that a letter was posted although its attempt was withdrawn; its notification counts as sent."""
         sent = {"state": AttemptState.SENT, "rank": RANK[AttemptState.SENT], "ended_at": None}
-        this = (attempt.c.id == withdrawn.id) & (attempt.c.state == AttemptState.WITHDRAWN)
-        if (await self._connection.execute(update(attempt).where(this).values(**sent))).rowcount:
+        is_withdrawn = (attempt.c.id == withdrawn.id) & (attempt.c.state == AttemptState.WITHDRAWN)
+        if (await self._connection.execute(update(attempt).where(is_withdrawn).values(**sent))).rowcount:
             await self._connection.execute(
                 update(notification).where(notification.c.id == of.id).values(state=NotificationState.SENT)
             )
 
     async def letters(self, gateways: Collection[str], gone_since: datetime) -> Sequence[TrayLetter]:
-        """Return the letters in the trays of these gateways, oldest first.
+        """Return the letters in the trays of *gateways*, oldest first.
 
         They are followed by those queued after *gone_since* that have left, newest first; at most a thousand of each.
         """
-        lying = _letters(gateways, (AttemptState.ACCEPTED,)).order_by(attempt.c.started_at, attempt.c.id)
-        gone = _letters(gateways, _GONE).where(attempt.c.started_at > gone_since)
-        gone = gone.order_by(attempt.c.started_at.desc(), attempt.c.id.desc())
-        found = dict[int, TrayLetter]()
-        for query in (lying, gone):
-            async for row in yielding(await self._connection.execute(query.limit(_MOST))):
-                found.setdefault(row.attempt_id, _letter(row))
-        handled = await self._handlings(list(found))
+        in_tray = _letters(gateways, (AttemptState.ACCEPTED,)).order_by(attempt.c.started_at, attempt.c.id)
+        left_tray = _letters(gateways, _LEFT_TRAY).where(attempt.c.started_at > gone_since)
+        left_tray = left_tray.order_by(attempt.c.started_at.desc(), attempt.c.id.desc())
+        letters = dict[int, TrayLetter]()
+        for query in (in_tray, left_tray):
+            async for row in yielding(await self._connection.execute(query.limit(_MAX_LETTERS))):
+                letters.setdefault(row.attempt_id, _letter(row))
+        handlings = await self._read_handlings(list(letters))
         return [
-            replace(each, printed=known.get(LetterStep.PRINTED), posted=known.get(LetterStep.POSTED))
-            for id_, each in found.items()
-            for known in (handled.get(id_, {}),)
+            replace(each, printed=steps.get(LetterStep.PRINTED), posted=steps.get(LetterStep.POSTED))
+            for id_, each in letters.items()
+            for steps in (handlings.get(id_, {}),)
         ]
 
-    async def laid(self, notice_ids: Collection[int]) -> Mapping[int, QueuedLetter]:
-        """Return the letters that were queued for notifications, as far as the audit log still has them."""
-        lying = (
+    async def queued_letters(self, notice_ids: Collection[int]) -> Mapping[int, QueuedLetter]:
+        """Return the letters in trays, by notification id, whose hash the audit log still has."""
+        queued = (
             select(attempt.c.reference, attempt.c.gateway, delivery.c.notification_id)
             .join(delivery, delivery.c.id == attempt.c.delivery_id)
             .where(delivery.c.notification_id.in_(notice_ids), attempt.c.state == AttemptState.ACCEPTED)
         )
-        gateways = {(row.notification_id, row.reference): row.gateway for row in await self._connection.execute(lying)}
-        said = select(audit_log.c.notification_id, audit_log.c.detail).where(
+        gateways = {(row.notification_id, row.reference): row.gateway for row in await self._connection.execute(queued)}
+        entries_query = select(audit_log.c.notification_id, audit_log.c.detail).where(
             audit_log.c.notification_id.in_(notice_ids)
         )
-        found = dict[int, QueuedLetter]()
-        for row in await self._connection.execute(said):
+        letters = dict[int, QueuedLetter]()
+        for row in await self._connection.execute(entries_query):
             reference, sha256 = row.detail.get("reference", ""), row.detail.get("sha256", "")
             if sha256 and (gateway := gateways.get((row.notification_id, reference))) is not None:
-                found[row.notification_id] = QueuedLetter(gateway=gateway, reference=reference, sha256=sha256)
-        return found
+                letters[row.notification_id] = QueuedLetter(gateway=gateway, reference=reference, sha256=sha256)
+        return letters
 
-    async def _handlings(self, attempt_ids: Sequence[int]) -> dict[int, dict[LetterStep, Handling]]:
-        found: dict[int, dict[LetterStep, Handling]] = {}
+    async def _read_handlings(self, attempt_ids: Sequence[int]) -> dict[int, dict[LetterStep, Handling]]:
+        handlings: dict[int, dict[LetterStep, Handling]] = {}
         query = select(letter_step).where(letter_step.c.attempt_id.in_(attempt_ids))
         for row in await self._connection.execute(query):
-            found.setdefault(row.attempt_id, {})[LetterStep(row.step)] = from_row(Handling, row)
-        return found
+            handlings.setdefault(row.attempt_id, {})[LetterStep(row.step)] = from_row(Handling, row)
+        return handlings
 
 
 def _letters(gateways: Collection[str], states: Collection[AttemptState]) -> Select[Any]:
@@ -121,7 +121,7 @@ def _letters(gateways: Collection[str], states: Collection[AttemptState]) -> Sel
         )
         .join(delivery, delivery.c.id == attempt.c.delivery_id)
         .join(notification, notification.c.id == delivery.c.notification_id)
-        # A letter has one issuing agency and one incident.
+        # A letter is never a bundle: it has one incident, of the issuing agency.
         .join(notification_incident, notification_incident.c.notification_id == notification.c.id)
         .join(incident, incident.c.id == notification_incident.c.incident_id)
         .where(attempt.c.gateway.in_(gateways), attempt.c.state.in_(states))

@@ -1,4 +1,8 @@
-"""Restorations of the store from an older copy: its position, the numbers that are skipped, and the confirmations."""
+"""Restorations of the database from a backup, an older copy.
+
+The copy would assign numbers again that letters and faxes already bear. So paper is paused, numbers are skipped, and a
+person confirms. A *high-water mark*, the newest known number, is kept outside the database.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ from alerts.model.delivery import NotificationState
 from alerts.model.incident import IncidentState
 from alerts.model.notification import Plan
 from alerts.persistence.restoration import (
-    SEE_FIRST,
+    RECHECK_DELAY,
     DetectionMethod,
     HighWaterMark,
     Restoration,
     StorePosition,
-    highest,
-    pages_left_out,
+    last_used_page,
+    merge_highest,
 )
 from monitor.store.backend.repository import Repository
 from monitor.store.engine import audit
@@ -38,14 +42,14 @@ from monitor.store.schema.tables import (
 
 _OPEN = restoration.c.confirmed_at.is_(None)
 #: The restoration that is not confirmed.
-_WAITING = select(restoration).where(_OPEN).limit(1)
+_UNCONFIRMED = select(restoration).where(_OPEN).limit(1)
 
 
 class SqlRestorations(Repository):
-    """Restorations, in a transaction of the caller."""
+    """Records of restorations, in a transaction of the caller."""
 
-    async def standing(self, heads: Collection[int]) -> StorePosition:
-        """Return the position of the store, and the hashes of its entries at *heads*."""
+    async def position(self, heads: Collection[int]) -> StorePosition:
+        """Return the position of the database: head of the audit log, hashes at the entries *heads*, latest time, counters."""
         head = await audit.head(self._connection)
         wanted = select(audit_log.c.id, audit_log.c.hash, audit_log.c.at).where(
             audit_log.c.id.in_({1, head.number, *heads})
@@ -62,19 +66,22 @@ class SqlRestorations(Repository):
             following={row.name: row.next for row in await self._connection.execute(select(counter))},
         )
 
-    async def lives(self, since: datetime) -> bool:
-        """Whether any process has written since then that it runs and has not stopped."""
+    async def is_alive(self, since: datetime) -> bool:
+        """Whether a process has written a heartbeat since *since*, and has not stopped."""
         living = select(process.c.name).where(process.c.heartbeat_at > since, process.c.stopped_at.is_(None)).limit(1)
         return (await self._connection.execute(living)).first() is not None
 
     async def all(self) -> Sequence[Restoration]:
         """Return all restorations, oldest first."""
-        return [_of(row) for row in await self._connection.execute(select(restoration).order_by(restoration.c.id))]
+        return [
+            _to_restoration(row)
+            for row in await self._connection.execute(select(restoration).order_by(restoration.c.id))
+        ]
 
-    async def waiting(self) -> Restoration | None:
-        """Return the unconfirmed restoration; `None`: there is none, and paper is sent."""
-        row = (await self._connection.execute(_WAITING)).one_or_none()
-        return None if row is None else _of(row)
+    async def pending(self) -> Restoration | None:
+        """Return the unconfirmed restoration; `None`: there is none, and paper is not paused."""
+        row = (await self._connection.execute(_UNCONFIRMED)).one_or_none()
+        return None if row is None else _to_restoration(row)
 
     async def begin(
         self,
@@ -86,37 +93,37 @@ class SqlRestorations(Repository):
         numbers: Mapping[str, int] | None = None,
         pages: Mapping[str, int] | None = None,
     ) -> None:
-        """Hold paper from now on. The numbers to skip are not determined yet."""
+        """Write a restoration, which pauses paper. The numbers to skip are determined later (`skip_numbers`)."""
         values = {"how": how, "noticed_at": at, "since": since, "by": by, "confirmed_by": "", "reason": ""}
         values |= {"numbers": dict(numbers or {}), "pages": dict(pages or {})}
         await self._connection.execute(insert(restoration).values(**values))
 
-    async def put_back(
+    async def begin_reported(
         self, at: datetime, heard: datetime | None, *, by: str, numbers: Mapping[str, int], pages: Mapping[str, int]
     ) -> None:
-        """Hold paper because a person reports that the store is a copy. The numbers to skip are not determined yet.
+        """Write a restoration that a person reports, which pauses paper. The numbers to skip are determined later.
 
-        It may be a copy of a store in which paper was held. What was determined then is not enough: more numbers were
-        assigned since.
+        The copy may itself contain an unconfirmed restoration, whose skipped numbers are not enough: more numbers were
+        assigned since. *heard*: the latest time in the copy.
         """
         since = heard
-        if (waiting := await self.waiting()) is not None:
+        if (waiting := await self.pending()) is not None:
             since = waiting.since or heard
-            if waiting.skipped is None:  # No service has started since: the same report again.
-                numbers, pages = highest([waiting.numbers, numbers]), highest([waiting.pages, pages])
+            if waiting.skipped is None:  # No service has started since: it is the same report again.
+                numbers, pages = merge_highest([waiting.numbers, numbers]), merge_highest([waiting.pages, pages])
                 await self._connection.execute(delete(restoration).where(restoration.c.id == waiting.id))
             else:
                 await self.confirm(waiting, at, by, "a copy was put back again")
         await self.begin(DetectionMethod.RESTORED, at, since, by=by, numbers=numbers, pages=pages)
 
-    async def found_out(self, of: Restoration, how: DetectionMethod) -> None:
-        """Record that a store that was taken for a stopped one is an older copy."""
+    async def set_method(self, of: Restoration, how: DetectionMethod) -> None:
+        """Change how a restoration was detected, when more is known about it."""
         await self._change(of, how=how)
 
-    async def leave_out(
+    async def skip_numbers(
         self, of: Restoration, numbers: Mapping[str, tuple[int, int]], marks: Collection[HighWaterMark]
     ) -> None:
-        """Continue after these numbers, and after the pages that a high-water mark or a person reports."""
+        """Skip *numbers*, ranges by prefix, and the pages of open incidents up to those that *marks* or a person reports."""
         left: dict[str, tuple[int, int]] = dict(of.skipped or {})
         for prefix, (first, last) in numbers.items():
             left[prefix] = (left.get(prefix, (first, last))[0], last)
@@ -127,46 +134,51 @@ class SqlRestorations(Repository):
         await self._change(of, skipped=written)
         active = select(incident.c.id, incident.c.number, incident.c.skipped_pages).where(_active())
         for row in (await self._connection.execute(active)).all():
-            after = pages_left_out(row.number, marks, of.pages)
+            after = last_used_page(row.number, marks, of.pages)
             if after > row.skipped_pages:
                 pages = update(incident).where(incident.c.id == row.id).values(skipped_pages=after)
                 await self._connection.execute(pages)
-                await self._number_anew(row.id, after)
+                await self._renumber_pages(row.id, after)
 
-    async def _number_anew(self, incident_id: int, after: int) -> None:
-        """Renumber the pages about an incident that were decided and never attempted, to numbers after *after*."""
-        tried = select(delivery.c.notification_id).join(attempt, attempt.c.delivery_id == delivery.c.id)
-        waits = (
+    async def _renumber_pages(self, incident_id: int, after: int) -> None:
+        """Give pages about an incident that wait for their first attempt numbers after *after*."""
+        attempted = select(delivery.c.notification_id).join(attempt, attempt.c.delivery_id == delivery.c.id)
+        is_unattempted = (
             (notification_incident.c.incident_id == incident_id)
             & (notification.c.state == NotificationState.PENDING)
             & (notification.c.plan == Plan.ANNOUNCEMENT)
-            & notification.c.id.not_in(tried.where(delivery.c.notification_id == notification.c.id))
+            & notification.c.id.not_in(attempted.where(delivery.c.notification_id == notification.c.id))
         )
-        both = select(notification.c.id, notification.c.facts, notification_incident.c.facts.label("part"))
-        both = both.join(notification_incident, notification_incident.c.notification_id == notification.c.id).where(
-            waits
+        query = select(notification.c.id, notification.c.facts, notification_incident.c.facts.label("part"))
+        query = query.join(notification_incident, notification_incident.c.notification_id == notification.c.id).where(
+            is_unattempted
         )
-        for row in (await self._connection.execute(both)).all():
-            part = notification_incident.c.notification_id == row.id, notification_incident.c.incident_id == incident_id
-            anew = _behind(row.part, after)
-            await self._connection.execute(update(notification_incident).where(*part).values(facts=anew))
+        for row in (await self._connection.execute(query)).all():
+            is_part = (
+                notification_incident.c.notification_id == row.id,
+                notification_incident.c.incident_id == incident_id,
+            )
+            renumbered = _renumbered(row.part, after)
+            await self._connection.execute(update(notification_incident).where(*is_part).values(facts=renumbered))
             if row.facts == row.part:
                 await self._connection.execute(
-                    update(notification).where(notification.c.id == row.id).values(facts=anew)
+                    update(notification).where(notification.c.id == row.id).values(facts=renumbered)
                 )
 
-    async def look_first(self, now: datetime) -> None:
-        """Hold notifications of staff for a while: the probes first check whether what the copy contains is still true."""
-        waits = incident.c.state != IncidentState.RESOLVED
-        begun = update(incident).where(_active(), waits).values(step_since=now)
-        heard = update(incident).where(_active(), waits, incident.c.last_response_at.is_not(None))
-        await self._connection.execute(begun)
-        await self._connection.execute(heard.values(last_response_at=now, reminded_at=None))
-        pending = update(notification).where(notification.c.state == NotificationState.PENDING)
-        await self._connection.execute(pending.values(not_before=now + SEE_FIRST))
+    async def await_new_runs(self, now: datetime) -> None:
+        """Delay notifications of staff: the probes first check whether the incidents in the copy still exist."""
+        is_unresolved = incident.c.state != IncidentState.RESOLVED
+        restart_step = update(incident).where(_active(), is_unresolved).values(step_since=now)
+        restart_acknowledgement = update(incident).where(
+            _active(), is_unresolved, incident.c.last_response_at.is_not(None)
+        )
+        await self._connection.execute(restart_step)
+        await self._connection.execute(restart_acknowledgement.values(last_response_at=now, reminded_at=None))
+        delay_pending = update(notification).where(notification.c.state == NotificationState.PENDING)
+        await self._connection.execute(delay_pending.values(not_before=now + RECHECK_DELAY))
 
-    async def give_after_all(self, of: Restoration) -> None:
-        """Assign the skipped numbers after all, where no later one was assigned: nothing was lost."""
+    async def unskip_numbers(self, of: Restoration) -> None:
+        """Take back the skipping of numbers where none was assigned since, because the copy turned out to be complete."""
         left: dict[str, list[int]] = {}
         for prefix, (first, last) in (of.skipped or {}).items():
             untouched = (counter.c.name == prefix) & (counter.c.next == last + 1)
@@ -177,24 +189,28 @@ class SqlRestorations(Repository):
         await self._change(of, skipped=left)
 
     async def confirm(self, of: Restoration, at: datetime, by: str, why: str) -> None:
-        """Release paper."""
+        """Confirm a restoration, which ends the pause of paper."""
         await self._change(of, confirmed_at=at, confirmed_by=by, reason=why)
 
     async def _change(self, of: Restoration, **values: Any) -> None:
         await self._connection.execute(update(restoration).where(restoration.c.id == of.id).values(**values))
 
 
-def _behind(facts: str, after: int) -> str:
-    told = FACTS.validate_json(facts)
-    if not 0 < told.enclosure <= after:
+def _renumbered(facts: str, after: int) -> str:
+    facts_ = FACTS.validate_json(facts)
+    if not 0 < facts_.enclosure <= after:
         return facts
-    return FACTS.dump_json(replace(told, enclosure=after + told.enclosure)).decode()
+    return FACTS.dump_json(replace(facts_, enclosure=after + facts_.enclosure)).decode()
 
 
 def _active() -> Any:
     return incident.c.at_rest.is_(False)
 
 
-def _of(row: Row[Any]) -> Restoration:
-    left = None if row.skipped is None else {prefix: (both[0], both[1]) for prefix, both in row.skipped.items()}
-    return from_row(Restoration, row, skipped=left)
+def _to_restoration(row: Row[Any]) -> Restoration:
+    skipped = (
+        None
+        if row.skipped is None
+        else {prefix: (first_and_last[0], first_and_last[1]) for prefix, first_and_last in row.skipped.items()}
+    )
+    return from_row(Restoration, row, skipped=skipped)

@@ -1,4 +1,4 @@
-"""Handling of commands: a size limit, the author, and idempotency by `Idempotency-Key`."""
+"""Building blocks of API commands: a size limit, the author, and idempotency by `Idempotency-Key`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from alerts.model.contradiction import Contradiction
 from monitor.access.principal import Principal
 from monitor.service.portal.idempotency import IdempotencyKeyReusedError, IdempotencyStore, RecordedResponse
 from monitor.store.admin.idempotency import IdempotencyKey
-from monitor.web.access.sign_in import from_where
-from monitor.web.api.route.query import only_known
+from monitor.web.access.sign_in import client_address
+from monitor.web.api.route.query import reject_unknown_parameters
 from monitor.web.problem import problems
-from monitor.web.request import Holder, Name, Why
+from monitor.web.request import Assignee, Name, Reason
 
 #: Declared for the schema only; the access control reads the header itself.
 BEARER: Final = HTTPBearer(auto_error=False)
 
-#: Octets: names and reasons in JSON. The body is read before the author is known.
-LARGEST_ORDER: Final = 16 * 1024
+#: Maximum size of a command in octets: names and reasons in JSON. The body is read before the author is known.
+MAX_COMMAND_SIZE: Final = 16 * 1024
 
 _REFUSALS: Final = (
     HTTPStatus.UNAUTHORIZED,
@@ -41,13 +41,13 @@ _REFUSALS: Final = (
 )
 
 
-def given_orders() -> APIRouter:
-    """Return a router for commands."""
+def command_router() -> APIRouter:
+    """Return a router for commands. It limits their size and rejects unknown query parameters."""
     return APIRouter(
         prefix="/api/v1",
         tags=["commands"],
         route_class=_BoundedRoute,
-        dependencies=[Depends(BEARER), Depends(only_known)],
+        dependencies=[Depends(BEARER), Depends(reject_unknown_parameters)],
         responses=problems(*_REFUSALS),
     )
 
@@ -59,19 +59,19 @@ class _BoundedRequest(Request):
         size = 0
         async for chunk in super().stream():
             size += len(chunk)
-            if size > LARGEST_ORDER:
-                raise HTTPException(413, f"an order has at most {LARGEST_ORDER} octets")
+            if size > MAX_COMMAND_SIZE:
+                raise HTTPException(413, f"a command has at most {MAX_COMMAND_SIZE} octets")
             yield chunk
 
 
 class _BoundedRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        call_route = super().get_route_handler()
 
-        async def bounded(request: Request) -> Response:
-            return await handle(_BoundedRequest(request.scope, request.receive))
+        async def handle_bounded(request: Request) -> Response:
+            return await call_route(_BoundedRequest(request.scope, request.receive))
 
-        return bounded
+        return handle_bounded
 
 
 # -- body and author -------------------------------------------------------------------------------------------------
@@ -91,19 +91,19 @@ class ApiRequest(BaseModel):
 class ApiNote(ApiRequest):
     """Note on an incident."""
 
-    text: Why
+    text: Reason
 
 
 class ApiTakeOver(ApiRequest):
     """The present assignee, as `acknowledged_by` names them."""
 
-    from_user: Holder
+    from_user: Assignee
 
 
 class ApiReasonRequest(ApiRequest):
     """Command with a reason."""
 
-    reason: Why
+    reason: Reason
 
 
 class ApiDespite(ApiRequest):
@@ -125,33 +125,36 @@ class ApiClose(ApiCorrection):
     recovered: bool | None = None
 
 
-def name_of(principal: Principal, said: str | None) -> str:
-    """Return the author of a command. Only a program may name a person on whose behalf it acts."""
+def author_of(principal: Principal, stated_name: str | None) -> str:
+    """Return the author of a command, for the audit log.
+
+    Raise `RequestValidationError` if another than a program names a person on whose behalf it acts.
+    """
     if principal.token is not None:
-        return f"{said} ({principal.by})" if said else principal.by
-    if said is not None:
-        raise wrong_in_body("by", f"is known: {principal.by} has signed in; leave it out")
+        return f"{stated_name} ({principal.by})" if stated_name else principal.by
+    if stated_name is not None:
+        raise invalid_member("by", f"is known: {principal.by} has signed in; leave it out")
     return principal.by
 
 
-def wrong_in_body(name: str, why: str) -> RequestValidationError:
+def invalid_member(name: str, reason: str) -> RequestValidationError:
     """Return the error for an invalid member of the body."""
-    return RequestValidationError([{"type": "order", "loc": ("body", name), "msg": why}])
+    return RequestValidationError([{"type": "order", "loc": ("body", name), "msg": reason}])
 
 
-def wrong_header(name: str, why: str) -> RequestValidationError:
+def invalid_header(name: str, reason: str) -> RequestValidationError:
     """Return the error for an invalid header."""
-    return RequestValidationError([{"type": "header", "loc": ("header", name), "msg": why}])
+    return RequestValidationError([{"type": "header", "loc": ("header", name), "msg": reason}])
 
 
 # -- idempotency ----------------------------------------------------------------------------------------------------
 
-_HEADER = "Idempotency-Key"
+_KEY_HEADER = "Idempotency-Key"
 
-_Key = Annotated[
+_KeyHeader = Annotated[
     str | None,
     Header(
-        alias=_HEADER,
+        alias=_KEY_HEADER,
         min_length=1,
         max_length=200,
         pattern=r"^[\x20-\x7e]+$",
@@ -162,61 +165,68 @@ _Key = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requester:
-    """Author of a command."""
+    """Author of a command, and owner of its idempotency key."""
 
-    #: As recorded in the audit log.
+    #: Author, as recorded in the audit log.
     by: str
-    #: Owner of the idempotency keys.
-    key_holder: str
+    #: User or program whose idempotency keys are apart from those of others.
+    key_owner: str
 
 
 class IdempotencyGuard:
-    """Idempotency guard: a repeated command gets the response of the first one."""
+    """Idempotency guard: a command repeated with the same key gets the response of the first one."""
 
-    def __init__(self, once: IdempotencyStore | None, request: Request, key: str | None) -> None:
-        self._once = once
+    def __init__(self, store: IdempotencyStore | None, request: Request, key: str | None) -> None:
+        self._store = store
         self._request = request
         self._key = key
 
-    async def answer(
-        self, orderer: Requester, shape: TypeAdapter[Any], act: Callable[[], Awaitable[object]], status: int = 200
+    async def run(
+        self,
+        requester: Requester,
+        adapter: TypeAdapter[Any],
+        operation: Callable[[], Awaitable[object]],
+        status: int = 200,
     ) -> Response:
-        """Return the result of *act*, serialized by *shape*. The caller must check the permission first."""
+        """Run *operation*, unless the command is a repetition. Return its result, serialized by *adapter*.
 
-        async def written() -> RecordedResponse:
-            answered = RecordedResponse(status=status, body=shape.dump_json(await act()))
-            if self._once is not None:
-                order = f"{self._request.method} {self._request.url.path}"
-                await self._once.taken(orderer.by, order, from_where(self._request))
-            return answered
+        The caller must check the permission first.
+        """
 
-        if self._key is None or self._once is None:
-            answered = await written()
+        async def run_operation() -> RecordedResponse:
+            recorded = RecordedResponse(status=status, body=adapter.dump_json(await operation()))
+            if self._store is not None:
+                command = f"{self._request.method} {self._request.url.path}"
+                await self._store.taken(requester.by, command, client_address(self._request))
+            return recorded
+
+        if self._key is None or self._store is None:
+            recorded = await run_operation()
         else:
             try:
-                answered = await self._once.do(
-                    IdempotencyKey(principal=orderer.key_holder, key=self._key), await self._digest(), written
+                recorded = await self._store.do(
+                    IdempotencyKey(principal=requester.key_owner, key=self._key), await self._digest(), run_operation
                 )
             except IdempotencyKeyReusedError:
-                why = "was sent with another order within a day; each order has a key of its own"
-                raise wrong_header(_HEADER, why) from None
-        return Response(answered.body, status_code=answered.status, media_type="application/json")
+                reason = "was sent with another command within a day; use a new key for each command"
+                raise invalid_header(_KEY_HEADER, reason) from None
+        return Response(recorded.body, status_code=recorded.status, media_type="application/json")
 
     async def _digest(self) -> str:
-        address = f"{self._request.method} {self._request.url.path}\n"
-        return sha256(address.encode() + await self._request.body()).hexdigest()
+        request_line = f"{self._request.method} {self._request.url.path}\n"
+        return sha256(request_line.encode() + await self._request.body()).hexdigest()
 
 
-async def once_over(request: Request, key: _Key = None) -> IdempotencyGuard:
-    """Return the guard that executes the command once; a route dependency."""
-    return IdempotencyGuard(request.app.state.once, request, key)
+async def idempotency_guard(request: Request, key: _KeyHeader = None) -> IdempotencyGuard:
+    """Return the idempotency guard of a request; a route dependency."""
+    return IdempotencyGuard(request.app.state.idempotency, request, key)
 
 
-Once = Annotated[IdempotencyGuard, Depends(once_over)]
+Idempotency = Annotated[IdempotencyGuard, Depends(idempotency_guard)]
 
 
-def orderer_of(principal: Principal) -> Requester:
+def requester_of(principal: Principal) -> Requester:
     """Return the requester for a principal who issues a command."""
     if principal.token is not None:
-        return Requester(by=principal.by, key_holder=f"token {principal.token.id}")
-    return Requester(by=principal.by, key_holder=f"user {principal.user.id}" if principal.user else "nobody")
+        return Requester(by=principal.by, key_owner=f"token {principal.token.id}")
+    return Requester(by=principal.by, key_owner=f"user {principal.user.id}" if principal.user else "nobody")

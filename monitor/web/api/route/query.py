@@ -1,6 +1,6 @@
-"""Handling of queries: strict parameters, pagination by cursor, and ETags.
+"""Building blocks of API queries: strict parameters, pagination by cursor, and ETags.
 
-The ETag shows a program whether the response has changed.
+By the ETag a program finds out whether a response has changed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 from pydantic_core import PydanticCustomError
 
-from monitor.config.files.problem import nearest
+from monitor.config.files.problem import closest_match
 from monitor.runtime.cooperative import yielding
 from monitor.service.errors import NotFoundError
 from monitor.service.status_reader import StatusReader
 from monitor.web.problem import problems
 
-#: Alternative responses of all queries.
-_INSTEAD = {
+#: Responses of all queries besides 200, for the schema.
+_COMMON_RESPONSES = {
     304: {"description": "Not modified: `If-None-Match` has the current ETag."},
     **problems(
         HTTPStatus.UNAUTHORIZED,
@@ -39,82 +39,90 @@ _INSTEAD = {
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
 }
-#: Alternative responses of queries about a single item.
+#: Further responses of queries about a single item, for the schema.
 NOT_FOUND = problems(HTTPStatus.NOT_FOUND)
 
 
-def questions() -> APIRouter:
+def query_router() -> APIRouter:
     """Return a router for queries. It rejects unknown parameters and adds ETags."""
     return APIRouter(
         prefix="/api/v1",
         tags=["state"],
-        route_class=MarkedRoute,
-        dependencies=[Depends(only_known)],
-        responses=_INSTEAD,
+        route_class=ETagRoute,
+        dependencies=[Depends(reject_unknown_parameters)],
+        responses=_COMMON_RESPONSES,
     )
 
 
-async def listed(shape: TypeAdapter[Any], rows: Iterable[object], headers: Mapping[str, str] | None = None) -> Response:
-    """Return a response with rows, serialized in steps of a few milliseconds: a thousand incidents may be open."""
+async def list_response(
+    shape: TypeAdapter[Any], rows: Iterable[object], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return a response with a JSON array of *rows*, each serialized by *shape*.
+
+    Other tasks run in between, because there may be a thousand rows.
+    """
     texts = [shape.dump_json(row) async for row in yielding(rows)]
-    return Response(joined(texts), media_type="application/json", headers=headers)
+    return Response(json_array(texts), media_type="application/json", headers=headers)
 
 
-def joined(texts: Iterable[bytes]) -> bytes:
+def json_array(texts: Iterable[bytes]) -> bytes:
     """Return a JSON array of serialized items."""
     return b"[" + b",".join(texts) + b"]"
 
 
-def called(board: StatusReader, quoted: str) -> str:
-    """Return the agency code of a filter. Reject an unknown code: an empty list would suggest that all is well."""
+def agency_code(status_reader: StatusReader, code: str) -> str:
+    """Return the agency code of a filter in its usual spelling.
+
+    Raise `RequestValidationError` for an unknown code, because an empty list would suggest that all is well.
+    """
     try:
-        return board.called(quoted)
-    except NotFoundError as unknown:
-        raise wrong("agency", str(unknown)) from None
+        return status_reader.find_agency_code(code)
+    except NotFoundError as error:
+        raise invalid_parameter("agency", str(error)) from None
 
 
-class MarkedRoute(APIRoute):
-    """Route whose responses have an ETag. If it matches `If-None-Match`, the status is 304 (RFC 9110, 13.1.2)."""
+class ETagRoute(APIRoute):
+    """Route whose responses have an ETag. If the ETag matches `If-None-Match`, the status is 304 (RFC 9110, 13.1.2)."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of requests."""
         handle = super().get_route_handler()
 
-        async def marked(request: Request) -> Response:
-            answer = await handle(request)
-            if answer.status_code != 200:
-                return answer
-            etag = answer.headers.setdefault("ETag", etag_of(bytes(answer.body)))
-            if not knows(request, etag):
-                return answer
-            kept = {name: value for name, value in answer.headers.items() if name in {"etag", "link"}}
-            return Response(status_code=304, headers=kept)
+        async def handle_with_etag(request: Request) -> Response:
+            response = await handle(request)
+            if response.status_code != 200:
+                return response
+            etag = response.headers.setdefault("ETag", etag_of(bytes(response.body)))
+            if not matches_etag(request, etag):
+                return response
+            headers = {name: value for name, value in response.headers.items() if name in {"etag", "link"}}
+            return Response(status_code=304, headers=headers)
 
-        return marked
+        return handle_with_etag
 
 
 def etag_of(body: bytes) -> str:
-    """Return the ETag of a response. A megabyte takes a millisecond."""
+    """Return the ETag of a response body. A megabyte takes a millisecond."""
     return f'"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
-def knows(request: Request, etag: str) -> bool:
-    """Whether the client already has this version."""
+def matches_etag(request: Request, etag: str) -> bool:
+    """Whether the client already has the version with this ETag."""
     return etag in request.headers.get("if-none-match", "")
 
 
 # -- parameters -----------------------------------------------------------------------------------------------------
 
 #: Rows per page: default and maximum.
-USUAL, MOST = 200, 1000
+DEFAULT_LIMIT, MAX_LIMIT = 200, 1000
 
 Agencies = Annotated[list[str] | None, Query(description="Only these agencies, by code.")]
-Limit = Annotated[int, Query(ge=1, le=MOST, description="Rows per page.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Rows per page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="Start of the page, from the `Link` header.")]
 
 
-def _with_plus(text: object) -> object:
-    """Return a time with the plus of its offset: in a URL an unescaped plus means a space."""
+def _restore_plus(text: object) -> object:
+    """Return a time with the plus sign of its offset, which an unescaped plus in a URL has turned into a space."""
     return re.sub(r"(?<=\d) (?=\d\d:?\d\d$)", "+", text) if isinstance(text, str) and "T" in text else text
 
 
@@ -124,38 +132,45 @@ def _aware(moment: datetime) -> datetime:
     return moment
 
 
-Moment = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_aware)]
+Moment = Annotated[datetime, BeforeValidator(_restore_plus), AfterValidator(_aware)]
 
 #: Characters of an invalid value that an error message repeats.
-_ECHOED = 60
-_NO_CURSOR = "is no cursor of this list; begin again without it"
+_MAX_ECHOED = 60
+_INVALID_CURSOR = "is no cursor of this list; begin again without it"
 
 
-def wrong(parameter: str, why: str) -> RequestValidationError:
+def invalid_parameter(parameter: str, reason: str) -> RequestValidationError:
     """Return the error for an invalid query parameter."""
-    return RequestValidationError([{"type": "parameter", "loc": ("query", parameter[:_ECHOED]), "msg": why}])
+    return RequestValidationError([{"type": "parameter", "loc": ("query", parameter[:_MAX_ECHOED]), "msg": reason}])
 
 
-async def only_known(request: Request) -> None:
-    """Reject unknown query parameters: a misspelled filter would silently list too much."""
-    known = sorted(_known(request.scope["route"].dependant))
+async def reject_unknown_parameters(request: Request) -> None:
+    """Raise `RequestValidationError` for unknown parameters: a misspelled filter would silently list too much."""
+    valid_names = sorted(_parameter_names(request.scope["route"].dependant))
     for name in request.query_params:
-        if name not in known:
-            meant = nearest(name, known)
-            instead = (
-                f"did you mean {meant}?" if meant else f"there are {', '.join(known)}" if known else "there is none"
+        if name not in valid_names:
+            closest = closest_match(name, valid_names)
+            hint = (
+                f"did you mean {closest}?"
+                if closest
+                else f"there are {', '.join(valid_names)}"
+                if valid_names
+                else "there is none"
             )
-            raise wrong(name, f"is no parameter here; {instead}")
+            raise invalid_parameter(name, f"is no parameter here; {hint}")
 
 
-def _known(dependant: Dependant) -> Iterator[str]:
+def _parameter_names(dependant: Dependant) -> Iterator[str]:
     yield from (field.alias for field in dependant.query_params)
     for each in dependant.dependencies:
-        yield from _known(each)
+        yield from _parameter_names(each)
 
 
-def read_cursor(listed: str, cursor: str | None) -> str | None:
-    """Return the row after which a page of a list begins. Raise `RequestValidationError` for an invalid cursor."""
+def read_cursor(list_name: str, cursor: str | None) -> str | None:
+    """Return the row after which a page of the list begins; `None`: the first page.
+
+    Raise `RequestValidationError` for an invalid cursor, or one of another list.
+    """
     if cursor is None:
         return None
     try:
@@ -163,34 +178,34 @@ def read_cursor(listed: str, cursor: str | None) -> str | None:
     except (ValueError, binascii.Error):
         text = ""
     name, colon, row = text.partition(":")
-    if name != listed or not colon:
-        raise wrong("cursor", _NO_CURSOR)
+    if name != list_name or not colon:
+        raise invalid_parameter("cursor", _INVALID_CURSOR)
     return row
 
 
-def read_id(listed: str, cursor: str | None, before: str = "") -> int | None:
-    """Return the id after which a page of a list begins, negative if the prefix *before* precedes it.
+def read_id(list_name: str, cursor: str | None, before: str = "") -> int | None:
+    """Return the id after which a page of the list begins; negative if the cursor has the prefix *before*.
 
     Raise as `read_cursor` does.
     """
-    row = read_cursor(listed, cursor)
+    row = read_cursor(list_name, cursor)
     if row is None:
         return None
     if before and row.startswith(before):
-        return -_read_id(row.removeprefix(before))
-    return _read_id(row)
+        return -_parse_id(row.removeprefix(before))
+    return _parse_id(row)
 
 
-def _read_id(row: str) -> int:
+def _parse_id(row: str) -> int:
     if not (row.isascii() and row.isdecimal() and 0 < int(row[:11]) < 2**31):
-        raise wrong("cursor", _NO_CURSOR)
+        raise invalid_parameter("cursor", _INVALID_CURSOR)
     return int(row[:11])
 
 
-def next_page(request: Request, listed: str, row: str | int | None) -> dict[str, str]:
-    """Return the Link header to the page after *row* (RFC 8288), with the same parameters; empty if there is none."""
+def next_page(request: Request, list_name: str, row: str | int | None) -> dict[str, str]:
+    """Return the Link header (RFC 8288) to the page after *row*, with the same parameters; empty for `None`."""
     if row is None:
         return {}
-    cursor = base64.urlsafe_b64encode(f"{listed}:{row}".encode()).decode()
-    asked = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    return {"Link": f'<{request.url.path}?{urlencode([*asked, ("cursor", cursor)])}>; rel="next"'}
+    cursor = base64.urlsafe_b64encode(f"{list_name}:{row}".encode()).decode()
+    parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    return {"Link": f'<{request.url.path}?{urlencode([*parameters, ("cursor", cursor)])}>; rel="next"'}

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.decide.ack_timeout import AckReminderDue, AckTimedOut, AckValid, NotAcknowledged, promise
-from alerts.decide.escalation import StartStep, escalate, go_on
+from alerts.decide.ack_timeout import AckReminderDue, AckTimedOut, AckValid, NotAcknowledged, check_acknowledgement
+from alerts.decide.escalation import StartStep, escalate, resume_escalation
 from alerts.decide.state_change import Cancel, conclude
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Expire, Resolve
@@ -25,33 +25,33 @@ def taken(by: str = "Siti Contoh", acknowledgement_timeout: timedelta = HOUR) ->
 
 
 def reminder(of: Incident, after: timedelta) -> AckReminderDue:
-    decision = promise(of, T0 + after)
+    decision = check_acknowledgement(of, T0 + after)
     assert isinstance(decision, AckReminderDue)
     return decision
 
 
 def test_it_stands_until_the_reminder_and_expires_ten_minutes_later() -> None:
-    assert promise(taken(), T0 + 50 * MINUTE - SECOND) == AckValid(T0 + 50 * MINUTE)
+    assert check_acknowledgement(taken(), T0 + 50 * MINUTE - SECOND) == AckValid(T0 + 50 * MINUTE)
     (draft,) = reminder(taken(), 50 * MINUTE).drafts
     assert (draft.purpose, draft.person, draft.expires_at) == (Purpose.REMINDER, "siti", T0 + HOUR)
     assert draft.facts.until == T0 + HOUR
     assert draft.addresses == (SMS_SITI, VOICE_SITI), "rung only where no SMS gets there"
 
     reminded = replace(taken(), reminded_at=T0 + 50 * MINUTE)
-    assert promise(reminded, T0 + HOUR - SECOND) == AckValid(T0 + HOUR)
-    assert promise(reminded, T0 + HOUR) == AckTimedOut()
+    assert check_acknowledgement(reminded, T0 + HOUR - SECOND) == AckValid(T0 + HOUR)
+    assert check_acknowledgement(reminded, T0 + HOUR) == AckTimedOut()
 
 
 def test_who_is_reminded_late_has_as_long_to_answer() -> None:
     (draft,) = reminder(taken(), 5 * HOUR).drafts
     assert draft.facts.until == T0 + 5 * HOUR + 10 * MINUTE
     late = replace(taken(), reminded_at=T0 + 5 * HOUR)
-    assert promise(late, T0 + 5 * HOUR + 10 * MINUTE - SECOND) == AckValid(T0 + 5 * HOUR + 10 * MINUTE)
-    assert promise(late, T0 + 5 * HOUR + 10 * MINUTE) == AckTimedOut()
+    assert check_acknowledgement(late, T0 + 5 * HOUR + 10 * MINUTE - SECOND) == AckValid(T0 + 5 * HOUR + 10 * MINUTE)
+    assert check_acknowledgement(late, T0 + 5 * HOUR + 10 * MINUTE) == AckTimedOut()
 
 
 def test_of_a_short_time_the_last_quarter_is_for_the_reminder() -> None:
-    assert promise(taken(acknowledgement_timeout=20 * MINUTE), T0) == AckValid(T0 + 15 * MINUTE)
+    assert check_acknowledgement(taken(acknowledgement_timeout=20 * MINUTE), T0) == AckValid(T0 + 15 * MINUTE)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_each_promise_has_a_reminder_of_its_own() -> None:
 
 
 def test_nobody_is_reminded_of_what_nobody_has_or_is_over() -> None:
-    assert promise(incident(), T0 + 9 * HOUR) == NotAcknowledged()
+    assert check_acknowledgement(incident(), T0 + 9 * HOUR) == NotAcknowledged()
     over = apply(taken(), Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0))
-    assert promise(over, T0 + 9 * HOUR) == NotAcknowledged()
+    assert check_acknowledgement(over, T0 + 9 * HOUR) == NotAcknowledged()
 
 
 def test_a_reminder_that_waits_is_not_sent_once_they_are_heard_of() -> None:
@@ -117,7 +117,7 @@ def test_a_reminder_that_waits_is_not_sent_once_they_are_heard_of() -> None:
 def test_when_it_expires_the_next_step_begins_at_once(step: int, since: object, following: tuple[int, int]) -> None:
     at = Position(step=step, since=T0 + HOUR - SECOND if since != T0 else T0)
     expired = apply(replace(taken(), position=at), Expire(incident_id=1, at=T0 + HOUR))
-    decision = escalate(go_on(expired, T0 + HOUR), (), T0 + HOUR)
+    decision = escalate(resume_escalation(expired, T0 + HOUR), (), T0 + HOUR)
     assert isinstance(decision, StartStep)
     assert (decision.position.round, decision.position.step) == following
     assert {draft.facts.by for draft in decision.drafts} == {"Siti Contoh"}

@@ -18,10 +18,10 @@ from alerts.decide.announcement import (
     ReleaseNow,
     announce,
     expiry,
-    offered_from,
-    waits_for_staff,
+    must_wait_for_staff,
+    offers_start_at,
 )
-from alerts.decide.escalation import StartStep, escalate, facts
+from alerts.decide.escalation import StartStep, build_facts, escalate
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
@@ -186,7 +186,7 @@ def test_whoever_has_taken_it_on_is_called_about_the_release() -> None:
 def test_announcement_that_waits_while_nobody_has_the_outage_is_offered_by_its_calls(round_: int) -> None:
     waits = replace(incident(), position=Position(round=round_, step=1, since=T0))
     assert asked(waits, T0 + timedelta(hours=9)) == AwaitRelease(at=None)
-    assert facts(waits, Plan.ESCALATION, Purpose.OUTAGE, T0 + timedelta(hours=9)).may_release
+    assert build_facts(waits, Plan.ESCALATION, Purpose.OUTAGE, T0 + timedelta(hours=9)).may_release
 
 
 def test_before_its_time_nobody_is_asked() -> None:
@@ -291,7 +291,7 @@ def test_nobody_is_rung_while_all_offices_outside_are_closed(now: str, at: str, 
     waits = replace(waits, since=fell)
     decision = asked(waits, local(now))
     assert (decision.at, people(decision)) == (local(at), who)
-    assert offered_from(waits) == local("2026-11-26 08:00")
+    assert offers_start_at(waits) == local("2026-11-26 08:00")
 
 
 def test_where_one_office_can_always_be_told_it_is_offered_at_any_time() -> None:
@@ -348,18 +348,20 @@ def test_waits_for_staff_until_a_gateway_took_or_refused_the_notice(
     (notice,) = told(BRIEF)
     notice = replace(notice, deliveries=())
     notice = tried(notice, *(attempt(state) for state in states)) if states else notice
-    assert waits_for_staff(page(), [notice]) is waits
+    assert must_wait_for_staff(page(), [notice]) is waits
     # Nor for what came to its end.
     for state in NotificationState:
-        assert waits_for_staff(page(), [replace(notice, state=state)]) is (waits and state is NotificationState.PENDING)
+        assert must_wait_for_staff(page(), [replace(notice, state=state)]) is (
+            waits and state is NotificationState.PENDING
+        )
 
 
 def test_waits_for_staff_of_a_notice_due_later_or_to_others_does_not() -> None:
     (notice,) = told(BRIEF)
     pending = replace(notice, deliveries=())
-    assert waits_for_staff(page(), [pending])
-    assert not waits_for_staff(page(), [replace(pending, created_at=T0 + SECOND)])
-    assert not waits_for_staff(page(), [replace(pending, not_before=T0 + SECOND)])
-    assert not waits_for_staff(page(), [replace(page(), id=8)])
-    assert not waits_for_staff(pending, [replace(pending, id=8)])
-    assert not waits_for_staff(tried(page(), attempt(AttemptState.FAILED)), [pending])
+    assert must_wait_for_staff(page(), [pending])
+    assert not must_wait_for_staff(page(), [replace(pending, created_at=T0 + SECOND)])
+    assert not must_wait_for_staff(page(), [replace(pending, not_before=T0 + SECOND)])
+    assert not must_wait_for_staff(page(), [replace(page(), id=8)])
+    assert not must_wait_for_staff(pending, [replace(pending, id=8)])
+    assert not must_wait_for_staff(tried(page(), attempt(AttemptState.FAILED)), [pending])

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.auditor import (
     GRACE,
-    RELEASED_WITHIN,
+    RELEASE_DEADLINE,
     EscalationFailure,
     Examination,
     MissedAction,
     OverdueAction,
-    deserves_own_incident,
     examine,
+    needs_noc_incident,
 )
-from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.decide.escalation import StartStep, WaitUntil, escalate, go_on
+from alerts.decide.bundle import BUNDLE_INTERVAL
+from alerts.decide.escalation import StartStep, WaitUntil, escalate, resume_escalation
 from alerts.decide.followup import follow_up
 from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.decide.state_change import Notify, conclude
@@ -35,7 +35,7 @@ from alerts.model.delivery import AttemptState, Notification, NotificationState
 from alerts.model.event import AUTOMATIC, Acknowledge, Escalate, Release, Resolve
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.incident import Incident, Position, apply
-from alerts.model.notification import OF_TELLING, IncidentType, Plan, Purpose
+from alerts.model.notification import ABOUT_NOTIFICATIONS, IncidentType, Plan, Purpose
 from alerts.model.policy_snapshot import AnnouncementPlan
 from tests.unit.alerts.people import (
     BRIEF,
@@ -55,12 +55,12 @@ GATEWAYS = {channel: (str(channel),) for channel in Channel}
 POLICY = DeliveryPolicy()
 
 
-def examined(of: Incident, notices: Sequence[Notification], now: datetime, *, held: bool = False) -> Examination:
-    return examine(of, notices, GATEWAYS, POLICY, now, held=held)
+def examined(of: Incident, notices: Sequence[Notification], now: datetime, *, is_silenced: bool = False) -> Examination:
+    return examine(of, notices, GATEWAYS, POLICY, now, is_silenced=is_silenced)
 
 
 def lapses(of: Incident, notices: Sequence[Notification], now: datetime) -> list[tuple[MissedAction, datetime]]:
-    return [(found.lapse, found.since) for found in examined(of, notices, now).overdue]
+    return [(found.action, found.since) for found in examined(of, notices, now).overdue]
 
 
 def begun(
@@ -105,18 +105,18 @@ def test_a_second_round_that_does_not_begin_is_overdue() -> None:
 
 def test_a_step_that_began_and_told_nobody_is_overdue_once_no_gathering_explains_it() -> None:
     of = replace(incident(), position=Position(step=0, since=T0))
-    assert lapses(of, (), T0 + GROUP_INTERVAL + GRACE) == []
-    assert lapses(of, (), T0 + GROUP_INTERVAL + GRACE + SECOND) == [(MissedAction.STEP, T0)]
+    assert lapses(of, (), T0 + BUNDLE_INTERVAL + GRACE) == []
+    assert lapses(of, (), T0 + BUNDLE_INTERVAL + GRACE + SECOND) == [(MissedAction.STEP, T0)]
 
 
 def test_auditor_step_that_an_earlier_notice_told_once_a_brake_let_it_go_is_not_overdue() -> None:
     _, [first] = begun(incident(), T0, NotificationState.FAILED)
     before = replace(first, created_at=T0 - 30 * MINUTE)
     of = replace(incident(), position=Position(step=0, since=T0))
-    late = T0 + GROUP_INTERVAL + GRACE + SECOND
+    late = T0 + BUNDLE_INTERVAL + GRACE + SECOND
     let_go = tried(before, replace(attempt(AttemptState.FAILED), started_at=T0 + 2 * MINUTE))
-    held = replace(before, not_before=T0 + 2 * MINUTE, state=NotificationState.WITHDRAWN)
-    for told in (let_go, held):
+    is_silenced = replace(before, not_before=T0 + 2 * MINUTE, state=NotificationState.WITHDRAWN)
+    for told in (let_go, is_silenced):
         assert lapses(of, [told], late) == []
     assert lapses(of, [before], late) == [(MissedAction.STEP, T0)]
 
@@ -140,9 +140,9 @@ def test_auditor_incident_that_the_last_of_the_plan_has_handed_on_is_told_to_the
     alone = replace(BRIEF, escalation=replace(BRIEF.escalation, steps=BRIEF.escalation.steps[:1]))
     told, notices = begun(incident(brief=alone), T0)
     handed = Escalate(incident_id=1, at=T0 + 9 * MINUTE, by="Siti Contoh")
-    of = go_on(apply(told, handed), handed.at)
-    late = handed.at + GROUP_INTERVAL + GRACE + SECOND
-    assert examined(of, notices, late) == Examination(unheard_since={EscalationFailure.NOBODY_ANSWERED: handed.at})
+    of = resume_escalation(apply(told, handed), handed.at)
+    late = handed.at + BUNDLE_INTERVAL + GRACE + SECOND
+    assert examined(of, notices, late) == Examination(failed_since={EscalationFailure.NOBODY_ANSWERED: handed.at})
 
 
 def test_when_everybody_of_a_step_failed_the_next_is_due_at_once() -> None:
@@ -176,8 +176,8 @@ def test_an_acknowledgement_that_has_expired_and_is_not_gone_on_from_is_overdue(
 
 
 def test_what_somebody_wants_quiet_is_not_overdue() -> None:
-    assert examined(incident(), (), T0 + timedelta(hours=5), held=True) == Examination(held=True)
-    assert not examined(incident(), (), T0 + timedelta(hours=5)).held
+    assert examined(incident(), (), T0 + timedelta(hours=5), is_silenced=True) == Examination(is_silenced=True)
+    assert not examined(incident(), (), T0 + timedelta(hours=5)).is_silenced
 
 
 @given(st.integers(min_value=0, max_value=4 * 3600))
@@ -213,7 +213,7 @@ def test_a_notice_that_no_gateway_is_called_for_is_overdue() -> None:
     told, notice = pending()
     assert lapses(told, [notice], T0 + GRACE) == []
     (found,) = examined(told, [notice], T0 + GRACE + SECOND).overdue
-    assert (found.lapse, found.since, found.notification_id) == (MissedAction.NOTICE, T0, 1)
+    assert (found.action, found.since, found.notification_id) == (MissedAction.NOTICE, T0, 1)
 
 
 @pytest.mark.parametrize(
@@ -234,10 +234,10 @@ def test_a_notice_that_left_is_not_overdue_however_long_its_receipt_takes() -> N
 
 def test_a_notice_that_is_held_back_on_purpose_is_overdue_only_once_it_may_go() -> None:
     told, notice = pending()
-    held = replace(notice, not_before=T0 + timedelta(hours=1))
-    assert lapses(told, [held], T0 + timedelta(hours=1) + GRACE) == [(MissedAction.STEP, T0 + 5 * MINUTE)]
+    is_silenced = replace(notice, not_before=T0 + timedelta(hours=1))
+    assert lapses(told, [is_silenced], T0 + timedelta(hours=1) + GRACE) == [(MissedAction.STEP, T0 + 5 * MINUTE)]
     later = T0 + timedelta(hours=1) + GRACE + SECOND
-    assert (MissedAction.NOTICE, T0 + timedelta(hours=1)) in lapses(told, [held], later)
+    assert (MissedAction.NOTICE, T0 + timedelta(hours=1)) in lapses(told, [is_silenced], later)
 
 
 def test_a_notice_to_an_office_that_is_closed_waits() -> None:
@@ -252,26 +252,27 @@ def test_a_notice_to_an_office_that_is_closed_waits() -> None:
     fax = written(replace(announcement.drafts[0], addresses=(closed,), expires_at=T0 + timedelta(days=2)), 9)
     fax = tried(replace(fax, created_at=night - timedelta(hours=1)))
     found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], night)
-    assert [lapse.lapse for lapse in found.overdue] == []
+    assert [action.action for action in found.overdue] == []
     opened = hours.opening(night) + GRACE - SECOND
     found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], opened)
-    assert [lapse.notification_id for lapse in found.overdue] == []
+    assert [action.notification_id for action in found.overdue] == []
     morning = T0 + timedelta(hours=9 + 12)
     found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], morning)
-    assert [lapse.notification_id for lapse in found.overdue] == [9]
+    assert [action.notification_id for action in found.overdue] == [9]
 
 
 def test_what_waits_on_paper_until_an_older_store_is_confirmed_is_not_overdue_and_an_sms_is() -> None:
     told, sms = pending()
     fax = replace(sms, id=2, addresses=(FAX,))
 
-    def overdue(*, paper_held: bool) -> list[int | None]:
+    def overdue(*, is_paper_paused: bool) -> list[int | None]:
         late = T0 + GRACE + SECOND
         return [
-            o.notification_id for o in examine(told, [sms, fax], GATEWAYS, POLICY, late, paper_held=paper_held).overdue
+            o.notification_id
+            for o in examine(told, [sms, fax], GATEWAYS, POLICY, late, is_paper_paused=is_paper_paused).overdue
         ]
 
-    assert (overdue(paper_held=False), overdue(paper_held=True)) == ([1, 2], [1])
+    assert (overdue(is_paper_paused=False), overdue(is_paper_paused=True)) == ([1, 2], [1])
 
 
 def test_examine_notice_to_a_telephone_in_use_or_behind_one_to_staff_is_not_overdue() -> None:
@@ -279,13 +280,15 @@ def test_examine_notice_to_a_telephone_in_use_or_behind_one_to_staff_is_not_over
     late = T0 + GRACE + SECOND
     call = replace(sms, id=2, addresses=(VOICE_SITI,))
 
-    def overdue(*notices: Notification, busy: Address | None = None) -> list[int | None]:
-        found = examine(told, notices, GATEWAYS, POLICY, late, busy=() if busy is None else (busy,))
-        return [o.notification_id for o in found.overdue if o.lapse is MissedAction.NOTICE]
+    def overdue(*notices: Notification, busy_telephones: Address | None = None) -> list[int | None]:
+        found = examine(
+            told, notices, GATEWAYS, POLICY, late, busy_telephones=() if busy_telephones is None else (busy_telephones,)
+        )
+        return [o.notification_id for o in found.overdue if o.action is MissedAction.NOTICE]
 
     assert overdue(call) == [2]
-    assert overdue(call, busy=VOICE_SITI) == []
-    assert overdue(call, busy=replace(VOICE_SITI, extension="12")) == [2]
+    assert overdue(call, busy_telephones=VOICE_SITI) == []
+    assert overdue(call, busy_telephones=replace(VOICE_SITI, extension="12")) == [2]
     fax = replace(sms, id=3, addresses=(FAX,), plan=Plan.ANNOUNCEMENT)
     assert overdue(fax) == [3]
     # Only what stands still, and not what waits for it.
@@ -303,7 +306,7 @@ def test_a_step_that_adds_nothing_to_a_notice_which_still_waits_has_told_somebod
     told, notice = pending()
     waits = replace(notice, not_before=T0 + timedelta(hours=2))
     at_second = replace(told, position=Position(step=1, since=T0 + 5 * MINUTE))
-    now = T0 + 5 * MINUTE + GROUP_INTERVAL + GRACE + SECOND
+    now = T0 + 5 * MINUTE + BUNDLE_INTERVAL + GRACE + SECOND
     assert lapses(at_second, [waits], now) == []
     assert lapses(at_second, [replace(waits, state=NotificationState.FAILED)], now) == [
         (MissedAction.STEP, T0 + 5 * MINUTE)
@@ -377,7 +380,7 @@ def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None
     told, (notice, *_) = begun(incident(), T0)
     notice = tried(notice, attempt(AttemptState.DELIVERED))
     over = apply(told, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
-    late = T0 + MINUTE + GROUP_INTERVAL + GRACE + SECOND
+    late = T0 + MINUTE + BUNDLE_INTERVAL + GRACE + SECOND
     assert lapses(over, [notice], late - SECOND) == []
     assert lapses(over, [notice], late) == [(MissedAction.RECOVERY, T0 + MINUTE)]
     assert lapses(over, [replace(notice, purpose=Purpose.RELEASE)], late) == [], "who was asked for the release only"
@@ -399,13 +402,13 @@ def test_an_office_that_is_told_of_the_end_by_fax_is_still_owed_the_letter() -> 
     made = [written(d, n, NotificationState.SENT) for n, d in enumerate(announcement.drafts)]
     made = [tried(notice, attempt(AttemptState.SENT)) for notice in made]
     over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
-    late = T0 + MINUTE + GROUP_INTERVAL + GRACE + SECOND
+    late = T0 + MINUTE + BUNDLE_INTERVAL + GRACE + SECOND
     fax, letter = [written(c.draft, 9) for c in conclude(over, made, late) if isinstance(c, Notify)]
 
-    assert [lapse for lapse, _ in lapses(over, [*made, fax], late) if lapse is MissedAction.RECOVERY] == [
+    assert [action for action, _ in lapses(over, [*made, fax], late) if action is MissedAction.RECOVERY] == [
         MissedAction.RECOVERY
     ]
-    assert [lapse for lapse, _ in lapses(over, [*made, fax, letter], late) if lapse is MissedAction.RECOVERY] == []
+    assert [action for action, _ in lapses(over, [*made, fax, letter], late) if action is MissedAction.RECOVERY] == []
 
 
 # -- unheard ---------------------------------------------------------------------------------------------------------
@@ -418,31 +421,31 @@ def exhausted() -> Incident:
 def test_when_all_rounds_are_done_and_nobody_acknowledged_nobody_has_answered() -> None:
     _, notices = begun(incident(), T0)
     late = T0 + BRIEF.escalation.repeat_after
-    assert examined(exhausted(), notices, late).unheard == frozenset()
+    assert examined(exhausted(), notices, late).failures == frozenset()
     assert examined(exhausted(), notices, late + SECOND) == Examination(
-        unheard_since={EscalationFailure.NOBODY_ANSWERED: T0}
+        failed_since={EscalationFailure.NOBODY_ANSWERED: T0}
     )
     # A round that should have begun long ago is our lapse: nobody was asked.
     assert (
-        examined(replace(exhausted(), position=Position(step=1, since=T0)), notices, late + SECOND).unheard
+        examined(replace(exhausted(), position=Position(step=1, since=T0)), notices, late + SECOND).failures
         == frozenset()
     )
     acknowledged = apply(exhausted(), Acknowledge(incident_id=1, at=late, by="Siti"))
-    assert examined(acknowledged, notices, late + SECOND).unheard == frozenset()
+    assert examined(acknowledged, notices, late + SECOND).failures == frozenset()
 
 
 def test_nobody_is_reached_when_every_notice_to_staff_failed() -> None:
     _, notices = begun(incident(), T0, NotificationState.FAILED)
     at_last_step = replace(incident(), position=Position(round=1, step=1, since=T0))
-    assert examined(at_last_step, notices, T0 + GRACE).unheard == frozenset()
-    assert examined(at_last_step, notices, T0 + GRACE + SECOND).unheard == {EscalationFailure.NOBODY_REACHED}
+    assert examined(at_last_step, notices, T0 + GRACE).failures == frozenset()
+    assert examined(at_last_step, notices, T0 + GRACE + SECOND).failures == {EscalationFailure.NOBODY_REACHED}
     reached = replace(notices[0], id=7, state=NotificationState.SENT)
-    assert examined(at_last_step, [*notices, reached], T0 + GRACE + SECOND).unheard == frozenset()
+    assert examined(at_last_step, [*notices, reached], T0 + GRACE + SECOND).failures == frozenset()
     # That an office outside was, or staff of what it was before it got worse, helps nobody of them.
     outside = replace(reached, plan=Plan.ANNOUNCEMENT)
     before = replace(reached, created_at=at_last_step.since - GRACE - SECOND)
     for other in (outside, before):
-        assert examined(at_last_step, [*notices, other], T0 + GRACE + SECOND).unheard == {
+        assert examined(at_last_step, [*notices, other], T0 + GRACE + SECOND).failures == {
             EscalationFailure.NOBODY_REACHED
         }
 
@@ -453,9 +456,9 @@ def test_a_recipient_is_untold_when_all_its_notices_failed_and_not_when_one_arri
     announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     fax, letter = (written(d, 5 + n, NotificationState.FAILED) for n, d in enumerate(announcement.drafts))
-    assert examined(released, [*notices, fax, letter], T0 + MINUTE).unheard == {EscalationFailure.RECIPIENT_UNTOLD}
+    assert examined(released, [*notices, fax, letter], T0 + MINUTE).failures == {EscalationFailure.RECIPIENT_UNTOLD}
     arrived = replace(letter, state=NotificationState.DELIVERED)
-    assert examined(released, [*notices, fax, arrived], T0 + MINUTE).unheard == frozenset()
+    assert examined(released, [*notices, fax, arrived], T0 + MINUTE).failures == frozenset()
 
 
 def test_examine_nobody_answers_any_more_since_somebody_was_last_heard_of() -> None:
@@ -470,7 +473,7 @@ def test_examine_nobody_answers_any_more_since_somebody_was_last_heard_of() -> N
         position=Position(round=1, step=1, since=heard_at),
     )
     late = heard_at + BRIEF.escalation.repeat_after + SECOND
-    assert examined(released, notices, late).unheard_since[EscalationFailure.NOBODY_ANSWERED] == heard_at
+    assert examined(released, notices, late).failed_since[EscalationFailure.NOBODY_ANSWERED] == heard_at
 
 
 def announced(by: str) -> tuple[Incident, Sequence[Notification], Notification, Notification]:
@@ -493,15 +496,15 @@ def test_examine_letter_in_the_tray_is_told_until_a_workday_is_over() -> None:
         replace(tried(letter, QUEUED), state=NotificationState.SENT),
     )
     day = timedelta(days=1)
-    assert examined(released, [*notices, failed, laid], T0 + day - SECOND).unheard == frozenset()
-    assert examined(released, [*notices, failed, laid], T0 + day).unheard == {EscalationFailure.RECIPIENT_UNTOLD}
+    assert examined(released, [*notices, failed, laid], T0 + day - SECOND).failures == frozenset()
+    assert examined(released, [*notices, failed, laid], T0 + day).failures == {EscalationFailure.RECIPIENT_UNTOLD}
     posted = tried(letter, attempt(AttemptState.SENT))
-    assert examined(released, [*notices, failed, posted], T0 + day).unheard == frozenset()
+    assert examined(released, [*notices, failed, posted], T0 + day).failures == frozenset()
     # One that did not even get into its tray.
-    assert examined(released, [*notices, failed, letter], T0 + day).unheard == {EscalationFailure.RECIPIENT_UNTOLD}
+    assert examined(released, [*notices, failed, letter], T0 + day).failures == {EscalationFailure.RECIPIENT_UNTOLD}
     # The fax has arrived: who released it hears of the letter.
     arrived = replace(tried(fax, attempt(AttemptState.DELIVERED)), state=NotificationState.DELIVERED)
-    assert examined(released, [*notices, arrived, laid], T0 + day).unheard == frozenset()
+    assert examined(released, [*notices, arrived, laid], T0 + day).failures == frozenset()
 
 
 @pytest.mark.parametrize("by", [AUTOMATIC, "Pegawai Portal"])
@@ -511,21 +514,21 @@ def test_examine_released_by_nobody_who_can_be_told_the_noc_is(by: str) -> None:
         replace(fax, state=NotificationState.FAILED),
         replace(tried(letter, QUEUED), state=NotificationState.SENT),
     )
-    assert examined(released, [*notices, failed, laid], T0 + MINUTE).unheard_since == {
+    assert examined(released, [*notices, failed, laid], T0 + MINUTE).failed_since == {
         EscalationFailure.RECIPIENT_UNTOLD: T0
     }
     over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
-    assert EscalationFailure.RECIPIENT_UNTOLD in examined(over, [*notices, failed, laid], T0 + 2 * MINUTE).unheard
-    assert examined(released, [*notices, fax, laid], T0 + MINUTE).unheard == frozenset()
+    assert EscalationFailure.RECIPIENT_UNTOLD in examined(over, [*notices, failed, laid], T0 + 2 * MINUTE).failures
+    assert examined(released, [*notices, fax, laid], T0 + MINUTE).failures == frozenset()
 
 
 @pytest.mark.parametrize("matter", IncidentType)
 def test_the_noc_is_not_told_that_it_could_not_be_told(matter: IncidentType) -> None:
-    assert deserves_own_incident(incident(matter)) is (matter not in {IncidentType.MONITORING_FAULT, *OF_TELLING})
+    assert needs_noc_incident(incident(matter)) is (matter not in {IncidentType.MONITORING_FAULT, *ABOUT_NOTIFICATIONS})
 
 
 def test_the_same_lapse_has_the_same_key_at_every_look() -> None:
-    one = OverdueAction(incident=incident(), lapse=MissedAction.NOTICE, since=T0, notification_id=3)
+    one = OverdueAction(incident=incident(), action=MissedAction.NOTICE, since=T0, notification_id=3)
     assert one.key == replace(one, since=T0 + MINUTE).key
     assert one.key != replace(one, notification_id=4).key
 
@@ -533,12 +536,12 @@ def test_the_same_lapse_has_the_same_key_at_every_look() -> None:
 def test_an_announcement_that_nobody_releases_is_unheard_half_an_hour_after_it_was_offered() -> None:
     taken = apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
     due = T0 + BRIEF.announcement.release_offered_after + 30 * MINUTE
-    assert examined(taken, (), due - SECOND).unheard == set()
-    assert examined(taken, (), due).unheard == {EscalationFailure.UNRELEASED}
+    assert examined(taken, (), due - SECOND).failures == set()
+    assert examined(taken, (), due).failures == {EscalationFailure.UNRELEASED}
     assert examined(taken, (), due).overdue == ()
     released = apply(taken, Release(incident_id=1, at=T0, by="Siti Contoh"))
-    assert EscalationFailure.UNRELEASED not in examined(released, (), due).unheard
-    assert EscalationFailure.UNRELEASED not in examined(replace(taken, flapping=True), (), due).unheard, (
+    assert EscalationFailure.UNRELEASED not in examined(released, (), due).failures
+    assert EscalationFailure.UNRELEASED not in examined(replace(taken, flapping=True), (), due).failures, (
         "mail works now and then"
     )
 
@@ -550,5 +553,5 @@ def test_while_all_offices_outside_are_closed_nobody_owes_a_release() -> None:
     evening = T0 + timedelta(hours=5)
     taken = replace(apply(incident(brief=brief), Acknowledge(incident_id=1, at=T0, by="Siti Contoh")), since=evening)
     opens = hours.opening(evening)
-    assert EscalationFailure.UNRELEASED not in examined(taken, (), opens).unheard
-    assert EscalationFailure.UNRELEASED in examined(taken, (), opens + RELEASED_WITHIN).unheard
+    assert EscalationFailure.UNRELEASED not in examined(taken, (), opens).failures
+    assert EscalationFailure.UNRELEASED in examined(taken, (), opens + RELEASE_DEADLINE).failures

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from alerts.decide.gateway.rate_limit import CONTACT_LIMITS, free_at, minute_limit, telephone_free_at
 from alerts.model.channel import Channel
-from alerts.model.gateway import CALL_LASTS
+from alerts.model.gateway import MAX_CALL_DURATION
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 SMS, VOICE = CONTACT_LIMITS[Channel.SMS], CONTACT_LIMITS[Channel.VOICE]
@@ -71,10 +71,10 @@ def test_whoever_waits_until_then_keeps_every_limit(seconds: list[int]) -> None:
     ("began", "wait"),
     [
         ([], timedelta(0)),
-        ([T0], CALL_LASTS),
-        (ago(5, 3), CALL_LASTS - 3 * MINUTE),
+        ([T0], MAX_CALL_DURATION),
+        (ago(5, 3), MAX_CALL_DURATION - 3 * MINUTE),
         # Nothing was heard of its end.
-        ([T0 - CALL_LASTS], timedelta(0)),
+        ([T0 - MAX_CALL_DURATION], timedelta(0)),
         # The clock was set back.
         ([T0 + SECOND], timedelta(0)),
     ],

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.decide.contradiction import Order, effect
+from alerts.decide.contradiction import Operation, operation_effect
 from alerts.model.channel import Channel
 from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import AttemptState
@@ -81,25 +81,25 @@ def also_measured(matter: IncidentType, declared_first: IncidentType) -> Inciden
     ],
 )
 def test_order_is_contradicted_by_the_newest_runs_of_what_it_states(
-    about: Incident, order: Order, delivered: Mapping[IncidentType, int], contradiction: Contradiction | None
+    about: Incident, order: Operation, delivered: Mapping[IncidentType, int], contradiction: Contradiction | None
 ) -> None:
     runs = {way: T0 - MINUTE + minutes * MINUTE for way, minutes in delivered.items()}
-    assert effect(about, order, (), runs, NOW).contradiction is contradiction
+    assert operation_effect(about, order, (), runs, NOW).contradiction is contradiction
 
 
 def test_effect_names_the_directions_that_work_and_what_still_fails() -> None:
     runs = {SENDS: NOW, RECEIVES: NOW}
-    assert effect(incident(BOTH), RELEASE, (), runs, NOW).found == (RECEIVES, SENDS)
-    assert effect(incident(BOTH), RECOVERED, (), {}, NOW).found == (BOTH,)
+    assert operation_effect(incident(BOTH), RELEASE, (), runs, NOW).conflicting_types == (RECEIVES, SENDS)
+    assert operation_effect(incident(BOTH), RECOVERED, (), {}, NOW).conflicting_types == (BOTH,)
 
 
 def test_effect_has_whom_a_release_and_a_recovery_would_tell() -> None:
-    released = effect(incident(BOTH), RELEASE, (), {}, NOW)
+    released = operation_effect(incident(BOTH), RELEASE, (), {}, NOW)
     assert {each.addresses[0].channel for each in released.drafts} == {Channel.FAX, Channel.LETTER}
     told = tried(written(staff_draft()), attempt(AttemptState.DELIVERED))
-    [recovery] = effect(incident(BOTH), RECOVERED, [told], {}, NOW).drafts
+    [recovery] = operation_effect(incident(BOTH), RECOVERED, [told], {}, NOW).drafts
     assert (recovery.person, recovery.purpose) == (told.person, Purpose.RECOVERY)
-    [correction] = effect(incident(BOTH), CORRECT, [told], {}, NOW).drafts
+    [correction] = operation_effect(incident(BOTH), CORRECT, [told], {}, NOW).drafts
     assert correction.purpose is Purpose.CORRECTION
-    [closed] = effect(incident(BOTH), CLOSED, [told], {}, NOW).drafts
+    [closed] = operation_effect(incident(BOTH), CLOSED, [told], {}, NOW).drafts
     assert closed.purpose is Purpose.CLOSED

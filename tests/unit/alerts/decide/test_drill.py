@@ -15,13 +15,13 @@ from alerts.decide.drill import (
     DrillNotification,
     DrillState,
     DrillTarget,
+    blocking_reason,
+    drill_facts,
     drill_state,
     due_notifications,
-    facts,
-    is_answered,
-    may_follow,
-    obstacle,
-    plan,
+    may_call_now,
+    may_replace,
+    plan_notifications,
 )
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
@@ -63,7 +63,7 @@ def test_every_address_is_tried_once_and_every_gateway_that_has_an_address(
 ) -> None:
     targets = [person(n, *channels) for n, channels in enumerate(people)]
     named = {channel: tuple(f"{channel}-{name}" for name in names) for channel, names in gateways.items()}
-    planned = plan(targets, named, turn)
+    planned = plan_notifications(targets, named, turn)
 
     addresses = [(t.contact.key, a.channel) for t in targets for a in t.contact.addresses if named.get(a.channel)]
     tried = Counter((e.target.contact.key, e.address.channel) for e in planned)
@@ -75,12 +75,12 @@ def test_every_address_is_tried_once_and_every_gateway_that_has_an_address(
 
 def test_from_drill_to_drill_each_address_is_tried_by_the_next_gateway() -> None:
     people = [person(1, Channel.SMS), person(2, Channel.SMS)]
-    by_turn = [[e.gateway for e in plan(people, GATEWAYS, turn)] for turn in (0, 1)]
+    by_turn = [[e.gateway for e in plan_notifications(people, GATEWAYS, turn)] for turn in (0, 1)]
     assert by_turn == [["sms-1", "sms-2"], ["sms-2", "sms-1"]]
 
 
 def test_a_key_tells_no_number() -> None:
-    (exercise,) = plan([person(7, Channel.VOICE)], GATEWAYS, 0)
+    (exercise,) = plan_notifications([person(7, Channel.VOICE)], GATEWAYS, 0)
     assert exercise.key == "JCM/p7/voice/0/suara"
     assert exercise.address.number[3:] not in repr(exercise)
 
@@ -95,7 +95,7 @@ def due(planned: tuple[DrillNotification, ...], begun: dict[str, datetime], now:
 
 
 def test_neither_a_gateway_nor_a_person_is_used_twice_at_a_time() -> None:
-    planned = plan([person(1, *BOTH), person(2, *BOTH)], {Channel.SMS: ("s",), Channel.VOICE: ("v",)}, 0)
+    planned = plan_notifications([person(1, *BOTH), person(2, *BOTH)], {Channel.SMS: ("s",), Channel.VOICE: ("v",)}, 0)
     one_sms, two_sms, one_voice, two_voice = (e.key for e in planned)
     # The SMS of the first, and a call to the second: the first would be called while reading it.
     assert due(planned, {}, T0) == [one_sms, two_voice]
@@ -108,8 +108,8 @@ def test_neither_a_gateway_nor_a_person_is_used_twice_at_a_time() -> None:
 
 
 def test_it_is_the_last_use_of_a_gateway_or_a_person_that_the_next_one_waits_for() -> None:
-    of_one_gateway = plan([person(n, Channel.SMS) for n in (1, 2, 3)], {Channel.SMS: ("s",)}, 0)
-    of_one_person = plan([person(1, *Channel)], {channel: (channel,) for channel in Channel}, 0)
+    of_one_gateway = plan_notifications([person(n, Channel.SMS) for n in (1, 2, 3)], {Channel.SMS: ("s",)}, 0)
+    of_one_person = plan_notifications([person(1, *Channel)], {channel: (channel,) for channel in Channel}, 0)
     for planned in (of_one_gateway, of_one_person):
         first, second, third, *_ = (e.key for e in planned)
         for begun in ({first: T0, second: T0 + PACE}, {first: T0 + PACE, second: T0}):
@@ -127,23 +127,23 @@ def voice(number: str = "+60100000101", extension: str = "", hours: OfficeHours 
 def why(
     now: datetime = WORKING,
     *,
-    engaged: frozenset[str] = frozenset(),
+    busy_keys: frozenset[str] = frozenset(),
     pending: bool = False,
     address: Address | None = None,
 ) -> str | None:
     tried = address or voice()
     target = replace(person(1), contact=replace(person(1).contact, addresses=(tried,)))
     exercise = DrillNotification(target=target, address=tried, gateway="v")
-    return obstacle(exercise, engaged=engaged, pending=pending, now=now)
+    return blocking_reason(exercise, busy_keys=busy_keys, pending=pending, now=now)
 
 
 def test_a_drill_gives_way_to_anything_real() -> None:
     assert why() is None
-    assert why(engaged=frozenset({"p1"})) == "a real incident is open for this person"
-    assert why(engaged=frozenset({"p2"})) is None
+    assert why(busy_keys=frozenset({"p1"})) == "an incident is open for this person"
+    assert why(busy_keys=frozenset({"p2"})) is None
     # Somebody of another agency who has the same telephone is the same person.
-    assert why(engaged=frozenset({voice().number})) == "a real incident is open for this person"
-    assert why(pending=True) == "a real notice waits to be sent"
+    assert why(busy_keys=frozenset({voice().number})) == "an incident is open for this person"
+    assert why(pending=True) == "a notification of an incident waits to be sent"
 
 
 KEDAH = OfficeHours(
@@ -169,8 +169,8 @@ KEDAH = OfficeHours(
 def test_no_office_is_rung_outside_of_its_hours(
     address: Address, open_at: tuple[datetime, ...], closed_at: tuple[datetime, ...]
 ) -> None:
-    assert [is_answered(address, at) for at in open_at] == [True] * len(open_at)
-    assert [is_answered(address, at) for at in closed_at] == [False] * len(closed_at)
+    assert [may_call_now(address, at) for at in open_at] == [True] * len(open_at)
+    assert [may_call_now(address, at) for at in closed_at] == [False] * len(closed_at)
     assert all(why(at, address=address) == "the office is closed" for at in closed_at)
 
 
@@ -193,16 +193,16 @@ def test_no_office_is_rung_outside_of_its_hours(
     ],
 )
 def test_what_is_known_better_is_not_written_over(before: DrillState, after: DrillState, *, may: bool) -> None:
-    assert may_follow(before, after) is may
+    assert may_replace(before, after) is may
 
 
 def test_a_page_of_an_agency_is_what_its_recipients_would_get_and_all_else_is_for_staff() -> None:
     for channel in Channel:
-        told = facts(OFFICE, channel, "LATIH-01", T0)
+        told = drill_facts(OFFICE, channel, "LATIH-01", T0)
         assert told.purpose is Purpose.DRILL
         assert told.plan is (Plan.ANNOUNCEMENT if channel in {Channel.FAX, Channel.LETTER} else Plan.ESCALATION)
         # The NOC has no mail domain, and a page for outside would have to name one.
-        assert facts(NOC, channel, "LATIH-01", T0).plan is Plan.ESCALATION
+        assert drill_facts(NOC, channel, "LATIH-01", T0).plan is Plan.ESCALATION
 
 
 # -- what became of it -----------------------------------------------------------------------------------------------

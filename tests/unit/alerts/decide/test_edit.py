@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from alerts.decide.edit import follow_edit
+from alerts.decide.edit import apply_edit
 from alerts.decide.escalation import StartStep, escalate
 from alerts.model.contact import Address
 from alerts.model.delivery import AttemptState, Notification, NotificationDraft, NotificationState
@@ -79,7 +79,7 @@ def test_edit_of_number_tells_once_again_where_nobody_was_reached_at_it(
     contact = replace(SITI, addresses=addresses)
     step = replace(PLAN.escalation.steps[0], contacts=(contact,))
     present = replace(PLAN, escalation=replace(PLAN.escalation, steps=(step,)))
-    edit = follow_edit(opened, present, notices, T0 + MINUTE)
+    edit = apply_edit(opened, present, notices, T0 + MINUTE)
     if addresses == SITI.addresses:
         assert edit is None
         return

@@ -16,12 +16,12 @@ from alerts.decide.escalation import (
     Redial,
     StartStep,
     WaitUntil,
+    build_facts,
     escalate,
-    facts,
-    go_on,
-    is_left_to_nobody,
-    put_back,
-    told_again_at,
+    has_no_next_person,
+    next_notification_at,
+    resume_escalation,
+    rewind_escalation,
 )
 from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.hours.calendar import Calendar
@@ -171,7 +171,7 @@ def test_escalation_repeat_with_nobody_on_call_tells_the_first_step_that_has_som
     at = on_rotas(call(0, DESERTED.name), call(5, DUTY.name))
     last = replace(at, position=Position(round=2, step=0, since=T0))
     repeat = step(last, [], 60)
-    assert (people(repeat.drafts), repeat.deserted, repeat.position.step) == (["siti by voice"], (DESERTED.name,), 1)
+    assert (people(repeat.drafts), repeat.empty_rotas, repeat.position.step) == (["siti by voice"], (DESERTED.name,), 1)
     assert step(replace(at, position=repeat.position), [], 120).position.step == 1
 
 
@@ -189,9 +189,9 @@ def test_escalation_without_the_keys_of_this_version_has_their_defaults() -> Non
 
 
 def test_policy_quiet_at_most_is_the_longest_of_its_waits() -> None:
-    assert REPEATS.quiet_at_most == timedelta(hours=1)
+    assert REPEATS.max_quiet_period == timedelta(hours=1)
     long = replace(REPEATS, steps=(*REPEATS.steps, replace(POLICY.steps[1], after=timedelta(hours=2))))
-    assert long.quiet_at_most == timedelta(hours=2)
+    assert long.max_quiet_period == timedelta(hours=2)
 
 
 # -- nobody has it any more ------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def left(by: str, number: int, round_: int = 0, *, handed_on: bool, policy: Esca
     )
     taken = apply(at, Acknowledge(incident_id=1, at=T0 + MINUTE, by=by))
     event = Escalate(incident_id=1, at=T0 + HOUR, by=by) if handed_on else Expire(incident_id=1, at=T0 + HOUR)
-    return go_on(apply(taken, event), T0 + HOUR)
+    return resume_escalation(apply(taken, event), T0 + HOUR)
 
 
 @pytest.mark.parametrize("round_", [0, 1, 2, 40])
@@ -236,7 +236,7 @@ def test_escalation_acknowledgement_that_expires_again_and_again_never_ends() ->
         at = replace(at, position=begun.position)
         at = apply(at, Acknowledge(incident_id=1, at=T0 + n * HOUR + MINUTE, by="Siti Contoh"))
         at = apply(at, Expire(incident_id=1, at=T0 + (n + 1) * HOUR))
-        at = go_on(at, T0 + (n + 1) * HOUR)
+        at = resume_escalation(at, T0 + (n + 1) * HOUR)
     assert len(keys) == 49
 
 
@@ -248,22 +248,22 @@ def test_escalation_handed_on_tells_somebody_else_at_once(by: str, told: str, nu
     begun = escalate(at, [], T0 + HOUR)
     assert isinstance(begun, StartStep)
     assert people(begun.drafts) == [f"{told} by voice"]
-    assert not is_left_to_nobody(at)
-    assert not is_left_to_nobody(replace(at, position=begun.position))
+    assert not has_no_next_person(at)
+    assert not has_no_next_person(replace(at, position=begun.position))
 
 
 def test_escalation_handed_on_by_the_only_one_repeats_after_the_interval() -> None:
     alone = replace(IN_TURN, steps=IN_TURN.steps[:1])
     at = left("Siti Contoh", 0, handed_on=True, policy=alone)
 
-    assert is_left_to_nobody(at)
-    again = told_again_at(at)
+    assert has_no_next_person(at)
+    again = next_notification_at(at)
     assert T0 + HOUR + 45 * MINUTE <= again <= T0 + 2 * HOUR
     assert escalate(at, [], T0 + HOUR) == WaitUntil(again)
     begun = escalate(at, [], again)
     assert isinstance(begun, StartStep)
     assert people(begun.drafts) == ["siti by voice"]
-    assert not is_left_to_nobody(replace(at, position=begun.position))
+    assert not has_no_next_person(replace(at, position=begun.position))
 
 
 def test_escalation_handed_on_by_somebody_outside_the_plan_starts_the_next_step() -> None:
@@ -358,14 +358,14 @@ def test_a_step_that_a_silence_withheld_begins_again_as_soon_as_it_may(number: i
     withheld = [written(draft, state=NotificationState.WITHDRAWN) for draft in begun.drafts]
     silent = T0 + timedelta(hours=2)
 
-    after = put_back(at, withheld, silent)
+    after = rewind_escalation(at, withheld, silent)
 
     again = escalate(after, [], silent + timedelta(hours=1))
     assert isinstance(again, StartStep)
     assert people(again.drafts) == people(begun.drafts)
     assert (again.position.round, again.position.step) == (at.position.round, at.position.step)
     assert {draft.key for draft in again.drafts}.isdisjoint(draft.key for draft in begun.drafts)
-    assert put_back(after, withheld, silent) is after, "once"
+    assert rewind_escalation(after, withheld, silent) is after, "once"
 
 
 def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
@@ -373,9 +373,9 @@ def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
     begun = replace(incident(), position=first.position)
     withheld = [written(draft, state=NotificationState.WITHDRAWN) for draft in first.drafts]
 
-    assert put_back(begun, [], T0 + MINUTE) is begun
+    assert rewind_escalation(begun, [], T0 + MINUTE) is begun
     taken_on = replace(begun, state=IncidentState.ACKNOWLEDGED)
-    assert put_back(taken_on, withheld, T0 + MINUTE) is taken_on
+    assert rewind_escalation(taken_on, withheld, T0 + MINUTE) is taken_on
 
 
 @pytest.mark.parametrize("plan", Plan)
@@ -383,26 +383,26 @@ def test_a_silence_puts_nothing_back_that_left_or_was_taken_on() -> None:
 def test_why_it_fails_and_who_has_left_it_is_told_to_staff_who_are_to_take_it_on(plan: Plan, purpose: Purpose) -> None:
     taken = apply(incident(brief=replace(BRIEF, cause=Cause.LOST)), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
     left = apply(taken, Escalate(incident_id=1, at=T0 + MINUTE, by="Siti Contoh"))
-    told = facts(left, plan, purpose, T0 + MINUTE)
+    told = build_facts(left, plan, purpose, T0 + MINUTE)
     expected = (Cause.LOST, "Siti Contoh", True, T0 + MINUTE), (None, "", False, None)
     asked = (plan, purpose) == (Plan.ESCALATION, Purpose.OUTAGE)
     assert (told.cause, told.by, told.escalated, told.last_response_at) == expected[not asked]
-    fresh = facts(incident(), plan, purpose, T0)
+    fresh = build_facts(incident(), plan, purpose, T0)
     assert (fresh.by, fresh.escalated, fresh.last_response_at) == ("", False, None)
 
 
 @pytest.mark.parametrize("matter", IncidentType)
 def test_only_of_an_outage_it_is_said_that_it_comes_and_goes(matter: IncidentType) -> None:
     unsteady = replace(incident(matter), flapping=True)
-    assert facts(unsteady, Plan.ESCALATION, Purpose.OUTAGE, T0).flapping is (matter in OUTAGES)
-    assert not facts(incident(matter), Plan.ESCALATION, Purpose.OUTAGE, T0).flapping
+    assert build_facts(unsteady, Plan.ESCALATION, Purpose.OUTAGE, T0).flapping is (matter in OUTAGES)
+    assert not build_facts(incident(matter), Plan.ESCALATION, Purpose.OUTAGE, T0).flapping
 
 
 def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
     brief = replace(incident().policy, escalation=replace(POLICY, steps=()))
 
     assert escalate(incident(brief=brief), [], T0) == EscalationStopped()
-    assert go_on(incident(brief=brief), T0) == incident(brief=brief)
+    assert resume_escalation(incident(brief=brief), T0) == incident(brief=brief)
 
 
 # -- who is on call --------------------------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ def test_a_step_tells_whoever_is_on_call_when_it_starts() -> None:
 
     assert people(today.drafts) == ["siti by voice"]
     assert people(tomorrow.drafts) == ["ravi by voice"]
-    assert (today.deserted, tomorrow.deserted) == ((), ())
+    assert (today.empty_rotas, tomorrow.empty_rotas) == ((), ())
 
 
 def test_an_override_decides_and_one_made_later_changes_the_next_step_only() -> None:
@@ -474,7 +474,7 @@ def test_the_fallback_is_told_when_nobody_is_on_call() -> None:
     started = step(on_rotas(call(0, DESERTED.name, contacts=(SITI,)), fallback=MEI), [], 0)
 
     assert people(started.drafts) == ["siti by voice", "mei by voice"]
-    assert started.deserted == (DESERTED.name,)
+    assert started.empty_rotas == (DESERTED.name,)
 
 
 def test_a_step_that_has_nobody_to_tell_makes_way_at_once_and_is_noted() -> None:
@@ -484,7 +484,7 @@ def test_a_step_that_has_nobody_to_tell_makes_way_at_once_and_is_noted() -> None
 
     assert people(started.drafts) == ["siti by voice"]
     assert (started.position.step, started.position.since) == (1, T0)
-    assert started.deserted == (DESERTED.name,)
+    assert started.empty_rotas == (DESERTED.name,)
 
 
 def test_a_policy_whose_rotas_are_all_deserted_does_not_burn_its_rounds_in_a_moment() -> None:
@@ -509,7 +509,7 @@ def test_a_step_of_rotas_whose_people_all_failed_makes_way_at_once() -> None:
 
 
 def test_a_rota_that_the_brief_does_not_know_counts_as_deserted() -> None:
-    assert step(on_rotas(call(0, "JCM/lain"), fallback=MEI), [], 0).deserted == ("JCM/lain",)
+    assert step(on_rotas(call(0, "JCM/lain"), fallback=MEI), [], 0).empty_rotas == ("JCM/lain",)
 
 
 # -- calling again ---------------------------------------------------------------------------------------------------
@@ -670,4 +670,4 @@ def test_the_auditor_does_not_take_a_step_that_is_to_call_again_for_one_that_is_
     # With no call left it is over, and the next step is late.
     exhausted = [*notices, called(replace(first.drafts[0], once="again"), 2, 2, NotificationState.FAILED)]
     (overdue,) = examine(at, exhausted, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue
-    assert overdue.lapse is MissedAction.STEP
+    assert overdue.action is MissedAction.STEP

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.followup import NO_SOONER, STANDS, FollowUp, follow_up, latest, next_enclosure
+from alerts.decide.followup import CHANGE_DELAY, MIN_INTERVAL, FollowUp, follow_up, latest_notification, next_enclosure
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
@@ -107,7 +107,7 @@ def test_what_is_not_known_to_have_arrived_is_not_followed_up(state: AttemptStat
 def test_what_was_withdrawn_told_nobody_anything() -> None:
     page, *_ = outage(of())
 
-    assert latest([page, replace(page, id=9, state=NotificationState.WITHDRAWN, deliveries=())]) == page
+    assert latest_notification([page, replace(page, id=9, state=NotificationState.WITHDRAWN, deliveries=())]) == page
 
 
 def test_that_one_office_was_told_says_nothing_of_another() -> None:
@@ -205,7 +205,7 @@ def test_however_it_is_looked_at_an_office_hears_once_a_working_day_at_most(
         told = [n for n in notices if n.channel is channel]
         days: list[date] = [n.created_at.astimezone(MALAYSIA).date() for n in told]
         assert len(set(days)) == len(days)
-        assert all(later.created_at - before.created_at >= NO_SOONER for before, later in pairwise(told))
+        assert all(later.created_at - before.created_at >= MIN_INTERVAL for before, later in pairwise(told))
         assert all(OFFICE.is_open(n.created_at) for n in told if n.purpose is Purpose.UPDATE)
         assert [n.facts.enclosure for n in told] == list(range(1, len(told) + 1))
 
@@ -253,8 +253,8 @@ def test_what_is_another_is_told_to_whoever_was_told(
 def test_it_has_to_last_before_anybody_hears_so() -> None:
     other = changed(of(), IncidentType.RECEIVING, T0 + MINUTE)
     notices = [*staff(of()), *outage(of())]
-    assert follow_up(other, notices, T0 + MINUTE + STANDS - SECOND) == FollowUp((), T0 + MINUTE + STANDS)
-    assert [d.person for d in follow_up(other, notices, T0 + MINUTE + STANDS).drafts] == ["siti"]
+    assert follow_up(other, notices, T0 + MINUTE + CHANGE_DELAY - SECOND) == FollowUp((), T0 + MINUTE + CHANGE_DELAY)
+    assert [d.person for d in follow_up(other, notices, T0 + MINUTE + CHANGE_DELAY).drafts] == ["siti"]
     back = changed(other, IncidentType.BOTH, T0 + 30 * MINUTE)
     assert follow_up(back, notices, T0 + 90 * MINUTE).drafts == ()
 

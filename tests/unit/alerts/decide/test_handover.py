@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.handover import come_on_duty
+from alerts.decide.handover import handover_notification
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import AttemptState, Notification, NotificationState
@@ -57,12 +57,12 @@ def told(of_it: Incident, person: Contact = SITI, when: datetime | None = None) 
 
 
 def names(of_it: Incident, notices: Sequence[Notification], now: str, *overrides: Override) -> list[tuple[str, str]]:
-    drafts = come_on_duty(of_it, notices, at(now), overrides).drafts
+    drafts = handover_notification(of_it, notices, at(now), overrides).drafts
     return [(draft.person, draft.facts.relieved) for draft in drafts]
 
 
 def test_whoever_takes_the_duty_over_is_told_from_then_on() -> None:
-    before = come_on_duty(of(), [told(of())], at("2026-11-25 07:59"))
+    before = handover_notification(of(), [told(of())], at("2026-11-25 07:59"))
     assert (before.drafts, before.then) == ((), at("2026-11-25 08:00"))
     assert names(of(), [told(of())], "2026-11-25 08:00") == [("ravi", "Siti Contoh")]
     # A service that was down tells it late, and not for ever.
@@ -84,7 +84,7 @@ def test_of_several_duties_it_is_looked_again_when_the_first_of_them_changes() -
     step = replace(STEP, rotas=(late.name, DAILY.name))
     both = of()
     both = replace(both, policy=replace(both.policy, escalation=EscalationPolicy(steps=(step,), rotas=(late, DAILY))))
-    found = [come_on_duty(both, [], at(f"2026-11-25 {now}")).then for now in ("09:00", "21:00")]
+    found = [handover_notification(both, [], at(f"2026-11-25 {now}")).then for now in ("09:00", "21:00")]
     assert found == [at("2026-11-25 20:00"), at("2026-11-26 08:00")]
 
 
@@ -118,7 +118,7 @@ def test_a_notice_that_reached_nobody_has_told_nobody() -> None:
 def test_it_says_who_has_it_since_when_and_what_it_is_now() -> None:
     taken = apply(of(), Acknowledge(incident_id=1, at=at("2026-11-25 03:00"), by="Siti Contoh"))
     less = replace(taken, current_type=IncidentType.RECEIVING)
-    (draft,) = come_on_duty(less, [told(of())], at("2026-11-25 08:00")).drafts
+    (draft,) = handover_notification(less, [told(of())], at("2026-11-25 08:00")).drafts
     facts = draft.facts
     assert (facts.by, facts.last_response_at, facts.type) == (
         "Siti Contoh",
@@ -129,7 +129,7 @@ def test_it_says_who_has_it_since_when_and_what_it_is_now() -> None:
     assert draft.expires_at > at("2026-11-25 08:00")
     # Who is not heard of any more has it no more, and when they last were is no news of whoever has it now.
     left = apply(taken, Expire(incident_id=1, at=at("2026-11-25 07:00")))
-    (draft,) = come_on_duty(left, [told(of())], at("2026-11-25 08:00")).drafts
+    (draft,) = handover_notification(left, [told(of())], at("2026-11-25 08:00")).drafts
     assert (draft.facts.by, draft.facts.last_response_at) == ("", None)
     assert [address.channel for address in draft.addresses] == [Channel.SMS, Channel.VOICE]
 
@@ -145,9 +145,9 @@ def test_an_override_is_a_handover_at_both_its_ends_and_brings_somebody_new() ->
         made_at=at("2026-11-25 01:00"),
     )
     assert names(of(), [told(of())], "2026-11-25 05:00", stands) == [("mei", "Siti Contoh")]
-    assert come_on_duty(of(), [told(of())], at("2026-11-25 05:00"), [stands]).stand_ins == (MEI,)
+    assert handover_notification(of(), [told(of())], at("2026-11-25 05:00"), [stands]).stand_ins == (MEI,)
     assert names(of(), [told(of())], "2026-11-25 06:30", stands) == [("siti", "Mei Contoh")]
-    assert come_on_duty(of(), [told(of())], at("2026-11-25 06:30"), [stands]).stand_ins == ()
+    assert handover_notification(of(), [told(of())], at("2026-11-25 06:30"), [stands]).stand_ins == ()
 
 
 @pytest.mark.parametrize(("fallback", "expected"), [(None, []), (MEI, [("mei", "Ravi Contoh")])])
@@ -169,8 +169,8 @@ def test_however_it_is_looked_at_each_who_comes_on_duty_hears_once(minutes: list
     keys: list[str] = []
     for step in minutes:
         now += timedelta(minutes=step)
-        for draft in come_on_duty(started, notices, now).drafts:
+        for draft in handover_notification(started, notices, now).drafts:
             keys.append(draft.key)
             notices.append(replace(written(draft, len(notices) + 1), created_at=now))
-        assert come_on_duty(started, notices, now).drafts == ()
+        assert handover_notification(started, notices, now).drafts == ()
     assert len(set(keys)) == len(keys)

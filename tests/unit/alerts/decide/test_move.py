@@ -11,21 +11,21 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.decide.announcement import expiry
-from alerts.decide.escalation import facts
+from alerts.decide.escalation import build_facts
 from alerts.decide.gateway.next_action import (
     AskForReceipt,
     DeliveryPolicy,
     FallBack,
     Finish,
-    Move,
+    NextAction,
     Reconcile,
     Try,
     Wait,
-    decisive,
-    next_move,
+    decisive_attempt,
+    needs_call_instead,
+    next_action,
     retry_at,
-    shown_state,
-    wants_call_instead,
+    unsettled_state,
 )
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
@@ -61,15 +61,15 @@ def notice(*addresses: Address) -> Notification:
         incident_id=1,
         person="siti",
         language=Language.MALAY,
-        facts=facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),
+        facts=build_facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),
         expires_at=EXPIRES,
         addresses=addresses,
     )
     return written(draft)
 
 
-def move(of: Notification, now: datetime = T0, gateways: Mapping[Channel, Sequence[str]] = TWO_LINES) -> Move:
-    return next_move(of, gateways, POLICY, now)
+def move(of: Notification, now: datetime = T0, gateways: Mapping[Channel, Sequence[str]] = TWO_LINES) -> NextAction:
+    return next_action(of, gateways, POLICY, now)
 
 
 def failed(error: ErrorClass, n: int = 1, query_at: datetime = T0, gateway: str = "first") -> Attempt:
@@ -78,12 +78,12 @@ def failed(error: ErrorClass, n: int = 1, query_at: datetime = T0, gateway: str 
 
 @pytest.mark.parametrize("channel", Channel)
 def test_a_page_is_not_asked_about_while_the_call_that_sends_it_may_still_go_on(channel: Channel) -> None:
-    assert (POLICY.lease_on(channel) > POLICY.deadline) is (channel in ON_PAPER)
+    assert (POLICY.lease_for(channel) > POLICY.deadline) is (channel in ON_PAPER)
 
 
 def test_what_may_have_been_sent_is_asked_about_at_once_and_then_ever_more_seldom() -> None:
-    assert POLICY.ask_after[0] == timedelta(0)
-    assert list(POLICY.ask_after) == sorted(set(POLICY.ask_after))
+    assert POLICY.query_delays[0] == timedelta(0)
+    assert list(POLICY.query_delays) == sorted(set(POLICY.query_delays))
 
 
 def test_a_new_notice_goes_to_its_first_address_and_there_to_the_best_gateway() -> None:
@@ -103,7 +103,7 @@ def test_what_has_expired_before_its_first_attempt_is_not_tried() -> None:
 
 
 #: What may follow at the first moment at which anything is due, with two gateways and no further address.
-EXPECTED: dict[AttemptState, Move] = {
+EXPECTED: dict[AttemptState, NextAction] = {
     AttemptState.CALLING: Reconcile(attempt(AttemptState.CALLING)),
     AttemptState.UNKNOWN: Reconcile(attempt(AttemptState.UNKNOWN)),
     AttemptState.NOT_FOUND: Try("second"),
@@ -269,10 +269,10 @@ def test_a_first_attempt_that_turns_out_to_have_left_after_all_ends_the_trying(
     known = tried(tried(of, first), second) if elsewhere else tried(of, first, second)
 
     expected = Finish(NotificationState.DELIVERED) if late is AttemptState.DELIVERED else AskForReceipt(first)
-    assert decisive(known) == first
+    assert decisive_attempt(known) == first
     assert move(known) == expected
     assert move(tried(tried(of, first))) == expected, "though the next address was to be tried"
-    assert shown_state(known) is NotificationState.SENT
+    assert unsettled_state(known) is NotificationState.SENT
 
 
 def test_a_later_attempt_on_its_way_is_asked_about_though_the_first_has_left() -> None:
@@ -297,7 +297,7 @@ def test_retries_come_later_and_later_and_never_sooner_than_the_provider_asks() 
 
 @pytest.mark.parametrize("state", AttemptState)
 def test_a_notice_shows_as_sent_when_its_attempt_has_left(state: AttemptState) -> None:
-    shown = shown_state(tried(notice(SMS_SITI), attempt(state)))
+    shown = unsettled_state(tried(notice(SMS_SITI), attempt(state)))
 
     left = state in {AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED}
     assert shown is (NotificationState.SENT if left else NotificationState.PENDING)
@@ -486,9 +486,9 @@ def test_call_instead_of_an_sms_is_wanted_after_stop(
     address: Address, code: str, purpose: Purpose, *, wanted: bool
 ) -> None:
     of = tried(about(purpose, address), replace(failed(ErrorClass.PERMANENT), code=code))
-    assert wants_call_instead(of, T0) is wanted
-    assert not wants_call_instead(of, EXPIRES)
+    assert needs_call_instead(of, T0) is wanted
+    assert not needs_call_instead(of, EXPIRES)
 
 
 def test_call_instead_of_an_sms_to_somebody_outside_is_not_wanted() -> None:
-    assert not wants_call_instead(tried(outside(SMS_SITI, T0), replace(failed(ErrorClass.PERMANENT), code="STOP")), T0)
+    assert not needs_call_instead(tried(outside(SMS_SITI, T0), replace(failed(ErrorClass.PERMANENT), code="STOP")), T0)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.release_result import release_result, releaser
+from alerts.decide.release_result import release_result, releasing_contact
 from alerts.decide.state_change import Notify, conclude
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
@@ -151,5 +151,5 @@ def test_release_result_recovery_is_told_only_where_it_did_not_arrive() -> None:
 @pytest.mark.parametrize(("by", "who"), [("Siti Contoh", SITI), ("siti", SITI), (AUTOMATIC, None), ("Portal", None)])
 def test_releaser_is_who_of_the_staff_has_a_telephone(by: str, who: object) -> None:
     of, fax, other, letter = released(by)
-    assert releaser(of) == who
+    assert releasing_contact(of) == who
     assert bool(told(of, [arrived(fax), lost(other), letter])) is (who is not None)

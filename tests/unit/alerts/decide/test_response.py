@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.decide.response import Acknowledgement, Meaning, OptIn, OptOut, Unrecognised, printed, understand
-from alerts.model.number import is_quoted
+from alerts.decide.response import Acknowledgement, Meaning, OptIn, OptOut, Unrecognised, format_code, parse_reply
+from alerts.model.number import matches_number
 
 #: The headings of tests/data/sms-replies.md.
 MEANINGS: dict[str, Meaning] = {
@@ -21,9 +21,9 @@ MEANINGS: dict[str, Meaning] = {
     "Takes on JBA10-01 of JBA1001": Acknowledgement(number="JBA10-01"),
     "Takes on JCONT-01 of JCONTOH": Acknowledgement(number="JCONT-01"),
     "Takes on what waits": Acknowledgement(),
-    "Hands on 1A": Acknowledgement(code=1, hands_on=True),
-    "Hands on JCM-01": Acknowledgement(number="JCM-01", hands_on=True),
-    "Hands on what is theirs": Acknowledgement(hands_on=True),
+    "Hands on 1A": Acknowledgement(code=1, escalates=True),
+    "Hands on JCM-01": Acknowledgement(number="JCM-01", escalates=True),
+    "Hands on what is theirs": Acknowledgement(escalates=True),
     "Unclear": Unrecognised(),
     "Wants no more SMS": OptOut(),
     "Wants SMS again": OptIn(),
@@ -44,13 +44,13 @@ def told() -> list[tuple[str, Meaning]]:
 
 @pytest.mark.parametrize(("text", "meaning"), told())
 def test_an_sms_is_taken_for_what_the_page_says(text: str, meaning: Meaning) -> None:
-    understood = understand(text)
+    understood = parse_reply(text)
 
     if isinstance(meaning, Acknowledgement) and meaning.number is not None and meaning.code is None:
         assert isinstance(understood, Acknowledgement)
-        assert understood.hands_on is meaning.hands_on
+        assert understood.escalates is meaning.escalates
         agency = {"JCONT-01": "JCONTOH", "JBA10-01": "JBA1001"}.get(meaning.number, meaning.number[:-3])
-        assert is_quoted(understood.number or "", meaning.number, agency)
+        assert matches_number(understood.number or "", meaning.number, agency)
     else:
         assert understood == meaning
 
@@ -61,20 +61,20 @@ def test_the_page_tells_of_enough_ways_to_write_it() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\t1a\r\n", "1A\n"])
 def test_blanks_around_it_mean_nothing(text: str) -> None:
-    assert understand(text) == (Acknowledgement(code=1) if text.strip() else Unrecognised())
+    assert parse_reply(text) == (Acknowledgement(code=1) if text.strip() else Unrecognised())
 
 
 def test_a_word_far_behind_is_not_cut_off() -> None:
-    assert understand("1A" + " " * 500 + "tidak") == Unrecognised()
+    assert parse_reply("1A" + " " * 500 + "tidak") == Unrecognised()
 
 
 @given(st.integers(1, 9999))
 def test_every_code_that_is_printed_is_understood(code: int) -> None:
-    assert understand(printed(code)) == Acknowledgement(code=code)
+    assert parse_reply(format_code(code)) == Acknowledgement(code=code)
 
 
 @given(st.text(max_size=600))
 def test_any_text_has_a_meaning(text: str) -> None:
-    meaning: Meaning = understand(text)
+    meaning: Meaning = parse_reply(text)
 
     assert isinstance(meaning, Acknowledgement | OptOut | OptIn | Unrecognised)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.decide.silence import Silence, silence_over
+from alerts.decide.silence import Silence, active_silence
 from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, T0, incident
 
 SILENCE = Silence(id=1, target="JCM", starts_at=T0, ends_at=T0 + 10 * MINUTE, reason="kerja", by="Siti Contoh")
@@ -18,7 +18,7 @@ SILENCE = Silence(id=1, target="JCM", starts_at=T0, ends_at=T0 + 10 * MINUTE, re
     [(-SECOND, False), (timedelta(0), True), (10 * MINUTE - SECOND, True), (10 * MINUTE, False)],
 )
 def test_it_holds_from_its_beginning_until_its_end(after: timedelta, *, holds: bool) -> None:
-    assert silence_over(incident(), [SILENCE], T0 + after) == (SILENCE if holds else None)
+    assert active_silence(incident(), [SILENCE], T0 + after) == (SILENCE if holds else None)
 
 
 @pytest.mark.parametrize(("about", "is_it"), [("JCM", True), ("mdc", True), ("MDC", True), ("UCM", False), ("", False)])
@@ -26,7 +26,7 @@ def test_it_is_about_an_incident_or_the_agency_that_an_alert_of_other_monitoring
     about: str, *, is_it: bool
 ) -> None:
     alert = replace(incident(), policy=replace(BRIEF, of_agency="MDC"))
-    assert (silence_over(alert, [replace(SILENCE, target=about)], T0) is not None) is is_it
+    assert (active_silence(alert, [replace(SILENCE, target=about)], T0) is not None) is is_it
 
 
 def test_of_several_the_one_that_ends_last_is_named() -> None:
@@ -34,5 +34,5 @@ def test_of_several_the_one_that_ends_last_is_named() -> None:
     over = replace(SILENCE, id=3, starts_at=T0 - 20 * MINUTE, ends_at=T0)
     later = replace(SILENCE, id=4, starts_at=T0 + MINUTE, ends_at=T0 + 60 * MINUTE)
     for silences in ([shorter, SILENCE, over, later], [later, over, SILENCE, shorter]):
-        assert silence_over(incident(), silences, T0) == SILENCE
-    assert silence_over(incident(), [], T0) is None
+        assert active_silence(incident(), silences, T0) == SILENCE
+    assert active_silence(incident(), [], T0) is None

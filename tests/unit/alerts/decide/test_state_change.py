@@ -11,7 +11,15 @@ import pytest
 
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.state_change import NEWS_FOR, Abandon, Cancel, Conclusion, Notify, WithdrawLetter, conclude
+from alerts.decide.state_change import (
+    ASSIGNEE_NEWS_PERIOD,
+    Abandon,
+    Cancel,
+    Conclusion,
+    Notify,
+    WithdrawLetter,
+    conclude,
+)
 from alerts.model.channel import Channel
 from alerts.model.delivery import SETTLED, AttemptState, Notification, NotificationDraft, NotificationState
 from alerts.model.event import AUTOMATIC, Acknowledge, Close, MarkFalseAlarm, Release, Resolve, Trigger
@@ -410,7 +418,7 @@ def test_who_was_told_hears_who_has_it_and_who_has_it_does_not(by: str, told: li
 
 def test_who_was_not_told_does_not_hear_who_has_it_nor_once_it_is_no_news() -> None:
     assert recoveries(concluded(taken("NOC"), *both_told(AttemptState.FAILED))) == []
-    assert recoveries(concluded(taken("NOC"), *both_told(), now=NOW + NEWS_FOR)) == []
+    assert recoveries(concluded(taken("NOC"), *both_told(), now=NOW + ASSIGNEE_NEWS_PERIOD)) == []
     # Nor who was told before the last of them had it.
     for wave, hear in ((0, 2), (1, 2), (2, 0)):
         later = replace(taken("NOC"), position=Position(restarts=wave, since=T0))

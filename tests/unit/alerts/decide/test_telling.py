@@ -10,7 +10,13 @@ from itertools import pairwise
 import pytest
 
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.gateway.latency import Milestone, due_at, is_first, reached, told_last
+from alerts.decide.gateway.latency import (
+    Milestone,
+    acknowledged_notification,
+    is_first_notification,
+    latency_start,
+    new_milestones,
+)
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import RANK, AttemptState, Notification
@@ -45,7 +51,7 @@ ACCEPTED, DELIVERED = Milestone.ACCEPTED, Milestone.DELIVERED
 def test_a_milestone_is_come_to_once(
     channel: Channel, before: AttemptState, after: AttemptState, milestones: Sequence[Milestone]
 ) -> None:
-    assert list(reached(channel, before, after)) == milestones
+    assert list(new_milestones(channel, before, after)) == milestones
 
 
 def test_whatever_way_an_attempt_goes_no_milestone_is_come_to_twice() -> None:
@@ -60,8 +66,8 @@ def test_whatever_way_an_attempt_goes_no_milestone_is_come_to_twice() -> None:
 
     for channel in (Channel.SMS, Channel.LETTER):
         for way in ways(AttemptState.CALLING, 4):
-            come_to = [m for before, after in pairwise(way) for m in reached(channel, before, after)]
-            assert len(come_to) == len(set(come_to)), (channel, way)
+            milestone_latencies = [m for before, after in pairwise(way) for m in new_milestones(channel, before, after)]
+            assert len(milestone_latencies) == len(set(milestone_latencies)), (channel, way)
 
 
 def first(after: timedelta) -> Notification:
@@ -93,20 +99,20 @@ def silence(begins: timedelta, ends: timedelta, about: str = "JCM") -> Silence:
 def test_a_first_notice_is_due_since_the_opening_or_since_a_silence_has_ended(
     silences: Sequence[Silence], due: timedelta
 ) -> None:
-    assert due_at(first(30 * MINUTE), incident(), silences) == T0 + due
+    assert latency_start(first(30 * MINUTE), incident(), silences) == T0 + due
 
 
 @pytest.mark.parametrize(("wave", "round_", "step"), [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
 def test_a_later_notice_is_due_since_it_was_decided_on(wave: int, round_: int, step: int) -> None:
     later = replace(first(30 * MINUTE), restarts=wave, round=round_, step=step)
-    assert due_at(later, incident(), ()) == T0 + 30 * MINUTE
+    assert latency_start(later, incident(), ()) == T0 + 30 * MINUTE
 
 
 def test_that_somebody_has_it_is_none_of_the_notices_that_an_incident_begins_with() -> None:
     [draft, *_] = escalate(incident(), (), T0).drafts  # type: ignore[union-attr]
-    assert is_first(written(draft))
-    assert not is_first(written(replace(draft, facts=replace(draft.facts, purpose=Purpose.TAKEN))))
-    assert not is_first(written(replace(draft, facts=replace(draft.facts, plan=Plan.ANNOUNCEMENT))))
+    assert is_first_notification(written(draft))
+    assert not is_first_notification(written(replace(draft, facts=replace(draft.facts, purpose=Purpose.TAKEN))))
+    assert not is_first_notification(written(replace(draft, facts=replace(draft.facts, plan=Plan.ANNOUNCEMENT))))
 
 
 @pytest.mark.parametrize(("person", "minutes"), [("siti", 2), ("ravi", 4), ("aminah", 4)])
@@ -119,6 +125,6 @@ def test_what_moved_somebody_is_what_they_were_told_last_and_only_of_nobody_what
 
     notices = [sent("siti", 2), sent("siti", 1), sent("siti", 3, AttemptState.FAILED), sent("ravi", 4)]
     thanked = replace(sent("siti", 5), purpose=Purpose.TAKEN)
-    told = told_last([*notices, thanked], person)
+    told = acknowledged_notification([*notices, thanked], person)
     assert told is not None
     assert told[1].started_at == T0 + minutes * MINUTE

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alerts.documents.crest import LARGEST, Crest, CrestFormat, InvalidCrestError, read_crest
-from alerts.documents.render import draw, letter
+from alerts.documents.crest import MAX_OCTETS, Crest, CrestFormat, InvalidCrestError, read_crest
+from alerts.documents.render import can_render, letter
 from monitor.config.agency.letterhead import load_crest
 from tests.unit.alerts.documents.pages import FACTS, LONG, LONG_ADDRESSEE, MINISTRY, boxes
 from tests.unit.alerts.wording.situations import WORDING
@@ -47,7 +47,7 @@ def png(width: int = 8, height: int = 8) -> bytes:
 def test_a_plain_crest_is_drawn(octets: bytes, form: CrestFormat) -> None:
     crest = read_crest(octets)
     assert crest.format is form
-    assert draw(crest)
+    assert can_render(crest)
     assert "octets" not in repr(crest)
 
 
@@ -59,7 +59,7 @@ def test_a_plain_crest_is_drawn(octets: bytes, form: CrestFormat) -> None:
         (b"\xff\xfe<\0s\0v\0g\0", "in UTF-8"),
         (b"<html/>", "no SVG drawing"),
         (b"<svg/>", "no SVG drawing"),
-        (svg() + b" " * LARGEST, "is larger than 256 KiB"),
+        (svg() + b" " * MAX_OCTETS, "is larger than 256 KiB"),
         (b'<!DOCTYPE svg [<!ENTITY a "b">]>' + svg("&a;"), "document type"),
         (b"<!doctype svg>" + svg(), "document type"),
         (svg("<script>x()</script>"), "holds <script>"),

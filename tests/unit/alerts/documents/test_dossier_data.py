@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from alerts.documents.incident_record import IncidentRecord, Measurement, SiteFindings, dossier_data
+from alerts.documents.incident_record import IncidentRecord, Measurement, SiteFindings, incident_record_data
 from alerts.model.delivery import AttemptState, Delivery, Notification, NotificationState
 from alerts.model.incident import Declaration, Incident, IncidentState
 from alerts.model.notification import IncidentType
@@ -52,7 +52,7 @@ def printed(
         made_by="Puan Arkib Contoh",
         sites=sites,
     )
-    return dossier_data(made, {}, WORDING)
+    return incident_record_data(made, {}, WORDING)
 
 
 def section(

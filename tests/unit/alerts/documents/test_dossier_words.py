@@ -22,12 +22,12 @@ from tests.unit.alerts.people import attempt
 
 
 def test_every_member_of_a_closed_set_has_its_word() -> None:
-    assert set(phrase.MATTERS) == set(IncidentType)
+    assert set(phrase.INCIDENT_TYPES) == set(IncidentType)
     assert set(phrase.CHANNELS) == set(Channel)
     assert set(phrase.PURPOSES) == set(Purpose)
     assert set(phrase.STATES) == {*AttemptState, *NotificationState}
-    assert set(phrase.LAPSES) == set(MissedAction)
-    assert set(phrase.BRAKES) == set(RateLimitScope)
+    assert set(phrase.MISSED_ACTIONS) == set(MissedAction)
+    assert set(phrase.RATE_LIMITS) == set(RateLimitScope)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_every_result_says_what_has_happened_on_its_channel(channel: Channel, st
 def test_the_steps_of_the_program_are_not_for_the_chronology_and_what_people_did_is() -> None:
     steps = [f"{deed}: {state}" for deed in (*CallKind, "reported") for state in AttemptState]
     steps += [f"notice {state}" for state in NotificationState] + [f"{purpose} notice decided" for purpose in Purpose]
-    assert [event for event in (*steps, "attempt written") if not phrase.is_machinery(event)] == []
+    assert [event for event in (*steps, "attempt written") if not phrase.is_delivery_step(event)] == []
     deeds = set(phrase.EVENTS) - {"attempt written"}
-    assert [event for event in sorted(deeds) if phrase.is_machinery(event)] == []
+    assert [event for event in sorted(deeds) if phrase.is_delivery_step(event)] == []
 
 
 def test_whatever_a_call_of_a_gateway_and_a_notice_come_to_is_told_in_malay() -> None:
@@ -81,14 +81,13 @@ def test_details_that_are_words_of_ours_are_told_in_malay_and_others_as_they_are
     assert phrase.detail("gateway", "voice") == "voice"
 
 
-def journalled() -> Iterator[str]:
+def audited() -> Iterator[str]:
     """Yield every text that the engine hands to the journal as an event, as it stands in the code."""
     for file in sorted(Path(alerts.__path__[0]).rglob("*.py")):
         for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in {
                 "AuditEntry",
-                "_write",
-                "_journal",
+                "_add_audit_entry",
             }:
                 handed = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "event")]
                 parts = [part for each in handed if not isinstance(each, ast.JoinedStr) for part in ast.walk(each)]
@@ -97,7 +96,7 @@ def journalled() -> Iterator[str]:
 
 
 def test_whatever_the_engine_journals_is_told_in_malay() -> None:
-    events = set(journalled())
+    events = set(audited())
 
     assert {"attempt written", "letter dispatched", "PIN proven", "nobody is on call"} <= events
     assert [event for event in sorted(events) if phrase.event(event) == event] == []

@@ -9,7 +9,7 @@ import pytest
 
 from alerts.documents.fax import fax_data
 from alerts.documents.render import fax
-from alerts.model.gateway import SENDER_LINE
+from alerts.model.gateway import MAX_SENDER_LENGTH
 from alerts.model.notification import Addressee, Facts, IncidentType, Plan, Purpose
 from tests.unit.alerts.documents.pages import (
     BARE,
@@ -159,7 +159,7 @@ def test_above_each_page_stand_the_agencys_name_and_number_and_neither_is_cut(
 ) -> None:
     page = fax(replace(FACTS, office=replace(OFFICE, **changes)), MINISTRY, WORDING)
     assert page.sender == line
-    assert len(line) <= SENDER_LINE
+    assert len(line) <= MAX_SENDER_LENGTH
 
 
 def test_the_longest_name_and_number_still_say_who_it_is() -> None:

@@ -13,7 +13,7 @@ from alerts.documents.letter import letter_data
 from alerts.documents.render import fax, letter
 from alerts.model.gateway import PageContent
 from alerts.model.notification import Addressee, Cause, Facts, IncidentType, Plan, Purpose
-from alerts.wording.key import news
+from alerts.wording.key import occasion
 from alerts.wording.text_spec import PRINTED
 from alerts.wording.texts import load
 from monitor.config.agency.letterhead import check_postal
@@ -381,7 +381,7 @@ def test_a_letter_speaks_to_whom_it_greets(salutation: str, greeted: str, said: 
 @pytest.mark.parametrize("told", PRINTED)
 @pytest.mark.parametrize("make", [letter, fax])
 def test_no_page_forgets_whom_it_greets(told: str, make: Callable[..., PageContent]) -> None:
-    facts = next(each for each in situations(FACTS) if news(each) == told and each.plan is Plan.ANNOUNCEMENT)
+    facts = next(each for each in situations(FACTS) if occasion(each) == told and each.plan is Plan.ANNOUNCEMENT)
     page = text(make(facts, replace(MINISTRY, salutation="YBhg. Datuk,"), WORDING))
     assert "tuan" not in page.lower().replace("ramli", "")
 

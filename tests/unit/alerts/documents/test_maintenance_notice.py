@@ -9,7 +9,7 @@ import pytest
 
 from alerts.documents.body import Body
 from alerts.documents.maintenance_notice import MaintenanceNotice, MaintenanceNoticeKind, MaintenancePage
-from alerts.documents.render import advance_fax, advance_letter
+from alerts.documents.render import maintenance_fax, maintenance_letter
 from alerts.model.notification import Language
 from alerts.wording.texts import load
 from tests.unit.alerts.documents.pages import MINISTRY, OFFICE, text
@@ -83,11 +83,11 @@ def test_what_has_no_file_and_no_office_telephone_leaves_no_holes() -> None:
 
 
 def test_the_pages_bear_their_own_reference_and_are_dated_when_they_were_made() -> None:
-    letter, fax = advance_letter(page(PLANNED, english_attachment=True)), advance_fax(page(PLANNED))
+    letter, fax = maintenance_letter(page(PLANNED, english_attachment=True)), maintenance_fax(page(PLANNED))
     assert (letter.pages, fax.pages) == (2, 1)
     for printed in (text(letter), text(fax)):
         assert "(JCM-P261124-1415)" in printed
         assert "24 November 2026" in printed
         assert "AMINAH BINTI CONTOH" in printed
         assert "scheduled maintenance of the official e-mail service" in " ".join(printed.split())
-    assert advance_letter(page(PLANNED, english_attachment=True)).pdf == letter.pdf
+    assert maintenance_letter(page(PLANNED, english_attachment=True)).pdf == letter.pdf

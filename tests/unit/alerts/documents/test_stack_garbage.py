@@ -5,20 +5,20 @@ from __future__ import annotations
 import gc
 
 from alerts.documents.render import letter
-from alerts.documents.stack import stacked
+from alerts.documents.stack import merge_letters
 from tests.unit.alerts.documents.pages import FACTS, MINISTRY
 from tests.unit.alerts.wording.situations import WORDING
 
 
 def test_a_file_of_many_letters_leaves_nothing_that_holds_itself_of_each() -> None:
     page = letter(FACTS, MINISTRY, WORDING).pdf
-    stacked([page], "surat")
+    merge_letters([page], "surat")
     gc.collect()
     gc.disable()
     try:
-        stacked([page] * 4, "surat")
+        merge_letters([page] * 4, "surat")
         few = gc.collect()
-        stacked([page] * 12, "surat")
+        merge_letters([page] * 12, "surat")
         many = gc.collect()
     finally:
         gc.enable()

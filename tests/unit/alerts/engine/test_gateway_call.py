@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from alerts.decide.escalation import facts
+from alerts.decide.escalation import build_facts
 from alerts.decide.gateway.next_action import DeliveryPolicy
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
 from alerts.engine.gateway_pool import ConfiguredGateway
@@ -44,13 +44,13 @@ class Clock:
 
 
 class Composer:
-    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
-        return SmsContent(text=f"{notice.facts.number} by {channel}")
+    async def compose(self, notification: Notification, channel: Channel, *, response: str = "") -> Content:
+        return SmsContent(text=f"{notification.facts.number} by {channel}")
 
 
 class SpeechlessComposer:
-    async def compose(self, notice: Notification, channel: Channel, *, response: str = "") -> Content:
-        raise KeyError(f"no words for {notice.person} on {channel}")
+    async def compose(self, notification: Notification, channel: Channel, *, response: str = "") -> Content:
+        raise KeyError(f"no words for {notification.person} on {channel}")
 
 
 InboundSms = DeliveryReport | SubmissionNotFound | Exception | bool | None
@@ -83,7 +83,7 @@ class Scripted:
         assert isinstance(answer, bool)
         return answer
 
-    async def hear(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
+    async def handle_callback(self, incoming: CallbackRequest, desk: CallbackHandler) -> CallbackResponse:
         raise CallbackRejectedError(404, "no callbacks")
 
     async def close(self) -> None:
@@ -103,11 +103,11 @@ def call(kind: CallKind, at: Attempt, address: Address = SMS_SITI) -> GatewayCal
         incident_id=1,
         person="siti",
         language=Language.MALAY,
-        facts=facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),
+        facts=build_facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),
         expires_at=T0 + 30 * MINUTE,
         addresses=(address,),
     )
-    return GatewayCall(kind=kind, notice=tried(written(draft), at), attempt=at)
+    return GatewayCall(kind=kind, notification=tried(written(draft), at), attempt=at)
 
 
 async def outcome(
@@ -255,7 +255,9 @@ async def test_a_certain_no_means_that_it_was_never_sent() -> None:
 async def test_what_is_never_sent_again_and_again_is_tried_later_and_later() -> None:
     second = replace(asked(1), id=2, n=2)
     of = call(CallKind.ASK, second)
-    of = replace(of, notice=tried(replace(of.notice, deliveries=()), attempt(AttemptState.NEVER_SENT), second))
+    of = replace(
+        of, notification=tried(replace(of.notification, deliveries=()), attempt(AttemptState.NEVER_SENT), second)
+    )
 
     after = await make_call(
         of,
@@ -291,7 +293,7 @@ async def test_an_uncertain_no_counts_only_when_it_is_said_twice() -> None:
 async def test_a_question_without_an_answer_leaves_the_fate_open_and_is_not_repeated_for_ever(
     answer: DeliveryReport | Exception,
 ) -> None:
-    most = len(POLICY.ask_after)
+    most = len(POLICY.query_delays)
     states = [(await outcome(CallKind.ASK, answer, asked(n))).attempt.state for n in range(1, most + 1)]
 
     assert states == [AttemptState.UNKNOWN] * (most - 1) + [AttemptState.NOT_FOUND]

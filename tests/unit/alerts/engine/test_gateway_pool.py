@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from alerts.decide.gateway.receipt import TRY_AGAIN, OverdueReceipts
+from alerts.decide.gateway.receipt import RETRY_INTERVAL, OverdueReceipts
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
@@ -21,7 +21,7 @@ def line(name: str, channel: Channel = Channel.SMS, slots: int = 2) -> Configure
 
 
 def take(pool: GatewayPool, name: str, incident_id: int = 1, priority: Priority = (0, T0, 1)) -> bool:
-    return pool.take(name, incident_id=incident_id, what="notice", priority=priority)
+    return pool.take_slot(name, incident_id=incident_id, what="notice", priority=priority)
 
 
 def order(pool: GatewayPool, after: timedelta = timedelta(0)) -> list[str]:
@@ -39,8 +39,8 @@ def test_one_that_just_failed_comes_last_and_is_tried_first_again_after_its_rest
     pool.record_state("cloud", up=False, now=T0)
 
     assert order(pool) == ["modem", "cloud"]
-    assert order(pool, GatewayPool.REST - timedelta(seconds=1)) == ["modem", "cloud"]
-    assert order(pool, GatewayPool.REST) == ["cloud", "modem"]
+    assert order(pool, GatewayPool.PENALTY - timedelta(seconds=1)) == ["modem", "cloud"]
+    assert order(pool, GatewayPool.PENALTY) == ["cloud", "modem"]
 
 
 @pytest.mark.blind
@@ -71,46 +71,46 @@ def test_when_all_have_failed_all_are_still_there() -> None:
     assert order(pool) == ["cloud", "modem"]
 
 
-def doubt(tried_at: datetime = T0) -> OverdueReceipts:
-    return OverdueReceipts(since=T0, usual=MINUTE, overdue=3, tried_at=tried_at)
+def doubt(last_accepted_at: datetime = T0) -> OverdueReceipts:
+    return OverdueReceipts(since=T0, usual_delay=MINUTE, overdue=3, last_accepted_at=last_accepted_at)
 
 
 def test_one_that_is_doubted_comes_after_the_others_and_before_one_that_failed() -> None:
     pool = GatewayPool([line("cloud"), line("modem"), line("spare")])
-    assert pool.doubt("cloud", doubt())
+    assert pool.set_overdue_receipts("cloud", doubt())
     later = replace(doubt(), since=T0 + MINUTE)
-    assert not pool.doubt("cloud", later), "no news"
-    assert pool.doubted_since("cloud") == T0
+    assert not pool.set_overdue_receipts("cloud", later), "no news"
+    assert pool.receipts_overdue_since("cloud") == T0
     pool.record_state("modem", up=False, now=T0)
     assert order(pool) == ["spare", "cloud", "modem"]
 
-    assert pool.doubt("cloud", None)
+    assert pool.set_overdue_receipts("cloud", None)
     assert order(pool) == ["cloud", "spare", "modem"]
 
 
 def test_one_that_is_doubted_is_tried_when_no_engine_has_given_it_anything_for_a_while() -> None:
     pool = GatewayPool([line("cloud"), line("modem")])
-    pool.doubt("cloud", doubt())
+    pool.set_overdue_receipts("cloud", doubt())
 
-    def trying(after: timedelta) -> str:
-        return pool.preference(T0 + after, trying=True)[Channel.SMS][0]
+    def is_retry(after: timedelta) -> str:
+        return pool.preference(T0 + after, is_retry=True)[Channel.SMS][0]
 
-    assert trying(TRY_AGAIN - MINUTE) == "modem"
-    assert trying(TRY_AGAIN) == "cloud"
-    assert order(pool, TRY_AGAIN)[0] == "modem", "not with what must arrive"
-    assert trying(-MINUTE) == "cloud", "the clock was set back"
+    assert is_retry(RETRY_INTERVAL - MINUTE) == "modem"
+    assert is_retry(RETRY_INTERVAL) == "cloud"
+    assert order(pool, RETRY_INTERVAL)[0] == "modem", "not with what must arrive"
+    assert is_retry(-MINUTE) == "cloud", "the clock was set back"
 
-    pool.note_use("cloud", T0 + TRY_AGAIN)
-    assert trying(TRY_AGAIN) == "modem", "one at a time"
+    pool.record_use("cloud", T0 + RETRY_INTERVAL)
+    assert is_retry(RETRY_INTERVAL) == "modem", "one at a time"
 
 
 def test_whoever_goes_by_another_for_a_doubt_can_say_so() -> None:
     pool = GatewayPool([line("pabx", Channel.VOICE), line("cloud"), line("modem"), line("spare")])
     for name in ("pabx", "cloud"):
-        pool.doubt(name, doubt())
+        pool.set_overdue_receipts(name, doubt())
 
-    assert pool.doubted_before("modem") == ["cloud"]
-    assert list(pool.doubted_before("cloud")) == []
+    assert pool.skipped_gateways("modem") == ["cloud"]
+    assert list(pool.skipped_gateways("cloud")) == []
 
 
 def test_only_a_change_of_standing_is_news() -> None:
@@ -129,7 +129,7 @@ def test_a_gateway_takes_as_many_calls_as_it_has_slots() -> None:
     pool = GatewayPool([line("cloud", slots=2)])
 
     assert [take(pool, "cloud") for _ in range(3)] == [True, True, False]
-    pool.give_back("cloud")
+    pool.release_slot("cloud")
     assert [take(pool, "cloud") for _ in range(2)] == [True, False]
 
 
@@ -142,20 +142,20 @@ def test_whoever_gives_a_slot_back_it_is_known_at_once() -> None:
     pool = GatewayPool([line("cloud", slots=2)])
     freed: list[int] = []
     pool.on_free = lambda: freed.append(pool.free_slots("cloud"))
-    assert pool.take_spare("cloud")
+    assert pool.take_spare_slot("cloud")
 
-    pool.give_back("cloud")
+    pool.release_slot("cloud")
     assert freed == [2]
 
 
 def test_a_drill_leaves_a_slot_free_and_gives_way_to_whoever_waits() -> None:
     pool = GatewayPool([line("cloud", slots=3), line("modem", slots=1)])
 
-    assert [pool.take_spare("cloud") for _ in range(3)] == [True, True, False]
-    assert pool.take_spare("modem"), "nobody else calls"
+    assert [pool.take_spare_slot("cloud") for _ in range(3)] == [True, True, False]
+    assert pool.take_spare_slot("modem"), "nobody else calls"
     assert not take(pool, "modem")
-    pool.give_back("modem")
-    assert not pool.take_spare("modem"), "somebody waits"
+    pool.release_slot("modem")
+    assert not pool.take_spare_slot("modem"), "somebody waits"
 
 
 def test_fewer_slots_after_a_reload_than_calls_under_way_are_none() -> None:
@@ -166,7 +166,7 @@ def test_fewer_slots_after_a_reload_than_calls_under_way_are_none() -> None:
     assert pool.free_slots("cloud") == 0
     assert not take(pool, "cloud")
     for _ in range(3):
-        pool.give_back("cloud")
+        pool.release_slot("cloud")
     assert pool.free_slots("cloud") == 1
 
 
@@ -181,7 +181,7 @@ def test_one_that_is_not_configured_takes_nothing() -> None:
     pool = GatewayPool([line("cloud")])
 
     assert not take(pool, "gone")
-    pool.give_back("gone")
+    pool.release_slot("gone")
     assert "gone" not in pool
     with pytest.raises(KeyError):
         pool["gone"]
@@ -206,7 +206,7 @@ def test_slots_in_use_are_counted_right_when_a_gateway_is_taken_out_and_put_back
     pool.replace([line("cloud", slots=1)])
 
     assert not take(pool, "cloud")
-    pool.give_back("cloud")
+    pool.release_slot("cloud")
     assert [take(pool, "cloud") for _ in range(2)] == [True, False]
 
 
@@ -215,12 +215,12 @@ def test_who_waits_for_a_slot_gets_it_in_turn() -> None:
     take(pool, "cloud")
     assert not take(pool, "cloud", 2, (4, T0, 2))
     assert not take(pool, "cloud", 3, (0, T0, 3))
-    assert pool.in_turn() == []
+    assert pool.next_waiters() == []
 
-    pool.give_back("cloud")
+    pool.release_slot("cloud")
     assert not take(pool, "cloud", 4, (0, T0 + MINUTE, 4)), "somebody waits who comes first"
-    assert pool.in_turn() == [((0, T0, 3), 3)]
-    pool.forget(3)
+    assert pool.next_waiters() == [((0, T0, 3), 3)]
+    pool.remove_waiter(3)
     assert take(pool, "cloud", 3, (0, T0, 3))
 
 
@@ -228,7 +228,7 @@ def test_who_does_not_want_it_any_more_stands_in_nobodys_way() -> None:
     pool = GatewayPool([line("cloud", slots=1)])
     take(pool, "cloud")
     take(pool, "cloud", 2, (0, T0, 2))
-    pool.give_back("cloud")
+    pool.release_slot("cloud")
 
-    pool.forget(2)
+    pool.remove_waiter(2)
     assert take(pool, "cloud", 3, (4, T0, 3))

@@ -42,16 +42,20 @@ class Judged:
     def __init__(self) -> None:
         self.found: list[tuple[str, bool]] = []
 
-    def gateway_judged(self, _: Channel, gateway: str, *, up: bool) -> None:
+    def set_gateway_up(self, _: Channel, gateway: str, *, up: bool) -> None:
         self.found.append((gateway, up))
 
 
-def verifier(*gateways: Any, rests: bool = False) -> tuple[GatewayVerifier, GatewayPool, Judged]:
+def verifier(*gateways: Any, is_monitor_only: bool = False) -> tuple[GatewayVerifier, GatewayPool, Judged]:
     pool = GatewayPool(
         ConfiguredGateway(name=f"g{i}", channel=Channel.SMS, gateway=each) for i, each in enumerate(gateways)
     )
     judged: Any = Judged()
-    return GatewayVerifier(pool=pool, clock=Clock(), observer=judged, rests=lambda: rests), pool, judged
+    return (
+        GatewayVerifier(pool=pool, clock=Clock(), observer=judged, is_monitor_only=lambda: is_monitor_only),
+        pool,
+        judged,
+    )
 
 
 async def test_verify_unused_gateway_that_answers_becomes_up_and_is_tested_once() -> None:
@@ -95,7 +99,7 @@ async def test_verify_message_refused_during_the_test_outranks_it() -> None:
 
 async def test_verify_process_that_rests_tests_nothing() -> None:
     gateway = Verified()
-    verify, pool, _ = verifier(gateway, rests=True)
+    verify, pool, _ = verifier(gateway, is_monitor_only=True)
     await verify.verify()
     assert (pool.is_up("g0"), gateway.tests) == (None, 0)
 

@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
-from alerts.gateways.twilio.api import count, failure
+from alerts.gateways.twilio.api import meaning_of_failure, parse_count
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.model.gateway import (
     DeliveryError,
@@ -158,7 +158,7 @@ async def test_twilio_find_where_its_clock_differs_from_ours_searches_by_its_clo
     """
     message = MESSAGE | {"date_created": "Fri, 27 Nov 2026 00:00:01 +0000"}
     line = Line(json.dumps({"messages": [message]}).encode(), headers={"Date": date})
-    answer = await sms(line).find(replace(SMS, asked_at=AT + timedelta(seconds=asked)))
+    answer = await sms(line).find(replace(SMS, queried_at=AT + timedelta(seconds=asked)))
     assert isinstance(answer, DeliveryReport) is found
 
 
@@ -171,8 +171,8 @@ async def test_a_time_that_no_clock_shows_is_no_time(at: str) -> None:
 
 @pytest.mark.parametrize("digits", ["9" * 5000, "9" * 20, "²", "-1", "1_0"])
 def test_a_count_that_no_store_keeps_is_none(digits: str) -> None:
-    assert count(digits) is None
-    assert failure(digits).error is ErrorClass.TRANSIENT
+    assert parse_count(digits) is None
+    assert meaning_of_failure(digits).error is ErrorClass.TRANSIENT
 
 
 def test_what_no_store_keeps_is_replaced_where_it_stands() -> None:

@@ -219,11 +219,13 @@ async def test_kannel_brings_its_reports_in_the_query(t: str, progress: Submissi
     desk = RecordingCallbackHandler(contents={"d42-1": SmsContent(text=TEXT)})
     gateway = sms_providers.build("modem", "", SECRET, "https://x/callbacks/sms-modem")
     url = f"https://x/callbacks/sms-modem/status/d42-1?key={CALLBACK_SECRET}&t={t}"
-    await gateway.hear(CallbackRequest(path="status/d42-1", url=url, form={}, headers={}, body=b""), desk)
+    await gateway.handle_callback(CallbackRequest(path="status/d42-1", url=url, form={}, headers={}, body=b""), desk)
     assert [(heard.reference, heard.report and heard.report.progress) for heard in desk.heard] == [("d42-1", progress)]
     for wrong in (url.replace(CALLBACK_SECRET, "salah"), url.partition("?")[0]):
         with pytest.raises(CallbackRejectedError, match="secret"):
-            await gateway.hear(CallbackRequest(path="status/d42-1", url=wrong, form={}, headers={}, body=b""), desk)
+            await gateway.handle_callback(
+                CallbackRequest(path="status/d42-1", url=wrong, form={}, headers={}, body=b""), desk
+            )
     await gateway.close()
 
 
@@ -336,7 +338,7 @@ async def test_a_person_answers_and_is_answered_once_however_often_it_comes(send
         assert [(each.sender, each.text, each.event_id) for each in play.desk.said] == [(NUMBER, "1A", "mo7/received")]
         assert [message.to for message in play.account.messages] == [NUMBER]
         assert isinstance(play.gateway, SupportsReplies)
-        assert play.gateway.hears_people
+        assert play.gateway.receives_replies
 
 
 async def test_an_answer_that_cannot_be_sent_is_not_sent_again() -> None:
@@ -374,10 +376,10 @@ async def test_a_callback_proves_who_it_is_by_all_that_is_asked_for(
     url = f"https://x/callbacks/sms-awan/status?ref=d42-1&state=D{query}"
     incoming = CallbackRequest(path="status", url=url, form={}, headers=headers, body=b"", peer=peer)
     if heard:
-        await gateway.hear(incoming, desk)
+        await gateway.handle_callback(incoming, desk)
     else:
         with pytest.raises(CallbackRejectedError) as raised:
-            await gateway.hear(incoming, desk)
+            await gateway.handle_callback(incoming, desk)
         assert raised.value.status == 403
     assert len(desk.heard) == heard
     await gateway.close()
@@ -391,7 +393,7 @@ async def test_a_signature_of_the_body_proves_nothing_that_stands_in_the_query()
         path="status", url="https://x/callbacks/sms-awan/status?ref=d42-1&state=D", form={}, headers=headers, body=b"{}"
     )
     with pytest.raises(CallbackRejectedError, match="not a state"):
-        await gateway.hear(incoming, RecordingCallbackHandler())
+        await gateway.handle_callback(incoming, RecordingCallbackHandler())
     await gateway.close()
 
 
@@ -415,7 +417,7 @@ async def bring_results(path: str, results: Any) -> tuple[int, RecordingCallback
         path=path, url=f"https://x/{path}", form={}, headers={"X-Kunci": CALLBACK_SECRET}, body=body
     )
     try:
-        status = (await gateway.hear(incoming, desk)).status
+        status = (await gateway.handle_callback(incoming, desk)).status
     except CallbackRejectedError as refused:
         status = refused.status
     await gateway.close()
@@ -461,7 +463,7 @@ async def test_http_sms_callback_with_a_list_reads_every_state(results: Any, sta
 async def test_without_a_callback_nobody_is_heard() -> None:
     gateway = sms_providers.build("awan", "", SECRET)
     with pytest.raises(CallbackRejectedError):
-        await gateway.hear(
+        await gateway.handle_callback(
             CallbackRequest(path="status", url="https://x/status", form={}, headers={}, body=b""),
             RecordingCallbackHandler(),
         )

@@ -57,7 +57,7 @@ async def hear(body: bytes, desk: CallbackHandler) -> None:
         path="done/d1-1", url=f"{BASE}/done/d1-1", form={}, headers={"authorization": LOGIN}, body=body
     )
     try:
-        await gateway.hear(incoming, desk)
+        await gateway.handle_callback(incoming, desk)
     finally:
         await gateway.close()
 

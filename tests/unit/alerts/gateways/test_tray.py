@@ -63,7 +63,7 @@ async def test_a_letter_lies_in_the_tray_under_a_name_a_clerk_can_read(tray: Tra
 async def test_the_same_reference_is_never_laid_twice(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     await tray.send(order(address="Another name after a correction"))
-    await tray.dispatch("d42-1")
+    await tray.record_posting("d42-1")
     report = await tray.send(order())
     assert report.progress is SubmissionState.SENT
     assert files(tmp_path) == [f"posted/{NAME}"]
@@ -79,9 +79,9 @@ async def test_references_that_begin_alike_are_different_letters(tray: Tray, tmp
 async def test_a_letter_is_sent_once_a_clerk_says_so(tray: Tray) -> None:
     await tray.send(order())
     assert isinstance(tray, SupportsManualPosting)
-    assert await tray.dispatch("d42-1")
+    assert await tray.record_posting("d42-1")
     assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
-    assert await tray.dispatch("d42-1")
+    assert await tray.record_posting("d42-1")
     assert not await tray.withdraw(order(), "d42-1")
 
 
@@ -89,7 +89,7 @@ async def test_a_letter_not_yet_posted_is_withdrawn(tray: Tray, tmp_path: Path) 
     await tray.send(order())
     assert await tray.withdraw(order(), "d42-1")
     assert await tray.withdraw(order(), "d42-1")
-    assert not await tray.dispatch("d42-1")
+    assert not await tray.record_posting("d42-1")
     report = await tray.check(order(), "d42-1")
     assert (report.progress, report.code) == (SubmissionState.FAILED, "withdrawn")
     assert files(tmp_path) == [f"withdrawn/{NAME}"]
@@ -99,15 +99,17 @@ async def test_a_clerk_and_a_recovery_at_the_same_moment_do_not_both_have_it(tra
     for number in range(20):
         reference = f"d{number}-1"
         await tray.send(order(reference))
-        posted, withdrawn = await asyncio.gather(tray.dispatch(reference), tray.withdraw(order(reference), reference))
+        posted, withdrawn = await asyncio.gather(
+            tray.record_posting(reference), tray.withdraw(order(reference), reference)
+        )
         assert posted is not withdrawn
 
 
 async def test_a_letter_that_was_taken_back_and_had_gone_before_is_posted_after_all(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     assert await tray.withdraw(order(), "d42-1")
-    assert not await tray.dispatch("d42-1")
-    assert await tray.dispatch("d42-1", already_posted=True)
+    assert not await tray.record_posting("d42-1")
+    assert await tray.record_posting("d42-1", already_posted=True)
     assert files(tmp_path) == [f"posted/{NAME}"]
     assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
 
@@ -117,7 +119,7 @@ async def test_what_lies_in_the_tray_is_read_to_be_printed_whatever_a_clerk_call
 ) -> None:
     for reference in ("d42-1", "d42-11", "d43-1", "d44-1"):
         await tray.send(order(reference))
-    await tray.dispatch("d43-1")
+    await tray.record_posting("d43-1")
     lying = tmp_path / "letters" / NAME
     lying.rename(lying.with_name(f"dicetak {NAME}"))
     (tmp_path / "letters" / NAME.replace("d42-1", "d44-1")).write_bytes(b"x" * (5 * 1024 * 1024))
@@ -147,7 +149,7 @@ async def test_a_letter_to_whose_name_a_clerk_has_written_something_is_known_sti
     posted.mkdir()
     lying = tmp_path / "letters" / NAME
     lying.rename(posted / f"{name.format(lying.stem)}{ending}")
-    assert [reference for reference, _ in await tray.lying()] == ["d42-1"]
+    assert [reference for reference, _ in await tray.list_letters()] == ["d42-1"]
     assert (await tray.check(order(), "d42-1")).progress is SubmissionState.SENT
     assert await tray.find(order("d42-2")) == SubmissionNotFound(certain=True)
 
@@ -162,7 +164,7 @@ async def test_a_tray_that_cannot_be_written_names_the_reason_and_nobody(tray: T
 
 @pytest.mark.parametrize("reference", ["../d42-1", "d42-1/x", "", ".", "d_42", "*"])
 async def test_a_reference_cannot_lead_out_of_the_tray(tray: Tray, reference: str) -> None:
-    assert not await tray.dispatch(reference)
+    assert not await tray.record_posting(reference)
     with pytest.raises(ValueError, match="not safe"):
         await tray.send(order(reference))
 
@@ -177,7 +179,7 @@ async def test_a_title_without_latin_letters_still_has_a_name(tray: Tray, tmp_pa
 async def test_a_tray_has_no_callbacks(tray: Tray) -> None:
     incoming = CallbackRequest(path="status/d1-1", url="", form={}, headers={}, body=b"")
     with pytest.raises(CallbackRejectedError):
-        await tray.hear(incoming, RecordingCallbackHandler())
+        await tray.handle_callback(incoming, RecordingCallbackHandler())
 
 
 KILLED_BEFORE_THE_RENAME = """
@@ -212,7 +214,7 @@ async def test_what_a_killed_process_left_half_written_is_cleared_away_when_the_
     program = KILLED_BEFORE_THE_RENAME.format(tests=str(Path(__file__).parent), directory=str(tmp_path))
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=60)
     assert [name.endswith(".part") for name in files(tmp_path)] == [True]
-    await tray.tidy()
+    await tray.remove_incomplete()
     assert files(tmp_path) == []
 
 
@@ -221,26 +223,26 @@ async def test_what_somebody_writes_just_now_is_left_to_them(tray: Tray, tmp_pat
     theirs = tmp_path / "letters" / ".d2-1_x.part"
     with theirs.open("wb") as writing:
         fcntl.flock(writing, fcntl.LOCK_EX)
-        await tray.tidy()
+        await tray.remove_incomplete()
         assert theirs.exists()
-    await tray.tidy()
+    await tray.remove_incomplete()
     assert files(tmp_path) == [NAME.replace("d42-1", "d1-1")]
 
 
 async def test_a_tray_that_is_not_there_yet_is_tidy(tray: Tray, tmp_path: Path) -> None:
-    await tray.tidy()
+    await tray.remove_incomplete()
     assert files(tmp_path) == []
 
 
 async def test_tray_letters_posted_before_0_3_stay_posted(tray: Tray, tmp_path: Path) -> None:
     """A tray of 0.2.0 has posted letters in `dispatched`: they are neither lost nor queued again, and come back if unmarked."""
     await tray.send(order("d42-1"))
-    await tray.dispatch("d42-1")
+    await tray.record_posting("d42-1")
     (tmp_path / "letters" / "posted").rename(tmp_path / "letters" / "dispatched")
-    assert [place for _, place in await tray.lying()] == [f"dispatched/{NAME}"]
+    assert [place for _, place in await tray.list_letters()] == [f"dispatched/{NAME}"]
     report = await tray.send(order("d42-1"))
     assert report.progress is SubmissionState.SENT
     assert files(tmp_path) == [f"dispatched/{NAME}"]
-    assert await tray.dispatch("d42-1")
-    assert await tray.undispatch("d42-1")
+    assert await tray.record_posting("d42-1")
+    assert await tray.undo_posting("d42-1")
     assert files(tmp_path) == [NAME]

@@ -6,9 +6,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from pydantic import ValidationError
 
-from alerts.gateways.twilio.api import ERRORS, failure
+from alerts.gateways.twilio.api import ERRORS, meaning_of_failure
 from alerts.gateways.twilio.sms import TwilioSmsSettings
-from alerts.gateways.twilio.twiml import LONGEST_INLINE, Voices, farewell, menu, recital, silence
+from alerts.gateways.twilio.twiml import MAX_INLINE, Voices, farewell, hang_up, menu, speak_without_menu
 from alerts.gateways.twilio.voice import TwilioVoiceSettings
 from alerts.model.gateway import ErrorClass, Script, VoiceContent
 from alerts.model.notification import Facts, Language
@@ -65,7 +65,7 @@ def test_the_menu_is_heard_behind_the_headline_and_again_at_the_end_each_languag
 
 
 def test_where_no_key_can_come_back_it_is_said_what_to_do() -> None:
-    said = spoken(recital([replace(script(), headline="E-mel gagal.", unkeyed="Sahkan di konsol.")], VOICES))
+    said = spoken(speak_without_menu([replace(script(), headline="E-mel gagal.", unkeyed="Sahkan di konsol.")], VOICES))
     assert said[:2] == ["E-mel gagal."] * 2
     assert said[-3:] == ["Sahkan di konsol.", "Sahkan di konsol.", "Sekian."]
     assert "Tekan satu." not in said
@@ -77,7 +77,7 @@ def test_every_call_fits_inline_and_needs_nothing_from_us_before_it_speaks(facts
     scripts = compose(told, Language.MALAY, WORDING, may_release=True).scripts
     action = "https://pantau.jabatan-contoh.gov.my/callbacks/suara-utama/key/d123456-12/0/0"
     for index in range(2):
-        assert len(menu(scripts, index, VOICES, action=action)) <= LONGEST_INLINE
+        assert len(menu(scripts, index, VOICES, action=action)) <= MAX_INLINE
 
 
 def test_the_notice_of_malaysia_md_fits_inline() -> None:
@@ -85,8 +85,7 @@ def test_the_notice_of_malaysia_md_fits_inline() -> None:
         "Perkhidmatan e-mel rasmi mengalami gangguan mulai hari Selasa, pukul dua lima belas." for _ in range(6)
     )
     assert (
-        len(menu([script(blocks=blocks)], 0, VOICES, action="https://pantau.contoh.example/key/d1-1/0/0"))
-        < LONGEST_INLINE
+        len(menu([script(blocks=blocks)], 0, VOICES, action="https://pantau.contoh.example/key/d1-1/0/0")) < MAX_INLINE
     )
 
 
@@ -99,7 +98,7 @@ def test_a_malay_voice_speaks_malay_and_a_british_one_english() -> None:
 
 def test_a_farewell_and_a_silence_hang_up() -> None:
     assert [verb.tag for verb in ET.fromstring(farewell("Sekian.", script().language, VOICES))] == ["Say", "Hangup"]
-    assert [verb.tag for verb in ET.fromstring(silence())] == ["Hangup"]
+    assert [verb.tag for verb in ET.fromstring(hang_up())] == ["Hangup"]
 
 
 @pytest.mark.parametrize(
@@ -109,15 +108,15 @@ def test_a_farewell_and_a_silence_hang_up() -> None:
 def test_a_recital_says_as_much_as_fits_and_asks_for_no_key(length: int, scripts: int, times: int) -> None:
     block = "a" * length
     both = VoiceContent(scripts=(script(blocks=(block, block)), script("en-GB", blocks=(block, block)))).scripts
-    document = recital(both, VOICES)
+    document = speak_without_menu(both, VOICES)
     assert document is not None
-    assert len(document) <= LONGEST_INLINE
+    assert len(document) <= MAX_INLINE
     assert spoken(document) == ([block] * 2 * times + ["Sekian."]) * scripts
     assert "Gather" not in document
 
 
 def test_a_recital_that_cannot_fit_is_none() -> None:
-    assert recital([script(blocks=("a" * LONGEST_INLINE,))], VOICES) is None
+    assert speak_without_menu([script(blocks=("a" * MAX_INLINE,))], VOICES) is None
 
 
 @pytest.mark.parametrize(
@@ -186,4 +185,4 @@ def test_the_error_table(error: ErrorClass, codes: set[int]) -> None:
 
 @pytest.mark.parametrize("code", [None, "", "99999", 30008, "30008", "²"])
 def test_an_unknown_failure_deserves_one_more_try(code: object) -> None:
-    assert failure(code).error is ErrorClass.TRANSIENT
+    assert meaning_of_failure(code).error is ErrorClass.TRANSIENT

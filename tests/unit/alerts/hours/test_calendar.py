@@ -7,20 +7,20 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.hours.calendar import Calendar, State, _known
+from alerts.hours.calendar import Calendar, State, _holidays_of
 from monitor.config.agency.calendar import CalendarSettings
 
 FRIDAY, SATURDAY, SUNDAY = date(2026, 11, 27), date(2026, 11, 28), date(2026, 11, 29)
 
 
 def test_a_configuration_that_was_read_has_fetched_what_the_library_knows_so_that_the_loop_need_not() -> None:
-    _known.cache_clear()
+    _holidays_of.cache_clear()
     settings = CalendarSettings(state=State.KEDAH)
-    assert _known.cache_info().currsize == 0
+    assert _holidays_of.cache_info().currsize == 0
     hours = settings.build(ZoneInfo("Asia/Kuala_Lumpur"))
-    assert _known.cache_info().currsize == 1
+    assert _holidays_of.cache_info().currsize == 1
     hours.calendar.is_workday(FRIDAY)
-    assert _known.cache_info().misses == 1
+    assert _holidays_of.cache_info().misses == 1
 
 
 @pytest.mark.parametrize("state", State)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.hours.wallclock import first_showing, last_showing
+from alerts.hours.wallclock import first_instant, last_instant
 
 KUALA_LUMPUR, LONDON = ZoneInfo("Asia/Kuala_Lumpur"), ZoneInfo("Europe/London")
 LORD_HOWE, ST_JOHNS, APIA = ZoneInfo("Australia/Lord_Howe"), ZoneInfo("America/St_Johns"), ZoneInfo("Pacific/Apia")
@@ -43,7 +43,7 @@ CASES = [
 @pytest.mark.parametrize(("zone", "local", "first", "last"), CASES, ids=[f"{z.key} {when}" for z, when, *_ in CASES])
 def test_a_time_is_shown_first_and_last_at(zone: ZoneInfo, local: str, first: str, last: str) -> None:
     shown = datetime.fromisoformat(local)
-    assert (first_showing(shown, zone), last_showing(shown, zone)) == (utc(first), utc(last))
+    assert (first_instant(shown, zone), last_instant(shown, zone)) == (utc(first), utc(last))
 
 
 @given(
@@ -54,8 +54,8 @@ def test_a_time_is_shown_first_and_last_at(zone: ZoneInfo, local: str, first: st
 def test_a_later_time_is_never_shown_earlier(zone: ZoneInfo, local: datetime, more: timedelta) -> None:
     local = local.replace(second=0, microsecond=0)
     later = (local + more).replace(second=0, microsecond=0)
-    assert first_showing(local, zone) <= first_showing(later, zone)
-    assert first_showing(local, zone) <= last_showing(local, zone) <= last_showing(later, zone)
+    assert first_instant(local, zone) <= first_instant(later, zone)
+    assert first_instant(local, zone) <= last_instant(local, zone) <= last_instant(later, zone)
 
 
 @given(
@@ -64,7 +64,7 @@ def test_a_later_time_is_never_shown_earlier(zone: ZoneInfo, local: datetime, mo
 )
 def test_clocks_show_it_or_have_just_jumped_over_it(zone: ZoneInfo, local: datetime) -> None:
     local = local.replace(second=0, microsecond=0)
-    at = first_showing(local, zone)
+    at = first_instant(local, zone)
     shown = at.astimezone(zone).replace(tzinfo=None, fold=0)
     if shown != local:
         a_second_before = (at - timedelta(seconds=1)).astimezone(zone).replace(tzinfo=None, fold=0)

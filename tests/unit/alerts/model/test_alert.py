@@ -12,18 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.model.alert import (
-    HEARD_EVERY,
-    LATE_FOR,
+    LATE_WINDOW,
+    RECORD_INTERVAL,
     UNGROUPED,
     AlertEffect,
     AlertGroup,
     KnownAlert,
     ReceivedAlert,
-    folded_agency,
-    folded_subject,
-    heed,
+    apply_alert,
     incident_key,
-    rest_key,
+    overflow_key,
+    shared_agency,
+    shared_subject,
 )
 from alerts.wording.lint import errors, lint
 from tests.unit.alerts.people import MINUTE, SECOND, T0
@@ -43,7 +43,7 @@ EARLIER, EARLIER_OVER = (replace(each, starts_at=T0 - 7 * SECOND) for each in (F
 
 
 def known(alert: ReceivedAlert, heard_at: datetime = T0) -> KnownAlert:
-    return heed(alert, None, heard_at)[1]
+    return apply_alert(alert, None, heard_at)[1]
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,10 @@ def known(alert: ReceivedAlert, heard_at: datetime = T0) -> KnownAlert:
         (AGAIN, FIRES, 21 * MINUTE, AlertEffect.GOES_ON),
         # Known to be over.
         (OVER, OVER, MINUTE, AlertEffect.WAS_OVER),
-        (OVER, FIRES, LATE_FOR - SECOND, AlertEffect.LATE),
-        (OVER, EARLIER, LATE_FOR - SECOND, AlertEffect.LATE),
+        (OVER, FIRES, LATE_WINDOW - SECOND, AlertEffect.LATE),
+        (OVER, EARLIER, LATE_WINDOW - SECOND, AlertEffect.LATE),
         # Alertmanager had called it over because it heard no more of it, and it fires all the time.
-        (OVER, FIRES, LATE_FOR, AlertEffect.FIRES),
+        (OVER, FIRES, LATE_WINDOW, AlertEffect.FIRES),
         (OVER, AGAIN, MINUTE, AlertEffect.FIRES),
         (OVER, AGAIN_OVER, MINUTE, AlertEffect.WAS_OVER),
         # A clock that was set back keeps nobody from hearing.
@@ -78,27 +78,27 @@ def known(alert: ReceivedAlert, heard_at: datetime = T0) -> KnownAlert:
 def test_what_a_word_comes_to(
     before: ReceivedAlert | None, alert: ReceivedAlert, after: timedelta, news: AlertEffect
 ) -> None:
-    assert heed(alert, known(before) if before else None, T0 + after)[0] is news
+    assert apply_alert(alert, known(before) if before else None, T0 + after)[0] is news
 
 
 def test_what_is_no_news_is_nothing_to_be_written_down_either_but_once_a_day() -> None:
     fires, over = known(FIRES), known(OVER)
-    assert heed(FIRES, fires, T0 + MINUTE)[1] is fires
-    assert heed(OVER, over, T0 + MINUTE)[1] is over
-    assert heed(FIRES, over, T0 + MINUTE)[1] is over
-    assert heed(FIRES, fires, T0 + HEARD_EVERY)[1] == replace(fires, received_at=T0 + HEARD_EVERY)
+    assert apply_alert(FIRES, fires, T0 + MINUTE)[1] is fires
+    assert apply_alert(OVER, over, T0 + MINUTE)[1] is over
+    assert apply_alert(FIRES, over, T0 + MINUTE)[1] is over
+    assert apply_alert(FIRES, fires, T0 + RECORD_INTERVAL)[1] == replace(fires, received_at=T0 + RECORD_INTERVAL)
 
 
 def test_an_end_that_came_before_the_beginning_keeps_the_beginning_from_telling_anybody() -> None:
-    news, after = heed(OVER, None, T0)
-    assert (news, heed(FIRES, after, T0 + MINUTE)[0]) == (AlertEffect.WAS_OVER, AlertEffect.LATE)
+    news, after = apply_alert(OVER, None, T0)
+    assert (news, apply_alert(FIRES, after, T0 + MINUTE)[0]) == (AlertEffect.WAS_OVER, AlertEffect.LATE)
 
 
 def test_the_time_before_ends_nothing_that_fires_now() -> None:
-    after = heed(AGAIN, known(OVER), T0 + 20 * MINUTE)[1]
+    after = apply_alert(AGAIN, known(OVER), T0 + 20 * MINUTE)[1]
     for late in (OVER, FIRES, EARLIER_OVER):
-        assert heed(late, after, T0 + 21 * MINUTE)[1].ended_at is None
-    assert heed(AGAIN_OVER, after, T0 + 30 * MINUTE)[0] is AlertEffect.IS_OVER
+        assert apply_alert(late, after, T0 + 21 * MINUTE)[1].ended_at is None
+    assert apply_alert(AGAIN_OVER, after, T0 + 30 * MINUTE)[0] is AlertEffect.IS_OVER
 
 
 def told(words: Sequence[ReceivedAlert]) -> list[AlertEffect]:
@@ -106,7 +106,7 @@ def told(words: Sequence[ReceivedAlert]) -> list[AlertEffect]:
     latest: KnownAlert | None = None
     heard: list[AlertEffect] = []
     for number, word in enumerate(words):
-        news, latest = heed(word, latest, T0 + 10 * MINUTE + number * SECOND)
+        news, latest = apply_alert(word, latest, T0 + 10 * MINUTE + number * SECOND)
         heard += [news] if news in {AlertEffect.FIRES, AlertEffect.IS_OVER} else []
     return heard
 
@@ -152,27 +152,27 @@ def test_no_name_holds_what_a_text_or_a_page_would_take_for_its_own(name: str, i
     assert set(alert.subject) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._- ()")
     assert len(alert.subject) <= 57
     assert not [p for p in errors(lint(f"RM0 JCM {alert.subject}", "JCM")) if p.rule == "characters"]
-    assert all(text.isprintable() and len(text) <= 1000 for text in alert.told().values())
+    assert all(text.isprintable() and len(text) <= 1000 for text in alert.audit_details().values())
 
 
 def test_the_journal_keeps_labels_and_summary_within_bounds() -> None:
-    assert replace(FIRES, summary="Cakera\npenuh").told() == {
+    assert replace(FIRES, summary="Cakera\npenuh").audit_details() == {
         "labels": 'alertname="CakeraPenuh", instance="web01:9100"',
         "summary": "Cakera penuh",
     }
-    long = replace(FIRES, labels={"a": "b" * 5000}, summary="c" * 5000).told()
+    long = replace(FIRES, labels={"a": "b" * 5000}, summary="c" * 5000).audit_details()
     assert {name: len(text) for name, text in long.items()} == {"labels": 1000, "summary": 300}
 
 
 # -- which incident an alert belongs to -------------------------------------------------------------------------------
 
-SMALL, LARGE = AlertGroup(name="g"), AlertGroup(name="g", is_folded=True)
-OWN, SHARED, REST = FIRES.dedup_key, LARGE.key(""), rest_key("")
+SMALL, LARGE = AlertGroup(name="g"), AlertGroup(name="g", shares_incident=True)
+OWN, SHARED, REST = FIRES.dedup_key, LARGE.key(""), overflow_key("")
 IN_SHARED = replace(known(FIRES), merged_into=SHARED)
 
 
 @pytest.mark.parametrize(
-    ("before", "alert", "group", "open_keys", "has_room", "key"),
+    ("before", "alert", "group", "open_keys", "may_open", "key"),
     [
         (None, FIRES, UNGROUPED, (), True, OWN),
         (None, FIRES, SMALL, (), True, OWN),
@@ -201,15 +201,15 @@ def test_incident_key_is_its_own_its_groups_or_that_of_the_rest(
     group: AlertGroup,
     *,
     open_keys: set[str],
-    has_room: bool,
+    may_open: bool,
     key: str,
 ) -> None:
-    assert incident_key(alert, before, group, "", open_keys=open_keys, has_room=has_room) == key
+    assert incident_key(alert, before, group, "", open_keys=open_keys, may_open=may_open) == key
 
 
 def test_alert_group_key_is_another_for_each_plan_and_group_and_no_agency() -> None:
     keys = [group.key(told_by) for group in (LARGE, AlertGroup(name="h")) for told_by in ("", "rangkaian")]
-    assert len({*keys, rest_key(""), rest_key("rangkaian"), OWN}) == 7
+    assert len({*keys, overflow_key(""), overflow_key("rangkaian"), OWN}) == 7
     assert all("/" in key and len(key) <= 200 for key in keys)
 
 
@@ -226,9 +226,9 @@ def test_alert_group_key_is_another_for_each_plan_and_group_and_no_agency() -> N
 def test_folded_subject_has_the_name_that_all_share_and_the_count(
     names: list[str], count: int, subject: tuple[str, str]
 ) -> None:
-    assert folded_subject([replace(FIRES, labels={"alertname": name}) for name in names], count) == subject
+    assert shared_subject([replace(FIRES, labels={"alertname": name}) for name in names], count) == subject
 
 
 @pytest.mark.parametrize(("agencies", "agency"), [(["JCM", "JCM"], "JCM"), (["JCM", "MDC"], ""), (["JCM", ""], "")])
 def test_folded_agency_is_the_one_that_all_are_about(agencies: list[str], agency: str) -> None:
-    assert folded_agency([replace(FIRES, labels={"agency": each}) for each in agencies]) == agency
+    assert shared_agency([replace(FIRES, labels={"agency": each}) for each in agencies]) == agency

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from alerts.decide.escalation import facts
+from alerts.decide.escalation import build_facts
 from alerts.model.event import (
     AUTOMATIC,
     Acknowledge,
@@ -24,7 +24,7 @@ from alerts.model.event import (
     Trigger,
 )
 from alerts.model.incident import (
-    FALSE_ALARM_WITHIN,
+    FALSE_ALARM_PERIOD,
     TRANSITIONS,
     Incident,
     IncidentState,
@@ -228,7 +228,7 @@ def test_a_false_alarm_ends_an_open_incident_and_is_declared_once() -> None:
 @pytest.mark.parametrize(("late", "taken"), [(-MINUTE, True), (0 * MINUTE, True), (MINUTE, False)])
 def test_what_is_over_can_be_declared_a_false_alarm_for_a_day(late: timedelta, *, taken: bool) -> None:
     over = apply(incident(), RESOLVE)
-    at = RESOLVE.at + FALSE_ALARM_WITHIN + late
+    at = RESOLVE.at + FALSE_ALARM_PERIOD + late
 
     after = apply(over, replace(CORRECT, at=at))
 
@@ -244,7 +244,7 @@ def test_what_is_over_can_be_declared_a_false_alarm_for_a_day(late: timedelta, *
         (IncidentType.BOTH, T0, T0 + 2 * MINUTE, False),
         (IncidentType.RECEIVING, T0, T0 + 2 * MINUTE, False),
         (IncidentType.SENDING, T0 + 2 * MINUTE, T0 + 3 * MINUTE, False),
-        (IncidentType.SENDING, T0, T0 + FALSE_ALARM_WITHIN + 2 * MINUTE, False),
+        (IncidentType.SENDING, T0, T0 + FALSE_ALARM_PERIOD + 2 * MINUTE, False),
     ],
     ids=["measured again", "less of it", "worse", "something else", "begun since", "a day later"],
 )
@@ -436,10 +436,10 @@ def test_what_is_left_when_one_part_is_over_is_what_is_present() -> None:
 def test_staff_are_told_who_has_declared_it_while_less_of_it_is_measured() -> None:
     by_hand = declared(IncidentType.BOTH)
     part, whole = apply(by_hand, MEASURED), apply(by_hand, trigger(IncidentType.BOTH, T0 + 3 * MINUTE))
-    told = [facts(each, Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by for each in (by_hand, part, whole)]
+    told = [build_facts(each, Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by for each in (by_hand, part, whole)]
     assert told == ["Siti Contoh", "Siti Contoh", ""]
-    assert facts(by_hand, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).declared_by == ""
-    assert facts(apply(part, CLOSE), Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by == ""
+    assert build_facts(by_hand, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).declared_by == ""
+    assert build_facts(apply(part, CLOSE), Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by == ""
 
 
 @pytest.mark.parametrize("minutes", [-60, -1])
@@ -481,7 +481,7 @@ def test_incident_states_since_when_what_it_states_is_so(
     found = open_incident(event(*measured[0]), incident_id=1, number="JCM-01")
     for each in measured[1:]:
         found = apply(found, event(*each))
-    assert facts(found, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).began_at == T0 + began * MINUTE
+    assert build_facts(found, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).began_at == T0 + began * MINUTE
     outage = next((minutes for matter, minutes in measured if matter is not SLOW), 0)
     over = apply(found, replace(RESOLVE, at=T0 + 60 * MINUTE, ended_at=T0 + 50 * MINUTE))
     assert over.reported_type_began_at == T0 + outage * MINUTE, "all of the outage"

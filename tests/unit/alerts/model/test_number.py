@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.model.number import incident_number, is_quoted, number_prefix, numbers_quoted
+from alerts.model.number import candidate_numbers, incident_number, matches_number, number_prefix
 
 CODES = st.from_regex(r"[A-Z0-9]{0,4}[A-Z][A-Z0-9]{0,6}", fullmatch=True)
 
@@ -50,7 +50,7 @@ def test_the_numbers_of_an_agency_begin_with_five_characters_that_end_with_two_d
     ],
 )
 def test_people_quote_a_number_in_many_ways(quoted: str, number: str, agency: str) -> None:
-    assert is_quoted(quoted, number, agency)
+    assert matches_number(quoted, number, agency)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_people_quote_a_number_in_many_ways(quoted: str, number: str, agency: st
     ],
 )
 def test_another_incident_is_not_meant(quoted: str, number: str, agency: str) -> None:
-    assert not is_quoted(quoted, number, agency)
+    assert not matches_number(quoted, number, agency)
 
 
 @given(CODES, st.integers(1, 9999))
@@ -81,10 +81,10 @@ def test_a_number_is_found_by_itself_and_by_the_whole_code(agency: str, count: i
     number = incident_number(number_prefix(agency), count)
 
     for quoted in (number, f"{agency}-{count}", number.lower()):
-        assert numbers_quoted(quoted)[0] == number
-        assert is_quoted(quoted, number, agency)
+        assert candidate_numbers(quoted)[0] == number
+        assert matches_number(quoted, number, agency)
 
 
 @given(st.text(max_size=20))
 def test_any_text_may_be_asked_for(text: str) -> None:
-    assert all(isinstance(number, str) for number in numbers_quoted(text))
+    assert all(isinstance(number, str) for number in candidate_numbers(text))

@@ -15,18 +15,18 @@ from alerts.hours.calendar import Calendar, State
 from alerts.model.contact import Contact
 from alerts.model.notification import Language
 from alerts.model.oncall import (
-    OUTLOOK,
+    GAP_HORIZON,
     Days,
     Gap,
     Handover,
     Layer,
     Override,
     Rota,
-    concerned,
+    affected_contacts,
     gaps,
     next_handover,
     on_call,
-    spells,
+    on_call_periods,
 )
 from tests.unit.alerts.people import MINUTE, RAVI, SITI
 
@@ -194,7 +194,7 @@ def test_an_override_fills_a_part_of_a_gap() -> None:
 def test_a_gap_that_has_begun_counts_from_now_and_one_that_goes_on_to_the_end_of_the_outlook() -> None:
     saturday = local("2026-11-28 12:00")
     first, last = gaps(WORKDAYS_ONLY, (), saturday)
-    assert (first.starts_at, last.ends_at) == (saturday, saturday + OUTLOOK)
+    assert (first.starts_at, last.ends_at) == (saturday, saturday + GAP_HORIZON)
 
 
 def test_a_rota_without_a_hole_has_no_gap() -> None:
@@ -279,13 +279,13 @@ def test_somebody_is_on_call_at_every_moment(rota: Rota, moment: datetime) -> No
 @given(covered(), moments)
 def test_a_moment_is_in_one_day_of_duty(rota: Rota, moment: datetime) -> None:
     day = rota.day(moment)
-    assert rota.begin(day) <= moment < rota.begin(day + timedelta(days=1))
+    assert rota.duty_start(day) <= moment < rota.duty_start(day + timedelta(days=1))
 
 
 @given(covered(), st.integers(0, 800))
 def test_days_of_duty_begin_one_after_the_other(rota: Rota, number: int) -> None:
     day = date(2026, 1, 1) + timedelta(days=number)
-    assert rota.begin(day) < rota.begin(day + timedelta(days=1))
+    assert rota.duty_start(day) < rota.duty_start(day + timedelta(days=1))
 
 
 @given(covered(), moments)
@@ -306,7 +306,7 @@ def test_under_an_override_its_person_is_on_call_and_around_it_whoever_was_plann
     rota: Rota, begins: datetime, span: timedelta, moment: datetime
 ) -> None:
     stands = Override(
-        id=1, rota="r", contact=MEI, starts_at=begins, ends_at=begins + span, by="x", made_at=begins - OUTLOOK
+        id=1, rota="r", contact=MEI, starts_at=begins, ends_at=begins + span, by="x", made_at=begins - GAP_HORIZON
     )
     inside = begins <= moment < begins + span
     assert on_call(rota, [stands], moment) == (MEI if inside else on_call(rota, (), moment))
@@ -319,10 +319,10 @@ def test_spells_follow_one_another_without_a_hole_and_have_whoever_is_on_call(
     rota: Rota, begins: datetime, span: timedelta, first: datetime
 ) -> None:
     stands = Override(
-        id=1, rota="r", contact=MEI, starts_at=begins, ends_at=begins + span, by="x", made_at=begins - OUTLOOK
+        id=1, rota="r", contact=MEI, starts_at=begins, ends_at=begins + span, by="x", made_at=begins - GAP_HORIZON
     )
     last = first + timedelta(days=14)
-    found = spells(rota, [stands], first, last)
+    found = on_call_periods(rota, [stands], first, last)
     assert found[0].starts_at <= first
     assert found[-1].ends_at >= last
     for before, after in pairwise(found):
@@ -338,12 +338,12 @@ def test_a_spell_begins_at_the_same_moment_whenever_it_is_asked_for() -> None:
     for rota, begins in ((WEEKLY, "2026-11-23 08:00"), (alone, "2026-11-01 08:00")):
         for day in (24, 25, 29):
             first = local(f"2026-11-{day} 14:15")
-            assert spells(rota, (), first, first + OUTLOOK)[0].starts_at == local(begins)
+            assert on_call_periods(rota, (), first, first + GAP_HORIZON)[0].starts_at == local(begins)
 
 
 def test_a_spell_in_which_nobody_is_on_call_is_one_too() -> None:
     first = local("2026-11-27 12:00")
-    found = spells(WORKDAYS_ONLY, (), first, first + timedelta(days=2))
+    found = on_call_periods(WORKDAYS_ONLY, (), first, first + timedelta(days=2))
     assert [(each.person and each.person.key, each.ends_at) for each in found] == [
         ("siti", local("2026-11-28 08:00")),
         (None, local("2026-11-30 08:00")),
@@ -352,7 +352,7 @@ def test_a_spell_in_which_nobody_is_on_call_is_one_too() -> None:
 
 def test_an_override_concerns_who_takes_over_and_whoever_would_have_the_duty_from_now_on() -> None:
     def told(takes: Override, now: str, *others: Override) -> list[str]:
-        return [each.key for each in concerned(WEEKLY, takes, others, local(now))]
+        return [each.key for each in affected_contacts(WEEKLY, takes, others, local(now))]
 
     # Siti's week, and then Ravi's.
     over_both = override(MEI, "2026-11-27 18:00", "2026-11-30 18:00", number=2)
@@ -368,4 +368,4 @@ def test_an_override_concerns_who_takes_over_and_whoever_would_have_the_duty_fro
     # The end belongs to whoever comes next, and where nobody is on call nobody is relieved.
     assert told(override(MEI, "2026-11-28 08:00", "2026-11-30 08:00"), "2026-11-26 12:00") == ["mei", "siti"]
     gap = override(MEI, "2026-11-28 09:00", "2026-11-29 09:00", rota=WORKDAYS_ONLY)
-    assert [each.key for each in concerned(WORKDAYS_ONLY, gap, [], local("2026-11-26 12:00"))] == ["mei"]
+    assert [each.key for each in affected_contacts(WORKDAYS_ONLY, gap, [], local("2026-11-26 12:00"))] == ["mei"]

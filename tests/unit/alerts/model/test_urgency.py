@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alerts.model.notification import Plan, Purpose
-from alerts.model.urgency import ALWAYS_GOES, Urgency, priority, urgency
+from alerts.model.urgency import UNLIMITED, Urgency, priority, urgency
 from tests.unit.alerts.people import MINUTE, T0
 
 STAFF, OUTSIDE = Plan.ESCALATION, Plan.ANNOUNCEMENT
@@ -29,7 +29,7 @@ STAFF, OUTSIDE = Plan.ESCALATION, Plan.ANNOUNCEMENT
 def test_who_has_not_heard_yet_comes_first(
     plan: Plan, purpose: Purpose, round_: int, presses: Urgency, *, heard: bool
 ) -> None:
-    assert urgency(plan, purpose, round=round_, heard_before=heard) is presses
+    assert urgency(plan, purpose, round=round_, notified_before=heard) is presses
 
 
 def test_the_order_is_first_notices_escalations_announcements_repeats_and_recoveries() -> None:
@@ -46,4 +46,4 @@ def test_the_order_is_first_notices_escalations_announcements_repeats_and_recove
 
 
 def test_no_brake_holds_what_somebody_has_not_heard() -> None:
-    assert {Urgency.FIRST, Urgency.ANNOUNCEMENT} == ALWAYS_GOES
+    assert {Urgency.FIRST, Urgency.ANNOUNCEMENT} == UNLIMITED

@@ -18,11 +18,11 @@ from alerts.persistence.audit import (
     ChainedEntry,
     ChainHead,
     Verifier,
-    as_json,
     canonical,
     compact,
     digest,
-    of_json,
+    entry_from_json,
+    entry_to_json,
     seal,
     tombstones_digest,
 )
@@ -56,7 +56,7 @@ def end_of(sealed: Sequence[ChainedEntry]) -> ChainHead:
 def flaws(sealed: Iterable[ChainedEntry], head: ChainHead) -> list[str]:
     verifier = Verifier()
     for entry in sealed:
-        verifier.take(entry)
+        verifier.verify(entry)
     verifier.end(head)
     return [str(flaw) for flaw in verifier.flaws]
 
@@ -109,7 +109,7 @@ def test_the_form_is_one_line_of_json_that_says_what_the_entry_says(said: AuditE
     assert len(text.split("\n")) == 1
     read = json.loads(text)
     assert (read["actor"], read["detail"], read["number"]) == (said.actor, said.detail, 42)
-    assert of_json(json.loads(compact(as_json(sealed)))) == sealed
+    assert entry_from_json(json.loads(compact(entry_to_json(sealed)))) == sealed
 
 
 def test_a_moment_is_hashed_to_the_microsecond_and_wherever_it_was_said() -> None:
@@ -194,40 +194,40 @@ def test_it_is_said_where_entries_are_missing() -> None:
     assert flaws([THREE[0], THREE[2]], end_of(THREE)) == ["entry 3: entry 2 is missing before it"]
     assert flaws([THREE[2]], end_of(THREE)) == ["entry 3: entries 1 to 2 are missing before it"]
     assert flaws(THREE[:2], end_of(THREE)) == [
-        "entry 3: is the last one written, and entry 2 is the last one there",
+        "entry 3: was written last, but entry 2 is the last one present",
     ]
 
 
 def test_a_head_that_was_changed_is_noticed() -> None:
-    assert flaws(THREE, ChainHead(number=3, hash="f" * 64)) == ["entry 3: is another than the last one written"]
+    assert flaws(THREE, ChainHead(number=3, hash="f" * 64)) == ["entry 3: differs from the last one written"]
     assert flaws(THREE, ChainHead(number=2, hash=THREE[1].hash)) == [
-        "entry 3: is the last one there, and entry 2 is the last one written"
+        "entry 3: is the last one present, but entry 2 was written last"
     ]
 
 
 def test_it_is_said_which_entry_was_changed() -> None:
     changed = replace(THREE[1], actor="Ravi Contoh")
     assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
-        "entry 2: was changed: it says something else than was written"
+        "entry 2: was changed: its content does not match its hash"
     ]
     changed = replace(changed, content=digest(canonical(changed)))
     assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
-        "entry 2: was changed: its hash is not that of what it holds"
+        "entry 2: was changed: its hash does not match its data"
     ]
 
 
 def test_an_entry_that_was_changed_and_given_its_new_hashes_no_longer_leads_to_the_next() -> None:
     changed = seal(replace(entry("incident acknowledged"), actor="Ravi Contoh"), end_of(THREE[:1]))
     assert flaws([THREE[0], changed, THREE[2]], end_of(THREE)) == [
-        "entry 3: does not follow the entry before it: one of the two was put in, moved or changed"
+        "entry 3: does not continue the entry before it: one of the two was inserted, moved or changed"
     ]
 
 
 def test_an_entry_that_cannot_be_read_is_a_flaw_and_not_the_end_of_the_looking() -> None:
     verifier = Verifier()
-    verifier.take(THREE[0])
-    verifier.unreadable(2)
-    verifier.take(THREE[2])
+    verifier.verify(THREE[0])
+    verifier.add_unreadable(2)
+    verifier.verify(THREE[2])
     verifier.end(end_of(THREE))
     assert [flaw.number for flaw in verifier.flaws] == [2, 3]
     assert verifier.entries == 3
@@ -238,17 +238,17 @@ def test_only_a_head_kept_outside_shows_a_chain_that_was_written_anew_as_a_whole
     assert flaws(forged, end_of(forged)) == []
 
     verifier = Verifier()
-    verifier.against(ChainHead(number=2, hash=THREE[1].hash), forged[1].hash)
+    verifier.compare_kept_head(ChainHead(number=2, hash=THREE[1].hash), forged[1].hash)
     assert [str(flaw) for flaw in verifier.flaws] == [
-        "entry 2: is another than when the copy of the head was made: the chain was rewritten"
+        "entry 2: differs from the copy of the head: the chain was rewritten"
     ]
 
 
 def test_a_chain_that_ends_before_a_head_kept_outside_was_cut_off() -> None:
     verifier = Verifier()
-    verifier.against(ChainHead(number=9, hash="a" * 64), None)
+    verifier.compare_kept_head(ChainHead(number=9, hash="a" * 64), None)
     assert [str(flaw) for flaw in verifier.flaws] == [
-        "entry 9: is not there, and was when the copy of the head was made"
+        "entry 9: is missing, but was present when the copy of the head was made"
     ]
 
 
@@ -276,18 +276,18 @@ def test_a_purge_of_nothing_leaves_no_flaw() -> None:
 def test_an_entry_that_is_emptied_beside_a_purge_is_noticed() -> None:
     after = purged(THREE, 1)
     after[1] = emptied(after[1], by=4)
-    assert flaws(after, end_of(after)) == ["entry 4: tells of a purge of other entries than those that are empty"]
+    assert flaws(after, end_of(after)) == ["entry 4: records a purge of other entries than the empty ones"]
 
 
 def test_an_entry_that_is_emptied_without_a_purge_is_noticed() -> None:
     emptied_one = [THREE[0], emptied(THREE[1], by=3), THREE[2]]
-    assert flaws(emptied_one, end_of(THREE)) == ["entry 2: is empty, and entry 3 tells of no purge"]
+    assert flaws(emptied_one, end_of(THREE)) == ["entry 2: is empty, but entry 3 records no purge"]
 
 
 def test_something_written_onto_a_tombstone_is_noticed() -> None:
     after = purged(THREE, 1)
     after[0] = replace(after[0], actor="Ravi Contoh")
-    assert flaws(after, end_of(after)) == ["entry 1: was purged, and yet says something"]
+    assert flaws(after, end_of(after)) == ["entry 1: was purged, but has content"]
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from alerts.persistence.restoration import (
     DetectionMethod,
     HighWaterMark,
     StorePosition,
-    ahead,
-    highest,
-    last_on_paper,
-    latest,
-    left_out,
-    mark_of,
-    noticed,
-    pages_left_out,
+    detect_restore,
+    last_used_page,
+    latest_pages,
+    marks_beyond,
+    merge_highest,
+    parse_last_numbers,
+    read_mark,
+    skipped_numbers,
 )
 from tests.unit.alerts.people import T0
 
@@ -67,56 +67,56 @@ EMPTY = StorePosition(chain="", head=ChainHead(), hashes={}, received_at=None, f
 def test_a_store_is_an_older_copy_when_a_mark_knows_more_or_it_was_silent(
     store: StorePosition, marks: Sequence[HighWaterMark], how: DetectionMethod | None
 ) -> None:
-    assert noticed(store, marks, T0, was_away=True) is how
+    assert detect_restore(store, marks, T0, was_unchecked=True) is how
 
 
 def test_a_store_that_was_watched_all_the_time_may_be_silent() -> None:
-    assert noticed(standing(silent=HOUR * 5), [mark(9)], T0, was_away=False) is None
-    assert noticed(standing(8), [mark(9)], T0, was_away=False) is DetectionMethod.OLDER
+    assert detect_restore(standing(silent=HOUR * 5), [mark(9)], T0, was_unchecked=False) is None
+    assert detect_restore(standing(8), [mark(9)], T0, was_unchecked=False) is DetectionMethod.OLDER
 
 
 def test_numbers_go_on_behind_the_highest_that_anybody_knows() -> None:
     older = standing(8)
 
-    assert left_out(older, [mark(9)], {}, ["JCM", "KPC"]) == {"JCM": (6, 7)}
-    assert left_out(older, [mark(9), mark(10, jcm=8)], {"JCM": 23}, []) == {"JCM": (6, 23)}
+    assert skipped_numbers(older, [mark(9)], {}, ["JCM", "KPC"]) == {"JCM": (6, 7)}
+    assert skipped_numbers(older, [mark(9), mark(10, jcm=8)], {"JCM": 23}, []) == {"JCM": (6, 23)}
     # A mark that knows no more than the store knows nothing of what came after it.
-    assert left_out(standing(), [mark(9)], {"JCM": 23}, []) == {"JCM": (6, 23)}
-    assert left_out(standing(), [mark(9)], {"JCM": 2}, []) == {}
+    assert skipped_numbers(standing(), [mark(9)], {"JCM": 23}, []) == {"JCM": (6, 23)}
+    assert skipped_numbers(standing(), [mark(9)], {"JCM": 2}, []) == {}
 
 
 def test_where_nobody_knows_a_hundred_numbers_are_left_out() -> None:
-    assert left_out(standing(), [mark(9)], {}, ["JCM", "KPC"]) == {"JCM": (6, 105), "KPC": (1, 100)}
+    assert skipped_numbers(standing(), [mark(9)], {}, ["JCM", "KPC"]) == {"JCM": (6, 105), "KPC": (1, 100)}
 
 
 def test_pages_go_on_behind_those_that_anybody_knows_or_a_hundred_further() -> None:
-    assert pages_left_out("JCM-07", [mark(9)], {}) == 3
-    assert pages_left_out("JCM-07", [mark(9)], {"JCM-07": 5}) == 5
-    assert pages_left_out("JCM-06", [mark(9)], {}) == 0
-    assert pages_left_out("JCM-07", [], {}) == 100
-    assert pages_left_out("JCM-07", [], {"JCM-07": 5}) == 5
+    assert last_used_page("JCM-07", [mark(9)], {}) == 3
+    assert last_used_page("JCM-07", [mark(9)], {"JCM-07": 5}) == 5
+    assert last_used_page("JCM-06", [mark(9)], {}) == 0
+    assert last_used_page("JCM-07", [], {}) == 100
+    assert last_used_page("JCM-07", [], {"JCM-07": 5}) == 5
 
 
 def test_what_people_say_is_on_paper_is_read_as_it_stands_there() -> None:
-    assert last_on_paper(["JCM-23", "jcm-7/3", "PPD01-04", "JCM-05"]) == ({"JCM": 23, "PPD01": 4}, {"JCM-07": 3})
-    assert last_on_paper([]) == ({}, {})
+    assert parse_last_numbers(["JCM-23", "jcm-7/3", "PPD01-04", "JCM-05"]) == ({"JCM": 23, "PPD01": 4}, {"JCM-07": 3})
+    assert parse_last_numbers([]) == ({}, {})
     for wrong in ("23", "JCM", "JCM-", "JCM-7/", "JCM-1234567", ""):
         with pytest.raises(BadNumberError, match="write the last number that is on paper, as JCM-23"):
-            last_on_paper([wrong])
+            parse_last_numbers([wrong])
 
 
 def test_a_mark_is_read_as_it_was_written() -> None:
-    assert mark_of(mark(9).as_json()) == mark(9)
+    assert read_mark(mark(9).as_json()) == mark(9)
     wrongs: list[object] = [{}, [], None, {**mark(9).as_json(), "numbers": 3}, {**mark(9).as_json(), "number": "x"}]
     for wrong in wrongs:
         with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
-            mark_of(wrong)
+            read_mark(wrong)
 
 
 def test_a_mark_keeps_the_pages_of_the_latest_incidents_only() -> None:
-    pages = highest([{f"JCM-{n}": 1 for n in range(900)}, {"JCM-3": 2}])
+    pages = merge_highest([{f"JCM-{n}": 1 for n in range(900)}, {"JCM-3": 2}])
 
-    kept = latest(pages)
+    kept = latest_pages(pages)
 
     assert len(kept) == 500
     assert kept["JCM-3"] == 2
@@ -124,4 +124,4 @@ def test_a_mark_keeps_the_pages_of_the_latest_incidents_only() -> None:
 
 
 def test_a_mark_of_the_same_head_is_not_ahead() -> None:
-    assert ahead(standing(), [mark(9)]) == []
+    assert marks_beyond(standing(), [mark(9)]) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.model.notification import OF_TELLING, Facts, IncidentType, IssuingOffice, Plan, Purpose
+from alerts.model.notification import ABOUT_NOTIFICATIONS, Facts, IncidentType, IssuingOffice, Plan, Purpose
 from alerts.wording.key import CHANGED, FOR_STAFF
 from alerts.wording.texts import load
 
@@ -36,11 +36,11 @@ def situations(facts: Facts = OUTAGE) -> list[Facts]:
         IncidentType.SIGN_IN,
         IncidentType.MONITORING_FAULT,
         IncidentType.ALERT,
-        *OF_TELLING,
+        *ABOUT_NOTIFICATIONS,
     }
     belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_notified_at=None)
     return (
-        [replace(belated, type=matter) for matter in IncidentType if matter not in OF_TELLING]
+        [replace(belated, type=matter) for matter in IncidentType if matter not in ABOUT_NOTIFICATIONS]
         + [
             replace(facts, plan=plan, purpose=purpose, type=matter)
             for plan in Plan

@@ -13,7 +13,7 @@ from alerts.model.notification import Facts, IncidentType, Language, Plan, Purpo
 from alerts.model.policy_snapshot import AnnouncementPlan
 from alerts.wording import spoken
 from alerts.wording.bundle import compose_call, compose_sms
-from alerts.wording.lint import COMFORTABLE, errors, lint, septets
+from alerts.wording.lint import SAFE_LENGTH, errors, lint, septets
 from alerts.wording.release import confirm
 from tests.unit.alerts.people import MINISTRY
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING
@@ -45,7 +45,7 @@ def test_every_bundle_is_one_sms_that_arrives(
         text = compose_sms([late, *facts[1:]], language, WORDING, response=response).text
         assert errors(lint(text, "SEKTORAWAM")) == ()
         assert response in text
-        assert septets(text) <= (COMFORTABLE + 7 if response else COMFORTABLE)
+        assert septets(text) <= (SAFE_LENGTH + 7 if response else SAFE_LENGTH)
 
 
 def test_an_sms_names_those_that_fit_and_counts_the_rest() -> None:
@@ -80,7 +80,7 @@ def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(
     text = compose_sms(facts, language, WORDING).text
 
     assert errors(lint(text, "SEKTORAWAM")) == ()
-    assert septets(text) <= COMFORTABLE
+    assert septets(text) <= SAFE_LENGTH
     assert text.count("22/12") == 2
 
 
@@ -127,7 +127,7 @@ def test_they_are_one_sms_that_arrives_however_many(
     text = compose_sms(facts, language, WORDING).text
 
     assert errors(lint(text, "SEKTORAWAM1")) == ()
-    assert septets(text) <= COMFORTABLE
+    assert septets(text) <= SAFE_LENGTH
     assert "22/12" in text
     assert ("lagi" if language is Language.MALAY else "more") in text
 

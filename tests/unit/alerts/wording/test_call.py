@@ -134,6 +134,6 @@ def test_a_call_says_who_has_declared_what_no_probe_sees(matter: IncidentType) -
 def test_a_call_says_why_mail_fails(cause: Cause, matter: IncidentType) -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, type=matter, cause=cause)
     malay, english = compose(facts, MALAY, WORDING).scripts
-    assert f" Punca yang dikesan ialah {WORDING.say(MALAY, f'call.cause.{cause}')}." in malay.blocks[0]
-    assert f" As far as was seen, {WORDING.say(ENGLISH, f'call.cause.{cause}')}." in english.blocks[0]
+    assert f" Punca yang dikesan ialah {WORDING.render(MALAY, f'call.cause.{cause}')}." in malay.blocks[0]
+    assert f" As far as was seen, {WORDING.render(ENGLISH, f'call.cause.{cause}')}." in english.blocks[0]
     assert "Punca" not in " ".join(compose(replace(facts, cause=None), MALAY, WORDING).scripts[0].blocks)

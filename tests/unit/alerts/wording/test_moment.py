@@ -91,13 +91,13 @@ def test_every_month_and_weekday_has_its_malay_name() -> None:
 )
 def test_a_span_leaves_out_what_is_zero(seconds: int, malay: str, english: str) -> None:
     start = at(8, 0)
-    assert moment.lasted(start, start + timedelta(seconds=seconds), MALAY) == malay
-    assert moment.lasted(start, start + timedelta(seconds=seconds), ENGLISH) == english
+    assert moment.duration_text(start, start + timedelta(seconds=seconds), MALAY) == malay
+    assert moment.duration_text(start, start + timedelta(seconds=seconds), ENGLISH) == english
 
 
 def test_a_span_agrees_with_the_times_printed_beside_it() -> None:
     start, end = at(14, 15) + timedelta(seconds=50), at(17, 40) + timedelta(seconds=10)
-    assert moment.lasted(start, end, MALAY) == "3 jam 25 minit"
+    assert moment.duration_text(start, end, MALAY) == "3 jam 25 minit"
 
 
 def test_a_naive_moment_is_refused() -> None:

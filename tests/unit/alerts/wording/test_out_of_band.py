@@ -8,8 +8,8 @@ import pytest
 
 from alerts.gateways.twilio import twiml
 from alerts.model.notification import IssuingOffice
-from alerts.wording.lint import COMFORTABLE, lint, septets
-from alerts.wording.out_of_band import SITUATIONS, OutOfBandMessage, call, faults, sms
+from alerts.wording.lint import SAFE_LENGTH, lint, septets
+from alerts.wording.out_of_band import SITUATIONS, OutOfBandMessage, call, find_problems, sms
 from tests.unit.alerts.wording.situations import BEGAN, WORDING
 
 NOC = IssuingOffice(short="PANTAU", name="Pusat Operasi Rangkaian Kementerian Contoh", domain="")
@@ -17,7 +17,7 @@ LONGEST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 
 
 def plight(situation: str, whose: str = "", at: datetime = BEGAN) -> OutOfBandMessage:
-    return OutOfBandMessage(situation=situation, office=NOC, at=at, whose=whose)
+    return OutOfBandMessage(situation=situation, office=NOC, at=at, process=whose)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_sms_says_it_in_both_languages(situation: str, text: str) -> None:
 def test_every_sms_arrives_whatever_the_process_is_called(situation: str, whose: str) -> None:
     text = sms(plight(situation, whose, LONGEST), WORDING).text
     assert lint(text, "PANTAU") == ()
-    assert septets(text) <= COMFORTABLE
+    assert septets(text) <= SAFE_LENGTH
     assert ".gov.my" not in text
 
 
@@ -62,12 +62,12 @@ def test_a_call_speaks_malay_then_english_and_asks_for_no_key(situation: str) ->
     assert "tekan" not in spoken.lower()
     assert "press" not in spoken.lower()
     # All of it fits into a call that nobody steers.
-    document = twiml.recital((malay, english), twiml.Voices(names={}))
+    document = twiml.speak_without_menu((malay, english), twiml.Voices(names={}))
     assert document is not None
     assert document.count(english.goodbye) == 1
 
 
 def test_an_office_whose_name_does_not_fit_is_found_beforehand() -> None:
-    assert faults(NOC, WORDING) == ()
+    assert find_problems(NOC, WORDING) == ()
     too_long = IssuingOffice(short="P" * 60, name="x", domain="")
-    assert {key for key, _ in faults(too_long, WORDING)} == {"out_of_band.sms.store", "out_of_band.sms.peer"}
+    assert {key for key, _ in find_problems(too_long, WORDING)} == {"out_of_band.sms.store", "out_of_band.sms.peer"}

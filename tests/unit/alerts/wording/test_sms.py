@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from alerts.model.incident import OUTAGES
 from alerts.model.notification import Cause, Facts, IncidentType, IssuingOffice, Language, Plan, Purpose
 from alerts.wording import sms
-from alerts.wording.lint import COMFORTABLE, Rule, errors, lint, septets, substance
-from alerts.wording.sms import UnsendableTextError, WorstCase, answer, compose
+from alerts.wording.lint import SAFE_LENGTH, Rule, blocked_content, errors, lint, septets
+from alerts.wording.sms import UnsendableTextError, WorstCase, compose, compose_reply
 from tests.unit.alerts.wording.situations import JCM, OUTAGE, WORDING, situations
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
@@ -34,7 +34,7 @@ LONGEST = replace(
 def test_every_text_is_sendable_at_its_longest(facts: Facts, language: Language) -> None:
     text = compose(facts, language, WORDING).text
     assert lint(text, "SEKTORAWAM1") == ()
-    assert septets(text) <= COMFORTABLE
+    assert septets(text) <= SAFE_LENGTH
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def office(short: str) -> IssuingOffice:
 
 
 def test_an_office_with_a_fitting_name_has_no_worst_case() -> None:
-    assert WorstCase(WORDING).of(office("SEKTORAWAM1")) == ()
+    assert WorstCase(WORDING).find_problems(office("SEKTORAWAM1")) == ()
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_an_office_with_a_fitting_name_has_no_worst_case() -> None:
     ],
 )
 def test_an_office_whose_name_cannot_be_sent_is_found_before_an_outage(short: str, rule: Rule) -> None:
-    findings = WorstCase(WORDING).of(office(short))
+    findings = WorstCase(WORDING).find_problems(office(short))
     assert rule in {finding.problem.rule for finding in findings}
     assert findings[0].key in str(findings[0])
     with pytest.raises(UnsendableTextError, match=r"sms\.announcement\.outage\.both"):
@@ -212,8 +212,8 @@ def test_an_office_whose_name_cannot_be_sent_is_found_before_an_outage(short: st
 
 
 def test_a_longer_notice_number_can_be_tried_too() -> None:
-    assert WorstCase(WORDING).of(JCM, number="SEKTORAWAM1-1234") == ()
-    found = WorstCase(WORDING).of(office("SEKTORAWAM1"), number="SEKTORAWAM1-1234")
+    assert WorstCase(WORDING).find_problems(JCM, number="SEKTORAWAM1-1234") == ()
+    found = WorstCase(WORDING).find_problems(office("SEKTORAWAM1"), number="SEKTORAWAM1-1234")
     assert {finding.problem.rule for finding in found} == {Rule.LENGTH}
 
 
@@ -245,10 +245,10 @@ PIECES = (
     number=st.lists(st.sampled_from(PIECES), max_size=5).map("".join),
 )
 def test_an_office_of_which_little_is_read_is_judged_as_if_all_was_read(short: str, number: str) -> None:
-    with patch.object(WorstCase, "_is_clear", return_value=False):
-        found = WORST.of(office(short), number=number)
+    with patch.object(WorstCase, "_is_sendable", return_value=False):
+        found = WORST.find_problems(office(short), number=number)
 
-    assert WORST.of(office(short), number=number) == found
+    assert WORST.find_problems(office(short), number=number) == found
 
 
 @given(
@@ -261,15 +261,15 @@ def test_an_office_of_which_little_is_read_is_judged_as_if_all_was_read(short: s
 @example(text=f"12 34 {sms._SHORT}", short="567", number="")
 @example(text=f"{sms._SHORT} 34 567", short="12", number="")
 def test_what_the_two_words_make_wrong_shows_next_to_them(text: str, short: str, number: str) -> None:
-    near = [sms._filled(each, short, number) for each in sms._near_marks(text)]
+    near = [sms._fill_placeholders(each, short, number) for each in sms._placeholder_contexts(text)]
 
-    if substance(sms._filled(text, short, number)):
-        assert substance(sms._unmarked(text)) or any(substance(each) for each in near)
+    if blocked_content(sms._fill_placeholders(text, short, number)):
+        assert blocked_content(sms._without_placeholders(text)) or any(blocked_content(each) for each in near)
 
 
 def test_an_office_that_is_well_is_not_read_text_by_text() -> None:
     with patch("alerts.wording.sms.lint", side_effect=lint) as looked:
-        assert WORST.of(JCM, number="JCM-9999") == ()
+        assert WORST.find_problems(JCM, number="JCM-9999") == ()
 
     assert looked.call_count == 1
 
@@ -284,7 +284,7 @@ def test_an_alarm_asks_for_its_code_and_stays_one_comfortable_segment(facts: Fac
 
     assert ("Balas 99A untuk sahkan" if language is MALAY else "Reply 99A to confirm") in text
     assert lint(text, "SEKTORAWAM1") == ()
-    assert septets(text) <= COMFORTABLE
+    assert septets(text) <= SAFE_LENGTH
 
 
 def test_an_alarm_that_nobody_can_answer_asks_for_nothing() -> None:
@@ -309,7 +309,7 @@ ANSWERS = ["taken", "already", "over", "corrected", "worse", "unclear", "several
 @pytest.mark.parametrize("situation", ANSWERS)
 def test_every_answer_to_an_officer_can_be_sent(situation: str, language: Language) -> None:
     told = {"agency": "SEKTORAWAM1", "number": "NNNNN-99", "response": "99A", "by": "Siti Nurhaliza binti Contoh"}
-    text = answer(situation, language, WORDING, told).text
+    text = compose_reply(situation, language, WORDING, told).text
 
     assert lint(text, "SEKTORAWAM1") == ()
     assert ("Siti Nurhaliza binti Contoh" in text) is (situation in {"taken", "already"})
@@ -319,7 +319,7 @@ def test_every_answer_to_an_officer_can_be_sent(situation: str, language: Langua
 def test_a_name_that_no_carrier_lets_through_is_left_out_of_the_answer(name: str) -> None:
     told = {"agency": "JCM", "number": "JCM-07", "by": name}
 
-    assert answer("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."
+    assert compose_reply("taken", MALAY, WORDING, told).text == "RM0 JCM: JCM-07 telah disahkan. Terima kasih."
 
 
 REFUSED = replace(OUTAGE, plan=Plan.ESCALATION, type=IncidentType.SENDING, cause=Cause.CONNECT)

@@ -11,7 +11,7 @@ from alerts.wording import bundle
 from alerts.wording.call import compose as call
 from alerts.wording.catalogue import WordingError
 from alerts.wording.sms import compose as sms
-from alerts.wording.text_spec import NEEDS
+from alerts.wording.text_spec import TEXT_SPECS
 from alerts.wording.texts import load
 from alerts.wording.values import for_call, for_page, for_sms
 from tests.unit.alerts.documents.test_maintenance_notice import CHANGED, page
@@ -193,8 +193,8 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
             *bundle.for_call([each], Language.MALAY),
         }
     phrases = {"change", "scope", "instruction", "warning", "enquiries", "channels", "you", "reference", "follow_ups"}
-    advance = set(page(CHANGED).values(Language.MALAY))
-    for key, need in NEEDS.items():
+    advance = set(page(CHANGED).placeholders(Language.MALAY))
+    for key, need in TEXT_SPECS.items():
         kind = key.partition(".")[0]
         printed = given["page"] | phrases | (advance if ".maintenance" in key else set())
         assert need.always | need.maybe <= given.get(kind, printed), key

@@ -66,16 +66,16 @@ def test_the_old_key_reads_and_the_new_one_writes() -> None:
 @pytest.mark.parametrize("text", ["", "kunci", "a" * 44, KEY[:-4], f"{KEY[:-4]}AAAA" * 2, "é" * 44, f"{KEY} {KEY}"])
 def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(BadKeyError) as refused:
-        EncryptionKey.read(text)
+        EncryptionKey.parse(text)
     assert not text or text not in str(refused.value)
 
 
 def test_a_key_is_called_the_same_at_any_time() -> None:
     """Otherwise nothing could be read that was encrypted with it before."""
-    assert EncryptionKey.read(f" {KEY}\n").id == "2570eae2"
+    assert EncryptionKey.parse(f" {KEY}\n").id == "2570eae2"
 
 
 def test_a_key_shows_in_no_repr() -> None:
     assert KEY not in repr(Keyring(KEY))
-    assert KEY not in repr(EncryptionKey.read(KEY))
-    assert str(EncryptionKey.read(KEY).octets) not in repr(EncryptionKey.read(KEY))
+    assert KEY not in repr(EncryptionKey.parse(KEY))
+    assert str(EncryptionKey.parse(KEY).octets) not in repr(EncryptionKey.parse(KEY))

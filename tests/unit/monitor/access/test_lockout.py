@@ -4,41 +4,41 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, Failures
+from monitor.access.lockout import FREE_ACCOUNT_ATTEMPTS, FREE_ADDRESS_ATTEMPTS, Failures
 from tests.unit.alerts.people import T0
 
 SECOND = timedelta(seconds=1)
 
 
-def waits(count: int, free: int = OF_ACCOUNT) -> timedelta:
-    until = Failures(count=count, last=T0).until(T0, free)
+def waits(count: int, free: int = FREE_ACCOUNT_ATTEMPTS) -> timedelta:
+    until = Failures(count=count, last=T0).blocked_until(T0, free)
     return until - T0 if until else timedelta(0)
 
 
 def test_typing_errors_cost_nothing_and_then_each_costs_twice_as_much_to_five_minutes() -> None:
     seconds = [waits(count).total_seconds() for count in range(14)]
     assert seconds == [0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert [waits(count, OF_ADDRESS).total_seconds() for count in (19, 20, 21)] == [0, 1, 2]
-    assert waits(10_000, OF_ADDRESS) == timedelta(minutes=5)
+    assert [waits(count, FREE_ADDRESS_ATTEMPTS).total_seconds() for count in (19, 20, 21)] == [0, 1, 2]
+    assert waits(10_000, FREE_ADDRESS_ATTEMPTS) == timedelta(minutes=5)
 
 
 def test_a_wait_ends_by_itself_and_an_hour_later_nothing_is_held_against_anybody() -> None:
-    assert Failures().until(T0, OF_ACCOUNT) is None
-    assert Failures().more(T0) == Failures(count=1, last=T0)
+    assert Failures().blocked_until(T0, FREE_ACCOUNT_ATTEMPTS) is None
+    assert Failures().with_failure(T0) == Failures(count=1, last=T0)
     failures = Failures(count=5, last=T0)
-    assert failures.until(T0 + 3 * SECOND, OF_ACCOUNT) == T0 + 4 * SECOND
-    assert failures.until(T0 + 4 * SECOND, OF_ACCOUNT) is None
-    assert failures.more(T0 + 4 * SECOND).count == 6
-    assert failures.more(T0 + timedelta(hours=1)).count == 1
+    assert failures.blocked_until(T0 + 3 * SECOND, FREE_ACCOUNT_ATTEMPTS) == T0 + 4 * SECOND
+    assert failures.blocked_until(T0 + 4 * SECOND, FREE_ACCOUNT_ATTEMPTS) is None
+    assert failures.with_failure(T0 + 4 * SECOND).count == 6
+    assert failures.with_failure(T0 + timedelta(hours=1)).count == 1
 
 
 def test_a_clock_that_was_set_back_locks_nobody_out_until_it_has_caught_up() -> None:
     ahead = Failures(count=5, last=T0 + timedelta(hours=1))
-    assert ahead.until(T0, OF_ACCOUNT) is None
+    assert ahead.blocked_until(T0, FREE_ACCOUNT_ATTEMPTS) is None
     # What fails then makes one wait as before.
-    assert ahead.more(T0).until(T0, OF_ACCOUNT) == T0 + 8 * SECOND
+    assert ahead.with_failure(T0).blocked_until(T0, FREE_ACCOUNT_ATTEMPTS) == T0 + 8 * SECOND
 
 
 def test_a_service_whose_clock_goes_a_little_slower_lets_nobody_guess_meanwhile() -> None:
     for ahead in (10 * SECOND, timedelta(minutes=5)):
-        assert Failures(count=5, last=T0 + ahead).until(T0, OF_ACCOUNT) == T0 + ahead + 4 * SECOND
+        assert Failures(count=5, last=T0 + ahead).blocked_until(T0, FREE_ACCOUNT_ATTEMPTS) == T0 + ahead + 4 * SECOND

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
+from monitor.access.invitation_code import CodeWay, digest_of_code, normalise_code
 from monitor.access.password import LONGEST, SHORTEST, password_problem
-from monitor.service.access.secret import SessionKey, hash_password, is_password, new_code
+from monitor.service.access.secret import SessionKey, hash_password, new_code, verify_password
 from monitor.web.page import WORDS
 
 GOOD = "kerusi rotan di beranda hujan"
@@ -56,16 +56,16 @@ def test_of_a_password_only_what_it_is_compared_with_is_kept() -> None:
     assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert GOOD not in kept
     assert kept != hash_password(GOOD)
-    assert is_password(GOOD, kept)
-    assert not is_password(f"{GOOD} ", kept)
+    assert verify_password(GOOD, kept)
+    assert not verify_password(f"{GOOD} ", kept)
 
 
 def test_a_code_is_read_however_it_is_typed() -> None:
     code = new_code(CodeWay.TELEPHONE)
-    assert len(typed_code(code)) == 10
-    assert typed_code(code.lower().replace("-", " ").replace("0", "o").replace("1", "l")) == typed_code(code)
+    assert len(normalise_code(code)) == 10
+    assert normalise_code(code.lower().replace("-", " ").replace("0", "o").replace("1", "l")) == normalise_code(code)
     letter = new_code(CodeWay.LETTER)
-    assert len(typed_code(letter)) == 24
+    assert len(normalise_code(letter)) == 24
     assert digest_of_code(letter) == digest_of_code(letter.replace("-", ""))
     assert digest_of_code(letter) != digest_of_code(new_code(CodeWay.LETTER))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.access.principal import OPEN_HERE, Principal, User
+from monitor.access.principal import LOCAL_PERMISSIONS, Principal, User
 from monitor.access.role import (
     ALL_AGENCIES,
     EVERYTHING,
@@ -63,15 +63,15 @@ def test_a_role_for_all_agencies_is_good_for_each_and_for_pantau_itself() -> Non
 
 def test_a_visitor_may_nothing_who_has_not_signed_in() -> None:
     assert not any(Principal().may(each) for each in Permission)
-    open_here = Principal(open=OPEN_HERE)
-    assert {each for each in Permission if open_here.may(each, "JCM")} == OPEN_HERE
+    open_here = Principal(open_permissions=LOCAL_PERMISSIONS)
+    assert {each for each in Permission if open_here.may(each, "JCM")} == LOCAL_PERMISSIONS
 
 
 def test_a_user_is_written_down_by_both_names() -> None:
     user = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
     principal = Principal(user=user)
     assert principal.by == "Siti Contoh (siti)"
-    assert (principal.called, Principal().called) == ("siti", "nobody who has signed in")
+    assert (principal.refusal_name, Principal().refusal_name) == ("siti", "nobody who has signed in")
     assert principal.may(Permission.RELEASE)
     assert principal.may(Permission.RELEASE, "JCM")
     assert not principal.may(Permission.RELEASE, "MDC")
@@ -87,7 +87,7 @@ WALL = AgencyScope(agencies=frozenset({"MDC"}))
         (Principal(), False, AgencyScope(), 0),
         (Principal(user=SITI), True, AgencyScope(agencies=frozenset({"JCM"})), len(PERMISSIONS[Role.DUTY])),
         # Until it has a second factor.
-        (Principal(user=SITI, is_held=True), True, AgencyScope(), 0),
+        (Principal(user=SITI, needs_second_factor_setup=True), True, AgencyScope(), 0),
         # A wall reads, and does nothing else, whoever has signed in there.
         (Principal(wallboard=WALL), False, WALL, 1),
         (Principal(user=SITI, wallboard=WALL), True, WALL, len(PERMISSIONS[Role.DUTY])),
@@ -97,7 +97,7 @@ WALL = AgencyScope(agencies=frozenset({"MDC"}))
 def test_what_a_visitor_may_read_and_how_much_else(
     principal: Principal, reads: AgencyScope, may: int, *, is_known: bool
 ) -> None:
-    assert principal.is_known is is_known
+    assert principal.is_authenticated is is_known
     assert principal.scope(Permission.READ) == reads
     assert sum(principal.may(each) for each in Permission) == may
 

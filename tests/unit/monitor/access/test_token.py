@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.access.api_token import ApiToken, exceeding
+from monitor.access.api_token import ApiToken, first_exceeding
 from monitor.access.principal import Principal
 from monitor.access.role import Permission, parse_assignment
 from tests.unit.alerts.people import T0
@@ -36,13 +36,15 @@ def token(*roles: str) -> ApiToken:
     ],
 )
 def test_a_token_has_no_more_than_its_maker(wanted: list[str], own: list[str], beyond: str | None) -> None:
-    found = exceeding(frozenset(parse_assignment(each) for each in wanted), {parse_assignment(each) for each in own})
+    found = first_exceeding(
+        frozenset(parse_assignment(each) for each in wanted), {parse_assignment(each) for each in own}
+    )
     assert (None if found is None else str(found)) == beyond
 
 
 def test_a_program_may_what_its_token_permits_and_for_these_agencies() -> None:
     principal = Principal(token=token("duty:JCM"))
-    assert principal.is_known
+    assert principal.is_authenticated
     assert principal.by == "program konsol"
     assert principal.may(Permission.ACKNOWLEDGE, "JCM")
     assert not principal.may(Permission.ACKNOWLEDGE, "MDC")
@@ -57,6 +59,6 @@ def test_no_token_makes_users_or_tokens_whatever_it_permits() -> None:
 
 def test_a_token_stands_up_to_its_end() -> None:
     given = token("viewer")
-    assert given.stands(given.ends_at - timedelta(seconds=1))
-    assert not given.stands(given.ends_at)
-    assert not replace(given, revoked_at=T0).stands(T0)
+    assert given.is_valid(given.ends_at - timedelta(seconds=1))
+    assert not given.is_valid(given.ends_at)
+    assert not replace(given, revoked_at=T0).is_valid(T0)

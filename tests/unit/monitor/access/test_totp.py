@@ -9,11 +9,11 @@ import pytest
 
 from monitor.access.totp import (
     SECRET_OCTETS,
-    app_address,
-    in_groups,
-    one_time_digits,
+    encode_secret,
+    group_secret,
+    otpauth_uri,
+    parse_totp,
     step_of,
-    written_secret,
 )
 from tests.authenticator import code_at
 
@@ -40,7 +40,7 @@ def test_the_codes_are_those_of_the_rfc(seconds: int, code: str) -> None:
 
 @pytest.mark.parametrize("octets", [SECRET_OCTETS, 16, 17])
 def test_a_secret_of_any_length_is_read_as_it_was_written(octets: int) -> None:
-    secret, now = written_secret(bytes(range(octets))), datetime.fromtimestamp(59, UTC)
+    secret, now = encode_secret(bytes(range(octets))), datetime.fromtimestamp(59, UTC)
     assert step_of(secret, code_at(secret, now), now) == 1
 
 
@@ -67,12 +67,12 @@ def test_a_clock_that_is_off_by_a_step_is_near_enough_and_by_two_it_is_not(away:
     ],
 )
 def test_what_is_typed_is_a_code_of_six_digits_or_something_else(typed: str, digits: str | None) -> None:
-    assert one_time_digits(typed) == digits
+    assert parse_totp(typed) == digits
 
 
 def test_a_secret_is_written_as_apps_take_it_and_in_groups_for_people() -> None:
-    secret = written_secret(bytes(range(SECRET_OCTETS)))
-    assert in_groups(secret) == "AAAQ EAYE AUDA OCAJ BIFQ YDIO B4IB CEQT"
-    assert app_address(secret, "siti", "Pantau") == (
+    secret = encode_secret(bytes(range(SECRET_OCTETS)))
+    assert group_secret(secret) == "AAAQ EAYE AUDA OCAJ BIFQ YDIO B4IB CEQT"
+    assert otpauth_uri(secret, "siti", "Pantau") == (
         "otpauth://totp/Pantau:siti?digits=6&secret=AAAQEAYEAUDAOCAJBIFQYDIOB4IBCEQT&algorithm=SHA1&issuer=Pantau&period=30"
     )

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from alerts.model.notification import Language
-from monitor.advice import Advice, advise, texts, words
+from monitor.advice import Advice, advise, placeholders, texts
 from monitor.advice.case import Case
-from monitor.advice.usual import texts_of_failures
+from monitor.advice.usual import failure_text_keys
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.mailbox import AccessToken, Mailbox, OAuth, Security
 from probes.model.reply import Reason, SubmissionStep, smtp_failure
@@ -93,11 +93,11 @@ def test_every_text_can_be_filled_in_whatever_the_route(of: MonitoredRoute, part
     case = Case(route=of.route, result=result, failure=failure)
     bare = replace(case, route=replace(of.route, sender=replace(of.route.sender, smtp=None)))
     for each in (case, bare):
-        told = words(each)
-        for key, need in texts.NEEDS.items():
+        told = placeholders(each)
+        for key, need in texts.TEXT_SPECS.items():
             if not key.startswith(("ended.", "words.", "arrived.")):
                 assert need.always | need.maybe == told.keys(), key
-        assert all(texts.advice(key, told, language).what for key in texts_of_failures() for language in Language)
+        assert all(texts.build_advice(key, told, language).what for key in failure_text_keys() for language in Language)
 
 
 GMAIL = with_ends(OUTBOUND, at(OUTBOUND.route.sender, "smtp.gmail.com", 465))
@@ -212,8 +212,10 @@ def test_a_mailbox_that_microsoft_does_not_connect_is_a_matter_of_rights() -> No
 def test_how_far_a_run_came_and_as_whom_it_signed_in_tells_what_it_is() -> None:
     assert "our address is blocked" in told(Reason.CONNECTION_CLOSED, Phase.CONNECT, outcome=Outcome.CONNECT).do
     assert "failing or was restarted" in told(Reason.CONNECTION_CLOSED, Phase.SUBMIT, outcome=Outcome.CONNECT).do
-    assert "could not open a connection" in told(Reason.OUR_OWN, Phase.CONNECT, outcome=Outcome.INCONCLUSIVE).what
-    assert "could not finish" in told(Reason.OUR_OWN, Phase.DATA, outcome=Outcome.INCONCLUSIVE).what
+    assert (
+        "could not open a connection" in told(Reason.MONITORING_FAULT, Phase.CONNECT, outcome=Outcome.INCONCLUSIVE).what
+    )
+    assert "could not finish" in told(Reason.MONITORING_FAULT, Phase.DATA, outcome=Outcome.INCONCLUSIVE).what
     assert "XOAUTH2" in told(Reason.SIGN_IN_NOT_OFFERED, of=BY_TOKEN).what
     assert "PLAIN" in told(Reason.SIGN_IN_NOT_OFFERED).what
 
@@ -228,7 +230,7 @@ def test_how_far_a_run_came_and_as_whom_it_signed_in_tells_what_it_is() -> None:
         (465, Security.IMPLICIT, Reason.NO_ANSWER, Outcome.CONNECT, Phase.CONNECT, "firewall drops port 465"),
         (587, Security.STARTTLS, Reason.NO_ANSWER, Outcome.TIMEOUT, Phase.DATA, "while it took the message"),
         (587, Security.STARTTLS, Reason.TLS_NOT_OFFERED, Outcome.TLS, Phase.TLS, "smtpd_tls_security_level"),
-        (465, Security.IMPLICIT, Reason.CERTIFICATE_OF_ANOTHER, Outcome.TLS, Phase.TLS, "not for mel.contoh.gov.my"),
+        (465, Security.IMPLICIT, Reason.CERTIFICATE_NAME_MISMATCH, Outcome.TLS, Phase.TLS, "not for mel.contoh.gov.my"),
         (465, Security.IMPLICIT, Reason.CERTIFICATE_EXPIRED, Outcome.TLS, Phase.TLS, "renew"),
         (465, Security.IMPLICIT, Reason.CERTIFICATE_UNTRUSTED, Outcome.TLS, Phase.TLS, "mailboxes.utama.ca_file"),
     ],
@@ -262,7 +264,7 @@ def test_a_report_is_told_by_its_status(status: str | None, detail: str, expecte
 
 def test_what_was_changed_is_named() -> None:
     def changed(detail: str) -> Advice:
-        return told(Reason.CHANGED, Phase.RETRIEVE, R, Outcome.CORRUPTED, detail=detail)
+        return told(Reason.CONTENT_CHANGED, Phase.RETRIEVE, R, Outcome.CORRUPTED, detail=detail)
 
     assert "letters outside ASCII" in changed("characters outside ASCII changed").what
     assert "attachment cut short" in changed("attachment cut short").what

@@ -10,7 +10,7 @@ import pytest
 from alerts.wording.catalogue import WordingError
 from alerts.wording.source import read
 from monitor.advice import texts
-from monitor.advice.usual import OTHERWISE, USUAL
+from monitor.advice.usual import KNOWN_CAUSES, OTHERWISE
 from probes.model.reply import Reason
 
 OURS = Path(texts.__file__).with_name("en.yaml")
@@ -76,18 +76,18 @@ def test_texts_that_are_missing_are_all_told_at_once(tmp_path: Path) -> None:
     assert "en.yaml: words.owner: is missing; write it" in told
     assert "en.yaml: message refused.closing.do: is missing; write it" in told
     assert not any(".who:" in each for each in told if not each.startswith("en.yaml: arrived."))
-    assert len(told) == sum(not need.optional for need in texts.NEEDS.values()) - 1
+    assert len(told) == sum(not need.optional for need in texts.TEXT_SPECS.values()) - 1
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_text_for_whatever_is_not_usual(reason: Reason) -> None:
-    key = f"{reason}.{OTHERWISE}" if reason in USUAL else reason
-    assert {f"{key}.what", f"{key}.do", f"{key}.steps"} <= texts.NEEDS.keys()
+    key = f"{reason}.{OTHERWISE}" if reason in KNOWN_CAUSES else reason
+    assert {f"{key}.what", f"{key}.do", f"{key}.steps"} <= texts.TEXT_SPECS.keys()
 
 
 def test_every_placeholder_is_of_use() -> None:
     used = {name for templates in texts.load().values() for template in templates for name in template.used()}
-    assert used == set().union(*(need.always | need.maybe for need in texts.NEEDS.values()))
+    assert used == set().union(*(need.always | need.maybe for need in texts.TEXT_SPECS.values()))
 
 
 def test_what_is_said_in_several_places_is_said_there() -> None:
@@ -99,9 +99,9 @@ def test_what_is_said_in_several_places_is_said_there() -> None:
 def test_one_sentence_says_what_it_means_and_one_what_to_do() -> None:
     for entry in read(OURS):
         if entry.key.endswith((".what", ".do")) and isinstance(entry.value, str):
-            assert entry.value.endswith("."), entry.place
+            assert entry.value.endswith("."), entry.position
             if not entry.key.startswith("arrived."):
-                assert len(entry.value) <= (140 if entry.key.endswith(".what") else 170), entry.place
+                assert len(entry.value) <= (140 if entry.key.endswith(".what") else 170), entry.position
 
 
 def _typed(text: str) -> list[str]:

@@ -21,12 +21,12 @@ NEVER = {
     Reason.MESSAGE_REFUSED,
     Reason.RETURNED,
     Reason.COPY_RETURNED,
-    Reason.CHANGED,
+    Reason.CONTENT_CHANGED,
     Reason.FOLDER_NOT_WATCHED,
     Reason.NOT_ARRIVED,
-    Reason.OUR_OWN,
+    Reason.MONITORING_FAULT,
     Reason.NO_SECRET,
-    Reason.OUR_LATENESS,
+    Reason.PROCESS_BLOCKED,
 }
 
 

@@ -34,9 +34,9 @@ from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 async def found(connection: AsyncConnection) -> purge.PurgeSet:
     """Return the entries that a purge takes; there is nothing else."""
     search = purge.Search(T0 + MINUTE)
-    while not (doomed := await search.further(connection, 10_000)).entries:
+    while not (purge_set := await search.further(connection, 10_000)).entries:
         assert not search.is_over
-    return doomed
+    return purge_set
 
 
 @dataclass
@@ -67,11 +67,11 @@ async def entries(database: Database, after: int = 0) -> list[ChainedEntry]:
 
 
 async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(database: Database) -> None:
-    await lifecycle(database).started(version="1.2", user="uid 7")
+    await lifecycle(database).record_start(version="1.2", user="uid 7")
     metrics = Metrics(version="1", now=Clock().now)
     with capture_logs() as logs:
-        await chain(database, metrics).look()
-    await chain(database, metrics).show()
+        await chain(database, metrics).verify_if_due()
+    await chain(database, metrics).export_head()
     _, last = await entries(database)
 
     shown = [log for log in logs if log["event"] == "audit head"]
@@ -83,23 +83,23 @@ async def test_the_head_that_is_logged_and_exported_is_the_one_in_the_store(data
 
 
 async def test_a_journal_that_was_changed_is_exported_and_logged_with_its_place(database: Database) -> None:
-    await lifecycle(database).started(version="1.2", user="uid 7")
+    await lifecycle(database).record_start(version="1.2", user="uid 7")
     async with database.write() as connection:
         await connection.exec_driver_sql("DROP TRIGGER audit_log_is_not_changed")
         await connection.exec_driver_sql("UPDATE audit_log SET actor = 'somebody else'")
     metrics = Metrics(version="1", now=Clock().now)
     with capture_logs() as logs:
-        await chain(database, metrics).look()
+        await chain(database, metrics).verify_if_due()
 
     assert "pantau_audit_chain_violations 1.0" in metrics.render().decode()
     (told,) = [log for log in logs if log["event"] == "audit log was changed"]
-    assert told["violations"] == ["entry 1: was changed: it says something else than was written"]
+    assert told["violations"] == ["entry 1: was changed: its content does not match its hash"]
 
 
 async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         for _ in range(audit.BATCH + 1):
-            await ledger.journal(AuditEntry(at=T0, actor="x", event="configuration taken up"))
+            await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event="configuration taken up"))
     views, read = 0, database.read
 
     @asynccontextmanager
@@ -108,15 +108,15 @@ async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monk
         views += 1
         if views == 2:
             async with database.write() as connection:
-                doomed = await found(connection)
-                await purge.carry_out(connection, doomed, AuditEntry(at=T0, actor="Puan Arkib Contoh", event=""))
+                purge_set = await found(connection)
+                await purge.carry_out(connection, purge_set, AuditEntry(at=T0, actor="Puan Arkib Contoh", event=""))
         async with read() as connection:
             yield connection
 
     monkeypatch.setattr(database, "read", reading)
     metrics = Metrics(version="1", now=Clock().now)
     with capture_logs() as logs:
-        await chain(database, metrics).look()
+        await chain(database, metrics).verify_if_due()
 
     assert views > 2
     assert "pantau_audit_chain_violations 0.0" in metrics.render().decode()
@@ -125,10 +125,10 @@ async def test_a_purge_in_the_middle_of_it_is_no_change(database: Database, monk
 
 async def test_the_service_writes_down_its_own_life_and_who_changed_its_configuration(database: Database) -> None:
     ours = lifecycle(database)
-    await ours.started(version="1.2", user="uid 7")
-    await ours.configured("Siti Contoh", "ab" * 32, 3, Applied(added=tuple(f"A{n}" for n in range(60))))
-    await ours.refused("signal SIGHUP", ["pantau.yaml:3: state_dir: must be a directory", "x"])
-    await ours.stopped()
+    await ours.record_start(version="1.2", user="uid 7")
+    await ours.record_configuration("Siti Contoh", "ab" * 32, 3, Applied(added=tuple(f"A{n}" for n in range(60))))
+    await ours.record_rejection("signal SIGHUP", ["pantau.yaml:3: state_dir: must be a directory", "x"])
+    await ours.record_stop()
 
     started, configured, refused, stopped = await entries(database)
     assert (started.actor, started.event, started.detail) == (
@@ -180,7 +180,7 @@ async def flaws_after(database: Database, clock: Clock, watched: Chain | None = 
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(audit, "entries", counting)
         watched = watched or chain(database, metrics, clock)
-        await watched.look()
+        await watched.verify_if_due()
     line = next(
         line for line in watched._metrics.render().decode().splitlines() if line.startswith("pantau_audit_chain")
     )
@@ -188,9 +188,9 @@ async def flaws_after(database: Database, clock: Clock, watched: Chain | None = 
 
 
 async def write(database: Database, number: int) -> None:
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         for _ in range(number):
-            await ledger.journal(AuditEntry(at=T0, actor="x", event="configuration taken up"))
+            await uow.add_audit_entry(AuditEntry(at=T0, actor="x", event="configuration taken up"))
 
 
 async def tamper(database: Database, number: int) -> None:
@@ -326,7 +326,7 @@ async def test_others_have_their_turn_between_the_parts_of_a_long_journal(databa
 
     waiting = asyncio.create_task(others())
     longest = 0
-    take = Verifier.take
+    take = Verifier.verify
 
     def taking(verifier: Verifier, entry: ChainedEntry) -> None:
         nonlocal turns, longest
@@ -336,7 +336,7 @@ async def test_others_have_their_turn_between_the_parts_of_a_long_journal(databa
 
     most: list[int] = []
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(Verifier, "take", taking)
-        await chain(database, Metrics(version="1", now=Clock().now)).follow()
+        patching.setattr(Verifier, "verify", taking)
+        await chain(database, Metrics(version="1", now=Clock().now)).verify_all()
     waiting.cancel()
     assert max(most) <= audit.BATCH <= 200, "200 entries are five milliseconds' work"

@@ -11,23 +11,23 @@ import pytest
 
 from alerts.decide.drill import DrillState
 from alerts.documents import render
-from alerts.documents.monthly_report import DayKind, MonthlyReport, StatedLine, share_text, statement_data
+from alerts.documents.monthly_report import DayKind, MonthlyReport, StatedLine, monthly_report_data, share_text
 from alerts.model.delivery import AttemptState, Notification
 from alerts.model.incident import Incident
 from alerts.model.notification import Cause
 from alerts.wording.moment import MALAYSIA
 from monitor.audit.statement import (
     CHECKS,
-    EXERCISES,
+    DRILL_RESULTS,
     VERDICTS,
     InvalidMonthError,
-    checked,
-    drawn,
-    end_of,
-    is_over,
-    month_called,
+    failed_check_lines,
+    has_ended,
     month_days,
-    statement_files,
+    month_end,
+    monthly_report_files,
+    parse_month,
+    report_days,
 )
 from monitor.model.day import MINUTES, DayTimeline
 from monitor.runtime.plugins import check_kinds
@@ -56,11 +56,11 @@ def statement(
         agency="JCM",
         office=incident().policy.office,
         month=NOVEMBER,
-        until=end_of(NOVEMBER, NOW),
+        until=month_end(NOVEMBER, NOW),
         is_over=True,
         sending=sending,
         receiving=receiving,
-        days=drawn(days),
+        days=report_days(days),
         incidents=incidents,
         exercises=(),
         checks=(),
@@ -71,28 +71,28 @@ def statement(
 
 
 def printed(made: MonthlyReport) -> str:
-    return str(statement_data(made, WORDING))
+    return str(monthly_report_data(made, WORDING))
 
 
 @pytest.mark.parametrize("written", ["2026-13", "2026-00", "0000-01", "Nov 2026", "2026/11", "26-11", "2026-1", ""])
 def test_what_is_no_month_is_told_how_to_be_written(written: str) -> None:
     with pytest.raises(InvalidMonthError, match=r"write the year and the month: 2026-12$"):
-        month_called(written, NOW)
+        parse_month(written, NOW)
 
 
 def test_a_month_that_has_not_begun_has_no_statement_and_the_present_one_has() -> None:
     with pytest.raises(InvalidMonthError, match="has not begun"):
-        month_called("2027-01", NOW)
-    assert month_called(" 2026-12 ", NOW) == date(2026, 12, 1)
-    assert month_called("2026-11", NOW) == NOVEMBER
+        parse_month("2027-01", NOW)
+    assert parse_month(" 2026-12 ", NOW) == date(2026, 12, 1)
+    assert parse_month("2026-11", NOW) == NOVEMBER
 
 
 def test_a_month_ends_at_midnight_in_malaysia_or_is_not_over() -> None:
-    assert end_of(NOVEMBER, NOW) == datetime(2026, 12, 1, tzinfo=MALAYSIA)
-    assert is_over(NOVEMBER, NOW)
+    assert month_end(NOVEMBER, NOW) == datetime(2026, 12, 1, tzinfo=MALAYSIA)
+    assert has_ended(NOVEMBER, NOW)
     last = datetime(2026, 11, 30, 23, 59, tzinfo=MALAYSIA)
-    assert end_of(NOVEMBER, last) == last
-    assert not is_over(NOVEMBER, last)
+    assert month_end(NOVEMBER, last) == last
+    assert not has_ended(NOVEMBER, last)
     assert "bulan ini belum berakhir" in printed(statement(until=last, is_over=False))
     assert "1 November 2026 hingga 30 November 2026" in printed(statement())
 
@@ -103,7 +103,7 @@ def test_sending_and_receiving_are_shares_of_what_was_watched() -> None:
     assert sending == pytest.approx((watched - 110) / watched, abs=1e-6)
     assert receiving == pytest.approx((watched - 60) / watched, abs=1e-6)
     assert len(days) == 30
-    kinds = {day.on.day: {kind: n for kind, n in day.minutes.items() if n} for day in drawn(days)}
+    kinds = {day.on.day: {kind: n for kind, n in day.minutes.items() if n} for day in report_days(days)}
     assert kinds[1] == {DayKind.UP: 1340, DayKind.OUTAGE: 100}
     # What was not to be probed, was no outage after all, or was not seen, says nothing of how mail was.
     assert [kinds[day] for day in (4, 5, 6)] == [
@@ -152,7 +152,7 @@ def test_who_was_told_is_named_and_no_number() -> None:
     made = statement([(incident(), [notice(AttemptState.DELIVERED)])])
     told = printed(made)
     assert "1 daripada 1 notis telah dikeluarkan." in told
-    files = statement_files(made, counted({})[0], WORDING)
+    files = monthly_report_files(made, counted({})[0], WORDING)
     assert all(SMS_SITI.number not in text for text in (told, *(f.decode("latin-1") for f in files.values())))
 
 
@@ -173,7 +173,7 @@ def test_what_does_not_fit_on_paper_is_in_the_files() -> None:
     many = [StatedLine(at=T0, what=f"=Siti {n}", how="SMS", result="diterima") for n in range(70)]
     made = statement(exercises=many)
     assert "10 lagi ada dalam fail yang disertakan." in printed(made)
-    files = statement_files(made, counted({})[0], WORDING)
+    files = monthly_report_files(made, counted({})[0], WORDING)
     lines = files["penyata-JCM-2026-11-drills.csv"].decode().splitlines()
     assert len(lines) == 71
     assert "'=Siti 69" in lines[-1]
@@ -182,24 +182,24 @@ def test_what_does_not_fit_on_paper_is_in_the_files() -> None:
 def test_what_the_checks_found_amiss_is_told_and_what_they_have_not_seen_is_no_all_clear() -> None:
     finding = Finding(aspect="dmarc", subject="jcm.gov.my", verdict=Verdict.FAIL)
     looked = CheckView(kind="domain", verdict=Verdict.FAIL, last_run_at=T0, findings=[finding])
-    told, was_checked = checked([looked, CheckView(kind="mx")])
+    told, was_checked = failed_check_lines([looked, CheckView(kind="mx")])
     assert [(each.what, each.how, each.result) for each in told] == [
         ("jcm.gov.my", "rekod domain: dmarc", "tidak lulus")
     ]
     assert was_checked
-    assert checked([CheckView(kind="mx")]) == ([], False)
+    assert failed_check_lines([CheckView(kind="mx")]) == ([], False)
 
 
 def test_there_is_a_word_for_each_kind_verdict_and_end() -> None:
     assert set(CHECKS) == set(check_kinds())
     assert set(VERDICTS) == {str(each) for each in Verdict}
-    assert set(EXERCISES) == {str(each) for each in DrillState}
+    assert set(DRILL_RESULTS) == {str(each) for each in DrillState}
 
 
 def test_it_is_a_page_for_the_archive_and_the_same_facts_give_the_same_bytes() -> None:
     made = statement([(incident(), [notice(AttemptState.DELIVERED)])], sheets={1: "h120w1200d60s60", 24: "b1440"})
-    page = render.statement(made, WORDING)
+    page = render.monthly_report(made, WORDING)
     assert page.pages == 1
     assert page.title == "Penyata e-mel JCM, November 2026"
     assert b"pdfaid:part>2" in page.pdf
-    assert page.pdf == render.statement(made, WORDING).pdf
+    assert page.pdf == render.monthly_report(made, WORDING).pdf

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from alerts.model.event import Trigger
 from alerts.model.notification import Facts, IncidentType, Language, Plan
 from alerts.wording import sms
-from monitor.bridge.noc_brief import own_brief
-from monitor.evaluation.joint.quorum import agreed
+from monitor.bridge.incident_policy import monitoring_fault_policy
+from monitor.evaluation.joint.quorum import joint_status
 from monitor.evaluation.monitoring_faults import FaultSource
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
@@ -90,14 +90,14 @@ async def test_a_hub_that_reaches_no_mail_server_has_no_say_in_how_agencies_stan
     service = Service("JCM")
     service.world.cut_off = True
     await service.rounds(8)
-    here = service.pipeline._standing("JCM", service.clock.time)
+    here = service.pipeline._status("JCM", service.clock.time)
 
     assert service.alerts.told() == ["ours/network: monitoring_fault"]
     # Two sites, of which both must say so: it is none of them, and has none that it could outvote.
     down, well = wrong(IncidentType.BOTH), works()
-    assert agreed([here, down, down], TWO) == agreed([down, down], TWO)
-    assert agreed([here, down, well], TWO) == agreed([down, well], TWO)
-    assert agreed([here, well, well], TWO) == agreed([well, well], TWO)
+    assert joint_status([here, down, down], TWO) == joint_status([down, down], TWO)
+    assert joint_status([here, down, well], TWO) == joint_status([down, well], TWO)
+    assert joint_status([here, well, well], TWO) == joint_status([well, well], TWO)
 
 
 def _words(directory: Path, service: Service) -> str:
@@ -107,7 +107,7 @@ def _words(directory: Path, service: Service) -> str:
     settings = Ministry(directory).load().accepted().settings
     (suspect,) = service.evaluator.own_troubles(service.clock.time)
     assert isinstance(suspect, FaultSource)
-    return own_brief(settings, suspect).subject_en
+    return monitoring_fault_policy(settings, suspect).subject_en
 
 
 @pytest.mark.parametrize("account", ["a", "JCM/utama"])

@@ -130,7 +130,7 @@ async def test_an_agency_that_leaves_takes_its_cause_with_it() -> None:
     await service.rounds(3)
     service.world.faults["JCM/utama"] = REFUSED
     await service.rounds(6)
-    service.metrics.forget_agency("JCM")
+    service.metrics.unregister_agency("JCM")
     # A run of its own may end after that.
     await service.rounds(1)
     assert not causes(service)

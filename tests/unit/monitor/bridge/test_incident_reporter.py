@@ -17,17 +17,17 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident, apply
 from alerts.model.notification import IncidentType
-from monitor.bridge.incident_reporter import Briefs, IncidentReporter
-from monitor.evaluation.evaluator import AT_A_TIME
+from monitor.bridge.incident_reporter import IncidentPolicies, IncidentReporter
+from monitor.evaluation.evaluator import ATTRIBUTIONS_PER_STEP
 from monitor.evaluation.flapping import FlappingPolicy
-from monitor.evaluation.incident_type import WAYS
+from monitor.evaluation.incident_type import TYPE_DIRECTIONS
 from monitor.evaluation.joint.freshness import SiteHeartbeat
 from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
 from monitor.service.sites.hub import Hub
-from monitor.store.probing.standings import SiteStatuses
+from monitor.store.probing.statuses import SiteStatuses
 from tests.unit.alerts.people import BRIEF, incident
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.evaluation.test_quorum import (
@@ -115,8 +115,8 @@ class Nation(RuleBasedStateMachine):
         self.runner.close()
 
     def start_hub(self) -> None:
-        self.consensus = IncidentReporter(
-            briefs=Briefs(agencies=dict.fromkeys(KEYS, BRIEF), ours=lambda _: BRIEF),
+        self.reporter = IncidentReporter(
+            policies=IncidentPolicies(agencies=dict.fromkeys(KEYS, BRIEF), monitoring_fault=lambda _: BRIEF),
             alerting=self.alerts,
             metrics=self.metrics,
             clock=self.clock,
@@ -133,9 +133,9 @@ class Nation(RuleBasedStateMachine):
             sites=set(OTHERS),
             stale_after=timedelta(seconds=STALE_AFTER),
             quorum=self.QUORUM,
-            consensus=lambda: self.consensus,
+            reporter=lambda: self.reporter,
             metrics=self.metrics,
-            speak=self.speak,
+            publish_own=self.speak,
             monotonic=lambda: self.true * SECOND,
         )
         self.began = self.true
@@ -143,7 +143,7 @@ class Nation(RuleBasedStateMachine):
     async def speak(self) -> None:
         """Ours says what it knows of each, or nothing is told: that nothing is wrong, until `say_here`."""
         for key in KEYS:
-            self.consensus.hear(HERE, key, self.here.setdefault(key, UNTROUBLED))
+            self.reporter.record_status(HERE, key, self.here.setdefault(key, UNTROUBLED))
 
     def second(self) -> None:
         self.true += 1
@@ -151,15 +151,15 @@ class Nation(RuleBasedStateMachine):
         for name, site in self.sites.items():
             site.beat(self.true)
             site.deliver(name, self.rows)
-        self.runner.run(self.hub.listen())
-        self.runner.run(self.consensus.tell())
+        self.runner.run(self.hub.poll())
+        self.runner.run(self.reporter.report())
         self.look()
 
     # -- what must hold each second --------------------------------------------------------------------------------
 
     @property
     def fresh(self) -> set[str]:
-        return set(self.consensus._fresh or ())
+        return set(self.reporter._voting_sites or ())
 
     def said(self, key: str) -> list[SiteStatus]:
         """Return what the fresh sites say, as far as the hub has heard it."""
@@ -188,14 +188,14 @@ class Nation(RuleBasedStateMachine):
             assert self.fresh, "nobody is fresh, and something is told"
             if isinstance(event, Trigger):
                 self.open[event.dedup_key] = event.type
-                for way in WAYS[event.type]:
+                for way in TYPE_DIRECTIONS[event.type]:
                     assert self.is_held(event.dedup_key, way), f"{event.type}: too few fresh sites hold {way}"
             else:
                 del self.open[event.dedup_key]
                 assert self.is_proven(event.dedup_key)
         for key in KEYS:
             said = self.said(key)
-            told = WAYS.get(self.open[key], ()) if key in self.open else ()
+            told = TYPE_DIRECTIONS.get(self.open[key], ()) if key in self.open else ()
             for way in (Direction.OUTBOUND, Direction.INBOUND):
                 assert not self.is_held(key, way) or way in told, f"{key}: {way} is lost"
             is_over = said and all(is_well(each) for each in said) and self.is_proven(key)
@@ -225,7 +225,7 @@ class Nation(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS), standing=st.sampled_from(SAYS))
     def say_here(self, key: str, standing: SiteStatus) -> None:
         self.here[key] = standing
-        self.consensus.hear(HERE, key, standing)
+        self.reporter.record_status(HERE, key, standing)
 
     @rule(key=st.sampled_from(KEYS), standing=st.sampled_from(SAYS))
     def agree(self, key: str, standing: SiteStatus) -> None:
@@ -254,7 +254,7 @@ class Nation(RuleBasedStateMachine):
         for site in self.sites.values():
             site.set_back = 0
         for key, standing in self.here.items():
-            self.consensus.hear(HERE, key, standing)
+            self.reporter.record_status(HERE, key, standing)
 
     @rule(seconds=st.sampled_from([1, 1, 5, 40]))
     def wait(self, seconds: int) -> None:
@@ -272,13 +272,13 @@ class Nation(RuleBasedStateMachine):
         if standing.trouble is None:
             assert key not in self.open
         else:
-            assert set(WAYS[self.open[key]]) >= set(WAYS[standing.trouble.type])
+            assert set(TYPE_DIRECTIONS[self.open[key]]) >= set(TYPE_DIRECTIONS[standing.trouble.type])
 
 
 def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_where_they_are_several() -> None:
     clock = Clock()
-    consensus = IncidentReporter(
-        briefs=Briefs(agencies={}, ours=lambda _: BRIEF),
+    reporter = IncidentReporter(
+        policies=IncidentPolicies(agencies={}, monitoring_fault=lambda _: BRIEF),
         alerting=Alerts(),
         metrics=Metrics(version="0", now=clock.now),
         clock=clock,
@@ -288,27 +288,27 @@ def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_whe
     )
 
     def together() -> IncidentType | None:
-        standing = consensus.together("JCM")
+        standing = reporter.joint_status("JCM")
         return standing.trouble.type if standing and standing.trouble else None
 
-    consensus.hear(HERE, "JCM", wrong(BOTH))
-    assert consensus.together("JCM") is None
-    consensus.hear(JOHOR, "JCM", well())
-    assert (consensus.together("JCM") is None, together()) == (False, None)
-    consensus.hear(KUCHING, "JCM", wrong(BOTH))
+    reporter.record_status(HERE, "JCM", wrong(BOTH))
+    assert reporter.joint_status("JCM") is None
+    reporter.record_status(JOHOR, "JCM", well())
+    assert (reporter.joint_status("JCM") is None, together()) == (False, None)
+    reporter.record_status(KUCHING, "JCM", wrong(BOTH))
     assert together() == IncidentType.BOTH
-    consensus.fresh({HERE, JOHOR})
+    reporter.set_voting_sites({HERE, JOHOR})
     assert together() is None
     # A time that says not where it is: somebody has written into the site's store.
     local = datetime(2026, 11, 24, 14, 15)  # noqa: DTZ001
-    consensus.hear(JOHOR, "JCM", replace(wrong(BOTH), trouble=ActiveProblem(type=BOTH, since=local)))
-    assert consensus.together("JCM") is None
+    reporter.record_status(JOHOR, "JCM", replace(wrong(BOTH), trouble=ActiveProblem(type=BOTH, since=local)))
+    assert reporter.joint_status("JCM") is None
 
 
 async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
     clock, alerts = Clock(), Alerts()
-    consensus = IncidentReporter(
-        briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+    reporter = IncidentReporter(
+        policies=IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: BRIEF),
         alerting=alerts,
         metrics=Metrics(version="0", now=clock.now),
         clock=clock,
@@ -317,13 +317,13 @@ async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
     )
 
     async def stands(minutes: int, *fresh: str) -> list[str]:
-        consensus.fresh({*fresh})
-        await consensus.tell()
+        reporter.set_voting_sites({*fresh})
+        await reporter.report()
         clock.time += minutes * MINUTE
-        await consensus.tell()
+        await reporter.report()
         return alerts.told()
 
-    consensus.hear(HERE, "JCM", wrong(SENDING))
+    reporter.record_status(HERE, "JCM", wrong(SENDING))
     assert await stands(9, HERE) == []
     assert await stands(9) == []
     assert await stands(9, HERE) == []
@@ -337,7 +337,7 @@ def alone(
     **more: Any,
 ) -> IncidentReporter:
     return IncidentReporter(
-        briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+        policies=IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: BRIEF),
         alerting=alerts,
         metrics=Metrics(version="0", now=clock.now),
         clock=clock,
@@ -348,90 +348,101 @@ def alone(
 
 
 def test_where_no_number_of_sites_is_asked_for_one_is_enough() -> None:
-    consensus = alone(Alerts(), Clock())
+    reporter = alone(Alerts(), Clock())
     for site, standing in ((HERE, well()), (JOHOR, wrong(BOTH))):
-        consensus.hear(site, "JCM", standing)
-    together = consensus.together("JCM")
+        reporter.record_status(site, "JCM", standing)
+    together = reporter.joint_status("JCM")
     assert together is not None
     assert together.trouble is not None
 
 
 async def test_after_a_clock_was_set_back_what_is_less_has_to_last_no_longer() -> None:
     clock, alerts = Clock(), Alerts()
-    consensus = alone(alerts, clock, {"JCM": BOTH})
-    consensus.hear(HERE, "JCM", wrong(SENDING))
-    await consensus.tell()
+    reporter = alone(alerts, clock, {"JCM": BOTH})
+    reporter.record_status(HERE, "JCM", wrong(SENDING))
+    await reporter.report()
     clock.time -= 300 * MINUTE
-    await consensus.tell()
+    await reporter.report()
     clock.time += 9 * MINUTE
-    await consensus.tell()
+    await reporter.report()
     assert alerts.told() == []
     clock.time += MINUTE
-    await consensus.tell()
+    await reporter.report()
     assert alerts.told() == ["JCM: sending"]
 
 
 async def test_after_a_clock_was_set_back_what_came_and_went_is_to_be_quiet_no_longer() -> None:
     clock, alerts, policy = Clock(), Alerts(), FlappingPolicy()
-    consensus = alone(alerts, clock)
+    reporter = alone(alerts, clock)
     for _ in range(policy.threshold):
         for standing in (wrong(BOTH), well()):
             clock.time += MINUTE
             for site in (HERE, JOHOR):
-                consensus.hear(site, "JCM", standing)
-            await consensus.tell()
+                reporter.record_status(site, "JCM", standing)
+            await reporter.report()
     assert alerts.told()[-1] == "JCM: both", "the last is not believed to be over"
     clock.time -= 300 * MINUTE
-    await consensus.tell()
+    await reporter.report()
     clock.time += policy.window
-    await consensus.tell()
-    assert (alerts.told()[-1], consensus._unbelieved) == ("JCM: over", {})
+    await reporter.report()
+    assert (alerts.told()[-1], reporter._unconfirmed_recoveries) == ("JCM: over", {})
 
 
 def test_of_what_nobody_speaks_of_any_more_nothing_is_kept() -> None:
-    consensus = alone(Alerts(), Clock())
+    reporter = alone(Alerts(), Clock())
     for number in range(3):
-        consensus.hear(JOHOR, f"X{number}", well())
-        consensus.forget(JOHOR, f"X{number}")
-    assert not consensus._said
+        reporter.record_status(JOHOR, f"X{number}", well())
+        reporter.remove_status(JOHOR, f"X{number}")
+    assert not reporter._statuses
 
 
 async def test_of_an_agency_that_leaves_while_its_end_is_not_believed_nothing_is_kept() -> None:
     clock, alerts = Clock(), Alerts()
-    consensus = alone(alerts, clock)
-    consensus.hear(JOHOR, "JCM", well())
+    reporter = alone(alerts, clock)
+    reporter.record_status(JOHOR, "JCM", well())
     for _ in range(FlappingPolicy().threshold):
         for standing in (wrong(BOTH), well()):
             clock.time += MINUTE
-            consensus.hear(HERE, "JCM", standing)
-            await consensus.tell()
-    assert [*consensus._unbelieved] == [*consensus._flapping] == [*consensus.told] == [*consensus._disputed] == ["JCM"]
+            reporter.record_status(HERE, "JCM", standing)
+            await reporter.report()
+    assert (
+        [*reporter._unconfirmed_recoveries]
+        == [*reporter._flapping]
+        == [*reporter.reported_types]
+        == [*reporter._disagreements]
+        == ["JCM"]
+    )
     assert [each.flapping for each in alerts.heard if isinstance(each, Trigger)] == [False, False, True]
-    consensus.release({"JCM"})
-    await consensus.tell()
-    assert [*consensus._unbelieved, *consensus._flapping, *consensus.told, *consensus._disputed] == []
-    assert not consensus._unsettled
+    reporter.remove_agencies({"JCM"})
+    await reporter.report()
+    assert [
+        *reporter._unconfirmed_recoveries,
+        *reporter._flapping,
+        *reporter.reported_types,
+        *reporter._disagreements,
+    ] == []
+    assert not reporter._pending_keys
 
 
 async def test_whoever_takes_over_an_open_incident_ends_it_though_nothing_new_is_said_of_it() -> None:
     alerts = Alerts()
-    consensus = alone(alerts, Clock())
+    reporter = alone(alerts, Clock())
     for key in ("MDC", "ours/network"):
-        consensus.hear(HERE, key, well())
-    await consensus.tell()
-    consensus.gain({"MDC"}, {"MDC": BOTH})
-    consensus.hear(HERE, "MDC", well())
-    consensus.inherit({"ours/network": IncidentType.MONITORING_FAULT})
-    await consensus.tell()
+        reporter.record_status(HERE, key, well())
+    await reporter.report()
+    reporter.add_agencies({"MDC"}, {"MDC": BOTH})
+    reporter.record_status(HERE, "MDC", well())
+    reporter.take_over_faults({"ours/network": IncidentType.MONITORING_FAULT})
+    await reporter.report()
     assert alerts.told() == ["MDC: over", "ours/network: over"]
 
 
 async def test_an_outage_that_goes_on_is_told_once_however_long_it_lasts() -> None:
     clock, alerts = Clock(), Alerts()
-    consensus = alone(alerts, clock)
+    reporter = alone(alerts, clock)
     for minute in range(30):
-        consensus.hear(HERE, "JCM", replace(wrong(SENDING), failing_routes=frozenset({f"{minute}"})))
-        await consensus.tell()
+        reporter.record_status(HERE, "JCM", replace(wrong(SENDING), failing_routes=frozenset({f"{minute}"})))
+        await reporter.report()
         clock.time += MINUTE
     assert alerts.told() == ["JCM: sending"]
 
@@ -439,50 +450,54 @@ async def test_an_outage_that_goes_on_is_told_once_however_long_it_lasts() -> No
 @pytest.mark.parametrize("trouble", [{"away": {"JCM"}}, {"store_away": True}])
 async def test_what_could_not_be_told_is_told_again_though_nobody_says_anything_else(trouble: dict[str, Any]) -> None:
     alerts = Alerts()
-    consensus = alone(alerts, Clock())
+    reporter = alone(alerts, Clock())
     for name, value in trouble.items():
         setattr(alerts, name, value)
-    consensus.hear(HERE, "JCM", wrong(BOTH))
-    assert not await consensus.tell()
+    reporter.record_status(HERE, "JCM", wrong(BOTH))
+    assert not await reporter.report()
     assert alerts.told() == []
     alerts.away, alerts.store_away = set(), False
-    assert await consensus.tell()
+    assert await reporter.report()
     assert alerts.told() == ["JCM: both"]
-    assert await consensus.tell()
+    assert await reporter.report()
     assert alerts.asked == 2
 
 
 async def test_until_this_site_has_said_how_an_agency_stands_that_it_gained_nothing_is_told_of_it() -> None:
     clock, alerts = Clock(), Alerts()
-    consensus = alone(alerts, clock)
-    consensus.brief(Briefs(agencies=dict.fromkeys(("JCM", "JKT"), BRIEF), ours=lambda _: BRIEF))
+    reporter = alone(alerts, clock)
+    reporter.set_policies(
+        IncidentPolicies(agencies=dict.fromkeys(("JCM", "JKT"), BRIEF), monitoring_fault=lambda _: BRIEF)
+    )
     # Another process of ours had it until now.
     for site, standing in ((HERE, wrong(BOTH)), (JOHOR, wrong(BOTH)), (KUCHING, well())):
-        consensus.hear(site, "JKT", standing)
-    consensus.hear(HERE, "JCM", wrong(BOTH))
+        reporter.record_status(site, "JKT", standing)
+    reporter.record_status(HERE, "JCM", wrong(BOTH))
     alerts.away = {"JCM"}
-    await consensus.tell()
+    await reporter.report()
     alerts.away = set()
-    consensus.gain({"JKT"}, {"MDC": BOTH, "ours/credentials/JKT/utama": IncidentType.MONITORING_FAULT})
-    await consensus.tell()
+    reporter.add_agencies({"JKT"}, {"MDC": BOTH, "ours/credentials/JKT/utama": IncidentType.MONITORING_FAULT})
+    await reporter.report()
     assert alerts.told() == ["JCM: both"], "what was owed before is told"
-    assert consensus._disputed == {"JKT": True}
-    assert {*consensus.told} == {"JCM", "ours/credentials/JKT/utama"}
-    assert consensus.says("JKT") == {JOHOR: wrong(BOTH), KUCHING: well()}
+    assert reporter._disagreements == {"JKT": True}
+    assert {*reporter.reported_types} == {"JCM", "ours/credentials/JKT/utama"}
+    assert reporter.site_statuses("JKT") == {JOHOR: wrong(BOTH), KUCHING: well()}
 
 
 async def test_what_is_our_own_is_told_though_this_site_has_no_vote_on_agencies() -> None:
     alerts = Alerts()
-    consensus = alone(alerts, Clock())
-    consensus.brief(Briefs(agencies={}, ours=lambda suspect: replace(BRIEF, agency=f"{suspect}")))
-    consensus.fresh({JOHOR})
+    reporter = alone(alerts, Clock())
+    reporter.set_policies(
+        IncidentPolicies(agencies={}, monitoring_fault=lambda suspect: replace(BRIEF, agency=f"{suspect}"))
+    )
+    reporter.set_voting_sites({JOHOR})
     for key in ("JCM", "ours/reference/a"):
-        consensus.hear(HERE, key, wrong(IncidentType.MONITORING_FAULT))
-    await consensus.tell()
+        reporter.record_status(HERE, key, wrong(IncidentType.MONITORING_FAULT))
+    await reporter.report()
     assert alerts.told() == ["ours/reference/a: monitoring_fault"]
     assert [each.policy.agency for each in alerts.heard if isinstance(each, Trigger)] == ["reference/a"]
-    consensus.hear(HERE, "ours/reference/b", well())
-    assert [consensus.ails_us(f"ours/{each}") for each in ("reference/a", "reference/b", "network")] == [
+    reporter.record_status(HERE, "ours/reference/b", well())
+    assert [reporter.has_fault(f"ours/{each}") for each in ("reference/a", "reference/b", "network")] == [
         True,
         False,
         False,
@@ -501,38 +516,39 @@ class HeldBack(Alerts):
 
 async def test_that_a_person_has_ended_it_by_hand_is_known_while_it_is_measured_and_this_process_has_it() -> None:
     clock, alerts = Clock(), HeldBack()
-    consensus = alone(alerts, clock)
+    reporter = alone(alerts, clock)
 
     async def stands(standing: SiteStatus) -> list[str]:
         clock.time += MINUTE
-        consensus.hear(HERE, "JCM", standing)
-        await consensus.tell()
-        return [*consensus.ended_by_hand]
+        reporter.record_status(HERE, "JCM", standing)
+        await reporter.report()
+        return [*reporter.closed_by_hand]
 
     assert [await stands(each) for each in (wrong(SENDING), well(), wrong(SENDING))] == [["JCM"], [], ["JCM"]]
     alerts.is_open = True
     assert await stands(wrong(BOTH)) == []
     alerts.is_open = False
     assert [await stands(each) for each in (well(), wrong(BOTH))] == [[], ["JCM"]]
-    consensus.release({"JCM"})
-    assert not consensus.ended_by_hand
+    reporter.remove_agencies({"JCM"})
+    assert not reporter.closed_by_hand
 
 
 @pytest.mark.parametrize(
-    ("leave", "key"), [("release", "JCM"), ("hand_over", "JCM"), ("hand_over", "ours/credentials/JCM/utama")]
+    ("leave", "key"),
+    [("remove_agencies", "JCM"), ("transfer_agencies", "JCM"), ("transfer_agencies", "ours/credentials/JCM/utama")],
 )
 async def test_what_was_being_told_when_its_agency_left_is_not_for_this_process_to_end(leave: str, key: str) -> None:
     alerts = HeldBack()
-    consensus = alone(alerts, Clock())
-    consensus.hear(HERE, key, wrong(BOTH))
+    reporter = alone(alerts, Clock())
+    reporter.record_status(HERE, key, wrong(BOTH))
     alerts.answers.clear()
-    telling = asyncio.create_task(consensus.tell())
+    telling = asyncio.create_task(reporter.report())
     while not alerts.asked:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0)
-    getattr(consensus, leave)({"JCM"})
+    getattr(reporter, leave)({"JCM"})
     alerts.answers.set()
     assert await telling
-    assert (alerts.told(), {*consensus.told}, consensus.ended_by_hand) == ([f"{key}: both"], set(), {})
+    assert (alerts.told(), {*reporter.reported_types}, reporter.closed_by_hand) == ([f"{key}: both"], set(), {})
 
 
 async def test_what_is_open_is_looked_up_each_minute_and_at_once_after_a_clock_was_set_back() -> None:
@@ -544,11 +560,11 @@ async def test_what_is_open_is_looked_up_each_minute_and_at_once_after_a_clock_w
             raise RuntimeError("a bug")
         return set()
 
-    consensus = alone(alerts, clock, open_keys=open_keys)
-    consensus.hear(HERE, "JCM", wrong(BOTH))
+    reporter = alone(alerts, clock, open_keys=open_keys)
+    reporter.record_status(HERE, "JCM", wrong(BOTH))
     for seconds in (0, 59, 1, 59, 1, 30, -3600):
         clock.time += seconds * SECOND
-        await consensus.tell()
+        await reporter.report()
     first = T0 + MINUTE
     assert asked == [first, first + MINUTE, first + MINUTE + 30 * SECOND - 60 * MINUTE]
     assert alerts.told() == ["JCM: both"] * 3, "it was ended by a person each time"
@@ -556,77 +572,79 @@ async def test_what_is_open_is_looked_up_each_minute_and_at_once_after_a_clock_w
 
 async def test_of_an_agency_that_another_process_has_now_all_is_forgotten_but_what_was_said_of_it() -> None:
     alerts, mailbox = Alerts(), "ours/credentials/JCM/utama"
-    consensus = alone(alerts, Clock(), dict.fromkeys(("ours/network", f"{mailbox}-2"), IncidentType.MONITORING_FAULT))
+    reporter = alone(alerts, Clock(), dict.fromkeys(("ours/network", f"{mailbox}-2"), IncidentType.MONITORING_FAULT))
     for key, standing in (("JCM", wrong(BOTH)), (mailbox, wrong(IncidentType.MONITORING_FAULT))):
-        consensus.hear(HERE, key, standing)
-    await consensus.tell()
-    consensus.hear(HERE, "JCM", wrong(RECEIVING))
-    consensus.hand_over({"JCM"})
-    await consensus.tell()
+        reporter.record_status(HERE, key, standing)
+    await reporter.report()
+    reporter.record_status(HERE, "JCM", wrong(RECEIVING))
+    reporter.transfer_agencies({"JCM"})
+    await reporter.report()
     assert alerts.told() == ["JCM: both", f"{mailbox}: monitoring_fault"], "the other ends it"
-    assert ({*consensus.told}, consensus.agencies) == ({"ours/network"}, set())
-    assert (consensus.ails_us(mailbox), consensus._said["JCM"]) == (False, {HERE: wrong(RECEIVING)})
+    assert ({*reporter.reported_types}, reporter.agencies) == ({"ours/network"}, set())
+    assert (reporter.has_fault(mailbox), reporter._statuses["JCM"]) == (False, {HERE: wrong(RECEIVING)})
     assert (
-        consensus.inherit({mailbox: IncidentType.MONITORING_FAULT, "ours/network": IncidentType.MONITORING_FAULT})
+        reporter.take_over_faults(
+            {mailbox: IncidentType.MONITORING_FAULT, "ours/network": IncidentType.MONITORING_FAULT}
+        )
         == set()
     )
 
 
 async def test_of_an_agency_that_has_left_what_other_sites_say_is_kept() -> None:
-    consensus = alone(Alerts(), Clock(), {"JCM": BOTH})
+    reporter = alone(Alerts(), Clock(), {"JCM": BOTH})
     for site, standing in ((HERE, wrong(SENDING)), (JOHOR, wrong(SENDING)), (KUCHING, UNCLEAR)):
-        consensus.hear(site, "JCM", standing)
-    await consensus.tell()
-    assert [*consensus._less] == ["JCM"]
-    consensus.release({"JCM"})
-    assert not consensus._less
-    consensus.fresh({HERE, KUCHING})
-    assert consensus.says("JCM") == {JOHOR: None, KUCHING: UNCLEAR}
+        reporter.record_status(site, "JCM", standing)
+    await reporter.report()
+    assert [*reporter._lesser_types] == ["JCM"]
+    reporter.remove_agencies({"JCM"})
+    assert not reporter._lesser_types
+    reporter.set_voting_sites({HERE, KUCHING})
+    assert reporter.site_statuses("JCM") == {JOHOR: None, KUCHING: UNCLEAR}
 
 
 async def test_what_is_less_in_another_way_by_now_must_last_anew() -> None:
     clock, alerts = Clock(), Alerts()
-    consensus = alone(alerts, clock, {"JCM": BOTH})
+    reporter = alone(alerts, clock, {"JCM": BOTH})
     for standing, minutes in ((wrong(SENDING), 9), (wrong(RECEIVING), 9), (wrong(BOTH), 9), (wrong(RECEIVING), 9)):
-        consensus.hear(HERE, "JCM", standing)
-        await consensus.tell()
+        reporter.record_status(HERE, "JCM", standing)
+        await reporter.report()
         clock.time += minutes * MINUTE
-        await consensus.tell()
-    assert (alerts.told(), consensus._untold) == ([], set())
+        await reporter.report()
+    assert (alerts.told(), reporter._failed_keys) == ([], set())
     clock.time += MINUTE
-    await consensus.tell()
+    await reporter.report()
     assert alerts.told() == ["JCM: receiving"]
 
 
 async def test_a_site_that_says_nothing_any_more_keeps_nobody_from_being_told() -> None:
     alerts = Alerts()
-    consensus = alone(alerts, Clock(), quorum=TWO)
+    reporter = alone(alerts, Clock(), quorum=TWO)
     for site, standing in ((HERE, wrong(BOTH)), (JOHOR, well())):
-        consensus.hear(site, "JCM", standing)
-    await consensus.tell()
-    assert (alerts.told(), consensus._disputed) == ([], {"JCM": True})
-    consensus.forget(JOHOR, "JCM")
-    await consensus.tell()
-    assert (alerts.told(), consensus._disputed) == (["JCM: both"], {})
+        reporter.record_status(site, "JCM", standing)
+    await reporter.report()
+    assert (alerts.told(), reporter._disagreements) == ([], {"JCM": True})
+    reporter.remove_status(JOHOR, "JCM")
+    await reporter.report()
+    assert (alerts.told(), reporter._disagreements) == (["JCM: both"], {})
 
 
 def test_what_sites_say_and_where_they_see_trouble_is_known_of_those_that_have_a_vote() -> None:
-    consensus = alone(Alerts(), Clock())
+    reporter = alone(Alerts(), Clock())
     for site, route in ((HERE, "JCM/1"), (JOHOR, "JCM/2")):
-        assert consensus.says("JCM") == {}, "nobody, or one alone"
-        consensus.hear(site, "JCM", replace(wrong(BOTH), failing_routes=frozenset({route})))
-    assert consensus.troubled("JCM") == {"JCM/1", "JCM/2"}
-    consensus.fresh({JOHOR})
-    assert consensus.troubled("JCM") == {"JCM/2"}
-    assert [site for site, said in consensus.says("JCM").items() if said is not None] == [JOHOR]
-    assert consensus.troubled("MDC") == set()
+        assert reporter.site_statuses("JCM") == {}, "nobody, or one alone"
+        reporter.record_status(site, "JCM", replace(wrong(BOTH), failing_routes=frozenset({route})))
+    assert reporter.failing_routes("JCM") == {"JCM/1", "JCM/2"}
+    reporter.set_voting_sites({JOHOR})
+    assert reporter.failing_routes("JCM") == {"JCM/2"}
+    assert [site for site, said in reporter.site_statuses("JCM").items() if said is not None] == [JOHOR]
+    assert reporter.failing_routes("MDC") == set()
 
 
 async def test_while_thousands_are_compared_others_have_their_turn_now_and_then() -> None:
-    consensus = alone(Alerts(), Clock())
-    for number in range(3 * AT_A_TIME):
-        consensus.hear(HERE, f"ours/reference/{number}", well())
-    telling, turns = asyncio.create_task(consensus.tell()), 0
+    reporter = alone(Alerts(), Clock())
+    for number in range(3 * ATTRIBUTIONS_PER_STEP):
+        reporter.record_status(HERE, f"ours/reference/{number}", well())
+    telling, turns = asyncio.create_task(reporter.report()), 0
     while not telling.done():
         await asyncio.sleep(0)
         turns += 1
@@ -634,27 +652,29 @@ async def test_while_thousands_are_compared_others_have_their_turn_now_and_then(
 
 
 async def test_nothing_is_compared_anew_while_nobody_says_anything_else() -> None:
-    consensus = alone(Alerts(), Clock())
+    reporter = alone(Alerts(), Clock())
     for _ in range(2):
-        consensus.hear(HERE, "JCM", well())
-        consensus.hear(HERE, "JKT", well())
-        consensus.fresh({HERE})
+        reporter.record_status(HERE, "JCM", well())
+        reporter.record_status(HERE, "JKT", well())
+        reporter.set_voting_sites({HERE})
         for key in ("JCM", "MDC"):
-            consensus.forget(JOHOR, key)
-        assert consensus._unsettled <= {"JCM"}
-        await consensus.tell()
-        assert not consensus._unsettled
-    consensus.hear(HERE, "JCM", well())
-    consensus.fresh({HERE})
-    assert not consensus._unsettled
+            reporter.remove_status(JOHOR, key)
+        assert reporter._pending_keys <= {"JCM"}
+        await reporter.report()
+        assert not reporter._pending_keys
+    reporter.record_status(HERE, "JCM", well())
+    reporter.set_voting_sites({HERE})
+    assert not reporter._pending_keys
 
 
 async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_configuration() -> None:
     clock, alerts, policy = Clock(), Alerts(), FlappingPolicy(threshold=FlappingPolicy().threshold - 1)
-    consensus = alone(alerts, clock, flapping=policy)
-    consensus.brief(Briefs(agencies=dict.fromkeys(("JCM", "MDC"), BRIEF), ours=lambda _: BRIEF))
-    consensus.restore_falls({"JCM": [T0 - MINUTE] * (policy.threshold - 1), "MDC": [T0]}, {"MDC"})
-    assert [(key, each.is_down, each.is_unsteady) for key, each in consensus._flapping.items()] == [
+    reporter = alone(alerts, clock, flapping=policy)
+    reporter.set_policies(
+        IncidentPolicies(agencies=dict.fromkeys(("JCM", "MDC"), BRIEF), monitoring_fault=lambda _: BRIEF)
+    )
+    reporter.restore_falls({"JCM": [T0 - MINUTE] * (policy.threshold - 1), "MDC": [T0]}, {"MDC"})
+    assert [(key, each.is_down, each.is_flapping) for key, each in reporter._flapping.items()] == [
         ("JCM", False, False)
     ]
 
@@ -662,64 +682,64 @@ async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_co
         for standing in (wrong(BOTH), well()):
             clock.time += MINUTE
             for site in (HERE, JOHOR):
-                consensus.hear(site, agency, standing)
-            await consensus.tell()
+                reporter.record_status(site, agency, standing)
+            await reporter.report()
         return [each.flapping for each in alerts.heard if isinstance(each, Trigger)][-1]
 
     for _ in range(2):
         assert await unsteady("JCM")
-        assert [*consensus._unbelieved] == ["JCM"]
-        consensus.hear(HERE, "JCM", wrong(BOTH))
-        await consensus.tell()
-        assert not consensus._unbelieved, "it has fallen again"
-    consensus.hear(HERE, "JCM", well())
-    await consensus.tell()
-    consensus.restore_falls({"JCM": []}, set())
-    assert consensus._flapping["JCM"].is_unsteady, "what is known better stays so"
+        assert [*reporter._unconfirmed_recoveries] == ["JCM"]
+        reporter.record_status(HERE, "JCM", wrong(BOTH))
+        await reporter.report()
+        assert not reporter._unconfirmed_recoveries, "it has fallen again"
+    reporter.record_status(HERE, "JCM", well())
+    await reporter.report()
+    reporter.restore_falls({"JCM": []}, set())
+    assert reporter._flapping["JCM"].is_flapping, "what is known better stays so"
     assert alerts.told() == ["JCM: both"]
     # With one site alone it is for that one to say what it believes.
-    consensus.forget(JOHOR, "JCM")
-    await consensus.tell()
+    reporter.remove_status(JOHOR, "JCM")
+    await reporter.report()
     assert alerts.told() == ["JCM: both", "JCM: over"]
     clock.time += policy.window
     assert not await unsteady("JCM")
-    consensus.believe(FlappingPolicy(threshold=1))
-    consensus.gain({"MDC"}, {})
+    reporter.set_flapping_policy(FlappingPolicy(threshold=1))
+    reporter.add_agencies({"MDC"}, {})
     assert [await unsteady(agency) for agency in ("JCM", "MDC")] == [True, True]
 
 
 async def test_how_often_something_falls_that_one_site_alone_sees_is_for_that_one_to_judge() -> None:
     clock, alerts, falls = Clock(), Alerts(), FlappingPolicy().threshold + 1
-    consensus = alone(alerts, clock)
+    reporter = alone(alerts, clock)
     for _ in range(falls):
         for standing in (wrong(BOTH), well()):
             clock.time += MINUTE
-            consensus.hear(HERE, "JCM", standing)
-            await consensus.tell()
+            reporter.record_status(HERE, "JCM", standing)
+            await reporter.report()
     assert alerts.told() == ["JCM: both", "JCM: over"] * falls
     assert not any(each.flapping for each in alerts.heard if isinstance(each, Trigger))
-    assert not consensus._flapping, "nothing is counted twice when another comes to see it"
+    assert not reporter._flapping, "nothing is counted twice when another comes to see it"
 
 
 def test_an_incident_that_was_held_open_is_held_open_after_a_restart() -> None:
-    consensus = alone(Alerts(), Clock(), {"JCM": BOTH})
-    consensus.restore_falls({"JCM": [T0]}, {"JCM"})
-    flapping = consensus._flapping["JCM"]
-    assert (flapping.is_down, flapping.is_unsteady) == (True, True)
+    reporter = alone(Alerts(), Clock(), {"JCM": BOTH})
+    reporter.restore_falls({"JCM": [T0]}, {"JCM"})
+    flapping = reporter._flapping["JCM"]
+    assert (flapping.is_down, flapping.is_flapping) == (True, True)
 
 
 async def test_what_sites_have_told_together_is_shown_while_they_say_it_and_this_process_tells_of_it() -> None:
-    consensus = alone(Alerts(), Clock(), others={*OTHERS})
-    consensus._metrics.watch_agency("JCM", routes=["JCM/1"])
+    reporter = alone(Alerts(), Clock(), other_sites={*OTHERS})
+    reporter._metrics.register_agency("JCM", routes=["JCM/1"])
 
     async def shown(johor: SiteStatus, here: SiteStatus) -> list[float | None]:
-        consensus.hear(JOHOR, "JCM", johor)
-        consensus.hear(HERE, "JCM", here)
-        await consensus.tell()
+        reporter.record_status(JOHOR, "JCM", johor)
+        reporter.record_status(HERE, "JCM", here)
+        await reporter.report()
         return values()
 
     def values() -> list[float | None]:
-        scrape = Scrape(consensus._metrics)
+        scrape = Scrape(reporter._metrics)
         ways = [scrape.value("quorum_outage", agency="JCM", direction=way) for way in ("outbound", "inbound")]
         return [scrape.value("quorum_disagreement", agency="JCM"), *ways]
 
@@ -727,16 +747,16 @@ async def test_what_sites_have_told_together_is_shown_while_they_say_it_and_this
     assert await shown(well(), UNCLEAR) == [0, 0, 0]
     assert await shown(well(), wrong(SLOW)) == [1, None, None], "of slowness it is not known"
     assert await shown(well(), wrong(SENDING)) == [1, 1, 0]
-    consensus.release({"JCM"})
+    reporter.remove_agencies({"JCM"})
     assert values() == [None] * 3
 
 
 async def test_what_one_of_several_sites_does_not_believe_is_told_so() -> None:
     alerts = Alerts()
-    consensus = alone(alerts, Clock())
+    reporter = alone(alerts, Clock())
     for site in (HERE, JOHOR):
-        consensus.hear(site, "JCM", wrong(BOTH, flapping=True, latest=T0 + SECOND))
-    await consensus.tell()
+        reporter.record_status(site, "JCM", wrong(BOTH, flapping=True, latest=T0 + SECOND))
+    await reporter.report()
     (told,) = (each for each in alerts.heard if isinstance(each, Trigger))
     assert (told.flapping, told.began_at, told.latest_at) == (True, T0, T0 + SECOND)
 
@@ -747,8 +767,8 @@ def test_what_sites_see_fall_by_turns_opens_no_more_incidents_than_one_site_woul
 ) -> None:
     """Every five minutes other sites see it down: none of them sees it fall too often by itself."""
     clock, alerts, policy, opened = Clock(), Alerts(), FlappingPolicy(), list[datetime]()
-    consensus = IncidentReporter(
-        briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+    reporter = IncidentReporter(
+        policies=IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: BRIEF),
         alerting=alerts,
         metrics=Metrics(version="0", now=clock.now),
         clock=clock,
@@ -761,17 +781,17 @@ def test_what_sites_see_fall_by_turns_opens_no_more_incidents_than_one_site_woul
     async def live() -> None:
         for down in steps:
             for site in (HERE, *OTHERS):
-                consensus.hear(site, "JCM", wrong(BOTH) if site in down else well())
+                reporter.record_status(site, "JCM", wrong(BOTH) if site in down else well())
             before = alerts.told()
-            await consensus.tell()
+            await reporter.report()
             if alerts.told()[len(before) :] == ["JCM: both"] and (not before or before[-1] == "JCM: over"):
                 opened.append(clock.time)
             clock.time += 5 * MINUTE
         for site in (HERE, *OTHERS):
-            consensus.hear(site, "JCM", well())
-        await consensus.tell()
+            reporter.record_status(site, "JCM", well())
+        await reporter.report()
         clock.time += policy.window
-        await consensus.tell()
+        await reporter.report()
 
     asyncio.run(live())
     for at in opened:

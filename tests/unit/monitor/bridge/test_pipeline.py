@@ -17,9 +17,9 @@ from alerts.model.incident import Incident
 from alerts.model.notification import Cause, IncidentType
 from alerts.model.policy_snapshot import PolicySnapshot
 from alerts.persistence.store import StoreUnavailable
-from monitor.bridge.incident_reporter import Briefs, IncidentReporter
+from monitor.bridge.incident_reporter import IncidentPolicies, IncidentReporter
 from monitor.bridge.pipeline import ResultPipeline
-from monitor.evaluation.evaluator import AT_A_TIME, HealthEvaluator
+from monitor.evaluation.evaluator import ATTRIBUTIONS_PER_STEP, HealthEvaluator
 from monitor.evaluation.health_tracker import GradedRun
 from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem, FaultSource
@@ -113,13 +113,13 @@ class Store:
         self.grades: dict[str, Grade | None] = {}
         self.says_again = False
 
-    async def ended(
+    async def record_run(
         self,
         result: ProbeResult,
         agency: str,
         judged: Mapping[str, tuple[Health, datetime]],
         *,
-        standings: Mapping[str, SiteStatus],
+        statuses: Mapping[str, SiteStatus],
         streaks: Mapping[str, Sequence[GradedRun]],
         grade: Grade | None,
         **_: object,
@@ -129,11 +129,11 @@ class Store:
             raise OSError("disk full")
         self.runs += 1
         self.healths |= judged
-        self.standings += standings.items()
+        self.standings += statuses.items()
         self.streaks |= streaks
         self.grades[result.route] = grade
 
-    def say_again(self) -> None:
+    def rewrite_statuses(self) -> None:
         self.says_again = True
 
 
@@ -150,11 +150,11 @@ class Service:
         self.evaluator = HealthEvaluator(self.world.routes, HealthPolicy())
         self.evaluator.restore(self.store.healths)
         self.metrics = Metrics(version="0", now=self.clock.now)
-        self.metrics.watch_references(["a", "b"])
+        self.metrics.register_references(["a", "b"])
         for agency in self.agencies:
-            self.metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
-        self.consensus = IncidentReporter(
-            briefs=Briefs(agencies=dict.fromkeys(self.agencies, BRIEF), ours=self._ours),
+            self.metrics.register_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
+        self.reporter = IncidentReporter(
+            policies=IncidentPolicies(agencies=dict.fromkeys(self.agencies, BRIEF), monitoring_fault=self._ours),
             alerting=self.alerts,
             open_incidents=open_incidents or {},
             metrics=self.metrics,
@@ -166,12 +166,12 @@ class Service:
             evaluator=self.evaluator,
             routes=self.routes,
             history=cast(History, self.store),
-            consensus=self.consensus,
+            reporter=self.reporter,
             metrics=self.metrics,
             clock=self.clock,
             site="utama",
             process="satu",
-            is_read=is_read,
+            writes_all=is_read,
         )
 
     @staticmethod
@@ -181,9 +181,9 @@ class Service:
     async def take(self, run: ProbeResult) -> None:
         """Take a run in, and tell what follows."""
         try:
-            await self.pipeline.take(run)
+            await self.pipeline.process(run)
         finally:
-            await self.consensus.tell()
+            await self.reporter.report()
 
     async def rounds(self, count: int) -> list[str]:
         """Run every route so many times; return the errors of runs that could not be taken in."""
@@ -253,9 +253,9 @@ async def test_why_mail_fails_is_still_known_after_a_reload() -> None:
     await service.rounds(3)
     service.world.faults["JCM/utama"] = port_refused
     await service.rounds(6)
-    service.pipeline.look_again({"JCM"})
+    service.pipeline.apply_routes({"JCM"})
     other = next(route for route in service.world.routes if route.agency == "JKT")
-    await service.pipeline.take(service.world.result(other, service.clock.time))
+    await service.pipeline.process(service.world.result(other, service.clock.time))
 
     assert dict(service.store.standings)["JCM"].cause is Cause.CONNECT
 
@@ -470,12 +470,12 @@ async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[
     service.alerts.store_away = True
     await service.rounds(4)
 
-    service.consensus.brief(Briefs(agencies={"JCM": BRIEF}, ours=lambda _: 1 / 0))  # type: ignore[arg-type, return-value]
-    service.consensus.hear(
+    service.reporter.set_policies(IncidentPolicies(agencies={"JCM": BRIEF}, monitoring_fault=lambda _: 1 / 0))  # type: ignore[arg-type, return-value]
+    service.reporter.record_status(
         "utama", "ours/network", SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0))
     )
     service.alerts.store_away = False
-    telling = asyncio.create_task(service.consensus.keep_telling())
+    telling = asyncio.create_task(service.reporter.run())
     async with asyncio.timeout(60):
         while not (telling.done() or any("retrying" in line["event"] for line in logs)):  # noqa: ASYNC110 - a log tells nobody
             await asyncio.sleep(0.05)
@@ -545,12 +545,12 @@ async def test_runs_do_not_wait_for_what_is_told_and_what_could_not_be_is_told_b
 
     async def seen(*, up: bool) -> None:
         for route in service.world.routes * 4:
-            await service.pipeline.take(service.world.result(route, service.clock.time))
+            await service.pipeline.process(service.world.result(route, service.clock.time))
             service.clock.time += SECOND
         assert service.value("mail_up", agency="JCM", direction="internal") == up
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-        telling = tasks.create_task(service.consensus.keep_telling())
+        telling = tasks.create_task(service.reporter.run())
         # Its store neither answers nor refuses: whoever tells waits, and nobody else.
         await seen(up=False)
         assert (service.alerts.asked, service.alerts.told()) == (1, [])
@@ -566,7 +566,7 @@ async def test_runs_do_not_wait_for_what_is_told_and_what_could_not_be_is_told_b
         await service.alerts.told_something.wait()
         for _ in range(10):
             await asyncio.sleep(0)
-        assert not service.consensus._poked.is_set(), "nothing is owed"
+        assert not service.reporter._wake_event.is_set(), "nothing is owed"
         telling.cancel()
     assert service.alerts.told() == ["JCM: both", "JCM: over"]
 
@@ -593,8 +593,8 @@ async def test_runs_that_end_together_tell_once() -> None:
     await service.rounds(5)
     service.world.faults.clear()
     for _ in range(3):
-        await asyncio.gather(*(service.pipeline.take(arrived(r, service.clock.time)) for r in service.world.routes))
-        await service.consensus.tell()
+        await asyncio.gather(*(service.pipeline.process(arrived(r, service.clock.time)) for r in service.world.routes))
+        await service.reporter.report()
         service.clock.time += MINUTE
 
     assert service.alerts.told() == ["JCM: both", "JCM: over"]
@@ -618,8 +618,8 @@ async def test_how_a_route_ends_is_logged_when_it_ends_otherwise_than_before(log
 async def test_what_a_route_that_has_left_said_is_shown_no_more_before_any_run_has_ended() -> None:
     service = Service("JCM")
     await service.rounds(3)
-    service.evaluator.release([each for each in service.world.routes if each.direction is Direction.OUTBOUND])
-    service.pipeline.look_again()
+    service.evaluator.remove_routes([each for each in service.world.routes if each.direction is Direction.OUTBOUND])
+    service.pipeline.apply_routes()
     assert service.value("mail_up", agency="JCM", direction="outbound") is None
     assert service.value("mail_up", agency="JCM", direction="inbound") == 1
 
@@ -627,10 +627,10 @@ async def test_what_a_route_that_has_left_said_is_shown_no_more_before_any_run_h
 async def test_of_a_route_that_has_left_nothing_is_kept() -> None:
     service = Service("JCM")
     await service.rounds(1)
-    assert service.pipeline._endings.keys() == set().union(*service.pipeline._reasons.values())
+    assert service.pipeline._last_outcomes.keys() == set().union(*service.pipeline._reasons.values())
     service.routes.clear()
-    service.pipeline.look_again()
-    assert (service.pipeline._endings, [*service.pipeline._reasons.values()]) == ({}, [{}, {}])
+    service.pipeline.apply_routes()
+    assert (service.pipeline._last_outcomes, [*service.pipeline._reasons.values()]) == ({}, [{}, {}])
 
 
 async def test_what_is_well_and_was_said_to_be_is_said_anew_where_its_incident_comes_to_this_process() -> None:
@@ -640,19 +640,19 @@ async def test_what_is_well_and_was_said_to_be_is_said_anew_where_its_incident_c
     written = dict(service.store.standings)["JCM"]
     assert written.up_since is not None, "others read it"
     # It was watched under its new name already when its past came to it.
-    service.consensus.gain({"JCM"}, {"JCM": IncidentType.BOTH})
-    service.metrics.forget_agency("JCM")
-    service.metrics.watch_agency("JCM", routes=service.routes)
-    service.pipeline.look_again({"JCM"})
+    service.reporter.add_agencies({"JCM"}, {"JCM": IncidentType.BOTH})
+    service.metrics.unregister_agency("JCM")
+    service.metrics.register_agency("JCM", routes=service.routes)
+    service.pipeline.apply_routes({"JCM"})
     assert service.value("mail_up", agency="JCM", direction="outbound") == 1
-    await service.pipeline.speak()
-    await service.consensus.tell()
+    await service.pipeline.report_pending()
+    await service.reporter.report()
     assert service.alerts.told() == ["JCM: over"]
 
 
 async def test_a_run_of_a_route_that_has_left_is_ignored() -> None:
     service = Service("JCM")
-    await service.pipeline.take(arrived(agency_routes("ZZZ")[0], T0))
+    await service.pipeline.process(arrived(agency_routes("ZZZ")[0], T0))
 
     assert service.store.runs == 0
     assert service.evaluator.healths() == {}
@@ -661,8 +661,8 @@ async def test_a_run_of_a_route_that_has_left_is_ignored() -> None:
 async def test_how_far_the_clock_of_a_relay_is_off_is_shown_of_a_message_that_tells_it() -> None:
     service = Service("JCM")
     internal = service.world.routes[0]
-    await service.pipeline.take(replace(arrived(internal, T0), path=Path(skew=3 * SECOND)))
-    await service.pipeline.take(arrived(internal, T0 + MINUTE))
+    await service.pipeline.process(replace(arrived(internal, T0), path=Path(skew=3 * SECOND)))
+    await service.pipeline.process(arrived(internal, T0 + MINUTE))
 
     assert service.value("relay_clock_skew_seconds", agency="JCM", direction="internal") == 3
 
@@ -682,7 +682,7 @@ async def test_after_a_restart_it_shows_what_was_known() -> None:
     service.start()
 
     assert service.value("mail_up", agency="JCM", direction="outbound") == 1
-    assert not service.evaluator.moved(), "none is shown once more with the first run"
+    assert not service.evaluator.take_changed_agencies(), "none is shown once more with the first run"
 
 
 async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
@@ -699,14 +699,14 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
     )
     for n in range(3):
         lost = failed(internal, service.clock.time, Outcome.LOST, Phase.TRANSIT, token=f"{n:016x}")
-        arrivals.sent(lost.token_id, internal.name, service.clock.time)
-        await service.pipeline.take(lost)
+        arrivals.record_sent(lost.token_id, internal.name, service.clock.time)
+        await service.pipeline.process(lost)
         service.clock.time += 5 * MINUTE
     assert service.evaluator.route_health(internal.name) is Health.DOWN
 
     def come(arrival: Arrival, token_id: str | None) -> None:
         mailbox = internal.route.recipient.name
-        arrivals.hear(arrival, token_id, service.clock.time, mailbox=mailbox, at_first_look=True)
+        arrivals.process_message(arrival, token_id, service.clock.time, mailbox=mailbox, is_first_poll=True)
 
     for n in range(3):
         come(Arrival.LATE, f"{n:016x}")
@@ -726,7 +726,7 @@ async def test_a_failure_that_could_not_be_written_is_written_with_the_next_run_
     service.world.faults["JCM/utama"], service.store.away = REFUSED, True
     assert await service.rounds(1) != []
     service.store.away = False
-    await service.pipeline.take(service.world.result(other, service.clock.time))
+    await service.pipeline.process(service.world.result(other, service.clock.time))
     assert service.store.streaks[failing.name]
     assert (service.store.grades[other.name], [*service.store.grades.values()].count(None)) == (Grade.GOOD, 0)
 
@@ -736,8 +736,8 @@ async def test_what_could_not_be_written_of_an_agency_that_has_left_keeps_nobody
     await service.rounds(3)
     service.world.faults["JCM/utama"], service.store.away = REFUSED, True
     assert await service.rounds(4) != []
-    service.consensus.release({"JCM"})
-    service.pipeline.look_again()
+    service.reporter.remove_agencies({"JCM"})
+    service.pipeline.apply_routes()
     service.store.away = False
     assert await service.rounds(1) == []
 
@@ -747,12 +747,12 @@ async def test_an_agency_that_left_while_it_was_down_and_comes_back_is_told_of_a
     await service.rounds(3)
     service.world.faults["JCM/utama"] = REFUSED
     await service.rounds(4)
-    service.consensus.release({"JCM"})
-    service.pipeline.look_again()
+    service.reporter.remove_agencies({"JCM"})
+    service.pipeline.apply_routes()
     await service.rounds(1)
     # What is open of it is ended by a person, or by the leaver; meanwhile it fails as it did.
-    service.consensus.gain({"JCM"}, {})
-    service.pipeline.look_again()
+    service.reporter.add_agencies({"JCM"}, {})
+    service.pipeline.apply_routes()
     await service.rounds(1)
 
     assert service.alerts.told() == ["JCM: both", "JCM: both"]
@@ -795,23 +795,23 @@ async def test_how_things_stand_is_written_with_the_next_run_where_it_could_not_
 async def test_what_stands_here_is_heard_before_the_first_run_where_others_wait_for_it() -> None:
     service = Service("JCM")
     heard: list[str] = []
-    service.consensus.hear = lambda site, key, standing: heard.append(f"{site}: {key}")  # type: ignore[method-assign]
-    await service.pipeline.speak()
-    await service.pipeline.speak()
+    service.reporter.record_status = lambda site, key, status: heard.append(f"{site}: {key}")  # type: ignore[method-assign]
+    await service.pipeline.report_pending()
+    await service.pipeline.report_pending()
     assert heard == ["utama: JCM"]
-    assert not service.pipeline._moved, "each is looked at once"
+    assert not service.pipeline._changed_keys, "each is looked at once"
 
 
 async def test_of_an_agency_that_leaves_before_it_was_found_how_it_stands_nothing_is_said() -> None:
     service = Service("JCM", "JKT")
-    service.consensus.release({"JCM"})
-    await service.pipeline.speak()
-    assert service.pipeline._standings.keys() == service.consensus._said.keys() == {"JKT"}
+    service.reporter.remove_agencies({"JCM"})
+    await service.pipeline.report_pending()
+    assert service.pipeline._statuses.keys() == service.reporter._statuses.keys() == {"JKT"}
 
 
 async def test_while_it_is_found_how_thousands_stand_others_have_their_turn_now_and_then() -> None:
-    service = Service(*(f"J{number:03}" for number in range(3 * AT_A_TIME)))
-    speaking, turns = asyncio.create_task(service.pipeline.speak()), 0
+    service = Service(*(f"J{number:03}" for number in range(3 * ATTRIBUTIONS_PER_STEP)))
+    speaking, turns = asyncio.create_task(service.pipeline.report_pending()), 0
     while not speaking.done():
         await asyncio.sleep(0)
         turns += 1
@@ -820,47 +820,47 @@ async def test_while_it_is_found_how_thousands_stand_others_have_their_turn_now_
 
 async def test_a_write_that_fails_while_an_agency_leaves_keeps_no_later_run_from_being_written() -> None:
     service = Service("JCM", "MDC")
-    ended = service.store.ended
+    ended = service.store.record_run
 
     async def leaves(*values: Any, **ways: Any) -> None:
-        service.consensus.release({"JCM"})
-        service.pipeline.look_again()
+        service.reporter.remove_agencies({"JCM"})
+        service.pipeline.apply_routes()
         service.store.away = True
         await ended(*values, **ways)
 
-    service.store.ended = leaves  # type: ignore[method-assign]
+    service.store.record_run = leaves  # type: ignore[method-assign]
     route = next(each for each in service.world.routes if each.agency == "MDC")
     with pytest.raises(OSError, match="disk full"):
-        await service.pipeline.take(arrived(route, service.clock.time))
-    service.store.ended, service.store.away = ended, False  # type: ignore[method-assign]
-    await service.pipeline.take(arrived(route, service.clock.time + MINUTE))
+        await service.pipeline.process(arrived(route, service.clock.time))
+    service.store.record_run, service.store.away = ended, False  # type: ignore[method-assign]
+    await service.pipeline.process(arrived(route, service.clock.time + MINUTE))
     assert service.store.runs == 1
     assert "MDC" in {key for key, _ in service.store.standings}
 
 
 async def test_how_things_stand_is_written_with_the_next_run_where_the_one_that_found_it_was_cancelled() -> None:
     service, is_writing = Service("JCM", "MDC"), asyncio.Event()
-    ended = service.store.ended
+    ended = service.store.record_run
     route, other = (next(r for r in service.world.routes if r.agency == agency) for agency in ("JCM", "MDC"))
 
     async def hangs(*_: Any, **__: Any) -> None:
         is_writing.set()
         await asyncio.Event().wait()
 
-    service.store.ended = hangs  # type: ignore[method-assign]
-    taking = asyncio.create_task(service.pipeline.take(arrived(route, service.clock.time)))
+    service.store.record_run = hangs  # type: ignore[method-assign]
+    taking = asyncio.create_task(service.pipeline.process(arrived(route, service.clock.time)))
     await is_writing.wait()
     taking.cancel()
     await asyncio.gather(taking, return_exceptions=True)
-    service.store.ended = ended  # type: ignore[method-assign]
-    await service.pipeline.take(arrived(other, service.clock.time))
+    service.store.record_run = ended  # type: ignore[method-assign]
+    await service.pipeline.process(arrived(other, service.clock.time))
     assert {"JCM", "MDC"} <= {key for key, _ in service.store.standings}
 
 
 async def test_what_was_told_by_a_process_that_is_gone_is_ended_by_one_that_sees_it_well() -> None:
     service = Service("JCM")
     await service.rounds(1)
-    service.pipeline.inherit(
+    service.pipeline.take_over_faults(
         {
             "ours/network": IncidentType.MONITORING_FAULT,
             "ours/site/johor": IncidentType.MONITORING_FAULT,
@@ -876,9 +876,11 @@ async def test_whoever_takes_back_what_others_said_leaves_incidents_that_no_site
     service = Service("JCM")
     await service.rounds(1)
     service.store.standings.clear()
-    service.pipeline.inherit({"alert/0123456789abcdef": IncidentType.ALERT, "unreached/NOC-01": IncidentType.UNREACHED})
+    service.pipeline.take_over_faults(
+        {"alert/0123456789abcdef": IncidentType.ALERT, "unreached/NOC-01": IncidentType.UNREACHED}
+    )
     await service.rounds(1)
-    assert (service.store.standings, service.consensus.told) == ([], {})
+    assert (service.store.standings, service.reporter.reported_types) == ([], {})
 
 
 async def test_what_is_our_own_is_written_in_the_name_of_the_process_and_all_again_that_others_may_have_written() -> (
@@ -892,7 +894,7 @@ async def test_what_is_our_own_is_written_in_the_name_of_the_process_and_all_aga
     service.store.standings.clear()
     await service.rounds(1)
     assert service.store.standings == []
-    service.pipeline.say_again()
+    service.pipeline.rewrite_statuses()
     await service.rounds(1)
     assert {key for key, _ in service.store.standings} == {*own, "JCM", "ours/credentials/JCM/utama"}
     assert service.store.says_again, "whatever it is that it has said before"

@@ -23,7 +23,7 @@ from monitor.config.service.store import RetentionSettings
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
-from monitor.web.command.records import records
+from monitor.web.command.records import record_commands
 from pantau_lab.serving import claimed
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0
@@ -33,9 +33,9 @@ from tests.unit.monitor.web.source import Service
 
 
 async def write(database: Database, *events: str) -> None:
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         for event in events:
-            await ledger.journal(AuditEntry(at=T0, actor="Siti Contoh", event=event, detail={"number": "JCM-01"}))
+            await uow.add_audit_entry(AuditEntry(at=T0, actor="Siti Contoh", event=event, detail={"number": "JCM-01"}))
 
 
 def sha256(text: str) -> str:
@@ -53,14 +53,14 @@ def archive(database: Database) -> Archive:
         history=History(database),
         clock=Clock(),
         wording=lambda: WORDING,
-        keep=RetentionSettings().build,
+        retention=RetentionSettings().build,
     )
 
 
 @asynccontextmanager
 async def running(office: IssuingOffice) -> AsyncIterator[Database]:
     """Run a service with two entries in its journal."""
-    async with Database.open(office.state) as database, office.open(Service(), records(archive(database))):
+    async with Database.open(office.state) as database, office.open(Service(), record_commands(archive(database))):
         await write(database, "incident opened", "incident resolved")
         yield database
 
@@ -91,13 +91,13 @@ async def test_a_changed_journal_is_said_to_be_changed_and_where(office: Issuing
         code, said = await office.ask("audit", "verify")
         assert code == 3
         assert said.startswith(
-            "entry 1: was changed: it says something else than was written\nThe audit log was CHANGED: 2 entries"
+            "entry 1: was changed: its content does not match its hash\nThe audit log was CHANGED: 2 entries"
         )
         await write(database, "goes on")
     code, said = await office.ask("audit", "verify")
     assert code == 3
     assert said.startswith(
-        "entry 1: was changed: it says something else than was written\nThe audit log was CHANGED: 3 entries"
+        "entry 1: was changed: its content does not match its hash\nThe audit log was CHANGED: 3 entries"
     )
 
 
@@ -113,7 +113,7 @@ async def test_what_is_written_while_it_is_followed_is_followed_too(office: Issu
             return page
 
         kept.entries = entries  # type: ignore[method-assign]  # what others do meanwhile
-        async with office.open(Service(), records(kept)):
+        async with office.open(Service(), record_commands(kept)):
             code, said = await office.ask("audit", "verify")
     assert (code, said[:36]) == (0, "The audit log is intact: 4 entries, ")
 
@@ -123,7 +123,7 @@ async def test_an_entry_that_cannot_be_read_is_named(office: IssuingOffice) -> N
         change(office.state / "pantau.sqlite", "UPDATE audit_log SET at = 'yesterday' WHERE id = 1")
         code, said = await office.ask("audit", "verify")
     assert code == 3
-    assert said.startswith("entry 1: cannot be read: it was changed\n")
+    assert said.startswith("entry 1: is invalid: it was changed\n")
 
 
 async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(office: IssuingOffice) -> None:
@@ -135,7 +135,7 @@ async def test_a_head_that_was_kept_elsewhere_still_fits_when_more_was_written(o
         other = f"2:{'0' * 64}"
         code, said = await office.ask("audit", "verify", "--expect-head", other)
     assert code == 3
-    assert said.startswith("entry 2: is another than when the copy of the head was made")
+    assert said.startswith("entry 2: differs from the copy of the head")
     code, said = await office.ask("audit", "verify", "--expect-head", other)
     assert code == 3
 
@@ -195,7 +195,7 @@ async def test_the_journal_on_a_server_is_verified_without_the_service(
         connection.execute("ALTER TABLE audit_log DISABLE TRIGGER ALL")
         connection.execute("UPDATE audit_log SET actor = 'Ravi Contoh' WHERE id = 1")
     code, said = await office.ask("audit", "verify")
-    assert (code, said.partition("\n")[0]) == (3, "entry 1: was changed: it says something else than was written")
+    assert (code, said.partition("\n")[0]) == (3, "entry 1: was changed: its content does not match its hash")
 
 
 def test_a_file_that_is_no_store_is_named(office: IssuingOffice, tmp_path: Path) -> None:

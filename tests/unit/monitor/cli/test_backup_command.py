@@ -27,9 +27,11 @@ from tests.unit.monitor.cli.office import IssuingOffice, full_disk
 
 
 async def write(database: Database, entries: int, size: int = 10) -> None:
-    async with SqlStore(database).transaction() as ledger:
+    async with SqlStore(database).transaction() as uow:
         for _ in range(entries):
-            await ledger.journal(AuditEntry(at=T0, actor="Siti Contoh", event="remark", detail={"text": "a" * size}))
+            await uow.add_audit_entry(
+                AuditEntry(at=T0, actor="Siti Contoh", event="remark", detail={"text": "a" * size})
+            )
 
 
 async def have_store(office: IssuingOffice, entries: int = 2, size: int = 10) -> Path:

@@ -21,7 +21,7 @@ from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import drill, drill_notification
-from monitor.web.command.oncall import duties
+from monitor.web.command.oncall import on_call_commands
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service
 
@@ -81,7 +81,7 @@ def test_check_rota_with_gap_and_fallback_is_no_finding(office: IssuingOffice) -
 async def test_check_asks_the_running_service_for_overrides(office: IssuingOffice, tmp_path: Path) -> None:
     async with (
         Database.open(tmp_path / "elsewhere") as database,
-        office.open(Service(), duties(duty(office, database))),
+        office.open(Service(), on_call_commands(duty(office, database))),
     ):
         (before,) = gaps((await office.ask("check"))[1])
         await fill_the_gap(office, database)
@@ -201,7 +201,9 @@ async def test_check_contact_whose_user_may_not_sign_in_is_a_warning(office: Iss
     message = "'Ali' is no user who may sign in to the portal; write instead: "
     assert await warnings() == [f"{place}: {message}a name that `pantau user list` shows, or leave the key out"]
     clock = MachineClock()
-    users = Administration(Users(database), clock, agencies=list, factors=SecondFactors(database), changed=lambda: None)
+    users = Administration(
+        Users(database), clock, agencies=list, factors=SecondFactors(database), on_change=lambda: None
+    )
     await users.add("ali", "Ali bin Contoh", [], by="Ujian")
     assert await warnings() == [f"{place}: {message}ali"]
     edit(office, "user: Ali\n", "user: ali\n")

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from alerts.engine.manual_status import ManualStatus
 from alerts.model.contradiction import Contradiction
-from monitor.cli import COMMANDS, app, command
-from monitor.cli.duty.incident import Contradicted
-from monitor.cli.duty.notification import DONE
+from monitor.cli import COMMANDS, app, load_command
+from monitor.cli.duty.incident import ContradictionValue
+from monitor.cli.duty.notification import STATUS_TEXTS
 
 #: They ask the running service, and are typed at night.
 ASKING = (
@@ -46,9 +46,9 @@ def imported(*names: str) -> list[str]:
     """Return the modules there are once these commands have been asked for their help."""
     program = f"""
 import json, sys
-from monitor.cli import command
+from monitor.cli import load_command
 for name in {names}:
-    command(name)
+    load_command(name)
 print(json.dumps(sorted(sys.modules)))
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True, timeout=60)
@@ -57,7 +57,7 @@ print(json.dumps(sorted(sys.modules)))
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_the_list_says_of_a_command_is_what_its_help_says(name: str) -> None:
-    told = " ".join((command(name).help or "").split("\n\n")[0].split())
+    told = " ".join((load_command(name).help or "").split("\n\n")[0].split())
 
     assert COMMANDS[name] == told
 
@@ -72,7 +72,7 @@ def test_every_command_has_help(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["check", "init", "letters"])
 def test_a_paragraph_of_help_is_as_wide_as_the_terminal_whoever_wrote_it(name: str) -> None:
-    found = command(name)
+    found = load_command(name)
 
     told = [each.help or "" for each in (found, *getattr(found, "commands", {}).values())]
     assert all(told)
@@ -80,7 +80,7 @@ def test_a_paragraph_of_help_is_as_wide_as_the_terminal_whoever_wrote_it(name: s
 
 
 def test_a_command_that_was_imported_leaves_the_collector_on() -> None:
-    command("ack")
+    load_command("ack")
 
     assert gc.isenabled()
 
@@ -121,11 +121,11 @@ def test_the_list_itself_imports_no_command() -> None:
 
 
 def test_each_ruling_can_be_given() -> None:
-    assert list(DONE) == [ruling.value for ruling in ManualStatus]
+    assert list(STATUS_TEXTS) == [ruling.value for ruling in ManualStatus]
 
 
 def test_each_contradiction_can_be_named() -> None:
-    assert list(get_args(Contradicted)) == [each.value for each in Contradiction]
+    assert list(get_args(ContradictionValue)) == [each.value for each in Contradiction]
 
 
 def test_the_version_is_said() -> None:
@@ -159,7 +159,7 @@ def test_what_is_broken_in_a_command_is_not_taken_for_a_distribution_that_lacks(
     monkeypatch.setattr("monitor.cli.import_module", broken)
 
     with pytest.raises(ModuleNotFoundError, match="aiosmtpd"):
-        command("ack")
+        load_command("ack")
 
 
 @pytest.mark.parametrize("words", [["ack", "JCM-\udce9"], ["note", "JCM-01", "x", "--by", "Jos\udce9"], ["jos\udce9"]])

@@ -11,13 +11,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.decide.silence import silence_over
+from alerts.decide.silence import active_silence
 from alerts.model.notification import IncidentType
 from monitor.service.declarations import DeclarationService
 from monitor.service.order_check import OrderCheck
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.web.command.control import declarations
+from monitor.web.command.control import declaration_commands
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
@@ -36,15 +36,15 @@ async def place(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Station]
             store=SqlStore(database),
             dispatcher=station.dispatcher,
             clock=station.clock,
-            known=lambda: ["JCM", "JKR"],
-            brief=lambda code: replace(BRIEF, agency=code),
+            agencies=lambda: ["JCM", "JKR"],
+            policy=lambda code: replace(BRIEF, agency=code),
             zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-            muter=silence_over,
-            check=OrderCheck(store=SqlStore(database), clock=station.clock, measure=Measured().measure),
+            silence_lookup=active_silence,
+            order_check=OrderCheck(store=SqlStore(database), clock=station.clock, measure_mail=Measured().measure),
         )
         # In a test the service speaks where the command does.
         with capture_logs():
-            async with office.open(Service(), declarations(declarer)):
+            async with office.open(Service(), declaration_commands(declarer)):
                 yield station
 
 
@@ -116,15 +116,15 @@ async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: I
 async def test_of_what_opened_while_mail_was_only_watched_nobody_hears_the_end(
     office: IssuingOffice, place: Station, words: Sequence[str], said: str
 ) -> None:
-    place.rests = True
-    await place.submit(trigger(IncidentType.BOTH, brief=BRIEF.with_nobody()))
+    place.is_monitor_only = True
+    await place.submit(trigger(IncidentType.BOTH, brief=BRIEF.without_people()))
     code, lines = await office.ask(*CLOSE, *words)
     assert (code, lines.splitlines()[0]) == (0, f"{said}nobody was notified of it.")
 
 
 async def test_under_a_silence_it_is_said_that_nobody_is_told(office: IssuingOffice, place: Station) -> None:
-    async with place.store.transaction() as ledger:
-        await ledger.add_silence("JCM", T0, T0 + timedelta(hours=2), "kerja rangkaian", "Ravi Contoh")
+    async with place.store.transaction() as uow:
+        await uow.add_silence("JCM", T0, T0 + timedelta(hours=2), "kerja rangkaian", "Ravi Contoh")
     _, said = await office.ask(*DECLARE)
     assert "NOBODY IS NOTIFIED until 24/11/2026 16:15; `pantau silence remove 1`" in said
     assert "The staff are told" not in said

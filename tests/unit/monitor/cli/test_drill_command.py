@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from alerts.decide.drill import DrillState, facts
+from alerts.decide.drill import DrillState, drill_facts
 from alerts.model.channel import Channel
 from alerts.model.notification import Language
 from monitor.drills.runner import DrillRunner
-from monitor.store.engine.drills import Drill, Record
-from monitor.web.command.drills import drills
+from monitor.store.engine.drills import Drill, DrillNotificationRecord
+from monitor.web.command.drills import drill_commands
 from tests.unit.alerts.people import MINUTE, OFFICE, T0
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
@@ -21,8 +21,8 @@ DRILL = Drill(
 NUMBER = "+60100000101"
 
 
-def record(state: DrillState, why: str = "") -> Record:
-    return Record(
+def record(state: DrillState, why: str = "") -> DrillNotificationRecord:
+    return DrillNotificationRecord(
         id=1,
         key="JCM/siti/voice/0/suara",
         drill_id=7,
@@ -34,7 +34,7 @@ def record(state: DrillState, why: str = "") -> Record:
         extension="",
         gateway="suara",
         language=Language.MALAY,
-        facts=facts(OFFICE, Channel.VOICE, "LATIH-07", T0),
+        facts=drill_facts(OFFICE, Channel.VOICE, "LATIH-07", T0),
         reference="d1-1-0",
         state=state,
         reason=why,
@@ -48,22 +48,22 @@ def record(state: DrillState, why: str = "") -> Record:
 class School(DrillRunner):
     """What the service would answer."""
 
-    def __init__(self, *records: Record) -> None:
+    def __init__(self, *records: DrillNotificationRecord) -> None:
         self.records = records
         self.asked: list[tuple[str, str]] = []
 
-    async def ask(
+    async def start(
         self, contact: str, by: str, within: timedelta, *, after: int | None = None
     ) -> tuple[Drill, int] | None:
         self.asked.append((contact, by))
         return None if contact == "siapa" else (DRILL, 3)
 
-    async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
+    async def latest_results(self, drill_commands: int) -> Sequence[tuple[Drill, DrillNotificationRecord]]:
         return [(DRILL, each) for each in self.records]
 
 
 async def said(office: IssuingOffice, school: School, *words: str) -> tuple[int, str]:
-    async with office.open(Service(), drills(school)):
+    async with office.open(Service(), drill_commands(school)):
         return await office.ask("drill", *words)
 
 

@@ -17,7 +17,7 @@ from monitor.service.oncall import OnCall
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import audit_log, drill, drill_notification
-from monitor.web.command.oncall import duties
+from monitor.web.command.oncall import on_call_commands
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 from tests.unit.monitor.web.source import Service
 
@@ -42,7 +42,7 @@ class ProbingRuntime:
         self.metrics = Metrics(version="1", now=self.clock.now)
         self.configuration = load(office.config, ENVIRON).accepted()
         for agency in self.configuration.registry.agencies:
-            self.metrics.watch_agency(agency, routes=())
+            self.metrics.register_agency(agency, routes=())
         self.duty = OnCall(
             store=SqlStore(database),
             metrics=self.metrics,
@@ -67,7 +67,7 @@ class ProbingRuntime:
 async def watch(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[ProbingRuntime]:
     async with Database.open(tmp_path / "store") as database:
         watch = ProbingRuntime(office, database)
-        async with office.open(Service(), duties(watch.duty)):
+        async with office.open(Service(), on_call_commands(watch.duty)):
             yield watch
 
 
@@ -284,13 +284,13 @@ async def test_override_follows_an_edited_number_also_at_a_start_and_ends_with_a
     await watch.duty.add(rota="JCONTOH/bertugas", person="zara", begins="", ends="2026-12-03 08:00", by="Pegawai")
     edit(office, "sms: 010-000 0144", "sms: 010-000 0155")
     watch.configuration = load(office.config, ENVIRON).accepted()
-    assert await watch.duty.follow(), "at a start"
+    assert await watch.duty.adapt_overrides(), "at a start"
     assert [a.number for o in await watch.standing() for a in o.contact.addresses] == ["+60100000155"]
-    assert not await watch.duty.follow(), "nothing was edited"
+    assert not await watch.duty.adapt_overrides(), "nothing was edited"
 
     edit(office, with_zara.replace("0144", "0155"), "rotas:\n")
     watch.configuration = load(office.config, ENVIRON).accepted()
-    assert await watch.duty.follow()
+    assert await watch.duty.adapt_overrides()
     assert await watch.standing() == []
     assert (await watch.told())[-1] == ("configuration", "override taken back")
 
@@ -302,5 +302,5 @@ async def test_override_of_somebody_who_was_never_known_here_stands_at_a_start(
     text = (office.directory / "agencies" / "jabatan-contoh.yaml").read_text()
     edit(office, text, text.replace("siti", "aminah"))
     watch.configuration = load(office.config, ENVIRON).accepted()
-    assert not await watch.duty.follow()
+    assert not await watch.duty.adapt_overrides()
     assert [o.contact.key for o in await watch.standing()] == ["siti"]

@@ -14,19 +14,19 @@ from monitor.cli.operation.draft import (
     CA_FILE,
     FirstMailbox,
     InvalidAnswerError,
-    code_of,
-    files_of,
+    build_files,
+    format_server,
     read_address,
     read_code,
     read_password,
     read_server,
-    written,
+    suggest_code,
 )
-from monitor.cli.operation.init import _proposed, init
-from monitor.cli.service import to_run
+from monitor.cli.operation.init import _first_server, init
+from monitor.cli.service import run_command
 from monitor.config.loading import load
 from probes.model.mail_platform import MailPlatform
-from probes.preauth.discovery import of_platform
+from probes.preauth.discovery import platform_candidates
 
 KEY = bytes(32)
 PASSWORD = "kata: laluan # 'contoh'"
@@ -57,7 +57,7 @@ def test_a_server_is_written_in_one_line(
 ) -> None:
     server = read_server(text)
     assert (server.host, server.port, server.security, server.tls_name) == (host, port, security, name)
-    assert read_server(written(server)) == server, "what is offered again is what was answered"
+    assert read_server(format_server(server)) == server, "what is offered again is what was answered"
 
 
 @pytest.mark.parametrize("text", ["", "dua kata", "mel.contoh.gov.my:99999", "mel.contoh.gov.my:0", "ada_ruang .my"])
@@ -95,7 +95,8 @@ def test_a_password_is_taken_as_it_is(text: str) -> None:
 
 def test_a_code_is_proposed_by_the_domain_and_may_be_written_small() -> None:
     assert [
-        code_of(each) for each in ("jabatan-contoh.gov.my", "moh.gov.my", "x.my", "jabatan-sangat-panjang-sekali.my")
+        suggest_code(each)
+        for each in ("jabatan-contoh.gov.my", "moh.gov.my", "x.my", "jabatan-sangat-panjang-sekali.my")
     ] == [
         "JCONTOH",
         "MOH",
@@ -108,9 +109,9 @@ def test_a_code_is_proposed_by_the_domain_and_may_be_written_small() -> None:
 
 
 def test_the_first_server_that_was_found_is_proposed_as_somebody_would_write_it() -> None:
-    proposed = [_proposed(of_platform(each)[:1]) for each in MailPlatform]
+    proposed = [_first_server(platform_candidates(each)[:1]) for each in MailPlatform]
     assert proposed == ["smtp.gmail.com:465", "smtp.office365.com:587"]
-    assert _proposed([]) == ""
+    assert _first_server([]) == ""
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_the_first_server_that_was_found_is_proposed_as_somebody_would_write_it(
     ],
 )
 def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, draft: FirstMailbox) -> None:
-    files = files_of(draft, KEY, "127.0.0.1:8082", "127.0.0.1:8083")
+    files = build_files(draft, KEY, "127.0.0.1:8082", "127.0.0.1:8083")
     for name, octets in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(octets)
@@ -142,7 +143,7 @@ def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, 
 
 
 def test_the_password_stands_in_its_own_file_only() -> None:
-    files = files_of(replace(DRAFT, has_ca=True), KEY, "", "")
+    files = build_files(replace(DRAFT, has_ca=True), KEY, "", "")
     assert [name for name, octets in files.items() if PASSWORD.encode() in octets] == ["secrets/utama"]
     assert PASSWORD not in repr(DRAFT)
     assert yaml.safe_load(files["agencies/jcontoh.yaml"])["mailboxes"]["utama"]["ca_file"] == CA_FILE
@@ -182,4 +183,4 @@ def test_standard_input_that_is_closed_is_no_terminal(
 
 @pytest.mark.parametrize("place", ["ministry", "Jabatan Contoh (ujian)", "it's ours"])
 def test_what_comes_next_can_be_typed_as_it_is_said(place: str) -> None:
-    assert shlex.split(to_run(Path(place))) == ["pantau", "run", "--config", place]
+    assert shlex.split(run_command(Path(place))) == ["pantau", "run", "--config", place]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from monitor.cli.operation.draft import Change, InvalidAnswerError, read_change, read_server, ways
-from monitor.cli.operation.init import _Questions, init
-from monitor.cli.operation.trial import Display, Trial, find_way
+from monitor.cli.operation.draft import Change, InvalidAnswerError, connection_candidates, read_change, read_server
+from monitor.cli.operation.init import _Dialogue, init
+from monitor.cli.operation.trial import Display, Trial, find_connection
 from monitor.config.agency.mailbox import ServerSettings
 from probes.model.mailbox import Security
 from probes.model.result import Phase
@@ -63,7 +63,10 @@ def test_other_address_is_what_the_user_name_may_receive_mail_at(username: str, 
 
 
 def test_ways_begin_with_what_was_written_and_end_at_the_registered_ports() -> None:
-    tried = [(each.port, each.security) for each in ways(read_server("mel.contoh.gov.my:2525"), Protocol.SMTP)]
+    tried = [
+        (each.port, each.security)
+        for each in connection_candidates(read_server("mel.contoh.gov.my:2525"), Protocol.SMTP)
+    ]
     assert tried[:2] == [(2525, Security.IMPLICIT), (2525, Security.STARTTLS)]
     assert {(None, Security.IMPLICIT)} < set(tried)
     assert len(tried) == len(set(tried))
@@ -71,13 +74,13 @@ def test_ways_begin_with_what_was_written_and_end_at_the_registered_ports() -> N
 
 async def test_find_way_where_nothing_answers_names_the_port_and_the_reason() -> None:
     closed = ServerSettings(host="127.0.0.1", port=1)
-    way = await find_way(Protocol.IMAP, closed)
+    way = await find_connection(Protocol.IMAP, closed)
     assert way.server is None
-    assert way.said.startswith("127.0.0.1:1 does not answer as a server for IMAP over TLS (port refused)")
+    assert way.message.startswith("127.0.0.1:1 does not answer as a server for IMAP over TLS (port refused)")
 
 
-def questions(*, is_alone: bool = False) -> _Questions:
-    return _Questions(Trial(KEY), is_alone=is_alone)
+def questions(*, is_unattended: bool = False) -> _Dialogue:
+    return _Dialogue(Trial(KEY), is_unattended=is_unattended)
 
 
 def test_keep_answers_shows_a_command_with_all_but_the_password(
@@ -85,9 +88,9 @@ def test_keep_answers_shows_a_command_with_all_but_the_password(
 ) -> None:
     asked = questions()
     asked._draft = replace(DRAFT, username="siti contoh", smtp=read_server("[2001:db8::7]:2525 starttls as mel.gov.my"))
-    asked.keep_answers(tmp_path / "jabatan contoh")
-    shown = capsys.readouterr().err
-    words = shlex.split(shown.partition(":  ")[2])
+    asked.print_continuation(tmp_path / "jabatan contoh")
+    show_progress = capsys.readouterr().err
+    words = shlex.split(show_progress.partition(":  ")[2])
     assert words[:3] == ["pantau", "init", str(tmp_path / "jabatan contoh")]
     given = dict(zip(words[3::2], words[4::2], strict=True))
     command = typer.Typer()
@@ -97,16 +100,16 @@ def test_keep_answers_shows_a_command_with_all_but_the_password(
     assert read_server(given["--smtp"]) == asked._draft.smtp
     assert read_server(given["--imap"]) == DRAFT.imap
     assert (given["--address"], given["--username"]) == (DRAFT.address, "siti contoh")
-    assert PASSWORD not in shown
+    assert PASSWORD not in show_progress
 
 
-@pytest.mark.parametrize("is_alone", [True, False])
+@pytest.mark.parametrize("is_unattended", [True, False])
 def test_keep_answers_is_silent_before_there_are_any_and_for_scripts(
-    *, is_alone: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    *, is_unattended: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = questions(is_alone=is_alone)
-    asked._draft = DRAFT if is_alone else None
-    asked.keep_answers(tmp_path)
+    asked = questions(is_unattended=is_unattended)
+    asked._draft = DRAFT if is_unattended else None
+    asked.print_continuation(tmp_path)
     assert capsys.readouterr() == ("", "")
 
 

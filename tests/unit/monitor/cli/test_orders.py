@@ -20,11 +20,11 @@ from alerts.model.incident import Declaration, Incident, Position, apply
 from alerts.model.notification import IncidentType
 from alerts.persistence.store import StoreUnavailable
 from monitor.cli.option import login_name
-from monitor.cli.service import ask, belongs_to_another
+from monitor.cli.service import belongs_to_another, call_service
 from monitor.config.files.problem import Problem, Severity
 from monitor.views.overview import IncidentView, NotificationView
-from monitor.web.command.control import declarations
-from monitor.web.letters import letter_orders
+from monitor.web.command.control import declaration_commands
+from monitor.web.letters import letter_commands
 from tests.unit.alerts.people import FAX, SMS_SITI, T0, incident
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import LETTERS, Service
@@ -99,7 +99,7 @@ async def test_a_service_that_breaks_is_said_to_have_broken(office: IssuingOffic
             raise RuntimeError("kata-laluan-contoh")
 
     broken: Any = Broken()
-    async with office.open(broken, letter_orders(broken), declarations(broken)):
+    async with office.open(broken, letter_commands(broken), declaration_commands(broken)):
         code, said = await office.ask(*words)
 
     assert code == 1
@@ -121,7 +121,10 @@ async def test_a_store_that_is_away_is_said_to_be_away(office: IssuingOffice, wo
 
     assert (code, said) == (
         1,
-        "the store is away (database or disk is full): nothing can be read or written now; /metrics tells how mail stands\n",
+        (
+            "the database is unavailable (database or disk is full): nothing can be read or written now; "
+            "/metrics has the state of mail\n"
+        ),
     )
 
 
@@ -135,7 +138,7 @@ async def test_a_service_that_is_slow_may_still_do_what_it_was_asked_to(
 
     async with office.open(Slow()):
         with pytest.raises(typer.Exit):
-            await asyncio.to_thread(ask, office.config, None, "GET", "/incidents", within=0.1)
+            await asyncio.to_thread(call_service, office.config, None, "GET", "/incidents", timeout=0.1)
 
     assert (
         "did not answer within 0 s and may still carry this out: check before you repeat it" in capsys.readouterr().err
@@ -240,7 +243,7 @@ async def test_of_what_opened_while_mail_was_only_watched_nobody_is_said_to_hear
     office: IssuingOffice, words: tuple[str, ...]
 ) -> None:
     watched = incident()
-    async with office.open(Service(incident=replace(watched, policy=watched.policy.with_nobody()))):
+    async with office.open(Service(incident=replace(watched, policy=watched.policy.without_people()))):
         code, said = await office.ask(*words)
     assert (code, said.splitlines()[0].endswith("; nobody was notified of it.")) == (0, True), said
 
@@ -404,7 +407,7 @@ async def test_a_name_that_is_too_long_is_refused_in_words(office: IssuingOffice
 
 async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office: IssuingOffice) -> None:
     service = Service()
-    async with office.open(service, letter_orders(service)):
+    async with office.open(service, letter_commands(service)):
         for deed in ("printed", "posted"):
             said = f"The letter of notification 7 is recorded as {deed}.\n"
             assert await office.ask("letters", deed, "7", "--by", "Kerani Contoh") == (0, said)
@@ -423,13 +426,13 @@ async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office:
         assert (await office.ask("letters", "posted", "8", "--on", "2026-11-23"))[0] == 0
         assert service.orders[-1][0] == "posted 8 on 2026-11-23"
     service = Service(wrong="there is no notice 7")
-    async with office.open(service, letter_orders(service)):
+    async with office.open(service, letter_commands(service)):
         assert await office.ask("letters", "posted", "7") == (1, "there is no notice 7\n")
 
 
 async def test_the_letters_in_the_tray_are_listed_with_who_has_them_and_what_is_late(office: IssuingOffice) -> None:
     service = Service(in_the_tray=LETTERS)
-    async with office.open(service, letter_orders(service)):
+    async with office.open(service, letter_commands(service)):
         code, said = await office.ask("letters", "list")
 
     assert code == 0

@@ -16,9 +16,9 @@ import pytest
 
 from alerts.persistence.audit import ChainHead
 from monitor.audit.archive import Archive
-from monitor.cli.service import LONG, request
+from monitor.cli.service import LONG_TIMEOUT, request
 from monitor.store.admin.purge import PurgeSet
-from monitor.web.command.records import records
+from monitor.web.command.records import record_commands
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
 
@@ -38,11 +38,11 @@ class Records(Archive):
     async def entries(self, after: int) -> Sequence[Mapping[str, Any]]:
         return []
 
-    async def dossier(self, number: str, by: str) -> Mapping[str, bytes] | None:
+    async def incident_record(self, number: str, by: str) -> Mapping[str, bytes] | None:
         self.orders.append(("dossier", number, by))
         return FILES if number == "JCM-01" else None
 
-    async def doomed(self, before: datetime) -> PurgeSet:
+    async def purge_set(self, before: datetime) -> PurgeSet:
         self.orders.append(("look", before.astimezone(UTC).isoformat()))
         return PurgeSet(incidents=self.incidents, notices=[1, 2, 3], entries=[])
 
@@ -54,7 +54,7 @@ class Records(Archive):
 @asynccontextmanager
 async def running(office: IssuingOffice) -> AsyncIterator[Records]:
     kept = Records()
-    async with office.open(Service(), records(kept)):
+    async with office.open(Service(), record_commands(kept)):
         yield kept
 
 
@@ -132,16 +132,16 @@ class Archives(Records):
 async def test_a_purge_that_takes_longer_than_other_orders_is_waited_for(office: IssuingOffice) -> None:
     archives = Archives()
     disposal = {"before": "2019-01-01T00:00:00+08:00", "authority": "ANM.600-1/7/3 (12)", "by": "x", "confirm": "2/3/0"}
-    async with office.open(Service(), records(archives)):
+    async with office.open(Service(), record_commands(archives)):
         # As long as anything else may take: it is given up, and goes on in the service.
         with pytest.raises(httpx.ReadTimeout):
-            await asyncio.to_thread(request, office.socket, "POST", "/purge", disposal, within=0.1)
+            await asyncio.to_thread(request, office.socket, "POST", "/purge", disposal, timeout=0.1)
         archives.asked.clear()
         purging = asyncio.create_task(office.ask(*PURGE, "--confirm", "2/3/0"))
         await archives.asked.wait()
         archives.done.set()
         assert (await purging)[0] == 0
-    assert timedelta(minutes=10).total_seconds() < LONG
+    assert timedelta(minutes=10).total_seconds() < LONG_TIMEOUT
 
 
 async def test_when_it_would_be_other_records_by_now_nothing_is_purged(office: IssuingOffice) -> None:

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.cli.operation.report import report
+from monitor.cli.operation.report import format_report
 from monitor.model.route import Direction
-from probes.model.reply import Reason, not_shown
+from probes.model.reply import Reason, shared_mailbox_failure
 from probes.model.result import Failure, Hop, Outcome, Party, Path, Phase, ProbeResult
 from tests.unit.monitor.trial import SECOND, T0, arrived, forwarded, route
 
@@ -33,7 +33,7 @@ def bounced(detail: str = "550 5.1.1 no such user here") -> ProbeResult:
 
 
 def shown(result: ProbeResult, *, explain: bool = False, verbose: bool = False, width: int = 80) -> str:
-    return report(OUTBOUND, result, (), explain=explain, verbose=verbose, width=width)
+    return format_report(OUTBOUND, result, (), explain=explain, verbose=verbose, width=width)
 
 
 def test_a_failed_run_is_told_in_short() -> None:
@@ -78,20 +78,20 @@ def test_the_way_of_a_message_is_shown_when_asked_for() -> None:
 
 def test_a_forwarded_message_is_shown_with_where_it_is_looked_for() -> None:
     of = forwarded("JCM")
-    text = report(of, arrived(of, T0), (), explain=False, verbose=False, width=80)
+    text = format_report(of, arrived(of, T0), (), explain=False, verbose=False, width=80)
     assert "  a@contoh.gov.my -> pro@jcm.contoh.gov.my\n  looked for in b@contoh.gov.my\n" in text
 
 
 def test_a_shared_mailbox_is_shown_with_who_looks_into_it() -> None:
     of = replace(INBOUND.route, recipient=replace(INBOUND.route.recipient, inbox="shared/pro"))
     watched = replace(INBOUND, route=of)
-    text = report(watched, arrived(watched, T0), (), explain=False, verbose=False, width=80)
+    text = format_report(watched, arrived(watched, T0), (), explain=False, verbose=False, width=80)
     login = of.recipient.login.username
     assert f"  looked for in shared/pro as {login}\n" in text
 
-    refused = not_shown("[NONEXISTENT] tiada")
+    refused = shared_mailbox_failure("[NONEXISTENT] tiada")
     run = replace(arrived(watched, T0), outcome=refused.outcome, failure=refused.failure)
-    text = report(watched, run, (), explain=False, verbose=False, width=80)
+    text = format_report(watched, run, (), explain=False, verbose=False, width=80)
     assert "AUTH: the mailbox was not opened\n" in text
     assert f"let {login} in and does not show it shared/pro" in " ".join(text.split())
 

@@ -33,8 +33,8 @@ async def have_copy(office: IssuingOffice, tmp_path: Path, entries: int = 3, siz
 
 
 async def found_in(office: IssuingOffice) -> list[Restoration]:
-    async with Database.open(office.state) as database, SqlStore(database).reading() as ledger:
-        return list(await ledger.restorations.all())
+    async with Database.open(office.state) as database, SqlStore(database).reading() as uow:
+        return list(await uow.restorations.all())
 
 
 def kept(office: IssuingOffice) -> list[str]:
@@ -275,6 +275,6 @@ async def test_a_database_is_marked_once_its_administrator_has_put_a_copy_there(
     code, said = await office.ask("restore", "--in-place")
     assert code == 0, said
 
-    async with Database.open(office.state, server) as database, SqlStore(database).reading() as ledger:
-        assert [each.how for each in await ledger.restorations.all()] == [DetectionMethod.RESTORED]
+    async with Database.open(office.state, server) as database, SqlStore(database).reading() as uow:
+        assert [each.how for each in await uow.restorations.all()] == [DetectionMethod.RESTORED]
         assert os.environ.get("PGPASSWORD") is None

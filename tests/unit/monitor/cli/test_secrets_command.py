@@ -18,7 +18,7 @@ def test_a_key_is_shown_or_written_where_only_its_owner_reads_it(tmp_path: Path)
     assert (shown.exit_code, written.exit_code) == (0, 0)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_text() not in written.output
-    assert EncryptionKey.read(shown.output).id != EncryptionKey.read(file.read_text()).id
+    assert EncryptionKey.parse(shown.output).id != EncryptionKey.parse(file.read_text()).id
 
 
 def test_a_key_is_never_written_over_another(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from monitor.service.silences import Silencer
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.web.command.control import silences
+from monitor.web.command.control import silence_commands
 from tests.integration.alerts.station import Station
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.web.source import Service
@@ -23,7 +23,7 @@ async def watch(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[Station]
     async with Database.open(tmp_path / "store") as database:
         station = Station(database)
         silencer = Silencer(SqlStore(database), station.dispatcher, station.clock, lambda: {"JCONTOH": "JCONTOH"})
-        async with office.open(Service(), silences(silencer)):
+        async with office.open(Service(), silence_commands(silencer)):
             yield station
 
 

@@ -13,7 +13,7 @@ from monitor.service.access.tokens import ProgramTokens
 from monitor.store.admin.tokens import TokenRecords
 from monitor.store.admin.users import SecondFactors, Users
 from monitor.store.backend.database import Database
-from monitor.web.command.access import tokens_of, users_of
+from monitor.web.command.access import token_commands, user_commands
 from monitor.web.command.control import control
 from tests.integration.alerts.station import Station
 from tests.unit.monitor.cli.office import IssuingOffice
@@ -26,7 +26,7 @@ ADD = ("token", "add", "konsol-noc", "--role", "duty:jcontoh", "--role", "viewer
 async def tokens(office: IssuingOffice, tmp_path: Path) -> AsyncIterator[ProgramTokens]:
     async with Database.open(tmp_path / "store") as database:
         kept = ProgramTokens(TokenRecords(database), Station(database).clock, agencies=lambda: ["JCONTOH"])
-        async with office.open(Service(), tokens_of(kept)):
+        async with office.open(Service(), token_commands(kept)):
             yield kept
 
 
@@ -75,12 +75,12 @@ async def test_a_user_is_made_and_their_code_is_answered_as_commands_of_another_
         made = Administration(
             Users(database), Station(database).clock, agencies=lambda: ["JCONTOH"], factors=SecondFactors(database)
         )
-        async with office.open(Service(), users_of(made)):
+        async with office.open(Service(), user_commands(made)):
             code, said = await office.ask("user", "add", "siti", "Siti Contoh", "--role", "officer:jcontoh")
         assert (code, said.splitlines()[0]) == (0, "Siti Contoh may sign in as siti: officer:JCONTOH.")
         assert said.splitlines()[-1].startswith("Siti Contoh opens /welcome")
         # An upgrade replaces the commands before it restarts the service.
-        async with client(control(Service(), users_of(made))) as web:
+        async with client(control(Service(), user_commands(made))) as web:
             answer = (await web.post("/users/siti/invite", json={"by": "Ujian", "kind": "letter"})).json()
     assert {each: type(answer[each]) for each in answer} == dict.fromkeys(("name", "full_name", "code", "ends_at"), str)
     assert (answer["name"], answer["full_name"]) == ("siti", "Siti Contoh")

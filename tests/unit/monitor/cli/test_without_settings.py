@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.runtime.place import STATE, link_socket
+from monitor.runtime.place import DEFAULT_STATE_DIR, link_socket
 from tests.unit.monitor.cli.office import IssuingOffice
 from tests.unit.monitor.cli.test_orders import COMMANDS
 from tests.unit.monitor.web.source import Service
@@ -61,7 +61,7 @@ def ruined(office: IssuingOffice) -> IssuingOffice:
 
 #: Where a service is installed its state is looked for there, as the settings then mean.
 HALF_WRITTEN = pytest.param(
-    half_written, marks=pytest.mark.skipif(STATE.exists(), reason="a service is installed here")
+    half_written, marks=pytest.mark.skipif(DEFAULT_STATE_DIR.exists(), reason="a service is installed here")
 )
 
 

@@ -168,7 +168,7 @@ class Ministry:
     def load(
         self, environ: Mapping[str, str] | None = None, *, now: datetime | None = None, memory: LoadCache | None = None
     ) -> Loaded:
-        return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS, now=now, memory=memory)
+        return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS, now=now, cache=memory)
 
     def problems(self, environ: Mapping[str, str] | None = None) -> list[str]:
         """Return what `pantau check` would print, with paths from the directory of the settings."""

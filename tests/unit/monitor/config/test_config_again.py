@@ -178,16 +178,16 @@ def test_whatever_was_changed_a_reading_with_a_memory_says_what_one_without_says
             CHANGES[change](ministry)
             documents = None if taken_up else drafted(ministry)
             path, environ = ministry.path("pantau"), ministry.environ
-            again = load(path, environ, kinds=KINDS, memory=memory, documents=documents)
+            again = load(path, environ, kinds=KINDS, cache=memory, documents=documents)
             assert said(again) == said(load(path, environ, kinds=KINDS, documents=documents))
             if taken_up and again.configuration is not None:
-                memory.in_force = again.configuration.registry
+                memory.active_registry = again.configuration.registry
 
 
 def drafted(ministry: Ministry) -> list[AgencySource]:
     """Return the agencies as a pen brings them: what it brings comes last."""
     files = sorted((ministry.directory / "agencies").iterdir(), reverse=True)
-    return [AgencySource(called=str(file), name=file.name, file=file) for file in files]
+    return [AgencySource(label=str(file), name=file.name, file=file) for file in files]
 
 
 @pytest.mark.blind
@@ -200,23 +200,25 @@ def test_a_file_that_did_not_change_is_neither_read_nor_checked_again(ministry: 
 
     def read_again() -> tuple[set[str], set[str]]:
         """Return which files were read anew, and which were checked anew."""
-        before = {file: (each.read, each.checked) for file, each in memory.files.items()}
-        loaded = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
-        memory.in_force = loaded.accepted().registry
+        before = {file: (each.read_findings, each.all_findings) for file, each in memory.files.items()}
+        loaded = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, cache=memory)
+        memory.active_registry = loaded.accepted().registry
         nothing = (None, None)
-        read = {Path(f).stem for f, each in memory.files.items() if each.read is not before.get(f, nothing)[0]}
-        return read, {Path(f).stem for f, each in memory.files.items() if each.checked is not before.get(f, nothing)[1]}
+        read = {Path(f).stem for f, each in memory.files.items() if each.read_findings is not before.get(f, nothing)[0]}
+        return read, {
+            Path(f).stem for f, each in memory.files.items() if each.all_findings is not before.get(f, nothing)[1]
+        }
 
     ministry.write("majlis", second_agency(("secrets/mail", "secrets/majlis")))
     ministry.put_secret("majlis", SECRET)
     assert read_again() == ({"jabatan", "majlis"}, {"jabatan", "majlis"})
-    before = memory.in_force
+    before = memory.active_registry
     assert read_again() == (set(), set())
-    after = memory.in_force
+    after = memory.active_registry
     assert before is not None
     assert after is not None
     for code in ("JCONTOH", "MPCONTOH"):
-        assert all(a is b for a, b in zip(before.routes_of(code), after.routes_of(code), strict=True))
+        assert all(a is b for a, b in zip(before.routes_for(code), after.routes_for(code), strict=True))
 
     ministry.edit("majlis", "name: Jabatan", "name: Majlis")
     assert read_again() == ({"majlis"}, {"majlis"})
@@ -230,9 +232,9 @@ def test_all_sms_are_made_once_for_a_wording(ministry: Ministry) -> None:
     memory = LoadCache()
 
     def made_again() -> bool:
-        before = memory.texts
-        load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory).accepted()
-        return memory.texts is not before
+        before = memory.worst_case_sms
+        load(ministry.path("pantau"), ministry.environ, kinds=KINDS, cache=memory).accepted()
+        return memory.worst_case_sms is not before
 
     assert made_again()
     ministry.edit("jabatan", "name: Jabatan", "name: Bekas Jabatan")
@@ -245,10 +247,10 @@ def test_all_sms_are_made_once_for_a_wording(ministry: Ministry) -> None:
 
 def test_what_is_kept_of_a_file_is_small_and_knows_its_lines_when_it_is_asked(ministry: Ministry) -> None:
     memory = LoadCache()
-    load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
+    load(ministry.path("pantau"), ministry.environ, kinds=KINDS, cache=memory)
     (filed,) = memory.files.values()
-    assert filed.checked.document.data == {}
-    assert "_found" not in vars(filed.checked.document.places)
+    assert filed.all_findings.document.data == {}
+    assert "_locations" not in vars(filed.all_findings.document.locations)
     ministry.write("majlis", second_agency(("kedua@", "pantau@")))
-    loaded = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
+    loaded = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, cache=memory)
     assert any("is also at" in str(p) and "jabatan.yaml:13" in str(p) for p in loaded.errors)

@@ -21,14 +21,16 @@ def test_the_first_entry_whose_labels_an_alert_all_has_decides(ministry: Ministr
     settings = receiving(ministry, tell).load().accepted().settings
     assert settings.alertmanager is not None
     assert settings.alertmanager.receive is not None
-    told_by = settings.alertmanager.receive.told_by
-    assert told_by({"team": "net", "severity": "critical", "x": "y"}) == "a"
-    assert told_by({"team": "net", "severity": "warning"}) == "b"
-    assert [told_by(labels) for labels in ({}, {"team": "network"}, {"team": ""}, {"severity": "critical"})] == [""] * 4
-    assert settings.noc_brief(subject="", subject_en="", told_by="a").policy_name == "a"
+    match_route = settings.alertmanager.receive.match_route
+    assert match_route({"team": "net", "severity": "critical", "x": "y"}) == "a"
+    assert match_route({"team": "net", "severity": "warning"}) == "b"
+    assert [match_route(labels) for labels in ({}, {"team": "network"}, {"team": ""}, {"severity": "critical"})] == [
+        ""
+    ] * 4
+    assert settings.build_noc_policy(subject="", subject_en="", policy_name="a").policy_name == "a"
     # Its entry has left the configuration since.
-    gone = settings.noc_brief(subject="", subject_en="", told_by="gone").escalation
-    assert gone == settings.noc_brief(subject="", subject_en="").escalation
+    gone = settings.build_noc_policy(subject="", subject_en="", policy_name="gone").escalation
+    assert gone == settings.build_noc_policy(subject="", subject_en="").escalation
     assert TOKEN not in repr(settings)
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from monitor.model.lazy_text import in_other_words
+from monitor.model.lazy_text import translate
 from monitor.web.page import FAULTS
 from tests.unit.monitor.config.corpus.case import CANARY, ENVIRON, Case, cases, lay_out_base, said_of, shortened
 
@@ -58,7 +58,7 @@ def test_an_odd_configuration_is_told_where_and_what_to_write_and_shows_no_secre
     assert [str(each) for each in unplaced if not _WHOLE_FILE.match(each.message)] == []
     assert CANARY not in f"{loaded!r} {said}"
     of_agencies = {problem.message for problem in loaded.problems if "/agencies/" in problem.file}
-    assert {text for text in of_agencies if in_other_words(text, FAULTS) is None} <= _OPERATORS
+    assert {text for text in of_agencies if translate(text, FAULTS) is None} <= _OPERATORS
 
 
 def _sample() -> Iterator[Case]:

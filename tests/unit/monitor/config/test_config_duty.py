@@ -43,7 +43,7 @@ def duty(ministry: Ministry) -> Ministry:
 
 def brief(ministry: Ministry) -> PolicySnapshot:
     configuration = ministry.load().accepted()
-    return configuration.registry.agencies["JCONTOH"].brief(configuration.settings.shared())
+    return configuration.registry.agencies["JCONTOH"].build_policy(configuration.settings.build_shared())
 
 
 def outlook(ministry: Ministry, now: datetime = NOW) -> list[str]:
@@ -73,7 +73,7 @@ def test_a_rota_of_the_settings_is_called_by_its_key_and_may_be_named_by_all(min
     ministry.edit("pantau", "{contacts: [rahim], channels: [sms]}", "{rotas: [pusat], channels: [sms]}")
     ministry.edit("jabatan", FIRST_STEP, "    - {rotas: [pusat], channels: [sms]}\n")
 
-    noc = ministry.load().accepted().settings.noc_brief(subject="x", subject_en="x")
+    noc = ministry.load().accepted().settings.build_noc_policy(subject="x", subject_en="x")
     assert [rota.name for rota in noc.escalation.rotas] == ["pusat"]
     assert [rota.name for rota in brief(ministry).escalation.rotas] == ["pusat"]
 

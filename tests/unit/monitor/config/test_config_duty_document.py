@@ -35,7 +35,7 @@ def test_all_examples_together_are_a_configuration(tmp_path: Path) -> None:
     loaded = load(path, {}, now=NOW)
     assert loaded.errors == ()
     configuration = loaded.accepted()
-    policy = configuration.registry.agencies["JCONTOH"].brief(configuration.settings.shared()).escalation
+    policy = configuration.registry.agencies["JCONTOH"].build_policy(configuration.settings.build_shared()).escalation
     (rota,) = policy.rotas
     assert on_call(rota, (), NOW) is not None
     assert gaps(rota, (), NOW) == ()

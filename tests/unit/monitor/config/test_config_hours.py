@@ -26,7 +26,7 @@ def registry(ministry: Ministry) -> Registry:
 
 
 def hours(ministry: Ministry, agency: str = "JCONTOH") -> Hours:
-    (found,) = {id(r.probing.hours): r.probing.hours for r in registry(ministry).routes_of(agency)}.values()
+    (found,) = {id(r.probing.hours): r.probing.hours for r in registry(ministry).routes_for(agency)}.values()
     return found
 
 
@@ -46,18 +46,18 @@ def test_hours_of_all_agencies_are_local_in_each(ministry: Ministry) -> None:
     ministry.write("kedua", second_agency(("escalation:\n", "time_zone: Asia/Tokyo\nescalation:\n")))
 
     saturday = at(2026, 11, 28, 4)
-    assert hours(ministry).opens(saturday) == at(2026, 11, 29, 23)
-    assert hours(ministry, "MPCONTOH").opens(saturday) == at(2026, 11, 29, 22)
+    assert hours(ministry).next_active_at(saturday) == at(2026, 11, 29, 23)
+    assert hours(ministry, "MPCONTOH").next_active_at(saturday) == at(2026, 11, 29, 22)
     # Our references are probed in the same hours.
-    assert hours(ministry, "").opens(saturday) == at(2026, 11, 29, 23)
+    assert hours(ministry, "").next_active_at(saturday) == at(2026, 11, 29, 23)
 
 
 def test_an_agency_may_have_other_hours_than_all_others(ministry: Ministry) -> None:
     put(ministry, "pantau", 'probing: {active_hours: [{cron: "0 7 * * mon-fri", for: 12h}]}')
     put(ministry, "jabatan", 'probing: {interval: 10m, active_hours: [{cron: "0 0 * * *", for: 24h}]}')
 
-    assert hours(ministry).opens(at(2026, 11, 28, 4)) == at(2026, 11, 28, 4)
-    assert registry(ministry).routes_of("JCONTOH")[0].probing.interval == timedelta(minutes=10)
+    assert hours(ministry).next_active_at(at(2026, 11, 28, 4)) == at(2026, 11, 28, 4)
+    assert registry(ministry).routes_for("JCONTOH")[0].probing.interval == timedelta(minutes=10)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_an_agency_may_have_other_hours_than_all_others(ministry: Ministry) -> N
 )
 def test_maintenance_is_in_local_time_or_says_which(ministry: Ministry, until: str) -> None:
     put(ministry, "jabatan", f"maintenance: [{{from: 2026-12-01 22:00, until: {until}, reason: Naik taraf}}]")
-    found = hours(ministry).closed_by(at(2026, 12, 1, 15))
+    found = hours(ministry).maintenance_at(at(2026, 12, 1, 15))
 
     assert found is not None
     assert (found.starts_at, found.ends_at, found.reason) == (at(2026, 12, 1, 14), at(2026, 12, 1, 20), "Naik taraf")
@@ -74,7 +74,7 @@ def test_maintenance_is_in_local_time_or_says_which(ministry: Ministry, until: s
 def test_maintenance_comes_again_and_again(ministry: Ministry) -> None:
     put(ministry, "jabatan", 'maintenance: [{cron: "0 2 * * sun", for: 2h, reason: Sandaran mingguan}]')
 
-    assert hours(ministry).opens(at(2026, 11, 28, 19)) == at(2026, 11, 28, 20)
+    assert hours(ministry).next_active_at(at(2026, 11, 28, 19)) == at(2026, 11, 28, 20)
     assert hours(ministry, "") == Hours()
 
 
@@ -82,7 +82,7 @@ def test_maintenance_of_the_service_is_everybodys(ministry: Ministry) -> None:
     put(ministry, "pantau", "maintenance: [{from: 2026-12-01 22:00, until: 2026-12-02 04:00, reason: Pindah pejabat}]")
 
     for agency in ("JCONTOH", ""):
-        assert hours(ministry, agency).opens(at(2026, 12, 1, 15)) == at(2026, 12, 1, 20)
+        assert hours(ministry, agency).next_active_at(at(2026, 12, 1, 15)) == at(2026, 12, 1, 20)
 
 
 def kept(ministry: Ministry, written: str) -> tuple[int, int, int]:

@@ -10,13 +10,13 @@ import pytest
 from monitor.config.agency.probing import ProbingOverrides, ProbingSettings, check_probing
 from monitor.config.files.document import parse_document
 from monitor.config.files.findings import Findings
-from monitor.web.page import PageLanguage, words
+from monitor.web.page import PageLanguage, texts_of
 from pantau_lab.config_files import COUNTRY, DEMO, Timing
 
 MINUTE = timedelta(minutes=1)
 #: Of the hint beside the field of an agency's interval, in both languages.
 EXAMPLES = sorted(
-    {each for tongue in PageLanguage for each in re.findall(r"\d+[mh]\b", words("edit", tongue)["interval_hint"])}
+    {each for tongue in PageLanguage for each in re.findall(r"\d+[mh]\b", texts_of("edit", tongue)["interval_hint"])}
 )
 
 
@@ -32,7 +32,7 @@ def settings(timing: Timing) -> ProbingSettings:
 def test_interval_each_example_of_the_hint_is_accepted(general: ProbingSettings, example: str) -> None:
     own = ProbingOverrides.model_validate({"interval": example})
     findings = Findings(parse_document(f"interval: {example}", "jcm.yaml"))
-    check_probing(own.over(general), own, findings)
+    check_probing(own.merged_into(general), own, findings)
     assert findings.problems == ()
 
 
@@ -54,4 +54,4 @@ def test_interval_hint_has_examples() -> None:
     ],
 )
 def test_probing_longer_interval_extends_the_deferral_budget(own: dict[str, str], budget: timedelta) -> None:
-    assert ProbingOverrides.model_validate(own).over(ProbingSettings()).deferral_timeout == budget
+    assert ProbingOverrides.model_validate(own).merged_into(ProbingSettings()).deferral_timeout == budget

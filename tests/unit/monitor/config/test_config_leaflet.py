@@ -17,7 +17,7 @@ PRO, WEBMASTER = "pro@jabatan-contoh.gov.my", "webmaster@jabatan-contoh.gov.my"
 def routes(directory: Path, *parts: dict[str, object]) -> list[MonitoredRoute]:
     path = written(directory, parts, {})
     put_secrets(directory, {})
-    return list(load(path, {}).accepted().registry.routes_of("JCONTOH"))
+    return list(load(path, {}).accepted().registry.routes_for("JCONTOH"))
 
 
 def ends(route: MonitoredRoute) -> tuple[str, str, str, str]:
@@ -35,7 +35,7 @@ def test_a_shared_mailbox(tmp_path: Path) -> None:
     recipient = route.route.recipient
     assert ends(route) == ("JCONTOH/inbound/rujukan-a/awam", "rujukan-a", PRO, "JCONTOH/awam")
     assert (recipient.inbox, recipient.junk_folders) == (f"shared/{PRO}", (f"shared/{PRO}/Junk",))
-    assert not recipient.sends
+    assert not recipient.can_send
 
 
 def test_forwards(tmp_path: Path) -> None:

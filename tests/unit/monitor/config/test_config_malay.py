@@ -16,12 +16,12 @@ from monitor.config.agency.checks import CheckSettings
 from monitor.config.files.document import Document
 from monitor.config.files.duration import InvalidDurationError
 from monitor.config.files.findings import Findings
-from monitor.config.files.reading import Reader, as_model, item, names, of_field
+from monitor.config.files.reading import Reader, as_model, field_annotation, item_type, keys_of
 from monitor.config.files.secret import SecretResolver
 from monitor.config.model.registry import Agency
-from monitor.model.lazy_text import LazyText, both, either, in_other_words, said
+from monitor.model.lazy_text import LazyText, all_of, any_of, lazy_text, translate
 from monitor.web.page import FAULTS
-from probes.model.egress import EgressDeniedError
+from probes.model.egress import EgressDenial
 
 ROOT = Path(__file__).parents[4]
 _ROOMS = ("agency", "fields", "files", "model", "validation")
@@ -59,7 +59,7 @@ _NOT_SHOWN = frozenset(
             "is no secret",
             "Value error, ",
         ),
-        "f'about {amount(self.octets)}: {self.runs:,} runs, {self.hours:,} hours of routes'",
+        "f'about {format_octets(self.octets)}: {self.runs:,} runs, {self.hours:,} hours of routes'",
         *(" or ", "control character"),
         *("found unexpected end of stream", "'}', but got", "']', but got", "could not find expected ':'"),
         *("but found '<scalar>'", "expected <block end>", "entries are not allowed here", "alphabetic or numeric"),
@@ -70,7 +70,7 @@ _WORD = re.compile(r"(?<![\w%{.])[A-Za-z]{2,}(?![\w.:]*:)")
 #: Values with a name of one word that are filled in.
 _FILLED_IN = frozenset(
     {
-        *EgressDeniedError,
+        *EgressDenial,
         *(permission.replace("_", " ") for permission in Permission),
         *("fax", "letter"),
         *("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
@@ -81,13 +81,13 @@ _FILLED_IN = frozenset(
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
-    """Yield what may be said: the patterns of `said`, and texts of words that are no docstring, regular expression or example."""
+    """Yield what may be said: the patterns of `lazy_text`, and texts of words that are no docstring, regular expression or example."""
     match node:
         case ast.Expr(value=ast.Constant()):
             pass
         case ast.Call(func=ast.Attribute(value=ast.Name(id="re"))) | ast.keyword(arg="examples"):
             pass
-        case ast.Call(func=ast.Name(id="said"), args=[ast.Constant(value=str(text)), *_]):
+        case ast.Call(func=ast.Name(id="lazy_text"), args=[ast.Constant(value=str(text)), *_]):
             yield text
             for each in node.keywords:
                 yield from _texts(each)
@@ -105,7 +105,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT / "monitor")))
 def test_each_text_of_the_checks_has_its_malay(module: Path) -> None:
-    """A new text wants its Malay in monitor/web/texts/fault.yaml; one with something filled in is made by `said`."""
+    """A new text wants its Malay in monitor/web/texts/fault.yaml; one with something filled in is made by `lazy_text`."""
     texts = set(_texts(ast.parse(module.read_text(encoding="utf-8"))))
     assert texts - FAULTS.keys() - _TYPED - _NOT_SHOWN == set()
 
@@ -132,11 +132,11 @@ def test_a_malay_text_is_filled_in_with_the_same() -> None:
 
 
 def _models(asked: object) -> Iterator[type[BaseModel]]:
-    model, below = as_model(asked), item(asked)
+    model, below = as_model(asked), item_type(asked)
     if model is not None:
         yield model
-        for field in names(model).values():
-            yield from _models(of_field(field))
+        for field in keys_of(model).values():
+            yield from _models(field_annotation(field))
     elif below is not None:
         yield from _models(below)
 
@@ -148,17 +148,17 @@ _WRONG: tuple[object, ...] = (None, "", "tiada begini", "-1", "9999", "true", []
 
 @pytest.mark.parametrize("model", _MODELS.values(), ids=_MODELS)
 def test_whatever_shape_is_wrong_in_a_document_is_told_in_malay(model: type[BaseModel]) -> None:
-    keys = [*names(model), "tiada"]
+    keys = [*keys_of(model), "tiada"]
     for written in _WRONG:
         findings = Findings(Document(file="jcontoh.yaml", data={}))
         Reader(findings, SecretResolver(directory=ROOT, environ={})).read(model, dict.fromkeys(keys, written))
-        assert [each.message for each in findings.problems if in_other_words(each.message, FAULTS) is None] == []
+        assert [each.message for each in findings.problems if translate(each.message, FAULTS) is None] == []
 
 
 def test_a_text_remembers_how_it_was_put_together() -> None:
-    text = said("'{name}' is no day", name="esok")
+    text = lazy_text("'{name}' is no day", name="esok")
     assert text == "'esok' is no day"
-    assert (text.pattern, in_other_words(text, {"'{name}' is no day": "'{name}' bukan tarikh"})) == (
+    assert (text.pattern, translate(text, {"'{name}' is no day": "'{name}' bukan tarikh"})) == (
         "'{name}' is no day",
         "'esok' bukan tarikh",
     )
@@ -168,15 +168,15 @@ def test_a_text_remembers_how_it_was_put_together() -> None:
 
 
 def test_what_is_filled_in_may_be_a_text_itself() -> None:
-    text = said("must be {what}", what=both([said("a list"), either(["x", "y"])]))
+    text = lazy_text("must be {what}", what=all_of([lazy_text("a list"), any_of(["x", "y"])]))
     assert text == "must be a list and x or y"
-    assert in_other_words(text, FAULTS) == "mestilah senarai dan x atau y"
+    assert translate(text, FAULTS) == "mestilah senarai dan x atau y"
 
 
 def test_what_people_have_written_is_in_no_language() -> None:
-    assert in_other_words(said("'{text}' is no domain", text="is missing"), FAULTS) == "'is missing' bukan domain"
+    assert translate(lazy_text("'{text}' is no domain", text="is missing"), FAULTS) == "'is missing' bukan domain"
 
 
 def test_a_text_without_malay_has_none() -> None:
-    assert in_other_words("no such text", FAULTS) is None
-    assert in_other_words(said("no {what}", what="text"), FAULTS) is None
+    assert translate("no such text", FAULTS) is None
+    assert translate(lazy_text("no {what}", what="text"), FAULTS) is None

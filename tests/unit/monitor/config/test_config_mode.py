@@ -36,9 +36,9 @@ def test_who_only_watches_needs_neither_gateways_nor_people(ministry: Ministry) 
     assert ministry.problems() == []
     loaded = ministry.load().accepted()
     settings, agency = loaded.settings, loaded.registry.agencies["JCONTOH"]
-    brief = settings.heeded(agency.brief(settings.shared()))
+    brief = settings.effective_policy(agency.build_policy(settings.build_shared()))
     assert brief.has_nobody_to_notify
-    assert settings.heeded(settings.noc_brief(subject="x", subject_en="x")).has_nobody_to_notify
+    assert settings.effective_policy(settings.build_noc_policy(subject="x", subject_en="x")).has_nobody_to_notify
 
 
 def test_one_mailbox_that_sends_to_itself_is_enough_to_watch(ministry: Ministry) -> None:
@@ -78,10 +78,10 @@ def test_nobody_is_told_of_anybody_who_is_written_down_either(ministry: Ministry
 
     loaded = ministry.load().accepted()
     settings, agency = loaded.settings, loaded.registry.agencies["JCONTOH"]
-    brief = agency.brief(settings.shared())
+    brief = agency.build_policy(settings.build_shared())
     assert brief.announcement.recipients, "a letter can be looked at"
-    assert settings.heeded(brief).has_nobody_to_notify
-    assert not settings.heeded(brief).announcement.recipients
+    assert settings.effective_policy(brief).has_nobody_to_notify
+    assert not settings.effective_policy(brief).announcement.recipients
 
 
 def test_what_is_written_is_checked_all_the_same(ministry: Ministry) -> None:

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alerts.model.channel import Channel
-from monitor.config.fields.phone import objection
-from monitor.config.files.duration import LONGEST, InvalidDurationError, format_duration, parse_duration
+from monitor.config.fields.phone import find_objection
+from monitor.config.files.duration import MAX_DURATION, InvalidDurationError, format_duration, parse_duration
 from tests.unit.monitor.config.ministry import AGENCY, SETTINGS, Ministry
 
 _WORDS = st.sampled_from(
@@ -90,11 +90,13 @@ def test_garbled_text_is_read_or_refused(cut: int, junk: str) -> None:
 
 @given(st.text(max_size=20))
 def test_any_text_is_a_number_or_has_an_objection(text: str) -> None:
-    found = objection(text, Channel.SMS)
+    found = find_objection(text, Channel.SMS)
     assert found is None or found.message
 
 
-@given(st.timedeltas(min_value=timedelta(0), max_value=LONGEST).map(lambda span: span - span % timedelta(seconds=1)))
+@given(
+    st.timedeltas(min_value=timedelta(0), max_value=MAX_DURATION).map(lambda span: span - span % timedelta(seconds=1))
+)
 def test_a_span_is_read_back_as_it_was_written(span: Any) -> None:
     assert parse_duration(format_duration(span)) == span
 

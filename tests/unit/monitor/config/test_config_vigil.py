@@ -108,11 +108,11 @@ def test_drills_are_for_all_or_for_those_that_are_named(ministry: Ministry) -> N
     with_section(ministry, 'drills: {when: {cron: "0 10 * * tue", for: 4h}, contacts: all}')
     drills = ministry.load().accepted().settings.drills
     assert drills is not None
-    assert drills.concerns("rahim")
+    assert drills.includes("rahim")
     ministry.edit("pantau", "contacts: all", "contacts: [siti]")
     drills = ministry.load().accepted().settings.drills
     assert drills is not None
-    assert (drills.concerns("siti"), drills.concerns("rahim")) == (True, False)
+    assert (drills.includes("siti"), drills.includes("rahim")) == (True, False)
 
 
 def test_hours_that_are_too_short_for_all_are_warned_of(ministry: Ministry) -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from monitor.config.files.reading import as_model, is_mapping, item, names, of_field
+from monitor.config.files.reading import as_model, field_annotation, is_mapping, item_type, keys_of
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.model.renamed_keys import RENAMED_KEYS, RENAMED_VALUES, rename_keys
@@ -61,7 +61,7 @@ def written(asked: Any, path: list[str], key: str) -> Any:
     """Return a value with *key* in the place of the last key of *path*; `None` where *asked* has no such key."""
     if not path:
         return "x"
-    model, below = as_model(asked) if not isinstance(asked, type) else asked, item(asked)
+    model, below = as_model(asked) if not isinstance(asked, type) else asked, item_type(asked)
     if path[0] == "checks":
         return {"checks": {key or path[1]: "on"}}
     if path[0] == "voice":
@@ -76,7 +76,7 @@ def written(asked: Any, path: list[str], key: str) -> Any:
 
 
 def known(model: type[BaseModel]) -> dict[str, Any]:
-    keys = {name: of_field(field) for name, field in names(model).items()}
+    keys = {name: field_annotation(field) for name, field in keys_of(model).items()}
     return keys | {f"{name}_{source}": None for name in keys for source in ("file", "env", "stored")}
 
 

@@ -19,27 +19,29 @@ from tests.unit.monitor.trial import MINUTE, PROBING, T0, agency_routes, failed
 def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: Health, *, is_well: bool) -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     outbound, inbound = agency_routes("JCM", ("a",), (Direction.OUTBOUND, Direction.INBOUND))
-    mail.judge_by(outbound, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
-    mail.judge_by(
+    mail.set_route(outbound, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
+    mail.set_route(
         inbound,
-        HealthTracker(policy=policy, health=blind, changed_at=T0, silent=policy.failure_threshold),
+        HealthTracker(policy=policy, health=blind, changed_at=T0, inconclusive_runs=policy.failure_threshold),
     )
     assert mail.up_since() == (T0 if is_well else None)
-    assert mail.unseen() == (Direction.INBOUND,)
+    assert mail.unobserved_directions() == (Direction.INBOUND,)
 
 
 def test_a_direction_is_seen_while_one_of_its_routes_is_and_trouble_began_with_the_oldest() -> None:
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     first, second = agency_routes("JCM", ("a", "b"), (Direction.INBOUND,))
-    mail.judge_by(first, HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE, silent=99))
-    mail.judge_by(second, HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0))
-    assert (mail.unseen(), mail.troubled_since()) == ((), T0)
-    assert mail.troubled() == [first.name, second.name]
-    mail.release(second.name)
-    assert mail.unseen() == (Direction.INBOUND,)
-    mail.judge_by(first, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
-    assert (mail.unseen(), mail.troubled_since()) == ((), None)
-    assert mail.troubled() == []
+    mail.set_route(
+        first, HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE, inconclusive_runs=99)
+    )
+    mail.set_route(second, HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0))
+    assert (mail.unobserved_directions(), mail.unhealthy_since()) == ((), T0)
+    assert mail.unhealthy_routes() == [first.name, second.name]
+    mail.remove_route(second.name)
+    assert mail.unobserved_directions() == (Direction.INBOUND,)
+    mail.set_route(first, HealthTracker(policy=policy, health=Health.UP, changed_at=T0))
+    assert (mail.unobserved_directions(), mail.unhealthy_since()) == ((), None)
+    assert mail.unhealthy_routes() == []
 
 
 @pytest.mark.parametrize(
@@ -61,25 +63,25 @@ def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_oth
     second = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE)
     routes = agency_routes("JCM", ("a",))
     for route, subject in zip(routes, (undecided, first, second), strict=True):
-        mail.judge_by(route, subject)
-    undecided.note(failed(routes[0], T0, Outcome.LOST, Phase.TRANSIT), Attribution(grade=grade, blame=blame))
+        mail.set_route(route, subject)
+    undecided.record(failed(routes[0], T0, Outcome.LOST, Phase.TRANSIT), Attribution(grade=grade, domain=blame))
 
-    until = T0 + 2 * (PROBING.retry_interval + PROBING.patience.whole)
-    assert mail.spreading_until(T0 + MINUTE) == (until if waits else None)
-    assert mail.spreading_until(until) is None
+    until = T0 + 2 * (PROBING.retry_interval + PROBING.timeouts.total)
+    assert mail.undecided_until(T0 + MINUTE) == (until if waits else None)
+    assert mail.undecided_until(until) is None
 
 
 def test_trouble_receiving_down_after_slow_begins_when_it_went_down() -> None:
     mail, policy = AgencyMail(FlappingPolicy(threshold=1)), HealthPolicy()
     internal, outbound, inbound = agency_routes("JCM", ("a",))
     down = HealthTracker(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
-    down.note(failed(internal, T0, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=Grade.BAD))
+    down.record(failed(internal, T0, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=Grade.BAD))
     # A message was refused once, which is no outage of sending.
     up = HealthTracker(policy=policy, health=Health.UP, changed_at=T0)
-    up.note(failed(outbound, T0, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), Attribution(grade=Grade.BAD))
+    up.record(failed(outbound, T0, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), Attribution(grade=Grade.BAD))
     slow = HealthTracker(policy=policy, health=Health.DEGRADED, changed_at=T0 + MINUTE)
     for route, subject in ((internal, down), (outbound, up), (inbound, slow)):
-        mail.judge_by(route, subject)
+        mail.set_route(route, subject)
     found = mail.trouble(T0 + 10 * MINUTE)
     assert found is not None
     assert (found.type, found.since, found.latest) == (IncidentType.RECEIVING, T0 + 9 * MINUTE, T0 + 9 * MINUTE)
@@ -90,6 +92,6 @@ def test_quiet_begins_when_the_last_of_the_routes_was_judged_to_be_well() -> Non
     mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
     for minute, route in enumerate(agency_routes("JCM", ("a",))):
         health = Health.UP if minute else Health.DEGRADED
-        mail.judge_by(route, HealthTracker(policy=policy, health=health, changed_at=T0 + (minute or 9) * MINUTE))
-    mail.restore_falls([T0], is_down=True, is_unsteady=True)
-    assert mail.rose(T0 + 10 * MINUTE) == T0 + 2 * MINUTE + FlappingPolicy().window
+        mail.set_route(route, HealthTracker(policy=policy, health=health, changed_at=T0 + (minute or 9) * MINUTE))
+    mail.restore_falls([T0], is_down=True, is_flapping=True)
+    assert mail.record_recovery(T0 + 10 * MINUTE) == T0 + 2 * MINUTE + FlappingPolicy().window

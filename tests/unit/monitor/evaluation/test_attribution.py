@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.evaluation.attribution import Attribution, FaultDomain, weigh
+from monitor.evaluation.attribution import Attribution, FaultDomain, attribute
 from monitor.evaluation.evaluator import HealthEvaluator
-from monitor.evaluation.evidence import ON_THE_WAY, REACHING, UNANSWERED, Ability, Evidence, EvidenceRecord
+from monitor.evaluation.evidence import CONNECTING, IN_TRANSIT, UNANSWERED, Ability, Evidence, EvidenceRecord
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.reply import Reason
@@ -28,13 +28,13 @@ S, R = Party.SENDER, Party.RECIPIENT
 
 def evidence(proof: EvidenceRecord) -> Evidence:
     all_of_them = {"a": proof, "b": proof}
-    return Evidence(proofs=dict.fromkeys(Ability, all_of_them))
+    return Evidence(by_ability=dict.fromkeys(Ability, all_of_them))
 
 
 def verdicts(of: MonitoredRoute, result: ProbeResult) -> list[tuple[Grade, FaultDomain]]:
     """Weigh with references that work, that are dead, and of which nothing is known."""
-    found = [weigh(of, result, evidence(proof)) for proof in PROOFS.values()]
-    return [(verdict.grade, verdict.blame) for verdict in found]
+    found = [attribute(of, result, evidence(proof)) for proof in PROOFS.values()]
+    return [(verdict.grade, verdict.domain) for verdict in found]
 
 
 THEIRS = (Grade.BAD, FaultDomain.AGENCY)
@@ -143,16 +143,16 @@ def of_two(sends_a: EvidenceRecord, receives_b: EvidenceRecord) -> Evidence:
     """Return what is known when a's sending and b's receiving are as told, and the contrary of each works."""
     sends, receives = {"a": sends_a, "b": WORKS}, {"a": WORKS, "b": receives_b}
     ends = {Ability.SEND: sends, Ability.SEND_WELL: sends, Ability.RECEIVE: receives, Ability.RECEIVE_WELL: receives}
-    return Evidence(proofs={Ability.REACH: {"a": WORKS, "b": WORKS}, **ends})
+    return Evidence(by_ability={Ability.REACH: {"a": WORKS, "b": WORKS}, **ends})
 
 
 def test_a_refused_password_is_a_matter_of_credentials_wherever_it_is_refused() -> None:
     for of in (INTERNAL, OUTBOUND, INBOUND, CONTROL):
         refused = failed(of, T0, Outcome.AUTH, Phase.AUTH, S, credentials=True)
         assert verdicts(of, refused) == [(Grade.NONE, FaultDomain.CREDENTIALS)] * 3
-    assert weigh(
+    assert attribute(
         OUTBOUND, failed(OUTBOUND, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True), Evidence()
-    ) == Attribution(grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect="a")
+    ) == Attribution(grade=Grade.NONE, domain=FaultDomain.CREDENTIALS, mailbox="a")
 
 
 MAILBOX_OF: dict[RefusalCause, Party | None] = {
@@ -176,8 +176,8 @@ def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
     """
     whose = of.route.sender if (MAILBOX_OF[cause] or party) is S else of.route.recipient
     run = failed(of, T0, outcome, Phase.SUBMIT, party, cause=cause)
-    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.MAILBOX, suspect=whose.name)
-    assert [weigh(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+    expected = Attribution(grade=Grade.NONE, domain=FaultDomain.MAILBOX, mailbox=whose.name)
+    assert [attribute(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
 
 
 @pytest.mark.blind
@@ -188,10 +188,10 @@ def test_weigh_full_mailbox_of_a_public_address_is_the_agencys() -> None:
     """
     # It is not the one that is probed: what people write to that address comes back.
     run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.RECEIVING_LIMIT)
-    assert weigh(FORWARDED, run, of_two(WORKS, WORKS)) == Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)
+    assert attribute(FORWARDED, run, of_two(WORKS, WORKS)) == Attribution(grade=Grade.BAD, domain=FaultDomain.AGENCY)
     assert run.failure is not None
     copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
-    assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)).suspect == "b"
+    assert attribute(FORWARDED, copy, of_two(WORKS, WORKS)).mailbox == "b"
 
 
 @pytest.mark.blind
@@ -202,8 +202,8 @@ def test_weigh_refusal_by_block_list_blames_the_reference_that_sent(of: Monitore
     Pantau: The reference is.
     """
     run = failed(of, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
-    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")
-    assert [weigh(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+    expected = Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox="a")
+    assert [attribute(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
 
 
 @pytest.mark.parametrize("of", [INTERNAL, OUTBOUND], ids=["internal", "outbound"])
@@ -242,25 +242,25 @@ def test_a_control_run_blames_a_reference_or_our_network(
 # -- an address that is forwarded -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("outcome", sorted(ON_THE_WAY))
+@pytest.mark.parametrize("outcome", sorted(IN_TRANSIT))
 @pytest.mark.parametrize(
     ("sends", "receives", "expected"),
     [
-        (WORKS, WORKS, Attribution(grade=Grade.BAD, blame=FaultDomain.AGENCY)),
-        (WORKS, DEAD, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b")),
-        (WORKS, UNTRIED, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="b")),
-        (DEAD, WORKS, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")),
-        (UNTRIED, WORKS, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="a")),
-        (UNTRIED, DEAD, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b")),
-        (DEAD, UNTRIED, Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="a")),
-        (UNTRIED, UNTRIED, Attribution(grade=Grade.PENDING, blame=FaultDomain.REFERENCE, suspect="a")),
+        (WORKS, WORKS, Attribution(grade=Grade.BAD, domain=FaultDomain.AGENCY)),
+        (WORKS, DEAD, Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox="b")),
+        (WORKS, UNTRIED, Attribution(grade=Grade.PENDING, domain=FaultDomain.REFERENCE, mailbox="b")),
+        (DEAD, WORKS, Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox="a")),
+        (UNTRIED, WORKS, Attribution(grade=Grade.PENDING, domain=FaultDomain.REFERENCE, mailbox="a")),
+        (UNTRIED, DEAD, Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox="b")),
+        (DEAD, UNTRIED, Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox="a")),
+        (UNTRIED, UNTRIED, Attribution(grade=Grade.PENDING, domain=FaultDomain.REFERENCE, mailbox="a")),
     ],
 )
 def test_a_forwarded_message_is_lost_by_the_agency_once_both_references_are_proven(
     outcome: Outcome, sends: EvidenceRecord, receives: EvidenceRecord, expected: Attribution
 ) -> None:
     run = failed(FORWARDED, T0, outcome, Phase.TRANSIT)
-    assert weigh(FORWARDED, run, of_two(sends, receives)) == expected
+    assert attribute(FORWARDED, run, of_two(sends, receives)) == expected
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_a_forwarded_message_comes_late_by_the_agency_once_both_references_do_be
     sends: EvidenceRecord, receives: EvidenceRecord, grade: Grade
 ) -> None:
     for run in (arrived(FORWARDED, T0, 2 * MINUTE), arrived(FORWARDED, T0, junk=True)):
-        assert weigh(FORWARDED, run, of_two(sends, receives)).grade is grade
+        assert attribute(FORWARDED, run, of_two(sends, receives)).grade is grade
 
 
 def test_a_copy_that_our_own_mailbox_returned_is_held_against_nobody_there() -> None:
@@ -285,11 +285,11 @@ def test_a_copy_that_our_own_mailbox_returned_is_held_against_nobody_there() -> 
     assert run.failure is not None
     copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
 
-    assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)) == Attribution(
-        grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect="b"
+    assert attribute(FORWARDED, copy, of_two(WORKS, WORKS)) == Attribution(
+        grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox="b"
     )
     # Behind an alias of the agency's own mailbox it is the agency's mailbox that returned it.
-    assert weigh(INBOUND, replace(copy, route=INBOUND.name), of_two(WORKS, WORKS)).blame is FaultDomain.AGENCY
+    assert attribute(INBOUND, replace(copy, route=INBOUND.name), of_two(WORKS, WORKS)).domain is FaultDomain.AGENCY
 
 
 @pytest.mark.parametrize(("party", "suspect"), [(S, "a"), (R, "b")])
@@ -308,14 +308,14 @@ def test_a_server_of_either_reference_that_fails_is_never_the_agencys(
     outcome: Outcome, phase: Phase, party: Party, suspect: str
 ) -> None:
     run = failed(FORWARDED, T0, outcome, phase, party)
-    expected = Attribution(grade=Grade.NONE, blame=FaultDomain.REFERENCE, suspect=suspect)
-    assert [weigh(FORWARDED, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+    expected = Attribution(grade=Grade.NONE, domain=FaultDomain.REFERENCE, mailbox=suspect)
+    assert [attribute(FORWARDED, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
 
 
 def test_a_password_that_is_refused_where_the_copy_arrives_is_our_account() -> None:
     run = failed(FORWARDED, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True)
-    assert weigh(FORWARDED, run, evidence(WORKS)) == Attribution(
-        grade=Grade.NONE, blame=FaultDomain.CREDENTIALS, suspect="b"
+    assert attribute(FORWARDED, run, evidence(WORKS)) == Attribution(
+        grade=Grade.NONE, domain=FaultDomain.CREDENTIALS, mailbox="b"
     )
 
 
@@ -342,7 +342,7 @@ def _run(step: tuple[MonitoredRoute, Outcome, Phase, Party, int, int], at: timed
     of, outcome, phase, party, _, lasted = step
     if outcome in {Outcome.DELIVERED, Outcome.JUNK}:
         return arrived(of, T0 + at, junk=outcome is Outcome.JUNK)
-    if outcome in ON_THE_WAY:
+    if outcome in IN_TRANSIT:
         phase, party = Phase.TRANSIT, Party.RECIPIENT
     return failed(of, T0 + at, outcome, phase, party, lasted=lasted * SECOND)
 
@@ -359,9 +359,9 @@ def test_mail_across_sides_is_never_found_lost_unless_a_reference_was_seen_to_wo
         at += gap * SECOND
         run = _run(step, at)
         internal = of.direction is Direction.INTERNAL
-        if not internal and (outcome not in ON_THE_WAY or run.failure is None):
+        if not internal and (outcome not in IN_TRANSIT or run.failure is None):
             run = failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
-        evaluator.take_in(run, run.started_at + run.duration)
+        evaluator.record_run(run, run.started_at + run.duration)
 
     assert all(evaluator.route_health(r.name) is Health.UNKNOWN for r in ACROSS)
 
@@ -374,10 +374,10 @@ def test_nothing_is_found_unreachable_while_we_reach_nobody(
     evaluator, at = HealthEvaluator(ROUTES, HealthPolicy(failure_threshold=1)), timedelta()
     for of, outcome, phase, party, gap, lasted in steps:
         at += gap * SECOND
-        unreached = outcome if outcome in UNANSWERED or phase in REACHING else Outcome.CONNECT
+        unreached = outcome if outcome in UNANSWERED or phase in CONNECTING else Outcome.CONNECT
         unreached = unreached if unreached in UNANSWERED | {Outcome.INCONCLUSIVE} else Outcome.TIMEOUT
-        run = failed(of, T0 + at, unreached, phase if phase in REACHING else Phase.CONNECT, party)
-        evaluator.take_in(run, T0 + at + lasted * SECOND)
+        run = failed(of, T0 + at, unreached, phase if phase in CONNECTING else Phase.CONNECT, party)
+        evaluator.record_run(run, T0 + at + lasted * SECOND)
 
     assert all(evaluator.route_health(r.name) is Health.UNKNOWN for r in AGENCIES)
     assert evaluator.trouble("JCM", T0 + at) is evaluator.trouble("JKT", T0 + at) is None
@@ -397,12 +397,12 @@ def test_no_control_run_that_fails_on_the_way_is_ever_taken_for_a_proof_by_its_o
         if "a" in {of.route.sender.name, of.route.recipient.name} and run.outcome in {
             Outcome.DELIVERED,
             Outcome.JUNK,
-            *ON_THE_WAY,
+            *IN_TRANSIT,
         }:
             run = failed(of, T0 + at, Outcome.LOST, Phase.TRANSIT)
         ends = {of.route.sender.name, of.route.recipient.name}
-        by_a = of in ACROSS and "a" in ends and run.outcome in ON_THE_WAY
-        verdict = evaluator.take_in(run, run.started_at + run.duration)
+        by_a = of in ACROSS and "a" in ends and run.outcome in IN_TRANSIT
+        verdict = evaluator.record_run(run, run.started_at + run.duration)
         assert not (by_a and verdict is not None and verdict.grade is Grade.BAD)
 
 
@@ -416,7 +416,7 @@ def test_one_agencys_failures_are_never_another_agencys(
         of, *_, gap, _ = step
         at += gap * SECOND
         run = _run(step, at) if of.agency == "JKT" else arrived(of, T0 + at)
-        evaluator.take_in(run, run.started_at + run.duration)
+        evaluator.record_run(run, run.started_at + run.duration)
         assert evaluator.trouble("JCM", T0 + at) is None
 
 
@@ -429,14 +429,14 @@ def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
     for step in steps:
         at += step[4] * SECOND
         run = _run(step, at)
-        evaluator.take_in(run, run.started_at + run.duration)
+        evaluator.record_run(run, run.started_at + run.duration)
         for agency in ("JCM", "JKT"):
             evaluator.trouble(agency, T0 + at)
-            evaluator.is_well(agency, T0 + at)
+            evaluator.up_since(agency, T0 + at)
         evaluator.own_troubles(T0 + at)
-        for suspect in evaluator._own.suspects():
+        for suspect in evaluator._fault_detector.fault_sources():
             evaluator.own_up_since(suspect, T0 + at)
-        evaluator.proofs_wanted()
+        evaluator.control_routes_to_run()
     again = HealthEvaluator(ROUTES, HealthPolicy())
     again.restore(evaluator.healths())
 

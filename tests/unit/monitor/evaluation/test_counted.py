@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.evaluation.attribution import RunVerdict
-from monitor.evaluation.evaluator import CountedAs
+from monitor.evaluation.evaluator import VerdictKey
 from monitor.model.health import Grade
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
@@ -63,34 +63,38 @@ def breaks(of: MonitoredRoute, at: datetime, party: Party) -> ProbeResult | None
 )
 def test_a_run_is_counted_as_whose_fault_it_was(where: str, fault: Fault | None, verdicts: set[RunVerdict]) -> None:
     here = world("JCM", "JKT").rounds(3)
-    here.evaluator.counted()
+    here.evaluator.take_verdict_counts()
     if fault is not None:
         here.faults[where] = fault
     here.rounds(1)
     # Each route of the agency that is broken once; of a reference that is broken, no run of an agency is a failure.
-    counted = {verdict for (agency, _, verdict), runs in here.evaluator.counted().items() if agency == "JCM" and runs}
+    counted = {
+        verdict
+        for (agency, _, verdict), runs in here.evaluator.take_verdict_counts().items()
+        if agency == "JCM" and runs
+    }
     assert counted == verdicts
 
 
 def test_our_dead_network_is_no_agencys_failure() -> None:
     here = world("JCM", "JKT").rounds(3)
-    here.evaluator.counted()
+    here.evaluator.take_verdict_counts()
     here.cut_off = True
     here.rounds(8)
-    counted = here.evaluator.counted()
+    counted = here.evaluator.take_verdict_counts()
     assert not [each for each in counted if each[0] and each[2] is not RunVerdict.MONITORING_FAULT]
     assert counted["JCM", Direction.INBOUND, RunVerdict.MONITORING_FAULT] > 0
 
 
 def test_what_waits_for_a_proof_is_counted_when_it_has_come_and_as_unproven_when_none_does() -> None:
     here = world("JCM").rounds(3)
-    here.evaluator.counted()
+    here.evaluator.take_verdict_counts()
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
-    here.evaluator.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
-    assert not here.evaluator.counted()
+    here.evaluator.record_run(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+    assert not here.evaluator.take_verdict_counts()
     long_after = here.now + 60 * MINUTE
-    here.evaluator.take_in(failed(outbound, long_after, Outcome.INCONCLUSIVE, Phase.CONNECT), long_after)
-    assert here.evaluator.counted() == {
+    here.evaluator.record_run(failed(outbound, long_after, Outcome.INCONCLUSIVE, Phase.CONNECT), long_after)
+    assert here.evaluator.take_verdict_counts() == {
         ("JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED): 1,
         ("JCM", Direction.OUTBOUND, RunVerdict.MONITORING_FAULT): 1,
     }
@@ -98,52 +102,55 @@ def test_what_waits_for_a_proof_is_counted_when_it_has_come_and_as_unproven_when
 
 def test_a_proof_is_waited_for_until_every_control_route_has_had_its_turn() -> None:
     here = world("JCM").rounds(3)
-    here.evaluator.counted()
+    here.evaluator.take_verdict_counts()
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
-    here.evaluator.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+    here.evaluator.record_run(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
     # Its own run may have to wait for the whole of another, and takes as long itself.
-    until = here.now + outbound.probing.interval + 2 * outbound.probing.patience.whole
+    until = here.now + outbound.probing.interval + 2 * outbound.probing.timeouts.total
     for at, unproven in ((until, 0), (until + SECOND, 1)):
-        here.evaluator.take_in(failed(outbound, at, Outcome.INCONCLUSIVE, Phase.CONNECT), at)
-        assert here.evaluator.counted().get(("JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED), 0) == unproven
+        here.evaluator.record_run(failed(outbound, at, Outcome.INCONCLUSIVE, Phase.CONNECT), at)
+        assert (
+            here.evaluator.take_verdict_counts().get(("JCM", Direction.OUTBOUND, RunVerdict.UNDETERMINED), 0)
+            == unproven
+        )
 
 
 def test_a_message_that_comes_after_it_was_given_up_is_not_counted_twice() -> None:
     here = world("JCM").rounds(3)
-    here.evaluator.counted()
+    here.evaluator.take_verdict_counts()
     internal = here.routes[0]
     lost = failed(internal, here.now, Outcome.LOST, Phase.TRANSIT, token="00000000000000aa")
-    here.evaluator.take_in(lost, here.now)
-    here.evaluator.came_late(internal.name, lost.token_id, 9 * MINUTE, here.now + 9 * MINUTE)
-    assert here.evaluator.counted() == {("JCM", Direction.INTERNAL, RunVerdict.FAILED): 1}
+    here.evaluator.record_run(lost, here.now)
+    here.evaluator.record_late_arrival(internal.name, lost.token_id, 9 * MINUTE, here.now + 9 * MINUTE)
+    assert here.evaluator.take_verdict_counts() == {("JCM", Direction.INTERNAL, RunVerdict.FAILED): 1}
     # People who look at it are told that it has come.
-    assert here.evaluator.counted_as(internal.name, lost.token_id) is RunVerdict.SLOW
-    assert here.evaluator.counted_as(internal.name, "00000000000000bb") is None, "of another run"
+    assert here.evaluator.run_verdict(internal.name, lost.token_id) is RunVerdict.SLOW
+    assert here.evaluator.run_verdict(internal.name, "00000000000000bb") is None, "of another run"
 
 
 def test_of_the_latest_run_it_is_known_what_it_is_counted_as_as_soon_as_that_is() -> None:
     here = world("JCM").rounds(3)
     outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
     lost = failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT, token="00000000000000aa")
-    here.evaluator.take_in(lost, here.now)
-    assert here.evaluator.counted_as(outbound.name, lost.token_id) is None, "it waits for a proof"
+    here.evaluator.record_run(lost, here.now)
+    assert here.evaluator.run_verdict(outbound.name, lost.token_id) is None, "it waits for a proof"
     long_after = here.now + 60 * MINUTE
-    here.evaluator.take_in(arrived(here.routes[0], long_after), long_after)
-    assert here.evaluator.counted_as(outbound.name, lost.token_id) is RunVerdict.UNDETERMINED
+    here.evaluator.record_run(arrived(here.routes[0], long_after), long_after)
+    assert here.evaluator.run_verdict(outbound.name, lost.token_id) is RunVerdict.UNDETERMINED
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, len(ENDS) - 1), st.integers(0, 9)), max_size=80))
 @settings(max_examples=50, deadline=None)
 def test_every_run_is_counted_once_or_waits(runs: list[tuple[int, int, int]]) -> None:
     here = world("jpc", "lkc")
-    evaluator, now, counted = here.evaluator, T0, Counter[CountedAs]()
+    evaluator, now, counted = here.evaluator, T0, Counter[VerdictKey]()
     for taken, (place, end, pause) in enumerate(runs, 1):
         now += MINUTE * {0: 15, 1: -7}.get(pause, 0.5)
         route = here.routes[place % len(here.routes)]
         result = ENDS[end](route, now - pause * 20 * SECOND)
-        evaluator.take_in(result, now)
+        evaluator.record_run(result, now)
         if pause == 2:
-            evaluator.came_late(route.name, result.token_id, 9 * MINUTE, now)
-        counted += evaluator.counted()
-        waiting = sum(evaluator._subjects[r.name].grades().count(Grade.PENDING) for r in here.routes)
+            evaluator.record_late_arrival(route.name, result.token_id, 9 * MINUTE, now)
+        counted += evaluator.take_verdict_counts()
+        waiting = sum(evaluator._trackers[r.name].grades().count(Grade.PENDING) for r in here.routes)
         assert counted.total() + waiting == taken

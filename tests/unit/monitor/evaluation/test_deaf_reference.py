@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from alerts.model.notification import IncidentType
-from monitor.evaluation.evaluator import AT_A_TIME
+from monitor.evaluation.evaluator import ATTRIBUTIONS_PER_STEP
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction, MonitoredRoute
 from probes.model.result import Outcome, Phase
@@ -92,7 +92,7 @@ class Estate:
         for route in self.routes(Direction.INBOUND, sender="b")[:count]:
             self.service.clock.time += timedelta(milliseconds=6)
             await self.service.take(arrived(route, self.service.clock.time - SECOND))
-            self.service.evaluator.looks(route.name, self.service.clock.time)
+            self.service.evaluator.routes_to_run_soon(route.name, self.service.clock.time)
 
 
 @pytest.mark.blind
@@ -136,9 +136,9 @@ async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_th
         "no run need end first"
     )
     assert {evaluator.route_health(route.name) for route in waiting} == {Health.DOWN}
-    assert [run.grade for run in evaluator._subjects[waiting[0].name].recent[-4:]] == [Grade.BAD] * 4
+    assert [run.grade for run in evaluator._trackers[waiting[0].name].recent[-4:]] == [Grade.BAD] * 4
     # All of them at once: more than ten times as many.
-    assert AGENCIES >= 6 * AT_A_TIME
+    assert AGENCIES >= 6 * ATTRIBUTIONS_PER_STEP
     assert most <= calls.number / 5
 
 
@@ -148,16 +148,16 @@ async def test_looks_at_what_was_proven_are_asked_for_a_few_at_a_time_and_none_i
     estate.service.clock.time += MINUTE
     evaluator, now = estate.service.evaluator, estate.service.clock.time
     (into_a,) = estate.routes(Direction.CONTROL, recipient="a")
-    take = estate.service.pipeline.take
+    take = estate.service.pipeline.process
     proof = asyncio.create_task(take(arrived(into_a, now)))
     await asyncio.create_task(take(arrived(estate.routes(Direction.INBOUND, sender="b")[-1], now)))
-    assert not evaluator.is_done, "a run that ends meanwhile does not wait for all of it"
+    assert not evaluator.is_caught_up, "a run that ends meanwhile does not wait for all of it"
     await proof
     looks: dict[str, Any] = {}
     for route in estate.routes(Direction.INBOUND, sender="b")[:10]:
-        more = evaluator.looks(route.name, now)
-        assert len(more) <= 5 * AT_A_TIME + 1
+        more = evaluator.routes_to_run_soon(route.name, now)
+        assert len(more) <= 5 * ATTRIBUTIONS_PER_STEP + 1
         looks |= more
 
     assert {route.name for route in estate.routes(Direction.OUTBOUND, recipient="a")} <= looks.keys()
-    assert evaluator.is_done
+    assert evaluator.is_caught_up

@@ -99,7 +99,7 @@ def test_an_outage_is_found_and_its_end_is_found_while_a_reference_is_broken(fau
     del here.faults["JCM/utama"]
     here.rounds(3)
     assert here.trouble("JCM") is None
-    assert here.evaluator.is_well("JCM", here.now) is not None
+    assert here.evaluator.up_since("JCM", here.now) is not None
 
 
 def test_a_network_of_ours_that_is_dead_is_no_agencys_fault() -> None:
@@ -121,7 +121,7 @@ def test_a_machine_that_cannot_open_connections_is_told_to_the_noc() -> None:
     for n in range(3):
         for each in here.routes:
             run = failed(each, T0 + n * MINUTE, Outcome.INCONCLUSIVE, Phase.CONNECT)
-            here.evaluator.take_in(run, T0 + n * MINUTE)
+            here.evaluator.record_run(run, T0 + n * MINUTE)
 
     assert here.own() == {"network"}
     assert here.trouble("JCM") is None
@@ -132,14 +132,14 @@ def test_runs_that_break_for_a_bug_of_ours_are_told_to_the_noc() -> None:
     for n in range(3):
         for each in here.routes:
             run = failed(each, T0 + n * MINUTE, Outcome.INCONCLUSIVE, Phase.RETRIEVE)
-            here.evaluator.take_in(run, T0 + n * MINUTE)
+            here.evaluator.record_run(run, T0 + n * MINUTE)
 
     assert here.own() == {"ours"}
 
 
 def test_a_reference_is_well_since_the_last_of_its_routes_is() -> None:
     here = world("JCM").rounds(3)
-    around = [here.evaluator._subjects[r.name] for r in here.routes if r.direction is Direction.CONTROL]
+    around = [here.evaluator._trackers[r.name] for r in here.routes if r.direction is Direction.CONTROL]
     for subject, minute in zip(around, (1, 4), strict=True):
         subject.working_since = T0 + minute * MINUTE
     assert here.own_up_since("reference/a") == T0 + 4 * MINUTE
@@ -276,9 +276,9 @@ def test_mail_that_is_lost_only_within_the_agency_is_for_staff_alone() -> None:
     here = world("JCM").rounds(2)
     internal, *others = agency_routes("JCM")
     for n in range(3):
-        here.evaluator.take_in(failed(internal, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+        here.evaluator.record_run(failed(internal, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
         for other in others:
-            here.evaluator.take_in(arrived(other, here.now), here.now)
+            here.evaluator.record_run(arrived(other, here.now), here.now)
         here.now += n * MINUTE
 
     found = here.trouble("JCM")
@@ -294,7 +294,7 @@ def test_one_way_to_the_world_that_fails_for_one_agency_is_a_degradation() -> No
     by_a = next(r for r in here.routes if r.name == "JCM/inbound/a/JCM/utama")
     began = here.now
     for _ in range(4):
-        here.evaluator.take_in(failed(by_a, here.now, Outcome.BOUNCED, Phase.TRANSIT), here.now)
+        here.evaluator.record_run(failed(by_a, here.now, Outcome.BOUNCED, Phase.TRANSIT), here.now)
         here.routes.remove(by_a)
         here.rounds(1)
         here.routes.append(by_a)
@@ -311,7 +311,7 @@ def test_a_reference_that_dies_does_not_turn_a_degradation_into_an_outage() -> N
     for n in range(12):
         if n == 5:
             here.faults["b"] = REFUSED
-        here.evaluator.take_in(failed(by_a, here.now, Outcome.BOUNCED, Phase.TRANSIT), here.now)
+        here.evaluator.record_run(failed(by_a, here.now, Outcome.BOUNCED, Phase.TRANSIT), here.now)
         here.routes.remove(by_a)
         here.rounds(1)
         here.routes.append(by_a)
@@ -324,8 +324,8 @@ def test_a_reference_that_dies_does_not_turn_a_degradation_into_an_outage() -> N
 def test_two_references_between_which_mail_is_lost_are_both_looked_at_when_no_agency_has_told_which_it_is() -> None:
     evaluator = World(controls()).evaluator
     for n in range(3):
-        evaluator.take_in(failed(controls()[0], T0 + n * MINUTE, Outcome.LOST, Phase.TRANSIT), T0 + n * MINUTE)
-    would_have_told = 2 * PROBING.interval + PROBING.patience.whole
+        evaluator.record_run(failed(controls()[0], T0 + n * MINUTE, Outcome.LOST, Phase.TRANSIT), T0 + n * MINUTE)
+    would_have_told = 2 * PROBING.interval + PROBING.timeouts.total
 
     assert {str(suspect) for suspect in evaluator.own_troubles(T0 + would_have_told)} == set()
     assert {str(suspect) for suspect in evaluator.own_troubles(T0 + would_have_told + SECOND)} == {"reference/b"}
@@ -339,17 +339,17 @@ def test_a_failure_waits_for_proof_and_counts_from_its_own_beginning_when_it_com
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
     for n in range(3):
-        here.evaluator.take_in(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
+        here.evaluator.record_run(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
-    assert into_b.name in here.evaluator.proofs_wanted()
+    assert into_b.name in here.evaluator.control_routes_to_run()
 
-    here.evaluator.take_in(arrived(into_b, T0 + 3 * MINUTE), T0 + 3 * MINUTE)
+    here.evaluator.record_run(arrived(into_b, T0 + 3 * MINUTE), T0 + 3 * MINUTE)
 
     assert here.evaluator.route_health(outbound.name) is Health.DOWN
     found = here.evaluator.trouble("JCM", T0 + 3 * MINUTE)
     assert found is not None
     assert found.since == T0
-    assert here.evaluator.proofs_wanted() == []
+    assert here.evaluator.control_routes_to_run() == []
 
 
 def test_a_failure_comes_to_nothing_when_the_reference_turns_out_to_be_dead() -> None:
@@ -357,11 +357,11 @@ def test_a_failure_comes_to_nothing_when_the_reference_turns_out_to_be_dead() ->
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
     for n in range(3):
-        here.evaluator.take_in(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
+        here.evaluator.record_run(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
 
-    here.evaluator.take_in(failed(into_b, T0 + 3 * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + 3 * MINUTE)
-    here.evaluator.take_in(arrived(into_b, T0 + 4 * MINUTE), T0 + 4 * MINUTE)
-    here.evaluator.take_in(arrived(into_b, T0 + 5 * MINUTE), T0 + 5 * MINUTE)
+    here.evaluator.record_run(failed(into_b, T0 + 3 * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + 3 * MINUTE)
+    here.evaluator.record_run(arrived(into_b, T0 + 4 * MINUTE), T0 + 4 * MINUTE)
+    here.evaluator.record_run(arrived(into_b, T0 + 5 * MINUTE), T0 + 5 * MINUTE)
 
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
@@ -370,9 +370,9 @@ def test_a_proof_that_is_older_than_the_run_proves_nothing() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
-    here.evaluator.take_in(arrived(into_b, T0 - SECOND), T0)
+    here.evaluator.record_run(arrived(into_b, T0 - SECOND), T0)
     for n in range(3):
-        here.evaluator.take_in(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
+        here.evaluator.record_run(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
 
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
@@ -383,8 +383,8 @@ def test_a_mailbox_of_ours_that_hangs_after_it_was_proven_is_not_held_against_th
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
     for n in range(3):
         at = T0 + n * 5 * MINUTE
-        here.evaluator.take_in(arrived(into_b, at + SECOND), at + 2 * SECOND)
-        here.evaluator.take_in(failed(outbound, at, Outcome.TIMEOUT, Phase.RETRIEVE), at + 4 * MINUTE)
+        here.evaluator.record_run(arrived(into_b, at + SECOND), at + 2 * SECOND)
+        here.evaluator.record_run(failed(outbound, at, Outcome.TIMEOUT, Phase.RETRIEVE), at + 4 * MINUTE)
 
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
@@ -393,9 +393,9 @@ def test_a_mailbox_that_we_cannot_read_because_our_network_died_is_not_held_agai
     here = world("JCM")
     internal = here.routes[0]
     for n in range(3):
-        here.evaluator.take_in(failed(internal, T0 + n * MINUTE, Outcome.TIMEOUT, Phase.RETRIEVE), T0 + n * MINUTE)
+        here.evaluator.record_run(failed(internal, T0 + n * MINUTE, Outcome.TIMEOUT, Phase.RETRIEVE), T0 + n * MINUTE)
     for control in controls():
-        here.evaluator.take_in(failed(control, T0 + 3 * MINUTE, Outcome.CONNECT, Phase.CONNECT), T0 + 3 * MINUTE)
+        here.evaluator.record_run(failed(control, T0 + 3 * MINUTE, Outcome.CONNECT, Phase.CONNECT), T0 + 3 * MINUTE)
 
     assert here.evaluator.route_health(internal.name) is Health.UNKNOWN
 
@@ -413,7 +413,7 @@ def test_what_cannot_be_proven_is_not_asked_for_without_end() -> None:
     here.faults = {"a": REFUSED, "JCM/utama": on_the_way(Outcome.BOUNCED)}
     here.rounds(1)
 
-    assert here.evaluator.proofs_wanted() == []
+    assert here.evaluator.control_routes_to_run() == []
 
 
 @pytest.mark.parametrize(("transit", "is_asked"), [(SECOND, True), (2 * MINUTE, False)])
@@ -423,35 +423,35 @@ def test_of_mail_that_came_late_a_proof_is_asked_of_a_reference_that_was_in_time
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
-    here.evaluator.take_in(arrived(into_b, T0, transit), T0 + transit)
-    here.evaluator.take_in(arrived(outbound, T0 + 5 * MINUTE, 2 * MINUTE), T0 + 7 * MINUTE)
-    assert (into_b.name in here.evaluator.proofs_wanted()) is is_asked
+    here.evaluator.record_run(arrived(into_b, T0, transit), T0 + transit)
+    here.evaluator.record_run(arrived(outbound, T0 + 5 * MINUTE, 2 * MINUTE), T0 + 7 * MINUTE)
+    assert (into_b.name in here.evaluator.control_routes_to_run()) is is_asked
 
 
 def test_a_reference_that_has_failed_is_asked_again_until_it_has_worked_twice() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
-    here.evaluator.take_in(failed(into_b, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
-    here.evaluator.take_in(failed(outbound, T0 + MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + MINUTE)
+    here.evaluator.record_run(failed(into_b, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
+    here.evaluator.record_run(failed(outbound, T0 + MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + MINUTE)
 
     wanted = []
     for n in (2, 3):
-        here.evaluator.take_in(arrived(into_b, T0 + n * MINUTE), T0 + n * MINUTE)
-        wanted.append(into_b.name in here.evaluator.proofs_wanted())
+        here.evaluator.record_run(arrived(into_b, T0 + n * MINUTE), T0 + n * MINUTE)
+        wanted.append(into_b.name in here.evaluator.control_routes_to_run())
     assert wanted == [True, False]
 
 
 def test_what_waits_for_proof_does_not_wait_for_ever() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
-    here.evaluator.take_in(failed(outbound, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
-    here.evaluator.take_in(arrived(here.routes[0], T0 + 20 * MINUTE), T0 + 20 * MINUTE)
+    here.evaluator.record_run(failed(outbound, T0, Outcome.BOUNCED, Phase.TRANSIT), T0)
+    here.evaluator.record_run(arrived(here.routes[0], T0 + 20 * MINUTE), T0 + 20 * MINUTE)
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
-    here.evaluator.take_in(arrived(into_b, T0 + 21 * MINUTE), T0 + 21 * MINUTE)
+    here.evaluator.record_run(arrived(into_b, T0 + 21 * MINUTE), T0 + 21 * MINUTE)
     for n in (22, 23):
-        here.evaluator.take_in(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
-        here.evaluator.take_in(arrived(into_b, T0 + n * MINUTE), T0 + n * MINUTE)
+        here.evaluator.record_run(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
+        here.evaluator.record_run(arrived(into_b, T0 + n * MINUTE), T0 + n * MINUTE)
 
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
@@ -491,7 +491,7 @@ def test_an_inconclusive_run_does_not_give_the_deferral_a_new_budget() -> None:
     internal = here.routes[0]
     for n in range(12):
         end = GREYLISTS(internal, here.now, Party.SENDER) if n % 2 else None
-        here.evaluator.take_in(end or failed(internal, here.now, Outcome.INCONCLUSIVE, Phase.RETRIEVE), here.now)
+        here.evaluator.record_run(end or failed(internal, here.now, Outcome.INCONCLUSIVE, Phase.RETRIEVE), here.now)
         here.now += 10 * MINUTE
 
     assert here.evaluator.route_health(internal.name) is Health.DOWN
@@ -505,7 +505,7 @@ def test_judge_arrival_after_deferral_begins_a_new_budget(*, junk: bool) -> None
         at = here.now + minutes * MINUTE
         end = arrived(internal, at, junk=junk) if minutes == 25 else GREYLISTS(internal, at, Party.SENDER)
         assert end is not None
-        verdict = here.evaluator.take_in(end, at)
+        verdict = here.evaluator.record_run(end, at)
         assert verdict is not None
         # Half an hour from the first after the arrival.
         assert (verdict.grade is Grade.BAD) is (minutes >= 60)
@@ -516,11 +516,11 @@ def test_while_it_spreads_nothing_is_said_yet_and_in_the_end_it_is() -> None:
     here.rounds(3)
     internal, outbound = here.routes[0], here.routes[1]
     for _ in range(3):
-        here.evaluator.take_in(failed(internal, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
-    here.evaluator.take_in(failed(outbound, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+        here.evaluator.record_run(failed(internal, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+    here.evaluator.record_run(failed(outbound, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
 
     assert here.evaluator.trouble("JCM", here.now + MINUTE) is None
-    assert here.evaluator.trouble("JCM", here.now + 2 * (PROBING.retry_interval + PROBING.patience.whole)) is not None
+    assert here.evaluator.trouble("JCM", here.now + 2 * (PROBING.retry_interval + PROBING.timeouts.total)) is not None
 
 
 @pytest.mark.blind
@@ -532,8 +532,8 @@ def test_judge_clock_set_back_while_trouble_spreads_tells_it_at_once() -> None:
     here = world("JCM").rounds(3)
     internal, outbound = here.routes[0], here.routes[1]
     for _ in range(3):
-        here.evaluator.take_in(failed(internal, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
-    here.evaluator.take_in(failed(outbound, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+        here.evaluator.record_run(failed(internal, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+    here.evaluator.record_run(failed(outbound, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
     assert here.evaluator.trouble("JCM", here.now + MINUTE) is None
 
     # It waited for eight hours and eleven minutes.
@@ -544,22 +544,22 @@ def test_a_route_that_could_not_look_is_waited_for_before_it_is_said_how_much_is
     here = world("JCM").rounds(3)
     outbound = [route for route in here.routes if route.direction is Direction.OUTBOUND]
     for _ in range(3):
-        here.evaluator.take_in(failed(outbound[0], here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+        here.evaluator.record_run(failed(outbound[0], here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
     assert here.evaluator.trouble("JCM", here.now) is not None
 
     here = world("JCM").rounds(3)
     # The reference at its end did not answer.
-    here.evaluator.take_in(failed(outbound[1], here.now, Outcome.REJECTED, Phase.CONNECT), here.now)
+    here.evaluator.record_run(failed(outbound[1], here.now, Outcome.REJECTED, Phase.CONNECT), here.now)
     for _ in range(3):
-        here.evaluator.take_in(failed(outbound[0], here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+        here.evaluator.record_run(failed(outbound[0], here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
     assert here.evaluator.trouble("JCM", here.now) is None
-    assert here.evaluator.trouble("JCM", here.now + 2 * (PROBING.retry_interval + PROBING.patience.whole)) is not None
+    assert here.evaluator.trouble("JCM", here.now + 2 * (PROBING.retry_interval + PROBING.timeouts.total)) is not None
 
 
 def test_a_proof_that_a_clock_set_back_has_left_in_the_future_proves_nothing() -> None:
     here = world("JCM").rounds(3)
     here.now -= timedelta(hours=2)
-    verdict = here.evaluator.take_in(REFUSED(here.routes[0], here.now, Party.RECIPIENT), here.now + SECOND)  # type: ignore[arg-type]
+    verdict = here.evaluator.record_run(REFUSED(here.routes[0], here.now, Party.RECIPIENT), here.now + SECOND)  # type: ignore[arg-type]
     assert verdict is not None
     assert verdict.grade is Grade.PENDING
 
@@ -583,7 +583,7 @@ def test_a_reference_that_works_again_does_not_put_the_blame_on_the_other() -> N
     seen = set()
     for route in [*here.routes, *here.routes]:
         here.now += SECOND
-        here.evaluator.take_in(arrived(route, here.now), here.now + SECOND)
+        here.evaluator.record_run(arrived(route, here.now), here.now + SECOND)
         seen |= here.own()
     assert seen == {"reference/a"}
     assert here.own() == set()
@@ -607,7 +607,7 @@ def test_a_run_that_never_came_to_sign_in_says_nothing_of_the_account() -> None:
     unread = {"outcome": Outcome.CONNECT, "phase": Phase.CONNECT}
     for end in (refused, refused, unread, refused):
         here.now += MINUTE
-        here.evaluator.take_in(failed(outbound, here.now, **end), here.now)
+        here.evaluator.record_run(failed(outbound, here.now, **end), here.now)
     assert {str(s) for s in here.evaluator.own_faults(here.now)} == {"credentials/JCM/utama"}
 
 
@@ -617,12 +617,12 @@ def test_recovery_needs_every_direction() -> None:
     here.rounds(4)
     here.faults["JCM/utama"] = imap(Outcome.CONNECT, Phase.CONNECT)
     here.rounds(3)
-    assert here.evaluator.is_well("JCM", here.now) is None
+    assert here.evaluator.up_since("JCM", here.now) is None
 
     here.faults.clear()
     well_at = here.now
     here.rounds(2)
-    well = here.evaluator.is_well("JCM", here.now)
+    well = here.evaluator.up_since("JCM", here.now)
     assert well is not None
     assert well_at <= well < well_at + MINUTE
 
@@ -633,7 +633,7 @@ def test_one_good_run_is_no_recovery() -> None:
     here.rounds(4)
     here.faults.clear()
 
-    assert here.rounds(1).evaluator.is_well("JCM", here.now) is None
+    assert here.rounds(1).evaluator.up_since("JCM", here.now) is None
 
 
 def test_after_a_restart_things_stand_as_they_stood() -> None:
@@ -648,7 +648,7 @@ def test_after_a_restart_things_stand_as_they_stood() -> None:
     assert again.mail("JCM").directions() == here.evaluator.mail("JCM").directions()
     assert {str(s) for s in again.own_faults(here.now)} == {"credentials/JKT/utama"}
     assert again.trouble("JCM", here.now) is not None
-    assert again.is_well("JKT", T0) is None  # its account is refused
+    assert again.up_since("JKT", T0) is None  # its account is refused
 
 
 def test_what_left_the_configuration_is_not_taken_up_after_a_restart() -> None:
@@ -670,25 +670,25 @@ def test_a_message_that_comes_after_all_was_slow_and_not_lost() -> None:
     internal = here.routes[0]
     for n in range(3):
         lost = failed(internal, here.now, Outcome.LOST, Phase.TRANSIT, token=f"{n:016x}")
-        here.evaluator.take_in(lost, here.now)
+        here.evaluator.record_run(lost, here.now)
         here.now += 5 * MINUTE
     assert here.evaluator.route_health(internal.name) is Health.DOWN
 
     for n in range(3):
-        here.evaluator.came_late(internal.name, f"{n:016x}", 5 * MINUTE, here.now)
+        here.evaluator.record_late_arrival(internal.name, f"{n:016x}", 5 * MINUTE, here.now)
 
     assert here.evaluator.route_health(internal.name) is Health.DEGRADED
-    here.evaluator.take_in(failed(internal, here.now, Outcome.LOST, Phase.TRANSIT, token=f"{3:016x}"), here.now)
-    here.evaluator.came_late(internal.name, "ffffffffffffffff", 5 * MINUTE, here.now)
-    assert here.evaluator._subjects[internal.name].grades()[-2:] == [Grade.SLOW, Grade.BAD]
-    here.evaluator.came_late("no such route", "ffffffffffffffff", 5 * MINUTE, here.now)
+    here.evaluator.record_run(failed(internal, here.now, Outcome.LOST, Phase.TRANSIT, token=f"{3:016x}"), here.now)
+    here.evaluator.record_late_arrival(internal.name, "ffffffffffffffff", 5 * MINUTE, here.now)
+    assert here.evaluator._trackers[internal.name].grades()[-2:] == [Grade.SLOW, Grade.BAD]
+    here.evaluator.record_late_arrival("no such route", "ffffffffffffffff", 5 * MINUTE, here.now)
 
 
 def test_of_what_is_not_judged_here_nothing_is_known() -> None:
     evaluator = world("JCM").rounds(3).evaluator
     assert evaluator.route_health("no such route") is Health.UNKNOWN
-    assert (evaluator.knows("JCM"), evaluator.knows("MDC")) == (True, False)
-    assert evaluator.counted_as("no such route", "ffffffffffffffff") is None
+    assert (evaluator.has_agency("JCM"), evaluator.has_agency("MDC")) == (True, False)
+    assert evaluator.run_verdict("no such route", "ffffffffffffffff") is None
 
 
 @pytest.mark.blind
@@ -701,13 +701,13 @@ def test_a_message_that_was_never_answered_for_and_comes_after_its_run_was_slow_
     outbound = here.routes[1]
     for n in range(3):
         cut = failed(outbound, here.now, Outcome.CONNECT, Phase.DATA, Party.SENDER, token=f"{n:016x}")
-        here.evaluator.take_in(replace(cut, uncertain=True), here.now)
-        here.evaluator.take_in(arrived(here.routes[-1], here.now + SECOND), here.now + SECOND)
+        here.evaluator.record_run(replace(cut, uncertain=True), here.now)
+        here.evaluator.record_run(arrived(here.routes[-1], here.now + SECOND), here.now + SECOND)
         here.now += 5 * MINUTE
     assert here.evaluator.route_health(outbound.name) is Health.DOWN
 
     for n in range(3):
-        here.evaluator.came_late(outbound.name, f"{n:016x}", 5 * MINUTE, here.now)
+        here.evaluator.record_late_arrival(outbound.name, f"{n:016x}", 5 * MINUTE, here.now)
 
     assert here.evaluator.route_health(outbound.name) is Health.DEGRADED
 
@@ -717,11 +717,11 @@ def test_a_route_that_cannot_see_is_looked_at_again_while_the_other_says_down() 
     here.faults = {"a": REFUSED, "JCM/utama": smtp(Outcome.REJECTED, Phase.SUBMIT)}
     inbound = next(r.name for r in here.routes if r.name.startswith("JCM/inbound/a"))
     here.rounds(1)
-    assert not here.evaluator.is_suspicious(inbound)
+    assert not here.evaluator.needs_another_run(inbound)
 
     # From its first run that said nothing, until it is known to be blind.
     other = next(r.name for r in here.routes if r.name.startswith("JCM/inbound/b"))
-    blind, seeing = here.evaluator._subjects[inbound], here.evaluator._subjects[other]
+    blind, seeing = here.evaluator._trackers[inbound], here.evaluator._trackers[other]
     blind.recent.clear()
     for silent, says, wanted in (
         (0, Health.DOWN, False),
@@ -730,8 +730,8 @@ def test_a_route_that_cannot_see_is_looked_at_again_while_the_other_says_down() 
         (3, Health.DOWN, False),
         (1, Health.DEGRADED, False),
     ):
-        blind.silent, seeing.health = silent, says
-        assert here.evaluator.is_suspicious(inbound) is wanted
+        blind.inconclusive_runs, seeing.health = silent, says
+        assert here.evaluator.needs_another_run(inbound) is wanted
 
 
 def test_after_a_first_failure_all_routes_of_the_agency_are_looked_at_and_after_the_next_its_own() -> None:
@@ -740,20 +740,20 @@ def test_after_a_first_failure_all_routes_of_the_agency_are_looked_at_and_after_
     internal = here.routes[0]
     for looked_at in (of_jcm, {internal.name}):
         refused = failed(internal, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER)
-        here.evaluator.take_in(refused, here.now)
-        assert set(here.evaluator.looks_wanted(internal.name)) == looked_at
+        here.evaluator.record_run(refused, here.now)
+        assert set(here.evaluator.routes_to_repeat(internal.name)) == looked_at
         here.now += MINUTE
     control = next(route for route in here.routes if route.direction is Direction.CONTROL)
-    here.evaluator.take_in(failed(control, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
-    assert here.evaluator.looks_wanted(control.name) == (control.name,)
+    here.evaluator.record_run(failed(control, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+    assert here.evaluator.routes_to_repeat(control.name) == (control.name,)
 
 
 def test_a_result_of_an_unknown_route_is_no_result() -> None:
     stranger = agency_routes("ZZZ")[0]
 
-    assert world("JCM").evaluator.take_in(arrived(stranger, T0), T0) is None
+    assert world("JCM").evaluator.record_run(arrived(stranger, T0), T0) is None
     assert world("JCM").evaluator.trouble("ZZZ", T0) is None
-    assert world("JCM").evaluator.is_well("ZZZ", T0) is None
+    assert world("JCM").evaluator.up_since("ZZZ", T0) is None
 
 
 # -- a public mailbox that is forwarded to a reference -----------------------------------------------------------------
@@ -839,11 +839,11 @@ def test_a_proof_from_before_the_clock_was_set_back_stands_for_nothing_that_come
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
     into_b = next(r for r in here.routes if r.name == "control/control/a/b")
-    here.evaluator.take_in(arrived(here.routes[0], T0), T0)
+    here.evaluator.record_run(arrived(here.routes[0], T0), T0)
     # It began at four minutes past; then the clock was set back by three.
-    here.evaluator.take_in(arrived(into_b, T0 + 4 * MINUTE), T0 + MINUTE)
+    here.evaluator.record_run(arrived(into_b, T0 + 4 * MINUTE), T0 + MINUTE)
     for n in (2, 2.2, 2.4):
-        here.evaluator.take_in(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
+        here.evaluator.record_run(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
 
     assert here.evaluator.route_health(outbound.name) is Health.UNKNOWN
 
@@ -852,12 +852,12 @@ def test_what_a_site_cannot_see_it_does_not_say_to_be_well() -> None:
     """How it was judged before its network died would outvote, among other sites, those that see."""
     of = world("JCM")
     of.rounds(3)
-    assert of.evaluator.standing("JCM", of.now, is_told=False) == UNTROUBLED
-    told = of.evaluator.standing("JCM", of.now, is_told=True)
+    assert of.evaluator.agency_status("JCM", of.now, has_open_incident=False) == UNTROUBLED
+    told = of.evaluator.agency_status("JCM", of.now, has_open_incident=True)
     assert (set(told.directions.values()), told.up_since is None) == ({Health.UP}, False)
     of.cut_off = True
     of.rounds(6)
-    for is_told in (True, False):
-        said = of.evaluator.standing("JCM", of.now, is_told=is_told)
+    for has_open_incident in (True, False):
+        said = of.evaluator.agency_status("JCM", of.now, has_open_incident=has_open_incident)
         assert set(said.directions.values()) == {Health.UNKNOWN}
-        assert is_told or said.up_since is None
+        assert has_open_incident or said.up_since is None

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.decide.escalation import facts
+from alerts.decide.escalation import build_facts
 from alerts.model.event import Trigger
 from alerts.model.incident import open_incident
 from alerts.model.notification import IncidentType, Language, Plan, Purpose
@@ -29,7 +29,7 @@ def after(*minutes: int, down: int = 5) -> Flapping:
     """Return what fell at these minutes, and rose so many minutes later."""
     flapping = Flapping(POLICY)
     for minute in minutes:
-        flapping.fell(T0 + minute * MINUTE)
+        flapping.record_fall(T0 + minute * MINUTE)
         rose(flapping, minute + down)
     return flapping
 
@@ -37,7 +37,7 @@ def after(*minutes: int, down: int = 5) -> Flapping:
 def rose(flapping: Flapping, minute: int) -> int | None:
     """Say that it is well at a minute; return until which one that is not believed."""
     now = T0 + minute * MINUTE
-    until = flapping.rose(now, now)
+    until = flapping.record_recovery(now, now)
     return None if until is None else round((until - T0) / MINUTE)
 
 
@@ -59,8 +59,8 @@ def rose(flapping: Flapping, minute: int) -> int | None:
 )
 def test_so_many_falls_within_an_hour_are_too_many(falls: tuple[int, ...], *, unsteady: bool) -> None:
     flapping = after(*falls[:-1])
-    flapping.fell(T0 + falls[-1] * MINUTE)
-    assert flapping.is_unsteady is unsteady
+    flapping.record_fall(T0 + falls[-1] * MINUTE)
+    assert flapping.is_flapping is unsteady
 
 
 @pytest.mark.parametrize("asked_at", [46, 60, 99, 104])
@@ -68,7 +68,7 @@ def test_it_is_believed_an_hour_after_it_last_rose(asked_at: int) -> None:
     flapping = after(0, 20, 40)
     assert rose(flapping, asked_at) == 105
     assert rose(flapping, 105) is None
-    assert not flapping.is_unsteady
+    assert not flapping.is_flapping
 
 
 def test_another_fall_begins_the_quiet_anew_though_it_comes_too_seldom_to_make_it_unsteady() -> None:
@@ -78,19 +78,19 @@ def test_another_fall_begins_the_quiet_anew_though_it_comes_too_seldom_to_make_i
 
 def test_quiet_said_to_begin_before_the_last_fall_counts_from_that_fall() -> None:
     flapping = after(0, 20)
-    flapping.fell(T0 + 40 * MINUTE)
+    flapping.record_fall(T0 + 40 * MINUTE)
 
     # Another route has worked all the while: "well since" is earlier than the fall.
-    assert flapping.rose(T0 + 30 * MINUTE, T0 + 45 * MINUTE) == T0 + 100 * MINUTE
-    assert flapping.rose(T0 + 30 * MINUTE, T0 + 99 * MINUTE) == T0 + 100 * MINUTE
-    assert flapping.rose(T0 + 30 * MINUTE, T0 + 100 * MINUTE) is None
+    assert flapping.record_recovery(T0 + 30 * MINUTE, T0 + 45 * MINUTE) == T0 + 100 * MINUTE
+    assert flapping.record_recovery(T0 + 30 * MINUTE, T0 + 99 * MINUTE) == T0 + 100 * MINUTE
+    assert flapping.record_recovery(T0 + 30 * MINUTE, T0 + 100 * MINUTE) is None
 
 
 def test_what_has_been_down_for_an_hour_is_steady_in_its_way_and_its_end_is_told() -> None:
     assert rose(after(0, 20, 40, down=5), 45) == 105
     flapping = after(0, 20)
-    flapping.fell(T0 + 40 * MINUTE)
-    assert flapping.is_unsteady
+    flapping.record_fall(T0 + 40 * MINUTE)
+    assert flapping.is_flapping
     assert rose(flapping, 100) is None
 
 
@@ -102,26 +102,26 @@ def test_a_clock_that_is_set_back_begins_the_quiet_anew() -> None:
 def test_what_is_still_down_has_fallen_once() -> None:
     flapping = Flapping(POLICY)
     for minute in range(10):
-        flapping.fell(T0 + minute * MINUTE)
+        flapping.record_fall(T0 + minute * MINUTE)
 
-    assert not flapping.is_unsteady
+    assert not flapping.is_flapping
 
 
 def test_what_fell_before_a_restart_counts() -> None:
     flapping = Flapping(POLICY)
     flapping.restore([T0, T0 + MINUTE], is_down=False)
-    flapping.fell(T0 + 2 * MINUTE)
+    flapping.record_fall(T0 + 2 * MINUTE)
 
-    assert flapping.is_unsteady
+    assert flapping.is_flapping
 
 
 def test_a_restart_neither_shortens_the_quiet_nor_begins_it_anew() -> None:
     flapping = Flapping(POLICY)
-    flapping.restore([T0], is_down=True, is_unsteady=True)
+    flapping.restore([T0], is_down=True, is_flapping=True)
     judged_well = T0 + 300 * MINUTE
 
-    assert flapping.rose(judged_well, judged_well + 20 * MINUTE) == judged_well + 60 * MINUTE
-    assert flapping.rose(judged_well, judged_well + 60 * MINUTE) is None
+    assert flapping.record_recovery(judged_well, judged_well + 20 * MINUTE) == judged_well + 60 * MINUTE
+    assert flapping.record_recovery(judged_well, judged_well + 60 * MINUTE) is None
 
 
 async def fall_and_rise(service: Service, times: int, what: str = "JCM/utama", how: Fault = REFUSED) -> None:
@@ -202,7 +202,7 @@ async def test_what_was_held_open_before_a_restart_is_held_open_after_it() -> No
 @pytest.mark.parametrize("language", Language)
 def test_staff_are_told_that_it_comes_and_goes_in_words_that_arrive(language: Language) -> None:
     opened = open_incident(replace(trigger(), flapping=True), incident_id=1, number="NNNNN-99")
-    told = facts(opened, Plan.ESCALATION, Purpose.OUTAGE, T0)
+    told = build_facts(opened, Plan.ESCALATION, Purpose.OUTAGE, T0)
     longest = replace(told, office=replace(told.office, short="SEKTORAWAM1"))
 
     for response in ("", "99A"):
@@ -218,7 +218,7 @@ def test_staff_are_told_that_it_comes_and_goes_in_words_that_arrive(language: La
 def test_compose_sms_unsteady_outage_states_its_last_fall_and_no_beginning(language: Language, last: str) -> None:
     """It said "again and again since 2.15 pm", which is when mail failed for the third time."""
     opened = open_incident(replace(trigger(), flapping=True), incident_id=1, number="JCM-01")
-    told = facts(opened, Plan.ESCALATION, Purpose.OUTAGE, T0)
+    told = build_facts(opened, Plan.ESCALATION, Purpose.OUTAGE, T0)
     text = compose_sms(told, language, WORDING).text
     assert f"{last} {stamp(opened.began_at, language)}" in text
     assert not re.search("sejak|since", text)
@@ -227,4 +227,4 @@ def test_compose_sms_unsteady_outage_states_its_last_fall_and_no_beginning(langu
 def test_slowness_that_comes_and_goes_is_called_slowness() -> None:
     slow = open_incident(replace(trigger(IncidentType.DEGRADED), flapping=True), incident_id=1, number="JCM-01")
 
-    assert not facts(slow, Plan.ESCALATION, Purpose.OUTAGE, T0).flapping
+    assert not build_facts(slow, Plan.ESCALATION, Purpose.OUTAGE, T0).flapping

@@ -62,7 +62,7 @@ class Wire:
         return self
 
     def hear(self, beat: SiteHeartbeat) -> None:
-        self.clock.hear(beat, T0 + (self.true + self.hub_ahead) * SECOND, self.monotonic)
+        self.clock.record(beat, T0 + (self.true + self.hub_ahead) * SECOND, self.monotonic)
 
     @property
     def monotonic(self) -> timedelta:
@@ -98,7 +98,7 @@ def known(ahead: float = 0) -> Wire:
 def test_a_site_is_fresh_once_its_beats_have_come_for_a_while() -> None:
     wire = Wire()
     assert not wire.is_fresh
-    assert wire.clock.behind(wire.monotonic) is None
+    assert wire.clock.lag(wire.monotonic) is None
     assert not wire.run(9).is_fresh
     assert wire.run(2).is_fresh
 
@@ -109,7 +109,7 @@ def test_of_a_site_of_many_processes_it_is_learnt_as_soon_whichever_of_them_is_h
     clock, dice = SiteClock(), random.Random(processes)
     for second in range(30):
         life = dice.randrange(processes)
-        clock.hear(
+        clock.record(
             SiteHeartbeat(at=T0, monotonic=(1000 * life + second) * SECOND, incarnation=f"{life}"), T0, second * SECOND
         )
     assert clock.is_fresh(30 * SECOND)
@@ -121,7 +121,7 @@ def test_a_site_of_many_processes_that_comes_in_bursts_is_not_believed() -> None
         for life in range(3):
             # Ten seconds have gone by since the burst before, and one more has been heard of: it falls ever further behind.
             beat = SiteHeartbeat(at=T0, monotonic=(1000 * life + burst) * SECOND, incarnation=f"{life}")
-            clock.hear(beat, T0, (10 * burst + life) * SECOND)
+            clock.record(beat, T0, (10 * burst + life) * SECOND)
         assert not clock.is_fresh((10 * burst + 2) * SECOND)
 
 
@@ -130,13 +130,13 @@ def test_a_site_of_which_nothing_comes_is_not_fresh() -> None:
     wire.pace = 0
     assert wire.run(FRESH).is_fresh
     assert not wire.run(1).is_fresh
-    assert wire.clock.behind(wire.monotonic) == 31 * SECOND
+    assert wire.clock.lag(wire.monotonic) == 31 * SECOND
 
 
 def test_a_beat_that_is_heard_again_is_no_other_one() -> None:
     clock, beat = SiteClock(), SiteHeartbeat(at=T0, monotonic=100 * SECOND, incarnation="0")
     for second in range(100):
-        clock.hear(beat, T0, second * SECOND)
+        clock.record(beat, T0, second * SECOND)
         assert not clock.is_fresh(second * SECOND)
 
 
@@ -269,9 +269,9 @@ def test_beats_that_are_late_now_and_then_are_late_by_those_that_are_not() -> No
     clock = SiteClock()
     for second in range(30):
         late = 0 if second % 5 == 4 else 0.9
-        clock.hear(SiteHeartbeat(at=T0, monotonic=(second - late) * SECOND, incarnation="0"), T0, second * SECOND)
+        clock.record(SiteHeartbeat(at=T0, monotonic=(second - late) * SECOND, incarnation="0"), T0, second * SECOND)
         if second > 15:
-            behind = clock.behind(second * SECOND)
+            behind = clock.lag(second * SECOND)
             assert behind is not None
             assert abs(behind - late * SECOND) < SECOND / 10
 
@@ -295,11 +295,11 @@ def test_two_processes_of_a_site_that_beat_by_turns_are_one_site() -> None:
         beat = SiteHeartbeat(
             at=T0 + monotonic, monotonic=monotonic + (second % 2) * 500 * SECOND, incarnation=f"{second % 2}"
         )
-        clock.hear(beat, T0 + monotonic, monotonic)
+        clock.record(beat, T0 + monotonic, monotonic)
         assert clock.is_fresh(monotonic) == (second >= 10)
     # One of them dies; the other goes on.
     for second in range(200, 300, 2):
-        clock.hear(SiteHeartbeat(at=T0, monotonic=second * SECOND, incarnation="0"), T0, second * SECOND)
+        clock.record(SiteHeartbeat(at=T0, monotonic=second * SECOND, incarnation="0"), T0, second * SECOND)
         assert clock.is_fresh(second * SECOND)
 
 
@@ -307,7 +307,7 @@ def test_two_processes_of_a_site_that_beat_by_turns_are_one_site() -> None:
 def test_steady_clocks_that_go_apart_do_so_unnoticed(rate: float) -> None:
     clock = SiteClock(stale_after=3 * SECOND)
     for second in range(0, 40_000, 5):
-        clock.hear(SiteHeartbeat(at=T0, monotonic=second * rate * SECOND, incarnation="0"), T0, second * SECOND)
+        clock.record(SiteHeartbeat(at=T0, monotonic=second * rate * SECOND, incarnation="0"), T0, second * SECOND)
         assert clock.is_fresh(second * SECOND) == (second >= 10)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.evaluation.health import assess, combine, has_just_failed, is_suspicious
+from monitor.evaluation.health import assess, combine, has_just_failed, needs_another_run
 from monitor.model.health import Grade, Health, HealthPolicy
 
 POLICY = HealthPolicy()
@@ -115,7 +115,7 @@ def test_nothing_is_up_without_a_good_run(runs: list[str]) -> None:
     ],
 )
 def test_what_contradicts_the_present_health_is_looked_at_again(runs: str, health: Health, *, again: bool) -> None:
-    assert is_suspicious(grades(runs), health, POLICY) is again
+    assert needs_another_run(grades(runs), health, POLICY) is again
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ import pytest
 
 from alerts.model.notification import Cause, IncidentType
 from monitor.evaluation.health_tracker import GradedRun, HealthTracker
-from monitor.evaluation.incident_type import began_at, can_end, is_proven_less, prevailing, what_is_down
+from monitor.evaluation.incident_type import (
+    can_prove_end,
+    is_partial_recovery,
+    most_frequent_cause,
+    outage_start,
+    outage_type,
+)
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.result import Outcome, Party, Phase
@@ -39,7 +45,7 @@ from tests.unit.monitor.trial import MINUTE, T0, agency_routes, failed
 def test_that_it_is_over_is_seen_by_runs_in_the_ways_that_it_is_about(
     matter: IncidentType, directions: Collection[Direction], *, can: bool
 ) -> None:
-    assert can_end(matter, directions) is can
+    assert can_prove_end(matter, directions) is can
 
 
 UP, DEGRADED, DOWN, UNKNOWN = Health.UP, Health.DEGRADED, Health.DOWN, Health.UNKNOWN
@@ -67,7 +73,7 @@ OUT, IN = Direction.OUTBOUND, Direction.INBOUND
 def test_less_is_wrong_where_what_was_told_to_fail_is_seen_to_work(
     matter: IncidentType, told: IncidentType, directions: Mapping[Direction, Health], *, is_less: bool
 ) -> None:
-    assert is_proven_less(matter, told, directions) is is_less
+    assert is_partial_recovery(matter, told, directions) is is_less
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,7 @@ def test_less_is_wrong_where_what_was_told_to_fail_is_seen_to_work(
 def test_the_cause_is_the_one_that_is_more_frequent_than_any_other(
     causes: Sequence[Cause], found: Cause | None
 ) -> None:
-    assert prevailing(causes) is found
+    assert most_frequent_cause(causes) is found
 
 
 @pytest.mark.parametrize(
@@ -105,9 +111,9 @@ def test_mail_within_the_agency_tells_which_way_is_down_by_where_it_fails(
     route = agency_routes("JCM", directions=[Direction.INTERNAL])[0]
     internal = HealthTracker(policy=HealthPolicy(), health=DOWN)
     for party, grade in runs:
-        run = GradedRun.of(failed(route, T0, Outcome.CONNECT, Phase.CONNECT, party or Party.SENDER), grade)
+        run = GradedRun.from_result(failed(route, T0, Outcome.CONNECT, Phase.CONNECT, party or Party.SENDER), grade)
         internal.recent.append(run if party else replace(run, result=None))
-    assert what_is_down({Direction.INTERNAL: DOWN, OUT: outbound, IN: UP}, [internal]) is matter
+    assert outage_type({Direction.INTERNAL: DOWN, OUT: outbound, IN: UP}, [internal]) is matter
 
 
 INSIDE = Direction.INTERNAL
@@ -141,4 +147,4 @@ def test_began_at_counts_what_is_down_in_the_ways_that_are_told(
         for way, each in routes.items()
     }
     expected = None if minutes is None else T0 + minutes * MINUTE
-    assert began_at(matter, subjects, timedelta(minutes=12)) == expected
+    assert outage_start(matter, subjects, timedelta(minutes=12)) == expected

@@ -32,7 +32,7 @@ ENDS: list[End] = [
 
 
 def standing(evaluator: HealthEvaluator, agency: str, now: datetime) -> object:
-    return evaluator.mail(agency).directions(), evaluator.trouble(agency, now), evaluator.is_well(agency, now)
+    return evaluator.mail(agency).directions(), evaluator.trouble(agency, now), evaluator.up_since(agency, now)
 
 
 # Routes fail several times in a row, or nothing would ever be down.
@@ -43,75 +43,75 @@ def standing(evaluator: HealthEvaluator, agency: str, now: datetime) -> object:
 def test_who_has_not_moved_stands_as_before(runs: list[tuple[int, int, int]]) -> None:
     all_of: World = world(*AGENCIES)
     evaluator, now = all_of.evaluator, T0
-    assert evaluator.moved() == {*AGENCIES, ""}
+    assert evaluator.take_changed_agencies() == {*AGENCIES, ""}
     known = {agency: standing(evaluator, agency, now) for agency in AGENCIES}
     judged: dict[str, object] = {}
     for route, end, times in runs:
         for _ in range(times):
             now += 20 * SECOND
-            evaluator.take_in(ENDS[end](all_of.routes[route % len(all_of.routes)], now), now + SECOND)
-            moved = evaluator.moved()
+            evaluator.record_run(ENDS[end](all_of.routes[route % len(all_of.routes)], now), now + SECOND)
+            moved = evaluator.take_changed_agencies()
             for agency in AGENCIES:
                 stands = standing(evaluator, agency, now + SECOND)
                 assert agency in moved or stands == known[agency]
                 known[agency] = stands
-            judged |= evaluator.rejudged()
+            judged |= evaluator.take_changed_healths()
             assert judged == evaluator.healths()
 
 
 def test_most_runs_move_only_their_own_agency() -> None:
     all_of = world(*AGENCIES)
     evaluator = all_of.evaluator
-    evaluator.moved()
+    evaluator.take_changed_agencies()
     own = [route for route in all_of.routes if route.agency == "lkc"]
     for count, route in enumerate(own):
-        evaluator.take_in(arrived(route, T0 + count * MINUTE), T0 + count * MINUTE)
-    assert evaluator.moved() == {"lkc"}
-    assert evaluator.moved() == set()
+        evaluator.record_run(arrived(route, T0 + count * MINUTE), T0 + count * MINUTE)
+    assert evaluator.take_changed_agencies() == {"lkc"}
+    assert evaluator.take_changed_agencies() == set()
 
 
 def test_mail_that_comes_late_moves_its_agency() -> None:
     all_of = world(*AGENCIES)
     evaluator, route = all_of.evaluator, next(r for r in all_of.routes if r.agency == "agc")
-    evaluator.take_in(failed(route, T0, Outcome.LOST, Phase.TRANSIT, token="00000000000000aa"), T0)
-    evaluator.moved()
-    evaluator.came_late(route.name, "00000000000000aa", 9 * MINUTE, T0 + 9 * MINUTE)
-    assert "agc" in evaluator.moved()
+    evaluator.record_run(failed(route, T0, Outcome.LOST, Phase.TRANSIT, token="00000000000000aa"), T0)
+    evaluator.take_changed_agencies()
+    evaluator.record_late_arrival(route.name, "00000000000000aa", 9 * MINUTE, T0 + 9 * MINUTE)
+    assert "agc" in evaluator.take_changed_agencies()
 
 
 def test_what_only_time_can_tell_is_asked_about_again_when_it_is_time() -> None:
     spreading = world("JCM", "JKT").rounds(3)
     internal, outbound = spreading.routes[0], spreading.routes[1]
     for route in (internal, internal, internal, outbound):
-        spreading.evaluator.take_in(failed(route, spreading.now, Outcome.REJECTED, Phase.SUBMIT), spreading.now)
-    spreading.evaluator.moved()
-    patience = 2 * (PROBING.retry_interval + PROBING.patience.whole)
+        spreading.evaluator.record_run(failed(route, spreading.now, Outcome.REJECTED, Phase.SUBMIT), spreading.now)
+    spreading.evaluator.take_changed_agencies()
+    patience = 2 * (PROBING.retry_interval + PROBING.timeouts.total)
     assert spreading.evaluator.trouble("JCM", spreading.now) is None
     for later, moved in ((patience - SECOND, {"JKT"}), (patience, {"JKT", "JCM"})):
         other = next(route for route in spreading.routes if route.agency == "JKT")
-        spreading.evaluator.take_in(arrived(other, spreading.now + later), spreading.now + later)
-        assert spreading.evaluator.moved() == moved
+        spreading.evaluator.record_run(arrived(other, spreading.now + later), spreading.now + later)
+        assert spreading.evaluator.take_changed_agencies() == moved
     assert spreading.evaluator.trouble("JCM", spreading.now + patience) is not None
 
     unsteady = world("JCM").rounds(3)
     unsteady.evaluator.restore_falls({"JCM": [unsteady.now]}, {"JCM"}, {"JCM"})
-    unsteady.evaluator.moved()
-    assert unsteady.evaluator.is_well("JCM", unsteady.now) is None
-    assert unsteady.evaluator.moved() == set()
+    unsteady.evaluator.take_changed_agencies()
+    assert unsteady.evaluator.up_since("JCM", unsteady.now) is None
+    assert unsteady.evaluator.take_changed_agencies() == set()
     quiet = unsteady.now + FlappingPolicy().window
-    unsteady.evaluator.take_in(arrived(unsteady.routes[-1], quiet), quiet)
-    assert unsteady.evaluator.moved() == {"", "JCM"}
-    assert unsteady.evaluator.is_well("JCM", quiet) is not None
+    unsteady.evaluator.record_run(arrived(unsteady.routes[-1], quiet), quiet)
+    assert unsteady.evaluator.take_changed_agencies() == {"", "JCM"}
+    assert unsteady.evaluator.up_since("JCM", quiet) is not None
 
 
 def test_what_only_time_can_tell_is_asked_about_at_once_when_the_clock_was_set_back() -> None:
     unsteady = world("JCM").rounds(3)
     unsteady.evaluator.restore_falls({"JCM": [unsteady.now]}, {"JCM"}, {"JCM"})
-    assert unsteady.evaluator.is_well("JCM", unsteady.now) is None
-    unsteady.evaluator.moved()
+    assert unsteady.evaluator.up_since("JCM", unsteady.now) is None
+    unsteady.evaluator.take_changed_agencies()
     before = unsteady.now - 60 * MINUTE
-    unsteady.evaluator.take_in(arrived(unsteady.routes[-1], before), before)
-    assert unsteady.evaluator.moved() == {"", "JCM"}
+    unsteady.evaluator.record_run(arrived(unsteady.routes[-1], before), before)
+    assert unsteady.evaluator.take_changed_agencies() == {"", "JCM"}
 
 
 # -- the same, and nothing else, as weighing everything again -------------------------------------------------------
@@ -120,9 +120,9 @@ def test_what_only_time_can_tell_is_asked_about_at_once_when_the_clock_was_set_b
 class Thorough(HealthEvaluator):
     """Weighs every run that waits again, whatever was learnt."""
 
-    def _weigh_pending(self, now: datetime, *others: str) -> None:
-        waiting = [name for name, subject in self._subjects.items() if Grade.PENDING in subject.grades()]
-        super()._weigh_pending(now, *others, *waiting)
+    def _attribute_pending(self, now: datetime, *others: str) -> None:
+        waiting = [name for name, tracker in self._trackers.items() if Grade.PENDING in tracker.grades()]
+        super()._attribute_pending(now, *others, *waiting)
 
 
 @given(
@@ -159,9 +159,9 @@ def test_only_what_waits_for_the_news_is_weighed_again_and_the_judgement_is_the_
             route = routes[place % len(routes)]
             result = ENDS[end](route, now - pause * 20 * SECOND)
             for evaluator in evaluators:
-                evaluator.take_in(result, now)
+                evaluator.record_run(result, now)
                 if pause == 2:
-                    evaluator.came_late(route.name, result.token_id, 9 * MINUTE, now)
+                    evaluator.record_late_arrival(route.name, result.token_id, 9 * MINUTE, now)
             assert told(evaluators[0], routes, now) == told(evaluators[1], routes, now)
 
 
@@ -169,25 +169,31 @@ def told(evaluator: HealthEvaluator, routes: list[MonitoredRoute], now: datetime
     """Return all that a judge says."""
     return (
         evaluator.healths(),
-        [(evaluator._subjects[route.name].recent, evaluator._subjects[route.name].silent) for route in routes],
+        [
+            (evaluator._trackers[route.name].recent, evaluator._trackers[route.name].inconclusive_runs)
+            for route in routes
+        ],
         [standing(evaluator, agency, now) for agency in ("jpc", "lkc")],
         (evaluator.own_troubles(now), evaluator.own_faults(now)),
-        {suspect: evaluator.own_up_since(suspect, now) for suspect in evaluator._own.suspects()},
-        [evaluator.looks_wanted(route.name) for route in routes],
-        evaluator.proofs_wanted(),
-        evaluator.counted(),
+        {suspect: evaluator.own_up_since(suspect, now) for suspect in evaluator._fault_detector.fault_sources()},
+        [evaluator.routes_to_repeat(route.name) for route in routes],
+        evaluator.control_routes_to_run(),
+        evaluator.take_verdict_counts(),
     )
 
 
 def test_what_is_ours_and_has_not_moved_stands_as_before() -> None:
     here = world("JCM")
-    evaluator, known = here.evaluator, {str(suspect): None for suspect in here.evaluator._own.suspects()}
+    evaluator, known = (
+        here.evaluator,
+        {str(suspect): None for suspect in here.evaluator._fault_detector.fault_sources()},
+    )
     for end in (*ENDS, *reversed(ENDS), *ENDS):
         for route in here.routes:
             here.now += 20 * SECOND
-            evaluator.take_in(end(route, here.now), here.now)
-            moved = {str(suspect) for suspect in evaluator.own_moved()}
-            for suspect in evaluator._own.suspects():
+            evaluator.record_run(end(route, here.now), here.now)
+            moved = {str(suspect) for suspect in evaluator.take_changed_fault_sources()}
+            for suspect in evaluator._fault_detector.fault_sources():
                 trouble = evaluator.own_trouble(suspect, here.now)
                 stands = (trouble is None, evaluator.own_up_since(suspect, here.now) is None)
                 assert str(suspect) in moved or known.get(str(suspect)) in {None, stands}
@@ -196,14 +202,14 @@ def test_what_is_ours_and_has_not_moved_stands_as_before() -> None:
 
 def test_what_is_ours_and_is_not_believed_yet_is_asked_about_until_it_is() -> None:
     here, network = world("JCM").rounds(3), "ours/network"
-    suspect = here.evaluator.suspect("network")
+    suspect = here.evaluator.find_fault_source("network")
     assert suspect is not None
     here.evaluator.restore_falls({network: [here.now]}, {network}, {network})
-    here.evaluator.own_moved()
+    here.evaluator.take_changed_fault_sources()
     for later, is_believed in (
         (MINUTE, False),
         (FlappingPolicy().window, False),
         (FlappingPolicy().window + MINUTE, True),
     ):
         assert (here.evaluator.own_up_since(suspect, here.now + later) is not None) is is_believed
-        assert (suspect in here.evaluator.own_moved()) is not is_believed
+        assert (suspect in here.evaluator.take_changed_fault_sources()) is not is_believed

@@ -12,27 +12,29 @@ from hypothesis import strategies as st
 
 from monitor.evaluation.out_of_band import (
     ActiveReason,
-    Memory,
+    ActiveReasons,
     OutOfBandPolicy,
     OutOfBandReason,
     SendOutOfBand,
-    recall,
-    silent_peer,
-    untold,
+    find_silent_peer,
+    mark_failed,
+    update_reasons,
 )
 from monitor.store.probing.processes import Process
 from monitor.watchdog.process_heartbeat import ProcessHeartbeat
-from monitor.watchdog.watchdog import troubles
+from monitor.watchdog.watchdog import out_of_band_reasons
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 PATIENCE = OutOfBandPolicy()
-AWAY: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0)}
+AWAY: ActiveReasons = {OutOfBandReason.STORE: ActiveReason(since=T0)}
 
 
-def rung(memory: Memory, present: Memory, now: datetime) -> tuple[Memory, list[tuple[OutOfBandReason, bool]]]:
-    kept, rings = recall(memory, present, PATIENCE, now)
-    return kept, [(ring.trouble, ring.clear) for ring in rings]
+def rung(
+    memory: ActiveReasons, present: ActiveReasons, now: datetime
+) -> tuple[ActiveReasons, list[tuple[OutOfBandReason, bool]]]:
+    kept, rings = update_reasons(memory, present, PATIENCE, now)
+    return kept, [(ring.problem, ring.is_resolved) for ring in rings]
 
 
 def test_a_store_that_is_away_is_told_after_ten_minutes_and_not_before() -> None:
@@ -60,13 +62,13 @@ def test_when_it_is_over_those_who_were_rung_are_told_and_nobody_is_when_nobody_
 
 def test_what_is_not_known_now_is_neither_told_nor_over() -> None:
     told, _ = rung({}, AWAY, T0 + 10 * MINUTE)
-    assert recall(told, {}, PATIENCE, T0 + 60 * MINUTE, frozenset({OutOfBandReason.STORE})) == (told, ())
-    assert recall({}, {}, PATIENCE, T0, frozenset(OutOfBandReason)) == ({}, ())
+    assert update_reasons(told, {}, PATIENCE, T0 + 60 * MINUTE, frozenset({OutOfBandReason.STORE})) == (told, ())
+    assert update_reasons({}, {}, PATIENCE, T0, frozenset(OutOfBandReason)) == ({}, ())
 
 
 def test_a_process_that_starts_again_and_again_goes_on_from_what_is_remembered() -> None:
     """Each life sees the store away since its own start only; it dies every minute."""
-    memory: Memory = {}
+    memory: ActiveReasons = {}
     times = []
     for minute in range(80):
         now = T0 + minute * MINUTE
@@ -77,8 +79,8 @@ def test_a_process_that_starts_again_and_again_goes_on_from_what_is_remembered()
 
 def test_what_no_gateway_took_is_tried_again_after_a_minute() -> None:
     now = T0 + 10 * MINUTE
-    memory, rings = recall({}, AWAY, PATIENCE, now)
-    memory = untold(memory, rings[0], now)
+    memory, rings = update_reasons({}, AWAY, PATIENCE, now)
+    memory = mark_failed(memory, rings[0], now)
     assert rung(memory, AWAY, now + MINUTE - SECOND)[1] == []
     memory, again = rung(memory, AWAY, now + MINUTE)
     assert again == [(OutOfBandReason.STORE, False)]
@@ -103,10 +105,10 @@ def test_lifeline_clock_set_back_rings_as_late_as_if_it_had_begun_then(trouble: 
     present = {trouble: ActiveReason(since=T0, whose="b")}
     failed = {trouble: ActiveReason(since=T0 - 20 * MINUTE, failed_at=T0)}
     for before in ({}, present, failed):
-        memory: Memory = before
+        memory: ActiveReasons = before
         now, rings = T0 - timedelta(hours=8), list[SendOutOfBand]()
         for _ in range(40):
-            memory, new = recall(memory, present, PATIENCE, now)
+            memory, new = update_reasons(memory, present, PATIENCE, now)
             rings, now = [*rings, *new], now + 30 * SECOND
         assert [each.since <= T0 - timedelta(hours=8) for each in rings] == [True]
 
@@ -124,34 +126,34 @@ def test_peer_whose_beat_lies_ahead_is_silent_and_nobody_else_is_to_ring() -> No
 
 def test_what_was_told_in_this_very_moment_is_not_told_again() -> None:
     at_once = OutOfBandPolicy(store=timedelta(0))
-    memory, rings = recall({}, AWAY, at_once, T0)
+    memory, rings = update_reasons({}, AWAY, at_once, T0)
     assert len(rings) == 1
-    assert recall(memory, AWAY, at_once, T0) == (memory, ())
+    assert update_reasons(memory, AWAY, at_once, T0) == (memory, ())
 
 
 def test_of_what_is_over_by_then_it_is_not_remembered_that_no_gateway_took_it() -> None:
-    assert untold({}, SendOutOfBand(trouble=OutOfBandReason.STORE, since=T0), T0) == {}
+    assert mark_failed({}, SendOutOfBand(problem=OutOfBandReason.STORE, since=T0), T0) == {}
 
 
 def test_a_peer_that_says_nothing_is_told_after_two_minutes() -> None:
     silent = {OutOfBandReason.PEER: ActiveReason(since=T0, whose="b")}
     assert rung({}, silent, T0 + 2 * MINUTE - SECOND)[1] == []
-    _, rings = recall({}, silent, PATIENCE, T0 + 2 * MINUTE)
-    assert rings == (SendOutOfBand(trouble=OutOfBandReason.PEER, since=T0, whose="b"),)
+    _, rings = update_reasons({}, silent, PATIENCE, T0 + 2 * MINUTE)
+    assert rings == (SendOutOfBand(problem=OutOfBandReason.PEER, since=T0, peer="b"),)
 
 
 @given(st.lists(st.tuples(st.integers(1, 900), st.booleans()), max_size=60))
 def test_nobody_is_rung_about_one_trouble_more_often_than_agreed(steps: list[tuple[int, bool]]) -> None:
-    memory: Memory = {}
+    memory: ActiveReasons = {}
     now, since = T0, None
     last: datetime | None = None
     for seconds, away in steps:
         now += timedelta(seconds=seconds)
         since = (since or now) if away else None
         present = {OutOfBandReason.STORE: ActiveReason(since=since)} if since else {}
-        memory, rings = recall(memory, present, PATIENCE, now)
+        memory, rings = update_reasons(memory, present, PATIENCE, now)
         for ring in rings:
-            if ring.clear:
+            if ring.is_resolved:
                 assert last is not None
                 last = None
             else:
@@ -167,7 +169,7 @@ Beats = dict[str, tuple[datetime, datetime | None]]
 
 
 def found(me: str, beats: Beats, now: datetime = T0) -> str | None:
-    spell = silent_peer(me, beats, PATIENCE, now)
+    spell = find_silent_peer(me, beats, PATIENCE, now)
     return None if spell is None else spell.whose
 
 
@@ -197,27 +199,29 @@ def test_of_those_that_live_one_rings() -> None:
 
 @dataclass(kw_only=True)
 class Seen(ProcessHeartbeat):
-    away_since: datetime | None = None
-    watching_since: datetime | None = T0 - 9 * MINUTE
+    failing_since: datetime | None = None
+    peers_observed_since: datetime | None = T0 - 9 * MINUTE
     peers: Sequence[Process] = (Process(name="b", started_at=T0, heartbeat_at=T0 - 5 * MINUTE),)
 
 
-def heard(seen: Seen, memory: Memory, now: datetime = T0) -> list[tuple[OutOfBandReason, bool]]:
+def heard(seen: Seen, memory: ActiveReasons, now: datetime = T0) -> list[tuple[OutOfBandReason, bool]]:
     """Return what the NOC hears of what was seen, and whether it is that it is over."""
-    present, unknown = troubles("a", seen, PATIENCE, now)
-    return [(ring.trouble, ring.clear) for ring in recall(memory, present, PATIENCE, now, unknown)[1]]
+    present, unknown = out_of_band_reasons("a", seen, PATIENCE, now)
+    return [(ring.problem, ring.is_resolved) for ring in update_reasons(memory, present, PATIENCE, now, unknown)[1]]
 
 
 def test_who_comes_back_from_an_outage_of_the_store_misses_no_peer_that_comes_back_too() -> None:
     assert heard(Seen(), {}) == [(OutOfBandReason.PEER, False)]
     for since in (None, T0, T0 - 2 * MINUTE):
-        assert heard(Seen(watching_since=since), {}) == []
-    assert heard(Seen(watching_since=T0 - 2 * MINUTE - SECOND), {}) == [(OutOfBandReason.PEER, False)]
+        assert heard(Seen(peers_observed_since=since), {}) == []
+    assert heard(Seen(peers_observed_since=T0 - 2 * MINUTE - SECOND), {}) == [(OutOfBandReason.PEER, False)]
 
 
 def test_of_a_silent_peer_it_is_not_said_that_it_is_back_because_the_store_is_away() -> None:
-    told: Memory = {OutOfBandReason.PEER: ActiveReason(since=T0 - 5 * MINUTE, notified_at=T0 - 3 * MINUTE, whose="b")}
-    assert heard(Seen(away_since=T0), told) == []
-    assert heard(Seen(watching_since=T0), told) == []
+    told: ActiveReasons = {
+        OutOfBandReason.PEER: ActiveReason(since=T0 - 5 * MINUTE, notified_at=T0 - 3 * MINUTE, whose="b")
+    }
+    assert heard(Seen(failing_since=T0), told) == []
+    assert heard(Seen(peers_observed_since=T0), told) == []
     assert heard(Seen(), told) == []
     assert heard(Seen(peers=()), told) == [(OutOfBandReason.PEER, True)]

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from monitor.evaluation.liveness import (
-    ANSWERS_WITHIN,
-    AUDIT_WITHIN,
-    CYCLE_WITHIN,
-    PROBES_WITHIN,
-    WRITTEN_WITHIN,
+    AUDIT_TIMEOUT,
+    CYCLE_TIMEOUT,
+    DATABASE_TIMEOUT,
+    PROBE_TIMEOUT,
+    WRITE_TIMEOUT,
     LivenessFailure,
     LivenessInputs,
-    ailments,
+    find_liveness_failures,
     is_alive,
-    unready,
+    unready_reason,
 )
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
@@ -27,10 +27,10 @@ WELL = LivenessInputs(
     started_at=T0 - timedelta(days=1),
     cycled_at=T0,
     written_at=T0,
-    store_is_away=False,
+    is_store_unavailable=False,
     audited_at=T0,
     overdue=0 * SECOND,
-    late=0 * SECOND,
+    probe_delay=0 * SECOND,
 )
 
 
@@ -39,43 +39,43 @@ def well_but(field: str, value: Any) -> LivenessInputs:
 
 
 def test_nothing_is_wrong_while_everything_goes_round() -> None:
-    assert ailments(WELL, T0) == frozenset()
+    assert find_liveness_failures(WELL, T0) == frozenset()
 
 
 @pytest.mark.parametrize(
     ("field", "within", "ailment"),
     [
-        ("cycled_at", CYCLE_WITHIN, LivenessFailure.ENGINE),
-        ("written_at", WRITTEN_WITHIN, LivenessFailure.STORE),
-        ("audited_at", AUDIT_WITHIN, LivenessFailure.AUDIT),
+        ("cycled_at", CYCLE_TIMEOUT, LivenessFailure.ENGINE),
+        ("written_at", WRITE_TIMEOUT, LivenessFailure.STORE),
+        ("audited_at", AUDIT_TIMEOUT, LivenessFailure.AUDIT),
     ],
 )
 def test_what_has_stood_still_for_longer_than_it_may_holds_the_heartbeat_back(
     field: str, within: timedelta, ailment: LivenessFailure
 ) -> None:
-    assert ailments(well_but(field, T0 - within), T0) == frozenset()
-    assert ailments(well_but(field, T0 - within - SECOND), T0) == {ailment}
+    assert find_liveness_failures(well_but(field, T0 - within), T0) == frozenset()
+    assert find_liveness_failures(well_but(field, T0 - within - SECOND), T0) == {ailment}
     # It stands still since before the clock was set back.
-    assert ailments(well_but(field, T0 + timedelta(hours=8)), T0) == {ailment}
-    assert ailments(well_but(field, T0 + 30 * SECOND), T0) == frozenset()
+    assert find_liveness_failures(well_but(field, T0 + timedelta(hours=8)), T0) == {ailment}
+    assert find_liveness_failures(well_but(field, T0 + 30 * SECOND), T0) == frozenset()
 
 
 @pytest.mark.parametrize(
     ("field", "value", "found"),
     [
         ("overdue", SECOND, {LivenessFailure.OVERDUE}),
-        ("late", PROBES_WITHIN, set()),
-        ("late", PROBES_WITHIN + SECOND, {LivenessFailure.PROBING}),
+        ("probe_delay", PROBE_TIMEOUT, set()),
+        ("probe_delay", PROBE_TIMEOUT + SECOND, {LivenessFailure.PROBING}),
     ],
 )
 def test_what_is_overdue_or_late_holds_it_back(field: str, value: timedelta, found: set[LivenessFailure]) -> None:
-    assert ailments(well_but(field, value), T0) == found
+    assert find_liveness_failures(well_but(field, value), T0) == found
 
 
 def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
     fresh = replace(WELL, started_at=T0, cycled_at=None, written_at=None, audited_at=None)
-    assert ailments(fresh, T0 + WRITTEN_WITHIN) == frozenset()
-    assert ailments(fresh, T0 + timedelta(hours=1)) == {
+    assert find_liveness_failures(fresh, T0 + WRITE_TIMEOUT) == frozenset()
+    assert find_liveness_failures(fresh, T0 + timedelta(hours=1)) == {
         LivenessFailure.ENGINE,
         LivenessFailure.STORE,
         LivenessFailure.AUDIT,
@@ -87,10 +87,10 @@ def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
     ("found", "why"),
     [
         ((), None),
-        ((LivenessFailure.ENGINE, LivenessFailure.AUDIT), "the engine stands still: nobody is told"),
-        ((LivenessFailure.STORE,), "nothing can be written into the store"),
-        ((LivenessFailure.AUDIT,), "the auditor stands still: nobody knows whether anything is overdue"),
-        ((LivenessFailure.PROBING, LivenessFailure.OVERDUE), "probes are not started on time"),
+        ((LivenessFailure.ENGINE, LivenessFailure.AUDIT), "the engine has stopped: nobody is notified"),
+        ((LivenessFailure.STORE,), "nothing can be written to the database"),
+        ((LivenessFailure.AUDIT,), "the auditor has stopped: overdue actions are not found"),
+        ((LivenessFailure.PROBING, LivenessFailure.OVERDUE), "probes do not start on time"),
         # A gateway may be the cause: the work goes on.
         ((LivenessFailure.OVERDUE,), None),
     ],
@@ -101,7 +101,7 @@ def test_unready_names_the_part_that_stands_still(found: tuple[LivenessFailure, 
     Pantau: Engine, store, auditor and probing are named; an overdue notification is not, because a gateway may cause
     it.
     """
-    assert unready(frozenset(found)) == why
+    assert unready_reason(frozenset(found)) == why
 
 
 OLD = T0 - timedelta(hours=1)
@@ -111,17 +111,17 @@ OLD = T0 - timedelta(hours=1)
     ("signs", "alive"),
     [
         ({}, True),
-        ({"overdue": SECOND, "late": timedelta(hours=1)}, True),
+        ({"overdue": SECOND, "probe_delay": timedelta(hours=1)}, True),
         ({"cycled_at": OLD}, False),
         ({"audited_at": OLD}, False),
         # The store is away: a restart would only end the probing as well.
-        ({"written_at": OLD, "cycled_at": OLD, "audited_at": OLD, "store_is_away": True}, True),
+        ({"written_at": OLD, "cycled_at": OLD, "audited_at": OLD, "is_store_unavailable": True}, True),
         # It says nothing: for a while it may be the disk.
-        ({"written_at": T0 - ANSWERS_WITHIN, "cycled_at": OLD, "audited_at": OLD}, True),
-        ({"written_at": T0 - ANSWERS_WITHIN - SECOND}, False),
+        ({"written_at": T0 - DATABASE_TIMEOUT, "cycled_at": OLD, "audited_at": OLD}, True),
+        ({"written_at": T0 - DATABASE_TIMEOUT - SECOND}, False),
         # What was never written is as old as the start.
-        ({"written_at": None, "started_at": T0 - ANSWERS_WITHIN}, True),
-        ({"written_at": None, "started_at": T0 - ANSWERS_WITHIN - SECOND}, False),
+        ({"written_at": None, "started_at": T0 - DATABASE_TIMEOUT}, True),
+        ({"written_at": None, "started_at": T0 - DATABASE_TIMEOUT - SECOND}, False),
     ],
 )
 def test_systemd_restarts_what_a_restart_can_cure(signs: dict[str, Any], *, alive: bool) -> None:

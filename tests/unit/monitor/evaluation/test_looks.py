@@ -169,7 +169,7 @@ def test_a_first_failure_is_looked_at_again_soon_until_it_is_judged(what: str) -
         vigil.watch(5 * SECOND)
         assert vigil.now - began <= 30 * MINUTE
     # The round in which it fails, two confirmations, how long three runs take, and a proof.
-    lasts = {"lost": PROBING.patience.arrival, "slow": 2 * MINUTE, "junk": 2 * MINUTE}.get(what, SECOND)
+    lasts = {"lost": PROBING.timeouts.arrival, "slow": 2 * MINUTE, "junk": 2 * MINUTE}.get(what, SECOND)
     assert vigil.now - began <= 1.2 * PROBING.interval + 3 * lasts + 2 * PROBING.retry_interval + 10 * SECOND
 
 
@@ -182,7 +182,7 @@ def test_a_recovery_is_looked_at_again_soon(what: str) -> None:
     began = vigil.now
     while set(vigil.world.evaluator.mail("JCM").directions().values()) != {Health.UP}:
         vigil.watch(5 * SECOND)
-        assert vigil.now - began <= 1.2 * PROBING.interval + PROBING.patience.whole + PROBING.retry_interval + MINUTE
+        assert vigil.now - began <= 1.2 * PROBING.interval + PROBING.timeouts.total + PROBING.retry_interval + MINUTE
 
 
 def test_an_outage_that_could_not_be_seen_for_a_fault_of_ours_is_confirmed_soon_once_it_can() -> None:

@@ -32,13 +32,13 @@ def judged_well() -> HealthEvaluator:
     evaluator = HealthEvaluator(ROUTES, HealthPolicy())
     for minutes in (-15, -10, -5):
         for each in ROUTES:
-            evaluator.take_in(arrived(each, T0 + minutes * MINUTE), T0 + minutes * MINUTE)
+            evaluator.record_run(arrived(each, T0 + minutes * MINUTE), T0 + minutes * MINUTE)
     return evaluator
 
 
-def take_in(evaluator: HealthEvaluator, *ends: ProbeResult) -> None:
+def handle_event(evaluator: HealthEvaluator, *ends: ProbeResult) -> None:
     for end in ends:
-        evaluator.take_in(end, end.started_at)
+        evaluator.record_run(end, end.started_at)
 
 
 def own(evaluator: HealthEvaluator, minutes: int) -> set[str]:
@@ -54,17 +54,17 @@ def test_judge_one_full_mailbox_is_told_as_that_mailbox_and_is_no_outage() -> No
     evaluator = judged_well()
     for n in range(5):
         # The other mailbox, and what the full one sends, go on.
-        take_in(evaluator, full(INBOUND[FIRST], 5 * n * MINUTE), arrived(INBOUND[SECOND], T0 + 5 * n * MINUTE))
-        take_in(evaluator, arrived(OUTBOUND, T0 + 5 * n * MINUTE))
+        handle_event(evaluator, full(INBOUND[FIRST], 5 * n * MINUTE), arrived(INBOUND[SECOND], T0 + 5 * n * MINUTE))
+        handle_event(evaluator, arrived(OUTBOUND, T0 + 5 * n * MINUTE))
     assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
     assert evaluator.route_health(INBOUND[FIRST].name) is Health.UP
     assert own(evaluator, 90) == {f"mailbox/{FIRST}"}
     assert {str(each) for each in evaluator.own_faults(T0)} == {f"mailbox/{FIRST}"}
 
-    suspect = evaluator.suspect(f"mailbox/{FIRST}")
+    suspect = evaluator.find_fault_source(f"mailbox/{FIRST}")
     assert suspect is not None
     for minutes in (30, 35):
-        take_in(evaluator, arrived(INBOUND[FIRST], T0 + minutes * MINUTE))
+        handle_event(evaluator, arrived(INBOUND[FIRST], T0 + minutes * MINUTE))
     assert own(evaluator, 90) == set()
     assert evaluator.own_up_since(suspect, T0 + 90 * MINUTE) == T0 + 30 * MINUTE
 
@@ -77,7 +77,7 @@ def test_judge_second_full_mailbox_of_the_agency_is_an_outage() -> None:
     """
     evaluator = judged_well()
     for n in range(4):
-        take_in(evaluator, full(INBOUND[FIRST], 5 * n * MINUTE), full(INBOUND[SECOND], (5 * n + 1) * MINUTE))
+        handle_event(evaluator, full(INBOUND[FIRST], 5 * n * MINUTE), full(INBOUND[SECOND], (5 * n + 1) * MINUTE))
     trouble = evaluator.trouble("JCM", T0 + 90 * MINUTE)
     assert trouble is not None
     # From the first that was not alone.
@@ -102,18 +102,18 @@ def test_judge_mailbox_that_is_not_full_now_makes_no_second(other: list[ProbeRes
     Pantau: It does not once it works again.
     """
     evaluator = judged_well()
-    take_in(evaluator, *other)
+    handle_event(evaluator, *other)
     for n in range(4):
-        take_in(evaluator, full(INBOUND[FIRST], n * MINUTE))
+        handle_event(evaluator, full(INBOUND[FIRST], n * MINUTE))
     assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
 
 
 def test_judge_full_mailbox_reload_forgets_one_that_is_exchanged_or_has_left() -> None:
     evaluator = judged_well()
-    take_in(evaluator, full(INBOUND[SECOND], timedelta()))
-    evaluator.release([INBOUND[SECOND]])
+    handle_event(evaluator, full(INBOUND[SECOND], timedelta()))
+    evaluator.remove_routes([INBOUND[SECOND]])
     for n in range(1, 5):
-        take_in(evaluator, full(INBOUND[FIRST], n * MINUTE))
+        handle_event(evaluator, full(INBOUND[FIRST], n * MINUTE))
     assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
     assert own(evaluator, 90) == {f"mailbox/{FIRST}"}
 
@@ -121,12 +121,12 @@ def test_judge_full_mailbox_reload_forgets_one_that_is_exchanged_or_has_left() -
 def test_judge_full_mailbox_is_known_after_a_restart() -> None:
     evaluator = judged_well()
     for n in range(3):
-        take_in(evaluator, full(INBOUND[FIRST], n * MINUTE))
+        handle_event(evaluator, full(INBOUND[FIRST], n * MINUTE))
     again = HealthEvaluator(ROUTES, HealthPolicy())
     again.restore(evaluator.healths())
     assert own(again, 5) == {f"mailbox/{FIRST}"}
     for n in range(2):
-        take_in(again, arrived(INBOUND[FIRST], T0 + (5 + n) * MINUTE))
+        handle_event(again, arrived(INBOUND[FIRST], T0 + (5 + n) * MINUTE))
     assert own(again, 9) == set()
 
 
@@ -158,17 +158,17 @@ def test_judge_reference_on_a_block_list_is_told_to_the_noc_once_several_agencie
     Pantau: The NOC is notified after three refusals in a row.
     """
     evaluator = judged_well()
-    take_in(evaluator, listed(INBOUND[FIRST], timedelta()), arrived(INBOUND[SECOND], T0 + MINUTE))
-    take_in(evaluator, listed(INBOUND[FIRST], 5 * MINUTE), arrived(INBOUND[SECOND], T0 + 6 * MINUTE))
+    handle_event(evaluator, listed(INBOUND[FIRST], timedelta()), arrived(INBOUND[SECOND], T0 + MINUTE))
+    handle_event(evaluator, listed(INBOUND[FIRST], 5 * MINUTE), arrived(INBOUND[SECOND], T0 + 6 * MINUTE))
     assert own(evaluator, 10) == set(), "one mailbox may have a list of its own"
     for n in range(10, 13):
-        take_in(evaluator, listed(INBOUND[SECOND], n * MINUTE))
+        handle_event(evaluator, listed(INBOUND[SECOND], n * MINUTE))
     assert own(evaluator, 15) == {"reference/a"}
     assert evaluator.trouble("JCM", T0 + 90 * MINUTE) is None
-    suspect = evaluator.suspect("reference/a")
+    suspect = evaluator.find_fault_source("reference/a")
     assert suspect is not None
     assert evaluator.own_up_since(suspect, T0 + 15 * MINUTE) is None
     for n in range(16, 18):
-        take_in(evaluator, arrived(INBOUND[SECOND], T0 + n * MINUTE))
+        handle_event(evaluator, arrived(INBOUND[SECOND], T0 + n * MINUTE))
     assert own(evaluator, 20) == set()
     assert evaluator.own_up_since(suspect, T0 + 20 * MINUTE) == T0 + 16 * MINUTE

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.model.notification import Cause, IncidentType
-from monitor.evaluation.incident_type import WAYS
-from monitor.evaluation.joint.quorum import Quorum, agreed, disagree, votes_of
+from monitor.evaluation.incident_type import TYPE_DIRECTIONS
+from monitor.evaluation.joint.quorum import Quorum, joint_status, sites_disagree, votes_by_voter
 from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
 from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.model.health import Health
@@ -32,7 +32,7 @@ def well(minute: int = 0, *directions: Direction) -> SiteStatus:
 def wrong(matter: IncidentType, minute: int = 0, *directions: Direction, **more: object) -> SiteStatus:
     """Return what a site says that is in trouble since that minute; mail within the agency works."""
     health = dict.fromkeys(directions or ALL, UP)
-    health |= {way: DOWN for way in WAYS.get(matter, ()) if way in health}
+    health |= {way: DOWN for way in TYPE_DIRECTIONS.get(matter, ()) if way in health}
     if matter is IncidentType.DEGRADED:
         health[max(health)] = DEGRADED
     cause = more.pop("cause", None)
@@ -54,12 +54,12 @@ REFUSED = replace(BLIND, trouble=ActiveProblem(type=IncidentType.SIGN_IN, since=
 
 
 #: Two at least must say so.
-TWO = Quorum(at_least=2)
+TWO = Quorum(minimum=2)
 
 
 def verdict(said: Sequence[SiteStatus], quorum: Quorum = TWO, silent: Sequence[SiteStatus] = ()) -> str:
     """Return what sites say together, as it stands in the tables below."""
-    joint = agreed(said, quorum, silent)
+    joint = joint_status(said, quorum, silent)
     if joint is None:
         return "nobody sees it"
     if joint.trouble is not None:
@@ -130,7 +130,7 @@ def test_two_must_say_the_same(case: str, said: Sequence[SiteStatus], together: 
     ],
 )
 def test_a_quorum_is_asked_for(case: str, said: Sequence[SiteStatus], quorum: int, together: str) -> None:
-    assert verdict(said, Quorum(at_least=quorum)) == together, case
+    assert verdict(said, Quorum(minimum=quorum)) == together, case
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ def test_sites_that_are_not_heard_leave_the_quorum_as_it_is(
 
 
 def test_direction_that_only_one_of_two_needed_sees_is_unknown() -> None:
-    joint = agreed([wrong(SENDING)], TWO, [well()])
+    joint = joint_status([wrong(SENDING)], TWO, [well()])
     assert joint is not None
     assert set(joint.directions.values()) == {UNKNOWN}
-    joint = agreed([wrong(SENDING, 0, OUTBOUND)], TWO, [well(0, INBOUND)])
+    joint = joint_status([wrong(SENDING, 0, OUTBOUND)], TWO, [well(0, INBOUND)])
     assert joint is not None
     assert joint.directions == {OUTBOUND: DOWN}
 
@@ -186,7 +186,7 @@ def test_direction_that_only_one_of_two_needed_sees_is_unknown() -> None:
 def test_quorum_is_a_share_of_those_that_see_it_with_a_floor(
     at_least: int, share: int, seeing: int, silent: int, needed: int
 ) -> None:
-    assert Quorum(at_least=at_least, share=share).needed(seeing, silent) == needed
+    assert Quorum(minimum=at_least, share=share).votes_needed(seeing, silent) == needed
 
 
 @pytest.mark.blind
@@ -195,7 +195,7 @@ def test_two_of_ten_sites_are_no_half() -> None:
 
     Pantau: A quorum is a share of the fresh sites, with a floor.
     """
-    half = Quorum(at_least=2, share=50)
+    half = Quorum(minimum=2, share=50)
     assert verdict([*2 * [wrong(BOTH)], *8 * [well()]], half) == "well"
     assert verdict([*4 * [wrong(BOTH)], UNCLEAR, *5 * [well()]], half) == "as it was told"
     assert verdict([*5 * [wrong(BOTH)], *5 * [well()]], half) == "both"
@@ -218,7 +218,7 @@ def test_sites_that_share_an_uplink_say_together_what_one_of_them_does(
     names = ("johor", "kuching")
     uplinks = dict.fromkeys(names, "tm")
     # A site of the uplink's name is another voter.
-    votes = votes_of(dict(zip(names, said, strict=True)) | {"tm": well()}, Quorum(at_least=2, uplinks=uplinks))
+    votes = votes_by_voter(dict(zip(names, said, strict=True)) | {"tm": well()}, Quorum(minimum=2, uplinks=uplinks))
     assert len(votes) == 2
     assert verdict([votes[True, "tm"]]) == together, case
 
@@ -228,9 +228,9 @@ def test_sites_that_share_an_uplink_say_together_what_one_of_them_does(
     [(["noc"], False), (["noc", "johor"], True), (["johor", "kuching"], False), (["noc", "johor", "kuching"], True)],
 )
 def test_quorum_is_reached_by_votes_and_not_by_sites(heard: Sequence[str], *, is_reached: bool) -> None:
-    quorum = Quorum(at_least=2, uplinks={"johor": "tm", "kuching": "tm"})
+    quorum = Quorum(minimum=2, uplinks={"johor": "tm", "kuching": "tm"})
     assert quorum.is_reached(heard, ["noc", "johor", "kuching"]) is is_reached
-    assert Quorum(at_least=9).is_reached(["noc", "johor"], ["noc", "johor"])
+    assert Quorum(minimum=9).is_reached(["noc", "johor"], ["noc", "johor"])
 
 
 @pytest.mark.parametrize(
@@ -288,12 +288,12 @@ def test_a_site_has_a_say_in_what_it_sees(case: str, said: Sequence[SiteStatus],
 
 
 def test_a_quorum_of_none_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="a quorum of 0"):
-        Quorum(at_least=0)
+    with pytest.raises(ValueError, match="quorum of 0"):
+        Quorum(minimum=0)
 
 
 def trouble(*said: SiteStatus, quorum: Quorum = TWO) -> ActiveProblem:
-    joint = agreed(said, quorum)
+    joint = joint_status(said, quorum)
     assert joint is not None
     assert joint.trouble is not None
     return joint.trouble
@@ -322,15 +322,15 @@ def test_it_is_unsteady_where_enough_say_so() -> None:
 
 
 def test_it_is_well_since_enough_were() -> None:
-    joint = agreed([well(1), well(5), well(9)], TWO)
+    joint = joint_status([well(1), well(5), well(9)], TWO)
     assert joint is not None
     assert joint.up_since == at(5)
     # Three of four must be, or two would be left that could hold it.
-    joint = agreed([well(1), well(5), well(9), wrong(BOTH)], TWO)
+    joint = joint_status([well(1), well(5), well(9), wrong(BOTH)], TWO)
     assert joint is not None
     assert joint.up_since == at(9)
     # The only one that sees how mail comes in has seen it work later than the others see anything.
-    joint = agreed([well(1, OUTBOUND), well(2, OUTBOUND), well(9, OUTBOUND, INBOUND)], TWO)
+    joint = joint_status([well(1, OUTBOUND), well(2, OUTBOUND), well(9, OUTBOUND, INBOUND)], TWO)
     assert joint is not None
     assert joint.up_since == at(9)
 
@@ -348,17 +348,17 @@ def test_it_is_well_since_enough_were() -> None:
 def test_why_it_fails_is_what_most_say_that_know(
     case: str, causes: Sequence[Cause | None], cause: Cause | None
 ) -> None:
-    joint = agreed([wrong(BOTH, cause=each) for each in causes], TWO)
+    joint = joint_status([wrong(BOTH, cause=each) for each in causes], TWO)
     assert joint is not None
     assert joint.cause is cause, case
 
 
 def test_why_it_fails_is_asked_of_those_that_say_what_fails() -> None:
     said = [wrong(SENDING, cause=Cause.AUTH), wrong(BOTH), wrong(RECEIVING, cause=Cause.DNS), well()]
-    joint = agreed([*said, well(), well()], TWO)
+    joint = joint_status([*said, well(), well()], TWO)
     assert joint is not None
     assert (joint.trouble and joint.trouble.type, joint.cause) == (BOTH, None)
-    joint = agreed([*said[:2], wrong(SLOW, cause=Cause.DNS), well()], TWO)
+    joint = joint_status([*said[:2], wrong(SLOW, cause=Cause.DNS), well()], TWO)
     assert joint is not None
     assert (joint.trouble and joint.trouble.type, joint.cause) == (SENDING, Cause.AUTH)
 
@@ -386,16 +386,16 @@ def test_a_direction_works_where_enough_have_seen_it_work(
     said = [
         SiteStatus(directions={INTERNAL: UP} | ({} if health is None else {OUTBOUND: health})) for health in healths
     ]
-    found = agreed(said, TWO)
+    found = joint_status(said, TWO)
     assert found is not None
     assert found.directions.get(OUTBOUND) is joint
 
 
 def test_sites_disagree_where_one_says_that_something_is_wrong_and_another_that_all_is_well() -> None:
-    assert disagree([wrong(SLOW), well(), BLIND])
-    assert not disagree([wrong(SLOW), wrong(BOTH)])
-    assert not disagree([well(), BLIND, UNCLEAR])
-    assert not disagree([])
+    assert sites_disagree([wrong(SLOW), well(), BLIND])
+    assert not sites_disagree([wrong(SLOW), wrong(BOTH)])
+    assert not sites_disagree([well(), BLIND, UNCLEAR])
+    assert not sites_disagree([])
 
 
 def test_a_fault_of_ours_is_told_where_enough_have_it() -> None:
@@ -423,7 +423,7 @@ def standings(draw: st.DrawFn) -> SiteStatus:
         case "wrong":
             since = draw(minutes)
             found = ActiveProblem(
-                type=draw(st.sampled_from(sorted(WAYS))),
+                type=draw(st.sampled_from(sorted(TYPE_DIRECTIONS))),
                 since=since,
                 latest=draw(st.none() | st.integers(0, 9).map(lambda later: since + later * MINUTE)),
                 flapping=draw(st.booleans()),
@@ -441,7 +441,7 @@ def standings(draw: st.DrawFn) -> SiteStatus:
 
 
 several = st.lists(standings(), min_size=2, max_size=5)
-quorums = st.builds(Quorum, at_least=st.integers(1, 6), share=st.sampled_from([0, 0, 34, 50, 100]))
+quorums = st.builds(Quorum, minimum=st.integers(1, 6), share=st.sampled_from([0, 0, 34, 50, 100]))
 
 
 def sees(site: SiteStatus, way: Direction | None = None) -> bool:
@@ -456,7 +456,7 @@ def is_wrong(site: SiteStatus | None, way: Direction | None = None) -> bool:
     """Return whether it says that anything is wrong; that mail does not go that way."""
     if site is None or site.trouble is None:
         return False
-    return way is None or way in WAYS[site.trouble.type]
+    return way is None or way in TYPE_DIRECTIONS[site.trouble.type]
 
 
 def needed(
@@ -465,19 +465,19 @@ def needed(
     way: Direction | None = None,
     silent: Sequence[SiteStatus] = (),
 ) -> int:
-    return quorum.needed(sum(sees(site, way) for site in said), sum(sees(site, way) for site in silent))
+    return quorum.votes_needed(sum(sees(site, way) for site in said), sum(sees(site, way) for site in silent))
 
 
 @given(standings(), quorums)
 def test_one_site_says_what_it_says(site: SiteStatus, quorum: Quorum) -> None:
-    assert agreed([site], quorum) is site
+    assert joint_status([site], quorum) is site
 
 
 @given(several, quorums)
 def test_there_is_no_outage_that_fewer_hold_than_are_needed_and_none_is_lost_that_enough_hold(
     said: Sequence[SiteStatus], quorum: Quorum
 ) -> None:
-    joint = agreed(said, quorum)
+    joint = joint_status(said, quorum)
     seeing = [site for site in said if sees(site)]
     for way in (OUTBOUND, INBOUND):
         holders = [site for site in seeing if is_wrong(site, way) and (sees(site, way) or len(seeing) == 1)]
@@ -491,14 +491,14 @@ def test_there_is_no_outage_that_fewer_hold_than_are_needed_and_none_is_lost_tha
 def test_it_does_not_matter_who_says_it_first(said: Sequence[SiteStatus], quorum: Quorum, chance: object) -> None:
     mixed = [*said]
     chance.shuffle(mixed)  # type: ignore[attr-defined]
-    assert agreed(mixed, quorum) == agreed(said, quorum)
+    assert joint_status(mixed, quorum) == joint_status(said, quorum)
 
 
 @given(several, quorums)
 def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
     said: Sequence[SiteStatus], quorum: Quorum
 ) -> None:
-    joint = agreed(said, quorum)
+    joint = joint_status(said, quorum)
     seeing = [site for site in said if sees(site)]
     proven = [site for site in seeing if site.up_since]
     is_well = joint is not None and joint.up_since is not None
@@ -511,10 +511,10 @@ def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
 
 @given(several, quorums)
 def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[SiteStatus], quorum: Quorum) -> None:
-    joint = agreed(said, quorum)
+    joint = joint_status(said, quorum)
     if joint is None or joint.trouble is None:
         return
-    since, ways = joint.trouble.since, WAYS[joint.trouble.type]
+    since, ways = joint.trouble.since, TYPE_DIRECTIONS[joint.trouble.type]
     in_trouble = [site for site in said if sees(site) and is_wrong(site)]
     by_then = [site for site in in_trouble if site.trouble and site.trouble.since <= since]
     enough = {way: sum(is_wrong(site, way) for site in by_then) >= needed(said, quorum, way) for way in ways or (None,)}
@@ -523,7 +523,7 @@ def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[
         for each in ALL:
             seen = [site for site in said if site == UNTROUBLED or site.directions.get(each, UNKNOWN) is not UNKNOWN]
             holding = sum(site in by_then and site.directions.get(each) in {DEGRADED, DOWN} for site in seen)
-            enough[each] = holding >= quorum.needed(len(seen), 0) and bool(seen)
+            enough[each] = holding >= quorum.votes_needed(len(seen), 0) and bool(seen)
     assert any(enough.values())
     assert since <= max(site.trouble.since for site in in_trouble if site.trouble)
     assert since <= (joint.trouble.latest or since)
@@ -533,14 +533,14 @@ def grave(site: SiteStatus | None) -> tuple[int, frozenset[Direction]]:
     """Return how bad it is: well, not clear, something wrong; and which ways are out."""
     if site is None or site.trouble is None:
         return (0 if site and site.up_since else 1), frozenset()
-    return 2, frozenset(WAYS[site.trouble.type])
+    return 2, frozenset(TYPE_DIRECTIONS[site.trouble.type])
 
 
 def worse(site: SiteStatus, matter: IncidentType | None) -> SiteStatus:
     """Return what a site says that sees what it saw, and says that so much is wrong, if that is more than it said."""
     if matter is None:
         return replace(site, up_since=None)
-    if site.trouble and not set(WAYS[matter]) > set(WAYS[site.trouble.type]):
+    if site.trouble and not set(TYPE_DIRECTIONS[matter]) > set(TYPE_DIRECTIONS[site.trouble.type]):
         return site
     if all(health is UNKNOWN for health in site.directions.values()):
         # It can report a refused sign-in; a fault of the mail would come with votes on directions that it had none on.
@@ -554,9 +554,9 @@ def test_a_site_that_says_worse_makes_it_no_better(
     said: Sequence[SiteStatus], quorum: Quorum, which: int, matter: IncidentType | None
 ) -> None:
     which %= len(said)
-    before = grave(agreed(said, quorum))
+    before = grave(joint_status(said, quorum))
     said = [*said[:which], worse(said[which], matter), *said[which + 1 :]]
-    after = grave(agreed(said, quorum))
+    after = grave(joint_status(said, quorum))
     assert after[0] >= before[0]
     assert after[1] >= before[1]
 
@@ -564,4 +564,4 @@ def test_a_site_that_says_worse_makes_it_no_better(
 @given(several, quorums)
 def test_a_site_that_is_blind_changes_nothing(said: Sequence[SiteStatus], quorum: Quorum) -> None:
     seeing = [site for site in said if sees(site)]
-    assert agreed([*said, BLIND], quorum) == (agreed(seeing, quorum) if len(seeing) > 0 else None)
+    assert joint_status([*said, BLIND], quorum) == (joint_status(seeing, quorum) if len(seeing) > 0 else None)

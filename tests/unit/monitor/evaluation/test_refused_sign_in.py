@@ -96,12 +96,12 @@ def test_sign_in_fault_by_who_is_accepted_and_refused(case: str, runs: Sequence[
     Pantau: Who is accepted and refused at the same server decides.
     """
     routes, evidence = routes_of(Direction.OUTBOUND), SignInEvidence()
-    evidence.follow(routes.values(), ())
+    evidence.replace_routes(routes.values(), ())
     for agency, minutes, what in runs:
         of, at = routes[agency], minutes * MINUTE
         cause = RefusalCause.ACCOUNT if what == "locked" else None
         end = arrived(of, T0 + at) if what == "ok" else refused(of, at, Party.SENDER, cause)
-        evidence.record(of, end)
+        evidence.record_run(of, end)
     judged = next(agency for agency, minutes, what in reversed(runs) if minutes == 0 and what != "ok")
     assert evidence.fault(f"{judged}/utama", Party.SENDER, T0 + now * MINUTE) == fault, case
 
@@ -111,9 +111,9 @@ def tenants(count: int) -> tuple[SignInEvidence, list[MonitoredRoute]]:
     codes = [f"A{number}" for number in range(count)]
     routes = [r for code in codes for r in agency_routes(code, ("a",), (Direction.OUTBOUND,))]
     evidence = SignInEvidence()
-    evidence.follow(routes := hosted(routes, {f"{code}/utama": "kongsi.contoh.gov.my" for code in codes}), ())
+    evidence.replace_routes(routes := hosted(routes, {f"{code}/utama": "kongsi.contoh.gov.my" for code in codes}), ())
     for of in routes:
-        evidence.record(of, arrived(of, T0 - 5 * MINUTE))
+        evidence.record_run(of, arrived(of, T0 - 5 * MINUTE))
     return evidence, routes
 
 
@@ -139,7 +139,7 @@ def test_sign_in_fault_of_refused_accounts_by_how_many_are_accepted(count: int, 
     for start in (0, 5):
         for number, of in enumerate(routes):
             at = start * MINUTE + number * SECOND
-            evidence.record(of, refused(of, at, Party.SENDER) if number < locked else arrived(of, T0 + at))
+            evidence.record_run(of, refused(of, at, Party.SENDER) if number < locked else arrived(of, T0 + at))
     faults = {evidence.fault(of.route.sender.name, Party.SENDER, T0 + 10 * MINUTE) for of in routes[:locked]}
     assert faults == {fault}
 
@@ -159,32 +159,32 @@ def test_sign_in_fault_of_two_by_when_others_are_accepted(between: int, after: i
     Pantau: Only later ones count.
     """
     evidence, (first, second, *others) = tenants(8)
-    evidence.record(first, refused(first, 0 * SECOND, Party.SENDER))
+    evidence.record_run(first, refused(first, 0 * SECOND, Party.SENDER))
     for of in others[:between]:
-        evidence.record(of, arrived(of, T0 + 20 * SECOND))
-    evidence.record(second, refused(second, 30 * SECOND, Party.SENDER))
+        evidence.record_run(of, arrived(of, T0 + 20 * SECOND))
+    evidence.record_run(second, refused(second, 30 * SECOND, Party.SENDER))
     for of in others[:after]:
-        evidence.record(of, arrived(of, T0 + 40 * SECOND))
+        evidence.record_run(of, arrived(of, T0 + 40 * SECOND))
     for of in (first, second):
-        evidence.record(of, refused(of, 60 * SECOND, Party.SENDER))
+        evidence.record_run(of, refused(of, 60 * SECOND, Party.SENDER))
         assert evidence.fault(of.route.sender.name, Party.SENDER, T0 + 61 * SECOND) == fault
 
 
 def test_sign_in_fault_mailbox_read_again_after_a_refusal_proves_that_others_are_accepted() -> None:
     routes, evidence = routes_of(Direction.INBOUND), SignInEvidence()
-    evidence.follow(routes.values(), ())
+    evidence.replace_routes(routes.values(), ())
     for code in SHARED:
-        evidence.record(routes[code], arrived(routes[code], T0 - 5 * MINUTE))
-        evidence.record(routes[code], refused(routes[code], 0 * MINUTE, Party.RECIPIENT))
+        evidence.record_run(routes[code], arrived(routes[code], T0 - 5 * MINUTE))
+        evidence.record_run(routes[code], refused(routes[code], 0 * MINUTE, Party.RECIPIENT))
     for code in ("JKT", "JPC"):
-        evidence.record(routes[code], arrived(routes[code], T0 + MINUTE))
-    evidence.record(routes["JCM"], refused(routes["JCM"], 2 * MINUTE, Party.RECIPIENT))
+        evidence.record_run(routes[code], arrived(routes[code], T0 + MINUTE))
+    evidence.record_run(routes["JCM"], refused(routes["JCM"], 2 * MINUTE, Party.RECIPIENT))
     assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + 2 * MINUTE) is SignInFault.ACCOUNT
 
 
 def test_sign_in_evidence_moves_refusals_back_with_the_clock() -> None:
     evidence, (of, *_) = tenants(2)
-    evidence.record(of, refused(of, 180 * MINUTE, Party.SENDER))
+    evidence.record_run(of, refused(of, 180 * MINUTE, Party.SENDER))
     evidence.rewind(T0 + SECOND, 180 * MINUTE)
     assert evidence.is_contradicted(of.route.sender.name, Party.SENDER, T0 + 9 * SECOND)
     assert not evidence.is_contradicted(of.route.sender.name, Party.SENDER, T0 + 10 * SECOND)
@@ -202,9 +202,9 @@ def test_sign_in_fault_where_the_server_answers_both_ways_is_never_the_accounts(
     for turn in range(20):
         for number, of in enumerate(routes):
             at = turn * MINUTE + number * 10 * SECOND
-            evidence.record(of, refused(of, at, Party.SENDER))
+            evidence.record_run(of, refused(of, at, Party.SENDER))
             if chance.random() < 0.3:
-                evidence.record(of, arrived(of, T0 + at + SECOND / 2))
+                evidence.record_run(of, arrived(of, T0 + at + SECOND / 2))
         faults = {evidence.fault(of.route.sender.name, Party.SENDER, T0 + turn * MINUTE + MINUTE) for of in routes}
         assert faults == {SignInFault.SERVICE}
 
@@ -217,9 +217,9 @@ def test_sign_in_fault_when_the_service_works_again_is_none_of_the_accounts() ->
     """
     evidence, routes = tenants(5)
     for number, of in enumerate(routes):
-        evidence.record(of, refused(of, number * SECOND, Party.SENDER))
+        evidence.record_run(of, refused(of, number * SECOND, Party.SENDER))
     for number, of in enumerate(routes):
-        evidence.record(of, arrived(of, T0 + 5 * MINUTE + number * SECOND))
+        evidence.record_run(of, arrived(of, T0 + 5 * MINUTE + number * SECOND))
         late = {evidence.fault(r.route.sender.name, Party.SENDER, T0 + 6 * MINUTE) for r in routes[number + 1 :]}
         assert late <= {SignInFault.SERVICE, SignInFault.UNDECIDED}
 
@@ -227,36 +227,36 @@ def test_sign_in_fault_when_the_service_works_again_is_none_of_the_accounts() ->
 @pytest.mark.parametrize(("minutes", "fault"), [(4, SignInFault.UNDECIDED), (6, SignInFault.ACCOUNT)])
 def test_sign_in_fault_read_over_a_connection_from_before_proves_nothing(minutes: int, fault: SignInFault) -> None:
     routes, evidence = routes_of(Direction.INBOUND), SignInEvidence()
-    evidence.follow(routes.values(), ())
-    evidence.record(routes["JCM"], arrived(routes["JCM"], T0 - 5 * MINUTE))
-    evidence.record(routes["JCM"], refused(routes["JCM"], 0 * MINUTE, Party.RECIPIENT))
+    evidence.replace_routes(routes.values(), ())
+    evidence.record_run(routes["JCM"], arrived(routes["JCM"], T0 - 5 * MINUTE))
+    evidence.record_run(routes["JCM"], refused(routes["JCM"], 0 * MINUTE, Party.RECIPIENT))
     for other in ("JKT", "JPC"):
-        evidence.record(routes[other], arrived(routes[other], T0 + minutes * MINUTE))
-    evidence.record(routes["JCM"], refused(routes["JCM"], (minutes + 1) * MINUTE, Party.RECIPIENT))
+        evidence.record_run(routes[other], arrived(routes[other], T0 + minutes * MINUTE))
+    evidence.record_run(routes["JCM"], refused(routes["JCM"], (minutes + 1) * MINUTE, Party.RECIPIENT))
     assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + minutes * MINUTE) is fault
 
 
 def test_sign_in_fault_sending_and_reading_are_decided_apart() -> None:
     outbound, inbound, evidence = routes_of(Direction.OUTBOUND), routes_of(Direction.INBOUND), SignInEvidence()
-    evidence.follow([*outbound.values(), *inbound.values()], ())
-    evidence.record(outbound["JCM"], arrived(outbound["JCM"], T0 - MINUTE))
-    affected = evidence.record(outbound["JCM"], refused(outbound["JCM"], 0 * MINUTE, Party.SENDER))
+    evidence.replace_routes([*outbound.values(), *inbound.values()], ())
+    evidence.record_run(outbound["JCM"], arrived(outbound["JCM"], T0 - MINUTE))
+    affected = evidence.record_run(outbound["JCM"], refused(outbound["JCM"], 0 * MINUTE, Party.SENDER))
     assert affected == {"JCM/utama"}
     # Another account is read well, which says nothing of sending, and nothing of the account that was not tried there.
-    assert evidence.record(inbound["JKT"], arrived(inbound["JKT"], T0 + 9 * MINUTE)) == set()
+    assert evidence.record_run(inbound["JKT"], arrived(inbound["JKT"], T0 + 9 * MINUTE)) == set()
     assert evidence.fault("JCM/utama", Party.SENDER, T0 + 60 * MINUTE) is SignInFault.SUSPECTED
     assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + 60 * MINUTE) is SignInFault.UNDECIDED
     # Who is tried at that server may decide it.
-    assert evidence.record(outbound["JPC"], arrived(outbound["JPC"], T0 + 61 * MINUTE)) == {"JCM/utama"}
+    assert evidence.record_run(outbound["JPC"], arrived(outbound["JPC"], T0 + 61 * MINUTE)) == {"JCM/utama"}
     assert evidence.fault("JCM/utama", Party.SENDER, T0 + 61 * MINUTE) is SignInFault.UNDECIDED
-    assert evidence.record(outbound["JCM"], refused(outbound["JCM"], 62 * MINUTE, Party.SENDER)) == {"JCM/utama"}
+    assert evidence.record_run(outbound["JCM"], refused(outbound["JCM"], 62 * MINUTE, Party.SENDER)) == {"JCM/utama"}
     assert evidence.fault("JCM/utama", Party.SENDER, T0 + 62 * MINUTE) is SignInFault.ACCOUNT
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_sign_in_evidence_record_returns_every_account_whose_fault_changed(seed: int) -> None:
     chance, routes, evidence = Random(seed), routes_of(Direction.OUTBOUND), SignInEvidence()
-    evidence.follow(routes.values(), ())
+    evidence.replace_routes(routes.values(), ())
     at = timedelta(0)
     for _ in range(60):
         at += timedelta(minutes=chance.choice((0, 1, 5, 45)))
@@ -268,7 +268,7 @@ def test_sign_in_evidence_record_returns_every_account_whose_fault_changed(seed:
         before, what = faults(), chance.choice(ends)
         cause = RefusalCause.ACCOUNT if what == "locked" else None
         late = at - timedelta(minutes=chance.choice((0, 0, 7)))
-        affected = evidence.record(
+        affected = evidence.record_run(
             of, arrived(of, T0 + late) if what == "ok" else refused(of, late, Party.SENDER, cause)
         )
         changed = {name for name, fault in faults().items() if fault is not before[name]}
@@ -282,7 +282,7 @@ def test_sign_in_evidence_many_accounts_refused_together_are_each_looked_at_a_fe
     for turn, ok in enumerate(ends):
         at = turn * 5 * MINUTE
         runs = [(of, arrived(of, T0 + at) if ok else refused(of, at, Party.SENDER)) for of in routes]
-        affected = [evidence.record(of, run) for of, run in runs]
+        affected = [evidence.record_run(of, run) for of, run in runs]
         assert sum(map(len, affected)) <= 3 * len(routes), turn
 
 
@@ -320,7 +320,7 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     Pantau: Where it worked within a day the service is suspected; staff are notified until it is accepted again.
     """
     here = world("LKC", "JCM").rounds(3)
-    assert here.evaluator.mail("LKC").unseen() == ()
+    assert here.evaluator.mail("LKC").unobserved_directions() == ()
 
     since, here.faults = here.now, {"LKC/utama": fault}
     trouble = here.rounds(3).trouble("LKC")
@@ -328,8 +328,8 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     assert (trouble.type, trouble.latest) == (IncidentType.SIGN_IN, trouble.since)
     assert since <= trouble.since < since + MINUTE
     # What was well is not known to be; nothing is down; the account is named by the metrics, and to the NOC by no incident.
-    assert {*here.evaluator.mail("LKC").unseen()} == directions
-    standing = here.evaluator.standing("LKC", here.now, is_told=True)
+    assert {*here.evaluator.mail("LKC").unobserved_directions()} == directions
+    standing = here.evaluator.agency_status("LKC", here.now, has_open_incident=True)
     assert {d for d, health in standing.directions.items() if health is Health.UNKNOWN} == directions
     assert standing.up_since is None
     assert Health.DOWN not in here.evaluator.mail("LKC").directions().values()
@@ -338,11 +338,11 @@ def test_judge_only_account_of_a_server_refused_is_told_to_staff(fault: Fault, d
     assert here.trouble("JCM") is None
 
     here.faults, over = {}, here.now
-    up_since = here.rounds(2).evaluator.is_well("LKC", here.now)
+    up_since = here.rounds(2).evaluator.up_since("LKC", here.now)
     assert here.trouble("LKC") is None
     assert up_since is not None
     assert over <= up_since < here.now
-    assert (here.own(), here.evaluator.mail("LKC").unseen()) == (set(), ())
+    assert (here.own(), here.evaluator.mail("LKC").unobserved_directions()) == (set(), ())
 
 
 @pytest.mark.falsegreen
@@ -368,7 +368,7 @@ def test_judge_all_accounts_of_a_server_refused_is_told_to_staff_and_not_to_the_
     for _ in range(3):
         assert here.rounds(1).own() == set()
     assert [here.trouble(code) for code in SHARED] == 3 * [None]
-    assert None not in [here.evaluator.is_well(code, here.now) for code in SHARED]
+    assert None not in [here.evaluator.up_since(code, here.now) for code in SHARED]
 
 
 @pytest.mark.blind
@@ -383,7 +383,11 @@ def test_judge_one_of_several_accounts_refused_is_told_to_the_noc_and_not_to_sta
     assert [here.trouble(code) for code in SHARED] == 3 * [None]
     assert here.own() == own_faults(here) == {"credentials/JCM/utama"}
     # Mail through it is not proven, and it was told by no incident of the agency.
-    assert set(here.evaluator.mail("JCM").unseen()) == {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}
+    assert set(here.evaluator.mail("JCM").unobserved_directions()) == {
+        Direction.INTERNAL,
+        Direction.OUTBOUND,
+        Direction.INBOUND,
+    }
 
 
 @pytest.mark.blind
@@ -416,7 +420,7 @@ def test_judge_account_refused_after_its_secret_was_changed_is_told_to_the_noc()
         return replace(of, route=replace(of.route, **ends))
 
     altered = [with_secret(r) for r in changed]
-    here.evaluator.alter(altered)
+    here.evaluator.replace_routes(altered)
     here.routes = [next((a for a in altered if a.name == r.name), r) for r in here.routes]
     here.faults["LKC/utama"] = WRONG_PASSWORD
     here.rounds(3)
@@ -451,9 +455,13 @@ def test_judge_refused_accounts_after_a_restart_wait_for_the_next_run() -> None:
         again.evaluator.restore_arrivals(arrivals)
         # Nothing new is told yet, and nothing is over.
         assert [matter(again, code) for code in (*SHARED, "LKC")] == 4 * [None]
-        assert [again.evaluator.is_well(code, again.now) for code in (*SHARED, "LKC")] == 4 * [None]
+        assert [again.evaluator.up_since(code, again.now) for code in (*SHARED, "LKC")] == 4 * [None]
         assert (again.own(), own_faults(again)) == (set(), own_faults(here))
-        assert {*again.evaluator.mail("LKC").unseen()} == {Direction.INTERNAL, Direction.OUTBOUND, Direction.INBOUND}
+        assert {*again.evaluator.mail("LKC").unobserved_directions()} == {
+            Direction.INTERNAL,
+            Direction.OUTBOUND,
+            Direction.INBOUND,
+        }
         again.rounds(1)
         # Where it is not known that they ever worked they are told as accounts.
         assert [matter(again, code) for code in (*SHARED, "LKC")] == 4 * [told]
@@ -467,7 +475,7 @@ def test_judge_silence_of_the_site_leaves_undecided_why_accounts_are_refused() -
 
     here.now += 60 * MINUTE
     here.evaluator.mark_stale([r.name for r in here.routes], here.now)
-    assert (here.trouble("LKC"), here.evaluator.is_well("LKC", here.now)) == (None, None)
+    assert (here.trouble("LKC"), here.evaluator.up_since("LKC", here.now)) == (None, None)
     assert matter(here.rounds(1), "LKC") is IncidentType.SIGN_IN
 
 
@@ -491,7 +499,7 @@ def test_judge_refused_accounts_outlast_a_clock_that_is_set_back(back: timedelta
     here.faults.clear()
     here.rounds(3)
     assert (here.trouble("LKC"), here.own()) == (None, set())
-    assert here.evaluator.is_well("LKC", here.now) is not None
+    assert here.evaluator.up_since("LKC", here.now) is not None
 
 
 def test_judge_refused_account_is_looked_at_again_unless_it_is_at_fault_itself() -> None:
@@ -500,17 +508,17 @@ def test_judge_refused_account_is_looked_at_again_unless_it_is_at_fault_itself()
         next(r for r in here.routes if r.name == f"{code}/outbound/{code}/utama/a") for code in ("LKC", "JCM")
     )
     for of in (own, shared):
-        here.evaluator.take_in(refused(of, here.now - T0, Party.SENDER), here.now)
-        assert here.evaluator.is_suspicious(of.name)
+        here.evaluator.record_run(refused(of, here.now - T0, Party.SENDER), here.now)
+        assert here.evaluator.needs_another_run(of.name)
     # The other of its server is accepted where the second one is not, and it is refused once more after that: to repeat a
     # wrong password would lock it.
     beside = next(r for r in here.routes if r.name == "JKT/outbound/JKT/utama/a")
-    here.evaluator.take_in(arrived(beside, here.now + SECOND), here.now + SECOND)
-    assert here.evaluator.is_suspicious(own.name)
-    assert here.evaluator.is_suspicious(shared.name)
-    here.evaluator.take_in(refused(shared, here.now - T0 + 2 * SECOND, Party.SENDER), here.now + 2 * SECOND)
-    assert here.evaluator.is_suspicious(own.name)
-    assert not here.evaluator.is_suspicious(shared.name)
+    here.evaluator.record_run(arrived(beside, here.now + SECOND), here.now + SECOND)
+    assert here.evaluator.needs_another_run(own.name)
+    assert here.evaluator.needs_another_run(shared.name)
+    here.evaluator.record_run(refused(shared, here.now - T0 + 2 * SECOND, Party.SENDER), here.now + 2 * SECOND)
+    assert here.evaluator.needs_another_run(own.name)
+    assert not here.evaluator.needs_another_run(shared.name)
 
 
 def test_judge_slow_mail_beside_a_refused_account_is_told_as_sign_in() -> None:
@@ -542,12 +550,12 @@ def test_judge_reference_refused_is_told_to_the_noc_only() -> None:
 def test_sign_in_evidence_of_what_left_is_forgotten() -> None:
     routes = [route("LKC", Direction.OUTBOUND, f"LKC/{key}", "a") for key in ("satu", "dua")]
     evidence = SignInEvidence()
-    evidence.follow(routes, ())
+    evidence.replace_routes(routes, ())
     for of in routes:
-        evidence.record(of, arrived(of, T0 - MINUTE))
-        evidence.record(of, refused(of, 0 * MINUTE, Party.SENDER))
+        evidence.record_run(of, arrived(of, T0 - MINUTE))
+        evidence.record_run(of, refused(of, 0 * MINUTE, Party.SENDER))
     assert evidence.fault("LKC/satu", Party.SENDER, T0) is SignInFault.SERVICE
-    evidence.follow(routes[:1], ())
+    evidence.replace_routes(routes[:1], ())
     assert evidence.fault("LKC/satu", Party.SENDER, T0) is SignInFault.SUSPECTED
-    evidence.follow(routes, {"LKC/satu"})
+    evidence.replace_routes(routes, {"LKC/satu"})
     assert evidence.fault("LKC/satu", Party.SENDER, T0) is SignInFault.UNDECIDED

@@ -9,22 +9,22 @@ import pytest
 from monitor.evaluation.joint.replication import Replication, ReplicationState
 
 WELL = Replication(
-    is_joined=True, is_enabled=True, is_reached=True, is_kept=True, behind=512, errors=3, is_whole=True
+    is_joined=True, is_enabled=True, is_reachable=True, is_retained=True, lag_bytes=512, errors=3, is_complete=True
 )  # fmt: skip
-CUT = replace(WELL, is_reached=False, is_kept=False, behind=None, is_whole=None)
+CUT = replace(WELL, is_reachable=False, is_retained=False, lag_bytes=None, is_complete=None)
 
 
 @pytest.mark.parametrize(
     ("seen", "state"),
     [
         (WELL, ReplicationState.WORKS),
-        (replace(WELL, is_whole=None), ReplicationState.WORKS),
+        (replace(WELL, is_complete=None), ReplicationState.WORKS),
         (replace(CUT, is_joined=False, is_enabled=False), ReplicationState.NOT_JOINED),
         (replace(CUT, is_enabled=False), ReplicationState.STOPPED),
         # It cannot be known whether the site still keeps anything.
         (CUT, ReplicationState.UNREACHABLE),
-        (replace(WELL, is_kept=False, behind=None, is_whole=None), ReplicationState.SLOT_LOST),
-        (replace(WELL, is_whole=False), ReplicationState.INCOMPLETE),
+        (replace(WELL, is_retained=False, lag_bytes=None, is_complete=None), ReplicationState.SLOT_LOST),
+        (replace(WELL, is_complete=False), ReplicationState.INCOMPLETE),
         (replace(WELL, errors=4), ReplicationState.REFUSED),
         # What is refused is seen at the hub, whoever cannot be asked.
         (replace(CUT, errors=4), ReplicationState.REFUSED),

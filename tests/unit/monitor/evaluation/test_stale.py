@@ -44,7 +44,7 @@ def back(here: World, *, silent_until: timedelta | None = timedelta(0)) -> World
 
 
 def says(here: World, agency: str = "JCM") -> SiteStatus:
-    return here.evaluator.standing(agency, here.now, is_told=True)
+    return here.evaluator.agency_status(agency, here.now, has_open_incident=True)
 
 
 def outcome(here: World) -> str:
@@ -92,13 +92,13 @@ def test_outage_that_ended_in_the_silence_is_never_told() -> None:
     said = list[str]()
     for at in range(10):
         for route in here.routes:
-            here.evaluator.take_in(arrived(route, here.now + at * SECOND), here.now + at * SECOND)
+            here.evaluator.record_run(arrived(route, here.now + at * SECOND), here.now + at * SECOND)
             said.append(outcome(here))
     assert set(said) == {"unclear", "well"}
     assert said[-1] == "well"
 
 
-@pytest.mark.parametrize("ended", [None, PROBING.interval + 2 * PROBING.patience.whole + SECOND])
+@pytest.mark.parametrize("ended", [None, PROBING.interval + 2 * PROBING.timeouts.total + SECOND])
 def test_judgement_without_a_silence_or_long_after_one_is_current(ended: timedelta | None) -> None:
     here = world("JCM").rounds(3)
     here.faults = {"JCM/utama": REFUSED}
@@ -115,7 +115,7 @@ def test_both_ways_are_told_at_once_and_not_one_after_the_other() -> None:
     said = list[str]()
     for at, route in enumerate(here.routes):
         end = here.result(route, here.now + at * SECOND)
-        here.evaluator.take_in(end, end.started_at + end.duration)
+        here.evaluator.record_run(end, end.started_at + end.duration)
         said.append(outcome(here))
     assert [each for each in said if each != "unclear"][:1] == ["both"]
 
@@ -129,7 +129,7 @@ def test_one_way_that_is_down_is_told_although_the_other_is_never_confirmed() ->
     for at in (0, 1, 2, 40):
         here.now += at * MINUTE
         for route in [*sending, *controls()]:
-            here.evaluator.take_in(here.result(route, here.now), here.now + SECOND)
+            here.evaluator.record_run(here.result(route, here.now), here.now + SECOND)
     assert outcome(here) == str(IncidentType.SENDING)
     assert says(here).directions[Direction.INBOUND] is Health.UNKNOWN, "nobody says that it is down, or works"
 
@@ -140,16 +140,16 @@ def test_run_that_began_before_the_pause_confirms_nothing() -> None:
     agency = [r for r in here.routes if r.agency]
     here.evaluator.mark_stale([r.name for r in agency], here.now)
     for route in agency:
-        here.evaluator.take_in(arrived(route, began), here.now + SECOND)
+        here.evaluator.record_run(arrived(route, began), here.now + SECOND)
     assert outcome(here) == "unclear"
     for route in agency:
-        here.evaluator.take_in(arrived(route, here.now), here.now + SECOND)
+        here.evaluator.record_run(arrived(route, here.now), here.now + SECOND)
     assert outcome(here) == "well"
 
 
 def test_clock_set_back_by_hours_keeps_no_judgement_stale() -> None:
     here = back(world("JCM").rounds(3))
-    here.evaluator.take_in(arrived(here.routes[0], here.now), here.now + SECOND)
+    here.evaluator.record_run(arrived(here.routes[0], here.now), here.now + SECOND)
     here.now -= timedelta(hours=8)
     assert outcome(here.rounds(2)) == "well"
 
@@ -180,7 +180,7 @@ def test_confirmed_judgement_stays_so_though_the_mail_comes_late_after_all() -> 
     here.rounds(4)
     assert outcome(back(here).rounds(1)) == "both"
     for route in agency_routes("JCM"):
-        here.evaluator.came_late(route.name, "00c0ffee00c0ffee", MINUTE, here.now)
+        here.evaluator.record_late_arrival(route.name, "00c0ffee00c0ffee", MINUTE, here.now)
     assert outcome(here) == "both", "as it was judged"
 
 
@@ -188,14 +188,14 @@ def test_routes_of_an_agency_in_trouble_are_to_be_confirmed_and_no_others() -> N
     here = world("JCM", "JKT").rounds(3)
     here.faults = {"JCM/utama": REFUSED}
     here.rounds(4)
-    assert not any(here.evaluator.is_to_be_confirmed(r.name) for r in here.routes)
+    assert not any(here.evaluator.needs_confirmation(r.name) for r in here.routes)
     back(here)
-    wanted = {r.name for r in here.routes if here.evaluator.is_to_be_confirmed(r.name)}
+    wanted = {r.name for r in here.routes if here.evaluator.needs_confirmation(r.name)}
     assert wanted == {r.name for r in agency_routes("JCM")}
     first = here.routes[0]
     for route in (first, *controls()):
-        here.evaluator.take_in(here.result(route, here.now), here.now + SECOND)
-    assert not here.evaluator.is_to_be_confirmed(first.name)
+        here.evaluator.record_run(here.result(route, here.now), here.now + SECOND)
+    assert not here.evaluator.needs_confirmation(first.name)
 
 
 def test_reload_of_a_stale_route_confirms_nothing() -> None:
@@ -203,8 +203,8 @@ def test_reload_of_a_stale_route_confirms_nothing() -> None:
     here.faults = {"JCM/utama": REFUSED}
     here.rounds(4)
     back(here)
-    subject = here.evaluator._subjects[here.routes[0].name]
-    subject.begin_anew(subject.policy)
+    subject = here.evaluator._trackers[here.routes[0].name]
+    subject.reset(subject.policy)
     assert subject.is_stale
 
 

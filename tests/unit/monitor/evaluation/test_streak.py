@@ -36,7 +36,7 @@ Store = dict[str, tuple[GradedRun, ...]]
 def restarted(here: World, stored: Store, *, away: timedelta = timedelta(0)) -> World:
     """Return the same world with a judge that knows what the store says, *away* later."""
     # Of a run, the store keeps no more than it was graded by.
-    others = here.evaluator.other_streaks()
+    others = here.evaluator.take_changed_streaks()
     stored |= {name: tuple(replace(run, result=None) for run in runs) for name, runs in others.items()}
     here.now += away
     after = HealthEvaluator(here.routes, HealthPolicy())
@@ -78,20 +78,20 @@ def test_a_run_that_waits_for_its_proof_when_the_service_ends_is_held_against_no
     here.rounds(2)
     here.faults = {"JCM/utama": LOSES}
     outside = [name for name in restarted(here, stored).evaluator.routes if name.startswith("JCM/outbound")]
-    assert not any(here.evaluator._subjects[name].recent for name in outside)
+    assert not any(here.evaluator._trackers[name].recent for name in outside)
 
 
 def test_nothing_is_remembered_of_what_is_judged_already() -> None:
     here, stored = world("JCM").rounds(3), Store()
-    stored |= here.evaluator.other_streaks()
+    stored |= here.evaluator.take_changed_streaks()
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
-    stored |= here.evaluator.other_streaks()
+    stored |= here.evaluator.take_changed_streaks()
     assert {name for name, runs in stored.items() if runs} == {
         name for name in here.evaluator.routes if name.startswith("JCM/")
     }
     here.rounds(4)
-    stored |= here.evaluator.other_streaks()
+    stored |= here.evaluator.take_changed_streaks()
     assert not any(stored.values())
 
 
@@ -100,7 +100,7 @@ def test_another_look_is_wanted_soon_by_what_had_failed_before() -> None:
     here.faults["JCM/utama"] = REFUSED
     here.rounds(1)
     evaluator = restarted(here, stored).evaluator
-    assert all(evaluator.is_suspicious(name) for name in evaluator.routes if name.startswith("JCM/"))
+    assert all(evaluator.needs_another_run(name) for name in evaluator.routes if name.startswith("JCM/"))
 
 
 @pytest.mark.blind
@@ -113,11 +113,11 @@ def test_mail_that_comes_after_a_restart_was_slow_and_not_lost() -> None:
     here.faults["JCM/utama"] = LOSES
     here.rounds(2)
     outside = {name for name in here.evaluator.routes if name.startswith("JCM/outbound")}
-    tokens = {name: here.evaluator._subjects[name].recent[-1].token_id for name in outside}
+    tokens = {name: here.evaluator._trackers[name].recent[-1].token_id for name in outside}
     evaluator = restarted(here, stored).evaluator
     for name, token in tokens.items():
-        evaluator.came_late(name, token, 20 * MINUTE, here.now)
-    assert all(evaluator._subjects[name].grades()[-1] is Grade.SLOW for name in outside)
+        evaluator.record_late_arrival(name, token, 20 * MINUTE, here.now)
+    assert all(evaluator._trackers[name].grades()[-1] is Grade.SLOW for name in outside)
     here.rounds(1)
     assert here.evaluator.mail("JCM").directions()[Direction.OUTBOUND] is not Health.DOWN
 
@@ -153,7 +153,7 @@ def test_what_failed_of_our_network_counts_until_the_next_control_run_however_of
     here, stored = World([*quick, *controls()]).rounds(3), Store()
     here.cut_off = True
     here.rounds(1)
-    assert restarted(here, stored, away=6 * MINUTE).evaluator._own.is_suspicious()
+    assert restarted(here, stored, away=6 * MINUTE).evaluator._fault_detector.needs_another_run()
 
 
 def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> None:
@@ -163,7 +163,7 @@ def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> Non
     restarted(here, stored).rounds(2)
     other = replace(mailbox("JCM/utama"), login=Password(username="JCM/utama", secret="kata-laluan-lain"))
     internal = here.routes[0]
-    here.evaluator.alter([replace(internal, route=replace(internal.route, sender=other, recipient=other))])
+    here.evaluator.replace_routes([replace(internal, route=replace(internal.route, sender=other, recipient=other))])
     restarted(here, stored)
     assert not any(runs for name, runs in stored.items() if name.startswith("ours/"))
 
@@ -171,11 +171,11 @@ def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> Non
 def test_what_has_been_seen_since_a_restart_is_known_better_than_what_was_before_it() -> None:
     here, stored = world("JCM").rounds(3), Store()
     here.faults["a"] = WRONG_PASSWORD
-    here.evaluator.take_in(here.result(here.routes[-1], here.now), here.now)
-    stored |= here.evaluator.other_streaks()
+    here.evaluator.record_run(here.result(here.routes[-1], here.now), here.now)
+    stored |= here.evaluator.take_changed_streaks()
     again = HealthEvaluator(here.routes, HealthPolicy())
     again.restore(here.evaluator.healths())
     here.faults.clear()
-    again.take_in(here.result(here.routes[-1], here.now), here.now)
+    again.record_run(here.result(here.routes[-1], here.now), here.now)
     again.restore_streaks({name: runs for name, runs in stored.items() if name.startswith("ours/")}, here.now)
-    assert not [name for name, runs in again.other_streaks().items() if runs]
+    assert not [name for name, runs in again.take_changed_streaks().items() if runs]

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from monitor.evaluation.timeline_builder import TimelineBuilder
-from monitor.model.day import DayTimeline, MinuteState, cut
+from monitor.model.day import DayTimeline, MinuteState, split_by_day
 from probes.model.result import Outcome, Party
 from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, on_the_way, slow, world
 
@@ -34,7 +34,7 @@ class Observed:
 
     def look(self) -> None:
         mail = self.world.evaluator.mail("JCM")
-        for _, state, begin, end in cut(self.continuity.follow(mail.sight(), mail.seen_within())):
+        for _, state, begin, end in split_by_day(self.continuity.advance(mail.observe(), mail.longest_proven_gap())):
             self.sheet.mark(state, begin, end)
 
     def minutes(self) -> list[tuple[MinuteState, int, int]]:
@@ -43,7 +43,7 @@ class Observed:
 
     def restart(self, away: timedelta = timedelta(0), *, resumes: bool = True) -> None:
         """Let another process take up what this one knew."""
-        before, last = self.world, self.sheet.last()
+        before, last = self.world, self.sheet.last_marked()
         self.world = World(before.routes, dict(before.faults), now=before.now + away)
         healths: Mapping[str, tuple[object, datetime]] = before.evaluator.healths()
         self.world.evaluator.restore(healths)  # type: ignore[arg-type]
@@ -181,5 +181,5 @@ def test_a_direction_that_nobody_has_proven_yet_keeps_the_agency_from_being_well
 
 
 def test_an_agency_that_is_not_watched_is_not_seen() -> None:
-    sight = world("JCM").evaluator.mail("MDC").sight()
-    assert (sight.proven, sight.is_blind) == (None, False)
+    sight = world("JCM").evaluator.mail("MDC").observe()
+    assert (sight.proven, sight.is_obstructed) == (None, False)

@@ -34,7 +34,7 @@ class Trial:
         for _ in range(minutes):
             for route, end in zip(self.routes, ends, strict=True):
                 run = arrived(route, self.now) if end is None else failed(route, self.now, *end)
-                self.evaluator.take_in(run, self.now)
+                self.evaluator.record_run(run, self.now)
             self.now += MINUTE
 
     def health(self, agency: str) -> Health:

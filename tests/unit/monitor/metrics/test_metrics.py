@@ -62,7 +62,7 @@ def test_open_incidents_are_not_a_number_before_the_engine_has_looked(metrics: M
     # The series are there all the same: alerts find by them which agencies a Pantau speaks of.
     for agency in (AGENCY, NO_AGENCY):
         assert f'pantau_incidents_open{{agency="{agency}"}} NaN' in metrics.render().decode().splitlines()
-    metrics.cycle_finished(NOON, None, [opened(AGENCY)])
+    metrics.record_cycle(NOON, None, [opened(AGENCY)])
     assert Scrape(metrics).value("incidents_open", agency=AGENCY) == 1
     assert Scrape(metrics).value("incidents_open", agency=NO_AGENCY) == 0
 
@@ -74,7 +74,7 @@ def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_look
     Pantau: The gauge is absent until then.
     """
     assert Scrape(metrics).value("notification_oldest_pending_seconds") is None
-    metrics.cycle_finished(NOON, None, ())
+    metrics.record_cycle(NOON, None, ())
     assert Scrape(metrics).value("notification_oldest_pending_seconds") == 0
 
 
@@ -88,7 +88,7 @@ def test_letters_that_were_late_are_late_while_the_store_is_away_and_that_none_i
     """
     told = []
     for overdue in (2, None, 0, None):
-        metrics.letters_known(None if overdue is None else {}, overdue=overdue or 0)
+        metrics.set_letters(None if overdue is None else {}, overdue=overdue or 0)
         told.append(Scrape(metrics).value("letters_overdue"))
     assert told == [2, 2, 0, None]
 
@@ -116,7 +116,7 @@ def test_any_other_conclusive_run_ends_the_success(metrics: Metrics, outcome: Ou
 
 @pytest.mark.parametrize("earlier", [Outcome.DELIVERED, Outcome.LOST])
 def test_an_inconclusive_run_changes_nothing_that_was_known(metrics: Metrics, earlier: Outcome) -> None:
-    metrics.cycle_finished(NOON, None, ())
+    metrics.record_cycle(NOON, None, ())
     finish(metrics, run(earlier, connect=0.25))
     before = Scrape(metrics)
     finish(metrics, run(Outcome.INCONCLUSIVE, at=NOON + timedelta(minutes=5)))
@@ -177,10 +177,10 @@ def test_what_takes_milliseconds_is_told_from_what_takes_half_a_second(metrics: 
 
 
 def test_a_late_arrival_is_a_delivery_too_and_its_hour_can_be_told(metrics: Metrics) -> None:
-    metrics.arrived(Arrival.LATE, direction="inbound", transit=timedelta(minutes=40))
-    metrics.arrived(Arrival.DUPLICATE, direction="inbound", transit=timedelta(minutes=40))
-    metrics.arrived(Arrival.FORGED)
-    metrics.arrived(Arrival.PROBER_CONFLICT)
+    metrics.count_arrival(Arrival.LATE, direction="inbound", transit=timedelta(minutes=40))
+    metrics.count_arrival(Arrival.DUPLICATE, direction="inbound", transit=timedelta(minutes=40))
+    metrics.count_arrival(Arrival.FORGED)
+    metrics.count_arrival(Arrival.PROBER_CONFLICT)
     scrape = Scrape(metrics)
     assert scrape.value("mail_transit_seconds_bucket", direction="inbound", le="1800.0") == 0
     assert scrape.value("mail_transit_seconds_bucket", direction="inbound", le="3600.0") == 1
@@ -191,7 +191,7 @@ def test_health_is_shown_while_it_is_known(metrics: Metrics) -> None:
     labels = {"agency": AGENCY, "direction": "inbound"}
     shown = []
     for up, degraded in ((True, False), (True, True), (False, False), (None, False)):
-        metrics.mail_judged(AGENCY, "inbound", up=up, degraded=degraded)
+        metrics.set_mail_health(AGENCY, "inbound", up=up, degraded=degraded)
         scrape = Scrape(metrics)
         shown.append((scrape.value("mail_up", **labels), scrape.value("mail_degraded", **labels)))
     assert shown == [(1, 0), (1, 1), (0, 0), (None, None)]
@@ -199,7 +199,7 @@ def test_health_is_shown_while_it_is_known(metrics: Metrics) -> None:
 
 def test_a_notice_is_counted_in_each_state_that_it_enters(metrics: Metrics) -> None:
     for state in (NotificationState.PENDING, NotificationState.SENT, NotificationState.DELIVERED):
-        metrics.notice_entered(Channel.FAX, Purpose.OUTAGE, state)
+        metrics.count_notification(Channel.FAX, Purpose.OUTAGE, state)
     scrape = Scrape(metrics)
     labels = {"channel": "fax", "purpose": "outage"}
     assert [scrape.value("notifications_total", **labels, state=state) for state in NotificationState] == [
@@ -213,32 +213,32 @@ def test_a_notice_is_counted_in_each_state_that_it_enters(metrics: Metrics) -> N
 
 
 def test_the_oldest_pending_notice_grows_older_without_the_engine(metrics: Metrics, clock: Clock) -> None:
-    metrics.cycle_finished(NOON, NOON, ())
+    metrics.record_cycle(NOON, NOON, ())
     clock.advance(minutes=7)
     assert Scrape(metrics).value("notification_oldest_pending_seconds") == 420
-    metrics.cycle_finished(NOON, NOON + timedelta(hours=1), ())  # the database's clock may run ahead of ours
+    metrics.record_cycle(NOON, NOON + timedelta(hours=1), ())  # the database's clock may run ahead of ours
     assert Scrape(metrics).value("notification_oldest_pending_seconds") == 0
-    metrics.cycle_finished(NOON, None, ())
+    metrics.record_cycle(NOON, None, ())
     assert Scrape(metrics).value("notification_oldest_pending_seconds") == 0
 
 
 def test_each_open_incident_says_since_when_under_the_number_that_people_quote(metrics: Metrics) -> None:
     assert not list(Scrape(metrics).labels("incident_opened_timestamp_seconds"))
-    metrics.cycle_finished(NOON, None, [opened(AGENCY), opened(AGENCY, 2), opened(NO_AGENCY)])
-    metrics.cycle_finished(NOON, None, [opened(AGENCY, 2), opened(NO_AGENCY)])
+    metrics.record_cycle(NOON, None, [opened(AGENCY), opened(AGENCY, 2), opened(NO_AGENCY)])
+    metrics.record_cycle(NOON, None, [opened(AGENCY, 2), opened(NO_AGENCY)])
     scrape = Scrape(metrics)
     since = "incident_opened_timestamp_seconds"
     assert scrape.value(since, agency=AGENCY, incident="JPC-02") == NOON.timestamp()
     assert {each["incident"] for each in scrape.labels(since)} == {"JPC-02", "-01"}
     # The configuration is read again, and the engine has not come round yet.
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    metrics.register_agency(AGENCY, routes=[ROUTE])
     assert Scrape(metrics).value(since, agency=AGENCY, incident="JPC-02") == NOON.timestamp()
 
 
 def test_incidents_are_counted_per_agency_and_ours_apart(metrics: Metrics) -> None:
-    metrics.cycle_finished(NOON, None, [opened(AGENCY), opened(AGENCY, 2), opened(NO_AGENCY)])
+    metrics.record_cycle(NOON, None, [opened(AGENCY), opened(AGENCY, 2), opened(NO_AGENCY)])
     first = Scrape(metrics)
-    metrics.cycle_finished(NOON, None, [opened(NO_AGENCY)])
+    metrics.record_cycle(NOON, None, [opened(NO_AGENCY)])
     then = Scrape(metrics)
     assert [scrape.value("incidents_open", agency=AGENCY) for scrape in (first, then)] == [2, 0]
     assert [scrape.value("incidents_open", agency=NO_AGENCY) for scrape in (first, then)] == [1, 1]
@@ -256,10 +256,10 @@ def test_a_declared_outage_is_shown_in_the_directions_that_it_is_about_while_it_
     assert declared(metrics) == set()
     shown = []
     for said in ({AGENCY: IncidentType.RECEIVING}, {AGENCY: IncidentType.BOTH}, {AGENCY: IncidentType.SENDING}, {}):
-        metrics.outages_declared(said, all_known=True)
+        metrics.set_declared_outages(said, all_known=True)
         shown.append({way for _, way in declared(metrics)})
     assert shown == [{"inbound"}, {"inbound", "outbound"}, {"outbound"}, set()]
-    metrics.outages_declared({AGENCY: IncidentType.BOTH}, all_known=True)
+    metrics.set_declared_outages({AGENCY: IncidentType.BOTH}, all_known=True)
     assert Scrape(metrics).value("mail_up", agency=AGENCY, direction="inbound") is None, "that is what is measured"
 
 
@@ -269,29 +269,29 @@ def test_an_outage_that_was_declared_before_the_start_is_shown_until_the_engine_
 
     Pantau: It is read from the store before the first scrape, and ends when the engine sees the end.
     """
-    metrics.watch_agency("lkc", routes=["lkc/internal"])
+    metrics.register_agency("lkc", routes=["lkc/internal"])
     metrics.restore_declared({AGENCY: IncidentType.SENDING, "lkc": IncidentType.RECEIVING})
     both = {(AGENCY, "outbound"), ("lkc", "inbound")}
     assert declared(metrics) == both
-    metrics.outages_declared({}, all_known=False)
+    metrics.set_declared_outages({}, all_known=False)
     assert declared(metrics) == both, "a cycle in which not all could be looked at"
-    metrics.outages_declared({AGENCY: IncidentType.SENDING}, all_known=False)
+    metrics.set_declared_outages({AGENCY: IncidentType.SENDING}, all_known=False)
     assert declared(metrics) == both
-    metrics.outages_declared({}, all_known=False)
+    metrics.set_declared_outages({}, all_known=False)
     assert declared(metrics) == {("lkc", "inbound")}, "what was seen and is over is not restored again"
-    metrics.outages_declared({}, all_known=True)
+    metrics.set_declared_outages({}, all_known=True)
     assert declared(metrics) == set()
 
 
 def test_a_declared_outage_is_shown_of_an_agency_that_is_watched_and_again_when_it_comes_back(metrics: Metrics) -> None:
-    metrics.outages_declared({"lkc": IncidentType.SENDING, AGENCY: IncidentType.SENDING}, all_known=True)
+    metrics.set_declared_outages({"lkc": IncidentType.SENDING, AGENCY: IncidentType.SENDING}, all_known=True)
     assert declared(metrics) == {(AGENCY, "outbound")}
-    metrics.watch_agency("lkc", routes=["lkc/internal"])
-    metrics.forget_agency(AGENCY)
+    metrics.register_agency("lkc", routes=["lkc/internal"])
+    metrics.unregister_agency(AGENCY)
     assert declared(metrics) == {("lkc", "outbound")}
-    metrics.outages_declared({"lkc": IncidentType.SENDING, AGENCY: IncidentType.BOTH}, all_known=True)
+    metrics.set_declared_outages({"lkc": IncidentType.SENDING, AGENCY: IncidentType.BOTH}, all_known=True)
     assert declared(metrics) == {("lkc", "outbound")}
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    metrics.register_agency(AGENCY, routes=[ROUTE])
     assert declared(metrics) == {("lkc", "outbound"), (AGENCY, "outbound"), (AGENCY, "inbound")}
 
 
@@ -299,27 +299,27 @@ def test_nobody_is_called_for_an_agency_that_has_no_mailbox_yet(metrics: Metrics
     def off_hours() -> float | None:
         return Scrape(metrics).value("off_hours", agency="lkc")
 
-    metrics.watch_agency("lkc", routes=[])
+    metrics.register_agency("lkc", routes=[])
     assert off_hours() == 1
-    metrics.watch_agency("lkc", routes=["lkc/internal"])
+    metrics.register_agency("lkc", routes=["lkc/internal"])
     assert off_hours() is None
-    metrics.watch_agency("lkc", routes=[])
+    metrics.register_agency("lkc", routes=[])
     assert off_hours() == 1
     assert Scrape(metrics).value("off_hours", agency=AGENCY) is None, "it has a route"
 
 
 def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) -> None:
-    metrics.reload_finished(ok=True, now=NOON)
-    metrics.reload_finished(ok=False, now=NOON + timedelta(hours=1))
+    metrics.record_reload(ok=True, now=NOON)
+    metrics.record_reload(ok=False, now=NOON + timedelta(hours=1))
     scrape = Scrape(metrics)
     assert scrape.value("config_last_reload_successful") == 0
     assert scrape.value("config_last_reload_success_timestamp_seconds") == NOON.timestamp()
 
 
 def test_the_service_tells_of_itself(metrics: Metrics) -> None:
-    metrics.cycle_finished(NOON, None, ())
-    metrics.loop_lagged(timedelta(milliseconds=3))
-    metrics.own_faults({("network", "")})
+    metrics.record_cycle(NOON, None, ())
+    metrics.set_loop_lag(timedelta(milliseconds=3))
+    metrics.set_monitoring_faults({("network", "")})
     scrape = Scrape(metrics)
     assert scrape.value("engine_last_cycle_timestamp_seconds") == NOON.timestamp()
     assert scrape.value("event_loop_lag_seconds") == 0.003
@@ -329,22 +329,22 @@ def test_the_service_tells_of_itself(metrics: Metrics) -> None:
 
 def test_two_services_in_one_process_do_not_share_a_number(metrics: Metrics, clock: Clock) -> None:
     other = Metrics(version="1.2.3", now=clock)
-    metrics.arrived(Arrival.FORGED)
+    metrics.count_arrival(Arrival.FORGED)
     assert Scrape(other).value("probe_arrivals_total", arrival="forged") == 0
 
 
 def test_the_alerts_side_can_talk_to_it_without_knowing_it(metrics: Metrics) -> None:
     observer: Observer = metrics  # the type checker does the testing
-    observer.gateway_judged(Channel.SMS, "sms-satu", up=True)
+    observer.set_gateway_up(Channel.SMS, "sms-satu", up=True)
 
 
 def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, dns=1, connect=1, tls=1, auth=1, submit=1, transit=1, retrieve=1))
-    metrics.mail_judged(AGENCY, "outbound", up=True)
-    metrics.watch_gateway(Channel.SMS, "sms-satu")
-    metrics.gateway_judged(Channel.SMS, "sms-satu", up=True)
-    metrics.reload_finished(ok=True, now=NOON)
-    metrics.cycle_finished(NOON, None, ())
+    metrics.set_mail_health(AGENCY, "outbound", up=True)
+    metrics.register_gateway(Channel.SMS, "sms-satu")
+    metrics.set_gateway_up(Channel.SMS, "sms-satu", up=True)
+    metrics.record_reload(ok=True, now=NOON)
+    metrics.record_cycle(NOON, None, ())
     text = metrics.render()
     assert b"_created" not in text
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=20)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.metrics import NO_AGENCY, Metrics
-from monitor.metrics.checks import FINDINGS_AT_MOST
+from monitor.metrics.checks import MAX_FINDINGS
 from probes.model.check import Finding, Verdict
 from probes.model.result import Hop, Path
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, Clock, Scrape
@@ -38,7 +38,7 @@ def expiry(metrics: Metrics, server: str = IMAPS) -> float | None:
 
 def test_a_verdict_is_a_number_and_what_could_not_be_looked_at_has_none(metrics: Metrics) -> None:
     aspects = {verdict: f"aspect-{verdict}" for verdict in Verdict}
-    metrics.checks_finished(AGENCY, "domain", [found(aspect, verdict) for verdict, aspect in aspects.items()], NOON)
+    metrics.record_check_run(AGENCY, "domain", [found(aspect, verdict) for verdict, aspect in aspects.items()], NOON)
     shown = {verdict: state(metrics, aspect) for verdict, aspect in aspects.items()}
     assert shown == {Verdict.PASS: 0, Verdict.WARN: 1, Verdict.FAIL: 2, Verdict.UNKNOWN: None}
     scrape, labels = Scrape(metrics), {"agency": AGENCY, "check": "domain"}
@@ -47,52 +47,52 @@ def test_a_verdict_is_a_number_and_what_could_not_be_looked_at_has_none(metrics:
 
 
 def test_a_run_takes_the_place_of_the_one_before(metrics: Metrics) -> None:
-    metrics.checks_finished(AGENCY, "domain", [found("spf", Verdict.FAIL), found("dmarc", Verdict.PASS)], NOON)
-    metrics.checks_finished(AGENCY, "domain", [found("dmarc", Verdict.UNKNOWN)], NOON)
+    metrics.record_check_run(AGENCY, "domain", [found("spf", Verdict.FAIL), found("dmarc", Verdict.PASS)], NOON)
+    metrics.record_check_run(AGENCY, "domain", [found("dmarc", Verdict.UNKNOWN)], NOON)
     assert (state(metrics, "spf"), state(metrics, "dmarc")) == (None, None)
-    metrics.checks_finished(AGENCY, "mx", [found("spf", Verdict.PASS)], NOON)
-    metrics.checks_finished(AGENCY, "domain", [found("spf", Verdict.WARN)], NOON)
+    metrics.record_check_run(AGENCY, "mx", [found("spf", Verdict.PASS)], NOON)
+    metrics.record_check_run(AGENCY, "domain", [found("spf", Verdict.WARN)], NOON)
     assert (state(metrics, "spf"), state(metrics, "spf", check="mx")) == (1, 0)
 
 
 def test_of_two_findings_about_the_same_thing_the_worse_is_shown(metrics: Metrics) -> None:
     verdicts = (Verdict.WARN, Verdict.FAIL, Verdict.PASS, Verdict.UNKNOWN)
-    metrics.checks_finished(AGENCY, "domain", [found("spf", verdict) for verdict in verdicts], NOON)
+    metrics.record_check_run(AGENCY, "domain", [found("spf", verdict) for verdict in verdicts], NOON)
     assert state(metrics, "spf") == 2
 
 
 def test_an_agency_with_a_thousand_servers_gets_a_hundred_series_and_the_worst_are_among_them(metrics: Metrics) -> None:
     servers = [found("name", Verdict.PASS, f"mx{n}.jpc.gov.my:25", days=400 - n / 10) for n in range(1000)]
     servers[777] = found("name", Verdict.FAIL, "mx777.jpc.gov.my:25", days=1)
-    metrics.checks_finished(AGENCY, "mx", servers, NOON)
+    metrics.record_check_run(AGENCY, "mx", servers, NOON)
     scrape = Scrape(metrics)
     for name in ("check_state", "certificate_expiry_timestamp_seconds"):
-        assert len(list(scrape.labels(name))) == FINDINGS_AT_MOST
+        assert len(list(scrape.labels(name))) == MAX_FINDINGS
     assert state(metrics, "name", "mx777.jpc.gov.my:25", check="mx") == 2
     assert expiry(metrics, "mx777.jpc.gov.my:25") == (NOON + timedelta(days=1)).timestamp()
 
 
 def test_a_server_that_two_kinds_of_checks_look_at_has_one_expiry_the_sooner(metrics: Metrics) -> None:
-    metrics.checks_finished(AGENCY, "certificate", [found("expiry", Verdict.PASS, IMAPS, days=30)], NOON)
-    metrics.checks_finished(AGENCY, "retrieval", [found("tls", Verdict.PASS, IMAPS, days=7)], NOON)
+    metrics.record_check_run(AGENCY, "certificate", [found("expiry", Verdict.PASS, IMAPS, days=30)], NOON)
+    metrics.record_check_run(AGENCY, "retrieval", [found("tls", Verdict.PASS, IMAPS, days=7)], NOON)
     assert expiry(metrics) == (NOON + timedelta(days=7)).timestamp()
-    metrics.checks_finished(AGENCY, "retrieval", [found("tls", Verdict.UNKNOWN, IMAPS)], NOON)
+    metrics.record_check_run(AGENCY, "retrieval", [found("tls", Verdict.UNKNOWN, IMAPS)], NOON)
     assert expiry(metrics) == (NOON + timedelta(days=30)).timestamp()
 
 
 def test_a_subject_that_comes_from_the_dns_cannot_break_the_format(metrics: Metrics) -> None:
     hostile = 'mx"} 1\npantau_mail_up{agency="\\'
-    metrics.checks_finished(AGENCY, "mx", [found("name", Verdict.PASS, hostile, days=1)], NOON)
+    metrics.record_check_run(AGENCY, "mx", [found("name", Verdict.PASS, hostile, days=1)], NOON)
     assert state(metrics, "name", hostile, check="mx") == 0
     assert not list(Scrape(metrics).labels("mail_up"))
 
 
 def test_a_check_that_is_not_configured_any_more_is_forgotten_and_the_others_are_kept(metrics: Metrics) -> None:
     for kind, days in (("certificate", 30), ("retrieval", 7)):
-        metrics.checks_finished(AGENCY, kind, [found("tls", Verdict.PASS, IMAPS, days=days)], NOON)
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
+        metrics.record_check_run(AGENCY, kind, [found("tls", Verdict.PASS, IMAPS, days=days)], NOON)
+    metrics.register_agency(AGENCY, routes=[ROUTE])
     assert len(Scrape(metrics).with_label("check", "retrieval")) == 3
-    metrics.watch_agency(AGENCY, routes=[ROUTE], checks=["certificate"])
+    metrics.register_agency(AGENCY, routes=[ROUTE], checks=["certificate"])
     scrape = Scrape(metrics)
     assert not scrape.with_label("check", "retrieval")
     assert len(scrape.with_label("check", "certificate")) == 3
@@ -103,7 +103,7 @@ def test_a_check_that_is_not_configured_any_more_is_forgotten_and_the_others_are
 
 
 def test_each_relay_on_the_way_has_its_delay_and_the_far_ones_share_the_last_place(metrics: Metrics) -> None:
-    metrics.path_known(AGENCY, "inbound", path(*range(1, 11)))
+    metrics.record_path(AGENCY, "inbound", path(*range(1, 11)))
     scrape = Scrape(metrics)
     sums = {
         hop: scrape.value("mail_hop_delay_seconds_sum", direction="inbound", hop=hop)
@@ -118,7 +118,7 @@ def test_of_an_agency_it_is_told_at_which_relay_its_latest_message_stayed_if_tha
 ) -> None:
     told = []
     for way in (path(1, 2), path(3, 90, 40), path(12, 3), path(*range(1, 30)), path(), path(9)):
-        metrics.path_known(AGENCY, "inbound", way)
+        metrics.record_path(AGENCY, "inbound", way)
         scrape = Scrape(metrics)
         told.append(
             {
@@ -128,16 +128,16 @@ def test_of_an_agency_it_is_told_at_which_relay_its_latest_message_stayed_if_tha
         )
     # Headers that tell nothing change nothing.
     assert told == [{}, {"2": 90}, {"1": 12}, {"8": 29}, {"8": 29}, {}]
-    metrics.path_known("siapa", "inbound", path(60))
-    metrics.path_known(AGENCY, "inbound", path(60))
-    metrics.forget_agency(AGENCY)
+    metrics.record_path("siapa", "inbound", path(60))
+    metrics.record_path(AGENCY, "inbound", path(60))
+    metrics.unregister_agency(AGENCY)
     assert list(Scrape(metrics).labels("mail_slowest_hop_seconds")) == []
 
 
 def test_the_skew_of_clocks_is_shown_and_none_is_zero(metrics: Metrics) -> None:
     shown = []
     for way in (path(), path(1, skew=-90), path(), path(1)):
-        metrics.path_known(AGENCY, "inbound", way)
+        metrics.record_path(AGENCY, "inbound", way)
         shown.append(Scrape(metrics).value("relay_clock_skew_seconds", agency=AGENCY, direction="inbound"))
     # Absent before it is known, kept while headers tell nothing.
     assert shown == [None, -90, -90, 0]
@@ -150,7 +150,7 @@ def test_the_expiry_of_a_token_is_shown_while_it_is_known(metrics: Metrics) -> N
     shown = []
     for expires_at in (NOON, NOON + timedelta(hours=1), None):
         for mailbox in (f"{AGENCY}/utama", "rujukan-a"):
-            metrics.token_known(mailbox, expires_at)
+            metrics.set_token_expiry(mailbox, expires_at)
         scrape, name = Scrape(metrics), "oauth_token_expiry_timestamp_seconds"
         of_agency = scrape.value(name, agency=AGENCY, mailbox=f"{AGENCY}/utama")
         shown.append((of_agency, scrape.value(name, agency=NO_AGENCY, mailbox="rujukan-a")))
@@ -158,9 +158,9 @@ def test_the_expiry_of_a_token_is_shown_while_it_is_known(metrics: Metrics) -> N
 
 
 def test_a_token_of_a_mailbox_that_a_reload_may_have_removed_is_forgotten(metrics: Metrics) -> None:
-    metrics.token_known(f"{AGENCY}/utama", NOON)
-    metrics.token_known("rujukan-a", NOON)
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    metrics.set_token_expiry(f"{AGENCY}/utama", NOON)
+    metrics.set_token_expiry("rujukan-a", NOON)
+    metrics.register_agency(AGENCY, routes=[ROUTE])
     assert not Scrape(metrics).with_label("mailbox", f"{AGENCY}/utama")
     assert Scrape(metrics).with_label("mailbox", "rujukan-a")
 
@@ -171,7 +171,7 @@ def test_a_token_of_a_mailbox_that_a_reload_may_have_removed_is_forgotten(metric
 def test_maintenance_is_shown_once_it_is_known_whether_there_is_any(metrics: Metrics) -> None:
     shown = [Scrape(metrics).value("maintenance", agency=AGENCY)]
     for active in (True, False):
-        metrics.maintenance(AGENCY, active=active)
+        metrics.set_maintenance(AGENCY, active=active)
         shown.append(Scrape(metrics).value("maintenance", agency=AGENCY))
     assert shown == [None, 1, 0]
 
@@ -184,19 +184,19 @@ def test_a_service_that_watches_nothing_says_so() -> None:
     """
     metrics = Metrics(version="1.2.3", now=Clock())
     shown = [Scrape(metrics).value("config_routes")]
-    metrics.watch_agency(AGENCY, routes=[ROUTE, "jpc/internal"])
-    metrics.watch_agency(NO_AGENCY, routes=["control/a-b"])
+    metrics.register_agency(AGENCY, routes=[ROUTE, "jpc/internal"])
+    metrics.register_agency(NO_AGENCY, routes=["control/a-b"])
     shown.append(Scrape(metrics).value("config_routes"))
-    metrics.forget_route(AGENCY, ROUTE)
+    metrics.remove_route(AGENCY, ROUTE)
     shown.append(Scrape(metrics).value("config_routes"))
-    metrics.forget_agency(AGENCY)
+    metrics.unregister_agency(AGENCY)
     shown.append(Scrape(metrics).value("config_routes"))
     assert shown == [0, 3, 2, 1]
 
 
 def test_a_run_that_is_started_late_is_counted_by_how_late(metrics: Metrics) -> None:
     for lag in (0.002, 0.03, 40, 90):
-        metrics.schedule_lagged(timedelta(seconds=lag))
+        metrics.record_schedule_lag(timedelta(seconds=lag))
     scrape = Scrape(metrics)
     buckets = {le: scrape.value("probe_schedule_lag_seconds_bucket", le=le) for le in ("0.005", "0.05", "60.0", "+Inf")}
     assert buckets == {"0.005": 1, "0.05": 2, "60.0": 3, "+Inf": 4}
@@ -204,17 +204,17 @@ def test_a_run_that_is_started_late_is_counted_by_how_late(metrics: Metrics) -> 
 
 def test_what_leaves_takes_all_this_with_it_and_what_never_came_brings_none(metrics: Metrics) -> None:
     for agency in (AGENCY, "siapa"):
-        metrics.checks_finished(agency, "domain", [found("spf", Verdict.PASS, days=1)], NOON)
-        metrics.path_known(agency, "inbound", path(1))
-        metrics.token_known(f"{agency}/utama", NOON)
-        metrics.maintenance(agency, active=True)
+        metrics.record_check_run(agency, "domain", [found("spf", Verdict.PASS, days=1)], NOON)
+        metrics.record_path(agency, "inbound", path(1))
+        metrics.set_token_expiry(f"{agency}/utama", NOON)
+        metrics.set_maintenance(agency, active=True)
     scrape = Scrape(metrics)
     assert not scrape.with_label("agency", "siapa")
     assert len(scrape.with_label("agency", AGENCY)) == 3 + 7
-    metrics.forget_agency(AGENCY)
+    metrics.unregister_agency(AGENCY)
     assert not Scrape(metrics).with_label("agency", AGENCY)
 
 
 def test_a_direction_that_does_not_exist_is_a_bug_and_not_a_label(metrics: Metrics) -> None:
     with pytest.raises(ValueError, match="is none of"):
-        metrics.path_known(AGENCY, "sideways", path(1))
+        metrics.record_path(AGENCY, "sideways", path(1))

@@ -23,7 +23,7 @@ from monitor.metrics import Metrics  # isort: skip
 
 
 def family() -> Family:
-    return Family(name="pantau_contoh", kind="gauge", meaning="Whether it is so.", labels=("agency", "subject"))
+    return Family(name="pantau_contoh", kind="gauge", help_text="Whether it is so.", labels=("agency", "subject"))
 
 
 def text(family: Family) -> str:
@@ -97,7 +97,7 @@ def test_a_scrape_of_many_routes_is_joined_and_not_written_anew() -> None:
     metrics = Metrics(version="1.2.3", now=Clock())
     routes = [f"a{number}/internal" for number in range(1000)]
     for number, route in enumerate(routes):
-        metrics.watch_agency(f"a{number}", routes=[route])
+        metrics.register_agency(f"a{number}", routes=[route])
         finish(metrics, run(Outcome.DELIVERED, route, transit=1, connect=1), agency=f"a{number}")
     pieces = metrics.pieces()
     next(pieces)
@@ -154,8 +154,8 @@ def test_open_metrics_says_the_same_and_gives_an_example_for_a_bucket() -> None:
 
 def test_a_route_with_a_name_that_is_too_long_for_an_example_is_counted_all_the_same() -> None:
     metrics, name = Metrics(version="1", now=Clock()), "JCM/" + "x" * 190
-    metrics.watch_agency("JCM", routes=[name])
-    metrics.probe_finished(delivered(name), agency="JCM", direction="internal", site="x")
+    metrics.register_agency("JCM", routes=[name])
+    metrics.record_run(delivered(name), agency="JCM", direction="internal", site="x")
     rendered = metrics.render(open_metrics=True).decode()
     assert 'pantau_mail_transit_seconds_count{direction="internal"} 1.0\n' in rendered
     assert " # {" not in rendered

@@ -9,28 +9,28 @@ import pytest
 
 from alerts.decide.gateway.latency import Milestone, NotificationLatency
 from alerts.model.channel import Channel
-from monitor.evaluation.agency import PresentCause
+from monitor.evaluation.agency import CurrentCause
 from monitor.evaluation.attribution import RunVerdict
 from monitor.metrics import AGENCY_DIRECTIONS, NO_AGENCY, Metrics
 from probes.model.result import Arrival, Outcome, Party
 from tests.unit.monitor.scrape import AGENCY, NOON, ROUTE, SUCCESS, Scrape, finish, opened, run
 
-CAUSE = PresentCause(Outcome.LOST, Party.SENDER)
+CAUSE = CurrentCause(Outcome.LOST, Party.SENDER)
 
 
 def test_forgetting_an_agency_removes_every_series_of_it_and_no_other(metrics: Metrics) -> None:
-    metrics.watch_agency("lkc", routes=["lkc/internal"])
+    metrics.register_agency("lkc", routes=["lkc/internal"])
     for agency, route in ((AGENCY, ROUTE), ("lkc", "lkc/internal")):
         finish(metrics, run(Outcome.DELIVERED, route, transit=1, connect=1), agency=agency)
         finish(metrics, run(Outcome.LOST, route, connect=1), agency=agency)
-        metrics.mail_judged(agency, "outbound", up=False)
-        metrics.cause_known(agency, "outbound", CAUSE)
-        metrics.runs_judged(agency, "outbound", RunVerdict.FAILED, 1)
-    metrics.cycle_finished(NOON, None, [opened(AGENCY), opened("lkc")])
+        metrics.set_mail_health(agency, "outbound", up=False)
+        metrics.set_failure_cause(agency, "outbound", CAUSE)
+        metrics.count_runs(agency, "outbound", RunVerdict.FAILED, 1)
+    metrics.record_cycle(NOON, None, [opened(AGENCY), opened("lkc")])
     before = Scrape(metrics)
     assert len(before.with_label("agency", AGENCY)) == 10
     assert len(before.with_label("route", ROUTE)) == 4
-    metrics.forget_agency(AGENCY)
+    metrics.unregister_agency(AGENCY)
     after = Scrape(metrics)
     assert not after.with_label("agency", AGENCY)
     assert not after.with_label("route", ROUTE)
@@ -45,39 +45,39 @@ def test_of_many_routes_the_phases_are_told_of_those_in_trouble_and_never_of_mor
     metrics: Metrics,
 ) -> None:
     names = [f"{AGENCY}/{number}" for number in range(5)]
-    metrics.watch_agency(AGENCY, routes=names)
+    metrics.register_agency(AGENCY, routes=names)
 
-    def ends(outcome: Outcome, *routes: str, went_well: bool = True) -> set[str]:
+    def ends(outcome: Outcome, *routes: str, is_prompt: bool = True) -> set[str]:
         for route in routes:
             result = run(outcome, route, connect=1)
-            metrics.probe_finished(result, agency=AGENCY, direction="outbound", site="x", went_well=went_well)
+            metrics.record_run(result, agency=AGENCY, direction="outbound", site="x", is_prompt=is_prompt)
         return phased(metrics)
 
     assert ends(Outcome.DELIVERED, *names) == {*names}, "there are no more than are told of"
     metrics.limit_phase_routes(2)
     assert ends(Outcome.DELIVERED, *names) == set()
     assert ends(Outcome.LOST, names[0]) == {names[0]}
-    assert ends(Outcome.DELIVERED, names[1], went_well=False) == {*names[:2]}
+    assert ends(Outcome.DELIVERED, names[1], is_prompt=False) == {*names[:2]}
     assert ends(Outcome.LOST, *names) == {*names[:2]}, "a mass outage does not make a scrape longer"
     # Whose run comes to nothing keeps what was known; whose goes well makes room.
     assert ends(Outcome.INCONCLUSIVE, *names) == {*names[:2]}
     ends(Outcome.DELIVERED, names[0])
     assert ends(Outcome.LOST, names[4]) == {names[1], names[4]}
-    metrics.watch_agency(AGENCY, routes=names[:2])
+    metrics.register_agency(AGENCY, routes=names[:2])
     assert ends(Outcome.DELIVERED, *names[:2]) == {*names[:2]}, "no more are left than are told of"
     metrics.limit_phase_routes(0)
     assert ends(Outcome.LOST, *names[:2]) == set()
     metrics.limit_phase_routes(2)
     ends(Outcome.LOST, *names[:2])
-    metrics.forget_agency(AGENCY)
-    metrics.watch_agency("lkc", routes=["lkc/1", "lkc/2", "lkc/3"])
+    metrics.unregister_agency(AGENCY)
+    metrics.register_agency("lkc", routes=["lkc/1", "lkc/2", "lkc/3"])
     finish(metrics, run(Outcome.LOST, "lkc/3", connect=1), agency="lkc")
     assert phased(metrics) == {"lkc/3"}, "who has left takes up no room"
 
 
 def test_a_route_that_leaves_at_a_reload_is_forgotten(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, transit=1))
-    metrics.watch_agency(AGENCY, routes=["jpc/internal"])
+    metrics.register_agency(AGENCY, routes=["jpc/internal"])
     assert not Scrape(metrics).with_label("route", ROUTE)
     # A run that was under way when its route left is counted, and brings no series back.
     finish(metrics, run(Outcome.LOST))
@@ -88,9 +88,9 @@ def test_a_route_that_leaves_at_a_reload_is_forgotten(metrics: Metrics) -> None:
 
 def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.LOST))
-    metrics.runs_judged(AGENCY, "outbound", RunVerdict.FAILED, 1)
-    metrics.cycle_finished(NOON, None, [opened(AGENCY)])
-    metrics.watch_agency(AGENCY, routes=[ROUTE, "jpc/internal"])
+    metrics.count_runs(AGENCY, "outbound", RunVerdict.FAILED, 1)
+    metrics.record_cycle(NOON, None, [opened(AGENCY)])
+    metrics.register_agency(AGENCY, routes=[ROUTE, "jpc/internal"])
     scrape = Scrape(metrics)
     assert scrape.value("probe_success", **SUCCESS) == 0
     assert scrape.value("probe_runs_total", agency=AGENCY, direction="outbound", verdict="failed") == 1
@@ -98,19 +98,19 @@ def test_a_reload_keeps_what_is_known_of_the_routes_that_stay(metrics: Metrics) 
 
 
 def test_what_was_never_announced_gets_no_series(metrics: Metrics) -> None:
-    metrics.mail_judged("siapa", "inbound", up=True)
-    metrics.cause_known("siapa", "inbound", CAUSE)
-    metrics.cycle_finished(NOON, None, [opened("siapa")])
-    metrics.gateway_judged(Channel.SMS, "siapa", up=True)
+    metrics.set_mail_health("siapa", "inbound", up=True)
+    metrics.set_failure_cause("siapa", "inbound", CAUSE)
+    metrics.record_cycle(NOON, None, [opened("siapa")])
+    metrics.set_gateway_up(Channel.SMS, "siapa", up=True)
     finish(metrics, run(Outcome.DELIVERED, "siapa/internal"), agency="siapa")
-    metrics.runs_judged("siapa", "inbound", RunVerdict.GOOD, 1)
-    metrics.callback_refused("siapa", "untrusted")
+    metrics.count_runs("siapa", "inbound", RunVerdict.GOOD, 1)
+    metrics.count_rejected_callback("siapa", "untrusted")
     assert "siapa" not in metrics.render().decode()
 
 
 def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
-    metrics.watch_agency(NO_AGENCY, routes=["control/a-b"])
-    metrics.runs_judged(NO_AGENCY, "control", RunVerdict.FAILED, 1)
+    metrics.register_agency(NO_AGENCY, routes=["control/a-b"])
+    metrics.count_runs(NO_AGENCY, "control", RunVerdict.FAILED, 1)
     scrape = Scrape(metrics)
     assert scrape.value("probe_runs_total", agency="", direction="control", verdict="failed") == 1
     shown = {(each["agency"], each["direction"]) for each in scrape.labels("probe_runs_total")}
@@ -119,11 +119,11 @@ def test_control_routes_belong_to_no_agency(metrics: Metrics) -> None:
 
 @pytest.mark.parametrize("tell", [
     lambda m: finish(m, run(Outcome.DELIVERED), direction="sideways"),
-    lambda m: m.mail_judged(AGENCY, "control", up=True),
-    lambda m: m.cause_known(AGENCY, "control", CAUSE),
-    lambda m: m.runs_judged(AGENCY, "sideways", RunVerdict.GOOD, 1),
-    lambda m: m.arrived(Arrival.LATE, direction="sideways", transit=timedelta(seconds=1)),
-    lambda m: m.own_faults({("weather", "")}),
+    lambda m: m.set_mail_health(AGENCY, "control", up=True),
+    lambda m: m.set_failure_cause(AGENCY, "control", CAUSE),
+    lambda m: m.count_runs(AGENCY, "sideways", RunVerdict.GOOD, 1),
+    lambda m: m.count_arrival(Arrival.LATE, direction="sideways", transit=timedelta(seconds=1)),
+    lambda m: m.set_monitoring_faults({("weather", "")}),
 ])  # fmt: skip
 def test_a_value_outside_its_closed_set_is_a_bug_and_not_a_label(metrics: Metrics, tell: object) -> None:
     assert callable(tell)
@@ -142,23 +142,23 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
             if name == "pantau_monitoring_fault" and value
         }
 
-    metrics.watch_references(["rujukan-a", "rujukan-b"])
+    metrics.register_references(["rujukan-a", "rujukan-b"])
     assert len(list(Scrape(metrics).labels("monitoring_fault"))) == 7 + 2 * 3
     assert faults() == set()
-    metrics.own_faults({("reference", "rujukan-b"), ("credentials", "")})
+    metrics.set_monitoring_faults({("reference", "rujukan-b"), ("credentials", "")})
     assert faults() == {("reference", "rujukan-b"), ("credentials", "")}
     # The configuration is read again.
-    metrics.watch_references(["rujukan-b"])
+    metrics.register_references(["rujukan-b"])
     assert faults() == {("reference", "rujukan-b"), ("credentials", "")}
-    metrics.watch_references(["rujukan-a"])
+    metrics.register_references(["rujukan-a"])
     assert faults() == {("credentials", "")}
     # It is told as long as its incident is open, and its name becomes no label.
-    metrics.own_faults({("reference", "rujukan-b")})
+    metrics.set_monitoring_faults({("reference", "rujukan-b")})
     assert faults() == {("reference", "")}
-    metrics.watch_references(["rujukan-b"])
-    metrics.own_faults({("reference", "rujukan-b")})
+    metrics.register_references(["rujukan-b"])
+    metrics.set_monitoring_faults({("reference", "rujukan-b")})
     assert faults() == {("reference", "rujukan-b")}
-    metrics.own_faults(())
+    metrics.set_monitoring_faults(())
     assert faults() == set()
     assert len(list(Scrape(metrics).labels("monitoring_fault"))) == 7 + 3
 
@@ -172,38 +172,38 @@ def test_own_faults_name_the_mailbox_of_an_agency_while_it_is_at_fault(metrics: 
             if "/" in name
         }
 
-    metrics.watch_references(["rujukan-a"])
-    metrics.own_faults({("mailbox", "JCM/utama"), ("credentials", "JCM/utama")})
+    metrics.register_references(["rujukan-a"])
+    metrics.set_monitoring_faults({("mailbox", "JCM/utama"), ("credentials", "JCM/utama")})
     assert named() == {"JCM/utama": 1}
-    metrics.watch_references(["rujukan-a", "rujukan-b"])
-    metrics.own_faults({("mailbox", "JCM/utama")})
+    metrics.register_references(["rujukan-a", "rujukan-b"])
+    metrics.set_monitoring_faults({("mailbox", "JCM/utama")})
     assert named() == {"JCM/utama": 1}
-    metrics.own_faults(())
+    metrics.set_monitoring_faults(())
     assert named() == {}
 
 
 def test_a_gateway_is_shown_while_it_is_known_and_gone_when_it_leaves(metrics: Metrics) -> None:
-    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    metrics.register_gateway(Channel.SMS, "sms-satu")
     labels = {"channel": "sms", "gateway": "sms-satu"}
     shown = []
     for up in (None, True, False):
-        metrics.gateway_judged(Channel.SMS, "sms-satu", up=up)
+        metrics.set_gateway_up(Channel.SMS, "sms-satu", up=up)
         shown.append(Scrape(metrics).value("gateway_up", **labels))
     assert shown == [None, 1, 0]
-    metrics.forget_gateway(Channel.SMS, "sms-satu")
+    metrics.unregister_gateway(Channel.SMS, "sms-satu")
     assert not Scrape(metrics).with_label("gateway", "sms-satu")
 
 
 def test_how_long_telling_took_is_counted_of_gateways_that_are_known(metrics: Metrics) -> None:
     def tell(gateway: str, took: float) -> None:
         span = timedelta(seconds=took)
-        metrics.told(
+        metrics.record_latency(
             NotificationLatency(
                 channel=Channel.SMS, gateway=gateway, milestone=Milestone.ACCEPTED, took=span, incident="JPC-01"
             )
         )
 
-    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    metrics.register_gateway(Channel.SMS, "sms-satu")
     labels = {"channel": "sms", "gateway": "sms-satu", "milestone": "accepted"}
     assert Scrape(metrics).value("notification_latency_seconds_count", **labels) == 0
     tell("sms-satu", 4)
@@ -214,27 +214,27 @@ def test_how_long_telling_took_is_counted_of_gateways_that_are_known(metrics: Me
     assert scrape.value("notification_latency_seconds_bucket", **labels, le="+Inf") == 2
     assert {each["gateway"] for each in scrape.labels("notification_latency_seconds_count")} == {"sms-satu"}
     # The configuration is read again, and the gateway has left it then.
-    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    metrics.register_gateway(Channel.SMS, "sms-satu")
     assert Scrape(metrics).value("notification_latency_seconds_count", **labels) == 2
-    metrics.forget_gateway(Channel.SMS, "sms-satu")
+    metrics.unregister_gateway(Channel.SMS, "sms-satu")
     tell("sms-satu", 4)
     assert not list(Scrape(metrics).labels("notification_latency_seconds_count"))
 
 
 def test_a_name_shared_by_two_channels_is_kept_until_both_leave(metrics: Metrics) -> None:
-    metrics.watch_gateway(Channel.SMS, "penyedia")
-    metrics.watch_gateway(Channel.VOICE, "penyedia")
-    metrics.forget_gateway(Channel.SMS, "penyedia")
-    metrics.callback_refused("penyedia", "malformed")
+    metrics.register_gateway(Channel.SMS, "penyedia")
+    metrics.register_gateway(Channel.VOICE, "penyedia")
+    metrics.unregister_gateway(Channel.SMS, "penyedia")
+    metrics.count_rejected_callback("penyedia", "malformed")
     assert Scrape(metrics).value("callbacks_refused_total", gateway="penyedia", reason="malformed") == 1
 
 
 def test_a_stranger_cannot_make_labels_by_calling_back(metrics: Metrics) -> None:
-    metrics.watch_gateway(Channel.SMS, "sms-satu")
+    metrics.register_gateway(Channel.SMS, "sms-satu")
     before = len(Scrape(metrics).series)
     for reason in ("untrusted", "untrusted", "malformed", "too_large", "<script>", "siapa: 7 != 8"):
         for gateway in ("sms-satu", "..%2f..%2fetc", "x" * 999):
-            metrics.callback_refused(gateway, reason)
+            metrics.count_rejected_callback(gateway, reason)
     scrape = Scrape(metrics)
     assert len(scrape.series) == before
     assert scrape.value("callbacks_refused_total", gateway="sms-satu", reason="untrusted") == 2
@@ -246,8 +246,8 @@ def test_it_can_be_read_while_agencies_come_and_go(metrics: Metrics) -> None:
         for round_ in range(20):
             reading = other_thread.submit(metrics.render)
             for n in range(50):
-                metrics.watch_agency(f"a{n}", routes=[f"a{n}/internal"])
+                metrics.register_agency(f"a{n}", routes=[f"a{n}/internal"])
                 finish(metrics, run(Outcome.DELIVERED, f"a{n}/internal", transit=1), agency=f"a{n}")
             for n in range(50):
-                metrics.forget_agency(f"a{n}")
+                metrics.unregister_agency(f"a{n}")
             assert reading.result(timeout=10).endswith(b"\n"), round_

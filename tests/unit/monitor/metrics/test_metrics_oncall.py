@@ -19,15 +19,15 @@ def test_rotas_that_had_nobody_are_counted_from_0_and_a_reload_begins_nothing_an
         return Scrape(metrics).value("nobody_on_call_total", agency=AGENCY)
 
     assert counted() == 0
-    metrics.nobody_on_call(AGENCY, 2)
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
-    metrics.nobody_on_call(AGENCY, 1)
+    metrics.count_empty_rotas(AGENCY, 2)
+    metrics.register_agency(AGENCY, routes=[ROUTE])
+    metrics.count_empty_rotas(AGENCY, 1)
     assert counted() == 3
 
 
 def test_a_gap_is_shown_for_each_rota_and_0_where_there_is_none(metrics: Metrics) -> None:
     assert gap(metrics, "bertugas") is None
-    metrics.duty.show(AGENCY, {"bertugas": 2 * DAY, "malam": timedelta(0)}, 3)
+    metrics.on_call.show(AGENCY, {"bertugas": 2 * DAY, "malam": timedelta(0)}, 3)
     assert (gap(metrics, "bertugas"), gap(metrics, "malam")) == (172800, 0)
     assert Scrape(metrics).value("contact_numbers_unverified", agency=AGENCY) == 3
 
@@ -38,26 +38,26 @@ def test_it_is_shown_by_which_rotas_nobody_is_on_call_now(metrics: Metrics) -> N
         return [told.value("on_call", agency=AGENCY, rota=rota) for rota in ("bertugas", "malam")]
 
     assert now() == [None, None]
-    metrics.duty.show(AGENCY, {"bertugas": 2 * DAY, "malam": DAY}, 0, deserted={"malam"})
+    metrics.on_call.show(AGENCY, {"bertugas": 2 * DAY, "malam": DAY}, 0, empty_rotas={"malam"})
     assert now() == [1, 0]
-    metrics.duty.show(AGENCY, {"bertugas": DAY}, 0, deserted={"bertugas"})
+    metrics.on_call.show(AGENCY, {"bertugas": DAY}, 0, empty_rotas={"bertugas"})
     assert now() == [0, None]
 
 
 def test_a_rota_that_has_left_has_no_series(metrics: Metrics) -> None:
-    metrics.duty.show(AGENCY, {"bertugas": DAY, "malam": DAY}, 0)
-    metrics.duty.show(AGENCY, {"malam": DAY}, 0)
+    metrics.on_call.show(AGENCY, {"bertugas": DAY, "malam": DAY}, 0)
+    metrics.on_call.show(AGENCY, {"malam": DAY}, 0)
     assert (gap(metrics, "bertugas"), gap(metrics, "malam")) == (None, 86400)
-    metrics.duty.show(AGENCY, {}, 0)
+    metrics.on_call.show(AGENCY, {}, 0)
     assert gap(metrics, "malam") is None
 
 
 def test_an_agency_that_was_not_announced_or_has_left_gets_no_series(metrics: Metrics) -> None:
-    metrics.nobody_on_call("lkc", 1)
-    metrics.duty.show("lkc", {"bertugas": DAY}, 1)
-    metrics.duty.show(AGENCY, {"bertugas": DAY}, 1)
-    metrics.forget_agency(AGENCY)
-    metrics.nobody_on_call(AGENCY, 1)
-    metrics.duty.show(AGENCY, {"bertugas": DAY}, 1)
+    metrics.count_empty_rotas("lkc", 1)
+    metrics.on_call.show("lkc", {"bertugas": DAY}, 1)
+    metrics.on_call.show(AGENCY, {"bertugas": DAY}, 1)
+    metrics.unregister_agency(AGENCY)
+    metrics.count_empty_rotas(AGENCY, 1)
+    metrics.on_call.show(AGENCY, {"bertugas": DAY}, 1)
     told = Scrape(metrics)
     assert not told.with_label("agency", "lkc") | told.with_label("agency", AGENCY)

@@ -20,12 +20,12 @@ def reached(metrics: Metrics) -> dict[tuple[str, str], float | None]:
 
 def test_a_contact_that_left_is_shown_no_more_and_neither_are_those_of_an_agency_without_any(metrics: Metrics) -> None:
     everybody: dict[str, dict[str, datetime | None]] = {"": {"noc": NOON}, "JCM": {"siti": NOON, "ali": None}}
-    metrics.watchdog.reached(everybody)
+    metrics.watchdog.set_contacts_reached(everybody)
     at = NOON.timestamp()
     assert reached(metrics) == {("", "noc"): at, ("JCM", "siti"): at, ("JCM", "ali"): 0}
-    metrics.watchdog.reached({"": {"noc": NOON}, "JCM": {"siti": NOON}})
+    metrics.watchdog.set_contacts_reached({"": {"noc": NOON}, "JCM": {"siti": NOON}})
     assert reached(metrics) == {("", "noc"): at, ("JCM", "siti"): at}
-    metrics.watchdog.reached({"": {"noc": NOON}})
+    metrics.watchdog.set_contacts_reached({"": {"noc": NOON}})
     assert reached(metrics) == {("", "noc"): at}
 
 
@@ -42,13 +42,13 @@ def test_a_lifeline_that_was_taken_out_of_the_settings_is_shown_no_more_and_ring
 
 def test_the_longest_lapse_and_the_number_of_each_are_shown_until_they_are_made_good(metrics: Metrics) -> None:
     lapses = [(MissedAction.STEP, NOON - timedelta(seconds=90)), (MissedAction.STEP, NOON - timedelta(seconds=30))]
-    metrics.watchdog.audited(NOON, lapses, [EscalationFailure.NOBODY_ANSWERED])
+    metrics.watchdog.record_audit(NOON, lapses, [EscalationFailure.NOBODY_ANSWERED])
     found = Scrape(metrics)
     assert found.value("escalation_overdue_seconds") == 90
     assert [found.value("escalation_overdue", action=action) for action in MissedAction] == [2, 0, 0, 0]
     assert found.value("incidents_escalation_failed", reason="nobody_answered") == 1
     assert (metrics.watchdog.audited_at, metrics.watchdog.overdue) == (NOON, timedelta(seconds=90))
-    metrics.watchdog.audited(NOON, [], [])
+    metrics.watchdog.record_audit(NOON, [], [])
     over = Scrape(metrics)
     assert over.value("escalation_overdue_seconds") == 0
     assert over.value("escalation_overdue", action="step") == 0
@@ -57,11 +57,11 @@ def test_the_longest_lapse_and_the_number_of_each_are_shown_until_they_are_made_
 
 def test_only_those_who_may_listen_have_a_heartbeat_and_it_begins_at_nothing(metrics: Metrics) -> None:
     name = "heartbeat_last_success_timestamp_seconds"
-    metrics.watchdog.watch_heartbeat("switch")
+    metrics.watchdog.register_heartbeat("switch")
     assert Scrape(metrics).value(name, receiver="switch") == 0
-    metrics.watchdog.heartbeat_heard("switch", NOON)
+    metrics.watchdog.record_heartbeat("switch", NOON)
     assert Scrape(metrics).value(name, receiver="switch") == NOON.timestamp()
-    metrics.watchdog.forget_heartbeat("switch")
+    metrics.watchdog.unregister_heartbeat("switch")
     assert Scrape(metrics).value(name, receiver="switch") is None
     with pytest.raises(ValueError, match="'jiran' is none of switch, file, systemd"):
-        metrics.watchdog.watch_heartbeat("jiran")
+        metrics.watchdog.register_heartbeat("jiran")

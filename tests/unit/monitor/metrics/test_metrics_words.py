@@ -21,7 +21,7 @@ def test_a_refusal_is_counted_by_its_class_and_no_word_of_the_server_becomes_a_l
     Pantau: Only classes are labels.
     """
     metrics = Metrics(version="1.2.3", now=Clock())
-    metrics.watch_agency(AGENCY, routes=[ROUTE])
+    metrics.register_agency(AGENCY, routes=[ROUTE])
     for number in range(50):
         text = f"{code // 100}.1.1 {WORDS}-{number} <penerima{number}@rujukan.example>"
         failure = smtp_failure(SubmissionStep.RECIPIENT, code, text)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.model.day import MINUTES, DayTimeline, MinuteState, TimelineSpan, cut, day_of, minute_of, moment_of
+from monitor.model.day import MINUTES, DayTimeline, MinuteState, TimelineSpan, day_of, minute_of, split_by_day, time_of
 
 WELL, SLOW, OUT = MinuteState.UP, MinuteState.DEGRADED, MinuteState.NO_MAIL
 SENDING, RECEIVING = MinuteState.NO_SENDING, MinuteState.NO_RECEIVING
@@ -84,7 +84,7 @@ def test_what_nobody_wrote_harms_nothing(written: str) -> None:
 
 def test_what_goes_on_over_midnight_is_cut_in_malaysia() -> None:
     mark = TimelineSpan(state=OUT, starts_at=MIDNIGHT - 90 * MINUTE, until=MIDNIGHT + 1441 * MINUTE)
-    assert list(cut([mark])) == [
+    assert list(split_by_day([mark])) == [
         (date(2026, 11, 27), OUT, MINUTES - 90, MINUTES),
         (date(2026, 11, 28), OUT, 0, MINUTES),
         (date(2026, 11, 29), OUT, 0, 2),
@@ -93,23 +93,23 @@ def test_what_goes_on_over_midnight_is_cut_in_malaysia() -> None:
 
 def test_a_moment_is_in_one_minute_whatever_its_seconds() -> None:
     mark = TimelineSpan(state=WELL, starts_at=MIDNIGHT + timedelta(seconds=59), until=MIDNIGHT + timedelta(seconds=59))
-    assert list(cut([mark])) == [(date(2026, 11, 28), WELL, 0, 1)]
+    assert list(split_by_day([mark])) == [(date(2026, 11, 28), WELL, 0, 1)]
 
 
 @pytest.mark.parametrize("minute", [0, 1, 719, MINUTES - 1])
 def test_a_minute_of_a_day_is_where_it_begins(minute: int) -> None:
-    at = moment_of(date(2026, 11, 28), minute)
+    at = time_of(date(2026, 11, 28), minute)
     assert (day_of(at), minute_of(at)) == (date(2026, 11, 28), minute)
     assert at - MIDNIGHT == minute * MINUTE
 
 
 def test_the_last_minute_that_is_marked_is_known() -> None:
-    assert DayTimeline().last() is None
-    assert sheet((WELL, 0, 10), (OUT, 9, 1)).last() == (OUT, 9)
+    assert DayTimeline().last_marked() is None
+    assert sheet((WELL, 0, 10), (OUT, 9, 1)).last_marked() == (OUT, 9)
 
 
 def test_a_mark_that_ends_before_it_begins_marks_nothing() -> None:
-    assert list(cut([TimelineSpan(state=WELL, starts_at=MIDNIGHT, until=MIDNIGHT - 1441 * MINUTE)])) == []
+    assert list(split_by_day([TimelineSpan(state=WELL, starts_at=MIDNIGHT, until=MIDNIGHT - 1441 * MINUTE)])) == []
 
 
 def test_each_state_outweighs_those_before_it() -> None:

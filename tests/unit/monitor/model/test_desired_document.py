@@ -19,8 +19,8 @@ THERE = ActualDocument(digest=JCM.digest)
 BEHIND = ActualDocument(digest=OLD)
 OFFER = DesiredDocumentState(digest=JCM.digest)
 TAKEN = DesiredDocumentState(digest=JCM.digest, is_processed=True)
-REFUSED = DesiredDocumentState(digest=JCM.digest, is_processed=True, refusal="no password")
-OFFERED = OfferDifference(offered=(JCM,), behind=1)
+REFUSED = DesiredDocumentState(digest=JCM.digest, is_processed=True, rejection_reason="no password")
+OFFERED = OfferDifference(offered=(JCM,), outdated=1)
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,16 @@ OFFERED = OfferDifference(offered=(JCM,), behind=1)
         pytest.param(None, None, OFFERED, id="it has none"),
         pytest.param(BEHIND, None, OFFERED, id="it goes by another"),
         pytest.param(THERE, None, OfferDifference(), id="it goes by the same"),
-        pytest.param(BEHIND, OFFER, OfferDifference(behind=1), id="offered, and not looked at"),
-        pytest.param(BEHIND, REFUSED, OfferDifference(behind=1, refused={"JCM": "no password"}), id="refused"),
+        pytest.param(BEHIND, OFFER, OfferDifference(outdated=1), id="offered, and not looked at"),
+        pytest.param(BEHIND, REFUSED, OfferDifference(outdated=1, rejected={"JCM": "no password"}), id="refused"),
         pytest.param(THERE, TAKEN, OfferDifference(), id="taken up"),
         pytest.param(BEHIND, TAKEN, OFFERED, id="taken up, and written over there since"),
         pytest.param(BEHIND, DesiredDocumentState(digest="x"), OFFERED, id="another one is offered"),
         pytest.param(
-            BEHIND, DesiredDocumentState(digest="x", is_processed=True, refusal="x"), OFFERED, id="another was refused"
+            BEHIND,
+            DesiredDocumentState(digest="x", is_processed=True, rejection_reason="x"),
+            OFFERED,
+            id="another was refused",
         ),
         pytest.param(
             THERE, DesiredDocumentState(digest="x"), OfferDifference(offered=(JCM,)), id="the same, and another waits"
@@ -53,14 +56,14 @@ def test_what_differs_is_offered_once(
     ("there", "offered", "then"),
     [
         pytest.param(
-            ActualDocument(digest="x"), None, OfferDifference(leaving=("MDC",), behind=1), id="the hub's leaves"
+            ActualDocument(digest="x"), None, OfferDifference(removed=("MDC",), outdated=1), id="the hub's leaves"
         ),
         pytest.param(ActualDocument(digest="x", is_by_hub=False), None, OfferDifference(), id="its own stays"),
         pytest.param(ActualDocument(digest=""), None, OfferDifference(), id="it has left there"),
         pytest.param(
             ActualDocument(digest="x"),
             DesiredDocumentState(digest=""),
-            OfferDifference(behind=1),
+            OfferDifference(outdated=1),
             id="it is told so already",
         ),
         pytest.param(

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.model.difference import Difference, difference, exchanged, goes_elsewhere
+from monitor.model.difference import Difference, changes_path, difference, replaced_mailboxes
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
 from probes.credentials.oauth_local import TokenFile
@@ -31,7 +31,7 @@ def test_what_is_the_same_is_not_named() -> None:
 def test_agencies_come_and_go_with_all_their_routes() -> None:
     found = difference(named([*JCM]), named([*MDC]))
 
-    assert (found.released, found.gained, found.altered) == (tuple(JCM), tuple(MDC), ())
+    assert (found.removed, found.added, found.changed) == (tuple(JCM), tuple(MDC), ())
     assert found.agencies == {"JCM", "MDC"}
 
 
@@ -40,8 +40,8 @@ def test_how_often_a_route_is_probed_alters_it_and_leads_it_nowhere_else() -> No
 
     found = difference(named([*JCM, *MDC]), named([*seldom, *MDC]))
 
-    assert found == Difference(altered=tuple(seldom))
-    assert not any(goes_elsewhere(was, now) for was, now in zip(JCM, seldom, strict=True))
+    assert found == Difference(changed=tuple(seldom))
+    assert not any(changes_path(was, now) for was, now in zip(JCM, seldom, strict=True))
 
 
 def with_sender(sender: Mailbox) -> MonitoredRoute:
@@ -74,22 +74,22 @@ def test_another_mailbox_of_the_same_name_is_another_way(after: MonitoredRoute) 
 
     Pantau: It is another path, and begins anew.
     """
-    assert difference(named([OUT]), named([after])) == Difference(altered=(after,))
-    assert goes_elsewhere(OUT, after)
+    assert difference(named([OUT]), named([after])) == Difference(changed=(after,))
+    assert changes_path(OUT, after)
 
 
 def test_another_source_of_access_tokens_is_another_sign_in() -> None:
     one, other = (OAuth(username="JCM/utama", tokens=TokenFile("token")) for _ in range(2))  # type: ignore[arg-type]
-    assert goes_elsewhere(
+    assert changes_path(
         with_sender(replace(OUT.route.sender, login=one)), with_sender(replace(OUT.route.sender, login=other))
     )
 
 
 def test_only_the_mailbox_that_is_another_one_is_exchanged() -> None:
-    assert exchanged(OUT, with_sender(replace(mailbox("JCM/utama"), inbox="Kongsi"))) == {"JCM/utama"}
-    assert exchanged(OUT, with_sender(mailbox("JCM/kedua"))) == frozenset(), "it is one that was not there"
+    assert replaced_mailboxes(OUT, with_sender(replace(mailbox("JCM/utama"), inbox="Kongsi"))) == {"JCM/utama"}
+    assert replaced_mailboxes(OUT, with_sender(mailbox("JCM/kedua"))) == frozenset(), "it is one that was not there"
 
 
 def test_maintenance_that_begins_is_no_other_way() -> None:
     hours = Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, T0 + timedelta(hours=2), "Naik taraf"))])
-    assert not goes_elsewhere(OUT, replace(OUT, probing=replace(OUT.probing, hours=hours)))
+    assert not changes_path(OUT, replace(OUT, probing=replace(OUT.probing, hours=hours)))

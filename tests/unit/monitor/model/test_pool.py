@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from monitor.model.pool import dealt
+from monitor.model.pool import preferred_order
 
 
 def drawn(pool: Sequence[str], process: str) -> str:
-    return dealt(pool, process)[0]
+    return preferred_order(pool, process)[0]
 
 
 POOL = ("satu@rujukan-a.gov.my", "dua@rujukan-a.gov.my", "tiga@rujukan-a.gov.my")
@@ -49,11 +49,11 @@ def test_it_is_what_it_was_in_versions_before() -> None:
 
 
 def test_a_pool_of_one_is_that_one_and_an_empty_one_nobodys() -> None:
-    assert dealt(POOL[:1], "prob-7") == [POOL[0]]
-    assert dealt((), "prob-7") == []
+    assert preferred_order(POOL[:1], "prob-7") == [POOL[0]]
+    assert preferred_order((), "prob-7") == []
 
 
 def test_what_a_process_does_not_use_comes_after_what_it_does_and_for_each_in_another_order() -> None:
-    orders = {tuple(dealt(POOL, f"prob-{n}")) for n in range(3)}
+    orders = {tuple(preferred_order(POOL, f"prob-{n}")) for n in range(3)}
     assert [set(order) for order in orders] == [set(POOL)] * 3
     assert [len({order[place] for order in orders}) for place in range(3)] == [3, 3, 3]

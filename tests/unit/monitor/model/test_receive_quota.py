@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from monitor.model.mail_provider import MailProvider, MailProviders
-from monitor.model.pool import ALONE, Spread
-from monitor.model.receive_quota import ReceiveQuotaExceeded, floods
+from monitor.model.pool import SINGLE_SITE, Spread
+from monitor.model.receive_quota import ReceiveQuotaExceeded, overloaded_references
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
-from monitor.model.send_quota import overdrafts
+from monitor.model.send_quota import accounts_over_quota
 from probes.model.mailbox import Mailbox
 from tests.unit.monitor.trial import MINUTE, SECOND, mailbox, route
 
@@ -50,9 +50,9 @@ def _a_day(messages: int, sender: Mailbox) -> MailProviders:
 
 
 def flood(
-    routes: list[MonitoredRoute], spread: Spread = ALONE, providers: MailProviders | None = None
+    routes: list[MonitoredRoute], spread: Spread = SINGLE_SITE, providers: MailProviders | None = None
 ) -> ReceiveQuotaExceeded | None:
-    found = floods(routes, providers or MailProviders(), spread)
+    found = overloaded_references(routes, providers or MailProviders(), spread)
     return found[0] if found else None
 
 
@@ -68,7 +68,7 @@ def flood(
     ],
 )
 def test_who_receives_is_known_by_where_it_is_read(host: str, address: str, provider: str | None) -> None:
-    found = MailProviders().receiving(read_at(host, address))
+    found = MailProviders().receiving_provider(read_at(host, address))
     assert (found.name if found else None) == provider
 
 
@@ -125,10 +125,10 @@ def test_all_sites_send_to_the_same_mailboxes_and_from_them() -> None:
     assert flood(routes, Spread(sites=2, pools={REFERENCE: 2})) is None
 
     strict = _a_day(400, routes[0].route.sender)
-    assert overdrafts(routes[:1], strict) == []
-    (overdrawn,) = overdrafts(routes[:1], strict, Spread(sites=2))
+    assert accounts_over_quota(routes[:1], strict) == []
+    (overdrawn,) = accounts_over_quota(routes[:1], strict, Spread(sites=2))
     assert overdrawn.messages_per_day == 634
-    assert overdrafts(to(box, 1, overdrawn.interval), strict, Spread(sites=2)) == []
+    assert accounts_over_quota(to(box, 1, overdrawn.interval), strict, Spread(sites=2)) == []
 
 
 def test_what_a_pool_sends_is_shared_out() -> None:
@@ -137,11 +137,11 @@ def test_what_a_pool_sends_is_shared_out() -> None:
     probing = ProbingPolicy(interval=5 * MINUTE)
     each = route("JCM", Direction.INBOUND, REFERENCE, "JCM/utama", probing)
     inbound = [replace(each, agency=f"A{n}") for n in range(6)]
-    assert [found.messages_per_day for found in overdrafts(inbound, strict)] == [1901]
-    assert overdrafts(inbound, strict, Spread(pools={REFERENCE: 2})) == []
+    assert [found.messages_per_day for found in accounts_over_quota(inbound, strict)] == [1901]
+    assert accounts_over_quota(inbound, strict, Spread(pools={REFERENCE: 2})) == []
     # Each process runs the control routes itself.
     ours = replace(each, agency="", direction=Direction.CONTROL)
-    assert overdrafts([*inbound, ours], strict, Spread(pools={REFERENCE: 2})) != []
+    assert accounts_over_quota([*inbound, ours], strict, Spread(pools={REFERENCE: 2})) != []
 
 
 def test_a_copy_that_is_forwarded_to_a_reference_comes_there_and_mail_to_an_agency_does_not() -> None:

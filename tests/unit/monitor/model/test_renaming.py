@@ -6,9 +6,9 @@ import pytest
 
 from monitor.model.renaming import Renamed, Renaming
 
-AGENCY = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
-MAILBOX = Renaming(what=Renamed.MAILBOX, old="JCM/kedua", new="JCM/cawangan")
-REFERENCE = Renaming(what=Renamed.MAILBOX, old="rujukan-a", new="rujukan-x")
+AGENCY = Renaming(kind=Renamed.AGENCY, old="JCM", new="JKM")
+MAILBOX = Renaming(kind=Renamed.MAILBOX, old="JCM/kedua", new="JCM/cawangan")
+REFERENCE = Renaming(kind=Renamed.MAILBOX, old="rujukan-a", new="rujukan-x")
 #: Each under its names by the three; `None`: it stays as it is.
 SUBJECTS = [
     ("JCM/internal", "JKM/internal", None, None),
@@ -44,7 +44,7 @@ def test_what_is_judged_is_called_by_its_new_name_and_nothing_else_is(
     name: str, by_agency: str | None, by_mailbox: str | None, by_reference: str | None
 ) -> None:
     for renaming, called in ((AGENCY, by_agency), (MAILBOX, by_mailbox), (REFERENCE, by_reference)):
-        assert renaming.subject(name) == renaming.key(name) == (called or name)
+        assert renaming.tracker(name) == renaming.key(name) == (called or name)
 
 
 def test_agencies_mailboxes_and_rotas_follow() -> None:

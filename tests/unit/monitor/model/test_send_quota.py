@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from monitor.model.mail_provider import KNOWN, MailProvider, MailProviders
+from monitor.model.mail_provider import KNOWN_PROVIDERS, MailProvider, MailProviders
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
-from monitor.model.send_quota import SendQuota, overdrafts
+from monitor.model.send_quota import SendQuota, accounts_over_quota
 from monitor.model.window import Hours, Recurring
 from probes.model.mailbox import Mailbox
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox, route
@@ -50,20 +50,20 @@ def routes(sender: Mailbox, count: int, interval: timedelta, hours: Hours | None
     ],
 )
 def test_a_provider_is_known_by_its_servers_and_the_address(host: str, address: str, mail_provider: str | None) -> None:
-    found = MailProviders().of(at(host, address=address))
+    found = MailProviders().sending_provider(at(host, address=address))
     assert (found.name if found else None) == mail_provider
 
 
 def test_a_mailbox_that_only_reads_has_no_provider_and_needs_no_lane() -> None:
     box = replace(at("smtp.gmail.com"), smtp=None)
-    assert MailProviders().of(box) is None
-    assert MailProviders().lanes(box) == ()
+    assert MailProviders().sending_provider(box) is None
+    assert MailProviders().limit_names(box) == ()
 
 
 def test_what_is_sent_needs_the_lane_of_its_server_or_of_the_account_and_its_provider() -> None:
-    assert MailProviders().lanes(at("mel.contoh.gov.my")) == ("server mel.contoh.gov.my:993",)
-    assert MailProviders().lanes(at("smtp.gmail.com")) == ("account JCM/utama", "provider google")
-    room = MailProviders().room([at("smtp.gmail.com"), at("mel.contoh.gov.my", "MDC/utama")])
+    assert MailProviders().limit_names(at("mel.contoh.gov.my")) == ("server mel.contoh.gov.my:993",)
+    assert MailProviders().limit_names(at("smtp.gmail.com")) == ("account JCM/utama", "provider google")
+    room = MailProviders().session_limits([at("smtp.gmail.com"), at("mel.contoh.gov.my", "MDC/utama")])
     assert room == {"provider gmail": 10, "provider google": 20, "provider microsoft": 20, "account JCM/utama": 10}
 
 
@@ -73,7 +73,7 @@ def test_the_documentation_says_what_each_allows() -> None:
     told = {row[1].strip("`"): [int(cell.replace(",", "") or 0) for cell in row[3:7]] for row in rows}
     assert told == {
         p.name: [p.messages_per_day or 0, p.messages_per_minute or 0, p.concurrency, p.account_concurrency]
-        for p in KNOWN
+        for p in KNOWN_PROVIDERS
     }
 
 
@@ -107,25 +107,25 @@ def test_the_documentation_says_what_each_allows() -> None:
 def test_an_account_is_overdrawn(
     host: str, count: int, interval: timedelta, hours: Hours | None, found: tuple[int, timedelta] | None
 ) -> None:
-    overdrawn = overdrafts(routes(at(host), count, interval, hours), MailProviders())
+    overdrawn = accounts_over_quota(routes(at(host), count, interval, hours), MailProviders())
     assert [(one.messages_per_day, one.interval) for one in overdrawn] == ([] if found is None else [found])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 40, 1000])
 @pytest.mark.parametrize("host", ["smtp.gmail.com", "smtp.office365.com"])
 def test_with_the_interval_that_is_named_it_is_not(host: str, count: int) -> None:
-    (overdrawn,) = overdrafts(routes(at(host), count, SECOND), MailProviders())
-    assert overdrafts(routes(at(host), count, overdrawn.interval), MailProviders()) == []
+    (overdrawn,) = accounts_over_quota(routes(at(host), count, SECOND), MailProviders())
+    assert accounts_over_quota(routes(at(host), count, overdrawn.interval), MailProviders()) == []
 
 
 def test_each_account_has_a_budget_of_its_own() -> None:
     one, other = at("smtp.gmail.com"), at("smtp.gmail.com", "MDC/utama", "pantau@majlis-contoh.gov.my")
-    assert overdrafts(routes(one, 4, 5 * MINUTE) + routes(other, 4, 5 * MINUTE), MailProviders()) == []
+    assert accounts_over_quota(routes(one, 4, 5 * MINUTE) + routes(other, 4, 5 * MINUTE), MailProviders()) == []
 
 
 def test_what_is_allowed_is_told() -> None:
     allowed = {
-        host: overdrafts(routes(at(host), 100, MINUTE), MailProviders())[0].allowed
+        host: accounts_over_quota(routes(at(host), 100, MINUTE), MailProviders())[0].allowed
         for host in ("smtp.gmail.com", "smtp.office365.com")
     }
     assert allowed == {"smtp.gmail.com": "2000 a day", "smtp.office365.com": "10000 a day and 30 a minute"}
@@ -139,38 +139,38 @@ BRISK = MailProvider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_mi
 
 def followed(sender: Mailbox, mail_providers: MailProviders) -> SendQuota:
     left = SendQuota()
-    left.follow([sender], mail_providers)
+    left.set_senders([sender], mail_providers)
     return left
 
 
 def budget(mail_provider: MailProvider) -> SendQuota:
-    return followed(at("mel.contoh.gov.my"), MailProviders([mail_provider, *KNOWN]))
+    return followed(at("mel.contoh.gov.my"), MailProviders([mail_provider, *KNOWN_PROVIDERS]))
 
 
 def test_who_has_sent_all_that_is_allowed_waits_until_the_first_is_a_day_old() -> None:
     left = budget(TIGHT)
     for hour in range(10):
-        assert left.room_at("JCM/utama", T0 + hour * HOUR) == T0 + hour * HOUR
-        left.spent("JCM/utama", T0 + hour * HOUR)
+        assert left.next_send_at("JCM/utama", T0 + hour * HOUR) == T0 + hour * HOUR
+        left.record("JCM/utama", T0 + hour * HOUR)
 
-    room_at = left.room_at("JCM/utama", T0 + 11 * HOUR)
-    assert T0 + DAY <= room_at <= T0 + DAY + 10 * MINUTE
-    assert left.room_at("JCM/utama", room_at - SECOND) == room_at
-    assert left.room_at("JCM/utama", room_at) == room_at
-    left.spent("JCM/utama", room_at)
-    assert left.room_at("JCM/utama", room_at) > room_at
+    next_send_at = left.next_send_at("JCM/utama", T0 + 11 * HOUR)
+    assert T0 + DAY <= next_send_at <= T0 + DAY + 10 * MINUTE
+    assert left.next_send_at("JCM/utama", next_send_at - SECOND) == next_send_at
+    assert left.next_send_at("JCM/utama", next_send_at) == next_send_at
+    left.record("JCM/utama", next_send_at)
+    assert left.next_send_at("JCM/utama", next_send_at) > next_send_at
 
 
 def test_who_has_sent_enough_for_a_minute_waits_for_the_next() -> None:
     left = budget(BRISK)
     for second in (0, 10, 20):
-        assert left.room_at("JCM/utama", T0 + second * SECOND) == T0 + second * SECOND
-        left.spent("JCM/utama", T0 + second * SECOND)
+        assert left.next_send_at("JCM/utama", T0 + second * SECOND) == T0 + second * SECOND
+        left.record("JCM/utama", T0 + second * SECOND)
 
-    assert left.room_at("JCM/utama", T0 + 21 * SECOND) == T0 + MINUTE
-    assert left.room_at("JCM/utama", T0 + MINUTE) == T0 + MINUTE
-    left.spent("JCM/utama", T0 + MINUTE)
-    assert left.room_at("JCM/utama", T0 + MINUTE) == T0 + MINUTE + 10 * SECOND
+    assert left.next_send_at("JCM/utama", T0 + 21 * SECOND) == T0 + MINUTE
+    assert left.next_send_at("JCM/utama", T0 + MINUTE) == T0 + MINUTE
+    left.record("JCM/utama", T0 + MINUTE)
+    assert left.next_send_at("JCM/utama", T0 + MINUTE) == T0 + MINUTE + 10 * SECOND
 
 
 def test_what_another_process_has_sent_counts_once_however_often_its_route_comes_and_goes() -> None:
@@ -178,20 +178,20 @@ def test_what_another_process_has_sent_counts_once_however_often_its_route_comes
     minutes = [T0 + number * MINUTE for number in range(6)]
     for _ in range(3):
         for at in minutes:
-            left.recall("JCM/utama", at, "JCM/inbound/rujukan-a")
-    assert left.room_at("JCM/utama", minutes[-1]) == minutes[-1]
+            left.record_earlier("JCM/utama", at, "JCM/inbound/rujukan-a")
+    assert left.next_send_at("JCM/utama", minutes[-1]) == minutes[-1]
     # On another route it is another message.
     for at in minutes:
-        left.recall("JCM/utama", at, "MDC/inbound/rujukan-a")
-    assert left.room_at("JCM/utama", minutes[-1]) > minutes[-1]
+        left.record_earlier("JCM/utama", at, "MDC/inbound/rujukan-a")
+    assert left.next_send_at("JCM/utama", minutes[-1]) > minutes[-1]
 
 
 def test_what_another_process_has_sent_long_ago_hides_nothing_of_what_was_sent_in_the_last_minute() -> None:
     left = budget(BRISK)
     for second in range(3):
-        left.spent("JCM/utama", T0 + second * SECOND, "JCM/inbound/rujukan-a")
-        left.recall("JCM/utama", T0 - (3 - second) * HOUR, "MDC/inbound/rujukan-a")
-    assert left.room_at("JCM/utama", T0 + 3 * SECOND) == T0 + MINUTE
+        left.record("JCM/utama", T0 + second * SECOND, "JCM/inbound/rujukan-a")
+        left.record_earlier("JCM/utama", T0 - (3 - second) * HOUR, "MDC/inbound/rujukan-a")
+    assert left.next_send_at("JCM/utama", T0 + 3 * SECOND) == T0 + MINUTE
 
 
 @pytest.mark.parametrize(("provider", "messages", "wait"), [(TIGHT, 10, DAY + MINUTE * 10), (BRISK, 3, MINUTE)])
@@ -200,31 +200,31 @@ def test_what_was_sent_while_a_clock_was_ahead_counts_as_sent_just_now(
 ) -> None:
     left, ahead = budget(provider), T0 + 30 * DAY
     for second in range(messages):
-        left.recall("JCM/utama", ahead + second * SECOND, "JCM/inbound/rujukan-a")
-    assert T0 < left.room_at("JCM/utama", T0) <= T0 + wait
-    assert left.room_at("JCM/utama", T0 + wait) == T0 + wait
+        left.record_earlier("JCM/utama", ahead + second * SECOND, "JCM/inbound/rujukan-a")
+    assert T0 < left.next_send_at("JCM/utama", T0) <= T0 + wait
+    assert left.next_send_at("JCM/utama", T0 + wait) == T0 + wait
 
     # What is sent after the clock was put right is news.
     for second in range(messages):
-        left.recall("JCM/utama", T0 + wait + second * SECOND, "JCM/inbound/rujukan-a")
+        left.record_earlier("JCM/utama", T0 + wait + second * SECOND, "JCM/inbound/rujukan-a")
     later = T0 + wait + messages * SECOND
-    assert left.room_at("JCM/utama", later) > later
+    assert left.next_send_at("JCM/utama", later) > later
 
 
 def test_who_has_no_limit_never_waits() -> None:
     left = followed(at("mel.contoh.gov.my"), MailProviders())
     for _ in range(100):
-        left.spent("JCM/utama", T0)
-    left.spent("nobody that is known", T0)
-    assert left.room_at("JCM/utama", T0) == T0
+        left.record("JCM/utama", T0)
+    left.record("nobody that is known", T0)
+    assert left.next_send_at("JCM/utama", T0) == T0
 
 
 def test_an_account_within_its_budget_never_has_to_wait() -> None:
     box = at("smtp.gmail.com")
     (each,) = routes(box, 1, 50 * SECOND)
-    assert overdrafts([each], MailProviders()) == []
+    assert accounts_over_quota([each], MailProviders()) == []
     left, now = followed(box, MailProviders()), T0
     while now < T0 + 3 * DAY:
-        assert left.room_at(box.name, now) == now
-        left.spent(box.name, now)
+        assert left.next_send_at(box.name, now) == now
+        left.record(box.name, now)
         now += each.probing.interval

@@ -62,7 +62,7 @@ MOVE = OneTimeWindow(WindowOccurrence(at("wed 22:00"), at("thu 04:00"), "Pindah 
     ],
 )
 def test_a_route_is_probed_from(hours: Hours, asked: str, opens: str) -> None:
-    assert hours.opens(at(asked)) == at(opens)
+    assert hours.next_active_at(at(asked)) == at(opens)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_route_is_probed_from(hours: Hours, asked: str, opens: str) -> None:
     ],
 )
 def test_a_route_that_is_never_probed_again(hours: Hours) -> None:
-    assert hours.opens(at("tue 12:00")) is None
+    assert hours.next_active_at(at("tue 12:00")) is None
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_a_route_that_is_never_probed_again(hours: Hours) -> None:
     ],
 )
 def test_a_run_is_disturbed_by_maintenance_that_it_touched(begins: str, ends: str, *, touched: bool) -> None:
-    found = Hours(when=[OFFICE], maintenance=[MOVE]).closed_during(at(begins), at(ends))
+    found = Hours(when=[OFFICE], maintenance=[MOVE]).maintenance_during(at(begins), at(ends))
     assert (found is not None and found.reason == "Pindah pelayan") is touched
 
 
 def test_of_two_maintenances_the_one_that_ends_last_is_named() -> None:
-    closed = Hours(maintenance=[NIGHTLY, MOVE]).closed_by(at("thu 02:30"))
+    closed = Hours(maintenance=[NIGHTLY, MOVE]).maintenance_at(at("thu 02:30"))
     assert closed is not None
     assert closed.reason == "Pindah pelayan"
 
@@ -103,7 +103,7 @@ def test_local_time_is_followed_through_a_change_of_the_clock() -> None:
     # There is none in Malaysia; a reference may stand elsewhere.
     berlin = Recurring("0 7 * * *", HOUR, ZoneInfo("Europe/Berlin"))
     days = [datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)]
-    found = [stretch.starts_at.hour for day in days if (stretch := berlin.following(day)) is not None]
+    found = [stretch.starts_at.hour for day in days if (stretch := berlin.next_occurrence(day)) is not None]
     assert found == [5, 6]
 
 
@@ -116,7 +116,7 @@ def test_an_answer_that_is_remembered_is_not_given_to_another_question() -> None
         ("tue 08:00", "tue 07:00"),
         ("wed 08:00", "wed 07:00"),
     ):
-        found = window.following(at(asked))
+        found = window.next_occurrence(at(asked))
         assert found is not None
         assert found.starts_at == at(begins)
 
@@ -135,7 +135,7 @@ def test_an_answer_that_is_remembered_is_not_given_to_another_question() -> None
 )
 def test_the_busiest_day_has_so_many_hours(when: list[Recurring], hours: int) -> None:
     since = datetime(2026, 1, 5, tzinfo=KL).astimezone(UTC)
-    assert Hours(when=when).busiest_day(since) == hours * HOUR
+    assert Hours(when=when).longest_active_day(since) == hours * HOUR
 
 
 @pytest.mark.parametrize("cron", ["0 7 * * mon-fri", "*/15 8-16 * * *", "0 2 1 jan *", "0 0 29 2 *", "0 0 * * sun#1"])
@@ -164,9 +164,9 @@ def test_a_cron_expression_that_never_comes(cron: str, why: str) -> None:
 @pytest.mark.parametrize("window", [OFFICE, NIGHTLY])
 def test_thousands_of_routes_may_ask_for_the_same_hours(window: Recurring) -> None:
     now = at("mon 03:00")
-    answer = window.following(now)
+    answer = window.next_occurrence(now)
 
     # What takes long is reckoned once, and asked for again only when it is over.
     assert answer is not None
-    assert all(window.following(now + timedelta(seconds=second)) is answer for second in range(3600))
-    assert window.following(answer.ends_at) is not answer
+    assert all(window.next_occurrence(now + timedelta(seconds=second)) is answer for second in range(3600))
+    assert window.next_occurrence(answer.ends_at) is not answer

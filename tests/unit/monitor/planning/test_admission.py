@@ -64,13 +64,13 @@ class Machine:
             began, name = self.under_way.popleft()
             self.took.append(self.now - began)
             self.done[name] += 1
-            self.admission.ended()
-            self.schedule.finished(name, at)
+            self.admission.record_end()
+            self.schedule.plan_next(name, at)
 
     def _begin(self) -> None:
         at = T0 + timedelta(seconds=self.now)
         names = self.schedule.due(at, self.admission.capacity(self.now, self.late))
-        self.admission.begun(len(names))
+        self.admission.record_starts(len(names))
         for name in names:
             self.lags.append((at - self.schedule.due_at(name)).total_seconds())
             self.under_way.append((self.now, name))
@@ -150,7 +150,7 @@ def test_a_small_service_is_never_held_back_by_what_others_do_on_the_machine() -
     admission, begun = Admission(), 0
     for turn in range(1200):
         if (room := admission.capacity(turn * 0.05, late=0.9)) is None or room >= 1:
-            admission.begun(1)
+            admission.record_starts(1)
             begun += 1
 
     assert begun / 60 >= MIN_RATE * 0.75
@@ -161,9 +161,9 @@ def test_the_rate_falls_to_a_part_of_what_ended_and_not_of_what_was_allowed_or_b
     for late in (0.0,) * 20 + (0.9,):
         for turn in range(50):
             admission.capacity(now, late)
-            admission.begun(2)
+            admission.record_starts(2)
             if turn % 2:
-                admission.ended()
+                admission.record_end()
             now += ADJUSTMENT_INTERVAL / 50
     admission.capacity(now, 0.9)
 
@@ -176,7 +176,7 @@ def test_it_falls_once_for_what_has_been_begun_too_much_and_again_when_that_did_
         admission.capacity(turn * ADJUSTMENT_INTERVAL, late=0.0 if turn < 20 else 0.9)
         rates.append(admission.rate)
         for _ in range(50):
-            admission.ended()
+            admission.record_end()
     late = rates[20:]
 
     assert late[0] == late[int(COOLDOWN / ADJUSTMENT_INTERVAL) - 1] > late[int(COOLDOWN / ADJUSTMENT_INTERVAL)]
@@ -186,9 +186,9 @@ def test_it_falls_once_for_what_has_been_begun_too_much_and_again_when_that_did_
 def test_what_was_begun_and_did_not_run_leaves_its_room_to_another() -> None:
     admission = Admission(rate=MIN_RATE)
     assert admission.capacity(0.0, late=0.0) == 1
-    admission.begun(1)
+    admission.record_starts(1)
     assert admission.capacity(0.0, late=0.0) == 0
-    admission.refused()
+    admission.refund()
 
     assert admission.capacity(0.0, late=0.0) == 1
 
@@ -201,7 +201,7 @@ def test_the_rate_grows_only_while_it_is_used_up_and_the_loop_is_in_time(
     for turn in range(3):
         room = admission.capacity(turn * ADJUSTMENT_INTERVAL, late)
         assert room == 1
-        admission.begun(room if is_used else 0)
+        admission.record_starts(room if is_used else 0)
 
     assert (admission.rate > MIN_RATE) is grows
 
@@ -209,9 +209,9 @@ def test_the_rate_grows_only_while_it_is_used_up_and_the_loop_is_in_time(
 def test_who_finds_no_room_waits_until_there_is_some_and_no_longer() -> None:
     admission = Admission(rate=4.0)
     assert admission.capacity(0.0, late=0.0) == 1
-    admission.begun(1)
+    admission.record_starts(1)
     assert admission.capacity(0.125, late=0.0) == 0
 
-    assert admission.pause() == 0.125
+    assert admission.seconds_to_next_start() == 0.125
     assert admission.capacity(0.25, late=0.0) == 1
-    assert admission.pause() == 0.0
+    assert admission.seconds_to_next_start() == 0.0

@@ -10,7 +10,15 @@ import pytest
 
 from monitor.config.agency.checks import OFF, ON, CheckSettings
 from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
-from monitor.planning.check_run import VerdictChange, amiss, assignments, changes, printable, unknown_findings, worst
+from monitor.planning.check_run import (
+    VerdictChange,
+    assignments,
+    changes,
+    printable,
+    problem_findings,
+    unknown_findings,
+    worst_verdict,
+)
 from probes.model.check import Check, CheckKind, CheckScope, Finding, NameServers, Verdict
 from tests.unit.monitor.trial import T0, mailbox
 
@@ -124,13 +132,13 @@ def test_the_words_of_a_server_can_be_written_anywhere() -> None:
     ],
 )
 def test_the_gravest_verdict_stands_for_all(verdicts: list[Verdict], gravest: Verdict) -> None:
-    assert worst(found(verdict) for verdict in verdicts) is gravest
+    assert worst_verdict(found(verdict) for verdict in verdicts) is gravest
 
 
 def test_what_is_amiss_is_told_with_the_gravest_first_and_otherwise_in_order() -> None:
     findings = [found(UNKNOWN), found(WARN, subject="b"), found(PASS), found(FAIL), found(WARN, subject="a")]
 
-    assert [(each.verdict, each.subject) for each in amiss(findings)] == [
+    assert [(each.verdict, each.subject) for each in problem_findings(findings)] == [
         (FAIL, "front"),
         (WARN, "b"),
         (WARN, "a"),

@@ -12,90 +12,92 @@ from monitor.planning.concurrency import DEFAULT_LIMIT, ConcurrencyLimits
 
 
 def test_so_many_are_let_in_and_the_next_waits_its_turn() -> None:
-    lanes = ConcurrencyLimits(room={"mel": 2})
+    lanes = ConcurrencyLimits(limits={"mel": 2})
 
-    assert [lanes.enter(name, ["mel"]) for name in ("a", "b", "c", "d")] == [True, True, False, False]
-    assert lanes.leave("b") == ["c"]
-    assert lanes.leave("c") == ["d"]
-    assert lanes.leave("a") == lanes.leave("d") == []
-    assert [*lanes._taken, *lanes._needs, *lanes._waiting] == [], "of servers that nobody uses any more nothing is kept"
+    assert [lanes.acquire(name, ["mel"]) for name in ("a", "b", "c", "d")] == [True, True, False, False]
+    assert lanes.release("b") == ["c"]
+    assert lanes.release("c") == ["d"]
+    assert lanes.release("a") == lanes.release("d") == []
+    assert [*lanes._used, *lanes._limit_names, *lanes._waiting] == [], (
+        "of servers that nobody uses any more nothing is kept"
+    )
 
 
 def test_who_waits_no_more_is_not_let_in_and_leaves_the_others_in_their_order() -> None:
-    lanes = ConcurrencyLimits(room={"mel": 1, "lain": 1})
-    assert [lanes.enter(name, ["mel"]) for name in "abcde"] == [True, False, False, False, False]
-    lanes.enter("x", ["lain"])
-    assert not lanes.enter("y", ["lain"])
+    lanes = ConcurrencyLimits(limits={"mel": 1, "lain": 1})
+    assert [lanes.acquire(name, ["mel"]) for name in "abcde"] == [True, False, False, False, False]
+    lanes.acquire("x", ["lain"])
+    assert not lanes.acquire("y", ["lain"])
     for name in "cey":
         lanes.withdraw(name)
-    assert [lanes.leave(name) for name in "abdx"] == [["b"], ["d"], [], []]
-    assert [*lanes._taken, *lanes._needs, *lanes._waiting] == []
+    assert [lanes.release(name) for name in "abdx"] == [["b"], ["d"], [], []]
+    assert [*lanes._used, *lanes._limit_names, *lanes._waiting] == []
 
 
 def test_who_may_enter_when_there_is_more_room_is_told_at_once() -> None:
-    lanes = ConcurrencyLimits(room={"mel": 1})
-    assert [lanes.enter(name, ["mel"]) for name in "abcd"] == [True, False, False, False]
+    lanes = ConcurrencyLimits(limits={"mel": 1})
+    assert [lanes.acquire(name, ["mel"]) for name in "abcd"] == [True, False, False, False]
     assert lanes.resize({"mel": 3}) == ["b", "c"]
-    assert lanes.resize({"mel": 2}) == lanes.leave("a") == []
-    assert lanes.leave("b") == ["d"]
+    assert lanes.resize({"mel": 2}) == lanes.release("a") == []
+    assert lanes.release("b") == ["d"]
 
 
 def test_a_lane_that_nothing_is_said_about_has_the_usual_room() -> None:
     lanes = ConcurrencyLimits()
-    assert [lanes.enter(str(n), ["mel"]) for n in range(DEFAULT_LIMIT + 1)] == [True] * DEFAULT_LIMIT + [False]
+    assert [lanes.acquire(str(n), ["mel"]) for n in range(DEFAULT_LIMIT + 1)] == [True] * DEFAULT_LIMIT + [False]
 
 
 def test_a_full_lane_delays_nobody_who_does_not_need_it() -> None:
-    lanes = ConcurrencyLimits(room={"slow": 1, "quick": 1})
-    lanes.enter("a", ["slow"])
-    assert not lanes.enter("b", ["slow"])
+    lanes = ConcurrencyLimits(limits={"slow": 1, "quick": 1})
+    lanes.acquire("a", ["slow"])
+    assert not lanes.acquire("b", ["slow"])
 
-    assert lanes.enter("c", ["quick"])
-    assert lanes.leave("c") == []
-    assert lanes.enter("d", ["quick"])
+    assert lanes.acquire("c", ["quick"])
+    assert lanes.release("c") == []
+    assert lanes.acquire("d", ["quick"])
 
 
 def test_who_waits_for_one_lane_keeps_nobody_out_of_another() -> None:
-    lanes = ConcurrencyLimits(room={"account": 1, "provider": 2})
-    lanes.enter("a", ["account", "provider"])
-    assert not lanes.enter("b", ["account", "provider"])
+    lanes = ConcurrencyLimits(limits={"account": 1, "provider": 2})
+    lanes.acquire("a", ["account", "provider"])
+    assert not lanes.acquire("b", ["account", "provider"])
 
-    assert lanes.enter("c", ["other account", "provider"])
+    assert lanes.acquire("c", ["other account", "provider"])
 
 
 def test_who_needs_two_lanes_waits_for_both() -> None:
-    lanes = ConcurrencyLimits(room={"account": 1, "provider": 1})
-    lanes.enter("a", ["account"])
-    lanes.enter("b", ["provider"])
-    assert not lanes.enter("c", ["account", "provider"])
+    lanes = ConcurrencyLimits(limits={"account": 1, "provider": 1})
+    lanes.acquire("a", ["account"])
+    lanes.acquire("b", ["provider"])
+    assert not lanes.acquire("c", ["account", "provider"])
 
-    assert lanes.leave("a") == []
-    assert lanes.leave("b") == ["c"]
+    assert lanes.release("a") == []
+    assert lanes.release("b") == ["c"]
 
 
 def test_who_asked_first_goes_first_whatever_else_they_waited_for() -> None:
-    lanes = ConcurrencyLimits(room={"account": 1, "provider": 1})
-    lanes.enter("a", ["account"])
-    lanes.enter("b", ["provider"])
-    lanes.enter("first", ["account", "provider"])
-    lanes.enter("second", ["provider"])
-    lanes.leave("a")
+    lanes = ConcurrencyLimits(limits={"account": 1, "provider": 1})
+    lanes.acquire("a", ["account"])
+    lanes.acquire("b", ["provider"])
+    lanes.acquire("first", ["account", "provider"])
+    lanes.acquire("second", ["provider"])
+    lanes.release("a")
 
-    assert lanes.leave("b") == ["first"]
-    assert lanes.leave("first") == ["second"]
+    assert lanes.release("b") == ["first"]
+    assert lanes.release("first") == ["second"]
 
 
 def test_who_asked_first_goes_first_when_one_leaves_two_lanes() -> None:
-    lanes = ConcurrencyLimits(room={"account": 1, "provider": 1})
-    lanes.enter("a", ["account", "provider"])
-    lanes.enter("first", ["account", "provider"])
-    lanes.enter("second", ["provider"])
+    lanes = ConcurrencyLimits(limits={"account": 1, "provider": 1})
+    lanes.acquire("a", ["account", "provider"])
+    lanes.acquire("first", ["account", "provider"])
+    lanes.acquire("second", ["provider"])
 
-    assert lanes.leave("a") == ["first"]
+    assert lanes.release("a") == ["first"]
 
 
 def test_who_needs_nothing_never_waits() -> None:
-    assert all(ConcurrencyLimits().enter(str(n), []) for n in range(100))
+    assert all(ConcurrencyLimits().acquire(str(n), []) for n in range(100))
 
 
 @settings(max_examples=100, deadline=None)
@@ -108,7 +110,7 @@ def test_who_needs_nothing_never_waits() -> None:
 def test_no_lane_is_overfull_nobody_waits_for_nothing_and_all_get_their_turn(
     room: dict[str, int], steps: list[tuple[list[str], int]]
 ) -> None:
-    lanes = ConcurrencyLimits(room=room)
+    lanes = ConcurrencyLimits(limits=room)
     needs: dict[str, list[str]] = {}
     inside: list[str] = []
     waiting: list[str] = []
@@ -121,14 +123,14 @@ def test_no_lane_is_overfull_nobody_waits_for_nothing_and_all_get_their_turn(
 
     def leave(name: str) -> None:
         inside.remove(name)
-        for other in lanes.leave(name):
+        for other in lanes.release(name):
             waiting.remove(other)
             inside.append(other)
 
     for number, (wanted, leaves) in enumerate(steps):
         name = str(number)
         needs[name] = wanted
-        (inside if lanes.enter(name, wanted) else waiting).append(name)
+        (inside if lanes.acquire(name, wanted) else waiting).append(name)
         check()
         if inside and leaves % 2:
             leave(inside[leaves % len(inside)])
@@ -141,13 +143,13 @@ def test_no_lane_is_overfull_nobody_waits_for_nothing_and_all_get_their_turn(
 
 
 def test_ten_thousand_who_wait_are_no_work() -> None:
-    lanes = ConcurrencyLimits(room={"provider": 5})
+    lanes = ConcurrencyLimits(limits={"provider": 5})
     names = [str(n) for n in range(10_000)]
     began = time.process_time()
-    inside = [name for name in names if lanes.enter(name, [f"account {name}", "provider"])]
+    inside = [name for name in names if lanes.acquire(name, [f"account {name}", "provider"])]
     order = list(inside)
     while inside:
-        more = lanes.leave(inside.pop(0))
+        more = lanes.release(inside.pop(0))
         inside += more
         order += more
 

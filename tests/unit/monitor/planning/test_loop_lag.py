@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitor.evaluation.attribution import FaultDomain, weigh
+from monitor.evaluation.attribution import FaultDomain, attribute
 from monitor.evaluation.evidence import Ability, Evidence, EvidenceCollector
 from monitor.model.health import Grade
 from monitor.planning.loop_lag import LoopLag, invalid_result, is_valid
@@ -16,7 +16,7 @@ from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import MINUTE, PROBING, SECOND, T0, agency_routes, arrived, controls, failed
 
 ROUTE = agency_routes("JCM")[1]
-SESSION, ARRIVAL = PROBING.patience.session, PROBING.patience.arrival
+SESSION, ARRIVAL = PROBING.timeouts.session, PROBING.timeouts.arrival
 
 
 def ended(outcome: Outcome, reason: Reason, phase: Phase = Phase.SUBMIT) -> ProbeResult:
@@ -55,7 +55,7 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
                 TIMED_OUT,
                 REFUSED,
                 HUNG_UP,
-                ended(Outcome.DEFERRED, Reason.COME_AGAIN),
+                ended(Outcome.DEFERRED, Reason.TRY_LATER),
                 ended(Outcome.TLS, Reason.TLS_REFUSED, Phase.TLS),
                 ended(Outcome.AUTH, Reason.CREDENTIALS_REFUSED, Phase.AUTH),
             )
@@ -66,7 +66,7 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
             for result in (
                 ended(Outcome.REJECTED, Reason.MESSAGE_REFUSED),
                 ended(Outcome.BOUNCED, Reason.RETURNED, Phase.TRANSIT),
-                ended(Outcome.CORRUPTED, Reason.CHANGED, Phase.RETRIEVE),
+                ended(Outcome.CORRUPTED, Reason.CONTENT_CHANGED, Phase.RETRIEVE),
                 arrived(ROUTE, T0),
                 arrived(ROUTE, T0, junk=True),
             )
@@ -99,10 +99,10 @@ def test_a_run_that_is_not_believed_is_our_own_and_says_by_how_much() -> None:
 
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.failure is not None
-    assert result.failure.words == "we were late (this process stood still for 12.3 s of it)"
+    assert result.failure.summary == "we were late (this process was blocked for 12.3 s)"
     assert (result.failure.phase, result.failure.party) == (Phase.SUBMIT, Party.SENDER)
-    verdict = weigh(ROUTE, result, Evidence())
-    assert (verdict.grade, verdict.blame) == (Grade.NONE, FaultDomain.OURS)
+    verdict = attribute(ROUTE, result, Evidence())
+    assert (verdict.grade, verdict.domain) == (Grade.NONE, FaultDomain.OURS)
 
 
 def test_what_arrived_and_is_not_believed_was_late_on_its_way() -> None:
@@ -115,6 +115,6 @@ def test_that_we_stood_still_says_nothing_of_our_network() -> None:
     control = controls()[0]
     result = invalid_result(replace(REFUSED, route=control.name), LoopLag(whole=9 * SECOND, longest=9 * SECOND))
     witness = EvidenceCollector(controls())
-    witness.hear(control, result)
+    witness.record_run(control, result)
 
-    assert all(proof.failed_at is None for proof in witness.evidence().of(Ability.REACH).values())
+    assert all(proof.failed_at is None for proof in witness.evidence().records(Ability.REACH).values())

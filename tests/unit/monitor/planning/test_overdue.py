@@ -11,7 +11,7 @@ import pytest
 
 from monitor.model.route import Direction, MonitoredRoute, ProbingPolicy
 from monitor.model.window import ALWAYS, Hours, OneTimeWindow, Recurring, WindowOccurrence
-from monitor.planning.overdue import OverdueTracker, proof_by, run_by
+from monitor.planning.overdue import OverdueTracker, run_deadline, success_deadline
 from monitor.planning.schedule import TOLERANCE, Schedule
 from probes.model.probe import Route, Timeouts
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox
@@ -42,19 +42,19 @@ def watched(name: str, probing: ProbingPolicy, agency: str = "JCM") -> Monitored
     ],
     ids=["always", "office hours", "twice a day", "maintenance", "office hours and maintenance"],
 )
-@pytest.mark.parametrize("patience", [Timeouts(), Timeouts(session=2 * MINUTE, arrival=HOUR)], ids=["usual", "long"])
+@pytest.mark.parametrize("timeouts", [Timeouts(), Timeouts(session=2 * MINUTE, arrival=HOUR)], ids=["usual", "long"])
 def test_nothing_is_overdue_while_every_run_is_begun_and_delivered(
-    interval: timedelta, hours: Hours, patience: Timeouts
+    interval: timedelta, hours: Hours, timeouts: Timeouts
 ) -> None:
     """Runs take anything up to all their time, and now and then a time is let go."""
-    chance = Random(f"{interval}{hours}{patience}")
-    route = watched("JCM/inbound/a", ProbingPolicy(interval=interval, hours=hours, patience=patience))
+    chance = Random(f"{interval}{hours}{timeouts}")
+    route = watched("JCM/inbound/a", ProbingPolicy(interval=interval, hours=hours, timeouts=timeouts))
     schedule, expected = Schedule(seed="utama"), OverdueTracker()
     schedule.add(route.name, interval, T0, hours)
-    expected.begin(route, T0)
+    expected.add_route(route, T0)
     runs, was_let_go = 0, False
     while runs < 100:
-        at = schedule.wake()
+        at = schedule.next_due()
         assert at is not None
         if not was_let_go and chance.random() < 0.2:
             # Nobody looks in time.
@@ -64,36 +64,36 @@ def test_nothing_is_overdue_while_every_run_is_begun_and_delivered(
         if not schedule.due(at):
             continue
         runs, was_let_go = runs + 1, False
-        ends = at + chance.random() * (patience.session + patience.whole)
-        overdue = expected.of("JCM")
+        ends = at + chance.random() * (timeouts.session + timeouts.total)
+        overdue = expected.deadlines("JCM")
         assert overdue is not None
-        if hours.opens(ends) == ends:
-            assert ends < min(overdue.run, overdue.proof)
-        expected.ended(route, ends, proven=True)
-        schedule.finished(route.name, ends)
+        if hours.next_active_at(ends) == ends:
+            assert ends < min(overdue.run, overdue.success)
+        expected.record_end(route, ends, has_succeeded=True)
+        schedule.plan_next(route.name, ends)
 
 
 @pytest.mark.parametrize(
     ("interval", "at_most"), [(MINUTE, 12 * MINUTE), (5 * MINUTE, 20 * MINUTE), (6 * HOUR, 6 * HOUR + 20 * MINUTE)]
 )
 def test_soon_after_the_last_run_the_next_is_overdue(interval: timedelta, at_most: timedelta) -> None:
-    last = run_by(ProbingPolicy(interval=interval), T0)
+    last = run_deadline(ProbingPolicy(interval=interval), T0)
     assert last is not None
     assert interval < last - T0 < at_most
 
 
 def test_a_proof_is_waited_for_half_an_hour_or_as_long_as_a_run() -> None:
     often, rarely = ProbingPolicy(interval=MINUTE), ProbingPolicy(interval=6 * HOUR)
-    found = proof_by(often, T0)
+    found = success_deadline(often, T0)
     assert found is not None
     assert 30 * MINUTE < found - T0 < 45 * MINUTE
-    assert proof_by(rarely, T0) == run_by(rarely, T0)
+    assert success_deadline(rarely, T0) == run_deadline(rarely, T0)
 
 
 def test_nothing_is_overdue_outside_of_hours_but_soon_after_they_begin_again() -> None:
     evening = datetime(2026, 3, 2, 18, 55, tzinfo=KL)
     for interval, at_most in ((5 * MINUTE, 20 * MINUTE), (6 * HOUR, 25 * MINUTE)):
-        found = run_by(ProbingPolicy(interval=interval, hours=Hours(when=(OFFICE,))), evening)
+        found = run_deadline(ProbingPolicy(interval=interval, hours=Hours(when=(OFFICE,))), evening)
         assert found is not None
         assert MINUTE < found - datetime(2026, 3, 3, 7, tzinfo=KL) < at_most
 
@@ -101,22 +101,22 @@ def test_nothing_is_overdue_outside_of_hours_but_soon_after_they_begin_again() -
 def test_of_several_routes_the_first_counts_and_of_nothing_nothing() -> None:
     often, rarely = watched("a", ProbingPolicy(interval=MINUTE)), watched("b", ProbingPolicy(interval=HOUR))
     expected = OverdueTracker()
-    assert expected.of("JCM") is None
+    assert expected.deadlines("JCM") is None
     for route in (often, rarely):
-        expected.begin(route, T0)
-    expected.ended(often, T0 + 2 * HOUR, proven=False)
-    overdue = expected.of("JCM")
+        expected.add_route(route, T0)
+    expected.record_end(often, T0 + 2 * HOUR, has_succeeded=False)
+    overdue = expected.deadlines("JCM")
     assert overdue is not None
-    assert (overdue.run, overdue.proof) == (run_by(rarely.probing, T0), proof_by(often.probing, T0))
-    expected.forget(rarely)
-    overdue = expected.of("JCM")
+    assert (overdue.run, overdue.success) == (run_deadline(rarely.probing, T0), success_deadline(often.probing, T0))
+    expected.remove_route(rarely)
+    overdue = expected.deadlines("JCM")
     assert overdue is not None
-    assert overdue.run == run_by(often.probing, T0 + 2 * HOUR)
-    expected.forget(often)
-    assert expected.of("JCM") is None
+    assert overdue.run == run_deadline(often.probing, T0 + 2 * HOUR)
+    expected.remove_route(often)
+    assert expected.deadlines("JCM") is None
     # Its last run ends after it has left.
-    expected.ended(often, T0 + HOUR, proven=True)
-    assert expected.of("JCM") is None
+    expected.record_end(often, T0 + HOUR, has_succeeded=True)
+    assert expected.deadlines("JCM") is None
 
 
 def test_who_is_to_be_probed_more_often_from_now_on_is_not_late_at_once_and_who_is_not_changed_has_no_time_anew() -> (
@@ -124,19 +124,21 @@ def test_who_is_to_be_probed_more_often_from_now_on_is_not_late_at_once_and_who_
 ):
     route = watched("a", ProbingPolicy(interval=12 * HOUR))
     expected, later = OverdueTracker(), T0 + 5 * HOUR
-    expected.begin(route, T0)
-    expected.change(route, later)
-    overdue = expected.of("JCM")
+    expected.add_route(route, T0)
+    expected.change_route(route, later)
+    overdue = expected.deadlines("JCM")
     assert overdue is not None
-    assert overdue.run == run_by(route.probing, T0)
+    assert overdue.run == run_deadline(route.probing, T0)
     oftener = replace(route, probing=replace(route.probing, interval=HOUR))
-    expected.change(oftener, later)
-    overdue = expected.of("JCM")
+    expected.change_route(oftener, later)
+    overdue = expected.deadlines("JCM")
     assert overdue is not None
-    assert overdue.run == run_by(oftener.probing, later)
+    assert overdue.run == run_deadline(oftener.probing, later)
 
 
 def test_who_has_hours_that_never_come_again_is_not_waited_for() -> None:
     expected = OverdueTracker()
-    expected.begin(watched("a", ProbingPolicy(hours=Hours(when=(OneTimeWindow(WindowOccurrence(T0 - HOUR, T0)),)))), T0)
-    assert expected.of("JCM") is None
+    expected.add_route(
+        watched("a", ProbingPolicy(hours=Hours(when=(OneTimeWindow(WindowOccurrence(T0 - HOUR, T0)),)))), T0
+    )
+    assert expected.deadlines("JCM") is None

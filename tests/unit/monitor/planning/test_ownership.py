@@ -20,7 +20,7 @@ AGENCIES = st.sets(st.text("ABCXYZ0189", min_size=1, max_size=8), max_size=60)
 
 
 def owned(agencies: Iterable[str], alive: AbstractSet[str], name: str) -> frozenset[str]:
-    return Shard(name=name, alive=frozenset(alive)).of(agencies)
+    return Shard(name=name, alive=frozenset(alive)).owned(agencies)
 
 
 def at(seconds: float, name: str = "dua", *, left: bool = False) -> ClusterMember:
@@ -28,12 +28,12 @@ def at(seconds: float, name: str = "dua", *, left: bool = False) -> ClusterMembe
 
 
 def seen(membership: ClusterMembership, seconds: float, *others: ClusterMember) -> set[str]:
-    return {*membership.beat(others, T0 + seconds * SECOND)} - {"satu"}
+    return {*membership.record_heartbeats(others, T0 + seconds * SECOND)} - {"satu"}
 
 
 def test_beats_and_deaths_follow_from_the_time_within_which_others_take_over() -> None:
     assert TakeoverPolicy() == TakeoverPolicy(within=10 * SECOND)
-    assert TakeoverPolicy().beat_every == SECOND
+    assert TakeoverPolicy().heartbeat_interval == SECOND
     assert TakeoverPolicy().dead_after == 4 * SECOND
 
 
@@ -83,7 +83,7 @@ def test_after_a_store_that_was_away_everybody_has_the_time_to_beat_again() -> N
     for second in range(5):
         seen(membership, second, at(second))
 
-    membership.missed()
+    membership.record_failure()
 
     assert seen(membership, 5, at(4)) == {"dua"}
     assert seen(membership, 8.9, at(4)) == {"dua"}, "its beat is older than four seconds, ours are not"
@@ -95,7 +95,7 @@ def test_who_is_dead_stays_dead_while_our_own_beats_fail_and_go_through_again() 
     for second in range(6):
         seen(membership, second, at(0))
 
-    membership.missed()
+    membership.record_failure()
 
     assert seen(membership, 7, at(0)) == set(), "or its agencies would be given back to it"
     assert seen(membership, 8, at(7.5)) == {"dua"}
@@ -104,7 +104,7 @@ def test_who_is_dead_stays_dead_while_our_own_beats_fail_and_go_through_again() 
 def test_who_was_silent_while_the_store_was_away_for_days_is_given_up_by_nobody_who_had_begun() -> None:
     membership, days = ClusterMembership(name="satu"), 3 * GIVEN_UP / SECOND
     seen(membership, 0, at(0))
-    membership.missed()
+    membership.record_failure()
 
     assert seen(membership, days, at(0)) == {"dua"}
     assert seen(membership, days + 3, at(0)) == {"dua"}
@@ -112,7 +112,7 @@ def test_who_was_silent_while_the_store_was_away_for_days_is_given_up_by_nobody_
 
 
 def test_who_begins_is_alive_by_itself() -> None:
-    assert ClusterMembership(name="satu").beat((), T0) == {"satu"}
+    assert ClusterMembership(name="satu").record_heartbeats((), T0) == {"satu"}
 
 
 @given(beats=st.lists(st.booleans(), max_size=40))
@@ -120,7 +120,7 @@ def test_nobody_is_called_dead_by_one_whose_own_beats_did_not_go_through_for_tha
     membership, since = ClusterMembership(name="satu"), 0
     for second, went_through in enumerate(beats):
         if not went_through:
-            membership.missed()
+            membership.record_failure()
             since = second + 1
         elif not seen(membership, second, at(-1)):
             assert second - since > 4
@@ -156,7 +156,7 @@ def test_an_agency_goes_to_one_process_that_has_its_document_though_each_knows_o
     documents = {name: data.draw(AGENCIES) for name in alive}
 
     shares = [
-        Shard(name=name, alive=frozenset(alive), known={n: d for n, d in documents.items() if n != name}).of(has)
+        Shard(name=name, alive=frozenset(alive), known={n: d for n, d in documents.items() if n != name}).owned(has)
         for name, has in documents.items()
     ]
 
@@ -181,13 +181,13 @@ def test_an_agency_of_which_nobody_has_a_document_has_one_owner_all_the_same() -
     share = Shard(name="satu", alive=frozenset(known), known={"dua": known["dua"]})
 
     assert owners(["JKT"], known, known) == owners(["JKT"], known)
-    assert share.watched_elsewhere == {"MDC"}
-    assert WHOLE.watched_elsewhere == set()
+    assert share.monitored_elsewhere == {"MDC"}
+    assert WHOLE.monitored_elsewhere == set()
 
 
 def test_a_process_alone_owns_all() -> None:
     assert owned(CODES, {"satu"}, "satu") == set(CODES)
-    assert WHOLE.of(CODES) == set(CODES)
+    assert WHOLE.owned(CODES) == set(CODES)
 
 
 def test_who_owns_one_agency_is_who_owns_it_among_all() -> None:
@@ -216,4 +216,4 @@ def test_ten_thousand_agencies_are_spread_evenly(processes: int) -> None:
 def test_a_takeover_that_is_to_be_quick_has_quick_beats() -> None:
     policy = TakeoverPolicy(within=timedelta(seconds=5))
 
-    assert (policy.beat_every, policy.dead_after) == (SECOND / 2, 2 * SECOND)
+    assert (policy.heartbeat_interval, policy.dead_after) == (SECOND / 2, 2 * SECOND)

@@ -18,7 +18,7 @@ from monitor.planning.schedule import (
     CATCH_UP,
     HOURS_SPREAD,
     JITTER,
-    JITTER_AT_MOST,
+    MAX_JITTER,
     TAKEOVER_SPREAD,
     TAKEOVER_TOLERANCE,
     TOLERANCE,
@@ -29,7 +29,7 @@ from tests.unit.monitor.trial import MINUTE, SECOND, T0
 FIVE = 5 * MINUTE
 HOUR = timedelta(hours=1)
 #: How much earlier or later than its phase a run of a five-minute route comes at most: two may be twice that apart.
-SWING = min(FIVE * JITTER, JITTER_AT_MOST)
+SWING = min(FIVE * JITTER, MAX_JITTER)
 
 
 def planned(*names: str, interval: timedelta = FIVE, hours: Hours = ALWAYS, now: datetime = T0) -> Schedule:
@@ -40,7 +40,7 @@ def planned(*names: str, interval: timedelta = FIVE, hours: Hours = ALWAYS, now:
 
 
 def next_of(schedule: Schedule) -> datetime:
-    wake = schedule.wake()
+    wake = schedule.next_due()
     assert wake is not None
     return wake
 
@@ -48,10 +48,10 @@ def next_of(schedule: Schedule) -> datetime:
 def runs(schedule: Schedule, until: datetime) -> dict[str, list[datetime]]:
     """Wake on time until then, with runs that take no time; return when each route ran."""
     found: dict[str, list[datetime]] = {}
-    while (now := schedule.wake()) is not None and now <= until:
+    while (now := schedule.next_due()) is not None and now <= until:
         for name in schedule.due(now):
             found.setdefault(name, []).append(now)
-            schedule.finished(name, now)
+            schedule.plan_next(name, now)
     return found
 
 
@@ -59,10 +59,10 @@ def test_whoever_leaves_while_there_is_no_room_takes_nobody_else_along() -> None
     schedule = Schedule(seed="utama")
     for name in ("a", "b"):
         schedule.add(name, 5 * MINUTE, T0)
-        schedule.order(name, T0)
+        schedule.request_now(name, T0)
     assert schedule.due(T0, room=0) == []
     schedule.remove("b")
-    assert schedule.wake() == T0
+    assert schedule.next_due() == T0
     assert schedule.due(T0) == ["a"]
 
 
@@ -105,7 +105,7 @@ def test_a_slow_run_does_not_shift_the_next() -> None:
     first = next_of(quick)
     for schedule, took in ((quick, SECOND), (slow, 4 * MINUTE)):
         assert schedule.due(first) == ["one"]
-        schedule.finished("one", first + took)
+        schedule.plan_next("one", first + took)
 
     assert next_of(slow) == next_of(quick)
 
@@ -114,7 +114,7 @@ def test_a_run_that_outlasts_its_interval_takes_the_next_phase() -> None:
     schedule = planned("one")
     first = next_of(schedule)
     schedule.due(first)
-    schedule.finished("one", first + 7 * MINUTE)
+    schedule.plan_next("one", first + 7 * MINUTE)
 
     assert abs(next_of(schedule) - (first + 2 * FIVE)) <= 2 * SWING
 
@@ -144,7 +144,7 @@ def test_after_a_pause_nothing_is_caught_up_at_once(pause: timedelta) -> None:
     overdue = min(600, 600 * pause / FIVE)
     at_once = schedule.due(back)
     for name in at_once:
-        schedule.finished(name, back)
+        schedule.plan_next(name, back)
     after = runs(schedule, back + FIVE)
     per_ten_seconds = Counter((at - back) // (10 * SECOND) for each in after.values() for at in each)
 
@@ -156,7 +156,7 @@ def test_after_a_pause_nothing_is_caught_up_at_once(pause: timedelta) -> None:
 
 def test_a_look_that_was_asked_for_is_still_wanted_after_a_pause() -> None:
     schedule = planned("one", "two", interval=HOUR)
-    schedule.bring_forward("one", T0 + SECOND)
+    schedule.advance("one", T0 + SECOND)
 
     assert schedule.due(T0 + 20 * MINUTE) == ["one"]
 
@@ -164,7 +164,7 @@ def test_a_look_that_was_asked_for_is_still_wanted_after_a_pause() -> None:
 def test_a_round_that_serves_as_the_look_that_was_asked_for_is_wanted_after_a_pause_too() -> None:
     schedule = planned("one", interval=HOUR)
     round_at = next_of(schedule)
-    schedule.bring_forward("one", round_at + SECOND)
+    schedule.advance("one", round_at + SECOND)
 
     assert schedule.due(round_at + MINUTE) == ["one"]
 
@@ -217,7 +217,7 @@ def test_a_clock_that_is_set_back_does_not_stop_probing(back: timedelta) -> None
     now = T0 + HOUR - back
     started = schedule.due(now)
     for name in started:
-        schedule.finished(name, now)
+        schedule.plan_next(name, now)
 
     assert len(started) <= 10
     assert len(runs(schedule, now + FIVE + 2 * SWING).keys() | set(started)) == 100
@@ -226,7 +226,7 @@ def test_a_clock_that_is_set_back_does_not_stop_probing(back: timedelta) -> None
 def test_a_look_that_was_asked_for_is_as_near_as_before_when_the_clock_is_set_back() -> None:
     schedule = planned("one", "two", interval=HOUR)
     schedule.due(T0 + 2 * SECOND)
-    schedule.bring_forward("one", T0 + MINUTE)
+    schedule.advance("one", T0 + MINUTE)
     schedule.due(T0 - HOUR)
 
     assert next_of(schedule) == T0 - HOUR + MINUTE - 2 * SECOND
@@ -236,9 +236,9 @@ def test_a_look_wanted_by_a_running_route_is_as_near_as_before_when_the_clock_is
     schedule = planned("one", interval=HOUR)
     first = next_of(schedule)
     schedule.due(first)
-    schedule.bring_forward("one", first + MINUTE)
+    schedule.advance("one", first + MINUTE)
     schedule.due(first - 3 * HOUR)
-    schedule.finished("one", first - 3 * HOUR)
+    schedule.plan_next("one", first - 3 * HOUR)
 
     assert next_of(schedule) == first - 3 * HOUR + MINUTE
 
@@ -250,11 +250,11 @@ def test_one_run_of_a_route_is_in_flight() -> None:
     schedule = planned("one")
     first = next_of(schedule)
     schedule.due(first)
-    schedule.bring_forward("one", first)
+    schedule.advance("one", first)
 
     assert schedule.due(T0 + HOUR) == []
-    assert schedule.wake() is None
-    schedule.finished("one", T0 + HOUR)
+    assert schedule.next_due() is None
+    schedule.plan_next("one", T0 + HOUR)
     assert schedule.due(T0 + HOUR) == ["one"]
 
 
@@ -262,14 +262,14 @@ def test_another_look_brings_a_run_forward_and_never_puts_it_off() -> None:
     schedule, undisturbed = planned("one"), planned("one")
     due = next_of(schedule)
 
-    schedule.bring_forward("one", due + MINUTE)
+    schedule.advance("one", due + MINUTE)
     assert next_of(schedule) == due
-    schedule.bring_forward("one", due - SECOND)
+    schedule.advance("one", due - SECOND)
     assert next_of(schedule) == due - SECOND
     assert schedule.due(due - SECOND) == ["one"]
-    schedule.finished("one", due)
+    schedule.plan_next("one", due)
     undisturbed.due(due)
-    undisturbed.finished("one", due)
+    undisturbed.plan_next("one", due)
     assert next_of(schedule) == next_of(undisturbed)
 
 
@@ -278,8 +278,8 @@ def test_the_earliest_of_several_looks_counts() -> None:
     first = next_of(schedule)
     schedule.due(first)
     for minutes in (8, 6, 7):
-        schedule.bring_forward("one", first + minutes * MINUTE)
-    schedule.finished("one", first)
+        schedule.advance("one", first + minutes * MINUTE)
+    schedule.plan_next("one", first)
 
     assert next_of(schedule) == first + 6 * MINUTE
 
@@ -290,9 +290,9 @@ def test_a_removed_route_is_not_run_again() -> None:
 
     assert set(runs(schedule, T0 + FIVE + 2 * SWING)) == {"two"}
     schedule.remove("two")
-    schedule.finished("two", T0 + FIVE)
-    schedule.bring_forward("two", T0)
-    assert schedule.wake() is None
+    schedule.plan_next("two", T0 + FIVE)
+    schedule.advance("two", T0)
+    assert schedule.next_due() is None
 
 
 # -- hours ----------------------------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
     schedule = planned(
         "one", interval=HOUR, hours=Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, until, "Naik taraf"))])
     )
-    schedule.bring_forward("one", T0 + MINUTE)
+    schedule.advance("one", T0 + MINUTE)
 
     assert next_of(schedule) == until
     assert schedule.due(until) == ["one"]
@@ -341,10 +341,10 @@ def test_what_somebody_orders_runs_at_once_whatever_the_hours_and_only_once() ->
     closed = Hours(maintenance=[OneTimeWindow(WindowOccurrence(T0, T0 + 10 * HOUR, "Naik taraf"))])
     schedule = planned("a", hours=closed)
     assert schedule.due(T0) == []
-    schedule.order("a", T0)
-    assert schedule.wake() == T0
+    schedule.request_now("a", T0)
+    assert schedule.next_due() == T0
     assert schedule.due(T0) == ["a"]
-    schedule.finished("a", T0 + SECOND)
+    schedule.plan_next("a", T0 + SECOND)
     assert next_of(schedule) >= T0 + 10 * HOUR
 
 
@@ -352,11 +352,11 @@ def test_what_is_ordered_while_the_route_runs_follows_when_that_is_over() -> Non
     schedule = planned("a")
     first = next_of(schedule)
     assert schedule.due(first) == ["a"]
-    schedule.order("a", first)
+    schedule.request_now("a", first)
     assert schedule.due(first + SECOND) == []
-    schedule.finished("a", first + 2 * SECOND)
+    schedule.plan_next("a", first + 2 * SECOND)
     assert schedule.due(first + 2 * SECOND) == ["a"]
-    schedule.order("none", first)  # Was released meanwhile.
+    schedule.request_now("none", first)  # Was released meanwhile.
 
 
 def test_a_run_that_is_due_when_its_hours_end_is_not_started_after_them() -> None:
@@ -365,10 +365,10 @@ def test_a_run_that_is_due_when_its_hours_end_is_not_started_after_them() -> Non
     last = next_of(schedule)
     assert last < local(2026, 11, 24, 17)
     schedule.add("one", FIVE, last, Hours(when=[OneTimeWindow(WindowOccurrence(T0, last + SECOND))]))
-    schedule.bring_forward("one", last)
+    schedule.advance("one", last)
 
     assert schedule.due(last + 2 * SECOND) == []
-    assert schedule.wake() is None
+    assert schedule.next_due() is None
 
 
 def test_what_was_not_begun_before_its_hours_ended_is_run_when_they_begin_again() -> None:
@@ -396,7 +396,7 @@ def test_a_look_that_was_asked_for_is_wanted_after_a_pause_though_its_route_is_p
     None
 ):
     schedule = planned("asked", "round", interval=HOUR)
-    schedule.bring_forward("asked", T0 + MINUTE)
+    schedule.advance("asked", T0 + MINUTE)
     for name in ("asked", "round"):
         schedule.change(name, 2 * HOUR, T0)
 
@@ -417,12 +417,12 @@ class Machine:
     started: dict[str, list[datetime]] = field(default_factory=dict)
 
     def go(self, late: timedelta, lasts: timedelta) -> None:
-        nexts = [at for at in (self.schedule.wake(), *self.under_way.values()) if at is not None]
+        nexts = [at for at in (self.schedule.next_due(), *self.under_way.values()) if at is not None]
         self.now = max(self.now, min(nexts) + late)
         for name, ends in list(self.under_way.items()):
             if ends <= self.now:
                 del self.under_way[name]
-                self.schedule.finished(name, self.now)
+                self.schedule.plan_next(name, self.now)
         for name in self.schedule.due(self.now):
             assert name not in self.under_way
             assert self.schedule.due_at(name) <= self.now
@@ -450,12 +450,12 @@ def test_never_two_in_flight_never_early_and_every_route_in_its_time(
     for late, lasts, asked in steps:
         machine.go(timedelta(seconds=late), timedelta(seconds=lasts))
         if asked is not None:
-            schedule.bring_forward(f"route-{asked[0]}", machine.now + timedelta(seconds=asked[1]))
+            schedule.advance(f"route-{asked[0]}", machine.now + timedelta(seconds=asked[1]))
 
     for name, span in spans.items():
         ran = [T0, *machine.started.get(name, [])]
         # A run may take 200 s and its successor waits for it; the loop may be 4 s late, twice.
-        longest = span + 2 * min(span * JITTER, JITTER_AT_MOST) + timedelta(seconds=200 + 8)
+        longest = span + 2 * min(span * JITTER, MAX_JITTER) + timedelta(seconds=200 + 8)
         assert all(later - earlier <= longest for earlier, later in zip(ran, [*ran[1:], machine.now], strict=True))
 
 
@@ -473,7 +473,7 @@ def test_after_any_pause_only_what_was_asked_for_and_what_is_due_just_now_runs(
     now = T0 + timedelta(seconds=before)
     runs(schedule, now)
     for n in range(asked):
-        schedule.bring_forward(f"route-{n}", now + SECOND)
+        schedule.advance(f"route-{n}", now + SECOND)
     later = now + timedelta(seconds=pause)
     at_once = schedule.due(later)
 
@@ -489,7 +489,7 @@ def test_whatever_is_done_to_the_clock_every_route_runs_within_its_interval(step
     now = T0 + HOUR + timedelta(seconds=step)
     started = schedule.due(now)
     for name in started:
-        schedule.finished(name, now)
+        schedule.plan_next(name, now)
 
     assert len(set(started) | set(runs(schedule, now + FIVE + 2 * SWING))) == count
 
@@ -500,8 +500,8 @@ def test_ten_thousand_routes_are_quick() -> None:
     for second in range(0, 600, 5):
         now = T0 + second * SECOND
         for name in schedule.due(now):
-            schedule.finished(name, now + SECOND)
-        schedule.wake()
+            schedule.plan_next(name, now + SECOND)
+        schedule.next_due()
 
     assert time.process_time() - began < 2
 
@@ -559,8 +559,8 @@ def test_what_was_run_elsewhere_just_now_is_not_run_before_its_interval_is_over(
 def test_thousands_that_are_to_be_looked_at_again_are_not_looked_at_in_the_same_second() -> None:
     schedule = planned(*ROUTES, interval=HOUR)
     for name in ROUTES:
-        schedule.bring_forward_within(name, MINUTE, T0)
-    schedule.bring_forward_within("JCM/unknown", MINUTE, T0)
+        schedule.advance_within(name, MINUTE, T0)
+    schedule.advance_within("JCM/unknown", MINUTE, T0)
     looked = [times[0] for times in runs(schedule, T0 + MINUTE).values()]
     assert len(looked) == len(ROUTES)
     assert max(Counter((at - T0) // SECOND for at in looked).values()) <= 8
@@ -586,5 +586,5 @@ def test_a_run_that_is_under_way_is_no_second_one_when_its_route_is_resumed() ->
     assert schedule.due(begun) == ["JCM/internal"]
     schedule.resume({"JCM/internal": begun - 2 * FIVE}, begun)
     assert schedule.due(begun + TAKEOVER_SPREAD) == []
-    schedule.finished("JCM/internal", begun + TAKEOVER_SPREAD)
+    schedule.plan_next("JCM/internal", begun + TAKEOVER_SPREAD)
     assert schedule.due(begun + TAKEOVER_SPREAD) == ["JCM/internal"], "it is still wanted"

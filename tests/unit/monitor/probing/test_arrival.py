@@ -38,7 +38,7 @@ class Books:
         self.broken = False
         self.asked, self.written = asyncio.Event(), asyncio.Event()
 
-    async def came_late(self, token_id: str, seen_at: datetime) -> None:
+    async def record_late_arrival(self, token_id: str, seen_at: datetime) -> None:
         self.asked.set()
         if self.broken:
             raise OSError("disk full")
@@ -53,7 +53,7 @@ class CallbackHandler:
         self.books = Books()
         self.time = T0
         self.metrics = Metrics(version="0", now=lambda: self.time)
-        self.metrics.watch_agency("JCM", routes=[ROUTE.name])
+        self.metrics.register_agency("JCM", routes=[ROUTE.name])
         self.arrivals = Arrivals(
             known or {},
             routes={ROUTE.name: ROUTE},
@@ -66,8 +66,8 @@ class CallbackHandler:
     def now(self) -> datetime:
         return self.time
 
-    def late(self, mailbox: str = HERE, *, at_first_look: bool = False) -> None:
-        self.arrivals.hear(Arrival.LATE, TOKEN, self.time, mailbox=mailbox, at_first_look=at_first_look)
+    def late(self, mailbox: str = HERE, *, is_first_poll: bool = False) -> None:
+        self.arrivals.process_message(Arrival.LATE, TOKEN, self.time, mailbox=mailbox, is_first_poll=is_first_poll)
 
     def counted(self, arrival: Arrival) -> float | None:
         return Scrape(self.metrics).value("probe_arrivals_total", arrival=arrival)
@@ -77,7 +77,7 @@ class CallbackHandler:
 
 
 def before_the_start() -> dict[str, SentToken]:
-    return {TOKEN: SentToken(route=ROUTE.name, at=T0 - 10 * MINUTE, came=False)}
+    return {TOKEN: SentToken(route=ROUTE.name, at=T0 - 10 * MINUTE, has_arrived=False)}
 
 
 async def test_late_mail_of_an_earlier_life_is_known_by_its_route_and_timed() -> None:
@@ -90,16 +90,16 @@ async def test_late_mail_of_an_earlier_life_is_known_by_its_route_and_timed() ->
 async def test_what_lies_there_at_the_first_look_after_a_restart_is_not_timed() -> None:
     # It may have come long before we looked.
     desk = CallbackHandler(before_the_start())
-    desk.late(at_first_look=True)
+    desk.late(is_first_poll=True)
     assert desk.counted(Arrival.LATE) == 1
     assert desk.timed("+Inf") == 0
 
 
 async def test_what_was_sent_since_the_start_is_timed_even_at_the_first_look() -> None:
     desk = CallbackHandler()
-    desk.arrivals.sent(TOKEN, ROUTE.name, T0)
+    desk.arrivals.record_sent(TOKEN, ROUTE.name, T0)
     desk.time += 5 * MINUTE
-    desk.late(at_first_look=True)
+    desk.late(is_first_poll=True)
     assert (desk.timed("60.0"), desk.timed("300.0")) == (0, 1)
 
 
@@ -115,19 +115,19 @@ async def test_a_copy_in_another_mailbox_of_ours_is_a_duplicate_and_where_it_is_
 
 async def test_a_copy_of_what_came_in_time_is_a_duplicate() -> None:
     desk = CallbackHandler()
-    desk.arrivals.sent(TOKEN, ROUTE.name, T0)
-    desk.arrivals.came(TOKEN)
+    desk.arrivals.record_sent(TOKEN, ROUTE.name, T0)
+    desk.arrivals.record_arrival(TOKEN)
     desk.late("utama")
     assert (desk.counted(Arrival.DUPLICATE), desk.counted(Arrival.LATE)) == (1, 0)
 
 
 async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[Any]) -> None:
-    known = {token_id: SentToken(route=ROUTE.name, at=T0, came=False) for token_id in (TOKEN, "another")}
+    known = {token_id: SentToken(route=ROUTE.name, at=T0, has_arrived=False) for token_id in (TOKEN, "another")}
     desk = CallbackHandler(known)
     desk.books.broken = True
-    writing = asyncio.create_task(desk.arrivals.write_down())
+    writing = asyncio.create_task(desk.arrivals.store_late_arrivals())
     async with asyncio.timeout(10):
-        desk.arrivals.hear(Arrival.LATE, "another", T0, mailbox=HERE, at_first_look=False)
+        desk.arrivals.process_message(Arrival.LATE, "another", T0, mailbox=HERE, is_first_poll=False)
         await desk.books.asked.wait()
         desk.books.broken = False
         desk.late()
@@ -142,6 +142,6 @@ async def test_late_mail_is_written_down_also_after_a_disk_was_full(logs: list[A
 async def test_another_machine_of_the_same_name_is_counted_by_mail_and_warned_of_once(logs: list[Any]) -> None:
     desk = CallbackHandler()
     for token in ("0" * 16, "1" * 16):
-        desk.arrivals.hear(Arrival.PROBER_CONFLICT, token, T0, mailbox=HERE, at_first_look=False)
+        desk.arrivals.process_message(Arrival.PROBER_CONFLICT, token, T0, mailbox=HERE, is_first_poll=False)
     assert (desk.counted(Arrival.PROBER_CONFLICT), desk.counted(Arrival.LATE)) == (2, 0)
     assert [line["mailbox"] for line in logs if line["log_level"] == "warning"] == [HERE]

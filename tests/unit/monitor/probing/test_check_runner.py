@@ -17,7 +17,7 @@ from alerts.persistence.clock import SystemClock
 from monitor.metrics import Metrics
 from monitor.model.window import Hours, OneTimeWindow, WindowOccurrence
 from monitor.planning.check_run import CheckAssignment, CheckRun
-from monitor.probing.check_runner import CheckRunner, Inspections
+from monitor.probing.check_runner import CheckRunner, LatestRuns
 from probes.model.check import CheckKind, CheckScope, Finding, Verdict
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.web.signed import Clock
@@ -48,12 +48,12 @@ class House:
     runs: Counter[str] = field(default_factory=Counter)
     inside: int = 0
     most_inside: int = 0
-    latest: Inspections = field(default_factory=dict)
+    latest: LatestRuns = field(default_factory=dict)
     metrics: Metrics = field(default_factory=lambda: Metrics(version="1", now=CLOCK.now))
 
     def assignments(self, *agencies: str) -> list[CheckAssignment]:
         for agency in agencies:
-            self.metrics.watch_agency(agency, routes=())
+            self.metrics.register_agency(agency, routes=())
         return [
             CheckAssignment(
                 kind=self._kind(name),
@@ -82,7 +82,12 @@ class House:
         self, assigned: list[CheckAssignment], *, apart: timedelta = timedelta(0), second_look: timedelta = SELDOM
     ) -> AsyncIterator[CheckRunner]:
         inspector = CheckRunner(
-            assigned, latest=self.latest, metrics=self.metrics, clock=CLOCK, apart=apart, second_look=second_look
+            assigned,
+            latest=self.latest,
+            metrics=self.metrics,
+            clock=CLOCK,
+            start_spacing=apart,
+            second_look=second_look,
         )
         running = asyncio.create_task(inspector.run())
         try:
@@ -350,9 +355,13 @@ def test_inspector_clock_set_back_looks_at_new_agencies_soon() -> None:
     """
     house, clock = House({"door": fine, "roof": fine}), Clock()
     inspector = CheckRunner(
-        house.assignments("JCM"), latest=house.latest, metrics=house.metrics, clock=clock, apart=timedelta(minutes=5)
+        house.assignments("JCM"),
+        latest=house.latest,
+        metrics=house.metrics,
+        clock=clock,
+        start_spacing=timedelta(minutes=5),
     )
     inspector.release(["JCM"])
     clock.move(-timedelta(hours=8))
     inspector.assign(house.assignments("UCM"))
-    assert inspector._schedule.wake() == clock.now()
+    assert inspector._schedule.next_due() == clock.now()

@@ -26,13 +26,13 @@ def looking(loop: Loop, meter: LagMeter, *lags: float) -> float:
     """Let *meter* look, each time so much late; return the part that it names in the end."""
     for lag in lags:
         loop.now += 0.05 + lag
-        meter._look(cast(asyncio.AbstractEventLoop, loop))
+        meter._measure(cast(asyncio.AbstractEventLoop, loop))
     return meter.share
 
 
 def begun(loop: Loop) -> LagMeter:
-    meter = LagMeter(wall=loop.time)
-    meter._look_next(cast(asyncio.AbstractEventLoop, loop))
+    meter = LagMeter(wall_clock=loop.time)
+    meter._schedule_measurement(cast(asyncio.AbstractEventLoop, loop))
     return meter
 
 

@@ -40,7 +40,7 @@ CLOCK = SystemClock()
 #: No run that is held ends by itself while a test looks at it, on a machine that stands still for seconds, too.
 PATIENCE = Timeouts(session=timedelta(minutes=10), arrival=timedelta(minutes=10))
 #: Often enough for a test, and no run is looked at again.
-PROBING = ProbingPolicy(interval=SECOND * 0.2, retry_interval=60 * SECOND, patience=PATIENCE)
+PROBING = ProbingPolicy(interval=SECOND * 0.2, retry_interval=60 * SECOND, timeouts=PATIENCE)
 #: Nobody listens there, which is known at once.
 CLOSED = 1
 
@@ -117,7 +117,7 @@ async def quick(_: str, trace: Trace) -> Outcome:
         await asyncio.sleep(0.01)
     with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
         pass
-    trace.arrived(b"Subject: semakan\r\n\r\n")
+    trace.record_message(b"Subject: semakan\r\n\r\n")
     return Outcome.DELIVERED
 
 
@@ -149,21 +149,21 @@ class Books:
     stored: list[ProbeResult] = field(default_factory=list)
     broken: bool = False
 
-    async def sent(self, token_id: str, *_: object) -> None:
+    async def record_sent_token(self, token_id: str, *_: object) -> None:
         self.sent_.append(token_id)
         if self.broken:
             raise OSError("disk full")
 
-    async def came_late(self, token_id: str, _: object) -> None:
+    async def record_late_arrival(self, token_id: str, _: object) -> None:
         self.late.append(token_id)
 
-    async def ended(
+    async def record_run(
         self, result: ProbeResult, _: str, judged: Mapping[str, tuple[Health, object]], **__: object
     ) -> None:
         assert not judged
         self.stored.append(result)
 
-    async def take(self, result: ProbeResult) -> None:
+    async def process(self, result: ProbeResult) -> None:
         self.taken.append(result)
 
 
@@ -173,7 +173,7 @@ class Scene:
     books: Books
     prober: Prober
     metrics: Metrics
-    specimens: dict[str, bytes]
+    sample_messages: dict[str, bytes]
 
     def value(self, name: str, **labels: str) -> float | None:
         return Scrape(self.metrics).value(name, **labels)
@@ -190,10 +190,10 @@ async def probing(
     clock: Clock = CLOCK,
 ) -> AsyncIterator[Scene]:
     play, books = Play(script), books or Books()
-    specimens: dict[str, bytes] = {}
+    sample_messages: dict[str, bytes] = {}
     metrics = Metrics(version="0", now=clock.now)
     for agency in {each.agency for each in routes}:
-        metrics.watch_agency(agency, routes=[each.name for each in routes if each.agency == agency])
+        metrics.register_agency(agency, routes=[each.name for each in routes if each.agency == agency])
     prober = Prober(
         routes={each.name: each for each in routes},
         kind=ProbeKind(name="played", build=play.build),
@@ -205,11 +205,11 @@ async def probing(
         clock=clock,
         known_tokens=known or {},
         mail_providers=mail_providers,
-        specimens=specimens,
+        sample_messages=sample_messages,
     )
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(prober.run())
-        yield Scene(play, books, prober, metrics, specimens)
+        yield Scene(play, books, prober, metrics, sample_messages)
         running.cancel()
 
 
@@ -322,7 +322,7 @@ async def test_an_account_that_has_sent_all_that_it_may_waits_and_that_is_said_o
 async def test_what_was_sent_before_a_restart_counts() -> None:
     each = route(box("JCM"), box("rujukan-a"))
     other = route(replace(box("MDC"), smtp=None), box("rujukan-a"))
-    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, has_arrived=True) for n in range(3)}
     async with probing([each, other], mail_providers=THREE_A_DAY, known=known) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 3)
         assert each.name not in scene.play.started
@@ -331,7 +331,7 @@ async def test_what_was_sent_before_a_restart_counts() -> None:
 async def test_what_was_sent_from_another_mailbox_of_a_pool_is_not_counted_here() -> None:
     each = route(replace(box("rujukan-a"), pooled=True), box("JCM"), direction=Direction.INBOUND)
     other = route(replace(box("MDC"), smtp=None), box("rujukan-b"))
-    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, has_arrived=True) for n in range(3)}
     async with probing([each, other], mail_providers=THREE_A_DAY, known=known) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 5)
         # What is sent from here is.
@@ -341,7 +341,9 @@ async def test_what_was_sent_from_another_mailbox_of_a_pool_is_not_counted_here(
 async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_says_nothing_of_the_machine() -> None:
     spent = [route(box("JCM"), box("rujukan-a"), n) for n in range(200)]
     others = [route(replace(box("MDC"), smtp=None), box("rujukan-a"), n) for n in range(20)]
-    known = {f"{n:016x}": SentToken(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    known = {
+        f"{n:016x}": SentToken(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, has_arrived=True) for n in range(3)
+    }
     async with probing([*spent, *others], mail_providers=THREE_A_DAY, known=known) as scene:
         scene.prober._lag.share = 1.0  # The machine has no time for us.
         await scene.play.until(lambda play: len(play.started) >= 2 * MIN_RATE)
@@ -414,7 +416,7 @@ async def test_it_is_shown_by_when_a_run_and_a_proof_are_overdue_until_the_route
         then = {agency: overdue(scene, agency) for agency in ("JCM", "MDC")}
         assert [a != b for a, b in zip(first["JCM"], then["JCM"], strict=True)] == [True, True]
         assert [a != b for a, b in zip(first["MDC"], then["MDC"], strict=True)] == [True, False]
-        await scene.prober.release([other])
+        await scene.prober.remove_routes([other])
         assert overdue(scene, "MDC") == [None, None]
         assert None not in overdue(scene, "JCM")
 
@@ -443,7 +445,7 @@ SELDOM = replace(PROBING, interval=timedelta(days=36_500))
 
 async def over(trial: OnDemandRun) -> None:
     async with asyncio.timeout(HANGS):
-        while not trial.is_over:  # noqa: ASYNC110 - it tells nobody
+        while not trial.is_finished:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
 
 
@@ -463,7 +465,7 @@ async def test_who_orders_a_run_sees_its_phases_as_they_happen_and_it_counts_as_
         assert (trial.started_at, trial.phase, trial.phases) == (None, None, {})
         await scene.play.until(lambda _: trial.phase is Phase.TRANSIT)
         assert [*trial.phases] == [Phase.SUBMIT]
-        assert not trial.is_over
+        assert not trial.is_finished
         goes_on.set()
         await over(trial)
         assert trial.result is not None
@@ -491,13 +493,13 @@ async def test_a_run_that_is_under_way_already_is_not_what_somebody_ordered() ->
 
 async def test_a_run_that_is_ordered_keeps_within_what_the_mail_provider_allows() -> None:
     each = route(box("JCM"), box("rujukan-a"), probing=SELDOM)
-    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, has_arrived=True) for n in range(3)}
     async with probing([each], mail_providers=THREE_A_DAY, known=known) as scene:
         trial = scene.prober.run_now(each.name)
         await over(trial)
         assert trial.result is None
-        assert trial.room_at is not None
-        assert trial.room_at > CLOCK.now()
+        assert trial.next_send_at is not None
+        assert trial.next_send_at > CLOCK.now()
         assert scene.play.started == []
 
 
@@ -520,10 +522,10 @@ async def test_a_run_that_is_ordered_comes_to_nothing_where_the_route_is_release
     async with probing([each, other], books=books) as scene:
         lost = scene.prober.run_now(each.name)
         await over(lost)
-        assert (lost.result, lost.room_at) == (None, None)
+        assert (lost.result, lost.next_send_at) == (None, None)
         waiting = scene.prober.run_now(each.name)
-        await scene.prober.release([each])
-        assert waiting.is_over
+        await scene.prober.remove_routes([each])
+        assert waiting.is_finished
         with pytest.raises(KeyError):
             scene.prober.run_now(each.name)
 
@@ -531,7 +533,7 @@ async def test_a_run_that_is_ordered_comes_to_nothing_where_the_route_is_release
 # -- our own lateness -----------------------------------------------------------------------------------------------
 
 
-HELD = replace(PROBING, patience=Timeouts(session=3 * SECOND, arrival=3 * SECOND))
+HELD = replace(PROBING, timeouts=Timeouts(session=3 * SECOND, arrival=3 * SECOND))
 
 
 def stands_still(outcome: Outcome, reason: Reason) -> Script:
@@ -590,17 +592,17 @@ async def test_the_latest_message_that_arrived_from_an_agency_is_kept() -> None:
             route(box("rujukan-a"), box("MDC"), direction=Direction.INBOUND),
         ]
     ) as scene:
-        assert scene.specimens.get("JCM") is None
+        assert scene.sample_messages.get("JCM") is None
         await scene.play.until(lambda _: len(scene.books.taken) >= 4)
-        assert scene.specimens.get("JCM") == b"Subject: semakan\r\n\r\n"
-        assert scene.specimens.get("MDC") is None
+        assert scene.sample_messages.get("JCM") == b"Subject: semakan\r\n\r\n"
+        assert scene.sample_messages.get("MDC") is None
 
 
 async def test_a_copy_that_comes_after_the_run_is_no_late_mail_either() -> None:
     public, other = route(box("rujukan-a"), box("awam"), direction=Direction.INBOUND), route(box("JCM"), box("utama"))
     async with probing([public, other]) as scene:
         await scene.play.until(lambda _: bool(scene.books.taken))
-        scene.prober._arrived("utama", Arrival.LATE, scene.books.taken[0].token_id, CLOCK.now())
+        scene.prober._process_arrival("utama", Arrival.LATE, scene.books.taken[0].token_id, CLOCK.now())
         assert scene.value("probe_arrivals_total", arrival="duplicate") == 1
         assert scene.books.late == []
 
@@ -614,9 +616,9 @@ async def test_only_tokens_whose_mail_has_not_come_are_remembered() -> None:
 def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -> None:
     here, there = route(box("JCM"), box("rujukan-a")), route(box("JCM"), box("rujukan-b"))
     known = {
-        "0" * 16: SentToken(route=here.name, at=CLOCK.now(), came=False),
-        "1" * 16: SentToken(route=there.name, at=CLOCK.now(), came=True),
-        "2" * 16: SentToken(route="has left", at=CLOCK.now(), came=False),
+        "0" * 16: SentToken(route=here.name, at=CLOCK.now(), has_arrived=False),
+        "1" * 16: SentToken(route=there.name, at=CLOCK.now(), has_arrived=True),
+        "2" * 16: SentToken(route="has left", at=CLOCK.now(), has_arrived=False),
     }
     prober = Prober(
         routes={each.name: each for each in (here, there)},
@@ -629,7 +631,7 @@ def test_a_mailbox_hears_of_the_tokens_that_were_sent_to_it_and_of_no_others() -
         clock=CLOCK,
         known_tokens=known,
     )
-    token_states = {name: watcher._ledger._token_states for name, watcher in prober._watchers.items()}
+    token_states = {name: watcher._registry._token_states for name, watcher in prober._watchers.items()}
     assert {name: set(each) for name, each in token_states.items()} == {
         "JCM": set(),
         "rujukan-a": {"0" * 16},
@@ -660,13 +662,13 @@ async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_
         await in_transit(scene, kept, gone, changed)
         runs, watchers = dict(prober._runs), dict(prober._watchers)
 
-        await prober.release([gone])
-        evaluator.release([gone])
+        await prober.remove_routes([gone])
+        evaluator.remove_routes([gone])
         moved = route(box("JPM", smtp=2), reference)
-        await prober.alter([moved])
-        evaluator.alter([moved])
-        evaluator.gain([come])
-        await prober.gain([come], {})
+        await prober.replace_routes([moved])
+        evaluator.replace_routes([moved])
+        evaluator.add_routes([come])
+        await prober.add_routes([come], {})
         await in_transit(scene, come)
         await scene.play.until(lambda play: play.started.count(changed.name) == 2)
 
@@ -675,7 +677,7 @@ async def test_runs_and_watchers_of_what_did_not_change_go_on_while_others_come_
         assert runs[gone.name].cancelled()
         assert runs[changed.name].cancelled()
         assert {name for name, each in prober._watchers.items() if watchers.get(name) is each} == {"JCM", "rujukan-a"}
-        assert set(prober._watchers) == set(prober._watching) == {"JCM", "JPM", "UCM", "rujukan-a"}
+        assert set(prober._watchers) == set(prober._watcher_tasks) == {"JCM", "JPM", "UCM", "rujukan-a"}
         assert scene.play.started.count(kept.name) == 1
 
 
@@ -690,14 +692,14 @@ async def test_a_route_that_is_only_probed_otherwise_keeps_its_run_and_its_mailb
         await in_transit(scene, each)
         run, watchers = scene.prober._runs[each.name], dict(scene.prober._watchers)
         patient = Timeouts(session=7 * SECOND, arrival=60 * SECOND)
-        now = replace(each, probing=replace(PROBING, interval=9 * SECOND, patience=patient))
-        await scene.prober.alter([now])
+        now = replace(each, probing=replace(PROBING, interval=9 * SECOND, timeouts=patient))
+        await scene.prober.replace_routes([now])
         assert scene.prober._runs == {each.name: run}
         assert not run.done()
         assert scene.prober._watchers == watchers
         reader = watchers["JCM"]._reader
         assert reader is not None
-        assert reader.patience == patient
+        assert reader.timeouts == patient
 
 
 async def test_a_mailbox_that_another_route_still_uses_stays_watched() -> None:
@@ -706,12 +708,12 @@ async def test_a_mailbox_that_another_route_still_uses_stays_watched() -> None:
     async with probing([here, there], never_arrives) as scene:
         await in_transit(scene, here, there)
         watcher = scene.prober._watchers["rujukan-a"]
-        await scene.prober.release([here])
+        await scene.prober.remove_routes([here])
         assert scene.prober._watchers["rujukan-a"] is watcher
         assert "JCM" not in scene.prober._watchers
-        await scene.prober.release([there])
+        await scene.prober.remove_routes([there])
         assert scene.prober._watchers == {}
-        assert scene.prober._watching == {}
+        assert scene.prober._watcher_tasks == {}
 
 
 @pytest.mark.blind
@@ -731,16 +733,16 @@ async def test_an_agency_that_leaves_while_it_waits_for_its_turn_keeps_nobody_wa
     async with probing(first, some_hang) as scene:
         prober, evaluator = scene.prober, scene.prober._evaluator
         await scene.play.until(lambda play: play.at_servers["rujukan-a"] == 10)
-        evaluator.gain([*then, last])
-        await prober.gain(then, {})
-        await scene.play.until(lambda _: len(prober._turns._waiting) == 5)
-        await prober.gain([last], {})
-        await scene.play.until(lambda _: len(prober._turns._waiting) == 6)
-        await prober.release(then)
-        await prober.release(first)
+        evaluator.add_routes([*then, last])
+        await prober.add_routes(then, {})
+        await scene.play.until(lambda _: len(prober._permits._waiting) == 5)
+        await prober.add_routes([last], {})
+        await scene.play.until(lambda _: len(prober._permits._waiting) == 6)
+        await prober.remove_routes(then)
+        await prober.remove_routes(first)
         await scene.play.until(lambda play: play.started.count(last.name) >= 12)
-        assert prober._turns._lanes._taken.get("server 127.0.0.1:1", 0) <= 1
-        assert not prober._turns._waiting
+        assert prober._permits._limits._used.get("server 127.0.0.1:1", 0) <= 1
+        assert not prober._permits._waiting
 
 
 async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_changes() -> None:
@@ -748,8 +750,8 @@ async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_chang
     async with probing([each], mail_providers=THREE_A_DAY) as scene:
         await scene.play.until(lambda play: len(play.started) == 3)
         sender = replace(each.route.sender, login=Password(username="JCM", secret="kata-laluan-baharu"))
-        await scene.prober.alter([replace(each, route=replace(each.route, sender=sender))])
-        scene.prober.allow(MailProviders([replace(THREE_A_DAY.known[0], messages_per_day=4)]))
+        await scene.prober.replace_routes([replace(each, route=replace(each.route, sender=sender))])
+        scene.prober.set_mail_providers(MailProviders([replace(THREE_A_DAY.providers[0], messages_per_day=4)]))
         scene.prober._exhausted.clear()
         await scene.play.until(lambda _: "JCM" in scene.prober._exhausted)
         assert len(scene.play.started) == 4
@@ -772,7 +774,7 @@ async def test_what_fails_while_maintenance_is_being_written_down_is_held_agains
         await in_transit(scene, each)
         now = CLOCK.now()
         hours = Hours(maintenance=[OneTimeWindow(WindowOccurrence(now - SECOND, now + 60 * SECOND, "Naik taraf"))])
-        await scene.prober.alter([replace(each, probing=replace(PROBING, hours=hours))])
+        await scene.prober.replace_routes([replace(each, probing=replace(PROBING, hours=hours))])
         fail.set()
         await scene.play.until(lambda _: bool(scene.books.stored))
         assert scene.books.taken == []

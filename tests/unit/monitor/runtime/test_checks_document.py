@@ -39,4 +39,4 @@ def _often(interval: timedelta, *, off: bool) -> str:
 
 
 def test_every_block_list_is_named() -> None:
-    assert [zone for zone in blocklist.USUAL if zone not in TEXT] == []
+    assert [zone for zone in blocklist.DEFAULT_LISTS if zone not in TEXT] == []

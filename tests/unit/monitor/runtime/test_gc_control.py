@@ -57,7 +57,9 @@ MOMENT = timedelta(milliseconds=1)
 async def keep(seconds: float, again: timedelta) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await freeze_periodically(first=MOMENT, unseen=MOMENT, counted=2 * MOMENT, again=again)
+            await freeze_periodically(
+                first_delay=MOMENT, freeze_interval=MOMENT, count_interval=2 * MOMENT, collect_interval=again
+            )
 
 
 async def test_what_lives_is_overlooked_soon_and_dead_knots_among_it_go_at_the_next_look() -> None:

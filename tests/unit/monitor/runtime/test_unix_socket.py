@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.runtime.unix_socket import reachable
+from monitor.runtime.unix_socket import short_socket_path
 
 
 def _open_descriptors() -> int:
@@ -20,10 +20,10 @@ def test_a_socket_can_be_bound_and_reached_however_deep_it_lies(tmp_path: Path, 
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "control.sock"
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
-        with reachable(path) as name:
+        with short_socket_path(path) as name:
             listener.bind(name)
         listener.listen()
-        with reachable(path) as name:
+        with short_socket_path(path) as name:
             client.connect(name)
 
     assert path.is_socket()
@@ -33,12 +33,12 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     directory = tmp_path / ("x" * 120)
     directory.mkdir()
     before = _open_descriptors()
-    with reachable(directory / "control.sock"):
+    with short_socket_path(directory / "control.sock"):
         assert _open_descriptors() == before + 1
 
     assert _open_descriptors() == before
 
 
 def test_a_directory_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), reachable(tmp_path / ("x" * 120) / "control.sock"):
+    with pytest.raises(FileNotFoundError), short_socket_path(tmp_path / ("x" * 120) / "control.sock"):
         pass

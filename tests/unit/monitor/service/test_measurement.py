@@ -14,7 +14,7 @@ from monitor.evaluation.joint.site_status import SiteStatus
 from monitor.model.health import Health
 from monitor.model.route import Direction, MonitoredRoute
 from monitor.probing.on_demand_run import OnDemandRun
-from monitor.service.measurement import FRESH, MOST, MailMeasurement
+from monitor.service.measurement import FRESH_PERIOD, MAX_AGENCIES, MailMeasurement
 from probes.model.result import Outcome, Phase, ProbeResult
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 from tests.unit.monitor.trial import agency_routes, arrived, failed
@@ -40,30 +40,30 @@ class SourceLocation:
         runtime = SimpleNamespace(
             owned=agencies - set(elsewhere),
             configuration=SimpleNamespace(
-                registry=SimpleNamespace(routes_of=lambda code: [r for r in routes if r.agency == code])
+                registry=SimpleNamespace(routes_for=lambda code: [r for r in routes if r.agency == code])
             ),
             prober=self,
-            consensus=SimpleNamespace(together=lambda _: self.together),
+            reporter=SimpleNamespace(joint_status=lambda _: self.together),
         )
         self.measuring = MailMeasurement(
             runtime=lambda: cast(Any, runtime),
             history=cast(Any, self),
             clock=cast(Any, SimpleNamespace(now=lambda: self.now)),
-            patience=timedelta(0),
+            timeout=timedelta(0),
         )
 
     def known(self) -> Mapping[str, ProbeResult]:
         return self.latest
 
-    async def look_up(self, _: Collection[str]) -> None:
+    async def refresh_latest(self, _: Collection[str]) -> None:
         self.latest |= self.stored
 
     def run_now(self, name: str) -> OnDemandRun:
-        assert name not in self.begun or self.begun[name].is_over, "it is under way"
-        trial = self.begun[name] = OnDemandRun(route=self.routes[name], asked_at=self.now)
+        assert name not in self.begun or self.begun[name].is_finished, "it is under way"
+        trial = self.begun[name] = OnDemandRun(route=self.routes[name], requested_at=self.now)
         if (end := self.ends.get(name)) is not None:
             self.latest[name] = end
-            trial.end(self.now)
+            trial.finish(self.now)
         return trial
 
 
@@ -143,17 +143,17 @@ async def test_measure_waits_no_longer_than_its_patience_and_begins_nothing_twic
 
 
 def test_begin_leaves_out_what_is_fresh_or_probed_elsewhere_and_most_of_a_mass_outage() -> None:
-    routes = [route for n in range(MOST + 5) for route in agency_routes(f"J{n:02}", ("a",))]
+    routes = [route for n in range(MAX_AGENCIES + 5) for route in agency_routes(f"J{n:02}", ("a",))]
     place = SourceLocation(routes, elsewhere=["J01"])
     first = {each.direction: each for each in routes if each.agency == "J00"}
-    place.latest[first[OUT].name] = run(first[OUT], T0 - FRESH + SECOND, "failed")
-    place.latest[first[IN].name] = run(first[IN], T0 - FRESH, "failed")
-    place.measuring.begin([f"J{n:02}" for n in range(MOST + 5)])
+    place.latest[first[OUT].name] = run(first[OUT], T0 - FRESH_PERIOD + SECOND, "failed")
+    place.latest[first[IN].name] = run(first[IN], T0 - FRESH_PERIOD, "failed")
+    place.measuring.begin([f"J{n:02}" for n in range(MAX_AGENCIES + 5)])
     assert first[OUT].name not in place.begun
     assert first[IN].name in place.begun
     agencies = {place.routes[name].agency for name in place.begun}
     assert "J01" not in agencies
-    assert len(agencies) == MOST
+    assert len(agencies) == MAX_AGENCIES
 
 
 async def test_newest_reads_runs_that_ended_in_another_process() -> None:

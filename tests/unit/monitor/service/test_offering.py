@@ -32,7 +32,7 @@ class OfferingHub:
     def __init__(self, place: Path) -> None:
         self.settings = laid_out(place) / "pantau.yaml"
         self.configuration: Configuration
-        self.goes_by(agency("JCM"))
+        self.record_documents_level(agency("JCM"))
         self.time = timedelta(0)
         self.metrics = Metrics(version="1", now=lambda: T0)
         self.is_ours = True
@@ -42,12 +42,12 @@ class OfferingHub:
             [SiteConnection(site=each, server=NOWHERE, hub="noc", store=NOWHERE) for each in SITES],
             self.metrics,
             configuration=lambda: self.configuration,
-            is_ours=lambda: self.is_ours,
+            is_leader=lambda: self.is_ours,
             offer=self._offer,
             monotonic=lambda: self.time,
         )
 
-    def goes_by(self, text: str) -> None:
+    def record_documents_level(self, text: str) -> None:
         written = stored_source(WrittenDocument(agency="JCM", name="jcm.yaml", text=text))
         self.configuration = load(self.settings, {}, documents=[written]).accepted()
 
@@ -61,7 +61,7 @@ class OfferingHub:
     async def look(self, *, after: timedelta = 5 * SECOND) -> int:
         """Look once; return how many sites were asked by that."""
         before, self.time = len(self.asked), self.time + after
-        await self.offering.look()
+        await self.offering.distribute()
         return len(self.asked) - before
 
     def behind(self, site: str) -> float | None:
@@ -77,7 +77,9 @@ async def test_sites_are_asked_each_minute_and_soon_after_something_else_is_in_f
     assert await hub.look() == 2
     assert await hub.look(after=59 * SECOND) == 0
     assert await hub.look(after=SECOND) == 2
-    hub.goes_by(agency("JCM") + "letterhead: {telephone: '+44 20 7946 0100'}\nprobing: {interval: 10m}\n")
+    hub.record_documents_level(
+        agency("JCM") + "letterhead: {telephone: '+44 20 7946 0100'}\nprobing: {interval: 10m}\n"
+    )
     assert await hub.look(after=SECOND) == 2
     site, name, wanted = hub.asked[-1]
     assert (site in SITES, name) == (True, "noc")
@@ -86,7 +88,7 @@ async def test_sites_are_asked_each_minute_and_soon_after_something_else_is_in_f
 
 
 async def test_how_far_each_is_behind_is_shown_and_a_refusal_is_logged_once(hub: OfferingHub) -> None:
-    hub.answers["johor"] = OfferDifference(behind=2, refused={"JCM": "no password"})
+    hub.answers["johor"] = OfferDifference(outdated=2, rejected={"JCM": "no password"})
     hub.answers["kuching"] = SiteRefusedError("the wire is cut")
     with capture_logs() as logs:
         for _ in range(3):

@@ -11,8 +11,8 @@ import pytest
 
 import monitor.service
 import monitor.web
-from monitor.service.errors import REFUSED, NotFoundError, OperationRejectedError
-from monitor.web.page import PageLanguage, filters_of
+from monitor.service.errors import REJECTION_TEXTS, NotFoundError, OperationRejectedError
+from monitor.web.page import PageLanguage, template_filters
 
 
 def said() -> Iterator[tuple[str, set[str]]]:
@@ -22,7 +22,7 @@ def said() -> Iterator[tuple[str, set[str]]]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
-                    func=ast.Attribute(value=ast.Name(id="OperationRejectedError" | "NotFoundError"), attr="said"),
+                    func=ast.Attribute(value=ast.Name(id="OperationRejectedError" | "NotFoundError"), attr="from_text"),
                     args=[key],
                 ):
                     assert isinstance(key, ast.Constant)
@@ -35,9 +35,9 @@ def named(text: str) -> set[str]:
 
 def test_each_refusal_has_its_words_and_no_words_are_left_over() -> None:
     found = list(said())
-    assert {key for key, _ in found} == set(REFUSED)
+    assert {key for key, _ in found} == set(REJECTION_TEXTS)
     for key, words in found:
-        malay, english, *on_page = REFUSED[key]
+        malay, english, *on_page = REJECTION_TEXTS[key]
         assert named(english) == words, key
         assert named(malay) <= words, key
         assert named("".join(on_page)) <= words, key
@@ -46,20 +46,22 @@ def test_each_refusal_has_its_words_and_no_words_are_left_over() -> None:
 
 
 def test_a_page_says_it_in_its_language_and_never_as_markup() -> None:
-    wrong = NotFoundError.said("no_user", name="<b>siti")
+    wrong = NotFoundError.from_text("no_user", name="<b>siti")
     assert str(wrong) == "there is no user <b>siti; `pantau user list` lists them"
-    malay, english = (filters_of(tongue)["refused"] for tongue in PageLanguage)
+    malay, english = (template_filters(tongue)["rejection"] for tongue in PageLanguage)
     assert malay(wrong) == "tiada pengguna &lt;b&gt;siti"
     assert english(wrong) == "there is no user &lt;b&gt;siti"
 
 
 def test_a_refusal_that_tells_of_another_tells_of_it_in_the_same_language() -> None:
-    wrong = OperationRejectedError.said("since_moment", wrong=OperationRejectedError.said("no_moment", text="tadi"))
+    wrong = OperationRejectedError.from_text(
+        "since_moment", wrong=OperationRejectedError.from_text("no_moment", text="tadi")
+    )
     assert str(wrong).startswith("--since: 'tadi' is no date with a time")
     assert wrong.malay.startswith("waktu bermula: 'tadi' bukan tarikh dengan masa")
-    assert wrong.on_page.startswith("since: 'tadi' is no date with a time")
+    assert wrong.page_text.startswith("since: 'tadi' is no date with a time")
 
 
 @pytest.mark.parametrize("wrong", [OperationRejectedError("is <odd>"), ValueError("is <odd>"), "is <odd>"])
 def test_what_has_no_malay_words_is_marked_as_english(wrong: object) -> None:
-    assert filters_of(PageLanguage.MALAY)["refused"](wrong) == '<span lang="en">is &lt;odd&gt;</span>'
+    assert template_filters(PageLanguage.MALAY)["rejection"](wrong) == '<span lang="en">is &lt;odd&gt;</span>'

@@ -8,7 +8,7 @@ from typing import cast
 
 from monitor.config.loading import Configuration, LoadCache, load
 from monitor.drills.plan import DrillPlans
-from monitor.service.oncall import _DutyRosters
+from monitor.service.oncall import _RosterBuilder
 from monitor.service.per_configuration import PerConfiguration
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 
@@ -42,12 +42,12 @@ def test_who_is_in_which_rota_and_drill_is_made_anew_of_what_has_changed_and_is_
         write(office.config, "state: putrajaya", "state: johor"),
         (office.directory / "agencies" / "majlis-contoh.yaml").unlink,
     ]
-    duties, drills, before = _DutyRosters(), DrillPlans(), None
+    duties, drills, before = _RosterBuilder(), DrillPlans(), None
     for edit in edits:
         edit()
-        configuration = load(office.config, ENVIRON, memory=memory).accepted()
-        made, trained = duties.make(configuration), drills.make(configuration).targets
-        assert made == _DutyRosters().make(configuration)
+        configuration = load(office.config, ENVIRON, cache=memory).accepted()
+        made, trained = duties.build(configuration), drills.make(configuration).targets
+        assert made == _RosterBuilder().build(configuration)
         assert trained == DrillPlans().make(configuration).targets
         if edit is edits[1]:
             assert before is not None

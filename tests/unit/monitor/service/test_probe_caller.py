@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from monitor.audit.lifecycle import Lifecycle
-from monitor.service.portal.on_demand_runs import KEPT, OnDemandRunRejectedError
+from monitor.service.portal.on_demand_runs import RETENTION, OnDemandRunRejectedError
 from monitor.service.sites import probe_requests
 from monitor.service.sites.probe_requests import ProbeRequester, ProbeRequestState
 from monitor.store.backend.database import Database
@@ -59,7 +59,13 @@ class SourceLocation:
         lifecycle, wire = Lifecycle(SqlStore(self.database), self.clock, "pantau@ujian"), wire or Wire()
         calls = ProbeRequests(self.database)
         return ProbeRequester(
-            calls, lifecycle, bench.runtime, self.clock, members=wire.members, looks=looks, place=wire.place
+            calls,
+            lifecycle,
+            bench.runtime,
+            self.clock,
+            connections=wire.members,
+            has_other_processes=looks,
+            place=wire.place,
         )
 
 
@@ -85,27 +91,27 @@ async def test_each_process_runs_what_it_owns_once_for_each_call(place: SourceLo
     owner, other = Bench(["JCM", "MDC"]), Bench(["JCM", "MDC"])
     other.elsewhere["JCM"] = "prob-1"
     at_owner, at_other = place.process(owner), place.process(other)
-    await at_other.call("jcm", by="Siti Contoh")
+    await at_other.request("jcm", by="Siti Contoh")
     for each in (at_owner, at_other) * 2:
-        await each.answer()
+        await each.execute()
     assert (ran(owner), ran(other)) == (JCM, [])
     # Who owned it has died, and has run them, or has not.
     other.elsewhere.clear()
-    await at_other.answer()
+    await at_other.execute()
     assert ran(other) == JCM
 
     place.clock.move(MINUTE)
-    await at_owner.call("JCM", by="Siti Contoh")
-    await at_owner.answer()
+    await at_owner.request("JCM", by="Siti Contoh")
+    await at_owner.execute()
     assert ran(owner) == JCM * 2
 
 
 async def test_what_nobody_answered_within_a_minute_is_run_by_nobody(place: SourceLocation) -> None:
     bench = Bench(["JCM"])
     caller = place.process(bench)
-    await caller.call("JCM", by="Siti Contoh")
+    await caller.request("JCM", by="Siti Contoh")
     place.clock.move(MINUTE)
-    await caller.answer()
+    await caller.execute()
     assert ran(bench) == []
 
 
@@ -113,10 +119,10 @@ async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for
     place: SourceLocation, hangs: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Three have to answer meanwhile, each by a thread.
-    monkeypatch.setattr(probe_requests, "_PATIENCE", 3)
+    monkeypatch.setattr(probe_requests, "_ANSWER_TIMEOUT", 3)
     wire = Wire(johor=None, kuching=SiteRefusedError("no route"), labuan=SiteOutdatedError("older"), miri=hangs)
     caller = place.process(Bench(["JCM"]), wire)
-    call = await caller.call("JCM", by="Siti Contoh")
+    call = await caller.request("JCM", by="Siti Contoh")
     # On a busy machine it may be that no thread has answered yet.
     await until(lambda: [*call.sites.values()].count(ProbeRequestState.WAITS) == 1)
     assert call.sites == {
@@ -126,34 +132,34 @@ async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for
         "miri": ProbeRequestState.WAITS,
     }
     hangs.set()
-    await asyncio.gather(*caller._asking)
+    await asyncio.gather(*caller._tasks)
     assert call.sites["miri"] is ProbeRequestState.ASKED
     assert caller.latest("JCM") is call
-    place.clock.move(KEPT)
+    place.clock.move(RETENTION)
     assert caller.latest("JCM") is None
 
 
 async def test_a_site_that_never_answers_is_not_asked_by_ever_more(
     place: SourceLocation, hangs: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe_requests, "_PATIENCE", 0.0)
+    monkeypatch.setattr(probe_requests, "_ANSWER_TIMEOUT", 0.0)
     wire = Wire(johor=hangs)
     codes = ["JCM", "MDC", "KKC", "UCM", "PCM"]
     caller = place.process(Bench(codes), wire)
-    said = [(await caller.call(code, by="Siti Contoh")).sites["johor"] for code in codes]
+    said = [(await caller.request(code, by="Siti Contoh")).sites["johor"] for code in codes]
     assert said == [ProbeRequestState.WAITS] * 4 + [ProbeRequestState.UNREACHED]
     hangs.set()
-    await asyncio.gather(*caller._asking)
+    await asyncio.gather(*caller._tasks)
     assert len(wire.asked) == 4
 
 
 async def test_sites_that_answer_have_answered_when_it_is_said_and_none_is_asked_again_within_the_minute(
     place: SourceLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe_requests, "_PATIENCE", 60.0)
+    monkeypatch.setattr(probe_requests, "_ANSWER_TIMEOUT", 60.0)
     wire = Wire(johor=None)
     caller = place.process(Bench(["JCM"]), wire)
-    assert (await caller.call("JCM", by="Siti Contoh")).sites == {"johor": ProbeRequestState.ASKED}
+    assert (await caller.request("JCM", by="Siti Contoh")).sites == {"johor": ProbeRequestState.ASKED}
     with pytest.raises(OnDemandRunRejectedError, match="called_lately"):
-        await caller.call("JCM", by="Ravi Contoh")
+        await caller.request("JCM", by="Ravi Contoh")
     assert wire.asked == [("johor", "JCM")]

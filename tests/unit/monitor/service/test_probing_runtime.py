@@ -9,8 +9,8 @@ from pathlib import Path
 from alerts.model.notification import IncidentType
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
-from monitor.service.probing_runtime import abandoned, show_locked, show_tokens
-from monitor.store.engine.incidents import OpenNumber
+from monitor.service.probing_runtime import find_unresolvable_incidents, show_locked, show_tokens
+from monitor.store.engine.incidents import OpenIncidentSummary
 from probes.model.mailbox import AccessToken, Mailbox, OAuth, UnavailableLogin
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import NOON, Clock, Scrape
@@ -35,7 +35,7 @@ def test_when_a_token_expires_is_told_of_the_mailboxes_that_have_one() -> None:
     plain = route("JCM", Direction.INBOUND, "a", "JCM/utama")
     signed_in = replace(plain.route.recipient, login=OAuth(username="pantau", tokens=tokens))
     watched = replace(plain, route=replace(plain.route, recipient=signed_in))
-    metrics.watch_agency("JCM", routes=[watched.name])
+    metrics.register_agency("JCM", routes=[watched.name])
 
     def expiry() -> float | None:
         show_tokens(metrics, [watched])
@@ -53,7 +53,7 @@ def test_a_mailbox_whose_secret_cannot_be_had_is_told_until_it_can_be() -> None:
         Metrics(version="1", now=Clock()),
         route("JCM", Direction.INBOUND, "a", "JCM/utama").route.recipient,
     )
-    metrics.watch_agency("JCM", routes=["a"])
+    metrics.register_agency("JCM", routes=["a"])
 
     def locked(mailbox: Mailbox) -> float | None:
         show_locked(metrics, [mailbox])
@@ -65,9 +65,11 @@ def test_a_mailbox_whose_secret_cannot_be_had_is_told_until_it_can_be() -> None:
 
 def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is(tmp_path: Path) -> None:
     ministry = Ministry(tmp_path)
-    gone = OpenNumber(number="JCM-01", began_at=NOON, detected=IncidentType.BOTH)
+    gone = OpenIncidentSummary(number="JCM-01", began_at=NOON, detected=IncidentType.BOTH)
 
-    (problem,) = abandoned(dict.fromkeys(("ours/network", "JCONTOH", "JCM"), gone), ministry.load().accepted())
+    (problem,) = find_unresolvable_incidents(
+        dict.fromkeys(("ours/network", "JCONTOH", "JCM"), gone), ministry.load().accepted()
+    )
 
     assert str(problem).removeprefix(f"{tmp_path}/") == (
         "agencies: warning: JCM: JCM-01 is open, and its agency is watched no more: in 10 minutes it is closed, and the staff "
@@ -76,8 +78,8 @@ def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is
 
 
 def test_a_declared_outage_whose_agency_has_left_is_pointed_out_with_what_ends_it(tmp_path: Path) -> None:
-    gone = dict.fromkeys(("JCM", "JCONTOH"), OpenNumber(number="JCM-01", began_at=NOON))
+    gone = dict.fromkeys(("JCM", "JCONTOH"), OpenIncidentSummary(number="JCM-01", began_at=NOON))
 
-    (problem,) = abandoned(gone, Ministry(tmp_path).load().accepted())
+    (problem,) = find_unresolvable_incidents(gone, Ministry(tmp_path).load().accepted())
 
     assert "JCM-01 is open, and its agency is watched no more" in str(problem)

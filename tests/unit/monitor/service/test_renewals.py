@@ -84,7 +84,7 @@ async def test_the_next_start_goes_on_with_the_newest_and_nothing_shows_it(hill:
         await second.issue()
     assert hill.asked == ["segar-0", "segar-1", "segar-2"]
     assert logs == []
-    assert "segar" not in repr(renewals._at_hand)
+    assert "segar" not in repr(renewals._latest)
     files = [tmp_path / f"pantau.sqlite{end}" for end in ("", "-wal")]
     assert not any(b"segar-" in each.read_bytes() for each in files if each.exists())
 
@@ -188,7 +188,7 @@ class Frozen(Secrets):
     asked = 0
 
     @property
-    def are_away(self) -> bool:
+    def is_unavailable(self) -> bool:
         return self.is_frozen
 
     async def renewed(self, name: str) -> RotatedToken | None:

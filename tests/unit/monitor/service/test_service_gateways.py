@@ -14,7 +14,7 @@ from alerts.engine.gateway_pool import ConfiguredGateway
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
 from monitor.config.loading import load
-from monitor.service.gateways import Retirement, build_lines, close_lines
+from monitor.service.gateways import ReplacedGateways, build_gateways, close_gateways
 from tests.hanging import HANGS
 from tests.unit.monitor.cli.office import ENVIRON, IssuingOffice
 
@@ -49,21 +49,21 @@ def line(gateway: ManualClosure, name: str = "sms") -> ConfiguredGateway:
 async def test_one_that_cannot_be_closed_keeps_no_other_from_it() -> None:
     broken, sound = ManualClosure(breaks=True), ManualClosure()
     with capture_logs() as logged:
-        await close_lines([line(broken, "rosak"), line(sound)])
+        await close_gateways([line(broken, "rosak"), line(sound)])
     assert sound.closed == 1
     assert [(each["event"], each["gateway"]) for each in logged] == [("gateway could not be closed", "rosak")]
 
 
 async def test_they_are_closed_when_the_calls_they_were_in_are_over() -> None:
-    retirement, first, second = Retirement(), ManualClosure(), ManualClosure()
-    retirement.LASTS = timedelta(0)
-    retirement.enter([line(first)])
+    replaced, first, second = ReplacedGateways(), ManualClosure(), ManualClosure()
+    replaced.DELAY = timedelta(0)
+    replaced.add([line(first)])
     assert first.closed == 0
-    closing = asyncio.create_task(retirement.keep_closing())
+    closing = asyncio.create_task(replaced.keep_closing())
     for _ in range(5):
         await asyncio.sleep(0)
     assert first.closed == 1
-    retirement.enter([line(second)])
+    replaced.add([line(second)])
     for _ in range(5):
         await asyncio.sleep(0)
     assert (first.closed, second.closed) == (1, 1)
@@ -77,11 +77,11 @@ async def test_gateways_of_many_reloads_are_closed_by_one_deadline_each_and_not_
 
     Pantau: Each set closes 100 s after its own reload.
     """
-    retirement, all_of_them = Retirement(), [ManualClosure() for _ in range(200)]
-    retirement.LASTS = timedelta(milliseconds=100)
+    replaced, all_of_them = ReplacedGateways(), [ManualClosure() for _ in range(200)]
+    replaced.DELAY = timedelta(milliseconds=100)
     for each in all_of_them:
-        retirement.enter([line(each)])
-    closing = asyncio.create_task(retirement.keep_closing())
+        replaced.add([line(each)])
+    closing = asyncio.create_task(replaced.keep_closing())
     # One after the other they would take twenty seconds.
     async with asyncio.timeout(10):
         await all_of_them[-1].ended.wait()
@@ -97,7 +97,7 @@ async def test_one_that_does_not_end_keeps_no_other_from_its_end() -> None:
     Pantau: They close concurrently, within ten seconds each.
     """
     hanging, sound = ManualClosure(hangs=True), ManualClosure()
-    closing = asyncio.create_task(close_lines([line(hanging, "senyap"), line(sound)]))
+    closing = asyncio.create_task(close_gateways([line(hanging, "senyap"), line(sound)]))
     async with asyncio.timeout(HANGS):
         await sound.ended.wait()
     closing.cancel()
@@ -111,32 +111,32 @@ def test_a_gateway_that_did_not_change_is_kept_by_a_reload_and_its_pace_may_chan
     Pantau: A gateway with the same section and secrets is kept, with its connections.
     """
     before = load(office.config, ENVIRON).accepted().settings
-    lines = build_lines(before, office.directory)
+    lines = build_gateways(before, office.directory)
     text = office.config.read_text()
     office.config.write_text(text.replace("name: sms-utama", "name: sms-utama\n      per_minute: 30"))
     (office.directory / "secrets" / "sinch").write_text("kunci-baharu\n")
     after = load(office.config, ENVIRON).accepted().settings
 
-    again = build_lines(after, office.directory, before=before, in_use=lines)
+    again = build_gateways(after, office.directory, before=before, in_use=lines)
 
     kept = {new.name for old, new in zip(lines, again, strict=True) if old.gateway is new.gateway}
     assert kept == {"sms-utama", "suara-utama", "dulang-surat"}, "the secret of the fax service is another one"
     assert {new.name: new.per_minute for new in again}["sms-utama"] == 30
     office.config.write_text(text.replace("https://pantau.", "https://pantau-baharu."))
     moved = load(office.config, ENVIRON).accepted().settings
-    elsewhere = build_lines(moved, office.directory, before=after, in_use=again)
+    elsewhere = build_gateways(moved, office.directory, before=after, in_use=again)
     assert all(old.gateway is not new.gateway for old, new in zip(again, elsewhere, strict=True))
 
 
 async def test_at_the_end_of_the_service_those_that_still_wait_are_closed_once() -> None:
-    retirement, first, second = Retirement(), ManualClosure(), ManualClosure()
-    retirement.enter([line(first)])
-    retirement.enter([line(second)])
-    closing = asyncio.create_task(retirement.keep_closing())
+    replaced, first, second = ReplacedGateways(), ManualClosure(), ManualClosure()
+    replaced.add([line(first)])
+    replaced.add([line(second)])
+    closing = asyncio.create_task(replaced.keep_closing())
     await asyncio.sleep(0)
     closing.cancel()
     await asyncio.gather(closing, return_exceptions=True)
     assert first.closed == 0
-    await retirement.close()
-    await retirement.close()
+    await replaced.close()
+    await replaced.close()
     assert (first.closed, second.closed) == (1, 1)

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from alerts.decide.silence import Silence, silence_over
+from alerts.decide.silence import Silence, active_silence
 from alerts.model.notification import IncidentType
-from alerts.persistence.restoration import SEE_FIRST
-from monitor.service.silences import Silencer, first_verdict_muter, route_muter
+from alerts.persistence.restoration import RECHECK_DELAY
+from monitor.service.silences import Silencer, restored_store_silence_lookup, route_silence_lookup
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.web.command.control import control, silences
+from monitor.web.command.control import control, silence_commands
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, T0, incident, trigger
 from tests.unit.monitor.trial import REFUSED, World, agency_routes, controls
@@ -37,11 +37,11 @@ def in_trouble(*, one_route: bool) -> Callable[[str], Collection[str]]:
         world.routes[:] = [r for r in world.routes if r.name == ROUTES[0] or not r.agency]
     world.faults["JCM/utama"] = REFUSED
     evaluator = world.rounds(3).evaluator
-    return lambda agency: evaluator.mail(agency).troubled()
+    return lambda agency: evaluator.mail(agency).unhealthy_routes()
 
 
 def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
-    over = route_muter(in_trouble(one_route=False))
+    over = route_silence_lookup(in_trouble(one_route=False))
     long = silence("JCM", 2 * HOUR)
 
     assert over(incident(), [silence("JCM"), long], T0) == long
@@ -50,8 +50,8 @@ def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
 
 
 def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
-    one = route_muter(in_trouble(one_route=True))
-    all_of_them = route_muter(in_trouble(one_route=False))
+    one = route_silence_lookup(in_trouble(one_route=True))
+    all_of_them = route_silence_lookup(in_trouble(one_route=False))
 
     assert one(incident(), [silence(ROUTES[0])], T0) == silence(ROUTES[0])
     assert all_of_them(incident(), [silence(ROUTES[0])], T0) is None
@@ -62,7 +62,7 @@ def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
 def test_a_silence_of_a_route_says_nothing_of_what_is_our_own() -> None:
     ours = replace(incident(), dedup_key="ours/network", policy=replace(incident().policy, agency=""))
 
-    assert route_muter(in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
+    assert route_silence_lookup(in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
 
 
 # -- as it is ordered ------------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ async def office(tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Stati
         silencer = Silencer(
             SqlStore(database), station.dispatcher, station.clock, lambda: dict.fromkeys(["JCM", *ROUTES], "JCM")
         )
-        app = control(Web(), silences(silencer))
+        app = control(Web(), silence_commands(silencer))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://pantau") as client:
             yield client, station
 
@@ -162,14 +162,14 @@ def test_first_verdict_muter_what_a_copy_has_open_is_silent_until_it_was_measure
     *, opened_at: datetime, measured: IncidentType | None, is_unseen: bool, after: timedelta, silent: bool
 ) -> None:
     since = T0 + HOUR
-    muter = first_verdict_muter(silence_over, lambda: since, lambda _: is_unseen)
-    found = muter(replace(incident(), opened_at=opened_at, detected=measured), (), since + after)
+    silence_lookup = restored_store_silence_lookup(active_silence, lambda: since, lambda _: is_unseen)
+    found = silence_lookup(replace(incident(), opened_at=opened_at, detected=measured), (), since + after)
     assert (found is not None) is silent
-    assert found is None or found.ends_at == since + SEE_FIRST
-    assert SEEN == SEE_FIRST
+    assert found is None or found.ends_at == since + RECHECK_DELAY
+    assert SEEN == RECHECK_DELAY
 
 
 def test_first_verdict_muter_without_a_copy_changes_nothing() -> None:
-    muter = first_verdict_muter(silence_over, lambda: None, lambda _: True)
-    assert muter(incident(), (), T0) is None
-    assert muter(incident(), [silence("JCM")], T0) == silence("JCM")
+    silence_lookup = restored_store_silence_lookup(active_silence, lambda: None, lambda _: True)
+    assert silence_lookup(incident(), (), T0) is None
+    assert silence_lookup(incident(), [silence("JCM")], T0) == silence("JCM")

@@ -51,7 +51,7 @@ class SourceLocation:
         self.metrics = Metrics(version="1", now=lambda: self.now)
         self.signer = TokenSigner(KEY, "satu")
         registry = SimpleNamespace(agencies=dict.fromkeys(CODES))
-        pipeline = SimpleNamespace(say_again=lambda: self.said_again.append(self.now))
+        pipeline = SimpleNamespace(rewrite_statuses=lambda: self.said_again.append(self.now))
         self.runtime = SimpleNamespace(
             configuration=SimpleNamespace(registry=registry), owned=frozenset(CODES), pipeline=pipeline
         )
@@ -60,10 +60,10 @@ class SourceLocation:
             processes=cast(Any, self),
             history=cast(Any, None),
             reloader=cast(Any, self),
-            around=cast(Any, SimpleNamespace(metrics=self.metrics, signer=self.signer, store=None)),
+            context=cast(Any, SimpleNamespace(metrics=self.metrics, signer=self.signer, store=None)),
             clock=cast(Any, SimpleNamespace(now=lambda: self.now)),
             policy=TakeoverPolicy(),
-            take_over=nothing_claimed,
+            take_over_notifications=nothing_claimed,
         )
 
     # The rows
@@ -71,14 +71,14 @@ class SourceLocation:
     async def others(self) -> Sequence[Process]:
         return [*self.rows.values()]
 
-    async def knows(self, agencies: Collection[str]) -> bool:
+    async def record_agencies(self, agencies: Collection[str]) -> bool:
         assert list(agencies) == CODES
         return True
 
     async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
         raise AssertionError(f"{names} have said nothing of it")
 
-    async def lives(self, now: datetime) -> Sequence[Process]:
+    async def refresh_heartbeat(self, now: datetime) -> Sequence[Process]:
         assert now == self.now
         if self.is_away:
             raise StoreUnavailable("gone")
@@ -94,23 +94,23 @@ class SourceLocation:
 
     # The reloader
 
-    async def take_share(self, share: Shard) -> frozenset[str]:
+    async def change_shard(self, share: Shard) -> frozenset[str]:
         if self.refusals:
             self.refusals -= 1
             raise StoreUnavailable("results still wait to be written")
         self.shares.append(share)
         before: frozenset[str] = self.runtime.owned
-        owned = self.runtime.owned = share.of(CODES)
-        self.metrics.agencies_shared(owned=len(owned))
+        owned = self.runtime.owned = share.owned(CODES)
+        self.metrics.set_agency_ownership(owned=len(owned))
         return owned - before
 
     async def second(self) -> None:
         self.now += SECOND
-        await self.sharing._beat()
+        await self.sharing._send_heartbeat()
 
     async def takes_up(self) -> None:
         async with asyncio.timeout(HANGS):
-            await self.sharing._take_share()
+            await self.sharing._apply_shard()
 
     def value(self, name: str) -> float | None:
         return Scrape(self.metrics).value(name)
@@ -124,19 +124,19 @@ async def test_who_begins_beside_others_begins_with_its_share_and_says_nothing_o
     await place.second()
 
     assert share.alive == {"satu", "dua"}
-    assert not place.sharing._changed.is_set()
+    assert not place.sharing._shard_changed.is_set()
 
 
 async def test_one_of_those_that_are_alive_speaks_for_all_and_another_when_it_has_died() -> None:
     place = SourceLocation()
-    spoke = [place.sharing.speaks_for_all]
+    spoke = [place.sharing.is_leader]
     place.beats("dua")
     await place.second()
-    spoke.append(place.sharing.speaks_for_all)
+    spoke.append(place.sharing.is_leader)
 
     for _ in range(6):
         await place.second()
-    spoke.append(place.sharing.speaks_for_all)
+    spoke.append(place.sharing.is_leader)
 
     assert spoke == [True, False, True], "alone, beside another, and when that one has died"
 
@@ -144,7 +144,7 @@ async def test_one_of_those_that_are_alive_speaks_for_all_and_another_when_it_ha
 async def test_an_agency_of_one_that_dies_is_taken_over_and_given_back_when_it_lives_again() -> None:
     place = SourceLocation()
     place.beats()
-    place.runtime.owned = (await place.sharing.begin()).of(CODES)
+    place.runtime.owned = (await place.sharing.begin()).owned(CODES)
     mine = len(place.runtime.owned)
     assert 0 < mine < len(CODES)
     theirs = TokenSigner(KEY, "dua").issue("JCM/internal", T0)
@@ -199,17 +199,17 @@ async def test_while_the_store_is_away_everybody_keeps_what_they_have_and_afterw
 
     for _ in range(5):
         await place.second()
-    assert place.sharing._share.alive == {"satu", "dua"}
-    assert not place.sharing._changed.is_set()
+    assert place.sharing._shard.alive == {"satu", "dua"}
+    assert not place.sharing._shard_changed.is_set()
 
     await place.second()
-    assert place.sharing._share.alive == {"satu"}, "it has not come back with the store"
+    assert place.sharing._shard.alive == {"satu"}, "it has not come back with the store"
 
 
 async def test_a_takeover_that_the_store_keeps_waiting_is_shown_and_tried_again() -> None:
     place = SourceLocation(refusals=1)
     place.beats()
-    place.runtime.owned = (await place.sharing.begin()).of(CODES)
+    place.runtime.owned = (await place.sharing.begin()).owned(CODES)
     mine = len(place.runtime.owned)
     place.beats(left=True)
     await place.second()
@@ -233,15 +233,15 @@ async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agen
     async def look_up(agencies: Sequence[str]) -> None:
         asked.append(agencies)
 
-    monkeypatch.setattr("monitor.service.sharding._FOLLOWED", 0)
-    monkeypatch.setattr("monitor.service.sharding._FOR_EACH", 0)
+    monkeypatch.setattr("monitor.service.sharding._PEER_INTERVAL", 0)
+    monkeypatch.setattr("monitor.service.sharding._PER_ROUTE", 0)
     routes = {f"A{number:03}": SimpleNamespace(agency=f"A{number:03}") for number in range(200)}
     elsewhere = SimpleNamespace(
-        routes=routes, restore=lambda _: None, mail=lambda agency: SimpleNamespace(troubled=lambda: [agency])
+        routes=routes, restore=lambda _: None, mail=lambda agency: SimpleNamespace(unhealthy_routes=lambda: [agency])
     )
-    place.runtime.elsewhere = elsewhere
-    place.sharing._history = cast(Any, SimpleNamespace(healths=healths, look_up=look_up))
-    await place.sharing._follow()
+    place.runtime.peer_evaluator = elsewhere
+    place.sharing._history = cast(Any, SimpleNamespace(healths=healths, refresh_latest=look_up))
+    await place.sharing._read_peer_results()
     assert [len(each) for each in asked] == [APART]
 
 
@@ -270,7 +270,7 @@ async def test_how_long_our_own_sign_of_life_takes_makes_nobody_else_older() -> 
         place.beats()
     await place.second()
     await place.second()
-    assert place.sharing._share.alive == {"satu", "dua"}, "3.2 s old when it was read"
+    assert place.sharing._shard.alive == {"satu", "dua"}, "3.2 s old when it was read"
 
 
 async def test_whose_signs_of_life_come_late_says_again_what_is_its_own_as_others_may_have_held_it_for_dead() -> None:
@@ -289,12 +289,12 @@ async def test_whoever_is_gone_may_have_left_something_behind() -> None:
     place = SourceLocation()
     place.beats()
     await place.sharing.begin()
-    place.sharing._left.clear()
+    place.sharing._processes_left.clear()
     await place.second()
-    assert not place.sharing._left.is_set()
+    assert not place.sharing._processes_left.is_set()
     place.beats(left=True)
     await place.second()
-    assert place.sharing._left.is_set()
+    assert place.sharing._processes_left.is_set()
 
 
 class Rollout:
@@ -331,34 +331,34 @@ class ClusterMember:
             processes=cast(Any, self),
             history=cast(Any, None),
             reloader=cast(Any, self),
-            around=cast(Any, SimpleNamespace(metrics=self.metrics, signer=TokenSigner(KEY, name), store=None)),
+            context=cast(Any, SimpleNamespace(metrics=self.metrics, signer=TokenSigner(KEY, name), store=None)),
             clock=cast(Any, SimpleNamespace(now=lambda: rollout.now)),
             policy=TakeoverPolicy(),
-            take_over=nothing_claimed,
+            take_over_notifications=nothing_claimed,
         )
 
     def lays_out(self, *agencies: str) -> None:
         """Reload with these files."""
         self.registry = SimpleNamespace(agencies=dict.fromkeys(agencies))
         self.runtime.configuration = SimpleNamespace(registry=self.registry)
-        self.runtime.owned = self.share.of(agencies)
+        self.runtime.owned = self.share.owned(agencies)
 
     async def second(self) -> None:
-        await self.sharing._beat()
-        if self.sharing._changed.is_set():
-            await self.sharing._take_share()
+        await self.sharing._send_heartbeat()
+        if self.sharing._shard_changed.is_set():
+            await self.sharing._apply_shard()
 
-    async def take_share(self, share: Shard) -> frozenset[str]:
+    async def change_shard(self, share: Shard) -> frozenset[str]:
         self.share = share
-        before, self.runtime.owned = self.runtime.owned, share.of(self.registry.agencies)
+        before, self.runtime.owned = self.runtime.owned, share.owned(self.registry.agencies)
         return frozenset(self.runtime.owned - before)
 
-    async def lives(self, now: datetime) -> Sequence[Process]:
+    async def refresh_heartbeat(self, now: datetime) -> Sequence[Process]:
         row = self.rollout.rows.get(self.name) or Process(name=self.name, started_at=now, heartbeat_at=now)
         self.rollout.rows[self.name] = replace(row, heartbeat_at=now)
         return [each for name, each in self.rollout.rows.items() if name != self.name]
 
-    async def knows(self, agencies: Collection[str]) -> bool:
+    async def record_agencies(self, agencies: Collection[str]) -> bool:
         if self.name not in self.rollout.rows:
             return False
         digest = ",".join(agencies)
@@ -406,7 +406,7 @@ async def test_what_a_process_has_left_behind_is_taken_back_again_and_again_unti
     place.beats()
     await place.sharing.begin()
 
-    async def say_no_more(has_left: Callable[[str], bool]) -> None:
+    async def delete_statuses(has_left: Callable[[str], bool]) -> None:
         if place.is_away:
             raise StoreUnavailable("gone")
         said = ("JCM", "ours/network@satu", "ours/network@dua", "ours/network@tiga", "ours/credentials/JCM/utama")
@@ -414,12 +414,12 @@ async def test_what_a_process_has_left_behind_is_taken_back_again_and_again_unti
         taken.extend(filter(has_left, (*said, "ours/network")))
         raise RuntimeError("that is all")
 
-    place.sharing._history = cast(Any, SimpleNamespace(say_no_more=say_no_more))
+    place.sharing._history = cast(Any, SimpleNamespace(delete_statuses=delete_statuses))
     place.is_away = True
     with pytest.raises(StoreUnavailable):
-        await place.sharing._take_back()
+        await place.sharing._take_over_from_dead()
     place.is_away = False
     async with asyncio.timeout(HANGS):
         with pytest.raises(RuntimeError):
-            await place.sharing._take_back()
+            await place.sharing._take_over_from_dead()
     assert taken == ["ours/network@tiga", "ours/network"]

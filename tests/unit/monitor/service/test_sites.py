@@ -18,7 +18,7 @@ from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident, open_incident
 from alerts.model.notification import IncidentType
 from alerts.persistence.store import StoreUnavailable
-from monitor.bridge.incident_reporter import Briefs, IncidentReporter, outages_of
+from monitor.bridge.incident_reporter import IncidentPolicies, IncidentReporter, outages_of
 from monitor.config.model.settings import Settings
 from monitor.evaluation.flapping import FlappingPolicy
 from monitor.evaluation.joint.freshness import SiteClock, SiteHeartbeat
@@ -29,7 +29,7 @@ from monitor.evaluation.monitoring_faults import ActiveProblem
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.service.probing_runtime import _let_go_of_sites
+from monitor.service.probing_runtime import _resolve_removed_sites
 from monitor.service.sites import hub
 from monitor.service.sites.heartbeat import SiteHeartbeatWriter
 from monitor.service.sites.hub import Hub
@@ -40,9 +40,9 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.site_runs import AT_ONCE, SiteRunWriter
-from monitor.store.probing.standings import Mark, SiteStatuses
+from monitor.store.probing.statuses import Mark, SiteStatuses
 from monitor.store.sites.link import SiteConnection, SiteRefusedError
-from monitor.views.site_report import SiteReport, SiteVerdict, read_words, written_word
+from monitor.views.site_report import SiteReport, SiteVerdict, format_report, parse_reports
 from tests.hanging import HANGS
 from tests.unit.alerts.people import BRIEF, MINUTE, trigger
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
@@ -54,7 +54,7 @@ DOWN = SiteStatus(
     trouble=ActiveProblem(type=IncidentType.BOTH, since=T0),
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.DOWN},
 )
-TWO = Quorum(at_least=2)
+TWO = Quorum(minimum=2)
 BLIND = SiteStatus(trouble=ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0 + 40 * SECOND))
 
 
@@ -75,12 +75,12 @@ class Rows:
         self.said.setdefault(site, {}).update(named)
         self.news.setdefault(site, {}).update(named)
 
-    async def beats(self) -> Mapping[str, SiteHeartbeat]:
+    async def heartbeats(self) -> Mapping[str, SiteHeartbeat]:
         if self.is_away:
             raise StoreUnavailable("it does not answer in time")
         return dict(self.beaten)
 
-    async def spoken_of(self) -> Mapping[str, set[str]]:
+    async def subjects_by_site(self) -> Mapping[str, set[str]]:
         return {site: {*levels} for site, levels in self.said.items()}
 
     async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], Mark]:
@@ -100,20 +100,21 @@ class Nation:
         #: Seconds by which a site's wall clock is ahead.
         self.ahead: dict[str, int] = {}
         self.metrics = Metrics(version="0", now=self.clock.now)
-        self.consensus = IncidentReporter(
-            briefs=Briefs(
-                agencies={"JCM": BRIEF, "JKT": BRIEF}, ours=lambda suspect: replace(BRIEF, subject=str(suspect))
+        self.reporter = IncidentReporter(
+            policies=IncidentPolicies(
+                agencies={"JCM": BRIEF, "JKT": BRIEF},
+                monitoring_fault=lambda suspect: replace(BRIEF, subject=str(suspect)),
             ),
             alerting=self.alerts,
             metrics=self.metrics,
             clock=self.clock,
             open_incidents=told or {},
             quorum=quorum,
-            others={"johor", "kuching"},
+            other_sites={"johor", "kuching"},
             site="utama",
         )
         for agency in ("JCM", "JKT"):
-            self.metrics.watch_agency(agency, routes=())
+            self.metrics.register_agency(agency, routes=())
         #: Of what stands here, what is not said yet: it is found out as a run ends, or before others are heard.
         self.here: dict[str, SiteStatus] = {}
         self.hub = Hub(
@@ -123,20 +124,20 @@ class Nation:
             sites={"johor", "kuching"},
             stale_after=30 * SECOND,
             quorum=quorum,
-            consensus=lambda: self.consensus,
+            reporter=lambda: self.reporter,
             metrics=self.metrics,
-            speak=self.speak,
+            publish_own=self.speak,
             monotonic=lambda: self.monotonic,
         )
 
     async def speak(self) -> None:
         for key, level in self.here.items():
-            self.consensus.hear("utama", key, level)
+            self.reporter.record_status("utama", key, level)
 
     def say(self, site: str, **levels: SiteStatus) -> None:
         if site == "utama":
             for key, level in levels.items():
-                self.consensus.hear(site, key, level)
+                self.reporter.record_status(site, key, level)
         else:
             self.rows.say(site, **levels)
 
@@ -151,12 +152,12 @@ class Nation:
                     at=self.clock.time + self.ahead.get(site, 0) * SECOND, monotonic=self.monotonic, incarnation=site
                 )
             try:
-                await self.hub.listen()
+                await self.hub.poll()
             finally:
-                # As `keep_telling` does.
-                if self.consensus._poked.is_set():
-                    self.consensus._poked.clear()
-                    await self.consensus.tell()
+                # As `run` does.
+                if self.reporter._wake_event.is_set():
+                    self.reporter._wake_event.clear()
+                    await self.reporter.report()
         heard = self.alerts.heard[before:]
         return [
             f"{e.dedup_key}: {e.type if isinstance(e, Trigger) else 'over'}"
@@ -214,17 +215,17 @@ async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_time
     await nation.live(30)
     nation.say("johor", JCM=down("JCM/internal"))
     await nation.live(90)
-    (site,) = [each for name, each in nation.consensus.says("JCM").items() if name == "johor"]
+    (site,) = [each for name, each in nation.reporter.site_statuses("JCM").items() if name == "johor"]
     assert site is not None
     assert site.trouble is not None
     assert abs(site.trouble.since - true) <= 2 * SECOND
 
 
-def as_heard(offset: int | None, *, moments: Mapping[datetime, datetime] | None = None) -> hub._Site:
-    """Return a site whose clock is so many seconds behind; *moments*: those of JCM that were put right before."""
+def as_heard(offset: int | None, *, corrected_times: Mapping[datetime, datetime] | None = None) -> hub._Site:
+    """Return a site whose clock is so many seconds behind; *corrected_times*: those of JCM that were put right before."""
     site = hub._Site(clock=SiteClock())
     site.clock.offset = None if offset is None else offset * SECOND
-    site.moments |= {} if moments is None else {"JCM": moments}
+    site.corrected_times |= {} if corrected_times is None else {"JCM": corrected_times}
     return site
 
 
@@ -253,37 +254,37 @@ def test_by_our_clock_puts_each_moment_right_and_none_into_the_future(offset: in
     trouble = ActiveProblem(type=IncidentType.BOTH, since=by_its_clock, latest=by_its_clock, flapping=True)
     down = replace(DOWN, trouble=trouble, failing_routes=frozenset({"JCM/internal"}))
     site = as_heard(offset)
-    assert site.by_our_clock("JCM", down, T0) == replace(down, trouble=replace(trouble, since=right, latest=right))
+    assert site.correct_clock("JCM", down, T0) == replace(down, trouble=replace(trouble, since=right, latest=right))
     without = replace(down, trouble=replace(trouble, latest=None))
-    assert site.by_our_clock("MDC", without, T0).trouble == replace(trouble, since=right, latest=None)
+    assert site.correct_clock("MDC", without, T0).trouble == replace(trouble, since=right, latest=None)
     well = replace(WELL, up_since=by_its_clock)
-    assert site.by_our_clock("UCM", well, T0) == replace(well, up_since=right)
-    assert site.by_our_clock("UCM", SiteStatus(), T0) == SiteStatus()
+    assert site.correct_clock("UCM", well, T0) == replace(well, up_since=right)
+    assert site.correct_clock("UCM", SiteStatus(), T0) == SiteStatus()
 
 
 def test_by_our_clock_puts_a_moment_right_once_though_the_clock_is_set_meanwhile() -> None:
     began, fell = T0 - 600 * SECOND, T0 - 60 * SECOND
     down = replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=began, latest=fell))
     site = as_heard(180)
-    first = site.by_our_clock("JCM", down, T0)
+    first = site.correct_clock("JCM", down, T0)
     site.clock.offset = timedelta(0)
-    assert site.by_our_clock("JCM", down, T0 + MINUTE) == first
+    assert site.correct_clock("JCM", down, T0 + MINUTE) == first
     # Another moment of it is by the clock as it is now, and what is over is not remembered.
     again = replace(down, trouble=ActiveProblem(type=IncidentType.BOTH, since=began, latest=T0))
-    trouble = site.by_our_clock("JCM", again, T0 + MINUTE).trouble
+    trouble = site.correct_clock("JCM", again, T0 + MINUTE).trouble
     assert trouble == replace(
         again.trouble or ActiveProblem(type=IncidentType.BOTH, since=T0), since=began + 180 * SECOND
     )
-    site.by_our_clock("JCM", WELL, T0 + MINUTE)
-    assert site.by_our_clock("JCM", down, T0 + MINUTE).trouble == down.trouble
+    site.correct_clock("JCM", WELL, T0 + MINUTE)
+    assert site.correct_clock("JCM", down, T0 + MINUTE).trouble == down.trouble
 
 
 def test_by_our_clock_remembers_nothing_while_the_clock_is_not_known() -> None:
     down = replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=T0 - 600 * SECOND))
     site = as_heard(None)
-    site.by_our_clock("JCM", down, T0)
+    site.correct_clock("JCM", down, T0)
     site.clock.offset = 180 * SECOND
-    trouble = site.by_our_clock("JCM", down, T0).trouble
+    trouble = site.correct_clock("JCM", down, T0).trouble
     assert trouble is not None
     assert trouble.since == T0 - 420 * SECOND
 
@@ -291,9 +292,9 @@ def test_by_our_clock_remembers_nothing_while_the_clock_is_not_known() -> None:
 def test_by_our_clock_keeps_apart_what_it_is_about() -> None:
     moment = T0 - 600 * SECOND
     down = replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=moment))
-    site = as_heard(0, moments={moment: T0 - 420 * SECOND})
-    assert site.by_our_clock("MDC", down, T0).trouble == down.trouble
-    found = site.by_our_clock("JCM", down, T0).trouble
+    site = as_heard(0, corrected_times={moment: T0 - 420 * SECOND})
+    assert site.correct_clock("MDC", down, T0).trouble == down.trouble
+    found = site.correct_clock("JCM", down, T0).trouble
     assert found is not None
     assert found.since == T0 - 420 * SECOND
 
@@ -389,12 +390,12 @@ async def test_hub_whose_wires_are_all_cut_tells_and_ends_no_outage_alone_and_sa
         "ours/site/johor: monitoring_fault",
         "ours/site/kuching: monitoring_fault",
     ]
-    assert nation.consensus.short_of_sites_since() == nation.clock.time - 29 * SECOND
+    assert nation.reporter.quorum_missing_since() == nation.clock.time - 29 * SECOND
 
     # One is heard again: two are enough, and both say so.
     nation.say("johor", JCM=DOWN)
     assert await nation.live(15, "kuching") == ["JCM: both", "ours/quorum: over", "ours/site/johor: over"]
-    assert nation.consensus.short_of_sites_since() is None
+    assert nation.reporter.quorum_missing_since() is None
 
     # It ends no more than it begins anything.
     await nation.live(31, *cut)
@@ -448,7 +449,7 @@ async def test_outage_is_not_over_at_a_restart_of_the_hub_by_sites_that_were_wel
         number="JCM-01",
     )
     nation = Nation({"JCM": IncidentType.BOTH}, quorum=Quorum())
-    nation.consensus.restore_outages(outages_of([incident]))
+    nation.reporter.restore_outages(outages_of([incident]))
     nation.clock.time = T0 + 2 * MINUTE
     nation.say("johor", JCM=replace(DOWN, trouble=ActiveProblem(type=IncidentType.BOTH, since=T0 + 30 * SECOND)))
     for site in ("utama", "kuching"):
@@ -470,7 +471,7 @@ async def test_agency_that_only_the_hub_probes_is_told_while_other_sites_are_not
 
 
 async def test_sites_that_share_an_uplink_have_one_vote() -> None:
-    nation = await running(quorum=Quorum(at_least=2, uplinks={"johor": "tm", "kuching": "tm"}))
+    nation = await running(quorum=Quorum(minimum=2, uplinks={"johor": "tm", "kuching": "tm"}))
     nation.say("johor", JCM=DOWN)
     nation.say("kuching", JCM=DOWN)
     assert await nation.live(5) == []
@@ -485,7 +486,7 @@ async def test_sites_that_share_an_uplink_have_one_vote() -> None:
 
 
 async def test_uplink_of_which_one_site_is_cut_off_keeps_its_vote() -> None:
-    nation = await running(quorum=Quorum(at_least=3, uplinks={"johor": "tm", "kuching": "tm"}))
+    nation = await running(quorum=Quorum(minimum=3, uplinks={"johor": "tm", "kuching": "tm"}))
     assert await nation.live(31, "kuching") == ["ours/site/kuching: monitoring_fault"]
     for site in ("utama", "johor"):
         nation.say(site, JCM=DOWN)
@@ -499,26 +500,26 @@ async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_c
     (event,) = nation.alerts.heard
     assert isinstance(event, Trigger)
     assert (event.began_at, event.policy.subject) == (T0 + 40 * SECOND, "site/johor")
-    assert nation.consensus.ailing_sites() == {"johor": T0 + 40 * SECOND}
+    assert nation.reporter.faulty_sites() == {"johor": T0 + 40 * SECOND}
     nation.say("johor", ours_network=SiteStatus())
     assert await nation.live(1) == ["ours/site/johor: over"]
-    assert nation.consensus.ailing_sites() == {}
+    assert nation.reporter.faulty_sites() == {}
 
 
 async def test_what_fell_by_turns_before_a_start_or_in_another_process_is_not_believed_at_once() -> None:
     nation = Nation({"JCM": IncidentType.BOTH})
-    nation.consensus.restore_falls({"JCM": [T0 - 3 * SECOND, T0 - 2 * SECOND, T0], "SPR": [T0]}, {"JCM"})
+    nation.reporter.restore_falls({"JCM": [T0 - 3 * SECOND, T0 - 2 * SECOND, T0], "SPR": [T0]}, {"JCM"})
     for site in ("utama", "johor", "kuching"):
         nation.say(site, JCM=WELL)
     assert await nation.live(60) == [], "it has not been quiet for two hours"
-    nation.consensus.believe(FlappingPolicy(window=50 * SECOND))
-    nation.consensus.hear("utama", "JCM", replace(WELL, up_since=T0 + SECOND))
+    nation.reporter.set_flapping_policy(FlappingPolicy(window=50 * SECOND))
+    nation.reporter.record_status("utama", "JCM", replace(WELL, up_since=T0 + SECOND))
     assert await nation.live(1) == ["JCM: over"]
 
 
 def reference(at: str, standing: SiteStatus, nation: Nation) -> None:
     if at == "utama":
-        nation.consensus.hear(at, "ours/reference/rujukan-a", standing)
+        nation.reporter.record_status(at, "ours/reference/rujukan-a", standing)
     else:
         nation.rows.say(at, **{"ours_reference_rujukan-a@satu": standing})
 
@@ -598,41 +599,41 @@ async def test_what_each_site_says_of_an_agency_can_be_asked_for_where_there_are
     nation = await running()
     nation.say("johor", JCM=DOWN)
     await nation.live(31, "kuching")
-    assert dict(nation.consensus.says("JCM")) == {"johor": DOWN, "kuching": None, "utama": WELL}
+    assert dict(nation.reporter.site_statuses("JCM")) == {"johor": DOWN, "kuching": None, "utama": WELL}
     # What one alone says is how it stands.
     for site in ("johor", "kuching"):
-        nation.consensus.forget(site, "JCM")
-    assert dict(nation.consensus.says("JCM")) == {}
+        nation.reporter.remove_status(site, "JCM")
+    assert dict(nation.reporter.site_statuses("JCM")) == {}
 
 
 async def test_each_process_of_the_hub_shows_what_all_sites_say_also_of_what_another_one_tells_of() -> None:
     nation = await running()
-    nation.consensus.hand_over({"JKT"})
-    assert nation.consensus.says("JKT")["utama"] == WELL, "the other one has not spoken of it yet"
+    nation.reporter.transfer_agencies({"JKT"})
+    assert nation.reporter.site_statuses("JKT")["utama"] == WELL, "the other one has not spoken of it yet"
     nation.rows.say("utama", JKT=DOWN, JCM=DOWN)
     await nation.live(1)
-    assert dict(nation.consensus.says("JKT")) == {"johor": WELL, "kuching": WELL, "utama": DOWN}
-    assert nation.consensus.says("JCM")["utama"] == WELL, "of what it tells of itself it knows better"
+    assert dict(nation.reporter.site_statuses("JKT")) == {"johor": WELL, "kuching": WELL, "utama": DOWN}
+    assert nation.reporter.site_statuses("JCM")["utama"] == WELL, "of what it tells of itself it knows better"
     # It comes to this one, which has not spoken of it yet.
     nation.say("johor", JKT=DOWN)
-    nation.consensus.gain({"JKT"}, {})
+    nation.reporter.add_agencies({"JKT"}, {})
     assert await nation.live(2) == []
 
 
 async def test_a_fault_of_ours_names_the_site_that_is_meant_and_no_site_that_is_none() -> None:
     nation = await running()
     # A reference that is called as a site is stays another thing, and leaves without it.
-    nation.metrics.watch_references(["johor"])
+    nation.metrics.register_references(["johor"])
     await nation.live(31, "johor")
 
     def shown(cause: str, name: str) -> float | None:
         return Scrape(nation.metrics).value("monitoring_fault", cause=cause, reference=name)
 
-    nation.metrics.own_faults({*nation.consensus.told_faults(), ("site", "sabah")})
-    nation.metrics.watch_references([])
+    nation.metrics.set_monitoring_faults({*nation.reporter.reported_faults(), ("site", "sabah")})
+    nation.metrics.register_references([])
     assert [shown("site", "johor"), shown("site", "sabah"), shown("site", "")] == [1, None, 1]
     assert shown("reference", "johor") is None
-    nation.metrics.own_faults(())
+    nation.metrics.set_monitoring_faults(())
     assert shown("site", "johor") == 0
 
 
@@ -660,7 +661,7 @@ async def test_that_sites_disagree_about_an_agency_is_shown_while_two_at_least_h
     assert [*Scrape(nation.metrics).labels("quorum_outage")] == [], "one alone tells nothing together with others"
     await nation.live(20)
     assert shown() == [1, 0]
-    nation.consensus.release({"JCM"})
+    nation.reporter.remove_agencies({"JCM"})
     assert shown() == [None, 0]
 
 
@@ -679,15 +680,15 @@ async def test_an_outage_that_sites_have_told_together_is_shown_until_they_take_
     await nation.live(1)
     assert shown() == [1, 1]
     # Nobody is heard, and ours alone has seen nothing of it.
-    nation.consensus.fresh(frozenset())
-    await nation.consensus.tell()
+    nation.reporter.set_voting_sites(frozenset())
+    await nation.reporter.report()
     assert shown() == [1, 1]
     await nation.live(1)
     nation.say("johor", JCM=WELL)
     nation.say("kuching", JCM=WELL)
     await nation.live(1)
     assert shown() == [0, 0]
-    nation.consensus.release({"JCM"})
+    nation.reporter.remove_agencies({"JCM"})
     assert shown() == [None, None]
 
 
@@ -705,7 +706,7 @@ async def test_what_a_site_says_no_more_counts_no_more() -> None:
 async def test_a_site_that_speaks_of_ever_more_is_heard_of_what_is_watched_and_of_no_more_than_so_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hub, "_SUBJECTS", 10)
+    monkeypatch.setattr(hub, "_MAX_SUBJECTS", 10)
     nation = await running()
     with capture_logs() as logged:
         for second in range(5):
@@ -714,10 +715,10 @@ async def test_a_site_that_speaks_of_ever_more_is_heard_of_what_is_watched_and_o
         for site in ("johor", "kuching"):
             nation.say(site, JKT=DOWN)
         assert await nation.live(1) == ["JKT: both"]
-    assert len(nation.hub._sites["johor"].said) <= 12
-    assert len(nation.consensus._said) <= 15
+    assert len(nation.hub._sites["johor"].statuses) <= 12
+    assert len(nation.reporter._statuses) <= 15
     assert [line["site"] for line in logged if "too many objects" in line["event"]] == ["johor"]
-    assert nation.hub._sites["kuching"].is_too_much is False
+    assert nation.hub._sites["kuching"].is_over_limit is False
 
 
 async def test_all_that_sites_say_is_read_at_the_start_and_after_the_store_was_away_and_else_what_has_changed() -> None:
@@ -753,7 +754,7 @@ class Beats:
 
     heard: list[SiteHeartbeat] = field(default_factory=list)
 
-    async def beat(self, beaten: SiteHeartbeat) -> None:
+    async def write_heartbeat(self, beaten: SiteHeartbeat) -> None:
         self.heard.append(beaten)
 
 
@@ -775,12 +776,16 @@ class Watches:
 async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_they_go_apart() -> None:
     beats, clocks = Beats(), Watches()
     beating = SiteHeartbeatWriter(
-        cast(SiteStatuses, beats), clocks, owes=lambda: False, look=looked, monotonic=lambda: clocks.monotonic
+        cast(SiteStatuses, beats),
+        clocks,
+        has_unwritten=lambda: False,
+        check_continuity=looked,
+        monotonic=lambda: clocks.monotonic,
     )
     for wall, monotonic in ((1, 1), (1, 1), (181, 1), (1, 1)):
         clocks.wall += wall * SECOND
         clocks.monotonic += monotonic * SECOND
-        await beating.beat()
+        await beating.write()
 
     lives = [each.incarnation for each in beats.heard]
     assert lives[0] == lives[1] != lives[2] == lives[3]
@@ -793,8 +798,8 @@ async def test_beating_after_it_could_not_write_for_long_begins_another_life() -
     beating = SiteHeartbeatWriter(
         cast(SiteStatuses, beats),
         clocks,
-        owes=lambda: away[0],
-        look=looked,
+        has_unwritten=lambda: away[0],
+        check_continuity=looked,
         stale_after=30 * SECOND,
         monotonic=lambda: clocks.monotonic,
     )
@@ -802,7 +807,7 @@ async def test_beating_after_it_could_not_write_for_long_begins_another_life() -
         clocks.wall += SECOND
         clocks.monotonic += SECOND
         away[0] = second not in (1, 31, 62, 63)
-        await beating.beat()
+        await beating.write()
     lives = [each.incarnation for each in beats.heard]
     assert lives == [lives[0], lives[0], lives[2], lives[2]]
     assert lives[0] != lives[2]
@@ -815,9 +820,13 @@ async def test_beating_looks_whether_it_stood_still_before_it_beats() -> None:
         order.append(len(beats.heard))
 
     beating = SiteHeartbeatWriter(
-        cast(SiteStatuses, beats), clocks, owes=lambda: False, look=look, monotonic=lambda: clocks.monotonic
+        cast(SiteStatuses, beats),
+        clocks,
+        has_unwritten=lambda: False,
+        check_continuity=look,
+        monotonic=lambda: clocks.monotonic,
     )
-    await beating.beat()
+    await beating.write()
     assert (order, len(beats.heard)) == ([0], 1)
 
 
@@ -827,9 +836,9 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
         SiteHeartbeatWriter(
             cast(SiteStatuses, beats),
             clocks,
-            owes=lambda: False,
-            look=looked,
-            is_ours=lambda name=name: turn == [name],  # type: ignore[misc]
+            has_unwritten=lambda: False,
+            check_continuity=looked,
+            is_leader=lambda name=name: turn == [name],  # type: ignore[misc]
             monotonic=lambda: clocks.monotonic,
         )
         for name in ("satu", "dua")
@@ -839,7 +848,7 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
         clocks.wall += SECOND
         clocks.monotonic += SECOND
         for each in both:
-            await each.beat()
+            await each.write()
 
     lives = [each.incarnation for each in beats.heard]
     assert lives == [lives[0], lives[0], lives[2]]
@@ -849,11 +858,15 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
 async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> None:
     beats, clocks, owes = Beats(), Watches(), [True]
     beating = SiteHeartbeatWriter(
-        cast(SiteStatuses, beats), clocks, owes=lambda: owes[0], look=looked, monotonic=lambda: clocks.monotonic
+        cast(SiteStatuses, beats),
+        clocks,
+        has_unwritten=lambda: owes[0],
+        check_continuity=looked,
+        monotonic=lambda: clocks.monotonic,
     )
-    await beating.beat()
+    await beating.write()
     owes[0] = False
-    await beating.beat()
+    await beating.write()
     assert len(beats.heard) == 1
 
 
@@ -891,14 +904,14 @@ class CodedNotification:
         self.begun.append(since)
         return 40
 
-    async def tell_failed(self, beyond: int, upto: int, _: datetime) -> int | None:
+    async def publish_failed(self, beyond: int, upto: int, _: datetime) -> int | None:
         self.failed.append((beyond, upto))
         return None if self.is_elsewhere else upto - beyond
 
     async def first_hour(self, begins: datetime, upto: datetime) -> datetime | None:
         return next((each for each in sorted(self.counted) if begins <= each <= upto), None)
 
-    async def tell_hour(self, begins: datetime, _: datetime) -> int | None:
+    async def publish_hour(self, begins: datetime, _: datetime) -> int | None:
         self.hours.append(begins)
         if self.is_elsewhere:
             return None
@@ -912,7 +925,7 @@ def telling(told: CodedNotification, clocks: Watches) -> SiteRunReporter:
 async def later(it: SiteRunReporter, clocks: Watches, by: timedelta = 30 * SECOND) -> None:
     clocks.wall += by
     clocks.monotonic += by
-    await it.tell()
+    await it.publish()
 
 
 async def test_a_site_that_nobody_hears_tells_of_no_run() -> None:
@@ -920,10 +933,10 @@ async def test_a_site_that_nobody_hears_tells_of_no_run() -> None:
     it = telling(told, clocks)
     for _ in range(3):
         await later(it, clocks)
-    assert (told.failed, told.hours, it.has_hub, it.is_heard) == ([], [], False, False)
+    assert (told.failed, told.hours, it.has_hub, it.is_read) == ([], [], False, False)
     told.is_joined = True
     await later(it, clocks)
-    assert (it.has_hub, it.is_heard) == (True, True)
+    assert (it.has_hub, it.is_read) == (True, True)
 
 
 async def test_a_site_that_has_just_joined_is_at_no_moment_one_that_its_hub_does_not_hear() -> None:
@@ -931,13 +944,13 @@ async def test_a_site_that_has_just_joined_is_at_no_moment_one_that_its_hub_does
 
     class Asked(CodedNotification):
         async def is_heard(self) -> bool:
-            seen.append((it.has_hub, it.is_heard))
+            seen.append((it.has_hub, it.is_read))
             return True
 
     it = telling(Asked(), Watches())
-    await it.tell()
+    await it.publish()
     assert seen == [(False, False)]
-    assert (it.has_hub, it.is_heard) == (True, True)
+    assert (it.has_hub, it.is_read) == (True, True)
 
 
 async def test_a_site_that_is_cut_off_knows_it_and_tells_on() -> None:
@@ -945,14 +958,14 @@ async def test_a_site_that_is_cut_off_knows_it_and_tells_on() -> None:
     it = telling(told, clocks)
     for _ in range(3):
         await later(it, clocks)
-    assert (it.has_hub, it.is_heard) == (True, False)
+    assert (it.has_hub, it.is_read) == (True, False)
     assert told.hours
 
 
 async def test_a_site_begins_with_the_last_day_and_tells_then_of_what_may_have_come_since() -> None:
     told, clocks = CodedNotification(runs=12_000), Watches()
     it = telling(told, clocks)
-    await it.tell()
+    await it.publish()
     assert told.failed == [], "a run with a lower number may still be written"
     told.runs = 12_500
     await later(it, clocks)
@@ -970,7 +983,7 @@ async def test_a_site_begins_with_the_last_day_and_tells_then_of_what_may_have_c
 async def test_hours_are_told_a_while_after_they_end_and_those_before_looked_at_again() -> None:
     told, clocks, hour = CodedNotification(), Watches(wall=T0.replace(minute=10)), timedelta(hours=1)
     it, ended = telling(told, clocks), T0.replace(minute=0)
-    await it.tell()
+    await it.publish()
     await later(it, clocks)
     assert (len(told.hours), told.hours[-1]) == (7 * 24 + 1, ended - 2 * hour)
     told.hours.clear()
@@ -985,7 +998,7 @@ async def test_of_an_hour_in_which_nothing_was_counted_nothing_is_written() -> N
     counted = [ended - timedelta(hours=hours) for hours in (24 * 9, 24 * 6, 50, 3, 0)]
     told, clocks = CodedNotification(counted=counted), Watches(wall=T0.replace(minute=10))
     it = telling(told, clocks)
-    await it.tell()
+    await it.publish()
     await later(it, clocks)
     assert told.hours == counted[1:4]
     told.hours.clear()
@@ -996,7 +1009,7 @@ async def test_of_an_hour_in_which_nothing_was_counted_nothing_is_written() -> N
 async def test_an_hour_with_more_rows_than_one_part_is_told_to_its_end() -> None:
     told, clocks = CodedNotification(rows=[AT_ONCE, AT_ONCE, 3]), Watches()
     it = telling(told, clocks)
-    await it.tell()
+    await it.publish()
     await later(it, clocks)
     assert told.hours[:4] == [*[told.hours[0]] * 3, told.hours[0] + timedelta(hours=1)]
 
@@ -1004,7 +1017,7 @@ async def test_an_hour_with_more_rows_than_one_part_is_told_to_its_end() -> None
 async def test_a_clock_that_was_a_month_ahead_leaves_no_hour_untold() -> None:
     told, clocks = CodedNotification(), Watches()
     it = telling(told, clocks)
-    await it.tell()
+    await it.publish()
     clocks.wall += timedelta(days=30)
     await later(it, clocks)
     clocks.wall -= timedelta(days=30)
@@ -1016,7 +1029,7 @@ async def test_a_clock_that_was_a_month_ahead_leaves_no_hour_untold() -> None:
 async def test_what_another_process_was_about_to_tell_is_looked_at_again() -> None:
     told, clocks = CodedNotification(runs=100, is_elsewhere=True), Watches()
     it = telling(told, clocks)
-    await it.tell()
+    await it.publish()
     for told.is_elsewhere in (True, False):
         await later(it, clocks)
     assert told.failed == [(40, 100)] * 2
@@ -1037,16 +1050,18 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
 
         async def look(by: timedelta) -> list[str]:
             clocks.wall += by
-            await witness.look()
+            await witness.record()
             found = [detail["sites"] for detail, _ in written]
             written.clear()
             return found
 
-        witness = SiteStatusRecorder(store, clocks, says=lambda agency: says if agency == "JCM" else {}, write=write)
+        witness = SiteStatusRecorder(
+            store, clocks, site_statuses=lambda agency: says if agency == "JCM" else {}, write_entry=write
+        )
         assert await look(SECOND) == []
-        async with store.transaction() as ledger:
-            await ledger.add_incidents([trigger(at=T0)])
-            await ledger.add_incidents([replace(trigger(at=T0), dedup_key="MDC")])
+        async with store.transaction() as uow:
+            await uow.add_incidents([trigger(at=T0)])
+            await uow.add_incidents([replace(trigger(at=T0), dedup_key="MDC")])
         both = f"both {T0.isoformat()}"
         assert await look(SECOND) == [f"johor: up; noc: {both}"]
         assert await look(MINUTE) == []
@@ -1069,11 +1084,11 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
 def test_of_what_sites_said_the_first_that_was_wrong_is_read_and_else_the_last() -> None:
     wrong = SiteReport(site="johor", says=SiteVerdict.WRONG, type=IncidentType.SENDING, since=T0)
     later = replace(wrong, type=IncidentType.BOTH)
-    words = ["up", written_word(wrong), written_word(later), "stale"]
+    words = ["up", format_report(wrong), format_report(later), "stale"]
     entries = [
         f"kuching: {opinion}; johor: {word}" for opinion, word in zip(("up", "stale", "", "x y"), words, strict=True)
     ]
-    assert read_words([*entries, "nothing at all"]) == {
+    assert parse_reports([*entries, "nothing at all"]) == {
         "johor": wrong,
         "kuching": SiteReport(site="kuching", says=SiteVerdict.STALE),
     }
@@ -1082,7 +1097,7 @@ def test_of_what_sites_said_the_first_that_was_wrong_is_read_and_else_the_last()
 async def test_a_site_that_left_and_joined_again_begins_anew() -> None:
     told, clocks = CodedNotification(), Watches()
     it = telling(told, clocks)
-    await it.tell()
+    await it.publish()
     await later(it, clocks)
     for told.is_joined in (False, True, True):
         await later(it, clocks)
@@ -1091,12 +1106,12 @@ async def test_a_site_that_left_and_joined_again_begins_anew() -> None:
 
 async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_process_has_meanwhile() -> None:
     nation = await running(quorum=Quorum())
-    nation.consensus.hand_over({"JCM"})
+    nation.reporter.transfer_agencies({"JCM"})
     nation.say("johor", JCM=DOWN)
     assert await nation.live(2) == []
 
     # It comes back, with its incident, which its heir has told of; here it is well.
-    nation.consensus.gain({"JCM"}, {"JCM": IncidentType.BOTH})
+    nation.reporter.add_agencies({"JCM"}, {"JCM": IncidentType.BOTH})
     nation.say("utama", JCM=WELL)
     assert await nation.live(5) == []
     nation.say("johor", JCM=WELL)
@@ -1105,13 +1120,13 @@ async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_proc
 
 async def test_what_was_wrong_with_an_account_of_an_agency_that_comes_back_is_told_once_it_is_found_again() -> None:
     nation, account = await running(), "ours/credentials/JCM/utama"
-    nation.consensus.hear("utama", account, BLIND)
+    nation.reporter.record_status("utama", account, BLIND)
     assert await nation.live(1) == [f"{account}: monitoring_fault"]
-    nation.consensus.hand_over({"JCM"})
-    nation.consensus.gain({"JCM"}, {})
+    nation.reporter.transfer_agencies({"JCM"})
+    nation.reporter.add_agencies({"JCM"}, {})
     # Whoever has a vote is another now, and all that is said is looked at.
     assert await nation.live(31, "johor") == ["ours/site/johor: monitoring_fault"]
-    nation.consensus.hear("utama", account, BLIND)
+    nation.reporter.record_status("utama", account, BLIND)
     assert await nation.live(1, "johor") == [f"{account}: monitoring_fault"]
 
 
@@ -1135,15 +1150,15 @@ async def test_what_could_not_be_told_of_an_agency_that_left_meanwhile_is_not_to
     hearing = asyncio.create_task(nation.live(1))
     while not nation.alerts.asked:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0)
-    nation.consensus.release({"JCM"})
-    nation.consensus.brief(Briefs(agencies={"JKT": BRIEF}, ours=lambda _: BRIEF))
+    nation.reporter.remove_agencies({"JCM"})
+    nation.reporter.set_policies(IncidentPolicies(agencies={"JKT": BRIEF}, monitoring_fault=lambda _: BRIEF))
     nation.alerts.answers.set()
     await hearing
     nation.alerts.store_away = False
     for site in ("johor", "kuching"):
         nation.say(site, JCM=DOWN, JKT=DOWN)
     await nation.live(1)
-    assert await nation.consensus.tell()
+    assert await nation.reporter.report()
     assert nation.alerts.told() == ["JKT: both"]
 
 
@@ -1181,10 +1196,10 @@ async def test_a_route_is_in_trouble_wherever_a_site_sees_it_that_has_a_vote() -
     nation.say("johor", JCM=replace(DOWN, failing_routes=frozenset({"JCM/internal"})))
     nation.say("kuching", JCM=replace(DOWN, failing_routes=frozenset({"JCM/outbound/rujukan-a"})))
     await nation.live(1)
-    assert nation.consensus.troubled("JCM") == {"JCM/internal", "JCM/outbound/rujukan-a"}
+    assert nation.reporter.failing_routes("JCM") == {"JCM/internal", "JCM/outbound/rujukan-a"}
     await nation.live(31, "kuching")
-    assert nation.consensus.troubled("JCM") == {"JCM/internal"}
-    assert nation.consensus.troubled("JKT") == frozenset()
+    assert nation.reporter.failing_routes("JCM") == {"JCM/internal"}
+    assert nation.reporter.failing_routes("JKT") == frozenset()
 
 
 async def test_while_the_store_is_away_nobody_keeps_a_vote_from_before() -> None:
@@ -1195,9 +1210,9 @@ async def test_while_the_store_is_away_nobody_keeps_a_vote_from_before() -> None
     with pytest.raises(StoreUnavailable):
         await nation.live(1)
     # Johor may have died since. Ours sees it fail, and the store is back before others are heard.
-    nation.consensus.hear("utama", "JCM", DOWN)
+    nation.reporter.record_status("utama", "JCM", DOWN)
     before = len(nation.alerts.heard)
-    await nation.consensus.tell()
+    await nation.reporter.report()
     assert nation.alerts.heard[before:] == []
     nation.rows.is_away = False
     assert await nation.live(1) == ["JCM: both"]
@@ -1205,9 +1220,9 @@ async def test_while_the_store_is_away_nobody_keeps_a_vote_from_before() -> None
 
 async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_away_knows_nothing() -> None:
     fine = Replication(
-        is_joined=True, is_enabled=True, is_reached=True, is_kept=True, behind=512, errors=3, is_whole=True
+        is_joined=True, is_enabled=True, is_reachable=True, is_retained=True, lag_bytes=512, errors=3, is_complete=True
     )
-    lost = replace(fine, is_kept=False, behind=None, is_whole=None)
+    lost = replace(fine, is_retained=False, lag_bytes=None, is_complete=None)
     seen: dict[str, Replication | SiteRefusedError] = {"johor": fine, "kuching": lost}
 
     def look(member: SiteConnection) -> Replication:
@@ -1219,7 +1234,7 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
     nowhere = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True)
     metrics = Metrics(version="1", now=lambda: T0)
     members = [SiteConnection(site=each, server=nowhere, hub="noc", store=nowhere) for each in seen]
-    wires = ReplicationMonitor(members, metrics, look=look)
+    wires = ReplicationMonitor(members, metrics, check_link=look)
 
     def shown(site: str) -> dict[str, float | None]:
         states = {
@@ -1227,18 +1242,18 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
         }
         return {state: value for state, value in states.items() if value != 0}
 
-    await wires.look()
+    await wires.check()
     assert (shown("johor"), shown("kuching")) == ({"works": 1}, {"slot_lost": 1})
     assert Scrape(metrics).value("site_replication_lag_bytes", site="johor") == 512
     assert Scrape(metrics).value("site_replication_errors_total", site="johor") == 0
 
     seen |= {"johor": replace(fine, errors=5)}
-    await wires.look()
+    await wires.check()
     assert shown("johor") == {"refused": 1}
     assert Scrape(metrics).value("site_replication_errors_total", site="johor") == 2
 
     seen |= {"johor": SiteRefusedError("the hub's store cannot be reached")}
-    await wires.look()
+    await wires.check()
     assert shown("johor") == dict.fromkeys(ReplicationState)
 
 
@@ -1246,18 +1261,18 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
 async def test_another_hub_that_reads_a_site_is_logged_once_where_this_one_tells(notifies: bool, warnings: int) -> None:  # noqa: FBT001
     nowhere = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True)
     alone = Replication(
-        is_joined=True, is_enabled=True, is_reached=True, is_kept=True, behind=0, errors=0, is_whole=True
+        is_joined=True, is_enabled=True, is_reachable=True, is_retained=True, lag_bytes=0, errors=0, is_complete=True
     )
     beside = replace(alone, other_hubs=("pantau_noc",))
     # It leaves, and comes back.
     looks = iter([alone, beside, beside, alone, beside])
     members = [SiteConnection(site="johor", server=nowhere, hub="ibu", store=nowhere)]
     wires = ReplicationMonitor(
-        members, Metrics(version="1", now=lambda: T0), notifies=notifies, look=lambda _: next(looks)
+        members, Metrics(version="1", now=lambda: T0), notifies=notifies, check_link=lambda _: next(looks)
     )
     with capture_logs() as logs:
         for _ in range(5):
-            await wires.look()
+            await wires.check()
     assert [(each["site"], each["slots"]) for each in logs] == warnings * [("johor", ("pantau_noc",))]
 
 
@@ -1287,7 +1302,9 @@ async def test_sites_that_do_not_answer_hold_up_nobody_else_who_needs_a_thread()
 
     # More than asyncio has threads, on however many cores.
     members = [SiteConnection(site=f"s{number}", server=nowhere, hub="noc", store=nowhere) for number in range(40)]
-    looking = asyncio.create_task(ReplicationMonitor(members, Metrics(version="1", now=lambda: T0), look=look).look())
+    looking = asyncio.create_task(
+        ReplicationMonitor(members, Metrics(version="1", now=lambda: T0), check_link=look).check()
+    )
     try:
         async with asyncio.timeout(HANGS):
             # So that the looks have begun.
@@ -1320,6 +1337,6 @@ async def test_start_of_a_hub_ends_what_was_told_of_sites_that_are_none_of_its_o
     told = ("ours/quorum", "ours/site/johor", "ours/site/sabah")
     nation = Nation(dict.fromkeys(told, IncidentType.MONITORING_FAULT))
     settings = cast(Settings, SimpleNamespace(site="utama", hub=SimpleNamespace(sites={"johor": None})))
-    _let_go_of_sites(nation.consensus, settings, nation.clock.time)
-    await nation.consensus.tell()
+    _resolve_removed_sites(nation.reporter, settings, nation.clock.time)
+    await nation.reporter.report()
     assert nation.alerts.told() == ["ours/site/sabah: over"]

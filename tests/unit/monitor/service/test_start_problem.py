@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from monitor.cli import app
 from monitor.config.fields.listen import Listen
-from monitor.config.files.regular import unreadable
+from monitor.config.files.regular import explain_unreadable
 from monitor.service.start_problem import port_problem, state_problem
 from tests.unit.monitor.config.corpus.case import ENVIRON, lay_out_base
 
@@ -92,12 +92,12 @@ def test_unreadable_names_user_owner_mode_and_command(tmp_path: Path) -> None:
     file = tmp_path / "jabatan.yaml"
     file.write_text("agency: JCONTOH\n")
     file.chmod(0o604)
-    reason, remedy = unreadable(file, PermissionError(errno.EACCES, "Permission denied"))
+    reason, remedy = explain_unreadable(file, PermissionError(errno.EACCES, "Permission denied"))
     assert re.fullmatch(r"cannot be read by user \w+: it belongs to \w+, mode 604", reason)
     assert re.fullmatch(rf"chgrp \w+ {file} && chmod g\+r {file} \(in a shell\)", remedy)
 
 
 def test_unreadable_file_below_a_closed_directory_names_the_directories(tmp_path: Path) -> None:
-    reason, remedy = unreadable(tmp_path / "closed" / "x", PermissionError(errno.EACCES, "Permission denied"))
+    reason, remedy = explain_unreadable(tmp_path / "closed" / "x", PermissionError(errno.EACCES, "Permission denied"))
     assert reason == "cannot be read: Permission denied"
     assert "on the directories above it, so that user" in remedy

@@ -45,7 +45,7 @@ class OfferedSite:
             self,
             configuration=lambda: self.configuration,
             reload=self._reload,
-            is_ours=lambda: self.is_ours,
+            is_leader=lambda: self.is_ours,
         )
 
     def now(self) -> datetime:
@@ -78,7 +78,7 @@ class OfferedSite:
     async def take(self, *, after: timedelta = timedelta(0)) -> dict[str, str | None]:
         """Look at what is offered; return by agency why it is not taken up, of what was looked at."""
         self.time += after
-        await self.taker.take()
+        await self.taker.apply()
         columns = (desired_document.c.agency, desired_document.c.refusal)
         async with self.database.read() as connection:
             looked_at = select(*columns).where(desired_document.c.processed_at.is_not(None))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.service.portal.typed_mailbox import EnteredMailbox, mailbox_draft
 
 BEFORE = """\
@@ -86,7 +86,7 @@ def test_a_server_that_is_left_out_is_taken_out(gone: str) -> None:
     servers = {key: each for key, each in TYPED.servers.items() if key != gone}
     again = mailbox_draft("JCM", first.text, "digest", replace(TYPED, password="", servers=servers))
 
-    assert document_of(again.text, "").data["mailboxes"]["kaunter"].keys() == {"address", "login", *servers}
+    assert document_from_text(again.text, "").data["mailboxes"]["kaunter"].keys() == {"address", "login", *servers}
 
 
 def test_a_sign_in_with_tokens_comes_in_the_place_of_a_password_and_back() -> None:
@@ -103,12 +103,12 @@ def test_a_sign_in_with_tokens_comes_in_the_place_of_a_password_and_back() -> No
     third = mailbox_draft("JCM", second.text, "digest", TYPED)
 
     (name,) = second.typed
-    assert document_of(second.text, "").data["mailboxes"]["kaunter"]["login"] == {
+    assert document_from_text(second.text, "").data["mailboxes"]["kaunter"]["login"] == {
         "username": "kaunter",
         "oauth": {"provider": "microsoft", "tenant": "jcm.gov.my", "flow": "refresh_token", "client_id": "pantau"}
         | {"refresh_token_stored": name},
     }
-    assert document_of(third.text, "").data["mailboxes"]["kaunter"]["login"] == {
+    assert document_from_text(third.text, "").data["mailboxes"]["kaunter"]["login"] == {
         "username": "kaunter",
         "password_stored": next(iter(third.typed)),
     }

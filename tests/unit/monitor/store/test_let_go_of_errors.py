@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import insert
 from structlog.testing import capture_logs
 
-from alerts.engine.group_commit import with_ledger
+from alerts.engine.group_commit import unit_of_work_commits
 from alerts.persistence.store import StoreUnavailable, UnitOfWork
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -42,17 +42,17 @@ async def in_a_group(database: Database) -> None:
 
 
 async def with_a_ledger(database: Database) -> None:
-    async def work(ledger: UnitOfWork) -> None:
-        await ledger.rouse(1)
+    async def work(uow: UnitOfWork) -> None:
+        await uow.activate_incident(1)
 
-    await with_ledger(SqlStore(database)).write(work)
+    await unit_of_work_commits(SqlStore(database)).write(work)
 
 
 async def work_of_ours_that_breaks(database: Database) -> None:
     async def work(_: UnitOfWork) -> None:
         raise Broken
 
-    await with_ledger(SqlStore(database)).write(work)
+    await unit_of_work_commits(SqlStore(database)).write(work)
 
 
 async def work_of_ours_that_breaks_beside_others(database: Database) -> None:
@@ -62,7 +62,7 @@ async def work_of_ours_that_breaks_beside_others(database: Database) -> None:
     async def broken(_: UnitOfWork) -> int:
         raise Broken
 
-    together = with_ledger(SqlStore(database))
+    together = unit_of_work_commits(SqlStore(database))
     done = await asyncio.gather(*map(together.write, (work, broken, work)), return_exceptions=True)
     assert (done[0], done[2]) == (1, 1)
     try:

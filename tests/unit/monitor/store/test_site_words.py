@@ -5,14 +5,14 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from monitor.store.sites.joining import clock_troubles
-from monitor.store.sites.link import in_words
+from monitor.store.sites.joining import clock_problems
+from monitor.store.sites.link import error_text
 from tests.unit.monitor.trial import SECOND, T0
 
 
 def test_what_a_library_had_in_memory_breaks_no_line_of_what_is_said() -> None:
     error = psycopg.Error('could not load private key file "johor.key": \x07\x1b[2J\n\x80 Permission denied')
-    assert in_words(error) == 'could not load private key file "johor.key": [2J Permission denied'
+    assert error_text(error) == 'could not load private key file "johor.key": [2J Permission denied'
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_what_a_library_had_in_memory_breaks_no_line_of_what_is_said() -> None:
     ],
 )
 def test_clock_of_a_site_is_wrong_by_what_the_wire_does_not_explain(there: int, took: int, said: list[str]) -> None:
-    assert [*clock_troubles(T0, T0 + there * SECOND, T0 + timedelta(seconds=took))] == said
+    assert [*clock_problems(T0, T0 + there * SECOND, T0 + timedelta(seconds=took))] == said

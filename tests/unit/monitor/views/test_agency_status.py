@@ -11,8 +11,8 @@ import pytest
 from alerts.model.notification import IncidentType
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.views.agency_filter import state_in
-from monitor.views.agency_status import AgencyStatus, standing
+from monitor.views.agency_filter import status_in_directions
+from monitor.views.agency_status import AgencyStatus, agency_status
 from tests.unit.monitor.web.country import agency
 
 UP, DOWN, DEGRADED, UNKNOWN = Health.UP, Health.DOWN, Health.DEGRADED, Health.UNKNOWN
@@ -22,7 +22,7 @@ OUT, IN, INTERNAL = Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL
 
 def stands(found: Collection[Health], **what: bool) -> AgencyStatus:
     usual = dict.fromkeys(("is_declared", "is_hidden", "in_maintenance", "is_silenced"), False)
-    return standing(found, **{**usual, **what})
+    return agency_status(found, **{**usual, **what})
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_an_agency_is_in_the_worst_state_that_holds_of_it(found: list[Health], w
     ],
 )
 def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Direction], state: str | None) -> None:
-    assert state_in(replace(agency("A001"), **more), directions) == state
+    assert status_in_directions(replace(agency("A001"), **more), directions) == state
 
 
 @pytest.mark.parametrize(

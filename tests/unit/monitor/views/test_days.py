@@ -9,13 +9,13 @@ import pytest
 from monitor.model.day import DayTimeline, MinuteState, day_of
 from monitor.views.days import (
     AgencyDays,
-    _counted,
+    _count_minutes,
     availability_of,
-    outage,
+    observed_minutes,
+    outage_minutes,
     past_minutes,
     read_days,
     view_days,
-    watched,
 )
 from tests.unit.monitor.trial import MINUTE, T0
 
@@ -42,8 +42,8 @@ def test_availability_is_of_what_was_watched_and_what_was_not_is_beside_it() -> 
     (thirty, ninety) = days(ago0="w525b15", ago1="m120w600d720", ago29="-1420s10r5x5", ago30="b1440").availability
     assert (thirty.days, ninety.days) == (30, 90)
     seen = 540 + 1320 + 15
-    assert watched(thirty.minutes) == seen
-    assert outage(thirty.minutes) == 30
+    assert observed_minutes(thirty.minutes) == seen
+    assert outage_minutes(thirty.minutes) == 30
     assert thirty.availability == pytest.approx((seen - 30) / seen, abs=1e-6)
     assert thirty.minutes[MinuteState.MAINTENANCE] == 120
     assert thirty.minutes[MinuteState.FALSE_ALARM] == 5
@@ -78,9 +78,9 @@ def test_what_is_said_of_all_agencies_at_once_is_what_is_said_of_one(written: di
 
 
 def test_days_that_are_like_another_are_counted_once() -> None:
-    before = _counted.cache_info()
+    before = _count_minutes.cache_info()
     past = past_minutes({TODAY - ago * DAY: "w1440" for ago in range(80)}, TODAY)
-    after = _counted.cache_info()
+    after = _count_minutes.cache_info()
     assert past[1][MinuteState.UP] == 79 * 1440
     # Over each of the two spans those that are alike, and those of which nothing is known.
     assert after.hits + after.misses - before.hits - before.misses == 4

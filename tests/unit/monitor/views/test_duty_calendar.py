@@ -16,11 +16,11 @@ MALAYSIA = timezone(timedelta(hours=8))
 
 def test_each_spell_is_an_event_in_utc_also_where_nobody_is_on_call() -> None:
     begins = datetime(2026, 12, 1, 8, tzinfo=MALAYSIA)
-    spells = [
+    on_call_periods = [
         OnCallPeriod(starts_at=begins, ends_at=begins + DAY, person=SITI),
         OnCallPeriod(starts_at=begins + DAY, ends_at=begins + 2 * DAY, person=None),
     ]
-    made = duty_calendar("JCM/bertugas", spells, T0).decode()
+    made = duty_calendar("JCM/bertugas", on_call_periods, T0).decode()
     assert "DTSTART:20261201T000000Z\r\nDTEND:20261202T000000Z" in made
     first, second = Calendar.from_ical(made).walk("VEVENT")
     assert str(first["uid"]) == "20261201T000000Z-jcm-bertugas@pantau"

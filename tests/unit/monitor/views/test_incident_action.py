@@ -12,7 +12,7 @@ from alerts.model.incident import Incident, apply
 from alerts.model.notification import IncidentType
 from alerts.model.policy_snapshot import AnnouncementPlan
 from monitor.access.role import PERMISSIONS, Role
-from monitor.views.incident_action import PERMISSION_FOR, IncidentAction, possible
+from monitor.views.incident_action import PERMISSION_FOR, IncidentAction, possible_actions
 from tests.unit.alerts.people import T0, incident
 
 BY, OTHER = "Siti Contoh (siti)", "Ravi Contoh"
@@ -53,12 +53,12 @@ UNHEARD = replace(incident(), policy=replace(incident().policy, announcement=Ann
     ],
 )
 def test_what_can_be_done_follows_from_where_it_stands(stands: Incident, may: set[IncidentAction]) -> None:
-    assert possible(stands, MINE, T0) == may
+    assert possible_actions(stands, MINE, T0) == may
 
 
 def test_a_day_after_its_end_it_can_be_declared_a_false_alarm_no_more() -> None:
-    assert possible(after(ENDED), MINE, T0 + DAY) == ALWAYS | {IncidentAction.CORRECT}
-    assert possible(after(ENDED), MINE, T0 + DAY + timedelta(seconds=1)) == ALWAYS
+    assert possible_actions(after(ENDED), MINE, T0 + DAY) == ALWAYS | {IncidentAction.CORRECT}
+    assert possible_actions(after(ENDED), MINE, T0 + DAY + timedelta(seconds=1)) == ALWAYS
 
 
 def test_every_deed_needs_what_duty_officers_have_and_others_have_not() -> None:

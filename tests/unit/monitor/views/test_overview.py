@@ -18,7 +18,7 @@ from alerts.model.policy_snapshot import AnnouncementPlan
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.check_run import CheckRun
-from monitor.views.overview import view_checks, view_incident, view_notice, view_route
+from monitor.views.overview import view_checks, view_incident, view_notification, view_route
 from probes.model.check import CheckScope, Finding, Verdict
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF, T0, attempt, incident, tried, written
@@ -66,25 +66,25 @@ def test_an_incident_of_ours_is_called_by_what_is_affected() -> None:
 
 
 def test_people_are_shown_by_name_and_offices_by_title() -> None:
-    assert view_notice(to_staff(), incident()).person == "Siti Contoh"
-    assert view_notice(to_the_ministry(), incident()).person == "Ketua Setiausaha, Kementerian Contoh"
-    assert view_notice(replace(to_staff(), person="gone"), incident()).person == "gone"
+    assert view_notification(to_staff(), incident()).person == "Siti Contoh"
+    assert view_notification(to_the_ministry(), incident()).person == "Ketua Setiausaha, Kementerian Contoh"
+    assert view_notification(replace(to_staff(), person="gone"), incident()).person == "gone"
 
 
 def test_no_number_is_shown_whatever_became_of_the_notice() -> None:
     for notice in (to_staff(), to_the_ministry()):
-        shown = repr(view_notice(tried(notice, attempt(AttemptState.SENT)), incident()))
+        shown = repr(view_notification(tried(notice, attempt(AttemptState.SENT)), incident()))
         assert not any(address.number in shown for address in notice.addresses if address.number.startswith("+"))
 
 
 def test_why_the_last_attempt_failed_is_shown_and_a_success_has_no_why() -> None:
     lost = replace(attempt(AttemptState.FAILED, error=ErrorClass.PERMANENT), detail="no such number", code="30003")
-    shown = view_notice(tried(to_staff(), attempt(AttemptState.NOT_FOUND, 1), lost), incident())
+    shown = view_notification(tried(to_staff(), attempt(AttemptState.NOT_FOUND, 1), lost), incident())
     assert (shown.reason, shown.attempts) == ("no such number (30003)", 2)
 
     fine = replace(attempt(AttemptState.SENT), detail="queued")
-    assert view_notice(tried(to_staff(), fine), incident()).reason == ""
-    assert view_notice(to_staff(), incident()).attempts == 0
+    assert view_notification(tried(to_staff(), fine), incident()).reason == ""
+    assert view_notification(to_staff(), incident()).attempts == 0
 
 
 def test_a_route_shows_its_last_run() -> None:

@@ -24,7 +24,7 @@ from monitor.views.self_health import (
     PartView,
     ProblemCode,
     SelfHealthInputs,
-    own_health,
+    self_health,
     view_reference,
     worst,
 )
@@ -35,13 +35,13 @@ from tests.unit.monitor.trial import T0, arrived, controls, failed
 PASSED = Control(route=CONTROL.name, health=Health.UP, last=arrived(CONTROL, T0))
 REFUSED = replace(PASSED, last=failed(CONTROL, T0, Outcome.REJECTED, Phase.SUBMIT))
 SMS, SMS_TWO = (GatewayStatus(channel=Channel.SMS, gateway=name, up=True) for name in ("satu", "dua"))
-WELL = SelfHealthInputs(is_under_way=True, deserted=())
+WELL = SelfHealthInputs(has_started=True, empty_rotas=())
 TROUBLE = ActiveProblem(type=IncidentType.MONITORING_FAULT, since=T0)
 
 
 def parts(signs: SelfHealthInputs = WELL, **facts: Any) -> Mapping[Component, PartView]:
-    known: dict[str, Any] = {"controls": [PASSED], "routes": 9, "troubles": {}, "gateways": [SMS]} | facts
-    return {view.component: view for view in own_health(signs, **known)}
+    known: dict[str, Any] = {"controls": [PASSED], "routes": 9, "faults": {}, "gateways": [SMS]} | facts
+    return {view.component: view for view in self_health(signs, **known)}
 
 
 def test_all_is_well_only_when_all_of_it_is_proven() -> None:
@@ -69,10 +69,10 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
             WELL,
             {"controls": [replace(PASSED, health=Health.UNKNOWN)]},
         ),
-        (Component.ENGINE, ProblemCode.ENGINE_STARTING, "", replace(WELL, is_under_way=False), {}),
+        (Component.ENGINE, ProblemCode.ENGINE_STARTING, "", replace(WELL, has_started=False), {}),
         (Component.GATEWAY, ProblemCode.GATEWAY_UNUSED, "sms: satu", WELL, {"gateways": [replace(SMS, up=None)]}),
         (Component.GATEWAY, ProblemCode.GATEWAY_UNUSED, "", WELL, {"gateways": []}),
-        (Component.DUTY, ProblemCode.ROTAS_LOADING, "", replace(WELL, deserted=None), {}),
+        (Component.DUTY, ProblemCode.ROTAS_LOADING, "", replace(WELL, empty_rotas=None), {}),
     ],
 )
 def test_own_health_unproven_part_names_what_it_waits_for(
@@ -90,7 +90,7 @@ def test_own_health_unused_second_gateway_of_a_proven_channel_is_up() -> None:
 
 
 def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
-    starting = replace(WELL, is_under_way=False, ailments={LivenessFailure.ENGINE})
+    starting = replace(WELL, has_started=False, liveness_failures={LivenessFailure.ENGINE})
     assert [each.code for each in parts(starting)[Component.ENGINE].problems] == [ProblemCode.ENGINE_STOPPED]
 
 
@@ -102,54 +102,54 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
             Component.STORE,
             Health.DOWN,
             ProblemCode.STORE_UNAVAILABLE,
-            replace(WELL, away=(T0, "database is locked")),
+            replace(WELL, store_outage=(T0, "database is locked")),
             {},
         ),
         (
             Component.STORE,
             Health.DOWN,
             ProblemCode.STORE_UNAVAILABLE,
-            replace(WELL, ailments={LivenessFailure.STORE}),
+            replace(WELL, liveness_failures={LivenessFailure.STORE}),
             {},
         ),
-        (Component.STORE, Health.DOWN, ProblemCode.PAPER_PAUSED, replace(WELL, paper_held_since=T0), {}),
+        (Component.STORE, Health.DOWN, ProblemCode.PAPER_PAUSED, replace(WELL, paper_paused_since=T0), {}),
         (
             Component.PROBING,
             Health.DOWN,
             ProblemCode.PROBES_LATE,
-            replace(WELL, ailments={LivenessFailure.PROBING}),
+            replace(WELL, liveness_failures={LivenessFailure.PROBING}),
             {},
         ),
         (Component.PROBING, Health.DOWN, ProblemCode.NO_ROUTES, WELL, {"routes": 0}),
-        (Component.PROBING, Health.DOWN, ProblemCode.QUORUM, replace(WELL, short_of_sites_since=T0), {}),
-        (Component.PROBING, Health.DEGRADED, ProblemCode.SITE, replace(WELL, ailing_sites={"johor": T0}), {}),
+        (Component.PROBING, Health.DOWN, ProblemCode.QUORUM, replace(WELL, quorum_lost_since=T0), {}),
+        (Component.PROBING, Health.DEGRADED, ProblemCode.SITE, replace(WELL, failing_sites={"johor": T0}), {}),
         (
             Component.PROBING,
             Health.DOWN,
             ProblemCode.NETWORK,
             WELL,
-            {"troubles": {FaultSource(FaultDomain.NETWORK): TROUBLE}},
+            {"faults": {FaultSource(FaultDomain.NETWORK): TROUBLE}},
         ),
         (
             Component.PROBING,
             Health.DOWN,
             ProblemCode.CREDENTIALS,
             WELL,
-            {"troubles": {FaultSource(FaultDomain.CREDENTIALS, "a"): TROUBLE}},
+            {"faults": {FaultSource(FaultDomain.CREDENTIALS, "a"): TROUBLE}},
         ),
         (
             Component.PROBING,
             Health.DOWN,
             ProblemCode.MONITORING_FAULT,
             WELL,
-            {"troubles": {FaultSource(FaultDomain.OURS): TROUBLE}},
+            {"faults": {FaultSource(FaultDomain.OURS): TROUBLE}},
         ),
         (
             Component.REFERENCE,
             Health.DOWN,
             ProblemCode.REFERENCE,
             WELL,
-            {"troubles": {FaultSource(FaultDomain.REFERENCE, "a"): TROUBLE}},
+            {"faults": {FaultSource(FaultDomain.REFERENCE, "a"): TROUBLE}},
         ),
         # The first refusal is no judgement, and no reason to call it well.
         (Component.REFERENCE, Health.DEGRADED, ProblemCode.CONTROL, WELL, {"controls": [REFUSED]}),
@@ -164,21 +164,21 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
             Component.ENGINE,
             Health.DOWN,
             ProblemCode.ENGINE_STOPPED,
-            replace(WELL, ailments={LivenessFailure.ENGINE}),
+            replace(WELL, liveness_failures={LivenessFailure.ENGINE}),
             {},
         ),
         (
             Component.ENGINE,
             Health.DOWN,
             ProblemCode.AUDITOR_STOPPED,
-            replace(WELL, ailments={LivenessFailure.AUDIT}),
+            replace(WELL, liveness_failures={LivenessFailure.AUDIT}),
             {},
         ),
         (
             Component.ENGINE,
             Health.DOWN,
             ProblemCode.NOTIFICATION_OVERDUE,
-            replace(WELL, ailments={LivenessFailure.OVERDUE}),
+            replace(WELL, liveness_failures={LivenessFailure.OVERDUE}),
             {},
         ),
         (Component.ENGINE, Health.DEGRADED, ProblemCode.MONITOR_ONLY, replace(WELL, monitor_only=True), {}),
@@ -198,7 +198,7 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
             Component.CONFIGURATION,
             Health.DEGRADED,
             ProblemCode.CONFIGURATION_REJECTED,
-            replace(WELL, refused_at=T0),
+            replace(WELL, config_rejected_at=T0),
             {},
         ),
         (
@@ -208,7 +208,7 @@ def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
             replace(WELL, awaiting_restart=["listen"]),
             {},
         ),
-        (Component.DUTY, Health.DEGRADED, ProblemCode.NOBODY_ON_CALL, replace(WELL, deserted=["JCM/bertugas"]), {}),
+        (Component.DUTY, Health.DEGRADED, ProblemCode.NOBODY_ON_CALL, replace(WELL, empty_rotas=["JCM/bertugas"]), {}),
     ],
 )
 def test_whatever_is_wrong_with_pantau_is_said_of_the_part_that_it_is(
@@ -229,16 +229,16 @@ def test_a_site_that_watches_for_a_hub_is_well_while_it_is_heard_and_says_who_te
     found = parts(site, gateways=[])
     assert [each.code for each in found[Component.ENGINE].problems] == [ProblemCode.FOR_HUB]
     assert worst(list(found.values())) is Health.UP
-    cut_off = parts(replace(site, is_unheard=True), gateways=[])
+    cut_off = parts(replace(site, is_hub_disconnected=True), gateways=[])
     assert [each.code for each in cut_off[Component.ENGINE].problems] == [ProblemCode.HUB_UNAVAILABLE]
     assert {each.component for each in cut_off.values() if each.health is not Health.UP} == {Component.ENGINE}
     # One alone has nobody to tell, and its gateways are not proven.
     assert parts(WELL, gateways=[])[Component.GATEWAY].health is Health.UNKNOWN
-    assert parts(replace(site, ailments={LivenessFailure.ENGINE}))[Component.ENGINE].health is Health.DOWN
+    assert parts(replace(site, liveness_failures={LivenessFailure.ENGINE}))[Component.ENGINE].health is Health.DOWN
 
 
 def test_what_is_worst_is_said_first_and_with_why_and_since_when() -> None:
-    signs = replace(WELL, away=(T0 - timedelta(minutes=2), "database is locked"))
+    signs = replace(WELL, store_outage=(T0 - timedelta(minutes=2), "database is locked"))
     [complaint] = parts(signs)[Component.STORE].problems
     assert (complaint.reason, complaint.since) == ("database is locked", T0 - timedelta(minutes=2))
     gateways = [replace(SMS, up=False), SMS_TWO, GatewayStatus(channel=Channel.FAX, gateway="faks", up=False)]

@@ -18,40 +18,42 @@ AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
     [
         (SelfHealthInputs(), (1, 1, 1), "Watching 1 agency by 1 route; 1 incident open"),
         (SelfHealthInputs(), (12, 48, 0), "Watching 12 agencies by 48 routes; no incidents open"),
-        (SelfHealthInputs(), (0, 0, None), "Watching no agencies by no routes; incidents not looked at yet"),
+        (SelfHealthInputs(), (0, 0, None), "Watching no agencies by no routes; incidents not read yet"),
         (
             SelfHealthInputs(monitor_only=True),
             (1, 1, 1),
-            "Watching 1 agency by 1 route; 1 incident open; NOBODY IS TOLD (mode: monitor_only)",
+            "Watching 1 agency by 1 route; 1 incident open; NOBODY IS NOTIFIED (mode: monitor_only)",
         ),
         (
             SelfHealthInputs(for_hub=True),
             (1, 1, 1),
-            "Watching 1 agency by 1 route; 1 incident open; the hub tells people",
+            "Watching 1 agency by 1 route; 1 incident open; the hub notifies staff",
         ),
         (
-            SelfHealthInputs(for_hub=True, is_unheard=True),
+            SelfHealthInputs(for_hub=True, is_hub_disconnected=True),
             (1, 1, 0),
-            "Watching 1 agency by 1 route; no incidents open; THE HUB DOES NOT HEAR THIS SITE",
+            "Watching 1 agency by 1 route; no incidents open; THE HUB DOES NOT READ THIS SITE",
         ),
         (
-            SelfHealthInputs(ailing_sites={"johor": AT, "kuching": AT}),
+            SelfHealthInputs(failing_sites={"johor": AT, "kuching": AT}),
             (1, 1, 0),
-            "Watching 1 agency by 1 route; no incidents open; sites not heard, or unable to judge: johor, kuching",
+            "Watching 1 agency by 1 route; no incidents open; sites silent, or unable to evaluate: johor, kuching",
         ),
         (
-            SelfHealthInputs(away=(AT, "disk full"), ailments={LivenessFailure.STORE, LivenessFailure.PROBING}),
+            SelfHealthInputs(
+                store_outage=(AT, "disk full"), liveness_failures={LivenessFailure.STORE, LivenessFailure.PROBING}
+            ),
             (2, 8, 0),
             (
-                "Watching 2 agencies by 8 routes; no incidents open; STORE AWAY since 2026-11-24 06:15 UTC: disk full; "
+                "Watching 2 agencies by 8 routes; no incidents open; DATABASE UNAVAILABLE since 2026-11-24 06:15 UTC: disk full; "
                 "probes start late"
             ),
         ),
         (
-            SelfHealthInputs(refused_at=AT, awaiting_restart=["listen", "site"], deserted=["pusat-operasi"]),
+            SelfHealthInputs(config_rejected_at=AT, awaiting_restart=["listen", "site"], empty_rotas=["pusat-operasi"]),
             (2, 8, 0),
             (
-                "Watching 2 agencies by 8 routes; no incidents open; configuration refused at 2026-11-24 06:15 UTC, the old "
+                "Watching 2 agencies by 8 routes; no incidents open; configuration rejected at 2026-11-24 06:15 UTC, the previous "
                 "one is in force; a restart is needed for listen, site; nobody on call: pusat-operasi"
             ),
         ),
@@ -66,5 +68,5 @@ def test_it_says_what_is_watched_and_then_what_is_wrong(
 
 @pytest.mark.parametrize("ailment", LivenessFailure)
 def test_every_ailment_is_named(ailment: LivenessFailure) -> None:
-    line = status_line(SelfHealthInputs(ailments={ailment}), agencies=1, routes=1, open_incidents=0)
+    line = status_line(SelfHealthInputs(liveness_failures={ailment}), agencies=1, routes=1, open_incidents=0)
     assert line.count(";") == 2

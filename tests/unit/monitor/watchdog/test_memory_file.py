@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor.evaluation.out_of_band import ActiveReason, Memory, OutOfBandReason
+from monitor.evaluation.out_of_band import ActiveReason, ActiveReasons, OutOfBandReason
 from monitor.watchdog.out_of_band import MemoryFile
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
-TOLD: Memory = {OutOfBandReason.STORE: ActiveReason(since=T0, notified_at=T0 + timedelta(minutes=10))}
+TOLD: ActiveReasons = {OutOfBandReason.STORE: ActiveReason(since=T0, notified_at=T0 + timedelta(minutes=10))}
 
 
 def test_what_was_written_is_read_by_the_next_life(tmp_path: Path) -> None:

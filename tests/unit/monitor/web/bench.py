@@ -26,7 +26,7 @@ class Bench:
         self.healths: dict[str, Health] = {}
         #: Those that another process watches, and its name.
         self.elsewhere: dict[str, str] = {}
-        self.share: Any = self
+        self.shard: Any = self
 
     @property
     def owned(self) -> Collection[str]:
@@ -39,14 +39,14 @@ class Bench:
         assert agency in self.agencies
         return self
 
-    def routes_of(self, agency: str) -> Sequence[MonitoredRoute]:
+    def routes_for(self, agency: str) -> Sequence[MonitoredRoute]:
         return [each for each in agency_routes(agency) if each.name not in self.released]
 
     def run_now(self, name: str) -> OnDemandRun:
         if name in self.released:
             raise KeyError(name)
         (route,) = (each for each in agency_routes(name.partition("/")[0]) if each.name == name)
-        self.trials.append(OnDemandRun(route=route, asked_at=T0))
+        self.trials.append(OnDemandRun(route=route, requested_at=T0))
         return self.trials[-1]
 
     def route_health(self, name: str) -> Health:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 
-from monitor.config.service.consent import ConsentWay
+from monitor.config.service.consent import ConsentProcedure
 from monitor.service.portal.delegation import Application, DelegationProvider
 from monitor.service.portal.mailbox_setup import ServerChoice
 from probes.model.check import NameServers
@@ -30,7 +30,7 @@ class StaticSetupSite:
     ports: Collection[int] = ()
     #: Where somebody who names a port is led to.
     doors: dict[int, int] = field(default_factory=dict)
-    ways: dict[MailPlatform, ConsentWay] = field(default_factory=dict)
+    ways: dict[MailPlatform, ConsentProcedure] = field(default_factory=dict)
     #: Where applications ask for tokens, and what is shown those.
     token_url: str = ""
     own_servers: tuple[str, ...] = ()
@@ -48,13 +48,13 @@ class StaticSetupSite:
             security=choice.security,
             tls=self.tls,
             tls_name=choice.host,
-            bounds=EgressPolicy(openings=tuple(EgressException.read(f"127.0.0.1:{port}") for port in self.ports)),
+            egress=EgressPolicy(exceptions=tuple(EgressException.read(f"127.0.0.1:{port}") for port in self.ports)),
         )
 
-    def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
+    def consent(self, platform: MailPlatform, domain: str) -> ConsentProcedure | None:
         return self.ways.get(platform)
 
-    def desk(self, application: Application) -> DelegationProvider:
+    def delegation_provider(self, application: Application) -> DelegationProvider:
         return DelegationProvider(
             token_url=self.token_url, servers=self.own_servers or PLATFORM_SERVERS[application.platform], tls=self.tls
         )

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import httpx
 from fastapi import FastAPI
 
-from alerts.decide.silence import silence_over
+from alerts.decide.silence import active_silence
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
@@ -35,19 +35,19 @@ from monitor.drills.sender import DrillSender
 from monitor.metrics import Metrics
 from monitor.model.document import EditSource, WrittenDocument
 from monitor.service.access.administration import Administration
-from monitor.service.access.authenticator import LONGEST, Authenticator
+from monitor.service.access.authenticator import MAX_SESSION_TIME, Authenticator
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.secret_store import SecretStore
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.wallboards import Wallboards
-from monitor.service.days.statements import Statements
+from monitor.service.days.statements import MonthlyReports
 from monitor.service.declarations import DeclarationService
 from monitor.service.oncall import OnCall
 from monitor.service.order_check import OrderCheck
 from monitor.service.portal.agency_directory import AgencyDirectory
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
-from monitor.service.portal.idempotency import MOST_KEPT, IdempotencyStore
+from monitor.service.portal.idempotency import MAX_STORED, IdempotencyStore
 from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
 from monitor.service.portal.maintenance_notices import MaintenanceNotices
 from monitor.service.portal.on_demand_runs import OnDemandRuns
@@ -88,9 +88,9 @@ from monitor.web.agency.settings import settings_pages
 from monitor.web.api.commands import incident_commands
 from monitor.web.api.document import agency_documents
 from monitor.web.api.mailbox_login import mailbox_logins
-from monitor.web.api.maintenance_notices import advance_orders
-from monitor.web.api.oncall import override_orders
-from monitor.web.api.silence import silence_orders
+from monitor.web.api.maintenance_notices import maintenance_notice_routes
+from monitor.web.api.oncall import override_routes
+from monitor.web.api.silence import silence_routes
 from monitor.web.audit_log import audit_log_pages
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
@@ -149,7 +149,7 @@ class DutyDesk:
         self.made.append(made)
         return made
 
-    async def concerned(self, override: Override) -> list[Contact]:
+    async def contacts_affected_by(self, override: Override) -> list[Contact]:
         return [override.contact]
 
     async def remove(self, number: int, _by: str) -> Override:
@@ -172,7 +172,7 @@ class Site:
         self.reloads: list[str] = []
         self.problems: Sequence[Problem] = ()
         #: Whether nobody is told of anything.
-        self.rests = False
+        self.is_monitor_only = False
 
     async def open(self) -> None:
         """Write the agencies' documents. They are read once for all sites: nothing in them tells where a site lies."""
@@ -228,7 +228,7 @@ class House:
     def another(self, *, keys: Sequence[str] = (KEY,)) -> FastAPI:
         """Open the portal of another Pantau on the same store."""
         safe = SecretStore(Secrets(self.database), self.clock, Keyring(*keys) if keys else None)
-        authenticator = Authenticator(self.users, self.clock, agencies=tuple, factors=self.factors, safe=safe)
+        authenticator = Authenticator(self.users, self.clock, agencies=tuple, factors=self.factors, secret_store=safe)
         service: Any = Service(codes=("JCM", "MDC"))
         return portal(service, ["localhost"], service, access_control=AccessControl(authenticator))
 
@@ -247,7 +247,12 @@ class House:
         user = await self.administration.add(name, f"{name.capitalize()} Contoh", roles, by="Ujian")
         key, now = SessionKey.new(), self.clock.now()
         session = WebSession(
-            digest=key.digest, user=user, started_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
+            digest=key.digest,
+            user=user,
+            started_at=now,
+            seen_at=now,
+            ends_at=now + MAX_SESSION_TIME,
+            address="127.0.0.1",
         )
         await self.users.begin(session, AuditEntry(at=now, actor=user.by, event="signed in"))
         browser = await self.stack.enter_async_context(self.browser())
@@ -256,7 +261,7 @@ class House:
 
     async def program(self, *roles: str, name: str = "konsol", **headers: str) -> httpx.AsyncClient:
         """Make a token, and return a program that shows it."""
-        made = await self.tokens.make(name, roles, timedelta(days=90), by="Ujian")
+        made = await self.tokens.create(name, roles, timedelta(days=90), by="Ujian")
         transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
         shown = {"Authorization": f"Bearer {made.secret.text}", **headers}
         return await self.stack.enter_async_context(
@@ -312,21 +317,21 @@ async def house(
         factors = SecondFactors(database)
         safe = SecretStore(Secrets(database), clock, Keyring(*keys) if keys else None)
         authenticator = Authenticator(
-            users, clock, agencies=lambda: codes, factors=factors, safe=safe, required=required
+            users, clock, agencies=lambda: codes, factors=factors, secret_store=safe, second_factor_roles=required
         )
         administration = Administration(
-            users, clock, agencies=lambda: codes, factors=factors, changed=authenticator.forget
+            users, clock, agencies=lambda: codes, factors=factors, on_change=authenticator.clear_cache
         )
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
-        access_control = AccessControl(authenticator, tokens, walls=walls, is_secure=secure)
+        access_control = AccessControl(authenticator, tokens, wallboards=walls, is_secure=secure)
         orders = orders or Orders(service)
         bench = bench or Bench(codes)
         lifecycle = Lifecycle(SqlStore(database), clock, "pantau@ujian")
         trials = OnDemandRuns(lifecycle, clock, bench.runtime)
-        caller = ProbeRequester(ProbeRequests(database), lifecycle, bench.runtime, clock, looks=False)
+        caller = ProbeRequester(ProbeRequests(database), lifecycle, bench.runtime, clock, has_other_processes=False)
         metrics = Metrics(version="1", now=clock.now)
         for code in codes:
-            metrics.watch_agency(code, routes=())
+            metrics.register_agency(code, routes=())
         duty = OnCall(store=SqlStore(database), metrics=metrics, clock=clock, configuration=configured)
         pool = GatewayPool([ConfiguredGateway(name="sms", channel=Channel.SMS, gateway=Scripted())])
         drills = Drills(database)
@@ -334,12 +339,12 @@ async def house(
             drills=drills,
             store=SqlStore(database),
             pool=pool,
-            exerciser=DrillSender(drills=drills, pool=pool, wording=configured().wording, metrics=metrics, clock=clock),
-            roster=lambda: DrillPlans().make(configured()),
+            sender=DrillSender(drills=drills, pool=pool, wording=configured().wording, metrics=metrics, clock=clock),
+            current_plan=lambda: DrillPlans().make(configured()),
             metrics=metrics,
             clock=clock,
         )
-        monthly = Statements(
+        monthly = MonthlyReports(
             store=SqlStore(database),
             days=DayRecords(database),
             drills=drills,
@@ -378,7 +383,7 @@ async def house(
             partial(mailbox_setup_pages, setups, site.editor),
             partial(history_pages, service, History(database).transits),
             partial(monthly_report_pages, monthly),
-            partial(drill_pages, driller, lambda: site.rests),
+            partial(drill_pages, driller, lambda: site.is_monitor_only),
             partial(mailbox_pages, site.editor, clock),
             partial(on_demand_run_pages, trials, caller),
             partial(audit_log_pages, AuditLogPages(database), users),
@@ -396,24 +401,30 @@ async def house(
             store=SqlStore(database),
             dispatcher=station.dispatcher,
             clock=clock,
-            known=lambda: codes,
-            brief=lambda code: replace(BRIEF, agency=code),
+            agencies=lambda: codes,
+            policy=lambda code: replace(BRIEF, agency=code),
             zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-            muter=silence_over,
-            check=OrderCheck(store=SqlStore(database), clock=clock, measure=Measured().measure),
+            silence_lookup=active_silence,
+            order_check=OrderCheck(store=SqlStore(database), clock=clock, measure_mail=Measured().measure),
         )
         desk: Any = DutyDesk()
         parts = [
             incident_commands(service, declarer),
-            silence_orders(silencer),
-            advance_orders(advance),
-            override_orders(desk),
+            silence_routes(silencer),
+            maintenance_notice_routes(advance),
+            override_routes(desk),
             agency_documents(site.editor),
             mailbox_logins(site.editor),
         ]
-        once = IdempotencyStore(IdempotencyRecords(database, most=MOST_KEPT), clock, lifecycle)
+        once = IdempotencyStore(IdempotencyRecords(database, most=MAX_STORED), clock, lifecycle)
         app = portal(
-            service, ["localhost"], service, access_control=access_control, pages=pages, once=once, parts=parts
+            service,
+            ["localhost"],
+            service,
+            access_control=access_control,
+            pages=pages,
+            idempotency=once,
+            api_routers=parts,
         )
         yield House(
             app=app,

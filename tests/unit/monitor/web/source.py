@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.paper import WAITING, LetterStep
+from alerts.decide.paper import PENDING_STEPS, LetterStep
 from alerts.decide.silence import Silence
 from alerts.engine.manual_status import ManualStatus
 from alerts.model.channel import Channel
@@ -32,13 +32,13 @@ from monitor.model.site_sums import SiteSums
 from monitor.model.window import WindowOccurrence
 from monitor.planning.check_run import CheckRun
 from monitor.service.declarations import DeclaredOutage
-from monitor.service.errors import OperationRejectedError, agency_called, no_incident, no_notice
+from monitor.service.errors import OperationRejectedError, find_agency_code, incident_not_found, notification_not_found
 from monitor.service.facade import ServiceFacade
 from monitor.service.order_check import readers
 from monitor.service.paper.letters import LetterRecord, Letters, LetterView
 from monitor.service.portal.worklist import IncidentPage, PendingTasks, PlannedNotification, ReleasePreview, Worklist
 from monitor.service.status_reader import StatusOverview, StatusReader
-from monitor.store.engine.listing import DoneEntry, IncidentFilter, NotificationFilter
+from monitor.store.engine.listing import HistoryEntry, IncidentFilter, NotificationFilter
 from monitor.views.days import AgencyDays, Availability, view_days
 from monitor.views.overview import (
     AgencyView,
@@ -49,7 +49,7 @@ from monitor.views.overview import (
     NotificationView,
     view_checks,
     view_incident,
-    view_notice,
+    view_notification,
     view_route,
 )
 from monitor.views.self_health import Component, GatewayStatus, PartView, ReferenceView
@@ -108,7 +108,7 @@ class Service(ServiceFacade, StatusReader, Letters):
     summed: Sequence[SiteSums] = ()
 
     def __getattr__(self, name: str) -> Any:
-        if name == "board":
+        if name == "status_reader":
             return self
         raise AttributeError(name)
 
@@ -116,7 +116,7 @@ class Service(ServiceFacade, StatusReader, Letters):
         return self.testified if incident.number == self.incident.number else ()
 
     async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
-        return self.summed if self.called(code) == "JCM" and days else ()
+        return self.summed if self.find_agency_code(code) == "JCM" and days else ()
 
     async def overview(self) -> StatusOverview:
         self.looks += 1
@@ -166,11 +166,11 @@ class Service(ServiceFacade, StatusReader, Letters):
         ]
 
     async def agency(self, quoted: str) -> AgencyView:
-        code = self.called(quoted)
+        code = self.find_agency_code(quoted)
         return next(view for view in await self.agencies() if view.agency == code)
 
     async def days(self, quoted: str, count: int) -> AgencyDays:
-        return view_days(self.called(quoted), self.sheets, self.moment, count)
+        return view_days(self.find_agency_code(quoted), self.sheets, self.moment, count)
 
     async def availabilities(self) -> Mapping[str, Sequence[Availability]]:
         codes = [each.agency for each in await self.agencies()]
@@ -179,8 +179,8 @@ class Service(ServiceFacade, StatusReader, Letters):
     async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
         return {code: view_days(code, self.sheets, self.moment, 90) for code in codes if self.sheets}
 
-    def called(self, quoted: str) -> str:
-        return agency_called(quoted, self.codes)
+    def find_agency_code(self, quoted: str) -> str:
+        return find_agency_code(quoted, self.codes)
 
     def own_checks(self) -> Sequence[CheckView]:
         return checks(self.found_at_ours)
@@ -192,29 +192,29 @@ class Service(ServiceFacade, StatusReader, Letters):
         drafts = announce_all(self.incident)
         notice = written(drafts, state=NotificationState.FAILED)
         addressee = Addressee(title=self.name, organisation="Kementerian Contoh")
-        return [view_notice(replace(notice, addressee=addressee), self.incident)]
+        return [view_notification(replace(notice, addressee=addressee), self.incident)]
 
     async def incident_page(
-        self, wanted: IncidentFilter, *, most: int = 200, after: int | None = None
+        self, filters: IncidentFilter, *, limit: int = 200, after: int | None = None
     ) -> ListPage[IncidentView]:
-        self.asked.append((wanted, most, after))
-        rows = [each for each in await self.incidents() if not wanted.agencies or each.agency in wanted.agencies]
-        return ListPage(rows=rows[:most], after=self.further)
+        self.asked.append((filters, limit, after))
+        rows = [each for each in await self.incidents() if not filters.agencies or each.agency in filters.agencies]
+        return ListPage(rows=rows[:limit], after=self.further)
 
-    async def notice_page(
-        self, wanted: NotificationFilter, *, most: int = 200, after: int | None = None
+    async def notification_page(
+        self, filters: NotificationFilter, *, limit: int = 200, after: int | None = None
     ) -> ListPage[NotificationView]:
-        self.asked.append((wanted, most, after))
-        rows = [each for each in await self.notices() if not wanted.agencies or each.agency in wanted.agencies]
-        return ListPage(rows=rows[:most], after=self.further)
+        self.asked.append((filters, limit, after))
+        rows = [each for each in await self.notices() if not filters.agencies or each.agency in filters.agencies]
+        return ListPage(rows=rows[:limit], after=self.further)
 
-    async def notice(self, notification_id: int) -> NotificationDetail:
+    async def notification(self, notification_id: int) -> NotificationDetail:
         if notification_id != 1:
-            raise no_notice(notification_id)
+            raise notification_not_found(notification_id)
         [notice] = await self.notices()
         return NotificationDetail(notification=notice, incidents=["JCM-01"], attempts=())
 
-    async def content(self, notification_id: int) -> tuple[NotificationView, Content] | None:
+    async def composed_notification(self, notification_id: int) -> tuple[NotificationView, Content] | None:
         [notice] = await self.notices()
         return (notice, self.says) if notification_id == 1 else None
 
@@ -224,14 +224,14 @@ class Service(ServiceFacade, StatusReader, Letters):
     def is_monitor_only(self) -> bool:
         return self.monitor_only
 
-    def unready(self) -> str | None:
+    def not_ready_reason(self) -> str | None:
         return self.why_unready
 
     async def reload(self, by: str) -> Sequence[Problem]:
         self.orders.append(("reload", by))
         return self.problems
 
-    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
+    async def handle_callback(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
         self.heard.append(incoming)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -240,30 +240,30 @@ class Service(ServiceFacade, StatusReader, Letters):
     def callback_base(self, gateway: str) -> str | None:
         return BASE if gateway == "sms-contoh" else None
 
-    def program(self, token: str) -> str | None:
+    def find_api_client(self, token: str) -> str | None:
         return "konsol-noc" if token == TOKEN else None
 
     async def releases(self) -> Sequence[IncidentView]:
         waits = self.incident.released_at is None and self.incident.is_open
         return [view_incident(self.incident)] if waits else []
 
-    async def numbered(self, number: str) -> Incident:
+    async def find_incident(self, number: str) -> Incident:
         if number != self.incident.number:
-            raise no_incident(number)
+            raise incident_not_found(number)
         return self.incident
 
-    async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
+    async def _submit(self, number: str, event: Callable[..., Event]) -> Incident:
         order = event(incident_id=1, at=T0)
         if isinstance(order, Release | MarkFalseAlarm | Close) and self.contradiction not in {None, order.despite}:
             wrong = OperationRejectedError(f"{number} contradicts what is measured")
             wrong.despite = self.contradiction or ""
             raise wrong
-        self.incident = apply(await self.numbered(number), order)
+        self.incident = apply(await self.find_incident(number), order)
         return self.incident
 
-    async def remark(self, number: str, by: str, text: str) -> Incident:
+    async def add_note(self, number: str, by: str, text: str) -> Incident:
         self.orders.append((by, text))
-        return await self._order(number, partial(AddNote, by=by, text=text))
+        return await self._submit(number, partial(AddNote, by=by, text=text))
 
     async def letters(self) -> Sequence[LetterView]:
         return self.in_the_tray
@@ -271,13 +271,13 @@ class Service(ServiceFacade, StatusReader, Letters):
     def today(self) -> date:
         return self.moment.date()
 
-    async def lying(self, notice_ids: Collection[int]) -> Mapping[int, bytes]:
+    async def unchanged_pdfs(self, notice_ids: Collection[int]) -> Mapping[int, bytes]:
         return {each: pdf for each, pdf in self.lies.items() if each in notice_ids}
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
         return [each for each in self.in_the_tray if each.posted_on == day]
 
-    async def note(
+    async def record_step(
         self,
         notification_id: int,
         step: LetterStep,
@@ -301,7 +301,7 @@ class Service(ServiceFacade, StatusReader, Letters):
             raise OperationRejectedError(self.wrong)
         self.orders.append((f"not posted {notification_id}", by))
 
-    async def settle(self, notification_id: int, ruling: ManualStatus, by: str, why: str) -> None:
+    async def set_notification_status(self, notification_id: int, ruling: ManualStatus, by: str, why: str) -> None:
         self.orders.append((str(notification_id), f"{ruling} by {by}: {why}"))
         if self.wrong is not None:
             raise OperationRejectedError(self.wrong)
@@ -318,20 +318,20 @@ class Orders(Worklist):
     #: What has been silenced, the oldest first.
     silent: list[Silence] = field(default_factory=list)
     #: What was done about the incident, the newest first.
-    entries: Sequence[DoneEntry] = ()
+    entries: Sequence[HistoryEntry] = ()
     #: Why nothing can be declared, closed or silenced.
     wrong: str | None = None
     #: Other than what the incident's brief says.
     goes: Sequence[PlannedNotification] = (
         PlannedNotification(
-            place=1, to="Ketua Setiausaha, Kementerian Contoh", channel=Channel.FAX, not_before=None, says=()
+            place=1, to="Ketua Setiausaha, Kementerian Contoh", channel=Channel.FAX, not_before=None, lines=()
         ),
     )
     unsettled: Sequence[NotificationView] = ()
     #: Whether there is more of each list.
     has_more: bool = False
 
-    async def waiting(self, principal: Principal) -> PendingTasks:
+    async def pending_tasks(self, principal: Principal) -> PendingTasks:
         found = self.service.incident
         seen = [found] if found.policy.agency in principal.scope(Permission.ACKNOWLEDGE) and found.is_open else []
         untaken = [each for each in seen if each.acknowledged_by is None]
@@ -339,54 +339,56 @@ class Orders(Worklist):
         return PendingTasks(
             untaken=untaken,
             untaken_count=len(untaken),
-            theirs=[each for each in seen if each.acknowledged_by == principal.by],
+            own=[each for each in seen if each.acknowledged_by == principal.by],
             releases=releases,
-            has_more_theirs=self.has_more,
+            has_more_own=self.has_more,
             has_more_releases=self.has_more,
             unsettled=self.unsettled,
             has_more_unsettled=self.has_more,
         )
 
-    async def sheet(self, number: str) -> IncidentPage:
+    async def incident_page(self, number: str) -> IncidentPage:
         return IncidentPage(
-            incident=await self.service.numbered(number),
-            done=self.entries,
+            incident=await self.service.find_incident(number),
+            history=self.entries,
             silence=None,
-            told_recovery=readers(self.service.incident, ()),
-            told_correction=readers(self.service.incident, ()),
+            recovery_readers=readers(self.service.incident, ()),
+            correction_readers=readers(self.service.incident, ()),
         )
 
-    async def look(self, number: str) -> ReleasePreview:
-        found = await self.service.numbered(number)
+    async def preview_release(self, number: str) -> ReleasePreview:
+        found = await self.service.find_incident(number)
         goes = self.goes if found.is_open and found.released_at is None else ()
         return ReleasePreview(
-            incident=found, type=found.type, goes=goes, is_offered=True, is_paper_held=False, silence=None
+            incident=found, type=found.type, notifications=goes, is_offered=True, is_paper_held=False, silence=None
         )
 
-    async def page(self, number: str, place: int) -> PageContent:
+    async def preview_page(self, number: str, place: int) -> PageContent:
         return PageContent(pdf=b"%PDF-1.7", title=f"{number} {place}", pages=1)
 
-    async def declare(self, agency: str, matter: IncidentType, *, since: str, why: str, by: str) -> DeclaredOutage:
-        self._see(f"declare {agency} {matter} {since}: {why}", by)
+    async def declare(
+        self, agency: str, incident_type: IncidentType, *, since: str, reason: str, by: str
+    ) -> DeclaredOutage:
+        self._see(f"declare {agency} {incident_type} {since}: {reason}", by)
         return DeclaredOutage(incident=self.service.incident)
 
     async def close(
         self,
         number: str,
         *,
-        why: str,
+        reason: str,
         by: str,
         recovered: bool | None = None,
         despite: Contradiction | None = None,
     ) -> Incident:
-        self._see(f"close {number} {recovered}: {why}{f' despite {despite}' if despite else ''}", by)
-        event = partial(Close, by=by, reason=why, recovered=recovered, despite=despite)
-        return await self.service._order(number, event)
+        self._see(f"close {number} {recovered}: {reason}{f' despite {despite}' if despite else ''}", by)
+        event = partial(Close, by=by, reason=reason, recovered=recovered, despite=despite)
+        return await self.service._submit(number, event)
 
-    def called(self, about: str) -> str:
-        return agency_called(about, self.service.codes)
+    def find_target(self, about: str) -> str:
+        return find_agency_code(about, self.service.codes)
 
-    def whose(self, about: str) -> str:
+    def agency_of(self, about: str) -> str:
         return about if about in self.service.codes else ""
 
     async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
@@ -453,7 +455,7 @@ def letter(notification_id: int, step: LetterStep, **more: Any) -> LetterView:
         step=step,
         queued_at=T0,
         post_by=datetime(2026, 11, 25, 9, 0, tzinfo=UTC),
-        overdue=step in WAITING,
+        overdue=step in PENDING_STEPS,
         **more,
     )
 

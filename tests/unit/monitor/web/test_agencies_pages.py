@@ -19,7 +19,7 @@ from monitor.model.document import EditSource, WrittenDocument, digest_of
 from monitor.service.portal.agency_directory import AgencyDirectory, PreviousAgency
 from monitor.store.admin.renames import RENAMED
 from monitor.store.engine import audit
-from monitor.store.engine.drills import drill_called
+from monitor.store.engine.drills import drill_number_of
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import audit_log, day
 from monitor.web.access.access_control import AccessControl
@@ -199,7 +199,7 @@ class AwayRoll(AgencyDirectory):
     def __init__(self) -> None:
         pass
 
-    async def past(self, agency: str) -> PreviousAgency | None:
+    async def previous_agency(self, agency: str) -> PreviousAgency | None:
         raise StoreUnavailable("disk I/O error")
 
 
@@ -249,15 +249,15 @@ async def test_before_an_agency_is_taken_out_the_page_says_what_goes_and_what_st
 ) -> None:
     await place.admitted("ali", "officer:JCM")
     await place.admitted("jcm", "viewer:MDC")
-    await place.driller.ask("JCM/all", "Ujian", timedelta(hours=1))
-    async with SqlStore(place.database).transaction() as ledger:
-        [opened] = await ledger.add_incidents([trigger()])
+    await place.driller.start("JCM/all", "Ujian", timedelta(hours=1))
+    async with SqlStore(place.database).transaction() as uow:
+        [opened] = await uow.add_incidents([trigger()])
     page = (await admin.get("/agencies/JCM/remove?lang=en")).text
     for says in (
         "pantau@jcm.gov.my",
         f"{opened.number}</a> is open. It is closed automatically after about 10 minutes",
         "stay in the tray: 2",
-        f"Running drills end as usual: {drill_called(1)}.",
+        f"Running drills end as usual: {drill_number_of(1)}.",
         '<a href="/users/ali">Ali Contoh</a>',
         "for 1096 days",
     ):

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.problem import Problem
 from monitor.config.loading import load
 from monitor.model.document import EditSource, WrittenDocument, digest_of
@@ -482,13 +482,13 @@ async def test_drafts_of_one_agency_are_read_one_after_the_other_and_anothers_me
     most = Counter[str]()
 
     class Counted(DocumentWriter):
-        async def write(self, brought: SubmittedDocuments, **how: Any) -> DocumentsResult:
-            (code,) = brought.edit.started_from
+        async def write(self, submission: SubmittedDocuments, **how: Any) -> DocumentsResult:
+            (code,) = submission.edit.started_from
             reading.update((code, "all"))
             for each in (code, "all"):
                 most[each] = max(most[each], reading[each])
             try:
-                return await super().write(brought, **how)
+                return await super().write(submission, **how)
             finally:
                 reading.subtract((code, "all"))
 
@@ -649,7 +649,7 @@ async def test_a_long_document_is_not_read_where_the_probes_wait(
     long = agency("JCM") + "x:\n" + "  - {a: 1, b: c}\n" * 1500
     await place.site.write(JCM=long)
     began = time.thread_time()
-    assert document_of(long, "JCM").data
+    assert document_from_text(long, "JCM").data
     reading, held = time.thread_time() - began, [0.0]
 
     async def turn() -> None:

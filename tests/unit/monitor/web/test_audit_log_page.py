@@ -22,16 +22,16 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def told(place: House, *entries: AuditEntry) -> None:
-    async with SqlStore(place.database).transaction() as ledger:
+    async with SqlStore(place.database).transaction() as uow:
         for each in entries:
-            await ledger.journal(each)
+            await uow.add_audit_entry(each)
 
 
 async def incident_of(place: House, agency: str) -> int:
     begun = trigger()
-    async with SqlStore(place.database).transaction() as ledger:
+    async with SqlStore(place.database).transaction() as uow:
         brief = replace(begun.policy, agency=agency)
-        return (await ledger.add_incidents([replace(begun, dedup_key=agency, policy=brief)]))[0].id
+        return (await uow.add_incidents([replace(begun, dedup_key=agency, policy=brief)]))[0].id
 
 
 def events(page: str) -> list[str]:

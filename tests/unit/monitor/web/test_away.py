@@ -30,7 +30,7 @@ class AwayService(Service):
     async def acknowledge(self, number: str, by: str) -> Incident:
         raise StoreUnavailable(WHY)
 
-    async def hear(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
+    async def handle_callback(self, gateway: str, incoming: CallbackRequest) -> CallbackResponse | None:
         raise StoreUnavailable(WHY)
 
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from alerts.model.gateway import CallbackRejectedError, CallbackResponse
 from monitor.runtime.log_throttle import LogThrottle
-from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, MOST_LARGE, callbacks
+from monitor.web.callbacks import MAX_BODY, MAX_FIELDS, MAX_FORM, MAX_LARGE_BODIES, callbacks
 from tests.unit.monitor.web.source import BASE, Service, client
 
 PATH = "/callbacks/sms-contoh/status/d42-1"
@@ -47,13 +47,13 @@ async def test_what_is_no_form_is_left_to_the_gateway() -> None:
 async def test_nothing_else_is_served(path: str) -> None:
     service = Service()
     async with client(callbacks(service)) as web:
-        answer = await web.post(path, content=b"x" * (LARGEST_BODY + 1))
+        answer = await web.post(path, content=b"x" * (MAX_BODY + 1))
 
     assert answer.status_code == 404
     assert service.heard == []
 
 
-@pytest.mark.parametrize(("size", "status"), [(LARGEST_BODY, 204), (LARGEST_BODY + 1, 413)])
+@pytest.mark.parametrize(("size", "status"), [(MAX_BODY, 204), (MAX_BODY + 1, 413)])
 async def test_a_body_has_a_limit(size: int, status: int) -> None:
     service = Service(answer=CallbackResponse())
     async with client(callbacks(service)) as web:
@@ -87,7 +87,7 @@ async def test_a_gateway_that_left_meanwhile_is_unknown() -> None:
         assert (await web.post(PATH)).status_code == 404
 
 
-@pytest.mark.parametrize("form", [b"a=1&" * (MOST_FIELDS + 1), b"a=" + b"x" * LARGEST_FORM])
+@pytest.mark.parametrize("form", [b"a=1&" * (MAX_FIELDS + 1), b"a=" + b"x" * MAX_FORM])
 async def test_a_form_is_small_or_is_not_looked_at(form: bytes) -> None:
     service = Service(answer=CallbackResponse())
     async with client(callbacks(service)) as web:
@@ -107,7 +107,7 @@ async def test_strangers_who_send_slowly_hold_a_few_large_bodies_and_no_form_wai
         await go_on.wait()
 
     async with client(callbacks(service)) as web, asyncio.TaskGroup() as strangers:
-        held = [strangers.create_task(web.post(PATH, content=slow())) for _ in range(MOST_LARGE)]
+        held = [strangers.create_task(web.post(PATH, content=slow())) for _ in range(MAX_LARGE_BODIES)]
         for _ in held:
             await arrived.acquire()
         one_more = await web.post(PATH, json={"a": 1})

@@ -8,13 +8,13 @@ from monitor.web.connection import Connection, ConnectionLimits, Connections, co
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "in_all", "of_address"),
+    ("descriptors", "total", "per_address"),
     [(64, 8, 2), (256, 32, 8), (1024, 128, 32), (16_384, 1024, 256), (1 << 20, 1024, 256), (10, 4, 1)],
 )
 def test_connection_limits_leave_three_quarters_of_the_descriptors(
-    descriptors: int, in_all: int, of_address: int
+    descriptors: int, total: int, per_address: int
 ) -> None:
-    assert connection_limits(descriptors) == ConnectionLimits(in_all=in_all, of_address=of_address)
+    assert connection_limits(descriptors) == ConnectionLimits(total=total, per_address=per_address)
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,14 @@ def test_connection_limits_leave_three_quarters_of_the_descriptors(
     ],
 )
 def test_connections_origin_is_none_for_proxies_and_this_machine(address: str, origin: str) -> None:
-    assert Connections(ConnectionLimits(in_all=8, of_address=2), ["10.20.0.0/24"]).origin(address) == origin
+    assert Connections(ConnectionLimits(total=8, per_address=2), ["10.20.0.0/24"]).origin(address) == origin
 
 
 class Door:
     """A listener of four connections, two an address."""
 
     def __init__(self) -> None:
-        self.connections = Connections(ConnectionLimits(in_all=4, of_address=2))
+        self.connections = Connections(ConnectionLimits(total=4, per_address=2))
         self.closed: list[str] = []
         self.known: dict[str, Connection] = {}
 
@@ -46,14 +46,14 @@ class Door:
         """Let "a1", from the address "a", come; return whether it is admitted."""
         self.known[name] = Connection(origin=name.rstrip("0123456789"), close=lambda: self.closed.append(name))
         admitted = self.connections.admit(self.known[name])
-        self.connections.note(self.known[name], is_asking=asking)
+        self.connections.update(self.known[name], is_waiting_for_client=asking)
         return admitted
 
 
 def test_connections_of_one_address_close_its_oldest_that_is_asking() -> None:
     door = Door()
     assert [door.come(each) for each in ("b1", "a1", "a2", "a3", "a4")] == [True] * 5
-    assert (door.closed, door.connections.cut) == (["a1", "a2"], 2)
+    assert (door.closed, door.connections.closed_count) == (["a1", "a2"], 2)
 
 
 def test_connections_in_all_close_the_oldest_that_is_asking() -> None:
@@ -68,9 +68,9 @@ def test_connections_that_are_all_answered_admit_nobody_until_one_leaves() -> No
     for each in ("a1", "b1", "c1", "d1"):
         door.come(each, asking=False)
     assert not door.come("e1")
-    assert (door.closed, door.connections.cut) == ([], 1)
-    door.connections.leave(door.known["a1"])
-    door.connections.leave(door.known["a1"])
+    assert (door.closed, door.connections.closed_count) == ([], 1)
+    door.connections.remove(door.known["a1"])
+    door.connections.remove(door.known["a1"])
     assert door.come("f1")
 
 
@@ -78,8 +78,8 @@ def test_connections_that_ask_again_count_as_new() -> None:
     door = Door()
     for each in ("", "a1", "b1", "c1"):
         door.come(each)
-    door.connections.note(door.known[""], is_asking=False)
-    door.connections.note(door.known[""], is_asking=True)
+    door.connections.update(door.known[""], is_waiting_for_client=False)
+    door.connections.update(door.known[""], is_waiting_for_client=True)
     door.come("d1")
     assert door.closed == ["a1"]
 

@@ -56,7 +56,7 @@ async def test_a_drill_is_of_ones_own_people_is_in_ones_name_and_is_followed_to_
 
     for _ in range(9):
         async with asyncio.TaskGroup() as calls:
-            await place.driller.look(calls)
+            await place.driller.run_once(calls)
         place.clock.move(timedelta(minutes=20))
     tried = (await place.driller.of_agency("JCM"))[1]
     assert {each.agency for each in tried} == {"JCM"}
@@ -100,7 +100,7 @@ async def test_who_names_hundreds_of_people_tries_three_hundred_numbers_in_a_day
 ) -> None:
     await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
     async with asyncio.TaskGroup() as calls:
-        await place.driller.look(calls)
+        await place.driller.run_once(calls)
     (drill,), _ = await place.driller.of_agency("JCM")
     async with place.database.write() as connection:
         one = dict((await connection.execute(select(drill_notification).limit(1))).one()._mapping)
@@ -129,7 +129,7 @@ async def test_none_is_begun_of_nobody_of_others_or_by_a_slip(
 
 
 async def test_none_is_begun_while_nobody_is_told_of_anything(place: House, officer: httpx.AsyncClient) -> None:
-    place.site.rests = True
+    place.site.is_monitor_only = True
     answer = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
     assert (answer.status_code, "Nobody is notified now" in shown(answer)) == (409, True)
 

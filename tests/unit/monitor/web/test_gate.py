@@ -12,7 +12,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from monitor.web.access.access_control import AccessControl, RouteWithoutPermissionError, put_access_control, routes_of
+from monitor.web.access.access_control import (
+    AccessControl,
+    RouteWithoutPermissionError,
+    install_access_control,
+    portal_routes,
+)
 from monitor.web.portal import portal
 from tests.unit.monitor.web.signed import OURS, House, house
 from tests.unit.monitor.web.source import LETTERS, Service
@@ -68,9 +73,9 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /letters": ("part", {"clerk"}),
     "GET /letters/waiting.pdf": ("part", {"clerk"}),
     "GET /letters/docket": ("part", {"clerk"}),
-    "POST /letters/{deed}": ("part", {"clerk"}),
+    "POST /letters/{action}": ("part", {"clerk"}),
     "POST /letters/{notification_id}/not-posted": ("own", {"clerk"}),
-    "POST /letters/{notification_id}/{deed}": ("own", {"clerk"}),
+    "POST /letters/{notification_id}/{action}": ("own", {"clerk"}),
     "GET /tasks": ("part", OFFICERS),
     # Whose it is stands in the form: `test_tasks_page` asks.
     "POST /tasks/acknowledge": ("part", OFFICERS),
@@ -176,7 +181,7 @@ NAMES = {
     "code": "JCM",
     "notification_id": "1",
     "number": "JCM-01",
-    "deed": "printed",
+    "action": "printed",
     "name": "somebody",
     "place": "1",
     "month": "2026-11",
@@ -199,7 +204,9 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
 
 
 def names_of(app: FastAPI) -> set[str]:
-    return {f"{method} {route.path}" for route in routes_of(app) for method in route.methods or () if method != "HEAD"}
+    return {
+        f"{method} {route.path}" for route in portal_routes(app) for method in route.methods or () if method != "HEAD"
+    }
 
 
 async def ask(browser: httpx.AsyncClient, route: str) -> int:
@@ -315,7 +322,7 @@ async def test_a_route_that_names_no_permission_is_refused_when_the_portal_is_bu
         return "secret"
 
     with pytest.raises(RouteWithoutPermissionError, match=r"^/secret names no permission"):
-        put_access_control(app, AccessControl())
+        install_access_control(app, AccessControl())
 
 
 async def test_metrics_are_read_from_near_and_by_who_may_see_everything(place: House) -> None:
@@ -327,7 +334,7 @@ async def test_metrics_are_read_from_near_and_by_who_may_see_everything(place: H
         for browser, status in ((one, 403), (every, 200)):
             cookie = {"Cookie": f"pantau={browser.cookies['pantau']}"}
             assert (await stranger.get("/metrics", headers=cookie)).status_code == status
-    place.app.state.access_control._scrapers = [ip_network("10.9.8.0/24")]
+    place.app.state.access_control._metrics_networks = [ip_network("10.9.8.0/24")]
     async with httpx.AsyncClient(transport=far, base_url="http://localhost") as scraper:
         assert (await scraper.get("/metrics")).status_code == 200
 
@@ -352,7 +359,7 @@ async def test_a_portal_without_users_is_open_to_this_machine_and_orders_nothing
 
 async def test_what_a_form_is_answered_with_leads_to_a_page_in_the_other_language(place: House) -> None:
     browser = await place.admitted("pelawat", "officer", "clerk", "duty", "noc", "admin")
-    pages = [route for route in routes_of(place.app) if "GET" in (route.methods or ())]
+    pages = [route for route in portal_routes(place.app) if "GET" in (route.methods or ())]
     astray = {}
     for route in TABLE:
         if not route.startswith("POST ") or route.startswith("POST /api/") or route == "POST /sign-out":

@@ -129,7 +129,7 @@ def test_a_day_is_as_tall_as_it_is_of_the_slowest_and_begins_at_midnight_in_mala
         HourlyTransit(starts_at=late + HOUR, runs=1, together=120, slowest=120),
     ]
     days = transit_days(hours, date(2026, 11, 23), date(2026, 11, 25))
-    assert [(day.mean, day.slowest, day.height, day.reach) for day in days] == [
+    assert [(day.mean, day.slowest, day.mean_height, day.slowest_height) for day in days] == [
         (None, None, 0, 0),
         (30, 30, 15, 15),
         (60, 120, 30, 60),

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from alerts.persistence.store import StoreUnavailable
-from monitor.web.form import LARGEST_TEXT_FORM, SECRET_FIELDS
+from monitor.web.form import MAX_TEXT_FORM_SIZE, SECRET_FIELDS
 from tests.unit.monitor.web.signed import OURS, House, house
 from tests.unit.monitor.web.steps import measure, without_collector
 from tests.unit.monitor.web.test_gate import NAMES, TABLE
@@ -112,10 +112,10 @@ async def test_program_without_session_is_told_a_problem(place: House) -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        {"text": "&\n" * ((LARGEST_TEXT_FORM - 100) // 6)},
-        {"text": "<" * ((LARGEST_TEXT_FORM - 100) // 3)},
+        {"text": "&\n" * ((MAX_TEXT_FORM_SIZE - 100) // 6)},
+        {"text": "<" * ((MAX_TEXT_FORM_SIZE - 100) // 3)},
         {f"nama{number}": "\x00\n\u202e" * 100 for number in range(500)},
-        {"text": "a" * (LARGEST_TEXT_FORM + 1)},
+        {"text": "a" * (MAX_TEXT_FORM_SIZE + 1)},
     ],
     ids=["lines", "marks", "many fields", "too large"],
 )

@@ -16,7 +16,7 @@ from pypdf import PdfReader
 from alerts.documents.render import letter
 from alerts.model.gateway import PageContent, SmsContent
 from monitor.web.command.control import control
-from monitor.web.letters import letter_orders
+from monitor.web.letters import letter_commands
 from monitor.web.portal import portal
 from tests.unit.alerts.documents.pages import FACTS, MINISTRY
 from tests.unit.alerts.wording.situations import WORDING
@@ -157,7 +157,7 @@ async def test_a_program_reads_the_letters_and_the_control_socket_takes_orders()
         (7, "queued", True),
         (8, "printed", True),
     ]
-    async with client(control(service, letter_orders(service))) as web:
+    async with client(control(service, letter_commands(service))) as web:
         assert (await web.get("/letters")).json() == listed
         first = (await web.post("/notifications/7/posted", json={"by": "Kerani Contoh"})).json()
         again = (await web.post("/notifications/7/posted", json={"by": "Devi Contoh"})).json()
@@ -167,7 +167,7 @@ async def test_a_program_reads_the_letters_and_the_control_socket_takes_orders()
 @pytest.mark.parametrize(("wrong", "status"), [(None, 200), ("notice 7 does not lie in a tray", 409)])
 async def test_a_letter_is_posted_or_it_is_said_why_not(wrong: str | None, status: int) -> None:
     service = Service(wrong=wrong)
-    async with client(control(service, letter_orders(service))) as web:
+    async with client(control(service, letter_commands(service))) as web:
         answer = await web.post("/notifications/7/posted", json={"by": "Kerani Contoh"})
     assert answer.status_code == status
     assert wrong is None or answer.json()["detail"] == wrong
@@ -242,7 +242,7 @@ async def test_the_ticked_letters_that_wait_are_one_file_to_print(sides: str, pa
         asked.append(notification_id)
         return None, service.says
 
-    service.content = content  # type: ignore[method-assign, assignment]
+    service.composed_notification = content  # type: ignore[method-assign, assignment]
     async with client(portal(service, HOSTS, service)) as web:
         answer = await web.get(STACK + sides)
     assert answer.headers["content-type"] == "application/pdf"
@@ -264,7 +264,7 @@ async def test_of_many_letters_those_come_first_that_are_not_printed_yet() -> No
     async def content(notification_id: int) -> None:
         asked.append(notification_id)
 
-    service.content = content  # type: ignore[method-assign]
+    service.composed_notification = content  # type: ignore[method-assign]
     async with client(portal(service, HOSTS, service)) as web:
         page = (await web.get("/letters?lang=en")).text
         [all_that_wait, those_printed] = [html.unescape(each) for each in re.findall(r'"(/letters\?letter=.*?)"', page)]
@@ -294,7 +294,7 @@ async def test_what_came_since_the_page_was_shown_is_neither_printed_nor_ticked_
     async def content(notification_id: int) -> None:
         asked.append(notification_id)
 
-    service.content = content  # type: ignore[method-assign]
+    service.composed_notification = content  # type: ignore[method-assign]
     async with client(portal(service, HOSTS, service)) as web:
         page = (await web.get("/letters?lang=en")).text
         [all_that_wait] = re.findall(r'"(/letters\?letter=.*?)">all waiting', page)
@@ -313,7 +313,7 @@ async def test_what_lies_in_the_tray_is_printed_and_only_the_rest_is_set_again()
         asked.append(notification_id)
         return None, service.says
 
-    service.content = content  # type: ignore[method-assign, assignment]
+    service.composed_notification = content  # type: ignore[method-assign, assignment]
     async with client(portal(service, HOSTS, service)) as web:
         answer = await web.get(STACK)
     assert asked == [8]

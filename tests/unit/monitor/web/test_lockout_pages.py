@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from monitor.access.invitation_code import CodeWay
-from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, UNLOCKED_FOR
+from monitor.access.lockout import FREE_ACCOUNT_ATTEMPTS, FREE_ADDRESS_ATTEMPTS, MAX_ACCOUNT_FAILURES, UNLOCK_DURATION
 from monitor.store.schema.tables import audit_log, portal_user
 from tests.authenticator import code_at
 from tests.unit.monitor.web.signed import OURS, PASSWORD, House, house
@@ -39,7 +39,7 @@ async def sign_in(browser: httpx.AsyncClient, password: str = PASSWORD) -> httpx
     return await browser.post("/sign-in", data={"name": "siti", "password": password})
 
 
-async def hold(place: House, address: str, times: int = OF_ACCOUNT + 1) -> None:
+async def hold(place: House, address: str, times: int = FREE_ACCOUNT_ATTEMPTS + 1) -> None:
     """Let a stranger try wrong passwords, so that the next attempt from there is not looked at."""
     async with at(place, address) as stranger:
         for number in range(times):
@@ -49,7 +49,7 @@ async def hold(place: House, address: str, times: int = OF_ACCOUNT + 1) -> None:
 
 async def hold_everywhere(place: House) -> None:
     """Let strangers at so many addresses have tried that the account waits for everybody."""
-    held = {"failures": OF_ALL + 20, "failed_at": place.clock.now()}
+    held = {"failures": MAX_ACCOUNT_FAILURES + 20, "failed_at": place.clock.now()}
     async with place.database.write() as connection:
         await connection.execute(update(portal_user).where(portal_user.c.name == "siti").values(**held))
 
@@ -71,7 +71,7 @@ async def test_sign_in_guesses_from_many_addresses_are_held_together(place: Hous
         await hold(place, address)
     kept = await place.users.find("siti")
     assert kept is not None
-    assert kept.failures.count == 2 * OF_ACCOUNT
+    assert kept.failures.count == 2 * FREE_ACCOUNT_ATTEMPTS
     await hold_everywhere(place)
     async with at(place, "198.51.100.7") as elsewhere:
         assert "Terlalu banyak" in (await sign_in(elsewhere)).text
@@ -88,7 +88,7 @@ async def test_welcome_fresh_code_opens_whatever_strangers_guess(place: House, w
     code = (await place.administration.invite("siti", way, by="Ujian")).code
     async with at(place, "198.51.100.7") as officer:
         # Somebody who reads the code wrongly is not held up, either.
-        for _ in range(OF_ACCOUNT + 1):
+        for _ in range(FREE_ACCOUNT_ATTEMPTS + 1):
             wrong = await officer.post("/welcome", data={"name": "siti", "code": "0" * 10, "password": NEW_PASSWORD})
             assert "kod tidak betul" in wrong.text
         chosen = await officer.post("/welcome", data={"name": "siti", "code": code, "password": NEW_PASSWORD})
@@ -99,7 +99,7 @@ async def test_welcome_fresh_code_opens_whatever_strangers_guess(place: House, w
 async def test_welcome_guesses_at_codes_hold_their_address(place: House) -> None:
     await place.invite("siti", "duty", way=CodeWay.TELEPHONE)
     async with at(place, "192.0.2.1") as stranger:
-        for _ in range(OF_ADDRESS):
+        for _ in range(FREE_ADDRESS_ATTEMPTS):
             await stranger.post("/welcome", data={"name": "siti", "code": "0" * 10, "password": NEW_PASSWORD})
         # Of somebody whom nobody knows the same is said.
         for name in ("siti", "tiada"):
@@ -116,7 +116,7 @@ async def test_unlock_lets_somebody_sign_in_for_ten_minutes(place: House, where:
         assert "Terlalu banyak" in (await sign_in(officer)).text
         assert (await boss.post("/users/siti/unlock")).headers["location"] == "/users/siti"
         # The stranger goes on, from the same address, too.
-        for number in range(OF_ADDRESS + 1):
+        for number in range(FREE_ADDRESS_ATTEMPTS + 1):
             assert "tidak betul" in (await sign_in(officer, f"tekaan nombor {number} sahaja")).text
         assert "tanpa menunggu sehingga" in (await boss.get("/users/siti")).text
         assert (await sign_in(officer)).status_code == 303
@@ -132,7 +132,7 @@ async def test_unlock_lets_somebody_sign_in_for_ten_minutes(place: House, where:
 async def test_unlock_ends_by_itself(place: House) -> None:
     await place.signed_in("siti", "duty")
     await place.administration.unlock("siti", by="Ujian")
-    place.clock.move(UNLOCKED_FOR)
+    place.clock.move(UNLOCK_DURATION)
     await hold(place, "192.0.2.1")
 
 
@@ -152,12 +152,12 @@ async def test_second_step_guesses_at_the_code_are_held_wherever_they_come_from(
         for browser in (thief, elsewhere):
             assert (await sign_in(browser)).status_code == 303
         right = code_at(owner.secret, place.clock.now())
-        for number in range(OF_ACCOUNT):
+        for number in range(FREE_ACCOUNT_ATTEMPTS):
             assert "tidak betul" in (await code(thief, "00000" + str(number))).text
         assert "Terlalu banyak" in (await code(elsewhere, right)).text
         # An administrator's word lets somebody sign in, and nobody guess codes.
         await place.administration.unlock("siti", by="Ujian")
-        for number in range(OF_ACCOUNT):
+        for number in range(FREE_ACCOUNT_ATTEMPTS):
             assert "tidak betul" in (await code(elsewhere, "00000" + str(number))).text
         assert "Terlalu banyak" in (await code(elsewhere, right)).text
 
@@ -176,7 +176,7 @@ async def test_account_strangers_guesses_do_not_hold_who_is_signed_in(place: Hou
 
 async def test_account_guesses_in_a_session_have_a_count_of_their_own(place: House) -> None:
     officer = await place.signed_in("siti", "duty")
-    for number in range(OF_ACCOUNT):
+    for number in range(FREE_ACCOUNT_ATTEMPTS):
         form = {"old": f"tekaan nombor {number} sahaja", "password": NEW_PASSWORD}
         assert "tidak betul" in (await officer.post("/account/password", data=form)).text
     held = await officer.post("/account/password", data={"old": PASSWORD, "password": NEW_PASSWORD})

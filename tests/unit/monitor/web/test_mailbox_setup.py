@@ -19,7 +19,7 @@ import trustme
 from sqlalchemy import select
 
 from monitor.config.loading import load
-from monitor.config.service.consent import ConsentWay
+from monitor.config.service.consent import ConsentProcedure
 from monitor.service.portal.mailbox_setup import ChosenServers, ConfiguredSite, ServerChoice, SetupRejectedError
 from monitor.store.schema.tables import audit_log
 from pantau_lab.mail import Account, LabNetwork, MailSystem, SystemPlan
@@ -415,10 +415,10 @@ async def desk(setup_site: StaticSetupSite) -> AsyncIterator[AuthorizationServer
             tls=setup_site.tls,
         )
         setup_site.ways = {
-            MailPlatform.MICROSOFT: ConsentWay(
+            MailPlatform.MICROSOFT: ConsentProcedure(
                 client=client, device_url=f"{url}/device", servers=("office365.com",), written={}
             ),
-            MailPlatform.GOOGLE: ConsentWay(
+            MailPlatform.GOOGLE: ConsentProcedure(
                 client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, servers=("gmail.com",), written={}
             ),
         }
@@ -441,12 +441,12 @@ async def test_a_code_is_shown_until_it_is_typed_elsewhere_and_the_provider_is_n
     assert 'href="https://log-masuk.contoh.my/peranti"' in page
     assert 'http-equiv="refresh" content="5;url=?polled"' in page
     asked = len(desk.asked)
-    for seconds, questions in ((4, 0), (1, 1), (5, 2), (5, 2), (5, 3)):
+    for seconds, query_router in ((4, 0), (1, 1), (5, 2), (5, 2), (5, 3)):
         place.clock.move(timedelta(seconds=seconds))
         page = (await officer.get(address)).text
         # The last one is followed by the trial, which redeems the refresh token.
         found = sum("device_code" in form for form in desk.asked[asked:])
-        assert found == questions, seconds
+        assert found == query_router, seconds
     assert "KAYU-BATU" not in page
     assert "the port is closed" in page
 

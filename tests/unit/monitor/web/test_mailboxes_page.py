@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from monitor.access.encryption import SecretPurpose
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.secret import StoredSecret
 from monitor.config.loading import load, stored_source
 from monitor.model.document import EditSource, digest_of
@@ -21,9 +21,9 @@ from monitor.service.access.secret_store import SecretStore
 from monitor.store.admin.keyring import Keyring, new_key
 from monitor.store.admin.secrets import Secrets
 from monitor.store.schema.tables import audit_log
-from monitor.web.page import PageLanguage, words
+from monitor.web.page import PageLanguage, texts_of
 from pantau_lab.oauth import LabServiceAccount
-from probes.model.egress import EgressDeniedError
+from probes.model.egress import EgressDenial
 from probes.model.mailbox import OAuth, Password, UnavailableLogin
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import KEY, House, house
@@ -90,7 +90,7 @@ async def kept(place: House, key: str = KEY) -> dict[str, StoredSecret]:
     found = {
         each.owner: keyring.decrypt(each, locked) for each, locked in there if each.purpose is SecretPurpose.MAILBOX
     }
-    return {name: StoredSecret.read(text) for name, text in found.items()}
+    return {name: StoredSecret.parse(text) for name, text in found.items()}
 
 
 def mailbox_of(place: House, key: str = "kaunter") -> Password | UnavailableLogin:
@@ -195,7 +195,7 @@ WRONG = [
 
 def test_whatever_is_out_of_bounds_is_said_in_both_languages() -> None:
     for language in PageLanguage:
-        assert {f"out_{why.name.lower()}" for why in EgressDeniedError} <= words("boxes", language).keys()
+        assert {f"out_{why.name.lower()}" for why in EgressDenial} <= texts_of("boxes", language).keys()
 
 
 async def test_what_is_wrong_is_told_at_its_field_and_what_was_typed_stays(
@@ -334,7 +334,7 @@ async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_pas
         name = str(form["application"])
         answer = await added(place, officer, **form, key=name, address=f"{name}@jcm.gov.my", password="")
         assert answer.status_code == 303, answer.text
-        oauth = document_of(await place.site.text(), "JCM").data["mailboxes"][name]["login"]["oauth"]
+        oauth = document_from_text(await place.site.text(), "JCM").data["mailboxes"][name]["login"]["oauth"]
         assert oauth == {**way, f"{source}_stored": oauth[f"{source}_stored"]}
         login = place.site.configuration.registry.mailboxes[f"JCM/{name}"].mailbox.login
         assert isinstance(login, OAuth)
@@ -347,7 +347,7 @@ async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_pas
         back = {**BOX, **form, "key": name, "address": f"{name}@jcm.gov.my", "application": "", "password": ANOTHER}
         # Of Microsoft's it is warned that passwords are not taken there.
         assert (await send(place, officer, "mailbox", **back)).status_code in {200, 303}
-        login = document_of(await place.site.text(), "JCM").data["mailboxes"][name]["login"]
+        login = document_from_text(await place.site.text(), "JCM").data["mailboxes"][name]["login"]
         assert login.keys() == {"username", "password_stored"}
 
 
@@ -378,7 +378,7 @@ async def test_a_program_lets_an_application_in_that_nothing_can_read(place: Hou
     done = await put(platform="google", service_account=ACCOUNT.file())
     assert (done.status_code, done.json()["problems"]) == (200, []), done.text
     assert "PRIVATE" not in done.text
-    login = document_of(await place.site.text(), "JCM").data["mailboxes"]["kaunter"]["login"]
+    login = document_from_text(await place.site.text(), "JCM").data["mailboxes"]["kaunter"]["login"]
     assert login["oauth"]["flow"] == "service_account"
     assert (await kept(place))[login["oauth"]["service_account_stored"]].get_secret_value() == json.dumps(
         json.loads(ACCOUNT.file())

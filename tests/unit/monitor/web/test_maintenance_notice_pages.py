@@ -15,7 +15,7 @@ import pytest
 from pypdf import PdfReader
 from sqlalchemy import select
 
-from monitor.service.portal.maintenance_notices import DOWNLOADED
+from monitor.service.portal.maintenance_notices import DOWNLOADED_EVENT
 from monitor.store.admin.maintenance_notices import MADE
 from monitor.store.schema.tables import attempt, audit_log, notification
 from tests.integration.watching import agency
@@ -141,7 +141,7 @@ async def test_the_pages_are_downloaded_and_no_notice_is_sent(place: House, offi
     assert "JCM-P261124-1415" in read[letters]
     assert "(AMINAH BINTI CONTOH)" in read[letters]
     assert "03-8000 4001" in read[faxes]
-    assert [detail["channel"] for _, detail in await told(place, DOWNLOADED)] == ["letter", "letter", "fax"]
+    assert [detail["channel"] for _, detail in await told(place, DOWNLOADED_EVENT)] == ["letter", "letter", "fax"]
     async with place.database.read() as connection:
         for table in (notification, attempt):
             assert not (await connection.execute(select(table.c.id))).all()

@@ -20,13 +20,13 @@ from urllib.parse import urlencode
 import pytest
 from starlette.requests import Request
 
-from monitor.config.files.document import LARGEST
-from monitor.config.files.problem import MOST_LISTED
+from monitor.config.files.document import MAX_OCTETS
+from monitor.config.files.problem import MAX_LISTED
 from monitor.model.document import digest_of
-from monitor.service.portal.agency_editor import LARGEST_DRAFT
-from monitor.web.agency.calendar_file import LARGEST_CALENDAR
-from monitor.web.api.route.command import LARGEST_ORDER
-from monitor.web.form import LARGEST_FORM, LARGEST_TEXT_FORM, form_of
+from monitor.service.portal.agency_editor import MAX_DRAFT_OCTETS
+from monitor.web.agency.calendar_file import MAX_CALENDAR
+from monitor.web.api.route.command import MAX_COMMAND_SIZE
+from monitor.web.form import MAX_FORM_SIZE, MAX_TEXT_FORM_SIZE, read_form
 from monitor.web.portal import portal
 from tests.integration.watching import agency
 from tests.unit.alerts.inbound.test_alertmanager import ALERT, octets
@@ -80,7 +80,7 @@ class Form:
     fields: Mapping[str, str] = field(default_factory=dict)
     typed: Sequence[str] = ()
     is_file: bool = False
-    largest: int = LARGEST_FORM
+    largest: int = MAX_FORM_SIZE
 
 
 #: Those that stand on no page that the agency above has.
@@ -153,15 +153,15 @@ class _Forms(HTMLParser):
                     fields=self._fields,
                     typed=self._typed,
                     is_file=form.get("enctype") == "multipart/form-data",
-                    largest=LARGEST_TEXT_FORM if has_text else LARGEST_FORM,
+                    largest=MAX_TEXT_FORM_SIZE if has_text else MAX_FORM_SIZE,
                 )
             )
 
 
 #: What nobody means to type into a field. Each is filled up, or cut, to what the form has room for.
 ODD_VALUES: Final[Mapping[str, str]] = {
-    "digits": "9" * LARGEST_FORM,
-    "words": "ayat " * LARGEST_FORM,
+    "digits": "9" * MAX_FORM_SIZE,
+    "words": "ayat " * MAX_FORM_SIZE,
     "control characters": "\x00\x1b[2J\u202e\r\n\t" * 200,
     "last moment": "9999-12-31T23:59",
     "first moment": "0001-01-01T00:00",
@@ -204,9 +204,9 @@ def _sent(fields: Mapping[str, str]) -> bytes:
 #: More fields than there are, and one field again and again.
 ODD_FORMS: Final[Mapping[str, bytes]] = {
     "names": "&".join(f"n{number}=1" for number in range(100)).encode(),
-    "many names": b"a=&" * (LARGEST_FORM // 3),
+    "many names": b"a=&" * (MAX_FORM_SIZE // 3),
     "one name": "&".join(["kept=viewer"] * 100).encode(),
-    "escapes": b"%00" * (LARGEST_FORM // 3),
+    "escapes": b"%00" * (MAX_FORM_SIZE // 3),
     "no octets of a text": b"\xff\xfe=\x80&" * 90,
 }
 
@@ -222,14 +222,14 @@ def bodies(form: Form) -> Iterator[tuple[str, bytes]]:
 def files() -> Iterator[tuple[str, bytes]]:
     """Yield files that are no calendar, or a large one."""
     odd = {
-        "semicolons": b"BEGIN:VCALENDAR\r\n" + b";" * LARGEST_CALENDAR,
-        "folded": b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:" + b"x\r\n " * (LARGEST_CALENDAR // 4),
-        "events": b"BEGIN:VCALENDAR\r\n" + b"BEGIN:VEVENT\r\nEND:VEVENT\r\n" * (LARGEST_CALENDAR // 26),
-        "zeros": bytes(LARGEST_CALENDAR),
+        "semicolons": b"BEGIN:VCALENDAR\r\n" + b";" * MAX_CALENDAR,
+        "folded": b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:" + b"x\r\n " * (MAX_CALENDAR // 4),
+        "events": b"BEGIN:VCALENDAR\r\n" + b"BEGIN:VEVENT\r\nEND:VEVENT\r\n" * (MAX_CALENDAR // 26),
+        "zeros": bytes(MAX_CALENDAR),
     }
     for name, content in odd.items():
         head = b'--batas\r\nContent-Disposition: form-data; name="file"; filename="a.ics"\r\n\r\n'
-        yield name, head + content[:LARGEST_CALENDAR] + b"\r\n--batas--\r\n"
+        yield name, head + content[:MAX_CALENDAR] + b"\r\n--batas--\r\n"
 
 
 #: Where the documents of an agency begin that cannot be used or should not be, and the line that is repeated.
@@ -298,7 +298,7 @@ USUAL: Final[Mapping[str, object]] = {
 }
 #: As JSON, in the place of one member.
 ODD_MEMBERS: Final[Mapping[str, str]] = {
-    **{kind: json.dumps(odd[: LARGEST_ORDER // 8]) for kind, odd in ODD_VALUES.items()},
+    **{kind: json.dumps(odd[: MAX_COMMAND_SIZE // 8]) for kind, odd in ODD_VALUES.items()},
     "half a character": '"\\ud800"',
     "a long number": "9" * 5000,
     "no number": "1e999",
@@ -311,13 +311,13 @@ ODD_MEMBERS: Final[Mapping[str, str]] = {
 ODD_BODIES: Final[Mapping[str, bytes]] = {
     "many members": json.dumps({f"k{number}": 1 for number in range(1000)}).encode(),
     "one member again and again": b"{" + b'"by":"Siti",' * 1000 + b'"by":"Siti"}',
-    "nested lists": b"[" * LARGEST_ORDER,
-    "nested objects": b'{"a":' * (LARGEST_ORDER // 5),
-    "blanks": b" " * LARGEST_ORDER,
-    "a long text": b'"' + b"x" * (LARGEST_ORDER - 2) + b'"',
+    "nested lists": b"[" * MAX_COMMAND_SIZE,
+    "nested objects": b'{"a":' * (MAX_COMMAND_SIZE // 5),
+    "blanks": b" " * MAX_COMMAND_SIZE,
+    "a long text": b'"' + b"x" * (MAX_COMMAND_SIZE - 2) + b'"',
     "half of one": b'{"by": "Si',
     "no text": b'{"by": "\xff\xfe"}',
-    "too much": b" " * (LARGEST_ORDER + 1),
+    "too much": b" " * (MAX_COMMAND_SIZE + 1),
     "nothing": b"",
 }
 
@@ -418,7 +418,7 @@ async def test_every_api_body_odd_input_never_stops_the_loop(tmp_path: Path) -> 
     Pantau: Every body gets its largest and oddest input.
     """
     async with surgery(tmp_path) as opened:
-        made = await opened.place.tokens.make("konsol", ("noc", "officer:JCM"), timedelta(days=90), by="Ujian")
+        made = await opened.place.tokens.create("konsol", ("noc", "officer:JCM"), timedelta(days=90), by="Ujian")
         shown = {"authorization": f"Bearer {made.secret.text}", "accept": "application/json"}
         schema = opened.place.app.openapi()
         asked = []
@@ -436,7 +436,7 @@ async def test_every_api_body_odd_input_never_stops_the_loop(tmp_path: Path) -> 
                             name, method.upper(), path, body, content_type="application/json", **shown, **seen
                         )
                         if answer.status == 422:
-                            assert len(json.loads(answer.body).get("errors", ())) <= MOST_LISTED, (path, name)
+                            assert len(json.loads(answer.body).get("errors", ())) <= MAX_LISTED, (path, name)
     assert not opened.found
     assert len(asked) >= 13
 
@@ -446,7 +446,7 @@ async def test_webhook_odd_input_never_stops_the_loop() -> None:
 
     Pantau: It is read up to the first invalid alert.
     """
-    app = portal(Service(), ["localhost"], receiver=Door().receiver())
+    app = portal(Service(), ["localhost"], alert_receiver=Door().receiver())
     size = 1024 * 1024
     none = octets(alerts=[])
     # The first answer of a process imports what the others use.
@@ -489,7 +489,7 @@ SMALL: Final = 16 * 1024
         # What an officer writes is refused before it is read where it has too many entries, and an administrator's is not.
         ("admin", [(name, SMALL) for name in (*ODD_LINES, *ODD_LINE)]),
         # A wrong paste; and what makes the largest form.
-        ("officer:JCM", [("good contacts", SMALL), ("unknown keys", LARGEST_DRAFT), ("empty lines", LARGEST)]),
+        ("officer:JCM", [("good contacts", SMALL), ("unknown keys", MAX_DRAFT_OCTETS), ("empty lines", MAX_OCTETS)]),
     ],
 )
 async def test_document_odd_text_never_stops_the_loop(
@@ -531,14 +531,14 @@ async def test_document_thousands_of_errors_lists_the_first_and_their_number(tmp
         wrong = text.count(": y\n")
         fields = {"form": "text", "started_from": digest_of(FULL), "text": text}
         page = (await opened.post("", Form(action="/agencies/JCM/settings"), _sent(fields))).body.decode()
-        assert page.count("bukan kunci yang dikenali") == MOST_LISTED
-        assert f"{wrong - MOST_LISTED} lagi tidak disenaraikan" in page
-        made = await opened.place.tokens.make("konsol", ("officer:JCM",), timedelta(days=90), by="Ujian")
+        assert page.count("bukan kunci yang dikenali") == MAX_LISTED
+        assert f"{wrong - MAX_LISTED} lagi tidak disenaraikan" in page
+        made = await opened.place.tokens.create("konsol", ("officer:JCM",), timedelta(days=90), by="Ujian")
         headers = {"authorization": f"Bearer {made.secret.text}", "if_match": f'"{digest_of(FULL)}"'}
         path = "/api/v1/agencies/JCM/document"
         refused = json.loads((await opened.send("", "PUT", path, text.encode(), **headers)).body)
-        assert len(refused["errors"]) == MOST_LISTED + 1
-        assert f"{wrong - MOST_LISTED} more are not listed; mend these first" in refused["detail"]
+        assert len(refused["errors"]) == MAX_LISTED + 1
+        assert f"{wrong - MAX_LISTED} more are not listed; mend these first" in refused["detail"]
 
 
 @pytest.mark.parametrize("name", ["n", "na", "naa"])
@@ -555,4 +555,4 @@ async def test_form_large_text_is_read_as_it_was_typed(name: str) -> None:
         return {"type": "http.request", "body": body, "more_body": False}
 
     scope = {"type": "http", "method": "POST", "headers": [(b"sec-fetch-site", b"same-origin")]}
-    assert await form_of(Request(scope, receive), largest=len(body)) == typed
+    assert await read_form(Request(scope, receive), max_octets=len(body)) == typed

@@ -108,7 +108,7 @@ async def test_it_is_said_why_nothing_was_sent(
 ) -> None:
     address = (await press(officer)).headers["location"]
     (trial,) = place.bench.trials
-    trial.ended_at, trial.room_at = T0, T0 + SECOND if has_room else None
+    trial.ended_at, trial.next_send_at = T0, T0 + SECOND if has_room else None
     assert said in (await officer.get(address)).text
 
 

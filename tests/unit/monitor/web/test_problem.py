@@ -66,7 +66,7 @@ async def test_what_is_possible_instead_stands_in_the_header() -> None:
         (b'{"by": ""}', {"pointer": "#/by", "detail": "String should have at least 1 character"}),
         (b'{"by": "Siti", "a/~b": 1}', {"pointer": "#/a~1~0b", "detail": "Extra inputs are not permitted"}),
         (b"{", {"pointer": "#", "detail": "is no JSON"}),
-        (b"", {"pointer": "#/by", "detail": "who takes it on? Write a name"}),
+        (b"", {"pointer": "#/by", "detail": "name the person who acknowledges the incident"}),
     ],
 )
 async def test_what_is_wrong_with_an_order_is_pointed_at(body: bytes, wrong: dict[str, str]) -> None:

@@ -12,8 +12,8 @@ from fastapi import FastAPI, HTTPException, Query
 
 import monitor.web
 from monitor.access.role import Permission
-from monitor.model.lazy_text import said
-from monitor.web.error_page import answer_in_pages
+from monitor.model.lazy_text import lazy_text
+from monitor.web.error_page import show_error_pages
 from monitor.web.form import Pages
 from monitor.web.page import FAULTS, PageLanguage
 from monitor.web.portal import page_templates
@@ -52,7 +52,7 @@ def test_each_refusal_of_a_page_has_its_malay() -> None:
         match words:
             case (
                 ast.Constant(value=str(text))
-                | ast.Call(func=ast.Name(id="said"), args=[ast.Constant(value=str(text)), *_])
+                | ast.Call(func=ast.Name(id="lazy_text"), args=[ast.Constant(value=str(text)), *_])
             ):
                 assert text in FAULTS, (place, text)
             case _:
@@ -72,7 +72,7 @@ def test_each_permission_has_words_for_who_lacks_it() -> None:
         ("/lama", PageLanguage.MALAY, "tiada notis 9"),
         ("/lama", PageLanguage.ENGLISH, "there is no notice 9"),
         ("/muka?dari=x&q=lama", PageLanguage.MALAY, "nilai dari, q dalam alamat halaman ini tidak dapat difahami"),
-        ("/muka?dari=x", PageLanguage.ENGLISH, "what the address says of dari cannot be understood"),
+        ("/muka?dari=x", PageLanguage.ENGLISH, "the URL has an invalid value of dari"),
         ("/lain", PageLanguage.MALAY, '<span lang="en">of another kind</span>'),
     ],
 )
@@ -81,7 +81,7 @@ async def test_a_page_says_in_its_language_why_there_is_none(path: str, language
 
     @app.get("/lama")
     async def gone() -> None:
-        raise HTTPException(404, said("there is no notice {notice}", notice=9))
+        raise HTTPException(404, lazy_text("there is no notice {notice}", notice=9))
 
     @app.get("/lain")
     async def other() -> None:
@@ -92,7 +92,7 @@ async def test_a_page_says_in_its_language_why_there_is_none(path: str, language
         raise HTTPException(404, f"{dari} {q}")
 
     answer_with_problems(app)
-    answer_in_pages(app, Pages(page_templates()))
+    show_error_pages(app, Pages(page_templates()))
     async with client(app) as browser:
         answer = await browser.get(
             f"{path}{'&' if '?' in path else '?'}lang={language}", headers={"Accept": "text/html"}

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from monitor.web.connection import ConnectionLimits
-from monitor.web.serving import _Proxied, open_port, serve, url_of
+from monitor.web.serving import _TrustedProxies, listener_url, open_port, serve
 from tests.hanging import HANGS
 
 SOON = timedelta(milliseconds=100)
@@ -47,7 +47,7 @@ async def _ponder(_: Request) -> PlainTextResponse:
 async def caller(asking: timedelta = SOON) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     app = Starlette(routes=[Route("/", _length, methods=["POST"]), Route("/ponder", _ponder)])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, asking=asking), asyncio.timeout(HANGS):
+    async with serve(app, listener, request_timeout=asking), asyncio.timeout(HANGS):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         try:
             yield reader, writer
@@ -90,7 +90,7 @@ async def test_serve_gives_headers_less_time_than_a_body() -> None:
     """
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, headers=SOON), asyncio.timeout(HANGS):
+    async with serve(app, listener, header_timeout=SOON), asyncio.timeout(HANGS):
         silent, dumb = await asyncio.open_connection(*listener.getsockname())
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(POST)
@@ -109,7 +109,7 @@ async def test_serve_gives_the_tls_handshake_as_long_as_the_headers(tls: tuple[P
     Pantau: It has 5 s.
     """
     listener = open_port("127.0.0.1", 0)
-    async with serve(Starlette(), listener, headers=SOON, certificate=tls), asyncio.timeout(HANGS):
+    async with serve(Starlette(), listener, header_timeout=SOON, certificate=tls), asyncio.timeout(HANGS):
         silent, writer = await asyncio.open_connection(*listener.getsockname())
         with suppress(ConnectionResetError):
             assert await silent.read() == b""
@@ -143,7 +143,7 @@ async def test_who_does_not_take_the_answer_is_hung_up_on() -> None:
         given_up.set()
 
     listener = open_port("127.0.0.1", 0)
-    async with serve(flood, listener, answering=SOON), asyncio.timeout(HANGS):
+    async with serve(flood, listener, response_timeout=SOON), asyncio.timeout(HANGS):
         with socket.create_connection(listener.getsockname()) as deaf:
             deaf.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await given_up.wait()
@@ -218,7 +218,7 @@ async def test_who_goes_away_in_the_middle_of_asking_is_not_written_down_at_leng
     assert caplog.records == []
 
 
-FEW = ConnectionLimits(in_all=4, of_address=4)
+FEW = ConnectionLimits(total=4, per_address=4)
 
 
 @pytest.mark.blind
@@ -232,7 +232,7 @@ async def test_serve_with_all_connections_idle_answers_a_new_one_and_closes_the_
     async with serve(app, listener, limits=FEW), asyncio.timeout(HANGS):
         idle = [await asyncio.open_connection(*listener.getsockname()) for _ in range(6)]
         async with httpx.AsyncClient(trust_env=False) as client:
-            assert (await client.post(url_of(listener), content=b"fives")).text == "5"
+            assert (await client.post(listener_url(listener), content=b"fives")).text == "5"
         for reader, _ in idle[:3]:
             with suppress(ConnectionResetError):
                 assert await reader.read() == b""
@@ -265,12 +265,12 @@ async def test_serve_with_all_connections_unread_answers_a_new_one(path: str, cl
     routes = [Route("/", _length, methods=["POST"]), Route("/whole", _whole), Route("/parts", _in_parts)]
     listener = open_port("127.0.0.1", 0)
     async with serve(Starlette(routes=routes), listener, limits=FEW), asyncio.timeout(HANGS):
-        unread = [await asyncio.open_connection(*listener.getsockname(), limit=1024) for _ in range(FEW.in_all)]
+        unread = [await asyncio.open_connection(*listener.getsockname(), limit=1024) for _ in range(FEW.total)]
         for reader, writer in unread:
             writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{closing}\r\n".encode())
             await reader.readexactly(4096)
         async with httpx.AsyncClient(trust_env=False) as client:
-            assert (await client.post(url_of(listener), content=b"fives")).text == "5"
+            assert (await client.post(listener_url(listener), content=b"fives")).text == "5"
         for _, writer in unread:
             writer.close()
 
@@ -279,9 +279,9 @@ async def test_serve_counts_no_connection_that_is_over() -> None:
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
     async with serve(app, listener, limits=FEW), asyncio.timeout(HANGS):
-        for _ in range(FEW.in_all + 2):
+        for _ in range(FEW.total + 2):
             async with httpx.AsyncClient(trust_env=False, headers={"Connection": "close"}) as client:
-                assert (await client.post(url_of(listener), content=b"fives")).text == "5"
+                assert (await client.post(listener_url(listener), content=b"fives")).text == "5"
 
 
 @pytest.mark.blind
@@ -355,8 +355,8 @@ async def test_only_a_proxy_that_is_named_says_for_whom_it_asks() -> None:
     answers = []
     for proxies in (["127.0.0.1"], ["10.20.0.0/24"], []):
         listener = open_port("127.0.0.1", 0)
-        async with serve(whose, listener, proxies=proxies), httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.get(url_of(listener), headers=said)
+        async with serve(whose, listener, trusted_proxies=proxies), httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(listener_url(listener), headers=said)
             answers.append((answer.status_code, answer.text.partition("{")[0]))
     assert answers == [(200, "10.9.8.7 https"), (200, "127.0.0.1 http"), (200, "127.0.0.1 http")]
 
@@ -370,6 +370,6 @@ async def test_past_the_proxy_nobody_asks_but_who_may(address: str, status: int)
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    app = _Proxied(empty, ["10.20.0.0/24"], ["192.168.7.9"])
+    app = _TrustedProxies(empty, ["10.20.0.0/24"], ["192.168.7.9"])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app, client=(address, 1))) as client:
         assert (await client.get("http://localhost/")).status_code == status

@@ -179,7 +179,7 @@ async def test_who_comes_while_one_hands_over_to_the_next_waits_for_both(place: 
 
     async def stay() -> None:
         nonlocal there, most
-        async with place.authenticator._turn("siti"):
+        async with place.authenticator._account_lock("siti"):
             there += 1
             most = max(most, there)
             for _ in range(5):
@@ -193,7 +193,7 @@ async def test_who_comes_while_one_hands_over_to_the_next_waits_for_both(place: 
     first = asyncio.create_task(stay())
     await asyncio.gather(first, stay(), follow(first))
     assert most == 1
-    assert not place.authenticator._turns
+    assert not place.authenticator._account_locks
 
 
 async def test_a_name_that_nobody_has_waits_as_one_that_somebody_has(place: House) -> None:
@@ -359,8 +359,8 @@ async def test_while_the_store_is_away_who_is_signed_in_sees_on(place: House, mo
 
     for name in ("session", "see", "find"):
         monkeypatch.setattr(place.users, name, away)
-    place.authenticator._known = type(place.authenticator._known)(
-        (digest, (session, -1000.0)) for digest, (session, _) in place.authenticator._known.items()
+    place.authenticator._session_cache = type(place.authenticator._session_cache)(
+        (digest, (session, -1000.0)) for digest, (session, _) in place.authenticator._session_cache.items()
     )
     place.clock.move(5 * MINUTE)
     assert (await browser.get("/")).status_code == 200

@@ -30,12 +30,12 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.agency_filter import AgencyFilter
 from monitor.views.agency_status import AgencyStatus
-from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, NotificationView, RouteView
+from monitor.views.overview import ACCEPTED_WITHOUT_ANSWER, AgencyView, IncidentView, NotificationView, RouteView
 from monitor.views.self_health import Component, ComponentProblem, ProblemCode
 from monitor.views.site_report import view_sites
 from monitor.web import page
 from monitor.web.api.state import AgencyList
-from monitor.web.page import PageLanguage, card_of, tally_of, words
+from monitor.web.page import PageLanguage, agency_card, exclusion_reason, texts_of
 from monitor.web.page_query import PageQuery
 from monitor.web.portal import page_templates, portal
 from monitor.web.status_page import StatusPage
@@ -100,8 +100,8 @@ class Counting:
         return Counted
 
 
-def board(source: Service, templates: Counting, *, fresh: float = 0) -> StatusPage:
-    return StatusPage(source, {PageLanguage.MALAY: cast(Environment, templates)}, version="1", fresh=fresh)
+def board(source: Service, templates: Counting, *, max_age: float = 0) -> StatusPage:
+    return StatusPage(source, {PageLanguage.MALAY: cast(Environment, templates)}, version="1", max_age=max_age)
 
 
 @pytest.mark.blind
@@ -111,8 +111,8 @@ async def test_however_many_look_at_once_the_page_is_made_once() -> None:
     Pantau: It is rendered once for all viewers.
     """
     source, templates = MultiSiteDemo(), Counting()
-    shared = board(source, templates, fresh=3600)
-    found = await asyncio.gather(*(shared.rendering() for _ in range(50)))
+    shared = board(source, templates, max_age=3600)
+    found = await asyncio.gather(*(shared.render() for _ in range(50)))
 
     assert source.looks == 1
     assert templates.rendered.count("tile.html") == 30
@@ -127,20 +127,20 @@ async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_wen
     """
     source, templates = MultiSiteDemo(), Counting()
     shared = board(source, templates)
-    first = await shared.rendering()
+    first = await shared.render()
     templates.rendered.clear()
     # Every route was run once more, and all went well.
     source.views = [view(each.agency, minutes=5) for each in source.views]
-    assert await shared.rendering() is first
+    assert await shared.render() is first
     assert templates.rendered == []
 
     source.views[7] = down("A007", "submit (sender) 554: sesuatu")
-    second = await shared.rendering()
+    second = await shared.render()
     assert [each for each in templates.rendered if each in {"agency.html", "tile.html", "rest.html"}] == ["agency.html"]
     assert second.etag != first.etag
-    assert b"554: sesuatu" in second.state.plain
+    assert b"554: sesuatu" in second.fragment.plain
     del source.views[7]
-    assert b"A007" not in (await shared.rendering()).state.plain
+    assert b"A007" not in (await shared.render()).fragment.plain
 
 
 @pytest.mark.blind
@@ -169,9 +169,9 @@ async def test_who_has_the_page_already_is_sent_nothing_and_who_can_unpack_it_a_
 
 async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_changed() -> None:
     listed, views = AgencyList(), [view("A001"), view("A002")]
-    (_, one), (_, two) = await listed.written(views)
-    again = await listed.written(views)
-    changed = await listed.written([views[0], view("A002", minutes=5)])
+    (_, one), (_, two) = await listed.serialize(views)
+    again = await listed.serialize(views)
+    changed = await listed.serialize([views[0], view("A002", minutes=5)])
 
     assert all(text is before for (_, text), before in zip(again, (one, two), strict=True))
     assert changed[0][1] is one
@@ -369,15 +369,15 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         "outcomes": Outcome,
         "phases": Phase,
         "parties": Party,
-        "reasons": {*Reason, TAKEN_UNANSWERED},
+        "reasons": {*Reason, ACCEPTED_WITHOUT_ANSWER},
         "tallies": {*RunVerdict, "pending"} - {RunVerdict.FAILED},
     }
     for language in PageLanguage:
         for section, members in closed.items():
-            assert words(section, language).keys() == set(members), section
-        assert words("states", language).keys() >= set(NotificationState)
-        assert words("verdicts", language).keys() == {*Verdict, "unseen"}
-        assert words("directions", language).keys() == set(Direction) - {Direction.CONTROL}
+            assert texts_of(section, language).keys() == set(members), section
+        assert texts_of("states", language).keys() >= set(NotificationState)
+        assert texts_of("verdicts", language).keys() == {*Verdict, "unseen"}
+        assert texts_of("directions", language).keys() == set(Direction) - {Direction.CONTROL}
     assert all(
         all(pair) and len(pair) == 2
         for name in page.WORDS
@@ -394,8 +394,8 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         (down("A001", "not arrived"), RunVerdict.SLOW, "slow"),
         (down("A001", "not arrived"), RunVerdict.UNDETERMINED, "undetermined"),
         (down("A001", "not arrived"), None, "pending"),
-        (down("A001", TAKEN_UNANSWERED), RunVerdict.SLOW, None),
-        (down("A001", TAKEN_UNANSWERED), RunVerdict.MONITORING_FAULT, "monitoring_fault"),
+        (down("A001", ACCEPTED_WITHOUT_ANSWER), RunVerdict.SLOW, None),
+        (down("A001", ACCEPTED_WITHOUT_ANSWER), RunVerdict.MONITORING_FAULT, "monitoring_fault"),
         (view("A001"), RunVerdict.GOOD, None),
     ],
 )
@@ -403,8 +403,8 @@ def test_a_failed_run_says_whether_it_is_held_against_the_agency(
     of: AgencyView, verdict: RunVerdict | None, tally: str | None
 ) -> None:
     route = replace(of.routes[0], verdict=verdict)
-    assert tally_of(route) == tally
-    assert tally_of(replace(route, health=Health.DOWN)) == (None if verdict is None else tally)
+    assert exclusion_reason(route) == tally
+    assert exclusion_reason(replace(route, health=Health.DOWN)) == (None if verdict is None else tally)
 
 
 @pytest.mark.parametrize(("path", "tag"), [("/", "p"), ("/agencies/A001", "td")])
@@ -430,19 +430,19 @@ def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
 
     Pantau: It is unknown.
     """
-    assert card_of(replace(view("A001"), health={})).standing is AgencyStatus.UNKNOWN
-    assert card_of(view("A001")).standing is AgencyStatus.UP
+    assert agency_card(replace(view("A001"), health={})).status is AgencyStatus.UNKNOWN
+    assert agency_card(view("A001")).status is AgencyStatus.UP
 
 
 @pytest.mark.parametrize(("health", "times"), [(Health.UNKNOWN, 1), (Health.UP, 0)])
 async def test_routes_that_are_not_known_yet_are_said_to_be_probed_by_themselves(health: Health, times: int) -> None:
     new = view("A001")
     new = replace(new, routes=[replace(each, health=health) for each in new.routes])
-    rendering = await StatusPage(MultiSiteDemo(views=[new]), page_templates(), version="1").agency(
+    rendering = await StatusPage(MultiSiteDemo(views=[new]), page_templates(), version="1").render_agency(
         "A001", PageQuery(), Principal()
     )
     assert rendering
-    text = rendering.state.plain.decode()
+    text = rendering.fragment.plain.decode()
     assert text.count("diuji dengan sendirinya mengikut jadual") == times
     # On a telephone the first two columns are seen: which route, and how it stands.
     assert re.findall(r"<th>(.*?)</th>", text)[:2] == ["Laluan", "Keadaan"]
@@ -452,15 +452,15 @@ async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mail
     bare = replace(view("A001"), health={}, routes=())
     templates = page_templates(signs_in=True)
     board = StatusPage(MultiSiteDemo(views=[bare, view("A002")]), templates, version="1")
-    editor = Principal(open=frozenset({Permission.EDIT_AGENCY}))
+    editor = Principal(open_permissions=frozenset({Permission.EDIT_AGENCY}))
     rendering, read = (
-        await board.agency("A001", PageQuery(), editor),
-        await board.agency("A001", PageQuery(), Principal()),
+        await board.render_agency("A001", PageQuery(), editor),
+        await board.render_agency("A001", PageQuery(), Principal()),
     )
     assert rendering
     assert read
-    assert b"/mailboxes/new" not in read.state.plain
-    text = (await board.page(rendering))[1].plain.decode()
+    assert b"/mailboxes/new" not in read.fragment.plain
+    text = (await board.full_page(rendering))[1].plain.decode()
     assert "belum ada peti mel" in text
     assert 'href="/agencies/A001/mailboxes/new"' in text
     assert "/agencies/A001/test" not in text
@@ -513,10 +513,8 @@ async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its
     Pantau: Its card is red and names the declaration; directions stay measured.
     """
     deaf = replace(view("A001"), incident="A001-01", declared=IncidentType.RECEIVING, declared_by="Aminah <Contoh>")
-    card = card_of(deaf)
-    assert (card.standing, card.directions) == (AgencyStatus.DOWN, [(Direction.INTERNAL, Health.UP)]), (
-        "measured as ever"
-    )
+    card = agency_card(deaf)
+    assert (card.status, card.directions) == (AgencyStatus.DOWN, [(Direction.INTERNAL, Health.UP)]), "measured as ever"
     async with client(portal(MultiSiteDemo(views=[deaf, view("A002")]), HOSTS)) as web:
         text = (await web.get("/")).text
         english = (await web.get("/?lang=en")).text
@@ -584,7 +582,7 @@ async def test_whoever_sees_some_agencies_is_told_of_all_their_open_incidents_th
     country = weather.MultiSiteDemo(size=300, weather=weather.Weather.MASS)
     theirs = AgencyScope(agencies=frozenset(f"A{number:03}" for number in range(240)))
     board = StatusPage(country, page_templates(), version="1")
-    text = (await board.rendering(PageQuery(language=PageLanguage.ENGLISH), theirs)).state.plain.decode()
+    text = (await board.render(PageQuery(language=PageLanguage.ENGLISH), theirs)).fragment.plain.decode()
     assert '<h2 id="open-name">Open incidents <small>80</small></h2>' in text
     assert text.count('<li id="i-') == 50
     assert "and 30 more in the" in text
@@ -619,11 +617,13 @@ async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
     assert '<html lang="ms">' in odd.text
     # What is neither the name of somebody, nor a word of both languages.
     told = {
-        key: words(section, PageLanguage.MALAY)[key]
+        key: texts_of(section, PageLanguage.MALAY)[key]
         for section in ("say", "standings", "healths", "components")
-        for key in words(section, PageLanguage.MALAY)
+        for key in texts_of(section, PageLanguage.MALAY)
     }
-    both = set(words("say", PageLanguage.ENGLISH).values()) | set(words("components", PageLanguage.ENGLISH).values())
+    both = set(texts_of("say", PageLanguage.ENGLISH).values()) | set(
+        texts_of("components", PageLanguage.ENGLISH).values()
+    )
     for text in {each for each in told.values() if "{" not in each and len(each) > 3} - both:
         assert f">{text}<" not in english.text, text
 
@@ -640,10 +640,10 @@ async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_cod
     for told in ("A001-01", "554: pengirim ditolak", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
         assert told in text
     board = StatusPage(source, page_templates(), version="1")
-    again = await board.agency("A001", PageQuery(), Principal())
+    again = await board.render_agency("A001", PageQuery(), Principal())
     assert again
-    _, page = await board.page(again)
-    assert gzip.decompress(page.packed) == page.plain
+    _, page = await board.full_page(again)
+    assert gzip.decompress(page.gzipped) == page.plain
 
 
 async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
@@ -669,21 +669,21 @@ async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_
 
     templates = Counting()
     shared = board(source, templates)
-    first = await shared.rendering()
+    first = await shared.render()
     templates.rendered.clear()
-    assert await shared.rendering() is first
+    assert await shared.render() is first
     source.sheets = {**source.sheets, T0.date(): DayTimeline("b90")}
-    second = await shared.rendering()
+    second = await shared.render()
     assert {*templates.rendered} == {"agency.html", "counts.html", "tiles.html"}
-    assert b"24/11/2026: gangguan 1 j 30 min" in second.state.plain
+    assert b"24/11/2026: gangguan 1 j 30 min" in second.fragment.plain
     assert second.etag != first.etag
 
 
 async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
-    shared = board(MultiSiteDemo(), Counting(), fresh=3600)
+    shared = board(MultiSiteDemo(), Counting(), max_age=3600)
     for number in range(50):
-        await shared.rendering(PageQuery(choice=AgencyFilter(text=f"A{number:03}")))
-    assert len(shared._renderings) <= 8
+        await shared.render(PageQuery(agency_filter=AgencyFilter(text=f"A{number:03}")))
+    assert len(shared._pages) <= 8
 
 
 @pytest.mark.blind
@@ -707,10 +707,10 @@ async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_f
 
 async def test_the_packed_page_is_the_page() -> None:
     board = StatusPage(MultiSiteDemo(), page_templates(), version="1")
-    made = await board.rendering()
-    _, page = await board.page(made)
-    assert gzip.decompress(page.packed) == page.plain
-    assert gzip.decompress(made.state.packed) == made.state.plain
+    made = await board.render()
+    _, page = await board.full_page(made)
+    assert gzip.decompress(page.gzipped) == page.plain
+    assert gzip.decompress(made.fragment.gzipped) == made.fragment.plain
 
 
 @dataclass
@@ -731,3 +731,10 @@ async def test_five_open_incidents_are_seen_forty_five_unfold_and_the_others_are
     assert (seen.count("<li id="), folded.count("<li id=")) == (5, 45)
     assert "dan 55 lagi</summary>" in folded
     assert 'dan 10 lagi dalam <a href="/api/v1/incidents">API</a>' in folded
+
+
+async def test_status_page_links_to_its_wallboard_form_and_back() -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        page, wallboard = (await web.get("/")).text, (await web.get("/?wallboard=1")).text
+    assert 'href="/?wallboard=1"' in page
+    assert '<a class="kept" href="/">' in wallboard

@@ -10,12 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.edit import edit_text
 from monitor.model.document import digest_of
 from monitor.web.agency.form_parsing import InvalidFieldError
-from monitor.web.agency.notification_edits import field_of
-from monitor.web.agency.settings_edits import edits_of
+from monitor.web.agency.notification_edits import field_for_key
+from monitor.web.agency.settings_edits import form_edits
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 
@@ -55,7 +55,7 @@ def becomes(form: str, text: str = WHOLE, **fields: str) -> str:
 
 
 def changed(form: str, fields: dict[str, str], text: str = WHOLE) -> str:
-    return edit_text(text, edits_of(form, fields, document_of(text, "JCM").data, ()))
+    return edit_text(text, form_edits(form, fields, document_from_text(text, "JCM").data, ()))
 
 
 LAYERS = {
@@ -171,12 +171,12 @@ def test_a_form_about_what_is_not_there_or_has_no_name_is_refused_at_its_field(f
 
 def test_an_error_is_shown_at_its_field_also_when_rows_before_it_were_taken_out() -> None:
     fields = {"key": "bertugas", "layers[0].drop": "1"}
-    assert field_of("rota", fields, "rotas.bertugas.layers[0].from") == "layers[1].from"
-    assert field_of("rota", {"key": "bertugas"}, "rotas.bertugas.layers[0].from") == "layers[0].from"
-    assert field_of("rota", fields, "rotas.lain.layers[0].from") is None
-    assert field_of("recipient", {"key": "ksu"}, "announcement.recipients.ksu.fax") == "fax"
-    assert field_of("escalation", {"steps[0].drop": "1"}, "escalation.steps[1].after") == "steps[2].after"
-    assert field_of("interval", {}, "probing.interval") is None
+    assert field_for_key("rota", fields, "rotas.bertugas.layers[0].from") == "layers[1].from"
+    assert field_for_key("rota", {"key": "bertugas"}, "rotas.bertugas.layers[0].from") == "layers[0].from"
+    assert field_for_key("rota", fields, "rotas.lain.layers[0].from") is None
+    assert field_for_key("recipient", {"key": "ksu"}, "announcement.recipients.ksu.fax") == "fax"
+    assert field_for_key("escalation", {"steps[0].drop": "1"}, "escalation.steps[1].after") == "steps[2].after"
+    assert field_for_key("interval", {}, "probing.interval") is None
 
 
 @pytest.fixture

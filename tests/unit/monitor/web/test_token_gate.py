@@ -121,7 +121,7 @@ async def test_while_the_store_is_away_a_program_that_is_known_sees_on(
     place.tokens._read_at = -1000.0
     place.clock.move(timedelta(minutes=5))
     assert (await program.get(PATH)).status_code == 200
-    place.tokens._standing = None
+    place.tokens._valid_tokens = None
     assert (await program.get(PATH)).status_code == 503
 
 

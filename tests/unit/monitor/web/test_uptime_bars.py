@@ -16,7 +16,7 @@ from monitor.views.days import AgencyDays, DayView, view_days
 from monitor.web import uptime_bars
 from monitor.web.page import PageLanguage
 from monitor.web.portal import page_templates, portal
-from monitor.web.uptime_bars import BarStyle, DayBar, percent_of, strip_of
+from monitor.web.uptime_bars import BarStyle, DayBar, build_uptime_bars, format_percent
 from tests.unit.monitor.trial import T0
 from tests.unit.monitor.web.source import Service, client
 
@@ -31,7 +31,7 @@ def days(written: str, *, before: str = "w1440") -> AgencyDays:
 
 
 def yesterday(written: str, language: str = "en") -> uptime_bars.DayBar:
-    return strip_of(days(written), language).bars[-2]
+    return build_uptime_bars(days(written), language).bars[-2]
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def yesterday(written: str, language: str = "en") -> uptime_bars.DayBar:
 )
 def test_a_bar_is_what_the_minutes_of_its_day_were(written: str, shade: BarStyle, says: str) -> None:
     bar = yesterday(written)
-    assert (bar.shade, bar.says) == (shade, f"23/11/2026: {says}")
+    assert (bar.style, bar.description) == (shade, f"23/11/2026: {says}")
 
 
 def test_an_outage_is_seen_also_where_little_was_watched_and_that_is_seen_too() -> None:
     bar = yesterday("b100w100")
-    assert (bar.shade, bar.is_thin) == (BarStyle.LONG, True)
-    assert not yesterday("b100w800").is_thin
+    assert (bar.style, bar.has_gaps) == (BarStyle.LONG, True)
+    assert not yesterday("b100w800").has_gaps
 
 
 @pytest.mark.parametrize("state", MinuteState)
@@ -78,11 +78,11 @@ def test_no_state_but_those_that_are_proven_makes_a_day_well(state: MinuteState)
         availability=days("").availability,
         days=[DayView(day=YESTERDAY, minutes=minutes, availability=None)],
     )
-    assert (strip_of(view, "ms").bars[0].shade is BarStyle.UP) == (state is MinuteState.UP)
+    assert (build_uptime_bars(view, "ms").bars[0].style is BarStyle.UP) == (state is MinuteState.UP)
 
 
 def test_a_state_that_a_later_version_wrote_is_not_taken_for_well() -> None:
-    assert yesterday("?1440").shade is BarStyle.NO_DATA
+    assert yesterday("?1440").style is BarStyle.NO_DATA
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_a_state_that_a_later_version_wrote_is_not_taken_for_well() -> None:
     ],
 )
 def test_a_share_is_cut_off_and_says_100_only_where_nothing_was_missing(availability: float, percent: str) -> None:
-    assert percent_of(availability) == percent
+    assert format_percent(availability) == percent
 
 
 def test_the_whole_is_said_in_a_sentence_with_what_was_not_watched() -> None:
-    drawn = strip_of(days("b75w1000"), "en")
+    drawn = build_uptime_bars(days("b75w1000"), "en")
     assert drawn.summary == (
         "Last 90 days: mail available 99.94% of the monitored time; down 1 h 15 min, on 1 of the days; no data 14 h 50 min"
     )
@@ -110,8 +110,8 @@ def test_the_whole_is_said_in_a_sentence_with_what_was_not_watched() -> None:
 
 
 def test_who_was_never_watched_has_no_figure_and_no_green() -> None:
-    drawn = strip_of(view_days("JCM", {}, T0, 90), "ms")
-    assert {bar.shade for bar in drawn.bars} == {BarStyle.NO_DATA}
+    drawn = build_uptime_bars(view_days("JCM", {}, T0, 90), "ms")
+    assert {bar.style for bar in drawn.bars} == {BarStyle.NO_DATA}
     assert drawn.summary == "90 hari lepas: tidak dipantau"
     assert drawn.figures == ["30 hari lepas: tidak dipantau", "90 hari lepas: tidak dipantau"]
 
@@ -127,8 +127,8 @@ def test_both_languages_say_the_same() -> None:
 
 
 def drawn(written: str = "b75w1000") -> str:
-    macro = page_templates()[PageLanguage.MALAY].get_template("uptime_bars.html").module.strip  # type: ignore[attr-defined]
-    return str(macro(strip_of(days(written), "ms")))
+    macro = page_templates()[PageLanguage.MALAY].get_template("uptime_bars.html").module.uptime_bars_figure  # type: ignore[attr-defined]
+    return str(macro(build_uptime_bars(days(written), "ms")))
 
 
 def test_it_is_one_stop_of_the_tabulator_with_a_name_and_a_title_for_each_day() -> None:
@@ -152,8 +152,8 @@ def test_it_needs_no_style_of_its_own_and_no_identifiers_which_the_policy_and_ot
 def test_every_shade_has_a_colour_and_is_known_without_it_from_one_that_is_well(shade: BarStyle) -> None:
     web = Path(uptime_bars.__file__).parent
     assert f".strip .{shade} rect" in (web / "static/uptime_bars.css").read_text()
-    bar, well = (DayBar(shade=each, is_thin=False, says="") for each in (shade, BarStyle.UP))
-    marked = f'bar.shade == "{shade}"' in (web / "templates/uptime_bars.html").read_text()
+    bar, well = (DayBar(style=each, has_gaps=False, description="") for each in (shade, BarStyle.UP))
+    marked = f'bar.style == "{shade}"' in (web / "templates/uptime_bars.html").read_text()
     assert (bar.height > well.height or marked) == (shade not in {BarStyle.UP, BarStyle.CLOSED}), "taller, or capped"
 
 

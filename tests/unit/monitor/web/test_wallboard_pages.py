@@ -168,7 +168,7 @@ async def test_while_the_store_is_away_a_wall_that_is_known_does_not_go_dark(
         raise StoreUnavailable("tiada")
 
     monkeypatch.setattr(place.walls._links, "find", away)
-    monkeypatch.setattr("monitor.service.access.wallboards._LOOKED_AT", 0.0)
+    monkeypatch.setattr("monitor.service.access.wallboards._CACHE_SECONDS", 0.0)
     assert (await screen.get("/?wallboard=1")).status_code == 200
     async with AsyncExitStack() as stack:
         stranger = await stack.enter_async_context(place.browser())

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from monitor.web.api.route.command import LARGEST_ORDER
+from monitor.web.api.route.command import MAX_COMMAND_SIZE
 from monitor.web.command.control import control
 from monitor.web.portal import portal
 from tests.unit.monitor.web.source import TOKEN, Service, client
@@ -79,10 +79,10 @@ async def test_an_order_that_is_larger_than_any_is_refused_before_it_is_read_to_
 
     service, kind = Service(), {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     async with client(portal(service, ["localhost"]), **kind) as web:
-        told = await web.post(PATH, content=b'{"by": "' + b"x" * LARGEST_ORDER + b'"}')
+        told = await web.post(PATH, content=b'{"by": "' + b"x" * MAX_COMMAND_SIZE + b'"}')
         streamed = await web.post(PATH, content=endless())
 
     assert (told.status_code, streamed.status_code) == (413, 413)
-    assert read < 10 * LARGEST_ORDER
-    assert told.json()["detail"] == "an order has at most 16384 octets"
+    assert read < 10 * MAX_COMMAND_SIZE
+    assert told.json()["detail"] == "a command has at most 16384 octets"
     assert service.incident.acknowledged_by is None

@@ -42,7 +42,7 @@ async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in
             assert at.counted.arrivals == []
     (told,) = [line for line in lines if "did not report new mail" in line["event"]]
     assert told["mailbox"] == "penerima"
-    assert told["renewal"] < PollingPolicy().renewal_of("penerima").total_seconds()
+    assert told["renewal"] < PollingPolicy().lifetime_of("penerima").total_seconds()
     # The one that was blind, the one that looked, and the one that took over.
     assert len(office.sessions) == 3
 
@@ -73,8 +73,8 @@ async def test_a_hundred_runs_that_lose_their_mail_together_cost_a_few_sign_ins(
     """
     office = IssuingOffice()
     # A hundred handshakes at once take seconds on a busy machine.
-    async with desk(office, lambda _: None, patience=replace(PATIENCE, session=timedelta(seconds=20))) as at:
-        await until(lambda: at.watcher.looked_at is not None)
+    async with desk(office, lambda _: None, timeouts=replace(PATIENCE, session=timedelta(seconds=20))) as at:
+        await until(lambda: at.watcher.polled_at is not None)
         async with asyncio.TaskGroup() as group:
             runs = [group.create_task(at.run()) for _ in range(100)]
     assert {run.result().outcome for run in runs} == {Outcome.LOST}
@@ -162,11 +162,11 @@ async def test_a_mailbox_with_five_thousand_folders_is_looked_through_within_bou
         with at.watcher.expect(token) as letter:
             await letter.ready
             office.put(mail(token), REMEH)
-            looked = await at.watcher.look_anew(timedelta(seconds=10))
+            looked = await at.watcher.final_search(timedelta(seconds=10))
         assert isinstance(looked, SearchResult)
-        assert letter.elsewhere is not None
-    assert letter.elsewhere.name == REMEH
-    assert (looked.folders, looked.of) == (41, 5002)
+        assert letter.found_elsewhere is not None
+    assert letter.found_elsewhere.name == REMEH
+    assert (looked.folders, looked.total_folders) == (41, 5002)
     assert len(office.opened) == 41
 
 
@@ -256,8 +256,8 @@ async def test_second_look_mail_left_over_in_another_folder_is_deleted_and_count
     office = IssuingOffice(folders={"INBOX": {}, "Projek/2026": {}})
     late, kept, unknown, sent = issue(), issue(), issue(), issue()
     async with desk(office, lambda _: None) as at:
-        at.watcher.know({late.id: False, kept.id: True})
-        at.watcher.know({sent.id: False})
+        at.watcher.add_known_tokens({late.id: False, kept.id: True})
+        at.watcher.add_known_tokens({sent.id: False})
         for raw in (delivered(mail(late)), delivered(mail(kept)), FOREIGN, delivered(mail(unknown)), mail(sent)):
             office.put(raw, "Projek/2026")
         assert (await at.run()).outcome is Outcome.LOST
@@ -329,7 +329,7 @@ async def test_what_goes_wrong_in_other_folders_makes_nothing_of_what_the_inbox_
     office.tricks["EXAMINE Arkib"] = trick
     async with desk(office, lambda _: None) as at:
         result = await at.run()
-        assert at.watcher.trouble is None
+        assert at.watcher.failure is None
     assert result.outcome is Outcome.LOST
 
 
@@ -365,11 +365,11 @@ async def test_a_mailbox_over_pop3_needs_no_other_sign_in_than_its_next_look() -
     """
     standin = Pop3StandIn()
     async with listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(box(port), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=POP3_PACE)
+        watcher = MailboxWatcher(box(port), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=POP3_PACE)
         async with asyncio.timeout(HANGS), asyncio.TaskGroup() as group:
             watching = group.create_task(watcher.run())
             with watcher.expect(issue()):
-                await until(lambda: watcher.looked_at is not None)
-                looked = await watcher.look_anew(PATIENCE.last_look)
+                await until(lambda: watcher.polled_at is not None)
+                looked = await watcher.final_search(PATIENCE.final_search)
             watching.cancel()
-    assert looked == SearchResult(folders=1, of=1)
+    assert looked == SearchResult(folders=1, total_folders=1)

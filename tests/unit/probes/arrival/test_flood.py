@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from probes.arrival.watcher import MailboxWatcher
-from probes.model.polling import PollingPolicy, ReadRateLimit, cost
+from probes.model.polling import PollingPolicy, ReadRateLimit, reading_cost
 from probes.model.probe import ProbeFailedError, ProtocolError, Timeouts
 from probes.model.reply import Reason
 from probes.model.result import Outcome
@@ -24,7 +24,9 @@ from tests.unit.probes.watch import SIGNER, Counted, issue, mail
 
 MIB = 1024 * 1024
 PATIENCE = Timeouts(session=timedelta(seconds=8), arrival=timedelta(seconds=2))
-PACE = PollingPolicy(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=2), retry=timedelta(seconds=0.2))
+PACE = PollingPolicy(
+    min_interval=timedelta(seconds=0.01), max_interval=timedelta(seconds=2), retry_min=timedelta(seconds=0.2)
+)
 
 
 @dataclass
@@ -47,10 +49,12 @@ class Pouring:
 
 
 @asynccontextmanager
-async def watched(standin: Handler, *, pace: PollingPolicy = PACE, pop3: bool = False) -> AsyncIterator[MailboxWatcher]:
+async def watched(
+    standin: Handler, *, polling: PollingPolicy = PACE, pop3: bool = False
+) -> AsyncIterator[MailboxWatcher]:
     async with listening(standin, server_context()) as port:
         mailbox_ = box(port) if pop3 else mailbox(imap=server(port))
-        watcher = MailboxWatcher(mailbox_, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=pace)
+        watcher = MailboxWatcher(mailbox_, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=polling)
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             watching = group.create_task(watcher.run())
             yield watcher
@@ -71,9 +75,9 @@ async def test_an_imap_server_that_pours_is_hung_up_on_and_left_alone_for_longer
     pouring = Pouring(standin, said, first=b"+ dengar\r\n" if command == "IDLE" else b"")
     standin.tricks[command] = pouring
     # It serves well before it pours: that is no reason to come back at once.
-    async with watched(standin, pace=replace(PACE, settled=timedelta(0))) as watcher:
+    async with watched(standin, polling=replace(PACE, stable_after=timedelta(0))) as watcher:
         with watcher.expect(issue()) as letter:
-            trouble = await letter.seen
+            trouble = await letter.arrival
         assert isinstance(trouble, ProbeFailedError)
         assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
         before = standin.connections
@@ -108,7 +112,7 @@ async def test_what_an_imap_server_says_unasked_has_an_end() -> None:
         await session.select("INBOX")
         await session.noop()
         await until(lambda: session.cost > MIB)
-        with pytest.raises(Exception, match="says more than anything"):
+        with pytest.raises(Exception, match="larger than any that is expected"):
             await session.noop()
         # What has come meanwhile is read to the end; on a busy machine that is more.
         assert session.cost < 8 * MIB
@@ -143,7 +147,7 @@ async def test_announcements_that_come_to_nothing_are_listened_to_less_and_less(
             with watcher.expect(token) as wanted:
                 standin.put(mail(token))
                 assert await wanted.content == mail(token)
-        assert watcher.trouble is None
+        assert watcher.failure is None
 
 
 @pytest.mark.blind
@@ -180,11 +184,11 @@ async def test_a_server_that_pads_each_of_its_answers_is_asked_less_often() -> N
 
     standin.tricks["NOOP"] = pad
     began = asyncio.get_running_loop().time()
-    async with watched(standin, pace=replace(PACE, at_once=MIB, a_second=MIB)) as watcher:
+    async with watched(standin, polling=replace(PACE, read_burst=MIB, read_rate=MIB)) as watcher:
         with watcher.expect(issue()) as letter:
-            letter.hurry()
+            letter.request_fast_polling()
             await asyncio.sleep(2)
-            assert watcher.trouble is None
+            assert watcher.failure is None
     # 600 octets are counted for each line: three answers a second, and not one in each hundredth.
     lasted = asyncio.get_running_loop().time() - began
     assert sum(line.endswith("NOOP") for line in standin.asked) <= 6 + 3 * lasted
@@ -200,14 +204,14 @@ async def test_a_long_list_over_pop3_is_asked_for_less_often_and_only_its_end_ta
     lines = "".join(f"{number} u{number}\r\n" for number in range(1, 20_001))
     small = "+OK\r\nSubject: x\r\n\r\n.\r\n"
     standin.tricks |= {"UIDL": f"+OK\r\n{lines}.\r\n", "TOP": small, "RETR": small}
-    hasty = replace(PACE, revisit=timedelta(seconds=0.01), at_once=MIB, a_second=8 * MIB)
+    hasty = replace(PACE, pop3_interval=timedelta(seconds=0.01), read_burst=MIB, read_rate=8 * MIB)
     began = asyncio.get_running_loop().time()
-    async with watched(standin, pace=hasty, pop3=True) as watcher:
+    async with watched(standin, polling=hasty, pop3=True) as watcher:
         with watcher.expect(issue()):
             await asyncio.sleep(3)
             await until(lambda: standin.sessions >= 2)
-            assert watcher.trouble is None
-        assert watcher.looked_at is not None
+            assert watcher.failure is None
+        assert watcher.polled_at is not None
     # Some 10 MiB by the count of lines, so one and a quarter seconds each.
     lasted = asyncio.get_running_loop().time() - began
     assert standin.sessions <= 1.5 + lasted / 1.25
@@ -223,15 +227,15 @@ async def test_a_piece_of_a_flood_is_not_even_taken_apart() -> None:
     wire = ImapWire(lambda: heard.append("stirred"), 1.0)
     wire.greeted.set()
     wire.data_received(b"* 1 EXISTS\r\n" * 1000)
-    assert (wire.cause, len(heard)) == (None, 1000)
+    assert (wire.failure, len(heard)) == (None, 1000)
     wire.data_received(b"* 1 EXISTS\r\n" * 5000)
     # But for word that the connection is of no use any more.
-    assert (isinstance(wire.cause, ProtocolError), len(heard)) == (True, 1001)
+    assert (isinstance(wire.failure, ProtocolError), len(heard)) == (True, 1001)
 
 
 def test_what_is_read_beyond_the_allowance_is_waited_for() -> None:
     now = [100.0]
-    allowance = ReadRateLimit(at_once=1000, a_second=100, clock=lambda: now[0])
+    allowance = ReadRateLimit(read_burst=1000, read_rate=100, clock=lambda: now[0])
     assert allowance.spend(1000) == 0
     assert allowance.spend(500) == 5
     now[0] += 5
@@ -239,4 +243,4 @@ def test_what_is_read_beyond_the_allowance_is_waited_for() -> None:
     now[0] += 3600
     # Who was quiet for long may say much at once, and not more than that.
     assert allowance.spend(1100) == 1
-    assert cost(b"a\r\nb\r\n") == 6 + 2 * 512
+    assert reading_cost(b"a\r\nb\r\n") == 6 + 2 * 512

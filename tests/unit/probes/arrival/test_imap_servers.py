@@ -43,7 +43,7 @@ async def handed_over(watcher: MailboxWatcher, standin: ImapStandIn, token: Toke
     with watcher.expect(token) as letter:
         await letter.ready
         standin.put(mail(token))
-        letter.hurry()
+        letter.request_fast_polling()
         assert await letter.content == mail(token)
 
 
@@ -69,7 +69,7 @@ async def test_what_a_server_shows_only_after_a_noop_is_found() -> None:
             # As Gmail does: it is announced, and no command but NOOP shows it.
             arriving[standin.next_uid] = mail(token)
             standin.next_uid += 1
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
 
 
@@ -119,7 +119,9 @@ async def test_a_watch_that_ends_says_logout_and_leaves_no_session_behind() -> N
 
     standin.tricks["IDLE"] = idle
     async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE
+        )
         async with running(watcher):
             await until(lambda: any(line.endswith(" IDLE") for line in standin.asked))
         await ended.wait()
@@ -139,9 +141,11 @@ async def test_a_watch_that_ends_in_the_middle_of_a_command_says_logout_too(comm
         heard.append(await reader.readline())
 
     standin = ImapStandIn(tricks={command: think})
-    patience = replace(PATIENCE, session=timedelta(minutes=1))
+    timeouts = replace(PATIENCE, session=timedelta(minutes=1))
     async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=patience, pace=PACE)
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), timeouts=timeouts, polling=PACE
+        )
         async with running(watcher):
             await until(lambda: any(command in line for line in standin.asked))
         await until(lambda: bool(heard))
@@ -157,7 +161,7 @@ async def test_a_mailbox_that_lets_nobody_in_is_left_with_a_logout_too() -> None
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [LIMIT] User is authenticated but not connected.\r\n"})
     async with listening(standin, server_context()) as port:
         with pytest.raises(ProbeFailedError) as caught:
-            await open_session(mailbox(imap=server(port)), TraceRecorder(), Party.RECIPIENT, leg=LEG)
+            await open_session(mailbox(imap=server(port)), TraceRecorder(), Party.RECIPIENT, response_timeout=LEG)
         await until(lambda: standin.asked[-1].endswith(" LOGOUT"))
     # Too many connections say nothing about the password.
     assert caught.value.failure.reason is Reason.SIGN_IN_UNAVAILABLE
@@ -185,8 +189,8 @@ async def test_no_date_of_a_server_or_a_header_decides_what_is_ours(date: str) -
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             uid = standin.put(dated(date)(mail(token)))
-            letter.hurry()
-            assert isinstance(await letter.seen, Arrived)
+            letter.request_fast_polling()
+            assert isinstance(await letter.arrival, Arrived)
         await gone(standin, uid)
     dates = ("INTERNALDATE", "SINCE", "BEFORE", " ON ", "OLDER", "YOUNGER")
     assert not any(word in line for line in standin.asked for word in dates)
@@ -219,11 +223,11 @@ async def test_a_configured_junk_folder_is_read_where_the_server_marks_none() ->
     }
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), junk_folders=("Sarapé",))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE)
         async with running(watcher):
             with watcher.expect(token) as letter:
-                letter.hurry()
-                seen = await letter.seen
+                letter.request_fast_polling()
+                seen = await letter.arrival
     assert isinstance(seen, Arrived)
     assert seen.folder is FolderKind.JUNK
 
@@ -250,18 +254,18 @@ async def test_a_legal_hold_that_keeps_our_mail_is_no_fault_of_delivery(tricks: 
     """
     standin, counted = ImapStandIn(tricks=tricks), Counted()
     with capture_logs() as logs:
-        async with watching(standin, counted, pace=replace(PACE, sweep=timedelta(seconds=0.02))) as watcher:
+        async with watching(standin, counted, polling=replace(PACE, sweep_interval=timedelta(seconds=0.02))) as watcher:
             for _ in range(3):
                 await handed_over(watcher, standin, issue())
-                await watcher.tidy()
-            assert watcher.trouble is None
+                await watcher.wait_until_deleted()
+            assert watcher.failure is None
             assert len(standin.mails) == 3
             # How many stay is seen, and said once however often it is tried.
-            while watcher.undeleted < 3:
+            while watcher.undeleted_count < 3:
                 await _looked_at(watcher)
             assert [line["event"] for line in logs] == ["probe messages cannot be deleted"]
             standin.tricks.clear()
-            while watcher.undeleted:
+            while watcher.undeleted_count:
                 await _looked_at(watcher)
             assert not standin.mails
             assert [line["event"] for line in logs][1:] == ["probe messages can be deleted again"]
@@ -288,7 +292,7 @@ async def test_mail_that_is_not_proven_to_be_ours_is_never_marked_and_never_dele
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             uid = standin.put(ours)
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
         await gone(standin, uid)
     assert sorted(standin.mails) == kept

@@ -15,13 +15,13 @@ from tests.unit.probes.standin import mailbox
 from tests.unit.probes.watch import FOREIGN, SIGNER, Counted, issue
 
 
-def reception() -> MessageHandler:
+def handler() -> MessageHandler:
     token = issue()
-    waiting = {token.id: [Expectation(token, Party.RECIPIENT, stir=lambda: None, over=lambda _: None)]}
+    waiting = {token.id: [Expectation(token, Party.RECIPIENT, wake=lambda: None, on_end=lambda _: None)]}
     return MessageHandler(
         mailbox=mailbox(),
         signer=SIGNER,
-        ledger=TokenRegistry(),
+        registry=TokenRegistry(),
         waiting=waiting,
         on_arrival=Counted(),
         clock=lambda: datetime.now(UTC),
@@ -29,7 +29,7 @@ def reception() -> MessageHandler:
 
 
 def letter(whole: Callable[[], Awaitable[bytes | None]]) -> MailboxMessage:
-    return MailboxMessage(uid=1, header=FOREIGN, size=len(FOREIGN), whole=whole)
+    return MailboxMessage(uid=1, header=FOREIGN, size=len(FOREIGN), fetch_content=whole)
 
 
 async def test_an_error_while_a_mail_is_fetched_is_not_taken_for_mail_that_cannot_be_parsed() -> None:
@@ -37,14 +37,14 @@ async def test_an_error_while_a_mail_is_fetched_is_not_taken_for_mail_that_canno
         raise LookupError("our own bug")
 
     with pytest.raises(LookupError, match="our own bug"):
-        await reception().receive(letter(broken), FolderKind.INBOX, count=True)
+        await handler().process(letter(broken), FolderKind.INBOX, count=True)
 
 
 async def test_mail_that_cannot_be_parsed_is_left_alone() -> None:
     async def nested() -> bytes | None:
         return b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(3000))
 
-    assert not await reception().receive(letter(nested), FolderKind.INBOX, count=True)
+    assert not await handler().process(letter(nested), FolderKind.INBOX, count=True)
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])
@@ -54,5 +54,5 @@ async def test_foreign_mail_whose_only_part_is_encoded_does_not_end_the_watch(en
     async def whole() -> bytes | None:
         return header + b"UHVrdWwgOS4=\r\n"
 
-    mail = MailboxMessage(uid=1, header=header, size=len(header) + 14, whole=whole)
-    assert not await reception().receive(mail, FolderKind.INBOX, count=True)
+    mail = MailboxMessage(uid=1, header=header, size=len(header) + 14, fetch_content=whole)
+    assert not await handler().process(mail, FolderKind.INBOX, count=True)

@@ -25,11 +25,11 @@ from tests.unit.probes.standin import Trick, hang, mailbox, server, until
 from tests.unit.probes.watch import FOREIGN, PATIENCE, SIGNER, Counted, issue, mail
 
 PACE = PollingPolicy(
-    quickest=timedelta(seconds=0.01),
-    revisit=timedelta(seconds=0.02),
-    retry=timedelta(seconds=0.05),
-    settled=timedelta(0),
-    listening=timedelta(seconds=0.05),
+    min_interval=timedelta(seconds=0.01),
+    pop3_interval=timedelta(seconds=0.02),
+    retry_min=timedelta(seconds=0.05),
+    stable_after=timedelta(0),
+    announced_interval=timedelta(seconds=0.05),
 )
 
 
@@ -37,7 +37,7 @@ def box(port: int) -> Mailbox:
     return replace(mailbox(), imap=None, pop3=server(port))
 
 
-watching = partial(watch.watching, box=box, pace=PACE)
+watching = partial(watch.watching, box=box, polling=PACE)
 
 
 async def test_the_run_that_waits_gets_its_message_and_it_is_deleted() -> None:
@@ -47,12 +47,12 @@ async def test_the_run_that_waits_gets_its_message_and_it_is_deleted() -> None:
         with watcher.expect(token) as letter:
             assert await letter.ready is None
             uid = standin.put(mail(token))
-            letter.hurry()
-            seen = await letter.seen
+            letter.request_fast_polling()
+            seen = await letter.arrival
             assert isinstance(seen, Arrived)
             assert seen.folder is FolderKind.INBOX
             assert await letter.content == mail(token)
-        await watcher.tidy()
+        await watcher.wait_until_deleted()
         assert uid not in standin.mails
     assert list(standin.mails) == [kept]
     assert counted.arrivals == []
@@ -66,10 +66,10 @@ async def test_foreign_mail_survives_many_rounds() -> None:
             token = issue()
             with watcher.expect(token) as letter:
                 standin.put(mail(token))
-                letter.hurry()
+                letter.request_fast_polling()
                 await letter.content
             kept.append(standin.put(FOREIGN))
-            await watcher.tidy()
+            await watcher.wait_until_deleted()
     assert list(standin.mails) == kept
     # Each was looked at once, and what lay there before the latest fifty not at all.
     assert sum(line.startswith("TOP") for line in standin.asked) <= 50 + 20 + 20
@@ -87,7 +87,7 @@ async def test_what_nobody_waits_for_is_counted_once() -> None:
         with watcher.expect(running_) as letter:
             standin.put(mail(running_))
             standin.put(mail(running_))
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
             await counted.until(4)
         await until(lambda: list(standin.mails) == [forged])
@@ -101,7 +101,7 @@ async def test_mail_left_alone_is_looked_at_again_at_times_and_not_counted_again
     forger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "putrajaya-1")
     standin, counted = Pop3StandIn(), Counted()
     standin.put(mail(issue(signer=forger)))
-    async with watching(standin, counted, pace=replace(PACE, sweep=timedelta(0))):
+    async with watching(standin, counted, polling=replace(PACE, sweep_interval=timedelta(0))):
         await until(lambda: sum(line.startswith("TOP") for line in standin.asked) > 3)
     assert counted.arrivals == [(Arrival.FORGED, None)]
 
@@ -120,9 +120,9 @@ async def test_a_mailbox_that_cannot_be_read_fails_its_run_with_the_cause(
 ) -> None:
     standin = Pop3StandIn(tricks={word: trick})
     # Nothing is settled before a look is through.
-    async with watching(standin, Counted(), pace=replace(PACE, settled=timedelta(minutes=1))) as watcher:
+    async with watching(standin, Counted(), polling=replace(PACE, stable_after=timedelta(minutes=1))) as watcher:
         with watcher.expect(issue()) as letter:
-            trouble = await letter.seen
+            trouble = await letter.arrival
     assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.phase, trouble.failure.reason) == (outcome, phase, reason)
     assert trouble.failure.party is Party.RECIPIENT
@@ -141,22 +141,22 @@ async def test_another_session_is_waited_for() -> None:
         with watcher.expect(token) as letter:
             assert await letter.ready is None
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
-        assert watcher.trouble is None
+        assert watcher.failure is None
 
 
 async def test_a_server_that_comes_back_is_read_again() -> None:
     standin, token = Pop3StandIn(tricks={"PASS": "-ERR [SYS/TEMP] nanti\r\n"}), issue()
     async with watching(standin, Counted()) as watcher:
         with watcher.expect(issue()) as letter:
-            assert isinstance(await letter.seen, ProbeFailedError)
+            assert isinstance(await letter.arrival, ProbeFailedError)
         standin.tricks.clear()
-        await until(lambda: watcher.trouble is None)
+        await until(lambda: watcher.failure is None)
         with watcher.expect(token) as letter:
             assert await letter.ready is None
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
 
 
@@ -164,7 +164,7 @@ async def test_one_session_at_a_time_and_none_is_left() -> None:
     standin = Pop3StandIn()
     async with watching(standin, Counted()) as watcher:
         with watcher.expect(issue()) as letter:
-            letter.hurry()
+            letter.request_fast_polling()
             await until(lambda: standin.sessions > 5)
         assert standin.inside <= 1
     assert standin.inside == 0
@@ -174,10 +174,10 @@ async def test_one_session_at_a_time_and_none_is_left() -> None:
 
 async def test_a_look_costs_a_sign_in_so_there_are_few() -> None:
     standin = Pop3StandIn()
-    async with watching(standin, Counted(), pace=replace(PACE, revisit=timedelta(seconds=60))) as watcher:
+    async with watching(standin, Counted(), polling=replace(PACE, pop3_interval=timedelta(seconds=60))) as watcher:
         with watcher.expect(issue()) as letter:
             assert await letter.ready is None
-            letter.hurry()
+            letter.request_fast_polling()
             await until(lambda: "QUIT" in standin.asked)
             await asyncio.sleep(0.05)
     assert standin.sessions == 1
@@ -204,7 +204,7 @@ async def test_what_was_handed_over_and_not_deleted_yet_is_deleted_later() -> No
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             uid = standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
         await until(lambda: uid not in standin.mails)
     assert standin.asked.count("DELE 1") == 2
@@ -224,7 +224,7 @@ async def test_what_is_deleted_later_is_not_mistaken_for_a_mail_that_shares_its_
     async with watching(standin, Counted()) as watcher:
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
         await until(lambda: "UIDL" in standin.tricks)
         sessions = standin.sessions
@@ -236,33 +236,33 @@ async def test_what_is_deleted_later_is_not_mistaken_for_a_mail_that_shares_its_
 async def test_a_server_that_does_not_delete_is_no_fault_of_delivery(word: str) -> None:
     standin, counted, token = Pop3StandIn(tricks={word: "-ERR kekal\r\n"}), Counted(), issue()
     with capture_logs() as logs:
-        async with watching(standin, counted, pace=replace(PACE, sweep=timedelta(0))) as watcher:
+        async with watching(standin, counted, polling=replace(PACE, sweep_interval=timedelta(0))) as watcher:
             with watcher.expect(token) as letter:
                 uid = standin.put(mail(token))
-                letter.hurry()
+                letter.request_fast_polling()
                 assert await letter.content == mail(token)
-            await watcher.tidy()
+            await watcher.wait_until_deleted()
             sessions = standin.sessions
             await until(lambda: standin.sessions > sessions + 2)
-            assert watcher.trouble is None
+            assert watcher.failure is None
             assert list(standin.mails) == [uid]
-            assert watcher.undeleted == 1
+            assert watcher.undeleted_count == 1
             assert [line["event"] for line in logs] == ["probe messages cannot be deleted"]
             standin.tricks.clear()
-            await until(lambda: watcher.undeleted == 0)
+            await until(lambda: watcher.undeleted_count == 0)
             assert not standin.mails
     assert counted.arrivals == []
 
 
 async def test_a_server_that_keeps_what_it_says_is_deleted_is_seen_to() -> None:
     standin, token = Pop3StandIn(tricks={"DELE": "+OK\r\n"}), issue()
-    async with watching(standin, Counted(), pace=replace(PACE, sweep=timedelta(0))) as watcher:
+    async with watching(standin, Counted(), polling=replace(PACE, sweep_interval=timedelta(0))) as watcher:
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
-        assert watcher.undeleted == 0
-        await until(lambda: watcher.undeleted == 1)
+        assert watcher.undeleted_count == 0
+        await until(lambda: watcher.undeleted_count == 1)
 
 
 async def test_only_what_was_looked_at_is_deleted_when_two_mails_share_a_uid() -> None:
@@ -274,9 +274,9 @@ async def test_only_what_was_looked_at_is_deleted_when_two_mails_share_a_uid() -
             standin.tricks["UIDL"] = both
             standin.put(FOREIGN)
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
-        await watcher.tidy()
+        await watcher.wait_until_deleted()
     assert list(standin.mails.values()) == [FOREIGN]
     assert "DELE 1" not in standin.asked
 
@@ -284,18 +284,18 @@ async def test_only_what_was_looked_at_is_deleted_when_two_mails_share_a_uid() -
 async def test_a_mail_that_breaks_every_session_does_not_keep_us_from_the_rest() -> None:
     standin, token = Pop3StandIn(tricks={"TOP 1 0": "+OK\r\n" + "x" * 1_100_000}), issue()
     standin.put(FOREIGN)
-    async with watching(standin, Counted(), pace=replace(PACE, settled=timedelta(minutes=1))) as watcher:
-        await until(lambda: watcher.trouble is not None)
-        await until(lambda: watcher.trouble is None and "QUIT" in standin.asked)
+    async with watching(standin, Counted(), polling=replace(PACE, stable_after=timedelta(minutes=1))) as watcher:
+        await until(lambda: watcher.failure is not None)
+        await until(lambda: watcher.failure is None and "QUIT" in standin.asked)
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
 
 
 async def test_a_mailbox_that_is_sent_from_only_cannot_be_watched() -> None:
     with pytest.raises(ValueError, match="no server that it is read at"):
-        MailboxWatcher(replace(mailbox(), imap=None), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        MailboxWatcher(replace(mailbox(), imap=None), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE)
 
 
 @pytest.mark.blind
@@ -318,13 +318,13 @@ async def test_maildrop_session_held_for_long_is_never_silence(held: str) -> Non
         with watcher.expect(token) as letter:
             if held == "before":
                 await asyncio.wait({letter.ready}, timeout=PATIENCE.session.total_seconds())
-                trouble = letter.ready.result() if letter.ready.done() else watcher.overdue()
+                trouble = letter.ready.result() if letter.ready.done() else watcher.not_ready_failure()
             else:
                 assert await letter.ready is None
                 standin.tricks["PASS"] = late
-                await until(lambda: watcher._reader.in_use is not None)
+                await until(lambda: watcher._reader.lock_error is not None)
                 # The last look of a run: a quarter of its time, or less than three attempts take.
-                found = await watcher.look_anew(0.6 * PATIENCE.session)
+                found = await watcher.final_search(0.6 * PATIENCE.session)
                 trouble = found if isinstance(found, ProbeFailedError) else None
     assert trouble is not None
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE)

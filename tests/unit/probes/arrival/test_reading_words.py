@@ -34,11 +34,11 @@ async def failure_of(
     """Return what a run hears that waits in the mailbox at *standin*."""
     async with listening(standin, server_context() if security is Security.IMPLICIT else None) as port:
         of = replace(box(port), pop3=server(port, security)) if pop3 else mailbox(imap=server(port, security))
-        pace = replace(POP3_PACE if pop3 else PACE, settled=timedelta(minutes=1))
-        watcher = MailboxWatcher(of, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=pace)
+        polling = replace(POP3_PACE if pop3 else PACE, stable_after=timedelta(minutes=1))
+        watcher = MailboxWatcher(of, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=polling)
         async with running(watcher):
             with watcher.expect(issue()) as letter:
-                heard = await letter.seen
+                heard = await letter.arrival
     assert isinstance(heard, ProbeFailedError)
     return heard
 
@@ -160,10 +160,10 @@ async def test_what_pop3_refuses_after_the_sign_in_is_told_without_keys_that_it_
     if command == "QUIT":
         # Deletion only: no fault of mail delivery.
         async with listening(standin, server_context()) as port:
-            watcher = MailboxWatcher(box(port), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=POP3_PACE)
+            watcher = MailboxWatcher(box(port), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=POP3_PACE)
             async with running(watcher):
-                await until(lambda: watcher.looked_at is not None)
-                assert watcher.trouble is None
+                await until(lambda: watcher.polled_at is not None)
+                assert watcher.failure is None
         return
     trouble = await failure_of(standin, pop3=True)
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.MAILBOX_REFUSED)
@@ -187,17 +187,17 @@ async def test_a_pop3_server_without_uidl_is_read_all_the_same(
     standin.tricks |= missing | ({} if says_what_it_can else {"CAPA": "-ERR apa?\r\n"})
     kept = [standin.put(FOREIGN), standin.put(b"Status: RO\r\n" + FOREIGN), standin.put(FOREIGN)]
     async with listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(box(port), SIGNER, on_arrival=counted, patience=PATIENCE, pace=POP3_PACE)
+        watcher = MailboxWatcher(box(port), SIGNER, on_arrival=counted, timeouts=PATIENCE, polling=POP3_PACE)
         async with running(watcher):
             for _ in range(2):
                 token = issue()
                 with watcher.expect(token) as letter:
                     await letter.ready
                     standin.put(mail(token))
-                    letter.hurry()
+                    letter.request_fast_polling()
                     assert await letter.content == mail(token)
-                await watcher.tidy()
-            assert watcher.trouble is None
+                await watcher.wait_until_deleted()
+            assert watcher.failure is None
     assert list(standin.mails) == kept
     assert counted.arrivals == []
 
@@ -221,13 +221,15 @@ async def test_a_message_that_the_server_cannot_show_is_not_blamed_on_another_cl
     """
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE
+        )
         async with running(watcher):
-            await until(lambda: watcher.looked_at is not None)
+            await until(lambda: watcher.polled_at is not None)
             standin.tricks[command] = answer
             with watcher.expect(token) as letter:
                 standin.put(mail(token))
-                letter.hurry()
+                letter.request_fast_polling()
                 trouble = await letter.content
     assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
@@ -244,9 +246,11 @@ async def test_one_mail_that_the_server_cannot_show_does_not_hide_those_after_it
     """
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE
+        )
         async with running(watcher):
-            await until(lambda: watcher.looked_at is not None)
+            await until(lambda: watcher.polled_at is not None)
             broken = standin.put(FOREIGN)
 
             async def show(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -264,7 +268,7 @@ async def test_one_mail_that_the_server_cannot_show_does_not_hide_those_after_it
 
             async def waited() -> bytes | ProbeFailedError:
                 with watcher.expect(token) as letter:
-                    letter.hurry()
+                    letter.request_fast_polling()
                     return await letter.content
 
             async with asyncio.timeout(HANGS):
@@ -327,7 +331,7 @@ async def test_words_slipped_in_before_tls_are_told_as_tampering(*, pop3: bool) 
         )
     )
     trouble = await failure_of(standin, pop3=pop3, security=Security.STARTTLS)
-    assert (trouble.outcome, trouble.failure.reason) == (Outcome.TLS, Reason.TLS_TAMPERED)
+    assert (trouble.outcome, trouble.failure.reason) == (Outcome.TLS, Reason.TLS_INJECTION)
     assert "somebody on the way" in advice_for(trouble, pop3=pop3)
 
 
@@ -353,9 +357,9 @@ async def test_an_answer_that_is_not_tls_is_not_called_silence(said: bytes, secu
 
     async with listening(in_clear) as port:
         of = replace(box(port), pop3=server(port, security)) if pop3 else mailbox(imap=server(port, security))
-        watcher = MailboxWatcher(of, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(of, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE)
         async with running(watcher):
             with watcher.expect(issue()) as letter:
-                trouble = await letter.seen
+                trouble = await letter.arrival
     assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.TLS, Reason.TLS_NOT_SPOKEN), trouble.failure

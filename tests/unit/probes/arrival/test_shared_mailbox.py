@@ -28,8 +28,8 @@ DOVECOT = '* NAMESPACE (("" "/")) (("shared/" "/")) NIL\r\n{tag} OK\r\n'
 async def watching(standin: ImapStandIn, inbox: str) -> AsyncIterator[MailboxWatcher]:
     async with listening(standin, server_context()) as port, asyncio.TaskGroup() as tasks:
         box = replace(mailbox(imap=server(port)), inbox=inbox)
-        pace = PollingPolicy(retry=timedelta(seconds=0.05), settled=timedelta(0))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE, pace=pace)
+        polling = PollingPolicy(retry_min=timedelta(seconds=0.05), stable_after=timedelta(0))
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE, polling=polling)
         running = tasks.create_task(watcher.run())
         yield watcher
         running.cancel()
@@ -52,7 +52,7 @@ async def test_nobody_looks_into_the_junk_of_another_mailbox(
 ) -> None:
     standin = ImapStandIn(capabilities=ABLE, tricks={"LIST": BOTH, "NAMESPACE": namespace, "STATUS": EMPTY})
     async with watching(standin, inbox) as watcher:
-        await until(lambda: watcher.looked_at is not None)
+        await until(lambda: watcher.polled_at is not None)
     assert [line.split()[2] for line in standin.asked if " STATUS " in line] == looked_into
 
 

@@ -31,13 +31,13 @@ async def test_the_run_that_waits_gets_its_message_and_it_is_deleted(capabilitie
         with watcher.expect(token) as letter:
             assert await letter.ready is None
             uid = standin.put(mail(token))
-            letter.hurry()
-            seen = await letter.seen
+            letter.request_fast_polling()
+            seen = await letter.arrival
             assert isinstance(seen, Arrived)
             assert seen.folder is FolderKind.INBOX
             assert await letter.content == mail(token)
         await gone(standin, uid)
-        await watcher.tidy()
+        await watcher.wait_until_deleted()
     assert list(standin.mails) == [kept]
     assert counted.arrivals == []
 
@@ -55,7 +55,7 @@ async def test_forty_runs_share_one_connection_to_their_mailbox() -> None:
         for token in reversed(tokens):
             standin.put(mail(token))
         for letter, token in zip(letters, tokens, strict=True):
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
         assert standin.connections == 1
 
@@ -68,10 +68,10 @@ async def test_foreign_mail_survives_many_rounds() -> None:
             token = issue()
             with watcher.expect(token) as letter:
                 uid = standin.put(mail(token))
-                letter.hurry()
+                letter.request_fast_polling()
                 await letter.content
             kept.append(standin.put(FOREIGN))
-            await watcher.tidy()
+            await watcher.wait_until_deleted()
             assert uid not in standin.mails
     assert set(kept) <= set(standin.mails)
     assert not set(kept) & standin.deleted
@@ -85,9 +85,9 @@ async def test_what_stays_marked_as_deleted_is_not_found_again() -> None:
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
-        await watcher.tidy()
+        await watcher.wait_until_deleted()
     assert counted.arrivals == []
     assert marked <= set(standin.mails)
 
@@ -104,9 +104,9 @@ async def test_what_stayed_marked_is_gone_once_nothing_else_is_marked() -> None:
             token = issue()
             with watcher.expect(token) as letter:
                 ours.add(standin.put(mail(token)))
-                letter.hurry()
+                letter.request_fast_polling()
                 await letter.content
-            await watcher.tidy()
+            await watcher.wait_until_deleted()
 
         await one_more()
         assert ours <= set(standin.mails)
@@ -122,7 +122,7 @@ async def test_a_second_copy_is_a_duplicate() -> None:
         with watcher.expect(token) as letter:
             standin.put(mail(token))
             uid = standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
             assert await counted.until(1) == [(Arrival.DUPLICATE, token.id)]
         await gone(standin, uid)
@@ -166,7 +166,7 @@ async def test_mail_that_came_before_the_watch_does_not_miss_its_run() -> None:
     standin.put(mail(token))
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
     assert counted.arrivals == []
 
@@ -183,9 +183,9 @@ async def test_a_message_whose_token_does_not_verify_is_counted_and_never_delete
         with watcher.expect(token) as letter:
             await letter.ready
             uid = standin.put(mail(issue(signer=forger)))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await counted.until(1) == [(Arrival.FORGED, None)]
-            assert not letter.seen.done()
+            assert not letter.arrival.done()
     assert uid in standin.mails
 
 
@@ -197,7 +197,7 @@ async def test_another_probers_mail_is_its_own_for_a_day(*, age: timedelta, kept
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
         await until(lambda: len(standin.mails) <= kept)
     assert (uid in standin.mails) is kept
@@ -216,9 +216,9 @@ async def test_mail_of_another_machine_under_our_name_is_counted_once_and_left_t
         uid = standin.put(mail(issue(datetime.now(UTC) + timedelta(seconds=1), signer=namesake)))
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
-        await watcher.tidy()
+        await watcher.wait_until_deleted()
     assert list(standin.mails) == [uid]
     assert [arrival for arrival, _ in counted.arrivals] == [Arrival.PROBER_CONFLICT]
 
@@ -234,7 +234,7 @@ async def test_what_other_probers_have_marked_and_left_behind_does_not_keep_ours
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
         await until(lambda: not standin.mails)
 
@@ -280,8 +280,8 @@ async def test_a_junk_folder_with_a_localised_name_is_found_by_its_mark() -> Non
         with watcher.expect(token) as letter:
             await letter.ready
             uid = junk.put(mail(token))
-            letter.hurry()
-            seen = await letter.seen
+            letter.request_fast_polling()
+            seen = await letter.arrival
             assert isinstance(seen, Arrived)
             assert seen.folder is FolderKind.JUNK
             assert await letter.content == mail(token)
@@ -309,7 +309,7 @@ async def test_a_run_learns_at_once_why_the_mailbox_cannot_be_read(
     assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.phase, trouble.failure.reason) == (outcome, phase, reason)
     assert trouble.failure.party is Party.RECIPIENT
-    assert watcher.trouble is not None
+    assert watcher.failure is not None
 
 
 async def test_refused_credentials_are_not_tried_again_for_every_run() -> None:
@@ -323,16 +323,16 @@ async def test_refused_credentials_are_not_tried_again_for_every_run() -> None:
 
 async def test_what_a_run_is_told_while_an_attempt_hangs_is_not_what_an_earlier_one_met() -> None:
     standin = ImapStandIn(tricks={"LOGIN": "{tag} NO [UNAVAILABLE] x\r\n"})
-    patience = replace(PATIENCE, session=timedelta(seconds=30))
+    timeouts = replace(PATIENCE, session=timedelta(seconds=30))
     async with listening(standin, server_context()) as port:
         box = mailbox(imap=server(port))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=patience, pace=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=timeouts, polling=PACE)
         async with running(watcher):
-            await until(lambda: watcher.trouble is not None)
+            await until(lambda: watcher.failure is not None)
             standin.tricks = {"LOGIN": hang}
             before = standin.connections
             await until(lambda: standin.connections > before and standin.asked[-1].endswith('rahsia"'))
-            told = watcher.overdue()
+            told = watcher.not_ready_failure()
     assert (told.outcome, told.failure.phase, told.failure.reason) == (Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER)
 
 
@@ -343,10 +343,10 @@ async def test_a_mailbox_that_can_be_read_again_is_no_trouble_any_more() -> None
             assert isinstance(await letter.ready, ProbeFailedError)
         standin.tricks = {}
         async with asyncio.timeout(HANGS):
-            while watcher.trouble is not None:
+            while watcher.failure is not None:
                 with watcher.expect(issue()) as letter:
                     await letter.ready
-        assert watcher.trouble is None
+        assert watcher.failure is None
 
 
 @pytest.mark.pitfall
@@ -371,11 +371,11 @@ async def test_a_lost_connection_loses_no_mail_and_hands_nothing_over_twice(tric
             await letter.ready
             standin.tricks = {command: once}
             uid = standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
         await gone(standin, uid)
     assert counted.arrivals == []
-    assert watcher.trouble is None
+    assert watcher.failure is None
 
 
 @pytest.mark.pitfall
@@ -391,7 +391,7 @@ async def test_uids_are_forgotten_when_uidvalidity_changes() -> None:
             standin.validity, standin.next_uid = 8, 1
             standin.tricks = {"NOOP": close}
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             async with asyncio.timeout(HANGS):
                 while standin.connections < 2:
                     standin.tricks = {} if standin.asked[-1].endswith("NOOP") else standin.tricks
@@ -412,7 +412,7 @@ async def test_a_waiting_run_does_not_wait_for_the_end_of_a_long_idle() -> None:
         standin.mails[standin.next_uid] = mail(token)  # without a word to who listens
         standin.next_uid += 1
         with watcher.expect(token) as letter:
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
 
 
@@ -424,7 +424,7 @@ async def test_mail_that_cannot_be_parsed_stops_nobody() -> None:
             standin.put(nested)
             standin.put(b"\x00\xff\r\n\r\n")
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
 
 
@@ -433,7 +433,7 @@ async def test_a_server_without_a_list_of_folders_is_read_all_the_same() -> None
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
 
 
@@ -442,15 +442,15 @@ async def test_a_junk_folder_that_is_refused_does_not_keep_the_inbox_from_being_
     standin, counted, token = ImapStandIn(tricks={command: "{tag} NO tidak\r\n"}), Counted(), issue()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), junk_folders=("Sarap",))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, timeouts=PATIENCE, polling=PACE)
         async with running(watcher):
             with watcher.expect(token) as letter:
                 standin.put(mail(token))
-                letter.hurry()
+                letter.request_fast_polling()
                 assert await letter.content == mail(token)
             await until(lambda: any(command in line.upper() for line in standin.asked))
             await until(lambda: standin.asked[-1].endswith("IDLE"))
-            assert watcher.trouble is None
+            assert watcher.failure is None
             assert standin.connections == 1
 
 
@@ -462,16 +462,16 @@ async def test_a_session_from_better_days_does_not_hide_that_nobody_is_let_in_an
     """
     standin, token = ImapStandIn(), issue()
     async with listening(standin, server_context()) as port:
-        brief = replace(PACE, renewal=timedelta(seconds=0.3))
+        brief = replace(PACE, connection_lifetime=timedelta(seconds=0.3))
         watcher = MailboxWatcher(
-            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=brief
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=brief
         )
         async with running(watcher):
             await until(lambda: standin.connections == 3)
-            assert watcher.trouble is None
+            assert watcher.failure is None
             # Those who are in stay in, as with Dovecot; those who come are turned away.
             standin.tricks["LOGIN"] = "{tag} NO [AUTHENTICATIONFAILED] tidak\r\n"
-            await until(lambda: watcher.trouble is not None)
+            await until(lambda: watcher.failure is not None)
             with watcher.expect(token) as letter:
                 refused = await letter.ready
     assert refused is not None
@@ -486,8 +486,8 @@ async def test_a_server_that_lets_us_in_and_hangs_up_has_not_recovered() -> None
                 mailbox(imap=server(port)),
                 SIGNER,
                 on_arrival=Counted(),
-                patience=PATIENCE,
-                pace=replace(PACE, settled=timedelta(minutes=1)),
+                timeouts=PATIENCE,
+                polling=replace(PACE, stable_after=timedelta(minutes=1)),
             )
             async with running(watcher):
                 await until(lambda: standin.connections >= 5)
@@ -497,9 +497,9 @@ async def test_a_server_that_lets_us_in_and_hangs_up_has_not_recovered() -> None
 async def test_a_connection_that_is_renewed_loses_no_mail_and_hands_nothing_over_twice() -> None:
     standin, counted = ImapStandIn(), Counted()
     async with listening(standin, server_context()) as port:
-        restless = replace(PACE, renewal=timedelta(seconds=0.02))
+        restless = replace(PACE, connection_lifetime=timedelta(seconds=0.02))
         watcher = MailboxWatcher(
-            mailbox(imap=server(port)), SIGNER, on_arrival=counted, patience=PATIENCE, pace=restless
+            mailbox(imap=server(port)), SIGNER, on_arrival=counted, timeouts=PATIENCE, polling=restless
         )
         async with running(watcher):
             async with asyncio.timeout(10):
@@ -507,17 +507,17 @@ async def test_a_connection_that_is_renewed_loses_no_mail_and_hands_nothing_over
                     token = issue()
                     with watcher.expect(token) as letter:
                         standin.put(mail(token))
-                        letter.hurry()
+                        letter.request_fast_polling()
                         assert await letter.content == mail(token)
-            await watcher.tidy()
-            assert watcher.trouble is None
+            await watcher.wait_until_deleted()
+            assert watcher.failure is None
     assert counted.arrivals == []
 
 
 async def test_nobody_watching_is_our_own_fault() -> None:
     box: Mailbox = mailbox()
-    watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE)
-    assert watcher.overdue().outcome is Outcome.INCONCLUSIVE
+    watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=PATIENCE)
+    assert watcher.not_ready_failure().outcome is Outcome.INCONCLUSIVE
 
 
 async def test_a_broken_callback_is_our_own_fault_and_the_watch_goes_on() -> None:
@@ -527,11 +527,11 @@ async def test_a_broken_callback_is_our_own_fault_and_the_watch_goes_on() -> Non
     standin, token = ImapStandIn(), issue()
     standin.put(mail(token))
     async with listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=broken, patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=broken, timeouts=PATIENCE, polling=PACE)
         async with running(watcher):
-            await until(lambda: watcher.trouble is not None)
-    assert watcher.trouble is not None
-    assert watcher.trouble.outcome is Outcome.INCONCLUSIVE
+            await until(lambda: watcher.failure is not None)
+    assert watcher.failure is not None
+    assert watcher.failure.outcome is Outcome.INCONCLUSIVE
 
 
 @pytest.mark.pitfall
@@ -543,11 +543,11 @@ async def test_a_folder_name_outside_ascii_is_said_in_modified_utf_7() -> None:
     standin, counted, token = ImapStandIn(), Counted(), issue()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), inbox="Kongsi/Pro & Résumé")
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=counted, timeouts=PATIENCE, polling=PACE)
         async with running(watcher):
             with watcher.expect(token) as letter:
                 standin.put(mail(token))
-                letter.hurry()
+                letter.request_fast_polling()
                 assert await letter.content == mail(token)
     selected = {line.partition("SELECT ")[2] for line in standin.asked if "SELECT" in line}
     assert selected == {'"Kongsi/Pro &- R&AOk-sum&AOk-"'}
@@ -563,9 +563,9 @@ async def test_a_folder_name_outside_ascii_is_said_in_modified_utf_7() -> None:
 )
 async def test_a_server_that_says_absurd_numbers_is_at_fault_itself(command: str, answer: str) -> None:
     standin = ImapStandIn(tricks={command: answer})
-    async with watching(standin, Counted(), pace=replace(PACE, settled=timedelta(minutes=1))) as watcher:
+    async with watching(standin, Counted(), polling=replace(PACE, stable_after=timedelta(minutes=1))) as watcher:
         with watcher.expect(issue()) as letter:
-            trouble = await letter.seen
+            trouble = await letter.arrival
     assert isinstance(trouble, ProbeFailedError)
     assert (trouble.outcome, trouble.failure.reason) == (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER)
 
@@ -580,7 +580,7 @@ async def test_a_connection_outlives_its_token_and_the_next_one_begins_with_anot
     standin = ImapStandIn(capabilities="IMAP4rev1 IDLE UIDPLUS AUTH=XOAUTH2 SASL-IR")
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), login=login(tokens))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE)
         async with running(watcher):
             await until(lambda: bool(standin.idling))
             # An hour passes, and then the server restarts.
@@ -596,7 +596,7 @@ async def test_a_provider_out_of_reach_is_no_fault_of_the_mailbox() -> None:
     standin = ImapStandIn()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), login=login(missing))
-        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(box, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE)
         async with running(watcher):
             with watcher.expect(issue()) as letter:
                 trouble = await letter.ready

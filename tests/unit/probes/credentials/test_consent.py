@@ -22,10 +22,10 @@ from probes.credentials.consent import (
     ConsentError,
     DeviceCode,
     NoConsentReason,
-    ask_device_code,
-    ask_for_consent,
-    redeem,
-    way_out,
+    authorization_request,
+    exchange_code,
+    poll_consent,
+    request_device_code,
 )
 from probes.credentials.oauth_endpoint import Client, RefreshToken, Rotation
 from tests.unit.alerts.people import T0
@@ -51,22 +51,22 @@ async def provider(**settings: object) -> AsyncIterator[tuple[AuthorizationServe
 
 async def test_a_code_for_another_device_becomes_a_refresh_token_once_the_person_has_consented() -> None:
     async with provider(client_secret=None, said=["authorization_pending", "slow_down"]) as (server, client, url):
-        code = await ask_device_code(client, f"{url}/device", T0)
+        code = await request_device_code(client, f"{url}/device", T0)
         assert (code.user_code, code.address) == ("KAYU-BATU", "https://log-masuk.contoh.my/peranti")
         assert (code.until, code.interval) == (T0 + timedelta(minutes=15), 5 * SECOND)
         assert not code.is_due(T0 + 4 * SECOND)
         assert code.is_due(T0 - timedelta(hours=8)), "the clock was set back"
         assert code.device_code not in repr(code)
 
-        later = await ask_for_consent(client, code, T0 + 5 * SECOND)
+        later = await poll_consent(client, code, T0 + 5 * SECOND)
         assert isinstance(later, DeviceCode)
         assert (later.interval, later.is_due(T0 + 10 * SECOND)) == (5 * SECOND, True)
         # Asked too often: from now on less often (RFC 8628 3.5).
-        later = await ask_for_consent(client, later, T0 + 10 * SECOND)
+        later = await poll_consent(client, later, T0 + 10 * SECOND)
         assert isinstance(later, DeviceCode)
         assert (later.interval, later.is_due(T0 + 19 * SECOND)) == (10 * SECOND, False)
 
-        consent = await ask_for_consent(client, later, T0 + 20 * SECOND)
+        consent = await poll_consent(client, later, T0 + 20 * SECOND)
         assert isinstance(consent, Consent)
         assert consent.refresh_token not in repr(consent)
         token = await RefreshToken(client, Rotation(consent.refresh_token)).issue()
@@ -86,22 +86,22 @@ async def test_a_code_for_another_device_becomes_a_refresh_token_once_the_person
 )
 async def test_a_consent_that_is_not_given_says_why(error: str, reason: NoConsentReason) -> None:
     async with provider(client_secret=None, said=[error]) as (_, client, url):
-        code = await ask_device_code(client, f"{url}/device", T0)
+        code = await request_device_code(client, f"{url}/device", T0)
         with pytest.raises(ConsentError) as caught:
-            await ask_for_consent(client, code, T0 + 5 * SECOND)
+            await poll_consent(client, code, T0 + 5 * SECOND)
     assert caught.value.reason is reason
     assert code.device_code not in str(caught.value)
 
 
 async def test_an_answer_that_is_lost_is_asked_for_again_and_the_end_of_the_code_is_the_end() -> None:
     async with provider(client_secret=None, trouble=TokenEndpointFault.ERROR) as (server, client, url):
-        code = await ask_device_code(client, f"{url}/device", T0)
-        later = await ask_for_consent(client, code, T0 + 5 * SECOND)
+        code = await request_device_code(client, f"{url}/device", T0)
+        later = await poll_consent(client, code, T0 + 5 * SECOND)
         assert isinstance(later, DeviceCode)
         assert later.interval == 10 * SECOND
         asked = len(server.asked)
         with pytest.raises(ConsentError) as caught:
-            await ask_for_consent(client, later, code.until)
+            await poll_consent(client, later, code.until)
     assert caught.value.reason is NoConsentReason.EXPIRED
     # Nothing was asked any more.
     assert len(server.asked) == asked
@@ -110,10 +110,10 @@ async def test_an_answer_that_is_lost_is_asked_for_again_and_the_end_of_the_code
 async def test_a_client_that_may_not_have_device_codes_is_told_so() -> None:
     async with provider(trouble=TokenEndpointFault.INVALID_CLIENT) as (_, client, url):
         with pytest.raises(ConsentError) as caught:
-            await ask_device_code(client, f"{url}/device")
+            await request_device_code(client, f"{url}/device")
     assert caught.value.reason is NoConsentReason.BLOCKED
     with pytest.raises(ConsentError) as caught:
-        await ask_device_code(client, "http://127.0.0.1:1/device")
+        await request_device_code(client, "http://127.0.0.1:1/device")
     assert caught.value.reason is NoConsentReason.AWAY
 
 
@@ -137,12 +137,12 @@ async def test_an_answer_that_would_lead_people_astray_is_none(answer: dict[str,
     client = Client(token_url="https://x.invalid", client_id="pantau", tls=TLS)
     async with serve(Starlette(routes=[Route("/device", device, methods=["POST"])])) as url:
         with pytest.raises(ConsentError):
-            await ask_device_code(client, f"{url}/device")
+            await request_device_code(client, f"{url}/device")
 
 
 async def test_a_browser_goes_to_the_provider_and_comes_back_with_a_code_that_only_we_can_redeem() -> None:
     async with provider() as (server, client, url), httpx.AsyncClient() as browser:
-        way = way_out(client, f"{url}/authorize", BACK, "peti@jabatan-contoh.gov.my")
+        way = authorization_request(client, f"{url}/authorize", BACK, "peti@jabatan-contoh.gov.my")
         asked = parse_qs(urlsplit(way.address).query)
         assert (asked["state"], asked["code_challenge_method"]) == ([way.state], ["S256"])
         assert (asked["access_type"], asked["login_hint"]) == (["offline"], ["peti@jabatan-contoh.gov.my"])
@@ -154,13 +154,13 @@ async def test_a_browser_goes_to_the_provider_and_comes_back_with_a_code_that_on
         returned = back(await browser.get(way.address))
         assert returned["state"] == [way.state]
         (code,) = returned["code"]
-        consent = await redeem(client, code, way, BACK)
+        consent = await exchange_code(client, code, way, BACK)
         assert consent.refresh_token == server.refresh_token
         # Once.
         with pytest.raises(ConsentError) as caught:
-            await redeem(client, code, way, BACK)
+            await exchange_code(client, code, way, BACK)
         assert caught.value.reason is NoConsentReason.BLOCKED
         # Whoever has read the code has not what it was asked for with.
         (code,) = back(await browser.get(way.address))["code"]
         with pytest.raises(ConsentError):
-            await redeem(client, code, replace(way, verifier="x" * 64), BACK)
+            await exchange_code(client, code, replace(way, verifier="x" * 64), BACK)

@@ -15,7 +15,7 @@ from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, TokenEndpoi
 from pantau_lab.serving import serve
 from probes.credentials.oauth import AccessTokenError, TokenCache
 from probes.credentials.oauth_endpoint import Client
-from probes.credentials.service_account import LARGEST_KEY, BadServiceAccountError, Delegated, ServiceAccount
+from probes.credentials.service_account import MAX_KEY_FILE, BadServiceAccountError, Delegated, ServiceAccount
 
 USER = "semakan@jabatan-contoh.gov.my"
 SCOPE = "https://mail.google.com/"
@@ -117,7 +117,7 @@ def altered(**other: object) -> str:
         (altered(client_id="1" * 300), "does not say client_email"),
         (altered(private_key="-----BEGIN PRIVATE KEY-----\nrahsia\n-----END PRIVATE KEY-----\n"), "cut off"),
         (altered(private_key=LabServiceAccount().key.as_pem(private=False).decode()), "cut off"),
-        ("x" * (LARGEST_KEY + 1), "has more than 8 KiB"),
+        ("x" * (MAX_KEY_FILE + 1), "has more than 8 KiB"),
     ],
 )
 def test_what_is_no_key_of_one_is_refused_without_showing_it(text: str, why: str) -> None:

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from probes.credentials.oauth import AccessTokenError
-from probes.credentials.sign_in import Bearer, with_key
+from probes.credentials.sign_in import Bearer, with_credential
 from probes.model.mailbox import Mailbox, Password, UnavailableLogin
 from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol import imap, pop3
-from probes.protocol.smtp import rehearse
+from probes.protocol.smtp import try_submission
 from probes.run.trace import TraceRecorder
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.purse import CHALLENGE, USER, Purse, login, purse, shown
@@ -98,15 +98,15 @@ Way = Callable[[Mailbox, TraceRecorder], Awaitable[None]]
 
 
 async def over_smtp(box: Mailbox, recorder: TraceRecorder) -> None:
-    await rehearse(box, recorder, WITHIN)
+    await try_submission(box, recorder, WITHIN)
 
 
 async def over_imap(box: Mailbox, recorder: TraceRecorder) -> None:
-    (await imap.open_session(box, recorder, Party.RECIPIENT, leg=WITHIN, within=WITHIN)).close()
+    (await imap.open_session(box, recorder, Party.RECIPIENT, response_timeout=WITHIN, within=WITHIN)).close()
 
 
 async def over_pop3(box: Mailbox, recorder: TraceRecorder) -> None:
-    (await pop3.open_session(box, recorder, Party.RECIPIENT, leg=WITHIN, within=WITHIN)).close()
+    (await pop3.open_session(box, recorder, Party.RECIPIENT, response_timeout=WITHIN, within=WITHIN)).close()
 
 
 WAYS = pytest.mark.parametrize("way", [over_smtp, over_imap, over_pop3])
@@ -128,7 +128,7 @@ async def failure_at(gate: Gate, tokens: Purse, way: Way, recorder: TraceRecorde
             await way(box, recorder)
     if isinstance(caught.value, ProbeFailedError):
         return caught.value
-    raise AssertionError(f"hung in {recorder.where}")
+    raise AssertionError(f"hung in {recorder.location}")
 
 
 @WAYS
@@ -330,7 +330,7 @@ async def test_nobody_is_asked_to_let_us_in_without_what_there_is_to_sign_in_wit
         raise AssertionError
 
     with pytest.raises(ProbeFailedError) as failed:
-        await with_key(
+        await with_credential(
             UnavailableLogin(username="pantau", reason="it was typed for other servers"), Party.SENDER, attempt
         )
 

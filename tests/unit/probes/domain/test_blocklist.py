@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from probes.domain.blocklist import Listing, question, standing
+from probes.domain.blocklist import Listing, classify_answer, query_name
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ from probes.domain.blocklist import Listing, question, standing
     ],
 )
 def test_what_an_answer_means(answers: tuple[str, ...], expected: Listing) -> None:
-    assert standing(tuple(map(ipaddress.ip_address, answers))) is expected
+    assert classify_answer(tuple(map(ipaddress.ip_address, answers))) is expected
 
 
 def test_how_an_address_is_asked_for() -> None:
-    assert question(ipaddress.ip_address("192.0.2.99"), "bl.example") == "99.2.0.192.bl.example"
-    six = question(ipaddress.ip_address("2001:db8::1"), "bl.example")
+    assert query_name(ipaddress.ip_address("192.0.2.99"), "bl.example") == "99.2.0.192.bl.example"
+    six = query_name(ipaddress.ip_address("2001:db8::1"), "bl.example")
     assert six == "1" + ".0" * 23 + ".8.b.d.0.1.0.0.2.bl.example"

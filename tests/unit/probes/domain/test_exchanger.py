@@ -5,7 +5,7 @@ from __future__ import annotations
 from dns.rdata import from_text
 from dns.rdtypes.ANY.MX import MX
 
-from probes.domain.exchanger import named
+from probes.domain.exchanger import ranked_hosts
 
 
 def record(text: str) -> MX:
@@ -16,10 +16,10 @@ def record(text: str) -> MX:
 
 def test_the_preferred_ones_come_first_and_each_once() -> None:
     records = [record("20 b.contoh.gov.my."), record("10 A.contoh.gov.my."), record("30 b.contoh.gov.my.")]
-    assert named(records) == ("a.contoh.gov.my", "b.contoh.gov.my")
-    assert named([record("0 .")]) == ()
+    assert ranked_hosts(records) == ("a.contoh.gov.my", "b.contoh.gov.my")
+    assert ranked_hosts([record("0 .")]) == ()
 
 
 def test_a_thousand_of_them_are_not_all_called_at() -> None:
-    hosts = named(record(f"{number} mx{number}.contoh.gov.my.") for number in range(1000))
+    hosts = ranked_hosts(record(f"{number} mx{number}.contoh.gov.my.") for number in range(1000))
     assert hosts == tuple(f"mx{number}.contoh.gov.my" for number in range(20))

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from probes.domain.signature import NOT_CHECKED, Signature, author_domain, keys_of, verified
+from probes.domain.signature import NOT_CHECKED, Signature, author_domain, find_key_names, verify_signatures
 from probes.model.check import Verdict
 from probes.verdict.domain import judge_dkim
 
@@ -34,7 +34,7 @@ _HEADER = (
     ],
 )
 def test_which_keys_are_needed(message: bytes, keys: tuple[str, ...]) -> None:
-    assert keys_of(message) == keys
+    assert find_key_names(message) == keys
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_which_keys_are_needed(message: bytes, keys: tuple[str, ...]) -> None:
     [b"", b"v=DKIM1; p=", b"v=DKIM1; p=!!!!", b"v=DKIM2; p=AAAA", b"\xff\xff", b"v=DKIM1; k=ed25519; p=AAAA", b"=;=;"],
 )
 def test_a_key_that_is_none_makes_a_signature_invalid_and_breaks_nothing(key: bytes) -> None:
-    (signature,) = verified(_HEADER + b"From: a@contoh.gov.my\r\n\r\n", {"s1._domainkey.contoh.gov.my": key})
+    (signature,) = verify_signatures(_HEADER + b"From: a@contoh.gov.my\r\n\r\n", {"s1._domainkey.contoh.gov.my": key})
     assert not signature.valid
     assert signature.domain == "contoh.gov.my"
 
@@ -111,7 +111,7 @@ def _der(tag: int, content: bytes) -> bytes:
 
 
 def _fault(message: bytes, key: bytes) -> str:
-    (signature,) = verified(message, {"s1._domainkey.contoh.gov.my": key})
+    (signature,) = verify_signatures(message, {"s1._domainkey.contoh.gov.my": key})
     return signature.fault
 
 
@@ -145,7 +145,7 @@ def test_a_signature_that_is_made_to_take_long_is_not_checked(named: bytes, sign
     key = rsa.generate_private_key(65537, 1024).public_key()
     record = b"p=" + b64encode(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     began = time.process_time()
-    (signature,) = verified(header + others + b"From: a@b\r\n\r\n", {"s1._domainkey.contoh.gov.my": record})
+    (signature,) = verify_signatures(header + others + b"From: a@b\r\n\r\n", {"s1._domainkey.contoh.gov.my": record})
     assert not signature.valid
     assert time.process_time() - began < 0.3
 
@@ -158,19 +158,21 @@ def test_hostile_keys_and_signatures_break_nothing() -> None:
         broken = bytearray(der)
         for _ in range(3):
             broken[dice.randrange(40)] = dice.randrange(256)
-        verified(message, {"s1._domainkey.contoh.gov.my": b"v=DKIM1; p=" + b64encode(broken)})
+        verify_signatures(message, {"s1._domainkey.contoh.gov.my": b"v=DKIM1; p=" + b64encode(broken)})
     for _ in range(1000):
         odd = bytearray(message)
         for _ in range(3):
             odd[dice.randrange(300)] = dice.choice(b";=:, \r\n\x00\xff@a1")
-        verified(bytes(odd), dict.fromkeys(keys_of(bytes(odd)), key))
+        verify_signatures(bytes(odd), dict.fromkeys(find_key_names(bytes(odd)), key))
 
 
 def test_an_ed25519_signature_alone_is_no_ground_for_a_verdict() -> None:
     message, _ = _signed()
     message = message.replace(b"a=rsa-sha256", b"a=ed25519-sha256")
     assert _fault(message, b"v=DKIM1; k=ed25519; p=" + b64encode(bytes(32))) == NOT_CHECKED
-    signatures = verified(message, {"s1._domainkey.contoh.gov.my": b"v=DKIM1; k=ed25519; p=" + b64encode(bytes(32))})
+    signatures = verify_signatures(
+        message, {"s1._domainkey.contoh.gov.my": b"v=DKIM1; k=ed25519; p=" + b64encode(bytes(32))}
+    )
     assert judge_dkim("contoh.gov.my", signatures) == (Verdict.UNKNOWN, NOT_CHECKED)
 
 

@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 from dns.rdata import from_text
 from dns.rdtypes.ANY.TLSA import TLSA
 
-from probes.domain.x509 import Certificate, covers, matches, read, usable
+from probes.domain.x509 import Certificate, covers_name, is_usable, matches_chain, parse_chain
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def ders(certificate: trustme.LeafCert, authority: trustme.CA | None = None) -> 
 
 
 def named(*names: str) -> Certificate:
-    return Certificate(names=names, not_before=NOW, not_after=NOW + timedelta(days=90), own_ends_first=True)
+    return Certificate(names=names, not_before=NOW, not_after=NOW + timedelta(days=90), own_expires_first=True)
 
 
 @pytest.mark.parametrize(
@@ -47,29 +47,29 @@ def named(*names: str) -> Certificate:
     ],
 )
 def test_which_names_are_covered(names: tuple[str, ...], wanted: str, *, covered: bool) -> None:
-    assert covers(named(*names), wanted) is covered
+    assert covers_name(named(*names), wanted) is covered
 
 
 def test_names_addresses_and_dates_are_read() -> None:
     end = datetime(2027, 3, 1, tzinfo=UTC)
     leaf = trustme.CA().issue_cert("Mel.contoh.gov.my", "192.0.2.1", "2001:db8::1", not_after=end)
-    certificate = read(ders(leaf))
+    certificate = parse_chain(ders(leaf))
     assert set(certificate.names) == {"mel.contoh.gov.my", "192.0.2.1", "2001:db8::1"}
-    assert (certificate.not_after, certificate.own_ends_first) == (end, True)
+    assert (certificate.not_after, certificate.own_expires_first) == (end, True)
 
 
 def test_a_chain_ends_with_the_first_of_its_certificates() -> None:
     authority = trustme.CA()
     leaf = authority.issue_cert("mel.contoh.gov.my", not_after=datetime(3500, 1, 1, tzinfo=UTC))
-    certificate = read(ders(leaf, authority))
-    assert not certificate.own_ends_first
+    certificate = parse_chain(ders(leaf, authority))
+    assert not certificate.own_expires_first
     assert certificate.not_after < datetime(3500, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("chain", [(), (b"bukan sijil",)])
 def test_what_cannot_be_read_is_said_to_be_so(chain: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        read(chain)
+        parse_chain(chain)
 
 
 def tlsa(text: str) -> TLSA:
@@ -91,7 +91,7 @@ def tlsa(text: str) -> TLSA:
     ],
 )
 def test_which_records_mail_servers_heed(text: str, *, heeded: bool) -> None:
-    assert usable(tlsa(text)) is heeded
+    assert is_usable(tlsa(text)) is heeded
 
 
 def test_a_record_vouches_for_the_certificate_its_key_or_its_authority() -> None:
@@ -105,12 +105,12 @@ def test_a_record_vouches_for_the_certificate_its_key_or_its_authority() -> None
     by_key = tlsa(f"3 1 1 {hashlib.sha256(spki).hexdigest()}")
     by_authority = tlsa(f"2 0 1 {hashlib.sha256(chain[1]).hexdigest()}")
     for record in (whole, hashed, by_key, by_authority):
-        assert matches(record, chain, "mx.contoh.gov.my")
-        assert not matches(record, stranger, "mx.contoh.gov.my")
+        assert matches_chain(record, chain, "mx.contoh.gov.my")
+        assert not matches_chain(record, stranger, "mx.contoh.gov.my")
     # With the host's own certificate named, its name does not count; with an authority named it does.
-    assert matches(by_key, chain, "lain.gov.my")
-    assert not matches(by_authority, chain, "lain.gov.my")
-    assert not matches(whole, (), "mx.contoh.gov.my")
+    assert matches_chain(by_key, chain, "lain.gov.my")
+    assert not matches_chain(by_authority, chain, "lain.gov.my")
+    assert not matches_chain(whole, (), "mx.contoh.gov.my")
 
 
 def odd(name: bytes = b"", version: int = 2) -> bytes:
@@ -132,10 +132,10 @@ def odd(name: bytes = b"", version: int = 2) -> bytes:
 )
 def test_a_certificate_that_only_openssl_takes_breaks_nothing(der: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        read((der,))
+        parse_chain((der,))
 
 
 def test_a_key_of_an_unknown_kind_is_vouched_for_by_nobody() -> None:
     der = odd().replace(b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x2a\x86\x48\xce\x3d\x03\x01\x7f")
     with pytest.raises(ValueError, match="not supported"):
-        matches(tlsa("3 1 1 " + "ab" * 32), (der,), "mel.contoh.gov.my")
+        matches_chain(tlsa("3 1 1 " + "ab" * 32), (der,), "mel.contoh.gov.my")

@@ -18,7 +18,7 @@ from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.polling import PollingPolicy
 from probes.model.probe import Probe, Route, Timeouts, Trace
-from probes.model.reply import Reason, failed
+from probes.model.reply import Reason, probe_failure
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from probes.run.runner import loop_time, run_probe
 from probes.run.trace import TraceRecorder
@@ -38,7 +38,7 @@ SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
 PATIENCE = Timeouts(session=timedelta(seconds=1.5), arrival=timedelta(seconds=2))
 #: For what is to be said at once, however busy the machine is.
 LONG = Timeouts(session=timedelta(seconds=5), arrival=timedelta(seconds=10))
-PACE = PollingPolicy(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
+PACE = PollingPolicy(min_interval=timedelta(seconds=0.01), retry_min=timedelta(seconds=0.05), stable_after=timedelta(0))
 MARGIN = timedelta(seconds=5)
 RECIPIENT = "penerima@jabatan-contoh.gov.my"
 PRO = "pro@jabatan-contoh.gov.my"
@@ -89,13 +89,13 @@ class World:
                 for task in tasks:
                     task.cancel()
 
-    async def run(self, patience: Timeouts = PATIENCE, *, to: str | None = None, unread: bool = False) -> ProbeResult:
+    async def run(self, timeouts: Timeouts = PATIENCE, *, to: str | None = None, unread: bool = False) -> ProbeResult:
         async with self.trip() as trip:
-            return await trip.run(patience, to=to, unread=unread)
+            return await trip.run(timeouts, to=to, unread=unread)
 
 
 def watcher(box: Mailbox) -> MailboxWatcher:
-    return MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, patience=PATIENCE, pace=PACE)
+    return MailboxWatcher(box, SIGNER, on_arrival=lambda *_: None, timeouts=PATIENCE, polling=PACE)
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class Trip:
 
     async def run(
         self,
-        patience: Timeouts = PATIENCE,
+        timeouts: Timeouts = PATIENCE,
         *,
         to: str | None = None,
         unread: bool = False,
@@ -114,10 +114,10 @@ class Trip:
         token: Token = SIGNER.issue("ujian", datetime.now(UTC))
         route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox, to=to)
         sender = None if unread else self.sender
-        probe = KIND.build(route=route, token=token, patience=patience, sender=sender, recipient=self.recipient)
-        result = await run_probe(probe, route="ujian", token_id=token.id, patience=patience, recorder=recorder)
+        probe = KIND.build(route=route, token=token, timeouts=timeouts, sender=sender, recipient=self.recipient)
+        result = await run_probe(probe, route="ujian", token_id=token.id, timeouts=timeouts, recorder=recorder)
         assert result.token_id == token.id
-        assert result.duration < patience.whole + MARGIN
+        assert result.duration < timeouts.total + MARGIN
         return result
 
 
@@ -181,10 +181,10 @@ async def test_silence_after_the_message_keeps_its_cause_when_it_does_not() -> N
 async def test_silence_after_the_message_keeps_its_cause_though_we_stood_still_over_the_last_look_and_the_end() -> None:
     def stand_still(phase: Phase) -> None:
         if phase is Phase.TRANSIT:
-            asyncio.get_running_loop().call_soon(time.sleep, 1.5 * PATIENCE.whole.total_seconds())
+            asyncio.get_running_loop().call_soon(time.sleep, 1.5 * PATIENCE.total.total_seconds())
 
     async with World(answers=False, delivers=False).trip() as trip:
-        result = await trip.run(recorder=TraceRecorder(entering=stand_still))
+        result = await trip.run(recorder=TraceRecorder(on_phase=stand_still))
     assert result.outcome is Outcome.TIMEOUT
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.DATA, Party.SENDER)
@@ -277,17 +277,17 @@ async def test_what_a_new_sign_in_does_not_find_is_lost_only_if_the_watch_has_lo
 ) -> None:
     box, now = mailbox(), loop_time()
     recipient = watcher(box)
-    recipient.looked_at = None if looked_at is None else now + looked_at
+    recipient.polled_at = None if looked_at is None else now + looked_at
     probe = RoundTrip(
         route=Route(name="ujian", sender=box, recipient=box),
         token=SIGNER.issue("ujian", datetime.now(UTC)),
-        patience=PATIENCE,
+        timeouts=PATIENCE,
         sender=None,
         recipient=recipient,
     )
     anew = asyncio.get_running_loop().create_future()
-    anew.set_result(SearchResult(folders=2, of=2))
-    assert probe._absent(now + accepted, anew).outcome is outcome
+    anew.set_result(SearchResult(folders=2, total_folders=2))
+    assert probe._missing_failure(now + accepted, anew).outcome is outcome
 
 
 async def test_a_mailbox_nobody_watches_is_our_own_fault() -> None:
@@ -315,15 +315,15 @@ class Scripted:
 
 
 async def outcome_of(probe: Probe, recorder: TraceRecorder | None = None) -> ProbeResult:
-    patience = Timeouts(session=timedelta(seconds=0.05), arrival=timedelta(0))
-    return await run_probe(probe, route="r", token_id="00", patience=patience, recorder=recorder)
+    timeouts = Timeouts(session=timedelta(seconds=0.05), arrival=timedelta(0))
+    return await run_probe(probe, route="r", token_id="00", timeouts=timeouts, recorder=recorder)
 
 
 async def test_a_bug_of_ours_is_inconclusive_and_says_where() -> None:
     result = await outcome_of(Scripted(KeyError("ralat")))
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.failure is not None
-    assert result.failure.reason is Reason.OUR_OWN
+    assert result.failure.reason is Reason.MONITORING_FAULT
     assert result.failure.detail == "KeyError: 'ralat'"
     assert result.failure.phase is Phase.TRANSIT
     assert result.phases == {}
@@ -346,7 +346,7 @@ class Patient:
     async def run(self, trace: Trace) -> Outcome:
         with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
             await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=self.within)
-            raise failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.RETRIEVE, Party.RECIPIENT, "")
+            raise probe_failure(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.RETRIEVE, Party.RECIPIENT, "")
 
 
 @pytest.mark.parametrize(("within", "outcome"), [(0.04, Outcome.INCONCLUSIVE), (60, Outcome.LOST)])
@@ -373,7 +373,7 @@ async def test_a_phase_that_is_entered_twice_is_the_sum_and_one_that_broke_is_ab
         raise KeyError
     assert recorder.phases == {}
     for _ in range(1000):
-        recorder.said(Party.SENDER, "x" * 1000)
+        recorder.add_line(Party.SENDER, "x" * 1000)
     assert len(recorder.dialogue) == 400
     assert max(map(len, recorder.dialogue)) < 520
 

@@ -7,8 +7,8 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from probes.mail.bounce import DsnAction, DsnReport, parse
-from probes.mail.observed_message import MailKind, recognise
+from probes.mail.bounce import DsnAction, DsnReport, parse_report
+from probes.mail.observed_message import MailKind, classify
 from probes.mail.token import TokenSigner
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
@@ -132,7 +132,7 @@ READ_RECEIPT = POSTFIX.replace(b"delivery-status", b"disposition-notification").
 
 
 def read(raw: bytes) -> DsnReport | None:
-    return parse(message_from_bytes(raw, policy=policy.compat32))
+    return parse_report(message_from_bytes(raw, policy=policy.compat32))
 
 
 def test_postfix() -> None:
@@ -142,19 +142,19 @@ def test_postfix() -> None:
     assert found.status == "5.1.1"
     assert found.code == 550
     assert found.text.startswith("550 5.1.1 <semakan@jabatan-contoh.gov.my>: Recipient address rejected: User unknown")
-    assert found.on("Semakan@jabatan-contoh.gov.my") is found
-    assert found.on("orang-lain@jabatan-contoh.gov.my") is None
+    assert found.failure_at("Semakan@jabatan-contoh.gov.my") is found
+    assert found.failure_at("orang-lain@jabatan-contoh.gov.my") is None
 
 
 def test_exchange_reports_an_alias_and_the_original() -> None:
     found = read(EXCHANGE)
     assert found is not None
     assert (found.action, found.status, found.code) == (DsnAction.FAILED, "5.2.2", 554)
-    assert found.on("semakan@jabatan-contoh.gov.my") is None
-    assert found.on("semakan@dalaman.jabatan-contoh.gov.my") is found
-    assert found.is_for("semakan@jabatan-contoh.gov.my")
-    assert found.is_for("semakan@dalaman.jabatan-contoh.gov.my")
-    assert not found.is_for("dalaman@jabatan-contoh.gov.my")
+    assert found.failure_at("semakan@jabatan-contoh.gov.my") is None
+    assert found.failure_at("semakan@dalaman.jabatan-contoh.gov.my") is found
+    assert found.has_failed_for("semakan@jabatan-contoh.gov.my")
+    assert found.has_failed_for("semakan@dalaman.jabatan-contoh.gov.my")
+    assert not found.has_failed_for("dalaman@jabatan-contoh.gov.my")
     assert found.text.startswith("554 5.2.2 mailbox full")
 
 
@@ -162,21 +162,21 @@ def test_a_delay_is_no_end_and_has_no_smtp_code() -> None:
     found = read(DELAYED)
     assert found is not None
     assert (found.action, found.status, found.code) == (DsnAction.DELAYED, "4.4.1", None)
-    assert not found.is_for("semakan@jabatan-contoh.gov.my")
+    assert not found.has_failed_for("semakan@jabatan-contoh.gov.my")
 
 
 def test_of_several_recipients_the_worst_news_is_told() -> None:
     found = read(SEVERAL)
     assert found is not None
     assert (found.action, found.status, found.code) == (DsnAction.FAILED, "5.7.1", 554)
-    assert found.is_for("dua@jabatan-contoh.gov.my")
-    assert not found.is_for("satu@jabatan-contoh.gov.my"), "that one was handed on"
+    assert found.has_failed_for("dua@jabatan-contoh.gov.my")
+    assert not found.has_failed_for("satu@jabatan-contoh.gov.my"), "that one was handed on"
 
 
 def test_each_of_several_that_failed_is_found() -> None:
     found = read(SEVERAL.replace(b"relayed", b"failed").replace(b"2.0.0", b"5.2.2"))
     assert found is not None
-    failures = [found.on(f"{name}@jabatan-contoh.gov.my") for name in ("satu", "dua")]
+    failures = [found.failure_at(f"{name}@jabatan-contoh.gov.my") for name in ("satu", "dua")]
     assert [failure and failure.status for failure in failures] == ["5.2.2", "5.7.1"]
 
 
@@ -184,7 +184,7 @@ def test_a_report_that_names_nobody_is_about_whom_it_was_sent_to() -> None:
     nobody = b"\r\n".join(line for line in POSTFIX.split(b"\r\n") if b"-Recipient:" not in line)
     found = read(nobody)
     assert found is not None
-    assert found.on("siapa-siapa@jabatan-contoh.gov.my") is found
+    assert found.failure_at("siapa-siapa@jabatan-contoh.gov.my") is found
 
 
 @pytest.mark.parametrize("action", ["delivered", "relayed", "expanded"])
@@ -211,16 +211,16 @@ def test_prose_and_other_reports_are_no_bounces(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [POSTFIX, EXCHANGE, DELAYED, SEVERAL])
 def test_a_report_leads_to_the_run_it_is_about(raw: bytes) -> None:
-    observed = recognise(raw, SIGNER)
+    observed = classify(raw, SIGNER)
     assert observed.kind is MailKind.REPORT
     assert observed.token == TOKEN
     assert observed.report == read(raw)
 
 
 def test_a_bounce_in_prose_is_kept_for_people() -> None:
-    assert recognise(EXIM_PROSE, SIGNER).kind is MailKind.ANSWER
+    assert classify(EXIM_PROSE, SIGNER).kind is MailKind.ANSWER
 
 
 def test_a_report_about_somebody_elses_mail_is_foreign() -> None:
     stranger = TokenSigner(b"kunci-orang-lain-yang-cukup-panjang", "x")
-    assert recognise(POSTFIX, stranger).kind is MailKind.FOREIGN
+    assert classify(POSTFIX, stranger).kind is MailKind.FOREIGN

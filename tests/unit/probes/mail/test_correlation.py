@@ -13,8 +13,8 @@ import pytest
 
 from probes.arrival.expectation import Arrived
 from probes.mail.disposition import Disposition, TokenState, decide
-from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, changes_in, compose, subject_of, text_of
-from probes.mail.observed_message import MailKind, ObservedMessage, recognise
+from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, build_subject, build_text, compose, find_changes
+from probes.mail.observed_message import MailKind, ObservedMessage, classify
 from probes.mail.token import Token
 from probes.model.result import Party
 from tests.unit.probes.standin import ImapStandIn, until
@@ -67,11 +67,11 @@ async def arrives(relay: Relay) -> None:
         with watcher.expect(token) as letter:
             await letter.ready
             uid = standin.put(relay(mail(token)))
-            letter.hurry()
-            assert isinstance(await letter.seen, Arrived)
+            letter.request_fast_polling()
+            assert isinstance(await letter.arrival, Arrived)
             content = await letter.content
             assert isinstance(content, bytes)
-            assert changes_in(content, token) == ()
+            assert find_changes(content, token) == ()
         await gone(standin, uid)
     assert counted.arrivals == []
 
@@ -162,7 +162,7 @@ def test_recognise_copy_of_the_message_is_no_arrival(copied: Relay) -> None:
 
     Pantau: They are no arrival.
     """
-    found = recognise(copied(mail(issue())), SIGNER)
+    found = classify(copied(mail(issue())), SIGNER)
     assert found.kind is MailKind.ANSWER
 
 
@@ -180,7 +180,7 @@ def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_
             rewritten, origin=SIGNER.origin(token), awaited=awaited, token_state=token_state, now=token.sent_at
         )
 
-    assert decided({Party.RECIPIENT}, None) == Disposition(hand_over=True, delete=True)
+    assert decided({Party.RECIPIENT}, None) == Disposition(deliver=True, delete=True)
     assert decided({Party.SENDER}, None) == Disposition()
     assert decided(set(), TokenState.ENDED) == Disposition()
     assert decided({Party.RECIPIENT}, TokenState.ARRIVED) == Disposition(), "it may be somebody's copy of it"
@@ -194,7 +194,7 @@ def test_what_is_looked_for_holds_no_underscore_no_bracket_and_nothing_outside_a
     """
     for _ in range(50):
         assert re.fullmatch(r"pantau-[a-z2-7]+", issue().text)
-        assert re.fullmatch(r"[A-Za-z0-9 -]+", subject_of(issue()))
+        assert re.fullmatch(r"[A-Za-z0-9 -]+", build_subject(issue()))
 
 
 @pytest.mark.pitfall
@@ -205,12 +205,12 @@ async def test_an_echo_with_a_prefix_and_all_our_headers_is_not_the_message_itse
     Pantau: Its subject prefix marks it as an answer, behind a gateway's tag too.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
-    echo = rewriting(Subject=f"{prefix}{subject_of(token)}")(mail(token))
+    echo = rewriting(Subject=f"{prefix}{build_subject(token)}")(mail(token))
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             await letter.ready
             kept = standin.put(echo)
-            letter.hurry()
+            letter.request_fast_polling()
             await until(lambda: any(f"UID FETCH {kept} " in line for line in standin.asked))
             uid = standin.put(mail(token))
             assert await letter.content == mail(token)
@@ -259,17 +259,17 @@ async def test_an_out_of_office_reply_is_no_arrival_no_bounce_and_is_left_alone(
     Pantau: They are no arrival and no bounce.
     """
     standin, counted, token = ImapStandIn(), Counted(), issue()
-    reply = out_of_office(token, subject=subject.format(subject_of(token)), headers=headers)
-    assert recognise(reply, SIGNER).kind is MailKind.ANSWER
+    reply = out_of_office(token, subject=subject.format(build_subject(token)), headers=headers)
+    assert classify(reply, SIGNER).kind is MailKind.ANSWER
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             await letter.ready
             kept = standin.put(reply)
-            letter.hurry()
+            letter.request_fast_polling()
             await until(lambda: any(f"UID FETCH {kept} " in line for line in standin.asked))
             read = len(standin.asked)
             await until(lambda: any(line.endswith(" NOOP") for line in standin.asked[read:]))
-            assert not letter.seen.done()
+            assert not letter.arrival.done()
     assert list(standin.mails) == [kept]
     assert counted.arrivals == []
 
@@ -296,5 +296,5 @@ def test_our_message_has_a_plain_text_that_a_person_can_read() -> None:
     token = issue()
     body = message_from_bytes(mail(token), policy=policy.default).get_body(("plain",))
     assert body is not None
-    assert body.get_content().split() == text_of(token).split()
-    assert "semakan" in text_of(token).lower() or "ujian" in text_of(token).lower()
+    assert body.get_content().split() == build_text(token).split()
+    assert "semakan" in build_text(token).lower() or "ujian" in build_text(token).lower()

@@ -38,16 +38,16 @@ def bounce(action: DsnAction) -> ObservedMessage:
 @pytest.mark.parametrize(
     ("observed", "awaited", "token_state", "after", "disposition"),
     [
-        (MESSAGE, RECIPIENT, None, 0, Disposition(hand_over=True, delete=True)),
-        (MESSAGE, RECIPIENT | SENDER, None, 0, Disposition(hand_over=True, delete=True)),
+        (MESSAGE, RECIPIENT, None, 0, Disposition(deliver=True, delete=True)),
+        (MESSAGE, RECIPIENT | SENDER, None, 0, Disposition(deliver=True, delete=True)),
         (MESSAGE, RECIPIENT, TokenState.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
         (MESSAGE, set(), TokenState.ARRIVED, 0, Disposition(count=Arrival.DUPLICATE, delete=True)),
         (MESSAGE, set(), TokenState.ENDED, 0, Disposition(count=Arrival.LATE, delete=True)),
         (MESSAGE, set(), None, 0, Disposition(count=Arrival.LATE, delete=True)),
         (MESSAGE, SENDER, None, 0, Disposition(delete=True)),
         (MESSAGE, set(), TokenState.SENT, 0, Disposition(delete=True)),
-        (bounce(DsnAction.FAILED), SENDER, None, 0, Disposition(hand_over=True, delete=True)),
-        (bounce(DsnAction.FAILED), RECIPIENT, None, 0, Disposition(hand_over=True, delete=True)),
+        (bounce(DsnAction.FAILED), SENDER, None, 0, Disposition(deliver=True, delete=True)),
+        (bounce(DsnAction.FAILED), RECIPIENT, None, 0, Disposition(deliver=True, delete=True)),
         (bounce(DsnAction.FAILED), set(), TokenState.SENT, 0, Disposition(delete=True)),
         (bounce(DsnAction.DELAYED), SENDER, None, 0, Disposition(delete=True)),
         (bounce(DsnAction.DELIVERED), SENDER, None, 0, Disposition(delete=True)),
@@ -129,8 +129,8 @@ def test_what_another_prober_has_marked_as_deleted_may_go() -> None:
 
 
 def test_the_ledger_remembers_across_a_restart() -> None:
-    ledger = TokenRegistry(ended=["a", "b"], arrived=["b"])
-    assert (ledger.token_state("a"), ledger.token_state("b"), ledger.token_state("c")) == (
+    registry = TokenRegistry(ended=["a", "b"], arrived=["b"])
+    assert (registry.token_state("a"), registry.token_state("b"), registry.token_state("c")) == (
         TokenState.ENDED,
         TokenState.ARRIVED,
         None,
@@ -138,19 +138,19 @@ def test_the_ledger_remembers_across_a_restart() -> None:
 
 
 def test_an_arrival_is_not_forgotten_when_its_run_ends() -> None:
-    ledger = TokenRegistry()
-    ledger.arrived("a")
-    ledger.over("a", Party.RECIPIENT)
-    ledger.over("b", Party.RECIPIENT)
-    ledger.over("c", Party.SENDER)
-    assert [ledger.token_state(one) for one in "abc"] == [TokenState.ARRIVED, TokenState.ENDED, TokenState.SENT]
+    registry = TokenRegistry()
+    registry.mark_arrived("a")
+    registry.end_wait("a", Party.RECIPIENT)
+    registry.end_wait("b", Party.RECIPIENT)
+    registry.end_wait("c", Party.SENDER)
+    assert [registry.token_state(one) for one in "abc"] == [TokenState.ARRIVED, TokenState.ENDED, TokenState.SENT]
 
 
 def test_the_ledger_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
-    ledger = TokenRegistry(ended=(str(number) for number in range(50_000)))
-    ledger.arrived("one more")
-    assert ledger.token_state("0") is None
-    assert ledger.token_state("1") is TokenState.ENDED
+    registry = TokenRegistry(ended=(str(number) for number in range(50_000)))
+    registry.mark_arrived("one more")
+    assert registry.token_state("0") is None
+    assert registry.token_state("1") is TokenState.ENDED
 
 
 SECOND = timedelta(seconds=1)
@@ -168,7 +168,7 @@ SECOND = timedelta(seconds=1)
     ],
 )
 def test_the_pace(*, ages: list[timedelta], waiting: bool, pause: timedelta) -> None:
-    assert PollingPolicy().pause(ages, waiting=waiting, unwatched=timedelta(minutes=7)) == pause
+    assert PollingPolicy().poll_interval(ages, run_waits=waiting, quiet_interval=timedelta(minutes=7)) == pause
 
 
 def test_the_backoff_doubles_up_to_a_minute() -> None:

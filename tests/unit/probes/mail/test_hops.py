@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.mail.hops import path_of
+from probes.mail.hops import read_path
 from probes.mail.message import OUR_HEADERS, compose
 from probes.mail.token import TokenSigner
 from probes.model.probe import ProbeFailedError, Timeouts, Trace
@@ -31,7 +31,7 @@ def stamp(by: str, seconds: float, zone: str = "+0000") -> bytes:
 
 def path(*headers: bytes, content: bytes = OURS, seen_after: float = 60) -> Path:
     """Return the way of a message with *headers* on top, the last relay's first, handed over at T0."""
-    return path_of(b"".join(headers) + content, handed_over=T0, seen=T0 + timedelta(seconds=seen_after))
+    return read_path(b"".join(headers) + content, submitted_at=T0, arrived_at=T0 + timedelta(seconds=seen_after))
 
 
 def delays(way: Path) -> list[float]:
@@ -144,7 +144,7 @@ def test_a_relay_behind_us_is_told_apart_too_and_the_worst_is_told() -> None:
 
 
 def test_a_stamp_of_the_second_in_which_we_handed_over_is_no_skew() -> None:
-    way = path_of(stamp("mel", 0) + OURS, handed_over=T0 + timedelta(seconds=0.9), seen=T0 + 5 * SECOND)
+    way = read_path(stamp("mel", 0) + OURS, submitted_at=T0 + timedelta(seconds=0.9), arrived_at=T0 + 5 * SECOND)
     assert way == Path(hops=(Hop(by="mel", delay=timedelta()),))
 
 
@@ -197,14 +197,14 @@ class Arriving:
             pass
         with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
             pass
-        trace.arrived(stamp("mx", 3600) + OURS)
+        trace.record_message(stamp("mx", 3600) + OURS)
         if self._failure is not None:
             raise self._failure
         return Outcome.DELIVERED
 
 
 CHANGED = ProbeFailedError(
-    Outcome.CORRUPTED, Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.CHANGED)
+    Outcome.CORRUPTED, Failure(phase=Phase.RETRIEVE, party=Party.RECIPIENT, reason=Reason.CONTENT_CHANGED)
 )
 
 
@@ -212,7 +212,7 @@ CHANGED = ProbeFailedError(
 async def test_a_run_tells_the_way_of_a_message_that_came_even_if_it_was_changed(
     failure: ProbeFailedError | None,
 ) -> None:
-    result = await run_probe(Arriving(failure), route="r", token_id=TOKEN.id, patience=Timeouts(), clock=lambda: T0)
+    result = await run_probe(Arriving(failure), route="r", token_id=TOKEN.id, timeouts=Timeouts(), clock=lambda: T0)
     assert result.path is not None
     assert [hop.by for hop in result.path.hops] == ["mx"]
     assert result.path.skew is not None

@@ -7,9 +7,9 @@ from email.message import Message
 
 import pytest
 
-from probes.mail.message import changes_in
-from probes.mail.mime import in_clear, is_charset, taken_apart
-from probes.mail.observed_message import MailKind, recognise
+from probes.mail.message import find_changes
+from probes.mail.mime import decode_header_value, is_charset, parse_message
+from probes.mail.observed_message import MailKind, classify
 from tests.unit.probes.watch import SIGNER, issue, mail
 
 NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\r\n' % (n, n) for n in range(150))
@@ -26,8 +26,8 @@ NESTED = b"".join(b'Content-Type: multipart/report; boundary="b%d"\r\n\r\n--b%d\
 )
 def test_mail_that_is_made_to_take_long_takes_no_longer_than_other_mail(raw: bytes) -> None:
     began = time.process_time()
-    assert recognise(raw, SIGNER).kind is MailKind.FOREIGN
-    assert changes_in(raw, issue())
+    assert classify(raw, SIGNER).kind is MailKind.FOREIGN
+    assert find_changes(raw, issue())
     assert time.process_time() - began < 0.5
 
 
@@ -35,11 +35,11 @@ def test_mail_that_is_made_to_take_long_takes_no_longer_than_other_mail(raw: byt
 def test_a_token_is_found_in_mail_of_more_parts_than_anybody_sends(depth: int) -> None:
     token = issue()
     opened = b"".join(b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(depth))
-    assert recognise(opened + mail(token), SIGNER).token == token
+    assert classify(opened + mail(token), SIGNER).token == token
 
 
 def test_messages_in_messages_are_taken_as_far_as_they_can_be() -> None:
-    assert isinstance(taken_apart(b"Content-Type: message/rfc822\r\n\r\n" * 3000), Message)
+    assert isinstance(parse_message(b"Content-Type: message/rfc822\r\n\r\n" * 3000), Message)
 
 
 def test_a_letter_that_only_looks_like_one_of_a_token_is_none() -> None:
@@ -60,7 +60,7 @@ def test_a_letter_that_only_looks_like_one_of_a_token_is_none() -> None:
     ],
 )
 def test_encoded_words_are_read_as_far_as_they_are_words_of_mail(value: str, clear: str) -> None:
-    assert in_clear(value) == clear
+    assert decode_header_value(value) == clear
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.mail.message import OUR_HEADERS, TOKEN_HEADER, changes_in, compose, rewrites_in, subject_of, text_of
-from probes.mail.observed_message import MailKind, _taken_apart, may_hide_token, recognise
+from probes.mail.message import (
+    OUR_HEADERS,
+    TOKEN_HEADER,
+    build_subject,
+    build_text,
+    compose,
+    find_changes,
+    find_rewrites,
+)
+from probes.mail.observed_message import MailKind, _parse, classify, may_hide_token
 from probes.mail.token import TokenSigner
 
 NOW = datetime(2026, 3, 2, 8, 30, tzinfo=UTC)
@@ -51,7 +59,7 @@ def test_any_one_of_the_headers_that_carry_the_token_is_enough(carrier: str) -> 
     Pantau: Any single header is enough.
     """
     header = f"From: a@b.example\r\n{carrier}: {message_from_bytes(RAW)[carrier]}\r\n\r\n".encode()
-    assert recognise(header, SIGNER).token == TOKEN
+    assert classify(header, SIGNER).token == TOKEN
 
 
 @pytest.mark.pitfall
@@ -61,18 +69,18 @@ def test_the_token_in_the_body_alone_is_enough_however_it_is_encoded() -> None:
     Pantau: The text alone is enough, in any encoding.
     """
     bare = b"From: a@b.example\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    text = text_of(TOKEN).encode()
-    assert recognise(bare + b"\r\n" + text, SIGNER).token == TOKEN
+    text = build_text(TOKEN).encode()
+    assert classify(bare + b"\r\n" + text, SIGNER).token == TOKEN
     encoded = bare + b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(text)
-    assert recognise(encoded, SIGNER).token == TOKEN
+    assert classify(encoded, SIGNER).token == TOKEN
     folded = text.replace(TOKEN.text[:20].encode(), TOKEN.text[:20].encode() + b"=\r\n")
     printable = bare + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + folded
-    assert recognise(printable, SIGNER).token == TOKEN
+    assert classify(printable, SIGNER).token == TOKEN
 
 
 def test_a_subject_encoded_as_a_whole_is_read() -> None:
     words = base64.b64encode(f"‼ LUAR: {TOKEN.text}".encode()).decode()
-    assert recognise(f"Subject: =?utf-8?b?{words}?=\r\n\r\n".encode(), SIGNER).token == TOKEN
+    assert classify(f"Subject: =?utf-8?b?{words}?=\r\n\r\n".encode(), SIGNER).token == TOKEN
 
 
 @pytest.mark.pitfall
@@ -82,10 +90,10 @@ def test_no_two_messages_have_the_same_text() -> None:
     Pantau: No two are alike.
     """
     tokens = [SIGNER.issue("r", NOW) for _ in range(60)]
-    assert len({text_of(token) for token in tokens}) == 60
+    assert len({build_text(token) for token in tokens}) == 60
     # Not by their tokens only.
-    assert len({text_of(token).splitlines()[0] for token in tokens}) > 1
-    assert len({text_of(token).splitlines()[2] for token in tokens}) > 1
+    assert len({build_text(token).splitlines()[0] for token in tokens}) > 1
+    assert len({build_text(token).splitlines()[2] for token in tokens}) > 1
 
 
 def replaced(old: str, new: str) -> Callable[[bytes], bytes]:
@@ -167,7 +175,7 @@ def latin1_mangled(raw: bytes) -> bytes:
     ],
 )
 def test_rewritten_headers_and_encodings_are_no_corruption(change: Callable[[bytes], bytes]) -> None:
-    assert changes_in(change(RAW), TOKEN) == ()
+    assert find_changes(change(RAW), TOKEN) == ()
 
 
 def html_only(raw: bytes) -> bytes:
@@ -183,7 +191,7 @@ def html_only(raw: bytes) -> bytes:
 def as_an_attachment(raw: bytes) -> bytes:
     """Do what a spam filter does that puts a report in place of the message, and the message behind it."""
     report = EmailMessage()
-    report["From"], report["Subject"] = "a@jabatan-contoh.gov.my", f"*****SPAM***** {subject_of(TOKEN)}"
+    report["From"], report["Subject"] = "a@jabatan-contoh.gov.my", f"*****SPAM***** {build_subject(TOKEN)}"
     report.set_content("Mesej ini mungkin spam.")
     report.add_attachment(message_from_bytes(raw, policy=policy.default))
     return report.as_bytes(policy=policy.SMTP)
@@ -218,8 +226,8 @@ def test_rewrites_in_message_that_lost_nothing_are_named(
     Pantau: It is whole, and the rewriting is named.
     """
     changed = change(RAW)
-    assert changes_in(changed, TOKEN) == ()
-    assert rewrites_in(changed, TOKEN) == rewrites
+    assert find_changes(changed, TOKEN) == ()
+    assert find_rewrites(changed, TOKEN) == rewrites
 
 
 @pytest.mark.blind
@@ -228,16 +236,16 @@ def test_changes_in_html_text_that_lost_something_are_named() -> None:
 
     Pantau: They are named as in plain text.
     """
-    assert changes_in(replaced("Rujukan:", "Rujuk:")(html_only(RAW)), TOKEN) == ("text changed",)
-    assert changes_in(html_only(without_attachment(RAW)), TOKEN) == ("attachment missing",)
-    assert changes_in(html_only(latin1_mangled(RAW)), TOKEN) == ("characters outside ASCII changed",)
+    assert find_changes(replaced("Rujukan:", "Rujuk:")(html_only(RAW)), TOKEN) == ("text changed",)
+    assert find_changes(html_only(without_attachment(RAW)), TOKEN) == ("attachment missing",)
+    assert find_changes(html_only(latin1_mangled(RAW)), TOKEN) == ("characters outside ASCII changed",)
 
 
 @pytest.mark.parametrize("piece", ["<", "<p", "&#", "&nbsp", "<!--", "]]>"])
 def test_rewrites_in_hostile_html_takes_time_that_grows_with_its_size(piece: str) -> None:
     hostile = html_only(RAW).replace(b"<hr>", piece.encode() * (200_000 // len(piece)))
     began = time.process_time()
-    rewrites_in(hostile, TOKEN)
+    find_rewrites(hostile, TOKEN)
     assert time.process_time() - began < 5
 
 
@@ -256,12 +264,12 @@ def test_rewrites_in_hostile_html_takes_time_that_grows_with_its_size(piece: str
     ],
 )
 def test_every_corruption_is_named(change: Callable[[bytes], bytes], finding: str) -> None:
-    assert finding in changes_in(change(RAW), TOKEN)
+    assert finding in find_changes(change(RAW), TOKEN)
 
 
 def test_the_message_of_another_run_is_not_this_ones() -> None:
     another = SIGNER.issue("r", NOW + timedelta(minutes=5))
-    assert set(changes_in(RAW, another)) == {"text changed", "attachment changed"}
+    assert set(find_changes(RAW, another)) == {"text changed", "attachment changed"}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +287,7 @@ def test_the_message_of_another_run_is_not_this_ones() -> None:
     ],
 )
 def test_mail_is_recognised(*, raw: bytes, kind: MailKind, forged: bool) -> None:
-    observed = recognise(raw, SIGNER)
+    observed = classify(raw, SIGNER)
     assert (observed.kind, observed.forged) == (kind, forged)
 
 
@@ -290,15 +298,15 @@ def test_only_a_report_hides_its_token_in_the_body() -> None:
 
 @given(st.binary(max_size=2000))
 def test_no_mail_breaks_the_reader(raw: bytes) -> None:
-    assert recognise(raw, SIGNER).token is None
-    assert changes_in(raw, TOKEN)
+    assert classify(raw, SIGNER).token is None
+    assert find_changes(raw, TOKEN)
 
 
 @given(st.integers(0, len(RAW) - 1), st.binary(max_size=20))
 def test_no_damage_breaks_the_reader(where: int, what: bytes) -> None:
     damaged = RAW[:where] + what + RAW[where + 5 :]
-    recognise(damaged, SIGNER)
-    changes_in(damaged, TOKEN)
+    classify(damaged, SIGNER)
+    find_changes(damaged, TOKEN)
 
 
 @pytest.mark.pitfall
@@ -326,7 +334,7 @@ def test_an_answer_with_re_aw_or_wg_before_our_subject_is_not_our_message(subjec
         f"Message-ID: <1@jabatan-contoh.gov.my>\r\n\r\nTuan, mesej {TOKEN.text} lambat sampai.\r\n"
     )
 
-    assert recognise(raw.encode(), SIGNER).kind is MailKind.ANSWER
+    assert classify(raw.encode(), SIGNER).kind is MailKind.ANSWER
 
 
 @pytest.mark.pitfall
@@ -342,13 +350,13 @@ def test_one_mark_that_a_relay_left_alone_is_enough_to_know_our_own(kept: str) -
     if kept != "Content-Type":
         message.set_boundary("lain")
 
-    assert recognise(message.as_bytes(), SIGNER).kind is MailKind.MESSAGE
+    assert classify(message.as_bytes(), SIGNER).kind is MailKind.MESSAGE
 
 
 @pytest.mark.parametrize("octets", range(1, 9))
 def test_an_attachment_that_is_cut_anywhere_is_cut_short(octets: int) -> None:
     cut = RAW[: RAW.index(b"--semakan", RAW.index(b"filename=")) - 300 - octets]
-    assert changes_in(cut, TOKEN) == ("attachment cut short",)
+    assert find_changes(cut, TOKEN) == ("attachment cut short",)
 
 
 @pytest.mark.parametrize("sender", ["a@jabatan-contoh.gov.my", "unit.teknologi-maklumat+semakan@jabatan-contoh.gov.my"])
@@ -367,8 +375,8 @@ def test_what_is_written_by_hand_is_what_the_standard_library_reads(sender: str)
         assert set(map(str.lower, message.keys())) == OUR_HEADERS
         text = message.get_body()
         assert text is not None
-        assert text.get_content().split() == text_of(token).split()
-        assert changes_in(raw, token) == ()
+        assert text.get_content().split() == build_text(token).split()
+        assert find_changes(raw, token) == ()
         assert not raw.replace(b"\r\n", b"").strip(bytes(range(32, 127)) + b"\t")
         assert max(map(len, raw.partition(b"\r\n\r\n")[2].split(b"\r\n"))) <= 78
 
@@ -388,6 +396,6 @@ def test_a_header_that_is_read_by_hand_reads_as_in_the_standard_library(
     fields: list[tuple[str, str, str]],
 ) -> None:
     raw = "".join(f"{name}{colon}{value}\r\n" for name, colon, value in fields).encode() + b"\r\n"
-    ours, theirs = _taken_apart(raw), message_from_bytes(raw, policy=policy.compat32)
+    ours, theirs = _parse(raw), message_from_bytes(raw, policy=policy.compat32)
     assert _begun(ours) == _begun(theirs)
     assert ours.get_content_type() == theirs.get_content_type()

@@ -89,12 +89,12 @@ def test_a_prober_with_the_same_key_is_told_apart() -> None:
 def test_a_token_says_when_its_run_is_over_to_the_minute_and_up_to_four_hours() -> None:
     def over_after(lasts: timedelta) -> timedelta:
         token = SIGNER.issue(ROUTE, NOW, lasts)
-        return token.over_at - token.sent_at
+        return token.ends_at - token.sent_at
 
     assert over_after(timedelta(minutes=4, seconds=30)) == timedelta(minutes=5)
     assert over_after(timedelta(minutes=4)) == timedelta(minutes=4)
     assert over_after(timedelta(days=3)) == timedelta(minutes=255)
-    assert TOKEN.over_at == TOKEN.sent_at
+    assert TOKEN.ends_at == TOKEN.sent_at
 
 
 def test_a_process_knows_its_own_tokens_from_those_of_its_earlier_life_and_of_a_namesake() -> None:

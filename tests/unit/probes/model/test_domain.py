@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probes.model.domain import is_within, parent_of
+from probes.model.domain import find_parent, is_within
 
 _PARENTS = ("gov.my", "Contoh.EDU.my.")
 
@@ -23,5 +23,5 @@ _PARENTS = ("gov.my", "Contoh.EDU.my.")
     ],
 )
 def test_a_name_is_below_another_by_whole_labels(name: str, parent: str | None) -> None:
-    assert parent_of(name, _PARENTS) == parent
+    assert find_parent(name, _PARENTS) == parent
     assert is_within(name, _PARENTS) is (parent is not None)

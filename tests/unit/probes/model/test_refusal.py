@@ -9,7 +9,7 @@ from probes.model.reply import (
     Reason,
     SubmissionStep,
     imap_sign_in_failure,
-    not_opened,
+    inbox_failure,
     pop3_sign_in_failure,
     smtp_failure,
 )
@@ -69,7 +69,7 @@ def test_smtp_failure_only_greylisting_is_told_from_a_server_in_trouble(
     Pantau: A table has the words of each, with sources.
     """
     found = smtp_failure(step, code, text)
-    assert (found.outcome, found.failure.reason) == (Outcome.DEFERRED, Reason.COME_AGAIN)
+    assert (found.outcome, found.failure.reason) == (Outcome.DEFERRED, Reason.TRY_LATER)
     assert found.failure.cause is cause
 
 
@@ -115,7 +115,7 @@ def test_smtp_failure_cause_names_what_one_mailbox_or_sender_is_refused_for(
 
 #: How a sign-in ends that is refused: plainly; for this account; for other sessions; by what the server asks.
 PLAIN = Outcome.AUTH, Reason.CREDENTIALS_REFUSED, True, None
-OF_ACCOUNT = Outcome.AUTH, Reason.CREDENTIALS_REFUSED, True, ACCOUNT
+FREE_ACCOUNT_ATTEMPTS = Outcome.AUTH, Reason.CREDENTIALS_REFUSED, True, ACCOUNT
 LIMITED = Outcome.INCONCLUSIVE, Reason.SIGN_IN_UNAVAILABLE, False, SESSIONS
 IN_USE = Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, False, SESSIONS
 UNAVAILABLE = Outcome.AUTH, Reason.SIGN_IN_UNAVAILABLE, False, None
@@ -151,15 +151,15 @@ def ending(failure: ProbeFailedError) -> object:
         ("pop3", "[AUTH] Authentication failed.", PLAIN),
         ("pop3", "Login failed.", PLAIN),
         # What is plainly this account's.
-        ("534", "5.7.9 Application-specific password required", OF_ACCOUNT),
-        ("525", "5.7.13 disabled", OF_ACCOUNT),
-        ("535", "5.7.139 Authentication unsuccessful, basic authentication is disabled", OF_ACCOUNT),
-        ("550", "5.7.30 Basic authentication is not supported", OF_ACCOUNT),
-        ("535", "5.7.8 account temporarily locked", OF_ACCOUNT),
-        ("535", "5.7.8 too many failed logins", OF_ACCOUNT),
-        ("imap", "[EXPIRED] change your password", OF_ACCOUNT),
-        ("imap", "[ALERT] Please log in via your web browser", OF_ACCOUNT),
-        ("pop3", "[AUTH] this account is disabled", OF_ACCOUNT),
+        ("534", "5.7.9 Application-specific password required", FREE_ACCOUNT_ATTEMPTS),
+        ("525", "5.7.13 disabled", FREE_ACCOUNT_ATTEMPTS),
+        ("535", "5.7.139 Authentication unsuccessful, basic authentication is disabled", FREE_ACCOUNT_ATTEMPTS),
+        ("550", "5.7.30 Basic authentication is not supported", FREE_ACCOUNT_ATTEMPTS),
+        ("535", "5.7.8 account temporarily locked", FREE_ACCOUNT_ATTEMPTS),
+        ("535", "5.7.8 too many failed logins", FREE_ACCOUNT_ATTEMPTS),
+        ("imap", "[EXPIRED] change your password", FREE_ACCOUNT_ATTEMPTS),
+        ("imap", "[ALERT] Please log in via your web browser", FREE_ACCOUNT_ATTEMPTS),
+        ("pop3", "[AUTH] this account is disabled", FREE_ACCOUNT_ATTEMPTS),
         # A colleague's client holds the one session that there may be.
         ("imap", "[LIMIT] Maximum number of connections from user+IP exceeded", LIMITED),
         ("imap", "[INUSE] locked", LIMITED),
@@ -202,7 +202,7 @@ def test_not_opened_words_about_one_mailbox_are_inconclusive(text: str, reason: 
 
     Pantau: Such words make the run inconclusive.
     """
-    found = not_opened(text, anothers=False)
+    found = inbox_failure(text, is_shared=False)
     assert found is not None
     assert ending(found) == (Outcome.INCONCLUSIVE, reason, False, SESSIONS)
-    assert not_opened("[SERVERBUG] oops", anothers=False) is None
+    assert inbox_failure("[SERVERBUG] oops", is_shared=False) is None

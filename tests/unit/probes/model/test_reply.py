@@ -13,11 +13,11 @@ from probes.model.probe import CommandRejectedError, ProtocolError
 from probes.model.reply import (
     Reason,
     SubmissionStep,
-    expired,
+    find_status,
     imap_sign_in_failure,
-    shortened,
+    shorten,
     smtp_failure,
-    status_in,
+    timeout_failure,
 )
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import failure_of
@@ -37,13 +37,13 @@ SENDER, RECIPIENT = Party.SENDER, Party.RECIPIENT
             Reason.SERVICE_REFUSED,
             False,
         ),
-        (SubmissionStep.GREETING, 421, "4.3.2 busy", Outcome.DEFERRED, Phase.CONNECT, Reason.COME_AGAIN, False),
+        (SubmissionStep.GREETING, 421, "4.3.2 busy", Outcome.DEFERRED, Phase.CONNECT, Reason.TRY_LATER, False),
         (SubmissionStep.GREETING, 250, "hello?", Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER, False),
         (SubmissionStep.TLS, 454, "TLS not available", Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, False),
         (SubmissionStep.TLS, 502, "5.5.1 not implemented", Outcome.TLS, Phase.TLS, Reason.TLS_UNAVAILABLE, False),
-        (SubmissionStep.TLS, 421, "4.3.2 closing", Outcome.DEFERRED, Phase.TLS, Reason.COME_AGAIN, False),
+        (SubmissionStep.TLS, 421, "4.3.2 closing", Outcome.DEFERRED, Phase.TLS, Reason.TRY_LATER, False),
         (SubmissionStep.HELLO, 502, "5.5.1 what?", Outcome.REJECTED, Phase.CONNECT, Reason.SERVICE_REFUSED, False),
-        (SubmissionStep.HELLO, 421, "4.3.2 closing", Outcome.DEFERRED, Phase.CONNECT, Reason.COME_AGAIN, False),
+        (SubmissionStep.HELLO, 421, "4.3.2 closing", Outcome.DEFERRED, Phase.CONNECT, Reason.TRY_LATER, False),
         (SubmissionStep.SIGN_IN, 432, "4.7.12 transition", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
         (SubmissionStep.SIGN_IN, 525, "5.7.13 disabled", Outcome.AUTH, Phase.AUTH, Reason.CREDENTIALS_REFUSED, True),
         (SubmissionStep.RESET, 500, "5.5.2 what?", Outcome.REJECTED, Phase.SUBMIT, Reason.UNEXPECTED_ANSWER, False),
@@ -64,9 +64,9 @@ SENDER, RECIPIENT = Party.SENDER, Party.RECIPIENT
             Reason.RECIPIENT_REFUSED,
             False,
         ),
-        (SubmissionStep.RECIPIENT, 450, "4.2.0 greylisted", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN, False),
+        (SubmissionStep.RECIPIENT, 450, "4.2.0 greylisted", Outcome.DEFERRED, Phase.SUBMIT, Reason.TRY_LATER, False),
         (SubmissionStep.MESSAGE, 554, "5.7.1 spam", Outcome.REJECTED, Phase.DATA, Reason.MESSAGE_REFUSED, False),
-        (SubmissionStep.MESSAGE, 452, "4.3.1 disk full", Outcome.DEFERRED, Phase.DATA, Reason.COME_AGAIN, False),
+        (SubmissionStep.MESSAGE, 452, "4.3.1 disk full", Outcome.DEFERRED, Phase.DATA, Reason.TRY_LATER, False),
     ],
 )
 def test_smtp_replies(
@@ -121,14 +121,14 @@ def tls(reason: str) -> ssl.SSLError:
         (ConnectionRefusedError(111, "refused"), Phase.CONNECT, Outcome.CONNECT, Reason.PORT_REFUSED),
         (ConnectionResetError(104, "reset"), Phase.TLS, Outcome.CONNECT, Reason.CONNECTION_CLOSED),
         (OSError(errno.EHOSTUNREACH, "no route"), Phase.CONNECT, Outcome.CONNECT, Reason.UNREACHABLE),
-        (OSError(errno.ENETUNREACH, "no network"), Phase.CONNECT, Outcome.INCONCLUSIVE, Reason.OUR_OWN),
-        (OSError(errno.EMFILE, "too many files"), Phase.CONNECT, Outcome.INCONCLUSIVE, Reason.OUR_OWN),
+        (OSError(errno.ENETUNREACH, "no network"), Phase.CONNECT, Outcome.INCONCLUSIVE, Reason.MONITORING_FAULT),
+        (OSError(errno.EMFILE, "too many files"), Phase.CONNECT, Outcome.INCONCLUSIVE, Reason.MONITORING_FAULT),
         (TimeoutError(110, "timed out"), Phase.CONNECT, Outcome.CONNECT, Reason.NO_ANSWER),
         (TimeoutError(), Phase.AUTH, Outcome.TIMEOUT, Reason.NO_ANSWER),
         (verification(10), Phase.TLS, Outcome.TLS, Reason.CERTIFICATE_EXPIRED),
         (verification(9), Phase.TLS, Outcome.TLS, Reason.CERTIFICATE_EXPIRED),
-        (verification(62), Phase.TLS, Outcome.TLS, Reason.CERTIFICATE_OF_ANOTHER),
-        (verification(64), Phase.TLS, Outcome.TLS, Reason.CERTIFICATE_OF_ANOTHER),
+        (verification(62), Phase.TLS, Outcome.TLS, Reason.CERTIFICATE_NAME_MISMATCH),
+        (verification(64), Phase.TLS, Outcome.TLS, Reason.CERTIFICATE_NAME_MISMATCH),
         (verification(18), Phase.TLS, Outcome.TLS, Reason.CERTIFICATE_UNTRUSTED),
         (verification(20), Phase.TLS, Outcome.TLS, Reason.CERTIFICATE_UNTRUSTED),
         (tls("WRONG_VERSION_NUMBER"), Phase.TLS, Outcome.TLS, Reason.TLS_NOT_SPOKEN),
@@ -161,7 +161,7 @@ def test_errors_of_the_network(error: Exception, phase: Phase, outcome: Outcome,
     ],
 )
 def test_a_deadline_means_what_was_going_on(phase: Phase, outcome: Outcome) -> None:
-    assert expired(phase, RECIPIENT).outcome is outcome
+    assert timeout_failure(phase, RECIPIENT).outcome is outcome
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_deadline_means_what_was_going_on(phase: Phase, outcome: Outcome) -> N
     ],
 )
 def test_the_status_code_in_a_text(text: str, status: str | None) -> None:
-    assert status_in(text) == status
+    assert find_status(text) == status
 
 
 def test_a_detail_is_one_printable_line() -> None:
-    assert shortened("a\r\n\tb\x00c\x1b[31m") == "a b c [31m"
-    assert len(shortened("x" * 1000)) == 300
+    assert shorten("a\r\n\tb\x00c\x1b[31m") == "a b c [31m"
+    assert len(shorten("x" * 1000)) == 300

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from probes.model.egress import EgressDeniedError, EgressException, EgressPolicy
+from probes.model.egress import EgressDenial, EgressException, EgressPolicy
 from probes.model.mailbox import Security, Server
 from probes.model.reply import Reason
-from probes.preauth.capabilities import ServerCapabilities, look
+from probes.preauth.capabilities import ServerCapabilities, query_servers
 from probes.preauth.discovery import ServerCandidate, find_servers
 from tests.unit.probes.standin import ImapStandIn, hosts, listening, server_context, trust
 from tests.unit.probes.turncoat import Turncoat, turncoat
@@ -23,16 +23,16 @@ SILENT = {f"_submissions._tcp.{DOMAIN} SRV": [["0 0 0 ."]]}
 HOST = f"mel.{DOMAIN}"
 
 
-def met(candidate: ServerCandidate, bounds: EgressPolicy, tls: ssl.SSLContext) -> Server:
+def met(candidate: ServerCandidate, egress: EgressPolicy, tls: ssl.SSLContext) -> Server:
     """Return a server as `monitor.service.portal.mailbox_setup` has it looked at."""
-    return Server(host=candidate.host, port=candidate.port, security=candidate.security, tls=tls, bounds=bounds)
+    return Server(host=candidate.host, port=candidate.port, security=candidate.security, tls=tls, egress=egress)
 
 
-async def looked(served: Turncoat, bounds: EgressPolicy) -> list[ServerCapabilities]:
+async def looked(served: Turncoat, egress: EgressPolicy) -> list[ServerCapabilities]:
     """Find the servers of the domain, and look at each."""
     found = await find_servers(DOMAIN, served.name_servers)
     assert found.candidates
-    return list(await look([(each.protocol, met(each, bounds, trust())) for each in found.candidates]))
+    return list(await query_servers([(each.protocol, met(each, egress, trust())) for each in found.candidates]))
 
 
 async def test_a_name_that_leads_inside_once_it_was_checked_leads_nowhere() -> None:
@@ -41,14 +41,14 @@ async def test_a_name_that_leads_inside_once_it_was_checked_leads_nowhere() -> N
         hosts({"127.0.0.2": outside, "127.0.0.1": inside}, server_context(HOST)) as port,
         turncoat(SILENT | {IMAPS: [[f"0 0 {port} {HOST}."]], f"{HOST} A": [["127.0.0.2"], ["127.0.0.1"]]}) as served,
     ):
-        bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
-        (first,) = await looked(served, bounds)
+        egress = EgressPolicy(exceptions=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        (first,) = await looked(served, egress)
         # It was asked for once: between the check and the connection nothing could turn.
         assert (first.is_usable, served.asked[f"{HOST} A"]) == (True, 1)
-        (second,) = await looked(served, bounds)
+        (second,) = await looked(served, egress)
 
     assert second.failure is not None
-    assert (second.failure.reason, second.failure.detail) == (Reason.OUT_OF_BOUNDS, EgressDeniedError.THIS_MACHINE)
+    assert (second.failure.reason, second.failure.detail) == (Reason.EGRESS_DENIED, EgressDenial.THIS_MACHINE)
     assert (outside.connections, inside.connections) == (1, 0)
 
 
@@ -66,7 +66,7 @@ async def test_a_name_that_turns_between_two_servers_of_one_look_is_checked_for_
         ) as served,
     ):
         looks = await looked(
-            served, EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+            served, EgressPolicy(exceptions=(EgressException.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
         )
 
     assert [each.is_usable for each in looks] == [True, False]
@@ -76,25 +76,23 @@ async def test_a_name_that_turns_between_two_servers_of_one_look_is_checked_for_
 @pytest.mark.parametrize(
     ("target", "leads", "why"),
     [
-        (HOST, "127.0.0.1", EgressDeniedError.THIS_MACHINE),
-        (HOST, "0.0.0.0", EgressDeniedError.THIS_MACHINE),
-        (HOST, "169.254.169.254", EgressDeniedError.LINK),
-        (HOST, "10.0.0.5", EgressDeniedError.PRIVATE),
-        (HOST, "100.64.0.1", EgressDeniedError.PRIVATE),
-        (HOST, "224.0.0.1", EgressDeniedError.RESERVED),
-        (HOST, "::1", EgressDeniedError.THIS_MACHINE),
-        (HOST, "::ffff:127.0.0.1", EgressDeniedError.THIS_MACHINE),
-        (HOST, "::ffff:169.254.169.254", EgressDeniedError.LINK),
-        (HOST, "64:ff9b::7f00:1", EgressDeniedError.RESERVED),
-        (HOST, "fe80::1", EgressDeniedError.LINK),
+        (HOST, "127.0.0.1", EgressDenial.THIS_MACHINE),
+        (HOST, "0.0.0.0", EgressDenial.THIS_MACHINE),
+        (HOST, "169.254.169.254", EgressDenial.LINK),
+        (HOST, "10.0.0.5", EgressDenial.PRIVATE),
+        (HOST, "100.64.0.1", EgressDenial.PRIVATE),
+        (HOST, "224.0.0.1", EgressDenial.RESERVED),
+        (HOST, "::1", EgressDenial.THIS_MACHINE),
+        (HOST, "::ffff:127.0.0.1", EgressDenial.THIS_MACHINE),
+        (HOST, "::ffff:169.254.169.254", EgressDenial.LINK),
+        (HOST, "64:ff9b::7f00:1", EgressDenial.RESERVED),
+        (HOST, "fe80::1", EgressDenial.LINK),
         # A target that is an address already asks nobody.
-        ("127.0.0.1", "", EgressDeniedError.THIS_MACHINE),
-        ("169.254.169.254", "", EgressDeniedError.LINK),
+        ("127.0.0.1", "", EgressDenial.THIS_MACHINE),
+        ("169.254.169.254", "", EgressDenial.LINK),
     ],
 )
-async def test_what_a_domain_announces_inside_is_not_knocked_at(
-    target: str, leads: str, why: EgressDeniedError
-) -> None:
+async def test_what_a_domain_announces_inside_is_not_knocked_at(target: str, leads: str, why: EgressDenial) -> None:
     inside = ImapStandIn()
     async with listening(inside) as port:
         records = {f"{target} {'AAAA' if ':' in leads else 'A'}": [[leads]]} if leads else {}
@@ -103,7 +101,7 @@ async def test_what_a_domain_announces_inside_is_not_knocked_at(
 
     assert seen.failure is not None
     # Which kind of place, and no address: that would be what our resolver says.
-    assert (seen.failure.reason, seen.failure.detail) == (Reason.OUT_OF_BOUNDS, why)
+    assert (seen.failure.reason, seen.failure.detail) == (Reason.EGRESS_DENIED, why)
     assert inside.connections == 0
 
 
@@ -112,9 +110,9 @@ async def test_a_port_of_something_else_is_not_knocked_at_wherever_it_is() -> No
     async with listening(inside, address="127.0.0.2") as port:
         services = SILENT | {IMAPS: [[f"0 0 {port} {HOST}."]], f"{HOST} A": [["127.0.0.2"]]}
         async with turncoat(services) as served:
-            (seen,) = await looked(served, EgressPolicy(openings=(EgressException.read("127.0.0.2"),)))
+            (seen,) = await looked(served, EgressPolicy(exceptions=(EgressException.read("127.0.0.2"),)))
 
-    assert (seen.failure and seen.failure.detail, inside.connections) == (EgressDeniedError.PORT, 0)
+    assert (seen.failure and seen.failure.detail, inside.connections) == (EgressDenial.PORT, 0)
 
 
 async def test_what_answers_within_bounds_and_is_no_mail_server_is_not_quoted() -> None:
@@ -125,8 +123,8 @@ async def test_what_answers_within_bounds_and_is_no_mail_server_is_not_quoted() 
     async with listening(says, address="127.0.0.2") as port:
         services = {f"_imap._tcp.{DOMAIN} SRV": [[f"0 0 {port} {HOST}."]], f"{HOST} A": [["127.0.0.2"]]}
         async with turncoat(SILENT | services) as served:
-            bounds = EgressPolicy(openings=(EgressException.read(f"127.0.0.2:{port}"),))
-            (seen,) = await looked(served, bounds)
+            egress = EgressPolicy(exceptions=(EgressException.read(f"127.0.0.2:{port}"),))
+            (seen,) = await looked(served, egress)
 
     assert seen.failure is not None
     assert (seen.failure.reason, "Rahsia" in str(seen)) == (Reason.UNEXPECTED_ANSWER, False)
@@ -141,6 +139,6 @@ async def test_the_one_who_looks_is_bounded_by_the_server_and_an_operators_serve
     ):
         (found,) = (await find_servers(DOMAIN, served.name_servers)).candidates
         server = met(found, EgressPolicy(), trust())
-        (seen,) = await look([(found.protocol, replace(server, bounds=None))])
+        (seen,) = await query_servers([(found.protocol, replace(server, egress=None))])
 
     assert (seen.is_usable, found.security, inside.connections) == (True, Security.IMPLICIT, 1)

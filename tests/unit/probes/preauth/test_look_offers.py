@@ -15,8 +15,8 @@ from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Party
 from probes.preauth import capabilities as looking
-from probes.preauth.capabilities import query_server, seen
-from probes.preauth.forbidden_sign_in import revealing
+from probes.preauth.capabilities import parse_capabilities, query_server
+from probes.preauth.forbidden_sign_in import find_revealing_mechanisms
 from probes.preauth.session import Protocol
 from probes.protocol.pop3 import open_session
 from probes.run.trace import TraceRecorder
@@ -46,7 +46,7 @@ from tests.unit.probes.standin import SmtpStandIn, hang, listening
 def test_whether_a_password_is_taken_follows_from_what_is_offered(
     *, protocol: Protocol, offers: list[str], taken: bool
 ) -> None:
-    assert seen(protocol, offers).takes_password is taken
+    assert parse_capabilities(protocol, offers).takes_password is taken
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_whether_a_password_is_taken_follows_from_what_is_offered(
 def test_what_is_offered_in_clear_shows_a_password_or_not(
     *, protocol: Protocol, offers: tuple[str, ...], shown: str
 ) -> None:
-    assert revealing(protocol, offers) == shown
+    assert find_revealing_mechanisms(protocol, offers) == shown
 
 
 async def test_a_silent_server_is_left_after_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ async def test_a_pop3_server_that_does_not_say_that_it_has_tls_is_found_no_bette
         check_scope = CheckScope(agency="JCM", mailboxes=(mailbox,), domains=("jabatan-contoh.gov.my",))
         offered, *_ = await CERTIFICATE.build(check_scope, lambda: datetime.now(UTC)).run()
         with pytest.raises(ProbeFailedError) as read:
-            await open_session(mailbox, TraceRecorder(), Party.RECIPIENT, leg=timedelta(seconds=5))
+            await open_session(mailbox, TraceRecorder(), Party.RECIPIENT, response_timeout=timedelta(seconds=5))
     assert found.failure == read.value.failure
     assert read.value.failure.reason == Reason.TLS_NOT_OFFERED
     assert (offered.aspect, offered.verdict) == ("offered", Verdict.FAIL)

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from probes.model.probe import ProtocolError
-from probes.preauth.callout import blind
+from probes.preauth.callout import unverified_tls_context
 from probes.preauth.forbidden_sign_in import try_wrong_password
-from probes.preauth.session import PreAuthSession, Protocol, ReplyKind, tls_offered, wired
+from probes.preauth.session import PreAuthSession, Protocol, ReplyKind, offers_tls, open_wire
 from tests.hanging import HANGS
 from tests.unit.probes.standin import HOST, Handler, hang, listening, server, server_context
 
@@ -27,7 +27,7 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
     async with listening(say if isinstance(handler, bytes) else handler) as port:
         sock = socket.create_connection(("127.0.0.1", port))
         sock.setblocking(False)
-        session = PreAuthSession(protocol, await wired(sock))
+        session = PreAuthSession(protocol, await open_wire(sock))
         try:
             async with asyncio.timeout(HANGS):
                 yield session
@@ -40,42 +40,42 @@ async def session_with(handler: Handler | bytes, protocol: Protocol = Protocol.S
     [
         (Protocol.SMTP, b"220-tunggu\r\n220-sekejap\r\n220 sedia\r\n", ReplyKind.DONE),
         (Protocol.SMTP, b"220\r\n", ReplyKind.DONE),
-        (Protocol.SMTP, b"421 4.3.2 sibuk\r\n", ReplyKind.LATER),
-        (Protocol.SMTP, b"554-tidak\r\n554 pergi\r\n", ReplyKind.NO),
+        (Protocol.SMTP, b"421 4.3.2 sibuk\r\n", ReplyKind.TEMPORARY),
+        (Protocol.SMTP, b"554-tidak\r\n554 pergi\r\n", ReplyKind.PERMANENT),
         (Protocol.IMAP, b"* OK sedia\r\n", ReplyKind.DONE),
         (Protocol.IMAP, b"* PREAUTH masuk\r\n", ReplyKind.DONE),
-        (Protocol.IMAP, b"* BYE penuh\r\n", ReplyKind.NO),
+        (Protocol.IMAP, b"* BYE penuh\r\n", ReplyKind.PERMANENT),
         (Protocol.POP3, b"+OK sedia <1.2@x>\r\n", ReplyKind.DONE),
-        (Protocol.POP3, b"-ERR [SYS/TEMP] nanti\r\n", ReplyKind.LATER),
-        (Protocol.POP3, b"-ERR tidak\r\n", ReplyKind.NO),
+        (Protocol.POP3, b"-ERR [SYS/TEMP] nanti\r\n", ReplyKind.TEMPORARY),
+        (Protocol.POP3, b"-ERR tidak\r\n", ReplyKind.PERMANENT),
     ],
 )
 async def test_a_greeting_is_waited_for_to_its_last_line(protocol: Protocol, said: bytes, answer: ReplyKind) -> None:
     async with session_with(said, protocol) as session:
-        assert (await session.greet()).kind is answer
+        assert (await session.read_greeting()).kind is answer
 
 
 @pytest.mark.parametrize("protocol", Protocol)
 async def test_what_is_another_protocol_is_no_greeting(protocol: Protocol) -> None:
     async with session_with(b"SSH-2.0-OpenSSH_9\r\n", protocol) as session:
         with pytest.raises(ProtocolError):
-            await session.greet()
+            await session.read_greeting()
 
 
 async def test_a_server_that_does_not_stop_talking_is_left() -> None:
     async with session_with(b"220-lagi\r\n" * 300) as session:
         with pytest.raises(ProtocolError, match="without an end"):
-            await session.greet()
+            await session.read_greeting()
     async with session_with(b"x" * 100_000) as session:
         with pytest.raises(ProtocolError, match="does not stop talking"):
-            await session.greet()
+            await session.read_greeting()
 
 
 async def test_a_name_with_a_line_break_never_reaches_the_wire() -> None:
     async with session_with(b"+OK sedia\r\n", Protocol.POP3) as session:
-        await session.greet()
+        await session.read_greeting()
         with pytest.raises(ValueError, match="one line"):
-            await session.ask("USER a\r\nDELE 1")
+            await session.send_command("USER a\r\nDELE 1")
 
 
 async def test_a_server_that_goes_away_is_noticed_at_once() -> None:
@@ -85,14 +85,14 @@ async def test_a_server_that_goes_away_is_noticed_at_once() -> None:
 
     async with session_with(go) as session:
         with pytest.raises(ConnectionResetError):
-            await session.greet()
+            await session.read_greeting()
 
 
 async def test_what_is_said_in_clear_behind_the_permission_for_tls_breaks_it_off() -> None:
     async with session_with(b"220 sedia\r\n220 mula\r\n250 disuntik\r\n") as session:
-        await session.greet()
-        with pytest.raises(ProtocolError, match="more was said in clear"):
-            await session.start_tls(blind(), HOST)
+        await session.read_greeting()
+        with pytest.raises(ProtocolError, match="plain text after the response to STARTTLS"):
+            await session.start_tls(unverified_tls_context(), HOST)
 
 
 async def test_tls_is_asked_for_by_the_word_of_the_protocol() -> None:
@@ -109,27 +109,27 @@ async def test_tls_is_asked_for_by_the_word_of_the_protocol() -> None:
         writer.write(b"+OK jumpa lagi\r\n")
 
     async with session_with(grant, Protocol.POP3) as session:
-        await session.greet()
-        offers = await session.offers()
-        assert tls_offered(Protocol.POP3, offers)
-        assert (await session.start_tls(blind(), HOST)).done
-        await session.leave()
-        assert len(session.chain) == 1
+        await session.read_greeting()
+        offers = await session.read_capabilities()
+        assert offers_tls(Protocol.POP3, offers)
+        assert (await session.start_tls(unverified_tls_context(), HOST)).is_done
+        await session.log_out()
+        assert len(session.certificate_chain) == 1
     assert asked == [b"CAPA\r\n", b"STLS\r\n", b"QUIT\r\n"]
 
 
 async def test_an_imap_server_that_is_silent_about_a_tag_and_says_bye_has_ended() -> None:
     async with session_with(b"* OK sedia\r\n* BYE jumpa lagi\r\n", Protocol.IMAP) as session:
-        await session.greet()
+        await session.read_greeting()
         with pytest.raises(ConnectionResetError, match="BYE"):
-            await session.ask("NOOP")
+            await session.send_command("NOOP")
 
 
 async def test_capabilities_are_told_apart_from_other_lines() -> None:
     said = b"* OK sedia\r\n* 1 EXISTS\r\n* CAPABILITY IMAP4rev1 StartTLS LOGINDISABLED\r\np1 OK selesai\r\n"
     async with session_with(said, Protocol.IMAP) as session:
-        await session.greet()
-        assert await session.offers() == ("IMAP4REV1", "STARTTLS", "LOGINDISABLED")
+        await session.read_greeting()
+        assert await session.read_capabilities() == ("IMAP4REV1", "STARTTLS", "LOGINDISABLED")
 
 
 async def test_a_wrong_password_is_tried_also_where_sign_in_is_offered_as_old_servers_do() -> None:
@@ -148,4 +148,4 @@ async def test_a_wrong_password_is_tried_also_where_sign_in_is_offered_as_old_se
     async with listening(old, server_context()) as port, asyncio.timeout(HANGS):
         reply = await try_wrong_password(Protocol.SMTP, server(port), "siti")
     assert reply is not None
-    assert reply.kind is ReplyKind.NO
+    assert reply.kind is ReplyKind.PERMANENT

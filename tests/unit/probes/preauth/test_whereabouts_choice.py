@@ -11,12 +11,12 @@ from probes.preauth.discovery import (
     MOST_CANDIDATES,
     ServerCandidate,
     ServerSource,
-    announced_hosts,
-    chosen,
-    of_platform,
-    platform_at,
-    platform_of,
-    usual_at,
+    choose_candidates,
+    guess_candidates,
+    platform_candidates,
+    platform_of_exchangers,
+    platform_of_server,
+    srv_hosts,
 )
 from probes.preauth.session import Protocol
 
@@ -44,7 +44,7 @@ def candidate(host: str, protocol: Protocol = Protocol.IMAP) -> ServerCandidate:
     ],
 )
 def test_announced_hosts_come_by_priority_and_are_hosts(records: list[str], hosts: list[tuple[str, int]]) -> None:
-    assert announced_hosts([srv(each) for each in records]) == hosts
+    assert srv_hosts([srv(each) for each in records]) == hosts
 
 
 @pytest.mark.parametrize(
@@ -57,26 +57,28 @@ def test_announced_hosts_come_by_priority_and_are_hosts(records: list[str], host
     ],
 )
 def test_a_platform_is_known_by_its_exchangers(exchangers: list[str], platform: MailPlatform | None) -> None:
-    assert platform_of(exchangers) is platform
+    assert platform_of_exchangers(exchangers) is platform
 
 
 def test_a_platform_is_known_by_its_servers_too() -> None:
     for platform in MailPlatform:
-        assert {platform_at(each.host) for each in of_platform(platform)} == {platform}
-    assert platform_at("mel.jabatan-contoh.gov.my") is None
+        assert {platform_of_server(each.host) for each in platform_candidates(platform)} == {platform}
+    assert platform_of_server("mel.jabatan-contoh.gov.my") is None
 
 
 def test_each_side_takes_the_first_source_that_has_something() -> None:
     announced = [candidate("diumumkan.gov.my")]
-    found = chosen(announced, of_platform(MailPlatform.GOOGLE), usual_at(Protocol.SMTP, "mail.gov.my"))
+    found = choose_candidates(
+        announced, platform_candidates(MailPlatform.GOOGLE), guess_candidates(Protocol.SMTP, "mail.gov.my")
+    )
     assert [each.host for each in found] == ["smtp.gmail.com", "diumumkan.gov.my"]
 
 
 def test_what_the_domain_says_it_has_not_is_suggested_by_nobody() -> None:
-    found = chosen([], of_platform(MailPlatform.GOOGLE), denied={Protocol.IMAP})
+    found = choose_candidates([], platform_candidates(MailPlatform.GOOGLE), denied={Protocol.IMAP})
     assert [each.protocol for each in found] == [Protocol.SMTP]
 
 
 def test_a_domain_that_announces_a_hundred_servers_has_few_of_them_knocked_at() -> None:
-    found = chosen([candidate(f"mel{number}.gov.my") for number in range(100)])
+    found = choose_candidates([candidate(f"mel{number}.gov.my") for number in range(100)])
     assert len(found) == MOST_CANDIDATES

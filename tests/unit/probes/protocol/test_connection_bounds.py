@@ -11,27 +11,29 @@ from ipaddress import ip_address
 
 import pytest
 
-from probes.domain.mta_sts import MtaStsPolicyError, PolicyServer, PolicyUnreachableError, fetch
-from probes.domain.names import IPAddress, Names
+from probes.domain.mta_sts import MtaStsPolicyError, PolicyServer, PolicyUnreachableError, fetch_policy
+from probes.domain.names import DnsClient, IPAddress
 from probes.model.check import NameServers, Verdict
-from probes.model.egress import EgressDeniedError, EgressException, EgressPolicy
+from probes.model.egress import EgressDenial, EgressException, EgressPolicy
 from probes.model.mailbox import Security, Server
 from probes.model.probe import ProbeFailedError, ProtocolError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party
-from probes.preauth.callout import call
+from probes.preauth.callout import make_callout
 from probes.preauth.session import Protocol, open_session
 from probes.protocol.connection import open_socket
 from probes.protocol.imap import open_session as open_imap
 from probes.protocol.pop3 import open_session as open_pop3
-from probes.protocol.smtp import rehearse
+from probes.protocol.smtp import try_submission
 from probes.run.trace import TraceRecorder
 from probes.verdict.mx_verdict import judge_connection
 from tests.unit.probes.standin import hosts, listening, mailbox, server, server_context, trust, until
 
 
-def bounded(port: int, *openings: str, host: str = "mel.jabatan-contoh.gov.my") -> Server:
-    return replace(server(port), host=host, bounds=EgressPolicy(openings=tuple(map(EgressException.read, openings))))
+def bounded(port: int, *exceptions: str, host: str = "mel.jabatan-contoh.gov.my") -> Server:
+    return replace(
+        server(port), host=host, egress=EgressPolicy(exceptions=tuple(map(EgressException.read, exceptions)))
+    )
 
 
 class Resolver:
@@ -66,9 +68,9 @@ class Door:
         self.heard.append(await reader.read())
 
 
-async def refused(server: Server, ask: Resolver) -> ProbeFailedError:
+async def refused(server: Server, resolver: Resolver) -> ProbeFailedError:
     with pytest.raises(ProbeFailedError) as refusal:
-        await open_socket(server, TraceRecorder(), Party.RECIPIENT, ask=ask)
+        await open_socket(server, TraceRecorder(), Party.RECIPIENT, resolver=resolver)
     return refusal.value
 
 
@@ -77,11 +79,11 @@ async def test_a_name_that_leads_to_this_machine_is_not_connected_to(address: st
     door = Door()
     async with listening(door) as port:
         there = bounded(port)
-        why = await refused(replace(there, bounds=EgressPolicy(ports=frozenset({port}))), Resolver([address]))
+        why = await refused(replace(there, egress=EgressPolicy(ports=frozenset({port}))), Resolver([address]))
 
-    assert (why.outcome, why.failure.reason) == (Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS)
+    assert (why.outcome, why.failure.reason) == (Outcome.INCONCLUSIVE, Reason.EGRESS_DENIED)
     # What kind it is, and not what our resolver says.
-    assert why.failure.detail == EgressDeniedError.THIS_MACHINE
+    assert why.failure.detail == EgressDenial.THIS_MACHINE
     assert door.callers == 0
 
 
@@ -90,7 +92,7 @@ async def test_a_port_of_ours_is_not_connected_to() -> None:
     async with listening(door) as port:
         why = await refused(bounded(port, "127.0.0.0/8"), Resolver(["127.0.0.1"]))
 
-    assert why.failure.detail == EgressDeniedError.PORT
+    assert why.failure.detail == EgressDenial.PORT
     assert door.callers == 0
 
 
@@ -98,7 +100,7 @@ async def test_a_name_that_leads_elsewhere_a_moment_later_is_met_where_it_was_ch
     allowed, ours = Door(), Door()
     async with hosts({"127.0.0.2": allowed, "127.0.0.1": ours}) as port:
         rebinds = Resolver(["127.0.0.2"], ["127.0.0.1"])
-        sock = await open_socket(bounded(port, f"127.0.0.2:{port}"), TraceRecorder(), Party.SENDER, ask=rebinds)
+        sock = await open_socket(bounded(port, f"127.0.0.2:{port}"), TraceRecorder(), Party.SENDER, resolver=rebinds)
         peer = sock.getpeername()
         sock.close()
 
@@ -114,12 +116,12 @@ async def test_a_connection_that_has_come_elsewhere_than_it_was_to_go_is_given_u
     door = Door(b"* OK dalaman\r\n")
     async with listening(door, address=lands) as port:
         there = bounded(port, f"{opened}:{port}")
-        there = replace(there, bounds=replace(there.bounds or EgressPolicy(), ports=frozenset({port})))
+        there = replace(there, egress=replace(there.egress or EgressPolicy(), ports=frozenset({port})))
         why = await refused(there, Resolver([opened.strip("[]")]))
         await until(lambda: len(door.heard) == 1)
 
-    assert (why.outcome, why.failure.reason) == (Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS)
-    assert why.failure.detail == EgressDeniedError.THIS_MACHINE
+    assert (why.outcome, why.failure.reason) == (Outcome.INCONCLUSIVE, Reason.EGRESS_DENIED)
+    assert why.failure.detail == EgressDenial.THIS_MACHINE
     # It was let go of at once, and nothing was said on it.
     assert door.heard == [b""]
 
@@ -128,7 +130,7 @@ async def test_of_several_addresses_those_are_met_that_are_allowed() -> None:
     allowed, ours = Door(), Door()
     async with hosts({"127.0.0.2": allowed, "127.0.0.1": ours}) as port:
         both = Resolver(["127.0.0.1", "::1", "127.0.0.2"])
-        sock = await open_socket(bounded(port, f"127.0.0.2:{port}"), TraceRecorder(), Party.SENDER, ask=both)
+        sock = await open_socket(bounded(port, f"127.0.0.2:{port}"), TraceRecorder(), Party.SENDER, resolver=both)
         peer = sock.getpeername()
         sock.close()
 
@@ -139,7 +141,7 @@ async def test_of_several_addresses_those_are_met_that_are_allowed() -> None:
 async def test_a_host_that_operators_have_named_is_met_wherever_it_is() -> None:
     door = Door()
     async with listening(door) as port:
-        sock = await open_socket(server(port), TraceRecorder(), Party.SENDER, ask=Resolver(["127.0.0.1"]))
+        sock = await open_socket(server(port), TraceRecorder(), Party.SENDER, resolver=Resolver(["127.0.0.1"]))
         sock.close()
 
 
@@ -148,28 +150,28 @@ async def test_other_ways_to_write_this_machine_lead_there_and_are_refused(host:
     with pytest.raises(ProbeFailedError) as refusal:
         await open_session(Protocol.IMAP, bounded(993, host=host), Party.RECIPIENT)
 
-    assert refusal.value.failure.detail == EgressDeniedError.THIS_MACHINE
+    assert refusal.value.failure.detail == EgressDenial.THIS_MACHINE
 
 
 async def test_a_domain_whose_mail_exchanger_leads_to_this_machine_is_not_called_at() -> None:
     door = Door(b"220 dalaman ESMTP\r\n")
     async with listening(door) as port:
-        there = replace(server(port, Security.STARTTLS), bounds=EgressPolicy(ports=frozenset({port})))
-        seen = await call(there)
+        there = replace(server(port, Security.STARTTLS), egress=EgressPolicy(ports=frozenset({port})))
+        seen = await make_callout(there)
 
     verdict, told = judge_connection(seen, 4, is_open=True)
     assert (verdict, told) == (Verdict.UNKNOWN, "we do not call there: it is this machine itself")
     assert door.callers == 0
 
 
-class Records(Names):
+class Records(DnsClient):
     """Says one address of every host."""
 
     def __init__(self, address: str) -> None:
         super().__init__(NameServers())
         self._address = address
 
-    async def addresses(self, _host: str) -> tuple[IPAddress, ...]:
+    async def resolve(self, _host: str) -> tuple[IPAddress, ...]:
         return (ip_address(self._address),)
 
 
@@ -179,15 +181,15 @@ async def test_a_policy_is_not_fetched_from_this_machine_and_no_redirection_is_f
         redirect = f"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:{ours}/\r\nContent-Length: 0\r\n\r\n"
         outside = Door(redirect.encode())
         async with listening(outside, server_context("mta-sts.contoh.gov.my"), address="127.0.0.2") as port:
-            policies, bounds = (
+            policies, egress = (
                 PolicyServer(port=port, tls=trust()),
-                EgressPolicy(openings=(EgressException.read("127.0.0.2"),)),
+                EgressPolicy(exceptions=(EgressException.read("127.0.0.2"),)),
             )
 
             with pytest.raises(MtaStsPolicyError, match="answers 302"):
-                await fetch(Records("127.0.0.2"), "contoh.gov.my", policies, bounds)
+                await fetch_policy(Records("127.0.0.2"), "contoh.gov.my", policies, egress)
             with pytest.raises(PolicyUnreachableError, match="is not asked: it leads to this machine itself"):
-                await fetch(Records("127.0.0.1"), "contoh.gov.my", policies, bounds)
+                await fetch_policy(Records("127.0.0.1"), "contoh.gov.my", policies, egress)
 
     assert (outside.callers, inside.callers) == (1, 0)
 
@@ -204,9 +206,9 @@ async def test_a_web_server_in_the_place_of_a_mail_server_is_told_as_a_class_and
         there = replace(bounded(port, f"127.0.0.1:{port}", host="127.0.0.1"), security=Security.STARTTLS)
         box, span = replace(mailbox(smtp=there, imap=there), pop3=there), timedelta(seconds=5)
         for opening in (
-            open_imap(box, TraceRecorder(), Party.RECIPIENT, leg=span),
-            open_pop3(box, TraceRecorder(), Party.RECIPIENT, leg=span),
-            rehearse(box, TraceRecorder(), span),
+            open_imap(box, TraceRecorder(), Party.RECIPIENT, response_timeout=span),
+            open_pop3(box, TraceRecorder(), Party.RECIPIENT, response_timeout=span),
+            try_submission(box, TraceRecorder(), span),
         ):
             with pytest.raises(ProbeFailedError) as refusal:
                 await opening
@@ -215,9 +217,9 @@ async def test_a_web_server_in_the_place_of_a_mail_server_is_told_as_a_class_and
         for protocol in Protocol:
             session = await open_session(protocol, there, Party.RECIPIENT)
             with pytest.raises(ProtocolError, match=r"^not what mail servers say$"):
-                await session.greet()
+                await session.read_greeting()
             session.close()
         # An operator reads what is there.
         with pytest.raises(ProbeFailedError) as told:
-            await rehearse(mailbox(smtp=replace(there, bounds=None)), TraceRecorder(), span)
+            await try_submission(mailbox(smtp=replace(there, egress=None)), TraceRecorder(), span)
     assert "400 Bad Request" in told.value.failure.detail

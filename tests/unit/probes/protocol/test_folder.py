@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probes.protocol.folder import Namespaces, may_be_others, namespaces, own_of
+from probes.protocol.folder import Namespaces, needs_namespaces, own_folders, parse_namespaces
 from probes.protocol.imap_response import ImapResponse
 
 DOVECOT = 'NAMESPACE (("" "/")) (("shared/" "/")) NIL'
@@ -14,7 +14,7 @@ SEVERAL = r'NAMESPACE (("" "/")("Arkib/" "/" "X-PARAM" ("FLAG1" "FLAG2"))) NIL (
 
 
 def read(text: str) -> Namespaces:
-    return namespaces([ImapResponse(text="FLAGS (x)"), ImapResponse(text=text)])
+    return parse_namespaces([ImapResponse(text="FLAGS (x)"), ImapResponse(text=text)])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ PRO = "shared/pro@jabatan-contoh.gov.my"
     ],
 )
 def test_the_junk_of_a_mailbox_is_its_own(said: str, inbox: str, marked: list[str], junk: list[str]) -> None:
-    assert own_of(inbox, marked, read(said)) == tuple(junk)
+    assert own_folders(inbox, marked, read(said)) == tuple(junk)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_the_junk_of_a_mailbox_is_its_own(said: str, inbox: str, marked: list[st
     ],
 )
 def test_nothing_is_asked_where_all_lies_beside_the_inbox(inbox: str, marked: list[str], *, asked: bool) -> None:
-    assert may_be_others(inbox, marked) is asked
+    assert needs_namespaces(inbox, marked) is asked

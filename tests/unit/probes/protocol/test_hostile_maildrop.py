@@ -26,11 +26,11 @@ async def test_no_more_of_a_mail_is_kept_than_is_looked_at() -> None:
     standin.put(b"X-A: " + (b"a" * 70 + b"\r\n ") * 20_000 + b"\r\n\r\n" + b"isi\r\n" * 10_000)
     async with listening(standin, server_context()) as port, asyncio.timeout(20):
         box = replace(mailbox(), imap=None, pop3=server(port))
-        session = await open_session(box, TraceRecorder(), Party.RECIPIENT, leg=timedelta(seconds=10))
+        session = await open_session(box, TraceRecorder(), Party.RECIPIENT, response_timeout=timedelta(seconds=10))
         try:
-            assert len(await session.header(1)) == 64 * 1024
+            assert len(await session.fetch_header(1)) == 64 * 1024
             # The server says that it is small.
-            whole = await session.message(1, 100)
+            whole = await session.fetch_message(1, 100)
         finally:
             session.close()
     assert whole is not None

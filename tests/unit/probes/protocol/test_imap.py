@@ -114,7 +114,7 @@ async def test_a_bad_certificate_is_told_as_such_and_not_met_with_credentials() 
     """
     standin = ImapStandIn()
     failure = await failure_with(standin, tls=server_context("lain.example"), security=Security.IMPLICIT)
-    assert (failure.outcome, failure.failure.reason) == (Outcome.TLS, Reason.CERTIFICATE_OF_ANOTHER)
+    assert (failure.outcome, failure.failure.reason) == (Outcome.TLS, Reason.CERTIFICATE_NAME_MISMATCH)
     assert standin.asked == []
 
 
@@ -154,7 +154,7 @@ async def test_what_imap_said_in_clear_is_not_believed_after_starttls() -> None:
     inner, handler = starttls(before=b"* CAPABILITY IMAP4rev1 X-JAHAT\r\n")
     failure = await failure_with(handler, security=Security.STARTTLS)
     assert (failure.outcome, failure.failure.phase) == (Outcome.TLS, Phase.TLS)
-    assert failure.failure.reason is Reason.TLS_TAMPERED
+    assert failure.failure.reason is Reason.TLS_INJECTION
     assert inner.asked == []
 
 
@@ -237,10 +237,10 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
     uid = standin.put(raw)
     async with session_with(standin) as session:
         await session.select("INBOX")
-        (header,) = await session.headers([uid])
+        (header,) = await session.fetch_headers([uid])
         assert header.content == raw[: raw.index(b"\r\n\r\n") + 4]
-        assert await session.message(uid) == raw
-        assert await session.message(99) is None
+        assert await session.fetch_message(uid) == raw
+        assert await session.fetch_message(99) is None
 
 
 @pytest.mark.pitfall
@@ -265,10 +265,10 @@ async def test_brackets_and_stars_in_a_mail_confuse_nobody() -> None:
     [
         ("NOOP", lambda session: session.noop()),
         ("SELECT", lambda session: session.select("INBOX")),
-        ("STATUS", lambda session: session.standing("Junk")),
+        ("STATUS", lambda session: session.status("Junk")),
         ("UID FETCH", lambda session: session.uids_from(1)),
         ("UID STORE", lambda session: session.delete([1])),
-        ("LIST", lambda session: session.junk()),
+        ("LIST", lambda session: session.list_junk_folders()),
     ],
 )
 async def test_no_command_hangs_or_loses_the_cause_when_its_connection_breaks(
@@ -313,14 +313,14 @@ async def test_an_idle_that_is_answered_by_bye_or_a_closed_connection_ends(trick
 
     Pantau: It ends at once with the cause.
     """
-    stirred = asyncio.Event()
+    wake_event = asyncio.Event()
     standin = ImapStandIn(tricks={"IDLE": trick})
-    async with session_with(standin, stir=stirred.set) as session:
+    async with session_with(standin, wake=wake_event.set) as session:
         await session.select("INBOX")
-        stirred.clear()
+        wake_event.clear()
         async with asyncio.timeout(HANGS):
             with pytest.raises((ConnectionError, ProtocolError, TimeoutError)):
-                await session.idle(stirred, timedelta(minutes=5))
+                await session.idle(wake_event, timedelta(minutes=5))
 
 
 @pytest.mark.pitfall
@@ -329,7 +329,7 @@ async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of(
 
     Pantau: They are handled.
     """
-    stirred = asyncio.Event()
+    wake_event = asyncio.Event()
 
     async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tag = standin.asked[-1].split()[0]
@@ -338,13 +338,13 @@ async def test_a_message_that_is_announced_before_idle_is_confirmed_is_heard_of(
         writer.write(f"{tag} OK\r\n".encode())
 
     standin = ImapStandIn(tricks={"IDLE": hasty})
-    async with session_with(standin, stir=stirred.set) as session:
+    async with session_with(standin, wake=wake_event.set) as session:
         await session.select("INBOX")
         await session.noop()
-        stirred.clear()
+        wake_event.clear()
         async with asyncio.timeout(HANGS):
-            await session.idle(stirred, timedelta(minutes=5))
-        assert session.news
+            await session.idle(wake_event, timedelta(minutes=5))
+        assert session.has_new_mail
         assert await session.noop()
 
 
@@ -443,7 +443,7 @@ async def test_one_tls_context_serves_one_connection_after_the_other() -> None:
     async with asyncio.timeout(HANGS), listening(ImapStandIn(), server_context()) as port:
         box = mailbox(imap=server(port))
         for _ in range(20):
-            (await open_session(box, TraceRecorder(), Party.RECIPIENT, leg=LEG)).close()
+            (await open_session(box, TraceRecorder(), Party.RECIPIENT, response_timeout=LEG)).close()
 
 
 @pytest.mark.pitfall

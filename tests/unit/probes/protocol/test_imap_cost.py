@@ -23,8 +23,15 @@ ABLE = "IMAP4rev1 IDLE UIDPLUS SPECIAL-USE"
 @asynccontextmanager
 async def session_with(standin: ImapStandIn) -> AsyncIterator[ImapSession]:
     async with listening(standin, server_context()) as port:
-        box, leg = mailbox(imap=server(port)), timedelta(seconds=2)
-        session = await open_session(box, TraceRecorder(), Party.RECIPIENT, stir=lambda: None, leg=leg, within=leg)
+        box, response_timeout = mailbox(imap=server(port)), timedelta(seconds=2)
+        session = await open_session(
+            box,
+            TraceRecorder(),
+            Party.RECIPIENT,
+            wake=lambda: None,
+            response_timeout=response_timeout,
+            within=response_timeout,
+        )
         try:
             yield session
         finally:
@@ -57,12 +64,12 @@ async def test_what_was_announced_is_not_asked_for_again() -> None:
     standin = ImapStandIn()
     async with session_with(standin) as session:
         await session.select("INBOX")
-        stirred = asyncio.Event()
-        idling = asyncio.create_task(session.idle(stirred, timedelta(seconds=5)))
+        wake_event = asyncio.Event()
+        idling = asyncio.create_task(session.idle(wake_event, timedelta(seconds=5)))
         await until(lambda: bool(standin.idling))
         standin.put(b"Subject: baharu\r\n\r\n")
-        await until(lambda: session.news)
-        stirred.set()
+        await until(lambda: session.has_new_mail)
+        wake_event.set()
         await idling
         asked = len(standin.asked)
         assert await session.noop() is True
@@ -76,10 +83,10 @@ async def test_an_empty_junk_folder_is_not_opened() -> None:
     standing = "* STATUS Sarap (MESSAGES 0 UIDNEXT 4 UIDVALIDITY 9)\r\n{tag} OK\r\n"
     standin = ImapStandIn(tricks={"LIST": junk, "STATUS": standing})
     async with listening(standin, server_context()) as port:
-        pace = PollingPolicy(retry=timedelta(seconds=0.1))
-        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=lambda *_: None, pace=pace)
+        polling = PollingPolicy(retry_min=timedelta(seconds=0.1))
+        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=lambda *_: None, polling=polling)
         watching = asyncio.create_task(watcher.run())
-        await until(lambda: watcher.looked_at is not None)
+        await until(lambda: watcher.polled_at is not None)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     assert "STATUS" in words(standin)

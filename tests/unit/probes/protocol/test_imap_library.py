@@ -88,7 +88,10 @@ async def test_a_lost_connection_fails_the_command_that_waits_over_every_kind_of
     """
     standin = ImapStandIn(tricks={"NOOP": trick})
     handler: Handler = standin if security is Security.IMPLICIT else upgraded(standin)
-    async with asyncio.timeout(HANGS), session_with(handler, security=security, leg=timedelta(minutes=1)) as session:
+    async with (
+        asyncio.timeout(HANGS),
+        session_with(handler, security=security, response_timeout=timedelta(minutes=1)) as session,
+    ):
         with pytest.raises(ConnectionError):
             await session.noop()
 
@@ -123,7 +126,7 @@ async def test_after_a_loss_another_connection_takes_up_where_the_lost_one_stood
             for writer in list(standin.idling):
                 writer.transport.abort()
             uid = standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
         await gone(standin, uid)
     assert standin.connections == 2
@@ -144,7 +147,7 @@ async def test_a_message_that_idle_keeps_silent_about_is_found_all_the_same() ->
         writer.write(f"{news}{tag} OK\r\n".encode())
 
     standin, counted, token = ImapStandIn(tricks={"NOOP": tell}), Counted(), issue()
-    async with watching(standin, counted, pace=replace(PACE, slowest=timedelta(seconds=1))) as watcher:
+    async with watching(standin, counted, polling=replace(PACE, max_interval=timedelta(seconds=1))) as watcher:
         with watcher.expect(token) as letter:
             await until(lambda: bool(standin.idling))
             # Fifteen minutes into it: not a word to whoever listens.
@@ -159,9 +162,9 @@ async def test_idle_is_begun_anew_long_before_servers_fall_silent_or_hang_up() -
 
     Pantau: It is restarted every five minutes.
     """
-    assert PollingPolicy().listening <= timedelta(minutes=10)
+    assert PollingPolicy().announced_interval <= timedelta(minutes=10)
     standin = ImapStandIn()
-    async with watching(standin, Counted(), pace=replace(PACE, listening=timedelta(seconds=1))):
+    async with watching(standin, Counted(), polling=replace(PACE, announced_interval=timedelta(seconds=1))):
         await until(lambda: sum(line.endswith(" IDLE") for line in standin.asked) >= 2)
     assert standin.connections == 1
 
@@ -179,7 +182,7 @@ async def test_a_big_mailbox_is_never_listed() -> None:
         with watcher.expect(token) as letter:
             await letter.ready
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             assert await letter.content == mail(token)
         await until(lambda: bool(standin.idling))
     fetched = [line for line in standin.asked if "FETCH" in line]
@@ -203,7 +206,7 @@ async def test_a_lone_bracket_in_a_quoted_string_neither_hangs_nor_spoils_the_an
     standin = ImapStandIn(tricks={"UID FETCH": said})
     async with session_with(standin) as session:
         await session.select("INBOX")
-        (found,) = await session.headers([1])
+        (found,) = await session.fetch_headers([1])
         assert (found.uid, found.size, found.content) == (1, 40, header.encode())
 
 
@@ -217,7 +220,7 @@ async def test_mail_is_fetched_as_literals_and_no_envelope_is_asked_for() -> Non
     async with watching(standin, counted) as watcher:
         with watcher.expect(token) as letter:
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
     assert any("BODY.PEEK[HEADER]" in line for line in standin.asked)
     assert not any(word in line for line in standin.asked for word in ("ENVELOPE", "BODYSTRUCTURE", "BODY["))
@@ -232,7 +235,7 @@ async def test_a_star_in_the_middle_of_a_line_stays_where_it_is() -> None:
     listed = '* LIST (\\Junk) "/" "Sarap * 2026 * lama"\r\n{tag} OK\r\n'
     standin = ImapStandIn(tricks={"LIST": listed})
     async with session_with(standin) as session:
-        assert await session.junk() == ("Sarap * 2026 * lama",)
+        assert await session.list_junk_folders() == ("Sarap * 2026 * lama",)
 
 
 @pytest.mark.pitfall
@@ -243,7 +246,7 @@ async def test_an_answer_that_nobody_expects_ends_the_command_with_its_cause(sai
     Pantau: The command ends with the reason.
     """
     standin = ImapStandIn(tricks={"NOOP": said})
-    async with asyncio.timeout(HANGS), session_with(standin, leg=timedelta(minutes=1)) as session:
+    async with asyncio.timeout(HANGS), session_with(standin, response_timeout=timedelta(minutes=1)) as session:
         with pytest.raises(ProtocolError):
             await session.noop()
 
@@ -257,13 +260,16 @@ async def test_a_bug_of_ours_while_an_answer_is_read_does_not_leave_the_command_
     bugs: list[str] = []
     handled: list[dict[str, Any]] = []
 
-    def stir() -> None:
+    def wake() -> None:
         if bugs:
             raise KeyError(bugs.pop())
 
     asyncio.get_running_loop().set_exception_handler(lambda _, context: handled.append(context))
     standin = ImapStandIn(tricks={"IDLE": "* 3 EXISTS\r\n"})
-    async with asyncio.timeout(HANGS), session_with(standin, stir=stir, leg=timedelta(minutes=1)) as session:
+    async with (
+        asyncio.timeout(HANGS),
+        session_with(standin, wake=wake, response_timeout=timedelta(minutes=1)) as session,
+    ):
         await session.select("INBOX")
         bugs.append("pepijat")
         with pytest.raises(ConnectionError, match="pepijat"):
@@ -327,7 +333,7 @@ async def test_a_user_name_is_quoted_when_it_signs_in(user: str, written: str) -
     standin = ImapStandIn()
     async with listening(standin, server_context()) as port:
         box = replace(mailbox(imap=server(port)), login=Password(username=user, secret="rahsia"))
-        (await open_session(box, TraceRecorder(), Party.RECIPIENT, leg=LEG)).close()
+        (await open_session(box, TraceRecorder(), Party.RECIPIENT, response_timeout=LEG)).close()
     assert [line.partition(" LOGIN ")[2] for line in standin.asked if " LOGIN " in line] == [f'{written} "rahsia"']
 
 
@@ -370,22 +376,22 @@ async def test_what_an_earlier_idle_left_behind_does_not_end_the_next_one() -> N
 
     Pantau: There is no queue.
     """
-    stirred = asyncio.Event()
+    wake_event = asyncio.Event()
     standin = ImapStandIn()
-    async with session_with(standin, stir=stirred.set) as session:
+    async with session_with(standin, wake=wake_event.set) as session:
         await session.select("INBOX")
         for _ in range(2):
-            stirred.clear()
-            idling = asyncio.create_task(session.idle(stirred, timedelta(minutes=5)))
+            wake_event.clear()
+            idling = asyncio.create_task(session.idle(wake_event, timedelta(minutes=5)))
             await until(lambda: bool(standin.idling))
             standin.put(FOREIGN)
             await asyncio.wait_for(idling, HANGS)
             assert await session.noop()
-            stirred.clear()
+            wake_event.clear()
             began = asyncio.get_running_loop().time()
-            await session.idle(stirred, timedelta(seconds=0.1))
+            await session.idle(wake_event, timedelta(seconds=0.1))
             assert asyncio.get_running_loop().time() - began >= 0.09
-            assert not session.news
+            assert not session.has_new_mail
 
 
 @pytest.mark.pitfall
@@ -436,8 +442,8 @@ async def test_a_tls_handshake_that_is_never_finished_ends_in_time() -> None:
     async with asyncio.timeout(HANGS), listening(hang) as port:
         box = mailbox(imap=server(port))
         with pytest.raises(TimeoutError):
-            await open_session(box, recorder, Party.RECIPIENT, leg=timedelta(minutes=1), within=LEG)
-    assert recorder.where == (Phase.TLS, Party.RECIPIENT)
+            await open_session(box, recorder, Party.RECIPIENT, response_timeout=timedelta(minutes=1), within=LEG)
+    assert recorder.location == (Phase.TLS, Party.RECIPIENT)
 
 
 @pytest.mark.pitfall
@@ -474,4 +480,4 @@ async def test_one_deadline_bounds_all_of_opening_a_mailbox() -> None:
         box, within = mailbox(imap=server(port)), timedelta(seconds=0.3)
         with pytest.raises(TimeoutError):
             # Each answer comes in time for itself.
-            await open_session(box, TraceRecorder(), Party.RECIPIENT, leg=within, within=within)
+            await open_session(box, TraceRecorder(), Party.RECIPIENT, response_timeout=within, within=within)

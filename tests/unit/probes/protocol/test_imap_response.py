@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from probes.model.mailbox import MailboxQuota
 from probes.model.probe import ProtocolError
 from probes.protocol.imap_response import (
-    Fetched,
+    FetchedMessage,
     FolderStatus,
     Framer,
     ImapResponse,
-    announced,
-    capabilities,
-    fetched,
-    folder_name,
-    folder_status,
-    junk_folders,
-    quota,
-    quoted_if_needed,
-    searched,
+    encode_folder_name,
+    find_junk_folders,
+    parse_announced_capabilities,
+    parse_capabilities,
+    parse_fetch,
+    parse_folder_status,
+    parse_quota,
+    parse_search,
+    quote_if_needed,
 )
 
 STREAM = (
@@ -65,23 +65,23 @@ def test_what_has_no_end_is_unreadable(octets: bytes) -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (ImapResponse(text="1 FETCH (UID 9 FLAGS ())"), Fetched(uid=9)),
+        (ImapResponse(text="1 FETCH (UID 9 FLAGS ())"), FetchedMessage(uid=9)),
         (ImapResponse(text="1 FETCH (FLAGS (\\Seen))"), None),
         (ImapResponse(text="1 EXISTS"), None),
-        (ImapResponse(text="1 FETCH (FLAGS (\\Seen \\deleted) UID 9)"), Fetched(uid=9, deleted=True)),
+        (ImapResponse(text="1 FETCH (FLAGS (\\Seen \\deleted) UID 9)"), FetchedMessage(uid=9, deleted=True)),
         (
             ImapResponse(text="1 FETCH (BODY[HEADER]<0> {4} RFC822.SIZE 40 UID 9)", literals=(b"x: y",)),
-            Fetched(uid=9, size=40, content=b"x: y"),
+            FetchedMessage(uid=9, size=40, content=b"x: y"),
         ),
         (
             ImapResponse(text='1 FETCH (BODY[HEADER]<0> "UID 666 \\"q\\"" UID 9)'),
-            Fetched(uid=9, content=b'UID 666 "q"'),
+            FetchedMessage(uid=9, content=b'UID 666 "q"'),
         ),
-        (ImapResponse(text="1 FETCH (UID 9 BODY[] NIL)"), Fetched(uid=9)),
+        (ImapResponse(text="1 FETCH (UID 9 BODY[] NIL)"), FetchedMessage(uid=9)),
     ],
 )
-def test_fetch(answer: ImapResponse, expected: Fetched | None) -> None:
-    assert fetched(answer) == expected
+def test_fetch(answer: ImapResponse, expected: FetchedMessage | None) -> None:
+    assert parse_fetch(answer) == expected
 
 
 def test_where_a_folder_stands() -> None:
@@ -90,10 +90,10 @@ def test_where_a_folder_stands() -> None:
         ImapResponse(text="OK [UIDVALIDITY 7] ok"),
         ImapResponse(text="OK [UIDNEXT 44] next"),
     ]
-    assert folder_status(select) == FolderStatus(validity=7, next_uid=44, exists=3)
+    assert parse_folder_status(select) == FolderStatus(uid_validity=7, next_uid=44, exists=3)
     status = [ImapResponse(text="STATUS Junk (MESSAGES 2 UIDNEXT 5 UIDVALIDITY 9)")]
-    assert folder_status(status) == FolderStatus(validity=9, next_uid=5)
-    assert folder_status([ImapResponse(text="0 EXISTS")]) == FolderStatus(validity=0, next_uid=None)
+    assert parse_folder_status(status) == FolderStatus(uid_validity=9, next_uid=5)
+    assert parse_folder_status([ImapResponse(text="0 EXISTS")]) == FolderStatus(uid_validity=0, next_uid=None)
 
 
 def test_capabilities_are_read_from_their_own_line_only() -> None:
@@ -102,7 +102,7 @@ def test_capabilities_are_read_from_their_own_line_only() -> None:
         ImapResponse(text="CAPABILITY IMAP4rev1 idle AUTH=PLAIN"),
         ImapResponse(text="1 EXISTS"),
     ]
-    assert capabilities(lines) == {"IMAP4REV1", "IDLE", "AUTH=PLAIN"}
+    assert parse_capabilities(lines) == {"IMAP4REV1", "IDLE", "AUTH=PLAIN"}
 
 
 def test_the_junk_folder_is_found_however_it_is_written() -> None:
@@ -112,7 +112,7 @@ def test_the_junk_folder_is_found_however_it_is_written() -> None:
         ImapResponse(text='LIST (\\junk) "/" "E-mel \\"Sarap\\""'),
         ImapResponse(text="LIST (\\Junk) NIL {5}", literals=(b"Sarap",)),
     ]
-    assert junk_folders(lines) == ("Spam", 'E-mel "Sarap"', "Sarap")
+    assert find_junk_folders(lines) == ("Spam", 'E-mel "Sarap"', "Sarap")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_the_junk_folder_is_found_however_it_is_written() -> None:
     [("Sarap", "Sarap"), ("R&D", "R&-D"), ("Entwürfe", "Entw&APw-rfe"), ("台北", "&U,BTFw-"), ("é/à", "&AOk-/&AOA-")],
 )
 def test_folder_names_are_written_in_modified_utf7(name: str, written: str) -> None:
-    assert folder_name(name) == written
+    assert encode_folder_name(name) == written
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_folder_names_are_written_in_modified_utf7(name: str, written: str) -> N
     ],
 )
 def test_only_what_must_be_is_quoted(name: str, written: str) -> None:
-    assert quoted_if_needed(name) == written
+    assert quote_if_needed(name) == written
 
 
 def test_an_answer_of_endless_empty_literals_ends_and_costs_little() -> None:
@@ -150,15 +150,15 @@ def test_what_opens_and_never_closes_takes_no_longer_than_other_answers(opening:
     text = f"1 FETCH (UID 1 {opening * (200_000 // len(opening))}"
     began = time.process_time()
     with suppress(ProtocolError):
-        assert fetched(ImapResponse(text=text)) == Fetched(uid=1)
-    assert announced(text) == frozenset()
-    folder_status([ImapResponse(text=text)])
+        assert parse_fetch(ImapResponse(text=text)) == FetchedMessage(uid=1)
+    assert parse_announced_capabilities(text) == frozenset()
+    parse_folder_status([ImapResponse(text=text)])
     assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize("name", [b"Sarap\r\nA1 DELETE INBOX", b"Sarap\nx", b"Sarap\0"])
 def test_a_folder_whose_name_is_no_line_is_none_of_ours(name: bytes) -> None:
-    assert junk_folders([ImapResponse(text='LIST (\\Junk) "/" {9}', literals=(name,))]) == ()
+    assert find_junk_folders([ImapResponse(text='LIST (\\Junk) "/" {9}', literals=(name,))]) == ()
 
 
 ABSURD = "9" * 5000
@@ -180,17 +180,19 @@ ABSURD = "9" * 5000
 def test_an_absurd_number_is_no_answer_and_no_bug_of_ours(text: str) -> None:
     answer = ImapResponse(text=text)
     with pytest.raises(ProtocolError):
-        (fetched(answer), folder_status([answer]), searched([answer]))
+        (parse_fetch(answer), parse_folder_status([answer]), parse_search([answer]))
 
 
-@pytest.mark.parametrize("announced", [ABSURD.encode(), b"99999999999", b"9999999999"])
-def test_an_absurd_literal_is_not_waited_for(announced: bytes) -> None:
+@pytest.mark.parametrize("announced_size", [ABSURD.encode(), b"99999999999", b"9999999999"])
+def test_an_absurd_literal_is_not_waited_for(announced_size: bytes) -> None:
     with pytest.raises(ProtocolError):
-        list(Framer().feed(b"* 1 FETCH (BODY[] {" + announced + b"}\r\n"))
+        list(Framer().feed(b"* 1 FETCH (BODY[] {" + announced_size + b"}\r\n"))
 
 
 def test_what_search_found_is_read_from_all_of_its_answers() -> None:
-    assert searched([ImapResponse(text="SEARCH 1 3"), ImapResponse(text="3 EXISTS"), ImapResponse(text="SEARCH")]) == {
+    assert parse_search(
+        [ImapResponse(text="SEARCH 1 3"), ImapResponse(text="3 EXISTS"), ImapResponse(text="SEARCH")]
+    ) == {
         1,
         3,
     }
@@ -220,14 +222,14 @@ def test_quota_is_that_of_the_nearest_limit(lines: list[str], expected: MailboxQ
 
     Pantau: The nearest counts.
     """
-    assert quota([ImapResponse(text=line) for line in lines]) == expected
+    assert parse_quota([ImapResponse(text=line) for line in lines]) == expected
 
 
 @pytest.mark.parametrize("piece", ["(STORAGE 1 2", "STORAGE 1 1 ", '"', "\\\\"])
 def test_quota_that_never_ends_takes_time_that_grows_with_its_length(piece: str) -> None:
     began = time.process_time()
-    quota([ImapResponse(text='QUOTA "' + piece * (60_000 // len(piece)))])
-    quota([ImapResponse(text="QUOTA x (" + piece * (60_000 // len(piece)))])
+    parse_quota([ImapResponse(text='QUOTA "' + piece * (60_000 // len(piece)))])
+    parse_quota([ImapResponse(text="QUOTA x (" + piece * (60_000 // len(piece)))])
     assert time.process_time() - began < 2
 
 
@@ -244,4 +246,4 @@ def test_quota_that_never_ends_takes_time_that_grows_with_its_length(piece: str)
 def test_mailbox_quota_is_full_without_room_for_one_more_message(
     found: MailboxQuota, share: float, words: str, *, is_full: bool
 ) -> None:
-    assert (found.is_full, found.share, found.words) == (is_full, share, words)
+    assert (found.is_full, found.share, found.summary) == (is_full, share, words)

@@ -41,7 +41,7 @@ def box(port: int, security: Security = Security.IMPLICIT, secret: str = "rahsia
 @asynccontextmanager
 async def session_with(standin: Pop3StandIn, secret: str = "rahsia") -> AsyncIterator[Pop3Session]:
     async with listening(standin, server_context()) as port:
-        session = await open_session(box(port, secret=secret), TraceRecorder(), Party.RECIPIENT, leg=LEG)
+        session = await open_session(box(port, secret=secret), TraceRecorder(), Party.RECIPIENT, response_timeout=LEG)
         try:
             yield session
         finally:
@@ -52,7 +52,7 @@ async def failure_with(standin: Handler, security: Security = Security.IMPLICIT)
     tls = server_context() if security is Security.IMPLICIT else None
     async with listening(standin, tls) as port:
         with pytest.raises(ProbeFailedError) as caught:
-            await open_session(box(port, security), TraceRecorder(), Party.RECIPIENT, leg=LEG)
+            await open_session(box(port, security), TraceRecorder(), Party.RECIPIENT, response_timeout=LEG)
     return caught.value
 
 
@@ -121,7 +121,7 @@ async def test_stls_comes_before_everything_else() -> None:
     standin = Pop3StandIn(capabilities=("USER", "STLS"), tls=server_context())
     async with listening(standin) as port:
         recorder = TraceRecorder()
-        session = await open_session(box(port, Security.STARTTLS), recorder, Party.RECIPIENT, leg=LEG)
+        session = await open_session(box(port, Security.STARTTLS), recorder, Party.RECIPIENT, response_timeout=LEG)
         session.close()
     assert [line.split()[0] for line in standin.asked] == ["CAPA", "STLS", "CAPA", "USER", "PASS"]
     assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH]
@@ -134,9 +134,9 @@ async def test_stls_comes_before_everything_else() -> None:
         (Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "-ERR rosak\r\n"}), Reason.TLS_UNAVAILABLE),
         (
             Pop3StandIn(capabilities=("STLS",), tricks={"STLS": "+OK mula\r\n+OK sudah masuk\r\n"}),
-            Reason.TLS_TAMPERED,
+            Reason.TLS_INJECTION,
         ),
-        (Pop3StandIn(capabilities=("STLS",), tls=server_context("lain.example")), Reason.CERTIFICATE_OF_ANOTHER),
+        (Pop3StandIn(capabilities=("STLS",), tls=server_context("lain.example")), Reason.CERTIFICATE_NAME_MISMATCH),
     ],
 )
 async def test_stls_is_never_opportunistic(standin: Pop3StandIn, reason: Reason) -> None:
@@ -150,11 +150,11 @@ async def test_a_mail_is_read_as_it_is() -> None:
     standin = Pop3StandIn()
     uids = [standin.put(MAIL), standin.put(MAIL)]
     async with session_with(standin) as session:
-        assert await session.uids() == [(1, uids[0]), (2, uids[1])]
-        assert await session.sizes() == {1: len(MAIL), 2: len(MAIL)}
-        assert await session.count() == 2
-        assert await session.header(1) == b"Subject: ujian\r\n\r\n"
-        assert await session.message(2, len(MAIL)) == MAIL
+        assert await session.list_uids() == [(1, uids[0]), (2, uids[1])]
+        assert await session.list_sizes() == {1: len(MAIL), 2: len(MAIL)}
+        assert await session.count_messages() == 2
+        assert await session.fetch_header(1) == b"Subject: ujian\r\n\r\n"
+        assert await session.fetch_message(2, len(MAIL)) == MAIL
         await session.delete(1)
         await session.quit()
     assert list(standin.mails) == [uids[1]]
@@ -177,15 +177,15 @@ async def test_lines_longer_than_poplib_bears_are_read() -> None:
     standin = Pop3StandIn()
     standin.put(b"X: " + b"a" * 20_000 + b"\r\n\r\n" + b"b" * 200_000 + b"\r\n")
     async with session_with(standin) as session:
-        assert len(await session.header(1)) > 20_000
-        assert len(await session.message(1, 220_009) or b"") == 220_009
+        assert len(await session.fetch_header(1)) > 20_000
+        assert len(await session.fetch_message(1, 220_009) or b"") == 220_009
 
 
 async def test_a_mail_that_is_too_large_to_be_ours_is_not_fetched() -> None:
     standin = Pop3StandIn()
     standin.put(MAIL)
     async with session_with(standin) as session:
-        assert await session.message(1, 10_000_000) is None
+        assert await session.fetch_message(1, 10_000_000) is None
         assert not any(line.startswith("RETR") for line in standin.asked)
 
 
@@ -211,7 +211,7 @@ async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 async def test_a_list_of_any_kind_ends(trick: Trick, error: type[Exception]) -> None:
     async with session_with(Pop3StandIn(tricks={"UIDL": trick})) as session:
         with pytest.raises(error):
-            await session.uids()
+            await session.list_uids()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from probes.model.mailbox import Password, Security
 from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
-from probes.protocol.smtp import Submitted, rehearse, submit
+from probes.protocol.smtp import SubmissionResult, submit, try_submission
 from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.standin import (
@@ -49,7 +49,7 @@ async def stay_plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 async def test_a_message_is_handed_over_as_it_is() -> None:
     standin, recorder = SmtpStandIn(), TraceRecorder()
-    assert await submitted_to(standin, recorder=recorder) == Submitted()
+    assert await submitted_to(standin, recorder=recorder) == SubmissionResult()
     assert standin.taken == [MESSAGE.replace(b"\r\n.", b"\r\n..")]
     assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT, Phase.DATA]
     assert not recorder.uncertain
@@ -137,8 +137,8 @@ async def test_a_server_that_never_ends_its_answer_is_told_from_one_that_is_sile
         recorder = TraceRecorder()
         try:
             submitted = await submitted_to(SmtpStandIn(tricks={word: trick}), recorder=recorder)
-            assert submitted.doubt is not None
-            failure = submitted.doubt
+            assert submitted.uncertain_failure is not None
+            failure = submitted.uncertain_failure
         except ProbeFailedError as caught:
             failure = caught
         assert (failure.outcome, failure.failure.reason) == (Outcome.TIMEOUT, Reason.NO_ANSWER)
@@ -174,7 +174,7 @@ async def ask_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         (tarpit, Outcome.TIMEOUT, Phase.CONNECT, Reason.NO_ANSWER),
         (SmtpStandIn(greeting="SSH-2.0-x\r\n"), Outcome.CONNECT, Phase.CONNECT, Reason.UNEXPECTED_ANSWER),
         (SmtpStandIn(greeting="554 5.7.1 pergi\r\n"), Outcome.REJECTED, Phase.CONNECT, Reason.SERVICE_REFUSED),
-        (SmtpStandIn(greeting="421 4.3.2 sibuk\r\n"), Outcome.DEFERRED, Phase.CONNECT, Reason.COME_AGAIN),
+        (SmtpStandIn(greeting="421 4.3.2 sibuk\r\n"), Outcome.DEFERRED, Phase.CONNECT, Reason.TRY_LATER),
         (SmtpStandIn(extensions=()), Outcome.AUTH, Phase.AUTH, Reason.SIGN_IN_NOT_OFFERED),
     ],
 )
@@ -197,16 +197,16 @@ async def test_a_server_that_does_not_let_us_begin(
         ("AUTH", hang, Outcome.TIMEOUT, Phase.AUTH, Reason.NO_ANSWER),
         ("AUTH", close, Outcome.CONNECT, Phase.AUTH, Reason.CONNECTION_CLOSED),
         ("MAIL", "550 5.7.1 bukan awak\r\n", Outcome.REJECTED, Phase.SUBMIT, Reason.SENDER_REFUSED),
-        ("MAIL", "421 4.3.2 tutup\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN),
+        ("MAIL", "421 4.3.2 tutup\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.TRY_LATER),
         ("RCPT", "550 5.1.1 tiada\r\n", Outcome.REJECTED, Phase.SUBMIT, Reason.RECIPIENT_REFUSED),
-        ("RCPT", "450 4.2.0 kelabu\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.COME_AGAIN),
+        ("RCPT", "450 4.2.0 kelabu\r\n", Outcome.DEFERRED, Phase.SUBMIT, Reason.TRY_LATER),
         ("RCPT", hang, Outcome.TIMEOUT, Phase.SUBMIT, Reason.NO_ANSWER),
         ("RCPT", tarpit, Outcome.TIMEOUT, Phase.SUBMIT, Reason.NO_ANSWER),
         ("DATA", "554 5.5.1 tidak\r\n", Outcome.REJECTED, Phase.DATA, Reason.MESSAGE_REFUSED),
         ("DATA", close, Outcome.CONNECT, Phase.DATA, Reason.CONNECTION_CLOSED),
         ("DATA", hang, Outcome.TIMEOUT, Phase.DATA, Reason.NO_ANSWER),
         (".", "554 5.7.1 spam\r\n", Outcome.REJECTED, Phase.DATA, Reason.MESSAGE_REFUSED),
-        (".", "452 4.3.1 penuh\r\n", Outcome.DEFERRED, Phase.DATA, Reason.COME_AGAIN),
+        (".", "452 4.3.1 penuh\r\n", Outcome.DEFERRED, Phase.DATA, Reason.TRY_LATER),
     ],
 )
 async def test_a_refusal_for_now_is_told_from_one_for_good_and_says_where(
@@ -238,9 +238,9 @@ async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_
     """
     standin, recorder = SmtpStandIn(tricks={".": trick}), TraceRecorder()
     submitted = await submitted_to(standin, recorder=recorder)
-    assert submitted.doubt is not None
-    assert submitted.doubt.outcome is outcome
-    assert submitted.doubt.failure.phase is Phase.DATA
+    assert submitted.uncertain_failure is not None
+    assert submitted.uncertain_failure.outcome is outcome
+    assert submitted.uncertain_failure.failure.phase is Phase.DATA
     assert recorder.uncertain
     assert Phase.DATA in recorder.phases
     assert len(standin.taken) == 1
@@ -252,7 +252,7 @@ async def test_silence_after_the_message_is_a_doubt_and_the_message_is_not_sent_
 async def test_an_answer_that_is_neither_yes_nor_no_is_a_doubt_and_no_refusal(answer: str, *, doubtful: bool) -> None:
     standin, recorder = SmtpStandIn(tricks={".": answer}), TraceRecorder()
     submitted = await submitted_to(standin, recorder=recorder)
-    assert (submitted.doubt is not None) is recorder.uncertain is doubtful
+    assert (submitted.uncertain_failure is not None) is recorder.uncertain is doubtful
     assert len(standin.taken) == 1
 
 
@@ -270,13 +270,13 @@ async def test_a_server_that_hangs_or_breaks_off_at_quit_costs_no_more_than_a_se
     Pantau: It has a second.
     """
     began = asyncio.get_running_loop().time()
-    assert await submitted_to(SmtpStandIn(tricks={"QUIT": trick}), within=timedelta(minutes=1)) == Submitted()
+    assert await submitted_to(SmtpStandIn(tricks={"QUIT": trick}), within=timedelta(minutes=1)) == SubmissionResult()
     assert asyncio.get_running_loop().time() - began < 10
 
 
 async def test_starttls_comes_before_anything_secret() -> None:
     standin = SmtpStandIn(extensions=("STARTTLS", "AUTH PLAIN"), tls=server_context())
-    assert await submitted_to(standin, security=Security.STARTTLS) == Submitted()
+    assert await submitted_to(standin, security=Security.STARTTLS) == SubmissionResult()
     words = [line.split()[0] for line in standin.asked]
     assert words == ["EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "QUIT"]
 
@@ -290,7 +290,7 @@ async def test_starttls_comes_before_anything_secret() -> None:
         (SmtpStandIn(extensions=("STARTTLS",), tricks={"STARTTLS": stay_plain}), Reason.TLS_NOT_SPOKEN),
         (
             SmtpStandIn(extensions=("STARTTLS", "AUTH PLAIN"), tls=server_context("lain.example")),
-            Reason.CERTIFICATE_OF_ANOTHER,
+            Reason.CERTIFICATE_NAME_MISMATCH,
         ),
     ],
 )
@@ -354,7 +354,7 @@ async def test_a_banner_of_several_lines_without_esmtp_and_starttls_offered_last
     """
     standin = SmtpStandIn(greeting="220-tunggu sebentar\r\n220 mel sedia\r\n", tls=server_context())
     standin.tricks["EHLO"] = _starttls_last(standin)
-    assert await submitted_to(standin, security=Security.STARTTLS) == Submitted()
+    assert await submitted_to(standin, security=Security.STARTTLS) == SubmissionResult()
     assert "STARTTLS" in standin.asked
 
 
@@ -428,7 +428,7 @@ async def test_an_address_cannot_hold_a_second_command(to: str) -> None:
 async def test_a_rehearsal_goes_up_to_the_message_and_takes_it_back() -> None:
     standin, recorder = SmtpStandIn(), TraceRecorder()
     async with listening(standin, server_context()) as port:
-        await rehearse(mailbox(smtp=server(port)), recorder, WITHIN)
+        await try_submission(mailbox(smtp=server(port)), recorder, WITHIN)
     words = [line.split()[0] for line in standin.asked]
     assert words == ["EHLO", "AUTH", "MAIL", "RCPT", "RSET", "QUIT"]
     assert standin.taken == []

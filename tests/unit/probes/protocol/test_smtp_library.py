@@ -15,7 +15,7 @@ from probes.model.mailbox import AccessToken, OAuth, Security
 from probes.model.probe import ProbeFailedError
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
-from probes.protocol.smtp import Submitted, submit
+from probes.protocol.smtp import SubmissionResult, submit
 from probes.run.trace import TraceRecorder
 from tests.hanging import HANGS
 from tests.unit.probes.purse import USER, Purse
@@ -69,7 +69,7 @@ async def test_what_smtp_said_in_clear_is_not_believed_after_starttls() -> None:
     Pantau: It is dropped.
     """
     standin = SmtpStandIn(extensions=("STARTTLS", "AUTH PLAIN"), tricks={"STARTTLS": inject})
-    assert await submitted_to(standin, security=Security.STARTTLS, within=timedelta(seconds=2)) == Submitted()
+    assert await submitted_to(standin, security=Security.STARTTLS, within=timedelta(seconds=2)) == SubmissionResult()
     assert [line.split()[1] for line in standin.asked if line.startswith("AUTH")] == ["PLAIN"]
 
 
@@ -125,7 +125,7 @@ async def test_a_reply_without_an_end_is_cut_off_before_time_is_over(word: str, 
     recorder = TraceRecorder()
     try:
         submitted = await submitted_to(standin, recorder=recorder, within=timedelta(seconds=9))
-        failure = submitted.doubt
+        failure = submitted.uncertain_failure
     except ProbeFailedError as caught:
         failure = caught
     assert failure is not None
@@ -208,7 +208,7 @@ async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() ->
         first = asyncio.create_task(submit(box, TO, MESSAGE, TraceRecorder(), timedelta(minutes=1)))
         await stuck.wait()
         first.cancel()
-        assert await submit(box, TO, MESSAGE, TraceRecorder(), timedelta(seconds=2)) == Submitted()
+        assert await submit(box, TO, MESSAGE, TraceRecorder(), timedelta(seconds=2)) == SubmissionResult()
         with pytest.raises(asyncio.CancelledError):
             await first
     assert len(standin.taken) == 1
@@ -239,7 +239,7 @@ async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_sid
     async with asyncio.timeout(HANGS), listening(counted, server_context()) as port:
         box = mailbox(smtp=server(port))
         sending = (submit(box, TO, MESSAGE, TraceRecorder(), timedelta(minutes=1)) for _ in range(8))
-        assert await asyncio.gather(*sending) == [Submitted()] * 8
+        assert await asyncio.gather(*sending) == [SubmissionResult()] * 8
     assert connections == 8
     assert len(standin.taken) == 8
 
@@ -260,7 +260,7 @@ async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str,
 
     standin, recorder = SmtpStandIn(tricks={word: slowly}), TraceRecorder()
     began = asyncio.get_running_loop().time()
-    assert await submitted_to(standin, recorder=recorder, within=timedelta(seconds=HANGS)) == Submitted()
+    assert await submitted_to(standin, recorder=recorder, within=timedelta(seconds=HANGS)) == SubmissionResult()
     lasted = timedelta(seconds=asyncio.get_running_loop().time() - began)
     assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT, Phase.DATA]
     assert recorder.phases[slow] >= timedelta(seconds=0.2)
@@ -310,5 +310,5 @@ async def test_a_reply_that_comes_in_pieces_is_read_to_its_end(pieces: tuple[byt
         await in_pieces(writer, *pieces)
 
     standin = SmtpStandIn(tricks={"EHLO": answer})
-    assert await submitted_to(standin, within=timedelta(seconds=3)) == Submitted()
+    assert await submitted_to(standin, within=timedelta(seconds=3)) == SubmissionResult()
     assert [line.split()[0] for line in standin.asked] == ["EHLO", "AUTH", "MAIL", "RCPT", "DATA", "QUIT"]

@@ -34,8 +34,10 @@ async def heard(
     async with listening(standin, server_context()) as port:
         of: Mailbox = box(port) if pop3 else mailbox(imap=server(port), secret=SECRET)
         of = replace(of, login=login(purse(token)) if token else mailbox(secret=SECRET).login)
-        pace = POP3_PACE if pop3 else PACE
-        watcher = MailboxWatcher(of, SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=pace, said=lines.append)
+        polling = POP3_PACE if pop3 else PACE
+        watcher = MailboxWatcher(
+            of, SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=polling, on_line=lines.append
+        )
         async with running(watcher):
             yield watcher, lines
 
@@ -54,9 +56,9 @@ async def test_what_is_said_over_imap_is_shown_once_and_without_anybodys_mail() 
             await letter.ready
             await asyncio.sleep(0.2)
             standin.put(mail(token))
-            letter.hurry()
+            letter.request_fast_polling()
             await letter.content
-        await watcher.tidy()
+        await watcher.wait_until_deleted()
     assert lines[:4] == [
         "IMAP S: * OK sedia",
         "IMAP C: CAPABILITY",
@@ -80,7 +82,7 @@ async def test_what_is_said_over_pop3_is_shown_too() -> None:
     standin = Pop3StandIn()
     standin.put(FOREIGN)
     async with heard(standin, pop3=True) as (watcher, lines):
-        await until(lambda: watcher.looked_at is not None)
+        await until(lambda: watcher.polled_at is not None)
     assert "POP3 S: +OK sedia" in lines
     assert "POP3 C: PASS ***" in lines
     assert "POP3 C: UIDL" in lines
@@ -106,7 +108,7 @@ async def test_a_password_that_a_server_repeats_is_not_shown(repeated: str, *, p
         else ImapStandIn(tricks={"LOGIN": f"* OK tadi {repeated}\r\n{{tag}} NO {repeated} salah\r\n"})
     )
     async with heard(standin, pop3=pop3) as (watcher, lines):
-        await until(lambda: watcher.trouble is not None)
+        await until(lambda: watcher.failure is not None)
     assert any("***" in line and "salah" in line for line in lines)
     assert SECRET not in "".join(lines)
     assert repeated not in "".join(lines)
@@ -137,13 +139,13 @@ async def test_a_token_and_the_challenge_after_it_are_not_shown(*, pop3: bool) -
         else ImapStandIn(capabilities="IMAP4rev1 AUTH=XOAUTH2", tricks={"AUTHENTICATE": ask})
     )
     async with heard(standin, pop3=pop3, token=secret) as (watcher, lines):
-        await until(lambda: watcher.trouble is not None)
-    said = "\n".join(lines)
-    assert "XOAUTH2" in said
-    assert "S: + ***" in said
-    assert secret not in said
-    assert challenge not in said
-    assert basic(secret)[:12] not in said
+        await until(lambda: watcher.failure is not None)
+    on_line = "\n".join(lines)
+    assert "XOAUTH2" in on_line
+    assert "S: + ***" in on_line
+    assert secret not in on_line
+    assert challenge not in on_line
+    assert basic(secret)[:12] not in on_line
 
 
 @pytest.mark.blind
@@ -154,13 +156,13 @@ def test_a_transcript_of_a_server_that_talks_for_ever_has_an_end() -> None:
     """
     lines: list[str] = []
     transcript = Transcript("IMAP", lines.append)
-    transcript.asked("LIST")
+    transcript.add_command("LIST")
     for number in range(5000):
-        transcript.answered(f"* LIST () NIL folder-{number}")
+        transcript.add_response(f"* LIST () NIL folder-{number}")
     assert len(lines) == 21
     for number in range(5000):
-        transcript.asked(f"NOOP {number}")
-        transcript.answered("* OK \x1b[31m" + "x" * 100_000)
+        transcript.add_command(f"NOOP {number}")
+        transcript.add_response("* OK \x1b[31m" + "x" * 100_000)
     assert len(lines) == 101
     assert lines[-1] == "IMAP (and so on)"
     assert max(map(len, lines)) < 320
@@ -169,17 +171,17 @@ def test_a_transcript_of_a_server_that_talks_for_ever_has_an_end() -> None:
 
 def test_nobody_who_does_not_ask_pays_for_it() -> None:
     trace: Trace = TraceRecorder()
-    assert not trace.listens
-    assert TraceRecorder(keep_dialogue=True).listens
+    assert not trace.records_dialogue
+    assert TraceRecorder(keep_dialogue=True).records_dialogue
     told: list[str] = []
-    recorder = TraceRecorder(said=told.append)
-    recorder.said(Party.RECIPIENT, "IMAP C: NOOP")
-    assert (recorder.listens, told, recorder.dialogue) == (True, ["IMAP C: NOOP"], [])
+    recorder = TraceRecorder(on_line=told.append)
+    recorder.add_line(Party.RECIPIENT, "IMAP C: NOOP")
+    assert (recorder.records_dialogue, told, recorder.dialogue) == (True, ["IMAP C: NOOP"], [])
 
 
 def test_no_line_of_a_dialogue_is_obeyed_by_a_terminal_or_breaks_it() -> None:
     recorder = TraceRecorder(keep_dialogue=True)
     # As aiosmtplib decodes it: an octet that is no UTF-8 is half of a surrogate pair.
-    recorder.said(Party.SENDER, "S: 550 \x1b[2J" + b"\xff".decode("utf-8", "surrogateescape"))
+    recorder.add_line(Party.SENDER, "S: 550 \x1b[2J" + b"\xff".decode("utf-8", "surrogateescape"))
     assert recorder.dialogue == ["sender S: 550 \ufffd[2J\ufffd"]
     "".join(recorder.dialogue).encode()

@@ -53,7 +53,7 @@ async def test_a_connection_that_broke_goes_with_its_run(trick: Handler) -> None
     async with listening(trick) as port:
         before = sessions()
         for _ in range(3):
-            result = await run_probe(Submission(mailbox(smtp=server(port))), route="a", token_id="b", patience=PATIENCE)
+            result = await run_probe(Submission(mailbox(smtp=server(port))), route="a", token_id="b", timeouts=PATIENCE)
             assert result.outcome in {Outcome.TLS, Outcome.CONNECT}
         await until(lambda: sessions() == before)
 
@@ -61,7 +61,9 @@ async def test_a_connection_that_broke_goes_with_its_run(trick: Handler) -> None
 async def test_a_connection_that_broke_goes_though_its_mailbox_is_watched_on() -> None:
     async with listening(garbage) as port:
         before = sessions()
-        watcher = MailboxWatcher(mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+        watcher = MailboxWatcher(
+            mailbox(imap=server(port)), SIGNER, on_arrival=Counted(), timeouts=PATIENCE, polling=PACE
+        )
         async with running(watcher):
             for _ in range(3):
                 with watcher.expect(issue()) as letter:

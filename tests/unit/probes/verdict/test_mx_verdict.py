@@ -19,23 +19,33 @@ from probes.model.reply import Reason
 from probes.model.result import Failure, Party, Phase
 from probes.preauth.callout import Callout, TlsStage
 from probes.preauth.session import ReplyKind, ServerReply
-from probes.verdict.mx_verdict import is_about_us, judge_certificate, judge_connection, judge_recipients, judge_tls
+from probes.verdict.mx_verdict import concerns_client, judge_certificate, judge_connection, judge_recipients, judge_tls
 
 REFUSED = Failure(phase=Phase.CONNECT, party=Party.RECIPIENT, reason=Reason.PORT_REFUSED)
 ADDRESS = "semakan@contoh.gov.my"
 
 
 def said(text: str) -> ServerReply:
-    answers = {"2": ReplyKind.DONE, "4": ReplyKind.LATER, "5": ReplyKind.NO}
+    answers = {"2": ReplyKind.DONE, "4": ReplyKind.TEMPORARY, "5": ReplyKind.PERMANENT}
     return ServerReply(kind=answers[text[0]], text=text, code=int(text[:3]))
 
 
 @pytest.mark.parametrize(
     ("seen", "is_open", "verdict", "told"),
     [
-        (Callout(unmet=REFUSED), True, Verdict.FAIL, "port refused"),
-        (Callout(unmet=REFUSED), False, Verdict.UNKNOWN, "port 25 seems blocked from here: nobody answers over IPv6"),
-        (Callout(unmet=REFUSED, ours=True), True, Verdict.UNKNOWN, "there is no way over IPv6 from here"),
+        (Callout(connect_failure=REFUSED), True, Verdict.FAIL, "port refused"),
+        (
+            Callout(connect_failure=REFUSED),
+            False,
+            Verdict.UNKNOWN,
+            "port 25 seems blocked from here: nobody answers over IPv6",
+        ),
+        (
+            Callout(connect_failure=REFUSED, is_local_fault=True),
+            True,
+            Verdict.UNKNOWN,
+            "there is no way over IPv6 from here",
+        ),
         (Callout(greeting=said("220 sedia")), False, Verdict.PASS, "greets"),
         (Callout(greeting=said("421 4.3.2 sibuk")), True, Verdict.WARN, "asks to come again"),
         (Callout(greeting=said("554 5.3.2 tiada khidmat")), True, Verdict.FAIL, "turns everybody away"),
@@ -114,7 +124,7 @@ def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, ServerRe
     seen = Callout(greeting=said("220 sedia"), recipients=replies)
     ours = CheckScope(agency="JCONTOH", mailboxes=(), domains=(), our_address="kami@rujukan.example")
     assert judge_recipients(seen, ours)[0] is verdict
-    broken = replace(seen, recipients={}, broken="it hung up")
+    broken = replace(seen, recipients={}, break_reason="it hung up")
     assert judge_recipients(broken, ours) == (Verdict.UNKNOWN, "it broke off: it hung up")
     for mute in (replace(ours, our_address=""), replace(ours, ask_recipients=False)):
         assert judge_recipients(seen, mute)[0] is Verdict.UNKNOWN
@@ -134,4 +144,4 @@ def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, ServerRe
     ],
 )
 def test_which_refusals_are_about_us(text: str, *, about_us: bool) -> None:
-    assert is_about_us(said(text)) is about_us
+    assert concerns_client(said(text)) is about_us

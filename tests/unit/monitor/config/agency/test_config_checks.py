@@ -14,7 +14,7 @@ from monitor.config.agency.checks import (
     CheckSettings,
     ChecksSettings,
     ServiceChecksSettings,
-    intervals,
+    check_intervals,
     read_checks,
 )
 from monitor.config.files.document import parse_document
@@ -63,7 +63,7 @@ def read_of_agency(section: str) -> tuple[ChecksSettings, list[str]]:
 )
 def test_a_kind_runs_unless_it_is_off_or_has_to_be_asked_for(section: str, running: dict[str, timedelta]) -> None:
     settings, problems = read(f"checks: {section}")
-    assert intervals(KINDS, settings.kinds, {}) == running
+    assert check_intervals(KINDS, settings.kinds, {}) == running
     assert problems == []
 
 
@@ -89,7 +89,7 @@ def test_what_an_agency_says_goes(
 ) -> None:
     service = {} if everywhere is None else {"burglar": everywhere}
     agency = {} if here is None else {"burglar": here}
-    assert intervals(KINDS, service, agency).get("burglar") == runs
+    assert check_intervals(KINDS, service, agency).get("burglar") == runs
 
 
 @pytest.mark.parametrize(

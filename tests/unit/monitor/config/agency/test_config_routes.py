@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from monitor.config.agency.route import control_legs, default_routes
-from monitor.config.model.registry import check_scope
+from monitor.config.agency.route import control_routes, default_routes
+from monitor.config.model.registry import build_check_scope
 from tests.unit.monitor.config.ministry import Ministry
 
 _AGENCY = "agencies/jabatan.yaml"
@@ -26,7 +26,7 @@ def without_mailboxes(ministry: Ministry) -> None:
 
 def test_a_secondary_address_is_another_name_of_the_mailbox(ministry: Ministry) -> None:
     with_routes(ministry, "{direction: inbound, reference: rujukan-a, to: siti@jabatan-contoh.gov.my}")
-    (route,) = ministry.load().accepted().registry.routes_of("JCONTOH")
+    (route,) = ministry.load().accepted().registry.routes_for("JCONTOH")
 
     assert route.name == "JCONTOH/inbound/rujukan-a/siti"
     assert (route.route.address, route.route.recipient.name) == ("siti@jabatan-contoh.gov.my", "JCONTOH/utama")
@@ -52,7 +52,7 @@ def test_a_secondary_address_is_no_mailbox_beside_the_one_that_it_is_a_name_of(m
 
 def test_a_public_mailbox_is_looked_for_where_it_is_forwarded_to(ministry: Ministry) -> None:
     with_routes(ministry, _FORWARD)
-    (route,) = ministry.load().accepted().registry.routes_of("JCONTOH")
+    (route,) = ministry.load().accepted().registry.routes_for("JCONTOH")
 
     assert route.name == "JCONTOH/inbound/rujukan-a/pro"
     assert (route.route.sender.name, route.route.recipient.name) == ("rujukan-a", "rujukan-b")
@@ -65,7 +65,7 @@ def test_an_agency_that_gives_us_no_mailbox_can_be_probed_all_the_same(ministry:
     with_routes(ministry, _FORWARD)
     without_mailboxes(ministry)
 
-    assert [route.name for route in ministry.load().accepted().registry.routes_of("JCONTOH")] == [
+    assert [route.name for route in ministry.load().accepted().registry.routes_for("JCONTOH")] == [
         "JCONTOH/inbound/rujukan-a/pro"
     ]
 
@@ -88,7 +88,7 @@ def test_an_agency_that_says_that_it_has_no_mailbox_yet_is_not_probed_until_its_
     without_mailboxes(ministry)
     ministry.edit("jabatan", "contacts:\n  siti", "mailboxes: {}\ncontacts:\n  siti")
 
-    assert ministry.load().accepted().registry.routes_of("JCONTOH") == ()
+    assert ministry.load().accepted().registry.routes_for("JCONTOH") == ()
     (said,) = ministry.problems()
     assert "mailboxes: there is no mailbox yet: nothing of this agency is probed" in said
 
@@ -98,7 +98,7 @@ def test_an_address_at_another_domain_of_the_agency_is_named_in_full(ministry: M
     old = _FORWARD.replace("pro@jabatan-contoh.gov.my", "PRO@Contoh-Lama.gov.my")
     with_routes(ministry, _FORWARD, old)
 
-    assert [route.name for route in ministry.load().accepted().registry.routes_of("JCONTOH")] == [
+    assert [route.name for route in ministry.load().accepted().registry.routes_for("JCONTOH")] == [
         "JCONTOH/inbound/rujukan-a/pro",
         "JCONTOH/inbound/rujukan-a/pro@contoh-lama.gov.my",
     ]
@@ -233,11 +233,11 @@ def test_a_route_needs_a_mailbox_that_sends_and_one_that_is_read(
 class Ends:
     """As much of a mailbox as routes look at."""
 
-    sends: bool = True
-    is_read: bool = True
+    can_send: bool = True
+    is_readable: bool = True
 
 
-BOTH, SENDS, READS = Ends(), Ends(is_read=False), Ends(sends=False)
+BOTH, SENDS, READS = Ends(), Ends(is_readable=False), Ends(can_send=False)
 
 
 def routes(own: dict[str, Ends], ours: Sequence[str] = ("a",)) -> list[tuple[str, str | None, str | None]]:
@@ -269,7 +269,7 @@ def test_a_mailbox_that_only_sends_is_probed_outbound_only() -> None:
     ],
 )
 def test_every_reference_is_proven_in_what_it_can(references: dict[str, Ends], expected: list[str]) -> None:
-    legs = control_legs(references)  # type: ignore[arg-type]
+    legs = control_routes(references)  # type: ignore[arg-type]
     assert [leg.name.removeprefix("control/") for leg in legs] == expected
 
 
@@ -279,7 +279,7 @@ def test_every_reference_is_proven_in_what_it_can(references: dict[str, Ends], e
 def test_the_premises_of_an_agency_are_its_own_mailboxes_and_domains(ministry: Ministry) -> None:
     with_routes(ministry, "{direction: internal}", _FORWARD)
     configuration = ministry.load().accepted()
-    found = check_scope("JCONTOH", configuration.registry, configuration.settings)
+    found = build_check_scope("JCONTOH", configuration.registry, configuration.settings)
 
     assert (found.agency, found.domains) == ("JCONTOH", ("jabatan-contoh.gov.my",))
     assert [mailbox.name for mailbox in found.mailboxes] == ["JCONTOH/utama"]
@@ -290,7 +290,7 @@ def test_the_premises_of_an_agency_are_its_own_mailboxes_and_domains(ministry: M
 
 def test_our_own_premises_are_the_references_and_nobodys_domain(ministry: Ministry) -> None:
     configuration = ministry.load().accepted()
-    found = check_scope("", configuration.registry, configuration.settings, sample_message=lambda: b"x")
+    found = build_check_scope("", configuration.registry, configuration.settings, sample_message=lambda: b"x")
 
     assert [mailbox.name for mailbox in found.mailboxes] == ["rujukan-a", "rujukan-b"]
     assert (found.domains, found.sample_message()) == ((), b"x")

@@ -111,7 +111,7 @@ def lay_out_base(directory: Path) -> None:
 
 def said_of(config: Path, memory: LoadCache | None = None) -> tuple[Loaded, list[str]]:
     """Return what was read, and what `pantau check` says of it, with paths from the directory of the settings file."""
-    loaded = load(config, ENVIRON, now=NOW, memory=memory)
+    loaded = load(config, ENVIRON, now=NOW, cache=memory)
     return loaded, [shortened(str(problem), config) for problem in loaded.problems]
 
 

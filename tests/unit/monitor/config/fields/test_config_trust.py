@@ -12,7 +12,7 @@ import trustme
 from monitor.config.agency.oauth import OAuthSettings
 from monitor.config.fields.trust import Trust, TrustStoreError
 from monitor.config.service.consent import GoogleConsentSettings, MicrosoftConsentSettings
-from monitor.service.portal.delegation import Application, delegation_desk
+from monitor.service.portal.delegation import Application, build_delegation_provider
 from probes.credentials.oauth import Issuer
 from probes.credentials.oauth_endpoint import ClientCredentials
 from probes.model.mail_platform import MailPlatform
@@ -74,9 +74,9 @@ def test_no_mail_server_is_offered_http_because_tokens_are_asked_for_by_it(
     google = GoogleConsentSettings.model_validate({"client_id": "pantau", "client_secret": "rahsia"})
     for asks in (
         issuer._client.tls,
-        MicrosoftConsentSettings(client_id="pantau").way(name, trust).client.tls,
-        google.way("https://pantau.example", trust).client.tls,
-        delegation_desk(application, trust).tls,
+        MicrosoftConsentSettings(client_id="pantau").build(name, trust).client.tls,
+        google.build("https://pantau.example", trust).client.tls,
+        build_delegation_provider(application, trust).tls,
     ):
         # As the library does before each connection.
         asks.set_alpn_protocols(["http/1.1"])
@@ -94,7 +94,7 @@ def test_what_the_system_trusts_is_read_again_when_it_has_changed(
     for number, authority in enumerate(authorities, 1):
         (tmp_path / "system.pem").write_bytes(authority)
         os.utime(tmp_path / "system.pem", (number, number))
-        trust.look_again()
+        trust.recheck_files()
         for each in (trust, Trust()):
             assert each.context(None).get_ca_certs(binary_form=True) == [ssl.PEM_cert_to_DER_cert(authority.decode())]
 

@@ -173,7 +173,7 @@ def remarks(text: str, within: range = range(0)) -> list[str]:
 
 
 def lines_of(text: str, path: tuple[str | int, ...]) -> range:
-    places = [place.line for each, place in parse_document(text, "").places.items() if each[: len(path)] == path]
+    places = [place.line for each, place in parse_document(text, "").locations.items() if each[: len(path)] == path]
     return range(min(places), max(places) + 1)
 
 

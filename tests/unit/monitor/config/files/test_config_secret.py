@@ -190,9 +190,9 @@ def test_a_file_that_has_stood_for_long_shows_by_its_stamp_that_it_was_changed(
     assert FileStamp.of(file) is None, "what was written a moment ago may be written again within one tick"
     stamp = FileStamp.of(file, time.time_ns() + HOUR)
     assert stamp is not None
-    assert stamp.holds()
+    assert stamp.is_current()
     change(file)
-    assert not stamp.holds()
+    assert not stamp.is_current()
 
 
 def test_what_is_not_there_has_no_stamp(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def key(ministry: Ministry) -> str:
 def keep(ministry: Ministry, key: str, secret: StoredSecret, name: str = NAME) -> None:
     """Put it into the store as the portal does."""
     (ministry.directory / "state").mkdir(exist_ok=True)
-    kept = Keyring(key).encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.written())
+    kept = Keyring(key).encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.serialize())
     with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
         columns = "purpose TEXT, owner TEXT, key_id TEXT, ciphertext TEXT, written_by TEXT, written_at TEXT"
         store.execute(f"CREATE TABLE IF NOT EXISTS secret ({columns})")
@@ -69,18 +69,18 @@ def test_what_was_typed_is_signed_in_with_and_its_servers_have_bounds(ministry: 
     assert problems(ministry) == []
     mailbox = registry_of(ministry).mailboxes["JCONTOH/utama"].mailbox
     assert mailbox.login == Password(username="pantau", secret=SECRET)
-    assert imap_of(mailbox).bounds == EgressPolicy()
-    assert imap_of(registry_of(ministry).mailboxes["rujukan-a"].mailbox).bounds is None
+    assert imap_of(mailbox).egress == EgressPolicy()
+    assert imap_of(registry_of(ministry).mailboxes["rujukan-a"].mailbox).egress is None
 
 
 def test_what_the_site_opens_counts_at_once(ministry: Ministry, key: str) -> None:
     keep(ministry, key, StoredSecret(SECRET, allowed_hosts=HEARERS))
     memory = LoadCache()
-    memory.in_force = registry_of(ministry, memory)
+    memory.active_registry = registry_of(ministry, memory)
     ministry.edit("pantau", "secrets/key}", "secrets/key, allowed_mail_networks: [10.20.0.0/16]}")
 
     mailbox = registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox
-    assert imap_of(mailbox).bounds == EgressPolicy(openings=(EgressException.read("10.20.0.0/16"),))
+    assert imap_of(mailbox).egress == EgressPolicy(exceptions=(EgressException.read("10.20.0.0/16"),))
 
 
 def test_one_that_is_not_there_keeps_its_own_mailbox_from_being_signed_in_to_and_nothing_else(
@@ -144,7 +144,7 @@ def test_a_key_of_before_that_is_lost_costs_only_what_is_under_it_still(ministry
     loaded = ministry.load()
 
     assert [each.key for each in loaded.losses] == ["portal.previous_secrets_key_file"]
-    assert not loaded.accepted().has_lost_key
+    assert not loaded.accepted().is_secrets_key_missing
     assert isinstance(registry_of(ministry).mailboxes["JCONTOH/utama"].mailbox.login, Password)
 
 
@@ -304,11 +304,11 @@ def test_beside_a_file_it_is_a_second_source(ministry: Ministry) -> None:
 def test_what_is_kept_says_whom_it_was_typed_for() -> None:
     secret = StoredSecret(SECRET, allowed_hosts=HEARERS)
 
-    assert StoredSecret.read(secret.written()) == secret
-    assert json.loads(secret.written())["hearers"] == sorted(HEARERS)
+    assert StoredSecret.parse(secret.serialize()) == secret
+    assert json.loads(secret.serialize())["hearers"] == sorted(HEARERS)
     assert secret != StoredSecret(SECRET)
     with pytest.raises(ValueError, match="is no secret"):
-        StoredSecret.read("[]")
+        StoredSecret.parse("[]")
 
 
 def test_one_that_would_be_told_to_others_all_the_same_is_not_signed_in_with() -> None:

@@ -15,7 +15,7 @@ from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.files.section import IN_DATABASE
 from monitor.config.loading import LoadCache
-from monitor.config.model.registry import Registry, check_scope
+from monitor.config.model.registry import Registry, build_check_scope
 from monitor.config.service.portal import PortalSettings
 from monitor.model.route import Direction
 from probes.model.mailbox import Security
@@ -61,7 +61,7 @@ def test_an_agency_is_probed_inside_and_both_ways_with_every_reference(ministry:
     assert ends["JCONTOH/internal"] == ("JCONTOH/utama", "JCONTOH/utama")
     assert ends["JCONTOH/outbound/rujukan-a"] == ("JCONTOH/utama", "rujukan-a")
     assert ends["JCONTOH/inbound/rujukan-b"] == ("rujukan-b", "JCONTOH/utama")
-    assert [route.direction for route in registry.routes_of("")] == [Direction.CONTROL, Direction.CONTROL]
+    assert [route.direction for route in registry.routes_for("")] == [Direction.CONTROL, Direction.CONTROL]
 
 
 def test_a_second_mailbox_renames_no_route(ministry: Ministry) -> None:
@@ -84,7 +84,7 @@ routes:
 escalation:
 """
     ministry.edit("jabatan", "escalation:\n", listed)
-    routes = registry_of(ministry).routes_of("JCONTOH")
+    routes = registry_of(ministry).routes_for("JCONTOH")
     assert [route.name for route in routes] == [
         "JCONTOH/internal/kaunter/kaunter",
         "JCONTOH/inbound/rujukan-b/kaunter",
@@ -110,15 +110,15 @@ def test_an_agency_may_have_its_own_pace(ministry: Ministry) -> None:
     ministry.edit("pantau", "state_dir: state", "probing: {interval: 10m, failure_threshold: 4}")
     ministry.edit("jabatan", "escalation:", "probing: {interval: 3m, arrival_timeout: 90s}\nescalation:")
     registry = registry_of(ministry)
-    own, control = registry.routes[0].probing, registry.routes_of("")[0].probing
+    own, control = registry.routes[0].probing, registry.routes_for("")[0].probing
     assert (own.interval, own.health.failure_threshold) == (timedelta(minutes=3), 4)
-    assert own.patience.arrival == timedelta(seconds=90)
+    assert own.timeouts.arrival == timedelta(seconds=90)
     assert control.interval == timedelta(minutes=10)
 
 
 def test_an_incident_of_an_agency_tells_its_people(ministry: Ministry) -> None:
     configuration = ministry.load().accepted()
-    brief = configuration.registry.agencies["JCONTOH"].brief(configuration.settings.shared())
+    brief = configuration.registry.agencies["JCONTOH"].build_policy(configuration.settings.build_shared())
     assert (brief.agency, brief.office.short, brief.office.domain) == ("JCONTOH", "JCONTOH", "jabatan-contoh.gov.my")
     assert brief.office.signatory_name == "Siti binti Contoh"
     first, second = brief.escalation.steps
@@ -150,9 +150,9 @@ def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_wri
     portal = PortalSettings(allowed_mail_networks=("10.20.0.0/16",))
     edited = in_the_store.model_copy(update={"portal": portal})
 
-    assert check_scope("JCONTOH", registry, settings.model_copy(update={"portal": portal})).bounds is None
-    assert check_scope("JCONTOH", registry, in_the_store).bounds is None
-    assert check_scope("JCONTOH", registry, edited).bounds == portal.bounds
+    assert build_check_scope("JCONTOH", registry, settings.model_copy(update={"portal": portal})).egress is None
+    assert build_check_scope("JCONTOH", registry, in_the_store).egress is None
+    assert build_check_scope("JCONTOH", registry, edited).egress == portal.egress
 
 
 def _as(ministry: Ministry, prober: str) -> Registry:
@@ -186,16 +186,16 @@ def test_a_process_uses_the_same_mailbox_of_a_pool_after_a_reload_and_keeps_it(m
     settings = ministry.load().accepted().settings
     assert settings.process_name == socket.gethostname()
     memory = LoadCache()
-    memory.in_force = ministry.load(memory=memory).accepted().registry
+    memory.active_registry = ministry.load(memory=memory).accepted().registry
     again = ministry.load(memory=memory).accepted().registry
-    assert again.routes == memory.in_force.routes
-    assert again.mailboxes["rujukan-a"] is memory.in_force.mailboxes["rujukan-a"]
+    assert again.routes == memory.active_registry.routes
+    assert again.mailboxes["rujukan-a"] is memory.active_registry.mailboxes["rujukan-a"]
 
 
 def test_a_reference_that_becomes_a_pool_of_its_one_mailbox_is_another_mailbox(ministry: Ministry) -> None:
     memory = LoadCache()
-    memory.in_force = ministry.load(memory=memory).accepted().registry
-    was = memory.in_force.mailboxes["rujukan-a"].mailbox
+    memory.active_registry = ministry.load(memory=memory).accepted().registry
+    was = memory.active_registry.mailboxes["rujukan-a"].mailbox
     text = ministry.path("pantau").read_text()
     begin, end = text.index("    address: pantau@rujukan-a"), text.index("  rujukan-b:")
     lines = text[begin:end].splitlines()
@@ -210,8 +210,8 @@ def test_strangers_servers_are_asked_in_the_name_of_the_mailbox_that_is_used(min
     ministry.pool()
     configuration = ministry.load().accepted()
     used = configuration.registry.mailboxes["rujukan-a"].mailbox
-    assert check_scope("JCONTOH", configuration.registry, configuration.settings).our_address == used.address
-    looked_at = check_scope("", configuration.registry, configuration.settings).mailboxes
+    assert build_check_scope("JCONTOH", configuration.registry, configuration.settings).our_address == used.address
+    looked_at = build_check_scope("", configuration.registry, configuration.settings).mailboxes
     assert [(each.name, each.address) for each in looked_at] == [
         ("rujukan-a", used.address),
         ("rujukan-b", "pantau@rujukan-b.edu.my"),

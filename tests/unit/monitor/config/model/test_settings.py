@@ -81,7 +81,7 @@ def test_a_configuration_with_errors_is_not_handed_out(ministry: Ministry) -> No
 
 
 def test_a_fault_of_our_own_is_told_to_the_noc(ministry: Ministry) -> None:
-    brief = accepted(ministry).settings.noc_brief(subject="peti rujukan A", subject_en="reference mailbox A")
+    brief = accepted(ministry).settings.build_noc_policy(subject="peti rujukan A", subject_en="reference mailbox A")
     assert (brief.agency, brief.office.short, brief.office.name) == (NOC_AGENCY, "PANTAU", "Pusat Operasi Contoh")
     assert [contact.key for contact in brief.escalation.steps[0].contacts] == ["rahim"]
     assert brief.escalation.steps[0].contacts[0].addresses == (Address(channel=Channel.SMS, number="+12025550101"),)

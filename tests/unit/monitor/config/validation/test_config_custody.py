@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from monitor.config.files.document import Document, document_of
-from monitor.config.files.reading import as_model, core, is_secret, item, names, of_field
+from monitor.config.files.document import Document, document_from_text
+from monitor.config.files.reading import as_model, field_annotation, is_secret, item_type, keys_of, unwrap
 from monitor.config.model.registry import Agency
-from monitor.config.validation.restricted_fields import check_bounds, check_custody, check_domains
+from monitor.config.validation.restricted_fields import check_domains, check_egress, check_restricted_fields
 from probes.model.egress import EgressException, EgressPolicy
 
 BEFORE = """\
@@ -33,8 +33,8 @@ contacts:
 
 def said(was: str, becomes: str, *, before: str = BEFORE) -> list[str]:
     assert was in before
-    after = document_of(before.replace(was, becomes), "JCM in the store")
-    return [str(problem) for problem in check_custody(document_of(before, "").data, after)]
+    after = document_from_text(before.replace(was, becomes), "JCM in the store")
+    return [str(problem) for problem in check_restricted_fields(document_from_text(before, "").data, after)]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,10 @@ def test_an_authority_that_an_operator_trusts_is_taken_out_only_with_the_passwor
     (told,) = said("    ca_file: ca/jcm.pem\n", "", before=trusting)
     assert "mailboxes.utama.ca_file: only an administrator" in told
     taken_over = BEFORE.replace("password_file: secrets/jcm", f"password_stored: {NAME}")
-    assert check_custody(document_of(trusting, "").data, document_of(taken_over, "JCM"), {NAME}) == ()
+    assert (
+        check_restricted_fields(document_from_text(trusting, "").data, document_from_text(taken_over, "JCM"), {NAME})
+        == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,13 +103,15 @@ def test_everything_else_is_the_agencys_own(was: str, becomes: str) -> None:
 
 def places(asked: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield where in a document the path of a file, a secret or a command may be written."""
-    model, below = as_model(asked), item(asked)
+    model, below = as_model(asked), item_type(asked)
     if model is not None:
-        for key, field in names(model).items():
-            yield from places(of_field(field), (*path, f"{key}_file" if is_secret(of_field(field)) else key))
+        for key, field in keys_of(model).items():
+            yield from places(
+                field_annotation(field), (*path, f"{key}_file" if is_secret(field_annotation(field)) else key)
+            )
     elif below is not None and path[-1] != "token_command":
         yield from places(below, (*path, "*"))
-    elif core(asked) is Path or is_secret(asked) or path[-1] == "token_command":
+    elif unwrap(asked) is Path or is_secret(asked) or path[-1] == "token_command":
         yield path
 
 
@@ -123,7 +128,7 @@ def test_no_file_that_a_document_may_name_is_overlooked(path: tuple[str, ...]) -
     value: Any = "/etc/shadow"
     for part in reversed(path):
         value = [value] if part == "*" and path[0] not in {"mailboxes", "contacts"} else {part.replace("*", "x"): value}
-    assert check_custody({}, Document(file="JCM", data=value))
+    assert check_restricted_fields({}, Document(file="JCM", data=value))
 
 
 NAME, OTHER = "typed-aaaabbbbccccdddd", "typed-eeeeffffgggghhhh"
@@ -168,12 +173,14 @@ def test_neither_another_secret_nor_what_is_on_the_machine_comes_by_it(was: str,
 
 def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_takes_it_nowhere() -> None:
     other_server = TYPED.replace("imap: {host: mel.jcm.gov.my}", "imap: {host: mel.penyedia.example}")
-    after, before = document_of(other_server, "JCM"), document_of(BEFORE, "").data
+    after, before = document_from_text(other_server, "JCM"), document_from_text(BEFORE, "").data
 
-    assert check_custody(before, after, {NAME}) == ()
-    assert [each.key for each in check_custody(before, after)] == ["mailboxes.utama.login.password_stored"]
-    both = document_of(other_server.replace(f"_stored: {NAME}", f"_stored: {NAME}, password_file: secrets/jcm"), "JCM")
-    assert check_custody(before, both, {NAME})
+    assert check_restricted_fields(before, after, {NAME}) == ()
+    assert [each.key for each in check_restricted_fields(before, after)] == ["mailboxes.utama.login.password_stored"]
+    both = document_from_text(
+        other_server.replace(f"_stored: {NAME}", f"_stored: {NAME}, password_file: secrets/jcm"), "JCM"
+    )
+    assert check_restricted_fields(before, both, {NAME})
 
 
 @pytest.mark.parametrize(
@@ -192,17 +199,17 @@ def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_takes_it_nowher
     ],
 )
 def test_an_address_or_a_port_out_of_bounds_is_told_where_it_is_typed(server: str, told: str) -> None:
-    bounds = EgressPolicy(openings=(EgressException.read("10.20.0.0/16"), EgressException.read("10.20.0.9:2525")))
-    after = document_of(TYPED.replace("imap: {host: mel.jcm.gov.my}", f"imap: {server}"), "JCM")
-    before = document_of(TYPED, "").data
+    egress = EgressPolicy(exceptions=(EgressException.read("10.20.0.0/16"), EgressException.read("10.20.0.9:2525")))
+    after = document_from_text(TYPED.replace("imap: {host: mel.jcm.gov.my}", f"imap: {server}"), "JCM")
+    before = document_from_text(TYPED, "").data
 
-    found = [str(each) for each in check_bounds(before, after, bounds)]
+    found = [str(each) for each in check_egress(before, after, egress)]
     assert len(found) == (1 if told else 0)
     assert told in "".join(found)
     # What stood there before is in nobody's way, and a mailbox of an operator's is met wherever it is.
-    assert check_bounds(after.data, after, bounds) == ()
-    placed = document_of(after.text.replace("password_stored", "password_file"), "JCM")
-    assert check_bounds(before, placed, bounds) == ()
+    assert check_egress(after.data, after, egress) == ()
+    placed = document_from_text(after.text.replace("password_stored", "password_file"), "JCM")
+    assert check_egress(before, placed, egress) == ()
 
 
 @pytest.mark.parametrize(
@@ -219,8 +226,8 @@ def test_an_address_or_a_port_out_of_bounds_is_told_where_it_is_typed(server: st
 def test_a_domain_is_registered_by_an_administrator_but_for_those_below_ones_own(
     becomes: str, refused: list[str]
 ) -> None:
-    after = document_of(BEFORE.replace("domains: [jcm.gov.my]", becomes), "JCM in the store")
-    found = [str(problem) for problem in check_domains(document_of(BEFORE, "").data, after)]
+    after = document_from_text(BEFORE.replace("domains: [jcm.gov.my]", becomes), "JCM in the store")
+    found = [str(problem) for problem in check_domains(document_from_text(BEFORE, "").data, after)]
     assert [each.split(": only an administrator registers a domain")[0] for each in found] == [
         f"JCM in the store:{each}" for each in refused
     ]

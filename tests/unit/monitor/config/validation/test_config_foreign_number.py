@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.validation.restricted_fields import check_foreign_numbers
 
 BEFORE = """\
@@ -21,8 +21,8 @@ announcement:
 
 def said(was: str, becomes: str) -> list[str]:
     assert was in BEFORE
-    after = document_of(BEFORE.replace(was, becomes), "JCM in the store")
-    return [str(problem) for problem in check_foreign_numbers(document_of(BEFORE, "").data, after)]
+    after = document_from_text(BEFORE.replace(was, becomes), "JCM in the store")
+    return [str(problem) for problem in check_foreign_numbers(document_from_text(BEFORE, "").data, after)]
 
 
 @pytest.mark.parametrize(

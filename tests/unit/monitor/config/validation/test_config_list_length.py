@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import yaml
 
-from monitor.config.files.document import document_of
+from monitor.config.files.document import document_from_text
 from monitor.config.files.problem import Path
-from monitor.config.files.reading import as_model, is_mapping, item, names, of_field
+from monitor.config.files.reading import as_model, field_annotation, is_mapping, item_type, keys_of
 from monitor.config.model.registry import Agency
-from monitor.config.validation.restricted_fields import MOST, check_list_lengths
+from monitor.config.validation.restricted_fields import MAX_LENGTHS, check_list_lengths
 
 
 def lists(asked: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
     """Yield where a document may have a list or names of somebody's choice, and whether it is the latter."""
-    model, below = as_model(asked), item(asked)
+    model, below = as_model(asked), item_type(asked)
     if model is not None:
-        for key, field in names(model).items():
-            yield from lists(of_field(field), (*path, key))
+        for key, field in keys_of(model).items():
+            yield from lists(field_annotation(field), (*path, key))
     elif below is not None:
         yield path, is_mapping(asked)
         yield from lists(below, (*path, "*"))
@@ -30,7 +30,7 @@ FOUND = dict(lists(Agency))
 
 
 def test_no_list_that_a_document_may_have_is_overlooked() -> None:
-    assert FOUND.keys() == MOST.keys()
+    assert FOUND.keys() == MAX_LENGTHS.keys()
 
 
 def holding(path: Path, many: int) -> str:
@@ -42,10 +42,10 @@ def holding(path: Path, many: int) -> str:
     return yaml.safe_dump(value, sort_keys=False)
 
 
-@pytest.mark.parametrize("path", MOST, ids=lambda path: ".".join(map(str, path)))
+@pytest.mark.parametrize("path", MAX_LENGTHS, ids=lambda path: ".".join(map(str, path)))
 def test_each_list_has_an_end_and_what_was_longer_may_stay(path: Path) -> None:
-    most = MOST[path]
-    as_many, more, many_more = (document_of(holding(path, many), "JCM") for many in (most, most + 1, most + 2))
+    most = MAX_LENGTHS[path]
+    as_many, more, many_more = (document_from_text(holding(path, many), "JCM") for many in (most, most + 1, most + 2))
 
     assert check_list_lengths({}, as_many) == ()
     (told,) = check_list_lengths({}, more)
@@ -64,7 +64,7 @@ def test_the_first_step_that_is_too_many_is_told_at_its_line() -> None:
     steps = "- contacts: [siti]\n  channels: [sms]\n" * 1500
     (told,) = check_list_lengths(
         {},
-        document_of(
+        document_from_text(
             f"escalation:\n  steps:\n{steps}".replace("\n-", "\n  -").replace("\n  channels", "\n    channels"), "JCM"
         ),
     )
@@ -76,4 +76,4 @@ def test_the_first_step_that_is_too_many_is_told_at_its_line() -> None:
 
 @pytest.mark.parametrize("text", ["escalation: {steps: dua}", "contacts: []", "routes: {}", "[]", "escalation: [1]"])
 def test_what_has_another_shape_is_told_as_that_elsewhere(text: str) -> None:
-    assert check_list_lengths({}, document_of(text, "JCM")) == ()
+    assert check_list_lengths({}, document_from_text(text, "JCM")) == ()

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.config.loading import load
 from monitor.config.service.store import RetentionSettings
-from monitor.config.validation.capacity import amount, store_size
+from monitor.config.validation.capacity import compute_store_size, format_octets
 from monitor.store.probing.retention import RetentionPolicy
 from tests.unit.monitor.config.ministry import KINDS, Ministry
 
@@ -25,8 +25,8 @@ def test_ten_thousand_routes_every_five_minutes_are_sixty_gigabytes_and_not_seve
 
     Pantau: `pantau check` estimates it and warns about the disk.
     """
-    size = store_size([FIVE] * 10_000, RetentionSettings().build())
-    before = store_size([FIVE] * 10_000, RetentionPolicy(delivered=YEAR, failed=YEAR, hourly=YEAR))
+    size = compute_store_size([FIVE] * 10_000, RetentionSettings().build())
+    before = compute_store_size([FIVE] * 10_000, RetentionPolicy(delivered=YEAR, failed=YEAR, hourly=YEAR))
 
     assert 60e9 < size.octets < 70e9
     assert before.octets > 450e9
@@ -36,14 +36,14 @@ def test_ten_thousand_routes_every_five_minutes_are_sixty_gigabytes_and_not_seve
 
 
 def test_a_store_without_routes_is_empty() -> None:
-    assert store_size([], RetentionSettings().build()).octets == 0
+    assert compute_store_size([], RetentionSettings().build()).octets == 0
 
 
 @pytest.mark.parametrize(
     ("octets", "said"), [(999, "999 octets"), (1_500_000, "1.5 MB"), (62_400_000_000, "62.4 GB"), (2 * 10**12, "2 TB")]
 )
 def test_sizes_are_said_as_people_say_them(octets: int, said: str) -> None:
-    assert amount(octets) == said
+    assert format_octets(octets) == said
 
 
 @dataclass(frozen=True)

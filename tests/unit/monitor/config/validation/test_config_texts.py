@@ -10,14 +10,16 @@ from alerts.wording.sms import WorstCase
 from alerts.wording.texts import load
 from monitor.config.files.document import parse_document
 from monitor.config.files.findings import Findings
-from monitor.config.validation.texts import check_texts
+from monitor.config.validation.texts import check_sms_texts
 
 TEXTS = WorstCase(load())
 
 
 def problems(short: str, prefix: str = "JCM") -> list[str]:
     findings = Findings(parse_document("agency: JCM\n", "jcm.yaml"))
-    check_texts(IssuingOffice(short=short, name="Jabatan Contoh", domain="x.gov.my"), prefix, TEXTS, findings["agency"])
+    check_sms_texts(
+        IssuingOffice(short=short, name="Jabatan Contoh", domain="x.gov.my"), prefix, TEXTS, findings["agency"]
+    )
     return [str(problem) for problem in findings.problems]
 
 

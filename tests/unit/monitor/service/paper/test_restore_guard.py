@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.escalation import facts
+from alerts.decide.escalation import build_facts
 from alerts.engine.gateway_pool import ConfiguredGateway, GatewayPool
 from alerts.gateways.tray import Tray, TraySettings
 from alerts.model.channel import Channel
@@ -80,7 +80,7 @@ class House:
             pool=GatewayPool([ConfiguredGateway(name="tray", channel=Channel.LETTER, gateway=tray)]),
             prefixes=lambda: {"JCM", "KPC"},
             metrics=Metrics(version="0", now=self.clock.now),
-            let_go=self._note,
+            on_resume=self._note,
         )
 
     def _note(self) -> None:
@@ -107,25 +107,25 @@ def alone(tmp_path: Path) -> House:
 
 
 async def write(store: SqlStore, clock: Clock, times: int = 1) -> None:
-    async with store.transaction() as ledger:
+    async with store.transaction() as uow:
         for _ in range(times):
-            await ledger.journal(AuditEntry(at=clock.now(), actor="x", event="x"))
+            await uow.add_audit_entry(AuditEntry(at=clock.now(), actor="x", event="x"))
 
 
 async def opened(store: SqlStore, times: int = 1) -> list[str]:
     """Open incidents, one after the other, and return their numbers."""
     found = []
     for _ in range(times):
-        async with store.transaction() as ledger:
-            [added] = await ledger.add_incidents([trigger()])
-            await ledger.save_incident(replace(added, state=IncidentState.RESOLVED, resolved_at=T0))
+        async with store.transaction() as uow:
+            [added] = await uow.add_incidents([trigger()])
+            await uow.save_incident(replace(added, state=IncidentState.RESOLVED, resolved_at=T0))
             found.append(added.number)
     return found
 
 
 async def is_held(store: SqlStore) -> bool:
-    async with store.reading() as ledger:
-        return await ledger.is_paper_held()
+    async with store.reading() as uow:
+        return await uow.is_paper_paused()
 
 
 def put_back(copy: Path, house: House) -> None:
@@ -137,16 +137,16 @@ def put_back(copy: Path, house: House) -> None:
 
 async def a_copy_between_two_outages(house: House) -> Path:
     async with house.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         await write(store, house.clock)
         assert await opened(store, 2) == ["JCM-01", "JCM-02"]
-        await restorer.look()
+        await restorer.check()
     copy = house.root / "copy.sqlite"
     shutil.copy(house.state / "pantau.sqlite", copy)
     async with house.service() as (store, restorer):
         assert await opened(store, 3) == ["JCM-03", "JCM-04", "JCM-05"]
         await write(store, house.clock)
-        await restorer.look()
+        await restorer.check()
     return copy
 
 
@@ -154,8 +154,8 @@ async def test_a_store_that_goes_on_where_it_was_holds_nothing(house: House) -> 
     for _ in range(3):
         async with house.service() as (store, restorer):
             await write(store, house.clock)
-            await restorer.look()
-            await restorer.look()
+            await restorer.check()
+            await restorer.check()
             assert not await is_held(store)
             house.clock.time += timedelta(minutes=50)
     async with house.service() as (_, restorer):
@@ -166,23 +166,23 @@ async def test_a_copy_that_was_put_back_by_hand_is_noticed_by_the_mark_beside_it
     put_back(await a_copy_between_two_outages(alone), alone)
 
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
 
         assert await is_held(store)
-        (noticed,) = (await restorer.view()).restorations
-        assert (noticed.how, noticed.skipped) == (DetectionMethod.OLDER, {"JCM": (3, 5)})
+        (detected,) = (await restorer.view()).restorations
+        assert (detected.how, detected.skipped) == (DetectionMethod.OLDER, {"JCM": (3, 5)})
         assert await opened(store) == ["JCM-06"]
         # It is said once, however often it is looked at.
         before = await entries(store)
         for _ in range(3):
-            await restorer.look()
+            await restorer.check()
         assert await entries(store) == before
         assert len((await restorer.view()).restorations) == 1
 
 
 async def entries(store: SqlStore) -> int:
-    async with store.reading() as ledger:
-        return await ledger.journal_number()
+    async with store.reading() as uow:
+        return await uow.last_audit_number()
 
 
 @pytest.mark.parametrize("survives", [0, 1])
@@ -192,7 +192,7 @@ async def test_either_mark_is_enough(alone: House, survives: int) -> None:
     alone.marks[1 - survives].unlink()
 
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
 
         assert await is_held(store)
         assert await opened(store) == ["JCM-06"]
@@ -204,13 +204,13 @@ async def test_an_empty_store_beside_a_mark_goes_on_behind_its_numbers(alone: Ho
         leftover.unlink()
 
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         assert (await restorer.view()).restorations[0].how is DetectionMethod.EMPTY
         assert await is_held(store)
         assert await opened(store) == ["JCM-06"]
-        await restorer.confirm(GO)
+        await restorer.resume(GO)
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         assert not await is_held(store)
 
 
@@ -219,7 +219,7 @@ async def test_a_mark_that_nobody_can_read_says_nothing(alone: House) -> None:
         await write(store, alone.clock)
         for mark, said in zip(alone.marks, (b"\xff\x00", b'{"chain": 1}'), strict=True):
             mark.write_bytes(said)
-        await restorer.look()
+        await restorer.check()
         assert not await is_held(store)
         assert json.loads(alone.marks[0].read_text())["number"] == 1
 
@@ -230,24 +230,24 @@ async def test_another_service_that_lays_its_letters_in_the_same_tray_is_no_witn
         await write(store, alone.clock)
         foreign = {"chain": "of another", "number": 900, "hash": "x", "numbers": {"JCM": 50}, "pages": {}}
         other.marks[1].write_text(json.dumps(foreign))
-        await restorer.look()
+        await restorer.check()
         assert not await is_held(store)
 
 
 async def test_who_was_silent_for_an_hour_may_be_a_snapshot_and_a_hundred_numbers_are_left_out(house: House) -> None:
     async with house.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         await write(store, house.clock)
         await opened(store)
-        await restorer.look()
+        await restorer.check()
     house.clock.time += timedelta(hours=2)
 
     async with house.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
 
-        (noticed,) = (await restorer.view()).restorations
-        assert noticed.how is DetectionMethod.SILENT
-        assert noticed.since is not None
+        (detected,) = (await restorer.view()).restorations
+        assert detected.how is DetectionMethod.SILENT
+        assert detected.since is not None
         assert await opened(store) == ["JCM-102"]
 
 
@@ -256,15 +256,15 @@ async def test_the_machine_was_only_off_says_somebody_and_all_numbers_are_given(
     house.clock.time += timedelta(hours=2)
 
     async with house.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         assert len((await restorer.view()).restorations) == 1, "one at a time"
-        done = await restorer.confirm(replace(GO, nothing_lost=True))
+        done = await restorer.resume(replace(GO, nothing_lost=True))
         assert done.skipped == {"JCM": (2, 101)}, "whoever misses them finds them here"
         assert house.let_go == 1
         assert not await is_held(store)
         assert await opened(store) == ["JCM-103"], "a number behind them was given"
-        async with store.transaction() as ledger:
-            [first] = await ledger.add_incidents([replace(trigger(), dedup_key="KPC", policy=brief_of("KPC"))])
+        async with store.transaction() as uow:
+            [first] = await uow.add_incidents([replace(trigger(), dedup_key="KPC", policy=brief_of("KPC"))])
         assert first.number == "KPC-01"
 
 
@@ -275,10 +275,10 @@ def brief_of(agency: str) -> PolicySnapshot:
 async def test_while_it_runs_a_silence_is_none_but_a_clock_that_leapt_alone_is(house: House) -> None:
     async with house.service() as (store, restorer):
         await write(store, house.clock)
-        await restorer.look()
+        await restorer.check()
         house.clock.time += timedelta(hours=3)  # And the machine has been up for a moment only.
 
-        await restorer.look()
+        await restorer.check()
 
         assert await is_held(store)
         assert (await restorer.view()).restorations[0].how is DetectionMethod.SILENT
@@ -288,12 +288,12 @@ async def test_a_server_that_falls_back_while_we_run_is_noticed(house: House) ->
     async with house.service() as (store, restorer):
         await write(store, house.clock)
         await opened(store, 2)
-        await restorer.look()
+        await restorer.check()
         said = json.loads(house.marks[0].read_text())
         further = said | {"number": said["number"] + 5, "hash": "ff", "numbers": {"JCM": 9}}
         house.marks[0].write_text(json.dumps(further))
 
-        await restorer.look()
+        await restorer.check()
 
         assert await is_held(store)
         assert await opened(store) == ["JCM-10"]
@@ -302,33 +302,33 @@ async def test_a_server_that_falls_back_while_we_run_is_noticed(house: House) ->
 async def test_a_person_says_after_which_number_and_it_goes_on_behind_it(alone: House) -> None:
     put_back(await a_copy_between_two_outages(alone), alone)
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         with pytest.raises(OperationRejectedError, match="write the last number that is on paper"):
-            await restorer.confirm(replace(GO, after=["23"]))
+            await restorer.resume(replace(GO, after=["23"]))
         with pytest.raises(OperationRejectedError, match="something was lost: the store is older"):
-            await restorer.confirm(replace(GO, nothing_lost=True))
+            await restorer.resume(replace(GO, nothing_lost=True))
         assert await is_held(store)
 
-        done = await restorer.confirm(replace(GO, after=["JCM-23"]))
+        done = await restorer.resume(replace(GO, after=["JCM-23"]))
 
         assert (done.confirmed_by, done.skipped) == ("Siti Contoh", {"JCM": (3, 23)})
         assert await opened(store) == ["JCM-24"]
-        with pytest.raises(OperationRejectedError, match="no paper waits"):
-            await restorer.confirm(GO)
-        async with store.reading() as ledger:
-            assert not await ledger.is_paper_held()
+        with pytest.raises(OperationRejectedError, match="letters and faxes are not paused"):
+            await restorer.resume(GO)
+        async with store.reading() as uow:
+            assert not await uow.is_paper_paused()
 
 
 async def test_a_number_that_no_agency_has_is_no_answer(alone: House) -> None:
     put_back(await a_copy_between_two_outages(alone), alone)
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
 
-        with pytest.raises(OperationRejectedError, match="no number begins with JCN: write JCM, and repeat this"):
-            await restorer.confirm(replace(GO, after=["JCN-23"]))
+        with pytest.raises(OperationRejectedError, match="no agency has numbers with JCN: write JCM, and repeat this"):
+            await restorer.resume(replace(GO, after=["JCN-23"]))
 
         assert await is_held(store)
-        await restorer.confirm(replace(GO, after=["KPC-2"]))
+        await restorer.resume(replace(GO, after=["KPC-2"]))
         assert await opened(store) == ["JCM-06"]
 
 
@@ -339,15 +339,15 @@ async def test_a_mark_that_is_seen_late_shows_that_more_was_lost_than_time(alone
         mark.unlink()
     alone.clock.time += timedelta(hours=2)
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         assert (await restorer.view()).restorations[0].how is DetectionMethod.SILENT
         mark, said = away[1]
         mark.write_text(said)  # The share is there.
 
-        await restorer.look()
+        await restorer.check()
 
         with pytest.raises(OperationRejectedError, match="something was lost: the store is older"):
-            await restorer.confirm(replace(GO, nothing_lost=True))
+            await restorer.resume(replace(GO, nothing_lost=True))
         assert await is_held(store)
 
 
@@ -358,11 +358,11 @@ async def test_a_copy_that_was_made_while_paper_waited_leaves_out_what_was_given
     await test_who_was_silent_for_an_hour_may_be_a_snapshot_and_a_hundred_numbers_are_left_out(house)
     async with house.service() as (store, restorer):
         assert await opened(store) == ["JCM-103"]
-        async with store.transaction() as ledger:  # As `pantau restore` does: twice, as somebody forgot a number.
+        async with store.transaction() as uow:  # As `pantau restore` does: twice, as somebody forgot a number.
             for numbers in (words, {}):
-                await ledger.restorations.put_back(T0, T0, by="Siti Contoh", numbers=numbers, pages={})
+                await uow.restorations.begin_reported(T0, T0, by="Siti Contoh", numbers=numbers, pages={})
 
-        await restorer.look()
+        await restorer.check()
 
         before, waiting = (await restorer.view()).restorations
         assert (before.how, before.confirmed_by) == (DetectionMethod.SILENT, "Siti Contoh")
@@ -376,11 +376,11 @@ async def test_a_tray_that_takes_no_mark_holds_nobody_up_and_is_not_taken_in_twi
     alone.marks[0].unlink()
     unwritable = alone.marks[1].read_text()
     async with alone.service() as (store, restorer):
-        await restorer.look()
-        await restorer.confirm(GO)
+        await restorer.check()
+        await restorer.resume(GO)
         alone.marks[1].write_text(unwritable)  # As if it had never been written anew.
 
-        await restorer.look()
+        await restorer.check()
 
         assert not await is_held(store)
 
@@ -388,10 +388,10 @@ async def test_a_tray_that_takes_no_mark_holds_nobody_up_and_is_not_taken_in_twi
 async def test_what_a_page_bears_is_noted_outside_before_it_leaves(house: House) -> None:
     async with house.service() as (store, restorer):
         await write(store, house.clock)
-        await restorer.look()
+        await restorer.check()
 
-        await restorer.note_page([page("JCM-07", 3)])
-        await restorer.note_page([page("JCM-07", 2), page("KPC-11", 1)])
+        await restorer.record_page([page("JCM-07", 3)])
+        await restorer.record_page([page("JCM-07", 2), page("KPC-11", 1)])
 
         for mark in house.marks:
             said = json.loads(mark.read_text())
@@ -403,20 +403,20 @@ async def test_a_page_that_leaves_before_the_next_look_is_known_to_be_newer_than
     alone: House,
 ) -> None:
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         await write(store, alone.clock)
-        await restorer.look()
+        await restorer.check()
     copy = alone.root / "copy.sqlite"
     shutil.copy(alone.state / "pantau.sqlite", copy)
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
         assert await opened(store) == ["JCM-01"]
         await write(store, alone.clock)
-        await restorer.note_page([page("JCM-01", 1)])
+        await restorer.record_page([page("JCM-01", 1)])
     put_back(copy, alone)
 
     async with alone.service() as (store, restorer):
-        await restorer.look()
+        await restorer.check()
 
         assert await is_held(store)
         assert await opened(store) == ["JCM-02"]
@@ -425,7 +425,7 @@ async def test_a_page_that_leaves_before_the_next_look_is_known_to_be_newer_than
 async def test_a_look_that_is_under_way_takes_back_nothing_that_a_page_has_noted(
     alone: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    has_read, goes_on, standing = asyncio.Event(), asyncio.Event(), SqlRestorations.standing
+    has_read, goes_on, standing = asyncio.Event(), asyncio.Event(), SqlRestorations.position
 
     async def slowly(of: SqlRestorations, heads: Collection[int]) -> StorePosition:
         found = await standing(of, heads)
@@ -436,12 +436,12 @@ async def test_a_look_that_is_under_way_takes_back_nothing_that_a_page_has_noted
 
     async with alone.service() as (store, restorer):
         await write(store, alone.clock)
-        await restorer.look()
-        monkeypatch.setattr(SqlRestorations, "standing", slowly)
-        look = asyncio.create_task(restorer.look())
+        await restorer.check()
+        monkeypatch.setattr(SqlRestorations, "position", slowly)
+        look = asyncio.create_task(restorer.check())
         await has_read.wait()
         await write(store, alone.clock, 5)
-        noted = asyncio.create_task(restorer.note_page([page("JCM-01", 1)]))
+        noted = asyncio.create_task(restorer.record_page([page("JCM-01", 1)]))
         await asyncio.wait([noted], timeout=0.1)
         goes_on.set()
         await asyncio.gather(look, noted)
@@ -451,7 +451,7 @@ async def test_a_look_that_is_under_way_takes_back_nothing_that_a_page_has_noted
 
 
 def page(number: str, enclosure: int) -> Facts:
-    told = facts(incident(), Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0)
+    told = build_facts(incident(), Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0)
     return replace(told, number=number, enclosure=enclosure)
 
 
@@ -461,9 +461,9 @@ async def test_letters_in_the_tray_that_the_store_does_not_know_are_named_and_ol
     lay(alone.root / "tray", "posted", "2019-01-01_p1-1-1546_gangguan.pdf")
     lay(alone.root / "tray", "posted", lost)
     async with alone.service() as (_, restorer):
-        await restorer.look()
+        await restorer.check()
         assert (await restorer.view()).unknown == [f"posted/{lost}"]
-        await restorer.confirm(GO)
+        await restorer.resume(GO)
         assert (await restorer.view()).unknown == []
 
 

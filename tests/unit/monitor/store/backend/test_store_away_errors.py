@@ -13,7 +13,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from alerts.persistence.clock import SystemClock
 from alerts.persistence.store import StoreUnavailable
-from monitor.store.backend.availability import StoreAvailability, TransactionConflictError, raising_away, reason_of
+from monitor.store.backend.availability import (
+    StoreAvailability,
+    TransactionConflictError,
+    convert_unavailable,
+    reason_of,
+)
 
 FULL = "database or disk is full"
 
@@ -64,7 +69,7 @@ def test_what_passes_by_itself_means_that_it_is_away(error: Exception) -> None:
 )
 def test_a_bug_of_ours_does_not(error: Exception) -> None:
     assert reason_of(error) is None
-    with pytest.raises(type(error)), raising_away():
+    with pytest.raises(type(error)), convert_unavailable():
         raise error
 
 

@@ -49,7 +49,7 @@ def ended(
 
 
 async def sent(history: History, number: int, at: datetime = T0, route: str = "JCM/internal") -> str:
-    await history.sent(f"{number:016x}", route, at, at + 5 * MINUTE)
+    await history.record_sent_token(f"{number:016x}", route, at, at + 5 * MINUTE)
     return f"{number:016x}"
 
 
@@ -77,34 +77,34 @@ async def test_a_token_is_remembered_with_its_route_its_time_and_whether_its_mai
 ) -> None:
     token_id = await sent(history, 1, T0 + SECOND)
     if outcome is not None:
-        await history.ended(ended(1, outcome), "JCM", {})
+        await history.record_run(ended(1, outcome), "JCM", {})
     known = (await history.tokens(T0 + MINUTE))[token_id]
 
-    assert (known.route, known.at, known.came) == ("JCM/internal", T0 + SECOND, came)
+    assert (known.route, known.at, known.has_arrived) == ("JCM/internal", T0 + SECOND, came)
 
 
 async def test_mail_that_came_late_has_come(history: History) -> None:
     token_id = await sent(history, 1)
-    await history.ended(ended(1, Outcome.LOST), "JCM", {})
-    await history.came_late(token_id, T0 + 10 * MINUTE)
-    await history.came_late("sent by somebody else", T0)
+    await history.record_run(ended(1, Outcome.LOST), "JCM", {})
+    await history.record_late_arrival(token_id, T0 + 10 * MINUTE)
+    await history.record_late_arrival("sent by somebody else", T0)
 
     known = await history.tokens(T0 + 11 * MINUTE)
-    assert [each.came for each in known.values()] == [True]
+    assert [each.has_arrived for each in known.values()] == [True]
 
 
 async def test_tokens_are_told_from_the_oldest_to_the_newest(history: History) -> None:
     for number in (3, 1, 2):
         await sent(history, number, T0 + number * SECOND)
         if number == 2:
-            await history.ended(ended(2), "JCM", {})
+            await history.record_run(ended(2), "JCM", {})
 
     assert [int(token_id, 16) for token_id in await history.tokens(T0 + MINUTE)] == [1, 2, 3]
 
 
 async def test_mail_is_looked_for_for_a_week_and_a_second_one_for_a_day(history: History, database: Database) -> None:
     missing, come = await sent(history, 1), await sent(history, 2)
-    await history.ended(ended(2), "JCM", {})
+    await history.record_run(ended(2), "JCM", {})
 
     async def known_after(span: timedelta) -> set[str]:
         await Retention(database).dispose(KEEP, T0 + span)
@@ -137,16 +137,16 @@ async def test_it_is_known_since_when_a_route_is_put_off(
     history: History, outcomes: list[Outcome], since: int | None
 ) -> None:
     for number, outcome in enumerate(outcomes):
-        await history.ended(ended(number, outcome, T0 + number * MINUTE), "JCM", {})
-        await history.ended(ended(100 + number, at=T0 + number * MINUTE, route="JCM/outbound"), "JCM", {})
+        await history.record_run(ended(number, outcome, T0 + number * MINUTE), "JCM", {})
+        await history.record_run(ended(100 + number, at=T0 + number * MINUTE, route="JCM/outbound"), "JCM", {})
 
     assert await history.deferrals(T0) == ({} if since is None else {"JCM/internal": T0 + since * MINUTE})
     assert await history.deferrals(T0 + DAY) == {}
 
 
 async def test_how_things_stand_is_stored_with_the_run(history: History) -> None:
-    await history.ended(ended(1), "JCM", {"JCM/internal": (Health.UP, T0), "ours/network": (Health.UP, T0)})
-    await history.ended(ended(2), "JCM", {"JCM/internal": (Health.DOWN, T0 + MINUTE)})
+    await history.record_run(ended(1), "JCM", {"JCM/internal": (Health.UP, T0), "ours/network": (Health.UP, T0)})
+    await history.record_run(ended(2), "JCM", {"JCM/internal": (Health.DOWN, T0 + MINUTE)})
 
     assert await history.healths() == {
         "JCM/internal": (Health.DOWN, T0 + MINUTE),
@@ -157,7 +157,7 @@ async def test_how_things_stand_is_stored_with_the_run(history: History) -> None
 
 async def test_the_latest_run_of_each_route_is_found(history: History, database: Database) -> None:
     for number, route in enumerate(["JCM/b", "JCM/a", "JCM/b", "MDC/a", "JCM/a", "JCM/b"]):
-        await history.ended(ended(number, at=T0 + number * MINUTE, route=route), "JCM", {})
+        await history.record_run(ended(number, at=T0 + number * MINUTE, route=route), "JCM", {})
 
     found = await History(database).latest()
     assert {name: int(result.token_id, 16) for name, result in found.items()} == {"JCM/a": 4, "JCM/b": 5, "MDC/a": 3}
@@ -167,14 +167,14 @@ async def test_who_probes_a_few_agencies_reads_of_these_only_and_of_the_routes_t
     history: History, database: Database
 ) -> None:
     for number, (agency, route) in enumerate((("JCM", "JCM/a"), ("MDC", "MDC/a"), ("", "control/a/b"))):
-        await history.ended(ended(number, route=route), agency, {})
+        await history.record_run(ended(number, route=route), agency, {})
 
     assert set(await History(database).latest({"MDC"})) == {"MDC/a", "control/a/b"}
 
 
 async def test_the_last_run_of_a_route_that_has_left_is_let_go_of(history: History) -> None:
     for number, route in enumerate(("JCM/a", "JCM/b")):
-        await history.ended(ended(number, route=route), "JCM", {})
+        await history.record_run(ended(number, route=route), "JCM", {})
 
     history.forget(["JCM/a", "JCM/never-run"])
 
@@ -189,10 +189,10 @@ async def test_the_latest_runs_are_read_from_the_store_once_and_are_known_from_m
 
     Pantau: They are read once, at the start.
     """
-    await history.ended(ended(1), "JCM", {})
-    await history.ended(ended(2, route="JCM/outbound"), "JCM", {})
+    await history.record_run(ended(1), "JCM", {})
+    await history.record_run(ended(2, route="JCM/outbound"), "JCM", {})
     after = History(database)
-    await after.ended(ended(3), "JCM", {})
+    await after.record_run(ended(3), "JCM", {})
     assert after.known() == {"JCM/internal": ended(3)}
     known = {"JCM/internal": ended(3), "JCM/outbound": ended(2, route="JCM/outbound")}
     assert await after.latest() == known
@@ -208,10 +208,10 @@ async def test_of_a_store_without_runs_nothing_is_the_latest(history: History) -
 
 async def test_old_runs_are_deleted_and_incidents_never(history: History, database: Database) -> None:
     store: Store = SqlStore(database)
-    async with store.transaction() as ledger:
-        await ledger.add_incidents([trigger()])
+    async with store.transaction() as uow:
+        await uow.add_incidents([trigger()])
     for number in range(3):
-        await history.ended(ended(number, at=T0 - 366 * DAY), "JCM", {})
+        await history.record_run(ended(number, at=T0 - 366 * DAY), "JCM", {})
     async with database.write() as connection:
         # Thousands, as after a long time without a purge.
         await connection.execute(
@@ -221,7 +221,7 @@ async def test_old_runs_are_deleted_and_incidents_never(history: History, databa
                 "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 800) SELECT i FROM n)"
             )
         )
-    await history.ended(ended(9999), "JCM", {})
+    await history.record_run(ended(9999), "JCM", {})
 
     retention = Retention(database)
     assert await retention.dispose(KEEP, T0) == 3 + 3 * 800
@@ -231,7 +231,7 @@ async def test_old_runs_are_deleted_and_incidents_never(history: History, databa
 
 async def test_of_what_is_taken_over_only_that_is_read_beside_what_is_our_own(history: History) -> None:
     judged = dict.fromkeys(("JCM/internal", "MDC/internal", "ours/network"), (Health.DOWN, T0))
-    await history.ended(ended(1), "JCM", judged)
+    await history.record_run(ended(1), "JCM", judged)
     for number, route in enumerate(("JCM/internal", "MDC/internal")):
         await sent(history, number + 5, route=route)
 
@@ -245,13 +245,13 @@ async def test_of_what_is_taken_over_only_that_is_read_beside_what_is_our_own(hi
 
 async def test_the_last_runs_of_agencies_that_others_probe_are_read_when_they_are_asked_for(database: Database) -> None:
     here, elsewhere = History(database), History(database)
-    await here.ended(ended(1), "JCM", {})
+    await here.record_run(ended(1), "JCM", {})
     await here.latest()
-    await elsewhere.ended(ended(2, at=T0 + MINUTE), "JCM", {})
-    await elsewhere.ended(ended(3, at=T0 + MINUTE, route="MDC/internal"), "MDC", {})
+    await elsewhere.record_run(ended(2, at=T0 + MINUTE), "JCM", {})
+    await elsewhere.record_run(ended(3, at=T0 + MINUTE, route="MDC/internal"), "MDC", {})
 
-    await here.look_up(["MDC"])
+    await here.refresh_latest(["MDC"])
     assert {route: int(run.token_id) for route, run in here.known().items()} == {"JCM/internal": 1, "MDC/internal": 3}
 
-    await here.look_up(["JCM", *(f"X{number}" for number in range(100))])
+    await here.refresh_latest(["JCM", *(f"X{number}" for number in range(100))])
     assert int(here.known()["JCM/internal"].token_id) == 2

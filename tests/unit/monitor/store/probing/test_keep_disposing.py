@@ -48,8 +48,8 @@ async def test_old_runs_and_tokens_go_and_young_ones_stay(tmp_path: Path, *, awa
         retention.away, retention.done = away, asyncio.Event()
         for age in (11, 9, 1):
             at = clock.moment - age * DAY
-            await history.sent(f"{age:016x}", ROUTE.name, at, at)
-            await history.ended(arrived(ROUTE, at), "JCM", {})
+            await history.record_sent_token(f"{age:016x}", ROUTE.name, at, at)
+            await history.record_run(arrived(ROUTE, at), "JCM", {})
         with capture_logs() as logged:
             keeping = asyncio.create_task(retention.keep_disposing(lambda: KEEP, clock))
             async with asyncio.timeout(60):

@@ -326,10 +326,10 @@ async def test_backlog_drain_returns_at_deadline_while_store_stays_away(shelf: S
 
 async def test_a_run_that_began_and_ended_while_the_store_was_away_is_known_as_any_other(shelf: Shelf) -> None:
     history = History(shelf.database)
-    history._backlog._together = shelf.together
+    history._buffer._together = shelf.together
     shelf.away = True
     for number, outcome in enumerate((Outcome.DELIVERED, Outcome.LOST)):
-        await history.sent(f"{number}", "JCM/internal", T0 + number * MINUTE, T0 + 2 * MINUTE)
+        await history.record_sent_token(f"{number}", "JCM/internal", T0 + number * MINUTE, T0 + 2 * MINUTE)
         result = ProbeResult(
             route="JCM/internal",
             token_id=f"{number}",
@@ -337,19 +337,19 @@ async def test_a_run_that_began_and_ended_while_the_store_was_away_is_known_as_a
             duration=SECOND,
             outcome=outcome,
         )
-        await history.ended(result, "JCM", {})
-    await history.came_late("1", T0 + 9 * MINUTE)
+        await history.record_run(result, "JCM", {})
+    await history.record_late_arrival("1", T0 + 9 * MINUTE)
     shelf.away = False
     assert await history.catch_up() == 0
 
-    assert [sent.came for sent in (await history.tokens(T0 + 10 * MINUTE)).values()] == [True, True]
+    assert [sent.has_arrived for sent in (await history.tokens(T0 + 10 * MINUTE)).values()] == [True, True]
     assert (await history.latest())["JCM/internal"].outcome is Outcome.LOST
 
 
 async def test_a_token_that_was_written_by_a_commit_of_which_nothing_was_heard_is_written_once(shelf: Shelf) -> None:
     history = History(shelf.database)
     for _ in range(2):
-        await history.sent("1", "JCM/internal", T0, T0 + MINUTE)
+        await history.record_sent_token("1", "JCM/internal", T0, T0 + MINUTE)
     async with shelf.database.read() as connection:
         assert (await connection.execute(select(func.count()).select_from(token))).scalar_one() == 1
 

@@ -21,9 +21,9 @@ from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.model.alertmanager import AlertmanagerSettings, AlertRouteSettings, ReceiveSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
-from monitor.service.alertmanager.intake import MOST_OCTETS, AlertIntake, IntakeFullError, rest_after
+from monitor.service.alertmanager.intake import MAX_OCTETS, AlertIntake, IntakeFullError, pause_after
 from monitor.service.alertmanager.receiver import AlertReceiver
-from monitor.web.api.alertmanager import LARGEST_WEBHOOK
+from monitor.web.api.alertmanager import MAX_WEBHOOK
 from monitor.web.portal import portal
 from tests.unit.alerts.inbound.test_alertmanager import ALERT, octets
 from tests.unit.alerts.people import T0
@@ -54,7 +54,7 @@ class Engine:
     fault: Exception | None = None
     groups: list[AlertGroup] = field(default_factory=list)
 
-    async def take_alerts(
+    async def handle_alerts(
         self, alerts: Sequence[ReceivedAlert], brief: Any, group: AlertGroup
     ) -> Sequence[AlertEffect]:
         if self.fault is not None:
@@ -79,7 +79,7 @@ class Door:
 
     async def post(self, body: bytes = b"", token: str | None = TOKEN) -> tuple[int, Any]:
         known = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
-        async with client(portal(Service(), ["localhost"], receiver=self.receiver())) as web:
+        async with client(portal(Service(), ["localhost"], alert_receiver=self.receiver())) as web:
             answer = await web.post(PATH, content=body, headers=known)
         return answer.status_code, answer.json()
 
@@ -156,7 +156,7 @@ async def test_what_cannot_be_read_is_refused_with_words_in_answer_and_log(door:
 
 
 async def test_eight_megabytes_are_taken_and_one_octet_more_is_not(door: Door) -> None:
-    room = LARGEST_WEBHOOK - len(octets(externalURL=""))
+    room = MAX_WEBHOOK - len(octets(externalURL=""))
     assert (await door.post(octets(externalURL="x" * room)))[0] == 200
     assert (await door.post(octets(externalURL="x" * (room + 1))))[0] == 413
     assert door.shown('pantau_alert_webhooks_refused_total{reason="too_large"} 1.0')
@@ -182,14 +182,14 @@ async def test_a_thousand_alerts_are_taken_at_once(door: Door) -> None:
     assert await door.post(octets(alerts=alerts)) == (200, {"fires": 1000})
 
 
-@pytest.mark.parametrize(("firing", "is_folded"), [(20, False), (21, True)])
+@pytest.mark.parametrize(("firing", "shares_incident"), [(20, False), (21, True)])
 async def test_webhook_of_a_large_group_is_folded_by_what_fires_in_all_of_it(
-    door: Door, firing: int, *, is_folded: bool
+    door: Door, firing: int, *, shares_incident: bool
 ) -> None:
     over = {"status": "resolved", "endsAt": "2026-11-24T06:12:00Z"}
     alerts = [{**ALERT, "fingerprint": f"{number:016x}", **({} if number < firing else over)} for number in range(600)]
     assert (await door.post(octets(alerts=alerts)))[0] == 200
-    assert door.engine.groups == [AlertGroup(name='{}:{alertname="CakeraPenuh"}', is_folded=is_folded)] * 3
+    assert door.engine.groups == [AlertGroup(name='{}:{alertname="CakeraPenuh"}', shares_incident=shares_incident)] * 3
 
 
 @pytest.mark.blind
@@ -206,8 +206,8 @@ async def test_more_webhooks_than_there_is_room_for_are_to_come_again(door: Door
         intake=AlertIntake(1),
     )
     known = {"Authorization": f"Bearer {TOKEN}"}
-    async with client(portal(Service(), ["localhost"], receiver=receiver)) as web:
-        with receiver.place(1):
+    async with client(portal(Service(), ["localhost"], alert_receiver=receiver)) as web:
+        with receiver.reserve(1):
             refused = await web.post(PATH, content=octets(), headers=known)
         taken = await web.post(PATH, content=octets(), headers=known)
     assert (refused.status_code, refused.headers["Retry-After"], taken.status_code) == (429, "30", 200)
@@ -217,15 +217,15 @@ async def test_more_webhooks_than_there_is_room_for_are_to_come_again(door: Door
 
 def test_alert_intake_holds_so_many_octets_and_always_one_webhook() -> None:
     intake = AlertIntake()
-    with intake.place(MOST_OCTETS + 1), pytest.raises(IntakeFullError), intake.place(1):
+    with intake.reserve(MAX_OCTETS + 1), pytest.raises(IntakeFullError), intake.reserve(1):
         pass
-    with intake.place(MOST_OCTETS - 1), intake.place(1), pytest.raises(IntakeFullError), intake.place(1):
+    with intake.reserve(MAX_OCTETS - 1), intake.reserve(1), pytest.raises(IntakeFullError), intake.reserve(1):
         pass
 
 
 @pytest.mark.parametrize(("took", "rest"), [(0.0, 0.0), (0.1, 0.3), (1.0, 3.0), (60.0, 5.0)])
 def test_alert_intake_rests_three_times_as_long_as_it_took(took: float, rest: float) -> None:
-    assert rest_after(took) == pytest.approx(rest)
+    assert pause_after(took) == pytest.approx(rest)
 
 
 async def test_alert_intake_stores_one_part_at_a_time_and_the_next_after_one_that_failed() -> None:
@@ -233,7 +233,7 @@ async def test_alert_intake_stores_one_part_at_a_time_and_the_next_after_one_tha
 
     async def part(fault: Exception | None) -> None:
         nonlocal under_way, most
-        async with intake.turn():
+        async with intake.part_slot():
             under_way += 1
             most = max(most, under_way)
             await asyncio.sleep(0)
@@ -249,7 +249,7 @@ async def test_alert_intake_stores_one_part_at_a_time_and_the_next_after_one_tha
 
 
 async def test_a_get_and_a_page_of_a_strangers_bring_nothing(door: Door) -> None:
-    async with client(portal(Service(), ["localhost"], receiver=door.receiver())) as web:
+    async with client(portal(Service(), ["localhost"], alert_receiver=door.receiver())) as web:
         assert (await web.get(PATH)).status_code == 405
         form = await web.post(PATH, content=json.dumps({}), headers={"Origin": "https://contoh.example"})
         assert form.status_code == 401

@@ -51,7 +51,7 @@ def ask(operation: Any, examples: int, token: str, before: Callable[[], None] = 
 
 def test_whatever_is_asked_is_answered_as_the_schema_says(from_schema: ModuleType, subtests: pytest.Subtests) -> None:
     service = Service(in_the_tray=LETTERS)
-    app = portal(service, ["testserver"], service, receiver=Door().receiver())
+    app = portal(service, ["testserver"], service, alert_receiver=Door().receiver())
     operations = [found.ok() for found in from_schema.openapi.from_asgi("/openapi.json", app).get_all_operations()]
     assert len(operations) > 15
     for operation in operations:
@@ -71,7 +71,7 @@ def served(directory: Path) -> Iterator[tuple[House, str, str]]:
     async def live() -> None:
         async with house(directory, Service(codes=("JCM", "MDC"), in_the_tray=LETTERS)) as opened:
             roles = ("duty", "noc", "clerk", "officer", "admin")
-            made = await opened.tokens.make("konsol", roles, timedelta(days=365), by="Ujian")
+            made = await opened.tokens.create("konsol", roles, timedelta(days=365), by="Ujian")
             face = open_port("127.0.0.1", 0)
             async with serve(opened.app, face):
                 found.put((opened, f"http://localhost:{face.getsockname()[1]}", made.secret.text))

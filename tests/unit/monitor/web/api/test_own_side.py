@@ -39,7 +39,7 @@ async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         metrics, store = Metrics(version="1", now=Noon().now), SqlStore(database)
         duty = OnCall(store=store, metrics=metrics, clock=Noon(), configuration=lambda: configuration)
         service = Service(codes=list(configuration.registry.agencies))
-        async with client(portal(service, ["localhost"], duty=duty)) as asking:
+        async with client(portal(service, ["localhost"], on_call_service=duty)) as asking:
             yield asking
 
 

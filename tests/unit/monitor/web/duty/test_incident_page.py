@@ -14,7 +14,7 @@ from alerts.model.delivery import NotificationState
 from alerts.model.event import Acknowledge, Release
 from alerts.model.incident import IncidentState, Position, apply
 from alerts.model.notification import IncidentType
-from monitor.store.engine.listing import DoneEntry
+from monitor.store.engine.listing import HistoryEntry
 from monitor.views.overview import NotificationDetail, NotificationView
 from monitor.views.site_report import SiteIncidentSummary, SiteReport, SiteRun, SiteVerdict
 from monitor.web.portal import portal
@@ -63,8 +63,8 @@ async def order(browser: httpx.AsyncClient, deed: str, **fields: str) -> tuple[h
 
 async def test_a_duty_officer_sees_what_it_is_who_was_told_and_what_was_done(tmp_path: Path) -> None:
     done = (
-        DoneEntry(at=T0, actor="Ravi Contoh", event="remark", said="pembekal dihubungi"),
-        DoneEntry(at=T0, actor="engine", event="incident opened", said=""),
+        HistoryEntry(at=T0, actor="Ravi Contoh", event="remark", text="pembekal dihubungi"),
+        HistoryEntry(at=T0, actor="engine", event="incident opened", text=""),
     )
     service = Service()
     async with house(tmp_path, service, orders=Orders(service, entries=done)) as place:
@@ -407,7 +407,7 @@ async def test_what_people_wrote_is_text_and_no_markup(tmp_path: Path) -> None:
     bad = "<img src=x onerror=alert(1)>"
     released = apply(incident(), Release(incident_id=1, at=T0, by=bad))
     service = Service(incident=released, name=bad)
-    done = (DoneEntry(at=T0, actor=bad, event=bad, said=bad),)
+    done = (HistoryEntry(at=T0, actor=bad, event=bad, text=bad),)
     async with house(tmp_path, service, orders=Orders(service, entries=done)) as place:
         page = await (await officer_at(place)).get(PAGE)
     assert page.status_code == 200

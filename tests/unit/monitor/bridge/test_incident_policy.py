@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from alerts.model.notification import Cause, IncidentType
-from monitor.bridge.noc_brief import CAUSES, agency_of, cause_of, key_of, speaker_of, subject_of
+from monitor.bridge.incident_policy import CAUSES, agency_of, dedup_key_of, find_cause, process_of, stored_key
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 
@@ -24,7 +24,7 @@ REFUSED, SILENT = Reason.PORT_REFUSED, Reason.NO_ANSWER
         (IncidentType.RECEIVING, [(IN, ""), (WITHIN, Reason.CERTIFICATE_EXPIRED)], Cause.CERTIFICATE),
         (IncidentType.BOTH, [(OUT, REFUSED), (IN, SILENT), (WITHIN, Reason.CONNECTION_CLOSED)], Cause.TIMEOUT),
         (IncidentType.BOTH, [(OUT, REFUSED), (IN, SILENT)], None),
-        (IncidentType.BOTH, [(OUT, Reason.OUR_OWN), (IN, "")], None),
+        (IncidentType.BOTH, [(OUT, Reason.MONITORING_FAULT), (IN, "")], None),
         (IncidentType.BOTH, [], None),
         (IncidentType.DEGRADED, [(OUT, REFUSED)], None),
         (IncidentType.MONITORING_FAULT, [(OUT, REFUSED)], None),
@@ -33,12 +33,12 @@ REFUSED, SILENT = Reason.PORT_REFUSED, Reason.NO_ANSWER
 def test_the_cause_is_why_most_routes_of_the_direction_fail(
     matter: IncidentType, reasons: Sequence[tuple[Direction, str]], cause: Cause | None
 ) -> None:
-    assert cause_of(matter, reasons) is cause
+    assert find_cause(matter, reasons) is cause
 
 
 def test_every_cause_is_told_and_what_is_ours_never_is() -> None:
     assert set(CAUSES.values()) == set(Cause)
-    assert not set(CAUSES) & {Reason.OUR_OWN, Reason.OUR_LATENESS, Reason.TOKEN_REFUSED, Reason.NO_TOKEN}
+    assert not set(CAUSES) & {Reason.MONITORING_FAULT, Reason.PROCESS_BLOCKED, Reason.TOKEN_REFUSED, Reason.NO_TOKEN}
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_what_is_an_agencys_is_said_by_whoever_has_it_and_all_else_by_each_proce
     key: str, agency: str | None, subject: str
 ) -> None:
     assert agency_of(key) == agency
-    assert subject_of(key, "satu") == subject
-    assert key_of(subject) == key
-    assert speaker_of(subject) == (None if agency else "satu")
+    assert stored_key(key, "satu") == subject
+    assert dedup_key_of(subject) == key
+    assert process_of(subject) == (None if agency else "satu")
     # A process without a name, as an older one was.
-    assert subject_of(key, "") == key
-    assert speaker_of(key) == (None if agency else "")
+    assert stored_key(key, "") == key
+    assert process_of(key) == (None if agency else "")

@@ -1,0 +1,229 @@
+"""Statuses and heartbeats of sites. A hub reads those of all its sites, and decides by a quorum.
+
+A site writes one status for each subject, an agency or a component of Pantau, when it changes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import timedelta
+from typing import Any, NewType
+
+import structlog
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Integer,
+    Row,
+    Text,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
+
+from alerts.model.notification import Cause, IncidentType
+from monitor.evaluation.joint.freshness import SiteHeartbeat
+from monitor.evaluation.joint.site_status import UNTROUBLED, SiteStatus
+from monitor.evaluation.monitoring_faults import ActiveProblem
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.runtime.cooperative import yielding
+from monitor.store.backend.database import Database
+from monitor.store.backend.repository import Statement
+from monitor.store.schema.tables import site_heartbeat, site_status
+
+log = structlog.get_logger()
+
+#: Point in time, as a transaction id of PostgreSQL.
+Mark = NewType("Mark", int)
+
+#: Columns of a status that says neither that something is wrong nor that it is up.
+_UNKNOWN_VALUES = dict.fromkeys(("type", "cause", "since", "latest", "up_since")) | {"flapping": False}
+
+_MICROSECOND = timedelta(microseconds=1)
+
+#: Maximum of characters of a text that is read: an agency with ten thousand routes has fewer, and one of a gigabyte
+#: would exhaust the hub's memory.
+_MAX_TEXT = 1_000_000
+
+#: In seconds, between log messages about invalid rows of a site, which may write such rows each second.
+_LOG_EVERY = 60.0
+
+#: The oldest running transaction.
+_OLDEST_TRANSACTION = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+
+#: The age of a row and of a mark, in transactions: both are measured from the same transaction, because others may
+#: begin between two queries.
+_ROW_AGE = literal_column("age(site_status.xmin)", Integer)
+_MARK_AGE = text("age(mod(:mark, 4294967296)::text::xid)")
+
+
+class SiteStatuses:
+    """Reader of the statuses of all sites, and builder of the statements that write those of one site.
+
+    `monitor.store.probing.history` executes the statements together with the run that changed the status.
+    """
+
+    def __init__(self, database: Database, site: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """*site*: the site whose statuses are written. *monotonic* returns seconds."""
+        self._database = database
+        self._site = site
+        self._write_status, self._write_heartbeat = database.put(site_status), database.put(site_heartbeat)
+        #: Latest status by subject.
+        self._latest: dict[str, SiteStatus] = {}
+        self._monotonic = monotonic
+        #: By site: time of the last log message about invalid rows.
+        self._logged_at: dict[str, float] = {}
+
+    def changed_from_latest(self, statuses: Mapping[str, SiteStatus]) -> Mapping[str, SiteStatus]:
+        """Return those of *statuses*, by subject, that differ from the latest ones."""
+        return {subject: status for subject, status in statuses.items() if self._latest.get(subject) != status}
+
+    def statements(self, statuses: Mapping[str, SiteStatus]) -> Mapping[str, Statement]:
+        """Return the statement that writes each status, by subject."""
+        return {
+            subject: (self._write_status, {"site": self._site, "subject": subject, **_values(status)})
+            for subject, status in statuses.items()
+        }
+
+    def note_written(self, statuses: Mapping[str, SiteStatus]) -> None:
+        """Record statuses that are being written, so that unchanged ones are not written again."""
+        self._latest.update(statuses)
+
+    def note_unwritten(self, statuses: Mapping[str, SiteStatus]) -> None:
+        """Record that statuses could not be written."""
+        for subject, status in statuses.items():
+            if self._latest.get(subject) is status:
+                del self._latest[subject]
+
+    def clear_latest(self) -> None:
+        """Forget the latest statuses, so that all are written again: rows were renamed, or another process wrote them."""
+        self._latest.clear()
+
+    async def subjects(self) -> Collection[str]:
+        """Return the subjects about which the site has a status."""
+        query = select(site_status.c.subject).where(site_status.c.site == self._site)
+        return await self._database.values(query)
+
+    async def subjects_by_site(self) -> Mapping[str, AbstractSet[str]]:
+        """Return the subjects about which each site has a status, by site."""
+        subjects_by_site: dict[str, set[str]] = {}
+        rows = await self._database.rows(select(site_status.c.site, site_status.c.subject))
+        async for site, subject in yielding(rows):
+            subjects_by_site.setdefault(site, set()).add(subject)
+        return subjects_by_site
+
+    async def delete(self, subjects: Collection[str]) -> None:
+        """Delete the statuses of *subjects*, which have left the configuration."""
+        for subject in subjects:
+            self._latest.pop(subject, None)
+        is_own_row = (site_status.c.site == self._site) & site_status.c.subject.in_(subjects)
+        await self._database.change(delete(site_status).where(is_own_row))
+
+    async def reset_to_unknown(self) -> None:
+        """Reset the site's statuses of agencies to unknown."""
+        has_status = site_status.c.type.is_not(None) | site_status.c.up_since.is_not(None)
+        of_agencies = (site_status.c.site == self._site) & site_status.c.subject.not_like("ours/%") & has_status
+        await self._database.change(update(site_status).where(of_agencies).values(**_UNKNOWN_VALUES))
+
+    async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStatus]], Mark]:
+        """Return the statuses that changed since *mark*, by site and subject, and the new mark; `None`: all statuses.
+
+        PostgreSQL has the transaction id of each row; a file, which no hub uses, always returns all. Deleted statuses
+        are not included.
+        """
+        query, first = select(*map(_limit_text, site_status.c)), 0
+        async with self._database.read() as connection:
+            if self._database.is_shared:
+                # The mark is the oldest running transaction: a call with it as *mark* has seen all older rows.
+                first = (await connection.execute(_OLDEST_TRANSACTION)).scalar_one()
+                if mark is not None:
+                    query = query.where(_MARK_AGE.bindparams(bindparam("mark", mark, BigInteger)) >= _ROW_AGE)
+            rows = (await connection.execute(query)).all()
+        by_site: dict[str, dict[str, SiteStatus]] = {}
+        async for row in yielding(rows):
+            by_site.setdefault(row.site, {})[row.subject] = self._read_row(row)
+        return by_site, Mark(first)
+
+    def _read_row(self, row: Row[Any]) -> SiteStatus:
+        """Return the status in a row; an invalid row is an unknown status, so that it does not hide the others."""
+        try:
+            return _to_status(row)
+        # `RecursionError`: deeply nested brackets.
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            now = self._monotonic()
+            if now - self._logged_at.get(row.site, -_LOG_EVERY) >= _LOG_EVERY:
+                self._logged_at[row.site] = now
+                reason = type(error).__name__
+                log.warning("site status is invalid", site=row.site, subject=row.subject[:100], reason=reason)
+            return UNTROUBLED
+
+    async def write_heartbeat(self, heartbeat: SiteHeartbeat) -> None:
+        """Write a heartbeat of the site. Replication is in order: a reader of the heartbeat has every earlier status."""
+        values = {
+            "at": heartbeat.at,
+            "monotonic": heartbeat.monotonic // _MICROSECOND,
+            "incarnation": heartbeat.incarnation,
+        }
+        async with self._database.write() as connection:
+            await connection.execute(self._write_heartbeat, {"site": self._site, **values})
+
+    async def heartbeats(self) -> Mapping[str, SiteHeartbeat]:
+        """Return the latest heartbeat of each site."""
+        return {
+            row.site: SiteHeartbeat(at=row.at, monotonic=row.monotonic * _MICROSECOND, incarnation=row.incarnation)
+            for row in await self._database.rows(select(site_heartbeat))
+        }
+
+
+def _limit_text(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column; a text that is too long is replaced by an invalid value."""
+    if not isinstance(column.type, Text):
+        return column
+    return case((func.length(column) <= _MAX_TEXT, column), else_=literal("")).label(column.name)
+
+
+def _values(status: SiteStatus) -> dict[str, Any]:
+    trouble = status.trouble
+    return {
+        "type": trouble and trouble.type,
+        "cause": status.cause,
+        "since": trouble and trouble.since,
+        "latest": trouble and trouble.latest,
+        "flapping": trouble is not None and trouble.flapping,
+        "up_since": status.up_since,
+        "directions": json.dumps(status.directions, sort_keys=True),
+        "failing_routes": json.dumps(sorted(status.failing_routes)),
+    }
+
+
+def _to_status(row: Row[Any]) -> SiteStatus:
+    trouble = None
+    if row.type is not None:
+        if row.since is None:
+            raise ValueError("something is wrong, and never began")
+        trouble = ActiveProblem(type=IncidentType(row.type), since=row.since, flapping=row.flapping, latest=row.latest)
+    return SiteStatus(
+        trouble=trouble,
+        cause=None if row.cause is None else Cause(row.cause),
+        up_since=row.up_since,
+        directions={Direction(direction): Health(health) for direction, health in json.loads(row.directions).items()},
+        failing_routes=frozenset(_read_names(row.failing_routes)),
+    )
+
+
+def _read_names(text: str) -> list[str]:
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise TypeError("names are texts")
+    return names
